@@ -1,0 +1,4 @@
+//! plainlog: a message broker you talk to with netcat and whose log you read with cat.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod log;

@@ -1,0 +1,5 @@
+//! A disk in memory.
+
+/// A disk in memory.
+#[derive(Debug)]
+pub struct MemoryDisk;

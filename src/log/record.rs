@@ -1,0 +1,502 @@
+//! How a record becomes a line of text, and a line a record. No other file knows.
+//!
+//! ```text
+//! offset:7 timestamp:1700000000000 key:user-1 header.trace:a1 message:hello
+//! └ where ┘└─── only where it differs from its batch's ───┘ └ last: to the end of the line
+//! ```
+//!
+//! A record has exactly one value field, which ends the line: `message:` (the bytes as they are), `escaped:`,
+//! `base64:`, or the word `tombstone` for a null value. What is written is always the canonical form: `message:` if the
+//! value is UTF-8 without control characters other than TAB, else `escaped:` if it is UTF-8, else `base64:`. So a log
+//! never steers a terminal, and one record is one line.
+//!
+//! Words (keys, header names and values) escape what a word cannot hold: `\\ \n \r \t \xHH`, a space as `\x20`, and in
+//! header names a colon as `\x3a`. `\xHH` is one byte, in lower-case hex.
+
+use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use std::{borrow::Cow, fmt, ops::Range};
+
+/// A header: its name, and its value (`None` is null).
+pub type Header<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
+
+/// One record of a [`Records`]. Its headers are a range of the list's headers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordRef<'a> {
+    /// Milliseconds since 1970-01-01 UTC; `None` takes the batch's. -1, from Kafka clients only, means none.
+    pub timestamp: Option<i64>,
+    /// The key; `None` is null, which is not the same as empty.
+    pub key: Option<Cow<'a, [u8]>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Cow<'a, [u8]>>,
+    headers: Range<u32>,
+}
+
+/// Records on their way to the log or from it: two vectors however many records there are.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Records<'a> {
+    list: Vec<RecordRef<'a>>,
+    headers: Vec<Header<'a>>,
+}
+
+impl<'a> Records<'a> {
+    /// Adds a record; [`header`](Self::header) adds to the one pushed last.
+    pub fn push(&mut self, timestamp: Option<i64>, key: Option<Cow<'a, [u8]>>, value: Option<Cow<'a, [u8]>>) {
+        let at = self.headers.len() as u32;
+        self.list.push(RecordRef { timestamp, key, value, headers: at..at });
+    }
+
+    /// Adds a header to the record pushed last.
+    pub fn header(&mut self, name: Cow<'a, [u8]>, value: Option<Cow<'a, [u8]>>) {
+        let last = self.list.last_mut().expect("a header follows its record");
+        self.headers.push((name, value));
+        last.headers.end += 1;
+    }
+
+    /// Takes back the record pushed last.
+    pub fn pop(&mut self) {
+        if let Some(record) = self.list.pop() {
+            self.headers.truncate(record.headers.start as usize);
+        }
+    }
+
+    /// How many records there are.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The records in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &RecordRef<'a>> {
+        self.list.iter()
+    }
+
+    /// The record at `index`, if there are that many.
+    pub fn get(&self, index: usize) -> Option<&RecordRef<'a>> {
+        self.list.get(index)
+    }
+
+    /// The headers of one of these records, in order.
+    pub fn headers_of(&self, record: &RecordRef<'a>) -> &[Header<'a>] {
+        &self.headers[record.headers.start as usize..record.headers.end as usize]
+    }
+
+    /// Bytes of key, value and headers as they are, not escaped: what `max.message.bytes` counts in text.
+    pub fn size_of(&self, record: &RecordRef<'a>) -> usize {
+        let bytes = |field: &Option<Cow<[u8]>>| field.as_ref().map_or(0, |bytes| bytes.len());
+        let headers = self.headers_of(record).iter().map(|(name, value)| name.len() + bytes(value));
+        bytes(&record.key) + bytes(&record.value) + headers.sum::<usize>()
+    }
+}
+
+/// Why a piece of text is no record: a sentence for its author.
+#[derive(Debug, PartialEq)]
+pub struct Malformed(pub String);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// Appends `[timestamp:] [key:] [header.N:]... <value field>`, without a line end.
+pub fn write_fields(
+    out: &mut Vec<u8>,
+    timestamp: Option<i64>,
+    key: Option<&[u8]>,
+    headers: &[Header<'_>],
+    value: Option<&[u8]>,
+) {
+    if let Some(timestamp) = timestamp {
+        out.extend_from_slice(b"timestamp:");
+        write_i64(out, timestamp);
+        out.push(b' ');
+    }
+    if let Some(key) = key {
+        out.extend_from_slice(b"key:");
+        write_word(out, key);
+        out.push(b' ');
+    }
+    for (name, value) in headers {
+        out.extend_from_slice(b"header.");
+        write_header_name(out, name);
+        if let Some(value) = value {
+            out.push(b':');
+            write_word(out, value);
+        }
+        out.push(b' ');
+    }
+    match value {
+        None => out.extend_from_slice(b"tombstone"),
+        Some(value) if stands_verbatim(value) => {
+            out.extend_from_slice(b"message:");
+            out.extend_from_slice(value);
+        }
+        Some(value) if std::str::from_utf8(value).is_ok() => {
+            out.extend_from_slice(b"escaped:");
+            escape(out, value, b"");
+        }
+        Some(value) => {
+            out.extend_from_slice(b"base64:");
+            out.extend_from_slice(BASE64.encode(value).as_bytes());
+        }
+    }
+}
+
+/// Appends the log's line of one of `records`, with its line end. Its `timestamp` is written if it is not the batch's.
+pub fn write_line(out: &mut Vec<u8>, offset: u64, records: &Records<'_>, record: &RecordRef<'_>, batch_timestamp: i64) {
+    out.extend_from_slice(b"offset:");
+    write_u64(out, offset);
+    out.push(b' ');
+    let timestamp = record.timestamp.filter(|&timestamp| timestamp != batch_timestamp);
+    write_fields(out, timestamp, record.key.as_deref(), records.headers_of(record), record.value.as_deref());
+    out.push(b'\n');
+}
+
+/// Splits a log line (without its line end) into its offset and the fields behind it.
+pub fn split_offset(line: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = line.strip_prefix(b"offset:")?;
+    let space = memchr::memchr(b' ', &rest[..rest.len().min(21)])?;
+    Some((parse_u63(&rest[..space])?, &rest[space + 1..]))
+}
+
+/// Reads `[timestamp:] [key:] [header.N:]... <value field>` to the end of `text` and pushes it as one record.
+pub fn parse_fields<'a>(records: &mut Records<'a>, mut text: &'a [u8]) -> Result<(), Malformed> {
+    records.push(None, None, None);
+    let (mut timestamp, mut key) = (None, None);
+    let value = loop {
+        if let Some(value) = parse_value(text) {
+            break value;
+        }
+        let (word, rest) = split_word(text);
+        let parsed = parse_word(word, &mut timestamp, &mut key).and_then(|header| {
+            if let Some((name, value)) = header {
+                records.header(name, value);
+            }
+            rest.ok_or_else(|| {
+                Malformed("the value is missing: end with message:, escaped:, base64: or tombstone".into())
+            })
+        });
+        match parsed {
+            Ok(rest) => text = rest,
+            Err(error) => {
+                records.pop();
+                return Err(error);
+            }
+        }
+    };
+    match value {
+        Ok(value) => {
+            let last = records.list.last_mut().expect("pushed above");
+            (last.timestamp, last.key, last.value) = (timestamp, key, value);
+            Ok(())
+        }
+        Err(error) => {
+            records.pop();
+            Err(error)
+        }
+    }
+}
+
+type Bytes<'a> = Cow<'a, [u8]>;
+
+/// The value field, if `text` is one.
+fn parse_value(text: &[u8]) -> Option<Result<Option<Bytes<'_>>, Malformed>> {
+    if let Some(value) = text.strip_prefix(b"message:") {
+        Some(Ok(Some(Cow::Borrowed(value))))
+    } else if let Some(value) = text.strip_prefix(b"escaped:") {
+        Some(unescape(value).map(Some))
+    } else if let Some(value) = text.strip_prefix(b"base64:") {
+        let decoded = BASE64.decode(value).map(|bytes| Some(Cow::Owned(bytes)));
+        Some(decoded.map_err(|error| Malformed(format!("the value after base64: is not base64 ({error})"))))
+    } else if text == b"tombstone" {
+        Some(Ok(None))
+    } else {
+        None
+    }
+}
+
+/// Takes one word before the value: sets `timestamp` or `key`, or returns a header.
+fn parse_word<'a>(
+    word: &'a [u8],
+    timestamp: &mut Option<i64>,
+    key: &mut Option<Bytes<'a>>,
+) -> Result<Option<Header<'a>>, Malformed> {
+    if let Some(digits) = word.strip_prefix(b"timestamp:") {
+        let parsed = if digits == b"-1" { Some(-1) } else { parse_u63(digits).map(|n| n as i64) };
+        let parsed = parsed.ok_or_else(|| Malformed(format!("'{}' is no time in milliseconds", shown(digits))))?;
+        if timestamp.replace(parsed).is_some() {
+            return Err(Malformed("timestamp: stands twice".into()));
+        }
+    } else if let Some(text) = word.strip_prefix(b"key:") {
+        if key.replace(unescape(text)?).is_some() {
+            return Err(Malformed("key: stands twice".into()));
+        }
+    } else if let Some(text) = word.strip_prefix(b"header.") {
+        return Ok(Some(match memchr::memchr(b':', text) {
+            Some(colon) => (unescape(&text[..colon])?, Some(unescape(&text[colon + 1..])?)),
+            None => (unescape(text)?, None),
+        }));
+    } else {
+        let known = "timestamp:, key:, header.NAME:, then message:, escaped:, base64: or tombstone";
+        return Err(Malformed(format!("'{}' is no field of a record; there are {known}", shown(word))));
+    }
+    Ok(None)
+}
+
+/// The first word, and what follows the space behind it.
+pub fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(b' ', text) {
+        Some(space) => (&text[..space], Some(&text[space + 1..])),
+        None => (text, None),
+    }
+}
+
+/// Whether a value can stand behind `message:` as it is: UTF-8 and no control character but TAB.
+pub fn stands_verbatim(value: &[u8]) -> bool {
+    // Printable ASCII is what most values are; the fold has no branch, so the compiler makes vectors of it.
+    let other = value.iter().fold(false, |other, &byte| other | ((byte < 0x20) & (byte != b'\t')) | (byte > 0x7e));
+    !other || std::str::from_utf8(value).is_ok_and(|text| !text.chars().any(|char| is_control(char) && char != '\t'))
+}
+
+/// What would steer a terminal or split a line: C0, DEL, C1, LINE and PARAGRAPH SEPARATOR.
+fn is_control(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{2028}' | '\u{2029}')
+}
+
+/// Appends `bytes` as a word: printable, without a space.
+pub fn write_word(out: &mut Vec<u8>, bytes: &[u8]) {
+    escape(out, bytes, b" ");
+}
+
+/// Appends a header's name: a word without a colon.
+pub fn write_header_name(out: &mut Vec<u8>, bytes: &[u8]) {
+    escape(out, bytes, b" :");
+}
+
+/// Bytes as they may stand in a message to a person: escaped, and cut at 64 characters.
+pub fn shown(bytes: &[u8]) -> String {
+    let mut out = Vec::new();
+    escape(&mut out, &bytes[..bytes.len().min(256)], b"");
+    let text = String::from_utf8(out).expect("escaping leaves UTF-8");
+    match text.char_indices().nth(64) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}
+
+fn escape(out: &mut Vec<u8>, bytes: &[u8], also: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        for char in chunk.valid().chars() {
+            let mut utf8 = [0; 4];
+            let utf8 = char.encode_utf8(&mut utf8).as_bytes();
+            match char {
+                '\\' => out.extend_from_slice(b"\\\\"),
+                '\n' => out.extend_from_slice(b"\\n"),
+                '\r' => out.extend_from_slice(b"\\r"),
+                '\t' => out.extend_from_slice(b"\\t"),
+                _ if is_control(char) || utf8.len() == 1 && also.contains(&utf8[0]) => escape_bytes(out, utf8),
+                _ => out.extend_from_slice(utf8),
+            }
+        }
+        escape_bytes(out, chunk.invalid());
+    }
+}
+
+fn escape_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.extend_from_slice(&[b'\\', b'x', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+    }
+}
+
+/// The bytes that an escaped word or value stands for.
+pub fn unescape(text: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
+    let Some(first) = memchr::memchr(b'\\', text) else { return Ok(Cow::Borrowed(text)) };
+    let mut out = text[..first].to_vec();
+    let mut rest = &text[first..];
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let (plain, used) = match *rest {
+            [b'\\', ..] => (b'\\', 1),
+            [b'n', ..] => (b'\n', 1),
+            [b'r', ..] => (b'\r', 1),
+            [b't', ..] => (b'\t', 1),
+            [b'x', high, low, ..] => match (hex_digit(high), hex_digit(low)) {
+                (Some(high), Some(low)) => (high << 4 | low, 3),
+                _ => return Err(bad_escape(rest)),
+            },
+            _ => return Err(bad_escape(rest)),
+        };
+        out.push(plain);
+        rest = &rest[used..];
+    }
+    Ok(Cow::Owned(out))
+}
+
+fn bad_escape(rest: &[u8]) -> Malformed {
+    let what = shown(&rest[..rest.len().min(3)]);
+    Malformed(format!("'\\{what}' is no escape; there are \\\\ \\n \\r \\t and \\xHH in lower-case hex"))
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    }
+}
+
+/// A decimal number from 0 to 2^63-1, digits only.
+pub fn parse_u63(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 19 {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for &digit in digits {
+        if !digit.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u64::from(digit - b'0');
+    }
+    (number <= i64::MAX as u64).then_some(number)
+}
+
+/// Appends a number in decimal. (Formatting machinery costs as much as the rest of a short line.)
+pub fn write_u64(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [0; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// Appends a number in decimal, with its sign if it is negative.
+pub fn write_i64(out: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        out.push(b'-');
+    }
+    write_u64(out, number.unsigned_abs());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn line(key: Option<&[u8]>, headers: &[Header<'_>], value: Option<&[u8]>) -> String {
+        let mut out = Vec::new();
+        write_fields(&mut out, None, key, headers, value);
+        String::from_utf8(out).unwrap()
+    }
+
+    fn parsed(text: &str) -> Result<Records<'_>, Malformed> {
+        let mut records = Records::default();
+        parse_fields(&mut records, text.as_bytes()).map(|()| records)
+    }
+
+    #[test]
+    fn values_take_the_most_readable_form_that_is_exact() {
+        assert_eq!(line(None, &[], Some(b"hello w\xc3\xb6rld\t!")), "message:hello wörld\t!");
+        assert_eq!(line(None, &[], Some(b"")), "message:");
+        assert_eq!(line(None, &[], Some(b"two\nlines \\")), "escaped:two\\nlines \\\\");
+        assert_eq!(
+            line(None, &[], Some("\u{1b}[2J\u{85}\u{2028}".as_bytes())),
+            "escaped:\\x1b[2J\\xc2\\x85\\xe2\\x80\\xa8"
+        );
+        assert_eq!(line(None, &[], Some(b"\x00\xff")), "base64:AP8=");
+        assert_eq!(line(None, &[], None), "tombstone");
+    }
+
+    #[test]
+    fn words_hold_any_bytes() {
+        let headers = [(b"a:b".as_slice().into(), Some(b"1 2".as_slice().into())), (b"n".as_slice().into(), None)];
+        assert_eq!(
+            line(Some(b"a b\xff"), &headers, None),
+            "key:a\\x20b\\xff header.a\\x3ab:1\\x202 header.n tombstone"
+        );
+        assert_eq!(line(Some(b""), &[], None), "key: tombstone");
+    }
+
+    #[test]
+    fn what_is_no_record_says_why() {
+        for (text, why) in [
+            ("key:a", "the value is missing"),
+            ("", "'' is no field"),
+            ("key:a key:b message:", "key: stands twice"),
+            ("timestamp:1 timestamp:1 message:", "timestamp: stands twice"),
+            ("timestamp:-2 message:", "'-2' is no time"),
+            ("timestamp:9223372036854775808 message:", "is no time"),
+            ("escaped:\\q", "'\\q' is no escape"),
+            ("escaped:\\xAB", "'\\xAB' is no escape"),
+            ("escaped:\\", "'\\' is no escape"),
+            ("base64:?", "not base64"),
+            ("tombstone ", "'tombstone' is no field"),
+            ("key:a  message:x", "'' is no field"),
+        ] {
+            let error = parsed(text).unwrap_err();
+            assert!(error.0.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn echoed_input_is_cut_and_escaped() {
+        assert_eq!(shown(b"a\x1bb"), "a\\x1bb");
+        assert_eq!(shown(&[b'x'; 65]), format!("{}...", "x".repeat(64)));
+    }
+
+    #[test]
+    fn offsets_end_at_a_space() {
+        assert_eq!(split_offset(b"offset:12 message:x"), Some((12, b"message:x".as_slice())));
+        for bad in ["offset:12", "offset: message:", "offset:-1 message:", "offset:1x message:", "ofset:1 message:"] {
+            assert_eq!(split_offset(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    fn bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
+        let plain = "[ -~\t]{0,20}".prop_map(String::into_bytes);
+        let text = any::<String>().prop_map(String::into_bytes);
+        proptest::option::of(prop_oneof![plain, text, proptest::collection::vec(any::<u8>(), 0..20)])
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_survives_the_round_trip(
+            timestamp in proptest::option::of(-1..i64::MAX),
+            key in bytes(),
+            headers in proptest::collection::vec((bytes(), bytes()), 0..4),
+            value in bytes(),
+        ) {
+            let mut records = Records::default();
+            records.push(timestamp, key.map(Cow::Owned), value.map(Cow::Owned));
+            for (name, value) in headers {
+                records.header(Cow::Owned(name.unwrap_or_default()), value.map(Cow::Owned));
+            }
+            let mut out = Vec::new();
+            write_line(&mut out, 42, &records, records.get(0).unwrap(), -7);
+            prop_assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1);
+            let text = std::str::from_utf8(&out[..out.len() - 1]).unwrap();
+            prop_assert!(!text.chars().any(|char| is_control(char) && char != '\t'));
+            let (offset, fields) = split_offset(text.as_bytes()).unwrap();
+            let mut back = Records::default();
+            parse_fields(&mut back, fields).unwrap();
+            prop_assert_eq!(offset, 42);
+            prop_assert_eq!(back, records);
+        }
+    }
+}
