@@ -1,0 +1,81 @@
+//! Open files, bounded in number: a file is opened when it is read or written, and the one unused for longest is closed
+//! when there are too many. Whoever holds a handle keeps it, so closing disturbs nobody.
+
+use super::disk::{Disk, File};
+use std::{
+    collections::VecDeque,
+    io,
+    path::Path,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+/// The disk, and its open files.
+#[derive(Debug)]
+pub struct Handles {
+    disk: Arc<dyn Disk>,
+    open_max: usize,
+    /// Files in the order in which they are looked at for closing (second chance: one used since then goes to the back).
+    open: Mutex<VecDeque<Weak<Slot>>>,
+}
+
+/// The place of one file's handle; empty while the file is closed.
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    file: Mutex<Option<Arc<dyn File>>>,
+    used: AtomicBool,
+}
+
+impl Handles {
+    /// Files of `disk`, at most about `open_max` of them open.
+    pub fn new(disk: Arc<dyn Disk>, open_max: usize) -> Handles {
+        Handles { disk, open_max: open_max.max(16), open: Mutex::default() }
+    }
+
+    /// The disk itself.
+    pub fn disk(&self) -> &dyn Disk {
+        &*self.disk
+    }
+
+    /// The handle in `slot`, opened if it is not.
+    pub(super) fn get(&self, slot: &Arc<Slot>, path: &Path) -> io::Result<Arc<dyn File>> {
+        slot.used.store(true, Relaxed);
+        let mut file = slot.file.lock().expect("no panic while a handle is opened");
+        if let Some(file) = &*file {
+            return Ok(file.clone());
+        }
+        let opened = self.disk.open(path)?;
+        *file = Some(opened.clone());
+        drop(file);
+        self.remember(slot);
+        Ok(opened)
+    }
+
+    /// Makes the file and keeps its handle in `slot`.
+    pub(super) fn create(&self, slot: &Arc<Slot>, path: &Path) -> io::Result<()> {
+        *slot.file.lock().expect("no panic while a handle is opened") = Some(self.disk.create(path)?);
+        self.remember(slot);
+        Ok(())
+    }
+
+    fn remember(&self, slot: &Arc<Slot>) {
+        let mut open = self.open.lock().expect("no panic while handles are counted");
+        open.push_back(Arc::downgrade(slot));
+        let mut chances = open.len();
+        while open.len() > self.open_max && chances > 0 {
+            chances -= 1;
+            let Some(slot) = open.pop_front().and_then(|slot| slot.upgrade()) else { continue };
+            if slot.used.swap(false, Relaxed) {
+                open.push_back(Arc::downgrade(&slot));
+            } else {
+                *slot.file.lock().expect("no panic while a handle is closed") = None;
+            }
+        }
+        while open.len() > self.open_max {
+            let Some(slot) = open.pop_front().and_then(|slot| slot.upgrade()) else { continue };
+            *slot.file.lock().expect("no panic while a handle is closed") = None;
+        }
+    }
+}

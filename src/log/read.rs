@@ -1,0 +1,283 @@
+//! Reading: whole batches, each checked against its CRC, into one reused buffer.
+//!
+//! ```text
+//! read(offset 5, max 100 bytes)     entries  [0-3] [4-6] [7-7] [8-20]
+//!                                                  └─────────┘ the batch with the offset, and more while they fit
+//! ```
+//!
+//! At least one batch is read, however large, and none beyond the published end. The first batch is whole even if the
+//! offset is in its middle: [`Chunk::lines_from`] begins at the record. A read stops before damage; one that begins in
+//! it is an error that says where it ends.
+
+use super::{
+    Error, Log,
+    batches::Entry,
+    record::{Records, parse_fields, split_offset},
+    segment::Segment,
+    unreadable,
+};
+use std::{ops::Range, sync::Arc};
+
+/// A batch in a [`Chunk`].
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Offset of its first record.
+    pub first: u64,
+    /// Its entry.
+    pub entry: Entry,
+    /// Where its lines stand in the chunk.
+    pub lines: Range<usize>,
+}
+
+impl Batch {
+    /// Offset of its last record.
+    pub fn last(&self) -> u64 {
+        self.first + u64::from(self.entry.last_delta)
+    }
+}
+
+/// Batches as they were read. Its buffers are reused from read to read; [`Chunk::default`] gives them back.
+#[derive(Debug, Default)]
+pub struct Chunk {
+    bytes: Vec<u8>,
+    used: usize,
+    /// The batches, in order of their offsets.
+    pub batches: Vec<Batch>,
+    entries: Vec<Option<Entry>>,
+    /// Where the next read goes on, if it goes on: identity of the segment, index of the entry, offset.
+    next: Option<(u64, u32, u64)>,
+    /// Base offset of the segment, for the operator.
+    segment_base: u64,
+}
+
+impl Chunk {
+    /// All lines.
+    pub fn lines(&self) -> &[u8] {
+        &self.bytes[..self.used]
+    }
+
+    /// The lines of one batch.
+    pub fn lines_of(&self, batch: &Batch) -> &[u8] {
+        &self.bytes[batch.lines.clone()]
+    }
+
+    /// The lines of one batch from the first record at or after `offset` on.
+    pub fn lines_from(&self, batch: &Batch, offset: u64) -> &[u8] {
+        let lines = self.lines_of(batch);
+        if offset <= batch.first { lines } else { &lines[position_of(lines, offset)..] }
+    }
+
+    /// Whether a record at `offset` would be among these batches.
+    pub fn covers(&self, offset: u64) -> bool {
+        self.batches.first().is_some_and(|first| first.first <= offset)
+            && self.batches.last().is_some_and(|last| offset <= last.last())
+    }
+
+    /// Forgets what was read, and keeps the buffers.
+    pub fn clear(&mut self) {
+        self.batches.clear();
+        self.used = 0;
+    }
+
+    /// Offset behind the last batch.
+    pub fn next_offset(&self) -> Option<u64> {
+        self.batches.last().map(|last| last.last() + 1)
+    }
+
+    /// Base offset of the segment it was read from, and the positions of its lines there.
+    pub fn place(&self) -> Option<(u64, Range<u32>)> {
+        let (first, last) = (self.batches.first()?, self.batches.last()?);
+        Some((self.segment_base, first.entry.position..last.entry.positions().end))
+    }
+}
+
+/// Position of the first line at or after `offset`; the end if there is none.
+fn position_of(lines: &[u8], offset: u64) -> usize {
+    let mut at = 0;
+    while at < lines.len() {
+        if split_offset(&lines[at..lines.len().min(at + 40)]).is_some_and(|(found, _)| found >= offset) {
+            return at;
+        }
+        at += memchr::memchr(b'\n', &lines[at..]).map_or(lines.len() - at, |end| end + 1);
+    }
+    lines.len()
+}
+
+impl Log {
+    /// Reads batches from the one with `offset` on: one at least (none at the end), and as many more as fit `bytes_max`.
+    pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<(), Error> {
+        chunk.clear();
+        let (start, end) = (self.start(), self.end());
+        if offset < start || offset > end {
+            return Err(Error::OutOfRange { first: start, end });
+        }
+        if offset == end {
+            return Ok(());
+        }
+        let mut offset = offset;
+        loop {
+            let segment = self.segment_of(offset);
+            let read = self.read_segment(&segment, offset, end, bytes_max, chunk);
+            if offset < self.start() {
+                // Retention or TRIM took the segment while it was read.
+                chunk.clear();
+                return Err(Error::OutOfRange { first: self.start(), end });
+            }
+            read?;
+            // Compaction can leave no record between the offset and the segment's end.
+            match self.segment_after(&segment) {
+                Some(next) if chunk.batches.is_empty() && next < end => offset = next,
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    fn segment_of(&self, offset: u64) -> Arc<Segment> {
+        let segments = self.segments.read().expect("no panic under the segments' lock");
+        let behind = segments.partition_point(|segment| segment.base <= offset);
+        segments[behind.saturating_sub(1)].clone()
+    }
+
+    fn segment_after(&self, segment: &Segment) -> Option<u64> {
+        let segments = self.segments.read().expect("no panic under the segments' lock");
+        segments.iter().map(|other| other.base).find(|&base| base > segment.base)
+    }
+
+    fn read_segment(
+        &self,
+        segment: &Segment,
+        offset: u64,
+        end: u64,
+        bytes_max: usize,
+        chunk: &mut Chunk,
+    ) -> Result<(), Error> {
+        let log_path = || segment.path("log");
+        let entries_end = segment.entries(&self.handles).map_err(|error| unreadable(log_path())(error))?;
+        let first = match chunk.next {
+            Some((id, index, next)) if (id, next) == (segment.id, offset) && index <= entries_end => index,
+            _ => self.entry_with(segment, entries_end, offset)?,
+        };
+        let wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
+        chunk.segment_base = segment.base;
+        let Some(position) = chunk.batches.first().map(|batch| batch.entry.position) else {
+            if first == entries_end || segment.base + u64::from(wanted) >= end {
+                return Ok(());
+            }
+            return Err(self.damage(segment, first, entries_end, offset));
+        };
+        let bytes = chunk.batches.last().map_or(0, |last| last.lines.end);
+        if chunk.bytes.len() < bytes {
+            chunk.bytes.resize(bytes, 0);
+        }
+        let log = segment.log(&self.handles).map_err(|error| unreadable(log_path())(error))?;
+        let read = log.read_at(&mut chunk.bytes[..bytes], u64::from(position));
+        let read = read.map_err(|error| unreadable(log_path())(error))?;
+        let whole = chunk.batches.iter().take_while(|batch| {
+            batch.lines.end <= read && crc32c::crc32c(&chunk.bytes[batch.lines.clone()]) == batch.entry.lines_crc
+        });
+        let whole = whole.count();
+        chunk.batches.truncate(whole);
+        chunk.used = chunk.batches.last().map_or(0, |last| last.lines.end);
+        let Some(next) = chunk.next_offset() else { return Err(self.damage(segment, first, entries_end, offset)) };
+        chunk.next = Some((segment.id, first + whole as u32, next));
+        Ok(())
+    }
+
+    /// Index of the entry with `offset`, or of the damaged one that hides it.
+    fn entry_with(&self, segment: &Segment, entries_end: u32, offset: u64) -> Result<u32, Error> {
+        let relative = offset - segment.base;
+        let failed = unreadable(segment.path("batches"));
+        let found = segment.search(&self.handles, entries_end, |entry| u64::from(entry.last()) >= relative);
+        let found = found.map_err(&failed)?;
+        for index in found..entries_end {
+            if let Some((_, entry)) = segment.entry(&self.handles, index).map_err(&failed)? {
+                let hidden = index > found && u64::from(entry.first) > relative;
+                return Ok(if hidden { found } else { index });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lists the batches to read: whole entries from `first` on whose lines follow each other, to the limits.
+    /// Answers the first offset (from the segment's base) that was not taken.
+    fn plan(
+        &self,
+        segment: &Segment,
+        first: u32,
+        entries_end: u32,
+        end: u64,
+        bytes_max: usize,
+        chunk: &mut Chunk,
+    ) -> Result<u32, Error> {
+        let (mut index, mut count, mut bytes, mut next) = (first, 8, 0, 0);
+        while index < entries_end {
+            let read = segment.read_entries(&self.handles, index, count, entries_end, &mut chunk.entries);
+            read.map_err(unreadable(segment.path("batches")))?;
+            for entry in &chunk.entries {
+                let Some(entry) = entry else { return Ok(next) };
+                next = entry.first;
+                let follows = chunk.batches.last().is_none_or(|last| last.entry.positions().end == entry.position);
+                let fits = chunk.batches.is_empty() || bytes + entry.bytes as usize <= bytes_max;
+                let published = segment.base + u64::from(entry.last()) < end;
+                if !(follows && fits && published) {
+                    return Ok(next);
+                }
+                let lines = bytes..bytes + entry.bytes as usize;
+                bytes = lines.end;
+                chunk.batches.push(Batch { first: segment.base + u64::from(entry.first), entry: *entry, lines });
+            }
+            index += chunk.entries.len().max(1) as u32;
+            count = 512;
+        }
+        Ok(next)
+    }
+
+    /// The damage at entry `index`: from `offset` to the first entry that is whole.
+    fn damage(&self, segment: &Segment, index: u32, entries_end: u32, offset: u64) -> Error {
+        let entry = |index| segment.entry(&self.handles, index).ok().flatten().map(|(_, entry)| entry);
+        let next = (index + 1..entries_end).find_map(entry).map(|entry| segment.base + u64::from(entry.first));
+        let next = next.or_else(|| self.segment_after(segment)).unwrap_or(self.end());
+        let position = entry(index).map(|entry| entry.position);
+        let position = position.or_else(|| Some(entry(index.checked_sub(1)?)?.positions().end)).unwrap_or(0);
+        let place = format!("{} at position {position}", segment.path("log").display());
+        Error::Corrupt { first: offset, next: next.max(offset + 1), place }
+    }
+
+    /// The lowest offset whose timestamp is at or after `timestamp`; the end if there is none.
+    pub fn offset_at(&self, timestamp: i64, chunk: &mut Chunk) -> Result<u64, Error> {
+        for segment in self.all_segments() {
+            let failed = unreadable(segment.path("batches"));
+            let entries_end = segment.entries(&self.handles).map_err(&failed)?;
+            let reaches = |entry: &Entry| segment.base + u64::from(entry.last()) >= self.start();
+            let wanted = |entry: &Entry| entry.max_timestamp >= timestamp && reaches(entry);
+            let found = segment.search(&self.handles, entries_end, wanted).map_err(&failed)?;
+            if let Some((_, entry)) = segment.entry(&self.handles, found).map_err(&failed)? {
+                let first = (segment.base + u64::from(entry.first)).max(self.start());
+                return self.first_since(first, timestamp, chunk);
+            }
+        }
+        Ok(self.end())
+    }
+
+    /// Scans from `offset` on for the first record at or after `timestamp`.
+    fn first_since(&self, offset: u64, timestamp: i64, chunk: &mut Chunk) -> Result<u64, Error> {
+        let mut next = offset;
+        while next < self.end() {
+            self.read(next, 1, chunk)?;
+            for batch in &chunk.batches {
+                let lines = chunk.lines_from(batch, next);
+                for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                    let Some((offset, fields)) = split_offset(line) else { continue };
+                    let mut records = Records::default();
+                    let own = parse_fields(&mut records, fields).ok().and_then(|()| records.get(0)?.timestamp);
+                    if own.unwrap_or(batch.entry.timestamp) >= timestamp {
+                        return Ok(offset);
+                    }
+                }
+            }
+            let Some(behind) = chunk.next_offset() else { break };
+            next = behind;
+        }
+        Ok(self.end())
+    }
+}

@@ -1,0 +1,535 @@
+//! Opening a log after whatever happened: what was acknowledged is served, what was torn is cut and kept, damage is named.
+//!
+//! ```text
+//! entries of the last segment:   0 ............ mark ............ last whole ...... end of the files
+//!                                └── synced ──────┴─ whole again ──┴── torn tail ────┘
+//!                                    damage stays    written again,    copied to .cut-<ms>,
+//!                                    and is named    synced            then cut
+//! ```
+//!
+//! Every entry carries the *sync mark*: how many entries were known to be durable when it was written. So after a crash
+//! only what lies behind the last mark is read, not the log. After a clean stop all is synced, and nothing is read.
+//!
+//! What was accepted behind the mark is written again in place: after a failed sync the system may hold pages that never
+//! reached the disk, and reading them proves nothing. A log without any `.batches` was put there by hand and is
+//! *adopted*: its lines are checked and get entries. So are whole lines appended by hand to a log that was stopped cleanly.
+
+use super::{
+    Log, SyncState, Writer,
+    batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry},
+    disk::{self, File},
+    handles::Handles,
+    record::{Records, parse_fields, split_offset},
+    segment::{Segment, path},
+};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, Condvar, Mutex, RwLock, atomic::AtomicU64},
+};
+
+/// Bytes of lines in a batch made for lines that had none.
+const ADOPTED_BATCH_BYTES: usize = 64 << 10;
+/// The largest file that is adopted: positions are 32 bits.
+const ADOPTED_BYTES_MAX: u64 = u32::MAX as u64;
+
+/// What opening a log found and did.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Sentences for the operator.
+    pub notes: Vec<String>,
+    /// Whether records were cut off, so that their offsets are given again: the leader epoch rises.
+    pub cut: bool,
+}
+
+/// One batch that is not what its entry says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Damage {
+    /// First offset that is damaged.
+    pub first: u64,
+    /// First offset behind the damage; `None`: to the end of the segment.
+    pub next: Option<u64>,
+    /// Position in the `.log`.
+    pub position: u64,
+}
+
+/// What a check of a segment's batches found.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// How many entries there are up to and with the last whole one.
+    pub whole: u32,
+    /// The last whole entry.
+    pub last: Option<Entry>,
+    /// How many entries are known to be synced, by the highest mark.
+    pub mark: u32,
+    /// The damage, oldest first; what lies behind the last whole entry comes last, without `next`.
+    pub damages: Vec<Damage>,
+    /// Entries in the file.
+    pub entries: u32,
+    /// Bytes in the `.log`.
+    pub bytes: u64,
+    /// Whether the files' sizes agree with the last entry.
+    pub sizes_agree: bool,
+}
+
+impl Checked {
+    /// Position behind the last whole batch.
+    fn position(&self) -> u64 {
+        self.last.map_or(0, |last| u64::from(last.positions().end))
+    }
+
+    /// Offset behind the last whole batch, from the segment's base.
+    fn next(&self) -> u64 {
+        self.last.map_or(0, |last| u64::from(last.last()) + 1)
+    }
+}
+
+/// A window over a file's bytes, moved forward.
+struct Window<'a> {
+    file: &'a dyn File,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+impl<'a> Window<'a> {
+    const BYTES: usize = 1 << 20;
+
+    fn new(file: &'a dyn File) -> Window<'a> {
+        Window { file, start: 0, bytes: Vec::new() }
+    }
+
+    /// The bytes from `position` on, at least `wanted` if the file has them.
+    fn at(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
+        let inside = position >= self.start && position + wanted as u64 <= self.start + self.bytes.len() as u64;
+        if !inside {
+            let there = self.file.len()?.saturating_sub(position);
+            self.bytes.resize(wanted.max(Self::BYTES).min(there as usize), 0);
+            let read = self.file.read_at(&mut self.bytes, position)?;
+            self.bytes.truncate(read);
+            self.start = position;
+        }
+        Ok(&self.bytes[(position - self.start) as usize..])
+    }
+}
+
+/// Checks each batch of a segment from entry `from` on against its lines. Changes nothing.
+pub fn check(handles: &Handles, segment: &Segment, from: u32) -> io::Result<Checked> {
+    let log = segment.log(handles)?;
+    let entries_bytes = segment.batches(handles)?.len()?;
+    let mut checked = Checked {
+        entries: (entries_bytes / ENTRY_BYTES as u64).min(u64::from(u32::MAX)) as u32,
+        bytes: log.len()?,
+        ..Checked::default()
+    };
+    let mut lines = Window::new(&*log);
+    let mut entries = Vec::new();
+    let mut index = 0;
+    let mut bad = None;
+    if from > 0 {
+        index = from - 1;
+    }
+    while index < checked.entries {
+        segment.read_entries(handles, index, u32::MAX, checked.entries, &mut entries)?;
+        for entry in &entries {
+            let trusted = index < from;
+            let whole = entry.filter(|entry| {
+                let follows =
+                    u64::from(entry.first) >= checked.next() && u64::from(entry.position) >= checked.position();
+                let there = u64::from(entry.positions().end) <= checked.bytes;
+                let mut crc_fits = || {
+                    let bytes = lines.at(u64::from(entry.position), entry.bytes as usize);
+                    bytes.is_ok_and(|bytes| {
+                        bytes.get(..entry.bytes as usize).is_some_and(|lines| crc32c::crc32c(lines) == entry.lines_crc)
+                    })
+                };
+                follows && there && (trusted || crc_fits())
+            });
+            checked.mark = checked.mark.max(entry.map_or(0, |entry| entry.sync_mark()));
+            index += 1;
+            match whole {
+                Some(entry) => {
+                    if let Some(damage) = bad.take() {
+                        checked.damages.push(Damage { next: Some(segment.base + u64::from(entry.first)), ..damage });
+                    }
+                    checked.whole = index;
+                    checked.last = Some(entry);
+                }
+                None => {
+                    bad.get_or_insert(Damage {
+                        first: segment.base + checked.next(),
+                        next: None,
+                        position: checked.position(),
+                    });
+                }
+            }
+        }
+        if entries.is_empty() {
+            break;
+        }
+    }
+    checked.sizes_agree = entries_bytes % ENTRY_BYTES as u64 == 0
+        && checked.whole == checked.entries
+        && checked.position() == checked.bytes;
+    if !checked.sizes_agree && bad.is_none() {
+        bad = Some(Damage { first: segment.base + checked.next(), next: None, position: checked.position() });
+    }
+    checked.damages.extend(bad);
+    checked.mark = checked.mark.min(checked.entries);
+    Ok(checked)
+}
+
+/// Gives entries to the lines of a `.log` from `position` on, whose first must bear `base + next`.
+/// Answers the entries as they stand in the file, and the last of them. An error names the line.
+fn adopt(
+    segment: &Segment,
+    log: &dyn File,
+    mut position: u64,
+    mut next: u64,
+) -> Result<(Vec<u8>, Option<Entry>), String> {
+    let why = |position: u64, what: &str| format!("{} at position {position}: {what}", segment.path("log").display());
+    let failed = |error: io::Error| why(0, &error.to_string());
+    let length = log.len().map_err(failed)?;
+    if length > ADOPTED_BYTES_MAX {
+        return Err(why(0, &format!("{length} bytes are more than the {ADOPTED_BYTES_MAX} that can be adopted")));
+    }
+    let file_time = log.modified_ms().map_err(failed)?;
+    let mut window = Window::new(log);
+    let (mut out, mut last, mut line_number) = (Vec::new(), None::<Entry>, 0_u64);
+    while position < length {
+        let mut wanted = ADOPTED_BATCH_BYTES;
+        let mut bytes = window.at(position, wanted.min((length - position) as usize)).map_err(failed)?;
+        while memchr::memchr(b'\n', bytes).is_none() {
+            if bytes.len() as u64 >= length - position || wanted > BATCH_BYTES_MAX {
+                let what = format!("line {}: no line end within {} bytes", line_number + 1, bytes.len());
+                return Err(why(position, &what));
+            }
+            wanted *= 2;
+            bytes = window.at(position, wanted.min((length - position) as usize)).map_err(failed)?;
+        }
+        let first_end = memchr::memchr(b'\n', bytes).expect("looked for above") + 1;
+        let limit = bytes.len().min(ADOPTED_BATCH_BYTES.max(first_end));
+        let bytes = &bytes[..memchr::memrchr(b'\n', &bytes[..limit]).map_or(first_end, |end| end + 1)];
+        let first = next;
+        let mut newest = last.map_or(-1, |last| last.max_timestamp);
+        for line in bytes[..bytes.len() - 1].split(|&byte| byte == b'\n') {
+            line_number += 1;
+            let timestamp = checked_line(line, segment.base + next)
+                .map_err(|what| why(position, &format!("line {line_number}: {what}")))?;
+            newest = newest.max(timestamp.unwrap_or(file_time));
+            next += 1;
+        }
+        let entry = Entry {
+            first: u32::try_from(first).map_err(|_| why(position, "more than 2^32 records"))?,
+            position: position as u32,
+            bytes: bytes.len() as u32,
+            last_delta: (next - 1 - first) as u32,
+            count: (next - first) as u32,
+            flags: 0,
+            producer_epoch: -1,
+            producer_id: -1,
+            base_sequence: -1,
+            mark: 0,
+            timestamp: file_time,
+            max_timestamp: newest,
+            lines_crc: crc32c::crc32c(bytes),
+        };
+        out.extend_from_slice(&entry.encode());
+        position += bytes.len() as u64;
+        last = Some(entry);
+    }
+    Ok((out, last))
+}
+
+/// Whether a line is the record at `offset`; answers its own timestamp.
+fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
+    let (found, fields) = split_offset(line).ok_or_else(|| "it does not begin with offset:<n>".to_string())?;
+    if found != offset {
+        return Err(format!("offset:{found} where offset:{offset} follows"));
+    }
+    let mut records = Records::default();
+    parse_fields(&mut records, fields).map_err(|error| error.0)?;
+    Ok(records.get(0).and_then(|record| record.timestamp))
+}
+
+/// The offset behind the last line that can be read from `position` on: what may have been shown to a reader.
+fn end_by_lines(segment: &Segment, log: &dyn File, mut position: u64, next: u64) -> io::Result<u64> {
+    let (length, mut window, mut end) = (log.len()?, Window::new(log), segment.base + next);
+    while position < length {
+        let bytes = window.at(position, 4096.min((length - position) as usize))?;
+        if let Some((offset, _)) = split_offset(&bytes[..bytes.len().min(40)]) {
+            end = end.max(offset.saturating_add(1).min(segment.base + u64::from(u32::MAX)));
+        }
+        position += memchr::memchr(b'\n', bytes).map_or(bytes.len() as u64, |at| at as u64 + 1);
+    }
+    Ok(end)
+}
+
+/// One log on its way to being open.
+struct Recovery<'a> {
+    handles: &'a Handles,
+    dir: &'a Arc<Path>,
+    clean: bool,
+    now_ms: i64,
+    opened: Opened,
+}
+
+impl Recovery<'_> {
+    fn note(&mut self, segment: &Segment, what: &str) {
+        self.opened.notes.push(format!("{}: {what}", segment.path("log").display()));
+    }
+
+    /// Names of segments, and removal of what a crash left between two names.
+    fn bases(&self) -> io::Result<Vec<u64>> {
+        let disk = self.handles.disk();
+        let names = disk.list(self.dir)?;
+        let base = |name: &str, extension| {
+            let digits = name.strip_suffix(extension).filter(|digits| digits.len() == 20)?;
+            digits.parse::<u64>().ok().filter(|&base| base <= i64::MAX as u64)
+        };
+        let bases: Vec<u64> = names.iter().filter_map(|name| base(&name.name, ".log")).collect();
+        for name in &names {
+            let lone = base(&name.name, ".batches").is_some_and(|base| !bases.contains(&base));
+            if lone || name.name.ends_with(".tmp~") {
+                disk.remove_file(&self.dir.join(&name.name))?;
+            }
+        }
+        Ok(bases)
+    }
+
+    /// Entries for a segment that has none, or for lines behind its entries.
+    fn adopt(&mut self, segment: &Segment, checked: &Checked) -> Result<(), String> {
+        let failed = |error: io::Error| format!("{}: {error}", segment.path("batches").display());
+        let log = segment.log(self.handles).map_err(failed)?;
+        let (mut entries, _) = adopt(segment, &*log, checked.position(), checked.next())?;
+        let adopted = entries.len() / ENTRY_BYTES;
+        if checked.whole > 0 {
+            let mut before = vec![0; checked.whole as usize * ENTRY_BYTES];
+            segment.batches(self.handles).and_then(|file| file.read_at(&mut before, 0)).map_err(failed)?;
+            before.append(&mut entries);
+            entries = before;
+        }
+        log.sync()
+            .and_then(|()| disk::replace(self.handles.disk(), &segment.path("batches"), &entries))
+            .map_err(failed)?;
+        if adopted > 0 {
+            self.note(segment, &format!("adopted lines that had no entries, as {adopted} batches"));
+        }
+        Ok(())
+    }
+
+    /// A sealed segment was synced whole, so what is wrong with it is damage. Lines without entries get them back.
+    fn sealed(&mut self, base: u64) -> Result<Segment, String> {
+        let segment = Segment::at(self.dir, base);
+        let failed = |error: io::Error| format!("{}: {error}", segment.path("log").display());
+        let entries =
+            (segment.batches(self.handles).and_then(|file| file.len()).map_err(failed)? / ENTRY_BYTES as u64) as u32;
+        let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose().map_err(failed)?;
+        let bytes = segment.log(self.handles).and_then(|log| log.len()).map_err(failed)?;
+        let end = last.flatten().map_or(0, |(_, entry)| u64::from(entry.positions().end));
+        if end != bytes {
+            let checked = check(self.handles, &segment, 0).map_err(failed)?;
+            self.name_damages(&segment, &checked.damages);
+            if checked.whole == checked.entries && self.adopt(&segment, &checked).is_ok() {
+                return Ok(Segment::at(self.dir, base));
+            }
+        }
+        Ok(segment)
+    }
+
+    fn name_damages(&mut self, segment: &Segment, damages: &[Damage]) {
+        for damage in damages {
+            let to = damage.next.map_or("on".into(), |next| format!("to {}", next.saturating_sub(1)));
+            self.note(segment, &format!("damaged at position {}: offsets {} {to}", damage.position, damage.first));
+        }
+    }
+
+    /// The segment that grows. Answers it with the state of its writer.
+    fn last(&mut self, base: u64) -> Result<Writer, String> {
+        let mut segment = Segment::at(self.dir, base);
+        let failed = |error: io::Error| format!("{}: {error}", path(self.dir, base, "log").display());
+        let mut checked = self.check_last(&segment).map_err(failed)?;
+        let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
+        let log = segment.log(self.handles).map_err(failed)?;
+        if foreign && adopt(&segment, &*log, 0, 0).is_ok() {
+            self.set_aside(&segment, "batches", 0).map_err(failed)?;
+            self.note(&segment, "its .batches describes other lines; it was set aside");
+            checked = Checked { bytes: checked.bytes, ..Checked::default() };
+            self.adopt(&segment, &checked)?;
+            segment = Segment::at(self.dir, base);
+            checked = self.check_last(&segment).map_err(failed)?;
+        } else if self.clean && checked.whole == checked.entries && checked.position() < checked.bytes {
+            self.adopt(&segment, &checked)?;
+            segment = Segment::at(self.dir, base);
+            checked = self.check_last(&segment).map_err(failed)?;
+        }
+        let kept = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
+        if kept == checked.whole {
+            // What lies behind the last whole batch is no damage but a torn tail.
+            checked.damages.retain(|damage| damage.next.is_some());
+        }
+        self.name_damages(&segment, &checked.damages);
+        let mut end = (segment.base + checked.next(), checked.position());
+        if kept == checked.whole {
+            self.cut_tail(&segment, &checked).map_err(failed)?;
+        } else {
+            // Damage at the very end of what was synced: no offset of it may be given again.
+            end = (end_by_lines(&segment, &*log, end.1, checked.next()).map_err(failed)?, checked.bytes);
+            let entries_end = u64::from(kept) * ENTRY_BYTES as u64;
+            segment.batches(self.handles).and_then(|batches| batches.set_len(entries_end)).map_err(failed)?;
+        }
+        if !self.clean {
+            self.write_again(&segment, checked.mark, checked.whole).map_err(failed)?;
+        }
+        let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
+        segment.grow(kept, end.1, max_timestamp);
+        segment.mark_synced(kept);
+        let first = if kept > 0 { segment.entry(self.handles, 0).map_err(failed)? } else { None };
+        Ok(Writer {
+            segment: Arc::new(segment),
+            next_offset: end.0,
+            position: end.1,
+            entries: kept,
+            max_timestamp,
+            since_ms: first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms),
+            unsynced_bytes: 0,
+            lines: Vec::new(),
+            closed: None,
+        })
+    }
+
+    /// Checks the last segment from its sync mark on, or wholly if its sizes disagree.
+    fn check_last(&self, segment: &Segment) -> io::Result<Checked> {
+        let entries = (segment.batches(self.handles)?.len()? / ENTRY_BYTES as u64) as u32;
+        let last = (0..entries).rev().find_map(|index| segment.entry(self.handles, index).transpose()).transpose()?;
+        let mark = if self.clean { entries } else { last.map_or(0, |(index, entry)| entry.sync_mark().min(index)) };
+        let checked = check(self.handles, segment, mark)?;
+        if checked.sizes_agree || mark == 0 { Ok(checked) } else { check(self.handles, segment, 0) }
+    }
+
+    /// Copies what stands from `position` on in a file to `<base>.cut-<ms>`, durably.
+    fn set_aside(&self, segment: &Segment, extension: &str, position: u64) -> io::Result<u64> {
+        let file = self.handles.disk().open(&segment.path(extension))?;
+        let bytes = file.len()?.saturating_sub(position);
+        let copy = self.handles.disk().create(&segment.path(&format!("cut-{}", self.now_ms)))?;
+        let mut window = Window::new(&*file);
+        let mut done = 0;
+        while done < bytes {
+            let part = window.at(position + done, 1)?;
+            copy.write_at(part, done)?;
+            done += part.len() as u64;
+        }
+        copy.sync()?;
+        self.handles.disk().sync_dir(self.dir)?;
+        Ok(bytes)
+    }
+
+    /// Cuts what stands behind the last whole batch, once a copy of it is durable.
+    fn cut_tail(&mut self, segment: &Segment, checked: &Checked) -> io::Result<()> {
+        let (log, batches) = (segment.log(self.handles)?, segment.batches(self.handles)?);
+        if checked.bytes > checked.position() {
+            let bytes = self.set_aside(segment, "log", checked.position())?;
+            let what = format!(
+                "a torn tail of {bytes} bytes at position {} was cut; .cut-{} keeps it",
+                checked.position(),
+                self.now_ms
+            );
+            self.note(segment, &what);
+            log.set_len(checked.position())?;
+            log.sync()?;
+            self.opened.cut = true;
+        }
+        let entries_end = u64::from(checked.whole) * ENTRY_BYTES as u64;
+        if batches.len()? > entries_end {
+            batches.set_len(entries_end)?;
+            batches.sync()?;
+            self.opened.cut = true;
+        }
+        Ok(())
+    }
+
+    /// Writes entries `mark..whole` and their lines again in place, and syncs them.
+    fn write_again(&self, segment: &Segment, mark: u32, whole: u32) -> io::Result<()> {
+        if mark >= whole {
+            return Ok(());
+        }
+        let (log, batches) = (segment.log(self.handles)?, segment.batches(self.handles)?);
+        let before = mark.checked_sub(1).map(|index| segment.entry(self.handles, index)).transpose()?.flatten();
+        let from = before.map_or(0, |(_, entry)| u64::from(entry.positions().end));
+        let entries_from = u64::from(mark) * ENTRY_BYTES as u64;
+        for (file, mut position) in [(log, from), (batches, entries_from)] {
+            let end = file.len()?;
+            let mut window = Window::new(&*file);
+            while position < end {
+                let bytes = window.at(position, 1)?;
+                file.write_at(bytes, position)?;
+                position += bytes.len() as u64;
+            }
+            file.sync()?;
+        }
+        Ok(())
+    }
+}
+
+impl Log {
+    /// Opens the log in `dir`, which is there, as the module's documentation says. An empty one begins at `start`.
+    ///
+    /// `clean`: the broker that wrote it stopped cleanly. An error leaves every file as it is, but for leftovers.
+    pub fn open(
+        handles: Arc<Handles>,
+        dir: &Path,
+        start: u64,
+        clean: bool,
+        now_ms: i64,
+    ) -> Result<(Log, Opened), String> {
+        let dir: Arc<Path> = dir.into();
+        let mut recovery = Recovery { handles: &handles, dir: &dir, clean, now_ms, opened: Opened::default() };
+        let failed = |error: io::Error| format!("{}: {error}", dir.display());
+        let bases = recovery.bases().map_err(failed)?;
+        let names = handles.disk().list(&dir).map_err(failed)?;
+        for &base in &bases {
+            if !names.iter().any(|name| name.name == format!("{base:020}.batches")) {
+                recovery.adopt(&Segment::at(&dir, base), &Checked::default())?;
+            }
+        }
+        let mut segments = Vec::new();
+        let mut writer = match bases.split_last() {
+            Some((&last, sealed)) => {
+                for &base in sealed {
+                    segments.push(Arc::new(recovery.sealed(base)?));
+                }
+                recovery.last(last)?
+            }
+            None => Writer {
+                segment: Arc::new(Segment::create(&handles, &dir, start).map_err(failed)?),
+                next_offset: start,
+                position: 0,
+                entries: 0,
+                max_timestamp: -1,
+                since_ms: now_ms,
+                unsynced_bytes: 0,
+                lines: Vec::new(),
+                closed: None,
+            },
+        };
+        segments.push(writer.segment.clone());
+        if writer.next_offset < start {
+            // Records that TRIM or retention had taken were not even all on disk: the log goes on where they ended.
+            writer.segment = Arc::new(Segment::create(&handles, &dir, start).map_err(failed)?);
+            (writer.next_offset, writer.position, writer.entries, writer.max_timestamp) = (start, 0, 0, -1);
+            segments.push(writer.segment.clone());
+        }
+        let (end, first) = (writer.next_offset, segments[0].base);
+        let opened = recovery.opened;
+        let log = Log {
+            handles: handles.clone(),
+            dir: dir.clone(),
+            segments: RwLock::new(segments),
+            start: AtomicU64::new(start.max(first)),
+            published: AtomicU64::new(end),
+            writer: Mutex::new(writer),
+            sync: Mutex::new(SyncState { synced_end: end, leader: false, failed: None }),
+            synced: Condvar::new(),
+        };
+        Ok((log, opened))
+    }
+}

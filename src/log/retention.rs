@@ -1,0 +1,90 @@
+//! Retention: whole old segments go, oldest first, and the start offset with them.
+//!
+//! The owner of the log stores the new start offset durably before [`Log::advance_start`] removes a file, so a crash in
+//! between leaves files that the next start removes, never a log that begins earlier than it says.
+
+use super::{Error, Log, segment::Segment, unreadable};
+use std::sync::atomic::Ordering::*;
+
+/// What may stay: `retention.ms` and `retention.bytes`, -1 for unlimited.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Retention {
+    /// Largest age of a segment's newest record, in ms.
+    pub ms: i64,
+    /// Bytes that stay at least.
+    pub bytes: i64,
+}
+
+impl Log {
+    /// The start offset that retention asks for, if it is beyond the present one.
+    pub fn expired_to(&self, now_ms: i64, retention: Retention) -> Result<Option<u64>, Error> {
+        let segments = self.all_segments();
+        let mut left = if retention.bytes < 0 { 0 } else { self.bytes()? as i64 };
+        let mut start = None;
+        for (index, segment) in segments.iter().enumerate() {
+            let next = segments.get(index + 1).map(|next| next.base);
+            let bytes = segment.bytes(&self.handles).map_err(unreadable(segment.path("log")))? as i64;
+            let too_old = self.expires_at(segment, retention)?.is_some_and(|at| now_ms > at);
+            let too_many = retention.bytes >= 0 && next.is_some() && left - bytes >= retention.bytes;
+            if !too_old && !too_many {
+                break;
+            }
+            left -= bytes;
+            start = Some(next.unwrap_or(self.end()));
+        }
+        Ok(start.filter(|&start| start > self.start()))
+    }
+
+    /// When the records of a segment are all too old; `None`: never, or there is none.
+    fn expires_at(&self, segment: &Segment, retention: Retention) -> Result<Option<i64>, Error> {
+        let failed = unreadable(segment.path("log"));
+        if retention.ms < 0 || segment.entries(&self.handles).map_err(&failed)? == 0 {
+            return Ok(None);
+        }
+        let newest = match segment.max_timestamp(&self.handles).map_err(&failed)? {
+            ..0 => segment.log(&self.handles).and_then(|log| log.modified_ms()).map_err(&failed)?,
+            newest => newest,
+        };
+        Ok(Some(newest.saturating_add(retention.ms)))
+    }
+
+    /// When [`expired_to`](Self::expired_to) or [`roll_if_old`](Self::roll_if_old) will next have something to do because
+    /// time passes; `None`: never.
+    pub fn due_at(&self, retention: Retention, segment_ms_max: i64) -> Result<Option<i64>, Error> {
+        let oldest = self.all_segments().first().cloned();
+        let expires = oldest.map(|oldest| self.expires_at(&oldest, retention)).transpose()?.flatten();
+        let writer = self.writer();
+        let rolls = (writer.entries > 0).then(|| writer.since_ms.saturating_add(segment_ms_max));
+        Ok([expires, rolls].into_iter().flatten().min())
+    }
+
+    /// Seals a segment whose first record is older than `segment.ms`, so that retention can take it though nothing comes.
+    pub fn roll_if_old(&self, now_ms: i64, segment_ms_max: i64) -> Result<(), Error> {
+        let mut writer = self.writer();
+        if writer.closed.is_none() && writer.entries > 0 && now_ms - writer.since_ms >= segment_ms_max {
+            self.roll(&mut writer)?;
+        }
+        Ok(())
+    }
+
+    /// Makes `offset` the start, and removes the segments that lie before it. The caller has stored it durably.
+    ///
+    /// A log that loses its last record keeps an empty segment named by its end.
+    pub fn advance_start(&self, offset: u64) -> Result<(), Error> {
+        self.start.fetch_max(offset, AcqRel);
+        let mut writer = self.writer();
+        if writer.closed.is_none() && writer.entries > 0 && writer.next_offset <= offset {
+            self.roll(&mut writer)?;
+        }
+        drop(writer);
+        loop {
+            let mut segments = self.segments.write().expect("no panic under the segments' lock");
+            if segments.get(1).is_none_or(|next| next.base > offset) {
+                return Ok(());
+            }
+            let segment = segments.remove(0);
+            drop(segments);
+            segment.remove(&self.handles).map_err(unreadable(segment.path("log")))?;
+        }
+    }
+}
