@@ -444,9 +444,14 @@ impl Log {
         }
     }
 
-    /// Syncs all that was written so far.
+    /// Syncs all that was written so far. A log that a fault made read-only is an error.
     pub fn sync_all(&self) -> Result<(), Error> {
-        let end = self.writer().next_offset;
+        let writer = self.writer();
+        if let Some(why @ Error::ReadOnly(_)) = &writer.closed {
+            return Err(why.clone());
+        }
+        let end = writer.next_offset;
+        drop(writer);
         self.sync_to(end)
     }
 

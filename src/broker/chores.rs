@@ -1,0 +1,115 @@
+//! The one background thread: syncs that come due, and retention. A broker with nothing to do does not wake.
+
+use super::{partition::Partition, topic::Topic};
+use std::{
+    sync::{Arc, Condvar, Mutex, MutexGuard, atomic::Ordering::*},
+    time::{Duration, Instant},
+};
+
+/// Retention looks at each partition that could need it this often at most.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What is to be done, and when.
+#[derive(Debug, Default)]
+pub(super) struct Chores {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    syncs: Vec<(Instant, Arc<Partition>)>,
+    look_at: Option<Instant>,
+    stopped: bool,
+}
+
+impl Chores {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().expect("no panic under the chores' lock")
+    }
+
+    /// Syncs a partition in `after_ms`, if none is on its way.
+    pub(super) fn sync(&self, partition: &Arc<Partition>, after_ms: i64) {
+        if !partition.sync_queued.swap(true, AcqRel) {
+            let at = Instant::now() + Duration::from_millis(after_ms as u64);
+            self.queue().syncs.push((at, partition.clone()));
+            self.changed.notify_one();
+        }
+    }
+
+    /// Looks at all partitions: something was written, rolled or altered.
+    pub(super) fn look(&self) {
+        self.look_in(Duration::ZERO);
+    }
+
+    /// Looks at all partitions in some time.
+    pub(super) fn look_in(&self, time: Duration) {
+        let mut queue = self.queue();
+        let at = Instant::now() + time;
+        queue.look_at = Some(queue.look_at.map_or(at, |before| before.min(at)));
+        self.changed.notify_one();
+    }
+
+    /// Ends [`run`](Self::run).
+    pub(super) fn stop(&self) {
+        self.queue().stopped = true;
+        self.changed.notify_one();
+    }
+
+    /// The thread. `topics` answers those there are; `tell` tells the operator.
+    pub(super) fn run(&self, topics: impl Fn() -> Vec<Arc<Topic>>, now_ms: impl Fn() -> i64, tell: impl Fn(&str)) {
+        let mut looked = None::<Instant>;
+        let mut queue = self.queue();
+        while !queue.stopped {
+            let now = Instant::now();
+            let due =
+                queue.syncs.extract_if(.., |(at, _)| *at <= now).map(|(_, partition)| partition).collect::<Vec<_>>();
+            let rested = looked.is_none_or(|looked| now >= looked + LOOK_EVERY);
+            let look = rested && queue.look_at.is_some_and(|at| at <= now);
+            if due.is_empty() && !look {
+                let look_at = queue.look_at.map(|at| looked.map_or(at, |looked| at.max(looked + LOOK_EVERY)));
+                let next = queue.syncs.iter().map(|(at, _)| *at).chain(look_at).min();
+                queue = match next {
+                    Some(next) => {
+                        let left = next.saturating_duration_since(now);
+                        self.changed.wait_timeout(queue, left).expect("no panic under the chores' lock").0
+                    }
+                    None => self.changed.wait(queue).expect("no panic under the chores' lock"),
+                };
+                continue;
+            }
+            if look {
+                queue.look_at = None;
+            }
+            drop(queue);
+            for partition in due {
+                partition.sync_queued.store(false, Release);
+                if let Some(Err(error)) = partition.opened().map(|log| log.sync_all()) {
+                    tell(&format!("{error}"));
+                }
+            }
+            if look {
+                looked = Some(now);
+                if let Some(next_ms) = look_at_all(&topics(), &tell) {
+                    self.look_in(Duration::from_millis((next_ms - now_ms()).max(0) as u64 + 1));
+                }
+            }
+            queue = self.queue();
+        }
+    }
+}
+
+/// Looks at each partition; answers when the next one wants to be looked at, in ms.
+fn look_at_all(topics: &[Arc<Topic>], tell: &impl Fn(&str)) -> Option<i64> {
+    let mut next = None::<i64>;
+    for topic in topics {
+        for partition in topic.partitions() {
+            match partition.tidy() {
+                Ok(due) => next = next.into_iter().chain(due).min(),
+                Err(super::Error::UnknownTopic(_)) => {}
+                Err(error) => tell(&format!("{}/{}: {error}", topic.name, partition.index)),
+            }
+        }
+    }
+    next
+}

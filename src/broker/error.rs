@@ -1,0 +1,101 @@
+//! What can go wrong, for every protocol: each turns this into its own reply.
+
+use crate::log;
+use std::fmt;
+
+/// What went wrong. `Display` is the sentence for the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Error {
+    /// No topic of this name.
+    UnknownTopic(String),
+    /// The topic has no partition of this number.
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// The number asked for.
+        partition: u32,
+        /// How many it has.
+        partitions: u32,
+    },
+    /// A topic of this name is there.
+    TopicExists(String),
+    /// The name is no topic's, or the broker's own.
+    InvalidTopic(String),
+    /// The number of partitions is out of range.
+    InvalidPartitions(String),
+    /// A setting is unknown, or its value out of range.
+    InvalidConfig(String),
+    /// The offset is below the start or beyond the end.
+    OffsetOutOfRange {
+        /// The start offset.
+        first: u64,
+        /// The end offset.
+        end: u64,
+    },
+    /// The batch there is damaged.
+    Corrupt {
+        /// First offset that cannot be read.
+        first: u64,
+        /// First offset that may be readable again.
+        next: u64,
+        /// Where on disk.
+        place: String,
+    },
+    /// The record is larger than `max.message.bytes`.
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The disk does not do what it must.
+    Storage(String),
+}
+
+/// Every result of the broker.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::UnknownTopic(topic) => {
+                write!(f, "no topic '{topic}'; TOPICS lists those there are, CREATE makes one")
+            }
+            Error::UnknownPartition { topic, partition, partitions } => {
+                write!(f, "'{topic}' has no partition {partition}; it has 0 to {}", partitions - 1)
+            }
+            Error::TopicExists(topic) => write!(f, "topic '{topic}' is already there; ALTER changes it"),
+            Error::InvalidTopic(why)
+            | Error::InvalidPartitions(why)
+            | Error::InvalidConfig(why)
+            | Error::Storage(why) => f.write_str(why),
+            Error::OffsetOutOfRange { first, end } => {
+                write!(f, "the partition holds {first} up to its end {end}; ask for one of them, or earliest or latest")
+            }
+            Error::Corrupt { first, next, place } => {
+                write!(f, "offsets {first} to {} are damaged in {place}; go on at {next}", next - 1)
+            }
+            Error::TooLarge { bytes, limit } => {
+                write!(
+                    f,
+                    "the record has {bytes} bytes, and max.message.bytes is {limit}; send less or raise it with ALTER"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl From<log::Error> for Error {
+    fn from(error: log::Error) -> Error {
+        match error {
+            log::Error::OutOfRange { first, end } => Error::OffsetOutOfRange { first, end },
+            log::Error::Corrupt { first, next, place } => Error::Corrupt { first, next, place },
+            log::Error::TooLarge { bytes, limit } => Error::TooLarge { bytes, limit },
+            log::Error::DiskFull(_) | log::Error::ReadOnly(_) | log::Error::Unreadable(_) | log::Error::Closed => {
+                Error::Storage(error.to_string())
+            }
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! The broker: the verbs that all protocols call. It knows no protocol and writes to no socket.
+//!
+//! ```text
+//! Broker ── topics ── Topic ── partitions ── Partition ── Log
+//!    └ Env: disk, clock, flush mode, chores (the background thread)
+//! ```
+//!
+//! Locks are taken in this order, and none is held while a socket is written: creating (one topic is made or dropped at a
+//! time), topics, a topic's file, a topic's state, a partition's opening, its log's, waiters. Readers and appenders of a
+//! topic that is there take the topics' lock only to find it.
+
+mod chores;
+mod clock;
+mod error;
+mod partition;
+mod partitioner;
+pub mod random;
+mod settings;
+mod topic;
+mod waiting;
+
+pub use clock::Clock;
+pub use error::{Error, Result};
+pub use partition::{Partition, Terms};
+pub use partitioner::partition_of;
+pub use settings::{Overrides, Settings, names as setting_names};
+pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
+pub use waiting::{Registered, Waiter, Waiters};
+
+use crate::{
+    config::{Config, Flush},
+    log::{
+        disk::{self, Disk, FileDisk, MemoryDisk},
+        handles::Handles,
+    },
+};
+use chores::Chores;
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use topic::Stored;
+
+/// What every part of a broker shares.
+#[derive(Debug)]
+pub(crate) struct Env {
+    handles: Arc<Handles>,
+    data_dir: PathBuf,
+    clock: Clock,
+    flush: Flush,
+    topic_defaults: Settings,
+    /// Whether the broker that wrote the log last stopped cleanly.
+    was_clean: bool,
+    /// Whether `~broker` says so still; gone before the first append.
+    says_clean: AtomicBool,
+    identity: Mutex<Identity>,
+    chores: Chores,
+}
+
+/// What `~broker` keeps.
+#[derive(Clone, Debug)]
+struct Identity {
+    cluster_id: String,
+}
+
+impl Env {
+    /// Tells the operator.
+    fn tell(&self, what: &str) {
+        eprintln!("{what}");
+    }
+
+    /// From here on the log is being written, and a crash would leave it so.
+    fn begin_writing(&self) -> Result<()> {
+        if self.says_clean.load(Acquire) {
+            let identity = self.identity.lock().expect("no panic while ~broker is written");
+            if self.says_clean.load(Acquire) {
+                self.store(&identity, false).map_err(|error| Error::Storage(format!("~broker: {error}")))?;
+                self.says_clean.store(false, Release);
+            }
+        }
+        Ok(())
+    }
+
+    fn store(&self, identity: &Identity, clean: bool) -> io::Result<()> {
+        let clean = if clean { "clean:yes\n" } else { "" };
+        let text = format!("cluster.id:{}\n{clean}", identity.cluster_id);
+        disk::replace(self.handles.disk(), &self.data_dir.join("~broker"), text.as_bytes())
+    }
+}
+
+/// A broker in this process. Clones are the same broker; the last one that is dropped stops it.
+#[derive(Clone, Debug)]
+pub struct Broker(Arc<Running>);
+
+#[derive(Debug)]
+struct Running {
+    state: Arc<State>,
+    chores: Option<JoinHandle<()>>,
+    _lock: Box<dyn Any + Send + Sync>,
+}
+
+#[derive(Debug)]
+struct State {
+    config: Config,
+    env: Arc<Env>,
+    topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+    /// Held while a topic is made, dropped or altered.
+    creating: Mutex<()>,
+    /// Those who wait for a topic to be made, to grow or to go.
+    topic_waiters: Waiters,
+}
+
+impl Broker {
+    /// Opens the broker whose log lives in `config.data_dir`, which is made if it is missing, or one that keeps nothing.
+    pub fn open(config: Config) -> Result<Broker> {
+        match &config.data_dir {
+            Some(_) => Broker::open_on(Arc::new(FileDisk), config, Clock::System),
+            None => Broker::open_on(Arc::new(MemoryDisk::default()), config, Clock::System),
+        }
+    }
+
+    /// A broker that keeps nothing: for tests and lessons.
+    pub fn in_memory() -> Broker {
+        Broker::open(Config::in_memory()).expect("a disk in memory opens")
+    }
+
+    /// Opens the broker on a disk and by a clock of the caller's.
+    pub fn open_on(disk: Arc<dyn Disk>, config: Config, clock: Clock) -> Result<Broker> {
+        let data_dir = config.data_dir.clone().unwrap_or_else(|| PathBuf::from("memory"));
+        let storage = |error: io::Error| Error::Storage(format!("{}: {error}", data_dir.display()));
+        disk.create_dir(&data_dir).map_err(storage)?;
+        let lock = disk.lock(&data_dir.join("~lock")).map_err(storage)?;
+        let lock = lock.ok_or_else(|| {
+            Error::Storage(format!(
+                "{}: another broker runs on this data directory; stop it or choose another",
+                data_dir.display()
+            ))
+        })?;
+        let (identity, was_clean) = read_identity(&*disk, &data_dir)?;
+        let env = Arc::new(Env {
+            handles: Arc::new(Handles::new(disk, config.open_files_max)),
+            data_dir,
+            clock,
+            flush: config.flush,
+            topic_defaults: config.topic_defaults.clone(),
+            was_clean,
+            says_clean: AtomicBool::new(was_clean),
+            identity: Mutex::new(identity.clone()),
+            chores: Chores::default(),
+        });
+        if !was_clean {
+            env.store(&identity, false).map_err(|error| Error::Storage(format!("~broker: {error}")))?;
+        }
+        let topics = read_topics(&env)?;
+        if !topics.is_empty() {
+            env.chores.look_in(Duration::from_secs(5));
+        }
+        let state = Arc::new(State {
+            config,
+            env,
+            topics: RwLock::new(topics),
+            creating: Mutex::default(),
+            topic_waiters: Waiters::default(),
+        });
+        let chores = std::thread::Builder::new().name("chores".into()).stack_size(256 << 10).spawn({
+            let state = state.clone();
+            move || state.env.chores.run(|| state.topics(), || state.env.clock.now_ms(), |what| state.env.tell(what))
+        });
+        let chores = chores.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))?;
+        Ok(Broker(Arc::new(Running { state, chores: Some(chores), _lock: lock })))
+    }
+
+    /// How it runs.
+    pub fn config(&self) -> &Config {
+        &self.0.state.config
+    }
+
+    /// The cluster's id, made at the first start.
+    pub fn cluster_id(&self) -> String {
+        self.env().identity.lock().expect("no panic while ~broker is written").cluster_id.clone()
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    pub fn now_ms(&self) -> i64 {
+        self.env().clock.now_ms()
+    }
+
+    fn env(&self) -> &Arc<Env> {
+        &self.0.state.env
+    }
+
+    /// All topics, by name; the broker's own are among them.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.0.state.topics()
+    }
+
+    /// A topic by name.
+    pub fn topic(&self, name: &str) -> Result<Arc<Topic>> {
+        let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
+        topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(crate::log::record::shown(name.as_bytes())))
+    }
+
+    /// A topic by name, made with the defaults if it is not there and first use makes topics here.
+    pub fn topic_or_create(&self, name: &str) -> Result<Arc<Topic>> {
+        match self.topic(name) {
+            Err(Error::UnknownTopic(_)) if self.config().auto_create => {
+                match self.create_topic_with(name, None, Overrides::new()) {
+                    Err(Error::TopicExists(_)) => self.topic(name),
+                    made => made,
+                }
+            }
+            found => found,
+        }
+    }
+
+    /// Makes a topic with the default settings.
+    pub fn create_topic(&self, name: &str, partitions: u32) -> Result<Arc<Topic>> {
+        self.create_topic_with(name, Some(partitions), Overrides::new())
+    }
+
+    /// Makes a topic with settings of its own. It is there durably, or not at all.
+    pub fn create_topic_with(&self, name: &str, partitions: Option<u32>, overrides: Overrides) -> Result<Arc<Topic>> {
+        writable(name)?;
+        let partitions = partitions.unwrap_or(self.config().default_partitions);
+        if !(1..=PARTITIONS_MAX).contains(&partitions) {
+            return Err(Error::InvalidPartitions(format!(
+                "{partitions} partitions; a topic has 1 to {PARTITIONS_MAX}"
+            )));
+        }
+        let overrides: Overrides = overrides.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
+        if self.topic(name).is_ok() {
+            return Err(Error::TopicExists(name.into()));
+        }
+        let stored = Stored::new(partitions, overrides);
+        self.env().topic_defaults.with(&stored.overrides).map_err(Error::InvalidConfig)?;
+        stored.build(self.env(), name).map_err(|error| Error::Storage(format!("{name}: {error}")))?;
+        let topic = Topic::new(self.env(), name, stored)?;
+        self.0.state.topics.write().expect("no panic under the topics' lock").insert(name.into(), topic.clone());
+        self.0.state.topic_waiters.wake();
+        Ok(topic)
+    }
+
+    /// Changes settings (an empty value returns to the default) and adds partitions.
+    pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Overrides) -> Result<Arc<Topic>> {
+        writable(name)?;
+        let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
+        let topic = self.topic(name)?;
+        topic.alter(partitions, changes)?;
+        self.env().chores.look();
+        self.0.state.topic_waiters.wake();
+        topic.partitions().iter().for_each(|partition| partition.wake());
+        Ok(topic)
+    }
+
+    /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.
+    pub fn drop_topic(&self, name: &str) -> Result<()> {
+        writable(name)?;
+        let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
+        let topic = self.topic(name)?;
+        let disk = self.env().handles.disk();
+        let doomed = self.env().data_dir.join(format!("~drop-{}", random::shown(&random::uuid())));
+        let storage = |error: io::Error| Error::Storage(format!("{name}: {error}"));
+        // Closed first: what is acknowledged from here on is acknowledged by another topic of the name.
+        topic.partitions().iter().for_each(|partition| partition.close());
+        self.0.state.topics.write().expect("no panic under the topics' lock").remove(name);
+        self.0.state.topic_waiters.wake();
+        disk.rename(&topic.dir(), &doomed).and_then(|()| disk.sync_dir(&self.env().data_dir)).map_err(storage)?;
+        disk.remove_dir(&doomed).map_err(storage)
+    }
+
+    /// Removes the records of a partition before `offset` for good. Answers the start offset.
+    pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
+        writable(topic)?;
+        self.topic(topic)?.partition(partition)?.trim(offset)
+    }
+
+    /// Wakes `waiter` when a topic is made, altered or dropped, until the answer is dropped.
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        self.0.state.topic_waiters.register(waiter)
+    }
+
+    /// The largest `max.message.bytes` of any topic, and of those not made yet.
+    pub fn message_bytes_max(&self) -> usize {
+        let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
+        let largest = topics.values().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
+        largest.max(self.env().topic_defaults.max_message_bytes) as usize
+    }
+}
+
+/// Whether clients may make, change or drop a topic of this name.
+fn writable(name: &str) -> Result<()> {
+    check_name(name)?;
+    if is_internal(name) {
+        return Err(Error::InvalidTopic(format!("'{name}' is the broker's own topic; it can be read, not changed")));
+    }
+    Ok(())
+}
+
+/// What `~broker` says, and whether the last stop was clean. A new data directory gets an identity.
+fn read_identity(disk: &dyn Disk, data_dir: &std::path::Path) -> Result<(Identity, bool)> {
+    let text = match disk::read_small(disk, &data_dir.join("~broker"), 64 << 10) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(Error::Storage(format!("~broker: {error}"))),
+    };
+    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let cluster_id = field("cluster.id").map_or_else(|| random::shown(&random::uuid()), String::from);
+    Ok((Identity { cluster_id }, field("clean") == Some("yes")))
+}
+
+/// The topics on disk: every legal folder, one without a `topic` file too. Removes what a crash left of CREATE and DROP.
+fn read_topics(env: &Arc<Env>) -> Result<BTreeMap<String, Arc<Topic>>> {
+    let disk = env.handles.disk();
+    let storage = |error: io::Error| Error::Storage(format!("{}: {error}", env.data_dir.display()));
+    let mut topics = BTreeMap::new();
+    for name in disk.list(&env.data_dir).map_err(storage)? {
+        let path = env.data_dir.join(&name.name);
+        if name.name.starts_with("~new-") || name.name.starts_with("~drop-") {
+            disk.remove_dir(&path).map_err(storage)?;
+        } else if name.is_dir && check_name(&name.name).is_ok() {
+            match read_topic(env, &path) {
+                Ok(stored) => drop(topics.insert(name.name.clone(), Topic::new(env, &name.name, stored)?)),
+                Err(why) => env.tell(&format!("{} is left alone: {why}", path.display())),
+            }
+        }
+    }
+    Ok(topics)
+}
+
+/// What the folder of a topic says. One without a `topic` file was put there by hand, with a folder for each partition.
+fn read_topic(env: &Env, dir: &std::path::Path) -> std::result::Result<Stored, String> {
+    let disk = env.handles.disk();
+    let file = dir.join("topic");
+    let names = disk.list(dir).map_err(|error| error.to_string())?;
+    for name in names.iter().filter(|name| name.name.ends_with(".tmp~")) {
+        disk.remove_file(&dir.join(&name.name)).map_err(|error| error.to_string())?;
+    }
+    if names.iter().any(|name| name.name == "topic") {
+        let stored = Stored::read(disk, &file)?;
+        env.topic_defaults.with(&stored.overrides)?;
+        // A crash can have lost the folder of a partition that was made with ALTER.
+        for index in 0..stored.partitions.len() {
+            disk.create_dir(&dir.join(index.to_string())).map_err(|error| error.to_string())?;
+        }
+        return Ok(stored);
+    }
+    let partitions =
+        (0..PARTITIONS_MAX).take_while(|index| names.iter().any(|name| name.is_dir && name.name == index.to_string()));
+    let partitions = partitions.count() as u32;
+    if partitions == 0 {
+        return Err("it has neither a topic file nor a folder 0 with a log".into());
+    }
+    let stored = Stored::new(partitions, Overrides::new());
+    stored.write(disk, &file).map_err(|error| format!("{}: {error}", file.display()))?;
+    env.tell(&format!("{}: adopted as a topic of {partitions} partitions", dir.display()));
+    Ok(stored)
+}
+
+impl State {
+    fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics.read().expect("no panic under the topics' lock").values().cloned().collect()
+    }
+}
+
+impl Drop for Running {
+    /// Syncs everything and says so on disk: the next start has nothing to check.
+    fn drop(&mut self) {
+        let env = &self.state.env;
+        env.chores.stop();
+        if self.chores.take().is_some_and(|chores| chores.join().is_err()) {
+            return;
+        }
+        let logs = self.state.topics().into_iter().flat_map(|topic| topic.partitions());
+        let synced = logs.map(|partition| partition.opened().map_or(Ok(()), |log| log.sync_all()));
+        if let Some(error) = synced.filter_map(|synced| synced.err()).last() {
+            return env.tell(&format!("not everything could be synced: {error}"));
+        }
+        let identity = env.identity.lock().expect("no panic while ~broker is written");
+        if let Err(error) = env.store(&identity, true) {
+            env.tell(&format!("~broker: {error}"));
+        }
+    }
+}

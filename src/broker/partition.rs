@@ -1,0 +1,270 @@
+//! A partition: its log, opened at the first touch, the promise an append makes, and those who wait for records.
+//!
+//! An append has two steps, so that a request over many partitions writes all and then syncs all:
+//! [`Partition::write`] stores the lines, [`Partition::settle`] makes them as durable as the flush mode promises.
+
+use super::{
+    Env, Error, Result, Settings,
+    topic::Topic,
+    waiting::{Registered, Waiter, Waiters},
+};
+use crate::{
+    config::Flush,
+    log::{self, Append, Appended, Chunk, Log, record::Records},
+};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
+    },
+};
+
+/// A background sync runs whenever this many bytes of a partition are not synced.
+const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+
+/// A partition of a topic.
+#[derive(Debug)]
+pub struct Partition {
+    /// Its number.
+    pub index: u32,
+    topic: Weak<Topic>,
+    env: Arc<Env>,
+    log: OnceLock<std::result::Result<Log, String>>,
+    opening: Mutex<()>,
+    /// Start offset and leader epoch as the `topic` file has them.
+    start: AtomicU64,
+    epoch: AtomicU32,
+    /// Whether the topic is gone.
+    dropped: AtomicBool,
+    unsynced_records: AtomicI64,
+    /// Whether a background sync is on its way.
+    pub(super) sync_queued: AtomicBool,
+    waiters: Waiters,
+}
+
+/// How records are to be appended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Terms {
+    /// The flags of [`log::batches`].
+    pub flags: u16,
+    /// Producer id, epoch and base sequence.
+    pub producer: Option<(i64, i16, i32)>,
+}
+
+impl Partition {
+    pub(super) fn new(topic: &Weak<Topic>, env: &Arc<Env>, index: u32, start: u64, epoch: u32) -> Partition {
+        Partition {
+            index,
+            topic: topic.clone(),
+            env: env.clone(),
+            log: OnceLock::new(),
+            opening: Mutex::default(),
+            start: AtomicU64::new(start),
+            epoch: AtomicU32::new(epoch),
+            dropped: AtomicBool::new(false),
+            unsynced_records: AtomicI64::new(0),
+            sync_queued: AtomicBool::new(false),
+            waiters: Waiters::default(),
+        }
+    }
+
+    /// The topic it belongs to, unless that was dropped.
+    pub fn topic(&self) -> Result<Arc<Topic>> {
+        let topic = self.topic.upgrade().filter(|_| !self.dropped.load(Acquire));
+        topic.ok_or_else(|| Error::UnknownTopic("(dropped)".into()))
+    }
+
+    /// Its log, opened if nobody has touched it before.
+    pub fn log(&self) -> Result<&Log> {
+        if self.dropped.load(Acquire) {
+            return Err(self.gone());
+        }
+        if self.log.get().is_none() {
+            self.open()?;
+        }
+        match self.log.get().expect("opened above") {
+            Ok(log) => Ok(log),
+            Err(why) => Err(Error::Storage(format!("the partition is offline: {why}"))),
+        }
+    }
+
+    fn gone(&self) -> Error {
+        Error::UnknownTopic(self.topic.upgrade().map_or("(dropped)".into(), |topic| topic.name.clone()))
+    }
+
+    fn open(&self) -> Result<()> {
+        let topic = self.topic()?;
+        let _one = self.opening.lock().expect("no panic while a log is opened");
+        if self.log.get().is_some() {
+            return Ok(());
+        }
+        if self.dropped.load(Acquire) {
+            return Err(self.gone());
+        }
+        let env = &self.env;
+        let dir = self.dir(&topic);
+        let start = self.start.load(Acquire);
+        let opened = Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms());
+        let opened = opened.and_then(|(log, opened)| {
+            opened.notes.iter().for_each(|note| env.tell(note));
+            // A crash may have come between storing the start offset and removing the files before it.
+            log.advance_start(start).map_err(|error| error.to_string())?;
+            if opened.cut {
+                self.epoch.fetch_add(1, AcqRel);
+                topic.store().map_err(|error| error.to_string())?;
+            }
+            Ok(log)
+        });
+        if let Err(why) = &opened {
+            env.tell(&format!("{}/{} is offline: {why}", topic.name, self.index));
+        }
+        self.log.set(opened).expect("only one opens at a time");
+        Ok(())
+    }
+
+    /// The log if somebody opened it and it is well.
+    pub(super) fn opened(&self) -> Option<&Log> {
+        self.log.get().and_then(|log| log.as_ref().ok())
+    }
+
+    /// The directory of its files.
+    pub fn dir(&self, topic: &Topic) -> PathBuf {
+        topic.dir().join(self.index.to_string())
+    }
+
+    /// Start offset as it is stored.
+    pub(super) fn stored_start(&self) -> u64 {
+        self.start.load(Acquire)
+    }
+
+    /// Leader epoch: raised whenever records were cut off.
+    pub fn leader_epoch(&self) -> u32 {
+        self.epoch.load(Acquire)
+    }
+
+    /// Offset of the first record.
+    pub fn start(&self) -> Result<u64> {
+        Ok(self.log()?.start())
+    }
+
+    /// Offset behind the last record that readers see.
+    pub fn end(&self) -> Result<u64> {
+        Ok(self.log()?.end())
+    }
+
+    /// Writes records. What it answers is promised only after [`settle`](Self::settle).
+    pub fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
+        let log = self.log()?;
+        let settings = self.settings()?;
+        self.env.begin_writing()?;
+        let append = Append {
+            records,
+            now_ms: self.env.clock.now_ms(),
+            flags: terms.flags | if settings.append_time { log::batches::APPEND_TIME } else { 0 },
+            producer: terms.producer,
+            segment_bytes_max: settings.segment_bytes,
+            segment_ms_max: settings.segment_ms,
+            publish: settings.flush(self.env.flush) != Flush::Always,
+        };
+        let appended = log.append(&append).map_err(|error| match error {
+            log::Error::Closed => self.gone(),
+            error => error.into(),
+        })?;
+        if appended.rolled || appended.place.1.start == 0 {
+            self.env.chores.look();
+        }
+        Ok(appended)
+    }
+
+    /// Makes what was written as durable as was promised, and wakes those who wait for it.
+    pub fn settle(self: &Arc<Self>, appended: &Appended) -> Result<()> {
+        let (log, settings, end) = (self.log()?, self.settings()?, appended.offsets.end);
+        let mode = settings.flush(self.env.flush);
+        let count = (end - appended.offsets.start) as i64;
+        let many = settings.flush_messages < i64::MAX
+            && self.unsynced_records.fetch_add(count, AcqRel) + count >= settings.flush_messages;
+        if mode == Flush::Always || many {
+            self.unsynced_records.store(0, Release);
+            log.sync_to(end)?;
+        } else if appended.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+            self.env.chores.sync(self, 0);
+        } else if let Flush::Every(time) = mode {
+            self.env.chores.sync(self, time.as_millis() as i64);
+        }
+        self.waiters.wake();
+        Ok(())
+    }
+
+    /// The settings of the topic.
+    pub fn settings(&self) -> Result<Arc<Settings>> {
+        Ok(self.topic()?.settings())
+    }
+
+    /// Reads batches from the one with `offset` on: one at least (none at the end), more while they fit `bytes_max`.
+    pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<()> {
+        self.log()?.read(offset, bytes_max, chunk).map_err(|error| self.seen_by_reader(error))
+    }
+
+    /// The lowest offset whose timestamp is at or after `timestamp`; the end if there is none.
+    pub fn offset_at(&self, timestamp: i64, chunk: &mut Chunk) -> Result<u64> {
+        self.log()?.offset_at(timestamp, chunk).map_err(|error| self.seen_by_reader(error))
+    }
+
+    /// DROP takes files away under those who read them.
+    fn seen_by_reader(&self, error: log::Error) -> Error {
+        if self.dropped.load(Acquire) { self.gone() } else { error.into() }
+    }
+
+    /// Wakes `waiter` for new records, a changed start and the end of the topic, until the answer is dropped.
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        self.waiters.register(waiter)
+    }
+
+    /// Removes the records before `offset` for good. Answers the start offset.
+    pub fn trim(&self, offset: u64) -> Result<u64> {
+        let log = self.log()?;
+        let (first, end) = (log.start(), log.end());
+        if offset > end {
+            return Err(Error::OffsetOutOfRange { first, end });
+        }
+        if offset > first {
+            self.start.fetch_max(offset, AcqRel);
+            self.topic()?.store()?;
+            log.advance_start(offset)?;
+            self.waiters.wake();
+        }
+        Ok(log.start())
+    }
+
+    /// What time asks of this partition: rolls an old segment, removes what retention wants gone. Answers when to look
+    /// again, in ms; `None`: not before something is written.
+    pub(super) fn tidy(&self) -> Result<Option<i64>> {
+        let settings = self.settings()?;
+        let retention = log::Retention { ms: settings.retention_ms, bytes: settings.retention_bytes };
+        if self.log.get().is_none() && retention.ms < 0 && retention.bytes < 0 {
+            return Ok(None);
+        }
+        let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
+        log.roll_if_old(now_ms, settings.segment_ms)?;
+        if let Some(start) = log.expired_to(now_ms, retention)? {
+            self.trim(start)?;
+        }
+        Ok(log.due_at(retention, settings.segment_ms)?)
+    }
+
+    /// The topic is being dropped: no append succeeds from here on, and who waits finds it gone.
+    pub(super) fn close(&self) {
+        let _one = self.opening.lock().expect("no panic while a log is opened");
+        self.dropped.store(true, Release);
+        if let Some(log) = self.opened() {
+            log.close();
+        }
+        self.waiters.wake();
+    }
+
+    /// Wakes who waits, so that they see a change that is no record.
+    pub(super) fn wake(&self) {
+        self.waiters.wake();
+    }
+}

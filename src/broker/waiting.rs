@@ -1,0 +1,85 @@
+//! Waiting for data: one waiter a connection, registered with everything it waits for, so that it wakes once.
+//!
+//! The order that loses no wake-up: register, look, wait. Whoever changes what is looked at changes it first and then
+//! calls [`Waiters::wake`]; both take the list's lock, so one of them sees the other.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    thread::{self, Thread},
+    time::{Duration, Instant},
+};
+
+/// A thread that waits.
+#[derive(Debug)]
+pub struct Waiter {
+    thread: Thread,
+    woken: AtomicBool,
+}
+
+impl Waiter {
+    /// A waiter for the calling thread.
+    pub fn new() -> Arc<Waiter> {
+        Arc::new(Waiter { thread: thread::current(), woken: AtomicBool::new(false) })
+    }
+
+    /// Waits until it is woken or the time is over; answers whether it was woken.
+    pub fn wait(&self, deadline: Option<Instant>) -> bool {
+        while !self.woken.swap(false, AcqRel) {
+            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                Some(Duration::ZERO) => return false,
+                Some(left) => thread::park_timeout(left),
+                None => thread::park(),
+            }
+        }
+        true
+    }
+
+    /// Wakes it, now or when it next waits.
+    pub fn wake(&self) {
+        self.woken.store(true, Release);
+        self.thread.unpark();
+    }
+}
+
+/// Those who wait for one thing.
+#[derive(Debug, Default)]
+pub struct Waiters(Mutex<Vec<Arc<Waiter>>>);
+
+impl Waiters {
+    /// Registers a waiter until the answer is dropped.
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        self.list().push(waiter.clone());
+        Registered { waiters: self, waiter: waiter.clone() }
+    }
+
+    /// Wakes all.
+    pub fn wake(&self) {
+        self.list().iter().for_each(|waiter| waiter.wake());
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waiter>>> {
+        self.0.lock().expect("no panic under the waiters' lock")
+    }
+}
+
+/// A registration.
+#[derive(Debug)]
+pub struct Registered<'a> {
+    waiters: &'a Waiters,
+    waiter: Arc<Waiter>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        let mut list = self.waiters.list();
+        if let Some(index) = list.iter().position(|waiter| Arc::ptr_eq(waiter, &self.waiter)) {
+            list.swap_remove(index);
+        }
+        if list.is_empty() {
+            *list = Vec::new();
+        }
+    }
+}

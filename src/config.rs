@@ -1,0 +1,73 @@
+//! Every setting of the broker: default, unit, meaning.
+
+use crate::broker::Settings;
+use std::{path::PathBuf, time::Duration};
+
+/// What an acknowledgement promises.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// The record is synced to disk, and nobody was shown it before.
+    Always,
+    /// The record was handed to the operating system; a sync follows within this time.
+    Every(Duration),
+    /// The record was handed to the operating system, which writes it when it likes.
+    Never,
+}
+
+impl std::fmt::Display for Flush {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Flush::Always => f.write_str("always"),
+            Flush::Every(time) => write!(f, "{} ms", time.as_millis()),
+            Flush::Never => f.write_str("never"),
+        }
+    }
+}
+
+/// How a broker runs. `Config::new("data")` is what the program does without options.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the log lives; `None` keeps it in memory.
+    pub data_dir: Option<PathBuf>,
+    /// What an acknowledgement promises: [`Flush::Always`].
+    pub flush: Flush,
+    /// Partitions of a topic made on first use: 1.
+    pub default_partitions: u32,
+    /// Whether first use makes a topic: yes.
+    pub auto_create: bool,
+    /// Topic settings where a topic has none of its own: Kafka's.
+    pub topic_defaults: Settings,
+    /// Connections at once: 10,000.
+    pub max_connections: usize,
+    /// How long a write may be stuck, and a Kafka connection silent: 10 min.
+    pub idle_timeout: Duration,
+    /// Whether each exchange is told on stderr: no.
+    pub explain: bool,
+    /// What is said on stderr besides faults: 0 nothing (`-q`), 1 starts and stops, 2 each connection (`-v`).
+    pub verbosity: u8,
+    /// Open files that the log keeps at most: 1,024.
+    pub open_files_max: usize,
+}
+
+impl Config {
+    /// A broker whose log lives in `data_dir`.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Config {
+        Config { data_dir: Some(data_dir.into()), ..Config::in_memory() }
+    }
+
+    /// A broker that keeps nothing.
+    pub fn in_memory() -> Config {
+        Config {
+            data_dir: None,
+            flush: Flush::Always,
+            default_partitions: 1,
+            auto_create: true,
+            topic_defaults: Settings::default(),
+            max_connections: 10_000,
+            idle_timeout: Duration::from_secs(600),
+            explain: false,
+            verbosity: 0,
+            open_files_max: 1024,
+        }
+    }
+}

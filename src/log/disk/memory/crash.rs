@@ -1,0 +1,228 @@
+//! What a crash leaves of a disk in memory.
+//!
+//! ```text
+//!              what calls see    kept beside it                    what a crash leaves
+//! directory    names as of now   names at the last sync_dir,       those names, and of the changes
+//!                                changes since: +c  a>b  -d        any: each happened or did not
+//! file page 0  aaaa              none: synced                      aaaa
+//!      page 1  bbcc              undo: cc was .., bb.. was ....    ....  bb..  or bbcc
+//!      length  8                 4 at the last sync, then 4..=8    4, 8, or anything between
+//! ```
+//!
+//! - A page is 4096 bytes. The kernel may write it out at any moment, so each of its versions since the last sync may be
+//!   the one found. To go back, a page keeps the old bytes of each write (an undo log): no more than was written.
+//! - A change of names moves one inode from nowhere or a name to a name or nowhere. So a rename is one change, and no
+//!   inode is ever found under two names.
+//! - A failed sync of a file leaves its pages readable and takes them for clean, as Linux does: no later sync makes them
+//!   durable until they are written again. A failed sync of a directory makes nothing durable and may be repeated.
+//!
+//! Simpler than life: files keep their modification time; the room of a removed file is free once its removal is durable
+//! and its last handle gone.
+
+use super::{
+    Dir, Entries, MemoryDisk, Names, Node,
+    file::{Chunks, Content, Inode, pieces},
+    machine::{Machine, Turn},
+};
+use std::{
+    collections::BTreeMap,
+    ffi::{OsStr, OsString},
+    mem,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
+
+/// What survives a crash, or does not, by itself.
+const PAGE: u64 = 4096;
+
+/// How much of what was not synced is found after a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Survivors {
+    /// The durable only.
+    Nothing,
+    /// All that was done.
+    Everything,
+    /// What this seed throws for each page, length and name.
+    Seed(u64),
+}
+
+impl MemoryDisk {
+    /// Cuts power if it is still on, and answers a disk as it may be found then: all on it durable, capacity and clock as
+    /// they were, no fault waiting. It may be asked again, for other survivors; the same ones are the same disk.
+    ///
+    /// # Panics
+    /// If the disk was not made by [`MemoryDisk::crashable`].
+    pub fn reboot(&self, survivors: Survivors) -> Self {
+        let machine = self.machine().restarted();
+        let seed = if let Survivors::Seed(seed) = survivors { seed } else { 0 };
+        let root = self.root.survivor(&mut Dice { survivors, state: seed }, &machine);
+        Self { root: Arc::new(root), machine: Some(machine) }
+    }
+}
+
+/// A directory's names at its last sync, and the changes since: an inode, and the name it went to.
+#[derive(Debug)]
+pub(super) struct PendingNames {
+    durable: Entries,
+    changes: Vec<(Node, Option<OsString>)>,
+}
+
+impl PendingNames {
+    pub(super) fn since(durable: &Entries) -> Self {
+        Self { durable: durable.clone(), changes: Vec::new() }
+    }
+
+    pub(super) fn push(&mut self, node: &Node, to: Option<&OsStr>) {
+        self.changes.push((node.clone(), to.map(OsStr::to_owned)));
+    }
+
+    /// Makes changes durable; answers what is left.
+    pub(super) fn sync(mut self, turn: &Turn) -> Option<Self> {
+        let synced = turn.share(self.changes.len());
+        for (node, to) in self.changes.drain(..synced) {
+            move_node(&mut self.durable, &node, to.as_deref());
+        }
+        (!self.changes.is_empty()).then_some(self)
+    }
+
+    fn survivor(&self, mut dice: Dice) -> Entries {
+        let mut entries = self.durable.clone();
+        for (node, to) in &self.changes {
+            if dice.up_to(1) == 1 {
+                move_node(&mut entries, node, to.as_deref());
+            }
+        }
+        entries
+    }
+}
+
+fn move_node(entries: &mut Entries, node: &Node, to: Option<&OsStr>) {
+    entries.retain(|_, other| !other.is(node));
+    if let Some(to) = to {
+        entries.insert(to.to_owned(), node.clone());
+    }
+}
+
+/// How a file goes back towards what is durable.
+pub(super) struct Undo {
+    pages: BTreeMap<u64, PageUndo>,
+    length: u64,
+    /// The lengths that the file has had since.
+    lengths: Range<u64>,
+}
+
+#[derive(Default)]
+struct PageUndo {
+    /// Whether the next sync writes the page.
+    dirty: bool,
+    /// For each write: a position, and the bytes before it.
+    old: Vec<(u64, Vec<u8>)>,
+}
+
+impl Undo {
+    /// Everything is durable.
+    pub(super) fn none(length: u64) -> Self {
+        Self { pages: BTreeMap::new(), length, lengths: length..length + 1 }
+    }
+
+    /// Before a change of the bytes in `range`, which makes the file `length` bytes long.
+    pub(super) fn remember(&mut self, chunks: &Chunks, range: Range<u64>, length: u64) {
+        for piece in pieces(range, PAGE) {
+            let mut old = vec![0; (piece.end - piece.start) as usize];
+            chunks.read(&mut old, piece.start);
+            let page = self.pages.entry(piece.start / PAGE).or_default();
+            page.dirty = true;
+            page.old.push((piece.start, old));
+        }
+        self.lengths = self.lengths.start.min(length)..self.lengths.end.max(length + 1);
+    }
+
+    /// What a sync reaches needs no undo; what it fails on counts as clean.
+    pub(super) fn sync(&mut self, turn: &Turn, length: u64) {
+        let unreached = self.pages.keys().nth(turn.share(self.pages.len())).copied().unwrap_or(u64::MAX);
+        self.pages.retain(|number, page| !mem::take(&mut page.dirty) || *number >= unreached);
+        if turn.happens() {
+            (self.length, self.lengths) = (length, length..length + 1);
+        }
+    }
+
+    /// Takes changes back as the dice say; answers the length.
+    fn take_back(&self, chunks: &mut Chunks, length: u64, mut dice: Dice) -> u64 {
+        for page in self.pages.values() {
+            let kept = dice.up_to(page.old.len() as u64) as usize;
+            for (position, old) in page.old[kept..].iter().rev() {
+                chunks.write(old, *position);
+            }
+        }
+        let length = match dice.up_to(2) {
+            0 => self.length,
+            1 => self.lengths.start + dice.throw() % (self.lengths.end - self.lengths.start),
+            _ => length,
+        };
+        chunks.cut(length);
+        length
+    }
+}
+
+impl Dir {
+    fn survivor(&self, dice: &mut Dice, machine: &Arc<Machine>) -> Self {
+        let names = self.names();
+        let of_names = dice.of_one();
+        let entries = names.pending.as_ref().map_or_else(|| names.now.clone(), |pending| pending.survivor(of_names));
+        let survivors = entries.into_iter().map(|(name, node)| match node {
+            Node::Dir(dir) => (name, Node::Dir(Arc::new(dir.survivor(dice, machine)))),
+            Node::File(file) => (name, Node::File(Arc::new(file.survivor(dice, machine)))),
+        });
+        Self(Mutex::new(Names { now: survivors.collect(), pending: None }))
+    }
+}
+
+impl Inode {
+    fn survivor(&self, dice: &mut Dice, machine: &Arc<Machine>) -> Self {
+        let content = self.read();
+        let undo = content.undo.as_ref().expect("a disk that can crash keeps an undo log for each file");
+        let mut chunks = content.chunks.clone();
+        let length = undo.take_back(&mut chunks, content.length, dice.of_one());
+        machine.use_room(0, length);
+        let content = Content { chunks, length, modified_ms: content.modified_ms, undo: Some(Undo::none(length)) };
+        Self::new(content, Some(machine.clone()))
+    }
+}
+
+/// Decides what survives.
+#[derive(Clone, Copy)]
+struct Dice {
+    survivors: Survivors,
+    state: u64,
+}
+
+impl Dice {
+    /// The next number of splitmix64.
+    fn throw(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// The dice for one file or directory: every other time it survives whole or not at all, so that the files of a
+    /// disk differ from each other.
+    fn of_one(&mut self) -> Self {
+        let state = self.throw();
+        let survivors = match (self.survivors, state % 4) {
+            (Survivors::Seed(_), 0) => Survivors::Nothing,
+            (Survivors::Seed(_), 1) => Survivors::Everything,
+            (survivors, _) => survivors,
+        };
+        Self { survivors, state }
+    }
+
+    /// How many of `all` changes survive: none, all and any number between are equally likely.
+    fn up_to(&mut self, all: u64) -> u64 {
+        match (self.survivors, self.throw() % 3) {
+            (Survivors::Nothing, _) | (Survivors::Seed(_), 0) => 0,
+            (Survivors::Everything, _) | (Survivors::Seed(_), 1) => all,
+            (Survivors::Seed(_), _) => self.throw() % (all + 1),
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! A file in memory: chunks by position.
+
+use super::{
+    super::File,
+    NO_PANIC,
+    crash::Undo,
+    machine::{Call, Machine, Turn},
+};
+use std::{
+    fmt, io, iter,
+    ops::Range,
+    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+/// The step in which a file takes memory.
+const CHUNK: u64 = 64 * 1024;
+/// A file that would be longer is a mistake of the caller; it bounds the list of chunks.
+const FILE_BYTES_MAX: u64 = 1 << 36;
+
+pub(super) struct Inode {
+    content: RwLock<Content>,
+    machine: Option<Arc<Machine>>,
+}
+
+#[derive(Default)]
+pub(super) struct Content {
+    pub(super) chunks: Chunks,
+    pub(super) length: u64,
+    pub(super) modified_ms: i64,
+    /// How to go back to what is durable; kept by a disk that can crash.
+    pub(super) undo: Option<Undo>,
+}
+
+/// Bytes by position. No chunk holds any beyond the file's length.
+#[derive(Clone, Default)]
+pub(super) struct Chunks(Vec<Vec<u8>>);
+
+impl Inode {
+    pub(super) fn new(content: Content, machine: Option<Arc<Machine>>) -> Self {
+        Self { content: RwLock::new(content), machine }
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Content> {
+        self.content.read().expect(NO_PANIC)
+    }
+
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Content> {
+        self.content.write().expect(NO_PANIC)
+    }
+
+    pub(super) fn resize(&self, turn: &Turn, length: u64) {
+        let before = self.read().length;
+        self.write().resize(length, turn.now_ms());
+        self.use_room(before, length);
+    }
+
+    fn use_room(&self, before: u64, after: u64) {
+        if let Some(machine) = &self.machine {
+            machine.use_room(before, after);
+        }
+    }
+}
+
+impl fmt::Debug for Inode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.read().length)
+    }
+}
+
+impl Drop for Inode {
+    fn drop(&mut self) {
+        let held = self.read().length;
+        self.use_room(held, 0);
+    }
+}
+
+impl File for Inode {
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+        Machine::check(&self.machine)?;
+        let end = self.read().length.min(position.saturating_add(buffer.len() as u64));
+        for piece in pieces(position..end, CHUNK) {
+            let part = (piece.start - position) as usize..(piece.end - position) as usize;
+            self.read().chunks.read(&mut buffer[part], piece.start);
+        }
+        Ok(end.saturating_sub(position) as usize)
+    }
+
+    fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
+        let turn = Turn::take(self.machine.as_deref(), Call::Write)?;
+        let wanted = position.saturating_add(turn.share(bytes.len()) as u64);
+        check_length(wanted)?;
+        let before = self.read().length;
+        let end = wanted.min(before.saturating_add(turn.room()));
+        let now_ms = turn.now_ms();
+        for piece in pieces(position..end, CHUNK) {
+            let part = (piece.start - position) as usize..(piece.end - position) as usize;
+            self.write().write(&bytes[part], piece.start, now_ms);
+        }
+        if end > position {
+            self.use_room(before, before.max(end));
+        }
+        turn.end(())?;
+        if end < wanted { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Machine::check(&self.machine)?;
+        Ok(self.read().length)
+    }
+
+    fn set_len(&self, bytes: u64) -> io::Result<()> {
+        let turn = Turn::take(self.machine.as_deref(), Call::Any)?;
+        check_length(bytes)?;
+        if bytes.saturating_sub(self.read().length) > turn.room() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if turn.happens() {
+            self.resize(&turn, bytes);
+        }
+        turn.end(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let turn = Turn::take(self.machine.as_deref(), Call::Sync)?;
+        if turn.can_crash() {
+            let content = &mut *self.write();
+            content.undo.iter_mut().for_each(|undo| undo.sync(&turn, content.length));
+        }
+        turn.end(())
+    }
+
+    fn modified_ms(&self) -> io::Result<i64> {
+        Machine::check(&self.machine)?;
+        Ok(self.read().modified_ms)
+    }
+}
+
+fn check_length(bytes: u64) -> io::Result<()> {
+    if bytes > FILE_BYTES_MAX { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(()) }
+}
+
+impl Content {
+    /// What a new file holds.
+    pub(super) fn empty(turn: &Turn) -> Self {
+        Self { undo: turn.can_crash().then(|| Undo::none(0)), ..Self::default() }
+    }
+
+    fn write(&mut self, bytes: &[u8], position: u64, now_ms: i64) {
+        let end = position + bytes.len() as u64;
+        let length = self.length.max(end);
+        if let Some(undo) = &mut self.undo {
+            undo.remember(&self.chunks, position..end, length);
+        }
+        self.chunks.write(bytes, position);
+        self.length = length;
+        self.modified_ms = now_ms;
+    }
+
+    fn resize(&mut self, length: u64, now_ms: i64) {
+        if let Some(undo) = &mut self.undo {
+            undo.remember(&self.chunks, length..self.length, length);
+        }
+        self.chunks.cut(length);
+        self.length = length;
+        self.modified_ms = now_ms;
+    }
+}
+
+impl Chunks {
+    /// Reads from one chunk.
+    pub(super) fn read(&self, buffer: &mut [u8], position: u64) {
+        let chunk = self.0.get((position / CHUNK) as usize).map_or(&[][..], Vec::as_slice);
+        let there = chunk.get((position % CHUNK) as usize..).unwrap_or(&[]);
+        let (held, hole) = buffer.split_at_mut(buffer.len().min(there.len()));
+        held.copy_from_slice(&there[..held.len()]);
+        hole.fill(0);
+    }
+
+    /// Writes into one chunk.
+    pub(super) fn write(&mut self, bytes: &[u8], position: u64) {
+        let (index, at) = ((position / CHUNK) as usize, (position % CHUNK) as usize);
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, Vec::new);
+        }
+        let chunk = &mut self.0[index];
+        let size = if index > 0 { CHUNK as usize } else { (at + bytes.len()).next_power_of_two() };
+        chunk.reserve_exact(size.saturating_sub(chunk.len()));
+        chunk.resize(chunk.len().max(at), 0);
+        let (over, behind) = bytes.split_at(bytes.len().min(chunk.len() - at));
+        chunk[at..at + over.len()].copy_from_slice(over);
+        chunk.extend_from_slice(behind);
+    }
+
+    pub(super) fn cut(&mut self, length: u64) {
+        let whole = (length / CHUNK) as usize;
+        self.0.truncate(whole + 1);
+        if let Some(chunk) = self.0.get_mut(whole) {
+            chunk.truncate((length % CHUNK) as usize);
+        }
+    }
+}
+
+/// A range, divided where it crosses a multiple of `unit`.
+pub(super) fn pieces(range: Range<u64>, unit: u64) -> impl Iterator<Item = Range<u64>> {
+    let mut at = range.start;
+    iter::from_fn(move || {
+        let start = at;
+        at = range.end.min((start / unit + 1) * unit);
+        (start < range.end).then_some(start..at)
+    })
+}
