@@ -4,3 +4,6 @@
 pub mod broker;
 pub mod config;
 pub mod log;
+pub mod metrics;
+pub mod protocol;
+pub mod server;

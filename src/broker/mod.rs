@@ -33,6 +33,7 @@ use crate::{
         disk::{self, Disk, FileDisk, MemoryDisk},
         handles::Handles,
     },
+    metrics::Metrics,
 };
 use chores::Chores;
 use std::{
@@ -110,6 +111,7 @@ struct Running {
 #[derive(Debug)]
 struct State {
     config: Config,
+    metrics: Metrics,
     env: Arc<Env>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     /// Held while a topic is made, dropped or altered.
@@ -165,6 +167,7 @@ impl Broker {
         }
         let state = Arc::new(State {
             config,
+            metrics: Metrics::default(),
             env,
             topics: RwLock::new(topics),
             creating: Mutex::default(),
@@ -181,6 +184,11 @@ impl Broker {
     /// How it runs.
     pub fn config(&self) -> &Config {
         &self.0.state.config
+    }
+
+    /// What it counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.state.metrics
     }
 
     /// The cluster's id, made at the first start.

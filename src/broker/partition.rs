@@ -89,6 +89,11 @@ impl Partition {
         }
     }
 
+    /// An error if the topic was dropped.
+    pub fn still_there(&self) -> Result<()> {
+        if self.dropped.load(Acquire) { Err(self.gone()) } else { Ok(()) }
+    }
+
     fn gone(&self) -> Error {
         Error::UnknownTopic(self.topic.upgrade().map_or("(dropped)".into(), |topic| topic.name.clone()))
     }

@@ -30,7 +30,7 @@ pub use retention::Retention;
 
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry};
 use handles::Handles;
-use record::{Records, write_line};
+use record::{RecordRef, Records, write_line};
 use segment::Segment;
 use std::{
     fmt, io,
@@ -260,17 +260,21 @@ impl Log {
     fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<(u32, bool), Error> {
         let limit = BATCH_BYTES_MAX.min(append.segment_bytes_max as usize);
         let first = append.records.get(from).expect("there is a record left");
-        let timestamp = first.timestamp.unwrap_or(append.now_ms);
+        let stamped = append.flags & batches::APPEND_TIME != 0;
+        let own = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped);
+        let timestamp = own(first).unwrap_or(append.now_ms);
         let (mut count, mut max_timestamp) = (0, i64::MIN);
         writer.lines.clear();
         while let Some(record) = append.records.get(from + count as usize) {
             let before = writer.lines.len();
-            write_line(&mut writer.lines, writer.next_offset + u64::from(count), append.records, record, timestamp);
+            let offset = writer.next_offset + u64::from(count);
+            let differs = own(record).filter(|&own| own != timestamp);
+            write_line(&mut writer.lines, offset, differs, append.records, record);
             if writer.lines.len() > limit && count > 0 {
                 writer.lines.truncate(before);
                 break;
             }
-            max_timestamp = max_timestamp.max(record.timestamp.unwrap_or(timestamp));
+            max_timestamp = max_timestamp.max(own(record).unwrap_or(timestamp));
             count += 1;
         }
         let bytes = writer.lines.len();

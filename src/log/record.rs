@@ -59,6 +59,16 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Moves the last record of `other` to the end of these.
+    pub fn take_last(&mut self, other: &mut Records<'a>) {
+        if let Some(record) = other.list.pop() {
+            self.push(record.timestamp, record.key, record.value);
+            for (name, value) in other.headers.drain(record.headers.start as usize..) {
+                self.header(name, value);
+            }
+        }
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -148,12 +158,17 @@ pub fn write_fields(
     }
 }
 
-/// Appends the log's line of one of `records`, with its line end. Its `timestamp` is written if it is not the batch's.
-pub fn write_line(out: &mut Vec<u8>, offset: u64, records: &Records<'_>, record: &RecordRef<'_>, batch_timestamp: i64) {
+/// Appends the log's line of one of `records`, with its line end. `timestamp`: where it differs from the batch's.
+pub fn write_line(
+    out: &mut Vec<u8>,
+    offset: u64,
+    timestamp: Option<i64>,
+    records: &Records<'_>,
+    record: &RecordRef<'_>,
+) {
     out.extend_from_slice(b"offset:");
     write_u64(out, offset);
     out.push(b' ');
-    let timestamp = record.timestamp.filter(|&timestamp| timestamp != batch_timestamp);
     write_fields(out, timestamp, record.key.as_deref(), records.headers_of(record), record.value.as_deref());
     out.push(b'\n');
 }
@@ -488,7 +503,7 @@ mod tests {
                 records.header(Cow::Owned(name.unwrap_or_default()), value.map(Cow::Owned));
             }
             let mut out = Vec::new();
-            write_line(&mut out, 42, &records, records.get(0).unwrap(), -7);
+            write_line(&mut out, 42, timestamp, &records, records.get(0).unwrap());
             prop_assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1);
             let text = std::str::from_utf8(&out[..out.len() - 1]).unwrap();
             prop_assert!(!text.chars().any(|char| is_control(char) && char != '\t'));

@@ -1,0 +1,189 @@
+//! A connection as the protocols see it: bytes that arrived, bytes to be sent.
+//!
+//! Buffers grow with what arrives, never with what a client announces, and are given back when the connection is silent
+//! for a second: a silent connection costs a small stack and a socket.
+
+use crate::broker::Waiter;
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{SocketAddr, TcpStream},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    time::{Duration, Instant},
+};
+
+/// A buffer begins with this.
+const BUFFER_BYTES: usize = 64 << 10;
+/// A client that fills its buffer gets a larger one, up to this, so that more is appended and synced at once.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+/// Silence after which the buffers are given back.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Who waits looks this often whether the connection is broken.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What arrived and was not used yet.
+#[derive(Debug)]
+pub struct Input<'a> {
+    stream: &'a TcpStream,
+    buffer: Vec<u8>,
+    used: usize,
+    filled: usize,
+    ended: bool,
+    rested: bool,
+}
+
+/// What is to be sent, and what a protocol asks of its connection besides.
+#[derive(Debug)]
+pub struct Output<'a> {
+    stream: &'a TcpStream,
+    /// Bytes not sent yet.
+    pub bytes: Vec<u8>,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// The connection's one waiter.
+    pub waiter: Arc<Waiter>,
+    stopping: &'a AtomicBool,
+}
+
+/// Both ends of `stream`, whose broker says with `stopping` that it stops.
+pub fn open<'a>(
+    stream: &'a TcpStream,
+    peer: SocketAddr,
+    waiter: Arc<Waiter>,
+    stopping: &'a AtomicBool,
+) -> (Input<'a>, Output<'a>) {
+    let input = Input { stream, buffer: Vec::new(), used: 0, filled: 0, ended: false, rested: false };
+    (input, Output { stream, bytes: Vec::new(), peer, waiter, stopping })
+}
+
+impl Input<'_> {
+    /// The bytes that arrived and were not used.
+    pub fn bytes(&self) -> &[u8] {
+        &self.buffer[self.used..self.filled]
+    }
+
+    /// Says that the first `count` of them were used.
+    pub fn consume(&mut self, count: usize) {
+        self.used += count;
+    }
+
+    /// Whether the client will send no more.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether the last [`fill`](Self::fill) gave the buffers back because of silence.
+    pub fn rested(&self) -> bool {
+        self.rested
+    }
+
+    /// Waits for more bytes, at most `more`, and answers how many came; 0: the client will send no more. The first of the
+    /// bytes that were used make room, then the buffer grows.
+    pub fn fill(&mut self, more: usize, output: &mut Output<'_>) -> io::Result<usize> {
+        if self.used == self.filled {
+            (self.used, self.filled) = (0, 0);
+        }
+        if self.filled == self.buffer.len() {
+            self.buffer.copy_within(self.used..self.filled, 0);
+            (self.used, self.filled) = (0, self.filled - self.used);
+            let full = self.buffer.len() - self.filled < self.buffer.len() / 2;
+            let wanted = match self.buffer.len() {
+                0 => BUFFER_BYTES,
+                bytes if bytes < BUFFER_BYTES_MAX || full => bytes * 2,
+                bytes => bytes,
+            };
+            self.buffer.resize(wanted, 0);
+        }
+        self.rested = false;
+        loop {
+            let room = self.buffer.len().min(self.filled.saturating_add(more));
+            match self.stream.read(&mut self.buffer[self.filled..room]) {
+                Ok(read) => {
+                    self.filled += read;
+                    self.ended = read == 0;
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    self.rest(output)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives the buffers back and waits, however long, until there is something to read.
+    fn rest(&mut self, output: &mut Output<'_>) -> io::Result<()> {
+        self.buffer = Vec::from(self.bytes());
+        (self.used, self.filled) = (0, self.buffer.len());
+        self.rested = true;
+        output.bytes = Vec::new();
+        wait_for_bytes(self.stream)?;
+        let room = BUFFER_BYTES.max(self.filled * 2);
+        self.buffer.resize(room, 0);
+        Ok(())
+    }
+}
+
+/// Waits without a buffer until bytes arrive or the connection ends; reads that follow give up after a second's silence.
+pub fn wait_for_bytes(stream: &TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(None)?;
+    while let Err(error) = stream.peek(&mut [0]) {
+        if error.kind() != ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    stream.set_read_timeout(Some(SILENCE))
+}
+
+impl Output<'_> {
+    /// Sends what is to be sent. A client that does not take it for the idle timeout is an error.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let mut stream = self.stream;
+        stream.write_all(&self.bytes)?;
+        self.bytes.clear();
+        if self.bytes.capacity() > 4 * BUFFER_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
+        Ok(())
+    }
+
+    /// Sends `bytes` behind what is to be sent, without copying them.
+    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.flush()?;
+        let mut stream = self.stream;
+        stream.write_all(bytes)
+    }
+
+    /// Sends what is to be sent if there will be a wait.
+    pub fn flush_before_wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) { Ok(()) } else { self.flush() }
+    }
+
+    /// Whether the broker stops: no new wait begins.
+    pub fn stopping(&self) -> bool {
+        self.stopping.load(Acquire)
+    }
+
+    /// Waits until woken or `deadline`; answers whether to go on: false when the time is over or the broker stops. A
+    /// broken connection is an error. (A client that will send no more is not: it may still read.)
+    pub fn wait(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        loop {
+            if self.stopping() {
+                return Ok(false);
+            }
+            let look = Instant::now() + LOOK_EVERY;
+            if self.waiter.wait(Some(deadline.map_or(look, |deadline| deadline.min(look)))) {
+                return Ok(!self.stopping());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+            if let Some(error) = self.stream.take_error()? {
+                return Err(error);
+            }
+        }
+    }
+}

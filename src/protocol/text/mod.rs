@@ -1,0 +1,114 @@
+//! The text protocol: lines in, lines out. [`specification`] is its full description, which the tests run.
+//!
+//! ```text
+//! bytes ── lines ──┬── PRODUCE, SEND ── writing: gathered, appended together, answered in order
+//!                  ├── CONSUME, TAIL, FETCH ── reading: first completes what was gathered
+//!                  └── the other verbs ── one row each in the table of `verbs`
+//! ```
+//!
+//! A line gets one answer, in the order of the lines. What a refused line asked for was not done.
+
+mod help;
+mod reading;
+mod refusal;
+mod serve;
+mod stream;
+mod topics;
+mod verbs;
+mod words;
+mod writing;
+
+pub use refusal::Refusal;
+pub use serve::{HTTP_ANSWER, serve};
+
+#[doc = include_str!("../text.md")]
+pub mod specification {}
+
+use crate::broker::{Broker, Partition};
+use reading::Reader;
+use std::{io, sync::Arc};
+
+/// What the text protocol keeps for a connection.
+#[derive(Debug)]
+struct Session {
+    broker: Broker,
+    /// What PRODUCE and CONSUME mean; USE changes it.
+    current: Current,
+    reader: Reader,
+    /// With `--explain`: what the line at hand did, step by step.
+    steps: Option<Vec<String>>,
+}
+
+/// The connection's partition.
+#[derive(Debug)]
+enum Current {
+    /// One by name; first use may make its topic. The partition is found at first use.
+    Named(String, u32, Option<Arc<Partition>>),
+    /// A USE failed, and PRODUCE and CONSUME fail until one succeeds.
+    Nothing,
+}
+
+/// What becomes of the connection after a line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Flow {
+    /// It takes the next line.
+    Next,
+    /// It is closed.
+    Close,
+}
+
+/// Why a verb did not end as asked.
+#[derive(Debug)]
+enum Stop {
+    /// The client is told why.
+    Refused(Refusal),
+    /// The connection is broken.
+    Broken(io::Error),
+}
+
+impl<E: Into<Refusal>> From<E> for Stop {
+    fn from(error: E) -> Stop {
+        Stop::Refused(error.into())
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Broken(error)
+    }
+}
+
+/// What a verb answers with.
+type Answered = Result<Flow, Stop>;
+
+impl Session {
+    fn new(broker: &Broker) -> Session {
+        Session {
+            broker: broker.clone(),
+            current: Current::Named("messages".into(), 0, None),
+            reader: Reader::default(),
+            steps: broker.config().explain.then(Vec::new),
+        }
+    }
+
+    /// The connection's partition. `create`: first use makes its topic.
+    fn partition(&mut self, create: bool) -> Result<Arc<Partition>, Refusal> {
+        let Current::Named(topic, index, found) = &mut self.current else {
+            return Err(Refusal::invalid("the last USE failed, so there is no partition; USE <topic>[/<p>] first"));
+        };
+        if let Some(partition) = found.as_ref().filter(|partition| partition.topic().is_ok()) {
+            return Ok(partition.clone());
+        }
+        let topic = if create { self.broker.topic_or_create(topic)? } else { self.broker.topic(topic)? };
+        let partition = topic.partition(*index)?;
+        *found = Some(partition.clone());
+        Ok(partition)
+    }
+
+    /// Notes a step of the exchange, if anybody wants to be told.
+    fn step(&mut self, step: impl FnOnce() -> String) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(step());
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! CONSUME and FETCH: records by position, answered from checked batches.
+
+use super::{
+    Answered, Current, Flow, Refusal, Session, Stop,
+    words::{Place, Position, Words, number_or},
+};
+use crate::{
+    broker::{self, Partition},
+    log::{
+        Batch, Chunk,
+        record::{self, split_offset, write_i64, write_u64},
+    },
+    protocol::connection::Output,
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Bytes that a CONSUME reads ahead, for the CONSUMEs that follow it.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+/// The most that one FETCH answers, but for a batch that is larger.
+const FETCH_BYTES_MAX: u64 = 16 << 20;
+
+/// The batches that a connection read last.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    pub(super) chunk: Chunk,
+    /// The partition that they are of.
+    of: Option<Arc<Partition>>,
+    /// Offset and position (in the chunk's lines) at which the last search ended.
+    cursor: (u64, usize),
+}
+
+impl Reader {
+    /// Reads batches from the one with `offset` on.
+    pub(super) fn read(&mut self, partition: &Arc<Partition>, offset: u64, bytes_max: usize) -> broker::Result<()> {
+        self.of = Some(partition.clone());
+        self.cursor = (u64::MAX, 0);
+        partition.read(offset, bytes_max, &mut self.chunk)
+    }
+
+    /// The line of the first record at or after `offset`, without its end, and its offset; `None` at the end.
+    fn line(&mut self, partition: &Arc<Partition>, mut offset: u64) -> broker::Result<Option<(u64, &[u8])>> {
+        loop {
+            let same = self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, partition));
+            if !same || !self.chunk.covers(offset) {
+                self.read(partition, offset, READ_AHEAD_BYTES)?;
+            }
+            let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
+            if let Some((found, start, end)) = self.find(offset) {
+                return Ok(Some((found, &self.chunk.lines()[start..end])));
+            }
+            offset = behind;
+        }
+    }
+
+    /// Offset, start and end of the first line at or after `offset` in the chunk.
+    fn find(&mut self, offset: u64) -> Option<(u64, usize, usize)> {
+        let lines = self.chunk.lines();
+        let batches = &self.chunk.batches;
+        let mut at = match batches.partition_point(|batch| batch.last() < offset) {
+            _ if self.cursor.0 == offset => self.cursor.1,
+            index => batches.get(index)?.lines.start,
+        };
+        while at < lines.len() {
+            let end = at + memchr::memchr(b'\n', &lines[at..])?;
+            match split_offset(&lines[at..end]) {
+                Some((found, _)) if found >= offset => {
+                    self.cursor = (found + 1, end + 1);
+                    return Some((found, at, end));
+                }
+                _ => at = end + 1,
+            }
+        }
+        None
+    }
+
+    /// Gives the buffers back.
+    pub(super) fn rest(&mut self) {
+        *self = Reader::default();
+    }
+}
+
+impl Session {
+    /// `USE <topic>[/<p>]`
+    pub(super) fn use_partition(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        self.current = Current::Nothing;
+        let place = Place::parse(words.expect("USE takes <topic>[/<p>]; the topic")?)?;
+        words.end()?;
+        let (index, partitions) = match self.broker.topic(place.topic) {
+            Ok(topic) => match (place.partition, topic.partition_count()) {
+                (None, count) if count > 1 => {
+                    let all = (0..count.min(8)).map(|p| format!("{}/{p}", place.topic)).collect::<Vec<_>>().join(" ");
+                    let more = if count > 8 { " ..." } else { "" };
+                    let why = format!("'{}' has {count} partitions; USE one of {all}{more}", place.topic);
+                    return Err(Refusal::invalid(why).into());
+                }
+                (index, count) => (topic.partition(index.unwrap_or(0))?.index, count),
+            },
+            // First use may make it: then it has partition 0 at least.
+            Err(error) => match place.partition {
+                None | Some(0) if self.broker.config().auto_create && !broker::is_internal(place.topic) => {
+                    (0, self.broker.config().default_partitions)
+                }
+                _ => return Err(error.into()),
+            },
+        };
+        self.current = Current::Named(place.topic.into(), index, None);
+        let (topic, index) = (place.topic, u64::from(index));
+        output
+            .bytes
+            .extend_from_slice(format!("OK topic:{topic} partition:{index} partitions:{partitions}\n").as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// `CONSUME <position> [wait:<ms>=0]`
+    pub(super) fn consume(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let position = Position::parse(
+            words.expect("CONSUME takes a position: an offset, -N, earliest, latest or time:<ms>; it")?,
+        )?;
+        let [wait] = words.named(["wait"])?;
+        let deadline = deadline(number_or("wait:", wait, 0)?);
+        let (mut wanted, mut found) = (None, None::<Arc<Partition>>);
+        loop {
+            // Registered before anything is looked at, so that nothing comes unseen in between.
+            let broker = self.broker.clone();
+            let _topics = broker.register(&output.waiter);
+            if let Some(partition) = &found {
+                partition.still_there()?;
+            }
+            match self.partition(false) {
+                Ok(partition) => found = Some(partition),
+                Err(_) if self.may_come() => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+            let _records = found.as_ref().map(|partition| partition.register(&output.waiter));
+            if let Some(partition) = &found {
+                let offset = match wanted {
+                    Some(offset) => offset,
+                    None => *wanted.insert(position.resolve(partition, &mut self.reader.chunk)?),
+                };
+                if self.consume_at(partition, offset, output)? {
+                    return Ok(Flow::Next);
+                }
+            }
+            output.flush_before_wait(deadline)?;
+            if !output.wait(deadline)? {
+                output.bytes.extend_from_slice(b"NO_MESSAGE\n");
+                return Ok(Flow::Next);
+            }
+        }
+    }
+
+    /// Whether the connection's topic is not there yet, and first use may make it.
+    fn may_come(&self) -> bool {
+        let Current::Named(topic, ..) = &self.current else { return false };
+        self.broker.config().auto_create && self.broker.topic(topic).is_err() && !broker::is_internal(topic)
+    }
+
+    /// Answers the first record at or after `offset`, if there is one.
+    fn consume_at(&mut self, partition: &Arc<Partition>, offset: u64, output: &mut Output<'_>) -> Result<bool, Stop> {
+        let (first, end) = (partition.start()?, partition.end()?);
+        if offset < first {
+            return Err(broker::Error::OffsetOutOfRange { first, end }.into());
+        }
+        let Some((offset, line)) = self.reader.line(partition, offset)? else { return Ok(false) };
+        let fields = split_offset(line).map_or(line, |(_, fields)| fields);
+        let fields = match record::split_word(fields) {
+            (word, Some(rest)) if word.starts_with(b"timestamp:") => rest,
+            _ => fields,
+        };
+        if let Some(value) = fields.strip_prefix(b"message:") {
+            output.bytes.extend_from_slice(b"MESSAGE offset:");
+            write_u64(&mut output.bytes, offset);
+            output.bytes.push(b' ');
+            output.bytes.extend_from_slice(value);
+        } else {
+            output.bytes.extend_from_slice(b"RECORD ");
+            output.bytes.extend_from_slice(line);
+        }
+        output.bytes.push(b'\n');
+        self.tell_read(partition);
+        Ok(true)
+    }
+
+    /// With `--explain`: where the chunk was read.
+    pub(super) fn tell_read(&mut self, partition: &Partition) {
+        let place = self.reader.chunk.place();
+        let dir = partition.topic().map(|topic| partition.dir(&topic));
+        if let (Some((base, bytes)), Ok(dir)) = (place, dir) {
+            self.step(|| format!("read {}/{base:020}.log bytes {}..{}", dir.display(), bytes.start, bytes.end));
+        }
+    }
+
+    /// `FETCH <tp> <position> [max_bytes:=1048576] [min_bytes:=1] [wait:=0]`
+    pub(super) fn fetch(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let partition = self.partition_named(words.expect("FETCH takes <topic>/<p> and a position; the partition")?)?;
+        let position = Position::parse(words.expect("FETCH takes <topic>/<p> and a position; the position")?)?;
+        let [max_bytes, min_bytes, wait] = words.named(["max_bytes", "min_bytes", "wait"])?;
+        let max_bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(FETCH_BYTES_MAX) as usize;
+        let min_bytes = number_or("min_bytes:", min_bytes, 1)? as usize;
+        let deadline = deadline(number_or("wait:", wait, 0)?);
+        let offset = position.resolve(&partition, &mut self.reader.chunk)?;
+        loop {
+            let registered = partition.register(&output.waiter);
+            self.reader.read(&partition, offset, max_bytes)?;
+            if self.reader.chunk.lines().len() >= min_bytes.min(max_bytes) {
+                break;
+            }
+            output.flush_before_wait(deadline)?;
+            let goes_on = output.wait(deadline)?;
+            drop(registered);
+            partition.still_there()?;
+            if !goes_on {
+                self.reader.read(&partition, offset, max_bytes)?;
+                break;
+            }
+        }
+        self.tell_read(&partition);
+        write_batches(&self.reader.chunk, &partition, offset, &mut output.bytes)?;
+        Ok(Flow::Next)
+    }
+
+    /// The partition that `<topic>/<p>` names; `/0` may be left out where it is the only one.
+    pub(super) fn partition_named(&self, word: &[u8]) -> Result<Arc<Partition>, Refusal> {
+        let place = Place::parse(word)?;
+        let topic = self.broker.topic(place.topic)?;
+        match place.partition {
+            Some(index) => Ok(topic.partition(index)?),
+            None if topic.partition_count() == 1 => Ok(topic.partition(0)?),
+            None => Err(Refusal::invalid(format!(
+                "'{}' has {} partitions; name one as {}/0",
+                topic.name,
+                topic.partition_count(),
+                topic.name
+            ))),
+        }
+    }
+}
+
+/// When a wait of so many ms is over; `None`: not in this life.
+pub(super) fn deadline(wait_ms: u64) -> Option<Instant> {
+    Instant::now().checked_add(Duration::from_millis(wait_ms))
+}
+
+/// FETCH's answer.
+fn write_batches(chunk: &Chunk, partition: &Partition, offset: u64, out: &mut Vec<u8>) -> Result<(), Stop> {
+    let topic = partition.topic()?;
+    let field = |out: &mut Vec<u8>, name: &str, number: u64| {
+        out.extend_from_slice(name.as_bytes());
+        write_u64(out, number);
+    };
+    out.extend_from_slice(b"RECORDS topic:");
+    out.extend_from_slice(topic.name.as_bytes());
+    field(out, " partition:", u64::from(partition.index));
+    field(out, " count:", chunk.batches.len() as u64);
+    field(out, " next:", chunk.next_offset().unwrap_or(offset));
+    field(out, " end:", partition.end()?);
+    out.push(b'\n');
+    for batch in &chunk.batches {
+        let (lines, first, count) = trimmed(chunk, batch, offset);
+        field(out, "BATCH first:", first);
+        field(out, " count:", count);
+        out.extend_from_slice(b" timestamp:");
+        write_i64(out, batch.entry.timestamp);
+        field(out, " bytes:", lines.len() as u64);
+        out.push(b'\n');
+        out.extend_from_slice(lines);
+    }
+    Ok(())
+}
+
+/// The lines of a batch from `offset` on, their first offset and their number.
+fn trimmed<'a>(chunk: &'a Chunk, batch: &Batch, offset: u64) -> (&'a [u8], u64, u64) {
+    let lines = chunk.lines_from(batch, offset);
+    if offset <= batch.first {
+        return (lines, batch.first, u64::from(batch.entry.count));
+    }
+    let first = split_offset(&lines[..lines.len().min(40)]).map_or(offset, |(first, _)| first);
+    (lines, first, memchr::memchr_iter(b'\n', lines).count() as u64)
+}

@@ -1,0 +1,216 @@
+//! The serving loop: takes the lines out of what arrived, carries them out, sends the answers, waits for more.
+//!
+//! A line is held only as it arrives, and only up to the limit: four times the largest `max.message.bytes` (an escape is
+//! four bytes) and 64 KiB. What is longer is refused and skipped to its end without being held.
+
+use super::{Flow, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
+use crate::{
+    broker::Broker,
+    log::record::{shown, split_word},
+    protocol::connection::{Input, Output},
+};
+use std::io;
+
+/// What a line may have beside four times the largest message.
+const LINE_BYTES_MORE: usize = 64 << 10;
+/// Answers are sent when they are this many bytes, though there are lines left.
+const ANSWERS_BYTES: usize = 256 << 10;
+
+/// What HTTP gets.
+pub const HTTP_ANSWER: &str = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\n\
+    Content-Type: text/plain\r\nContent-Length: 96\r\n\r\n\
+    This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
+
+/// Serves a connection until either side has enough of it.
+pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
+    let mut lines = Lines { session: Session::new(broker), count: 0, skipping: false };
+    loop {
+        let (used, flow) = lines.pass(input.bytes(), output)?;
+        input.consume(used);
+        if flow == Flow::Close || output.stopping() {
+            return output.flush();
+        }
+        if input.ended() {
+            lines.last(input.bytes(), output)?;
+            return output.flush();
+        }
+        output.flush()?;
+        lines.check_length(input, output)?;
+        let limit = lines.limit(input.bytes().len());
+        let before = input.bytes().len();
+        input.fill(limit.saturating_sub(before).max(1), output)?;
+        if input.rested() {
+            lines.session.reader.rest();
+        }
+    }
+}
+
+/// The lines of a connection.
+struct Lines {
+    session: Session,
+    /// Lines carried out so far.
+    count: u64,
+    /// Whether a line that was too long is being skipped.
+    skipping: bool,
+}
+
+impl Lines {
+    /// Carries out the whole lines at the start of `bytes`. Answers how many bytes they took.
+    fn pass(&mut self, bytes: &[u8], output: &mut Output<'_>) -> io::Result<(usize, Flow)> {
+        let mut at = 0;
+        if self.count == 0 && bytes.starts_with(b"\xef\xbb\xbf") {
+            at = 3;
+        }
+        let mut gathered = Gathered::default();
+        while let Some(end) = memchr::memchr(b'\n', &bytes[at..]) {
+            let line = &bytes[at..at + end];
+            at += end + 1;
+            if std::mem::take(&mut self.skipping) {
+                continue;
+            }
+            if self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)? == Flow::Close {
+                return Ok((at, Flow::Close));
+            }
+        }
+        gathered.complete(&mut self.session, output)?;
+        if self.skipping {
+            at = bytes.len();
+        }
+        Ok((at, Flow::Next))
+    }
+
+    fn line<'a>(&mut self, line: &'a [u8], gathered: &mut Gathered<'a>, output: &mut Output<'_>) -> io::Result<Flow> {
+        self.count += 1;
+        if self.count == 1 && is_http(line) {
+            output.bytes.extend_from_slice(HTTP_ANSWER.as_bytes());
+            return Ok(Flow::Close);
+        }
+        let (word, rest) = split_word(line);
+        let explained = self.session.steps.is_some().then(|| output.bytes.len());
+        if word.eq_ignore_ascii_case(b"PRODUCE") {
+            gathered.produce(&mut self.session, rest);
+        } else if word.eq_ignore_ascii_case(b"SEND") {
+            gathered.send(&mut self.session, Words::new(rest));
+        } else {
+            return self.other(line, word, rest, gathered, output);
+        }
+        if let Some(before) = explained {
+            gathered.complete(&mut self.session, output)?;
+            self.tell(line, before, output);
+        }
+        Ok(Flow::Next)
+    }
+
+    /// Any verb but those that are gathered.
+    fn other<'a>(
+        &mut self,
+        line: &'a [u8],
+        word: &'a [u8],
+        rest: Option<&'a [u8]>,
+        gathered: &mut Gathered<'a>,
+        output: &mut Output<'_>,
+    ) -> io::Result<Flow> {
+        let Some(verb) = verbs::find(word) else {
+            gathered.refuse(verbs::unknown(word));
+            let before = output.bytes.len();
+            gathered.complete(&mut self.session, output)?;
+            self.tell(line, before, output);
+            return Ok(Flow::Next);
+        };
+        gathered.complete(&mut self.session, output)?;
+        if output.bytes.len() >= ANSWERS_BYTES {
+            output.flush()?;
+        }
+        let before = output.bytes.len();
+        let flow = match (verb.run)(&mut self.session, Words::new(rest), output) {
+            Ok(flow) => flow,
+            Err(Stop::Refused(refusal)) => {
+                refusal.write(&mut output.bytes);
+                Flow::Next
+            }
+            Err(Stop::Broken(error)) => return Err(error),
+        };
+        self.tell(line, before, output);
+        Ok(flow)
+    }
+
+    /// With `--explain`: who asked what, what was done, and the first line of the answer.
+    fn tell(&mut self, line: &[u8], before: usize, output: &Output<'_>) {
+        let Some(steps) = self.session.steps.as_mut() else { return };
+        let peer = output.peer;
+        let meaning = verbs::find(split_word(line).0).map_or("no verb", |verb| verb.meaning);
+        eprintln!("{peer} asks: {} ({meaning})", shown(line));
+        for step in steps.drain(..) {
+            eprintln!("{peer}   {step}");
+        }
+        // Answers that were sent before a wait are not there any more.
+        let answer = output.bytes.get(before..).unwrap_or(&output.bytes);
+        let first = answer.split(|&byte| byte == b'\n').next().unwrap_or_default();
+        let more = memchr::memchr_iter(b'\n', answer).count().saturating_sub(1);
+        let more = if more > 0 { format!(" and {more} lines more") } else { String::new() };
+        eprintln!("{peer}   answers: {}{more}", shown(first));
+    }
+
+    /// The limit of a line; most lines are far below what any topic allows.
+    fn limit(&self, length: usize) -> usize {
+        let least = 1 << 20;
+        if length < least / 2 { least } else { 4 * self.session.broker.message_bytes_max() + LINE_BYTES_MORE }
+    }
+
+    /// Refuses a line that is too long though its end did not arrive yet.
+    fn check_length(&mut self, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
+        let length = input.bytes().len();
+        let limit = self.limit(length);
+        if length >= limit {
+            input.consume(length);
+            if !std::mem::replace(&mut self.skipping, true) {
+                self.count += 1;
+                let text = format!("a line of more than {limit} bytes; it is skipped to its end");
+                Refusal { code: "MESSAGE_TOO_LARGE", text }.write(&mut output.bytes);
+                output.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What end of input cut short is carried out only if it is the connection's only line.
+    fn last(&mut self, rest: &[u8], output: &mut Output<'_>) -> io::Result<()> {
+        if rest.is_empty() || self.skipping {
+            return Ok(());
+        }
+        let mut gathered = Gathered::default();
+        if self.count == 0 {
+            let line = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest);
+            self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)?;
+        } else {
+            gathered.refuse(Refusal::invalid("the last line has no end, so it may be torn; nothing of it was done"));
+        }
+        gathered.complete(&mut self.session, output)
+    }
+}
+
+/// Whether a first line is HTTP's: `METHOD target HTTP/1.x`, in capitals.
+fn is_http(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    matches!(words.as_slice(), [method, target, b"HTTP/1.0" | b"HTTP/1.1"]
+        if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_is_known_by_its_whole_first_line() {
+        assert!(is_http(b"GET / HTTP/1.1"));
+        for line in ["DELETE orders", "get / HTTP/1.1", "GET / HTTP/2", "GET  HTTP/1.1", "PRODUCE GET / HTTP/1.1"] {
+            assert!(!is_http(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_http_answer_announces_its_length() {
+        let (head, body) = HTTP_ANSWER.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
+    }
+}

@@ -1,0 +1,181 @@
+//! TAIL: the log's lines, then new ones as they come.
+
+use super::{
+    Answered, Flow, Refusal, Session, Stop,
+    words::{Place, Position, Words, number},
+};
+use crate::{
+    broker::{self, Partition, Topic},
+    log::record::{split_offset, write_i64, write_u64},
+    protocol::connection::Output,
+};
+use std::sync::Arc;
+
+/// Bytes read at once.
+const READ_BYTES: usize = 256 << 10;
+
+/// What a TAIL asks for.
+struct Tail {
+    topic: Arc<Topic>,
+    /// Partitions with the offset that comes next, and where to end.
+    positions: Vec<(Arc<Partition>, u64, Option<u64>)>,
+    /// Whether it is of the whole topic, whose new partitions it reads too.
+    whole: bool,
+    from: Position,
+    count: Option<u64>,
+    until_end: bool,
+    timestamps: bool,
+}
+
+impl Tail {
+    fn new(session: &mut Session, mut words: Words<'_>) -> Result<Tail, Stop> {
+        let place = Place::parse(words.expect("TAIL takes <topic>[/<p>]; the topic")?)?;
+        let [from, count, until, timestamps] = words.named(["from", "count", "until", "timestamps"])?;
+        let topic = session.broker.topic(place.topic)?;
+        let partitions = match place.partition {
+            Some(index) => vec![topic.partition(index)?],
+            None => topic.partitions(),
+        };
+        let flag = |name: &str, word: Option<&[u8]>, wanted: &str| match word {
+            None => Ok(false),
+            Some(word) if word == wanted.as_bytes() => Ok(true),
+            Some(_) => Err(Refusal::invalid(format!("{name} can only be '{wanted}'"))),
+        };
+        let from = from.map_or(Ok(Position::Latest), Position::parse)?;
+        let until_end = flag("until:", until, "end")?;
+        let timestamps = flag("timestamps:", timestamps, "yes")?;
+        let count = count.map(|count| number("count:", count)).transpose()?;
+        let mut tail =
+            Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), from, count, until_end, timestamps };
+        for partition in partitions {
+            let offset = from.resolve(&partition, &mut session.reader.chunk)?;
+            let end = partition.end()?;
+            tail.positions.push((partition, offset, until_end.then_some(end)));
+        }
+        Ok(tail)
+    }
+
+    /// Takes partitions that were added since; they are read from their first record.
+    fn grow(&mut self) {
+        if self.whole && !self.until_end {
+            for partition in self.topic.partitions().into_iter().skip(self.positions.len()) {
+                self.positions.push((partition, 0, None));
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let read = |(_, next, end): &(Arc<Partition>, u64, Option<u64>)| end.is_some_and(|end| *next >= end);
+        self.count == Some(0) || self.until_end && self.positions.iter().all(read)
+    }
+}
+
+impl Session {
+    /// `TAIL <topic>[/<p>] [from:<position>=latest] [count:<n>] [until:end] [timestamps:yes]`
+    pub(super) fn tail(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let mut tail = Tail::new(self, words)?;
+        let ends = tail.count.is_some() || tail.until_end;
+        match self.stream(&mut tail, output) {
+            Ok(true) if ends => {}
+            Ok(_) => return Ok(Flow::Close),
+            Err(Stop::Refused(refusal)) => {
+                // In the midst of a stream there is no other way to say that it ended here.
+                refusal.write(&mut output.bytes);
+                return Ok(Flow::Close);
+            }
+            Err(broken) => return Err(broken),
+        }
+        output.bytes.extend_from_slice(b"END");
+        if let (false, [(_, next, _)]) = (tail.whole, tail.positions.as_slice()) {
+            output.bytes.extend_from_slice(b" next:");
+            write_u64(&mut output.bytes, *next);
+        }
+        output.bytes.push(b'\n');
+        Ok(Flow::Next)
+    }
+
+    /// Streams until it is over (true) or the broker stops (false).
+    fn stream(&mut self, tail: &mut Tail, output: &mut Output<'_>) -> Result<bool, Stop> {
+        let broker = self.broker.clone();
+        while !tail.is_over() {
+            let _topic = broker.register(&output.waiter);
+            tail.grow();
+            let partitions = tail.positions.iter().map(|(partition, ..)| partition.clone()).collect::<Vec<_>>();
+            let _records = partitions.iter().map(|partition| partition.register(&output.waiter)).collect::<Vec<_>>();
+            loop {
+                let mut read = false;
+                for index in 0..tail.positions.len() {
+                    read |= self.stream_some(tail, index, output)?;
+                }
+                if tail.is_over() || !read {
+                    break;
+                }
+            }
+            if tail.is_over() {
+                break;
+            }
+            output.flush()?;
+            self.reader.rest();
+            if !output.wait(None)? {
+                return Ok(false);
+            }
+            tail.topic.partition(0)?.still_there()?;
+        }
+        Ok(true)
+    }
+
+    /// Sends what one read of one partition gives; answers whether it gave anything.
+    fn stream_some(&mut self, tail: &mut Tail, index: usize, output: &mut Output<'_>) -> Result<bool, Stop> {
+        if tail.count == Some(0) {
+            return Ok(false);
+        }
+        let (partition, next, end) = tail.positions[index].clone();
+        if end.is_some_and(|end| next >= end) {
+            return Ok(false);
+        }
+        match self.reader.read(&partition, next, READ_BYTES) {
+            Err(broker::Error::Corrupt { first, next, place }) => {
+                Refusal::from(broker::Error::Corrupt { first, next, place }).write(&mut output.bytes);
+                tail.positions[index].1 = next;
+                return Ok(true);
+            }
+            read => read?,
+        }
+        let Some(behind) = self.reader.chunk.next_offset() else { return Ok(false) };
+        self.tell_read(&partition);
+        tail.positions[index].1 = behind;
+        let verbatim = !tail.whole && !tail.timestamps && tail.count.is_none() && end.is_none_or(|end| behind <= end);
+        if verbatim && self.reader.chunk.batches.first().is_some_and(|first| first.first >= next) {
+            output.send(self.reader.chunk.lines())?;
+            return Ok(true);
+        }
+        for batch in &self.reader.chunk.batches {
+            for line in self.reader.chunk.lines_from(batch, next).split_inclusive(|&byte| byte == b'\n') {
+                let Some((offset, fields)) = split_offset(line) else { continue };
+                if tail.count == Some(0) || end.is_some_and(|end| offset >= end) {
+                    tail.positions[index].1 = offset;
+                    return Ok(true);
+                }
+                if tail.whole {
+                    output.bytes.extend_from_slice(b"partition:");
+                    write_u64(&mut output.bytes, u64::from(partition.index));
+                    output.bytes.push(b' ');
+                }
+                if tail.timestamps && !fields.starts_with(b"timestamp:") {
+                    output.bytes.extend_from_slice(&line[..line.len() - fields.len()]);
+                    output.bytes.extend_from_slice(b"timestamp:");
+                    write_i64(&mut output.bytes, batch.entry.timestamp);
+                    output.bytes.push(b' ');
+                    output.bytes.extend_from_slice(fields);
+                } else {
+                    output.bytes.extend_from_slice(line);
+                }
+                tail.count = tail.count.map(|count| count - 1);
+            }
+        }
+        if output.bytes.len() >= READ_BYTES {
+            output.flush()?;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,135 @@
+//! TOPICS, TOPIC, CREATE, ALTER, DROP, TRIM.
+
+use super::{
+    Answered, Flow, Refusal, Session, Stop,
+    words::{Place, Position, Words, topic_name},
+};
+use crate::{
+    broker::{self, Overrides, Topic, is_internal, random},
+    log::record::{parse_u63, shown},
+    protocol::connection::Output,
+};
+use std::{fmt::Write, sync::Arc};
+
+impl Session {
+    /// `TOPICS [all]`
+    pub(super) fn topics(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let all = match words.next() {
+            None => false,
+            Some(b"all") => true,
+            Some(word) => {
+                return Err(Refusal::invalid(format!("'{}' is no word of TOPICS; it takes all", shown(word))).into());
+            }
+        };
+        words.end()?;
+        let topics = self.broker.topics().into_iter().filter(|topic| all || !is_internal(&topic.name));
+        let (mut count, mut lines) = (0, String::new());
+        for topic in topics {
+            // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
+            let (records, bytes) = sums(&topic).unwrap_or((0, 0));
+            let partitions = topic.partition_count();
+            let _ = writeln!(lines, "topic:{} partitions:{partitions} records:{records} bytes:{bytes}", topic.name);
+            count += 1;
+        }
+        output.bytes.extend_from_slice(format!("TOPICS count:{count}\n{lines}").as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// `TOPIC <topic>`
+    pub(super) fn topic(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let topic = self.broker.topic(topic_name(words.expect("TOPIC takes a topic; its name")?)?)?;
+        words.end()?;
+        let partitions = topic.partitions();
+        let mut text = format!("TOPIC count:{} {}", partitions.len(), identity(&topic));
+        for (name, value) in topic.overrides() {
+            let _ = write!(text, " {name}:{value}");
+        }
+        text.push('\n');
+        for partition in partitions {
+            let log = partition.log()?;
+            let (first, end, bytes) = (log.start(), log.end(), log.bytes().map_err(broker::Error::from)?);
+            let (index, segments) = (partition.index, log.segments());
+            let _ = writeln!(
+                text,
+                "partition:{index} first:{first} end:{end} stable:{end} bytes:{bytes} segments:{segments}"
+            );
+        }
+        output.bytes.extend_from_slice(text.as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// `CREATE <topic> [partitions:<n>] [<setting>:<value>]...`
+    pub(super) fn create(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let (name, partitions, settings) = wishes("CREATE", words)?;
+        let topic = self.broker.create_topic_with(name, partitions, settings)?;
+        output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// `ALTER <topic> [partitions:<n>] [<setting>:<value>]...`
+    pub(super) fn alter(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let (name, partitions, settings) = wishes("ALTER", words)?;
+        let topic = self.broker.alter_topic(name, partitions, &settings)?;
+        output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// `DROP <topic>`
+    pub(super) fn drop_topic(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let name = topic_name(words.expect("DROP takes a topic; its name")?)?;
+        words.end()?;
+        self.broker.drop_topic(name)?;
+        output.bytes.extend_from_slice(b"OK\n");
+        Ok(Flow::Next)
+    }
+
+    /// `TRIM <tp> <position>`
+    pub(super) fn trim(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let place = words.expect("TRIM takes <topic>/<p> and a position; the partition")?;
+        let position = Position::parse(words.expect("TRIM takes <topic>/<p> and a position; the position")?)?;
+        words.end()?;
+        let partition = self.partition_named(place)?;
+        let offset = position.resolve(&partition, &mut self.reader.chunk)?;
+        let first = self.broker.trim(Place::parse(place)?.topic, partition.index, offset)?;
+        output.bytes.extend_from_slice(format!("OK first:{first}\n").as_bytes());
+        Ok(Flow::Next)
+    }
+}
+
+fn identity(topic: &Topic) -> String {
+    format!("topic:{} id:{} partitions:{}", topic.name, random::shown(&topic.id), topic.partition_count())
+}
+
+/// Records and bytes of a topic.
+fn sums(topic: &Arc<Topic>) -> Result<(u64, u64), Stop> {
+    let mut sums = (0, 0);
+    for partition in topic.partitions() {
+        let log = partition.log()?;
+        sums.0 += log.end() - log.start();
+        sums.1 += log.bytes().map_err(broker::Error::from)?;
+    }
+    Ok(sums)
+}
+
+/// Topic, partitions and settings that CREATE or ALTER asks for.
+fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>, Overrides), Stop> {
+    let name = topic_name(words.expect(&format!("{verb} takes a topic; its name"))?)?;
+    let (mut partitions, mut settings) = (None, Overrides::new());
+    while let Some(word) = words.next() {
+        let bad = || Refusal::invalid(format!("'{}' is no setting; say name:value", shown(word)));
+        let (name, value) = std::str::from_utf8(word).ok().and_then(|word| word.split_once(':')).ok_or_else(bad)?;
+        let twice = if name == "partitions" {
+            let count = parse_u63(value.as_bytes()).and_then(|count| u32::try_from(count).ok());
+            let why = || {
+                broker::Error::InvalidPartitions(format!("'{}' is no number of partitions", shown(value.as_bytes())))
+            };
+            partitions.replace(count.ok_or_else(why)?).is_some()
+        } else {
+            settings.insert(name.into(), value.into()).is_some()
+        };
+        if twice {
+            return Err(Refusal::invalid(format!("{}: stands twice", shown(name.as_bytes()))).into());
+        }
+    }
+    Ok((name, partitions, settings))
+}

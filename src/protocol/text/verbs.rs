@@ -1,0 +1,126 @@
+//! The table of verbs: the whole interface on one screen. Dispatch, HELP and "did you mean" come from it.
+
+use super::{Answered, Flow, Refusal, Session, words::Words};
+use crate::{log::record::shown, protocol::connection::Output};
+
+/// A verb.
+pub(super) struct Verb {
+    pub(super) name: &'static str,
+    /// What may follow it.
+    pub(super) usage: &'static str,
+    /// What it does, in plain words.
+    pub(super) meaning: &'static str,
+    /// Words that people try instead.
+    pub(super) also: &'static [&'static str],
+    pub(super) run: fn(&mut Session, Words<'_>, &mut Output<'_>) -> Answered,
+}
+
+macro_rules! verbs {
+    ($($name:literal $usage:literal $meaning:literal $also:expr => $run:expr;)*) => {
+        [$(Verb { name: $name, usage: $usage, meaning: $meaning, also: &$also, run: $run }),*]
+    };
+}
+
+/// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
+pub(super) static VERBS: [Verb; 16] = verbs! {
+    "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
+    "CONSUME" "<position> [wait:<ms>]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
+    "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
+    "SEND" "<topic>[/<p>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] => |_, _, _| Ok(Flow::Next);
+    "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] => Session::tail;
+    "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>]" "read whole batches, for programs" [] => Session::fetch;
+    "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] => Session::topics;
+    "TOPIC" "<topic>" "describe a topic and its partitions" ["DESCRIBE"] => Session::topic;
+    "CREATE" "<topic> [partitions:<n>] [<setting>:<value>]..." "make a topic" ["NEW", "MAKE"] => Session::create;
+    "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] => Session::alter;
+    "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] => Session::drop_topic;
+    "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] => Session::trim;
+    "PING" "" "ask whether the broker is there" [] => Session::ping;
+    "HELP" "[<verb>|<term>]" "explain the protocol, a verb or a term" ["?", "MAN", "COMMANDS"] => Session::help;
+    "INFO" "" "tell about the broker" ["STATUS", "STATS", "VERSION"] => Session::info;
+    "QUIT" "" "close the connection" ["EXIT", "BYE", "CLOSE", "STOP"] => |_, words, _| words.end().map(|()| Flow::Close).map_err(Into::into);
+};
+
+/// The verb of this name, in any case.
+pub(super) fn find(name: &[u8]) -> Option<&'static Verb> {
+    VERBS.iter().find(|verb| verb.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// What to say of a word that is no verb.
+pub(super) fn unknown(word: &[u8]) -> Refusal {
+    if word.is_empty() {
+        return Refusal::invalid("the line begins with no verb; HELP lists all");
+    }
+    let upper = word.to_ascii_uppercase();
+    let tried = |verb: &&Verb| verb.also.iter().any(|also| also.as_bytes() == upper);
+    let near = |verb: &&Verb| distance(&upper, verb.name.as_bytes()) <= 2;
+    let meant = VERBS
+        .iter()
+        .find(tried)
+        .or_else(|| VERBS.iter().filter(near).min_by_key(|verb| distance(&upper, verb.name.as_bytes())));
+    let hint = meant.map_or(String::new(), |verb| format!("; did you mean {}?", verb.name));
+    let end = if hint.is_empty() { "; " } else { " " };
+    Refusal::invalid(format!("unknown verb '{}'{hint}{end}HELP lists all", shown(word)))
+}
+
+/// Levenshtein distance, of words that are short enough to be a verb's misspelling.
+fn distance(a: &[u8], b: &[u8]) -> usize {
+    if a.len() > 12 {
+        return usize::MAX;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+impl Session {
+    fn ping(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        words.end()?;
+        output.bytes.extend_from_slice(b"PONG\n");
+        Ok(Flow::Next)
+    }
+
+    /// `INFO`
+    fn info(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        words.end()?;
+        let (broker, config) = (&self.broker, self.broker.config());
+        let data = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
+        let mut escaped = Vec::new();
+        crate::log::record::write_word(&mut escaped, data.as_bytes());
+        let lines = [
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("uptime_ms", broker.metrics().uptime().as_millis().to_string()),
+            ("connections", broker.metrics().connections().to_string()),
+            ("flush", config.flush.to_string().replace(' ', "")),
+            ("data_dir", String::from_utf8_lossy(&escaped).into_owned()),
+            ("topics", broker.topics().len().to_string()),
+            ("cluster_id", broker.cluster_id()),
+        ];
+        let text: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        output.bytes.extend_from_slice(format!("INFO count:{}\n{text}", lines.len()).as_bytes());
+        Ok(Flow::Next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_verb_is_guessed() {
+        let hint = |word: &str| unknown(word.as_bytes()).text;
+        assert_eq!(hint("PRODUSE"), "unknown verb 'PRODUSE'; did you mean PRODUCE? HELP lists all");
+        assert_eq!(hint("delete"), "unknown verb 'delete'; did you mean DROP? HELP lists all");
+        assert_eq!(hint("topcs"), "unknown verb 'topcs'; did you mean TOPICS? HELP lists all");
+        assert_eq!(hint("XYZZY"), "unknown verb 'XYZZY'; HELP lists all");
+        assert_eq!(hint(""), "the line begins with no verb; HELP lists all");
+    }
+}

@@ -1,0 +1,184 @@
+//! The words of a request line: separated by one space, named ones as `name:value`, none unknown, none twice.
+
+use super::Refusal;
+use crate::{
+    broker::{self, Partition, check_name},
+    log::{
+        Chunk,
+        record::{self, parse_u63, shown},
+    },
+};
+
+/// The words of a line that are left.
+#[derive(Clone, Copy, Debug)]
+pub struct Words<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Words<'a> {
+    /// The words of what follows a verb; `None`: nothing does.
+    pub fn new(rest: Option<&'a [u8]>) -> Words<'a> {
+        Words { rest }
+    }
+
+    /// The next word, if there is one.
+    pub fn next(&mut self) -> Option<&'a [u8]> {
+        let (word, rest) = record::split_word(self.rest?);
+        self.rest = rest;
+        Some(word)
+    }
+
+    /// The next word, which must be there: `what` names it.
+    pub fn expect(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
+        let word = self.next().filter(|word| !word.is_empty());
+        word.ok_or_else(|| Refusal::invalid(format!("{what} is missing")))
+    }
+
+    /// Everything that is left, to the end of the line.
+    pub fn rest(self) -> Option<&'a [u8]> {
+        self.rest
+    }
+
+    /// Whether there is no word left, which the verb asks for.
+    pub fn end(mut self) -> Result<(), Refusal> {
+        self.next().map_or(Ok(()), |word| Err(Refusal::invalid(format!("'{}' is one word too many", shown(word)))))
+    }
+
+    /// What is left as named words, each of `names` at most once: their values in the order of `names`.
+    pub fn named<const N: usize>(mut self, names: [&str; N]) -> Result<[Option<&'a [u8]>; N], Refusal> {
+        let mut values = [None; N];
+        while let Some(word) = self.next() {
+            let colon = memchr::memchr(b':', word);
+            let at = colon.and_then(|colon| names.iter().position(|name| name.as_bytes() == &word[..colon]));
+            let (Some(colon), Some(at)) = (colon, at) else {
+                let known = names.map(|name| format!("{name}:")).join(" ");
+                let known = if N == 0 { "no more words".into() } else { known };
+                return Err(Refusal::invalid(format!("'{}' is no word of this verb; it takes {known}", shown(word))));
+            };
+            if values[at].replace(&word[colon + 1..]).is_some() {
+                return Err(Refusal::invalid(format!("{}: stands twice", names[at])));
+            }
+        }
+        Ok(values)
+    }
+}
+
+/// A decimal number from 0 to 2^63-1, by the name of its word.
+pub fn number(name: &str, digits: &[u8]) -> Result<u64, Refusal> {
+    let why = || Refusal::invalid(format!("{name} '{}' is no number from 0 to 2^63-1", shown(digits)));
+    parse_u63(digits).ok_or_else(why)
+}
+
+/// A number with a default.
+pub fn number_or(name: &str, digits: Option<&[u8]>, default: u64) -> Result<u64, Refusal> {
+    digits.map_or(Ok(default), |digits| number(name, digits))
+}
+
+/// A topic, and a partition if the word has one: `orders` or `orders/2`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Place<'a> {
+    /// The topic's name, which is a legal one.
+    pub topic: &'a str,
+    /// The partition's number.
+    pub partition: Option<u32>,
+}
+
+impl<'a> Place<'a> {
+    /// Reads `<topic>[/<p>]`.
+    pub fn parse(word: &'a [u8]) -> Result<Place<'a>, Refusal> {
+        let slash = memchr::memchr(b'/', word);
+        let topic = topic_name(&word[..slash.unwrap_or(word.len())])?;
+        let partition = slash.map(|slash| {
+            let digits = &word[slash + 1..];
+            let number = parse_u63(digits).and_then(|number| u32::try_from(number).ok());
+            number.ok_or_else(|| Refusal::invalid(format!("'{}' is no number of a partition", shown(digits))))
+        });
+        Ok(Place { topic, partition: partition.transpose()? })
+    }
+}
+
+/// A topic's name, checked.
+pub fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
+    match std::str::from_utf8(word) {
+        Ok(name) => Ok(check_name(name).map(|()| name)?),
+        Err(_) => {
+            Err(broker::Error::InvalidTopic(format!("'{}' is no topic name: it is no UTF-8", shown(word))).into())
+        }
+    }
+}
+
+/// Where to read from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Position {
+    /// The record at this offset, or the first behind it.
+    At(u64),
+    /// So many records before the end.
+    BeforeEnd(u64),
+    /// The first record there is.
+    Earliest,
+    /// Behind the last record.
+    Latest,
+    /// The lowest offset whose timestamp is at or after this.
+    Time(i64),
+}
+
+impl Position {
+    /// Reads `N`, `-N`, `earliest`, `latest` or `time:<ms>`.
+    pub fn parse(word: &[u8]) -> Result<Position, Refusal> {
+        let parsed = match word {
+            b"earliest" => Some(Position::Earliest),
+            b"latest" => Some(Position::Latest),
+            [b'-', digits @ ..] => parse_u63(digits).map(Position::BeforeEnd),
+            digits => match digits.strip_prefix(b"time:") {
+                Some(digits) => parse_u63(digits).map(|time| Position::Time(time as i64)),
+                None => parse_u63(digits).map(Position::At),
+            },
+        };
+        let why = || format!("'{}' is no position; it is N, -N, earliest, latest or time:<ms>", shown(word));
+        parsed.ok_or_else(|| Refusal::invalid(why()))
+    }
+
+    /// The offset it means now. A number out of range is refused.
+    pub fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> broker::Result<u64> {
+        let (first, end) = (partition.start()?, partition.end()?);
+        match self {
+            Position::At(offset) if offset < first || offset > end => {
+                Err(broker::Error::OffsetOutOfRange { first, end })
+            }
+            Position::At(offset) => Ok(offset),
+            Position::BeforeEnd(count) => Ok(end.saturating_sub(count).max(first)),
+            Position::Earliest => Ok(first),
+            Position::Latest => Ok(end),
+            Position::Time(time) => partition.offset_at(time, chunk),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn named_words_are_known_and_stand_once() {
+        let named = |text: &'static str| Words::new(Some(text.as_bytes())).named(["wait", "max"]);
+        assert_eq!(named("max:2 wait:1").unwrap(), [Some(b"1".as_slice()), Some(b"2".as_slice())]);
+        assert!(named("max:1 max:2").unwrap_err().text.contains("stands twice"));
+        assert!(named("maxi:1").unwrap_err().text.contains("it takes wait: max:"));
+        assert!(named("max").unwrap_err().text.contains("'max' is no word"));
+        assert!(named("max:1  wait:1").unwrap_err().text.contains("'' is no word"));
+    }
+
+    #[test]
+    fn places_and_positions() {
+        assert_eq!(Place::parse(b"a.b/12").unwrap(), Place { topic: "a.b", partition: Some(12) });
+        assert_eq!(Place::parse(b"a").unwrap(), Place { topic: "a", partition: None });
+        for bad in ["", ".", "a b", "a/", "a/-1", "a/4294967296", "a/1/2", "\u{e9}"] {
+            assert!(Place::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        assert_eq!(Position::parse(b"-5").unwrap(), Position::BeforeEnd(5));
+        assert_eq!(Position::parse(b"time:5").unwrap(), Position::Time(5));
+        for bad in ["", "-", "--1", "time:", "Latest", "1x", "9223372036854775808"] {
+            assert!(Position::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! PRODUCE and SEND: what arrived together and belongs to one partition is appended together, and answered in order.
+//!
+//! ```text
+//! PRODUCE a   SEND t key:k message:b   PRODUCE c      batch of messages/0: a, c     batch of t/1: b
+//! ACK offset:0      ACK topic:t ...    ACK offset:1   answers: (0, 0) (1, 0) (0, 1)
+//! ```
+//!
+//! All batches are written, then all are settled (synced, as far as the flush mode asks), then all lines are answered.
+
+use super::{
+    Refusal, Session,
+    words::{Place, Words},
+};
+use crate::{
+    broker::{self, Partition, Terms, Topic, partition_of, random},
+    log::{
+        Appended,
+        record::{Records, parse_fields, write_u64},
+    },
+    protocol::connection::Output,
+};
+use std::{borrow::Cow, io, sync::Arc};
+
+/// Lines that ask for writing, gathered until they are carried out together.
+#[derive(Debug, Default)]
+pub(super) struct Gathered<'a> {
+    batches: Vec<Batch<'a>>,
+    answers: Vec<Answer>,
+    /// The batch that PRODUCE adds to.
+    current: Option<u32>,
+    /// The topic of the last SEND.
+    topic: Option<(Arc<Topic>, Vec<Arc<Partition>>)>,
+    /// Where records without key go, for this time.
+    sticky: u64,
+    scratch: Records<'a>,
+}
+
+#[derive(Debug)]
+struct Batch<'a> {
+    topic: Arc<Topic>,
+    partition: Arc<Partition>,
+    message_bytes_max: usize,
+    records: Records<'a>,
+}
+
+/// What a line gets.
+#[derive(Debug)]
+enum Answer {
+    /// The offset of a record of a batch, to a PRODUCE.
+    Produced(u32, u32),
+    /// The same to a SEND, with topic and partition.
+    Sent(u32, u32),
+    Refused(Box<Refusal>),
+}
+
+impl<'a> Gathered<'a> {
+    /// `PRODUCE <message>`: all after the first space.
+    pub(super) fn produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) {
+        let answer = self.try_produce(session, rest).unwrap_or_else(|refusal| Answer::Refused(refusal.into()));
+        self.answers.push(answer);
+    }
+
+    fn try_produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) -> Result<Answer, Refusal> {
+        let value =
+            rest.ok_or_else(|| Refusal::invalid("PRODUCE takes a space and the message, which may be empty"))?;
+        let index = match self.current {
+            Some(index) => index,
+            None => {
+                let partition = session.partition(true)?;
+                let index = self.batch_of(&partition.topic()?, &partition);
+                *self.current.insert(index)
+            }
+        };
+        let batch = &mut self.batches[index as usize];
+        batch.check_size(value.len())?;
+        batch.records.push(None, None, Some(Cow::Borrowed(value)));
+        Ok(Answer::Produced(index, batch.records.len() as u32 - 1))
+    }
+
+    /// `SEND <topic>[/<p>] [timestamp:] [key:] [header.N:]... <value field>`
+    pub(super) fn send(&mut self, session: &mut Session, words: Words<'a>) {
+        let answer = self.try_send(session, words).unwrap_or_else(|refusal| Answer::Refused(refusal.into()));
+        self.answers.push(answer);
+    }
+
+    fn try_send(&mut self, session: &Session, mut words: Words<'a>) -> Result<Answer, Refusal> {
+        let place = Place::parse(words.expect("SEND takes <topic>[/<p>] and a record; the topic")?)?;
+        parse_fields(&mut self.scratch, words.rest().unwrap_or_default())?;
+        let index = self.route(session, place);
+        let record = self.scratch.get(0).expect("parsed above");
+        let bytes = self.scratch.size_of(record);
+        let batch = index.and_then(|index| {
+            let batch = &mut self.batches[index as usize];
+            batch.check_size(bytes).map(|()| (index, batch))
+        });
+        match batch {
+            Ok((index, batch)) => {
+                batch.records.take_last(&mut self.scratch);
+                Ok(Answer::Sent(index, batch.records.len() as u32 - 1))
+            }
+            Err(refusal) => {
+                self.scratch.pop();
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The batch that the record in `scratch` belongs to.
+    fn route(&mut self, session: &Session, place: Place<'_>) -> Result<u32, Refusal> {
+        if self.topic.as_ref().is_none_or(|(topic, _)| topic.name != place.topic) {
+            let makes = place.partition.is_none_or(|index| index < session.broker.config().default_partitions);
+            let broker = &session.broker;
+            let topic = if makes { broker.topic_or_create(place.topic)? } else { broker.topic(place.topic)? };
+            let partitions = topic.partitions();
+            self.topic = Some((topic, partitions));
+        }
+        let (topic, partitions) = self.topic.as_ref().expect("found above");
+        let count = partitions.len() as u32;
+        let index = match (place.partition, self.scratch.get(0).and_then(|record| record.key.as_deref())) {
+            (Some(index), _) => index,
+            (None, Some(key)) => partition_of(key, count),
+            (None, None) => {
+                if self.sticky == 0 {
+                    self.sticky = random::number().max(1);
+                }
+                (self.sticky % u64::from(count)) as u32
+            }
+        };
+        let partition = partitions.get(index as usize).ok_or_else(|| broker::Error::UnknownPartition {
+            topic: topic.name.clone(),
+            partition: index,
+            partitions: count,
+        })?;
+        let (topic, partition) = (topic.clone(), partition.clone());
+        Ok(self.batch_of(&topic, &partition))
+    }
+
+    fn batch_of(&mut self, topic: &Arc<Topic>, partition: &Arc<Partition>) -> u32 {
+        let found = self.batches.iter().position(|batch| Arc::ptr_eq(&batch.partition, partition));
+        let index = found.unwrap_or_else(|| {
+            self.batches.push(Batch {
+                topic: topic.clone(),
+                partition: partition.clone(),
+                message_bytes_max: topic.settings().max_message_bytes as usize,
+                records: Records::default(),
+            });
+            self.batches.len() - 1
+        });
+        index as u32
+    }
+
+    /// Answers a line that never came to be carried out.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.answers.push(Answer::Refused(refusal.into()));
+    }
+
+    /// Carries out what was gathered, and writes the answers.
+    pub(super) fn complete(&mut self, session: &mut Session, output: &mut Output<'_>) -> io::Result<()> {
+        if self.answers.is_empty() {
+            return Ok(());
+        }
+        let written = self.batches.iter().map(|batch| batch.partition.write(&batch.records, Terms::default()));
+        let written: Vec<broker::Result<Appended>> = written.collect();
+        let settle = |(batch, written): (&Batch<'_>, broker::Result<Appended>)| {
+            written.and_then(|appended| batch.partition.settle(&appended).map(|()| appended))
+        };
+        let settled: Vec<_> = self.batches.iter().zip(written).map(settle).collect();
+        let flush = session.broker.config().flush;
+        for appended in settled.iter().flatten() {
+            let (file, bytes) = &appended.place;
+            session.step(|| format!("wrote {} bytes {}..{} (flush: {flush})", file.display(), bytes.start, bytes.end));
+        }
+        for answer in self.answers.drain(..) {
+            match answer {
+                Answer::Produced(batch, record) => match offset(&settled[batch as usize], record) {
+                    Ok(offset) => {
+                        output.bytes.extend_from_slice(b"ACK offset:");
+                        write_u64(&mut output.bytes, offset);
+                        output.bytes.push(b'\n');
+                    }
+                    Err(error) => Refusal::from(error).write(&mut output.bytes),
+                },
+                Answer::Sent(index, record) => match offset(&settled[index as usize], record) {
+                    Ok(offset) => self.batches[index as usize].acknowledge(offset, &mut output.bytes),
+                    Err(error) => Refusal::from(error).write(&mut output.bytes),
+                },
+                Answer::Refused(refusal) => refusal.write(&mut output.bytes),
+            }
+        }
+        *self = Gathered { answers: std::mem::take(&mut self.answers), ..Gathered::default() };
+        Ok(())
+    }
+}
+
+/// The offset that a record got, or why it got none.
+fn offset(settled: &broker::Result<Appended>, record: u32) -> broker::Result<u64> {
+    let appended = settled.as_ref().map_err(Clone::clone)?;
+    let offset = appended.offsets.start + u64::from(record);
+    match &appended.failed {
+        Some(why) if offset >= appended.offsets.end => Err(why.clone().into()),
+        _ => Ok(offset),
+    }
+}
+
+impl Batch<'_> {
+    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes > self.message_bytes_max {
+            return Err(broker::Error::TooLarge { bytes, limit: self.message_bytes_max }.into());
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&self, offset: u64, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"ACK topic:");
+        out.extend_from_slice(self.topic.name.as_bytes());
+        out.extend_from_slice(b" partition:");
+        write_u64(out, u64::from(self.partition.index));
+        out.extend_from_slice(b" offset:");
+        write_u64(out, offset);
+        out.push(b'\n');
+    }
+}

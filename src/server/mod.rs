@@ -1,0 +1,313 @@
+//! The server: binds, accepts, gives each connection a thread, and stops cleanly.
+//!
+//! ```text
+//! accept threads (one an address) ──► admission ──► connection thread: sniff ──► protocol::…::serve
+//!                                        └ over --max-connections: told so, and closed
+//! ```
+//!
+//! - A connection costs a thread with a small stack; its buffers are its protocol's, and given back when it is silent.
+//! - Whoever is over the limit gets a thread too, for a second, to be told so in its protocol; of those there are few at
+//!   a time, the rest is closed at once.
+//! - Running out of file handles closes nothing and spins nowhere: accepting pauses.
+//! - A stop lets each connection finish what it was asked, and closes it; one that does not take its answers is closed
+//!   after a grace.
+
+mod sniff;
+
+pub use sniff::{Protocol, protocol_of};
+
+use crate::{
+    broker::{Broker, Waiter},
+    protocol::{connection, text},
+};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use std::{
+    collections::HashMap,
+    io::{self, Read, Write},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// A connection's stack. The deepest path (a FETCH over damaged entries) uses some 45 KiB in a debug build.
+const STACK_BYTES: usize = 256 << 10;
+/// How many connections over the limit are told so at a time.
+const TURNED_AWAY_MAX: usize = 32;
+/// How long one that is turned away may take to say which protocol it speaks.
+const TURNING_AWAY: Duration = Duration::from_secs(1);
+/// A pause when the system has no more file handles.
+const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
+/// How long a stop waits for connections to take their answers.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// A running server. It stops when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    addresses: Vec<SocketAddr>,
+    shared: Arc<Shared>,
+    accepting: Vec<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    broker: Broker,
+    stopping: AtomicBool,
+    connections: Mutex<Connections>,
+    closed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Connections {
+    next_id: u64,
+    open: HashMap<u64, (Arc<TcpStream>, Arc<Waiter>)>,
+}
+
+impl Server {
+    /// Serves `broker` on every address that `listen` (`host:port`) resolves to; one suffices. Port 0 takes one that is
+    /// free in all.
+    pub fn start(broker: Broker, listen: &str) -> io::Result<Server> {
+        let (listeners, refused) = bind(listen)?;
+        for (address, error) in refused.iter().filter(|_| broker.config().verbosity > 0) {
+            eprintln!("not listening on {address}: {error}");
+        }
+        let shared = Arc::new(Shared {
+            broker,
+            stopping: AtomicBool::new(false),
+            connections: Mutex::default(),
+            closed: Condvar::new(),
+        });
+        let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<_>>()?;
+        let mut server = Server { addresses, shared, accepting: Vec::new() };
+        for listener in listeners {
+            let shared = server.shared.clone();
+            let thread = thread::Builder::new().name("accept".into()).stack_size(STACK_BYTES);
+            server.accepting.push(thread.spawn(move || shared.accept(&listener))?);
+        }
+        Ok(server)
+    }
+
+    /// The addresses that it listens on.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// The port.
+    pub fn port(&self) -> u16 {
+        self.addresses[0].port()
+    }
+
+    /// Stops: takes no more connections, lets those there are finish what they were asked, and closes them.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        self.shared.stopping.store(true, Release);
+        for address in &self.addresses {
+            // Wakes the accepting thread; it sees that the server stops.
+            drop(TcpStream::connect_timeout(&reachable(*address), Duration::from_secs(1)));
+        }
+        for thread in self.accepting.drain(..) {
+            drop(thread.join());
+        }
+        let mut connections = self.shared.connections();
+        connections.close(Shutdown::Read);
+        let deadline = Instant::now() + STOP_GRACE;
+        while !connections.open.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                connections.close(Shutdown::Both);
+            }
+            let wait = left.max(Duration::from_millis(100));
+            connections = self.shared.closed.wait_timeout(connections, wait).expect("no panic under the lock").0;
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// An address of this machine at which a listener on `address` is reached.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+    }
+    address
+}
+
+/// Binds every address that `listen` resolves to, with one port for all. Answers those that failed with the reason.
+fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<(SocketAddr, io::Error)>)> {
+    let mut wanted: Vec<SocketAddr> = listen.to_socket_addrs()?.collect();
+    wanted.sort();
+    wanted.dedup();
+    let mut tries = 0;
+    loop {
+        let (mut listeners, mut refused) = (Vec::<TcpListener>::new(), Vec::new());
+        for mut address in wanted.iter().copied() {
+            if let (0, Some(first)) = (address.port(), listeners.first()) {
+                address.set_port(first.local_addr()?.port());
+            }
+            match listen_on(address) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) => refused.push((address, error)),
+            }
+        }
+        let taken = |(_, error): &(SocketAddr, io::Error)| error.kind() == io::ErrorKind::AddrInUse;
+        let (port_is_free, port_given) = (!refused.iter().any(taken), wanted.iter().all(|address| address.port() != 0));
+        match refused.pop() {
+            Some((_, error)) if listeners.is_empty() => return Err(error),
+            // Somebody has the port on one of the addresses: a client would meet one broker or the other.
+            Some((address, error)) if !port_is_free && (port_given || tries == 16) => {
+                return Err(io::Error::new(error.kind(), format!("{address}: {error}")));
+            }
+            Some(_) if !port_is_free => tries += 1,
+            last => {
+                refused.extend(last);
+                return Ok((listeners, refused));
+            }
+        }
+    }
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(1024)?;
+    Ok(socket.into())
+}
+
+impl Connections {
+    fn close(&self, how: Shutdown) {
+        for (stream, waiter) in self.open.values() {
+            // One that is closed already is no fault.
+            drop(stream.shutdown(how));
+            waiter.wake();
+        }
+    }
+}
+
+impl Shared {
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().expect("no panic under the connections' lock")
+    }
+
+    fn tell(&self, what: impl FnOnce() -> String) {
+        if self.broker.config().verbosity > 1 {
+            eprintln!("{}", what());
+        }
+    }
+
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        while !self.stopping.load(Acquire) {
+            match listener.accept() {
+                Ok((stream, peer)) => self.admit(stream, peer),
+                // The client gave up before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    eprintln!("cannot accept a connection: {error}");
+                    thread::sleep(EXHAUSTED_PAUSE);
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
+        let count = self.broker.metrics().connected();
+        let max = self.broker.config().max_connections;
+        let shared = self.clone();
+        let serve = move || {
+            if count <= max {
+                shared.serve(stream, peer)
+            } else {
+                turn_away(&stream, max)
+            }
+            shared.broker.metrics().disconnected();
+        };
+        let thread = thread::Builder::new().stack_size(STACK_BYTES);
+        // A thread that cannot be had closes the connection, as too many of them do.
+        if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX || thread.spawn(serve).is_err() {
+            self.broker.metrics().disconnected();
+        }
+    }
+
+    /// One connection, from its first byte to its last.
+    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
+        let (stream, waiter) = (Arc::new(stream), Waiter::new());
+        let mut connections = self.connections();
+        if self.stopping.load(Acquire) {
+            return;
+        }
+        let id = connections.next_id;
+        connections.next_id += 1;
+        connections.open.insert(id, (stream.clone(), waiter.clone()));
+        drop(connections);
+        self.tell(|| format!("{peer} connected"));
+        match self.converse(&stream, peer, waiter) {
+            Ok(()) => self.tell(|| format!("{peer} left")),
+            Err(error) => self.tell(|| format!("{peer} is gone: {error}")),
+        }
+        self.connections().open.remove(&id);
+        self.closed.notify_all();
+    }
+
+    fn converse(&self, stream: &TcpStream, peer: SocketAddr, waiter: Arc<Waiter>) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+        SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
+        stream.set_write_timeout(Some(self.broker.config().idle_timeout))?;
+        connection::wait_for_bytes(stream)?;
+        let mut first = [0];
+        if stream.peek(&mut first)? == 0 {
+            return Ok(());
+        }
+        let (mut input, mut output) = connection::open(stream, peer, waiter, &self.stopping);
+        match protocol_of(first[0]) {
+            Protocol::Text => text::serve(&self.broker, &mut input, &mut output)?,
+            Protocol::Kafka => eprintln!("{peer} speaks Kafka's protocol, which this build does not"),
+            Protocol::Tls => eprintln!("{peer} speaks TLS, which this port does not; connect without it"),
+            Protocol::Unknown => {
+                eprintln!("{peer} speaks no protocol of this port; its first byte was {:#04x}", first[0])
+            }
+        }
+        // Answers must not be lost to a reset: say that no more comes, then read what the client still sends.
+        drop(stream.shutdown(Shutdown::Write));
+        drain(stream)
+    }
+}
+
+/// Reads and forgets what a client still sends, for a second at most.
+fn drain(mut stream: &TcpStream) -> io::Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(1);
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut bytes = [0; 4096];
+    while Instant::now() < deadline && stream.read(&mut bytes)? > 0 {}
+    Ok(())
+}
+
+/// Tells a client over the limit so, if it speaks text or nothing.
+fn turn_away(mut stream: &TcpStream, max: usize) {
+    let mut first = [b'\n'];
+    let spoke = stream.set_read_timeout(Some(TURNING_AWAY)).and_then(|()| stream.peek(&mut first));
+    let text = spoke.is_err() || protocol_of(first[0]) == Protocol::Text;
+    if text && stream.set_write_timeout(Some(TURNING_AWAY)).is_ok() {
+        let line = format!(
+            "ERROR INVALID_REQUEST there are {max} connections, which is the limit (--max-connections); try again later\n"
+        );
+        // It is closed either way.
+        drop(stream.write_all(line.as_bytes()));
+        drop(stream.shutdown(Shutdown::Write));
+        drop(drain(stream));
+    }
+}
