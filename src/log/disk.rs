@@ -12,7 +12,7 @@ mod files;
 mod memory;
 
 pub use files::FileDisk;
-pub use memory::MemoryDisk;
+pub use memory::{Call, Fault, MemoryDisk, Survivors};
 
 use std::{any::Any, fmt::Debug, io, path::Path, sync::Arc};
 

@@ -122,8 +122,8 @@ impl Disk for MemoryDisk {
         if !Arc::ptr_eq(&dir, &to_dir) {
             return Err(io::ErrorKind::CrossesDevices.into());
         }
-        let node = dir.get(from)?;
         let mut names = dir.names();
+        let node = names.get(from)?;
         if !matches!((&node, names.now.get(to)), (_, None) | (Node::File(_), Some(Node::File(_)))) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -136,9 +136,10 @@ impl Disk for MemoryDisk {
     fn remove_file(&self, path: &Path) -> io::Result<()> {
         let turn = self.turn(Call::Any)?;
         let (dir, name) = self.place(path)?;
-        let file = dir.get(name)?.file()?;
+        let mut names = dir.names();
+        let file = names.get(name)?.file()?;
         if turn.happens() {
-            dir.names().change(&turn, Some(name), Node::File(file), None);
+            names.change(&turn, Some(name), Node::File(file), None);
         }
         turn.end(())
     }
@@ -212,7 +213,7 @@ impl Dir {
     }
 
     fn get(&self, name: &OsStr) -> io::Result<Node> {
-        self.names().now.get(name).cloned().ok_or(io::ErrorKind::NotFound.into())
+        self.names().get(name)
     }
 
     fn sub_dir(&self, turn: &Turn, name: &OsStr) -> io::Result<Arc<Dir>> {
@@ -237,6 +238,10 @@ impl Dir {
 }
 
 impl Names {
+    fn get(&self, name: &OsStr) -> io::Result<Node> {
+        self.now.get(name).cloned().ok_or(io::ErrorKind::NotFound.into())
+    }
+
     /// Every change of names: a node comes from nowhere or a name, and goes to a name or nowhere.
     fn change(&mut self, turn: &Turn, from: Option<&OsStr>, node: Node, to: Option<&OsStr>) {
         if turn.can_crash() {
@@ -248,5 +253,112 @@ impl Names {
         if let Some(to) = to {
             self.now.insert(to.to_owned(), node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::disk::FileDisk;
+
+    /// What a disk answers to much of what can be asked of it.
+    fn answers(disk: &dyn Disk, root: &Path) -> Vec<String> {
+        let mut answers = Vec::new();
+        let mut note = |answer: io::Result<String>| answers.push(format!("{:?}", answer.map_err(|error| error.kind())));
+        let at = |name: &str| root.join(name);
+        let done = |answer: io::Result<()>| answer.map(|()| String::new());
+        let listed = |name: &str| disk.list(&at(name)).map(|names| format!("{names:?}"));
+        let held =
+            |name: &str| disk.open(&at(name)).and_then(|file| Ok(format!("{} {:?}", file.len()?, bytes(&*file))));
+
+        note(done(disk.create_dir(&at("a/b/c"))));
+        note(done(disk.create_dir(&at("a/b"))));
+        note(disk.open(&at("a/f")).map(|_| String::new()));
+        note(disk.create(&at("x/f")).map(|_| String::new()));
+        let file = disk.create(&at("a/f")).unwrap();
+        note(done(file.write_at(b"hello", 3)));
+        note(held("a/f"));
+        note(file.read_at(&mut [0; 9], 6).map(|read| read.to_string()));
+        note(file.read_at(&mut [0; 9], 60).map(|read| read.to_string()));
+        note(done(file.set_len(6)));
+        note(done(file.set_len(10)));
+        note(done(file.write_at(b"", 20)));
+        note(held("a/f"));
+        note(disk.open(&at("a/b")).map(|_| String::new()));
+        note(disk.open(&at("a/f/g")).map(|_| String::new()));
+        note(disk.create(&at("a/b")).map(|_| String::new()));
+        note(listed("a"));
+        note(listed("a/f"));
+        note(listed("none"));
+        note(done(disk.create_dir(&at("a/f/d")).map_err(|_| io::ErrorKind::NotADirectory.into())));
+        disk.create(&at("a/g")).unwrap();
+        note(done(disk.rename(&at("a/f"), &at("a/g"))));
+        note(done(disk.rename(&at("a/f"), &at("a/h"))));
+        note(done(disk.rename(&at("a/b"), &at("a/d"))));
+        note(listed("a"));
+        note(held("a/g"));
+        disk.create(&at("a/g")).unwrap();
+        note(file.len().map(|length| length.to_string()));
+        note(done(disk.remove_file(&at("a/none"))));
+        note(done(disk.remove_file(&at("a/g"))));
+        note(done(file.write_at(b"still", 0)));
+        note(Ok(format!("{:?}", bytes(&*file))));
+        note(done(file.sync().and(disk.sync_dir(&at("a")))));
+        note(done(disk.sync_dir(&at("none"))));
+        note(done(disk.remove_dir(&at("a"))));
+        note(done(disk.remove_dir(&at("a"))));
+        note(listed(""));
+        answers
+    }
+
+    fn bytes(file: &dyn File) -> Vec<u8> {
+        let mut bytes = vec![1; file.len().unwrap() as usize];
+        assert_eq!(file.read_at(&mut bytes, 0).unwrap(), bytes.len());
+        bytes
+    }
+
+    #[test]
+    fn memory_answers_like_files() {
+        let root = std::env::temp_dir().join(format!("plainlog-disks-{}", std::process::id()));
+        std::fs::create_dir(&root).unwrap();
+        let files = answers(&FileDisk, &root);
+        std::fs::remove_dir_all(&root).unwrap();
+        assert_eq!(answers(&MemoryDisk::default(), Path::new("")), files);
+        assert_eq!(answers(&MemoryDisk::crashable(), Path::new("")), files);
+    }
+
+    #[test]
+    fn removed_file_is_freed_with_its_last_handle() {
+        let disk = MemoryDisk::default();
+        let path = Path::new("f");
+        let file = disk.create(path).unwrap();
+        let memory = Arc::downgrade(&disk.root.get(path.as_os_str()).unwrap().file().unwrap());
+        disk.remove_file(path).unwrap();
+        file.write_at(b"held", 0).unwrap();
+        assert_eq!(bytes(&*file), b"held");
+        drop(file);
+        assert!(memory.upgrade().is_none());
+    }
+
+    #[test]
+    fn disk_is_freed_with_its_last_clone() {
+        let disk = MemoryDisk::default();
+        disk.create_dir(Path::new("a/b")).unwrap();
+        let file = disk.create(Path::new("a/b/f")).unwrap();
+        let memory = Arc::downgrade(&disk.root);
+        drop((disk.clone(), disk));
+        assert!(memory.upgrade().is_none());
+        assert_eq!(file.len().unwrap(), 0);
+    }
+
+    #[test]
+    fn what_the_log_never_does_is_refused() {
+        let disk = MemoryDisk::default();
+        disk.create_dir(Path::new("d")).unwrap();
+        disk.create(Path::new("f")).unwrap();
+        let rename = |to: &str| disk.rename(Path::new("f"), Path::new(to)).unwrap_err().kind();
+        assert_eq!(rename("d"), io::ErrorKind::AlreadyExists);
+        assert_eq!(rename("d/f"), io::ErrorKind::CrossesDevices);
+        assert_eq!(rename("../f"), io::ErrorKind::InvalidInput);
     }
 }

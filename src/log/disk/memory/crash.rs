@@ -217,12 +217,223 @@ impl Dice {
         Self { survivors, state }
     }
 
-    /// How many of `all` changes survive: none, all and any number between are equally likely.
+    /// How many of `all` changes survive: none, all, or a number between, equally likely.
     fn up_to(&mut self, all: u64) -> u64 {
         match (self.survivors, self.throw() % 3) {
             (Survivors::Nothing, _) | (Survivors::Seed(_), 0) => 0,
             (Survivors::Everything, _) | (Survivors::Seed(_), 1) => all,
-            (Survivors::Seed(_), _) => self.throw() % (all + 1),
+            (Survivors::Seed(_), _) => (1 + self.throw() % (all.max(2) - 1)).min(all),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{super::*, Call, Fault},
+        *,
+    };
+    use std::{collections::BTreeSet, io, path::Path};
+
+    const ROOT: &str = "";
+    const F: &str = "f";
+
+    fn disk_with(files: &[(&str, &[u8])]) -> MemoryDisk {
+        let disk = MemoryDisk::crashable();
+        for (name, bytes) in files {
+            let file = disk.create(Path::new(name)).unwrap();
+            file.write_at(bytes, 0).unwrap();
+            file.sync().unwrap();
+        }
+        disk.sync_dir(Path::new(ROOT)).unwrap();
+        disk
+    }
+
+    /// What a directory holds; runs of a byte in a long file as one letter.
+    fn found(disk: &dyn Disk, dir: &Path) -> String {
+        let held = |Name { name, is_dir }: &Name| match dir.join(name) {
+            path if *is_dir => format!("{name}:({})", found(disk, &path)),
+            path => format!("{name}:{}", text(disk, &path)),
+        };
+        disk.list(dir).unwrap().iter().map(held).collect::<Vec<_>>().join(" ")
+    }
+
+    fn text(disk: &dyn Disk, path: &Path) -> String {
+        let mut bytes = read_small(disk, path, 1 << 20).unwrap();
+        if bytes.len() > 100 {
+            bytes.dedup();
+        }
+        String::from_utf8(bytes).unwrap().replace('\0', ".")
+    }
+
+    fn after(disk: &MemoryDisk, survivors: Survivors) -> String {
+        found(&disk.reboot(survivors), Path::new(ROOT))
+    }
+
+    /// All that many seeds find if power fails now.
+    fn outcomes(disk: &MemoryDisk) -> BTreeSet<String> {
+        let outcomes: BTreeSet<_> = (0..1000).map(|seed| after(disk, Survivors::Seed(seed))).collect();
+        assert!([Survivors::Nothing, Survivors::Everything].iter().all(|end| outcomes.contains(&after(disk, *end))));
+        outcomes
+    }
+
+    fn set<const N: usize>(expected: [&str; N]) -> BTreeSet<String> {
+        expected.map(String::from).into()
+    }
+
+    #[test]
+    fn each_page_survives_by_itself_in_any_version_since_the_sync() {
+        let disk = disk_with(&[(F, &[[b'a'; 4096], [b'b'; 4096]].concat())]);
+        let file = disk.open(Path::new(F)).unwrap();
+        file.write_at(&[[b'c'; 4096], [b'd'; 4096]].concat(), 0).unwrap();
+        file.write_at(&[b'e'; 4096], 4096).unwrap();
+        assert_eq!(outcomes(&disk), set(["f:ab", "f:ad", "f:ae", "f:cb", "f:cd", "f:ce"]));
+        assert_eq!(after(&disk, Survivors::Nothing), "f:ab");
+        assert_eq!(after(&disk, Survivors::Everything), "f:ce");
+    }
+
+    #[test]
+    fn appended_bytes_survive_by_length_and_by_page() {
+        let disk = disk_with(&[(F, b"aa")]);
+        disk.open(Path::new(F)).unwrap().write_at(b"bb", 2).unwrap();
+        assert_eq!(outcomes(&disk), set(["f:aa", "f:aa.", "f:aa..", "f:aab", "f:aabb"]));
+        for rebooted in (0..100).map(|seed| disk.reboot(Survivors::Seed(seed))) {
+            let (file, found) = (rebooted.open(Path::new(F)).unwrap(), text(&rebooted, Path::new(F)));
+            file.set_len(5).unwrap();
+            assert_eq!(text(&rebooted, Path::new(F)), format!("{found:.<5}"));
+        }
+    }
+
+    #[test]
+    fn cut_bytes_may_come_back() {
+        let disk = disk_with(&[(F, b"aaaa")]);
+        disk.open(Path::new(F)).unwrap().set_len(2).unwrap();
+        assert_eq!(outcomes(&disk), set(["f:aa", "f:aa.", "f:aa..", "f:aaa", "f:aaaa"]));
+    }
+
+    #[test]
+    fn synced_bytes_survive() {
+        let disk = disk_with(&[(F, b"aa")]);
+        let file = disk.open(Path::new(F)).unwrap();
+        file.write_at(b"bb", 2).unwrap();
+        file.sync().unwrap();
+        assert_eq!(outcomes(&disk), set(["f:aabb"]));
+    }
+
+    #[test]
+    fn each_change_of_names_survives_by_itself() {
+        let disk = disk_with(&[("a", b"1"), ("b", b"2"), ("d", b"4")]);
+        disk.create(Path::new("c")).unwrap();
+        disk.rename(Path::new("a"), Path::new("b")).unwrap();
+        disk.remove_file(Path::new("d")).unwrap();
+        let renamed = ["b:1", "b:1 c:", "b:1 d:4", "b:1 c: d:4"];
+        let old = ["a:1 b:2", "a:1 b:2 c:", "a:1 b:2 d:4", "a:1 b:2 c: d:4"];
+        assert_eq!(outcomes(&disk), &set(renamed) | &set(old));
+    }
+
+    #[test]
+    fn synced_names_survive() {
+        let disk = disk_with(&[("a", b"1")]);
+        disk.rename(Path::new("a"), Path::new("b")).unwrap();
+        disk.sync_dir(Path::new(ROOT)).unwrap();
+        disk.create(Path::new("c")).unwrap();
+        assert_eq!(outcomes(&disk), set(["b:1", "b:1 c:"]));
+    }
+
+    #[test]
+    fn file_is_never_found_under_two_names() {
+        let disk = disk_with(&[("a", b"1")]);
+        disk.rename(Path::new("a"), Path::new("b")).unwrap();
+        disk.rename(Path::new("b"), Path::new("c")).unwrap();
+        assert_eq!(outcomes(&disk), set(["a:1", "b:1", "c:1"]));
+    }
+
+    #[test]
+    fn made_directory_may_be_gone_and_removed_tree_partly_there() {
+        let disk = MemoryDisk::crashable();
+        disk.create_dir(Path::new("d/e")).unwrap();
+        disk.create(Path::new("d/e/f")).unwrap();
+        disk.sync_dir(Path::new("d/e")).unwrap();
+        disk.sync_dir(Path::new("d")).unwrap();
+        assert_eq!(outcomes(&disk), set(["", "d:(e:(f:))"]));
+        let disk = disk.reboot(Survivors::Everything);
+        disk.remove_dir(Path::new("d")).unwrap();
+        assert_eq!(outcomes(&disk), set(["", "d:()", "d:(e:())", "d:(e:(f:))"]));
+    }
+
+    #[test]
+    fn what_a_sync_failed_on_is_durable_only_when_written_again() {
+        for (syncs, again, durable) in [(0, false, "f:a"), (1, false, "f:a."), (1, true, "f:ab")] {
+            let disk = disk_with(&[(F, b"a")]);
+            let file = disk.open(Path::new(F)).unwrap();
+            file.write_at(b"b", 1).unwrap();
+            disk.fault(Call::Sync, 1, Fault::Error);
+            file.sync().unwrap_err();
+            assert_eq!(found(&disk, Path::new(ROOT)), "f:ab");
+            if again {
+                file.write_at(b"b", 1).unwrap();
+            }
+            (0..syncs).for_each(|_| file.sync().unwrap());
+            assert_eq!(after(&disk, Survivors::Nothing), durable);
+            assert_eq!(after(&disk, Survivors::Everything), "f:ab");
+        }
+    }
+
+    #[test]
+    fn failed_directory_sync_makes_nothing_durable_and_may_be_repeated() {
+        for (again, durable) in [(false, ""), (true, "f:")] {
+            let disk = MemoryDisk::crashable();
+            disk.create(Path::new(F)).unwrap();
+            disk.fault(Call::Sync, 1, Fault::Error);
+            disk.sync_dir(Path::new(ROOT)).unwrap_err();
+            if again {
+                disk.sync_dir(Path::new(ROOT)).unwrap();
+            }
+            assert_eq!(outcomes(&disk), set([durable, "f:"]));
+        }
+    }
+
+    /// Runs `change` into a crash at each call; answers what is found of the file `s` then.
+    fn every_crash(change: impl Fn(&MemoryDisk) -> io::Result<()>) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for fault in [Fault::CrashBefore, Fault::CrashMidway, Fault::CrashAfter] {
+            for nth in 1.. {
+                let disk = disk_with(&[("s", b"old")]);
+                disk.fault(Call::Any, nth, fault);
+                let done = change(&disk);
+                assert_eq!(disk.crashed(), done.is_err());
+                let crashed = disk.crashed();
+                all.extend((0..200).map(|seed| text(&disk.reboot(Survivors::Seed(seed)), Path::new("s"))));
+                if !crashed {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn replaced_file_is_old_or_new_after_every_crash() {
+        assert_eq!(every_crash(|disk| replace(disk, Path::new("s"), b"new")), set(["new", "old"]));
+    }
+
+    #[test]
+    fn crash_finds_a_sync_that_comes_too_late() {
+        let careless = |disk: &MemoryDisk| {
+            let file = disk.create(Path::new("t"))?;
+            file.write_at(b"new", 0)?;
+            disk.rename(Path::new("t"), Path::new("s"))?;
+            file.sync()
+        };
+        assert!(every_crash(careless).is_superset(&set(["", ".", "..", "...", "n", "ne", "new", "old"])));
+    }
+
+    #[test]
+    fn seed_decides_what_is_found() {
+        let disk = disk_with(&[(F, &[b'a'; 30 * 4096])]);
+        disk.open(Path::new(F)).unwrap().write_at(&[b'b'; 30 * 4096], 0).unwrap();
+        let find = |seed| after(&disk, Survivors::Seed(seed));
+        assert!((0..50).all(|seed| find(seed) == find(seed)));
+        assert!(outcomes(&disk).len() > 10);
     }
 }

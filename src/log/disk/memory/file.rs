@@ -123,8 +123,7 @@ impl File for Inode {
     fn sync(&self) -> io::Result<()> {
         let turn = Turn::take(self.machine.as_deref(), Call::Sync)?;
         if turn.can_crash() {
-            let content = &mut *self.write();
-            content.undo.iter_mut().for_each(|undo| undo.sync(&turn, content.length));
+            self.write().sync(&turn);
         }
         turn.end(())
     }
@@ -163,6 +162,12 @@ impl Content {
         self.chunks.cut(length);
         self.length = length;
         self.modified_ms = now_ms;
+    }
+
+    fn sync(&mut self, turn: &Turn) {
+        if let Some(undo) = &mut self.undo {
+            undo.sync(turn, self.length);
+        }
     }
 }
 
@@ -208,4 +213,91 @@ pub(super) fn pieces(range: Range<u64>, unit: u64) -> impl Iterator<Item = Range
         at = range.end.min((start / unit + 1) * unit);
         (start < range.end).then_some(start..at)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{super::Disk, MemoryDisk, Survivors},
+        *,
+    };
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    fn byte(position: u64) -> u8 {
+        (position % 251) as u8
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn file_holds_what_a_vector_would(steps in proptest::collection::vec((any::<bool>(), 0..300_000usize, 0..150_000usize), 1..12)) {
+            let disk = MemoryDisk::crashable();
+            let file = disk.create(Path::new("f")).unwrap();
+            let mut model: Vec<u8> = Vec::new();
+            for (step, (write, position, length)) in steps.into_iter().enumerate() {
+                if write {
+                    let bytes = vec![step as u8 + 1; length];
+                    file.write_at(&bytes, position as u64).unwrap();
+                    let end = model.len().max(if length > 0 { position + length } else { 0 });
+                    model.resize(end, 0);
+                    model[position.min(end)..][..length].copy_from_slice(&bytes);
+                } else {
+                    file.set_len(position as u64).unwrap();
+                    model.resize(position, 0);
+                }
+                let mut read = vec![255; model.len() + 1];
+                prop_assert_eq!(file.read_at(&mut read, 0).unwrap(), model.len());
+                prop_assert!(read[..model.len()] == model);
+                prop_assert_eq!(disk.used(), model.len() as u64);
+            }
+            let rebooted = disk.reboot(Survivors::Everything);
+            prop_assert_eq!(disk.reboot(Survivors::Nothing).list(Path::new("")).unwrap(), []);
+            let mut read = vec![255; model.len()];
+            rebooted.open(Path::new("f")).unwrap().read_at(&mut read, 0).unwrap();
+            prop_assert!(read == model);
+        }
+    }
+
+    #[test]
+    fn small_files_take_little_memory() {
+        let mut chunks = Chunks::default();
+        chunks.write(&[1; 64], 0);
+        chunks.write(&[1; 64], 64);
+        assert!(chunks.0[0].capacity() < 256);
+        chunks.write(&[1], 1 << 30);
+        assert_eq!(chunks.0.iter().map(Vec::capacity).sum::<usize>(), 128 + CHUNK as usize);
+    }
+
+    #[test]
+    fn absurd_length_is_refused() {
+        let file = MemoryDisk::default().create(Path::new("f")).unwrap();
+        for at in [FILE_BYTES_MAX, u64::MAX] {
+            assert_eq!(file.write_at(b"x", at).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        }
+        assert_eq!(file.set_len(u64::MAX).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        assert_eq!(file.len().unwrap(), 0);
+    }
+
+    #[test]
+    fn reader_sees_whole_writes_below_the_published_end() {
+        use std::sync::atomic::{AtomicU64, Ordering::*};
+        let (file, end) = (MemoryDisk::default().create(Path::new("f")).unwrap(), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for start in (0..3_000_000).step_by(10_000) {
+                    let bytes: Vec<u8> = (start..start + 10_000).map(byte).collect();
+                    file.write_at(&bytes, start).unwrap();
+                    end.store(start + 10_000, Release);
+                }
+            });
+            let mut at = 0;
+            while at < 3_000_000 {
+                let mut buffer = vec![0; (end.load(Acquire) - at) as usize];
+                assert_eq!(file.read_at(&mut buffer, at).unwrap(), buffer.len());
+                assert!(buffer.iter().zip(at..).all(|(read, position)| *read == byte(position)));
+                at += buffer.len() as u64;
+            }
+        });
+    }
 }

@@ -215,3 +215,173 @@ impl<'a> Turn<'a> {
         state.capacity.saturating_sub(machine.used.load(Relaxed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{super::*, Survivors},
+        *,
+    };
+    use std::path::Path;
+
+    const F: &str = "f";
+
+    fn disk_and_file() -> (MemoryDisk, Arc<dyn File>) {
+        let disk = MemoryDisk::crashable();
+        let file = disk.create(Path::new(F)).unwrap();
+        (disk, file)
+    }
+
+    fn read(disk: &MemoryDisk) -> Vec<u8> {
+        read_small(disk, Path::new(F), 1000).unwrap()
+    }
+
+    #[test]
+    fn power_fails_before_midway_and_after_a_call() {
+        for (moment, written) in
+            [(Fault::CrashBefore, &b""[..]), (Fault::CrashMidway, b"ab"), (Fault::CrashAfter, b"abcd")]
+        {
+            let (disk, file) = disk_and_file();
+            disk.fault(Call::Any, 2, moment);
+            file.sync().unwrap();
+            file.len().unwrap();
+            file.write_at(b"abcd", 0).unwrap_err();
+            assert!(disk.crashed());
+            assert_eq!(disk.calls(), 3);
+            assert_eq!(read(&disk.reboot(Survivors::Everything)), written);
+        }
+    }
+
+    #[test]
+    fn every_call_is_an_error_without_power() {
+        let (disk, file) = disk_and_file();
+        disk.create_dir(Path::new("d")).unwrap();
+        disk.fault(Call::Sync, 1, Fault::CrashBefore);
+        file.sync().unwrap_err();
+        let path = Path::new(F);
+        let errors = [
+            disk.open(path).err(),
+            disk.create(path).err(),
+            disk.list(Path::new("")).err(),
+            disk.create_dir(path).err(),
+            disk.rename(path, Path::new("g")).err(),
+            disk.remove_file(path).err(),
+            disk.remove_dir(Path::new("d")).err(),
+            disk.sync_dir(Path::new("")).err(),
+            disk.lock(path).err(),
+            file.read_at(&mut [0], 0).err(),
+            file.write_at(b"x", 0).err(),
+            file.len().err(),
+            file.set_len(0).err(),
+            file.sync().err(),
+            file.modified_ms().err(),
+        ];
+        assert!(errors.iter().all(|error| error.as_ref().is_some_and(|error| error.to_string().contains("no power"))));
+    }
+
+    #[test]
+    fn reboot_cuts_power() {
+        let (disk, file) = disk_and_file();
+        let rebooted = disk.reboot(Survivors::Everything);
+        file.write_at(b"late", 0).unwrap_err();
+        assert_eq!(read(&rebooted), b"");
+        assert_eq!((rebooted.calls(), rebooted.crashed()), (0, false));
+    }
+
+    #[test]
+    fn calls_midway_do_half_of_what_can_be_divided() {
+        let midway = |call: fn(&MemoryDisk) -> io::Result<()>| {
+            let disk = MemoryDisk::crashable();
+            disk.create_dir(Path::new("d/e")).unwrap();
+            disk.create(Path::new("d/f")).unwrap();
+            disk.create(Path::new(F)).unwrap().write_at(b"abcd", 0).unwrap();
+            let disk = disk.reboot(Survivors::Everything);
+            disk.fault(Call::Any, 1, Fault::CrashMidway);
+            call(&disk).unwrap_err();
+            let disk = disk.reboot(Survivors::Everything);
+            let list = |dir: &str| disk.list(Path::new(dir)).map_or(0, |names| names.len());
+            (list(""), list("d"), list("n"), read(&disk).len())
+        };
+        assert_eq!(midway(|disk| disk.create(Path::new(F)).map(drop)), (2, 2, 0, 4));
+        assert_eq!(midway(|disk| disk.create(Path::new("g")).map(drop)), (2, 2, 0, 4));
+        assert_eq!(midway(|disk| disk.remove_file(Path::new(F))), (2, 2, 0, 4));
+        assert_eq!(midway(|disk| disk.rename(Path::new(F), Path::new("g"))), (2, 2, 0, 4));
+        assert_eq!(midway(|disk| disk.open(Path::new(F))?.set_len(1)), (2, 2, 0, 4));
+        assert_eq!(midway(|disk| disk.create_dir(Path::new("n/a/b/c"))), (3, 2, 1, 4));
+        assert_eq!(midway(|disk| disk.remove_dir(Path::new("d"))), (2, 1, 0, 4));
+    }
+
+    #[test]
+    fn sync_midway_reaches_half_of_the_pages_or_names() {
+        let (disk, file) = disk_and_file();
+        file.write_at(&[1; 4 * 4096], 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        file.write_at(&[2; 4 * 4096], 0).unwrap();
+        disk.fault(Call::Sync, 1, Fault::CrashMidway);
+        file.sync().unwrap_err();
+        let found = read_small(&disk.reboot(Survivors::Nothing), Path::new(F), 1 << 20).unwrap();
+        assert_eq!(found.chunks(4096).map(|page| page[0]).collect::<Vec<_>>(), [2, 2, 1, 1]);
+
+        let disk = MemoryDisk::crashable();
+        ["a", "b", "c", "d"].iter().for_each(|name| drop(disk.create(Path::new(name)).unwrap()));
+        disk.fault(Call::Sync, 1, Fault::CrashMidway);
+        disk.sync_dir(Path::new("")).unwrap_err();
+        assert_eq!(disk.reboot(Survivors::Nothing).list(Path::new("")).unwrap().len(), 2);
+    }
+
+    #[test]
+    fn failed_write_does_half_and_the_next_goes_on() {
+        let (disk, file) = disk_and_file();
+        disk.fault(Call::Write, 2, Fault::Error);
+        file.write_at(b"ab", 0).unwrap();
+        file.sync().unwrap();
+        assert_eq!(file.write_at(b"cdef", 2).unwrap_err().to_string(), "the disk failed");
+        assert_eq!(read(&disk), b"abcd");
+        disk.fault(Call::Any, 0, Fault::Error);
+        file.len().unwrap();
+        file.write_at(b"xy", 2).unwrap_err();
+        file.write_at(b"xy", 2).unwrap();
+        assert_eq!(read(&disk), b"abxy");
+    }
+
+    #[test]
+    fn full_disk_takes_a_part_and_goes_on_when_there_is_room() {
+        let (disk, file) = disk_and_file();
+        disk.set_capacity(6);
+        let full = |answer: io::Result<()>| assert_eq!(answer.unwrap_err().kind(), io::ErrorKind::StorageFull);
+        full(file.write_at(b"12345678", 0));
+        assert_eq!((read(&disk), disk.used()), (b"123456".to_vec(), 6));
+        full(file.set_len(7));
+        full(file.write_at(b"9", 9));
+        file.write_at(b"abcdef", 0).unwrap();
+        file.set_len(4).unwrap();
+        file.write_at(b"gh", 4).unwrap();
+        disk.set_capacity(7);
+        full(file.write_at(b"9", 9));
+        file.write_at(b"i", 6).unwrap();
+        assert_eq!((read(&disk), disk.used()), (b"abcdefghi"[..4].iter().chain(b"ghi").copied().collect(), 7));
+
+        disk.remove_file(Path::new(F)).unwrap();
+        disk.sync_dir(Path::new("")).unwrap();
+        assert_eq!(disk.used(), 7);
+        drop(file);
+        assert_eq!(disk.used(), 0);
+    }
+
+    #[test]
+    fn capacity_and_clock_outlast_a_crash() {
+        let (disk, file) = disk_and_file();
+        disk.set_now_ms(5);
+        file.write_at(b"1234", 0).unwrap();
+        disk.set_now_ms(9);
+        disk.set_capacity(4);
+        assert_eq!(file.modified_ms().unwrap(), 5);
+        let disk = disk.reboot(Survivors::Everything);
+        let file = disk.open(Path::new(F)).unwrap();
+        assert_eq!((file.modified_ms().unwrap(), disk.used()), (5, 4));
+        assert_eq!(file.write_at(b"5", 4).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        file.write_at(b"x", 0).unwrap();
+        assert_eq!(file.modified_ms().unwrap(), 9);
+    }
+}
