@@ -47,6 +47,7 @@ pub trait Disk: Send + Sync + Debug {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
 }
 
+#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 /// An open file. Positions are bytes from its start; shared handles need no lock.
 pub trait File: Send + Sync + Debug {
     /// Reads at `position` until `buffer` is full or the file ends; answers how many bytes were read.

@@ -45,7 +45,7 @@ pub struct Segment {
 }
 
 /// The path of a file of the segment at `base`.
-pub fn path(dir: &Path, base: u64, extension: &str) -> PathBuf {
+pub(super) fn path(dir: &Path, base: u64, extension: &str) -> PathBuf {
     dir.join(format!("{base:020}.{extension}"))
 }
 

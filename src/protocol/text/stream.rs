@@ -21,7 +21,6 @@ struct Tail {
     positions: Vec<(Arc<Partition>, u64, Option<u64>)>,
     /// Whether it is of the whole topic, whose new partitions it reads too.
     whole: bool,
-    from: Position,
     count: Option<u64>,
     until_end: bool,
     timestamps: bool,
@@ -46,7 +45,7 @@ impl Tail {
         let timestamps = flag("timestamps:", timestamps, "yes")?;
         let count = count.map(|count| number("count:", count)).transpose()?;
         let mut tail =
-            Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), from, count, until_end, timestamps };
+            Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), count, until_end, timestamps };
         for partition in partitions {
             let offset = from.resolve(&partition, &mut session.reader.chunk)?;
             let end = partition.end()?;

@@ -11,41 +11,41 @@ use crate::{
 
 /// The words of a line that are left.
 #[derive(Clone, Copy, Debug)]
-pub struct Words<'a> {
+pub(super) struct Words<'a> {
     rest: Option<&'a [u8]>,
 }
 
 impl<'a> Words<'a> {
     /// The words of what follows a verb; `None`: nothing does.
-    pub fn new(rest: Option<&'a [u8]>) -> Words<'a> {
+    pub(super) fn new(rest: Option<&'a [u8]>) -> Words<'a> {
         Words { rest }
     }
 
     /// The next word, if there is one.
-    pub fn next(&mut self) -> Option<&'a [u8]> {
+    pub(super) fn next(&mut self) -> Option<&'a [u8]> {
         let (word, rest) = record::split_word(self.rest?);
         self.rest = rest;
         Some(word)
     }
 
     /// The next word, which must be there: `what` names it.
-    pub fn expect(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
+    pub(super) fn expect(&mut self, what: &str) -> Result<&'a [u8], Refusal> {
         let word = self.next().filter(|word| !word.is_empty());
         word.ok_or_else(|| Refusal::invalid(format!("{what} is missing")))
     }
 
     /// Everything that is left, to the end of the line.
-    pub fn rest(self) -> Option<&'a [u8]> {
+    pub(super) fn rest(self) -> Option<&'a [u8]> {
         self.rest
     }
 
     /// Whether there is no word left, which the verb asks for.
-    pub fn end(mut self) -> Result<(), Refusal> {
+    pub(super) fn end(mut self) -> Result<(), Refusal> {
         self.next().map_or(Ok(()), |word| Err(Refusal::invalid(format!("'{}' is one word too many", shown(word)))))
     }
 
     /// What is left as named words, each of `names` at most once: their values in the order of `names`.
-    pub fn named<const N: usize>(mut self, names: [&str; N]) -> Result<[Option<&'a [u8]>; N], Refusal> {
+    pub(super) fn named<const N: usize>(mut self, names: [&str; N]) -> Result<[Option<&'a [u8]>; N], Refusal> {
         let mut values = [None; N];
         while let Some(word) = self.next() {
             let colon = memchr::memchr(b':', word);
@@ -64,28 +64,28 @@ impl<'a> Words<'a> {
 }
 
 /// A decimal number from 0 to 2^63-1, by the name of its word.
-pub fn number(name: &str, digits: &[u8]) -> Result<u64, Refusal> {
+pub(super) fn number(name: &str, digits: &[u8]) -> Result<u64, Refusal> {
     let why = || Refusal::invalid(format!("{name} '{}' is no number from 0 to 2^63-1", shown(digits)));
     parse_u63(digits).ok_or_else(why)
 }
 
 /// A number with a default.
-pub fn number_or(name: &str, digits: Option<&[u8]>, default: u64) -> Result<u64, Refusal> {
+pub(super) fn number_or(name: &str, digits: Option<&[u8]>, default: u64) -> Result<u64, Refusal> {
     digits.map_or(Ok(default), |digits| number(name, digits))
 }
 
 /// A topic, and a partition if the word has one: `orders` or `orders/2`.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Place<'a> {
+pub(super) struct Place<'a> {
     /// The topic's name, which is a legal one.
-    pub topic: &'a str,
+    pub(super) topic: &'a str,
     /// The partition's number.
-    pub partition: Option<u32>,
+    pub(super) partition: Option<u32>,
 }
 
 impl<'a> Place<'a> {
     /// Reads `<topic>[/<p>]`.
-    pub fn parse(word: &'a [u8]) -> Result<Place<'a>, Refusal> {
+    pub(super) fn parse(word: &'a [u8]) -> Result<Place<'a>, Refusal> {
         let slash = memchr::memchr(b'/', word);
         let topic = topic_name(&word[..slash.unwrap_or(word.len())])?;
         let partition = slash.map(|slash| {
@@ -98,7 +98,7 @@ impl<'a> Place<'a> {
 }
 
 /// A topic's name, checked.
-pub fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
+pub(super) fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
     match std::str::from_utf8(word) {
         Ok(name) => Ok(check_name(name).map(|()| name)?),
         Err(_) => {
@@ -109,7 +109,7 @@ pub fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
 
 /// Where to read from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Position {
+pub(super) enum Position {
     /// The record at this offset, or the first behind it.
     At(u64),
     /// So many records before the end.
@@ -124,7 +124,7 @@ pub enum Position {
 
 impl Position {
     /// Reads `N`, `-N`, `earliest`, `latest` or `time:<ms>`.
-    pub fn parse(word: &[u8]) -> Result<Position, Refusal> {
+    pub(super) fn parse(word: &[u8]) -> Result<Position, Refusal> {
         let parsed = match word {
             b"earliest" => Some(Position::Earliest),
             b"latest" => Some(Position::Latest),
@@ -139,7 +139,7 @@ impl Position {
     }
 
     /// The offset it means now. A number out of range is refused.
-    pub fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> broker::Result<u64> {
+    pub(super) fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> broker::Result<u64> {
         let (first, end) = (partition.start()?, partition.end()?);
         match self {
             Position::At(offset) if offset < first || offset > end => {
