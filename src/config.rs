@@ -1,5 +1,9 @@
 //! Every setting of the broker: default, unit, meaning.
 
+mod units;
+
+pub use units::{bytes, duration};
+
 use crate::broker::Settings;
 use std::{path::PathBuf, time::Duration};
 
