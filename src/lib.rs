@@ -2,6 +2,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod broker;
+pub mod client;
 pub mod config;
 pub mod log;
 pub mod metrics;

@@ -305,6 +305,14 @@ pub fn shown(bytes: &[u8]) -> String {
     }
 }
 
+/// Appends `bytes` as a person may see them: as they are if they can stand verbatim, else escaped.
+pub fn write_visible(out: &mut Vec<u8>, bytes: &[u8]) {
+    match stands_verbatim(bytes) {
+        true => out.extend_from_slice(bytes),
+        false => escape(out, bytes, b""),
+    }
+}
+
 fn escape(out: &mut Vec<u8>, bytes: &[u8], also: &[u8]) {
     for chunk in bytes.utf8_chunks() {
         for char in chunk.valid().chars() {

@@ -1,0 +1,366 @@
+//! One connection to a broker: lines out, lines in.
+//!
+//! ```text
+//! TOPICS                       -> one line
+//! TOPICS count:2               <- the first line of the answer says how many follow
+//! topic:a partitions:1 ...
+//! topic:b partitions:3 ...
+//! ```
+//!
+//! - Opening says `PING` and waits for the `PONG`, so that a broker that has no room, or a port that speaks something
+//!   else, is noticed before anything is asked.
+//! - A line is held as it arrives and never longer than [`LINE_BYTES_MAX`].
+//! - After an error of the connection what it holds is worthless; open another.
+
+use super::{Error, Refused, record::check_topic};
+use crate::log::record::{parse_u63, split_word, write_visible};
+use socket2::{SockRef, TcpKeepalive};
+use std::{
+    io::{self, Read, Write},
+    net::{SocketAddr, TcpStream, ToSocketAddrs},
+    ops::Range,
+    time::Duration,
+};
+
+/// Longest line an answer may have: a batch on disk has at most 64 MiB of lines.
+const LINE_BYTES_MAX: usize = 65 << 20;
+
+/// What is read at once; small enough for the cache.
+const BUFFER_BYTES: usize = 128 << 10;
+
+/// How long each address of a broker may take to answer when a connection is made.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// When a silent peer is asked whether it is there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// A connection that asks a line and gets its answer.
+#[derive(Debug)]
+pub struct Connection {
+    address: String,
+    stream: TcpStream,
+    input: Lines,
+}
+
+/// What a broker answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The first line, or the only one.
+    pub first: String,
+    /// The lines that its `count:` announced.
+    pub lines: Vec<String>,
+}
+
+impl Connection {
+    /// Connects to `host:port`; without a port, to 9092.
+    pub fn open(address: &str) -> Result<Connection, Error> {
+        let address = if address.contains(':') { address.to_string() } else { format!("{address}:9092") };
+        let connected = address.to_socket_addrs().and_then(|found| connect_to_any(&found.collect::<Vec<_>>()));
+        let stream = connected.map_err(|cause| Error::Connection { address: address.clone(), cause })?;
+        let mut connection = Connection { address, stream, input: Lines::default() };
+        match connection.ask("PING") {
+            Ok(answer) if answer.first == "PONG" => {}
+            Ok(other) => {
+                let what = format!("it answered PING with '{}'", shown(other.first.as_bytes()));
+                return Err(Error::Answer(what));
+            }
+            Err(Error::Connection { cause, .. }) if cause.kind() == io::ErrorKind::WouldBlock => {
+                return Err(connection.lost(io::Error::new(io::ErrorKind::TimedOut, "it does not answer")));
+            }
+            Err(error) => return Err(error),
+        }
+        connection.stream.set_read_timeout(None).map_err(|cause| connection.lost(cause))?;
+        Ok(connection)
+    }
+
+    /// The address it was opened with.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends one line and waits for its answer. (TAIL and FETCH, whose answers are no lines to be counted, are not asked
+    /// this way.)
+    pub fn ask(&mut self, line: &str) -> Result<Answer, Error> {
+        if line.contains('\n') {
+            return Err(Error::Invalid(format!("'{}' is more than one line", shown(line.as_bytes()))));
+        }
+        let answered = self.send(format!("{line}\n").as_bytes()).and_then(|()| self.answer());
+        answered.map_err(|cause| self.lost(cause))?.map_err(Error::Refused)
+    }
+
+    /// How many partitions a topic has; `None` if there is no such topic.
+    pub fn partitions(&mut self, topic: &str) -> Result<Option<u32>, Error> {
+        check_topic(topic)?;
+        match self.ask(&format!("TOPIC {topic}")) {
+            Ok(answer) => partitions_in(answer.first.as_bytes()).map(Some),
+            Err(Error::Refused(refused)) if refused.code == UNKNOWN_TOPIC => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Waits for an answer of lines.
+    pub(super) fn answer(&mut self) -> io::Result<Result<Answer, Refused>> {
+        let first = self.line()?;
+        if let Some(refused) = Refused::parse(first) {
+            return Ok(Err(refused));
+        }
+        let mut answer = Answer { first: String::from_utf8_lossy(first).into_owned(), lines: Vec::new() };
+        for _ in 0..line_count(answer.first.as_bytes()) {
+            answer.lines.push(String::from_utf8_lossy(self.line()?).into_owned());
+        }
+        Ok(Ok(answer))
+    }
+
+    pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes)
+    }
+
+    /// Waits for the next line.
+    pub(super) fn line(&mut self) -> io::Result<&[u8]> {
+        let range = loop {
+            match self.input.next() {
+                Some(range) => break range,
+                None => self.input.fill(&self.stream)?,
+            }
+        };
+        Ok(&self.input.buffer[range])
+    }
+
+    /// Waits for so many bytes; they are held as they arrive.
+    pub(super) fn bytes(&mut self, count: u64) -> io::Result<&[u8]> {
+        let range = loop {
+            match self.input.take(count) {
+                Some(range) => break range,
+                None => self.input.fill(&self.stream)?,
+            }
+        };
+        Ok(&self.input.buffer[range])
+    }
+
+    /// The next line, if it has arrived.
+    pub(super) fn buffered_line(&mut self) -> Option<&[u8]> {
+        self.input.next().map(|range| &self.input.buffer[range])
+    }
+
+    /// Receives once, as the stream's mode has it: waiting, or `WouldBlock`.
+    pub(super) fn receive(&mut self) -> io::Result<()> {
+        self.input.fill(&self.stream)
+    }
+
+    pub(super) fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    pub(super) fn lost(&self, cause: io::Error) -> Error {
+        Error::Connection { address: self.address.clone(), cause }
+    }
+}
+
+/// Kafka's name for what is not there.
+pub(super) const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC_OR_PARTITION";
+
+fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    for address in addresses {
+        result = TcpStream::connect_timeout(address, OPEN_TIMEOUT);
+        if result.is_ok() {
+            break;
+        }
+    }
+    let stream = result?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(OPEN_TIMEOUT))?;
+    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    Ok(stream)
+}
+
+/// The value of the word `name:value` of a line.
+///
+/// ```
+/// use plainlog::client::field;
+/// assert_eq!(field(b"OK topic:a partitions:3", "partitions"), Some(b"3".as_slice()));
+/// ```
+pub fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut rest = Some(line);
+    while let Some(text) = rest {
+        let (word, tail) = split_word(text);
+        if let Some(value) = word.strip_prefix(name.as_bytes()).and_then(|value| value.strip_prefix(b":")) {
+            return Some(value);
+        }
+        rest = tail;
+    }
+    None
+}
+
+/// A number among the fields of an answer that must have it.
+pub(super) fn number(line: &[u8], name: &str) -> Result<u64, Error> {
+    let missing = || Error::Answer(format!("no number '{name}:' in '{}'", shown(line)));
+    field(line, name).and_then(parse_u63).ok_or_else(missing)
+}
+
+pub(super) fn partitions_in(line: &[u8]) -> Result<u32, Error> {
+    let partitions = number(line, "partitions")?;
+    u32::try_from(partitions).map_err(|_| Error::Answer(format!("a topic of {partitions} partitions")))
+}
+
+/// How many lines follow: an answer of several lines says so in its second word. (A message may contain `count:9`.)
+pub(super) fn line_count(first: &[u8]) -> u64 {
+    let second = split_word(first).1.map(|rest| split_word(rest).0);
+    second.and_then(|word| word.strip_prefix(b"count:")).and_then(parse_u63).unwrap_or(0)
+}
+
+fn shown(line: &[u8]) -> String {
+    let mut out = Vec::new();
+    write_visible(&mut out, &line[..line.len().min(200)]);
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Received bytes, handed out by lines.
+#[derive(Debug, Default)]
+struct Lines {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// No line end before this.
+    searched: usize,
+}
+
+impl Lines {
+    /// Takes the next line, without its LF, if it is here. The range holds until the next `fill`.
+    fn next(&mut self) -> Option<Range<usize>> {
+        let Some(length) = memchr::memchr(b'\n', &self.buffer[self.searched..self.end]) else {
+            self.searched = self.end;
+            return None;
+        };
+        let line = self.start..self.searched + length;
+        self.start = line.end + 1;
+        self.searched = self.start;
+        Some(line)
+    }
+
+    /// Takes the next `count` bytes, if they are here. The range holds until the next `fill`.
+    fn take(&mut self, count: u64) -> Option<Range<usize>> {
+        let count = usize::try_from(count).ok().filter(|&count| count <= self.end - self.start)?;
+        let bytes = self.start..self.start + count;
+        self.start = bytes.end;
+        self.searched = self.searched.max(self.start);
+        Some(bytes)
+    }
+
+    /// Reads once. The end of the stream is an error: nobody asks a broker that owes nothing.
+    fn fill(&mut self, mut stream: impl Read) -> io::Result<()> {
+        if self.start > 0 {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end, self.searched) = (0, self.end - self.start, self.searched - self.start);
+        }
+        if self.end == self.buffer.len() {
+            if self.end >= LINE_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line or batch longer than 65 MiB"));
+            }
+            self.buffer.resize((self.end * 2).clamp(BUFFER_BYTES, LINE_BYTES_MAX), 0);
+        }
+        match stream.read(&mut self.buffer[self.end..])? {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection")),
+            received => {
+                self.end += received;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::peer;
+
+    fn lines(mut stream: impl Read) -> (Vec<String>, io::Error) {
+        let (mut input, mut found) = (Lines::default(), Vec::new());
+        let error = loop {
+            while let Some(range) = input.next() {
+                found.push(String::from_utf8(input.buffer[range].to_vec()).unwrap());
+            }
+            if let Err(error) = input.fill(&mut stream) {
+                break error;
+            }
+        };
+        (found, error)
+    }
+
+    /// Gives one byte a read.
+    struct Drip<'a>(&'a [u8]);
+
+    impl Read for Drip<'_> {
+        fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+            let length = self.0.len().min(1);
+            self.0.read(&mut out[..length])
+        }
+    }
+
+    #[test]
+    fn lines_come_whole_however_they_arrive() {
+        for text in ["a\n\nbc\n", "a\n\nbc\ntorn"] {
+            assert_eq!(lines(text.as_bytes()).0, ["a", "", "bc"]);
+            assert_eq!(lines(Drip(text.as_bytes())).0, ["a", "", "bc"]);
+        }
+    }
+
+    #[test]
+    fn a_long_line_grows_the_buffer_and_an_endless_one_ends_it() {
+        let long = format!("{}\nnext\n", "x".repeat(3 * BUFFER_BYTES));
+        assert_eq!(lines(long.as_bytes()).0[1], "next");
+        assert_eq!(lines(io::repeat(b'x')).1.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn only_the_second_word_counts_lines() {
+        assert_eq!(line_count(b"TOPICS count:2"), 2);
+        assert_eq!(line_count(b"TOPIC count:1 topic:a"), 1);
+        assert_eq!(line_count(b"MESSAGE offset:0 count:5"), 0);
+        assert_eq!(line_count(b"PONG"), 0);
+    }
+
+    #[test]
+    fn an_answer_has_its_lines_and_an_error_its_code() {
+        let address = peer(|peer| {
+            peer.expect("PING").say("PONG\n");
+            peer.expect("TOPICS").say("TOPICS count:2\ntopic:a\ntopic:b\n");
+            peer.expect("NONSENSE").say("ERROR INVALID_REQUEST unknown verb\n");
+            peer.expect("TOPIC a").say("TOPIC count:1 topic:a partitions:3\npartition:0\n");
+            peer.expect("TOPIC b").say("ERROR UNKNOWN_TOPIC_OR_PARTITION there is none\n");
+        });
+        let mut connection = Connection::open(&address).unwrap();
+        let answer = connection.ask("TOPICS").unwrap();
+        assert_eq!((answer.first.as_str(), answer.lines.len()), ("TOPICS count:2", 2));
+        let Err(Error::Refused(refused)) = connection.ask("NONSENSE") else { panic!("refused") };
+        assert_eq!(refused.code, "INVALID_REQUEST");
+        assert_eq!(connection.partitions("a").unwrap(), Some(3));
+        assert_eq!(connection.partitions("b").unwrap(), None);
+        assert!(matches!(connection.ask("A\nB"), Err(Error::Invalid(_))));
+        assert!(matches!(connection.ask("PING"), Err(Error::Connection { .. })));
+    }
+
+    #[test]
+    fn a_port_that_speaks_something_else_is_no_broker() {
+        let address = peer(|peer| {
+            peer.expect("PING").say("HTTP/1.1 400 Bad Request\n");
+        });
+        let Err(Error::Answer(why)) = Connection::open(&address) else { panic!("no broker") };
+        assert!(why.contains("HTTP/1.1 400"), "{why}");
+    }
+
+    #[test]
+    fn a_broker_without_room_says_why() {
+        let address = peer(|peer| {
+            peer.say("ERROR INVALID_REQUEST too many connections\n");
+        });
+        assert!(matches!(Connection::open(&address), Err(Error::Refused(_))));
+    }
+
+    #[test]
+    fn nobody_at_the_address_is_an_error_of_the_connection() {
+        let address = peer(|_| {});
+        assert!(matches!(Connection::open(&address), Err(Error::Connection { .. })));
+        assert!(matches!(Connection::open("no such host"), Err(Error::Connection { .. })));
+    }
+}

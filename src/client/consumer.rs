@@ -1,0 +1,243 @@
+//! Reading topics and partitions, from any position, for as long as records come.
+
+use super::{
+    Connection, Error, Message, Position,
+    fetcher::{Event, Fetcher, Task},
+    outbox::connect_within,
+    producer::RETRY_FOR,
+};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    time::{Duration, Instant},
+    vec,
+};
+
+/// Answers read ahead, whatever the number of partitions: while one is handed out, the next is here.
+const READ_AHEAD: usize = 2;
+
+/// Reads records in the order of their partitions.
+///
+/// - It goes on at its offset after a lost connection. A topic that is not there is waited for.
+/// - An error from [`poll`](Self::poll) is news, not the end: polling again goes on, but for [`Error::Answer`].
+/// - Partitions that are added to a subscribed topic are read too, from their first record.
+#[derive(Debug)]
+pub struct Consumer {
+    address: String,
+    retry_for: Duration,
+    start: Position,
+    /// For questions; the first fetcher takes it over.
+    control: Option<Connection>,
+    reading: Vec<Reading>,
+    missing: Vec<Arc<str>>,
+    ready: vec::IntoIter<Message>,
+    fetchers_started: u64,
+    told_of_outage: Option<Instant>,
+    events: Receiver<Event>,
+    sender: SyncSender<Event>,
+}
+
+/// A partition that is read.
+#[derive(Debug)]
+struct Reading {
+    topic: Arc<str>,
+    partition: u32,
+    /// It was read to its end at least once.
+    at_end: bool,
+    fetcher: Fetcher,
+}
+
+impl Consumer {
+    /// Connects to a broker, `host:port`, or fails at once.
+    pub fn connect(address: &str) -> Result<Consumer, Error> {
+        Ok(Self::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
+    }
+
+    /// Connects to a broker that may have to be waited for. An outage that lasts as long is told of later on.
+    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Consumer, Error> {
+        let control = connect_within(address, retry_for)?;
+        let (sender, events) = mpsc::sync_channel(READ_AHEAD);
+        Ok(Consumer {
+            address: control.address().into(),
+            retry_for,
+            start: Position::Earliest,
+            control: Some(control),
+            reading: Vec::new(),
+            missing: Vec::new(),
+            ready: Vec::new().into_iter(),
+            fetchers_started: 0,
+            told_of_outage: None,
+            events,
+            sender,
+        })
+    }
+
+    /// How long a broker may be gone before [`poll`](Self::poll) says so; 30 seconds unless this says otherwise.
+    pub fn retry_for(mut self, retry_for: Duration) -> Self {
+        self.retry_for = retry_for;
+        self
+    }
+
+    /// Where the topics and partitions that are named next are read from; the first record unless this says otherwise.
+    pub fn start_at(mut self, position: Position) -> Self {
+        self.start = position;
+        self
+    }
+
+    /// Reads all partitions of these topics. A topic that is not there is waited for, and read from its first record.
+    pub fn subscribe(mut self, topics: &[impl AsRef<str>]) -> Result<Consumer, Error> {
+        for topic in topics {
+            let topic: Arc<str> = topic.as_ref().into();
+            let partitions = self.partitions_of(&topic)?;
+            if partitions.is_none() {
+                self.missing.push(topic.clone());
+            }
+            let partitions = partitions.unwrap_or(1);
+            for partition in 0..partitions {
+                let scout = (partition == 0).then_some(partitions);
+                self.read(&topic, partition, self.start, scout)?;
+            }
+        }
+        Ok(self)
+    }
+
+    /// Reads one partition.
+    pub fn assign(mut self, topic: &str, partition: u32) -> Result<Consumer, Error> {
+        match self.partitions_of(topic)? {
+            Some(partitions) if partition >= partitions => {
+                let why = format!("there is no partition {partition}: {topic} has {partitions}, counted from 0");
+                return Err(Error::Invalid(why));
+            }
+            Some(_) => {}
+            None => self.missing.push(topic.into()),
+        }
+        self.read(&topic.into(), partition, self.start, None)?;
+        Ok(self)
+    }
+
+    /// The next records: at most `max`, as soon as there is one, or none when `timeout` is over. It returns early, with
+    /// nothing, when it is woken or when everything has been read to its end.
+    pub fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Message>, Error> {
+        let begun = Instant::now();
+        while self.ready.len() == 0 {
+            let Ok(event) = self.events.recv_timeout(timeout.saturating_sub(begun.elapsed())) else { break };
+            if self.take(event)? {
+                break;
+            }
+        }
+        Ok(self.ready.by_ref().take(max).collect())
+    }
+
+    /// Goes on reading a partition at this offset.
+    pub fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
+        let found = self.reading.iter().position(|one| &*one.topic == topic && one.partition == partition);
+        let Some(at) = found else { return Err(Error::Invalid(format!("{topic}/{partition} is not being read"))) };
+        let scout = (partition == 0).then(|| self.reading.iter().filter(|one| &*one.topic == topic).count() as u32);
+        let old = self.reading.remove(at);
+        let kept = self.ready.by_ref().filter(|message| &*message.topic != topic || message.partition != partition);
+        self.ready = kept.collect::<Vec<_>>().into_iter();
+        self.read(&old.topic, partition, Position::Offset(offset), scout)
+    }
+
+    /// The broker's address.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Topics that are waited for.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        self.missing.iter().map(|topic| &**topic)
+    }
+
+    /// How many partitions are read.
+    pub fn partitions(&self) -> usize {
+        self.reading.len()
+    }
+
+    /// Whether every partition was read to its end, and all of it handed out.
+    pub fn at_end(&self) -> bool {
+        self.ready.len() == 0 && self.missing.is_empty() && self.reading.iter().all(|one| one.at_end)
+    }
+
+    /// What makes a waiting [`poll`](Self::poll) return early, from another thread.
+    pub fn waker(&self) -> impl Fn() + Send + 'static {
+        let sender = self.sender.clone();
+        // Where the channel is full, poll does not wait.
+        move || drop(sender.try_send(Event::Woken))
+    }
+
+    fn partitions_of(&mut self, topic: &str) -> Result<Option<u32>, Error> {
+        let mut control = match self.control.take() {
+            Some(control) => control,
+            None => connect_within(&self.address, self.retry_for)?,
+        };
+        let partitions = control.partitions(topic)?;
+        self.control = Some(control);
+        Ok(partitions)
+    }
+
+    fn read(
+        &mut self,
+        topic: &Arc<str>,
+        partition: u32,
+        position: Position,
+        partitions_known: Option<u32>,
+    ) -> Result<(), Error> {
+        self.fetchers_started += 1;
+        let task = Task {
+            id: self.fetchers_started,
+            address: self.address.clone(),
+            topic: topic.clone(),
+            partition,
+            position,
+            partitions_known,
+            retry_for: self.retry_for,
+            events: self.sender.clone(),
+        };
+        let fetcher = Fetcher::start(task, self.control.take())
+            .map_err(|cause| Error::Connection { address: self.address.clone(), cause })?;
+        self.reading.push(Reading { topic: topic.clone(), partition, at_end: false, fetcher });
+        Ok(())
+    }
+
+    /// Takes what a fetcher tells; answers whether poll should return.
+    fn take(&mut self, event: Event) -> Result<bool, Error> {
+        let (Event::Read { fetcher, .. } | Event::Partitions { fetcher, .. } | Event::Failed { fetcher, .. }) = event
+        else {
+            return Ok(true);
+        };
+        let Some(reading) = self.reading.iter_mut().find(|one| one.fetcher.id == fetcher) else { return Ok(false) };
+        match event {
+            Event::Read { messages, at_end, .. } => {
+                reading.at_end |= at_end;
+                self.missing.retain(|topic| *topic != reading.topic);
+                self.ready = messages.into_iter();
+                Ok(self.at_end())
+            }
+            Event::Partitions { count, .. } => {
+                let topic = reading.topic.clone();
+                let known = self.reading.iter().filter(|one| one.topic == topic).count() as u32;
+                for partition in known..count {
+                    self.read(&topic, partition, Position::Earliest, None)?;
+                }
+                Ok(false)
+            }
+            Event::Failed { error, .. } => self.failed(error).map(|()| false),
+            Event::Woken => Ok(true),
+        }
+    }
+
+    /// Every fetcher notices an outage; one word of it is enough.
+    fn failed(&mut self, error: Error) -> Result<(), Error> {
+        if let Error::Connection { .. } = error {
+            let told_lately = self.told_of_outage.is_some_and(|told| told.elapsed() < self.retry_for / 2);
+            if told_lately {
+                return Ok(());
+            }
+            self.told_of_outage = Some(Instant::now());
+        }
+        Err(error)
+    }
+}

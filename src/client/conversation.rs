@@ -1,0 +1,56 @@
+//! Sending what a person types, one message and its answer after the other.
+//!
+//! ```text
+//! What do you want to add? (type 'exit' to quit): hello
+//! Broker response: ACK offset:0
+//! ```
+//!
+//! An empty line is asked for again; `exit` and the end of the input end the conversation.
+
+use super::{
+    Ack, Connection, Error, Producer, Record,
+    input::{Input, Piece},
+    intake::Intake,
+};
+use std::io::{self, Write};
+
+/// Asks and answers on `out` until there is no more input. An error of the broker's is an answer like others.
+pub fn converse(
+    topic: &str,
+    intake: &Intake,
+    mut input: Input,
+    mut producer: Producer,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let (mut record, mut partitions) = (Record::default(), None);
+    loop {
+        write!(out, "What do you want to add? (type 'exit' to quit): ")?;
+        out.flush()?;
+        let filled = match input.next()? {
+            None => return writeln!(out),
+            Some(Piece::Message(b"exit")) => return Ok(()),
+            Some(Piece::Message(b"")) => continue,
+            Some(Piece::Message(message)) => intake.fill(&mut record, message),
+            Some(Piece::TooLong) => Err(super::input::TOO_LONG.into()),
+        };
+        let response = match filled.map(|()| producer.send(topic, record.clone())) {
+            Err(why) => format!("none, it was not sent: {why}"),
+            Ok(Err(Error::Refused(refused))) => refused.to_string(),
+            Ok(sent) => acknowledged(sent.map_err(io::Error::other)?, topic, &producer, &mut partitions)?,
+        };
+        writeln!(out, "Broker response: {response}")?;
+    }
+}
+
+/// The partition is told where there are several.
+fn acknowledged(ack: Ack, topic: &str, producer: &Producer, partitions: &mut Option<u32>) -> io::Result<String> {
+    if partitions.is_none() {
+        let asked = Connection::open(producer.address()).and_then(|mut connection| connection.partitions(topic));
+        *partitions = asked.map_err(io::Error::other)?;
+    }
+    let Ack { partition, offset } = ack;
+    Ok(match partitions {
+        Some(2..) => format!("ACK partition:{partition} offset:{offset}"),
+        _ => format!("ACK offset:{offset}"),
+    })
+}

@@ -1,0 +1,370 @@
+//! Reading one partition over a connection of its own, in a thread of its own.
+//!
+//! ```text
+//!   FETCH orders/2 7 wait:0        -> RECORDS ... next:19 end:40     the next FETCH goes out as soon as `next:` is known,
+//!   FETCH orders/2 19 wait:0       ->   BATCH ... lines              so the broker works while this thread reads
+//!   FETCH orders/2 40 wait:5000    -> RECORDS ... next:40 end:40     at the end it waits inside the broker
+//! ```
+//!
+//! - A line that waits holds the lines behind it, so partitions that are waited for at once need connections of their
+//!   own. A consumer of a topic of twelve partitions has twelve.
+//! - What is read goes into a channel of two answers: a consumer that is not polled stops the reading.
+//! - The position moves only when a whole answer was handed over. So a lost connection repeats and loses nothing, and
+//!   nobody is told of it unless it lasts.
+//! - A topic that is not there is waited for, inside the broker where it may be made by first use, and read from its
+//!   first record.
+//! - The fetcher of a subscribed topic's partition 0 is its scout: it asks now and then how many partitions there are.
+
+use super::{
+    Connection, Error, Message, Position, Refused,
+    connection::{UNKNOWN_TOPIC, field, number, partitions_in},
+    outbox::Outage,
+};
+use crate::log::record::{Records, parse_fields, parse_u63, shown, split_offset};
+use std::{
+    borrow::Cow,
+    convert::Infallible,
+    io,
+    net::{Shutdown, TcpStream},
+    sync::{Arc, Condvar, Mutex, MutexGuard, mpsc::SyncSender},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a FETCH waits in the broker, and how often a scout asks.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// How often is looked for a topic that is not there. A message to its first partition ends the wait inside the broker,
+/// one to another partition does not.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// What fetchers tell their consumer. Every event but `Woken` says whose it is: a consumer that sought elsewhere has
+/// replaced the fetcher, and drops what the old one still says.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Records in order, and whether they reach the end of the partition.
+    Read { fetcher: u64, messages: Vec<Message>, at_end: bool },
+    /// The topic of a scout has so many partitions.
+    Partitions { fetcher: u64, count: u32 },
+    /// What the caller should know. The fetcher goes on, but for `Error::Answer`.
+    Failed { fetcher: u64, error: Error },
+    /// Somebody wants `poll` to return.
+    Woken,
+}
+
+/// What is to be read.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) id: u64,
+    pub(super) address: String,
+    pub(super) topic: Arc<str>,
+    pub(super) partition: u32,
+    pub(super) position: Position,
+    /// For a scout, how many partitions the consumer knows of.
+    pub(super) partitions_known: Option<u32>,
+    /// How long an outage lasts before the consumer is told.
+    pub(super) retry_for: Duration,
+    pub(super) events: SyncSender<Event>,
+}
+
+/// A running fetcher; dropping it ends the thread.
+#[derive(Debug)]
+pub(super) struct Fetcher {
+    pub(super) id: u64,
+    stop: Arc<Stop>,
+}
+
+impl Fetcher {
+    /// Begins to read, on this connection if there is one already.
+    pub(super) fn start(task: Task, connection: Option<Connection>) -> io::Result<Fetcher> {
+        let stop = Arc::new(Stop::default());
+        let fetcher = Fetcher { id: task.id, stop: stop.clone() };
+        let reader = Reader { task, stop, has_read: false, was_at_end: false, asked: None, asking: false, told: None };
+        thread::Builder::new().name("fetcher".into()).spawn(move || reader.run(connection))?;
+        Ok(fetcher)
+    }
+}
+
+impl Drop for Fetcher {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+/// How a thread that waits, for a socket or for time, is told to end.
+#[derive(Debug, Default)]
+struct Stop {
+    state: Mutex<StopState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct StopState {
+    stopped: bool,
+    stream: Option<TcpStream>,
+}
+
+impl Stop {
+    fn state(&self) -> MutexGuard<'_, StopState> {
+        self.state.lock().expect("no panic under the stop lock")
+    }
+
+    fn stop(&self) {
+        let mut state = self.state();
+        state.stopped = true;
+        if let Some(stream) = state.stream.take() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.changed.notify_all();
+    }
+
+    /// From now on `stop` also ends this stream.
+    fn attach(&self, stream: &TcpStream) -> Result<(), End> {
+        let mut state = self.state();
+        state.stream = stream.try_clone().ok();
+        if state.stopped { Err(End::Stopped) } else { Ok(()) }
+    }
+
+    fn pause(&self, time: Duration) -> Result<(), End> {
+        let waited = self.changed.wait_timeout_while(self.state(), time, |state| !state.stopped);
+        let (state, _) = waited.expect("no panic under the stop lock");
+        if state.stopped { Err(End::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Why a connection is used no more.
+enum End {
+    /// The consumer wants no more of this.
+    Stopped,
+    Lost(io::Error),
+    Failed(Error),
+}
+
+impl From<io::Error> for End {
+    fn from(cause: io::Error) -> End {
+        End::Lost(cause)
+    }
+}
+
+impl From<Error> for End {
+    fn from(error: Error) -> End {
+        End::Failed(error)
+    }
+}
+
+struct Reader {
+    task: Task,
+    stop: Arc<Stop>,
+    /// The position comes from reading, not from the caller.
+    has_read: bool,
+    was_at_end: bool,
+    /// When a scout asked last, and whether the answer is still to come.
+    asked: Option<Instant>,
+    asking: bool,
+    /// The refusal that the consumer knows of.
+    told: Option<Refused>,
+}
+
+impl Reader {
+    fn run(mut self, mut connection: Option<Connection>) {
+        let mut outage = None;
+        loop {
+            let Err(end) = self.session(connection.take(), &mut outage);
+            let error = match end {
+                End::Stopped => return,
+                End::Lost(cause) => Error::Connection { address: self.task.address.clone(), cause },
+                End::Failed(error) => error,
+            };
+            if self.recover(error, outage.get_or_insert_with(Outage::begin)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Tells of an outage that lasts, and waits before the next attempt.
+    fn recover(&mut self, error: Error, outage: &mut Outage) -> Result<(), End> {
+        let hopeless = matches!(error, Error::Answer(_));
+        if hopeless || outage.lasted() >= self.task.retry_for {
+            self.stop.pause(Duration::ZERO)?;
+            self.tell(error)?;
+            outage.begin_again();
+        }
+        if hopeless {
+            return Err(End::Stopped);
+        }
+        self.stop.pause(outage.next_pause())
+    }
+
+    fn session(&mut self, connection: Option<Connection>, outage: &mut Option<Outage>) -> Result<Infallible, End> {
+        let mut connection = match connection {
+            Some(connection) => connection,
+            None => Connection::open(&self.task.address)?,
+        };
+        self.stop.attach(connection.stream())?;
+        self.asked = None;
+        self.request(&mut connection, self.task.position, false)?;
+        loop {
+            self.answer(&mut connection)?;
+            *outage = None;
+        }
+    }
+
+    fn request(&mut self, connection: &mut Connection, position: Position, wait: bool) -> Result<(), End> {
+        let Task { topic, partition, .. } = &self.task;
+        let mut lines = String::new();
+        self.asking = self.task.partitions_known.is_some() && self.asked.is_none_or(|asked| asked.elapsed() >= WAIT);
+        if self.asking {
+            lines = format!("TOPIC {topic}\n");
+            self.asked = Some(Instant::now());
+        }
+        let wait_ms = if wait { WAIT.as_millis() } else { 0 };
+        lines += &format!("FETCH {topic}/{partition} {position} wait:{wait_ms}\n");
+        Ok(connection.send(lines.as_bytes())?)
+    }
+
+    fn answer(&mut self, connection: &mut Connection) -> Result<(), End> {
+        if std::mem::take(&mut self.asking) {
+            self.scout(connection)?;
+        }
+        let line = connection.line()?;
+        if let Some(refused) = Refused::parse(line) {
+            self.refused(connection, refused)?;
+            return self.request(connection, self.task.position, false);
+        }
+        if !line.starts_with(b"RECORDS ") {
+            return Err(unexpected(line).into());
+        }
+        let (batches, next, end) = (number(line, "count")?, number(line, "next")?, number(line, "end")?);
+        let at_end = next >= end;
+        self.request(connection, Position::Offset(next), at_end)?;
+        let mut messages = Vec::new();
+        for _ in 0..batches {
+            self.batch(connection, &mut messages)?;
+        }
+        (self.task.position, self.has_read, self.told) = (Position::Offset(next), true, None);
+        if messages.is_empty() && (self.was_at_end || !at_end) {
+            return Ok(());
+        }
+        self.was_at_end = at_end;
+        self.send(Event::Read { fetcher: self.task.id, messages, at_end })
+    }
+
+    /// Takes the answer to TOPIC, and tells of partitions that the consumer does not know.
+    fn scout(&mut self, connection: &mut Connection) -> Result<(), End> {
+        let Ok(answer) = connection.answer()? else { return Ok(()) };
+        let count = partitions_in(answer.first.as_bytes())?;
+        if self.task.partitions_known.replace(count).is_some_and(|known| known != count) {
+            self.send(Event::Partitions { fetcher: self.task.id, count })?;
+        }
+        Ok(())
+    }
+
+    fn batch(&self, connection: &mut Connection, messages: &mut Vec<Message>) -> Result<(), End> {
+        let line = connection.line()?;
+        let timestamp = match field(line, "timestamp") {
+            Some(b"-1") => Some(-1),
+            Some(digits) => parse_u63(digits).map(|ms| ms as i64),
+            None => None,
+        };
+        let (true, Some(timestamp)) = (line.starts_with(b"BATCH "), timestamp) else {
+            return Err(unexpected(line).into());
+        };
+        let bytes = number(line, "bytes")?;
+        Ok(self.messages(connection.bytes(bytes)?, timestamp, messages)?)
+    }
+
+    fn messages(&self, lines: &[u8], timestamp: i64, messages: &mut Vec<Message>) -> Result<(), Error> {
+        let mut records = Records::default();
+        let mut offsets = Vec::new();
+        let mut start = 0;
+        for end in memchr::memchr_iter(b'\n', lines) {
+            let line = &lines[start..end];
+            let (offset, fields) = split_offset(line).ok_or_else(|| unexpected(line))?;
+            parse_fields(&mut records, fields).map_err(|why| Error::Answer(why.0))?;
+            offsets.push(offset);
+            start = end + 1;
+        }
+        messages.reserve(offsets.len());
+        for (offset, record) in offsets.into_iter().zip(records.iter()) {
+            let owned = |bytes: &Cow<'_, [u8]>| bytes.to_vec();
+            let headers = records.headers_of(record).iter();
+            messages.push(Message {
+                topic: self.task.topic.clone(),
+                partition: self.task.partition,
+                offset,
+                timestamp: record.timestamp.unwrap_or(timestamp),
+                key: record.key.as_ref().map(owned),
+                value: record.value.as_ref().map(owned),
+                headers: headers
+                    .map(|(name, value)| (owned(name).into(), value.as_ref().map(|value| owned(value).into())))
+                    .collect(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Finds out where to go on.
+    fn refused(&mut self, connection: &mut Connection, refused: Refused) -> Result<(), End> {
+        let next = match refused.code.as_str() {
+            UNKNOWN_TOPIC => return self.await_topic(connection, refused),
+            "OFFSET_OUT_OF_RANGE" => self.nearest(&refused),
+            "CORRUPT_MESSAGE" => refused.number("next"),
+            _ => None,
+        };
+        if let (Position::Offset(wanted), Some(next)) = (self.task.position, next.filter(|&next| self.moves_to(next))) {
+            self.task.position = Position::Offset(next);
+            let (topic, partition) = (self.task.topic.to_string(), self.task.partition);
+            return self.tell(Error::Skipped { topic, partition, wanted, next, reason: refused });
+        }
+        self.tell_once(refused)?;
+        self.stop.pause(Duration::from_secs(1))
+    }
+
+    fn moves_to(&self, next: u64) -> bool {
+        self.task.position != Position::Offset(next)
+    }
+
+    /// What was read on to and is gone, or was never there after a log began anew: the first record there is. What the
+    /// caller named and is yet to come: the end.
+    fn nearest(&self, refused: &Refused) -> Option<u64> {
+        let (first, end) = (refused.number("first")?, refused.number("end")?);
+        let beyond = matches!(self.task.position, Position::Offset(wanted) if wanted > end);
+        Some(if beyond && !self.has_read { end } else { first })
+    }
+
+    /// Waits a while for the topic to be made: inside the broker, if sending to it would make it.
+    fn await_topic(&mut self, connection: &mut Connection, refused: Refused) -> Result<(), End> {
+        if std::mem::take(&mut self.has_read) {
+            self.tell_once(refused)?;
+        }
+        self.task.position = Position::Earliest;
+        match connection.ask(&format!("USE {}/{}", self.task.topic, self.task.partition)) {
+            Err(Error::Refused(_)) => self.stop.pause(LOOK_AGAIN),
+            Err(error) => Err(error.into()),
+            Ok(_) => match connection.ask(&format!("CONSUME earliest wait:{}", LOOK_AGAIN.as_millis())) {
+                Ok(_) | Err(Error::Refused(_)) => self.stop.pause(Duration::ZERO),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+
+    fn tell_once(&mut self, refused: Refused) -> Result<(), End> {
+        if self.told.as_ref() == Some(&refused) {
+            return Ok(());
+        }
+        self.told = Some(refused.clone());
+        self.tell(Error::Refused(refused))
+    }
+
+    fn tell(&self, error: Error) -> Result<(), End> {
+        self.send(Event::Failed { fetcher: self.task.id, error })
+    }
+
+    fn send(&self, event: Event) -> Result<(), End> {
+        self.task.events.send(event).map_err(|_| End::Stopped)
+    }
+}
+
+fn unexpected(line: &[u8]) -> Error {
+    Error::Answer(format!("'{}' answers no FETCH", shown(line)))
+}

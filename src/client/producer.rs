@@ -1,0 +1,147 @@
+//! Sending records: one and its answer, a batch, or a stream of them that does not wait for each answer.
+
+use super::{
+    Ack, Error, Record, Refused,
+    outbox::{Outbox, Outcome},
+};
+use std::{time::Duration, vec};
+
+/// How long a lost connection is tried to be made again.
+pub(super) const RETRY_FOR: Duration = Duration::from_secs(30);
+
+/// Sends records to topics.
+///
+/// A record whose answer was lost with the connection is sent again once there is a new one, so the broker can hold it
+/// twice ([`resent`](Self::resent) tells of it). After [`Error::Connection`] it may be stored or not.
+#[derive(Debug)]
+pub struct Producer {
+    outbox: Outbox,
+}
+
+impl Producer {
+    /// Connects to a broker, `host:port`, or fails at once.
+    pub fn connect(address: &str) -> Result<Producer, Error> {
+        Ok(Self::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
+    }
+
+    /// Connects to a broker that may have to be waited for, and waits as long wherever the connection is lost.
+    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Producer, Error> {
+        Ok(Producer { outbox: Outbox::open(address, retry_for)? })
+    }
+
+    /// How long a broker that went away is tried to be reached again; 30 seconds unless this says otherwise.
+    pub fn retry_for(mut self, retry_for: Duration) -> Self {
+        self.outbox.set_retry_for(retry_for);
+        self
+    }
+
+    /// Sends a record and waits until the broker has it.
+    pub fn send(&mut self, topic: &str, record: impl Into<Record>) -> Result<Ack, Error> {
+        self.outbox.push(topic, &record.into(), 0)?;
+        self.outbox.settle()?;
+        let (_, outcome) = self.outbox.outcomes().next_back().expect("what is settled has an outcome");
+        outcome.map_err(Error::Refused)
+    }
+
+    /// Sends records together and waits until the broker has them. Of refused ones the first is the error; the others
+    /// were sent all the same.
+    pub fn send_batch<R: Into<Record>>(
+        &mut self,
+        topic: &str,
+        records: impl IntoIterator<Item = R>,
+    ) -> Result<Vec<Ack>, Error> {
+        let mut acks = Vec::new();
+        let mut refused = None;
+        let mut pipeline = self.pipeline(|_, outcome| match outcome {
+            Ok(ack) => acks.push(ack),
+            Err(error) => {
+                refused.get_or_insert(error);
+            }
+        });
+        for record in records {
+            pipeline.push(topic, &record.into(), 0)?;
+        }
+        pipeline.settle()?;
+        drop(pipeline);
+        refused.map_or(Ok(acks), |refused| Err(Error::Refused(refused)))
+    }
+
+    /// Sends a stream of records without waiting for each answer. `report` is told what became of each, in order, with
+    /// the tag that it was pushed with.
+    ///
+    /// ```no_run
+    /// # use plainlog::client::{Producer, Record};
+    /// # let mut producer = Producer::connect("localhost:9092")?;
+    /// let mut pipeline = producer.pipeline(|line, outcome| {
+    ///     if let Err(refused) = outcome {
+    ///         eprintln!("line {line}: {refused}");
+    ///     }
+    /// });
+    /// for line in 1..=1000 {
+    ///     pipeline.push("events", &Record::new(format!("message {line}")), line)?;
+    /// }
+    /// pipeline.settle()?;
+    /// # Ok::<(), plainlog::client::Error>(())
+    /// ```
+    pub fn pipeline<F: FnMut(u64, Result<Ack, Refused>)>(&mut self, report: F) -> Pipeline<'_, F> {
+        Pipeline { producer: self, report }
+    }
+
+    pub(super) fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
+        self.outbox.push(topic, record, tag)
+    }
+
+    pub(super) fn settle(&mut self) -> Result<(), Error> {
+        self.outbox.settle()
+    }
+
+    pub(super) fn outcomes(&mut self) -> vec::Drain<'_, Outcome> {
+        self.outbox.outcomes()
+    }
+
+    /// The broker's address.
+    pub fn address(&self) -> &str {
+        self.outbox.address()
+    }
+
+    /// How many records were sent twice, because the connection was lost before their answers came.
+    pub fn resent(&self) -> u64 {
+        self.outbox.resent()
+    }
+}
+
+/// A stream of records: see [`Producer::pipeline`].
+#[derive(Debug)]
+pub struct Pipeline<'p, F: FnMut(u64, Result<Ack, Refused>)> {
+    producer: &'p mut Producer,
+    report: F,
+}
+
+impl<F: FnMut(u64, Result<Ack, Refused>)> Pipeline<'_, F> {
+    /// Takes a record on its way. It waits only while as much is unanswered as a pipeline may hold.
+    pub fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
+        let pushed = self.producer.push(topic, record, tag);
+        self.tell();
+        pushed
+    }
+
+    /// Sends everything and waits for all answers.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        let settled = self.producer.settle();
+        self.tell();
+        settled
+    }
+
+    fn tell(&mut self) {
+        for (tag, outcome) in self.producer.outcomes() {
+            (self.report)(tag, outcome);
+        }
+    }
+}
+
+/// What was pushed is sent; only [`settle`](Pipeline::settle) says whether it arrived.
+impl<F: FnMut(u64, Result<Ack, Refused>)> Drop for Pipeline<'_, F> {
+    fn drop(&mut self) {
+        let _ = self.settle();
+    }
+}

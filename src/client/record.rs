@@ -1,0 +1,147 @@
+//! What is sent, what is read, and what is answered: owned, so that it outlives every buffer.
+
+use super::Error;
+use crate::log::record::write_fields;
+use std::sync::Arc;
+
+/// A header: its name, and its value (`None` is null).
+pub type Header = crate::log::record::Header<'static>;
+
+/// A record on its way to a broker.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Record {
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// The key; `None` is null, which is not the same as empty.
+    pub key: Option<Vec<u8>>,
+    /// The headers, in order; names may repeat.
+    pub headers: Vec<Header>,
+    /// Milliseconds since 1970-01-01 UTC; `None` takes the broker's clock.
+    pub timestamp: Option<i64>,
+    /// The partition; `None` lets the broker choose by key, or spread what has none.
+    pub partition: Option<u32>,
+}
+
+impl Record {
+    /// A record of a value.
+    pub fn new(value: impl Into<Vec<u8>>) -> Self {
+        Record { value: Some(value.into()), ..Record::default() }
+    }
+
+    /// A record without a value: in a compacted topic it deletes its key.
+    pub fn tombstone(key: impl Into<Vec<u8>>) -> Self {
+        Record::default().key(key)
+    }
+
+    /// With a key: records of one key are in one partition, in order.
+    pub fn key(mut self, key: impl Into<Vec<u8>>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// With one more header.
+    pub fn header(mut self, name: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Self {
+        self.headers.push((name.into().into(), Some(value.into().into())));
+        self
+    }
+
+    /// With a time of its own, in milliseconds since 1970-01-01 UTC.
+    pub fn timestamp(mut self, ms: i64) -> Self {
+        self.timestamp = Some(ms);
+        self
+    }
+
+    /// To this partition.
+    pub fn partition(mut self, partition: u32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// Appends the line that sends it to `topic`.
+    pub(super) fn write_send(&self, out: &mut Vec<u8>, topic: &str) {
+        out.extend_from_slice(b"SEND ");
+        out.extend_from_slice(topic.as_bytes());
+        if let Some(partition) = self.partition {
+            out.push(b'/');
+            crate::log::record::write_u64(out, partition.into());
+        }
+        out.push(b' ');
+        write_fields(out, self.timestamp, self.key.as_deref(), &self.headers, self.value.as_deref());
+        out.push(b'\n');
+    }
+}
+
+impl From<&str> for Record {
+    fn from(value: &str) -> Self {
+        Record::new(value)
+    }
+}
+
+/// Key and value.
+impl<K: Into<Vec<u8>>, V: Into<Vec<u8>>> From<(K, V)> for Record {
+    fn from((key, value): (K, V)) -> Self {
+        Record::new(value).key(key)
+    }
+}
+
+/// Where a record was stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ack {
+    /// The partition.
+    pub partition: u32,
+    /// The offset in it.
+    pub offset: u64,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// The offset in it.
+    pub offset: u64,
+    /// Milliseconds since 1970-01-01 UTC; -1, from Kafka clients only, means none.
+    pub timestamp: i64,
+    /// The key; `None` is null.
+    pub key: Option<Vec<u8>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Vec<u8>>,
+    /// The headers, in order.
+    pub headers: Vec<Header>,
+}
+
+/// Refuses what would not be one word of a line. Whether the topic may exist is the broker's to say.
+pub(super) fn check_topic(topic: &str) -> Result<(), Error> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=249).contains(&topic.len()) && topic.bytes().all(legal) {
+        return Ok(());
+    }
+    let shown = crate::log::record::shown(topic.as_bytes());
+    Err(Error::Invalid(format!("'{shown}' cannot be a topic: a name has 1 to 249 of a-z A-Z 0-9 . _ -")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_one_line() {
+        let mut out = Vec::new();
+        Record::new("hi").write_send(&mut out, "t");
+        Record::new("a\nb").key("k 1").header("n", "v").timestamp(7).partition(2).write_send(&mut out, "t");
+        Record::tombstone("k").write_send(&mut out, "t");
+        let lines =
+            "SEND t message:hi\nSEND t/2 timestamp:7 key:k\\x201 header.n:v escaped:a\\nb\nSEND t key:k tombstone\n";
+        assert_eq!(String::from_utf8(out).unwrap(), lines);
+    }
+
+    #[test]
+    fn a_topic_is_one_word() {
+        assert!(check_topic("a.b_c-1").is_ok());
+        for bad in ["", "a b", "a/0", "a\nQUIT", "ä", &"x".repeat(250)] {
+            assert!(matches!(check_topic(bad), Err(Error::Invalid(_))), "{bad}");
+        }
+    }
+}
