@@ -1,2 +1,142 @@
-//! consumer
-fn main() {}
+//! `consumer`: reads a topic and prints what comes. Flags go in, a status comes out; the reading is the library's.
+
+mod common;
+
+use anyhow::{Result, bail};
+use clap::Parser;
+use common::say;
+use plainlog::client::style::{self, Format, Place, Style};
+use plainlog::client::{Consumer, Error, Position};
+use plainlog::config;
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// How long a broker is waited for at the start, and how long an outage lasts before it is told.
+const RETRY_FOR: Duration = Duration::from_secs(30);
+
+/// Most messages printed before the next look at signals and time.
+const POLL_MAX: u64 = 10_000;
+
+/// Reads messages from a plainlog broker, and waits for more
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    /// Address of the broker
+    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
+    broker: String,
+    /// Topic to read; one that is not there yet is waited for
+    #[arg(short, long, default_value = "messages")]
+    topic: String,
+    /// Only this partition [default: all]
+    #[arg(short, long, value_name = "N")]
+    partition: Option<u32>,
+    /// Where to begin: earliest, latest, offset N, -N (so many before the end), 15m (so long ago; ms, s, m, h, d), or
+    /// 2026-11-20T12:00:00Z (feature comfort)
+    #[arg(short = 'o', long, default_value = "earliest", value_name = "POSITION")]
+    #[arg(allow_hyphen_values = true, value_parser = Position::parse)]
+    from: Position,
+    /// End after so many messages
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+    /// End where the topic ends, instead of waiting for more
+    #[arg(short, long)]
+    exit_at_end: bool,
+    /// End after this time, such as 500ms, 30s, 15m (a plain number is ms); exit 1 if fewer than --count came
+    #[arg(long, value_name = "TIME", value_parser = config::duration)]
+    timeout: Option<Duration>,
+    /// Print this: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp (ms), %S and %K bytes of
+    /// value and key (-1 is null), %% percent, and \n \r \t \0 \\ \xHH
+    #[arg(short, long, value_name = "FORMAT", value_parser = Format::parse)]
+    format: Option<Format>,
+    /// Print values only, byte for byte even on a terminal
+    #[arg(long, conflicts_with = "format")]
+    raw: bool,
+    /// What --raw prints after each value; escapes as in --format
+    #[arg(short = 'D', long, default_value = "\\n", requires = "raw", value_parser = style::delimiter)]
+    delimiter: std::vec::Vec<u8>,
+    /// Print a JSON object a line, as `producer --json` reads it (feature comfort)
+    #[arg(short = 'J', long, conflicts_with_all = ["format", "raw"])]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let style = style(&args).unwrap_or_else(|why| common::usage_error::<Args>(why));
+    match run(&args, &style) {
+        Ok(true) => ExitCode::SUCCESS,
+        Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            say(format_args!("consumer: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn style(args: &Args) -> Result<Style, String> {
+    Ok(match &args.format {
+        Some(format) => Style::Format(format.clone()),
+        None if args.raw => Style::Raw(args.delimiter.clone()),
+        None if args.json => Style::json()?,
+        None => Style::Consumed,
+    })
+}
+
+/// Reads until there is a reason to stop; answers whether as much came as was asked for.
+fn run(args: &Args, style: &Style) -> Result<bool> {
+    say("Consumer started. Waiting for data...");
+    let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut consumer = open(args)?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let (interrupt, wake) = (interrupted.clone(), consumer.waker());
+    common::on_interrupt(move || {
+        interrupt.store(true, SeqCst);
+        wake();
+    })?;
+    let (mut left, mut text) = (args.count.unwrap_or(u64::MAX), Vec::new());
+    let terminal = io::stdout().is_terminal();
+    while left > 0 && !interrupted.load(SeqCst) && !(args.exit_at_end && consumer.at_end()) {
+        let wait = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
+        if wait.is_zero() {
+            return Ok(args.count.is_none());
+        }
+        let messages = match consumer.poll(wait, left.min(POLL_MAX) as usize) {
+            Err(error @ Error::Skipped { .. }) => {
+                say(error);
+                continue;
+            }
+            Err(error) if !args.exit_at_end && !matches!(error, Error::Answer(_)) => {
+                say(format_args!("{error}; waiting"));
+                continue;
+            }
+            polled => polled?,
+        };
+        left -= messages.len() as u64;
+        let place = Place { terminal, several_partitions: consumer.partitions() > 1 };
+        text.clear();
+        messages.iter().for_each(|message| style.write(&mut text, message, place));
+        io::stdout().write_all(&text)?;
+        io::stdout().flush()?;
+    }
+    Ok(true)
+}
+
+fn open(args: &Args) -> Result<Consumer> {
+    let patience = args.timeout.map_or(RETRY_FOR, |timeout| timeout.min(RETRY_FOR));
+    let consumer = common::connect(&args.broker, patience, Consumer::connect_within)?;
+    say(format_args!("Connected to broker at {}", consumer.address()));
+    let consumer = consumer.retry_for(RETRY_FOR).start_at(args.from);
+    let consumer = match args.partition {
+        Some(partition) => consumer.assign(&args.topic, partition)?,
+        None => consumer.subscribe(&[&args.topic])?,
+    };
+    for topic in consumer.missing() {
+        if args.exit_at_end {
+            bail!("there is no topic '{topic}'");
+        }
+        say(format_args!("Topic '{topic}' is not there yet; waiting for it"));
+    }
+    Ok(consumer)
+}

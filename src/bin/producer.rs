@@ -1,2 +1,140 @@
-//! producer
-fn main() {}
+//! `producer`: sends what is typed or piped in. Flags go in, a status comes out; the sending is the library's.
+
+mod common;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use common::say;
+use plainlog::client::intake::{Intake, header};
+use plainlog::client::{Ack, Header, News, Producer, Tally, converse, input::Input, pour, progress::Progress, style};
+use plainlog::config;
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{fs::File, path::PathBuf};
+
+/// Sends messages to a plainlog broker: typed in a conversation, or piped in, each line one message
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+struct Args {
+    /// Address of the broker
+    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
+    broker: String,
+    /// Topic to send to
+    #[arg(short, long, default_value = "messages")]
+    topic: String,
+    /// Partition to send to [default: by key, or any]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i32::MAX as i64))]
+    partition: Option<u32>,
+    /// Key of every message
+    #[arg(short, long, conflicts_with = "json")]
+    key: Option<String>,
+    /// What stands between key and value; a message without it has no key. Escapes as in --delimiter
+    #[arg(short = 'K', long, value_name = "TEXT", conflicts_with_all = ["key", "json"], value_parser = style::delimiter)]
+    key_separator: Option<std::vec::Vec<u8>>,
+    /// Header of every message; may be repeated
+    #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", conflicts_with = "json", value_parser = header)]
+    headers: Vec<Header>,
+    /// An empty value is a tombstone: it deletes its key in a compacted topic
+    #[arg(short = 'Z', long, conflicts_with = "json")]
+    tombstone: bool,
+    /// What ends each message of piped input; \n \r \t \0 \\ \xHH are bytes
+    #[arg(short = 'D', long, default_value = "\\n", value_parser = style::delimiter)]
+    delimiter: std::vec::Vec<u8>,
+    /// Each message is a JSON object, as `consumer --json` writes them (feature comfort)
+    #[arg(long)]
+    json: bool,
+    /// Send what is in this file instead of standard input
+    #[arg(short, long)]
+    file: Option<PathBuf>,
+    /// Hold the conversation even if standard input is no terminal
+    #[arg(short, long, conflicts_with_all = ["file", "json", "delimiter"])]
+    interactive: bool,
+    /// How long a broker that is not there is tried again (500ms, 30s, 15m; a plain number is ms). What it had not
+    /// acknowledged is sent again then, so it can be stored twice
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = config::duration)]
+    retry_for: Duration,
+    /// Print each acknowledgement
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.json && cfg!(not(feature = "comfort")) {
+        common::usage_error::<Args>("--json needs the feature 'comfort', which this build was made without");
+    }
+    match run(&args) {
+        Ok(status) => ExitCode::from(status),
+        Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("producer: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<u8> {
+    let in_conversation = args.interactive || args.file.is_none() && !args.json && io::stdin().is_terminal();
+    let intake = Intake {
+        key: args.key.clone().map(String::into_bytes),
+        key_separator: args.key_separator.clone(),
+        headers: args.headers.clone(),
+        partition: args.partition,
+        empty_is_tombstone: args.tombstone,
+        json: args.json,
+    };
+    let (source, bytes): (Box<dyn Read + Send>, _) = match &args.file {
+        None => (Box::new(io::stdin()), None),
+        Some(path) => {
+            let file = File::open(path).with_context(|| path.display().to_string())?;
+            let bytes = file.metadata().ok().map(|metadata| metadata.len());
+            (Box::new(file), bytes)
+        }
+    };
+    let producer = common::connect(&args.broker, args.retry_for, Producer::connect_within)?;
+    let input = Input::open(source, &args.delimiter);
+    common::on_interrupt(input.interrupter())?;
+    if in_conversation {
+        converse(&args.topic, &intake, input, producer, &mut io::stdout())?;
+        return Ok(0);
+    }
+    send_all(args, &intake, input, producer, bytes)
+}
+
+/// Sends all of the input, tells what became of it, and answers the exit status.
+fn send_all(args: &Args, intake: &Intake, mut input: Input, mut producer: Producer, bytes: Option<u64>) -> Result<u8> {
+    let (begun, progress, mut tally) = (Instant::now(), Progress::begin(bytes), Tally::default());
+    let mut out = BufWriter::new(io::stdout());
+    let poured = pour(&args.topic, intake, &mut input, &mut producer, |news| match news {
+        News::Stored(_, ack) => {
+            tally.add(ack);
+            let Ack { partition, offset } = ack;
+            if args.verbose {
+                writeln!(out, "ACK topic:{} partition:{partition} offset:{offset}", args.topic)
+            } else {
+                Ok(())
+            }
+        }
+        News::Refused(number, why) => {
+            tally.refused += 1;
+            progress.say(format_args!("line {number}: {why}"));
+            Ok(())
+        }
+        News::Progress(bytes) => {
+            progress.show(bytes, tally.stored);
+            out.flush()
+        }
+    });
+    let poured = poured.and_then(|()| out.flush());
+    progress.end();
+    say(tally.summary(begun.elapsed()));
+    if producer.resent() > 0 {
+        say(format_args!("{} messages were sent again and may be stored twice", producer.resent()));
+    }
+    poured?;
+    Ok(match input.is_exhausted() {
+        false => 130,
+        true => u8::from(tally.refused > 0),
+    })
+}
