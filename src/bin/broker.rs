@@ -1,2 +1,191 @@
-//! broker
-fn main() {}
+//! `broker`: serves, and does the jobs around a broker. Flags become a `Config`; the work is the library's.
+
+mod common;
+mod jobs;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use common::say;
+use plainlog::{
+    broker::{Broker, Settings},
+    config::{self, Config, Flush},
+    server::Server,
+};
+use std::{
+    io::Write,
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+/// A message broker you talk to with netcat and whose log you read with cat
+///
+/// Without a command it serves.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    job: Option<Job>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Topics of a running broker
+    #[command(subcommand)]
+    Topic(jobs::topic::Job),
+    /// A log on disk, without a broker
+    #[command(subcommand)]
+    Log(jobs::log::Job),
+    /// Print a completion script for a shell (feature comfort)
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: String,
+    },
+}
+
+/// How the broker runs.
+#[derive(Args)]
+struct Serve {
+    /// Address to listen on, with every address that the name resolves to; port 0 takes a free one
+    #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT")]
+    listen: String,
+    /// Directory of the log; made if it is missing
+    #[arg(long, default_value = "data", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Keep nothing on disk: every start is fresh
+    #[arg(long, conflicts_with = "data_dir")]
+    in_memory: bool,
+    /// What an ACK promises: the record is on disk (always), will be within so many ms, or is with the operating system
+    /// (never)
+    #[arg(long, default_value = "always", value_name = "always|never|MS", value_parser = flush)]
+    flush: Flush,
+    /// Partitions of topics made on first use
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(plainlog::broker::PARTITIONS_MAX)))]
+    default_partitions: u32,
+    /// Make topics only by CREATE
+    #[arg(long)]
+    no_auto_create: bool,
+    /// Size at which a segment is sealed, for topics without a setting of their own (64KiB, 1GiB)
+    #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = config::bytes)]
+    segment_bytes: u64,
+    /// Age at which records go (500ms, 12h, 7d; -1: never)
+    #[arg(long, default_value = "7d", value_name = "TIME", allow_hyphen_values = true, value_parser = retention_ms)]
+    retention_ms: i64,
+    /// Size of a partition above which old records go (1GiB; -1: unlimited)
+    #[arg(long, default_value = "-1", value_name = "SIZE", allow_hyphen_values = true, value_parser = retention_bytes)]
+    retention_bytes: i64,
+    /// Largest message: key, value and headers together, in bytes
+    #[arg(long, default_value = "1048588", value_name = "SIZE", value_parser = config::bytes)]
+    max_message_bytes: u64,
+    /// Connections at once
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    max_connections: usize,
+    /// How long a client may not take its answers
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = config::duration)]
+    idle_timeout: Duration,
+    /// Tell every exchange on stderr, in plain words
+    #[arg(long)]
+    explain: bool,
+    /// Say more on stderr: each connection
+    #[arg(short, long)]
+    verbose: bool,
+    /// Say nothing on stderr but faults
+    #[arg(short, long, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+fn flush(text: &str) -> Result<Flush, String> {
+    match text {
+        "always" => Ok(Flush::Always),
+        "never" => Ok(Flush::Never),
+        time => config::duration(time).map(Flush::Every).map_err(|why| format!("always, never or a time: {why}")),
+    }
+}
+
+fn retention_ms(text: &str) -> Result<i64, String> {
+    if text == "-1" { Ok(-1) } else { config::duration(text).map(|time| time.as_millis() as i64) }
+}
+
+fn retention_bytes(text: &str) -> Result<i64, String> {
+    if text == "-1" { Ok(-1) } else { config::bytes(text).map(|bytes| bytes.min(i64::MAX as u64) as i64) }
+}
+
+impl Serve {
+    fn config(&self) -> Result<Config, String> {
+        let mut topic_defaults = Settings { retention_ms: self.retention_ms, ..Settings::default() };
+        topic_defaults.retention_bytes = self.retention_bytes;
+        topic_defaults.set("segment.bytes", &self.segment_bytes.to_string())?;
+        topic_defaults.set("max.message.bytes", &self.max_message_bytes.to_string())?;
+        Ok(Config {
+            data_dir: (!self.in_memory).then(|| self.data_dir.clone()),
+            flush: self.flush,
+            default_partitions: self.default_partitions,
+            auto_create: !self.no_auto_create,
+            topic_defaults,
+            max_connections: self.max_connections,
+            idle_timeout: self.idle_timeout.max(Duration::from_millis(1)),
+            explain: self.explain,
+            verbosity: if self.quiet { 0 } else { 1 + u8::from(self.verbose) },
+            ..Config::in_memory()
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    let begun = Instant::now();
+    let cli = Cli::parse();
+    let done = match cli.job {
+        None => serve(&cli.serve, begun),
+        Some(Job::Topic(job)) => jobs::topic::run(&job),
+        Some(Job::Log(job)) => jobs::log::run(&job),
+        Some(Job::Completions { shell }) => jobs::completions::<Cli>(&shell),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) if common::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("broker: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
+    let config = options.config().unwrap_or_else(|why| common::usage_error::<Cli>(why));
+    let (interrupts, interrupted) = mpsc::channel();
+    common::on_interrupt(move || interrupts.send(()).unwrap_or_default())?;
+    let handles = raise_file_limit(&config);
+    let config = Config { open_files_max: handles, ..config };
+    let (verbosity, flush) = (config.verbosity, config.flush);
+    let data_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
+    let broker = Broker::open(config)?;
+    let topics = broker.topics().len();
+    let server =
+        Server::start(broker, &options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
+    let host = options.listen.rsplit_once(':').map_or("localhost", |(host, _)| host);
+    writeln!(std::io::stdout(), "Broker started on {host}:{}", server.port())?;
+    if verbosity > 0 {
+        let (version, ready) = (env!("CARGO_PKG_VERSION"), begun.elapsed().as_secs_f64() * 1000.0);
+        say(format_args!(
+            "plainlog {version}, data in {data_dir}, {topics} topics, flush {flush}, ready in {ready:.1} ms"
+        ));
+    }
+    interrupted.recv().context("the signal handler is gone")?;
+    server.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Raises the soft limit of open files to the hard one. Answers how many the log may keep open.
+fn raise_file_limit(config: &Config) -> usize {
+    let limit = rlimit::increase_nofile_limit(u64::MAX).unwrap_or(1024);
+    let wanted = config.max_connections as u64 + 256;
+    if limit < wanted && config.verbosity > 0 {
+        say(format_args!(
+            "the system allows {limit} open files, which is less than {wanted} for --max-connections; raise it with ulimit -n"
+        ));
+    }
+    (limit.saturating_sub(wanted).max(limit / 8) as usize).clamp(64, 4096)
+}

@@ -1,6 +1,7 @@
 //! `consumer`: reads a topic and prints what comes. Flags go in, a status comes out; the reading is the library's.
 
 mod common;
+mod connecting;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -125,7 +126,7 @@ fn run(args: &Args, style: &Style) -> Result<bool> {
 
 fn open(args: &Args) -> Result<Consumer> {
     let patience = args.timeout.map_or(RETRY_FOR, |timeout| timeout.min(RETRY_FOR));
-    let consumer = common::connect(&args.broker, patience, Consumer::connect_within)?;
+    let consumer = connecting::connect(&args.broker, patience, Consumer::connect_within)?;
     say(format_args!("Connected to broker at {}", consumer.address()));
     let consumer = consumer.retry_for(RETRY_FOR).start_at(args.from);
     let consumer = match args.partition {

@@ -1,6 +1,7 @@
 //! `producer`: sends what is typed or piped in. Flags go in, a status comes out; the sending is the library's.
 
 mod common;
+mod connecting;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -92,7 +93,7 @@ fn run(args: &Args) -> Result<u8> {
             (Box::new(file), bytes)
         }
     };
-    let producer = common::connect(&args.broker, args.retry_for, Producer::connect_within)?;
+    let producer = connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?;
     let input = Input::open(source, &args.delimiter);
     common::on_interrupt(input.interrupter())?;
     if in_conversation {

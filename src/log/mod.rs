@@ -19,6 +19,7 @@ pub mod batches;
 pub mod disk;
 pub mod format;
 pub mod handles;
+pub mod inspect;
 mod read;
 pub mod record;
 pub mod recovery;

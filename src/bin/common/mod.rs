@@ -1,11 +1,9 @@
-//! What the clients' command lines have in common.
+//! What the command lines have in common.
 
 use clap::{CommandFactory, error::ErrorKind};
-use plainlog::client::Error;
 use std::{
     io::{self, Write},
     process,
-    time::Duration,
 };
 
 /// A line on stderr; nobody has to read it.
@@ -16,21 +14,6 @@ pub(crate) fn say(line: impl std::fmt::Display) {
 /// Ends the process with status 2 and this sentence.
 pub(crate) fn usage_error<Args: CommandFactory>(why: impl std::fmt::Display) -> ! {
     Args::command().error(ErrorKind::InvalidValue, why).exit()
-}
-
-/// Connects; a broker that is not there is waited for, once that has been said.
-pub(crate) fn connect<T>(
-    address: &str,
-    retry_for: Duration,
-    connect_within: impl Fn(&str, Duration) -> Result<T, Error>,
-) -> Result<T, Error> {
-    match connect_within(address, Duration::ZERO) {
-        Err(error @ (Error::Connection { .. } | Error::Refused(_))) if !retry_for.is_zero() => {
-            say(format_args!("{error}; trying again for {} s", retry_for.as_secs_f32()));
-            connect_within(address, retry_for)
-        }
-        result => result,
-    }
 }
 
 /// The first SIGINT or SIGTERM is passed on, the second ends the process.

@@ -88,7 +88,7 @@ impl Session {
         self.current = Current::Nothing;
         let place = Place::parse(words.expect("USE takes <topic>[/<p>]; the topic")?)?;
         words.end()?;
-        let (index, partitions) = match self.broker.topic(place.topic) {
+        let index = match self.broker.topic(place.topic) {
             Ok(topic) => match (place.partition, topic.partition_count()) {
                 (None, count) if count > 1 => {
                     let all = (0..count.min(8)).map(|p| format!("{}/{p}", place.topic)).collect::<Vec<_>>().join(" ");
@@ -96,21 +96,17 @@ impl Session {
                     let why = format!("'{}' has {count} partitions; USE one of {all}{more}", place.topic);
                     return Err(Refusal::invalid(why).into());
                 }
-                (index, count) => (topic.partition(index.unwrap_or(0))?.index, count),
+                (index, _) => topic.partition(index.unwrap_or(0))?.index,
             },
             // First use may make it: then it has partition 0 at least.
             Err(error) => match place.partition {
-                None | Some(0) if self.broker.config().auto_create && !broker::is_internal(place.topic) => {
-                    (0, self.broker.config().default_partitions)
-                }
+                None | Some(0) if self.broker.config().auto_create && !broker::is_internal(place.topic) => 0,
                 _ => return Err(error.into()),
             },
         };
         self.current = Current::Named(place.topic.into(), index, None);
         let (topic, index) = (place.topic, u64::from(index));
-        output
-            .bytes
-            .extend_from_slice(format!("OK topic:{topic} partition:{index} partitions:{partitions}\n").as_bytes());
+        output.bytes.extend_from_slice(format!("OK topic:{topic} partition:{index}\n").as_bytes());
         Ok(Flow::Next)
     }
 

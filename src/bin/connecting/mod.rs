@@ -1,0 +1,20 @@
+//! How the two clients meet their broker.
+
+use super::common::say;
+use plainlog::client::Error;
+use std::time::Duration;
+
+/// Connects; a broker that is not there is waited for, once that has been said.
+pub(crate) fn connect<T>(
+    address: &str,
+    retry_for: Duration,
+    connect_within: impl Fn(&str, Duration) -> Result<T, Error>,
+) -> Result<T, Error> {
+    match connect_within(address, Duration::ZERO) {
+        Err(error @ (Error::Connection { .. } | Error::Refused(_))) if !retry_for.is_zero() => {
+            say(format_args!("{error}; trying again for {} s", retry_for.as_secs_f32()));
+            connect_within(address, retry_for)
+        }
+        result => result,
+    }
+}

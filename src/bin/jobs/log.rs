@@ -1,0 +1,45 @@
+//! `broker log`: a log on disk, without a broker.
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use plainlog::log::inspect;
+use std::{
+    io::{self, BufWriter, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+#[derive(Subcommand)]
+pub(crate) enum Job {
+    /// Check every batch below a data directory; exit 1 if one is damaged
+    Verify {
+        /// Data directory, or a topic or partition in it
+        dir: PathBuf,
+    },
+    /// Print the batches of a partition with their lines
+    Dump {
+        /// Directory of a partition, such as data/messages/0
+        dir: PathBuf,
+    },
+}
+
+pub(crate) fn run(job: &Job) -> Result<ExitCode> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    match job {
+        Job::Dump { dir } => {
+            inspect::dump(dir, &mut out)?;
+            out.flush()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Job::Verify { dir } => {
+            let verified = inspect::verify(dir).with_context(|| dir.display().to_string())?;
+            for damage in &verified.damages {
+                writeln!(out, "{damage}")?;
+            }
+            let (batches, partitions, damages) = (verified.batches, verified.partitions, verified.damages.len());
+            writeln!(out, "{batches} batches in {partitions} partitions are whole, {damages} damages")?;
+            out.flush()?;
+            Ok(if damages == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+    }
+}
