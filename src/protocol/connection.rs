@@ -14,9 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A buffer begins with this.
-const BUFFER_BYTES: usize = 64 << 10;
-/// A client that fills its buffer gets a larger one, up to this, so that more is appended and synced at once.
+/// A buffer begins with this: thousands of connections may say little, and a small buffer that is freed is used again.
+const BUFFER_BYTES: usize = 4 << 10;
+/// A client that fills its buffer gets one that is four times as large, up to this, so that more is appended and synced
+/// at once.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// Silence after which the buffers are given back.
 const SILENCE: Duration = Duration::from_secs(1);
@@ -82,19 +83,19 @@ impl Input<'_> {
     /// Waits for more bytes, at most `more`, and answers how many came; 0: the client will send no more. The first of the
     /// bytes that were used make room, then the buffer grows.
     pub fn fill(&mut self, more: usize, output: &mut Output<'_>) -> io::Result<usize> {
-        if self.used == self.filled {
-            (self.used, self.filled) = (0, 0);
-        }
+        let held = self.filled - self.used;
         if self.filled == self.buffer.len() {
             self.buffer.copy_within(self.used..self.filled, 0);
-            (self.used, self.filled) = (0, self.filled - self.used);
-            let full = self.buffer.len() - self.filled < self.buffer.len() / 2;
+            (self.used, self.filled) = (0, held);
             let wanted = match self.buffer.len() {
                 0 => BUFFER_BYTES,
-                bytes if bytes < BUFFER_BYTES_MAX || full => bytes * 2,
+                bytes if bytes < BUFFER_BYTES_MAX => bytes * 4,
+                bytes if held > bytes / 2 => bytes * 2,
                 bytes => bytes,
             };
             self.buffer.resize(wanted, 0);
+        } else if held == 0 {
+            (self.used, self.filled) = (0, 0);
         }
         self.rested = false;
         loop {
