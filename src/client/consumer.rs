@@ -91,13 +91,11 @@ impl Consumer {
         for topic in topics {
             let topic: Arc<str> = topic.as_ref().into();
             let partitions = self.partitions_of(&topic)?;
-            if partitions.is_none() {
-                self.missing.push(topic.clone());
-            }
+            let start = self.start_of(&topic, partitions);
             let partitions = partitions.unwrap_or(1);
             for partition in 0..partitions {
                 let scout = (partition == 0).then_some(partitions);
-                self.read(&topic, partition, self.start, scout)?;
+                self.read(&topic, partition, start, scout)?;
             }
         }
         Ok(self)
@@ -105,15 +103,14 @@ impl Consumer {
 
     /// Reads one partition.
     pub fn assign(mut self, topic: &str, partition: u32) -> Result<Consumer, Error> {
-        match self.partitions_of(topic)? {
-            Some(partitions) if partition >= partitions => {
-                let why = format!("there is no partition {partition}: {topic} has {partitions}, counted from 0");
-                return Err(Error::Invalid(why));
-            }
-            Some(_) => {}
-            None => self.missing.push(topic.into()),
+        let partitions = self.partitions_of(topic)?;
+        if let Some(partitions) = partitions.filter(|&partitions| partition >= partitions) {
+            let why = format!("there is no partition {partition}: {topic} has {partitions}, counted from 0");
+            return Err(Error::Invalid(why));
         }
-        self.read(&topic.into(), partition, self.start, None)?;
+        let topic: Arc<str> = topic.into();
+        let start = self.start_of(&topic, partitions);
+        self.read(&topic, partition, start, None)?;
         Ok(self)
     }
 
@@ -176,6 +173,15 @@ impl Consumer {
         let partitions = control.partitions(topic)?;
         self.control = Some(control);
         Ok(partitions)
+    }
+
+    /// What is not there yet is read whole when it comes.
+    fn start_of(&mut self, topic: &Arc<str>, partitions: Option<u32>) -> Position {
+        if partitions.is_some() {
+            return self.start;
+        }
+        self.missing.push(topic.clone());
+        Position::Earliest
     }
 
     fn read(
