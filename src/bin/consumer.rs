@@ -22,7 +22,7 @@ const POLL_MAX: u64 = 10_000;
 
 /// Reads messages from a plainlog broker, and waits for more
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "consumer", version, max_term_width = 100)]
 struct Args {
     /// Address of the broker
     #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
@@ -49,13 +49,15 @@ struct Args {
     timeout: Option<Duration>,
     /// Print this: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp (ms), %S and %K bytes of
     /// value and key (-1 is null), %% percent, and \n \r \t \0 \\ \xHH
-    #[arg(short, long, value_name = "FORMAT", value_parser = Format::parse)]
+    #[arg(short, long, value_name = "FORMAT")]
+    #[arg(allow_hyphen_values = true, value_parser = Format::parse)]
     format: Option<Format>,
     /// Print values only, byte for byte even on a terminal
     #[arg(long, conflicts_with = "format")]
     raw: bool,
     /// What --raw prints after each value; escapes as in --format
-    #[arg(short = 'D', long, default_value = "\\n", requires = "raw", value_parser = style::delimiter)]
+    #[arg(short = 'D', long, default_value = "\\n", requires = "raw")]
+    #[arg(allow_hyphen_values = true, value_parser = style::delimiter)]
     delimiter: std::vec::Vec<u8>,
     /// Print a JSON object a line, as `producer --json` reads it (feature comfort)
     #[arg(short = 'J', long, conflicts_with_all = ["format", "raw"])]

@@ -16,7 +16,7 @@ use std::{fs::File, path::PathBuf};
 
 /// Sends messages to a plainlog broker: typed in a conversation, or piped in, each line one message
 #[derive(Parser)]
-#[command(version, max_term_width = 100)]
+#[command(name = "producer", version, max_term_width = 100)]
 struct Args {
     /// Address of the broker
     #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
@@ -28,10 +28,11 @@ struct Args {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i32::MAX as i64))]
     partition: Option<u32>,
     /// Key of every message
-    #[arg(short, long, conflicts_with = "json")]
+    #[arg(short, long, conflicts_with = "json", allow_hyphen_values = true)]
     key: Option<String>,
     /// What stands between key and value; a message without it has no key. Escapes as in --delimiter
-    #[arg(short = 'K', long, value_name = "TEXT", conflicts_with_all = ["key", "json"], value_parser = style::delimiter)]
+    #[arg(short = 'K', long, value_name = "TEXT", conflicts_with_all = ["key", "json"])]
+    #[arg(allow_hyphen_values = true, value_parser = style::delimiter)]
     key_separator: Option<std::vec::Vec<u8>>,
     /// Header of every message; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", conflicts_with = "json", value_parser = header)]
@@ -40,7 +41,8 @@ struct Args {
     #[arg(short = 'Z', long, conflicts_with = "json")]
     tombstone: bool,
     /// What ends each message of piped input; \n \r \t \0 \\ \xHH are bytes
-    #[arg(short = 'D', long, default_value = "\\n", value_parser = style::delimiter)]
+    #[arg(short = 'D', long, default_value = "\\n")]
+    #[arg(allow_hyphen_values = true, value_parser = style::delimiter)]
     delimiter: std::vec::Vec<u8>,
     /// Each message is a JSON object, as `consumer --json` writes them (feature comfort)
     #[arg(long)]
@@ -93,7 +95,7 @@ fn run(args: &Args) -> Result<u8> {
             (Box::new(file), bytes)
         }
     };
-    let producer = connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?;
+    let producer = connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
     let input = Input::open(source, &args.delimiter);
     common::on_interrupt(input.interrupter())?;
     if in_conversation {

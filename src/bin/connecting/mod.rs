@@ -4,7 +4,8 @@ use super::common::say;
 use plainlog::client::Error;
 use std::time::Duration;
 
-/// Connects; a broker that is not there is waited for, once that has been said.
+/// Connects; a broker that is not there is waited for, once that has been said. How long the connection is tried
+/// again later on is for the caller to set.
 pub(crate) fn connect<T>(
     address: &str,
     retry_for: Duration,
