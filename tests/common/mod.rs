@@ -1,0 +1,160 @@
+//! A broker of its own for each test, and the programs run against it.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, ChildStdout, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    thread,
+    time::Duration,
+};
+
+/// A test that waits longer has failed.
+pub const LONG: Duration = Duration::from_secs(20);
+
+/// A started broker; it ends, and its folder goes, when it is dropped.
+pub struct Broker {
+    /// Where it listens.
+    pub address: String,
+    child: Child,
+    _stdout: ChildStdout,
+    options: Vec<String>,
+    folder: Option<PathBuf>,
+}
+
+impl Broker {
+    /// One that keeps everything in memory.
+    pub fn start() -> Broker {
+        Self::with(&["--in-memory"])
+    }
+
+    /// One with a fresh folder, which survives `restart`.
+    pub fn on_disk() -> Broker {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("plainlog-test-{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        let folder = env::temp_dir().join(name);
+        let mut broker = Self::with(&["--data-dir", folder.to_str().unwrap()]);
+        broker.folder = Some(folder);
+        broker
+    }
+
+    /// One with these options.
+    pub fn with(options: &[&str]) -> Broker {
+        let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
+        let (child, stdout, address) = spawn("127.0.0.1:0", &options);
+        Broker { address, child, _stdout: stdout, options, folder: None }
+    }
+
+    /// Kills it, as a crash does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again at the same address.
+    pub fn restart(&mut self) {
+        self.kill();
+        (self.child, self._stdout, self.address) = spawn(&self.address, &self.options);
+    }
+
+    /// Opens a conversation.
+    pub fn connect(&self) -> Lines {
+        let stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        Lines(BufReader::new(stream))
+    }
+
+    /// Says lines and expects lines that begin so.
+    pub fn expect(&self, lines: &str, answers: &[&str]) {
+        let mut connection = self.connect();
+        connection.say(lines);
+        for answer in answers {
+            let line = connection.line();
+            assert!(line.starts_with(answer), "'{line}' instead of '{answer}'");
+        }
+    }
+
+    /// A program that talks to it.
+    pub fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(arguments).env("PLAINLOG_BROKER", &self.address).env_remove("NO_COLOR");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `producer` over this input to its end.
+    pub fn produce(&self, arguments: &[&str], input: impl AsRef<[u8]>) -> Output {
+        let mut child = self.command(PRODUCER, arguments).stdin(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.as_ref().to_vec();
+        let writer = thread::spawn(move || stdin.write_all(&input));
+        let output = child.wait_with_output().unwrap();
+        let _ = writer.join().unwrap();
+        output
+    }
+
+    /// Runs `consumer` to its end.
+    pub fn consume(&self, arguments: &[&str]) -> Output {
+        self.command(CONSUMER, arguments).output().unwrap()
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.kill();
+        if let Some(folder) = &self.folder {
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+pub const PRODUCER: &str = env!("CARGO_BIN_EXE_producer");
+pub const CONSUMER: &str = env!("CARGO_BIN_EXE_consumer");
+pub const BROKER: &str = env!("CARGO_BIN_EXE_broker");
+
+fn spawn(listen: &str, options: &[String]) -> (Child, ChildStdout, String) {
+    let mut command = Command::new(BROKER);
+    command.args(["--listen", listen, "-q"]).args(options).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdout = child.stdout.take().unwrap();
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while stdout.read(&mut byte).unwrap() == 1 && byte != *b"\n" {
+        line.push(byte[0]);
+    }
+    let line = String::from_utf8(line).unwrap();
+    let address = line.strip_prefix("Broker started on ").unwrap_or_else(|| panic!("the first line is '{line}'"));
+    (child, stdout, address.to_string())
+}
+
+/// A conversation by lines.
+pub struct Lines(BufReader<TcpStream>);
+
+impl Lines {
+    /// Sends text.
+    pub fn say(&mut self, text: &str) -> &mut Self {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+        self
+    }
+
+    /// The next line, without its end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        line.trim_end_matches('\n').to_string()
+    }
+}
+
+/// Sends a signal, by its name.
+pub fn signal(child: &Child, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+/// What a program printed.
+pub fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
