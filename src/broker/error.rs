@@ -50,6 +50,26 @@ pub enum Error {
     },
     /// The disk does not do what it must.
     Storage(String),
+    /// No such member of the group: its session is over, it left, or it never was one. It may join again.
+    UnknownMemberId,
+    /// A request of another generation, or for a partition that the member does not hold.
+    IllegalGeneration(String),
+    /// The group rebalances: join again.
+    RebalanceInProgress,
+    /// The group has members of another kind, or no protocol is known to all.
+    InconsistentGroupProtocol,
+    /// Join again, with this member id (KIP-394).
+    MemberIdRequired(String),
+    /// Another member took over this `group.instance.id` (KIP-345).
+    FencedInstanceId,
+    /// No group of this name has members or committed offsets.
+    UnknownGroup(String),
+    /// What was asked takes a group without members.
+    NonEmptyGroup(String),
+    /// The session timeout is out of range.
+    InvalidSessionTimeout(String),
+    /// The name is no group's.
+    InvalidGroup(String),
 }
 
 /// Every result of the broker.
@@ -68,7 +88,10 @@ impl fmt::Display for Error {
             Error::InvalidTopic(why)
             | Error::InvalidPartitions(why)
             | Error::InvalidConfig(why)
-            | Error::Storage(why) => f.write_str(why),
+            | Error::Storage(why)
+            | Error::IllegalGeneration(why)
+            | Error::InvalidSessionTimeout(why)
+            | Error::InvalidGroup(why) => f.write_str(why),
             Error::OffsetOutOfRange { first, end } => {
                 write!(f, "the partition holds {first} up to its end {end}; ask for one of them, or earliest or latest")
             }
@@ -81,6 +104,17 @@ impl fmt::Display for Error {
                     "the record has {bytes} bytes, and max.message.bytes is {limit}; send less or raise it with ALTER"
                 )
             }
+            Error::UnknownMemberId => {
+                f.write_str("no member here: it never joined, left, or was silent for longer than its session; JOIN again")
+            }
+            Error::RebalanceInProgress => f.write_str("the group rebalances; join again"),
+            Error::InconsistentGroupProtocol => f.write_str(
+                "the group has members of another kind (text or Kafka), or no protocol is known to all; use another group",
+            ),
+            Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
+            Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
+            Error::UnknownGroup(group) => write!(f, "no group '{group}'; GROUPS lists those there are, JOIN makes one"),
+            Error::NonEmptyGroup(group) => write!(f, "the group '{group}' has members; this takes one without"),
         }
     }
 }

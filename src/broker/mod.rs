@@ -12,6 +12,7 @@
 mod chores;
 mod clock;
 mod error;
+mod group;
 mod partition;
 mod partitioner;
 pub mod random;

@@ -51,6 +51,16 @@ impl From<broker::Error> for Refusal {
             Corrupt { .. } => "CORRUPT_MESSAGE",
             TooLarge { .. } => "MESSAGE_TOO_LARGE",
             Storage(_) => "KAFKA_STORAGE_ERROR",
+            UnknownMemberId => "UNKNOWN_MEMBER_ID",
+            IllegalGeneration(_) => "ILLEGAL_GENERATION",
+            RebalanceInProgress => "REBALANCE_IN_PROGRESS",
+            InconsistentGroupProtocol => "INCONSISTENT_GROUP_PROTOCOL",
+            MemberIdRequired(_) => "MEMBER_ID_REQUIRED",
+            FencedInstanceId => "FENCED_INSTANCE_ID",
+            UnknownGroup(_) => "GROUP_ID_NOT_FOUND",
+            NonEmptyGroup(_) => "NON_EMPTY_GROUP",
+            InvalidSessionTimeout(_) => "INVALID_SESSION_TIMEOUT",
+            InvalidGroup(_) => "INVALID_GROUP_ID",
         };
         Refusal { code, text: format!("{fields}{error}") }
     }

@@ -1,0 +1,240 @@
+//! Which member is to have which partition: ranges spread evenly, and as few moves as possible.
+//!
+//! Members are numbers from 0, in the order they joined. Each topic is shared out among those who subscribe to it:
+//!
+//! ```text
+//! before   orders 0 1 2 3 4 5      a a a b b b
+//! c joins  orders 0 1 2 3 4 5      a a c b b c      two partitions move, which is the least that is even
+//! a goes   orders 0 1 2 3 4 5      b c c b b c      only what a had moves
+//! ```
+//!
+//! Always true of the answer:
+//! - every partition of a topic that somebody subscribes to has a member that subscribes to it;
+//! - of one topic, no member has two partitions more than another that subscribes to it;
+//! - where all subscribe to the same topics, no member has two partitions more than another in all;
+//! - for one topic, no assignment that is even moves fewer partitions. Over several topics the one spare partition that
+//!   each share may have is dealt out greedily, which can cost a move more than the best plan there is.
+//!
+//! Partitions that nobody had are dealt out in ranges: a first assignment of one topic is Kafka's `range`.
+
+use std::cmp::Reverse;
+
+/// A topic to share out.
+#[derive(Debug)]
+pub(super) struct Topic {
+    /// Who subscribes to it, ascending, at least one.
+    pub(super) subscribers: Vec<usize>,
+    /// Who has each partition now. One that does not subscribe any more counts as nobody.
+    pub(super) current: Vec<Option<usize>>,
+}
+
+/// What one subscriber of a topic is to have of it: the even share, and perhaps one partition more.
+struct Share {
+    member: usize,
+    /// How many partitions it has now.
+    has: usize,
+    extra: bool,
+}
+
+/// Shares out `topics` among members numbered below `members`; answers a member for each partition of each topic.
+pub(super) fn assign(members: usize, topics: &[Topic]) -> Vec<Vec<usize>> {
+    let mut load = vec![0; members];
+    for topic in topics {
+        topic.subscribers.iter().for_each(|&member| load[member] += topic.even_share());
+    }
+    let mut shares: Vec<_> = topics.iter().map(|topic| topic.shares(&mut load)).collect();
+    for free_only in [true, false] {
+        while topics
+            .iter()
+            .zip(&mut shares)
+            .fold(false, |moved, (topic, shares)| level(shares, topic.even_share(), &mut load, free_only) || moved)
+        {
+        }
+    }
+    topics.iter().zip(&shares).map(|(topic, shares)| topic.deal(shares)).collect()
+}
+
+impl Topic {
+    fn even_share(&self) -> usize {
+        self.current.len() / self.subscribers.len()
+    }
+
+    /// Gives the partitions that do not divide to those who have them already, then to those with the least.
+    fn shares(&self, load: &mut [usize]) -> Vec<Share> {
+        let share = |&member| Share { member, has: 0, extra: false };
+        let mut shares: Vec<_> = self.subscribers.iter().map(share).collect();
+        for member in self.current.iter().flatten() {
+            if let Ok(at) = self.subscribers.binary_search(member) {
+                shares[at].has += 1;
+            }
+        }
+        let even = self.even_share();
+        let mut order: Vec<_> = (0..shares.len()).collect();
+        order.sort_by_key(|&at| (Reverse(shares[at].has > even), load[shares[at].member], at));
+        for &at in &order[..self.current.len() % shares.len()] {
+            shares[at].extra = true;
+            load[shares[at].member] += 1;
+        }
+        shares
+    }
+
+    /// Each keeps what it has up to its share, from the lowest partition; the rest is dealt out in order.
+    fn deal(&self, shares: &[Share]) -> Vec<usize> {
+        let mut room: Vec<_> = shares.iter().map(|share| self.even_share() + usize::from(share.extra)).collect();
+        let mut keeps = |member: &usize| {
+            let at = self.subscribers.binary_search(member).ok()?;
+            room[at] = room[at].checked_sub(1)?;
+            Some(*member)
+        };
+        let kept: Vec<_> = self.current.iter().map(|has| has.as_ref().and_then(&mut keeps)).collect();
+        let mut rest = shares.iter().zip(room).flat_map(|(share, room)| std::iter::repeat_n(share.member, room));
+        let next = |kept: Option<usize>| kept.or_else(|| rest.next()).expect("the shares add up to the partitions");
+        kept.into_iter().map(next).collect()
+    }
+}
+
+/// Hands extra partitions of one topic from members with much to members with two less or fewer; whether any was.
+/// `free_only` leaves out what would move a partition that could stay.
+fn level(shares: &mut [Share], even: usize, load: &mut [usize], free_only: bool) -> bool {
+    let keeps = |share: &Share| share.has > even;
+    let mut moved = false;
+    loop {
+        let givers = shares.iter().enumerate().filter(|(_, share)| share.extra && !(free_only && keeps(share)));
+        let giver = givers.max_by_key(|(at, share)| (load[share.member], !keeps(share), Reverse(*at)));
+        let takers = shares.iter().enumerate().filter(|(_, share)| !share.extra);
+        let taker = takers.min_by_key(|(at, share)| (load[share.member], !keeps(share), *at));
+        let (Some((giver, _)), Some((taker, _))) = (giver, taker) else { return moved };
+        let (from, to) = (shares[giver].member, shares[taker].member);
+        if load[from] < load[to] + 2 {
+            return moved;
+        }
+        (shares[giver].extra, shares[taker].extra) = (false, true);
+        (load[from], load[to]) = (load[from] - 1, load[to] + 1);
+        moved = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn topic(subscribers: &[usize], current: &[Option<usize>]) -> Topic {
+        Topic { subscribers: subscribers.to_vec(), current: current.to_vec() }
+    }
+
+    /// How many partitions change hands, of those whose member still subscribes.
+    fn moves(topics: &[Topic], assigned: &[Vec<usize>]) -> usize {
+        let moved = |topic: &Topic, assigned: &Vec<usize>| {
+            let pairs = topic.current.iter().zip(assigned);
+            pairs.filter(|(has, gets)| has.is_some_and(|has| has != **gets && topic.subscribers.contains(&has))).count()
+        };
+        topics.iter().zip(assigned).map(|(topic, assigned)| moved(topic, assigned)).sum()
+    }
+
+    fn counts(members: usize, assigned: &[usize]) -> Vec<usize> {
+        (0..members).map(|member| assigned.iter().filter(|&&has| has == member).count()).collect()
+    }
+
+    fn is_even(counts: &[usize]) -> bool {
+        counts.iter().max() <= counts.iter().min().map(|least| least + 1).as_ref()
+    }
+
+    #[test]
+    fn first_assignment_deals_ranges() {
+        assert_eq!(assign(3, &[topic(&[0, 1, 2], &[None; 8])]), [[0, 0, 0, 1, 1, 1, 2, 2]]);
+        assert_eq!(assign(3, &[topic(&[0, 1, 2], &[None; 2])]), [[0, 1]]);
+    }
+
+    #[test]
+    fn topics_of_one_partition_do_not_all_go_to_the_first_member() {
+        let topics: Vec<_> = (0..5).map(|_| topic(&[0, 1], &[None])).collect();
+        assert_eq!(assign(2, &topics).concat(), [0, 1, 0, 1, 0]);
+    }
+
+    #[test]
+    fn newcomer_takes_no_more_than_its_share() {
+        let has = [Some(0), Some(0), Some(0), Some(1), Some(1), Some(1)];
+        assert_eq!(assign(3, &[topic(&[0, 1, 2], &has)]), [[0, 0, 2, 1, 1, 2]]);
+    }
+
+    #[test]
+    fn only_the_partitions_of_who_went_move() {
+        let has = [None, None, Some(0), Some(1), Some(1), Some(0)];
+        assert_eq!(assign(2, &[topic(&[0, 1], &has)]), [[0, 1, 0, 1, 1, 0]]);
+    }
+
+    #[test]
+    fn newcomer_gets_its_part_of_many_small_topics() {
+        let topics: Vec<_> = (0..10).map(|_| topic(&[0, 1], &[Some(0)])).collect();
+        let assigned = assign(2, &topics);
+        assert_eq!(counts(2, &assigned.concat()), [5, 5]);
+        assert_eq!(moves(&topics, &assigned), 5);
+    }
+
+    #[test]
+    fn no_topic_and_no_partition_are_nothing_to_assign() {
+        assert!(assign(0, &[]).is_empty());
+        assert!(assign(1, &[topic(&[0], &[])])[0].is_empty());
+    }
+
+    /// Every way to give one topic's partitions to its subscribers.
+    fn all_ways(topic: &Topic) -> Vec<Vec<usize>> {
+        topic.current.iter().fold(vec![vec![]], |ways, _| {
+            let longer = |way: Vec<usize>| topic.subscribers.iter().map(move |&member| [&way[..], &[member]].concat());
+            ways.into_iter().flat_map(longer).collect()
+        })
+    }
+
+    fn subscription() -> impl Strategy<Value = (usize, Vec<Topic>)> {
+        let has = proptest::collection::vec(proptest::option::of(0..7usize), 0..12);
+        let one = (1..64u8, has).prop_map(|(mask, current)| Topic {
+            subscribers: (0..6).filter(|member| mask >> member & 1 == 1).collect(),
+            current,
+        });
+        (Just(6), proptest::collection::vec(one, 0..6))
+    }
+
+    proptest! {
+        #[test]
+        fn every_topic_is_shared_out_evenly_among_its_subscribers((members, topics) in subscription()) {
+            let assigned = assign(members, &topics);
+            for (topic, assigned) in topics.iter().zip(&assigned) {
+                prop_assert_eq!(assigned.len(), topic.current.len());
+                prop_assert!(assigned.iter().all(|member| topic.subscribers.contains(member)));
+                let counts = counts(members, assigned);
+                prop_assert!(is_even(&topic.subscribers.iter().map(|&member| counts[member]).collect::<Vec<_>>()));
+            }
+        }
+
+        #[test]
+        fn members_with_one_subscription_have_equal_loads(
+            members in 1..5usize,
+            current in proptest::collection::vec(proptest::collection::vec(proptest::option::of(0..6usize), 0..9), 0..6),
+        ) {
+            let all: Vec<_> = (0..members).collect();
+            let topics: Vec<_> = current.iter().map(|current| topic(&all, current)).collect();
+            prop_assert!(is_even(&counts(members, &assign(members, &topics).concat())));
+        }
+
+        #[test]
+        fn no_even_assignment_of_a_topic_moves_less(
+            members in 1..4usize,
+            current in proptest::collection::vec(proptest::option::of(0..4usize), 0..7),
+        ) {
+            let topics = [topic(&(0..members).collect::<Vec<_>>(), &current)];
+            let best = all_ways(&topics[0]).into_iter().filter(|way| is_even(&counts(members, way)));
+            let best = best.map(|way| moves(&topics, &[way])).min().unwrap();
+            prop_assert_eq!(moves(&topics, &assign(members, &topics)), best);
+        }
+
+        #[test]
+        fn an_assignment_stays_as_it_is_while_nothing_changes((members, mut topics) in subscription()) {
+            let assigned = assign(members, &topics);
+            for (topic, assigned) in topics.iter_mut().zip(&assigned) {
+                topic.current = assigned.iter().copied().map(Some).collect();
+            }
+            prop_assert_eq!(assign(members, &topics), assigned);
+        }
+    }
+}

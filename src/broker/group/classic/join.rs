@@ -1,0 +1,343 @@
+//! JoinGroup, and the rebalance up to its answer.
+
+use super::{Classic, Member, Phase, Sender, Waits};
+use crate::broker::{
+    Error, Result,
+    group::{Answer, Core, Group, Session, Ticket},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+/// Member ids that are promised at a time; beyond, the one that would be forgotten first is. It bounds what one client
+/// that asks for ids and never comes back can hold.
+const PENDING_MAX: usize = 10_000;
+
+/// A JoinGroup request.
+#[derive(Clone, Debug)]
+pub(crate) struct JoinRequest {
+    /// The member id; empty for one that has none yet.
+    pub(crate) member_id: String,
+    /// The member id that it gets in this case. Drawn outside, for here is no chance.
+    pub(crate) new_member_id: String,
+    /// The `group.instance.id` of a static member.
+    pub(crate) instance_id: Option<String>,
+    /// Who it is, for those who look.
+    pub(crate) client_id: String,
+    /// Where it is, for those who look.
+    pub(crate) client_host: String,
+    /// The member is given up when it was silent for so long.
+    pub(crate) session_timeout_ms: u64,
+    /// How long the others wait for it in a rebalance.
+    pub(crate) rebalance_timeout_ms: u64,
+    /// What kind of group this is, `consumer` for one.
+    pub(crate) protocol_type: String,
+    /// The assignors that it knows, the best first, each with what the leader needs of it.
+    pub(crate) protocols: Vec<(String, Vec<u8>)>,
+    /// Since v4: a new member is sent back once, to come with its id (KIP-394).
+    pub(crate) comes_with_id: bool,
+    /// Since v9: a leader can be told that nothing is to be assigned (KIP-814).
+    pub(crate) can_skip_assignment: bool,
+}
+
+/// The answer to a JoinGroup.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Joined {
+    /// The generation that begins.
+    pub(crate) generation: i32,
+    /// What kind of group this is.
+    pub(crate) protocol_type: String,
+    /// The assignor that all know.
+    pub(crate) protocol: Option<String>,
+    /// The leader's member id.
+    pub(crate) leader: String,
+    /// The member's own id.
+    pub(crate) member_id: String,
+    /// The leader need not assign: the group is stable.
+    pub(crate) skip_assignment: bool,
+    /// All members; only the leader is told.
+    pub(crate) members: Vec<JoinedMember>,
+}
+
+/// A member as its leader sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct JoinedMember {
+    /// Its member id.
+    pub(crate) member_id: String,
+    /// Its `group.instance.id`.
+    pub(crate) instance_id: Option<String>,
+    /// What it said with the protocol that was chosen.
+    pub(crate) metadata: Vec<u8>,
+}
+
+/// An answer, or what to wait for it with.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Reply<T> {
+    /// The answer.
+    Now(T),
+    /// It comes through [`Group::take_answers`].
+    Later(Ticket),
+}
+
+impl Group {
+    /// JoinGroup: a member comes, or comes back for the next generation.
+    pub(crate) fn join_group(&mut self, now: u64, request: JoinRequest) -> Result<Reply<Joined>> {
+        let (core, members) = self.classic(now)?;
+        match members.join(core, now, request)? {
+            Reply::Later(ticket) => match core.take_answer(ticket) {
+                Some(Answer::Joined(joined)) => joined.map(Reply::Now),
+                _ => Ok(Reply::Later(ticket)),
+            },
+            now => Ok(now),
+        }
+    }
+}
+
+impl Classic {
+    fn join(&mut self, core: &mut Core, now: u64, request: JoinRequest) -> Result<Reply<Joined>> {
+        let sender = Sender { member_id: &request.member_id, instance_id: request.instance_id.as_deref() };
+        if !self.suits(&request) {
+            Err(Error::InconsistentGroupProtocol)
+        } else if !request.member_id.is_empty() {
+            if sender.instance_id.is_none() && self.pending.remove(sender.member_id).is_some() {
+                return Ok(self.add(core, now, request.member_id.clone(), request));
+            }
+            self.known(sender)?;
+            Ok(self.rejoin(core, now, request))
+        } else if let Some(old) = sender.instance_id.and_then(|instance| self.statics.get(instance)) {
+            Ok(self.take_over(core, now, old.clone(), request))
+        } else if request.comes_with_id && request.instance_id.is_none() {
+            self.promise(now, &request);
+            Err(Error::MemberIdRequired(request.new_member_id))
+        } else {
+            Ok(self.add(core, now, request.new_member_id.clone(), request))
+        }
+    }
+
+    /// Whether a group of these members and the sender has a protocol that all know.
+    fn suits(&self, request: &JoinRequest) -> bool {
+        if self.members.is_empty() {
+            return !request.protocol_type.is_empty() && !request.protocols.is_empty();
+        }
+        let known = request.protocols.iter().map(|(name, _)| name.as_str()).collect();
+        request.protocol_type == self.protocol_type && !self.common(known).is_empty()
+    }
+
+    /// Those of the protocols `known` that every member knows.
+    fn common<'a>(&'a self, known: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        self.members.values().fold(known, |common, member| {
+            member.protocols.iter().map(|(name, _)| name.as_str()).filter(|name| common.contains(name)).collect()
+        })
+    }
+
+    fn promise(&mut self, now: u64, request: &JoinRequest) {
+        if self.pending.len() >= PENDING_MAX {
+            let first = self.pending.iter().min_by_key(|(_, deadline)| **deadline).map(|(id, _)| id.clone());
+            first.and_then(|id| self.pending.remove(&id));
+        }
+        self.pending.insert(request.new_member_id.clone(), now.saturating_add(request.session_timeout_ms));
+    }
+
+    /// A new member.
+    fn add(&mut self, core: &mut Core, now: u64, member_id: String, request: JoinRequest) -> Reply<Joined> {
+        if self.members.is_empty() {
+            self.protocol_type = request.protocol_type.clone();
+        }
+        if let Some(instance) = &request.instance_id {
+            self.statics.insert(instance.clone(), member_id.clone());
+        }
+        self.leader.get_or_insert_with(|| member_id.clone());
+        let member = Member {
+            instance_id: request.instance_id.clone(),
+            client_id: request.client_id.clone(),
+            client_host: request.client_host.clone(),
+            session: Session::new(now, request.session_timeout_ms),
+            rebalance_timeout_ms: request.rebalance_timeout_ms,
+            protocols: vec![],
+            assignment: vec![],
+            is_new: true,
+            synced: false,
+            waits: Waits::No,
+        };
+        self.members.insert(member_id.clone(), member);
+        self.wait_for_all(core, now, &member_id, request)
+    }
+
+    /// A member comes back, perhaps for an answer that it did not get.
+    fn rejoin(&mut self, core: &mut Core, now: u64, request: JoinRequest) -> Reply<Joined> {
+        let leads = self.leader.as_ref() == Some(&request.member_id);
+        let same = self.member(&request.member_id).protocols == request.protocols;
+        let has_answer = match self.phase {
+            Phase::CompletingRebalance { .. } => same,
+            Phase::Stable { .. } => same && !leads,
+            Phase::Empty | Phase::PreparingRebalance { .. } => false,
+        };
+        if !has_answer {
+            let member_id = request.member_id.clone();
+            return self.wait_for_all(core, now, &member_id, request);
+        }
+        self.member(&request.member_id).heard(now);
+        Reply::Now(self.joined(core, &request.member_id))
+    }
+
+    /// A static member that was started anew has forgotten its member id: it gets a new one, and the old one is fenced
+    /// (KIP-345). In a stable group it has its assignment back without a rebalance.
+    fn take_over(&mut self, core: &mut Core, now: u64, old: String, request: JoinRequest) -> Reply<Joined> {
+        let new = request.new_member_id.clone();
+        let mut member = self.members.remove(&old).expect("every static member is a member");
+        member.end_wait(core, now, Error::FencedInstanceId);
+        member.instance_id.iter().for_each(|instance| drop(self.statics.insert(instance.clone(), new.clone())));
+        self.members.insert(new.clone(), member);
+        let leader = self.leader.clone();
+        let leads = leader.as_ref() == Some(&old);
+        if leads {
+            self.leader = Some(new.clone());
+        }
+        let can_skip = request.can_skip_assignment;
+        self.member(&new).update(now, &request);
+        if !matches!(self.phase, Phase::Stable { .. }) || self.choose_protocol() != self.protocol {
+            return self.wait_for_all(core, now, &new, request);
+        }
+        let joined = self.joined(core, &new);
+        if can_skip {
+            return Reply::Now(Joined { skip_assignment: leads, ..joined });
+        }
+        // Before v9 a leader cannot be told to assign nothing. It is told of a leader that is no more instead.
+        Reply::Now(Joined { leader: leader.unwrap_or_default(), members: vec![], ..joined })
+    }
+
+    /// A member waits until all have joined; if nobody was asked to yet, they are now.
+    fn wait_for_all(&mut self, core: &mut Core, now: u64, member_id: &str, request: JoinRequest) -> Reply<Joined> {
+        let ticket = core.ticket();
+        let member = self.member(member_id);
+        member.update(now, &request);
+        member.end_wait(core, now, Error::RebalanceInProgress);
+        member.waits = Waits::ToJoin(ticket);
+        member.session.pause();
+        match self.phase {
+            Phase::PreparingRebalance { .. } => self.all_joined(core, now),
+            _ => self.rebalance(core, now),
+        }
+        Reply::Later(ticket)
+    }
+
+    /// All members are to join again. The first member of a group has nobody to wait for.
+    pub(super) fn rebalance(&mut self, core: &mut Core, now: u64) {
+        if let Phase::CompletingRebalance { .. } = self.phase {
+            for member in self.members.values_mut() {
+                member.assignment.clear();
+                if let Waits::ToSync(_) = member.waits {
+                    member.end_wait(core, now, Error::RebalanceInProgress);
+                }
+            }
+        }
+        let first = self.phase == Phase::Empty;
+        self.phase = Phase::PreparingRebalance { deadline: now.saturating_add(self.rebalance_timeout_ms()) };
+        if first { self.complete_join(core, now) } else { self.all_joined(core, now) }
+    }
+
+    /// Goes on if nobody is waited for any more.
+    pub(super) fn all_joined(&mut self, core: &mut Core, now: u64) {
+        let all = self.members.values().all(Member::waits_to_join);
+        let prepares = matches!(self.phase, Phase::PreparingRebalance { .. });
+        if prepares && (self.members.is_empty() || all && self.pending.is_empty()) {
+            self.complete_join(core, now);
+        }
+    }
+
+    /// The next generation begins, with those who joined and with static members that may yet.
+    pub(super) fn complete_join(&mut self, core: &mut Core, now: u64) {
+        self.members.retain(|_, member| member.waits_to_join() || member.instance_id.is_some());
+        let joined = |id: &&String| self.members.get(*id).is_some_and(Member::waits_to_join);
+        let leader = self.leader.iter().chain(self.members.keys()).find(joined).cloned();
+        if leader.is_none() && !self.members.is_empty() {
+            // Static members alone, and none has come: until one does, or all their sessions are over.
+            let session = self.members.values().filter_map(|member| member.session.deadline).min().unwrap_or(0);
+            let deadline = session.max(now.saturating_add(self.rebalance_timeout_ms()));
+            self.phase = Phase::PreparingRebalance { deadline };
+            return;
+        }
+        self.leader = leader;
+        core.generation = core.generation.wrapping_add(1);
+        if self.members.is_empty() {
+            (self.phase, self.protocol, core.empty_since) = (Phase::Empty, None, now);
+            return;
+        }
+        self.protocol = self.choose_protocol();
+        self.phase = Phase::CompletingRebalance { deadline: now.saturating_add(self.rebalance_timeout_ms()) };
+        self.answer_joins(core, now);
+    }
+
+    fn answer_joins(&mut self, core: &mut Core, now: u64) {
+        let ids: Vec<_> = self.members.keys().cloned().collect();
+        for id in ids {
+            let member = self.member(&id);
+            (member.synced, member.is_new) = (false, false);
+            if let Waits::ToJoin(ticket) = member.waits {
+                member.waits = Waits::No;
+                member.session.restart(now);
+                let joined = self.joined(core, &id);
+                core.answer(ticket, Answer::Joined(Ok(joined)));
+            }
+        }
+    }
+
+    /// The present generation, as a member is told of it.
+    fn joined(&self, core: &Core, member_id: &str) -> Joined {
+        let leader = self.leader.clone().unwrap_or_default();
+        Joined {
+            generation: core.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            members: if leader == member_id { self.joined_members() } else { vec![] },
+            leader,
+            member_id: member_id.to_owned(),
+            skip_assignment: false,
+        }
+    }
+
+    fn joined_members(&self) -> Vec<JoinedMember> {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let joined = |(id, member): (&String, &Member)| JoinedMember {
+            member_id: id.clone(),
+            instance_id: member.instance_id.clone(),
+            metadata: member.metadata(protocol),
+        };
+        self.members.iter().map(joined).collect()
+    }
+
+    /// Of the protocols that all know, the one that most members like best.
+    fn choose_protocol(&self) -> Option<String> {
+        let first = self.members.values().next()?;
+        let common = self.common(first.protocols.iter().map(|(name, _)| name.as_str()).collect());
+        let mut votes = BTreeMap::new();
+        for member in self.members.values() {
+            let names = member.protocols.iter().map(|(name, _)| name.as_str());
+            let best = names.into_iter().find(|name| common.contains(name))?;
+            *votes.entry(best).or_insert(0) += 1;
+        }
+        votes.into_iter().max_by_key(|&(name, votes)| (votes, Reverse(name))).map(|(name, _)| name.to_owned())
+    }
+
+    /// How long this group waits for its slowest member.
+    fn rebalance_timeout_ms(&self) -> u64 {
+        self.members.values().map(|member| member.rebalance_timeout_ms).max().unwrap_or(0)
+    }
+}
+
+impl Member {
+    /// It has joined again, perhaps with other protocols and timeouts.
+    fn update(&mut self, now: u64, request: &JoinRequest) {
+        self.protocols = request.protocols.clone();
+        self.rebalance_timeout_ms = request.rebalance_timeout_ms;
+        self.session.timeout_ms = request.session_timeout_ms;
+        self.heard(now);
+    }
+
+    /// What it said with a protocol.
+    pub(super) fn metadata(&self, protocol: &str) -> Vec<u8> {
+        let said = self.protocols.iter().find(|(name, _)| name == protocol);
+        said.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+    }
+}

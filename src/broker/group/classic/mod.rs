@@ -1,0 +1,302 @@
+//! Kafka's classic members: they stop and join again for each rebalance, and one of them, the leader, assigns.
+//!
+//! ```text
+//!          first JoinGroup                      all joined, or the rebalance timeout
+//!  Empty ──────────────────► PreparingRebalance ────────────────────────► CompletingRebalance
+//!    ▲                         ▲    ▲                                       │    │ the leader's SyncGroup
+//!    │ the last member goes    │    └─ a join, a leave, a session's end ────┘    ▼
+//!    └─────────────────────────┘          (also from Stable) ◄───────────────  Stable
+//! ```
+//!
+//! | request | Empty | PreparingRebalance | CompletingRebalance | Stable |
+//! | --- | --- | --- | --- | --- |
+//! | JoinGroup, new | joined at once | waits for all | rebalance, waits | rebalance, waits |
+//! | JoinGroup, member | `UnknownMemberId` | waits for all | same protocols: this generation; else rebalance | a follower with the same protocols: this generation; else rebalance |
+//! | JoinGroup, static, known | | takes over, waits | takes over, rebalance | takes over; same protocol chosen: this generation; else rebalance |
+//! | SyncGroup | `UnknownMemberId` | `RebalanceInProgress` | waits for the leader's, which answers all | the assignment |
+//! | Heartbeat | `UnknownMemberId` | `RebalanceInProgress` | ok | ok |
+//! | OffsetCommit by a member | `UnknownMemberId` | ok | `RebalanceInProgress` | ok |
+//! | OffsetCommit without one | ok | `UnknownMemberId` | `UnknownMemberId` | `UnknownMemberId` |
+//! | LeaveGroup, a session's end | `UnknownMemberId` | perhaps all have joined now | rebalance | rebalance |
+//!
+//! Before the state: a member id that is none gets `UnknownMemberId`, a member id that another took over
+//! `FencedInstanceId` (KIP-345), another generation `IllegalGeneration`. Time leads on too: at the rebalance timeout, dynamic
+//! members that did not join are gone and the rest goes on; those who then do not sync within it are gone as well.
+//!
+//! Always true: a member waits with at most one request; the leader is a member unless there is none; who was promised a
+//! member id (KIP-394) and did not come yet holds a join up, until its session is over. A member that hangs up while it
+//! waits falls back to its session, and one that was never answered is gone (Kafka, which does not see that, keeps it for
+//! five minutes).
+
+mod join;
+mod sync;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use join::{JoinRequest, Joined, JoinedMember, Reply};
+
+use super::{Answer, Core, Group, MemberDescription, Members, Session, Ticket};
+use crate::broker::{Error, Result};
+use std::collections::BTreeMap;
+
+/// The members, and where they are with each other.
+#[derive(Debug, Default)]
+pub(super) struct Classic {
+    phase: Phase,
+    protocol_type: String,
+    /// What the members of this generation agreed on.
+    protocol: Option<String>,
+    leader: Option<String>,
+    members: BTreeMap<String, Member>,
+    /// The member of each `group.instance.id`.
+    statics: BTreeMap<String, String>,
+    /// Member ids that were promised, and until when.
+    pending: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+enum Phase {
+    #[default]
+    Empty,
+    /// Until all have joined, or the deadline.
+    PreparingRebalance { deadline: u64 },
+    /// Until the leader has assigned; who has not synced at the deadline goes.
+    CompletingRebalance { deadline: u64 },
+    /// As before, if some have not synced yet.
+    Stable { deadline: u64 },
+}
+
+#[derive(Debug)]
+struct Member {
+    instance_id: Option<String>,
+    client_id: String,
+    client_host: String,
+    session: Session,
+    rebalance_timeout_ms: u64,
+    protocols: Vec<(String, Vec<u8>)>,
+    assignment: Vec<u8>,
+    /// Its first join was not answered yet.
+    is_new: bool,
+    /// It has asked for its assignment in this generation.
+    synced: bool,
+    waits: Waits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Waits {
+    No,
+    ToJoin(Ticket),
+    ToSync(Ticket),
+}
+
+/// How a request names its sender: a member id, and for a static member its `group.instance.id`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sender<'a> {
+    /// The member id; empty if there is none.
+    pub(crate) member_id: &'a str,
+    /// The `group.instance.id`.
+    pub(crate) instance_id: Option<&'a str>,
+}
+
+impl Group {
+    /// Heartbeat: the session starts anew.
+    pub(crate) fn heartbeat(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+        let (core, members) = self.classic(now)?;
+        members.known(sender)?;
+        members.of_generation(core, generation)?;
+        members.member(sender.member_id).heard(now);
+        match members.phase {
+            Phase::PreparingRebalance { .. } => Err(Error::RebalanceInProgress),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a sender may commit offsets now; it is heard by this. One without member id and with a negative generation
+    /// is no member, and may while there are none, of either kind.
+    pub(crate) fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+        self.tick(now);
+        let is_member = generation >= 0 || !sender.member_id.is_empty() || sender.instance_id.is_some();
+        if self.empty_since().is_some() && generation < 0 {
+            return Ok(());
+        } else if !is_member {
+            return Err(Error::UnknownMemberId);
+        }
+        let (core, members) = self.classic(now)?;
+        members.known(sender)?;
+        members.of_generation(core, generation)?;
+        members.member(sender.member_id).heard(now);
+        match members.phase {
+            Phase::CompletingRebalance { .. } => Err(Error::RebalanceInProgress),
+            _ => Ok(()),
+        }
+    }
+
+    /// LeaveGroup. A static member may be named by its `group.instance.id` alone.
+    pub(crate) fn leave_group(&mut self, now: u64, sender: Sender<'_>) -> Result<()> {
+        let (core, members) = self.classic(now)?;
+        if members.pending.remove(sender.member_id).is_some() {
+            members.all_joined(core, now);
+            return Ok(());
+        }
+        let by_instance = sender.instance_id.filter(|_| sender.member_id.is_empty());
+        let member_id = match by_instance {
+            Some(instance) => members.statics.get(instance).ok_or(Error::UnknownMemberId)?.clone(),
+            None => members.known(sender).map(|()| sender.member_id.to_owned())?,
+        };
+        members.remove(core, now, &[member_id]);
+        Ok(())
+    }
+
+    /// A member hung up while it waited. If it never was answered, nobody knows its member id, and it is gone; else its
+    /// session runs from now on.
+    pub(crate) fn hung_up(&mut self, now: u64, ticket: Ticket) {
+        let Members::Classic(members) = &mut self.members else { return };
+        let waits = |member: &Member| [Waits::ToJoin(ticket), Waits::ToSync(ticket)].contains(&member.waits);
+        let Some((id, member)) = members.members.iter_mut().find(|(_, member)| waits(member)) else { return };
+        if member.is_new {
+            let id = id.clone();
+            members.remove(&mut self.core, now, &[id]);
+        } else {
+            member.waits = Waits::No;
+            member.session.restart(now);
+        }
+    }
+
+    /// The members of this kind, at `now`.
+    fn classic(&mut self, now: u64) -> Result<(&mut Core, &mut Classic)> {
+        self.tick(now);
+        if !matches!(self.members, Members::Classic(_)) {
+            if self.empty_since().is_none() {
+                return Err(Error::InconsistentGroupProtocol);
+            }
+            self.members = Members::Classic(Classic::default());
+        }
+        match &mut self.members {
+            Members::Classic(members) => Ok((&mut self.core, members)),
+            _ => unreachable!("set above"),
+        }
+    }
+}
+
+impl Classic {
+    pub(super) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    pub(super) fn state(&self) -> &'static str {
+        match self.phase {
+            Phase::Empty => "Empty",
+            Phase::PreparingRebalance { .. } => "PreparingRebalance",
+            Phase::CompletingRebalance { .. } => "CompletingRebalance",
+            Phase::Stable { .. } => "Stable",
+        }
+    }
+
+    /// Protocol type and protocol.
+    pub(super) fn protocol(&self) -> (&str, &str) {
+        (&self.protocol_type, self.protocol.as_deref().unwrap_or_default())
+    }
+
+    pub(super) fn describe(&self) -> impl Iterator<Item = MemberDescription> {
+        self.members.iter().map(|(member_id, member)| MemberDescription {
+            member_id: member_id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: member.metadata(self.protocol.as_deref().unwrap_or_default()),
+            assignment: member.assignment.clone(),
+            owned: vec![],
+        })
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<u64> {
+        let sessions = self.members.values().filter_map(|member| member.session.deadline);
+        let phase = match self.phase {
+            Phase::PreparingRebalance { deadline } => Some(deadline),
+            Phase::CompletingRebalance { deadline } | Phase::Stable { deadline } => {
+                self.members.values().any(|member| !member.synced).then_some(deadline)
+            }
+            Phase::Empty => None,
+        };
+        sessions.chain(phase).chain(self.pending.values().copied()).min()
+    }
+
+    /// Each deadline that is due, in their order: what one leads to may set others.
+    pub(super) fn tick(&mut self, core: &mut Core, now: u64) {
+        while let Some(due) = self.next_deadline().filter(|&deadline| deadline <= now) {
+            let over = |(id, member): (&String, &Member)| member.session.is_over(due).then(|| id.clone());
+            let over: Vec<_> = self.members.iter().filter_map(over).collect();
+            let promised = self.pending.len();
+            self.pending.retain(|_, &mut deadline| deadline > due);
+            if !over.is_empty() {
+                self.remove(core, due, &over);
+            } else if self.pending.len() < promised {
+                self.all_joined(core, due);
+            } else if let Phase::PreparingRebalance { .. } = self.phase {
+                self.complete_join(core, due);
+            } else {
+                let silent = self.members.iter().filter(|(_, member)| !member.synced).map(|(id, _)| id.clone());
+                self.remove(core, due, &silent.collect::<Vec<_>>());
+            }
+        }
+    }
+
+    /// A member that [`known`](Self::known) has found.
+    fn member(&mut self, member_id: &str) -> &mut Member {
+        self.members.get_mut(member_id).expect("the member is known")
+    }
+
+    fn known(&self, sender: Sender<'_>) -> Result<()> {
+        if let Some(instance) = sender.instance_id {
+            let member_id = self.statics.get(instance).ok_or(Error::UnknownMemberId)?;
+            if member_id != sender.member_id {
+                return Err(Error::FencedInstanceId);
+            }
+        }
+        self.members.contains_key(sender.member_id).then_some(()).ok_or(Error::UnknownMemberId)
+    }
+
+    fn of_generation(&self, core: &Core, generation: i32) -> Result<()> {
+        let why = || format!("generation {generation} is not the present one, {}; join again", core.generation);
+        if generation == core.generation { Ok(()) } else { Err(Error::IllegalGeneration(why())) }
+    }
+
+    /// Members go; the others rebalance, or have all joined by that.
+    fn remove(&mut self, core: &mut Core, now: u64, member_ids: &[String]) {
+        for member_id in member_ids {
+            let Some(mut member) = self.members.remove(member_id) else { continue };
+            member.end_wait(core, now, Error::UnknownMemberId);
+            member.instance_id.and_then(|instance| self.statics.remove(&instance));
+        }
+        if self.leader.as_ref().is_some_and(|leader| member_ids.contains(leader)) {
+            self.leader = self.members.keys().next().cloned();
+        }
+        match self.phase {
+            Phase::PreparingRebalance { .. } => self.all_joined(core, now),
+            _ => self.rebalance(core, now),
+        }
+    }
+}
+
+impl Member {
+    /// Whoever waits for this member is told why it is in vain.
+    fn end_wait(&mut self, core: &mut Core, now: u64, why: Error) {
+        match std::mem::replace(&mut self.waits, Waits::No) {
+            Waits::No => return,
+            Waits::ToJoin(ticket) => core.answer(ticket, Answer::Joined(Err(why))),
+            Waits::ToSync(ticket) => core.answer(ticket, Answer::Synced(Err(why))),
+        }
+        self.session.restart(now);
+    }
+
+    fn waits_to_join(&self) -> bool {
+        matches!(self.waits, Waits::ToJoin(_))
+    }
+
+    /// Its session starts anew, unless it stands still because the member waits.
+    fn heard(&mut self, now: u64) {
+        if self.waits == Waits::No {
+            self.session.restart(now);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! SyncGroup: the leader brings the assignment, and each member gets its part.
+
+use super::{Classic, Phase, Reply, Sender, Waits};
+use crate::broker::{
+    Error, Result,
+    group::{Answer, Core, Group},
+};
+use std::collections::HashMap;
+
+/// A SyncGroup request.
+#[derive(Debug)]
+pub(crate) struct SyncRequest<'a> {
+    /// Who asks.
+    pub(crate) sender: Sender<'a>,
+    /// The generation that it joined.
+    pub(crate) generation: i32,
+    /// Since v5: what it takes the group to be.
+    pub(crate) protocol_type: Option<&'a str>,
+    /// Since v5: the protocol that it takes to be chosen.
+    pub(crate) protocol: Option<&'a str>,
+    /// From the leader: what each member is to have.
+    pub(crate) assignments: HashMap<String, Vec<u8>>,
+}
+
+impl Group {
+    /// SyncGroup: a member asks for its assignment.
+    pub(crate) fn sync_group(&mut self, now: u64, request: SyncRequest<'_>) -> Result<Reply<Vec<u8>>> {
+        let (core, members) = self.classic(now)?;
+        members.known(request.sender)?;
+        members.of_generation(core, request.generation)?;
+        if request.protocol_type.is_some_and(|is| is != members.protocol_type)
+            || request.protocol.is_some_and(|is| Some(is) != members.protocol.as_deref())
+        {
+            return Err(Error::InconsistentGroupProtocol);
+        }
+        members.sync(core, now, request)
+    }
+}
+
+impl Classic {
+    fn sync(&mut self, core: &mut Core, now: u64, request: SyncRequest<'_>) -> Result<Reply<Vec<u8>>> {
+        let member_id = request.sender.member_id;
+        match self.phase {
+            Phase::Empty => Err(Error::UnknownMemberId),
+            Phase::PreparingRebalance { .. } => Err(Error::RebalanceInProgress),
+            Phase::Stable { .. } => Ok(Reply::Now(self.assigned(now, member_id))),
+            Phase::CompletingRebalance { deadline } if self.leader.as_deref() == Some(member_id) => {
+                self.phase = Phase::Stable { deadline };
+                self.assign(core, now, request.assignments);
+                Ok(Reply::Now(self.assigned(now, member_id)))
+            }
+            Phase::CompletingRebalance { .. } => {
+                let ticket = core.ticket();
+                let member = self.member(member_id);
+                member.end_wait(core, now, Error::RebalanceInProgress);
+                (member.waits, member.synced) = (Waits::ToSync(ticket), true);
+                member.session.pause();
+                Ok(Reply::Later(ticket))
+            }
+        }
+    }
+
+    /// A member's assignment in a stable group.
+    fn assigned(&mut self, now: u64, member_id: &str) -> Vec<u8> {
+        let member = self.member(member_id);
+        member.synced = true;
+        member.heard(now);
+        member.assignment.clone()
+    }
+
+    /// Keeps what the leader brought, nothing for those it forgot, and answers all who wait for it.
+    fn assign(&mut self, core: &mut Core, now: u64, mut assignments: HashMap<String, Vec<u8>>) {
+        for (id, member) in &mut self.members {
+            member.assignment = assignments.remove(id).unwrap_or_default();
+            if let Waits::ToSync(ticket) = member.waits {
+                member.waits = Waits::No;
+                member.session.restart(now);
+                core.answer(ticket, Answer::Synced(Ok(member.assignment.clone())));
+            }
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! A group of server-assigned members under random events, beside a plain model of who is a member until when.
+
+use super::{
+    Group, Members,
+    server_assigned::{Assignment, Seat, Slot, Subscription},
+};
+use crate::broker::Error;
+use proptest::prelude::*;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+const TOPICS: [&str; 3] = ["a", "b", "c"];
+
+#[derive(Clone, Debug)]
+enum Event {
+    /// Topics as bits, and a session.
+    Join(u8, u64),
+    Leave(usize),
+    /// A poll that is answered at once.
+    Poll(usize),
+    /// A poll that goes on until another event ends it.
+    StartPoll(usize),
+    EndPoll(usize),
+    /// A commit of what the member was told it holds.
+    Commit(usize),
+    Wait(u64),
+    /// A topic gets so many partitions more.
+    Grow(usize, u32),
+    Drop(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let member = 0..8usize;
+    prop_oneof![
+        3 => (1..8u8, 100..1000u64).prop_map(|(topics, session)| Event::Join(topics, session)),
+        1 => member.clone().prop_map(Event::Leave),
+        6 => member.clone().prop_map(Event::Poll),
+        3 => member.clone().prop_map(Event::StartPoll),
+        3 => member.clone().prop_map(Event::EndPoll),
+        3 => member.prop_map(Event::Commit),
+        4 => (0..300u64).prop_map(Event::Wait),
+        1 => (0..3usize, 1..4u32).prop_map(|(topic, more)| Event::Grow(topic, more)),
+        1 => (0..3usize).prop_map(Event::Drop),
+    ]
+}
+
+/// What the model knows of a member.
+#[derive(Debug)]
+struct Modelled {
+    topics: BTreeSet<&'static str>,
+    session_ms: u64,
+    /// `None` while it polls.
+    deadline: Option<u64>,
+    /// What it was told last.
+    told: Assignment,
+    /// Topics that were dropped under it and that it was not told of.
+    dropped: bool,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    now: u64,
+    group: Group,
+    members: BTreeMap<Seat, Modelled>,
+    partitions: BTreeMap<&'static str, u32>,
+    /// Whom the records of a partition could be handed to, in each generation.
+    handed: HashMap<(Arc<str>, u32, i32), Seat>,
+}
+
+impl Model {
+    fn carry_out(&mut self, event: Event) {
+        let (generation, owned_before) = (self.group.generation(), self.current());
+        let before: Vec<_> = self.members.keys().copied().collect();
+        let pick = |index: usize| (!before.is_empty()).then(|| before[index % before.len().max(1)]);
+        let mut changed = false;
+        match event {
+            Event::Join(mask, session_ms) => changed = self.join(mask, session_ms),
+            Event::Wait(time) => {
+                self.now += time;
+                changed = self.expire();
+                self.group.tick(self.now);
+            }
+            Event::Leave(index) => changed = pick(index).is_some_and(|seat| self.leave(seat)),
+            Event::Poll(index) => pick(index).into_iter().for_each(|seat| {
+                self.start_poll(seat);
+                self.end_poll(seat);
+            }),
+            Event::StartPoll(index) => pick(index).into_iter().for_each(|seat| self.start_poll(seat)),
+            Event::EndPoll(index) => pick(index).into_iter().for_each(|seat| self.end_poll(seat)),
+            Event::Commit(index) => pick(index).into_iter().for_each(|seat| self.commit(seat)),
+            Event::Grow(index, more) => changed = self.grow(TOPICS[index], more),
+            Event::Drop(index) => changed = self.drop(TOPICS[index]),
+        }
+        assert_eq!(self.group.generation() > generation, changed, "a generation is a rebalance");
+        assert_eq!(self.members.keys().copied().collect::<Vec<_>>(), self.seats(), "sessions end exactly");
+        assert_eq!(self.group.next_deadline(), self.members.values().filter_map(|member| member.deadline).min());
+        if changed {
+            self.moves_no_more_than_it_must(&owned_before);
+        }
+        self.owners_are_subscribers();
+        self.group.take_answers();
+    }
+
+    fn join(&mut self, mask: u8, session_ms: u64) -> bool {
+        let topics: BTreeSet<_> =
+            TOPICS.into_iter().zip(0..).filter(|(_, n)| mask >> n & 1 == 1).map(|(t, _)| t).collect();
+        topics.iter().for_each(|topic| drop(self.partitions.entry(topic).or_insert(2)));
+        let counted = topics.iter().map(|topic| (Arc::from(*topic), self.partitions[topic])).collect();
+        let subscription = Subscription { topics: counted, client: "c".into(), session_timeout_ms: session_ms };
+        let (seat, told) = self.group.join(self.now, subscription).unwrap();
+        self.hand(seat, &told);
+        let deadline = Some(self.now + session_ms);
+        self.members.insert(seat, Modelled { topics, session_ms, deadline, told, dropped: false });
+        true
+    }
+
+    fn leave(&mut self, seat: Seat) -> bool {
+        self.members.remove(&seat);
+        self.group.leave(self.now, seat).unwrap();
+        assert_eq!(self.group.leave(self.now, seat), Err(Error::UnknownMemberId));
+        true
+    }
+
+    fn expire(&mut self) -> bool {
+        let before = self.members.len();
+        self.members.retain(|_, member| member.deadline.is_none_or(|deadline| deadline > self.now));
+        self.members.len() < before
+    }
+
+    fn start_poll(&mut self, seat: Seat) {
+        let member = self.members.get_mut(&seat).unwrap();
+        match self.group.poll(self.now, seat) {
+            Ok(_) => member.deadline = None,
+            Err(error) => {
+                assert!(member.dropped && matches!(error, Error::UnknownTopic(_)));
+                member.dropped = false;
+            }
+        }
+    }
+
+    fn end_poll(&mut self, seat: Seat) {
+        let member = self.members.get_mut(&seat).unwrap();
+        if member.deadline.is_some() {
+            return;
+        }
+        member.deadline = Some(self.now + member.session_ms);
+        match self.group.polled(self.now, seat) {
+            Ok(told) => {
+                self.hand(seat, &told);
+                self.members.get_mut(&seat).unwrap().told = told;
+            }
+            Err(error) => {
+                assert!(member.dropped && matches!(error, Error::UnknownTopic(_)));
+                member.dropped = false;
+            }
+        }
+    }
+
+    fn commit(&mut self, seat: Seat) {
+        if self.members[&seat].deadline.is_none() {
+            return;
+        }
+        let told = self.members[&seat].told.clone();
+        let partitions = told.owned.iter().map(|owned| (&*owned.topic, owned.partition));
+        let holds =
+            |(topic, partition)| self.slots().any(|(t, p, slot)| (t, p, slot.owner) == (topic, partition, Some(seat)));
+        let holds_all = partitions.clone().all(holds);
+        assert_eq!(self.group.commit(self.now, seat, partitions.clone()).is_ok(), holds_all);
+        if holds_all {
+            self.group.committed(self.now, seat).unwrap();
+            let member = self.members.get_mut(&seat).unwrap();
+            member.deadline = Some(self.now + member.session_ms);
+            let to_move = |slot: &Slot| slot.owner == Some(seat) && slot.target != slot.owner;
+            assert!(!self.slots().any(|(_, _, slot)| to_move(slot)), "what is to move goes with the commit");
+        }
+    }
+
+    fn grow(&mut self, topic: &'static str, more: u32) -> bool {
+        let subscribed = self.members.values().any(|member| member.topics.contains(topic));
+        let partitions = self.partitions.entry(topic).or_insert(0);
+        *partitions += more;
+        self.group.topic_changed(self.now, topic, Some(*partitions));
+        subscribed
+    }
+
+    fn drop(&mut self, topic: &'static str) -> bool {
+        let was = self.partitions.remove(topic).unwrap_or(0);
+        self.group.topic_changed(self.now, topic, None);
+        let mut subscribers = self.members.values_mut().filter(|member| member.topics.contains(topic));
+        let mut subscribed = false;
+        if was > 0 {
+            subscribers.by_ref().for_each(|member| (member.dropped, subscribed) = (true, true));
+        }
+        subscribed
+    }
+
+    /// Records of these partitions may be handed out in this generation: to nobody else.
+    fn hand(&mut self, seat: Seat, told: &Assignment) {
+        for owned in &told.owned {
+            let to = *self.handed.entry((owned.topic.clone(), owned.partition, told.generation)).or_insert(seat);
+            assert_eq!(to, seat, "{owned:?} has two owners in generation {}", told.generation);
+        }
+    }
+
+    fn seats(&self) -> Vec<Seat> {
+        match &self.group.members {
+            Members::ServerAssigned(members) => members.seats(),
+            _ => vec![],
+        }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&str, u32, &Slot)> {
+        let members = match &self.group.members {
+            Members::ServerAssigned(members) => Some(members),
+            _ => None,
+        };
+        members.into_iter().flat_map(|members| members.partitions())
+    }
+
+    fn current(&self) -> BTreeMap<(String, u32), Seat> {
+        let has = |(topic, partition, slot): (&str, u32, &Slot)| {
+            Some(((topic.to_owned(), partition), slot.owner.or(slot.target)?))
+        };
+        self.slots().filter_map(has).collect()
+    }
+
+    /// For a group with one subscription of one topic: no fewer moves would have done.
+    fn moves_no_more_than_it_must(&self, before: &BTreeMap<(String, u32), Seat>) {
+        let subscriptions: BTreeSet<_> = self.members.values().map(|member| &member.topics).collect();
+        if subscriptions.len() != 1 || subscriptions.first().unwrap().len() != 1 {
+            return;
+        }
+        let mut has: BTreeMap<Seat, usize> = self.members.keys().map(|&seat| (seat, 0)).collect();
+        let (mut moved, mut partitions) = (0, 0);
+        for (topic, partition, slot) in self.slots() {
+            partitions += 1;
+            if let Some(seat) = before.get(&(topic.to_owned(), partition)).filter(|seat| has.contains_key(seat)) {
+                *has.get_mut(seat).unwrap() += 1;
+                moved += usize::from(slot.target != Some(*seat));
+            }
+        }
+        let mut has: Vec<_> = has.into_values().collect();
+        has.sort_by(|a, b| b.cmp(a));
+        let (even, extra) = (partitions / has.len(), partitions % has.len());
+        let must = has.iter().zip(0..).map(|(has, n)| has.saturating_sub(even + usize::from(n < extra))).sum::<usize>();
+        assert_eq!(moved, must);
+    }
+
+    fn owners_are_subscribers(&self) {
+        for (topic, partition, slot) in self.slots() {
+            for seat in slot.owner.iter().chain(&slot.target) {
+                assert!(self.members[seat].topics.contains(topic), "{topic}/{partition} {slot:?}");
+            }
+            let polls = |seat: Option<Seat>| seat.is_some_and(|seat| self.members[&seat].deadline.is_none());
+            assert!(slot.owner == slot.target || !polls(slot.owner), "who polls lets go: {slot:?}");
+            assert!(slot.owner.is_some() || !polls(slot.target), "who polls takes: {slot:?}");
+        }
+    }
+
+    /// Once every member has polled, every partition has the owner it is to have.
+    fn one_round_of_polls_settles(&mut self) {
+        let seats: Vec<_> = self.members.keys().copied().collect();
+        for &seat in &seats {
+            self.start_poll(seat);
+            self.start_poll(seat);
+        }
+        for (topic, partitions) in &self.partitions {
+            let subscribed = self.members.values().any(|member| member.topics.contains(topic));
+            let owned = self.slots().filter(|(name, _, slot)| name == topic && slot.owner.is_some()).count();
+            assert_eq!(owned, if subscribed { *partitions as usize } else { 0 }, "{topic}");
+        }
+        assert_eq!(self.group.state(), if seats.is_empty() { "Empty" } else { "Stable" });
+        seats.into_iter().for_each(|seat| self.end_poll(seat));
+    }
+}
+
+proptest! {
+    #[test]
+    fn partitions_have_one_owner_and_sessions_end_exactly(events in proptest::collection::vec(event(), 1..80)) {
+        let mut model = Model::default();
+        for event in events {
+            model.carry_out(event);
+        }
+        model.one_round_of_polls_settles();
+    }
+}
