@@ -49,6 +49,10 @@ pub struct Config {
     pub explain: bool,
     /// What is said on stderr besides faults: 0 nothing (`-q`), 1 starts and stops, 2 each connection (`-v`).
     pub verbosity: u8,
+    /// The shortest session of a Kafka group member: 6 s.
+    pub group_min_session: Duration,
+    /// How long the offsets of a group without members are kept: 7 days.
+    pub offsets_retention: Duration,
     /// Open files that the log keeps at most: 1,024.
     pub open_files_max: usize,
 }
@@ -71,6 +75,8 @@ impl Config {
             idle_timeout: Duration::from_secs(600),
             explain: false,
             verbosity: 0,
+            group_min_session: Duration::from_secs(6),
+            offsets_retention: Duration::from_secs(7 * 24 * 3600),
             open_files_max: 1024,
         }
     }

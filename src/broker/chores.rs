@@ -56,8 +56,15 @@ impl Chores {
         self.changed.notify_one();
     }
 
-    /// The thread. `topics` answers those there are; `tell` tells the operator.
-    pub(super) fn run(&self, topics: impl Fn() -> Vec<Arc<Topic>>, now_ms: impl Fn() -> i64, tell: impl Fn(&str)) {
+    /// The thread. `topics` answers those there are; `expire_offsets` does what it says and answers when to come back, in
+    /// ms; `tell` tells the operator.
+    pub(super) fn run(
+        &self,
+        topics: impl Fn() -> Vec<Arc<Topic>>,
+        expire_offsets: impl Fn() -> super::Result<Option<i64>>,
+        now_ms: impl Fn() -> i64,
+        tell: impl Fn(&str),
+    ) {
         let mut looked = None::<Instant>;
         let mut queue = self.queue();
         while !queue.stopped {
@@ -90,7 +97,11 @@ impl Chores {
             }
             if look {
                 looked = Some(now);
-                if let Some(next_ms) = look_at_all(&topics(), &tell) {
+                let offsets_due = expire_offsets().unwrap_or_else(|error| {
+                    tell(&format!("committed offsets: {error}"));
+                    None
+                });
+                if let Some(next_ms) = look_at_all(&topics(), &tell).into_iter().chain(offsets_due).min() {
                     self.look_in(Duration::from_millis((next_ms - now_ms()).max(0) as u64 + 1));
                 }
             }

@@ -6,24 +6,31 @@
 //! ```
 //!
 //! Locks are taken in this order, and none is held while a socket is written: creating (one topic is made or dropped at a
-//! time), topics, a topic's file, a topic's state, a partition's opening, its log's, waiters. Readers and appenders of a
+//! time), groups, a group, topics, a topic's file, a topic's state, a partition's opening, its log's, waiters. Readers and appenders of a
 //! topic that is there take the topics' lock only to find it.
 
 mod chores;
 mod clock;
+mod committed_offsets;
 mod error;
-mod group;
+pub mod group;
+mod group_coordinator;
 mod partition;
 mod partitioner;
+mod position;
 pub mod random;
 mod settings;
+mod sync;
 mod topic;
 mod waiting;
 
 pub use clock::Clock;
+pub use committed_offsets::{Committed, Offsets};
 pub use error::{Error, Result};
+pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Limits, Member, Patience, Polled, Wait};
 pub use partition::{Partition, Terms};
 pub use partitioner::partition_of;
+pub use position::Position;
 pub use settings::{Overrides, Settings, names as setting_names};
 pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
 pub use waiting::{Registered, Waiter, Waiters};
@@ -37,6 +44,7 @@ use crate::{
     metrics::Metrics,
 };
 use chores::Chores;
+use group_coordinator::Coordinator;
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -116,9 +124,10 @@ struct State {
     env: Arc<Env>,
     topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     /// Held while a topic is made, dropped or altered.
-    creating: Mutex<()>,
+    creating: sync::Mutex<()>,
     /// Those who wait for a topic to be made, to grow or to go.
     topic_waiters: Waiters,
+    coordinator: Coordinator,
 }
 
 impl Broker {
@@ -171,15 +180,13 @@ impl Broker {
             metrics: Metrics::default(),
             env,
             topics: RwLock::new(topics),
-            creating: Mutex::default(),
+            creating: sync::Mutex::new(()),
             topic_waiters: Waiters::default(),
+            coordinator: Coordinator::default(),
         });
-        let chores = std::thread::Builder::new().name("chores".into()).stack_size(256 << 10).spawn({
-            let state = state.clone();
-            move || state.env.chores.run(|| state.topics(), || state.env.clock.now_ms(), |what| state.env.tell(what))
-        });
-        let chores = chores.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))?;
-        Ok(Broker(Arc::new(Running { state, chores: Some(chores), _lock: lock })))
+        // The test that brings its own threads has no place for this one.
+        let chores = if cfg!(all(test, shuttle)) { None } else { Some(start_chores(&state)?) };
+        Ok(Broker(Arc::new(Running { state, chores, _lock: lock })))
     }
 
     /// How it runs.
@@ -245,17 +252,7 @@ impl Broker {
             )));
         }
         let overrides: Overrides = overrides.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
-        if self.topic(name).is_ok() {
-            return Err(Error::TopicExists(name.into()));
-        }
-        let stored = Stored::new(partitions, overrides);
-        self.env().topic_defaults.with(&stored.overrides).map_err(Error::InvalidConfig)?;
-        stored.build(self.env(), name).map_err(|error| Error::Storage(format!("{name}: {error}")))?;
-        let topic = Topic::new(self.env(), name, stored)?;
-        self.0.state.topics.write().expect("no panic under the topics' lock").insert(name.into(), topic.clone());
-        self.0.state.topic_waiters.wake();
-        Ok(topic)
+        self.0.state.create(name, partitions, overrides)
     }
 
     /// Changes settings (an empty value returns to the default) and adds partitions.
@@ -267,6 +264,7 @@ impl Broker {
         self.env().chores.look();
         self.0.state.topic_waiters.wake();
         topic.partitions().iter().for_each(|partition| partition.wake());
+        self.0.state.topic_changed(name, Some(topic.partition_count()))?;
         Ok(topic)
     }
 
@@ -282,8 +280,10 @@ impl Broker {
         topic.partitions().iter().for_each(|partition| partition.close());
         self.0.state.topics.write().expect("no panic under the topics' lock").remove(name);
         self.0.state.topic_waiters.wake();
+        let forgotten = self.0.state.topic_changed(name, None);
         disk.rename(&topic.dir(), &doomed).and_then(|()| disk.sync_dir(&self.env().data_dir)).map_err(storage)?;
-        disk.remove_dir(&doomed).map_err(storage)
+        disk.remove_dir(&doomed).map_err(storage)?;
+        forgotten
     }
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
@@ -303,6 +303,17 @@ impl Broker {
         let largest = topics.values().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
         largest.max(self.env().topic_defaults.max_message_bytes) as usize
     }
+}
+
+fn start_chores(state: &Arc<State>) -> Result<JoinHandle<()>> {
+    let state = state.clone();
+    let run = move || {
+        let env = &state.env;
+        let tell = |what: &str| env.tell(what);
+        env.chores.run(|| state.topics(), || state.expire_offsets(), || env.clock.now_ms(), tell)
+    };
+    let thread = std::thread::Builder::new().name("chores".into()).stack_size(256 << 10).spawn(run);
+    thread.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))
 }
 
 /// Whether clients may make, change or drop a topic of this name.
@@ -375,6 +386,34 @@ fn read_topic(env: &Env, dir: &std::path::Path) -> std::result::Result<Stored, S
 }
 
 impl State {
+    /// Makes a topic.
+    fn create(&self, name: &str, partitions: u32, overrides: Overrides) -> Result<Arc<Topic>> {
+        let _one = self.creating.lock().expect("no panic while a topic is made");
+        if self.topics.read().expect("no panic under the topics' lock").contains_key(name) {
+            return Err(Error::TopicExists(name.into()));
+        }
+        let stored = Stored::new(partitions, overrides);
+        self.env.topic_defaults.with(&stored.overrides).map_err(Error::InvalidConfig)?;
+        stored.build(&self.env, name).map_err(|error| Error::Storage(format!("{name}: {error}")))?;
+        let topic = Topic::new(&self.env, name, stored)?;
+        self.topics.write().expect("no panic under the topics' lock").insert(name.into(), topic.clone());
+        self.topic_waiters.wake();
+        self.topic_changed(name, Some(partitions))?;
+        Ok(topic)
+    }
+
+    /// One of the broker's own topics, of one partition, made if it is not there.
+    fn internal_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<Arc<Topic>> {
+        let overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        match self.create(name, 1, overrides) {
+            Err(Error::TopicExists(_)) => {
+                let topics = self.topics.read().expect("no panic under the topics' lock");
+                topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.into()))
+            }
+            made => made,
+        }
+    }
+
     fn topics(&self) -> Vec<Arc<Topic>> {
         self.topics.read().expect("no panic under the topics' lock").values().cloned().collect()
     }

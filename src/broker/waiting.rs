@@ -3,12 +3,9 @@
 //! The order that loses no wake-up: register, look, wait. Whoever changes what is looked at changes it first and then
 //! calls [`Waiters::wake`]; both take the list's lock, so one of them sees the other.
 
+use super::sync::{AtomicBool, Mutex, MutexGuard, Thread, thread};
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering::*},
-    },
-    thread::{self, Thread},
+    sync::{Arc, atomic::Ordering::*},
     time::{Duration, Instant},
 };
 
@@ -60,7 +57,7 @@ impl Waiters {
         self.list().iter().for_each(|waiter| waiter.wake());
     }
 
-    fn list(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Waiter>>> {
+    fn list(&self) -> MutexGuard<'_, Vec<Arc<Waiter>>> {
         self.0.lock().expect("no panic under the waiters' lock")
     }
 }

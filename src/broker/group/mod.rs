@@ -26,10 +26,10 @@
 //! of this is stored: after a restart members join again, and only committed offsets outlive the broker.
 
 mod assignment;
-pub(crate) mod classic;
+pub mod classic;
 #[cfg(test)]
 mod model_tests;
-pub(crate) mod server_assigned;
+pub mod server_assigned;
 
 use super::Result;
 use classic::{Classic, Joined};
@@ -37,11 +37,11 @@ use server_assigned::ServerAssigned;
 
 /// A request that waits. No two of a group are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 /// What one who waits is told.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// The partitions of a waiting POLL are others now: ask again what they are.
     LookAgain,
     /// The answer to a JoinGroup.
@@ -52,43 +52,43 @@ pub(crate) enum Answer {
 
 /// A consumer group.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub struct Group {
     core: Core,
     members: Members,
 }
 
 /// A group as those see it who look.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Description {
+pub struct Description {
     /// Kafka's name of the state.
-    pub(crate) state: &'static str,
+    pub state: &'static str,
     /// Counts rebalances.
-    pub(crate) generation: i32,
+    pub generation: i32,
     /// What kind of group this is; empty if no member ever said.
-    pub(crate) protocol_type: String,
+    pub protocol_type: String,
     /// The assignor that the members agreed on.
-    pub(crate) protocol: String,
+    pub protocol: String,
     /// The members.
-    pub(crate) members: Vec<MemberDescription>,
+    pub members: Vec<MemberDescription>,
 }
 
 /// A member as those see it who look.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct MemberDescription {
+pub struct MemberDescription {
     /// Its member id.
-    pub(crate) member_id: String,
+    pub member_id: String,
     /// Its `group.instance.id`.
-    pub(crate) instance_id: Option<String>,
+    pub instance_id: Option<String>,
     /// Who it is.
-    pub(crate) client_id: String,
+    pub client_id: String,
     /// Where it is.
-    pub(crate) client_host: String,
+    pub client_host: String,
     /// Classic: what it said with the protocol that was chosen.
-    pub(crate) metadata: Vec<u8>,
+    pub metadata: Vec<u8>,
     /// Classic: what its leader gave it.
-    pub(crate) assignment: Vec<u8>,
+    pub assignment: Vec<u8>,
     /// Server-assigned: the partitions that it owns.
-    pub(crate) owned: Vec<server_assigned::Owned>,
+    pub owned: Vec<server_assigned::Owned>,
 }
 
 /// What both kinds of members share.
@@ -156,12 +156,12 @@ impl Core {
 
 impl Group {
     /// A group without members.
-    pub(crate) fn new(now: u64) -> Group {
+    pub fn new(now: u64) -> Group {
         Group { core: Core { empty_since: now, ..Core::default() }, members: Members::None }
     }
 
     /// Lets time pass: ends the sessions and rebalances that are due at `now`.
-    pub(crate) fn tick(&mut self, now: u64) {
+    pub fn tick(&mut self, now: u64) {
         match &mut self.members {
             Members::None => {}
             Members::ServerAssigned(members) => members.tick(&mut self.core, now),
@@ -170,7 +170,7 @@ impl Group {
     }
 
     /// When [`tick`](Self::tick) has something to do next.
-    pub(crate) fn next_deadline(&self) -> Option<u64> {
+    pub fn next_deadline(&self) -> Option<u64> {
         match &self.members {
             Members::None => None,
             Members::ServerAssigned(members) => members.next_deadline(),
@@ -179,17 +179,17 @@ impl Group {
     }
 
     /// What those who wait are to be told since the last call. A ticket that nobody waits with any more may be among them.
-    pub(crate) fn take_answers(&mut self) -> Vec<(Ticket, Answer)> {
+    pub fn take_answers(&mut self) -> Vec<(Ticket, Answer)> {
         std::mem::take(&mut self.core.answers)
     }
 
     /// Counts rebalances.
-    pub(crate) fn generation(&self) -> i32 {
+    pub fn generation(&self) -> i32 {
         self.core.generation
     }
 
     /// Whether there are no members, and since when. Members whose session is over count until a [`tick`](Self::tick).
-    pub(crate) fn empty_since(&self) -> Option<u64> {
+    pub fn empty_since(&self) -> Option<u64> {
         let empty = match &self.members {
             Members::None => true,
             Members::ServerAssigned(members) => members.is_empty(),
@@ -199,7 +199,7 @@ impl Group {
     }
 
     /// The state, by Kafka's name for it.
-    pub(crate) fn state(&self) -> &'static str {
+    pub fn state(&self) -> &'static str {
         match &self.members {
             _ if self.empty_since().is_some() => "Empty",
             Members::None => "Empty",
@@ -209,7 +209,7 @@ impl Group {
     }
 
     /// All about it.
-    pub(crate) fn describe(&self) -> Description {
+    pub fn describe(&self) -> Description {
         let (protocol_type, protocol) = match &self.members {
             Members::None => ("", ""),
             Members::ServerAssigned(_) => ("consumer", "range"),

@@ -36,37 +36,37 @@ use std::{
 };
 
 /// A member's number in its group; never given twice.
-pub(crate) type Seat = u64;
+pub type Seat = u64;
 
 /// What a member joins with.
 #[derive(Clone, Debug)]
-pub(crate) struct Subscription {
+pub struct Subscription {
     /// Each topic, once, and how many partitions it has.
-    pub(crate) topics: Vec<(Arc<str>, u32)>,
+    pub topics: Vec<(Arc<str>, u32)>,
     /// Who it is, for those who look.
-    pub(crate) client: Arc<str>,
+    pub client: Arc<str>,
     /// The member is given up when it was silent for so long.
-    pub(crate) session_timeout_ms: u64,
+    pub session_timeout_ms: u64,
 }
 
 /// A partition that a member owns.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Owned {
+pub struct Owned {
     /// The topic.
-    pub(crate) topic: Arc<str>,
+    pub topic: Arc<str>,
     /// The partition.
-    pub(crate) partition: u32,
+    pub partition: u32,
     /// The generation in which it was taken: another one is another ownership.
-    pub(crate) since: i32,
+    pub since: i32,
 }
 
 /// What a member is told of the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Assignment {
+pub struct Assignment {
     /// The group's generation.
-    pub(crate) generation: i32,
+    pub generation: i32,
     /// What the member owns, by topic and partition.
-    pub(crate) owned: Vec<Owned>,
+    pub owned: Vec<Owned>,
 }
 
 /// The members and the partitions they share.
@@ -98,7 +98,7 @@ pub(super) struct Slot {
 
 impl Group {
     /// A member joins; it has the partitions that it is to have and nobody owns.
-    pub(crate) fn join(&mut self, now: u64, subscription: Subscription) -> Result<(Seat, Assignment)> {
+    pub fn join(&mut self, now: u64, subscription: Subscription) -> Result<(Seat, Assignment)> {
         let (core, members) = self.server_assigned(now)?;
         core.count += 1;
         let seat = core.count;
@@ -108,7 +108,7 @@ impl Group {
 
     /// A member begins to poll. It lets go what is to move, and takes what is free; both also happen while it waits, and
     /// then the ticket is told to look again: by polling again, with a new ticket.
-    pub(crate) fn poll(&mut self, now: u64, seat: Seat) -> Result<(Ticket, Assignment)> {
+    pub fn poll(&mut self, now: u64, seat: Seat) -> Result<(Ticket, Assignment)> {
         let (core, members) = self.server_assigned(now)?;
         let member = members.member(seat)?;
         member.told_of_drop()?;
@@ -121,7 +121,7 @@ impl Group {
     }
 
     /// A poll ends: what the member owns now it may be handed records of.
-    pub(crate) fn polled(&mut self, now: u64, seat: Seat) -> Result<Assignment> {
+    pub fn polled(&mut self, now: u64, seat: Seat) -> Result<Assignment> {
         let (core, members) = self.server_assigned(now)?;
         let member = members.member(seat)?;
         member.session.restart(now);
@@ -131,7 +131,7 @@ impl Group {
     }
 
     /// A member is about to commit offsets of `partitions`. If this is granted, [`committed`](Self::committed) must follow.
-    pub(crate) fn commit<'a>(
+    pub fn commit<'a>(
         &mut self,
         now: u64,
         seat: Seat,
@@ -148,7 +148,7 @@ impl Group {
     }
 
     /// The offsets are in the log: what is to move may go.
-    pub(crate) fn committed(&mut self, now: u64, seat: Seat) -> Result<()> {
+    pub fn committed(&mut self, now: u64, seat: Seat) -> Result<()> {
         let (core, members) = self.server_assigned(now)?;
         let member = members.member(seat)?;
         member.session.restart(now);
@@ -158,14 +158,14 @@ impl Group {
     }
 
     /// Whether a member owns a partition.
-    pub(crate) fn owned(&mut self, now: u64, seat: Seat, topic: &str, partition: u32) -> Result<bool> {
+    pub fn owned(&mut self, now: u64, seat: Seat, topic: &str, partition: u32) -> Result<bool> {
         let (_, members) = self.server_assigned(now)?;
         members.member(seat)?;
         Ok(members.owns(seat, topic, partition))
     }
 
     /// A member leaves, or its connection was closed.
-    pub(crate) fn leave(&mut self, now: u64, seat: Seat) -> Result<()> {
+    pub fn leave(&mut self, now: u64, seat: Seat) -> Result<()> {
         let (core, members) = self.server_assigned(now)?;
         members.member(seat)?;
         members.remove(core, now, &[seat]);
@@ -173,7 +173,7 @@ impl Group {
     }
 
     /// A topic has another number of partitions than before, or was dropped (`None`).
-    pub(crate) fn topic_changed(&mut self, now: u64, topic: &str, partitions: Option<u32>) {
+    pub fn topic_changed(&mut self, now: u64, topic: &str, partitions: Option<u32>) {
         self.tick(now);
         if let Members::ServerAssigned(members) = &mut self.members {
             members.topic_changed(&mut self.core, topic, partitions);

@@ -16,64 +16,64 @@ const PENDING_MAX: usize = 10_000;
 
 /// A JoinGroup request.
 #[derive(Clone, Debug)]
-pub(crate) struct JoinRequest {
+pub struct JoinRequest {
     /// The member id; empty for one that has none yet.
-    pub(crate) member_id: String,
+    pub member_id: String,
     /// The member id that it gets in this case. Drawn outside, for here is no chance.
-    pub(crate) new_member_id: String,
+    pub new_member_id: String,
     /// The `group.instance.id` of a static member.
-    pub(crate) instance_id: Option<String>,
+    pub instance_id: Option<String>,
     /// Who it is, for those who look.
-    pub(crate) client_id: String,
+    pub client_id: String,
     /// Where it is, for those who look.
-    pub(crate) client_host: String,
+    pub client_host: String,
     /// The member is given up when it was silent for so long.
-    pub(crate) session_timeout_ms: u64,
+    pub session_timeout_ms: u64,
     /// How long the others wait for it in a rebalance.
-    pub(crate) rebalance_timeout_ms: u64,
+    pub rebalance_timeout_ms: u64,
     /// What kind of group this is, `consumer` for one.
-    pub(crate) protocol_type: String,
+    pub protocol_type: String,
     /// The assignors that it knows, the best first, each with what the leader needs of it.
-    pub(crate) protocols: Vec<(String, Vec<u8>)>,
+    pub protocols: Vec<(String, Vec<u8>)>,
     /// Since v4: a new member is sent back once, to come with its id (KIP-394).
-    pub(crate) comes_with_id: bool,
+    pub comes_with_id: bool,
     /// Since v9: a leader can be told that nothing is to be assigned (KIP-814).
-    pub(crate) can_skip_assignment: bool,
+    pub can_skip_assignment: bool,
 }
 
 /// The answer to a JoinGroup.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Joined {
+pub struct Joined {
     /// The generation that begins.
-    pub(crate) generation: i32,
+    pub generation: i32,
     /// What kind of group this is.
-    pub(crate) protocol_type: String,
+    pub protocol_type: String,
     /// The assignor that all know.
-    pub(crate) protocol: Option<String>,
+    pub protocol: Option<String>,
     /// The leader's member id.
-    pub(crate) leader: String,
+    pub leader: String,
     /// The member's own id.
-    pub(crate) member_id: String,
+    pub member_id: String,
     /// The leader need not assign: the group is stable.
-    pub(crate) skip_assignment: bool,
+    pub skip_assignment: bool,
     /// All members; only the leader is told.
-    pub(crate) members: Vec<JoinedMember>,
+    pub members: Vec<JoinedMember>,
 }
 
 /// A member as its leader sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct JoinedMember {
+pub struct JoinedMember {
     /// Its member id.
-    pub(crate) member_id: String,
+    pub member_id: String,
     /// Its `group.instance.id`.
-    pub(crate) instance_id: Option<String>,
+    pub instance_id: Option<String>,
     /// What it said with the protocol that was chosen.
-    pub(crate) metadata: Vec<u8>,
+    pub metadata: Vec<u8>,
 }
 
 /// An answer, or what to wait for it with.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Reply<T> {
+pub enum Reply<T> {
     /// The answer.
     Now(T),
     /// It comes through [`Group::take_answers`].
@@ -82,7 +82,7 @@ pub(crate) enum Reply<T> {
 
 impl Group {
     /// JoinGroup: a member comes, or comes back for the next generation.
-    pub(crate) fn join_group(&mut self, now: u64, request: JoinRequest) -> Result<Reply<Joined>> {
+    pub fn join_group(&mut self, now: u64, request: JoinRequest) -> Result<Reply<Joined>> {
         let (core, members) = self.classic(now)?;
         match members.join(core, now, request)? {
             Reply::Later(ticket) => match core.take_answer(ticket) {

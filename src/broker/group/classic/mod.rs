@@ -33,7 +33,8 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use join::{JoinRequest, Joined, JoinedMember, Reply};
+pub use join::{JoinRequest, Joined, JoinedMember, Reply};
+pub use sync::SyncRequest;
 
 use super::{Answer, Core, Group, MemberDescription, Members, Session, Ticket};
 use crate::broker::{Error, Result};
@@ -91,16 +92,16 @@ enum Waits {
 
 /// How a request names its sender: a member id, and for a static member its `group.instance.id`.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sender<'a> {
+pub struct Sender<'a> {
     /// The member id; empty if there is none.
-    pub(crate) member_id: &'a str,
+    pub member_id: &'a str,
     /// The `group.instance.id`.
-    pub(crate) instance_id: Option<&'a str>,
+    pub instance_id: Option<&'a str>,
 }
 
 impl Group {
     /// Heartbeat: the session starts anew.
-    pub(crate) fn heartbeat(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+    pub fn heartbeat(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
         let (core, members) = self.classic(now)?;
         members.known(sender)?;
         members.of_generation(core, generation)?;
@@ -113,7 +114,7 @@ impl Group {
 
     /// Whether a sender may commit offsets now; it is heard by this. One without member id and with a negative generation
     /// is no member, and may while there are none, of either kind.
-    pub(crate) fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+    pub fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
         self.tick(now);
         let is_member = generation >= 0 || !sender.member_id.is_empty() || sender.instance_id.is_some();
         if self.empty_since().is_some() && generation < 0 {
@@ -132,7 +133,7 @@ impl Group {
     }
 
     /// LeaveGroup. A static member may be named by its `group.instance.id` alone.
-    pub(crate) fn leave_group(&mut self, now: u64, sender: Sender<'_>) -> Result<()> {
+    pub fn leave_group(&mut self, now: u64, sender: Sender<'_>) -> Result<()> {
         let (core, members) = self.classic(now)?;
         if members.pending.remove(sender.member_id).is_some() {
             members.all_joined(core, now);
@@ -149,7 +150,7 @@ impl Group {
 
     /// A member hung up while it waited. If it never was answered, nobody knows its member id, and it is gone; else its
     /// session runs from now on.
-    pub(crate) fn hung_up(&mut self, now: u64, ticket: Ticket) {
+    pub fn hung_up(&mut self, now: u64, ticket: Ticket) {
         let Members::Classic(members) = &mut self.members else { return };
         let waits = |member: &Member| [Waits::ToJoin(ticket), Waits::ToSync(ticket)].contains(&member.waits);
         let Some((id, member)) = members.members.iter_mut().find(|(_, member)| waits(member)) else { return };

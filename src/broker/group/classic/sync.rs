@@ -9,22 +9,22 @@ use std::collections::HashMap;
 
 /// A SyncGroup request.
 #[derive(Debug)]
-pub(crate) struct SyncRequest<'a> {
+pub struct SyncRequest<'a> {
     /// Who asks.
-    pub(crate) sender: Sender<'a>,
+    pub sender: Sender<'a>,
     /// The generation that it joined.
-    pub(crate) generation: i32,
+    pub generation: i32,
     /// Since v5: what it takes the group to be.
-    pub(crate) protocol_type: Option<&'a str>,
+    pub protocol_type: Option<&'a str>,
     /// Since v5: the protocol that it takes to be chosen.
-    pub(crate) protocol: Option<&'a str>,
+    pub protocol: Option<&'a str>,
     /// From the leader: what each member is to have.
-    pub(crate) assignments: HashMap<String, Vec<u8>>,
+    pub assignments: HashMap<String, Vec<u8>>,
 }
 
 impl Group {
     /// SyncGroup: a member asks for its assignment.
-    pub(crate) fn sync_group(&mut self, now: u64, request: SyncRequest<'_>) -> Result<Reply<Vec<u8>>> {
+    pub fn sync_group(&mut self, now: u64, request: SyncRequest<'_>) -> Result<Reply<Vec<u8>>> {
         let (core, members) = self.classic(now)?;
         members.known(request.sender)?;
         members.of_generation(core, request.generation)?;

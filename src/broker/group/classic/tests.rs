@@ -1,6 +1,6 @@
 //! Conversations with a classic group, and random ones with many clients that keep to the protocol.
 
-use super::{JoinRequest, Joined, Reply, Sender, sync::SyncRequest};
+use super::{JoinRequest, Joined, Reply, Sender, SyncRequest};
 use crate::broker::{
     Error, Result,
     group::{Answer, Group, Ticket, server_assigned::Subscription},

@@ -1,0 +1,212 @@
+//! Committed offsets: how far each group has read, as readable records of the topic `__consumer_offsets`.
+//!
+//! ```text
+//! offset:17 key:analytics/orders/0 message:offset:42 epoch:0 metadata:
+//!               │         │      │                │        │          └ what the client noted with it, escaped
+//!               │         │      └ partition      │        └ leader epoch of the record before it, -1 unknown
+//!               └ group   └ topic                 └ the offset to read next
+//! offset:18 key:analytics/orders/0 tombstone        forgotten: reset, dropped, or expired
+//! ```
+//!
+//! - The latest record of a key is what holds; compaction keeps it. So reading back takes time by the number of live keys
+//!   and of what was written since the last compaction.
+//! - A topic and a number cannot hold a `/`, a group may: a key is read from its end.
+//! - The record's own timestamp is when the offset was committed.
+//! - A line that is none of these is left alone, and said once.
+//!
+//! Here is the form of the records, and what one group's offsets are; who may commit when is the coordinator's affair.
+
+use super::{Error, Partition, Result};
+use crate::log::{
+    Chunk,
+    record::{Records, parse_fields, parse_u63, split_offset, unescape, write_i64, write_word},
+};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+/// The topic's name.
+pub(super) const TOPIC: &str = "__consumer_offsets";
+
+/// Its settings: small segments, so that compaction keeps it small; nothing goes by age.
+pub(super) const SETTINGS: [(&str, &str); 2] = [("segment.bytes", "4194304"), ("retention.ms", "-1")];
+
+/// Bytes read at once at the start.
+const READ_BYTES: usize = 1 << 20;
+
+/// How far a group has read a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    /// The offset to read next. Any is taken, as Kafka does; text writes none below 0.
+    pub offset: i64,
+    /// Leader epoch of the record before it; -1: unknown.
+    pub leader_epoch: i32,
+    /// What the client noted with it.
+    pub metadata: String,
+    /// When it was committed, in ms.
+    pub timestamp_ms: i64,
+}
+
+/// The offsets of one group, by topic and partition.
+pub type Offsets = BTreeMap<(Arc<str>, u32), Committed>;
+
+/// Adds the record of an offset, or of its end (`None`).
+pub(super) fn push(
+    records: &mut Records<'_>,
+    group: &str,
+    (topic, partition): (&str, u32),
+    committed: Option<&Committed>,
+) {
+    let key = format!("{group}/{topic}/{partition}").into_bytes();
+    let timestamp = committed.map(|committed| committed.timestamp_ms);
+    records.push(timestamp, Some(Cow::Owned(key)), committed.map(|committed| Cow::Owned(committed.value())));
+}
+
+/// Reads back what a log of offsets holds, by group. Damage is passed by, and said with `tell`.
+pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<BTreeMap<String, Offsets>> {
+    let (mut groups, mut chunk, mut strange) = (BTreeMap::new(), Chunk::default(), 0);
+    let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    let mut next = partition.start()?;
+    loop {
+        match partition.read(next, READ_BYTES, &mut chunk) {
+            Err(Error::Corrupt { first, next: behind, place }) => {
+                tell(&format!("{TOPIC}: {}", Error::Corrupt { first, next: behind, place }));
+                next = behind;
+                continue;
+            }
+            read => read?,
+        }
+        for batch in &chunk.batches {
+            let lines = chunk.lines_of(batch).split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
+            strange += lines.filter(|line| !apply(line, batch.entry.timestamp, &mut groups, &mut topics)).count();
+        }
+        match chunk.next_offset() {
+            Some(behind) => next = behind,
+            None => break,
+        }
+    }
+    if strange > 0 {
+        tell(&format!("{TOPIC}: {strange} records are no committed offsets; they are left alone"));
+    }
+    Ok(groups)
+}
+
+/// Takes one line to account; whether it is of the form.
+fn apply(
+    line: &[u8],
+    batch_timestamp: i64,
+    groups: &mut BTreeMap<String, Offsets>,
+    topics: &mut BTreeMap<String, Arc<str>>,
+) -> bool {
+    let mut records = Records::default();
+    let fields = split_offset(line).map(|(_, fields)| fields);
+    if fields.is_none_or(|fields| parse_fields(&mut records, fields).is_err()) {
+        return false;
+    }
+    let Some(record) = records.get(0) else { return false };
+    let Some((group, topic, partition)) = record.key.as_deref().and_then(parse_key) else { return false };
+    let topic = topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
+    let Some(value) = record.value.as_deref() else {
+        if let Some(offsets) = groups.get_mut(group) {
+            offsets.remove(&(topic, partition));
+            if offsets.is_empty() {
+                groups.remove(group);
+            }
+        }
+        return true;
+    };
+    let Some(committed) = Committed::parse(value, record.timestamp.unwrap_or(batch_timestamp)) else { return false };
+    groups.entry(group.to_owned()).or_default().insert((topic, partition), committed);
+    true
+}
+
+/// Group, topic and partition.
+fn parse_key(key: &[u8]) -> Option<(&str, &str, u32)> {
+    let mut parts = std::str::from_utf8(key).ok()?.rsplitn(3, '/');
+    let partition = parse_u63(parts.next()?.as_bytes())?;
+    let topic = parts.next()?;
+    Some((parts.next()?, topic, u32::try_from(partition).ok()?))
+}
+
+impl Committed {
+    fn value(&self) -> Vec<u8> {
+        let mut value = b"offset:".to_vec();
+        write_i64(&mut value, self.offset);
+        value.extend_from_slice(b" epoch:");
+        write_i64(&mut value, i64::from(self.leader_epoch));
+        value.extend_from_slice(b" metadata:");
+        write_word(&mut value, self.metadata.as_bytes());
+        value
+    }
+
+    fn parse(value: &[u8], timestamp_ms: i64) -> Option<Committed> {
+        let mut words = std::str::from_utf8(value).ok()?.split(' ');
+        let offset = words.next()?.strip_prefix("offset:")?.parse().ok()?;
+        let leader_epoch = words.next()?.strip_prefix("epoch:")?.parse().ok()?;
+        let metadata = unescape(words.next()?.strip_prefix("metadata:")?.as_bytes()).ok()?;
+        let metadata = String::from_utf8(metadata.into_owned()).ok()?;
+        words.next().is_none().then_some(Committed { offset, leader_epoch, metadata, timestamp_ms })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::record::write_fields;
+    use proptest::prelude::*;
+
+    fn line(committed: Option<&Committed>, group: &str) -> String {
+        let mut records = Records::default();
+        push(&mut records, group, ("orders", 0), committed);
+        let (record, mut out) = (records.get(0).unwrap(), b"offset:17 ".to_vec());
+        write_fields(&mut out, None, record.key.as_deref(), &[], record.value.as_deref());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn committed(offset: i64, metadata: &str) -> Committed {
+        Committed { offset, leader_epoch: 0, metadata: metadata.into(), timestamp_ms: 5 }
+    }
+
+    #[test]
+    fn offsets_are_readable_lines() {
+        let of = |offset, metadata, group| line(Some(&committed(offset, metadata)), group);
+        assert_eq!(of(42, "", "analytics"), "offset:17 key:analytics/orders/0 message:offset:42 epoch:0 metadata:");
+        assert_eq!(
+            of(-1, "a b\n", "a/b c"),
+            "offset:17 key:a/b\\x20c/orders/0 message:offset:-1 epoch:0 metadata:a\\x20b\\n"
+        );
+        assert_eq!(line(None, "analytics"), "offset:17 key:analytics/orders/0 tombstone");
+    }
+
+    #[test]
+    fn other_lines_are_told_apart() {
+        for strange in [
+            "",
+            "offset:1 message:offset:42 epoch:0 metadata:",
+            "offset:1 key:orders/0 message:offset:42 epoch:0 metadata:",
+            "offset:1 key:g/orders/x message:offset:42 epoch:0 metadata:",
+            "offset:1 key:g/orders/4294967296 message:offset:42 epoch:0 metadata:",
+            "offset:1 key:g/orders/0 message:offset:42 epoch:0",
+            "offset:1 key:g/orders/0 message:offset:x epoch:0 metadata:",
+            "offset:1 key:g/orders/0 message:offset:42 epoch:0 metadata: more",
+            "offset:1 key:g/orders/0 message:offset:42 epoch:0 metadata:\\q",
+        ] {
+            assert!(!apply(strange.as_bytes(), 0, &mut BTreeMap::new(), &mut BTreeMap::new()), "{strange}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn offsets_of_any_group_are_read_back(
+            group in any::<String>(),
+            offset: i64,
+            leader_epoch: i32,
+            metadata in any::<String>(),
+        ) {
+            let committed = Committed { offset, leader_epoch, metadata, timestamp_ms: 5 };
+            let (mut groups, mut topics) = (BTreeMap::new(), BTreeMap::new());
+            prop_assert!(apply(line(Some(&committed), &group).as_bytes(), 5, &mut groups, &mut topics));
+            prop_assert_eq!(&groups[&group][&("orders".into(), 0)], &committed);
+            prop_assert!(apply(line(None, &group).as_bytes(), 5, &mut groups, &mut topics));
+            prop_assert!(groups.is_empty());
+        }
+    }
+}

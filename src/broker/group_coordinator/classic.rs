@@ -1,0 +1,113 @@
+//! What Kafka's classic members ask of the coordinator. Who waits here is woken through the connection's waiter.
+
+use super::{Change, EntryState, SESSION_MS_MAX, Wait, Waiting};
+use crate::broker::{
+    Broker, Error, Result, Waiter,
+    committed_offsets::Committed,
+    group::{
+        Answer,
+        classic::{JoinRequest, Joined, Reply, Sender, SyncRequest},
+    },
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+impl Broker {
+    /// JoinGroup. It waits until all members have joined.
+    pub fn join_group(
+        &self,
+        group: &str,
+        request: JoinRequest,
+        waiter: &Arc<Waiter>,
+        wait: Wait<'_>,
+    ) -> Result<Joined> {
+        let least = self.config().group_min_session.as_millis() as u64;
+        if !(least..=SESSION_MS_MAX).contains(&request.session_timeout_ms) {
+            let why = format!("a session of {} ms; it takes {least} to {SESSION_MS_MAX}", request.session_timeout_ms);
+            return Err(Error::InvalidSessionTimeout(why));
+        }
+        if !request.member_id.is_empty() && self.0.state.entry(group)?.is_none() {
+            return Err(Error::UnknownMemberId);
+        }
+        let (entry, reply) = self.0.state.change_or_new(group, |state, now| {
+            let reply = state.group.join_group(now, request);
+            reply.map(|reply| state.wait_if_later(reply, waiter))
+        })?;
+        match reply? {
+            Reply::Now(joined) => Ok(joined),
+            Reply::Later(ticket) => match self.0.state.wait_for(&entry, ticket, wait) {
+                Some(Answer::Joined(joined)) => joined,
+                _ => Err(Error::RebalanceInProgress),
+            },
+        }
+    }
+
+    /// SyncGroup. It waits for the leader's.
+    pub fn sync_group(
+        &self,
+        group: &str,
+        request: SyncRequest<'_>,
+        waiter: &Arc<Waiter>,
+        wait: Wait<'_>,
+    ) -> Result<Vec<u8>> {
+        let entry = self.0.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
+        let reply = self.0.state.change(&entry, |state, now| {
+            let reply = state.group.sync_group(now, request);
+            reply.map(|reply| state.wait_if_later(reply, waiter))
+        });
+        match reply.unwrap_or(Err(Error::UnknownMemberId))? {
+            Reply::Now(assigned) => Ok(assigned),
+            Reply::Later(ticket) => match self.0.state.wait_for(&entry, ticket, wait) {
+                Some(Answer::Synced(assigned)) => assigned,
+                _ => Err(Error::RebalanceInProgress),
+            },
+        }
+    }
+
+    /// Heartbeat.
+    pub fn heartbeat(&self, group: &str, sender: Sender<'_>, generation: i32) -> Result<()> {
+        self.of_member(group, |state, now| state.group.heartbeat(now, sender, generation))
+    }
+
+    /// LeaveGroup, of one member.
+    pub fn leave_group(&self, group: &str, sender: Sender<'_>) -> Result<()> {
+        self.of_member(group, |state, now| state.group.leave_group(now, sender))
+    }
+
+    /// OffsetCommit: all of these, or none. A sender without member id and with a negative generation keeps its offsets
+    /// here and is no member.
+    pub fn commit_offsets(
+        &self,
+        group: &str,
+        sender: Sender<'_>,
+        generation: i32,
+        offsets: BTreeMap<(Arc<str>, u32), Committed>,
+    ) -> Result<()> {
+        if generation >= 0 && self.0.state.entry(group)?.is_none() {
+            return Err(Error::IllegalGeneration(format!("generation {generation} of a group that is not there")));
+        }
+        let log = self.0.state.offsets_log_or_new()?;
+        let (_, written) = self.0.state.change_or_new(group, |state, now| {
+            state.group.may_commit(now, sender, generation)?;
+            let there = |(topic, partition): &(Arc<str>, u32)| self.topic(topic)?.partition(*partition).map(drop);
+            offsets.keys().try_for_each(there)?;
+            let changes: Vec<Change> = offsets.into_iter().map(|(key, committed)| (key, Some(committed))).collect();
+            self.0.state.write_offsets(&log, group, &mut state.offsets, changes)
+        })?;
+        written?.map_or(Ok(()), |appended| log.settle(&appended))
+    }
+
+    fn of_member(&self, group: &str, change: impl FnOnce(&mut EntryState, u64) -> Result<()>) -> Result<()> {
+        let entry = self.0.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
+        self.0.state.change(&entry, change).unwrap_or(Err(Error::UnknownMemberId))
+    }
+}
+
+impl EntryState {
+    /// Puts a waiter to the ticket, if the answer is not there yet.
+    fn wait_if_later<T>(&mut self, reply: Reply<T>, waiter: &Arc<Waiter>) -> Reply<T> {
+        if let Reply::Later(ticket) = reply {
+            self.waiting.insert(ticket, Waiting { waiter: waiter.clone(), answer: None, until: None });
+        }
+        reply
+    }
+}

@@ -1,0 +1,470 @@
+//! The coordinator of groups: clock, locks and waiting around the state machine of [`group`](super::group).
+//!
+//! ```text
+//! Member (text, library) ──┐            ┌ Group     who is there, who has what (pure)
+//! Member                 ──┼── Entry ───┤ Offsets   how far the group has read
+//! Kafka's requests       ──┘  (a lock)  └ waiting   ticket -> waiter, and its answer when it comes
+//! ```
+//!
+//! Rules that always hold:
+//! - An offset is written to the log, then known, then the partition may move: all three under the group's lock, so a later
+//!   owner never reads from before it. It is synced, as the flush mode asks, before the commit is answered, without the lock.
+//! - Locks are taken in this order: the groups, a group, what an append takes. DROP and ALTER come with the topics'
+//!   `creating` lock, so nobody who holds a group's lock may ask for that one.
+//! - There is no timer thread. Whoever comes to a group first lets its time pass, and who waits does so when the group's
+//!   next deadline is due: should it move closer, one of those who wait is woken to look at the clock anew.
+//! - A group without members, offsets and promises is forgotten.
+//!
+//! Left out: membership is not stored. After a restart members join again; what they committed is read back when the first
+//! of them does.
+
+mod classic;
+mod member;
+#[cfg(all(test, shuttle))]
+mod shuttle_tests;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
+
+pub use member::{JoinOptions, Limits, Member, Patience, Polled};
+
+use super::{
+    Broker, Error, Partition, Result, State, Waiter,
+    committed_offsets::{self, Committed, Offsets},
+    group::{Answer, Description, Group, Ticket},
+    sync::{Mutex, MutexGuard},
+};
+use crate::log::{Appended, record::Records, record::shown};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Kafka's bounds of a session are 6 s (which can be lowered) and this; text's begin at [`SESSION_MS_MIN`].
+const SESSION_MS_MAX: u64 = 30 * 60 * 1000;
+/// The shortest session of a text member.
+const SESSION_MS_MIN: u64 = 100;
+/// The longest name of a group, Kafka's limit for any string.
+const NAME_BYTES_MAX: usize = i16::MAX as usize;
+
+/// How a request waits: until it is woken (true), or until the time or the connection is over (false).
+pub type Wait<'a> = &'a mut dyn FnMut(Option<Instant>) -> bool;
+
+/// All groups.
+#[derive(Debug)]
+pub(super) struct Coordinator {
+    started: Instant,
+    /// `None` until the committed offsets are read back.
+    groups: Mutex<Option<Groups>>,
+}
+
+type Groups = BTreeMap<Arc<str>, Arc<Entry>>;
+
+/// A group with its lock.
+#[derive(Debug)]
+struct Entry {
+    name: Arc<str>,
+    state: Mutex<EntryState>,
+}
+
+#[derive(Debug)]
+struct EntryState {
+    group: Group,
+    offsets: Offsets,
+    waiting: BTreeMap<Ticket, Waiting>,
+    /// Since when there are no members, by the time of day.
+    empty_since_ms: Option<i64>,
+    /// It was forgotten, and another may have its name.
+    gone: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    waiter: Arc<Waiter>,
+    answer: Option<Answer>,
+    /// The group's deadline at which it will look at the clock.
+    until: Option<u64>,
+}
+
+/// A line of a list of groups.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupSummary {
+    /// The group's name.
+    pub name: Arc<str>,
+    /// Kafka's name of the state.
+    pub state: &'static str,
+    /// What kind of group it is; empty if no member ever said.
+    pub protocol_type: String,
+    /// How many members it has.
+    pub members: usize,
+}
+
+/// How far a group is behind in a partition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lag {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// What was committed, if anything.
+    pub committed: Option<Committed>,
+    /// The end of the partition.
+    pub end: u64,
+}
+
+impl Lag {
+    /// How many offsets are left to read, if anything was committed.
+    pub fn lag(&self) -> Option<u64> {
+        let committed = self.committed.as_ref()?.offset.max(0) as u64;
+        Some(self.end.saturating_sub(committed))
+    }
+}
+
+/// A change of a group's offsets: to be remembered, or forgotten (`None`).
+type Change = ((Arc<str>, u32), Option<Committed>);
+
+impl Default for Coordinator {
+    fn default() -> Coordinator {
+        Coordinator { started: Instant::now(), groups: Mutex::new(None) }
+    }
+}
+
+impl Coordinator {
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn instant(&self, deadline: u64) -> Instant {
+        self.started + Duration::from_millis(deadline)
+    }
+}
+
+impl Entry {
+    fn new(name: &str, offsets: Offsets, now: u64, now_ms: i64) -> Arc<Entry> {
+        let state = EntryState {
+            group: Group::new(now),
+            offsets,
+            waiting: BTreeMap::new(),
+            empty_since_ms: Some(now_ms),
+            gone: false,
+        };
+        Arc::new(Entry { name: name.into(), state: Mutex::new(state) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, EntryState> {
+        self.state.lock().expect("no panic under a group's lock")
+    }
+}
+
+impl EntryState {
+    fn is_forgettable(&self) -> bool {
+        let nothing_due = self.group.empty_since().is_some() && self.group.next_deadline().is_none();
+        nothing_due && self.offsets.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Brings answers to those who wait, and sees to it that one of them watches the clock.
+    fn deliver(&mut self) {
+        for (ticket, answer) in self.group.take_answers() {
+            if let Some(waiting) = self.waiting.get_mut(&ticket) {
+                waiting.answer = Some(answer);
+                waiting.waiter.wake();
+            }
+        }
+        let watched = self.waiting.values().filter_map(|waiting| waiting.until).min();
+        if self.group.next_deadline().is_some_and(|due| watched.is_none_or(|watched| due < watched))
+            && let Some(waiting) = self.waiting.values().next()
+        {
+            waiting.waiter.wake();
+        }
+    }
+}
+
+impl State {
+    /// The groups, after the committed offsets were read back.
+    fn groups(&self) -> Result<MutexGuard<'_, Option<Groups>>> {
+        let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
+        if groups.is_none() {
+            *groups = Some(self.read_back()?);
+        }
+        Ok(groups)
+    }
+
+    fn read_back(&self) -> Result<Groups> {
+        let Some(log) = self.offsets_log()? else { return Ok(Groups::new()) };
+        let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
+        let groups = committed_offsets::read_back(&log, |what| self.env.tell(what))?;
+        let entry = |(name, offsets): (String, Offsets)| {
+            let entry = Entry::new(&name, offsets, now, now_ms);
+            (entry.name.clone(), entry)
+        };
+        Ok(groups.into_iter().map(entry).collect())
+    }
+
+    /// The partition of the committed offsets, if it was ever needed.
+    fn offsets_log(&self) -> Result<Option<Arc<Partition>>> {
+        let topics = self.topics.read().expect("no panic under the topics' lock");
+        topics.get(committed_offsets::TOPIC).map(|topic| topic.partition(0)).transpose()
+    }
+
+    /// The partition of the committed offsets, made if need be. Not for those who hold a group's lock.
+    fn offsets_log_or_new(&self) -> Result<Arc<Partition>> {
+        match self.offsets_log()? {
+            Some(log) => Ok(log),
+            None => self.internal_topic(committed_offsets::TOPIC, &committed_offsets::SETTINGS)?.partition(0),
+        }
+    }
+
+    fn entries(&self) -> Result<Vec<Arc<Entry>>> {
+        Ok(self.groups()?.iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+
+    fn entry(&self, name: &str) -> Result<Option<Arc<Entry>>> {
+        Ok(self.groups()?.as_ref().and_then(|groups| groups.get(name)).cloned())
+    }
+
+    fn entry_or_new(&self, name: &str) -> Result<Arc<Entry>> {
+        if name.is_empty() || name.len() > NAME_BYTES_MAX {
+            let why =
+                format!("'{}' is no name of a group; it takes 1 to {NAME_BYTES_MAX} bytes", shown(name.as_bytes()));
+            return Err(Error::InvalidGroup(why));
+        }
+        let mut groups = self.groups()?;
+        let groups = groups.as_mut().expect("read back above");
+        if let Some(entry) = groups.get(name) {
+            return Ok(entry.clone());
+        }
+        let entry = Entry::new(name, Offsets::new(), self.coordinator.now(), self.env.clock.now_ms());
+        groups.insert(entry.name.clone(), entry.clone());
+        Ok(entry)
+    }
+
+    /// Does something with a group under its lock, and then what follows from it. `None`: the group was forgotten.
+    fn change<T>(&self, entry: &Arc<Entry>, change: impl FnOnce(&mut EntryState, u64) -> T) -> Option<T> {
+        let mut state = entry.lock();
+        if state.gone {
+            return None;
+        }
+        let now = self.coordinator.now();
+        state.group.tick(now);
+        let done = change(&mut state, now);
+        state.deliver();
+        state.empty_since_ms = match (state.group.empty_since(), state.empty_since_ms) {
+            (Some(since), None) => Some(self.env.clock.now_ms() - now.saturating_sub(since) as i64),
+            (Some(_), known) => known,
+            (None, _) => None,
+        };
+        let forgettable = state.is_forgettable();
+        drop(state);
+        if forgettable {
+            self.forget(entry);
+        }
+        Some(done)
+    }
+
+    /// As [`change`](Self::change), of a group by name; it is made if need be.
+    fn change_or_new<T>(&self, name: &str, change: impl FnOnce(&mut EntryState, u64) -> T) -> Result<(Arc<Entry>, T)> {
+        let mut change = Some(change);
+        loop {
+            let entry = self.entry_or_new(name)?;
+            let done = self.change(&entry, |state, now| change.take().expect("it was not done yet")(state, now));
+            if let Some(done) = done {
+                return Ok((entry, done));
+            }
+        }
+    }
+
+    fn forget(&self, entry: &Arc<Entry>) {
+        let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
+        let mut state = entry.lock();
+        if state.is_forgettable() && !state.gone {
+            state.gone = true;
+            groups.as_mut().and_then(|groups| groups.remove(&entry.name));
+        }
+    }
+
+    /// Waits for the answer to a ticket that was put among those who wait. `None`: the wait is over without one.
+    fn wait_for(&self, entry: &Arc<Entry>, ticket: Ticket, wait: Wait<'_>) -> Option<Answer> {
+        loop {
+            let looked = self.change(entry, |state, _| {
+                let due = state.group.next_deadline();
+                let waiting = state.waiting.get_mut(&ticket)?;
+                waiting.until = due;
+                Some((waiting.answer.take(), due))
+            });
+            let (answer, due) = looked.flatten()?;
+            if answer.is_some() {
+                self.stop_waiting(entry, ticket);
+                return answer;
+            }
+            let due = due.map(|due| self.coordinator.instant(due));
+            if !wait(due) && due.is_none_or(|due| Instant::now() < due) {
+                self.change(entry, |state, now| state.group.hung_up(now, ticket));
+                self.stop_waiting(entry, ticket);
+                return None;
+            }
+        }
+    }
+
+    fn stop_waiting(&self, entry: &Arc<Entry>, ticket: Ticket) {
+        self.change(entry, |state, _| state.waiting.remove(&ticket));
+    }
+
+    /// Writes changes of a group's offsets, under its lock. They are promised after [`Partition::settle`].
+    fn write_offsets(
+        &self,
+        log: &Partition,
+        name: &str,
+        offsets: &mut Offsets,
+        changes: Vec<Change>,
+    ) -> Result<Option<Appended>> {
+        if changes.is_empty() {
+            return Ok(None);
+        }
+        let mut records = Records::default();
+        for ((topic, partition), committed) in &changes {
+            committed_offsets::push(&mut records, name, (topic, *partition), committed.as_ref());
+        }
+        let mut appended = log.write(&records, super::Terms::default())?;
+        let written = (appended.offsets.end - appended.offsets.start) as usize;
+        for (key, committed) in changes.into_iter().take(written) {
+            match committed {
+                Some(committed) => drop(offsets.insert(key, committed)),
+                None => drop(offsets.remove(&key)),
+            }
+        }
+        match appended.failed.take() {
+            Some(why) => Err(why.into()),
+            None => Ok(Some(appended)),
+        }
+    }
+
+    /// A topic was made, got more partitions, or is being dropped (`None`), and is not found any more. The groups' offsets
+    /// on a dropped topic are forgotten.
+    pub(super) fn topic_changed(&self, topic: &str, partitions: Option<u32>) -> Result<()> {
+        if self.coordinator.groups.lock().expect("no panic under the groups' lock").is_none() && partitions.is_some() {
+            return Ok(());
+        }
+        let log = self.offsets_log()?;
+        let mut last = None;
+        for entry in self.entries()? {
+            let done = self.change(&entry, |state, now| {
+                state.group.topic_changed(now, topic, partitions);
+                let Some(log) = log.as_ref().filter(|_| partitions.is_none()) else { return Ok(None) };
+                let lost = state.offsets.keys().filter(|(of, _)| **of == *topic).map(|key| (key.clone(), None));
+                let lost = lost.collect();
+                self.write_offsets(log, &entry.name, &mut state.offsets, lost)
+            });
+            last = done.unwrap_or(Ok(None))?.or(last);
+        }
+        log.zip(last).map_or(Ok(()), |(log, appended)| log.settle(&appended))
+    }
+
+    /// Forgets offsets that are too old, of groups that had no members for as long. Answers when to look again, in ms.
+    pub(super) fn expire_offsets(&self) -> Result<Option<i64>> {
+        let retention_ms = self.config.offsets_retention.as_millis() as i64;
+        let loaded = self.coordinator.groups.lock().expect("no panic under the groups' lock").is_some();
+        let Some(log) = self.offsets_log()?.filter(|_| loaded) else { return Ok(None) };
+        let (now_ms, mut last, mut next) = (self.env.clock.now_ms(), None, None::<i64>);
+        for entry in self.entries()? {
+            let done = self.change(&entry, |state, _| {
+                let due = |state: &EntryState, committed: &Committed| {
+                    committed.timestamp_ms.max(state.empty_since_ms.unwrap_or(now_ms)) + retention_ms
+                };
+                let over = state.offsets.iter().filter(|(_, committed)| due(state, committed) <= now_ms);
+                let over = over.map(|(key, _)| (key.clone(), None)).collect();
+                let written = self.write_offsets(&log, &entry.name, &mut state.offsets, over)?;
+                let soonest = state.offsets.values().map(|committed| due(state, committed)).min();
+                Ok::<_, Error>((written, soonest))
+            });
+            let Some((written, soonest)) = done.transpose()? else { continue };
+            last = written.or(last);
+            next = next.into_iter().chain(soonest).min();
+        }
+        if let Some(appended) = last {
+            log.settle(&appended)?;
+        }
+        Ok(next)
+    }
+}
+
+impl Broker {
+    /// All groups, by name.
+    pub fn groups(&self) -> Result<Vec<GroupSummary>> {
+        let summary = |entry: Arc<Entry>| {
+            let described = self.0.state.change(&entry, |state, _| state.group.describe())?;
+            let Description { state, protocol_type, members, .. } = described;
+            Some(GroupSummary { name: entry.name.clone(), state, protocol_type, members: members.len() })
+        };
+        Ok(self.0.state.entries()?.into_iter().filter_map(summary).collect())
+    }
+
+    /// A group, if there is one of this name.
+    pub fn group(&self, name: &str) -> Result<Option<Description>> {
+        let Some(entry) = self.0.state.entry(name)? else { return Ok(None) };
+        Ok(self.0.state.change(&entry, |state, _| state.group.describe()))
+    }
+
+    /// What a group has committed; nothing if there is no such group.
+    pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
+        let Some(entry) = self.0.state.entry(name)? else { return Ok(Offsets::new()) };
+        Ok(self.0.state.change(&entry, |state, _| state.offsets.clone()).unwrap_or_default())
+    }
+
+    /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
+    pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
+        let offsets = self.committed_offsets(name)?;
+        let owned = self.group(name)?.into_iter().flat_map(|group| group.members).flat_map(|member| member.owned);
+        let mut keys: BTreeSet<_> = owned.map(|owned| (owned.topic, owned.partition)).collect();
+        keys.extend(offsets.keys().cloned());
+        let lag = |(topic, partition): (Arc<str>, u32)| {
+            let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.end()).ok()?;
+            let committed = offsets.get(&(topic.clone(), partition)).cloned();
+            Some(Lag { topic, partition, committed, end })
+        };
+        Ok(keys.into_iter().filter_map(lag).collect())
+    }
+
+    /// Sets offsets of a group without members; it is made if need be.
+    pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
+        let log = self.0.state.offsets_log_or_new()?;
+        let now_ms = self.now_ms();
+        let (_, written) = self.0.state.change_or_new(name, |state, _| {
+            check_empty(name, state)?;
+            let committed = |(topic, partition, offset): &(Arc<str>, u32, u64)| {
+                self.topic(topic)?.partition(*partition)?;
+                let committed = self.at(topic, *partition, *offset, now_ms)?;
+                Ok(((topic.clone(), *partition), Some(committed)))
+            };
+            let changes = offsets.iter().map(committed).collect::<Result<_>>()?;
+            self.0.state.write_offsets(&log, name, &mut state.offsets, changes)
+        })?;
+        written?.map_or(Ok(()), |appended| log.settle(&appended))
+    }
+
+    /// Forgets a group without members, or only its offsets of some partitions. Those that it has none of are no error.
+    pub fn delete_offsets(&self, name: &str, only: Option<&[(Arc<str>, u32)]>) -> Result<()> {
+        let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
+        let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
+        let log = self.0.state.offsets_log_or_new()?;
+        let written = self.0.state.change(&entry, |state, _| {
+            check_empty(name, state)?;
+            let chosen = |key: &&(Arc<str>, u32)| only.is_none_or(|only| only.contains(key));
+            let lost = state.offsets.keys().filter(chosen).map(|key| (key.clone(), None)).collect();
+            self.0.state.write_offsets(&log, name, &mut state.offsets, lost)
+        });
+        written.ok_or_else(unknown)??.map_or(Ok(()), |appended| log.settle(&appended))
+    }
+
+    /// An offset as it is committed now.
+    fn at(&self, topic: &str, partition: u32, offset: u64, timestamp_ms: i64) -> Result<Committed> {
+        let leader_epoch = self.topic(topic)?.partition(partition)?.leader_epoch() as i32;
+        Ok(Committed { offset: offset as i64, leader_epoch, metadata: String::new(), timestamp_ms })
+    }
+}
+
+fn check_empty(name: &str, state: &EntryState) -> Result<()> {
+    match state.group.empty_since() {
+        Some(_) => Ok(()),
+        None => Err(Error::NonEmptyGroup(shown(name.as_bytes()))),
+    }
+}

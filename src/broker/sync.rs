@@ -1,0 +1,14 @@
+//! The locks and threads of what is waited for: the standard library's, but for the test that tries out the orders in which
+//! threads can meet, which brings its own: `RUSTFLAGS='--cfg shuttle' cargo test --lib shuttle`.
+
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use std::{
+    sync::{Mutex, MutexGuard, atomic::AtomicBool},
+    thread::{self, Thread},
+};
+
+#[cfg(all(test, shuttle))]
+pub(crate) use shuttle::{
+    sync::{Mutex, MutexGuard, atomic::AtomicBool},
+    thread::{self, Thread},
+};
