@@ -97,8 +97,10 @@ struct Core {
     generation: i32,
     /// Since when there are no members.
     empty_since: u64,
-    /// Counts seats and tickets.
-    count: u64,
+    /// Seats given so far.
+    seats: u32,
+    /// Tickets given so far.
+    tickets: u64,
     answers: Vec<(Ticket, Answer)>,
 }
 
@@ -139,8 +141,8 @@ impl Session {
 
 impl Core {
     fn ticket(&mut self) -> Ticket {
-        self.count += 1;
-        Ticket(self.count)
+        self.tickets += 1;
+        Ticket(self.tickets)
     }
 
     /// The answer for a ticket that nobody waits with yet.

@@ -106,7 +106,9 @@ impl Model {
     fn join(&mut self, mask: u8, session_ms: u64) -> bool {
         let topics: BTreeSet<_> =
             TOPICS.into_iter().zip(0..).filter(|(_, n)| mask >> n & 1 == 1).map(|(t, _)| t).collect();
-        topics.iter().for_each(|topic| drop(self.partitions.entry(topic).or_insert(2)));
+        for topic in &topics {
+            self.partitions.entry(topic).or_insert(2);
+        }
         let counted = topics.iter().map(|topic| (Arc::from(*topic), self.partitions[topic])).collect();
         let subscription = Subscription { topics: counted, client: "c".into(), session_timeout_ms: session_ms };
         let (seat, told) = self.group.join(self.now, subscription).unwrap();

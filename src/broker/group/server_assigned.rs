@@ -36,7 +36,7 @@ use std::{
 };
 
 /// A member's number in its group; never given twice.
-pub type Seat = u64;
+pub type Seat = u32;
 
 /// What a member joins with.
 #[derive(Clone, Debug)]
@@ -72,7 +72,8 @@ pub struct Assignment {
 /// The members and the partitions they share.
 #[derive(Debug, Default)]
 pub(super) struct ServerAssigned {
-    members: BTreeMap<Seat, Member>,
+    /// Boxed, since a tree of one member keeps room for eleven.
+    members: BTreeMap<Seat, Box<Member>>,
     topics: BTreeMap<Arc<str>, Vec<Slot>>,
 }
 
@@ -100,8 +101,8 @@ impl Group {
     /// A member joins; it has the partitions that it is to have and nobody owns.
     pub fn join(&mut self, now: u64, subscription: Subscription) -> Result<(Seat, Assignment)> {
         let (core, members) = self.server_assigned(now)?;
-        core.count += 1;
-        let seat = core.count;
+        core.seats += 1;
+        let seat = core.seats;
         members.join(core, now, seat, subscription);
         Ok((seat, members.assignment(core, seat)))
     }
@@ -254,7 +255,7 @@ impl ServerAssigned {
     }
 
     fn member(&mut self, seat: Seat) -> Result<&mut Member> {
-        self.members.get_mut(&seat).ok_or(Error::UnknownMemberId)
+        self.members.get_mut(&seat).map(|member| &mut **member).ok_or(Error::UnknownMemberId)
     }
 
     fn slots(&mut self) -> impl Iterator<Item = &mut Slot> {
@@ -286,7 +287,8 @@ impl ServerAssigned {
         let topics = subscription.topics.into_iter().map(|(topic, _)| topic).collect();
         let session = Session::new(now, subscription.session_timeout_ms);
         let client = subscription.client;
-        self.members.insert(seat, Member { client, topics, session, polls: true, ticket: None, dropped: None });
+        let member = Member { client, topics, session, polls: true, ticket: None, dropped: None };
+        self.members.insert(seat, member.into());
         self.rebalance(core);
         self.members.entry(seat).and_modify(|member| member.polls = false);
     }

@@ -73,7 +73,7 @@ struct Reading {
     /// Whether the position moved since it was last committed.
     moved: bool,
     /// What was read and not handed out yet.
-    chunk: Chunk,
+    chunk: Option<Box<Chunk>>,
 }
 
 /// A record that a poll hands out.
@@ -111,19 +111,25 @@ pub struct Patience<'a> {
 }
 
 impl Broker {
-    /// Joins a group: the broker gives the member a share of the partitions of `topics`.
-    pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Member> {
+    /// Whether a member could [`join`](Self::join) with this, as far as the group has no say in it.
+    pub fn may_join(&self, topics: &[&str], options: &JoinOptions) -> Result<()> {
         if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&options.session_ms) {
             let why = format!("a session of {} ms; it takes {SESSION_MS_MIN} to {SESSION_MS_MAX}", options.session_ms);
             return Err(Error::InvalidSessionTimeout(why));
         }
-        let topics: BTreeSet<_> = topics.iter().copied().collect();
-        let mut chunk = Chunk::default();
-        for partition in topics.iter().map(|topic| self.topic(topic)).collect::<Result<Vec<_>>>()? {
-            if let Position::At(_) = options.from {
-                partition.partitions().iter().try_for_each(|p| options.from.resolve(p, &mut chunk).map(drop))?;
-            }
+        let topics = topics.iter().map(|topic| self.topic(topic)).collect::<Result<Vec<_>>>()?;
+        if let Position::At(_) = options.from {
+            let mut chunk = Chunk::default();
+            let mut partitions = topics.iter().flat_map(|topic| topic.partitions());
+            partitions.try_for_each(|partition| options.from.resolve(&partition, &mut chunk).map(drop))?;
         }
+        Ok(())
+    }
+
+    /// Joins a group: the broker gives the member a share of the partitions of `topics`.
+    pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Member> {
+        self.may_join(topics, &options)?;
+        let topics: BTreeSet<_> = topics.iter().copied().collect();
         let (entry, joined) = self.0.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
@@ -172,6 +178,7 @@ impl Member {
         if self.auto_commit && self.readings.iter().any(|reading| reading.moved) {
             self.commit(None)?;
         }
+        let limits = Limits { records: limits.records.max(1), ..limits };
         let mut over = patience.deadline.is_some_and(|deadline| deadline <= Instant::now());
         loop {
             let (ticket, due) = self.begin(patience.waiter)?;
@@ -237,7 +244,10 @@ impl Member {
             };
             state.group.commit(now, seat, offsets.iter().map(|&(topic, partition, _)| (topic, partition)))?;
             let change = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<Change> {
-                Ok(((topic.into(), partition), Some(self.broker.at(topic, partition, offset, now_ms)?)))
+                // One copy of the name for all its partitions.
+                let known = self.readings.iter().find(|reading| *reading.owned.topic == *topic);
+                let key = (known.map_or_else(|| topic.into(), |reading| reading.owned.topic.clone()), partition);
+                Ok((key, Some(self.broker.at(topic, partition, offset, now_ms)?)))
             };
             let changes = offsets.iter().map(change).collect::<Result<_>>();
             let name = &self.entry.name;
@@ -273,9 +283,8 @@ impl Member {
             let why = format!("this member does not hold {topic}/{partition}; POLL says what it holds");
             return Err(Error::IllegalGeneration(why));
         };
-        reading.chunk = Chunk::default();
-        let offset = position.resolve(&reading.partition, &mut reading.chunk)?;
-        (reading.position, reading.moved, reading.chunk) = (Some(offset), true, Chunk::default());
+        let offset = position.resolve(&reading.partition, &mut Chunk::default())?;
+        (reading.position, reading.moved, reading.chunk) = (Some(offset), true, None);
         Ok(offset)
     }
 
@@ -309,10 +318,11 @@ impl Member {
         };
         let committed = |state: &mut EntryState| new.iter().map(|owned| committed(state, owned)).collect::<Vec<_>>();
         let committed = self.change(|state, _, _| Ok(committed(state)))?;
+        self.readings.reserve_exact(new.len());
         for (owned, position) in new.into_iter().zip(committed) {
             // A topic that is just being dropped takes the partition away again.
             if let Ok(partition) = self.broker.topic(&owned.topic).and_then(|topic| topic.partition(owned.partition)) {
-                self.readings.push(Reading { owned, partition, position, moved: false, chunk: Chunk::default() });
+                self.readings.push(Reading { owned, partition, position, moved: false, chunk: None });
             }
         }
         self.readings.sort_by(|a, b| a.owned.cmp(&b.owned));
@@ -345,11 +355,12 @@ impl Member {
         let (mut left, count, turn) = (limits, self.readings.len(), self.turn);
         for index in (0..count).map(|step| (turn + step) % count) {
             let reading = &mut self.readings[index];
-            if reading.chunk.batches.is_empty() {
-                continue;
-            }
+            let Some(chunk) = reading.chunk.take() else { continue };
             let first = left.records == limits.records;
-            let all = reading.hand_out(&mut left, first, each);
+            let all = reading.hand_out(&chunk, &mut left, first, each);
+            if !all {
+                reading.chunk = Some(chunk);
+            }
             self.turn = if all { (index + 1) % count } else { index };
             if !all {
                 break;
@@ -357,11 +368,8 @@ impl Member {
         }
         // What was not handed out is kept for the next poll, of the partition whose turn it is.
         let turn = self.turn;
-        self.readings
-            .iter_mut()
-            .enumerate()
-            .filter(|(index, _)| *index != turn)
-            .for_each(|(_, reading)| reading.rest());
+        let others = self.readings.iter_mut().enumerate().filter(|(index, _)| *index != turn);
+        others.for_each(|(_, reading)| reading.chunk = None);
         limits.records - left.records
     }
 }
@@ -378,10 +386,6 @@ impl Reading {
         (&self.owned.topic, self.owned.partition)
     }
 
-    fn rest(&mut self) {
-        self.chunk = Chunk::default();
-    }
-
     fn has_more(&self) -> bool {
         self.position.is_none_or(|position| self.partition.end().is_ok_and(|end| end > position))
     }
@@ -389,30 +393,31 @@ impl Reading {
     fn find_position(&mut self, from: Position) -> Result<u64> {
         match self.position {
             Some(position) => Ok(position),
-            None => Ok(*self.position.insert(from.nearest(&self.partition, &mut self.chunk)?)),
+            None => Ok(*self.position.insert(from.nearest(&self.partition, &mut Chunk::default())?)),
         }
     }
 
     /// Reads what comes next, unless it was read already; answers how many records and bytes there are.
     fn read(&mut self, from: Position, bytes_max: usize) -> Result<(usize, usize)> {
+        let mut chunk = self.chunk.take().unwrap_or_default();
         loop {
             let position = self.find_position(from)?;
-            if self.chunk.next_offset().is_none_or(|next| next <= position) {
-                match self.partition.read(position, bytes_max, &mut self.chunk) {
+            if chunk.next_offset().is_none_or(|next| next <= position) {
+                match self.partition.read(position, bytes_max, &mut chunk) {
                     Err(Error::OffsetOutOfRange { .. }) => {
-                        self.rest();
-                        self.position = Some(from.nearest(&self.partition, &mut self.chunk)?);
-                        self.rest();
+                        chunk.clear();
+                        self.position = Some(from.nearest(&self.partition, &mut Chunk::default())?);
                         continue;
                     }
                     read => read?,
                 }
             }
-            let Some(next) = self.chunk.next_offset() else { return Ok((0, 0)) };
-            let lines = self.chunk.batches.iter().map(|batch| self.chunk.lines_from(batch, position));
+            let Some(next) = chunk.next_offset() else { return Ok((0, 0)) };
+            let lines = chunk.batches.iter().map(|batch| chunk.lines_from(batch, position));
             let counted = lines.map(|lines| (memchr::memchr_iter(b'\n', lines).count(), lines.len()));
             let (records, bytes) = counted.fold((0, 0), |(records, bytes), (r, b)| (records + r, bytes + b));
             if records > 0 {
+                self.chunk = Some(chunk);
                 return Ok((records, bytes));
             }
             // Compaction left nothing here.
@@ -421,11 +426,17 @@ impl Reading {
     }
 
     /// Hands out what was read, while there is room; a `first` record in any case. Whether that was all.
-    fn hand_out(&mut self, left: &mut Limits, mut first: bool, each: &mut dyn FnMut(&Polled<'_>)) -> bool {
+    fn hand_out(
+        &mut self,
+        chunk: &Chunk,
+        left: &mut Limits,
+        mut first: bool,
+        each: &mut dyn FnMut(&Polled<'_>),
+    ) -> bool {
         let position = self.position.unwrap_or(0);
         let (topic, partition) = (&*self.owned.topic, self.owned.partition);
-        for batch in &self.chunk.batches {
-            let lines = self.chunk.lines_from(batch, position);
+        for batch in &chunk.batches {
+            let lines = chunk.lines_from(batch, position);
             for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
                 let Some((offset, fields)) = split_offset(line) else { continue };
                 if !std::mem::take(&mut first) && (left.records == 0 || left.bytes < line.len()) {
@@ -437,8 +448,7 @@ impl Reading {
                 (self.position, self.moved) = (Some(offset + 1), true);
             }
         }
-        self.position = self.chunk.next_offset().or(self.position);
-        self.rest();
+        self.position = chunk.next_offset().or(self.position);
         true
     }
 }
