@@ -316,8 +316,8 @@ fn start_chores(state: &Arc<State>) -> Result<JoinHandle<()>> {
     thread.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))
 }
 
-/// Whether clients may make, change or drop a topic of this name.
-fn writable(name: &str) -> Result<()> {
+/// Whether clients may make, write, change or drop a topic of this name.
+pub fn writable(name: &str) -> Result<()> {
     check_name(name)?;
     if is_internal(name) {
         return Err(Error::InvalidTopic(format!("'{name}' is the broker's own topic; it can be read, not changed")));

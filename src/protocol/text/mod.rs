@@ -24,7 +24,7 @@ pub use serve::{HTTP_ANSWER, serve};
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{Broker, Partition};
+use crate::broker::{self, Broker, Partition};
 use reading::Reader;
 use std::{io, sync::Arc};
 
@@ -91,11 +91,14 @@ impl Session {
         }
     }
 
-    /// The connection's partition. `create`: first use makes its topic.
+    /// The connection's partition. `create`: it is to be written, and first use makes its topic.
     fn partition(&mut self, create: bool) -> Result<Arc<Partition>, Refusal> {
         let Current::Named(topic, index, found) = &mut self.current else {
             return Err(Refusal::invalid("the last USE failed, so there is no partition; USE <topic>[/<p>] first"));
         };
+        if create {
+            broker::writable(topic)?;
+        }
         if let Some(partition) = found.as_ref().filter(|partition| partition.topic().is_ok()) {
             return Ok(partition.clone());
         }

@@ -108,6 +108,7 @@ impl<'a> Gathered<'a> {
     /// The batch that the record in `scratch` belongs to.
     fn route(&mut self, session: &Session, place: Place<'_>) -> Result<u32, Refusal> {
         if self.topic.as_ref().is_none_or(|(topic, _)| topic.name != place.topic) {
+            broker::writable(place.topic)?;
             let makes = place.partition.is_none_or(|index| index < session.broker.config().default_partitions);
             let broker = &session.broker;
             let topic = if makes { broker.topic_or_create(place.topic)? } else { broker.topic(place.topic)? };
