@@ -23,6 +23,8 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 const SILENCE: Duration = Duration::from_secs(1);
 /// Who waits looks this often whether the connection is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Who waits as a member of a group looks this often whether its client is still there: others wait for its partitions.
+const MEMBER_LOOKS_EVERY: Duration = Duration::from_millis(250);
 
 /// What arrived and was not used yet.
 #[derive(Debug)]
@@ -185,6 +187,33 @@ impl Output<'_> {
             if let Some(error) = self.stream.take_error()? {
                 return Err(error);
             }
+        }
+    }
+
+    /// As [`wait`](Self::wait), but false also when the client will send no more: its place is to be given up then. Lines
+    /// that it sent behind the one that waits hide that.
+    pub fn wait_while_connected(&self, deadline: Option<Instant>) -> io::Result<bool> {
+        while !self.stopping() && !self.has_ended()? {
+            let look = Instant::now() + MEMBER_LOOKS_EVERY;
+            if self.waiter.wait(Some(deadline.map_or(look, |deadline| deadline.min(look)))) {
+                return Ok(!self.stopping());
+            }
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                return Ok(false);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether the client will send no more, as far as can be seen without reading.
+    fn has_ended(&self) -> io::Result<bool> {
+        self.stream.set_nonblocking(true)?;
+        let seen = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
+        match seen {
+            Ok(bytes) => Ok(bytes == 0),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

@@ -55,13 +55,14 @@ static TERMS: [Term; 18] = terms! {
         "the end offset minus the offset that a reader or group has reached";
 };
 
-const LESSON: [&str; 7] = [
+const LESSON: [&str; 8] = [
     "Type PRODUCE hello and Enter: the broker appends it and answers ACK offset:0.",
     "Type CONSUME 0: it answers MESSAGE offset:0 hello. CONSUME 1 wait:10000 waits ten seconds for the next.",
     "Each message has a number, its offset; reading removes nothing; the log is a text file.",
     "USE orders makes PRODUCE and CONSUME mean the topic orders.",
     "HELP <verb> explains a verb, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
     "Verbs of the lesson: PRODUCE CONSUME USE QUIT",
+    "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
     "All others: SEND TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
 ];
 

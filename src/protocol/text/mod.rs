@@ -3,11 +3,13 @@
 //! ```text
 //! bytes ── lines ──┬── PRODUCE, SEND ── writing: gathered, appended together, answered in order
 //!                  ├── CONSUME, TAIL, FETCH ── reading: first completes what was gathered
+//!                  ├── JOIN, POLL, COMMIT, ... ── groups: a membership in a group
 //!                  └── the other verbs ── one row each in the table of `verbs`
 //! ```
 //!
 //! A line gets one answer, in the order of the lines. What a refused line asked for was not done.
 
+mod groups;
 mod help;
 mod reading;
 mod refusal;
@@ -24,7 +26,7 @@ pub use serve::{HTTP_ANSWER, serve};
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{self, Broker, Partition};
+use crate::broker::{self, Broker, Member, Partition};
 use reading::Reader;
 use std::{io, sync::Arc};
 
@@ -35,6 +37,8 @@ struct Session {
     /// What PRODUCE and CONSUME mean; USE changes it.
     current: Current,
     reader: Reader,
+    /// The connection's place in a group.
+    member: Option<Member>,
     /// With `--explain`: what the line at hand did, step by step.
     steps: Option<Vec<String>>,
 }
@@ -87,6 +91,7 @@ impl Session {
             broker: broker.clone(),
             current: Current::Named("messages".into(), 0, None),
             reader: Reader::default(),
+            member: None,
             steps: broker.config().explain.then(Vec::new),
         }
     }

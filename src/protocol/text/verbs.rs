@@ -22,7 +22,7 @@ macro_rules! verbs {
 }
 
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
-pub(super) static VERBS: [Verb; 16] = verbs! {
+pub(super) static VERBS: [Verb; 24] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
     "CONSUME" "<position> [wait:<ms>]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
     "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
@@ -35,6 +35,14 @@ pub(super) static VERBS: [Verb; 16] = verbs! {
     "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] => Session::alter;
     "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] => Session::drop_topic;
     "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] => Session::trim;
+    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>]" "become a member of a group, which shares the reading of topics" [] => Session::join;
+    "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] => Session::poll;
+    "COMMIT" "[<topic>/<p> <offset>]..." "remember how far the group has read" [] => Session::commit;
+    "SEEK" "<topic>/<p> <position>" "go on elsewhere in one of the member's partitions" [] => Session::seek;
+    "LEAVE" "" "leave the group" ["UNSUBSCRIBE"] => Session::leave;
+    "GROUPS" "" "list the groups" [] => Session::groups;
+    "GROUP" "<group>" "describe a group: its members, what it committed, its lag" [] => Session::group;
+    "RESET" "<group> [<topic>/<p> <position>]..." "set how far a group without members has read, or forget the group" [] => Session::reset;
     "PING" "" "ask whether the broker is there" [] => Session::ping;
     "HELP" "[<verb>|<term>]" "explain the protocol, a verb or a term" ["?", "MAN", "COMMANDS"] => Session::help;
     "INFO" "" "tell about the broker" ["STATUS", "STATS", "VERSION"] => Session::info;

@@ -2,11 +2,8 @@
 
 use super::Refusal;
 use crate::{
-    broker::{self, Partition, check_name},
-    log::{
-        Chunk,
-        record::{self, parse_u63, shown},
-    },
+    broker::{self, check_name},
+    log::record::{self, parse_u63, shown},
 };
 
 /// The words of a line that are left.
@@ -107,20 +104,7 @@ pub(super) fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
     }
 }
 
-/// Where to read from.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Position {
-    /// The record at this offset, or the first behind it.
-    At(u64),
-    /// So many records before the end.
-    BeforeEnd(u64),
-    /// The first record there is.
-    Earliest,
-    /// Behind the last record.
-    Latest,
-    /// The lowest offset whose timestamp is at or after this.
-    Time(i64),
-}
+pub(super) use crate::broker::Position;
 
 impl Position {
     /// Reads `N`, `-N`, `earliest`, `latest` or `time:<ms>`.
@@ -136,21 +120,6 @@ impl Position {
         };
         let why = || format!("'{}' is no position; it is N, -N, earliest, latest or time:<ms>", shown(word));
         parsed.ok_or_else(|| Refusal::invalid(why()))
-    }
-
-    /// The offset it means now. A number out of range is refused.
-    pub(super) fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> broker::Result<u64> {
-        let (first, end) = (partition.start()?, partition.end()?);
-        match self {
-            Position::At(offset) if offset < first || offset > end => {
-                Err(broker::Error::OffsetOutOfRange { first, end })
-            }
-            Position::At(offset) => Ok(offset),
-            Position::BeforeEnd(count) => Ok(end.saturating_sub(count).max(first)),
-            Position::Earliest => Ok(first),
-            Position::Latest => Ok(end),
-            Position::Time(time) => partition.offset_at(time, chunk),
-        }
     }
 }
 

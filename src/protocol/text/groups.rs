@@ -1,0 +1,245 @@
+//! JOIN, POLL, COMMIT, SEEK, LEAVE, and GROUPS, GROUP, RESET for those who look after groups.
+//!
+//! ```text
+//! JOIN analytics orders      JOINED group:analytics member:1 generation:1 assigned:orders/0,orders/1
+//! POLL wait:1000             POLLED count:1 generation:1 assigned:orders/0,orders/1
+//!                            topic:orders partition:0 offset:0 timestamp:1763600000000 message:hello
+//! COMMIT                     OK
+//! ```
+//!
+//! A connection has one membership at most. It ends with LEAVE, with another JOIN, or with the connection.
+
+use super::{
+    Answered, Flow, Refusal, Session,
+    reading::deadline,
+    words::{Place, Position, Words, number, number_or, topic_name},
+};
+use crate::{
+    broker::{self, JoinOptions, Lag, Limits, Member, Patience, Polled, group::Description},
+    log::record::{shown, unescape, write_i64, write_u64, write_word},
+    protocol::connection::Output,
+};
+use std::{collections::BTreeSet, io, sync::Arc};
+
+/// The most that one POLL answers, but for a record that is larger.
+const POLL_BYTES_MAX: u64 = 16 << 20;
+
+impl Session {
+    /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]`
+    pub(super) fn join(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let group = group_name(words.expect("JOIN takes a group and topics; the group")?)?;
+        let topics = words.expect("JOIN takes a group and topics; the topics")?.split(|&byte| byte == b',');
+        let topics = topics.map(topic_name).collect::<Result<Vec<_>, _>>()?;
+        if topics.iter().collect::<BTreeSet<_>>().len() < topics.len() {
+            return Err(Refusal::invalid("a topic stands twice").into());
+        }
+        let [from, commit, session] = words.named(["from", "commit", "session"])?;
+        let default = JoinOptions::default();
+        let options = JoinOptions {
+            from: from.map_or(Ok(default.from), Position::parse)?,
+            auto_commit: match commit {
+                None | Some(b"auto") => true,
+                Some(b"manual") => false,
+                Some(_) => return Err(Refusal::invalid("commit can be 'auto' or 'manual'").into()),
+            },
+            session_ms: number_or("session:", session, default.session_ms)?,
+            client: output.peer.to_string(),
+        };
+        self.broker.may_join(&topics, &options)?;
+        if let Some(before) = self.member.take() {
+            leave(before)?;
+        }
+        let member = self.member.insert(self.broker.join(&group, &topics, options)?);
+        output.bytes.extend_from_slice(b"JOINED group:");
+        write_word(&mut output.bytes, group.as_bytes());
+        output.bytes.extend_from_slice(format!(" member:{}", member.id()).as_bytes());
+        write_assignment(member, &mut output.bytes);
+        Ok(Flow::Next)
+    }
+
+    /// `POLL [max:<n>=500] [max_bytes:<n>=1048576] [wait:<ms>=0]`
+    pub(super) fn poll(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let [max, max_bytes, wait] = words.named(["max", "max_bytes", "wait"])?;
+        let records = number_or("max:", max, 500)? as usize;
+        let bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(POLL_BYTES_MAX) as usize;
+        let deadline = deadline(number_or("wait:", wait, 0)?);
+        let member = member(&mut self.member)?;
+        output.flush_before_wait(deadline)?;
+        let (mut broken, mut lines) = (None, Vec::new());
+        let waiter = output.waiter.clone();
+        let mut wait = |until| {
+            output.wait_while_connected(until).unwrap_or_else(|error: io::Error| {
+                broken = Some(error);
+                false
+            })
+        };
+        let patience = Patience { waiter: &waiter, deadline, wait: &mut wait };
+        let polled = member.poll(Limits { records, bytes }, patience, &mut |record| write_polled(record, &mut lines));
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        let count = polled?;
+        output.bytes.extend_from_slice(b"POLLED count:");
+        write_u64(&mut output.bytes, count as u64);
+        write_assignment(member, &mut output.bytes);
+        output.bytes.extend_from_slice(&lines);
+        Ok(Flow::Next)
+    }
+
+    /// `COMMIT [<tp> <offset>]...`
+    pub(super) fn commit(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let mut offsets = vec![];
+        while let Some(place) = words.next() {
+            let partition = self.partition_named(place)?.index;
+            let offset =
+                number("the offset", words.expect("COMMIT takes partitions, each with an offset; the offset")?)?;
+            let topic = Place::parse(place)?.topic;
+            if offsets.iter().any(|&(t, p, _)| (t, p) == (topic, partition)) {
+                return Err(Refusal::invalid(format!("{topic}/{partition} stands twice")).into());
+            }
+            offsets.push((topic, partition, offset));
+        }
+        member(&mut self.member)?.commit((!offsets.is_empty()).then_some(&offsets))?;
+        output.bytes.extend_from_slice(b"OK\n");
+        Ok(Flow::Next)
+    }
+
+    /// `SEEK <tp> <position>`
+    pub(super) fn seek(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let place = words.expect("SEEK takes <topic>/<p> and a position; the partition")?;
+        let position = Position::parse(words.expect("SEEK takes <topic>/<p> and a position; the position")?)?;
+        words.end()?;
+        let partition = self.partition_named(place)?.index;
+        let offset = member(&mut self.member)?.seek(Place::parse(place)?.topic, partition, position)?;
+        output.bytes.extend_from_slice(format!("OK offset:{offset}\n").as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// `LEAVE`
+    pub(super) fn leave(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        words.end()?;
+        member(&mut self.member)?;
+        self.member.take().map_or(Ok(()), Member::leave)?;
+        output.bytes.extend_from_slice(b"OK\n");
+        Ok(Flow::Next)
+    }
+
+    /// `GROUPS`
+    pub(super) fn groups(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        words.end()?;
+        let groups = self.broker.groups()?;
+        output.bytes.extend_from_slice(format!("GROUPS count:{}\n", groups.len()).as_bytes());
+        for group in groups {
+            output.bytes.extend_from_slice(b"group:");
+            write_word(&mut output.bytes, group.name.as_bytes());
+            output.bytes.extend_from_slice(format!(" state:{} members:{}\n", group.state, group.members).as_bytes());
+        }
+        Ok(Flow::Next)
+    }
+
+    /// `GROUP <group>`
+    pub(super) fn group(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let name = group_name(words.expect("GROUP takes a group; its name")?)?;
+        words.end()?;
+        let group = self.broker.group(&name)?.ok_or_else(|| broker::Error::UnknownGroup(shown(name.as_bytes())))?;
+        let lag = self.broker.lag(&name)?;
+        output.bytes.extend_from_slice(format!("GROUP count:{} group:", group.members.len() + lag.len()).as_bytes());
+        write_word(&mut output.bytes, name.as_bytes());
+        let Description { state, generation, members, .. } = group;
+        let facts = format!(" state:{state} generation:{generation} members:{}\n", members.len());
+        output.bytes.extend_from_slice(facts.as_bytes());
+        for member in members {
+            output.bytes.extend_from_slice(b"member:");
+            write_word(&mut output.bytes, member.member_id.as_bytes());
+            output.bytes.extend_from_slice(b" client:");
+            write_word(&mut output.bytes, member.client_id.as_bytes());
+            write_assigned(member.owned.iter().map(|owned| (&*owned.topic, owned.partition)), &mut output.bytes);
+        }
+        lag.iter().for_each(|lag| write_lag(lag, &mut output.bytes));
+        Ok(Flow::Next)
+    }
+
+    /// `RESET <group> [<tp> <position>]...`
+    pub(super) fn reset(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let group = group_name(words.expect("RESET takes a group; its name")?)?;
+        let mut offsets: Vec<(Arc<str>, u32, u64)> = vec![];
+        while let Some(place) = words.next() {
+            let partition = self.partition_named(place)?;
+            let position = words.expect("RESET takes partitions, each with a position; the position")?;
+            let offset = Position::parse(position)?.resolve(&partition, &mut self.reader.chunk)?;
+            let (topic, partition) = (Place::parse(place)?.topic, partition.index);
+            if offsets.iter().any(|(t, p, _)| (&**t, *p) == (topic, partition)) {
+                return Err(Refusal::invalid(format!("{topic}/{partition} stands twice")).into());
+            }
+            offsets.push((topic.into(), partition, offset));
+        }
+        if offsets.is_empty() {
+            self.broker.delete_offsets(&group, None)?;
+        } else {
+            self.broker.reset_offsets(&group, &offsets)?;
+        }
+        output.bytes.extend_from_slice(b"OK\n");
+        Ok(Flow::Next)
+    }
+}
+
+/// The connection's membership.
+fn member(member: &mut Option<Member>) -> Result<&mut Member, Refusal> {
+    member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
+}
+
+/// Leaves, unless the place is lost already.
+fn leave(member: Member) -> Result<(), Refusal> {
+    match member.leave() {
+        Err(broker::Error::UnknownMemberId) => Ok(()),
+        left => Ok(left?),
+    }
+}
+
+/// A group's name: a word, escaped.
+fn group_name(word: &[u8]) -> Result<String, Refusal> {
+    let name = String::from_utf8(unescape(word)?.into_owned());
+    name.map_err(|_| {
+        broker::Error::InvalidGroup(format!("'{}' is no name of a group: it is no UTF-8", shown(word))).into()
+    })
+}
+
+/// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
+fn write_assignment(member: &Member, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(" generation:{}", member.generation()).as_bytes());
+    write_assigned(member.assigned(), out);
+}
+
+fn write_assigned<'a>(partitions: impl Iterator<Item = (&'a str, u32)>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b" assigned:");
+    for (index, (topic, partition)) in partitions.enumerate() {
+        out.extend_from_slice(if index > 0 { b"," } else { b"" });
+        out.extend_from_slice(topic.as_bytes());
+        out.push(b'/');
+        write_u64(out, u64::from(partition));
+    }
+    out.push(b'\n');
+}
+
+fn write_polled(record: &Polled<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"topic:");
+    out.extend_from_slice(record.topic.as_bytes());
+    out.extend_from_slice(b" partition:");
+    write_u64(out, u64::from(record.partition));
+    out.extend_from_slice(b" offset:");
+    write_u64(out, record.offset);
+    out.extend_from_slice(b" timestamp:");
+    write_i64(out, record.timestamp);
+    out.push(b' ');
+    out.extend_from_slice(record.fields);
+    out.push(b'\n');
+}
+
+/// What nobody committed is `-`, and so is the lag of it.
+fn write_lag(lag: &Lag, out: &mut Vec<u8>) {
+    let committed = lag.committed.as_ref().map_or("-".into(), |committed| committed.offset.to_string());
+    let behind = lag.lag().map_or("-".into(), |behind| behind.to_string());
+    let Lag { topic, partition, end, .. } = lag;
+    let line = format!("topic:{topic} partition:{partition} committed:{committed} end:{end} lag:{behind}\n");
+    out.extend_from_slice(line.as_bytes());
+}
