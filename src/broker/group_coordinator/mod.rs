@@ -18,24 +18,28 @@
 //! Left out: membership is not stored. After a restart members join again; what they committed is read back when the first
 //! of them does.
 
+mod admin;
 mod classic;
 mod member;
+mod reading;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
-pub use member::{JoinOptions, Limits, Member, Patience, Polled};
+pub use admin::{GroupSummary, Lag};
+pub use member::{JoinOptions, Member, Patience};
+pub use reading::{Limits, Polled};
 
 use super::{
-    Broker, Error, Partition, Result, State, Waiter,
+    Error, Partition, Result, State, Waiter,
     committed_offsets::{self, Committed, Offsets},
-    group::{Answer, Description, Group, Ticket},
+    group::{Answer, Group, Ticket},
     sync::{Mutex, MutexGuard},
 };
 use crate::log::{Appended, record::Records, record::shown};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -84,40 +88,6 @@ struct Waiting {
     answer: Option<Answer>,
     /// The group's deadline at which it will look at the clock.
     until: Option<u64>,
-}
-
-/// A line of a list of groups.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GroupSummary {
-    /// The group's name.
-    pub name: Arc<str>,
-    /// Kafka's name of the state.
-    pub state: &'static str,
-    /// What kind of group it is; empty if no member ever said.
-    pub protocol_type: String,
-    /// How many members it has.
-    pub members: usize,
-}
-
-/// How far a group is behind in a partition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Lag {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: u32,
-    /// What was committed, if anything.
-    pub committed: Option<Committed>,
-    /// The end of the partition.
-    pub end: u64,
-}
-
-impl Lag {
-    /// How many offsets are left to read, if anything was committed.
-    pub fn lag(&self) -> Option<u64> {
-        let committed = self.committed.as_ref()?.offset.max(0) as u64;
-        Some(self.end.saturating_sub(committed))
-    }
 }
 
 /// A change of a group's offsets: to be remembered, or forgotten (`None`).
@@ -193,6 +163,9 @@ impl State {
         let Some(log) = self.offsets_log()? else { return Ok(Groups::new()) };
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
         let groups = committed_offsets::read_back(&log, |what| self.env.tell(what))?;
+        if !groups.is_empty() {
+            self.env.chores.look_in(self.config.offsets_retention);
+        }
         let entry = |(name, offsets): (String, Offsets)| {
             let entry = Entry::new(&name, offsets, now, now_ms);
             (entry.name.clone(), entry)
@@ -384,87 +357,5 @@ impl State {
             log.settle(&appended)?;
         }
         Ok(next)
-    }
-}
-
-impl Broker {
-    /// All groups, by name.
-    pub fn groups(&self) -> Result<Vec<GroupSummary>> {
-        let summary = |entry: Arc<Entry>| {
-            let described = self.0.state.change(&entry, |state, _| state.group.describe())?;
-            let Description { state, protocol_type, members, .. } = described;
-            Some(GroupSummary { name: entry.name.clone(), state, protocol_type, members: members.len() })
-        };
-        Ok(self.0.state.entries()?.into_iter().filter_map(summary).collect())
-    }
-
-    /// A group, if there is one of this name.
-    pub fn group(&self, name: &str) -> Result<Option<Description>> {
-        let Some(entry) = self.0.state.entry(name)? else { return Ok(None) };
-        Ok(self.0.state.change(&entry, |state, _| state.group.describe()))
-    }
-
-    /// What a group has committed; nothing if there is no such group.
-    pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
-        let Some(entry) = self.0.state.entry(name)? else { return Ok(Offsets::new()) };
-        Ok(self.0.state.change(&entry, |state, _| state.offsets.clone()).unwrap_or_default())
-    }
-
-    /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
-    pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
-        let offsets = self.committed_offsets(name)?;
-        let owned = self.group(name)?.into_iter().flat_map(|group| group.members).flat_map(|member| member.owned);
-        let mut keys: BTreeSet<_> = owned.map(|owned| (owned.topic, owned.partition)).collect();
-        keys.extend(offsets.keys().cloned());
-        let lag = |(topic, partition): (Arc<str>, u32)| {
-            let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.end()).ok()?;
-            let committed = offsets.get(&(topic.clone(), partition)).cloned();
-            Some(Lag { topic, partition, committed, end })
-        };
-        Ok(keys.into_iter().filter_map(lag).collect())
-    }
-
-    /// Sets offsets of a group without members; it is made if need be.
-    pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
-        let log = self.0.state.offsets_log_or_new()?;
-        let now_ms = self.now_ms();
-        let (_, written) = self.0.state.change_or_new(name, |state, _| {
-            check_empty(name, state)?;
-            let committed = |(topic, partition, offset): &(Arc<str>, u32, u64)| {
-                self.topic(topic)?.partition(*partition)?;
-                let committed = self.at(topic, *partition, *offset, now_ms)?;
-                Ok(((topic.clone(), *partition), Some(committed)))
-            };
-            let changes = offsets.iter().map(committed).collect::<Result<_>>()?;
-            self.0.state.write_offsets(&log, name, &mut state.offsets, changes)
-        })?;
-        written?.map_or(Ok(()), |appended| log.settle(&appended))
-    }
-
-    /// Forgets a group without members, or only its offsets of some partitions. Those that it has none of are no error.
-    pub fn delete_offsets(&self, name: &str, only: Option<&[(Arc<str>, u32)]>) -> Result<()> {
-        let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
-        let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
-        let log = self.0.state.offsets_log_or_new()?;
-        let written = self.0.state.change(&entry, |state, _| {
-            check_empty(name, state)?;
-            let chosen = |key: &&(Arc<str>, u32)| only.is_none_or(|only| only.contains(key));
-            let lost = state.offsets.keys().filter(chosen).map(|key| (key.clone(), None)).collect();
-            self.0.state.write_offsets(&log, name, &mut state.offsets, lost)
-        });
-        written.ok_or_else(unknown)??.map_or(Ok(()), |appended| log.settle(&appended))
-    }
-
-    /// An offset as it is committed now.
-    fn at(&self, topic: &str, partition: u32, offset: u64, timestamp_ms: i64) -> Result<Committed> {
-        let leader_epoch = self.topic(topic)?.partition(partition)?.leader_epoch() as i32;
-        Ok(Committed { offset: offset as i64, leader_epoch, metadata: String::new(), timestamp_ms })
-    }
-}
-
-fn check_empty(name: &str, state: &EntryState) -> Result<()> {
-    match state.group.empty_since() {
-        Some(_) => Ok(()),
-        None => Err(Error::NonEmptyGroup(shown(name.as_bytes()))),
     }
 }

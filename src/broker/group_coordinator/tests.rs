@@ -358,8 +358,10 @@ fn offsets_survive_a_restart_and_stand_in_the_log_as_lines() {
     broker.delete_offsets("a/b c", Some(&[("t".into(), 1)])).unwrap();
     drop(broker);
     let broker = open(&disk, &clock);
+    clock.store(900, Release);
     let committed = Committed { offset: 0, leader_epoch: 0, metadata: "".into(), timestamp_ms: 5 };
     assert_eq!(broker.committed_offsets("a/b c").unwrap(), BTreeMap::from([(("t".into(), 0), committed)]));
+    assert_eq!(broker.0.state.expire_offsets(), Ok(Some(1900)), "a restart counts as the begin of the retention");
     let log = broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     let mut chunk = crate::log::Chunk::default();
     log.read(0, 1 << 20, &mut chunk).unwrap();

@@ -1,0 +1,130 @@
+//! A partition as its member reads it: the position, and what was read and not handed out yet.
+
+use crate::{
+    broker::{Error, Partition, Position, Result, group::server_assigned::Owned},
+    log::{
+        Chunk,
+        record::{parse_u63, split_offset, split_word},
+    },
+};
+use std::sync::Arc;
+
+/// A partition that the member owns.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) owned: Owned,
+    pub(super) partition: Arc<Partition>,
+    /// The offset to read next, once it is known.
+    pub(super) position: Option<u64>,
+    /// Whether the position moved since it was last committed.
+    pub(super) moved: bool,
+    /// What was read and not handed out yet.
+    pub(super) chunk: Option<Box<Chunk>>,
+}
+
+/// A record that a poll hands out.
+#[derive(Debug)]
+pub struct Polled<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: u32,
+    /// The offset.
+    pub offset: u64,
+    /// The timestamp.
+    pub timestamp: i64,
+    /// Key, headers and value as the log has them, without a timestamp.
+    pub fields: &'a [u8],
+}
+
+/// How much a poll hands out at most: at least one record in any case.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Records.
+    pub records: usize,
+    /// Bytes of their lines, about.
+    pub bytes: usize,
+}
+
+impl Reading {
+    pub(super) fn key(&self) -> (&str, u32) {
+        (&self.owned.topic, self.owned.partition)
+    }
+
+    pub(super) fn has_more(&self) -> bool {
+        self.position.is_none_or(|position| self.partition.end().is_ok_and(|end| end > position))
+    }
+
+    pub(super) fn find_position(&mut self, from: Position) -> Result<u64> {
+        match self.position {
+            Some(position) => Ok(position),
+            None => Ok(*self.position.insert(from.nearest(&self.partition, &mut Chunk::default())?)),
+        }
+    }
+
+    /// Reads what comes next, unless it was read already; answers how many records and bytes there are.
+    pub(super) fn read(&mut self, from: Position, bytes_max: usize) -> Result<(usize, usize)> {
+        let mut chunk = self.chunk.take().unwrap_or_default();
+        loop {
+            let position = self.find_position(from)?;
+            if chunk.next_offset().is_none_or(|next| next <= position) {
+                match self.partition.read(position, bytes_max, &mut chunk) {
+                    Err(Error::OffsetOutOfRange { .. }) => {
+                        chunk.clear();
+                        self.position = Some(from.nearest(&self.partition, &mut Chunk::default())?);
+                        continue;
+                    }
+                    read => read?,
+                }
+            }
+            let Some(next) = chunk.next_offset() else { return Ok((0, 0)) };
+            let lines = chunk.batches.iter().map(|batch| chunk.lines_from(batch, position));
+            let counted = lines.map(|lines| (memchr::memchr_iter(b'\n', lines).count(), lines.len()));
+            let (records, bytes) = counted.fold((0, 0), |(records, bytes), (r, b)| (records + r, bytes + b));
+            if records > 0 {
+                self.chunk = Some(chunk);
+                return Ok((records, bytes));
+            }
+            // Compaction left nothing here.
+            self.position = Some(next);
+        }
+    }
+
+    /// Hands out what was read, while there is room; a `first` record in any case. Whether that was all.
+    pub(super) fn hand_out(
+        &mut self,
+        chunk: &Chunk,
+        left: &mut Limits,
+        mut first: bool,
+        each: &mut dyn FnMut(&Polled<'_>),
+    ) -> bool {
+        let position = self.position.unwrap_or(0);
+        let (topic, partition) = (&*self.owned.topic, self.owned.partition);
+        for batch in &chunk.batches {
+            let lines = chunk.lines_from(batch, position);
+            for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
+                let Some((offset, fields)) = split_offset(line) else { continue };
+                if !std::mem::take(&mut first) && (left.records == 0 || left.bytes < line.len()) {
+                    return false;
+                }
+                let (timestamp, fields) = split_timestamp(fields, batch.entry.timestamp);
+                each(&Polled { topic, partition, offset, timestamp, fields });
+                (left.records, left.bytes) = (left.records - 1, left.bytes.saturating_sub(line.len()));
+                (self.position, self.moved) = (Some(offset + 1), true);
+            }
+        }
+        self.position = chunk.next_offset().or(self.position);
+        true
+    }
+}
+
+/// The timestamp that a line has, or its batch's, and the fields behind it.
+fn split_timestamp(fields: &[u8], batch_timestamp: i64) -> (i64, &[u8]) {
+    match split_word(fields) {
+        (word, Some(rest)) if word.starts_with(b"timestamp:") => {
+            let digits = &word[b"timestamp:".len()..];
+            (parse_u63(digits).map_or(-1, |timestamp| timestamp as i64), rest)
+        }
+        _ => (batch_timestamp, fields),
+    }
+}
