@@ -56,7 +56,7 @@ fn kinds(count: usize) -> Vec<Kind> {
 
 fn write_lines(records: &Records<'_>, out: &mut Vec<u8>) {
     for (offset, record) in records.iter().enumerate() {
-        write_line(out, 1_000_000 + offset as u64, records, record, NOW_MS);
+        write_line(out, 1_000_000 + offset as u64, None, records, record);
     }
 }
 
