@@ -237,6 +237,8 @@ impl Log {
                     done.rolled |= rolled;
                 }
                 Err(error) => {
+                    // They were not written, wherever it failed.
+                    writer.lines.clear();
                     done.failed = Some(error);
                     break;
                 }
@@ -281,7 +283,6 @@ impl Log {
         let bytes = writer.lines.len();
         let divided = from > 0 || (count as usize) < append.records.len();
         if bytes > BATCH_BYTES_MAX || append.producer.is_some() && (divided || bytes > limit) {
-            writer.lines.clear();
             return Err(Error::TooLarge { bytes, limit });
         }
         let (producer_id, producer_epoch, base_sequence) = append.producer.unwrap_or((-1, -1, -1));
@@ -337,7 +338,6 @@ impl Log {
             written
         });
         if let Err(error) = written {
-            writer.lines.clear();
             let why = format!("{}: {error}", segment.path("log").display());
             return Err(match error.kind() {
                 io::ErrorKind::StorageFull => Error::DiskFull(why),
