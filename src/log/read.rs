@@ -157,7 +157,13 @@ impl Log {
             Some((id, index, next)) if (id, next) == (segment.id, offset) && index <= entries_end => index,
             _ => self.entry_with(segment, entries_end, offset)?,
         };
-        let wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
+        let mut first = first;
+        let mut wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
+        if chunk.batches.is_empty() {
+            // Behind the last batch there may be damaged entries that hide nothing, and then the next batch.
+            first = self.entry_with(segment, entries_end, offset)?;
+            wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
+        }
         chunk.segment_base = segment.base;
         let Some(position) = chunk.batches.first().map(|batch| batch.entry.position) else {
             if first == entries_end || segment.base + u64::from(wanted) >= end {
