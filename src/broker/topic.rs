@@ -123,13 +123,21 @@ impl Stored {
     pub(super) fn build(&self, env: &Env, name: &str) -> std::io::Result<()> {
         let disk = env.handles.disk();
         let new = env.data_dir.join(format!("~new-{}", random::shown(&random::uuid())));
-        disk.create_dir(&new)?;
+        let made = self.fill(disk, &new).and_then(|()| disk.rename(&new, &env.data_dir.join(name)));
+        if let Err(error) = made {
+            // A full disk gets its room back; what cannot be removed now goes at the next start.
+            let _ = disk.remove_dir(&new);
+            return Err(error);
+        }
+        disk.sync_dir(&env.data_dir)
+    }
+
+    fn fill(&self, disk: &dyn disk::Disk, new: &Path) -> std::io::Result<()> {
+        disk.create_dir(new)?;
         for index in 0..self.partitions.len() {
             disk.create_dir(&new.join(index.to_string()))?;
         }
-        self.write(disk, &new.join("topic"))?;
-        disk.rename(&new, &env.data_dir.join(name))?;
-        disk.sync_dir(&env.data_dir)
+        self.write(disk, &new.join("topic"))
     }
 }
 
