@@ -191,9 +191,13 @@ impl Segment {
         Ok(low)
     }
 
-    /// Removes the files: `.log` first, so that a crash leaves no lines without their entries.
+    /// Removes the files: `.log` first, so that a crash leaves no lines without their entries. One that is gone is no
+    /// error: a crash can have come in between, and nobody syncs the order.
     pub fn remove(&self, handles: &Handles) -> io::Result<()> {
-        handles.disk().remove_file(&self.path("log"))?;
-        handles.disk().remove_file(&self.path("batches"))
+        let removed = ["log", "batches"].map(|extension| match handles.disk().remove_file(&self.path(extension)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        });
+        removed.into_iter().collect()
     }
 }
