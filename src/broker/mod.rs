@@ -148,7 +148,7 @@ impl Broker {
     pub fn open_on(disk: Arc<dyn Disk>, config: Config, clock: Clock) -> Result<Broker> {
         let data_dir = config.data_dir.clone().unwrap_or_else(|| PathBuf::from("memory"));
         let storage = |error: io::Error| Error::Storage(format!("{}: {error}", data_dir.display()));
-        disk.create_dir(&data_dir).map_err(storage)?;
+        disk::make_dir(&*disk, &data_dir).map_err(storage)?;
         let lock = disk.lock(&data_dir.join("~lock")).map_err(storage)?;
         let lock = lock.ok_or_else(|| {
             Error::Storage(format!(
@@ -369,7 +369,7 @@ fn read_topic(env: &Env, dir: &std::path::Path) -> std::result::Result<Stored, S
         env.topic_defaults.with(&stored.overrides)?;
         // A crash can have lost the folder of a partition that was made with ALTER.
         for index in 0..stored.partitions.len() {
-            disk.create_dir(&dir.join(index.to_string())).map_err(|error| error.to_string())?;
+            disk::make_dir(disk, &dir.join(index.to_string())).map_err(|error| error.to_string())?;
         }
         return Ok(stored);
     }
@@ -427,9 +427,8 @@ impl Drop for Running {
         if self.chores.take().is_some_and(|chores| chores.join().is_err()) {
             return;
         }
-        let logs = self.state.topics().into_iter().flat_map(|topic| topic.partitions());
-        let synced = logs.map(|partition| partition.opened().map_or(Ok(()), |log| log.sync_all()));
-        if let Some(error) = synced.filter_map(|synced| synced.err()).last() {
+        let partitions = self.state.topics().into_iter().flat_map(|topic| topic.partitions());
+        if let Some(error) = partitions.filter_map(|partition| partition.finish().err()).last() {
             return env.tell(&format!("not everything could be synced: {error}"));
         }
         let identity = env.identity.lock().expect("no panic while ~broker is written");

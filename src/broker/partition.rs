@@ -13,6 +13,7 @@ use crate::{
     log::{self, Append, Appended, Chunk, Log, record::Records},
 };
 use std::{
+    io,
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
@@ -31,6 +32,7 @@ pub struct Partition {
     topic: Weak<Topic>,
     env: Arc<Env>,
     log: OnceLock<std::result::Result<Log, String>>,
+    /// Held while the log is opened or trimmed, so that DROP waits for it.
     opening: Mutex<()>,
     /// Start offset and leader epoch as the `topic` file has them.
     start: AtomicU64,
@@ -110,15 +112,15 @@ impl Partition {
         let env = &self.env;
         let dir = self.dir(&topic);
         let start = self.start.load(Acquire);
-        let opened = Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms());
+        let cutting = || {
+            self.epoch.fetch_add(1, AcqRel);
+            topic.store().map_err(io::Error::other)
+        };
+        let opened = Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms(), &cutting);
         let opened = opened.and_then(|(log, opened)| {
             opened.notes.iter().for_each(|note| env.tell(note));
             // A crash may have come between storing the start offset and removing the files before it.
             log.advance_start(start).map_err(|error| error.to_string())?;
-            if opened.cut {
-                self.epoch.fetch_add(1, AcqRel);
-                topic.store().map_err(|error| error.to_string())?;
-            }
             Ok(log)
         });
         if let Err(why) = &opened {
@@ -131,6 +133,15 @@ impl Partition {
     /// The log if somebody opened it and it is well.
     pub(super) fn opened(&self) -> Option<&Log> {
         self.log.get().and_then(|log| log.as_ref().ok())
+    }
+
+    /// Syncs what was written; an error if the next start cannot take this log for one that was stopped cleanly. After an
+    /// unclean stop that holds for a log that nobody has opened too: its torn tail still stands there.
+    pub(super) fn finish(&self) -> Result<()> {
+        match self.log.get() {
+            None | Some(Err(_)) if self.env.was_clean => Ok(()),
+            _ => Ok(self.log()?.sync_all()?),
+        }
     }
 
     /// The directory of its files.
@@ -229,6 +240,7 @@ impl Partition {
     /// Removes the records before `offset` for good. Answers the start offset.
     pub fn trim(&self, offset: u64) -> Result<u64> {
         let log = self.log()?;
+        let _one = self.opening.lock().expect("no panic while a log is opened");
         let (first, end) = (log.start(), log.end());
         if offset > end {
             return Err(Error::OffsetOutOfRange { first, end });

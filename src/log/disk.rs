@@ -78,6 +78,14 @@ pub fn read_small(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8
     Ok(bytes)
 }
 
+/// Makes a directory, durably, and those above it that are missing; one that is there is left as it is.
+pub fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let Some(parent) = dir.parent().filter(|_| disk.list(dir).is_err()) else { return Ok(()) };
+    make_dir(disk, parent)?;
+    disk.create_dir(dir)?;
+    disk.sync_dir(parent)
+}
+
 /// Replaces a small file so that a crash leaves either the old bytes or the new: temporary file, sync, rename, directory
 /// sync.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -24,7 +24,8 @@ use super::{
 };
 use std::{
     io,
-    path::Path,
+    ops::Range,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, RwLock, atomic::AtomicU64},
 };
 
@@ -38,8 +39,6 @@ const ADOPTED_BYTES_MAX: u64 = u32::MAX as u64;
 pub struct Opened {
     /// Sentences for the operator.
     pub notes: Vec<String>,
-    /// Whether records were cut off, so that their offsets are given again: the leader epoch rises.
-    pub cut: bool,
 }
 
 /// One batch that is not what its entry says.
@@ -240,6 +239,19 @@ fn adopt(
     Ok((out, last))
 }
 
+/// What the entries of `range` say though their lines are not as they say: the offset behind them, from the segment's
+/// base, and whether each of them can be read.
+fn claimed(handles: &Handles, segment: &Segment, range: Range<u32>) -> io::Result<(u64, bool)> {
+    let (mut end, mut all) = (0, true);
+    for index in range {
+        match segment.entry(handles, index)? {
+            Some((_, entry)) => end = end.max(u64::from(entry.last()) + 1),
+            None => all = false,
+        }
+    }
+    Ok((end, all))
+}
+
 /// Whether a line is the record at `offset`; answers its own timestamp.
 fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
     let (found, fields) = split_offset(line).ok_or_else(|| "it does not begin with offset:<n>".to_string())?;
@@ -270,6 +282,8 @@ struct Recovery<'a> {
     dir: &'a Arc<Path>,
     clean: bool,
     now_ms: i64,
+    /// Raises the leader epoch, durably, before offsets are cut off that will be given again.
+    cutting: &'a dyn Fn() -> io::Result<()>,
     opened: Opened,
 }
 
@@ -351,7 +365,7 @@ impl Recovery<'_> {
         let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
         let log = segment.log(self.handles).map_err(failed)?;
         if foreign && adopt(&segment, &*log, 0, 0).is_ok() {
-            self.set_aside(&segment, "batches", 0).map_err(failed)?;
+            (self.cutting)().and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(failed)?;
             self.note(&segment, "its .batches describes other lines; it was set aside");
             checked = Checked { bytes: checked.bytes, ..Checked::default() };
             self.adopt(&segment, &checked)?;
@@ -362,7 +376,11 @@ impl Recovery<'_> {
             segment = Segment::at(self.dir, base);
             checked = self.check_last(&segment).map_err(failed)?;
         }
-        let kept = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
+        let limit = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
+        let (claimed, all_claim) = claimed(self.handles, &segment, checked.whole..limit).map_err(failed)?;
+        // After a clean stop, zeros behind the last entry, where each line has its own, describe nothing.
+        let nothing = self.clean && claimed == 0 && checked.position() == checked.bytes;
+        let kept = if nothing { checked.whole } else { limit };
         if kept == checked.whole {
             // What lies behind the last whole batch is no damage but a torn tail.
             checked.damages.retain(|damage| damage.next.is_some());
@@ -373,9 +391,14 @@ impl Recovery<'_> {
             self.cut_tail(&segment, &checked).map_err(failed)?;
         } else {
             // Damage at the very end of what was synced: no offset of it may be given again.
-            end = (end_by_lines(&segment, &*log, end.1, checked.next()).map_err(failed)?, checked.bytes);
-            let entries_end = u64::from(kept) * ENTRY_BYTES as u64;
-            segment.batches(self.handles).and_then(|batches| batches.set_len(entries_end)).map_err(failed)?;
+            let shown =
+                if all_claim { 0 } else { end_by_lines(&segment, &*log, end.1, checked.next()).map_err(failed)? };
+            end = ((segment.base + claimed).max(end.0).max(shown), checked.bytes);
+            if kept < checked.entries {
+                (self.cutting)().map_err(failed)?;
+            }
+            let batches = segment.batches(self.handles).map_err(failed)?;
+            batches.set_len(u64::from(kept) * ENTRY_BYTES as u64).and_then(|()| batches.sync()).map_err(failed)?;
         }
         if !self.clean {
             self.write_again(&segment, checked.mark, checked.whole).map_err(failed)?;
@@ -406,11 +429,15 @@ impl Recovery<'_> {
         if checked.sizes_agree || mark == 0 { Ok(checked) } else { check(self.handles, segment, 0) }
     }
 
-    /// Copies what stands from `position` on in a file to `<base>.cut-<ms>`, durably.
+    /// Copies what stands from `position` on in a file to `<base>.cut-<ms>`, durably, and over no earlier copy.
     fn set_aside(&self, segment: &Segment, extension: &str, position: u64) -> io::Result<u64> {
         let file = self.handles.disk().open(&segment.path(extension))?;
         let bytes = file.len()?.saturating_sub(position);
-        let copy = self.handles.disk().create(&segment.path(&format!("cut-{}", self.now_ms)))?;
+        let taken = self.handles.disk().list(self.dir)?;
+        let copies = (self.now_ms..).map(|ms| segment.path(&format!("cut-{ms}")));
+        let is_free = |path: &PathBuf| !taken.iter().any(|name| path.ends_with(&name.name));
+        let copy = copies.into_iter().find(is_free).expect("there are more names than files");
+        let copy = self.handles.disk().create(&copy)?;
         let mut window = Window::new(&*file);
         let mut done = 0;
         while done < bytes {
@@ -426,23 +453,29 @@ impl Recovery<'_> {
     /// Cuts what stands behind the last whole batch, once a copy of it is durable.
     fn cut_tail(&mut self, segment: &Segment, checked: &Checked) -> io::Result<()> {
         let (log, batches) = (segment.log(self.handles)?, segment.batches(self.handles)?);
-        if checked.bytes > checked.position() {
-            let bytes = self.set_aside(segment, "log", checked.position())?;
+        let (position, entries_end) = (checked.position(), u64::from(checked.whole) * ENTRY_BYTES as u64);
+        let lost = batches.len()?.saturating_sub(entries_end);
+        if checked.bytes > position || lost > 0 {
+            (self.cutting)()?;
+        }
+        if checked.bytes > position {
+            let bytes = self.set_aside(segment, "log", position)?;
             let what = format!(
-                "a torn tail of {bytes} bytes at position {} was cut; .cut-{} keeps it",
-                checked.position(),
-                self.now_ms
+                "a torn tail of {bytes} bytes at position {position} was cut; {base:020}.cut-<ms> keeps it",
+                base = segment.base
             );
             self.note(segment, &what);
-            log.set_len(checked.position())?;
+            log.set_len(position)?;
             log.sync()?;
-            self.opened.cut = true;
+        } else if lost > 0 {
+            self.note(
+                segment,
+                &format!("{lost} bytes of entries without their lines were cut behind position {position}"),
+            );
         }
-        let entries_end = u64::from(checked.whole) * ENTRY_BYTES as u64;
-        if batches.len()? > entries_end {
+        if lost > 0 {
             batches.set_len(entries_end)?;
             batches.sync()?;
-            self.opened.cut = true;
         }
         Ok(())
     }
@@ -473,18 +506,24 @@ impl Recovery<'_> {
 impl Log {
     /// Opens the log in `dir`, which is there, as the module's documentation says. An empty one begins at `start`.
     ///
-    /// `clean`: the broker that wrote it stopped cleanly. An error leaves every file as it is, but for leftovers.
+    /// `clean`: the broker that wrote it stopped cleanly. `cutting` is called before records are cut off, so that their
+    /// offsets will be given again: it raises the leader epoch. An error leaves every file as it is, but for leftovers.
     pub fn open(
         handles: Arc<Handles>,
         dir: &Path,
         start: u64,
         clean: bool,
         now_ms: i64,
+        cutting: &dyn Fn() -> io::Result<()>,
     ) -> Result<(Log, Opened), String> {
         let dir: Arc<Path> = dir.into();
-        let mut recovery = Recovery { handles: &handles, dir: &dir, clean, now_ms, opened: Opened::default() };
+        let mut recovery = Recovery { handles: &handles, dir: &dir, clean, now_ms, cutting, opened: Opened::default() };
         let failed = |error: io::Error| format!("{}: {error}", dir.display());
-        let bases = recovery.bases().map_err(failed)?;
+        let mut bases = recovery.bases().map_err(failed)?;
+        while bases.get(1).is_some_and(|&next| next <= start) {
+            // What a crash left of it may be one file of two, and is nobody's any more.
+            Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(failed)?;
+        }
         let names = handles.disk().list(&dir).map_err(failed)?;
         for &base in &bases {
             if !names.iter().any(|name| name.name == format!("{base:020}.batches")) {
