@@ -48,8 +48,10 @@ fn path(extension: &str) -> PathBuf {
     Path::new("data/a/0").join(format!("{:020}.{extension}", 0))
 }
 
+/// What a file holds, after the power of its disk went too.
 fn bytes(disk: &MemoryDisk, path: &Path) -> Vec<u8> {
-    read_small(disk, path, 1 << 20).unwrap()
+    let disk = if disk.crashed() { copy(disk) } else { disk.clone() };
+    read_small(&disk, path, 1 << 20).unwrap()
 }
 
 fn put(disk: &MemoryDisk, path: &Path, bytes: &[u8]) {
@@ -158,15 +160,14 @@ fn survives(disk: &MemoryDisk, flush: Flush, hurt: impl Fn(u64) -> bool, context
     }
     let added = append(&broker, ["new".to_string(), "newer".to_string()]);
     assert!(added.start >= served.end, "{context}");
-    for stop in STOPS {
-        let disk = copy(disk);
-        let again = serve(&open(&disk, flush)).unwrap();
-        let mut expected = served.records.clone();
-        expected.extend([(added.start, "new".into()), (added.start + 1, "newer".into())]);
-        assert_eq!(again.records, expected, "{context}, then {stop:?}: {again:?}");
-        let disk = copy(&disk);
-        assert_eq!(serve(&open(&disk, flush)).unwrap().records, expected, "{context}, then {stop:?}");
-    }
+    let mut expected = served.records.clone();
+    expected.extend([(added.start, "new".into()), (added.start + 1, "newer".into())]);
+    let disk = copy(disk);
+    let broker = open(&disk, flush);
+    assert_eq!(serve(&broker).unwrap().records, expected, "{context}, and a crash");
+    drop(broker);
+    let disk = disk.reboot(Survivors::Nothing);
+    assert_eq!(serve(&open(&disk, flush)).unwrap().records, expected, "{context}, and a clean stop");
     served
 }
 
@@ -228,7 +229,7 @@ fn a_log_cut_at_any_byte_keeps_its_whole_batches() {
                 if flush == Flush::Never && stop == Stop::Unclean {
                     assert_eq!(served.end, layout[kept].0.start, "{context}: nothing but a torn tail");
                     let torn = &whole[layout[kept].1.start..length];
-                    let cut = disk.open(&Path::new("data/a/0").join(CUT));
+                    let cut = copy(&disk).open(&Path::new("data/a/0").join(CUT));
                     assert_eq!(cut.is_ok(), !torn.is_empty(), "{context}");
                     assert!(torn.is_empty() || bytes(&disk, &Path::new("data/a/0").join(CUT)) == torn, "{context}");
                 }
@@ -438,7 +439,8 @@ fn a_cut_is_kept_and_raises_the_epoch_though_the_recovery_crashes() {
             let config = Config { flush: Flush::Never, topic_defaults, ..Config::new("data") };
             let clock = Clock::Manual(Arc::new(AtomicI64::new(NOW_MS)));
             let broker = Broker::open_on(Arc::new(disk.clone()), config, clock);
-            let _ = broker.map(|broker| serve(&broker));
+            // The topic's folder may not even be listed any more.
+            let _ = broker.and_then(|broker| broker.topic("a")?.partition(0)?.end());
             if !disk.crashed() {
                 break;
             }
