@@ -95,25 +95,6 @@ fn is_as(line: &str, expected: &str) -> bool {
 }
 
 #[test]
-fn conversation_of_the_specification_is_what_happens() {
-    let server = start();
-    let mut client = Client::new(server.port());
-    let (_, groups) = include_str!("../src/protocol/text.md").split_once("## Groups").unwrap();
-    let (_, conversation) = groups.split_once("```conversation\n").unwrap();
-    let (conversation, _) = conversation.split_once("```").unwrap();
-    assert!(conversation.lines().count() > 30);
-    for line in conversation.lines() {
-        match line.split_at(2) {
-            ("> ", request) => client.say(request),
-            (_, expected) => {
-                let answer = client.line();
-                assert!(is_as(&answer, expected), "'{answer}' instead of '{expected}'");
-            }
-        }
-    }
-}
-
-#[test]
 fn a_group_in_one_conversation() {
     let (server, mut client) = with_topic(2);
     let address = client.0.get_ref().local_addr().unwrap();

@@ -1,0 +1,192 @@
+//! Holds every conversation of `src/protocol/text.md` with a broker, and checks that each row of its table of errors is heard
+//! in one, and no error that is not in the table.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{Broker, LONG};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+};
+
+const SPECIFICATION: &str = include_str!("../src/protocol/text.md");
+
+/// Verb and code of an error.
+type Heard = BTreeSet<(String, String)>;
+
+/// The fenced blocks that are conversations, each with the number of its first line.
+fn blocks() -> Vec<(usize, Vec<&'static str>)> {
+    let (mut blocks, mut open) = (Vec::new(), None::<(usize, Vec<&str>)>);
+    for (index, line) in SPECIFICATION.lines().enumerate() {
+        match (&mut open, line) {
+            (None, "```text") => open = Some((index + 2, Vec::new())),
+            (Some(_), "```") => blocks.extend(open.take()),
+            (Some((_, lines)), line) => lines.push(line),
+            (None, line) => assert!(!line.starts_with("```"), "line {}: a fence that is no ```text", index + 1),
+        }
+    }
+    assert!(open.is_none(), "the last block has no end");
+    blocks
+}
+
+/// One conversation as it is held.
+struct Talk {
+    folder: PathBuf,
+    broker: Option<Broker>,
+    connections: BTreeMap<u8, Connection>,
+    names: BTreeMap<String, String>,
+}
+
+struct Connection {
+    stream: BufReader<TcpStream>,
+    verb: String,
+}
+
+impl Talk {
+    /// Does what a line of a block says; answers what error was heard.
+    fn line(&mut self, line: &str) -> Option<(String, String)> {
+        if let Some(command) = line.strip_prefix("$ ") {
+            self.command(command);
+            return None;
+        }
+        let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = (line[..digits].parse().unwrap_or(1), &line[digits..]);
+        let text = rest.get(1..).unwrap_or_default();
+        let text = text.strip_prefix(' ').unwrap_or(text);
+        let broker = self.broker.get_or_insert_with(|| Broker::with(&["--in-memory"]));
+        let connection = self.connections.entry(number).or_insert_with(|| {
+            let stream = TcpStream::connect(&broker.address).unwrap();
+            stream.set_read_timeout(Some(LONG)).unwrap();
+            Connection { stream: BufReader::new(stream), verb: String::new() }
+        });
+        match rest.as_bytes()[0] {
+            b'>' => connection.say(text),
+            b'<' => return connection.hear(text, &mut self.names),
+            _ => panic!("a line of a conversation begins with >, < or $"),
+        }
+        None
+    }
+
+    fn command(&mut self, command: &str) {
+        match command.strip_prefix("broker") {
+            Some(options) => {
+                let data = self.folder.join("data");
+                let mut options: Vec<&str> = options.split_whitespace().collect();
+                if !options.contains(&"--in-memory") {
+                    options.extend(["--data-dir", data.to_str().unwrap()]);
+                }
+                assert!(self.broker.replace(Broker::with(&options)).is_none(), "the broker was started before");
+            }
+            None => {
+                let status = Command::new("sh").args(["-c", command]).current_dir(&self.folder).status().unwrap();
+                assert!(status.success(), "{command}: {status}");
+            }
+        }
+    }
+}
+
+impl Connection {
+    fn say(&mut self, text: &str) {
+        let (text, ends) = text.strip_suffix("<end>").map_or((text, false), |text| (text, true));
+        let mut line = match text.split_once('<').and_then(|(before, rest)| Some((before, rest.split_once(" bytes>")?))) {
+            Some((before, (count, after))) => format!("{before}{}{after}", "x".repeat(count.parse().unwrap())),
+            None => text.to_string(),
+        };
+        self.verb = if ends || line.len() > 60_000 { String::new() } else { line.split(' ').next().unwrap().to_uppercase() };
+        if !ends {
+            line.push('\n');
+        }
+        // Whoever is turned away may have been told so already.
+        let _ = self.stream.get_mut().write_all(line.as_bytes());
+        if ends {
+            self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
+        }
+    }
+
+    fn hear(&mut self, pattern: &str, names: &mut BTreeMap<String, String>) -> Option<(String, String)> {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        if pattern == "<end>" {
+            assert_eq!(line, "", "the broker did not close");
+            return None;
+        }
+        assert!(line.ends_with('\n'), "closed instead of '{pattern}'");
+        let line = line.trim_end_matches(['\r', '\n']);
+        assert!(matches(pattern, line, names), "\n  '{line}' instead of\n  '{pattern}'");
+        let code = line.strip_prefix("ERROR ")?.split(' ').next().unwrap();
+        Some((self.verb.clone(), code.to_string()))
+    }
+}
+
+/// Whether a line is what the pattern says, word by word.
+fn matches(pattern: &str, line: &str, names: &mut BTreeMap<String, String>) -> bool {
+    let (mut words, mut said) = (pattern.split(' '), line);
+    loop {
+        let Some(word) = words.next() else { return false };
+        if word == "<text>" {
+            return !said.is_empty();
+        }
+        let (got, rest) = said.split_once(' ').map_or((said, None), |(got, rest)| (got, Some(rest)));
+        let name = word.split_once('<').filter(|(_, rest)| rest.ends_with('>') && !rest.contains(['[', '/', '<']));
+        let same = match name {
+            Some((before, name)) => got.strip_prefix(before).is_some_and(|got| {
+                !got.is_empty() && names.entry(name.to_string()).or_insert_with(|| got.to_string()) == got
+            }),
+            None => word == got,
+        };
+        match rest {
+            _ if !same => return false,
+            Some(rest) => said = rest,
+            None => return words.next().is_none(),
+        }
+    }
+}
+
+fn hold(number: usize, lines: &[&str], folder: &Path) -> Heard {
+    fs::create_dir_all(folder).unwrap();
+    let mut talk =
+        Talk { folder: folder.to_path_buf(), broker: None, connections: BTreeMap::new(), names: BTreeMap::new() };
+    let mut heard = Heard::new();
+    for (index, line) in lines.iter().enumerate() {
+        let at = format!("src/protocol/text.md:{}: {line}", number + index);
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| talk.line(line)));
+        heard.extend(told.unwrap_or_else(|_| panic!("{at}")));
+    }
+    // A clean stop ends every connection: what comes until then was not written down.
+    talk.broker.as_mut().unwrap().stop();
+    for (number, mut connection) in talk.connections {
+        let mut more = String::new();
+        let _ = connection.stream.read_to_string(&mut more);
+        assert_eq!(more, "", "connection {number} of the block at line {} heard more", number);
+    }
+    heard
+}
+
+#[test]
+fn the_specification_is_what_the_broker_does() {
+    let root = env::temp_dir().join(format!("plainlog-conversations-{}", std::process::id()));
+    let talks: Vec<_> = blocks()
+        .into_iter()
+        .map(|(number, lines)| {
+            let folder = root.join(number.to_string());
+            thread::spawn(move || hold(number, &lines, &folder))
+        })
+        .collect();
+    let heard: Heard = talks.into_iter().flat_map(|talk| talk.join().unwrap()).collect();
+    fs::remove_dir_all(&root).unwrap();
+    let rows = SPECIFICATION.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+    let rows = rows.filter_map(|(verb, rest)| Some((verb.to_string(), rest.split_once(" | ")?.0.to_string())));
+    let rows: Heard = rows.filter(|(_, code)| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')).collect();
+    let verbs: BTreeSet<_> = rows.iter().map(|(verb, _)| verb.clone()).collect();
+    let known = |verb: String| if verbs.contains(&verb) { verb } else { "any".to_string() };
+    let heard: Heard = heard.into_iter().map(|(verb, code)| (known(verb), code)).collect();
+    assert!(rows.len() > 40, "{rows:?}");
+    assert_eq!(rows.difference(&heard).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "rows that no conversation hears");
+    assert_eq!(heard.difference(&rows).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "errors without a row");
+}
