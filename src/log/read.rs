@@ -153,11 +153,10 @@ impl Log {
     ) -> Result<(), Error> {
         let log_path = || segment.path("log");
         let entries_end = segment.entries(&self.handles).map_err(|error| unreadable(log_path())(error))?;
-        let first = match chunk.next {
+        let mut first = match chunk.next {
             Some((id, index, next)) if (id, next) == (segment.id, offset) && index <= entries_end => index,
             _ => self.entry_with(segment, entries_end, offset)?,
         };
-        let mut first = first;
         let mut wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
         if chunk.batches.is_empty() {
             // Behind the last batch there may be damaged entries that hide nothing, and then the next batch.

@@ -429,15 +429,16 @@ impl Recovery<'_> {
         if checked.sizes_agree || mark == 0 { Ok(checked) } else { check(self.handles, segment, 0) }
     }
 
-    /// Copies what stands from `position` on in a file to `<base>.cut-<ms>`, durably, and over no earlier copy.
-    fn set_aside(&self, segment: &Segment, extension: &str, position: u64) -> io::Result<u64> {
+    /// Copies what stands from `position` on in a file to `<base>.cut-<ms>`, durably, and over no earlier copy. Answers how many
+    /// bytes that were, and the copy.
+    fn set_aside(&self, segment: &Segment, extension: &str, position: u64) -> io::Result<(u64, PathBuf)> {
         let file = self.handles.disk().open(&segment.path(extension))?;
         let bytes = file.len()?.saturating_sub(position);
         let taken = self.handles.disk().list(self.dir)?;
-        let copies = (self.now_ms..).map(|ms| segment.path(&format!("cut-{ms}")));
         let is_free = |path: &PathBuf| !taken.iter().any(|name| path.ends_with(&name.name));
-        let copy = copies.into_iter().find(is_free).expect("there are more names than files");
-        let copy = self.handles.disk().create(&copy)?;
+        let mut copies = (self.now_ms..).map(|ms| segment.path(&format!("cut-{ms}")));
+        let path = copies.find(is_free).expect("there are more names than files");
+        let copy = self.handles.disk().create(&path)?;
         let mut window = Window::new(&*file);
         let mut done = 0;
         while done < bytes {
@@ -447,7 +448,7 @@ impl Recovery<'_> {
         }
         copy.sync()?;
         self.handles.disk().sync_dir(self.dir)?;
-        Ok(bytes)
+        Ok((bytes, path))
     }
 
     /// Cuts what stands behind the last whole batch, once a copy of it is durable.
@@ -459,11 +460,9 @@ impl Recovery<'_> {
             (self.cutting)()?;
         }
         if checked.bytes > position {
-            let bytes = self.set_aside(segment, "log", position)?;
-            let what = format!(
-                "a torn tail of {bytes} bytes at position {position} was cut; {base:020}.cut-<ms> keeps it",
-                base = segment.base
-            );
+            let (bytes, copy) = self.set_aside(segment, "log", position)?;
+            let what =
+                format!("a torn tail of {bytes} bytes at position {position} was cut; {} keeps it", copy.display());
             self.note(segment, &what);
             log.set_len(position)?;
             log.sync()?;
