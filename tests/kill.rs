@@ -17,7 +17,7 @@ use std::{
 const CONNECTIONS: usize = 4;
 const KILLS: usize = 12;
 /// Acknowledgements after which the broker is killed, in each of its lives.
-const LOAD: usize = 150;
+const LOAD: usize = 1000;
 
 /// A folder of its own, gone at the end.
 struct Folder(PathBuf);
