@@ -1,4 +1,5 @@
 //! The library over the network, against the real broker.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod common;
 

@@ -94,11 +94,13 @@ impl Talk {
 impl Connection {
     fn say(&mut self, text: &str) {
         let (text, ends) = text.strip_suffix("<end>").map_or((text, false), |text| (text, true));
-        let mut line = match text.split_once('<').and_then(|(before, rest)| Some((before, rest.split_once(" bytes>")?))) {
+        let mut line = match text.split_once('<').and_then(|(before, rest)| Some((before, rest.split_once(" bytes>")?)))
+        {
             Some((before, (count, after))) => format!("{before}{}{after}", "x".repeat(count.parse().unwrap())),
             None => text.to_string(),
         };
-        self.verb = if ends || line.len() > 60_000 { String::new() } else { line.split(' ').next().unwrap().to_uppercase() };
+        self.verb =
+            if ends || line.len() > 60_000 { String::new() } else { line.split(' ').next().unwrap().to_uppercase() };
         if !ends {
             line.push('\n');
         }
@@ -182,11 +184,16 @@ fn the_specification_is_what_the_broker_does() {
     fs::remove_dir_all(&root).unwrap();
     let rows = SPECIFICATION.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
     let rows = rows.filter_map(|(verb, rest)| Some((verb.to_string(), rest.split_once(" | ")?.0.to_string())));
-    let rows: Heard = rows.filter(|(_, code)| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')).collect();
+    let rows: Heard =
+        rows.filter(|(_, code)| code.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')).collect();
     let verbs: BTreeSet<_> = rows.iter().map(|(verb, _)| verb.clone()).collect();
     let known = |verb: String| if verbs.contains(&verb) { verb } else { "any".to_string() };
     let heard: Heard = heard.into_iter().map(|(verb, code)| (known(verb), code)).collect();
     assert!(rows.len() > 40, "{rows:?}");
-    assert_eq!(rows.difference(&heard).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "rows that no conversation hears");
+    assert_eq!(
+        rows.difference(&heard).collect::<Vec<_>>(),
+        Vec::<&(String, String)>::new(),
+        "rows that no conversation hears"
+    );
     assert_eq!(heard.difference(&rows).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "errors without a row");
 }

@@ -83,17 +83,6 @@ fn with_topic(partitions: u32) -> (Server, Client) {
     (server, client)
 }
 
-/// Whether a line is as the specification has it, where `*` stands for anything up to the next word given.
-fn is_as(line: &str, expected: &str) -> bool {
-    let mut parts = expected.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| line.strip_prefix(first)) else { return false };
-    for part in parts {
-        let Some(at) = rest.find(part) else { return false };
-        rest = if part.is_empty() { "" } else { &rest[at + part.len()..] };
-    }
-    rest.is_empty()
-}
-
 #[test]
 fn a_group_in_one_conversation() {
     let (server, mut client) = with_topic(2);

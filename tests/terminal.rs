@@ -1,4 +1,5 @@
 //! The programs on real terminals: the lesson with three of them, and what must not reach one.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 #![cfg(unix)]
 
 mod common;

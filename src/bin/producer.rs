@@ -95,7 +95,8 @@ fn run(args: &Args) -> Result<u8> {
             (Box::new(file), bytes)
         }
     };
-    let producer = connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
+    let producer =
+        connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
     let input = Input::open(source, &args.delimiter);
     common::on_interrupt(input.interrupter())?;
     if in_conversation {

@@ -26,7 +26,7 @@ pub fn converse(
     loop {
         write!(out, "What do you want to add? (type 'exit' to quit): ")?;
         out.flush()?;
-        let filled = match input.next()? {
+        let filled = match input.next_piece()? {
             None => return writeln!(out),
             Some(Piece::Message(b"exit")) => return Ok(()),
             Some(Piece::Message(b"")) => continue,

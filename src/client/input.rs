@@ -109,7 +109,7 @@ impl Input {
     }
 
     /// The next message, waiting for it; none when no more come.
-    pub fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+    pub fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
         while self.find().is_none() {
             if !self.wait()? {
                 return Ok(None);

@@ -142,8 +142,11 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
+/// An address that could not be bound, and why.
+type Refused = (SocketAddr, io::Error);
+
 /// Binds every address that `listen` resolves to, with one port for all. Answers those that failed with the reason.
-fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<(SocketAddr, io::Error)>)> {
+fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<Refused>)> {
     let mut wanted: Vec<SocketAddr> = listen.to_socket_addrs()?.collect();
     wanted.sort();
     wanted.dedup();
@@ -159,7 +162,7 @@ fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<(SocketAddr, io::Erro
                 Err(error) => refused.push((address, error)),
             }
         }
-        let taken = |(_, error): &(SocketAddr, io::Error)| error.kind() == io::ErrorKind::AddrInUse;
+        let taken = |(_, error): &Refused| error.kind() == io::ErrorKind::AddrInUse;
         let (port_is_free, port_given) = (!refused.iter().any(taken), wanted.iter().all(|address| address.port() != 0));
         match refused.pop() {
             Some((_, error)) if listeners.is_empty() => return Err(error),

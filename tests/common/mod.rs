@@ -1,5 +1,6 @@
 //! A broker of its own for each test, and the programs run against it.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use std::{
     env, fs,

@@ -21,7 +21,7 @@ mod words;
 mod writing;
 
 pub use refusal::Refusal;
-pub use serve::{HTTP_ANSWER, serve};
+pub use serve::serve;
 
 #[doc = include_str!("../text.md")]
 pub mod specification {}

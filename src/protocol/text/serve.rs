@@ -16,10 +16,15 @@ const LINE_BYTES_MORE: usize = 64 << 10;
 /// Answers are sent when they are this many bytes, though there are lines left.
 const ANSWERS_BYTES: usize = 256 << 10;
 
+/// What HTTP gets to read.
+const HTTP_SENTENCE: &str =
+    "This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
+
 /// What HTTP gets.
-pub const HTTP_ANSWER: &str = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\n\
-    Content-Type: text/plain\r\nContent-Length: 96\r\n\r\n\
-    This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
+fn http_answer() -> String {
+    let head = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\nContent-Type: text/plain";
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{HTTP_SENTENCE}", HTTP_SENTENCE.len())
+}
 
 /// Serves a connection until either side has enough of it.
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
@@ -82,11 +87,11 @@ impl Lines {
     fn line<'a>(&mut self, line: &'a [u8], gathered: &mut Gathered<'a>, output: &mut Output<'_>) -> io::Result<Flow> {
         self.count += 1;
         if self.count == 1 && is_http(line) {
-            output.bytes.extend_from_slice(HTTP_ANSWER.as_bytes());
+            output.bytes.extend_from_slice(http_answer().as_bytes());
             return Ok(Flow::Close);
         }
         let (word, rest) = split_word(line);
-        let explained = self.session.steps.is_some().then(|| output.bytes.len());
+        let explained = self.session.steps.is_some().then_some(output.bytes.len());
         if word.eq_ignore_ascii_case(b"PRODUCE") {
             gathered.produce(&mut self.session, rest);
         } else if word.eq_ignore_ascii_case(b"SEND") {
@@ -206,11 +211,5 @@ mod tests {
         for line in ["DELETE orders", "get / HTTP/1.1", "GET / HTTP/2", "GET  HTTP/1.1", "PRODUCE GET / HTTP/1.1"] {
             assert!(!is_http(line.as_bytes()), "{line}");
         }
-    }
-
-    #[test]
-    fn the_http_answer_announces_its_length() {
-        let (head, body) = HTTP_ANSWER.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{}", body.len());
     }
 }
