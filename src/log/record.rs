@@ -69,6 +69,21 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Forgets the records and keeps the memory, for records that borrow from elsewhere.
+    pub fn recycle<'b>(mut self) -> Records<'b> {
+        self.list.clear();
+        self.headers.clear();
+        // An empty vector turned into one of the same layout keeps its allocation.
+        let list = self.list.into_iter().map(|_| unreachable!("it was cleared")).collect();
+        let headers = self.headers.into_iter().map(|_| unreachable!("it was cleared")).collect();
+        Records { list, headers }
+    }
+
+    /// Makes room for `count` more records.
+    pub fn reserve(&mut self, count: usize) {
+        self.list.reserve(count);
+    }
+
     /// How many records there are.
     pub fn len(&self) -> usize {
         self.list.len()
@@ -180,88 +195,143 @@ pub fn split_offset(line: &[u8]) -> Option<(u64, &[u8])> {
     Some((parse_u63(&rest[..space])?, &rest[space + 1..]))
 }
 
-/// Reads `[timestamp:] [key:] [header.N:]... <value field>` to the end of `text` and pushes it as one record.
-pub fn parse_fields<'a>(records: &mut Records<'a>, mut text: &'a [u8]) -> Result<(), Malformed> {
-    records.push(None, None, None);
-    let (mut timestamp, mut key) = (None, None);
-    let value = loop {
-        if let Some(value) = parse_value(text) {
-            break value;
+/// A line's fields as they stand there, words still escaped: what can be read of a line without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Fields<'a> {
+    /// The record's own timestamp, where the line has one.
+    pub timestamp: Option<i64>,
+    /// The key, escaped; `None` is null.
+    pub key: Option<&'a [u8]>,
+    /// The value.
+    pub value: Value<'a>,
+    /// From the first header on up to the value, and how many headers are in it.
+    words: &'a [u8],
+    header_count: usize,
+}
+
+/// A value field.
+#[derive(Clone, Copy, Debug)]
+pub enum Value<'a> {
+    /// `message:`, the bytes as they are.
+    Message(&'a [u8]),
+    /// `escaped:`.
+    Escaped(&'a [u8]),
+    /// `base64:`.
+    Base64(&'a [u8]),
+    /// `tombstone`.
+    Tombstone,
+}
+
+/// Splits `[timestamp:] [key:] [header.N:]... <value field>` to the end of `text`. What is escaped or in base64 is checked
+/// by who decodes it.
+pub fn split_fields(mut text: &[u8]) -> Result<Fields<'_>, Malformed> {
+    let mut fields = Fields { timestamp: None, key: None, value: Value::Tombstone, words: b"", header_count: 0 };
+    loop {
+        if let Some(value) = split_value(text) {
+            // `words` reached to the end of the line; the value is no word.
+            fields.words = &fields.words[..fields.words.len().saturating_sub(text.len())];
+            return Ok(Fields { value, ..fields });
         }
         let (word, rest) = split_word(text);
-        let parsed = parse_word(word, &mut timestamp, &mut key).and_then(|header| {
-            if let Some((name, value)) = header {
-                records.header(name, value);
+        if word.starts_with(b"header.") {
+            if fields.header_count == 0 {
+                fields.words = text;
             }
-            rest.ok_or_else(|| {
-                Malformed("the value is missing: end with message:, escaped:, base64: or tombstone".into())
-            })
-        });
-        match parsed {
-            Ok(rest) => text = rest,
+            fields.header_count += 1;
+        } else {
+            take_word(word, &mut fields)?;
+        }
+        let missing = "the value is missing: end with message:, escaped:, base64: or tombstone";
+        text = rest.ok_or_else(|| Malformed(missing.into()))?;
+    }
+}
+
+/// The value field, if `text` is one.
+fn split_value(text: &[u8]) -> Option<Value<'_>> {
+    if let Some(value) = text.strip_prefix(b"message:") {
+        Some(Value::Message(value))
+    } else if let Some(value) = text.strip_prefix(b"escaped:") {
+        Some(Value::Escaped(value))
+    } else if let Some(value) = text.strip_prefix(b"base64:") {
+        Some(Value::Base64(value))
+    } else {
+        (text == b"tombstone").then_some(Value::Tombstone)
+    }
+}
+
+/// Takes one word before the value that is no header.
+fn take_word<'a>(word: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Malformed> {
+    let twice = if let Some(digits) = word.strip_prefix(b"timestamp:") {
+        let parsed = if digits == b"-1" { Some(-1) } else { parse_u63(digits).map(|n| n as i64) };
+        let parsed = parsed.ok_or_else(|| Malformed(format!("'{}' is no time in milliseconds", shown(digits))))?;
+        fields.timestamp.replace(parsed).map(|_| "timestamp: stands twice")
+    } else if let Some(text) = word.strip_prefix(b"key:") {
+        fields.key.replace(text).map(|_| "key: stands twice")
+    } else {
+        let known = "timestamp:, key:, header.NAME:, then message:, escaped:, base64: or tombstone";
+        return Err(Malformed(format!("'{}' is no field of a record; there are {known}", shown(word))));
+    };
+    twice.map_or(Ok(()), |why| Err(Malformed(why.into())))
+}
+
+impl<'a> Fields<'a> {
+    /// How many headers there are.
+    pub fn header_count(&self) -> usize {
+        self.header_count
+    }
+
+    /// Names and values of the headers in order, escaped; a value of `None` is null.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        let words = self.words.split(|&byte| byte == b' ').filter_map(|word| word.strip_prefix(b"header."));
+        words.map(|text| match memchr::memchr(b':', text) {
+            Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
+            None => (text, None),
+        })
+    }
+}
+
+impl<'a> Value<'a> {
+    /// The value's bytes; `None` is a tombstone.
+    pub fn bytes(&self) -> Result<Option<Cow<'a, [u8]>>, Malformed> {
+        match *self {
+            Value::Message(value) => Ok(Some(Cow::Borrowed(value))),
+            Value::Escaped(value) => unescape(value).map(Some),
+            Value::Base64(value) => BASE64.decode(value).map(|bytes| Some(Cow::Owned(bytes))).map_err(no_base64),
+            Value::Tombstone => Ok(None),
+        }
+    }
+
+    /// Appends the value's bytes; of a tombstone there are none.
+    pub fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match *self {
+            Value::Message(value) => out.extend_from_slice(value),
+            Value::Escaped(value) => unescape_to(out, value)?,
+            Value::Base64(value) => BASE64.decode_vec(value, out).map_err(no_base64)?,
+            Value::Tombstone => {}
+        }
+        Ok(())
+    }
+}
+
+fn no_base64(error: base64::DecodeError) -> Malformed {
+    Malformed(format!("the value after base64: is not base64 ({error})"))
+}
+
+/// Reads `[timestamp:] [key:] [header.N:]... <value field>` to the end of `text` and pushes it as one record.
+pub fn parse_fields<'a>(records: &mut Records<'a>, text: &'a [u8]) -> Result<(), Malformed> {
+    let fields = split_fields(text)?;
+    records.push(fields.timestamp, fields.key.map(unescape).transpose()?, fields.value.bytes()?);
+    for (name, value) in fields.headers() {
+        let header = unescape(name).and_then(|name| Ok((name, value.map(unescape).transpose()?)));
+        match header {
+            Ok((name, value)) => records.header(name, value),
             Err(error) => {
                 records.pop();
                 return Err(error);
             }
         }
-    };
-    match value {
-        Ok(value) => {
-            let last = records.list.last_mut().expect("pushed above");
-            (last.timestamp, last.key, last.value) = (timestamp, key, value);
-            Ok(())
-        }
-        Err(error) => {
-            records.pop();
-            Err(error)
-        }
     }
-}
-
-type Bytes<'a> = Cow<'a, [u8]>;
-
-/// The value field, if `text` is one.
-fn parse_value(text: &[u8]) -> Option<Result<Option<Bytes<'_>>, Malformed>> {
-    if let Some(value) = text.strip_prefix(b"message:") {
-        Some(Ok(Some(Cow::Borrowed(value))))
-    } else if let Some(value) = text.strip_prefix(b"escaped:") {
-        Some(unescape(value).map(Some))
-    } else if let Some(value) = text.strip_prefix(b"base64:") {
-        let decoded = BASE64.decode(value).map(|bytes| Some(Cow::Owned(bytes)));
-        Some(decoded.map_err(|error| Malformed(format!("the value after base64: is not base64 ({error})"))))
-    } else if text == b"tombstone" {
-        Some(Ok(None))
-    } else {
-        None
-    }
-}
-
-/// Takes one word before the value: sets `timestamp` or `key`, or returns a header.
-fn parse_word<'a>(
-    word: &'a [u8],
-    timestamp: &mut Option<i64>,
-    key: &mut Option<Bytes<'a>>,
-) -> Result<Option<Header<'a>>, Malformed> {
-    if let Some(digits) = word.strip_prefix(b"timestamp:") {
-        let parsed = if digits == b"-1" { Some(-1) } else { parse_u63(digits).map(|n| n as i64) };
-        let parsed = parsed.ok_or_else(|| Malformed(format!("'{}' is no time in milliseconds", shown(digits))))?;
-        if timestamp.replace(parsed).is_some() {
-            return Err(Malformed("timestamp: stands twice".into()));
-        }
-    } else if let Some(text) = word.strip_prefix(b"key:") {
-        if key.replace(unescape(text)?).is_some() {
-            return Err(Malformed("key: stands twice".into()));
-        }
-    } else if let Some(text) = word.strip_prefix(b"header.") {
-        return Ok(Some(match memchr::memchr(b':', text) {
-            Some(colon) => (unescape(&text[..colon])?, Some(unescape(&text[colon + 1..])?)),
-            None => (unescape(text)?, None),
-        }));
-    } else {
-        let known = "timestamp:, key:, header.NAME:, then message:, escaped:, base64: or tombstone";
-        return Err(Malformed(format!("'{}' is no field of a record; there are {known}", shown(word))));
-    }
-    Ok(None)
+    Ok(())
 }
 
 /// The first word, and what follows the space behind it.
@@ -340,16 +410,20 @@ fn escape_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The bytes that an escaped word or value stands for.
 pub fn unescape(text: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
-    let Some(first) = memchr::memchr(b'\\', text) else { return Ok(Cow::Borrowed(text)) };
-    let mut out = text[..first].to_vec();
-    let mut rest = &text[first..];
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let (plain, used) = match *rest {
+    if memchr::memchr(b'\\', text).is_none() {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut out = Vec::with_capacity(text.len());
+    unescape_to(&mut out, text)?;
+    Ok(Cow::Owned(out))
+}
+
+/// Appends the bytes that an escaped word or value stands for.
+pub fn unescape_to(out: &mut Vec<u8>, mut text: &[u8]) -> Result<(), Malformed> {
+    while let Some(backslash) = memchr::memchr(b'\\', text) {
+        out.extend_from_slice(&text[..backslash]);
+        let rest = &text[backslash + 1..];
+        let (byte, used) = match *rest {
             [b'\\', ..] => (b'\\', 1),
             [b'n', ..] => (b'\n', 1),
             [b'r', ..] => (b'\r', 1),
@@ -360,10 +434,11 @@ pub fn unescape(text: &[u8]) -> Result<Cow<'_, [u8]>, Malformed> {
             },
             _ => return Err(bad_escape(rest)),
         };
-        out.push(plain);
-        rest = &rest[used..];
+        out.push(byte);
+        text = &rest[used..];
     }
-    Ok(Cow::Owned(out))
+    out.extend_from_slice(text);
+    Ok(())
 }
 
 fn bad_escape(rest: &[u8]) -> Malformed {
@@ -491,6 +566,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn recycled_records_keep_their_memory() {
+        let mut records = Records::default();
+        records.reserve(100);
+        let text = Vec::from(*b"text");
+        records.push(None, Some(Cow::Borrowed(&text)), None);
+        let (capacity, at) = (records.list.capacity(), records.list.as_ptr().addr());
+        let recycled: Records<'static> = records.recycle();
+        assert_eq!((recycled.list.capacity(), recycled.list.as_ptr().addr()), (capacity, at));
+        assert!(recycled.is_empty());
+    }
+
     fn bytes() -> impl Strategy<Value = Option<Vec<u8>>> {
         let plain = "[ -~\t]{0,20}".prop_map(String::into_bytes);
         let text = any::<String>().prop_map(String::into_bytes);
@@ -519,6 +606,9 @@ mod tests {
             let mut back = Records::default();
             parse_fields(&mut back, fields).unwrap();
             prop_assert_eq!(offset, 42);
+            let mut value = Vec::new();
+            split_fields(fields).unwrap().value.append_to(&mut value).unwrap();
+            prop_assert_eq!(back.get(0).unwrap().value.clone().unwrap_or_default(), value);
             prop_assert_eq!(back, records);
         }
     }
