@@ -2,4 +2,6 @@
 //! own replies. Nothing is kept between connections but the session.
 
 pub mod connection;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod text;

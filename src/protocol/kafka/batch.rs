@@ -1,0 +1,596 @@
+//! Record batch v2, Kafka's unit of writing and reading, to the log's records, and from the log's lines.
+//!
+//! ```text
+//!  0          8       12            16     17       21          23                 27              35
+//!  ├──────────┼───────┼─────────────┼──────┼────────┼───────────┼──────────────────┼───────────────┤
+//!  │base offset│length│ leader epoch│magic 2│ CRC-32C│ attributes│ last offset delta│ base timestamp│
+//!  ├──────────┴───────┼─────────────┼──────┴────────┼───────────┼──────────────────┴───────────────┘
+//! 35 max timestamp   43 producer id 51 epoch        53 sequence 57 record count   61 records...
+//!
+//! attributes   bits 0-2 codec, 3 append time, 4 transactional, 5 control, 6 delete horizon
+//! a record     length, attributes i8, timestamp delta, offset delta, key, value, header count, (name, value)...
+//!              all numbers zigzag varints; a length of -1 is null
+//! ```
+//!
+//! - The length counts from byte 12, the CRC covers from byte 21 on; both are checked before a record is looked at.
+//! - What is refused, in which order and with which code, is what Apache Kafka does: a producer sees no difference.
+//! - Neither way allocates for a record: records borrow from the request, or from the buffer it was decompressed to;
+//!   lines become records in the response's own buffer.
+//! - Offset deltas of a producer are read and not believed: records get offsets in the order in which they stand, as in
+//!   Kafka.
+//! - Control records are written (transaction markers that a consumer reads) and never read: no client may send one.
+
+use super::{
+    codes::Code,
+    compression::{self, Codec, Codecs},
+    wire::{prefixed, uvarint_bytes, write_varlong, zigzag},
+};
+use crate::log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, unescape_to};
+use std::borrow::Cow;
+
+/// Bytes before the first record.
+pub const HEADER_BYTES: usize = 61;
+/// What a compressed batch may hold: as much as a batch of lines.
+pub const DECOMPRESSED_MAX: usize = 64 << 20;
+/// Records in one batch. Kafka knows no such limit; seven bytes of a bomb would otherwise become ten times as many.
+pub const RECORDS_MAX: i32 = 1 << 20;
+/// Headers in one batch, for the same reason.
+const HEADERS_MAX: usize = 1 << 21;
+/// The smallest record: its length, and six bytes.
+const RECORD_BYTES_MIN: usize = 7;
+/// How many wrong records a refusal names.
+const NAMED_MAX: usize = 1000;
+
+const APPEND_TIME: i16 = 8;
+const TRANSACTIONAL: i16 = 16;
+const CONTROL: i16 = 32;
+
+/// Everything before the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the picture above names them")]
+pub struct Header {
+    pub base_offset: i64,
+    pub length: i32,
+    pub leader_epoch: i32,
+    pub magic: i8,
+    pub crc: u32,
+    pub attributes: i16,
+    pub last_offset_delta: i32,
+    pub base_timestamp: i64,
+    pub max_timestamp: i64,
+    pub producer_id: i64,
+    pub producer_epoch: i16,
+    pub base_sequence: i32,
+    pub count: i32,
+}
+
+impl Header {
+    /// Reads the header at the start of `bytes`; `None`: they are too few.
+    pub fn read(bytes: &[u8]) -> Option<Header> {
+        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        let i16_at = |at: usize| i16::from_be_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
+        let i32_at = |at: usize| i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+        let i64_at = |at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Some(Header {
+            base_offset: i64_at(0),
+            length: i32_at(8),
+            leader_epoch: i32_at(12),
+            magic: bytes[16] as i8,
+            crc: i32_at(17) as u32,
+            attributes: i16_at(21),
+            last_offset_delta: i32_at(23),
+            base_timestamp: i64_at(27),
+            max_timestamp: i64_at(35),
+            producer_id: i64_at(43),
+            producer_epoch: i16_at(51),
+            base_sequence: i32_at(53),
+            count: i32_at(57),
+        })
+    }
+
+    /// The header as it stands before the records.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut out = [0; HEADER_BYTES];
+        let mut at = 0;
+        let mut put = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        put(&self.base_offset.to_be_bytes());
+        put(&self.length.to_be_bytes());
+        put(&self.leader_epoch.to_be_bytes());
+        put(&self.magic.to_be_bytes());
+        put(&self.crc.to_be_bytes());
+        put(&self.attributes.to_be_bytes());
+        put(&self.last_offset_delta.to_be_bytes());
+        put(&self.base_timestamp.to_be_bytes());
+        put(&self.max_timestamp.to_be_bytes());
+        put(&self.producer_id.to_be_bytes());
+        put(&self.producer_epoch.to_be_bytes());
+        put(&self.base_sequence.to_be_bytes());
+        put(&self.count.to_be_bytes());
+        out
+    }
+}
+
+/// Why a producer's batch is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It was damaged on its way.
+    Corrupt(&'static str),
+    /// Its parts contradict each other, or say what a client may not say.
+    Invalid(&'static str),
+    /// It is beyond a limit.
+    TooLarge(&'static str),
+    /// Its codec is none that Kafka knows.
+    UnknownCodec,
+    /// Some records are refused, and with them all: [`Code::InvalidRecord`] or [`Code::InvalidTimestamp`], the reason, and the
+    /// first thousand of them by their place in the batch.
+    Records(Code, &'static str, Vec<i32>),
+}
+
+impl Error {
+    /// The code that the producer gets, and the sentence with it.
+    pub fn answer(&self) -> (Code, &'static str) {
+        match self {
+            Error::Corrupt(why) => (Code::CorruptMessage, why),
+            Error::Invalid(why) => (Code::InvalidRecord, why),
+            Error::TooLarge(why) => (Code::MessageTooLarge, why),
+            Error::UnknownCodec => (Code::UnsupportedCompressionType, "the attributes name an unknown codec"),
+            Error::Records(code, why, _) => (*code, why),
+        }
+    }
+}
+
+/// What the topic asks of records.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// The broker's clock stamps the records, their own timestamps are dropped.
+    pub append_time: bool,
+    /// A record without a key is refused: the topic is compacted.
+    pub keys_required: bool,
+    /// No timestamp may be later.
+    pub timestamp_max: i64,
+}
+
+/// The one batch that a producer sends to a partition.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// What stands before its records.
+    pub header: Header,
+    bytes: &'a [u8],
+}
+
+impl<'a> Batch<'a> {
+    /// Finds the batch: there must be one, whole, of magic 2, and no other behind it.
+    pub fn open(bytes: &'a [u8]) -> Result<Batch<'a>, Error> {
+        let (batch, rest) = first_batch(bytes)?.ok_or(Error::Invalid("there is no whole record batch"))?;
+        if batch[16] != 2 {
+            return Err(Error::Invalid("the record batch has not magic 2"));
+        }
+        if first_batch(rest)?.is_some() {
+            return Err(Error::Invalid("there is more than one record batch"));
+        }
+        let header = Header::read(batch).ok_or(Error::Corrupt("the record batch is shorter than its header"))?;
+        Ok(Batch { header, bytes: batch })
+    }
+
+    /// How its records are compressed.
+    pub fn codec(&self) -> Result<Codec, Error> {
+        Codec::of_attributes(self.header.attributes).ok_or(Error::UnknownCodec)
+    }
+
+    /// Whether it belongs to a transaction.
+    pub fn is_transactional(&self) -> bool {
+        self.header.attributes & TRANSACTIONAL != 0
+    }
+
+    /// Checks what can be checked without looking at a record, in Kafka's order.
+    pub fn check(&self, bytes_max: usize) -> Result<(), Error> {
+        let header = &self.header;
+        if header.base_offset != 0 {
+            return Err(Error::Invalid("the base offset is not 0"));
+        }
+        if self.bytes.len() > bytes_max {
+            return Err(Error::TooLarge("the record batch is larger than max.message.bytes"));
+        }
+        if crc32c::crc32c(&self.bytes[21..]) != header.crc {
+            return Err(Error::Corrupt("the record batch does not have its CRC"));
+        }
+        if header.count <= 0 || header.last_offset_delta.checked_add(1) != Some(header.count) {
+            return Err(Error::Invalid("the record count is not what the last offset says"));
+        }
+        if header.attributes & CONTROL != 0 {
+            return Err(Error::Invalid("clients may not write control records"));
+        }
+        if header.producer_id >= 0 && header.base_sequence < 0 {
+            return Err(Error::Invalid("a batch with a producer id has a sequence"));
+        }
+        if header.count > RECORDS_MAX {
+            return Err(Error::TooLarge("the record batch has more than 1048576 records"));
+        }
+        Ok(())
+    }
+
+    /// Reads the records, from `scratch` if they must be decompressed first. Their memory is that of `records`.
+    pub fn records<'b>(
+        &self,
+        rules: &Rules,
+        codecs: &mut Codecs,
+        scratch: &'b mut Vec<u8>,
+        records: Records<'_>,
+    ) -> Result<Records<'b>, Error>
+    where
+        'a: 'b,
+    {
+        let compressed = &self.bytes[HEADER_BYTES..];
+        let mut bytes = compressed;
+        let codec = self.codec()?;
+        if codec != Codec::None {
+            codecs.decompress(codec, compressed, scratch, DECOMPRESSED_MAX).map_err(|error| match error {
+                compression::Error::Malformed => Error::Invalid("the records cannot be decompressed"),
+                compression::Error::TooLarge => Error::TooLarge("the records are more than 64 MiB"),
+            })?;
+            bytes = scratch;
+        }
+        let mut records = records.recycle();
+        records.reserve((self.header.count as usize).min(bytes.len() / RECORD_BYTES_MIN));
+        let mut seen = Seen { timestamp_max: i64::MIN, timestamp_min: i64::MAX, keyless: false, headers: 0 };
+        for _ in 0..self.header.count {
+            let rest = read_record(bytes, self.header.base_timestamp, rules.append_time, &mut records, &mut seen);
+            bytes = rest.ok_or_else(|| match seen.headers > HEADERS_MAX {
+                true => Error::TooLarge("the record batch has more than 2097152 headers"),
+                false => Error::Invalid("a record does not have the structure of a record"),
+            })?;
+        }
+        if !bytes.is_empty() {
+            return Err(Error::Invalid("there is more behind the last record"));
+        }
+        match self.breaks(rules, &seen) {
+            true => Err(self.broken(rules, &records)),
+            false => Ok(records),
+        }
+    }
+
+    fn breaks(&self, rules: &Rules, seen: &Seen) -> bool {
+        let out_of_range = seen.timestamp_max > rules.timestamp_max || seen.timestamp_min < -1;
+        let stamped = self.header.attributes & APPEND_TIME != 0;
+        rules.keys_required && seen.keyless || !rules.append_time && out_of_range || stamped
+    }
+
+    /// Names the records that break the rules.
+    fn broken(&self, rules: &Rules, records: &Records<'_>) -> Error {
+        let indexes = |wrong: &dyn Fn(i64, bool) -> bool| {
+            let fields = records.iter().map(|record| (record.timestamp.unwrap_or(-1), record.key.is_none()));
+            let wrong = fields.enumerate().filter(|&(_, (timestamp, keyless))| wrong(timestamp, keyless));
+            wrong.map(|(index, _)| index as i32).take(NAMED_MAX).collect::<Vec<_>>()
+        };
+        if self.header.attributes & APPEND_TIME != 0 {
+            let why = "a producer may not set the timestamp type to LogAppendTime";
+            return Error::Records(Code::InvalidTimestamp, why, indexes(&|_, _| true));
+        }
+        let too_late = |timestamp| !(-1..=rules.timestamp_max).contains(&timestamp);
+        let timestamps = indexes(&|timestamp, _| too_late(timestamp));
+        match timestamps.is_empty() {
+            false => Error::Records(
+                Code::InvalidTimestamp,
+                "a timestamp is before 1970 or too far in the future",
+                indexes(&|timestamp, keyless| too_late(timestamp) || rules.keys_required && keyless),
+            ),
+            true => Error::Records(
+                Code::InvalidRecord,
+                "a compacted topic cannot take a record without a key",
+                indexes(&|_, keyless| keyless),
+            ),
+        }
+    }
+}
+
+/// The first batch in `bytes` and what follows it; `None` where no whole one is.
+fn first_batch(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Error> {
+    /// Length of the smallest message of magic 0: Kafka's own first check.
+    const LENGTH_MIN: usize = 14;
+    let Some(length) = bytes.get(8..12) else { return Ok(None) };
+    let length = i32::from_be_bytes(length.try_into().expect("four bytes"));
+    let length = usize::try_from(length).ok().filter(|&length| length >= LENGTH_MIN);
+    let length = length.ok_or(Error::Corrupt("the record batch's length is too small"))?;
+    match bytes.get(16) {
+        Some(0..=2) => Ok(bytes.split_at_checked(12 + length)),
+        Some(_) => Err(Error::Corrupt("the record batch has an unknown magic")),
+        None => Ok(None),
+    }
+}
+
+/// What was met while records were read, so that the rules cost a record next to nothing.
+struct Seen {
+    timestamp_max: i64,
+    timestamp_min: i64,
+    keyless: bool,
+    headers: usize,
+}
+
+/// Reads one record and answers what is behind it; `None`: it is no record.
+#[inline]
+fn read_record<'b>(
+    bytes: &'b [u8],
+    base_timestamp: i64,
+    append_time: bool,
+    records: &mut Records<'b>,
+    seen: &mut Seen,
+) -> Option<&'b [u8]> {
+    let (length, bytes) = varint(bytes)?;
+    let (body, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
+    let (timestamp_delta, body) = varint(body.get(1..)?)?;
+    let (_offset_delta, body) = varint(body)?;
+    let (key, body) = nullable(body)?;
+    let (value, body) = nullable(body)?;
+    let (header_count, mut body) = varint(body)?;
+    let timestamp = base_timestamp.wrapping_add(timestamp_delta);
+    seen.timestamp_max = seen.timestamp_max.max(timestamp);
+    seen.timestamp_min = seen.timestamp_min.min(timestamp);
+    seen.keyless |= key.is_none();
+    records.push((!append_time).then_some(timestamp), key.map(Cow::Borrowed), value.map(Cow::Borrowed));
+    let header_count = usize::try_from(header_count).ok()?;
+    seen.headers = seen.headers.saturating_add(header_count);
+    if seen.headers > HEADERS_MAX {
+        return None;
+    }
+    // A header takes two bytes at least, so a count that lies ends with the body.
+    for _ in 0..header_count {
+        let (name, after) = nullable(body)?;
+        let (value, after) = nullable(after)?;
+        records.header(Cow::Borrowed(name?), value.map(Cow::Borrowed));
+        body = after;
+    }
+    body.is_empty().then_some(rest)
+}
+
+/// A length, and as many bytes.
+#[inline]
+fn nullable(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
+    match varint(bytes)? {
+        (-1, rest) => Some((None, rest)),
+        (length, rest) => {
+            let (bytes, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+            Some((Some(bytes), rest))
+        }
+    }
+}
+
+/// A zigzag varint of at most ten bytes. [`Reader`](super::wire::Reader) has it too; a record has seven of them, and most
+/// are one or two bytes long.
+#[inline]
+fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
+    let unzigzag = |number: u64| (number >> 1) as i64 ^ -((number & 1) as i64);
+    match *bytes {
+        [a @ 0..0x80, ref rest @ ..] => Some((unzigzag(a.into()), rest)),
+        [a, b @ 0..0x80, ref rest @ ..] => Some((unzigzag(u64::from(a & 0x7f) | u64::from(b) << 7), rest)),
+        _ => {
+            let length = bytes.iter().take(10).position(|&byte| byte < 0x80)? + 1;
+            let (number, rest) = bytes.split_at(length);
+            if length == 10 && number[9] > 1 {
+                return None;
+            }
+            let bits = number.iter().rev().fold(0, |bits, byte| bits << 7 | u64::from(byte & 0x7f));
+            Some((unzigzag(bits), rest))
+        }
+    }
+}
+
+/// What the log knows of lines that become a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Offset of the first record of the batch as it was appended; its lines may begin later.
+    pub first: u64,
+    /// The records bear the time of their append.
+    pub append_time: bool,
+    /// They belong to a transaction.
+    pub transactional: bool,
+    /// The line is a transaction marker.
+    pub control: bool,
+    /// The producer, -1: none.
+    pub producer_id: i64,
+    /// Its epoch, -1: none.
+    pub producer_epoch: i16,
+    /// Sequence of the record at `first`, -1: none.
+    pub base_sequence: i32,
+    /// The epoch of the partition's leader.
+    pub leader_epoch: i32,
+}
+
+/// A batch under construction at the end of a response.
+#[derive(Debug)]
+pub struct Encoder<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    facts: Facts,
+    base_offset: u64,
+    base_timestamp: i64,
+    max_timestamp: i64,
+    last_offset: u64,
+    count: i32,
+}
+
+impl<'o> Encoder<'o> {
+    /// Begins a batch behind what is in `out`.
+    pub fn new(out: &'o mut Vec<u8>, facts: Facts) -> Encoder<'o> {
+        let start = out.len();
+        out.extend_from_slice(&[0; HEADER_BYTES]);
+        let [base_offset, last_offset] = [facts.first; 2];
+        Encoder { out, start, facts, base_offset, last_offset, base_timestamp: -1, max_timestamp: -1, count: 0 }
+    }
+
+    /// Bytes of the batch so far.
+    pub fn size(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Adds the records of `lines`, as they are on disk, whose batch has `timestamp`. Once the batch has `bytes_max` bytes the
+    /// rest is left out; at least one record is not.
+    pub fn lines(&mut self, mut lines: &[u8], timestamp: i64, bytes_max: usize) -> Result<(), Malformed> {
+        while !lines.is_empty() && (self.size() < bytes_max || self.count == 0) {
+            let end = memchr::memchr(b'\n', lines).ok_or_else(|| Malformed("the last line has no end".into()))?;
+            let (offset, fields) =
+                split_offset(&lines[..end]).ok_or_else(|| Malformed("a line does not begin with an offset".into()))?;
+            if self.facts.control {
+                self.marker(offset, fields, timestamp)?;
+            } else if let Some(value) = fields.strip_prefix(b"message:") {
+                let (offset_delta, timestamp_delta) = self.deltas(offset, timestamp)?;
+                write_plain(self.out, offset_delta, timestamp_delta, value);
+            } else {
+                let fields = split_fields(fields)?;
+                let own = fields.timestamp.filter(|_| !self.facts.append_time).unwrap_or(timestamp);
+                let (offset_delta, timestamp_delta) = self.deltas(offset, own)?;
+                write_record(self.out, end, offset_delta, timestamp_delta, &fields)?;
+            }
+            lines = &lines[end + 1..];
+        }
+        Ok(())
+    }
+
+    /// Counts a record, the first of which gives the batch its base.
+    #[inline]
+    fn deltas(&mut self, offset: u64, timestamp: i64) -> Result<(i64, i64), Malformed> {
+        if self.count == 0 {
+            (self.base_offset, self.base_timestamp) = (offset, timestamp);
+        } else if offset <= self.last_offset {
+            return Err(Malformed("offsets do not rise".into()));
+        }
+        self.count += 1;
+        self.last_offset = offset;
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+        Ok(((offset - self.base_offset) as i64, timestamp.wrapping_sub(self.base_timestamp)))
+    }
+
+    /// `control:commit` or `control:abort first:N` as Kafka's control record: a version and a type, a version and the
+    /// coordinator's epoch.
+    fn marker(&mut self, offset: u64, fields: &[u8], timestamp: i64) -> Result<(), Malformed> {
+        let kind = match fields {
+            b"control:commit" => 1,
+            _ if fields.starts_with(b"control:abort") => 0,
+            _ => return Err(Malformed("a control batch has a line that is no marker".into())),
+        };
+        let (offset_delta, timestamp_delta) = self.deltas(offset, timestamp)?;
+        prefixed(self.out, 24, |length| zigzag(length as i64), |out| {
+            write_deltas(out, offset_delta, timestamp_delta);
+            out.extend_from_slice(&[8, 0, 0, 0, kind]);
+            out.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
+        });
+        Ok(())
+    }
+
+    /// Completes the batch, which covers the offsets up to `last_offset` whatever became of their records. A batch without
+    /// records is taken back. Answers how many records it has.
+    pub fn finish(self, last_offset: u64, codec: Codec, codecs: &mut Codecs, scratch: &mut Vec<u8>) -> i32 {
+        let Encoder { out, start, facts, .. } = self;
+        if self.count == 0 {
+            out.truncate(start);
+            return 0;
+        }
+        if codec != Codec::None {
+            codecs.compress(codec, &out[start + HEADER_BYTES..], scratch);
+            out.truncate(start + HEADER_BYTES);
+            out.extend_from_slice(scratch);
+        }
+        let flag = |set: bool, bit: i16| if set { bit } else { 0 };
+        // Sequences go round after 2^31-1.
+        let trimmed = (self.base_offset - facts.first.min(self.base_offset)) as i64;
+        let sequence = (i64::from(facts.base_sequence) + trimmed) & i64::from(i32::MAX);
+        let last_delta = last_offset.max(self.last_offset) - self.base_offset;
+        let header = Header {
+            base_offset: self.base_offset as i64,
+            length: (out.len() - start - 12) as i32,
+            leader_epoch: facts.leader_epoch,
+            magic: 2,
+            crc: 0,
+            attributes: codec as i16
+                | flag(facts.append_time, APPEND_TIME)
+                | flag(facts.transactional, TRANSACTIONAL)
+                | flag(facts.control, CONTROL | TRANSACTIONAL),
+            last_offset_delta: i32::try_from(last_delta).unwrap_or(i32::MAX),
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: facts.producer_id,
+            producer_epoch: facts.producer_epoch,
+            base_sequence: if facts.base_sequence < 0 { -1 } else { sequence as i32 },
+            count: self.count,
+        };
+        out[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
+        let crc = crc32c::crc32c(&out[start + 21..]);
+        out[start + 17..start + 21].copy_from_slice(&crc.to_be_bytes());
+        self.count
+    }
+}
+
+/// Attributes, timestamp delta, offset delta: what every record begins with.
+fn write_deltas(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64) {
+    out.push(0);
+    write_varlong(out, timestamp_delta);
+    write_varlong(out, offset_delta);
+}
+
+/// A record that is nothing but a value: by far the most frequent.
+#[inline]
+fn write_plain(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64, value: &[u8]) {
+    let [timestamp_delta, offset_delta, length] = [timestamp_delta, offset_delta, value.len() as i64].map(zigzag);
+    let numbers = [timestamp_delta, offset_delta, length].map(uvarint_bytes);
+    let body = 3 + numbers.iter().sum::<usize>() + value.len();
+    let mut head = [0; 48];
+    let mut at = put_uvarint(&mut head, 0, zigzag(body as i64)) + 1;
+    at = put_uvarint(&mut head, at, timestamp_delta);
+    at = put_uvarint(&mut head, at, offset_delta);
+    head[at] = 1;
+    at = put_uvarint(&mut head, at + 1, length);
+    out.extend_from_slice(&head[..at]);
+    out.extend_from_slice(value);
+    out.push(0);
+}
+
+#[inline]
+fn put_uvarint(head: &mut [u8; 48], mut at: usize, mut number: u64) -> usize {
+    while number >= 0x80 {
+        head[at] = number as u8 | 0x80;
+        number >>= 7;
+        at += 1;
+    }
+    head[at] = number as u8;
+    at + 1
+}
+
+/// Any record; `line_bytes` is about its length.
+fn write_record(
+    out: &mut Vec<u8>,
+    line_bytes: usize,
+    offset_delta: i64,
+    timestamp_delta: i64,
+    fields: &Fields<'_>,
+) -> Result<(), Malformed> {
+    prefixed(out, line_bytes, |length| zigzag(length as i64), |out| {
+        write_deltas(out, offset_delta, timestamp_delta);
+        write_word(out, fields.key)?;
+        match fields.value {
+            Value::Tombstone => out.push(1),
+            Value::Message(value) | Value::Escaped(value) | Value::Base64(value) => {
+                prefixed(out, value.len(), |length| zigzag(length as i64), |out| fields.value.append_to(out))?;
+            }
+        }
+        write_varlong(out, fields.header_count() as i64);
+        for (name, value) in fields.headers() {
+            write_word(out, Some(name))?;
+            write_word(out, value)?;
+        }
+        Ok(())
+    })
+}
+
+/// The bytes of an escaped word behind their length.
+fn write_word(out: &mut Vec<u8>, word: Option<&[u8]>) -> Result<(), Malformed> {
+    match word {
+        None => out.push(1),
+        Some(word) => prefixed(out, word.len(), |length| zigzag(length as i64), |out| unescape_to(out, word))?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
