@@ -18,6 +18,20 @@ pub struct Settings {
     pub max_message_bytes: u32,
     /// `message.timestamp.type`: whether records are stamped with the time of their append.
     pub append_time: bool,
+    /// `cleanup.policy`: whether whole old segments go.
+    pub delete: bool,
+    /// `cleanup.policy`: whether only the latest record of each key stays.
+    pub compact: bool,
+    /// `compression.type`: how Kafka clients get records; `producer` is uncompressed, for lines are not compressed.
+    pub compression: &'static str,
+    /// `delete.retention.ms`: how long compaction keeps a tombstone.
+    pub delete_retention_ms: i64,
+    /// `min.cleanable.dirty.ratio`: compaction waits until so much of the log is not compacted.
+    pub min_cleanable_dirty_ratio: f64,
+    /// `min.compaction.lag.ms`: compaction leaves records of this age alone.
+    pub min_compaction_lag_ms: i64,
+    /// `min.insync.replicas`: kept for clients that set it; there is one replica.
+    pub min_insync_replicas: i64,
     /// `flush.messages`: a sync after so many records.
     pub flush_messages: i64,
     /// `flush.ms`: a sync after so many ms.
@@ -33,6 +47,13 @@ impl Default for Settings {
             segment_ms: 7 * 24 * 3600 * 1000,
             max_message_bytes: 1_048_588,
             append_time: false,
+            delete: true,
+            compact: false,
+            compression: "producer",
+            delete_retention_ms: 24 * 3600 * 1000,
+            min_cleanable_dirty_ratio: 0.5,
+            min_compaction_lag_ms: 0,
+            min_insync_replicas: 1,
             flush_messages: i64::MAX,
             flush_ms: i64::MAX,
         }
@@ -58,7 +79,41 @@ fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
 
 const TIMESTAMP_TYPES: [(&str, bool); 2] = [("CreateTime", false), ("LogAppendTime", true)];
 
-const TABLE: [Setting; 8] = [
+const CODECS: [&str; 6] = ["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
+
+/// `cleanup.policy`: whether segments are deleted, whether they are compacted.
+fn policies(text: &str) -> Result<(bool, bool), String> {
+    let mut policies = (false, false);
+    for word in text.split(',').map(str::trim) {
+        match word {
+            "delete" => policies.0 = true,
+            "compact" => policies.1 = true,
+            _ => return Err("delete or compact or both with a comma between".into()),
+        }
+    }
+    Ok(policies)
+}
+
+const TABLE: [Setting; 14] = [
+    Setting {
+        name: "cleanup.policy",
+        set: |settings, text| policies(text).map(|both| (settings.delete, settings.compact) = both),
+        get: |settings| match (settings.compact, settings.delete) {
+            (true, true) => "compact,delete".into(),
+            (true, false) => "compact".into(),
+            _ => "delete".into(),
+        },
+    },
+    Setting {
+        name: "compression.type",
+        set: |settings, text| choice(text, &CODECS.map(|name| (name, name))).map(|name| settings.compression = name),
+        get: |settings| settings.compression.into(),
+    },
+    Setting {
+        name: "delete.retention.ms",
+        set: |settings, text| number(text, 0, i64::MAX).map(|n| settings.delete_retention_ms = n),
+        get: |settings| settings.delete_retention_ms.to_string(),
+    },
     Setting {
         name: "flush.messages",
         set: |settings, text| number(text, 1, i64::MAX).map(|n| settings.flush_messages = n),
@@ -78,6 +133,24 @@ const TABLE: [Setting; 8] = [
         name: "message.timestamp.type",
         set: |settings, text| choice(text, &TIMESTAMP_TYPES).map(|value| settings.append_time = value),
         get: |settings| TIMESTAMP_TYPES[usize::from(settings.append_time)].0.into(),
+    },
+    Setting {
+        name: "min.cleanable.dirty.ratio",
+        set: |settings, text| {
+            let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
+            ratio.map(|ratio| settings.min_cleanable_dirty_ratio = ratio).ok_or_else(|| "a number from 0 to 1".into())
+        },
+        get: |settings| settings.min_cleanable_dirty_ratio.to_string(),
+    },
+    Setting {
+        name: "min.compaction.lag.ms",
+        set: |settings, text| number(text, 0, i64::MAX).map(|n| settings.min_compaction_lag_ms = n),
+        get: |settings| settings.min_compaction_lag_ms.to_string(),
+    },
+    Setting {
+        name: "min.insync.replicas",
+        set: |settings, text| number(text, 1, i64::from(i32::MAX)).map(|n| settings.min_insync_replicas = n),
+        get: |settings| settings.min_insync_replicas.to_string(),
     },
     Setting {
         name: "retention.bytes",
