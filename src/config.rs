@@ -53,6 +53,10 @@ pub struct Config {
     pub group_min_session: Duration,
     /// How long the offsets of a group without members are kept: 7 days.
     pub offsets_retention: Duration,
+    /// Host and port that Kafka clients are told to connect to; `None`: those at which each reached the broker.
+    pub advertise: Option<(String, u16)>,
+    /// Whether a replication factor above 1 is refused instead of taken as 1: no.
+    pub strict_replication: bool,
     /// Open files that the log keeps at most: 1,024.
     pub open_files_max: usize,
 }
@@ -77,6 +81,8 @@ impl Config {
             verbosity: 0,
             group_min_session: Duration::from_secs(6),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            advertise: None,
+            strict_replication: false,
             open_files_max: 1024,
         }
     }

@@ -48,6 +48,10 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// An idempotent producer's batch is neither the next one nor one of the last.
+    Sequence(String),
+    /// A producer writes in an epoch that is over.
+    ProducerEpoch(String),
     /// The disk does not do what it must.
     Storage(String),
     /// No such member of the group: its session is over, it left, or it never was one. It may join again.
@@ -88,6 +92,8 @@ impl fmt::Display for Error {
             Error::InvalidTopic(why)
             | Error::InvalidPartitions(why)
             | Error::InvalidConfig(why)
+            | Error::Sequence(why)
+            | Error::ProducerEpoch(why)
             | Error::Storage(why)
             | Error::IllegalGeneration(why)
             | Error::InvalidSessionTimeout(why)

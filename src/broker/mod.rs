@@ -18,6 +18,7 @@ mod group_coordinator;
 mod partition;
 mod partitioner;
 mod position;
+mod producer_state;
 pub mod random;
 mod settings;
 mod sync;
@@ -49,6 +50,7 @@ use std::{
     any::Any,
     collections::BTreeMap,
     io,
+    ops::Range,
     path::PathBuf,
     sync::{
         Arc, Mutex, RwLock,
@@ -79,7 +81,12 @@ pub(crate) struct Env {
 #[derive(Clone, Debug)]
 struct Identity {
     cluster_id: String,
+    /// The next producer id, and the first that is not in the block taken.
+    producer_ids: Range<i64>,
 }
+
+/// Producer ids that are taken at once.
+const PRODUCER_IDS: i64 = 1000;
 
 impl Env {
     /// Tells the operator.
@@ -99,9 +106,21 @@ impl Env {
         Ok(())
     }
 
+    fn new_producer_id(&self) -> Result<i64> {
+        let mut identity = self.identity.lock().expect("no panic while ~broker is written");
+        if identity.producer_ids.is_empty() {
+            let mut next = identity.clone();
+            next.producer_ids.end += PRODUCER_IDS;
+            self.store(&next, self.says_clean.load(Acquire))
+                .map_err(|error| Error::Storage(format!("~broker: {error}")))?;
+            *identity = next;
+        }
+        Ok(identity.producer_ids.next().expect("a block was taken"))
+    }
+
     fn store(&self, identity: &Identity, clean: bool) -> io::Result<()> {
         let clean = if clean { "clean:yes\n" } else { "" };
-        let text = format!("cluster.id:{}\n{clean}", identity.cluster_id);
+        let text = format!("cluster.id:{}\nproducer.ids:{}\n{clean}", identity.cluster_id, identity.producer_ids.end);
         disk::replace(self.handles.disk(), &self.data_dir.join("~broker"), text.as_bytes())
     }
 }
@@ -224,6 +243,17 @@ impl Broker {
         topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(crate::log::record::shown(name.as_bytes())))
     }
 
+    /// A topic by its id.
+    pub fn topic_by_id(&self, id: &[u8; 16]) -> Option<Arc<Topic>> {
+        let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
+        topics.values().find(|topic| topic.id == *id).cloned()
+    }
+
+    /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
+    pub fn new_producer_id(&self) -> Result<i64> {
+        self.env().new_producer_id()
+    }
+
     /// A topic by name, made with the defaults if it is not there and first use makes topics here.
     pub fn topic_or_create(&self, name: &str) -> Result<Arc<Topic>> {
         match self.topic(name) {
@@ -333,8 +363,9 @@ fn read_identity(disk: &dyn Disk, data_dir: &std::path::Path) -> Result<(Identit
         Err(error) => return Err(Error::Storage(format!("~broker: {error}"))),
     };
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let producer_ids = field("producer.ids").and_then(|end| end.parse().ok()).unwrap_or(0);
     let cluster_id = field("cluster.id").map_or_else(|| random::shown(&random::uuid()), String::from);
-    Ok((Identity { cluster_id }, field("clean") == Some("yes")))
+    Ok((Identity { cluster_id, producer_ids: producer_ids..producer_ids }, field("clean") == Some("yes")))
 }
 
 /// The topics on disk: every legal folder, one without a `topic` file too. Removes what a crash left of CREATE and DROP.

@@ -4,19 +4,20 @@
 //! [`Partition::write`] stores the lines, [`Partition::settle`] makes them as durable as the flush mode promises.
 
 use super::{
+    producer_state::{Numbered, Producers, Stored},
     Env, Error, Result, Settings,
     topic::Topic,
     waiting::{Registered, Waiter, Waiters},
 };
 use crate::{
     config::Flush,
-    log::{self, Append, Appended, Chunk, Log, record::Records},
+    log::{self, batches::Entry, Append, Appended, Chunk, Log, disk, record::Records},
 };
 use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
     },
 };
@@ -43,6 +44,8 @@ pub struct Partition {
     /// Whether a background sync is on its way.
     pub(super) sync_queued: AtomicBool,
     waiters: Waiters,
+    /// What idempotent producers wrote; read from the log at the first touch.
+    producers: Mutex<Option<Producers>>,
 }
 
 /// How records are to be appended.
@@ -68,6 +71,7 @@ impl Partition {
             unsynced_records: AtomicI64::new(0),
             sync_queued: AtomicBool::new(false),
             waiters: Waiters::default(),
+            producers: Mutex::default(),
         }
     }
 
@@ -169,9 +173,84 @@ impl Partition {
         Ok(self.log()?.end())
     }
 
-    /// Writes records. What it answers is promised only after [`settle`](Self::settle).
+    /// Writes records. What it answers is promised only after [`settle`](Self::settle). What an idempotent producer sends
+    /// again is not written again; it gets the offsets that it got before.
     pub fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let log = self.log()?;
+        let Some((id, epoch, base_sequence)) = terms.producer else {
+            let appended = self.append(log, records, terms)?;
+            if appended.rolled {
+                let mut producers = self.producers(log)?;
+                self.store_producers(log, &mut producers)?;
+            }
+            return Ok(appended);
+        };
+        // Held until the log's order and the producers' are the same again.
+        let mut producers = self.producers(log)?;
+        let known = producers.as_mut().expect("read above");
+        let batch = Numbered { id, epoch, base_sequence, last_delta: records.len() as u32 - 1 };
+        if let Some(Stored { first, timestamp }) = known.check(batch)? {
+            let offsets = first..first + records.len() as u64;
+            let place = (PathBuf::new(), 0..0);
+            let (unsynced_bytes, failed, rolled) = (0, None, false);
+            return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, rolled, known: true });
+        }
+        let appended = self.append(log, records, terms)?;
+        if appended.rolled {
+            self.store_producers(log, &mut producers)?;
+        }
+        let stored = Stored { first: appended.offsets.start, timestamp: appended.now_ms };
+        producers.as_mut().expect("read above").stored(batch, stored);
+        Ok(appended)
+    }
+
+    /// What idempotent producers wrote: the state kept at the start of the last segment that has one, and the entries
+    /// from there on. A segment without one began without producers, or is the last and the roll was cut short.
+    fn producers(&self, log: &Log) -> Result<MutexGuard<'_, Option<Producers>>> {
+        let mut producers = self.producers.lock().expect("no panic under the producers' lock");
+        if producers.is_none() {
+            let bases = log.segment_bases();
+            let mut known = Producers::default();
+            let mut from = bases[bases.len().saturating_sub(2)];
+            for &base in bases.iter().rev().take(2) {
+                if let Some(kept) = self.kept_producers(log, base)? {
+                    (known, from) = (kept, base);
+                    break;
+                }
+            }
+            log.each_entry(from, |first, entry| {
+                if entry.producer_id >= 0 && entry.flags & log::batches::CONTROL == 0 {
+                    let Entry { producer_id: id, producer_epoch: epoch, base_sequence, last_delta, .. } = *entry;
+                    let stored = Stored { first, timestamp: entry.timestamp };
+                    known.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
+                }
+            })?;
+            *producers = Some(known);
+        }
+        Ok(producers)
+    }
+
+    /// The state kept beside the segment at `base`. One that cannot be read is as good as none: entries tell the rest.
+    fn kept_producers(&self, log: &Log, base: u64) -> Result<Option<Producers>> {
+        const BYTES_MAX: u64 = 64 << 20;
+        let path = log::segment_path(log.dir(), base, "producers");
+        match disk::read_small(self.env.handles.disk(), &path, BYTES_MAX) {
+            Ok(bytes) => Ok(std::str::from_utf8(&bytes).ok().and_then(Producers::from_lines)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::Storage(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    /// Keeps the state beside the segment that was just begun.
+    fn store_producers(&self, log: &Log, producers: &mut MutexGuard<'_, Option<Producers>>) -> Result<()> {
+        let base = log.segment_bases().last().copied().unwrap_or_default();
+        let Some(producers) = producers.as_ref().filter(|producers| !producers.is_empty()) else { return Ok(()) };
+        let path = log::segment_path(log.dir(), base, "producers");
+        let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
+        stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+    }
+
+    fn append(&self, log: &Log, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let settings = self.settings()?;
         self.env.begin_writing()?;
         let append = Append {

@@ -32,6 +32,7 @@ pub use retention::Retention;
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry};
 use handles::Handles;
 use record::{RecordRef, Records, write_line};
+pub use segment::path as segment_path;
 use segment::Segment;
 use std::{
     fmt, io,
@@ -127,12 +128,16 @@ pub struct Appended {
     pub offsets: Range<u64>,
     /// File of the last batch, and the positions of its lines there.
     pub place: (PathBuf, Range<u64>),
+    /// Time of the append, in ms.
+    pub now_ms: i64,
     /// Bytes written to this log and not synced yet.
     pub unsynced_bytes: u64,
     /// Why the records behind the last offset were not stored.
     pub failed: Option<Error>,
     /// Whether a new segment was begun.
     pub rolled: bool,
+    /// Whether it had been stored before, and was not again: what the broker says of an idempotent producer's duplicate.
+    pub known: bool,
 }
 
 /// The log of one partition.
@@ -203,6 +208,38 @@ impl Log {
             .sum()
     }
 
+    /// The largest timestamp of any record, -1: none bears one.
+    pub fn max_timestamp(&self) -> Result<i64, Error> {
+        let segments = self.all_segments();
+        let mut times = segments.iter().map(|segment| {
+            segment.max_timestamp(&self.handles).map_err(unreadable(segment.path("batches")))
+        });
+        times.try_fold(-1, |max, time| Ok(time?.max(max)))
+    }
+
+    /// Where each segment begins, oldest first.
+    pub fn segment_bases(&self) -> Vec<u64> {
+        self.all_segments().iter().map(|segment| segment.base).collect()
+    }
+
+    /// Hands every whole entry of the segments from the one at `base` on to `each`, with its first offset.
+    pub fn each_entry(&self, base: u64, mut each: impl FnMut(u64, &Entry)) -> Result<(), Error> {
+        let mut entries = Vec::new();
+        for segment in self.all_segments().iter().filter(|segment| segment.base >= base) {
+            let failed = unreadable(segment.path("batches"));
+            let end = segment.entries(&self.handles).map_err(&failed)?;
+            let mut index = 0;
+            while index < end {
+                segment.read_entries(&self.handles, index, u32::MAX, end, &mut entries).map_err(&failed)?;
+                for entry in entries.iter().flatten() {
+                    each(segment.base + u64::from(entry.first), entry);
+                }
+                index += entries.len().max(1) as u32;
+            }
+        }
+        Ok(())
+    }
+
     fn all_segments(&self) -> Vec<Arc<Segment>> {
         self.segments.read().expect("no panic under the segments' lock").clone()
     }
@@ -225,9 +262,11 @@ impl Log {
         let mut done = Appended {
             offsets: first..first,
             place: (PathBuf::new(), 0..0),
+            now_ms: append.now_ms,
             unsynced_bytes: 0,
             failed: None,
             rolled: false,
+            known: false,
         };
         let mut stored = 0;
         while stored < append.records.len() {

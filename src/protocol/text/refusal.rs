@@ -50,6 +50,8 @@ impl From<broker::Error> for Refusal {
             OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Corrupt { .. } => "CORRUPT_MESSAGE",
             TooLarge { .. } => "MESSAGE_TOO_LARGE",
+            Sequence(_) => "OUT_OF_ORDER_SEQUENCE_NUMBER",
+            ProducerEpoch(_) => "INVALID_PRODUCER_EPOCH",
             Storage(_) => "KAFKA_STORAGE_ERROR",
             UnknownMemberId => "UNKNOWN_MEMBER_ID",
             IllegalGeneration(_) => "ILLEGAL_GENERATION",

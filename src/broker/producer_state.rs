@@ -1,0 +1,233 @@
+//! What idempotent producers have written to a partition (KIP-98): so that what is sent twice is stored once.
+//!
+//! ```text
+//! producer 1000 epoch 0   last batches   sequence 0-1 at offset 0 │ 2-2 at 2 │ 3-3 at 3      at most five
+//!                         next           sequence 4
+//! ```
+//!
+//! - The batch that follows the last one is new; one of the last five is a duplicate and gets its old offset; anything else is
+//!   out of order, and refused.
+//! - A newer epoch begins at sequence 0; an older one is fenced.
+//! - Of a producer that is not known (any more) every sequence is taken, as in Kafka.
+//! - Sequences go round after 2^31-1.
+//!
+//! The state at a segment's start is kept beside it, as lines; what came after is in the segment's entries:
+//!
+//! ```text
+//! producer:1000 epoch:0 batch:0-1@0 timestamp:1700000000000
+//! producer:1000 epoch:0 batch:2-2@2 timestamp:1700000000005
+//! ```
+
+use super::{Error, Result};
+use std::collections::{HashMap, VecDeque};
+
+/// How many batches of a producer are remembered: what a client may have on its way at once.
+const BATCHES_KEPT: usize = 5;
+/// A producer silent for a day is forgotten: Kafka's `producer.id.expiration.ms`.
+const EXPIRES_MS: i64 = 24 * 3600 * 1000;
+/// Looking for silent producers happens once for this many new ones.
+const NEW_BETWEEN_SWEEPS: usize = 1000;
+
+/// A batch as its producer numbered it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbered {
+    /// Producer id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence of the first record.
+    pub base_sequence: i32,
+    /// Records, less one.
+    pub last_delta: u32,
+}
+
+impl Numbered {
+    fn last_sequence(&self) -> i32 {
+        ((i64::from(self.base_sequence) + i64::from(self.last_delta)) & i64::from(i32::MAX)) as i32
+    }
+}
+
+/// Where a batch was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// First offset.
+    pub first: u64,
+    /// When, in ms.
+    pub timestamp: i64,
+}
+
+#[derive(Debug)]
+struct Producer {
+    epoch: i16,
+    batches: VecDeque<(Numbered, Stored)>,
+}
+
+/// The producers of one partition.
+#[derive(Debug, Default)]
+pub struct Producers {
+    known: HashMap<i64, Producer>,
+    new: usize,
+}
+
+impl Producers {
+    /// What is to be done with a batch: `None`: it is new, or where it was stored before.
+    pub fn check(&self, batch: Numbered) -> Result<Option<Stored>> {
+        let Some(producer) = self.known.get(&batch.id) else { return Ok(None) };
+        if batch.epoch < producer.epoch {
+            return Err(Error::ProducerEpoch(format!(
+                "producer {} writes in epoch {}; its epoch is {}",
+                batch.id, batch.epoch, producer.epoch
+            )));
+        }
+        if let Some((_, stored)) = producer.batches.iter().find(|(known, _)| *known == batch) {
+            return Ok(Some(*stored));
+        }
+        let newest = producer.batches.back().filter(|(known, _)| known.epoch == batch.epoch);
+        let next = newest.map_or(0, |(known, _)| known.last_sequence().wrapping_add(1) & i32::MAX);
+        if batch.base_sequence == next {
+            return Ok(None);
+        }
+        Err(Error::Sequence(format!("producer {} sends sequence {}; {next} is next", batch.id, batch.base_sequence)))
+    }
+
+    /// Remembers a batch that was stored. One that is known already changes nothing.
+    pub fn stored(&mut self, batch: Numbered, stored: Stored) {
+        if !self.known.contains_key(&batch.id) {
+            self.new += 1;
+            if self.new % NEW_BETWEEN_SWEEPS == 0 {
+                self.forget_before(stored.timestamp - EXPIRES_MS);
+            }
+        }
+        let producer =
+            self.known.entry(batch.id).or_insert_with(|| Producer { epoch: batch.epoch, batches: VecDeque::new() });
+        if producer.batches.back().is_some_and(|(_, newest)| newest.first >= stored.first) {
+            return;
+        }
+        producer.epoch = producer.epoch.max(batch.epoch);
+        producer.batches.push_back((batch, stored));
+        if producer.batches.len() > BATCHES_KEPT {
+            producer.batches.pop_front();
+        }
+    }
+
+    fn forget_before(&mut self, time: i64) {
+        self.known.retain(|_, producer| producer.batches.back().is_some_and(|(_, newest)| newest.timestamp >= time));
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// The state as lines, as far as it was so before `offset`.
+    pub fn to_lines(&self, offset: u64) -> String {
+        let batches = self.known.values().flat_map(|producer| &producer.batches);
+        let line = |(batch, stored): &(Numbered, Stored)| {
+            let Numbered { id, epoch, base_sequence, .. } = batch;
+            let (last, Stored { first, timestamp }) = (batch.last_sequence(), stored);
+            format!("producer:{id} epoch:{epoch} batch:{base_sequence}-{last}@{first} timestamp:{timestamp}\n")
+        };
+        batches.filter(|(_, stored)| stored.first < offset).map(line).collect()
+    }
+
+    /// Reads lines back; `None`: they are not what [`to_lines`](Self::to_lines) writes.
+    pub fn from_lines(text: &str) -> Option<Producers> {
+        let mut producers = Producers::default();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            let mut field = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix(':');
+            let (id, epoch) = (field("producer")?.parse().ok()?, field("epoch")?.parse().ok()?);
+            let (sequences, first) = field("batch")?.split_once('@')?;
+            let (base, last) = sequences.split_once('-')?;
+            let (base_sequence, last): (i32, i32) = (base.parse().ok()?, last.parse().ok()?);
+            let last_delta = ((i64::from(last) - i64::from(base_sequence)) & i64::from(i32::MAX)) as u32;
+            let stored = Stored { first: first.parse().ok()?, timestamp: field("timestamp")?.parse().ok()? };
+            producers.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
+        }
+        Some(producers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(epoch: i16, base_sequence: i32, count: u32) -> Numbered {
+        Numbered { id: 7, epoch, base_sequence, last_delta: count - 1 }
+    }
+
+    /// A partition with nothing else in it.
+    #[derive(Default)]
+    struct Log(Producers, u64);
+
+    impl Log {
+        /// Offset of the batch, or what it is refused with.
+        fn produce(&mut self, batch: Numbered) -> Result<u64> {
+            if let Some(stored) = self.0.check(batch)? {
+                return Ok(stored.first);
+            }
+            self.0.stored(batch, Stored { first: self.1, timestamp: 5 });
+            self.1 += u64::from(batch.last_delta) + 1;
+            Ok(self.1 - u64::from(batch.last_delta) - 1)
+        }
+    }
+
+    #[test]
+    fn the_last_five_batches_can_be_sent_again() {
+        let mut log = Log::default();
+        for (sequence, count, offset) in [(0, 2, 0), (2, 1, 2), (3, 1, 3), (4, 1, 4), (5, 1, 5)] {
+            assert_eq!(log.produce(batch(0, sequence, count)), Ok(offset));
+            assert_eq!(log.produce(batch(0, 0, 2)), Ok(0));
+        }
+        assert_eq!(log.produce(batch(0, 6, 3)), Ok(6));
+        assert!(matches!(log.produce(batch(0, 0, 2)), Err(Error::Sequence(_))), "six batches ago");
+        assert_eq!(log.produce(batch(0, 2, 1)), Ok(2));
+        assert!(matches!(log.produce(batch(0, 10, 1)), Err(Error::Sequence(_))), "a gap");
+        assert!(matches!(log.produce(batch(0, 6, 2)), Err(Error::Sequence(_))), "not as it was");
+        assert_eq!(log.1, 9);
+    }
+
+    #[test]
+    fn a_new_epoch_begins_at_zero_and_fences_the_old() {
+        let mut log = Log::default();
+        assert_eq!(log.produce(batch(1, 40, 1)), Ok(0), "nobody knows this producer");
+        assert!(matches!(log.produce(batch(2, 41, 1)), Err(Error::Sequence(_))));
+        assert_eq!(log.produce(batch(2, 0, 1)), Ok(1));
+        assert!(matches!(log.produce(batch(1, 41, 1)), Err(Error::ProducerEpoch(_))));
+    }
+
+    #[test]
+    fn sequences_go_round() {
+        let mut log = Log::default();
+        assert_eq!(log.produce(batch(0, i32::MAX - 1, 3)), Ok(0));
+        assert_eq!(log.produce(batch(0, 1, 1)), Ok(3));
+        assert_eq!(log.produce(batch(0, i32::MAX - 1, 3)), Ok(0));
+    }
+
+    #[test]
+    fn the_state_survives_as_lines_and_repeating_entries_changes_nothing() {
+        let mut log = Log::default();
+        for (sequence, count) in [(i32::MAX, 2), (1, 1), (2, 3)] {
+            log.produce(batch(3, sequence, count)).unwrap();
+        }
+        let lines = log.0.to_lines(u64::MAX);
+        assert_eq!(lines.lines().next(), Some("producer:7 epoch:3 batch:2147483647-0@0 timestamp:5"));
+        let mut again = Log(Producers::from_lines(&lines).unwrap(), log.1);
+        again.0.stored(batch(3, 2, 3), Stored { first: 3, timestamp: 5 });
+        assert_eq!(again.0.to_lines(u64::MAX), lines);
+        assert_eq!(again.produce(batch(3, i32::MAX, 2)), Ok(0));
+        assert_eq!(again.produce(batch(3, 5, 1)), Ok(6));
+        assert_eq!(log.0.to_lines(3).lines().count(), 2, "what came after the segment's start is in its entries");
+        assert!(Producers::from_lines("producer:7 epoch:0\n").is_none());
+    }
+
+    #[test]
+    fn silent_producers_are_forgotten() {
+        let mut producers = Producers::default();
+        for id in 0..NEW_BETWEEN_SWEEPS as i64 {
+            let numbered = Numbered { id, epoch: 0, base_sequence: 0, last_delta: 0 };
+            producers.stored(numbered, Stored { first: id as u64, timestamp: id * EXPIRES_MS });
+        }
+        assert!(producers.known.len() <= 3);
+    }
+}
