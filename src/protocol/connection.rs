@@ -153,6 +153,11 @@ impl Output<'_> {
         Ok(())
     }
 
+    /// The address at which the client reached the broker.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        self.stream.local_addr()
+    }
+
     /// Sends `bytes` behind what is to be sent, without copying them.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;

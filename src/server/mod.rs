@@ -278,6 +278,9 @@ impl Shared {
         let (mut input, mut output) = connection::open(stream, peer, waiter, &self.stopping);
         match protocol_of(first[0]) {
             Protocol::Text => text::serve(&self.broker, &mut input, &mut output)?,
+            #[cfg(feature = "kafka")]
+            Protocol::Kafka => crate::protocol::kafka::serve(&self.broker, &mut input, &mut output)?,
+            #[cfg(not(feature = "kafka"))]
             Protocol::Kafka => eprintln!("{peer} speaks Kafka's protocol, which this build does not"),
             Protocol::Tls => eprintln!("{peer} speaks TLS, which this port does not; connect without it"),
             Protocol::Unknown => {

@@ -426,8 +426,8 @@ impl<'o> Encoder<'o> {
     }
 
     /// Adds the records of `lines`, as they are on disk, whose batch has `timestamp`. Once the batch has `bytes_max` bytes the
-    /// rest is left out; at least one record is not.
-    pub fn lines(&mut self, mut lines: &[u8], timestamp: i64, bytes_max: usize) -> Result<(), Malformed> {
+    /// rest is left out; at least one record is not. Answers whether all are there.
+    pub fn lines(&mut self, mut lines: &[u8], timestamp: i64, bytes_max: usize) -> Result<bool, Malformed> {
         while !lines.is_empty() && (self.size() < bytes_max || self.count == 0) {
             let end = memchr::memchr(b'\n', lines).ok_or_else(|| Malformed("the last line has no end".into()))?;
             let (offset, fields) =
@@ -445,7 +445,7 @@ impl<'o> Encoder<'o> {
             }
             lines = &lines[end + 1..];
         }
-        Ok(())
+        Ok(lines.is_empty())
     }
 
     /// Counts a record, the first of which gives the batch its base.

@@ -65,6 +65,7 @@ pub enum Code {
     ProducerFenced = 90,
     ResourceNotFound = 91,
     UnknownTopicId = 100,
+    MismatchedEndpointType = 114,
 }
 
 impl From<Code> for i16 {

@@ -1,6 +1,322 @@
 //! The Kafka wire protocol: every Kafka client on the same port.
+//!
+//! ```text
+//! request     size i32 │ api key i16, version i16, correlation id i32, client id, [tags] │ body
+//! response    size i32 │ correlation id i32, [tags]                                      │ body
+//!                                                 └ only in an API's flexible versions ┘
+//! ```
+//!
+//! [`APIS`] is the one table: dispatch, the answer to ApiVersions and the README's list of what is served come from it. Each
+//! family of APIs has a file, which reads like the protocol's grammar: a request is read, the broker is asked, the response
+//! is written.
+//!
+//! - One request of a connection at a time, responses in order: a Fetch that waits holds those behind it, as in Kafka.
+//! - A frame of a negative size or above [`FRAME_BYTES_MAX`] closes the connection, before anything is held for it.
+//! - What cannot be read, or is no API of the table, closes the connection with one line on stderr; nobody could say where
+//!   the next request begins, or what it means.
+//! - Left out: fetch sessions (the id is always 0, which every client takes), telemetry, transactions, SASL.
 
 pub mod batch;
-pub mod codes;
+mod codes;
 pub mod compression;
+mod configs;
+mod fetch;
+mod list_offsets;
+mod metadata;
+mod produce;
+mod topics;
 pub mod wire;
+
+use crate::{
+    broker::{self, Broker},
+    log::{Chunk, record::Records},
+    protocol::connection::{Input, Output},
+};
+use codes::Code;
+use compression::Codecs;
+use std::{io, net::SocketAddr, ops::RangeInclusive};
+use wire::{Malformed, Reader, Writer};
+
+/// The largest request: Kafka's `socket.request.max.bytes`.
+pub const FRAME_BYTES_MAX: i32 = 100 << 20;
+/// Answers are sent once there are so many bytes of them, even if more requests have arrived.
+const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// This broker's id, and so the leader of every partition, the coordinator of every group and the controller.
+const NODE_ID: i32 = 1;
+/// What a response says where operations were not asked for, or nobody is authorized to know them.
+const NO_OPERATIONS: i32 = i32::MIN;
+
+/// A row of the table.
+#[derive(Debug)]
+pub struct Api {
+    /// Its number.
+    pub key: i16,
+    /// Its name.
+    pub name: &'static str,
+    /// The versions that ApiVersions tells.
+    pub versions: RangeInclusive<i16>,
+    /// The first flexible version.
+    flexible_from: i16,
+    handle: Handler,
+}
+
+type Handler = fn(&mut Call<'_, '_>, &mut Reader<'_>) -> Result<(), Stop>;
+
+const fn api(key: i16, name: &'static str, versions: (i16, i16), flexible_from: i16, handle: Handler) -> Api {
+    Api { key, name, versions: versions.0..=versions.1, flexible_from, handle }
+}
+
+/// In no version.
+const NEVER: i16 = i16::MAX;
+
+/// Every API that is served.
+pub static APIS: &[Api] = &[
+    // 0 to 2 are told and refused: librdkafka 2.0 otherwise stops compressing without a word.
+    api(0, "Produce", (0, 11), 9, produce::produce),
+    api(1, "Fetch", (4, 16), 12, fetch::fetch),
+    api(2, "ListOffsets", (1, 7), 6, list_offsets::list_offsets),
+    api(3, "Metadata", (0, 12), 9, metadata::metadata),
+    api(18, "ApiVersions", (0, 4), 3, api_versions),
+    api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
+    api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
+    api(21, "DeleteRecords", (0, 2), 2, topics::delete_records),
+    api(22, "InitProducerId", (0, 4), 2, produce::init_producer_id),
+    api(23, "OffsetForLeaderEpoch", (2, 4), 4, list_offsets::offset_for_leader_epoch),
+    api(32, "DescribeConfigs", (1, 4), 4, configs::describe_configs),
+    api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),
+    api(35, "DescribeLogDirs", (1, 4), 2, topics::describe_log_dirs),
+    api(37, "CreatePartitions", (0, 3), 2, topics::create_partitions),
+    api(44, "IncrementalAlterConfigs", (0, 1), 1, configs::incremental_alter_configs),
+    api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),
+    api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
+];
+
+/// Why a connection cannot go on.
+#[derive(Debug)]
+enum Stop {
+    /// Its client broke the protocol.
+    Broken(String),
+    /// Its socket is broken.
+    Io(io::Error),
+}
+
+impl From<Malformed> for Stop {
+    fn from(error: Malformed) -> Stop {
+        Stop::Broken(error.to_string())
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Stop {
+        Stop::Io(error)
+    }
+}
+
+/// What a connection keeps from request to request: memory, so that the next one needs none.
+#[derive(Debug, Default)]
+struct Session {
+    codecs: Codecs,
+    decompressed: Vec<u8>,
+    compressed: Vec<u8>,
+    records: Records<'static>,
+    chunk: Chunk,
+}
+
+/// A request on its way through its handler.
+struct Call<'c, 's> {
+    broker: &'c Broker,
+    session: &'c mut Session,
+    output: &'c mut Output<'s>,
+    api: &'static Api,
+    version: i16,
+    correlation_id: i32,
+    /// Where the response begins in the output, once it does.
+    response_at: Option<usize>,
+}
+
+/// Serves a connection until its client leaves.
+pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
+    let mut session = Session::default();
+    while let Some(size) = next_frame(input, output, &mut session)? {
+        let frame = &input.bytes()[4..4 + size];
+        match answer(broker, &mut session, output, frame) {
+            Ok(()) => {}
+            Err(Stop::Io(error)) => return Err(error),
+            Err(Stop::Broken(why)) => {
+                eprintln!("{} breaks Kafka's protocol and is closed: {why}", output.peer);
+                break;
+            }
+        }
+        input.consume(4 + size);
+        if output.bytes.len() >= UNSENT_BYTES_MAX {
+            output.flush()?;
+        }
+    }
+    output.flush()
+}
+
+/// Waits for a whole frame and answers the size of what is behind its first four bytes; `None`: no more will come.
+fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Session) -> io::Result<Option<usize>> {
+    loop {
+        if let Some(size) = input.bytes().first_chunk() {
+            let size = i32::from_be_bytes(*size);
+            if !(0..=FRAME_BYTES_MAX).contains(&size) {
+                eprintln!("{} sends a frame of {size} bytes and is closed; the limit is {FRAME_BYTES_MAX}", output.peer);
+                return Ok(None);
+            }
+            if input.bytes().len() - 4 >= size as usize {
+                return Ok(Some(size as usize));
+            }
+        }
+        output.flush()?;
+        if input.fill(usize::MAX, output)? == 0 {
+            return Ok(None);
+        }
+        if input.rested() {
+            *session = Session::default();
+        }
+    }
+}
+
+/// Answers one request.
+fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<(), Stop> {
+    let mut r = Reader::new(frame, 0, false);
+    let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
+    let api = APIS.iter().find(|api| api.key == key);
+    let api = api.ok_or_else(|| Stop::Broken(format!("there is no API {key} here")))?;
+    r.nullable_string()?;
+    (r.version, r.flexible) = (version, version >= api.flexible_from);
+    r.tags()?;
+    let mut call = Call { broker, session, output, api, version, correlation_id, response_at: None };
+    if !api.versions.contains(&version) {
+        return call.unsupported_version();
+    }
+    let handled = (api.handle)(&mut call, &mut r);
+    let at = call.response_at;
+    handled.map_err(|stop| match stop {
+        Stop::Broken(why) => Stop::Broken(format!("{} version {version}: {why}", api.name)),
+        stop => stop,
+    })?;
+    if let Some(at) = at {
+        let size = (output.bytes.len() - at - 4) as i32;
+        output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+    }
+    Ok(())
+}
+
+impl Call<'_, '_> {
+    /// Begins the response. A handler does so once it has done everything else: what waits sends the responses before.
+    fn respond(&mut self) -> Writer<'_> {
+        let flexible = self.version >= self.api.flexible_from;
+        let out = &mut self.output.bytes;
+        self.response_at = Some(out.len());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&self.correlation_id.to_be_bytes());
+        // KIP-511: a client that does not know the version must be able to read the header.
+        if flexible && self.api.key != 18 {
+            out.push(0);
+        }
+        Writer { out, version: self.version, flexible }
+    }
+
+    /// A version that is not served: ApiVersions says in version 0 what is, any other API closes the connection (KIP-511).
+    fn unsupported_version(&mut self) -> Result<(), Stop> {
+        if self.api.key != 18 {
+            return Err(Stop::Broken(format!("{} has no version {} here", self.api.name, self.version)));
+        }
+        self.version = 0;
+        let at = self.output.bytes.len();
+        write_api_versions(&mut self.respond(), Code::UnsupportedVersion);
+        let size = (self.output.bytes.len() - at - 4) as i32;
+        self.output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+        Ok(())
+    }
+
+    /// Host and port at which clients reach this broker: what `--advertise` says, or where this one reached it.
+    fn advertised(&self) -> Result<(String, i32), Stop> {
+        if let Some((host, port)) = &self.broker.config().advertise {
+            return Ok((host.clone(), i32::from(*port)));
+        }
+        let local: SocketAddr = self.output.local()?;
+        Ok((local.ip().to_canonical().to_string(), i32::from(local.port())))
+    }
+}
+
+/// ApiVersions (KIP-511).
+fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let mut code = Code::None;
+    if r.version >= 3 {
+        let (name, version) = (r.string()?, r.string()?);
+        r.tags()?;
+        if !is_software_word(name) || !is_software_word(version) {
+            code = Code::InvalidRequest;
+        }
+    }
+    write_api_versions(&mut call.respond(), code);
+    Ok(())
+}
+
+/// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`
+fn is_software_word(word: &str) -> bool {
+    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = word.as_bytes();
+    ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(|byte| ends(Some(byte)) || b"-.".contains(byte))
+}
+
+fn write_api_versions(w: &mut Writer<'_>, code: Code) {
+    w.i16(code.into());
+    // To a client that is not understood Kafka tells nothing; to one that is too new, everything.
+    let told = if code == Code::InvalidRequest { &[] } else { APIS };
+    w.array(told.iter(), |w, api| {
+        w.i16(api.key);
+        w.i16(*api.versions.start());
+        w.i16(*api.versions.end());
+        w.tags();
+    });
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    w.tags();
+}
+
+/// The table as the README has it.
+pub fn support_table() -> String {
+    let row = |api: &Api| {
+        format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end())
+    };
+    format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
+}
+
+/// What the broker's errors are in Kafka's words.
+fn code_of(error: &broker::Error) -> Code {
+    use broker::Error::*;
+    match error {
+        UnknownTopic(_) | UnknownPartition { .. } => Code::UnknownTopicOrPartition,
+        TopicExists(_) => Code::TopicAlreadyExists,
+        InvalidTopic(_) => Code::InvalidTopicException,
+        InvalidPartitions(_) => Code::InvalidPartitions,
+        InvalidConfig(_) => Code::InvalidConfig,
+        OffsetOutOfRange { .. } => Code::OffsetOutOfRange,
+        Corrupt { .. } => Code::CorruptMessage,
+        TooLarge { .. } => Code::RecordListTooLarge,
+        Sequence(_) => Code::OutOfOrderSequenceNumber,
+        ProducerEpoch(_) => Code::InvalidProducerEpoch,
+        Storage(_) => Code::KafkaStorageError,
+    }
+}
+
+/// The partition of a topic that `index` names, which a client may have made up.
+fn partition_of(topic: &broker::Topic, index: i32) -> broker::Result<std::sync::Arc<broker::Partition>> {
+    // No topic has that many, so a negative index is as unknown as one too large.
+    topic.partition(u32::try_from(index).unwrap_or(u32::MAX))
+}
+
+/// Whether a client's idea of a partition's leader epoch is the broker's; -1: it has none (KIP-320).
+fn check_leader_epoch(partition: &broker::Partition, epoch: i32) -> Result<(), Code> {
+    match epoch {
+        -1 => Ok(()),
+        _ if i64::from(epoch) < i64::from(partition.leader_epoch()) => Err(Code::FencedLeaderEpoch),
+        _ if i64::from(epoch) > i64::from(partition.leader_epoch()) => Err(Code::UnknownLeaderEpoch),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,289 @@
+//! Fetch: the log's lines as record batches, written straight into the response.
+//!
+//! ```text
+//! entries   [0-3] [4] [5] [6-6 of producer 1000] [7-9]
+//! batches   [0────────5]  [6                   ] [7-9]     neighbours without a producer become one
+//! ```
+//!
+//! - At least one whole batch, even above the limits; none beyond what is published.
+//! - A response waits for `min_bytes` or `max_wait_ms`, and not at all where a partition has an error.
+//! - A batch comes whole, like Kafka's, even if the offset is in its middle; one that is larger than a megabyte, which no
+//!   Kafka client has written, begins at the offset and ends in its middle.
+
+use super::{
+    Call, Code, Session, Stop,
+    batch::{Encoder, Facts},
+    check_leader_epoch, code_of,
+    compression::Codec,
+    partition_of,
+    wire::{Reader, Uuid, Writer},
+};
+use crate::{
+    broker::{self, Broker, Partition, Topic},
+    log::{
+        Batch, Chunk,
+        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, TRANSACTIONAL},
+    },
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// The largest batch that is written whatever the limits are.
+const BATCH_BYTES: usize = 1 << 20;
+/// No answer is larger, whatever a client asks for: Kafka's `fetch.max.bytes`, the broker's half.
+const ANSWER_BYTES_MAX: usize = 55 << 20;
+
+/// A partition as it was asked for.
+struct Asked {
+    index: i32,
+    leader_epoch: i32,
+    offset: i64,
+    bytes_max: usize,
+    /// The partition, or what is wrong with it.
+    found: Result<Arc<Partition>, Code>,
+}
+
+/// A topic as it was asked for: by name, since version 13 by id.
+struct AskedTopic<'a> {
+    name: &'a str,
+    id: Uuid,
+    codec: Codec,
+    partitions: Vec<Asked>,
+}
+
+/// Fetch (key 1).
+pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    if r.version < 15 {
+        r.i32()?;
+    }
+    let max_wait = Duration::from_millis(r.i32()?.max(0) as u64);
+    let min_bytes = r.i32()?.max(0) as usize;
+    let max_bytes = (r.i32()?.max(0) as usize).min(ANSWER_BYTES_MAX);
+    let committed_only = r.i8()? == 1;
+    let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
+    let broker = call.broker;
+    let topics = r.array(|r| {
+        let (name, id) = if r.version < 13 { (r.string()?, [0; 16]) } else { ("", r.uuid()?) };
+        let topic = find(broker, name, &id, r.version);
+        let partitions = r.array(|r| read_partition(r, &topic))?;
+        r.tags()?;
+        let codec = topic.map_or(Codec::None, |topic| Codec::of_setting(topic.settings().compression));
+        Ok(AskedTopic { name, id, codec, partitions })
+    })?;
+    if r.version >= 7 {
+        r.array(|r| {
+            let _ = if r.version < 13 { r.string().map(|_| ())? } else { r.uuid().map(|_| ())? };
+            r.array(Reader::i32)?;
+            r.tags()
+        })?;
+    }
+    if r.version >= 11 {
+        r.string()?;
+    }
+    r.tags()?;
+    // No session is ever given out, so none can be gone on with.
+    if !matches!(session_epoch, -1 | 0) {
+        write_head(&mut call.respond(), Code::FetchSessionIdNotFound, 0);
+        return finish(call);
+    }
+    let deadline = Instant::now() + max_wait;
+    let waiter = call.output.waiter.clone();
+    let partitions = || topics.iter().flat_map(|topic| &topic.partitions).filter_map(|asked| asked.found.as_ref().ok());
+    let mut registered = Vec::new();
+    loop {
+        let before = call.output.bytes.len();
+        let (bytes, failed) = respond(call, &topics, max_bytes, committed_only);
+        if bytes >= min_bytes || failed || Instant::now() >= deadline || partitions().next().is_none() {
+            return finish(call);
+        }
+        call.output.bytes.truncate(before);
+        call.response_at = None;
+        if registered.is_empty() {
+            // Register, look once more, wait: so no wake-up is lost.
+            registered = partitions().map(|partition| partition.register(&waiter)).collect();
+            continue;
+        }
+        call.output.flush()?;
+        if !call.output.wait(Some(deadline))? {
+            respond(call, &topics, max_bytes, committed_only);
+            return finish(call);
+        }
+    }
+}
+
+fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<Arc<Topic>, Code> {
+    match version {
+        ..13 => broker.topic(name).map_err(|error| code_of(&error)),
+        _ => broker.topic_by_id(id).ok_or(Code::UnknownTopicId),
+    }
+}
+
+fn read_partition(r: &mut Reader<'_>, topic: &Result<Arc<Topic>, Code>) -> super::wire::Result<Asked> {
+    let index = r.i32()?;
+    let leader_epoch = if r.version >= 9 { r.i32()? } else { -1 };
+    let offset = r.i64()?;
+    if r.version >= 12 {
+        r.i32()?;
+    }
+    if r.version >= 5 {
+        r.i64()?;
+    }
+    let bytes_max = r.i32()?.max(0) as usize;
+    r.tags()?;
+    let found = topic.as_ref().map_err(|code| *code);
+    let found = found.and_then(|topic| partition_of(topic, index).map_err(|error| code_of(&error)));
+    Ok(Asked { index, leader_epoch, offset, bytes_max, found })
+}
+
+fn write_head(w: &mut Writer<'_>, code: Code, topics: usize) {
+    w.i32(0);
+    if w.version >= 7 {
+        w.i16(code.into());
+        w.i32(0);
+    }
+    w.count(topics);
+}
+
+/// Ends the response.
+fn finish(call: &mut Call<'_, '_>) -> Result<(), Stop> {
+    if call.version >= call.api.flexible_from {
+        call.output.bytes.push(0);
+    }
+    Ok(())
+}
+
+/// Writes the response but for its end; answers how many bytes of records are in it, and whether a partition has an error.
+fn respond(call: &mut Call<'_, '_>, topics: &[AskedTopic<'_>], max_bytes: usize, committed_only: bool) -> (usize, bool) {
+    let (mut bytes, mut failed) = (0, false);
+    let mut session = std::mem::take(call.session);
+    let mut w = call.respond();
+    write_head(&mut w, Code::None, topics.len());
+    for topic in topics {
+        match w.version {
+            ..13 => w.string(topic.name),
+            _ => w.uuid(&topic.id),
+        }
+        w.array(topic.partitions.iter(), |w, asked| {
+            let left = max_bytes.saturating_sub(bytes).min(asked.bytes_max);
+            let read = read(asked, &mut session.chunk, left, bytes == 0);
+            failed |= read.is_err();
+            bytes += write_partition(w, asked, topic.codec, read, &mut session, committed_only);
+            w.tags();
+        });
+        w.tags();
+    }
+    *call.session = session;
+    (bytes, failed)
+}
+
+/// What a partition holds: high watermark, start offset, leader epoch.
+type State = (i64, i64, i32);
+
+/// Reads into `chunk` as much as fits; the first batch even if it does not, if `whatever`.
+fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool) -> Result<State, Code> {
+    let partition = asked.found.as_ref().map_err(|code| *code)?;
+    check_leader_epoch(partition, asked.leader_epoch)?;
+    chunk.clear();
+    let failed = |error: broker::Error| code_of(&error);
+    let (start, end) = (partition.start().map_err(failed)?, partition.end().map_err(failed)?);
+    let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
+    if bytes_max > 0 || whatever || offset > end || offset < start {
+        partition.read(offset, bytes_max, chunk).map_err(failed)?;
+        let too_large = chunk.batches.first().is_some_and(|first| first.lines.len() > bytes_max);
+        if too_large && !whatever {
+            chunk.clear();
+        }
+    }
+    // The end may have moved while it was read; records beyond the high watermark would look unsafe.
+    let end = chunk.next_offset().unwrap_or(0).max(end);
+    Ok((end as i64, start as i64, partition.leader_epoch() as i32))
+}
+
+/// Writes one partition; answers how many bytes of records.
+fn write_partition(
+    w: &mut Writer<'_>,
+    asked: &Asked,
+    codec: Codec,
+    read: Result<State, Code>,
+    session: &mut Session,
+    committed_only: bool,
+) -> usize {
+    w.i32(asked.index);
+    w.i16(read.map_or_else(|code| code, |_| Code::None).into());
+    let (end, start, leader_epoch) = read.unwrap_or((-1, -1, 0));
+    w.i64(end);
+    w.i64(end);
+    if w.version >= 5 {
+        w.i64(start);
+    }
+    // Aborted transactions: there are none. Null is Kafka's word where nobody asked, unless the partition is not there.
+    match committed_only && read.is_ok() || asked.found.is_err() {
+        true => w.count(0),
+        false => w.null_array(),
+    }
+    if w.version >= 11 {
+        w.i32(-1);
+    }
+    if read.is_err() {
+        session.chunk.clear();
+    }
+    let estimate = session.chunk.lines().len();
+    w.records(estimate, |out| {
+        let before = out.len();
+        write_batches(out, asked.offset as u64, leader_epoch, codec, session);
+        out.len() - before
+    })
+}
+
+/// Writes the chunk's batches from the one with `offset` on.
+fn write_batches(out: &mut Vec<u8>, offset: u64, leader_epoch: i32, codec: Codec, session: &mut Session) {
+    let Session { chunk, codecs, compressed, .. } = session;
+    let mut batches = chunk.batches.iter().peekable();
+    while let Some(first) = batches.next() {
+        let mut encoder = Encoder::new(out, facts(first, leader_epoch));
+        let mut last = first;
+        let mut whole = lines(&mut encoder, chunk, first, offset);
+        while let Some(next) = batches.next_if(|next| whole && is_plain(first) && is_plain(next) && encoder.size() < BATCH_BYTES) {
+            whole = lines(&mut encoder, chunk, next, offset);
+            last = next;
+        }
+        // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
+        let covered = if whole { last.last() } else { 0 };
+        encoder.finish(covered, codec, codecs, compressed);
+        if !whole {
+            return;
+        }
+    }
+}
+
+/// Whether a batch can become one with its neighbours.
+fn is_plain(batch: &Batch) -> bool {
+    batch.entry.producer_id < 0 && batch.entry.flags & !DELETE_HORIZON == 0
+}
+
+/// Adds a batch's lines; answers whether all of them.
+fn lines(encoder: &mut Encoder<'_>, chunk: &Chunk, batch: &Batch, offset: u64) -> bool {
+    let lines = match batch.lines.len() {
+        0..=BATCH_BYTES => chunk.lines_of(batch),
+        _ => chunk.lines_from(batch, offset),
+    };
+    let bytes_max = encoder.size() + 2 * BATCH_BYTES;
+    // Their CRC was right, so a line that is none was put there by hand: the batch ends before it.
+    encoder.lines(lines, batch.entry.timestamp, bytes_max).is_ok_and(|all| all)
+}
+
+fn facts(batch: &Batch, leader_epoch: i32) -> Facts {
+    let entry = &batch.entry;
+    Facts {
+        first: batch.first,
+        append_time: entry.flags & APPEND_TIME != 0,
+        transactional: entry.flags & TRANSACTIONAL != 0,
+        control: entry.flags & CONTROL != 0,
+        producer_id: entry.producer_id,
+        producer_epoch: entry.producer_epoch,
+        base_sequence: entry.base_sequence,
+        leader_epoch,
+    }
+}

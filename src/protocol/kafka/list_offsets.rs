@@ -1,0 +1,160 @@
+//! Where records are: ListOffsets and OffsetForLeaderEpoch.
+
+use super::{
+    Call, Code, Stop, check_leader_epoch, code_of, partition_of,
+    wire::{Reader, Writer},
+};
+use crate::{
+    broker::{self, Broker, Partition},
+    log::{
+        Chunk,
+        batches::APPEND_TIME,
+        record::{split_fields, split_offset},
+    },
+};
+
+/// Timestamps that mean a place instead of a time.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+
+/// A place in a partition: offset, timestamp of the record there or -1, leader epoch.
+type Place = (i64, i64, i32);
+const NOWHERE: Place = (-1, -1, -1);
+
+/// ListOffsets (key 2).
+pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let _replica_id = r.i32()?;
+    if r.version >= 2 {
+        r.i8()?;
+    }
+    let topics = r.array(|r| {
+        let name = r.string()?;
+        let partitions = r.array(|r| {
+            let index = r.i32()?;
+            let leader_epoch = if r.version >= 4 { r.i32()? } else { -1 };
+            let asked = (index, leader_epoch, r.i64()?);
+            r.tags()?;
+            Ok(asked)
+        })?;
+        r.tags()?;
+        Ok((name, partitions))
+    })?;
+    r.tags()?;
+    let (broker, version) = (call.broker, call.version);
+    let mut chunk = std::mem::take(&mut call.session.chunk);
+    let mut w = call.respond();
+    if w.version >= 2 {
+        w.i32(0);
+    }
+    w.array(topics.iter(), |w, (name, partitions)| {
+        w.string(name);
+        w.array(partitions.iter(), |w, &(index, leader_epoch, timestamp)| {
+            let place = find(broker, name, index, leader_epoch, |partition| match timestamp {
+                MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
+                ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
+                _ => place(partition, timestamp, &mut chunk).map_err(|error| code_of(&error)),
+            });
+            write_place(w, index, place);
+        });
+        w.tags();
+    });
+    w.tags();
+    call.session.chunk = chunk;
+    Ok(())
+}
+
+fn write_place(w: &mut Writer<'_>, index: i32, place: Result<Place, Code>) {
+    let (offset, timestamp, leader_epoch) = place.unwrap_or(NOWHERE);
+    w.i32(index);
+    w.i16(place.map_or_else(|code| code, |_| Code::None).into());
+    w.i64(timestamp);
+    w.i64(offset);
+    if w.version >= 4 {
+        w.i32(leader_epoch);
+    }
+    w.tags();
+}
+
+fn find<T>(
+    broker: &Broker,
+    name: &str,
+    index: i32,
+    leader_epoch: i32,
+    then: impl FnOnce(&Partition) -> Result<T, Code>,
+) -> Result<T, Code> {
+    let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
+    let partition = partition.map_err(|error| code_of(&error))?;
+    check_leader_epoch(&partition, leader_epoch)?;
+    then(&partition)
+}
+
+fn place(partition: &Partition, timestamp: i64, chunk: &mut Chunk) -> broker::Result<Place> {
+    let epoch = partition.leader_epoch() as i32;
+    let (offset, timestamp) = match timestamp {
+        LATEST => (partition.end()?, -1),
+        EARLIEST => (partition.start()?, -1),
+        _ => {
+            let time = if timestamp == MAX_TIMESTAMP { partition.log()?.max_timestamp()? } else { timestamp };
+            let offset = partition.offset_at(time.max(0), chunk)?;
+            match timestamp_of(partition, offset, chunk)? {
+                // No record is so late: Kafka says so without an error.
+                None => return Ok(NOWHERE),
+                Some(timestamp) => (offset, timestamp),
+            }
+        }
+    };
+    Ok((offset as i64, timestamp, epoch))
+}
+
+/// The timestamp of the record at `offset`; `None` at the end.
+fn timestamp_of(partition: &Partition, offset: u64, chunk: &mut Chunk) -> broker::Result<Option<i64>> {
+    partition.read(offset, 1, chunk)?;
+    let Some(batch) = chunk.batches.first() else { return Ok(None) };
+    let line = chunk.lines_from(batch, offset).split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let fields = split_offset(line).and_then(|(_, fields)| split_fields(fields).ok());
+    let own = fields.and_then(|fields| fields.timestamp).filter(|_| batch.entry.flags & APPEND_TIME == 0);
+    Ok(Some(own.unwrap_or(batch.entry.timestamp)))
+}
+
+/// OffsetForLeaderEpoch (key 23): where an epoch ended (KIP-320).
+pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    if r.version >= 3 {
+        r.i32()?;
+    }
+    let topics = r.array(|r| {
+        let name = r.string()?;
+        let partitions = r.array(|r| {
+            let asked = (r.i32()?, r.i32()?, r.i32()?);
+            r.tags()?;
+            Ok(asked)
+        })?;
+        r.tags()?;
+        Ok((name, partitions))
+    })?;
+    r.tags()?;
+    let broker = call.broker;
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(topics.iter(), |w, (name, partitions)| {
+        w.string(name);
+        w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
+            let end = find(broker, name, index, leader_epoch, |partition| {
+                // Epochs rise where records were cut off, which leaves no trace of where an earlier one ended: its end
+                // is the partition's, as far as anybody can tell.
+                let known = asked >= 0 && i64::from(asked) <= i64::from(partition.leader_epoch());
+                let end = partition.end().map_err(|error| code_of(&error))?;
+                Ok(if known { (asked, end as i64) } else { (-1, -1) })
+            });
+            let (epoch, offset) = end.unwrap_or((-1, -1));
+            w.i16(end.map_or_else(|code| code, |_| Code::None).into());
+            w.i32(index);
+            w.i32(epoch);
+            w.i64(offset);
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! What there is: Metadata, DescribeCluster, DescribeTopicPartitions.
+//!
+//! One node leads, replicates and is in sync with every partition of every topic.
+
+use super::{Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, wire::{Reader, Uuid, Writer}};
+use crate::broker::{Topic, check_name, is_internal};
+use std::{collections::BTreeSet, sync::Arc};
+
+const NO_ID: Uuid = [0; 16];
+
+/// A topic as it was asked for: by name, or by id with or without one.
+type Asked = (Option<String>, Uuid);
+/// The topic, or why there is none.
+type Found = Result<Arc<Topic>, (Code, Asked)>;
+
+/// Metadata (key 3).
+pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let topics = r.nullable_array(|r| {
+        let id = if r.version >= 10 { r.uuid()? } else { NO_ID };
+        let name = if r.version >= 10 { r.nullable_string()? } else { Some(r.string()?) };
+        r.tags()?;
+        Ok((name.map(String::from), id))
+    })?;
+    let may_create = r.version < 4 || r.bool()?;
+    if (8..=10).contains(&r.version) {
+        r.bool()?;
+    }
+    if r.version >= 8 {
+        r.bool()?;
+    }
+    r.tags()?;
+    // Version 0 has no null: there an empty list means all.
+    let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
+    let found: Vec<Found> = match topics {
+        None => call.broker.topics().into_iter().map(Ok).collect(),
+        Some(topics) => {
+            let topics: BTreeSet<Asked> = topics.into_iter().collect();
+            topics.into_iter().map(|asked| find(call, asked, may_create)).collect()
+        }
+    };
+    let (host, port) = call.advertised()?;
+    let cluster_id = call.broker.cluster_id();
+    let mut w = call.respond();
+    if w.version >= 3 {
+        w.i32(0);
+    }
+    w.count(1);
+    w.i32(NODE_ID);
+    w.string(&host);
+    w.i32(port);
+    if w.version >= 1 {
+        w.nullable_string(None);
+    }
+    w.tags();
+    if w.version >= 2 {
+        w.nullable_string(Some(&cluster_id));
+    }
+    if w.version >= 1 {
+        w.i32(NODE_ID);
+    }
+    w.array(found.iter(), |w, found| write_topic(w, found));
+    if (8..=10).contains(&w.version) {
+        w.i32(NO_OPERATIONS);
+    }
+    w.tags();
+    Ok(())
+}
+
+fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
+    let broker = call.broker;
+    let (name, id) = &asked;
+    let Some(name) = name else {
+        return broker.topic_by_id(id).ok_or((Code::UnknownTopicId, asked));
+    };
+    let topic = if may_create && check_name(name).is_ok() && !is_internal(name) {
+        broker.topic_or_create(name)
+    } else {
+        check_name(name).and_then(|()| broker.topic(name))
+    };
+    topic.map_err(|error| (code_of(&error), asked))
+}
+
+fn write_topic(w: &mut Writer<'_>, found: &Found) {
+    let (code, name, id) = match found {
+        Ok(topic) => (Code::None, Some(topic.name.as_str()), topic.id),
+        Err((code, (name, id))) => (*code, name.as_deref(), *id),
+    };
+    w.i16(code.into());
+    match w.version {
+        0..12 => w.string(name.unwrap_or_default()),
+        _ => w.nullable_string(name),
+    }
+    if w.version >= 10 {
+        w.uuid(&id);
+    }
+    if w.version >= 1 {
+        w.bool(name.is_some_and(is_internal));
+    }
+    let partitions = found.as_ref().map_or(Vec::new(), |topic| topic.partitions());
+    w.array(partitions.iter(), |w, partition| {
+        w.i16(Code::None.into());
+        w.i32(partition.index as i32);
+        w.i32(NODE_ID);
+        if w.version >= 7 {
+            w.i32(partition.leader_epoch() as i32);
+        }
+        w.array([NODE_ID].iter(), |w, &id| w.i32(id));
+        w.array([NODE_ID].iter(), |w, &id| w.i32(id));
+        if w.version >= 5 {
+            w.count(0);
+        }
+        w.tags();
+    });
+    if w.version >= 8 {
+        w.i32(NO_OPERATIONS);
+    }
+    w.tags();
+}
+
+/// DescribeCluster (key 60).
+pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    /// KIP-919: brokers are asked for, not controllers.
+    const BROKERS: i8 = 1;
+    r.bool()?;
+    let endpoint_type = if r.version >= 1 { r.i8()? } else { BROKERS };
+    if r.version >= 2 {
+        r.bool()?;
+    }
+    r.tags()?;
+    let (host, port) = call.advertised()?;
+    let cluster_id = call.broker.cluster_id();
+    let mut w = call.respond();
+    w.i32(0);
+    let code = if endpoint_type == BROKERS { Code::None } else { Code::MismatchedEndpointType };
+    w.i16(code.into());
+    w.nullable_string((code != Code::None).then_some("this is a broker; endpoint type 1 is the one it has"));
+    if w.version >= 1 {
+        w.i8(endpoint_type);
+    }
+    w.string(&cluster_id);
+    w.i32(NODE_ID);
+    w.count(1);
+    w.i32(NODE_ID);
+    w.string(&host);
+    w.i32(port);
+    w.nullable_string(None);
+    if w.version >= 2 {
+        w.bool(false);
+    }
+    w.tags();
+    w.i32(NO_OPERATIONS);
+    w.tags();
+    Ok(())
+}
+
+/// DescribeTopicPartitions (key 75): topics in the order of their names, from the cursor on, up to a limit of partitions.
+pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    /// Kafka's `max.request.partition.size.limit`.
+    const PARTITIONS_MAX: i32 = 2000;
+    let names: BTreeSet<&str> = r
+        .array(|r| {
+            let name = r.string()?;
+            r.tags()?;
+            Ok(name)
+        })?
+        .into_iter()
+        .collect();
+    let limit = r.i32()?.clamp(1, PARTITIONS_MAX) as usize;
+    let cursor = match r.i8()? {
+        -1 => None,
+        _ => {
+            let cursor = (r.string()?, r.i32()?);
+            r.tags()?;
+            Some(cursor)
+        }
+    };
+    r.tags()?;
+    let all = call.broker.topics();
+    let names: BTreeSet<&str> = match names.is_empty() {
+        true => all.iter().map(|topic| topic.name.as_str()).collect(),
+        false => names,
+    };
+    let from = cursor.map_or("", |(name, _)| name);
+    let broker = call.broker;
+    let topics: Vec<_> = names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.topic(name)))).collect();
+    let mut w = call.respond();
+    w.i32(0);
+    let (mut left, mut next, mut shown) = (limit, None, Vec::new());
+    for (name, topic) in &topics {
+        let first = cursor.filter(|(from, _)| from == name).map_or(0, |(_, index)| index.max(0) as usize);
+        let partitions = topic.as_ref().map_or(Vec::new(), |topic| topic.partitions());
+        let wanted = partitions.get(first..).unwrap_or_default();
+        if left == 0 {
+            next = Some((*name, 0));
+            break;
+        }
+        let taken = wanted.len().min(left);
+        left -= taken;
+        shown.push((*name, topic, wanted[..taken].to_vec()));
+        if taken < wanted.len() {
+            next = Some((*name, first + taken));
+            break;
+        }
+    }
+    w.array(shown.iter(), |w, (name, topic, partitions)| {
+        w.i16(topic.as_ref().map_or_else(code_of, |_| Code::None).into());
+        w.nullable_string(Some(name));
+        w.uuid(&topic.as_ref().map_or(NO_ID, |topic| topic.id));
+        w.bool(is_internal(name));
+        w.array(partitions.iter(), |w, partition| {
+            w.i16(Code::None.into());
+            w.i32(partition.index as i32);
+            w.i32(NODE_ID);
+            w.i32(partition.leader_epoch() as i32);
+            w.array([NODE_ID].iter(), |w, &id| w.i32(id));
+            w.array([NODE_ID].iter(), |w, &id| w.i32(id));
+            // Eligible and last known leaders (KIP-966), offline replicas.
+            w.count(0);
+            w.count(0);
+            w.count(0);
+            w.tags();
+        });
+        w.i32(NO_OPERATIONS);
+        w.tags();
+    });
+    match next {
+        None => w.i8(-1),
+        Some((name, index)) => {
+            w.i8(1);
+            w.string(name);
+            w.i32(index as i32);
+            w.tags();
+        }
+    }
+    w.tags();
+    Ok(())
+}

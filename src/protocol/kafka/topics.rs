@@ -1,0 +1,381 @@
+//! Making and unmaking: CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, DescribeLogDirs.
+
+use super::{
+    Call, Code, NODE_ID, Stop, code_of,
+    configs::{CONFIG_DEFAULT, CONFIG_OF_TOPIC},
+    partition_of,
+    wire::{Reader, Uuid},
+};
+use crate::broker::{self, Broker, Overrides, PARTITIONS_MAX, Topic, check_name, is_internal, random, setting_names};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What a request is refused with: a code and a sentence.
+type Refused = (Code, String);
+
+fn refused(error: broker::Error) -> Refused {
+    (code_of(&error), error.to_string())
+}
+
+/// A topic to be made.
+struct New<'a> {
+    name: &'a str,
+    partitions: i32,
+    replication_factor: i16,
+    /// Partition and the brokers that shall have it.
+    assignments: Vec<(i32, Vec<i32>)>,
+    configs: Vec<(&'a str, Option<&'a str>)>,
+}
+
+/// What was made, or would be.
+struct Made {
+    id: Uuid,
+    partitions: u32,
+    overrides: Overrides,
+}
+
+/// CreateTopics (key 19).
+pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let topics = r.array(|r| {
+        let (name, partitions, replication_factor) = (r.string()?, r.i32()?, r.i16()?);
+        let assignments = r.array(|r| {
+            let assignment = (r.i32()?, r.array(Reader::i32)?);
+            r.tags()?;
+            Ok(assignment)
+        })?;
+        let configs = r.array(|r| {
+            let config = (r.string()?, r.nullable_string()?);
+            r.tags()?;
+            Ok(config)
+        })?;
+        r.tags()?;
+        Ok(New { name, partitions, replication_factor, assignments, configs })
+    })?;
+    let _timeout_ms = r.i32()?;
+    let dry = r.bool()?;
+    r.tags()?;
+    let broker = call.broker;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    topics.iter().for_each(|topic| *counts.entry(topic.name).or_default() += 1);
+    // A name that stands twice is answered once.
+    let mut topics: Vec<&New<'_>> = topics.iter().collect();
+    topics.sort_by_key(|topic| topic.name);
+    topics.dedup_by_key(|topic| topic.name);
+    let made = topics.iter().map(|topic| match counts[topic.name] {
+        1 => create(broker, topic, dry),
+        _ => Err((Code::InvalidRequest, "the topic stands in the request more than once".into())),
+    });
+    let made: Vec<_> = made.collect();
+    let defaults = broker.config().topic_defaults.clone();
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(topics.iter().zip(&made), |w, (topic, made)| {
+        w.string(topic.name);
+        if w.version >= 7 {
+            w.uuid(&made.as_ref().map_or([0; 16], |made| made.id));
+        }
+        w.i16(made.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
+        w.nullable_string(made.as_ref().err().map(|(_, why)| why.as_str()));
+        if w.version >= 5 {
+            match made {
+                Err(_) => {
+                    w.i32(-1);
+                    w.i16(-1);
+                    w.count(0);
+                }
+                Ok(made) => {
+                    w.i32(made.partitions as i32);
+                    w.i16(1);
+                    w.array(setting_names().collect::<Vec<_>>().iter(), |w, name| {
+                        let own = made.overrides.get(*name).cloned();
+                        w.string(name);
+                        let source = if own.is_some() { CONFIG_OF_TOPIC } else { CONFIG_DEFAULT };
+                        w.nullable_string(own.or_else(|| defaults.get(name)).as_deref());
+                        w.bool(false);
+                        w.i8(source);
+                        w.bool(false);
+                        w.tags();
+                    });
+                }
+            }
+        }
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn create(broker: &Broker, new: &New<'_>, dry: bool) -> Result<Made, Refused> {
+    check_name(new.name).map_err(refused)?;
+    collides(broker, new.name)?;
+    let partitions = match (new.assignments.is_empty(), new.partitions) {
+        (true, -1) => broker.config().default_partitions,
+        (true, count) => partition_count(count)?,
+        (false, count) => assigned(new, count)?,
+    };
+    if new.assignments.is_empty() {
+        match new.replication_factor {
+            -1 | 1 => {}
+            2.. if !broker.config().strict_replication => {}
+            factor => {
+                return Err((Code::InvalidReplicationFactor, format!("replication factor {factor}; there is one broker")));
+            }
+        }
+    }
+    let mut overrides = Overrides::new();
+    for (name, value) in &new.configs {
+        let value = value.ok_or_else(|| (Code::InvalidConfig, format!("{name} has no value")))?;
+        overrides.insert((*name).into(), value.into());
+    }
+    broker.config().topic_defaults.with(&overrides).map_err(|why| (Code::InvalidConfig, why))?;
+    if dry {
+        return Ok(Made { id: random::uuid(), partitions, overrides });
+    }
+    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(refused)?;
+    Ok(Made { id: topic.id, partitions, overrides: topic.overrides() })
+}
+
+/// Names that differ in `.` and `_` only would be one in a metric, so Kafka refuses the second.
+fn collides(broker: &Broker, name: &str) -> Result<(), Refused> {
+    if broker.topic(name).is_ok() {
+        return Err((Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
+    }
+    if !name.contains(['.', '_']) {
+        return Ok(());
+    }
+    let folded = name.replace('.', "_");
+    match broker.topics().iter().find(|topic| topic.name.replace('.', "_") == folded) {
+        Some(other) => Err((Code::InvalidTopicException, format!("topic '{name}' collides with '{}'", other.name))),
+        None => Ok(()),
+    }
+}
+
+fn partition_count(count: i32) -> Result<u32, Refused> {
+    let known = u32::try_from(count).ok().filter(|count| (1..=PARTITIONS_MAX).contains(count));
+    known.ok_or_else(|| (Code::InvalidPartitions, format!("{count} partitions; a topic has 1 to {PARTITIONS_MAX}")))
+}
+
+/// A topic whose replicas are assigned by hand: to this broker, and partitions 0, 1, 2...
+fn assigned(new: &New<'_>, count: i32) -> Result<u32, Refused> {
+    if count != -1 || new.replication_factor != -1 {
+        let why = "with assignments the number of partitions and the replication factor must be -1";
+        return Err((Code::InvalidRequest, why.into()));
+    }
+    let mut indexes: Vec<i32> = new.assignments.iter().map(|(index, _)| *index).collect();
+    indexes.sort_unstable();
+    let rising = indexes.iter().zip(0..).all(|(&index, wanted)| index == wanted);
+    if !rising || new.assignments.iter().any(|(_, brokers)| *brokers != [NODE_ID]) {
+        return Err((Code::InvalidReplicaAssignment, format!("every partition from 0 on has one replica, on {NODE_ID}")));
+    }
+    partition_count(indexes.len() as i32)
+}
+
+/// DeleteTopics (key 20).
+pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let topics: Vec<(Option<&str>, Uuid)> = match r.version {
+        6.. => r.array(|r| {
+            let topic = (r.nullable_string()?, r.uuid()?);
+            r.tags()?;
+            Ok(topic)
+        })?,
+        _ => r.array(|r| Ok((Some(r.string()?), [0; 16])))?,
+    };
+    let _timeout_ms = r.i32()?;
+    r.tags()?;
+    let broker = call.broker;
+    let done: Vec<(Option<String>, Uuid, Result<(), Refused>)> =
+        topics.iter().map(|(name, id)| delete(broker, *name, id)).collect();
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(done.iter(), |w, (name, id, done)| {
+        match w.version {
+            6.. => {
+                w.nullable_string(name.as_deref());
+                w.uuid(id);
+            }
+            _ => w.string(name.as_deref().unwrap_or_default()),
+        }
+        w.i16(done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None).into());
+        if w.version >= 5 {
+            w.nullable_string(done.as_ref().err().map(|(_, why)| why.as_str()));
+        }
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uuid, Result<(), Refused>) {
+    let unknown = || (Code::UnknownTopicId, "there is no topic of this id".into());
+    let topic: Result<Arc<Topic>, Refused> = match name {
+        Some(_) if *id != [0; 16] => Err((Code::InvalidRequest, "give a name or an id".into())),
+        Some(name) => broker.topic(name).map_err(refused),
+        None => broker.topic_by_id(id).ok_or_else(unknown),
+    };
+    match topic {
+        Err(why) => (name.map(String::from), *id, Err(why)),
+        Ok(topic) => (Some(topic.name.clone()), topic.id, broker.drop_topic(&topic.name).map_err(refused)),
+    }
+}
+
+/// CreatePartitions (key 37).
+pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let topics = r.array(|r| {
+        let (name, count) = (r.string()?, r.i32()?);
+        let assignments = r.nullable_array(|r| {
+            let brokers = r.array(Reader::i32)?;
+            r.tags()?;
+            Ok(brokers)
+        })?;
+        r.tags()?;
+        Ok((name, count, assignments))
+    })?;
+    let _timeout_ms = r.i32()?;
+    let dry = r.bool()?;
+    r.tags()?;
+    let broker = call.broker;
+    let grown: Vec<_> = topics
+        .iter()
+        .map(|(name, count, assignments)| {
+            // The request is no set: a name that stands twice is refused wherever it stands.
+            match topics.iter().filter(|(other, ..)| other == name).count() {
+                1 => grow(broker, name, *count, assignments.as_deref(), dry),
+                _ => Err((Code::InvalidRequest, "the topic stands in the request more than once".into())),
+            }
+        })
+        .collect();
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(topics.iter().zip(&grown), |w, ((name, ..), grown)| {
+        w.string(name);
+        w.i16(grown.as_ref().map_or_else(|(code, _)| *code, |()| Code::None).into());
+        w.nullable_string(grown.as_ref().err().map(|(_, why)| why.as_str()));
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn grow(
+    broker: &Broker,
+    name: &str,
+    count: i32,
+    assignments: Option<&[Vec<i32>]>,
+    dry: bool,
+) -> Result<(), Refused> {
+    let topic = broker.topic(name).map_err(refused)?;
+    let before = topic.partition_count();
+    let more = u32::try_from(count).ok().filter(|&count| count > before);
+    let more = more.ok_or_else(|| (Code::InvalidPartitions, format!("'{name}' has {before} partitions; ask for more")))?;
+    let count = partition_count(more as i32)?;
+    let fits = |assigned: &[Vec<i32>]| {
+        assigned.len() as u32 == count - before && assigned.iter().all(|brokers| *brokers == [NODE_ID])
+    };
+    if !assignments.is_none_or(fits) {
+        return Err((Code::InvalidReplicaAssignment, format!("every new partition has one replica, on {NODE_ID}")));
+    }
+    match dry {
+        true => Ok(()),
+        false => broker.alter_topic(name, Some(count), &Overrides::new()).map(|_| ()).map_err(refused),
+    }
+}
+
+/// DeleteRecords (key 21).
+pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    /// The end, whatever it is.
+    const HIGH_WATERMARK: i64 = -1;
+    let topics = r.array(|r| {
+        let name = r.string()?;
+        let partitions = r.array(|r| {
+            let partition = (r.i32()?, r.i64()?);
+            r.tags()?;
+            Ok(partition)
+        })?;
+        r.tags()?;
+        Ok((name, partitions))
+    })?;
+    let _timeout_ms = r.i32()?;
+    r.tags()?;
+    let broker = call.broker;
+    let trim = |name: &str, index: i32, offset: i64| -> broker::Result<u64> {
+        let partition = partition_of(&*broker.topic(name)?, index)?;
+        if is_internal(name) {
+            return Err(broker::Error::InvalidTopic("this is the broker's own topic".into()));
+        }
+        let (first, end) = (partition.start()?, partition.end()?);
+        match offset {
+            HIGH_WATERMARK => partition.trim(end),
+            0.. => partition.trim(offset as u64),
+            _ => Err(broker::Error::OffsetOutOfRange { first, end }),
+        }
+    };
+    let done: Vec<Vec<_>> = topics
+        .iter()
+        .map(|(name, partitions)| partitions.iter().map(|&(index, offset)| trim(name, index, offset)).collect())
+        .collect();
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(topics.iter().zip(&done), |w, ((name, partitions), done)| {
+        w.string(name);
+        w.array(partitions.iter().zip(done), |w, ((index, _), done)| {
+            w.i32(*index);
+            w.i64(done.as_ref().map_or(-1, |start| *start as i64));
+            w.i16(done.as_ref().map_or_else(code_of, |_| Code::None).into());
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// DescribeLogDirs (key 35): there is one.
+pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let asked = r.nullable_array(|r| {
+        let topic = (r.string()?, r.array(Reader::i32)?);
+        r.tags()?;
+        Ok(topic)
+    })?;
+    r.tags()?;
+    let broker = call.broker;
+    let dir = broker.config().data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
+    let all = || broker.topics().into_iter().map(|topic| (topic.clone(), topic.partitions())).collect();
+    let topics: Vec<(Arc<Topic>, Vec<_>)> = match asked {
+        None => all(),
+        Some(asked) => asked
+            .into_iter()
+            .filter_map(|(name, indexes)| {
+                let topic = broker.topic(name).ok()?;
+                let partitions: Vec<_> = indexes.iter().filter_map(|&index| partition_of(&topic, index).ok()).collect();
+                (!partitions.is_empty()).then_some((topic, partitions))
+            })
+            .collect(),
+    };
+    let mut w = call.respond();
+    w.i32(0);
+    if w.version >= 3 {
+        w.i16(Code::None.into());
+    }
+    w.count(1);
+    w.i16(Code::None.into());
+    w.string(&dir);
+    w.array(topics.iter(), |w, (topic, partitions)| {
+        w.string(&topic.name);
+        w.array(partitions.iter(), |w, partition| {
+            w.i32(partition.index as i32);
+            let bytes = partition.log().and_then(|log| Ok(log.bytes()?));
+            w.i64(bytes.map_or(-1, |bytes| bytes as i64));
+            w.i64(0);
+            w.bool(false);
+            w.tags();
+        });
+        w.tags();
+    });
+    if w.version >= 4 {
+        // The size of the volume and what is free of it: unknown.
+        w.i64(-1);
+        w.i64(-1);
+    }
+    w.tags();
+    w.tags();
+    Ok(())
+}
