@@ -86,6 +86,12 @@ struct Serve {
     /// How long a client may not take its answers
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = config::duration)]
     idle_timeout: Duration,
+    /// Refuse a replication factor above 1 instead of taking it as 1
+    #[arg(long)]
+    strict_replication: bool,
+    /// Address that Kafka clients are told to connect to; otherwise the one at which each reached the broker
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
+    advertise: Option<(String, u16)>,
     /// Tell every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
@@ -113,6 +119,12 @@ fn retention_bytes(text: &str) -> Result<i64, String> {
     if text == "-1" { Ok(-1) } else { config::bytes(text).map(|bytes| bytes.min(i64::MAX as u64) as i64) }
 }
 
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = text.rsplit_once(':').ok_or("it takes HOST:PORT")?;
+    let port = port.parse().map_err(|_| format!("'{port}' is no port"))?;
+    Ok((host.trim_matches(['[', ']']).into(), port))
+}
+
 impl Serve {
     fn config(&self) -> Result<Config, String> {
         let mut topic_defaults = Settings { retention_ms: self.retention_ms, ..Settings::default() };
@@ -128,6 +140,8 @@ impl Serve {
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout.max(Duration::from_millis(1)),
             explain: self.explain,
+            strict_replication: self.strict_replication,
+            advertise: self.advertise.clone(),
             verbosity: if self.quiet { 0 } else { 1 + u8::from(self.verbose) },
             ..Config::in_memory()
         })

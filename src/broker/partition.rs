@@ -4,14 +4,14 @@
 //! [`Partition::write`] stores the lines, [`Partition::settle`] makes them as durable as the flush mode promises.
 
 use super::{
-    producer_state::{Numbered, Producers, Stored},
     Env, Error, Result, Settings,
+    producer_state::{Numbered, Producers, Stored},
     topic::Topic,
     waiting::{Registered, Waiter, Waiters},
 };
 use crate::{
     config::Flush,
-    log::{self, batches::Entry, Append, Appended, Chunk, Log, disk, record::Records},
+    log::{self, Append, Appended, Chunk, Log, batches::Entry, disk, record::Records},
 };
 use std::{
     io,
@@ -233,7 +233,7 @@ impl Partition {
     /// The state kept beside the segment at `base`. One that cannot be read is as good as none: entries tell the rest.
     fn kept_producers(&self, log: &Log, base: u64) -> Result<Option<Producers>> {
         const BYTES_MAX: u64 = 64 << 20;
-        let path = log::segment_path(log.dir(), base, "producers");
+        let path = log.beside(base, "producers");
         match disk::read_small(self.env.handles.disk(), &path, BYTES_MAX) {
             Ok(bytes) => Ok(std::str::from_utf8(&bytes).ok().and_then(Producers::from_lines)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
@@ -245,7 +245,7 @@ impl Partition {
     fn store_producers(&self, log: &Log, producers: &mut MutexGuard<'_, Option<Producers>>) -> Result<()> {
         let base = log.segment_bases().last().copied().unwrap_or_default();
         let Some(producers) = producers.as_ref().filter(|producers| !producers.is_empty()) else { return Ok(()) };
-        let path = log::segment_path(log.dir(), base, "producers");
+        let path = log.beside(base, "producers");
         let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
         stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
     }

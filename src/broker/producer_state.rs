@@ -30,15 +30,15 @@ const NEW_BETWEEN_SWEEPS: usize = 1000;
 
 /// A batch as its producer numbered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbered {
+pub(super) struct Numbered {
     /// Producer id.
-    pub id: i64,
+    pub(super) id: i64,
     /// Its epoch.
-    pub epoch: i16,
+    pub(super) epoch: i16,
     /// Sequence of the first record.
-    pub base_sequence: i32,
+    pub(super) base_sequence: i32,
     /// Records, less one.
-    pub last_delta: u32,
+    pub(super) last_delta: u32,
 }
 
 impl Numbered {
@@ -49,11 +49,11 @@ impl Numbered {
 
 /// Where a batch was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub(super) struct Stored {
     /// First offset.
-    pub first: u64,
+    pub(super) first: u64,
     /// When, in ms.
-    pub timestamp: i64,
+    pub(super) timestamp: i64,
 }
 
 #[derive(Debug)]
@@ -64,14 +64,14 @@ struct Producer {
 
 /// The producers of one partition.
 #[derive(Debug, Default)]
-pub struct Producers {
+pub(super) struct Producers {
     known: HashMap<i64, Producer>,
     new: usize,
 }
 
 impl Producers {
     /// What is to be done with a batch: `None`: it is new, or where it was stored before.
-    pub fn check(&self, batch: Numbered) -> Result<Option<Stored>> {
+    pub(super) fn check(&self, batch: Numbered) -> Result<Option<Stored>> {
         let Some(producer) = self.known.get(&batch.id) else { return Ok(None) };
         if batch.epoch < producer.epoch {
             return Err(Error::ProducerEpoch(format!(
@@ -91,7 +91,7 @@ impl Producers {
     }
 
     /// Remembers a batch that was stored. One that is known already changes nothing.
-    pub fn stored(&mut self, batch: Numbered, stored: Stored) {
+    pub(super) fn stored(&mut self, batch: Numbered, stored: Stored) {
         if !self.known.contains_key(&batch.id) {
             self.new += 1;
             if self.new % NEW_BETWEEN_SWEEPS == 0 {
@@ -115,12 +115,12 @@ impl Producers {
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.known.is_empty()
     }
 
     /// The state as lines, as far as it was so before `offset`.
-    pub fn to_lines(&self, offset: u64) -> String {
+    pub(super) fn to_lines(&self, offset: u64) -> String {
         let batches = self.known.values().flat_map(|producer| &producer.batches);
         let line = |(batch, stored): &(Numbered, Stored)| {
             let Numbered { id, epoch, base_sequence, .. } = batch;
@@ -131,7 +131,7 @@ impl Producers {
     }
 
     /// Reads lines back; `None`: they are not what [`to_lines`](Self::to_lines) writes.
-    pub fn from_lines(text: &str) -> Option<Producers> {
+    pub(super) fn from_lines(text: &str) -> Option<Producers> {
         let mut producers = Producers::default();
         for line in text.lines() {
             let mut words = line.split(' ');

@@ -32,7 +32,6 @@ pub use retention::Retention;
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry};
 use handles::Handles;
 use record::{RecordRef, Records, write_line};
-pub use segment::path as segment_path;
 use segment::Segment;
 use std::{
     fmt, io,
@@ -211,10 +210,15 @@ impl Log {
     /// The largest timestamp of any record, -1: none bears one.
     pub fn max_timestamp(&self) -> Result<i64, Error> {
         let segments = self.all_segments();
-        let mut times = segments.iter().map(|segment| {
-            segment.max_timestamp(&self.handles).map_err(unreadable(segment.path("batches")))
-        });
+        let mut times = segments
+            .iter()
+            .map(|segment| segment.max_timestamp(&self.handles).map_err(unreadable(segment.path("batches"))));
         times.try_fold(-1, |max, time| Ok(time?.max(max)))
+    }
+
+    /// The path of a file beside the segment at `base`.
+    pub fn beside(&self, base: u64, extension: &str) -> PathBuf {
+        segment::path(&self.dir, base, extension)
     }
 
     /// Where each segment begins, oldest first.

@@ -471,11 +471,16 @@ impl<'o> Encoder<'o> {
             _ => return Err(Malformed("a control batch has a line that is no marker".into())),
         };
         let (offset_delta, timestamp_delta) = self.deltas(offset, timestamp)?;
-        prefixed(self.out, 24, |length| zigzag(length as i64), |out| {
-            write_deltas(out, offset_delta, timestamp_delta);
-            out.extend_from_slice(&[8, 0, 0, 0, kind]);
-            out.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
-        });
+        prefixed(
+            self.out,
+            24,
+            |length| zigzag(length as i64),
+            |out| {
+                write_deltas(out, offset_delta, timestamp_delta);
+                out.extend_from_slice(&[8, 0, 0, 0, kind]);
+                out.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
+            },
+        );
         Ok(())
     }
 
@@ -565,22 +570,27 @@ fn write_record(
     timestamp_delta: i64,
     fields: &Fields<'_>,
 ) -> Result<(), Malformed> {
-    prefixed(out, line_bytes, |length| zigzag(length as i64), |out| {
-        write_deltas(out, offset_delta, timestamp_delta);
-        write_word(out, fields.key)?;
-        match fields.value {
-            Value::Tombstone => out.push(1),
-            Value::Message(value) | Value::Escaped(value) | Value::Base64(value) => {
-                prefixed(out, value.len(), |length| zigzag(length as i64), |out| fields.value.append_to(out))?;
+    prefixed(
+        out,
+        line_bytes,
+        |length| zigzag(length as i64),
+        |out| {
+            write_deltas(out, offset_delta, timestamp_delta);
+            write_word(out, fields.key)?;
+            match fields.value {
+                Value::Tombstone => out.push(1),
+                Value::Message(value) | Value::Escaped(value) | Value::Base64(value) => {
+                    prefixed(out, value.len(), |length| zigzag(length as i64), |out| fields.value.append_to(out))?;
+                }
             }
-        }
-        write_varlong(out, fields.header_count() as i64);
-        for (name, value) in fields.headers() {
-            write_word(out, Some(name))?;
-            write_word(out, value)?;
-        }
-        Ok(())
-    })
+            write_varlong(out, fields.header_count() as i64);
+            for (name, value) in fields.headers() {
+                write_word(out, Some(name))?;
+                write_word(out, value)?;
+            }
+            Ok(())
+        },
+    )
 }
 
 /// The bytes of an escaped word behind their length.

@@ -3,7 +3,6 @@
 /// What a response says of a request, a topic, a partition, a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i16)]
-#[expect(missing_docs, reason = "a name that Kafka's documentation explains needs no second explanation")]
 pub enum Code {
     UnknownServerError = -1,
     None = 0,

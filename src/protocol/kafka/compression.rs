@@ -37,7 +37,9 @@ pub enum Codec {
 impl Codec {
     /// The codec that a batch's attributes name.
     pub fn of_attributes(attributes: i16) -> Option<Codec> {
-        [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd].get(usize::from(attributes as u16 & 7)).copied()
+        [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd]
+            .get(usize::from(attributes as u16 & 7))
+            .copied()
     }
 
     /// The codec that a topic's `compression.type` names. `producer` is none: the log does not know what a batch came in.
@@ -279,7 +281,9 @@ mod tests {
         let input = b"again and again and again".repeat(50);
         for codec in CODECS {
             let bytes = compressed(codec, &input);
-            assert!(codec == Codec::None || codecs.decompress(codec, &bytes[..bytes.len() / 2], &mut out, CAP).is_err());
+            assert!(
+                codec == Codec::None || codecs.decompress(codec, &bytes[..bytes.len() / 2], &mut out, CAP).is_err()
+            );
             codecs.decompress(codec, &bytes, &mut out, CAP).unwrap();
             assert_eq!(out, input, "{codec:?}");
         }

@@ -145,9 +145,7 @@ fn broker_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     ];
     let of_topics = of_topics.map(|(name, setting)| (name, defaults.get(setting).unwrap_or_default()));
     let all = own.into_iter().chain(of_topics);
-    Ok(all
-        .map(|(name, value)| Config { name: name.into(), value, source: CONFIG_STATIC, read_only: true })
-        .collect())
+    Ok(all.map(|(name, value)| Config { name: name.into(), value, source: CONFIG_STATIC, read_only: true }).collect())
 }
 
 /// A change of one config.

@@ -155,7 +155,12 @@ fn finish(call: &mut Call<'_, '_>) -> Result<(), Stop> {
 }
 
 /// Writes the response but for its end; answers how many bytes of records are in it, and whether a partition has an error.
-fn respond(call: &mut Call<'_, '_>, topics: &[AskedTopic<'_>], max_bytes: usize, committed_only: bool) -> (usize, bool) {
+fn respond(
+    call: &mut Call<'_, '_>,
+    topics: &[AskedTopic<'_>],
+    max_bytes: usize,
+    committed_only: bool,
+) -> (usize, bool) {
     let (mut bytes, mut failed) = (0, false);
     let mut session = std::mem::take(call.session);
     let mut w = call.respond();
@@ -245,7 +250,9 @@ fn write_batches(out: &mut Vec<u8>, offset: u64, leader_epoch: i32, codec: Codec
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));
         let mut last = first;
         let mut whole = lines(&mut encoder, chunk, first, offset);
-        while let Some(next) = batches.next_if(|next| whole && is_plain(first) && is_plain(next) && encoder.size() < BATCH_BYTES) {
+        while let Some(next) =
+            batches.next_if(|next| whole && is_plain(first) && is_plain(next) && encoder.size() < BATCH_BYTES)
+        {
             whole = lines(&mut encoder, chunk, next, offset);
             last = next;
         }

@@ -2,7 +2,10 @@
 //!
 //! One node leads, replicates and is in sync with every partition of every topic.
 
-use super::{Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, wire::{Reader, Uuid, Writer}};
+use super::{
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of,
+    wire::{Reader, Uuid, Writer},
+};
 use crate::broker::{Topic, check_name, is_internal};
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -182,7 +185,8 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     };
     let from = cursor.map_or("", |(name, _)| name);
     let broker = call.broker;
-    let topics: Vec<_> = names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.topic(name)))).collect();
+    let topics: Vec<_> =
+        names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.topic(name)))).collect();
     let mut w = call.respond();
     w.i32(0);
     let (mut left, mut next, mut shown) = (limit, None, Vec::new());

@@ -66,9 +66,6 @@ const fn api(key: i16, name: &'static str, versions: (i16, i16), flexible_from: 
     Api { key, name, versions: versions.0..=versions.1, flexible_from, handle }
 }
 
-/// In no version.
-const NEVER: i16 = i16::MAX;
-
 /// Every API that is served.
 pub static APIS: &[Api] = &[
     // 0 to 2 are told and refused: librdkafka 2.0 otherwise stops compressing without a word.
@@ -161,7 +158,10 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
         if let Some(size) = input.bytes().first_chunk() {
             let size = i32::from_be_bytes(*size);
             if !(0..=FRAME_BYTES_MAX).contains(&size) {
-                eprintln!("{} sends a frame of {size} bytes and is closed; the limit is {FRAME_BYTES_MAX}", output.peer);
+                eprintln!(
+                    "{} sends a frame of {size} bytes and is closed; the limit is {FRAME_BYTES_MAX}",
+                    output.peer
+                );
                 return Ok(None);
             }
             if input.bytes().len() - 4 >= size as usize {
@@ -281,9 +281,7 @@ fn write_api_versions(w: &mut Writer<'_>, code: Code) {
 
 /// The table as the README has it.
 pub fn support_table() -> String {
-    let row = |api: &Api| {
-        format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end())
-    };
+    let row = |api: &Api| format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end());
     format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
 }
 

@@ -142,7 +142,11 @@ fn write(
     let records = records.map_err(|error| Refused::batch(error, told.clone()))?;
     let terms = Terms {
         flags: if batch.is_transactional() { TRANSACTIONAL } else { 0 },
-        producer: (header.producer_id >= 0).then_some((header.producer_id, header.producer_epoch, header.base_sequence)),
+        producer: (header.producer_id >= 0).then_some((
+            header.producer_id,
+            header.producer_epoch,
+            header.base_sequence,
+        )),
     };
     let appended = partition.write(&records, terms);
     session.records = records.recycle();

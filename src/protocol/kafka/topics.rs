@@ -117,7 +117,10 @@ fn create(broker: &Broker, new: &New<'_>, dry: bool) -> Result<Made, Refused> {
             -1 | 1 => {}
             2.. if !broker.config().strict_replication => {}
             factor => {
-                return Err((Code::InvalidReplicationFactor, format!("replication factor {factor}; there is one broker")));
+                return Err((
+                    Code::InvalidReplicationFactor,
+                    format!("replication factor {factor}; there is one broker"),
+                ));
             }
         }
     }
@@ -164,7 +167,10 @@ fn assigned(new: &New<'_>, count: i32) -> Result<u32, Refused> {
     indexes.sort_unstable();
     let rising = indexes.iter().zip(0..).all(|(&index, wanted)| index == wanted);
     if !rising || new.assignments.iter().any(|(_, brokers)| *brokers != [NODE_ID]) {
-        return Err((Code::InvalidReplicaAssignment, format!("every partition from 0 on has one replica, on {NODE_ID}")));
+        return Err((
+            Code::InvalidReplicaAssignment,
+            format!("every partition from 0 on has one replica, on {NODE_ID}"),
+        ));
     }
     partition_count(indexes.len() as i32)
 }
@@ -255,17 +261,12 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     Ok(())
 }
 
-fn grow(
-    broker: &Broker,
-    name: &str,
-    count: i32,
-    assignments: Option<&[Vec<i32>]>,
-    dry: bool,
-) -> Result<(), Refused> {
+fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]>, dry: bool) -> Result<(), Refused> {
     let topic = broker.topic(name).map_err(refused)?;
     let before = topic.partition_count();
     let more = u32::try_from(count).ok().filter(|&count| count > before);
-    let more = more.ok_or_else(|| (Code::InvalidPartitions, format!("'{name}' has {before} partitions; ask for more")))?;
+    let more =
+        more.ok_or_else(|| (Code::InvalidPartitions, format!("'{name}' has {before} partitions; ask for more")))?;
     let count = partition_count(more as i32)?;
     let fits = |assigned: &[Vec<i32>]| {
         assigned.len() as u32 == count - before && assigned.iter().all(|brokers| *brokers == [NODE_ID])

@@ -445,7 +445,12 @@ mod tests {
         for length in [0, 1, 126, 127, 128, 20_000] {
             for estimate in [0, 63, 64, 200, 1 << 20] {
                 let mut out = vec![9];
-                prefixed(&mut out, estimate, |length| length as u64 + 1, |out| out.extend(std::iter::repeat_n(7, length)));
+                prefixed(
+                    &mut out,
+                    estimate,
+                    |length| length as u64 + 1,
+                    |out| out.extend(std::iter::repeat_n(7, length)),
+                );
                 let mut expected = vec![9];
                 write_uvarint(&mut expected, length as u64 + 1);
                 expected.extend(std::iter::repeat_n(7, length));

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::log::record::write_line;
-use kafka_protocol::records::{self as oracle, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType};
+use kafka_protocol::records::{
+    self as oracle, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
+};
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 const RULES: Rules = Rules { append_time: false, keys_required: false, timestamp_max: i64::MAX };
@@ -75,7 +77,8 @@ fn givens(records: &Records<'_>) -> Vec<Given> {
 fn lines(given: &[Given], offsets: impl IntoIterator<Item = u64>, timestamp: i64) -> Vec<u8> {
     let (mut out, records) = (Vec::new(), records(given));
     for (record, offset) in records.iter().zip(offsets) {
-        write_line(&mut out, offset, &records, record, timestamp);
+        let differs = record.timestamp.filter(|&own| own != timestamp);
+        write_line(&mut out, offset, differs, &records, record);
     }
     out
 }
