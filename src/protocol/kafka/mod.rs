@@ -21,8 +21,10 @@ mod codes;
 pub mod compression;
 mod configs;
 mod fetch;
+mod groups;
 mod list_offsets;
 mod metadata;
+mod offsets;
 mod produce;
 mod topics;
 pub mod wire;
@@ -73,6 +75,15 @@ pub static APIS: &[Api] = &[
     api(1, "Fetch", (4, 16), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 7), 6, list_offsets::list_offsets),
     api(3, "Metadata", (0, 12), 9, metadata::metadata),
+    api(8, "OffsetCommit", (2, 8), 8, offsets::offset_commit),
+    api(9, "OffsetFetch", (1, 8), 6, offsets::offset_fetch),
+    api(10, "FindCoordinator", (0, 4), 3, groups::find_coordinator),
+    api(11, "JoinGroup", (0, 9), 6, groups::join_group),
+    api(12, "Heartbeat", (0, 4), 4, groups::heartbeat),
+    api(13, "LeaveGroup", (0, 5), 4, groups::leave_group),
+    api(14, "SyncGroup", (0, 5), 4, groups::sync_group),
+    api(15, "DescribeGroups", (0, 5), 5, groups::describe_groups),
+    api(16, "ListGroups", (0, 4), 3, groups::list_groups),
     api(18, "ApiVersions", (0, 4), 3, api_versions),
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
@@ -83,7 +94,10 @@ pub static APIS: &[Api] = &[
     api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),
     api(35, "DescribeLogDirs", (1, 4), 2, topics::describe_log_dirs),
     api(37, "CreatePartitions", (0, 3), 2, topics::create_partitions),
+    api(42, "DeleteGroups", (0, 2), 2, groups::delete_groups),
     api(44, "IncrementalAlterConfigs", (0, 1), 1, configs::incremental_alter_configs),
+    // It has no flexible version.
+    api(47, "OffsetDelete", (0, 0), 1, offsets::offset_delete),
     api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
@@ -127,6 +141,8 @@ struct Call<'c, 's> {
     api: &'static Api,
     version: i16,
     correlation_id: i32,
+    /// Who its client says it is.
+    client_id: &'c str,
     /// Where the response begins in the output, once it does.
     response_at: Option<usize>,
 }
@@ -184,10 +200,10 @@ fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame
     let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
     let api = APIS.iter().find(|api| api.key == key);
     let api = api.ok_or_else(|| Stop::Broken(format!("there is no API {key} here")))?;
-    r.nullable_string()?;
+    let client_id = r.nullable_string()?.unwrap_or_default();
     (r.version, r.flexible) = (version, version >= api.flexible_from);
     r.tags()?;
-    let mut call = Call { broker, session, output, api, version, correlation_id, response_at: None };
+    let mut call = Call { broker, session, output, api, version, correlation_id, client_id, response_at: None };
     if !api.versions.contains(&version) {
         return call.unsupported_version();
     }
@@ -300,6 +316,16 @@ fn code_of(error: &broker::Error) -> Code {
         Sequence(_) => Code::OutOfOrderSequenceNumber,
         ProducerEpoch(_) => Code::InvalidProducerEpoch,
         Storage(_) => Code::KafkaStorageError,
+        UnknownMemberId => Code::UnknownMemberId,
+        IllegalGeneration(_) => Code::IllegalGeneration,
+        RebalanceInProgress => Code::RebalanceInProgress,
+        InconsistentGroupProtocol => Code::InconsistentGroupProtocol,
+        MemberIdRequired(_) => Code::MemberIdRequired,
+        FencedInstanceId => Code::FencedInstanceId,
+        UnknownGroup(_) => Code::GroupIdNotFound,
+        NonEmptyGroup(_) => Code::NonEmptyGroup,
+        InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
+        InvalidGroup(_) => Code::InvalidGroupId,
     }
 }
 

@@ -1,0 +1,353 @@
+//! Classic consumer groups: FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and those who look after groups.
+//!
+//! The groups are the broker's, and text members' too; a group has one kind of members at a time. A JoinGroup or SyncGroup
+//! that waits holds its connection, as in Kafka; a member that hangs up meanwhile gives its place up.
+
+use super::{
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of,
+    wire::{Reader, Writer},
+};
+use crate::broker::{
+    self, Broker, Error,
+    group::{
+        Description,
+        classic::{JoinRequest, Joined, Sender, SyncRequest},
+    },
+    random,
+};
+use std::{collections::HashMap, io, time::Instant};
+
+/// FindCoordinator (key 10): it is always this broker.
+pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let single = if r.version < 4 { Some(r.string()?) } else { None };
+    let key_type = if r.version >= 1 { r.i8()? } else { 0 };
+    let keys = if r.version >= 4 { r.array(Reader::string)? } else { Vec::new() };
+    r.tags()?;
+    let (host, port) = call.advertised()?;
+    // Of groups and of transactional ids, whose coordinator this broker will be too.
+    let known = matches!(key_type, 0 | 1);
+    let code = if known { Code::None } else { Code::InvalidRequest };
+    let why = (!known).then_some("there are coordinators of groups (0) and of transactions (1)");
+    let mut w = call.respond();
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    let (node, host, port) = if known { (NODE_ID, host.as_str(), port) } else { (-1, "", -1) };
+    if single.is_some() {
+        w.i16(code.into());
+        if w.version >= 1 {
+            w.nullable_string(why);
+        }
+        w.i32(node);
+        w.string(host);
+        w.i32(port);
+    } else {
+        w.array(keys.iter(), |w, key| {
+            w.string(key);
+            w.i32(node);
+            w.string(host);
+            w.i32(port);
+            w.i16(code.into());
+            w.nullable_string(why);
+            w.tags();
+        });
+    }
+    w.tags();
+    Ok(())
+}
+
+/// Runs `ask` with a way to wait for its answer on this connection. A broken socket ends the wait, and the connection.
+fn waiting<T>(
+    call: &mut Call<'_, '_>,
+    ask: impl FnOnce(broker::Wait<'_>) -> broker::Result<T>,
+) -> Result<broker::Result<T>, Stop> {
+    call.output.flush()?;
+    let mut broken = None;
+    let mut wait = |until: Option<Instant>| {
+        call.output.wait_while_connected(until).unwrap_or_else(|error: io::Error| {
+            broken = Some(error);
+            false
+        })
+    };
+    let answer = ask(&mut wait);
+    broken.map_or(Ok(answer), |error| Err(error.into()))
+}
+
+/// JoinGroup (key 11).
+pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let (group, session_timeout_ms) = (r.string()?, r.i32()?);
+    let rebalance_timeout_ms = if r.version >= 1 { r.i32()? } else { session_timeout_ms };
+    let member_id = r.string()?;
+    let instance_id = if r.version >= 5 { r.nullable_string()? } else { None };
+    let protocol_type = r.string()?;
+    let protocols = r.array(|r| {
+        let protocol = (r.string()?.to_owned(), r.bytes()?.to_owned());
+        r.tags()?;
+        Ok(protocol)
+    })?;
+    if r.version >= 8 {
+        r.nullable_string()?;
+    }
+    r.tags()?;
+    let client_id = call.client_id.to_owned();
+    let request = JoinRequest {
+        member_id: member_id.to_owned(),
+        new_member_id: new_member_id(instance_id.unwrap_or(&client_id)),
+        instance_id: instance_id.map(String::from),
+        client_host: format!("/{}", call.output.peer.ip().to_canonical()),
+        client_id,
+        session_timeout_ms: session_timeout_ms.max(0) as u64,
+        rebalance_timeout_ms: rebalance_timeout_ms.max(0) as u64,
+        protocol_type: protocol_type.to_owned(),
+        comes_with_id: call.version >= 4,
+        can_skip_assignment: call.version >= 9,
+        protocols,
+    };
+    let unfit = request.protocols.is_empty() || request.protocol_type.is_empty();
+    let (broker, waiter) = (call.broker, call.output.waiter.clone());
+    let joined = if group.is_empty() {
+        Err(Error::InvalidGroup("the group's name is empty".into()))
+    } else if unfit {
+        Err(Error::InconsistentGroupProtocol)
+    } else {
+        waiting(call, |wait| broker.join_group(group, request, &waiter, wait))?
+    };
+    write_joined(&mut call.respond(), member_id, joined);
+    Ok(())
+}
+
+/// A member id that nobody can guess; what is in front helps those who look.
+fn new_member_id(name: &str) -> String {
+    let id = random::uuid();
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let [a, b, c, d, e] = [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..]].map(hex);
+    format!("{name}-{a}-{b}-{c}-{d}-{e}")
+}
+
+fn write_joined(w: &mut Writer<'_>, asked_by: &str, joined: broker::Result<Joined>) {
+    if w.version >= 2 {
+        w.i32(0);
+    }
+    w.i16(joined.as_ref().map_or_else(code_of, |_| Code::None).into());
+    let is_error = joined.is_err();
+    let joined = joined.unwrap_or_else(|error| Joined {
+        generation: -1,
+        member_id: if let Error::MemberIdRequired(id) = error { id } else { asked_by.to_owned() },
+        ..Joined::default()
+    });
+    w.i32(joined.generation);
+    if w.version >= 7 {
+        w.nullable_string((!is_error).then_some(&joined.protocol_type));
+        w.nullable_string(joined.protocol.as_deref());
+    } else {
+        w.string(joined.protocol.as_deref().unwrap_or_default());
+    }
+    w.string(&joined.leader);
+    if w.version >= 9 {
+        w.bool(joined.skip_assignment);
+    }
+    w.string(&joined.member_id);
+    w.array(joined.members.iter(), |w, member| {
+        w.string(&member.member_id);
+        if w.version >= 5 {
+            w.nullable_string(member.instance_id.as_deref());
+        }
+        w.bytes(&member.metadata);
+        w.tags();
+    });
+    w.tags();
+}
+
+/// SyncGroup (key 14).
+pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
+    let instance_id = if r.version >= 3 { r.nullable_string()? } else { None };
+    let protocol_type = if r.version >= 5 { r.nullable_string()? } else { None };
+    let protocol = if r.version >= 5 { r.nullable_string()? } else { None };
+    let assignments: HashMap<String, Vec<u8>> = r
+        .array(|r| {
+            let assignment = (r.string()?.to_owned(), r.bytes()?.to_owned());
+            r.tags()?;
+            Ok(assignment)
+        })?
+        .into_iter()
+        .collect();
+    r.tags()?;
+    let sender = Sender { member_id, instance_id };
+    let request = SyncRequest { sender, generation, protocol_type, protocol, assignments };
+    let (broker, waiter) = (call.broker, call.output.waiter.clone());
+    // Since version 5 a member says which protocol it knows of (KIP-559).
+    let unnamed = call.version >= 5 && (protocol_type.is_none() || protocol.is_none());
+    let synced = if group.is_empty() {
+        Err(Error::InvalidGroup("the group's name is empty".into()))
+    } else if unnamed {
+        Err(Error::InconsistentGroupProtocol)
+    } else {
+        waiting(call, |wait| broker.sync_group(group, request, &waiter, wait))?
+    };
+    let mut w = call.respond();
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    w.i16(synced.as_ref().map_or_else(code_of, |_| Code::None).into());
+    if w.version >= 5 {
+        w.nullable_string(protocol_type.filter(|_| synced.is_ok()));
+        w.nullable_string(protocol.filter(|_| synced.is_ok()));
+    }
+    w.bytes(&synced.unwrap_or_default());
+    w.tags();
+    Ok(())
+}
+
+/// Heartbeat (key 12).
+pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
+    let instance_id = if r.version >= 3 { r.nullable_string()? } else { None };
+    r.tags()?;
+    let done = match group {
+        "" => Err(Error::InvalidGroup("the group's name is empty".into())),
+        _ => call.broker.heartbeat(group, Sender { member_id, instance_id }, generation),
+    };
+    let mut w = call.respond();
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    w.i16(done.as_ref().map_or_else(code_of, |()| Code::None).into());
+    w.tags();
+    Ok(())
+}
+
+/// LeaveGroup (key 13), since version 3 for several members at once (KIP-345).
+pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let group = r.string()?;
+    let members = match r.version {
+        0..3 => vec![(r.string()?, None)],
+        _ => r.array(|r| {
+            let member = (r.string()?, r.nullable_string()?);
+            if r.version >= 5 {
+                r.nullable_string()?;
+            }
+            r.tags()?;
+            Ok(member)
+        })?,
+    };
+    r.tags()?;
+    let leave = |&(member_id, instance_id): &(&str, Option<&str>)| {
+        let left = call.broker.leave_group(group, Sender { member_id, instance_id });
+        left.as_ref().map_or_else(code_of, |()| Code::None)
+    };
+    let codes: Vec<Code> = if group.is_empty() { Vec::new() } else { members.iter().map(leave).collect() };
+    let mut w = call.respond();
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    let whole = match w.version {
+        _ if group.is_empty() => Code::InvalidGroupId,
+        0..3 => codes[0],
+        _ => Code::None,
+    };
+    w.i16(whole.into());
+    if w.version >= 3 {
+        w.array(members.iter().zip(&codes).collect::<Vec<_>>().iter(), |w, ((member_id, instance_id), code)| {
+            w.string(member_id);
+            w.nullable_string(*instance_id);
+            w.i16((**code).into());
+            w.tags();
+        });
+    }
+    w.tags();
+    Ok(())
+}
+
+/// DescribeGroups (key 15).
+pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let groups = r.array(Reader::string)?;
+    if r.version >= 3 {
+        r.bool()?;
+    }
+    r.tags()?;
+    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
+    let mut w = call.respond();
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    w.array(groups.iter().zip(&described), |w, (group, described)| {
+        w.i16(described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+        w.string(group);
+        let described = described.as_ref().ok();
+        w.string(described.map_or("", |described| described.state));
+        w.string(described.map_or("", |described| &described.protocol_type));
+        w.string(described.map_or("", |described| &described.protocol));
+        w.array(described.map_or(&[][..], |described| &described.members).iter(), |w, member| {
+            w.string(&member.member_id);
+            if w.version >= 4 {
+                w.nullable_string(member.instance_id.as_deref());
+            }
+            w.string(&member.client_id);
+            w.string(&member.client_host);
+            w.bytes(&member.metadata);
+            w.bytes(&member.assignment);
+            w.tags();
+        });
+        if w.version >= 3 {
+            w.i32(NO_OPERATIONS);
+        }
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// A group as it is; one that is not there is dead, which is no error.
+fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
+    let described = broker.group(group).map_err(|error| code_of(&error))?;
+    Ok(described.unwrap_or_else(|| Description {
+        state: "Dead",
+        generation: 0,
+        protocol_type: String::new(),
+        protocol: String::new(),
+        members: Vec::new(),
+    }))
+}
+
+/// ListGroups (key 16).
+pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let states = if r.version >= 4 { r.array(Reader::string)? } else { Vec::new() };
+    r.tags()?;
+    let groups = call.broker.groups();
+    let code = groups.as_ref().map_or_else(code_of, |_| Code::None);
+    let wanted = |state: &str| states.is_empty() || states.iter().any(|asked| asked.eq_ignore_ascii_case(state));
+    let groups: Vec<_> = groups.unwrap_or_default().into_iter().filter(|group| wanted(group.state)).collect();
+    let mut w = call.respond();
+    if w.version >= 1 {
+        w.i32(0);
+    }
+    w.i16(code.into());
+    w.array(groups.iter(), |w, group| {
+        w.string(&group.name);
+        w.string(&group.protocol_type);
+        if w.version >= 4 {
+            w.string(group.state);
+        }
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// DeleteGroups (key 42).
+pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let groups = r.array(Reader::string)?;
+    r.tags()?;
+    let delete = |group: &&str| call.broker.delete_offsets(group, None).as_ref().map_or_else(code_of, |()| Code::None);
+    let codes: Vec<Code> = groups.iter().map(delete).collect();
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(groups.iter().zip(codes).collect::<Vec<_>>().iter(), |w, (group, code)| {
+        w.string(group);
+        w.i16((*code).into());
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
