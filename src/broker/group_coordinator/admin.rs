@@ -103,11 +103,25 @@ impl Broker {
 
     /// Forgets a group without members, or only its offsets of some partitions. Those that it has none of are no error.
     pub fn delete_offsets(&self, name: &str, only: Option<&[(Arc<str>, u32)]>) -> Result<()> {
+        self.delete_offsets_if(name, only, |state| check_empty(name, state))
+    }
+
+    /// Forgets offsets of partitions that no member reads; the caller has looked.
+    pub fn delete_unread_offsets(&self, name: &str, only: &[(Arc<str>, u32)]) -> Result<()> {
+        self.delete_offsets_if(name, Some(only), |_| Ok(()))
+    }
+
+    fn delete_offsets_if(
+        &self,
+        name: &str,
+        only: Option<&[(Arc<str>, u32)]>,
+        may: impl FnOnce(&EntryState) -> Result<()>,
+    ) -> Result<()> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
         let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
         let log = self.0.state.offsets_log_or_new()?;
         let written = self.0.state.change(&entry, |state, _| {
-            check_empty(name, state)?;
+            may(state)?;
             let chosen = |key: &&(Arc<str>, u32)| only.is_none_or(|only| only.contains(key));
             let lost = state.offsets.keys().filter(chosen).map(|key| (key.clone(), None)).collect();
             self.0.state.write_offsets(&log, name, &mut state.offsets, lost)

@@ -92,6 +92,9 @@ impl Broker {
     /// Joins a group: the broker gives the member a share of the partitions of `topics`.
     pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Member> {
         self.may_join(topics, &options)?;
+        if group.is_empty() {
+            return Err(Error::InvalidGroup("a group needs a name".into()));
+        }
         let topics: BTreeSet<_> = topics.iter().copied().collect();
         let (entry, joined) = self.0.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));

@@ -15,7 +15,11 @@ use crate::broker::{
     },
     random,
 };
-use std::{collections::HashMap, io, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    time::Instant,
+};
 
 /// FindCoordinator (key 10): it is always this broker.
 pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -337,7 +341,7 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 
 /// DeleteGroups (key 42).
 pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let groups = r.array(Reader::string)?;
+    let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     r.tags()?;
     let delete = |group: &&str| call.broker.delete_offsets(group, None).as_ref().map_or_else(code_of, |()| Code::None);
     let codes: Vec<Code> = groups.iter().map(delete).collect();

@@ -173,7 +173,11 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let group = r.string()?;
     let topics = r.array(|r| Ok((r.string()?, r.array(Reader::i32)?)))?;
     let broker = call.broker;
+    let read = read_topics(broker, group);
     let known = |name: &str, index: i32| -> Result<(Arc<str>, u32), Code> {
+        if read.as_ref().is_ok_and(|read| read.as_ref().is_none_or(|read| read.iter().any(|read| read == name))) {
+            return Err(Code::GroupSubscribedToTopic);
+        }
         let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
         partition.map(|partition| (name.into(), partition.index)).map_err(|error| code_of(&error))
     };
@@ -183,7 +187,10 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         .collect();
     let all = checked.iter().flat_map(|(_, partitions)| partitions);
     let only: Vec<_> = all.filter_map(|(_, known)| known.as_ref().ok().cloned()).collect();
-    let code = broker.delete_offsets(group, Some(&only)).as_ref().map_or_else(code_of, |()| Code::None);
+    let deleted = read.as_ref().map_err(|code| *code).and_then(|_| {
+        broker.delete_unread_offsets(group, &only).map_err(|error| code_of(&error))
+    });
+    let code = deleted.err().unwrap_or(Code::None);
     let mut w = call.respond();
     w.i16(code.into());
     w.i32(0);
@@ -196,4 +203,19 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         });
     });
     Ok(())
+}
+
+/// The topics that a group's members read, whose offsets stay; `None`: nobody can tell, so it may be all. A group of members
+/// that are no consumers, or are not Kafka's, has offsets that nobody may touch.
+fn read_topics(broker: &Broker, group: &str) -> Result<Option<Vec<String>>, Code> {
+    let Some(described) = broker.group(group).map_err(|error| code_of(&error))? else { return Ok(Some(Vec::new())) };
+    if !described.members.is_empty() && described.protocol_type != "consumer" {
+        return Err(Code::NonEmptyGroup);
+    }
+    let topics = |metadata: &[u8]| {
+        let mut r = Reader::new(metadata, 0, false);
+        r.i16().and_then(|_| r.array(|r| r.string().map(String::from)))
+    };
+    let topics: super::wire::Result<Vec<_>> = described.members.iter().map(|member| topics(&member.metadata)).collect();
+    Ok(topics.ok().map(|topics| topics.concat()))
 }
