@@ -94,7 +94,7 @@ impl Producers {
     pub(super) fn stored(&mut self, batch: Numbered, stored: Stored) {
         if !self.known.contains_key(&batch.id) {
             self.new += 1;
-            if self.new % NEW_BETWEEN_SWEEPS == 0 {
+            if self.new.is_multiple_of(NEW_BETWEEN_SWEEPS) {
                 self.forget_before(stored.timestamp - EXPIRES_MS);
             }
         }

@@ -238,7 +238,7 @@ impl<'a> Batch<'a> {
         let mut seen = Seen { timestamp_max: i64::MIN, timestamp_min: i64::MAX, keyless: false, headers: 0 };
         for _ in 0..self.header.count {
             let rest = read_record(bytes, self.header.base_timestamp, rules.append_time, &mut records, &mut seen);
-            bytes = rest.ok_or_else(|| match seen.headers > HEADERS_MAX {
+            bytes = rest.ok_or(match seen.headers > HEADERS_MAX {
                 true => Error::TooLarge("the record batch has more than 2097152 headers"),
                 false => Error::Invalid("a record does not have the structure of a record"),
             })?;
@@ -286,8 +286,11 @@ impl<'a> Batch<'a> {
     }
 }
 
+/// A batch, and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The first batch in `bytes` and what follows it; `None` where no whole one is.
-fn first_batch(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Error> {
+fn first_batch(bytes: &[u8]) -> Result<Option<Split<'_>>, Error> {
     /// Length of the smallest message of magic 0: Kafka's own first check.
     const LENGTH_MIN: usize = 14;
     let Some(length) = bytes.get(8..12) else { return Ok(None) };

@@ -74,7 +74,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     })?;
     if r.version >= 7 {
         r.array(|r| {
-            let _ = if r.version < 13 { r.string().map(|_| ())? } else { r.uuid().map(|_| ())? };
+            if r.version < 13 { r.string().map(drop)? } else { r.uuid().map(drop)? };
             r.array(Reader::i32)?;
             r.tags()
         })?;

@@ -181,7 +181,8 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
         partition.map(|partition| (name.into(), partition.index)).map_err(|error| code_of(&error))
     };
-    let checked: Vec<(&str, Vec<(i32, Result<(Arc<str>, u32), Code>)>)> = topics
+    type Known = (i32, Result<(Arc<str>, u32), Code>);
+    let checked: Vec<(&str, Vec<Known>)> = topics
         .iter()
         .map(|(name, indexes)| (*name, indexes.iter().map(|&index| (index, known(name, index))).collect()))
         .collect();
