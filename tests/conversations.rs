@@ -180,8 +180,12 @@ fn the_specification_is_what_the_broker_does() {
             thread::spawn(move || hold(number, &lines, &folder))
         })
         .collect();
-    let heard: Heard = talks.into_iter().flat_map(|talk| talk.join().unwrap()).collect();
+    // All end, and their brokers with them, before the first failure is told.
+    let talks: Vec<_> = talks.into_iter().map(|talk| talk.join()).collect();
     fs::remove_dir_all(&root).unwrap();
+    let failed = talks.iter().filter(|talk| talk.is_err()).count();
+    assert_eq!(failed, 0, "conversations went otherwise; see above");
+    let heard: Heard = talks.into_iter().flatten().flatten().collect();
     let rows = SPECIFICATION.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
     let rows = rows.filter_map(|(verb, rest)| Some((verb.to_string(), rest.split_once(" | ")?.0.to_string())));
     let rows: Heard =

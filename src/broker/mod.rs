@@ -281,7 +281,9 @@ impl Broker {
                 "{partitions} partitions; a topic has 1 to {PARTITIONS_MAX}"
             )));
         }
-        let overrides: Overrides = overrides.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        // An empty value asks for the default, but not by a name that is no setting's.
+        let asks_default = |name: &str, value: &str| value.is_empty() && setting_names().any(|known| known == name);
+        let overrides: Overrides = overrides.into_iter().filter(|(name, value)| !asks_default(name, value)).collect();
         self.0.state.create(name, partitions, overrides)
     }
 

@@ -78,7 +78,7 @@ impl Partition {
     /// The topic it belongs to, unless that was dropped.
     pub fn topic(&self) -> Result<Arc<Topic>> {
         let topic = self.topic.upgrade().filter(|_| !self.dropped.load(Acquire));
-        topic.ok_or_else(|| Error::UnknownTopic("(dropped)".into()))
+        topic.ok_or_else(|| self.gone())
     }
 
     /// Its log, opened if nobody has touched it before.

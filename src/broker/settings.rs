@@ -1,6 +1,6 @@
 //! Topic settings: Kafka's names, values and ranges, in one table.
 
-use crate::config::Flush;
+use crate::{config::Flush, log::record::shown};
 use std::{collections::BTreeMap, time::Duration};
 
 /// The settings of a topic, as they take effect.
@@ -188,9 +188,11 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let Some(setting) = TABLE.iter().find(|setting| setting.name == name) else {
             let names = names().collect::<Vec<_>>().join(" ");
+            let name = shown(name.as_bytes());
             return Err(format!("'{name}' is no setting of a topic; there are partitions {names}"));
         };
-        (setting.set)(self, value).map_err(|wanted| format!("{name} cannot be '{value}'; it takes {wanted}"))
+        let why = |wanted| format!("{name} cannot be '{}'; it takes {wanted}", shown(value.as_bytes()));
+        (setting.set)(self, value).map_err(why)
     }
 
     /// The value of one by name.

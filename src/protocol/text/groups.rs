@@ -109,6 +109,7 @@ impl Session {
         let place = words.expect("SEEK takes <topic>/<p> and a position; the partition")?;
         let position = Position::parse(words.expect("SEEK takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
+        member(&mut self.member)?;
         let partition = self.partition_named(place)?.index;
         let offset = member(&mut self.member)?.seek(Place::parse(place)?.topic, partition, position)?;
         output.bytes.extend_from_slice(format!("OK offset:{offset}\n").as_bytes());
@@ -166,7 +167,7 @@ impl Session {
         while let Some(place) = words.next() {
             let partition = self.partition_named(place)?;
             let position = words.expect("RESET takes partitions, each with a position; the position")?;
-            let offset = Position::parse(position)?.resolve(&partition, &mut self.reader.chunk)?;
+            let offset = self.reader.resolve(Position::parse(position)?, &partition)?;
             let (topic, partition) = (Place::parse(place)?.topic, partition.index);
             if offsets.iter().any(|(t, p, _)| (&**t, *p) == (topic, partition)) {
                 return Err(Refusal::invalid(format!("{topic}/{partition} stands twice")).into());

@@ -40,6 +40,14 @@ impl Reader {
         partition.read(offset, bytes_max, &mut self.chunk)
     }
 
+    /// The offset that a position means now. A search by time reads, so what was read ahead for CONSUME is forgotten.
+    pub(super) fn resolve(&mut self, position: Position, partition: &Partition) -> broker::Result<u64> {
+        if matches!(position, Position::Time(_)) {
+            self.of = None;
+        }
+        position.resolve(partition, &mut self.chunk)
+    }
+
     /// The line of the first record at or after `offset`, without its end, and its offset; `None` at the end.
     fn line(&mut self, partition: &Arc<Partition>, mut offset: u64) -> broker::Result<Option<(u64, &[u8])>> {
         loop {
@@ -118,6 +126,8 @@ impl Session {
         let [wait] = words.named(["wait"])?;
         let deadline = deadline(number_or("wait:", wait, 0)?);
         let (mut wanted, mut found) = (None, None::<Arc<Partition>>);
+        // Held while it waits: DROP's error names the topic.
+        let mut _topic = None;
         loop {
             // Registered before anything is looked at, so that nothing comes unseen in between.
             let broker = self.broker.clone();
@@ -126,15 +136,21 @@ impl Session {
                 partition.still_there()?;
             }
             match self.partition(false) {
-                Ok(partition) => found = Some(partition),
-                Err(_) if self.may_come() => {}
+                Ok(partition) => {
+                    _topic = Some(partition.topic()?);
+                    found = Some(partition);
+                }
+                // Its end is 0 until it is made, whatever comes between that and the waking.
+                Err(_) if self.may_come() => {
+                    wanted = wanted.or(matches!(position, Position::Latest | Position::BeforeEnd(_)).then_some(0));
+                }
                 Err(refusal) => return Err(refusal.into()),
             }
             let _records = found.as_ref().map(|partition| partition.register(&output.waiter));
             if let Some(partition) = &found {
                 let offset = match wanted {
                     Some(offset) => offset,
-                    None => *wanted.insert(position.resolve(partition, &mut self.reader.chunk)?),
+                    None => *wanted.insert(self.reader.resolve(position, partition)?),
                 };
                 if self.consume_at(partition, offset, output)? {
                     return Ok(Flow::Next);
@@ -197,11 +213,13 @@ impl Session {
         let max_bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(FETCH_BYTES_MAX) as usize;
         let min_bytes = number_or("min_bytes:", min_bytes, 1)? as usize;
         let deadline = deadline(number_or("wait:", wait, 0)?);
-        let offset = position.resolve(&partition, &mut self.reader.chunk)?;
+        let offset = self.reader.resolve(position, &partition)?;
+        // Held while it waits: DROP's error names the topic.
+        let _topic = partition.topic()?;
         loop {
             let registered = partition.register(&output.waiter);
             self.reader.read(&partition, offset, max_bytes)?;
-            if self.reader.chunk.lines().len() >= min_bytes.min(max_bytes) {
+            if self.reader.chunk.lines().len() >= min_bytes.min(max_bytes.max(1)) {
                 break;
             }
             output.flush_before_wait(deadline)?;

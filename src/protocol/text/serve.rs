@@ -13,6 +13,8 @@ use std::io;
 
 /// What a line may have beside four times the largest message.
 const LINE_BYTES_MORE: usize = 64 << 10;
+/// What may arrive before it is looked at, however short lines must be.
+const BYTES_AT_ONCE: usize = 1 << 20;
 /// Answers are sent when they are this many bytes, though there are lines left.
 const ANSWERS_BYTES: usize = 256 << 10;
 
@@ -41,9 +43,9 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
         }
         output.flush()?;
         lines.check_length(input, output)?;
-        let limit = lines.limit(input.bytes().len());
-        let before = input.bytes().len();
-        input.fill(limit.saturating_sub(before).max(1), output)?;
+        let held = input.bytes().len();
+        let most = if held < BYTES_AT_ONCE { BYTES_AT_ONCE } else { lines.limit() + 1 };
+        input.fill(most.saturating_sub(held).max(1), output)?;
         if input.rested() {
             lines.session.reader.rest();
         }
@@ -71,6 +73,11 @@ impl Lines {
             let line = &bytes[at..at + end];
             at += end + 1;
             if std::mem::take(&mut self.skipping) {
+                continue;
+            }
+            if line.len() > LINE_BYTES_MORE && line.len() > self.limit() {
+                self.count += 1;
+                gathered.refuse(too_long(self.limit()));
                 continue;
             }
             if self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)? == Flow::Close {
@@ -120,6 +127,10 @@ impl Lines {
             let before = output.bytes.len();
             gathered.complete(&mut self.session, output)?;
             self.tell(line, before, output);
+            // An answer may be seventy times its line.
+            if output.bytes.len() >= ANSWERS_BYTES {
+                output.flush()?;
+            }
             return Ok(Flow::Next);
         };
         gathered.complete(&mut self.session, output)?;
@@ -156,22 +167,19 @@ impl Lines {
         eprintln!("{peer}   answers: {}{more}", shown(first));
     }
 
-    /// The limit of a line; most lines are far below what any topic allows.
-    fn limit(&self, length: usize) -> usize {
-        let least = 1 << 20;
-        if length < least / 2 { least } else { 4 * self.session.broker.message_bytes_max() + LINE_BYTES_MORE }
+    /// The most bytes that a line may have. It looks at every topic: ask it only of long lines.
+    fn limit(&self) -> usize {
+        4 * self.session.broker.message_bytes_max() + LINE_BYTES_MORE
     }
 
     /// Refuses a line that is too long though its end did not arrive yet.
     fn check_length(&mut self, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
         let length = input.bytes().len();
-        let limit = self.limit(length);
-        if length >= limit {
+        if length > LINE_BYTES_MORE && length > self.limit() {
             input.consume(length);
             if !std::mem::replace(&mut self.skipping, true) {
                 self.count += 1;
-                let text = format!("a line of more than {limit} bytes; it is skipped to its end");
-                Refusal { code: "MESSAGE_TOO_LARGE", text }.write(&mut output.bytes);
+                too_long(self.limit()).write(&mut output.bytes);
                 output.flush()?;
             }
         }
@@ -192,6 +200,11 @@ impl Lines {
         }
         gathered.complete(&mut self.session, output)
     }
+}
+
+fn too_long(limit: usize) -> Refusal {
+    let text = format!("a line of more than {limit} bytes; it is skipped to its end");
+    Refusal { code: "MESSAGE_TOO_LARGE", text }
 }
 
 /// Whether a first line is HTTP's: `METHOD target HTTP/1.x`, in capitals.

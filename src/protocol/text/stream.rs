@@ -47,7 +47,7 @@ impl Tail {
         let mut tail =
             Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), count, until_end, timestamps };
         for partition in partitions {
-            let offset = from.resolve(&partition, &mut session.reader.chunk)?;
+            let offset = session.reader.resolve(from, &partition)?;
             let end = partition.end()?;
             tail.positions.push((partition, offset, until_end.then_some(end)));
         }

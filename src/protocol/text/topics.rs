@@ -89,7 +89,7 @@ impl Session {
         let position = Position::parse(words.expect("TRIM takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
         let partition = self.partition_named(place)?;
-        let offset = position.resolve(&partition, &mut self.reader.chunk)?;
+        let offset = self.reader.resolve(position, &partition)?;
         let first = self.broker.trim(Place::parse(place)?.topic, partition.index, offset)?;
         output.bytes.extend_from_slice(format!("OK first:{first}\n").as_bytes());
         Ok(Flow::Next)

@@ -86,6 +86,11 @@ impl<'a> Gathered<'a> {
     fn try_send(&mut self, session: &Session, mut words: Words<'a>) -> Result<Answer, Refusal> {
         let place = Place::parse(words.expect("SEND takes <topic>[/<p>] and a record; the topic")?)?;
         parse_fields(&mut self.scratch, words.rest().unwrap_or_default())?;
+        // Only Kafka's clients may say that a record has no time.
+        if self.scratch.get(0).and_then(|record| record.timestamp) == Some(-1) {
+            self.scratch.pop();
+            return Err(Refusal::invalid("'-1' is no time in milliseconds"));
+        }
         let index = self.route(session, place);
         let record = self.scratch.get(0).expect("parsed above");
         let bytes = self.scratch.size_of(record);
