@@ -41,3 +41,9 @@ pub mod log;
 pub mod metrics;
 pub mod protocol;
 pub mod server;
+mod tell;
+
+/// The README's samples.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub mod readme {}

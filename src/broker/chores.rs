@@ -7,7 +7,7 @@ use std::{
 };
 
 /// Retention looks at each partition that could need it this often at most.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What is to be done, and when.
 #[derive(Debug, Default)]

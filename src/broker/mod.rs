@@ -91,7 +91,7 @@ const PRODUCER_IDS: i64 = 1000;
 impl Env {
     /// Tells the operator.
     fn tell(&self, what: &str) {
-        eprintln!("{what}");
+        crate::tell::tell(format_args!("{what}"));
     }
 
     /// From here on the log is being written, and a crash would leave it so.

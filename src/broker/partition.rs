@@ -5,6 +5,7 @@
 
 use super::{
     Env, Error, Result, Settings,
+    chores::LOOK_EVERY,
     producer_state::{Numbered, Producers, Stored},
     topic::Topic,
     waiting::{Registered, Waiter, Waiters},
@@ -266,8 +267,11 @@ impl Partition {
             log::Error::Closed => self.gone(),
             error => error.into(),
         })?;
-        if appended.rolled || appended.place.1.start == 0 {
+        if appended.rolled {
             self.env.chores.look();
+        } else if appended.place.1.start == 0 {
+            // Not at once: an old record that somebody copies here may be read before retention takes it.
+            self.env.chores.look_in(LOOK_EVERY);
         }
         Ok(appended)
     }

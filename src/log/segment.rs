@@ -194,10 +194,11 @@ impl Segment {
     /// Removes the files: `.log` first, so that a crash leaves no lines without their entries. One that is gone is no
     /// error: a crash can have come in between, and nobody syncs the order.
     pub fn remove(&self, handles: &Handles) -> io::Result<()> {
-        let removed = ["log", "batches", "producers"].map(|extension| match handles.disk().remove_file(&self.path(extension)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            removed => removed,
-        });
+        let removed =
+            ["log", "batches", "producers"].map(|extension| match handles.disk().remove_file(&self.path(extension)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            });
         removed.into_iter().collect()
     }
 }

@@ -72,7 +72,7 @@ impl Server {
     pub fn start(broker: Broker, listen: &str) -> io::Result<Server> {
         let (listeners, refused) = bind(listen)?;
         for (address, error) in refused.iter().filter(|_| broker.config().verbosity > 0) {
-            eprintln!("not listening on {address}: {error}");
+            crate::tell::tell(format_args!("not listening on {address}: {error}"));
         }
         let shared = Arc::new(Shared {
             broker,
@@ -190,6 +190,28 @@ fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// A connection that is open; it is taken off the list however its thread ends.
+struct Open<'a> {
+    shared: &'a Shared,
+    id: u64,
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.shared.connections().open.remove(&self.id);
+        self.shared.closed.notify_all();
+    }
+}
+
+/// A connection that counts, until its thread ends.
+struct Counted(Arc<Shared>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.broker.metrics().disconnected();
+    }
+}
+
 impl Connections {
     fn close(&self, how: Shutdown) {
         for (stream, waiter) in self.open.values() {
@@ -207,19 +229,27 @@ impl Shared {
 
     fn tell(&self, what: impl FnOnce() -> String) {
         if self.broker.config().verbosity > 1 {
-            eprintln!("{}", what());
+            crate::tell::tell(format_args!("{}", what()));
         }
     }
 
     fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        let mut exhausted = false;
         while !self.stopping.load(Acquire) {
             match listener.accept() {
-                Ok((stream, peer)) => self.admit(stream, peer),
+                Ok((stream, peer)) => {
+                    exhausted = false;
+                    self.admit(stream, peer);
+                }
                 // The client gave up before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    eprintln!("cannot accept a connection: {error}");
+                    if !std::mem::replace(&mut exhausted, true) {
+                        crate::tell::tell(format_args!(
+                            "cannot accept a connection: {error}; trying again until it can"
+                        ));
+                    }
                     thread::sleep(EXHAUSTED_PAUSE);
                 }
             }
@@ -228,20 +258,14 @@ impl Shared {
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let count = self.broker.metrics().connected();
-        let max = self.broker.config().max_connections;
-        let shared = self.clone();
+        let (counted, max) = (Counted(self.clone()), self.broker.config().max_connections);
         let serve = move || {
-            if count <= max {
-                shared.serve(stream, peer)
-            } else {
-                turn_away(&stream, max)
-            }
-            shared.broker.metrics().disconnected();
+            let shared = &counted.0;
+            if count <= max { shared.serve(stream, peer) } else { turn_away(&stream, max) }
         };
-        let thread = thread::Builder::new().stack_size(STACK_BYTES);
-        // A thread that cannot be had closes the connection, as too many of them do.
-        if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX || thread.spawn(serve).is_err() {
-            self.broker.metrics().disconnected();
+        if !self.stopping.load(Acquire) && count <= max + TURNED_AWAY_MAX {
+            // A thread that cannot be had closes the connection, as too many of them do.
+            drop(thread::Builder::new().stack_size(STACK_BYTES).spawn(serve));
         }
     }
 
@@ -256,13 +280,12 @@ impl Shared {
         connections.next_id += 1;
         connections.open.insert(id, (stream.clone(), waiter.clone()));
         drop(connections);
+        let _open = Open { shared: self, id };
         self.tell(|| format!("{peer} connected"));
         match self.converse(&stream, peer, waiter) {
             Ok(()) => self.tell(|| format!("{peer} left")),
             Err(error) => self.tell(|| format!("{peer} is gone: {error}")),
         }
-        self.connections().open.remove(&id);
-        self.closed.notify_all();
     }
 
     fn converse(&self, stream: &TcpStream, peer: SocketAddr, waiter: Arc<Waiter>) -> io::Result<()> {
@@ -281,11 +304,16 @@ impl Shared {
             #[cfg(feature = "kafka")]
             Protocol::Kafka => crate::protocol::kafka::serve(&self.broker, &mut input, &mut output)?,
             #[cfg(not(feature = "kafka"))]
-            Protocol::Kafka => eprintln!("{peer} speaks Kafka's protocol, which this build does not"),
-            Protocol::Tls => eprintln!("{peer} speaks TLS, which this port does not; connect without it"),
-            Protocol::Unknown => {
-                eprintln!("{peer} speaks no protocol of this port; its first byte was {:#04x}", first[0])
+            Protocol::Kafka => {
+                crate::tell::tell(format_args!("{peer} speaks Kafka's protocol, which this build does not"))
             }
+            Protocol::Tls => {
+                crate::tell::tell(format_args!("{peer} speaks TLS, which this port does not; connect without it"))
+            }
+            Protocol::Unknown => crate::tell::tell(format_args!(
+                "{peer} speaks no protocol of this port; its first byte was {:#04x}",
+                first[0]
+            )),
         }
         // Answers must not be lost to a reset: say that no more comes, then read what the client still sends.
         drop(stream.shutdown(Shutdown::Write));

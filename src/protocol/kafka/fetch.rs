@@ -74,7 +74,11 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     })?;
     if r.version >= 7 {
         r.array(|r| {
-            if r.version < 13 { r.string().map(drop)? } else { r.uuid().map(drop)? };
+            if r.version < 13 {
+                r.string().map(drop)?
+            } else {
+                r.uuid().map(drop)?
+            };
             r.array(Reader::i32)?;
             r.tags()
         })?;

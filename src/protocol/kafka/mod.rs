@@ -156,7 +156,7 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
             Ok(()) => {}
             Err(Stop::Io(error)) => return Err(error),
             Err(Stop::Broken(why)) => {
-                eprintln!("{} breaks Kafka's protocol and is closed: {why}", output.peer);
+                crate::tell::tell(format_args!("{} breaks Kafka's protocol and is closed: {why}", output.peer));
                 break;
             }
         }
@@ -174,10 +174,10 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
         if let Some(size) = input.bytes().first_chunk() {
             let size = i32::from_be_bytes(*size);
             if !(0..=FRAME_BYTES_MAX).contains(&size) {
-                eprintln!(
+                crate::tell::tell(format_args!(
                     "{} sends a frame of {size} bytes and is closed; the limit is {FRAME_BYTES_MAX}",
                     output.peer
-                );
+                ));
                 return Ok(None);
             }
             if input.bytes().len() - 4 >= size as usize {

@@ -188,9 +188,10 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         .collect();
     let all = checked.iter().flat_map(|(_, partitions)| partitions);
     let only: Vec<_> = all.filter_map(|(_, known)| known.as_ref().ok().cloned()).collect();
-    let deleted = read.as_ref().map_err(|code| *code).and_then(|_| {
-        broker.delete_unread_offsets(group, &only).map_err(|error| code_of(&error))
-    });
+    let deleted = read
+        .as_ref()
+        .map_err(|code| *code)
+        .and_then(|_| broker.delete_unread_offsets(group, &only).map_err(|error| code_of(&error)));
     let code = deleted.err().unwrap_or(Code::None);
     let mut w = call.respond();
     w.i16(code.into());

@@ -15,6 +15,8 @@ use std::io;
 const LINE_BYTES_MORE: usize = 64 << 10;
 /// What may arrive before it is looked at, however short lines must be.
 const BYTES_AT_ONCE: usize = 1 << 20;
+/// Lines that are carried out together at most.
+const LINES_TOGETHER: usize = 16_384;
 /// Answers are sent when they are this many bytes, though there are lines left.
 const ANSWERS_BYTES: usize = 256 << 10;
 
@@ -109,6 +111,8 @@ impl Lines {
         if let Some(before) = explained {
             gathered.complete(&mut self.session, output)?;
             self.tell(line, before, output);
+        } else if gathered.lines() >= LINES_TOGETHER {
+            gathered.complete(&mut self.session, output)?;
         }
         Ok(Flow::Next)
     }
@@ -155,16 +159,16 @@ impl Lines {
         let Some(steps) = self.session.steps.as_mut() else { return };
         let peer = output.peer;
         let meaning = verbs::find(split_word(line).0).map_or("no verb", |verb| verb.meaning);
-        eprintln!("{peer} asks: {} ({meaning})", shown(line));
+        crate::tell::tell(format_args!("{peer} asks: {} ({meaning})", shown(line)));
         for step in steps.drain(..) {
-            eprintln!("{peer}   {step}");
+            crate::tell::tell(format_args!("{peer}   {step}"));
         }
         // Answers that were sent before a wait are not there any more.
         let answer = output.bytes.get(before..).unwrap_or(&output.bytes);
         let first = answer.split(|&byte| byte == b'\n').next().unwrap_or_default();
         let more = memchr::memchr_iter(b'\n', answer).count().saturating_sub(1);
         let more = if more > 0 { format!(" and {more} lines more") } else { String::new() };
-        eprintln!("{peer}   answers: {}{more}", shown(first));
+        crate::tell::tell(format_args!("{peer}   answers: {}{more}", shown(first)));
     }
 
     /// The most bytes that a line may have. It looks at every topic: ask it only of long lines.

@@ -106,6 +106,9 @@ impl Session {
                 for index in 0..tail.positions.len() {
                     read |= self.stream_some(tail, index, output)?;
                 }
+                if output.stopping() {
+                    return Ok(false);
+                }
                 if tail.is_over() || !read {
                     break;
                 }

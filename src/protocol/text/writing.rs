@@ -155,6 +155,11 @@ impl<'a> Gathered<'a> {
         index as u32
     }
 
+    /// How many lines wait to be carried out.
+    pub(super) fn lines(&self) -> usize {
+        self.answers.len()
+    }
+
     /// Answers a line that never came to be carried out.
     pub(super) fn refuse(&mut self, refusal: Refusal) {
         self.answers.push(Answer::Refused(refusal.into()));

@@ -1,0 +1,255 @@
+//! The server before its clients: limits, faults of the other end, clean stops, and the jobs around it.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{Broker, LONG};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{Shutdown, TcpStream},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const BROKER: &str = env!("CARGO_BIN_EXE_broker");
+
+fn connect(broker: &Broker) -> TcpStream {
+    let stream = TcpStream::connect(&broker.address).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
+    stream
+}
+
+/// Says it all, ends the input, and answers what comes until the broker closes.
+fn say(broker: &Broker, bytes: &[u8]) -> String {
+    let mut stream = connect(broker);
+    stream.write_all(bytes).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    rest(stream)
+}
+
+fn rest(mut stream: TcpStream) -> String {
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+/// Resident memory of a process, in bytes.
+fn resident(broker: &Broker) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+#[test]
+fn carriage_returns_and_a_byte_order_mark_are_dropped() {
+    let broker = Broker::start();
+    assert_eq!(say(&broker, b"\xef\xbb\xbfPRODUCE a\r\nCONSUME 0\r\n"), "ACK offset:0\nMESSAGE offset:0 a\n");
+    assert_eq!(say(&broker, b"PRODUCE only line"), "ACK offset:1\n");
+}
+
+#[test]
+fn a_line_without_end_leaves_memory_flat_and_the_connection_alive() {
+    let broker = Broker::start();
+    let mut stream = connect(&broker);
+    stream.write_all(b"PRODUCE ").unwrap();
+    let part = vec![b'x'; 1 << 20];
+    for _ in 0..64 {
+        stream.write_all(&part).unwrap();
+    }
+    stream.write_all(b"\nPING\n").unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    let answer = rest(stream);
+    let lines: Vec<&str> = answer.lines().collect();
+    assert!(lines[0].starts_with("ERROR MESSAGE_TOO_LARGE"), "{answer}");
+    assert_eq!(lines[1..], ["PONG"]);
+    assert!(resident(&broker) < 48 << 20, "{} bytes", resident(&broker));
+}
+
+#[test]
+fn a_byte_at_a_time_is_a_line_like_any_other() {
+    let broker = Broker::start();
+    let mut stream = connect(&broker);
+    stream.set_nodelay(true).unwrap();
+    for byte in b"PRODUCE slow\n" {
+        stream.write_all(&[*byte]).unwrap();
+    }
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(rest(stream), "ACK offset:0\n");
+}
+
+#[test]
+fn a_reset_in_mid_line_stores_nothing_and_disturbs_nobody() {
+    let broker = Broker::start();
+    let mut stream = connect(&broker);
+    stream.write_all(b"PING\nPRODUCE half").unwrap();
+    // Closing with unread answers resets the connection.
+    let mut first = [0];
+    stream.read_exact(&mut first).unwrap();
+    drop(stream);
+    assert_eq!(say(&broker, b"PRODUCE whole\n"), "ACK offset:0\n");
+}
+
+#[test]
+fn one_that_never_reads_is_closed_and_the_others_go_on() {
+    let broker = Broker::with(&["--in-memory", "--idle-timeout", "300ms"]);
+    let value = "x".repeat(100_000);
+    assert_eq!(say(&broker, format!("PRODUCE {value}\n").as_bytes()), "ACK offset:0\n");
+    let mut greedy = connect(&broker);
+    greedy.set_write_timeout(Some(LONG)).unwrap();
+    // Its answers fill every buffer between the two ends; then the broker gives it up, and writing fails.
+    let asked = (0..2_000).try_for_each(|_| greedy.write_all("CONSUME 0\n".repeat(100).as_bytes()));
+    assert_eq!(say(&broker, b"PING\n"), "PONG\n");
+    let mut read = Vec::new();
+    let ended = greedy.read_to_end(&mut read);
+    assert!(asked.is_err() || ended.is_err() || read.len() < 2_000 * 100 * value.len());
+}
+
+#[test]
+fn tls_and_what_begins_no_line_are_closed_without_an_answer() {
+    let broker = Broker::start();
+    assert_eq!(say(&broker, b"\x16\x03\x01\x02\x00\x01"), "");
+    assert_eq!(say(&broker, b"\x80\x00"), "");
+}
+
+#[test]
+fn a_second_broker_on_the_same_data_is_refused() {
+    let folder = std::env::temp_dir().join(format!("plainlog-lock-{}", std::process::id()));
+    let folder = folder.to_str().unwrap();
+    let broker = Broker::with(&["--data-dir", folder]);
+    let second = Command::new(BROKER).args(["--listen", "127.0.0.1:0", "--data-dir", folder]).output().unwrap();
+    assert_eq!(second.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&second.stderr).contains("another broker runs on this data directory"));
+    drop(broker);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn every_address_of_localhost_has_the_same_port() {
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "localhost:0", "--in-memory", "--quiet"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+    let port: u16 = line.trim().rsplit(':').next().unwrap().parse().unwrap();
+    let addresses = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", port)).unwrap();
+    for address in addresses {
+        assert!(TcpStream::connect(address).is_ok(), "{address}");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_stop_ends_waits_and_streams_at_once() {
+    let mut broker = Broker::start();
+    assert_eq!(say(&broker, b"PRODUCE a\n"), "ACK offset:0\n");
+    let mut waiting = connect(&broker);
+    waiting.write_all(b"PING\nCONSUME 1 wait:3600000\n").unwrap();
+    let mut tail = connect(&broker);
+    tail.write_all(b"PING\nTAIL messages from:earliest\n").unwrap();
+    let mut pong = [0; 5];
+    waiting.read_exact(&mut pong).unwrap();
+    tail.read_exact(&mut pong).unwrap();
+    let begun = Instant::now();
+    assert_eq!(broker.stop().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert_eq!(rest(waiting), "NO_MESSAGE\n");
+    assert!("partition:0 offset:0 message:a\n".starts_with(&rest(tail)));
+}
+
+#[test]
+fn old_segments_go_when_their_time_is_over() {
+    let broker = Broker::start();
+    let value = "x".repeat(600);
+    say(&broker, b"CREATE short retention.ms:1000 segment.bytes:1024\n");
+    for _ in 0..4 {
+        let answer = say(&broker, format!("SEND short message:{value}\n").as_bytes());
+        assert!(answer.starts_with("ACK"), "{answer}");
+    }
+    let deadline = Instant::now() + LONG;
+    loop {
+        let answer = say(&broker, b"TOPIC short\n");
+        if answer.contains("first:4 end:4") && answer.contains("segments:1") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{answer}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn keys_choose_their_partition_as_in_the_java_client() {
+    let broker = Broker::start();
+    say(&broker, b"CREATE keyed partitions:10\n");
+    // murmur2("21") is -973932308, whose lower 31 bits modulo 10 are 0; that of "foobar" gives 6.
+    let answer = say(&broker, b"SEND keyed key:21 message:\nSEND keyed key:foobar message:\n");
+    assert_eq!(answer, "ACK topic:keyed partition:0 offset:0\nACK topic:keyed partition:6 offset:0\n");
+}
+
+#[test]
+fn topics_are_managed_from_the_command_line() {
+    let broker = Broker::start();
+    let run = |arguments: &[&str]| {
+        let output =
+            Command::new(BROKER).args(["topic"]).args(arguments).args(["-b", &broker.address]).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    assert_eq!(run(&["create", "orders", "-p", "2", "-c", "retention.ms=1000"]).0, 0);
+    assert_eq!(run(&["create", "orders"]).0, 1);
+    assert_eq!(run(&["create", "orders", "--if-not-exists"]).0, 0);
+    let (_, list) = run(&["list"]);
+    assert_eq!(
+        list.lines().map(|line| line.split("  ").next().unwrap().trim()).collect::<Vec<_>>(),
+        ["topic", "orders"]
+    );
+    let (_, described) = run(&["describe", "orders"]);
+    assert!(described.contains("retention.ms: 1000") && described.contains("partition"), "{described}");
+    assert_eq!(run(&["alter", "orders", "-p", "3", "-c", "retention.ms="]).0, 0);
+    #[cfg(feature = "comfort")]
+    {
+        let json: serde_json::Value = serde_json::from_str(&run(&["describe", "orders", "--json"]).1).unwrap();
+        assert_eq!((json["name"].as_str(), json["partitionCount"].as_i64()), (Some("orders"), Some(3)));
+        assert_eq!(json["partitions"][2]["logEndOffset"].as_i64(), Some(0));
+        let list: serde_json::Value = serde_json::from_str(&run(&["list", "--json"]).1).unwrap();
+        assert_eq!(list[0]["name"].as_str(), Some("orders"));
+    }
+    #[cfg(not(feature = "comfort"))]
+    assert_eq!(run(&["list", "--json"]).0, 2);
+    assert_eq!(run(&["delete", "orders"]).0, 0);
+    assert_eq!(run(&["describe", "orders"]).0, 1);
+}
+
+#[test]
+fn explain_tells_client_file_bytes_and_answer() {
+    let folder = std::env::temp_dir().join(format!("plainlog-explain-{}", std::process::id()));
+    let data = folder.join("data");
+    fs::create_dir_all(&folder).unwrap();
+    let told = folder.join("stderr");
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "127.0.0.1:0", "--explain", "--data-dir", data.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&told).unwrap())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+    let mut stream = TcpStream::connect(line.trim().rsplit(' ').next().unwrap()).unwrap();
+    let client = stream.local_addr().unwrap();
+    stream.write_all(b"PRODUCE hello\nQUIT\n").unwrap();
+    assert_eq!(rest(stream), "ACK offset:0\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let told = fs::read_to_string(told).unwrap();
+    let file = data.join("messages/0/00000000000000000000.log");
+    for wanted in [
+        format!("{client} asks: PRODUCE hello (append a message to the connection's partition)"),
+        format!("{client}   wrote {} bytes 0..23", file.display()),
+        format!("{client}   answers: ACK offset:0"),
+    ] {
+        assert!(told.contains(&wanted), "{wanted}\n{told}");
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
