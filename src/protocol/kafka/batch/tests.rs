@@ -253,7 +253,7 @@ fn lying(record: &Given, lie: usize, change: impl Fn(i64) -> i64) -> Option<Vec<
 fn every_length_that_lies_is_refused() {
     let headers: [Named<'_>; 2] = [(b"name", Some(b"value")), (b"n", Some(b"v"))];
     let record = given(Some(b"key"), Some(b"value"), &headers);
-    let one = produced(&[record.clone()], Codec::None);
+    let one = produced(std::slice::from_ref(&record), Codec::None);
     let batch = |record: Vec<u8>| sealed([&one[..HEADER_BYTES], &record].concat());
     assert_eq!(decode(&batch(lying(&record, 0, |length| length).unwrap()), &RULES), Ok(vec![record.clone()]));
     for lie in 0..8 {
