@@ -30,7 +30,7 @@ pub use committed_offsets::{Committed, Offsets};
 pub use error::{Error, Result};
 pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Limits, Member, Patience, Polled, Wait};
 pub use partition::{Partition, Terms};
-pub use partitioner::partition_of;
+pub use partitioner::{choose, partition_of};
 pub use position::Position;
 pub use settings::{Overrides, Settings, names as setting_names};
 pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};

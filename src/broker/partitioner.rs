@@ -6,6 +6,15 @@ pub fn partition_of(key: &[u8], partitions: u32) -> u32 {
     (murmur2(key) & 0x7fff_ffff) % partitions
 }
 
+/// Where a record goes: to the partition it names, to that of its key, or where those without a key go for this time.
+pub fn choose(named: Option<u32>, key: Option<&[u8]>, sticky: u64, partitions: u32) -> u32 {
+    match (named, key) {
+        (Some(index), _) => index,
+        (None, Some(key)) => partition_of(key, partitions),
+        (None, None) => (sticky % u64::from(partitions)) as u32,
+    }
+}
+
 /// MurmurHash2, 32 bits, with the seed of Kafka's clients.
 fn murmur2(bytes: &[u8]) -> u32 {
     const M: u32 = 0x5bd1_e995;

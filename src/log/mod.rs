@@ -139,6 +139,17 @@ pub struct Appended {
     pub known: bool,
 }
 
+impl Appended {
+    /// The offset that the record at this place among those to be appended got, or why it got none.
+    pub fn offset_of(&self, record: u64) -> Result<u64, Error> {
+        let offset = self.offsets.start + record;
+        match &self.failed {
+            Some(why) if offset >= self.offsets.end => Err(why.clone()),
+            _ => Ok(offset),
+        }
+    }
+}
+
 /// The log of one partition.
 #[derive(Debug)]
 pub struct Log {

@@ -12,7 +12,7 @@ use super::{
     words::{Place, Words},
 };
 use crate::{
-    broker::{self, Partition, Terms, Topic, partition_of, random},
+    broker::{self, Partition, Terms, Topic, choose, random},
     log::{
         Appended,
         record::{Records, parse_fields, write_u64},
@@ -122,16 +122,11 @@ impl<'a> Gathered<'a> {
         }
         let (topic, partitions) = self.topic.as_ref().expect("found above");
         let count = partitions.len() as u32;
-        let index = match (place.partition, self.scratch.get(0).and_then(|record| record.key.as_deref())) {
-            (Some(index), _) => index,
-            (None, Some(key)) => partition_of(key, count),
-            (None, None) => {
-                if self.sticky == 0 {
-                    self.sticky = random::number().max(1);
-                }
-                (self.sticky % u64::from(count)) as u32
-            }
-        };
+        if self.sticky == 0 {
+            self.sticky = random::number().max(1);
+        }
+        let key = self.scratch.get(0).and_then(|record| record.key.as_deref());
+        let index = choose(place.partition, key, self.sticky, count);
         let partition = partitions.get(index as usize).ok_or_else(|| broker::Error::UnknownPartition {
             topic: topic.name.clone(),
             partition: index,
@@ -206,11 +201,7 @@ impl<'a> Gathered<'a> {
 /// The offset that a record got, or why it got none.
 fn offset(settled: &broker::Result<Appended>, record: u32) -> broker::Result<u64> {
     let appended = settled.as_ref().map_err(Clone::clone)?;
-    let offset = appended.offsets.start + u64::from(record);
-    match &appended.failed {
-        Some(why) if offset >= appended.offsets.end => Err(why.clone().into()),
-        _ => Ok(offset),
-    }
+    Ok(appended.offset_of(u64::from(record))?)
 }
 
 impl Batch<'_> {
