@@ -1,5 +1,45 @@
 //! plainlog: a message broker you talk to with netcat and whose log you read with cat.
 //!
+//! # As a library
+//!
+//! The same words for a broker in this process and for one at the other end of a network; `examples/` has more.
+//!
+//! ```
+//! use plainlog::{Broker, Config, Consumer, Message, Producer, Record, Server};
+//! use std::time::Duration;
+//!
+//! # let folder = std::env::temp_dir().join(format!("plainlog-doc-{}", std::process::id()));
+//! let broker = Broker::open(Config::new(&folder))?; // or Broker::in_memory()
+//! broker.create_topic("events", 3)?;
+//! assert_eq!(broker.topic("events")?.partition_count(), 3);
+//! assert_eq!(broker.topics().len(), 1);
+//!
+//! let mut producer = Producer::embedded(&broker); // or Producer::connect("localhost:9092")?
+//! let ack = producer.send("events", Record::new("login").key("user-1"))?;
+//! assert_eq!(ack.offset, 0);
+//! producer.send_batch("events", [("user-1", "a"), ("user-2", "b")])?;
+//!
+//! let mut consumer = Consumer::embedded(&broker).group("analytics").auto_commit(false).subscribe(&["events"])?;
+//! let mut read = 0;
+//! while read < 3 {
+//!     for message in consumer.poll(Duration::from_secs(1), 10)? {
+//!         let Message { topic, partition, offset, timestamp, key, value, headers } = message;
+//!         println!("{topic}/{partition} {offset} {timestamp} {key:?} {value:?} {headers:?}");
+//!         read += 1;
+//!     }
+//! }
+//! consumer.commit()?;
+//! consumer.seek("events", ack.partition, 0)?;
+//! assert_eq!(consumer.poll(Duration::from_secs(1), 1)?[0].value.as_deref(), Some(b"login".as_slice()));
+//!
+//! let server = Server::start(broker, "localhost:0")?; // stops when it is dropped
+//! let mut over_the_network = Producer::connect(&format!("localhost:{}", server.port()))?;
+//! over_the_network.send("events", "hello")?;
+//! # drop((consumer, producer, server));
+//! # std::fs::remove_dir_all(folder)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # The life of one record
 //!
 //! Follow `PRODUCE hello` from the socket to the disk and back:
@@ -31,7 +71,7 @@
 //! | producers and consumers | [`client`] |
 //!
 //! Imports point one way only: server → protocol → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
-//! at the other end of the socket.
+//! at the other end of the socket, or beside the broker where it is embedded.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod broker;
@@ -42,6 +82,11 @@ pub mod metrics;
 pub mod protocol;
 pub mod server;
 mod tell;
+
+pub use broker::Broker;
+pub use client::{Consumer, Message, Producer, Record};
+pub use config::Config;
+pub use server::Server;
 
 /// The README's samples.
 #[cfg(doctest)]

@@ -1,7 +1,7 @@
 //! What can go wrong between a program and its broker.
 
 use super::connection::field;
-use crate::log::record::write_visible;
+use crate::{broker, log::record::write_visible, protocol::text::Refusal};
 use std::{fmt, io};
 
 /// Why a call failed.
@@ -57,6 +57,20 @@ impl Refused {
     /// A number among the fields in front of the sentence, such as `first:3`.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         field(self.sentence.as_bytes(), name).and_then(crate::log::record::parse_u63)
+    }
+}
+
+/// A broker in this process refuses in the words of the text protocol.
+impl From<broker::Error> for Refused {
+    fn from(error: broker::Error) -> Refused {
+        let Refusal { code, text } = error.into();
+        Refused { code: code.into(), sentence: text }
+    }
+}
+
+impl From<broker::Error> for Error {
+    fn from(error: broker::Error) -> Error {
+        Error::Refused(error.into())
     }
 }
 

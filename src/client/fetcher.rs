@@ -19,10 +19,10 @@ use super::{
     Connection, Error, Message, Position, Refused,
     connection::{UNKNOWN_TOPIC, field, number, partitions_in},
     outbox::Outage,
+    record::read_lines,
 };
-use crate::log::record::{Records, parse_fields, parse_u63, shown, split_offset};
+use crate::log::record::{parse_u63, shown};
 use std::{
-    borrow::Cow,
     convert::Infallible,
     io,
     net::{Shutdown, TcpStream},
@@ -36,7 +36,7 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// How often is looked for a topic that is not there. A message to its first partition ends the wait inside the broker,
 /// one to another partition does not.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What fetchers tell their consumer. Every event but `Woken` says whose it is: a consumer that sought elsewhere has
 /// replaced the fetcher, and drops what the old one still says.
@@ -270,37 +270,8 @@ impl Reader {
             return Err(unexpected(line).into());
         };
         let bytes = number(line, "bytes")?;
-        Ok(self.messages(connection.bytes(bytes)?, timestamp, messages)?)
-    }
-
-    fn messages(&self, lines: &[u8], timestamp: i64, messages: &mut Vec<Message>) -> Result<(), Error> {
-        let mut records = Records::default();
-        let mut offsets = Vec::new();
-        let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', lines) {
-            let line = &lines[start..end];
-            let (offset, fields) = split_offset(line).ok_or_else(|| unexpected(line))?;
-            parse_fields(&mut records, fields).map_err(|why| Error::Answer(why.0))?;
-            offsets.push(offset);
-            start = end + 1;
-        }
-        messages.reserve(offsets.len());
-        for (offset, record) in offsets.into_iter().zip(records.iter()) {
-            let owned = |bytes: &Cow<'_, [u8]>| bytes.to_vec();
-            let headers = records.headers_of(record).iter();
-            messages.push(Message {
-                topic: self.task.topic.clone(),
-                partition: self.task.partition,
-                offset,
-                timestamp: record.timestamp.unwrap_or(timestamp),
-                key: record.key.as_ref().map(owned),
-                value: record.value.as_ref().map(owned),
-                headers: headers
-                    .map(|(name, value)| (owned(name).into(), value.as_ref().map(|value| owned(value).into())))
-                    .collect(),
-            });
-        }
-        Ok(())
+        let Task { topic, partition, .. } = &self.task;
+        Ok(read_lines(topic, *partition, connection.bytes(bytes)?, timestamp, messages)?)
     }
 
     /// Finds out where to go on.

@@ -1,10 +1,11 @@
-//! Reading topics and partitions, from any position, for as long as records come.
+//! A consumer of no group over the network: a fetcher for each partition, and one channel that they fill.
 
 use super::{
     Connection, Error, Message, Position,
     fetcher::{Event, Fetcher, Task},
+    member::{NetworkSeat, Seat},
     outbox::connect_within,
-    producer::RETRY_FOR,
+    source::Source,
 };
 use std::{
     sync::{
@@ -18,16 +19,11 @@ use std::{
 /// Answers read ahead, whatever the number of partitions: while one is handed out, the next is here.
 const READ_AHEAD: usize = 2;
 
-/// Reads records in the order of their partitions.
-///
-/// - It goes on at its offset after a lost connection. A topic that is not there is waited for.
-/// - An error from [`poll`](Self::poll) is news, not the end: polling again goes on, but for [`Error::Answer`].
-/// - Partitions that are added to a subscribed topic are read too, from their first record.
+/// The fetchers of a consumer.
 #[derive(Debug)]
-pub struct Consumer {
+pub(super) struct Fetching {
     address: String,
     retry_for: Duration,
-    start: Position,
     /// For questions; the first fetcher takes it over.
     control: Option<Connection>,
     reading: Vec<Reading>,
@@ -49,20 +45,14 @@ struct Reading {
     fetcher: Fetcher,
 }
 
-impl Consumer {
-    /// Connects to a broker, `host:port`, or fails at once.
-    pub fn connect(address: &str) -> Result<Consumer, Error> {
-        Ok(Self::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
-    }
-
-    /// Connects to a broker that may have to be waited for. An outage that lasts as long is told of later on.
-    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Consumer, Error> {
+impl Fetching {
+    /// Connects to a broker that may have to be waited for.
+    pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<Fetching, Error> {
         let control = connect_within(address, retry_for)?;
         let (sender, events) = mpsc::sync_channel(READ_AHEAD);
-        Ok(Consumer {
+        Ok(Fetching {
             address: control.address().into(),
             retry_for,
-            start: Position::Earliest,
             control: Some(control),
             reading: Vec::new(),
             missing: Vec::new(),
@@ -72,97 +62,6 @@ impl Consumer {
             events,
             sender,
         })
-    }
-
-    /// How long a broker may be gone before [`poll`](Self::poll) says so; 30 seconds unless this says otherwise.
-    pub fn retry_for(mut self, retry_for: Duration) -> Self {
-        self.retry_for = retry_for;
-        self
-    }
-
-    /// Where the topics and partitions that are named next are read from; the first record unless this says otherwise.
-    pub fn start_at(mut self, position: Position) -> Self {
-        self.start = position;
-        self
-    }
-
-    /// Reads all partitions of these topics. A topic that is not there is waited for, and read from its first record.
-    pub fn subscribe(mut self, topics: &[impl AsRef<str>]) -> Result<Consumer, Error> {
-        for topic in topics {
-            let topic: Arc<str> = topic.as_ref().into();
-            let partitions = self.partitions_of(&topic)?;
-            let start = self.start_of(&topic, partitions);
-            let partitions = partitions.unwrap_or(1);
-            for partition in 0..partitions {
-                let scout = (partition == 0).then_some(partitions);
-                self.read(&topic, partition, start, scout)?;
-            }
-        }
-        Ok(self)
-    }
-
-    /// Reads one partition.
-    pub fn assign(mut self, topic: &str, partition: u32) -> Result<Consumer, Error> {
-        let partitions = self.partitions_of(topic)?;
-        if let Some(partitions) = partitions.filter(|&partitions| partition >= partitions) {
-            let why = format!("there is no partition {partition}: {topic} has {partitions}, counted from 0");
-            return Err(Error::Invalid(why));
-        }
-        let topic: Arc<str> = topic.into();
-        let start = self.start_of(&topic, partitions);
-        self.read(&topic, partition, start, None)?;
-        Ok(self)
-    }
-
-    /// The next records: at most `max`, as soon as there is one, or none when `timeout` is over. It returns early, with
-    /// nothing, when it is woken or when everything has been read to its end.
-    pub fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Message>, Error> {
-        let begun = Instant::now();
-        while self.ready.len() == 0 {
-            let Ok(event) = self.events.recv_timeout(timeout.saturating_sub(begun.elapsed())) else { break };
-            if self.take(event)? {
-                break;
-            }
-        }
-        Ok(self.ready.by_ref().take(max).collect())
-    }
-
-    /// Goes on reading a partition at this offset.
-    pub fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
-        let found = self.reading.iter().position(|one| &*one.topic == topic && one.partition == partition);
-        let Some(at) = found else { return Err(Error::Invalid(format!("{topic}/{partition} is not being read"))) };
-        let scout = (partition == 0).then(|| self.reading.iter().filter(|one| &*one.topic == topic).count() as u32);
-        let old = self.reading.remove(at);
-        let kept = self.ready.by_ref().filter(|message| &*message.topic != topic || message.partition != partition);
-        self.ready = kept.collect::<Vec<_>>().into_iter();
-        self.read(&old.topic, partition, Position::Offset(offset), scout)
-    }
-
-    /// The broker's address.
-    pub fn address(&self) -> &str {
-        &self.address
-    }
-
-    /// Topics that are waited for.
-    pub fn missing(&self) -> impl Iterator<Item = &str> {
-        self.missing.iter().map(|topic| &**topic)
-    }
-
-    /// How many partitions are read.
-    pub fn partitions(&self) -> usize {
-        self.reading.len()
-    }
-
-    /// Whether every partition was read to its end, and all of it handed out.
-    pub fn at_end(&self) -> bool {
-        self.ready.len() == 0 && self.missing.is_empty() && self.reading.iter().all(|one| one.at_end)
-    }
-
-    /// What makes a waiting [`poll`](Self::poll) return early, from another thread.
-    pub fn waker(&self) -> impl Fn() + Send + 'static {
-        let sender = self.sender.clone();
-        // Where the channel is full, poll does not wait.
-        move || drop(sender.try_send(Event::Woken))
     }
 
     fn partitions_of(&mut self, topic: &str) -> Result<Option<u32>, Error> {
@@ -176,9 +75,9 @@ impl Consumer {
     }
 
     /// What is not there yet is read whole when it comes.
-    fn start_of(&mut self, topic: &Arc<str>, partitions: Option<u32>) -> Position {
+    fn start_of(&mut self, topic: &Arc<str>, partitions: Option<u32>, start: Position) -> Position {
         if partitions.is_some() {
-            return self.start;
+            return start;
         }
         self.missing.push(topic.clone());
         Position::Earliest
@@ -245,5 +144,81 @@ impl Consumer {
             self.told_of_outage = Some(Instant::now());
         }
         Err(error)
+    }
+}
+
+impl Source for Fetching {
+    fn set_retry_for(&mut self, retry_for: Duration) {
+        self.retry_for = retry_for;
+    }
+
+    fn subscribe(&mut self, topic: &str, start: Position) -> Result<(), Error> {
+        let topic: Arc<str> = topic.into();
+        let partitions = self.partitions_of(&topic)?;
+        let start = self.start_of(&topic, partitions, start);
+        let partitions = partitions.unwrap_or(1);
+        for partition in 0..partitions {
+            let scout = (partition == 0).then_some(partitions);
+            self.read(&topic, partition, start, scout)?;
+        }
+        Ok(())
+    }
+
+    fn assign(&mut self, topic: &str, partition: u32, start: Position) -> Result<(), Error> {
+        let partitions = self.partitions_of(topic)?;
+        if let Some(partitions) = partitions.filter(|&partitions| partition >= partitions) {
+            let why = format!("there is no partition {partition}: {topic} has {partitions}, counted from 0");
+            return Err(Error::Invalid(why));
+        }
+        let topic: Arc<str> = topic.into();
+        let start = self.start_of(&topic, partitions, start);
+        self.read(&topic, partition, start, None)
+    }
+
+    fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Message>, Error> {
+        let begun = Instant::now();
+        while self.ready.len() == 0 {
+            let Ok(event) = self.events.recv_timeout(timeout.saturating_sub(begun.elapsed())) else { break };
+            if self.take(event)? {
+                break;
+            }
+        }
+        Ok(self.ready.by_ref().take(max).collect())
+    }
+
+    fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
+        let found = self.reading.iter().position(|one| &*one.topic == topic && one.partition == partition);
+        let Some(at) = found else { return Err(Error::Invalid(format!("{topic}/{partition} is not being read"))) };
+        let scout = (partition == 0).then(|| self.reading.iter().filter(|one| &*one.topic == topic).count() as u32);
+        let old = self.reading.remove(at);
+        let kept = self.ready.by_ref().filter(|message| &*message.topic != topic || message.partition != partition);
+        self.ready = kept.collect::<Vec<_>>().into_iter();
+        self.read(&old.topic, partition, Position::Offset(offset), scout)
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn missing(&self) -> Vec<&str> {
+        self.missing.iter().map(|topic| &**topic).collect()
+    }
+
+    fn partitions(&self) -> usize {
+        self.reading.len()
+    }
+
+    fn at_end(&self) -> bool {
+        self.ready.len() == 0 && self.missing.is_empty() && self.reading.iter().all(|one| one.at_end)
+    }
+
+    fn waker(&self) -> Box<dyn Fn() + Send> {
+        let sender = self.sender.clone();
+        // Where the channel is full, poll does not wait.
+        Box::new(move || drop(sender.try_send(Event::Woken)))
+    }
+
+    fn into_seat(self: Box<Self>) -> Box<dyn Seat> {
+        Box::new(NetworkSeat::new(self.address, self.control))
     }
 }

@@ -1,4 +1,4 @@
-//! The other end of the socket: what a program needs to send records to a broker and to read them.
+//! What a program needs to send records to a broker and to read them: over the network, or from a broker inside it.
 //!
 //! ```no_run
 //! use plainlog::client::{Consumer, Producer, Record};
@@ -22,9 +22,9 @@
 //!              (one a partition)
 //! ```
 //!
-//! - Everything here is the text protocol; whatever can be done here can be done with netcat.
-//! - [`Outbox`](outbox) and [`Fetcher`](fetcher) are all that knows of a network: `Producer` and `Consumer` are the same
-//!   over anything else that takes records in order and hands them out.
+//! - Everything over the network is the text protocol; whatever can be done here can be done with netcat.
+//! - [`Outbox`](outbox), [`Fetcher`](fetcher) and [`NetworkSeat`](member) are all that knows of a network; beside them
+//!   stand [`embedded`] and the seat of a member in this process, behind the same `Producer` and `Consumer`.
 //! - A lost connection is made again with growing pauses. A producer sends again what was not acknowledged, so a record
 //!   can be stored twice, and is never lost while the call that sent it has not failed. A consumer goes on at its offset.
 //!
@@ -34,18 +34,23 @@
 mod connection;
 mod consumer;
 mod conversation;
+mod embedded;
 mod error;
 mod fetcher;
+mod fetching;
 pub mod input;
 pub mod intake;
 #[cfg(feature = "comfort")]
 mod json;
+mod member;
+mod membership;
 mod outbox;
 mod position;
 mod pour;
 mod producer;
 pub mod progress;
 mod record;
+mod source;
 pub mod style;
 mod tally;
 #[cfg(test)]

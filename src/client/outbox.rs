@@ -17,7 +17,7 @@
 //!   by keepalive, and a slow disk is no reason to send twice.
 //! - After an error nothing is under way: what had no outcome until then may have been stored or not.
 
-use super::{Ack, Connection, Error, Record, Refused, connection::number, record::check_topic};
+use super::{Ack, Connection, Error, Record, Refused, connection::number};
 use std::{
     collections::VecDeque,
     io::{self, Write},
@@ -88,7 +88,6 @@ impl Outbox {
 
     /// Takes a record; writes and reads when enough has gathered.
     pub(super) fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
-        check_topic(topic)?;
         if self.chunks.back().is_none_or(|chunk| chunk.lines.len() >= CHUNK_BYTES) {
             let lines = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
             self.chunks.push_back(Chunk { lines, ..Chunk::default() });

@@ -1,6 +1,6 @@
 //! Where to begin reading.
 
-use crate::config;
+use crate::{broker, config};
 use std::{
     fmt,
     time::{SystemTime, UNIX_EPOCH},
@@ -30,6 +30,18 @@ impl fmt::Display for Position {
             Position::Offset(offset) => write!(f, "{offset}"),
             Position::BeforeEnd(count) => write!(f, "-{count}"),
             Position::Time(ms) => write!(f, "time:{ms}"),
+        }
+    }
+}
+
+impl From<Position> for broker::Position {
+    fn from(position: Position) -> Self {
+        match position {
+            Position::Earliest => Self::Earliest,
+            Position::Latest => Self::Latest,
+            Position::Offset(offset) => Self::At(offset),
+            Position::BeforeEnd(count) => Self::BeforeEnd(count),
+            Position::Time(ms) => Self::Time(ms as i64),
         }
     }
 }

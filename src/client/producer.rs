@@ -2,8 +2,11 @@
 
 use super::{
     Ack, Error, Record, Refused,
+    embedded::{self, Desk},
     outbox::{Outbox, Outcome},
+    record::check_topic,
 };
+use crate::broker::Broker;
 use std::{time::Duration, vec};
 
 /// How long a lost connection is tried to be made again.
@@ -15,7 +18,14 @@ pub(super) const RETRY_FOR: Duration = Duration::from_secs(30);
 /// twice ([`resent`](Self::resent) tells of it). After [`Error::Connection`] it may be stored or not.
 #[derive(Debug)]
 pub struct Producer {
-    outbox: Outbox,
+    way: Way,
+}
+
+/// Where records go: the one place where network and embedded differ.
+#[derive(Debug)]
+enum Way {
+    Network(Box<Outbox>),
+    Embedded(Desk),
 }
 
 impl Producer {
@@ -26,20 +36,27 @@ impl Producer {
 
     /// Connects to a broker that may have to be waited for, and waits as long wherever the connection is lost.
     pub fn connect_within(address: &str, retry_for: Duration) -> Result<Producer, Error> {
-        Ok(Producer { outbox: Outbox::open(address, retry_for)? })
+        Ok(Producer { way: Way::Network(Outbox::open(address, retry_for)?.into()) })
+    }
+
+    /// Sends to a broker in this process.
+    pub fn embedded(broker: &Broker) -> Producer {
+        Producer { way: Way::Embedded(Desk::new(broker)) }
     }
 
     /// How long a broker that went away is tried to be reached again; 30 seconds unless this says otherwise.
     pub fn retry_for(mut self, retry_for: Duration) -> Self {
-        self.outbox.set_retry_for(retry_for);
+        if let Way::Network(outbox) = &mut self.way {
+            outbox.set_retry_for(retry_for);
+        }
         self
     }
 
     /// Sends a record and waits until the broker has it.
     pub fn send(&mut self, topic: &str, record: impl Into<Record>) -> Result<Ack, Error> {
-        self.outbox.push(topic, &record.into(), 0)?;
-        self.outbox.settle()?;
-        let (_, outcome) = self.outbox.outcomes().next_back().expect("what is settled has an outcome");
+        self.push(topic, &record.into(), 0)?;
+        self.settle()?;
+        let (_, outcome) = self.outcomes().next_back().expect("what is settled has an outcome");
         outcome.map_err(Error::Refused)
     }
 
@@ -88,25 +105,47 @@ impl Producer {
     }
 
     pub(super) fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
-        self.outbox.push(topic, record, tag)
+        check_topic(topic)?;
+        match &mut self.way {
+            Way::Network(outbox) => outbox.push(topic, record, tag),
+            Way::Embedded(desk) => {
+                desk.push(topic, record, tag);
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn settle(&mut self) -> Result<(), Error> {
-        self.outbox.settle()
+        match &mut self.way {
+            Way::Network(outbox) => outbox.settle(),
+            Way::Embedded(desk) => {
+                desk.settle();
+                Ok(())
+            }
+        }
     }
 
     pub(super) fn outcomes(&mut self) -> vec::Drain<'_, Outcome> {
-        self.outbox.outcomes()
+        match &mut self.way {
+            Way::Network(outbox) => outbox.outcomes(),
+            Way::Embedded(desk) => desk.outcomes(),
+        }
     }
 
     /// The broker's address.
     pub fn address(&self) -> &str {
-        self.outbox.address()
+        match &self.way {
+            Way::Network(outbox) => outbox.address(),
+            Way::Embedded(_) => embedded::ADDRESS,
+        }
     }
 
     /// How many records were sent twice, because the connection was lost before their answers came.
     pub fn resent(&self) -> u64 {
-        self.outbox.resent()
+        match &self.way {
+            Way::Network(outbox) => outbox.resent(),
+            Way::Embedded(_) => 0,
+        }
     }
 }
 

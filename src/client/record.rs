@@ -1,8 +1,8 @@
 //! What is sent, what is read, and what is answered: owned, so that it outlives every buffer.
 
 use super::Error;
-use crate::log::record::write_fields;
-use std::sync::Arc;
+use crate::log::record::{RecordRef, Records, parse_fields, shown, split_offset, write_fields};
+use std::{borrow::Cow, sync::Arc};
 
 /// A header: its name, and its value (`None` is null).
 pub type Header = crate::log::record::Header<'static>;
@@ -110,6 +110,68 @@ pub struct Message {
     pub value: Option<Vec<u8>>,
     /// The headers, in order.
     pub headers: Vec<Header>,
+}
+
+impl Message {
+    /// The message of one record, as `fields` of a line have it; `timestamp` is for a line that has none of its own.
+    pub(super) fn read(
+        topic: &Arc<str>,
+        partition: u32,
+        offset: u64,
+        timestamp: i64,
+        fields: &[u8],
+    ) -> Result<Message, Error> {
+        let mut records = Records::default();
+        parse_fields(&mut records, fields).map_err(|why| Error::Answer(why.0))?;
+        let record = records.get(0).expect("parsed above");
+        Ok(Message::own(topic, partition, offset, timestamp, &records, record))
+    }
+
+    fn own(
+        topic: &Arc<str>,
+        partition: u32,
+        offset: u64,
+        timestamp: i64,
+        records: &Records<'_>,
+        record: &RecordRef<'_>,
+    ) -> Message {
+        let owned = |bytes: &Cow<'_, [u8]>| bytes.to_vec();
+        let headers = records.headers_of(record).iter();
+        Message {
+            topic: topic.clone(),
+            partition,
+            offset,
+            timestamp: record.timestamp.unwrap_or(timestamp),
+            key: record.key.as_ref().map(owned),
+            value: record.value.as_ref().map(owned),
+            headers: headers
+                .map(|(name, value)| (owned(name).into(), value.as_ref().map(|value| owned(value).into())))
+                .collect(),
+        }
+    }
+}
+
+/// Appends the messages of a batch's lines; `timestamp` is the batch's.
+pub(super) fn read_lines(
+    topic: &Arc<str>,
+    partition: u32,
+    lines: &[u8],
+    timestamp: i64,
+    messages: &mut Vec<Message>,
+) -> Result<(), Error> {
+    let (mut records, mut offsets, mut start) = (Records::default(), Vec::new(), 0);
+    for end in memchr::memchr_iter(b'\n', lines) {
+        let line = &lines[start..end];
+        let (offset, fields) =
+            split_offset(line).ok_or_else(|| Error::Answer(format!("'{}' is no line of a log", shown(line))))?;
+        parse_fields(&mut records, fields).map_err(|why| Error::Answer(why.0))?;
+        offsets.push(offset);
+        start = end + 1;
+    }
+    messages.reserve(offsets.len());
+    let own = |(offset, record)| Message::own(topic, partition, offset, timestamp, &records, record);
+    messages.extend(offsets.into_iter().zip(records.iter()).map(own));
+    Ok(())
 }
 
 /// Refuses what would not be one word of a line. Whether the topic may exist is the broker's to say.

@@ -1,0 +1,217 @@
+//! A consumer's membership in a group: joined, polled, and joined again where the place was lost.
+//!
+//! ```text
+//! poll ─► joined? ─no─► join ─► poll the seat for a slice of the time ─► records: hand them out
+//!           ▲                          │                                  nothing: the next slice
+//!           └──── pause, if need be ◄──┴─ the place or the connection is lost, the topic is not there
+//! ```
+//!
+//! - What is polled is handed out at once; nothing is read ahead. So a commit never covers what nobody saw.
+//! - A line that waits in the broker cannot be called back, so it waits for a [`SLICE`] at a time: as soon is noticed who
+//!   wakes it.
+//! - A commit never joins: the place it was for is gone, and what was polled there comes again.
+
+use super::{
+    Error, Message, Position, Refused, connection::UNKNOWN_TOPIC, fetcher::LOOK_AGAIN, member::Seat, outbox::Outage,
+    record::check_topic, source::Source,
+};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a poll waits without looking up.
+pub(super) const SLICE: Duration = Duration::from_millis(250);
+
+const UNKNOWN_MEMBER: &str = "UNKNOWN_MEMBER_ID";
+
+/// What is joined for.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub(super) group: String,
+    pub(super) topics: Vec<String>,
+    pub(super) from: Position,
+    pub(super) auto_commit: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Membership {
+    seat: Box<dyn Seat>,
+    wish: Wish,
+    retry_for: Duration,
+    joined: bool,
+    /// The topics are waited for: the broker has not all of them.
+    missing: bool,
+    at_end: bool,
+    outage: Option<Outage>,
+    /// The refusal that the caller knows of.
+    told: Option<Refused>,
+    woken: Arc<AtomicBool>,
+}
+
+impl Membership {
+    /// Joins; topics that are not there are waited for by `poll`.
+    pub(super) fn join(seat: Box<dyn Seat>, wish: Wish, retry_for: Duration) -> Result<Membership, Error> {
+        wish.topics.iter().try_for_each(|topic| check_topic(topic))?;
+        let (told, woken) = (None, Arc::default());
+        let mut membership = Membership {
+            seat,
+            wish,
+            retry_for,
+            joined: false,
+            missing: false,
+            at_end: false,
+            outage: None,
+            told,
+            woken,
+        };
+        match membership.join_if_lost() {
+            Err(Error::Refused(refused)) if refused.code == UNKNOWN_TOPIC => {
+                membership.wait_for_topics();
+                Ok(membership)
+            }
+            joined => joined.map(|()| membership),
+        }
+    }
+
+    /// What is not there yet is read whole when it comes.
+    fn wait_for_topics(&mut self) {
+        self.missing = true;
+        self.wish.from = Position::Earliest;
+    }
+
+    fn join_if_lost(&mut self) -> Result<(), Error> {
+        if !self.joined {
+            self.seat.join(&self.wish)?;
+            (self.joined, self.missing) = (true, false);
+        }
+        Ok(())
+    }
+
+    /// What to do about an error: an answer for the caller, or another attempt after a pause.
+    fn recover(&mut self, error: Error, left: Duration) -> Result<(), Error> {
+        self.at_end = false;
+        let pause = match &error {
+            Error::Refused(refused) if refused.code == UNKNOWN_MEMBER => {
+                self.joined = false;
+                return Ok(());
+            }
+            Error::Refused(refused) if refused.code == UNKNOWN_TOPIC && !self.joined => {
+                self.wait_for_topics();
+                LOOK_AGAIN
+            }
+            Error::Refused(refused) if self.told.as_ref() == Some(refused) => Duration::from_secs(1),
+            Error::Refused(refused) => {
+                self.told = Some(refused.clone());
+                return Err(error);
+            }
+            Error::Connection { .. } => {
+                self.joined = false;
+                let outage = self.outage.get_or_insert_with(Outage::begin);
+                if outage.lasted() >= self.retry_for {
+                    outage.begin_again();
+                    return Err(error);
+                }
+                outage.next_pause()
+            }
+            _ => return Err(error),
+        };
+        thread::sleep(pause.min(left));
+        Ok(())
+    }
+
+    /// A commit or seek that finds the place gone leaves it to the next poll to join again.
+    fn note_loss<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
+        match &done {
+            Err(Error::Connection { .. }) => self.joined = false,
+            Err(Error::Refused(refused)) if refused.code == UNKNOWN_MEMBER => self.joined = false,
+            _ => {}
+        }
+        done
+    }
+
+    fn check_joined(&self) -> Result<(), Error> {
+        match self.joined {
+            true => Ok(()),
+            false => Err(Error::Refused(crate::broker::Error::UnknownMemberId.into())),
+        }
+    }
+}
+
+impl Source for Membership {
+    fn set_retry_for(&mut self, retry_for: Duration) {
+        self.retry_for = retry_for;
+    }
+
+    fn subscribe(&mut self, _: &str, _: Position) -> Result<(), Error> {
+        Err(Error::Invalid("a member names all its topics when it joins".into()))
+    }
+
+    fn assign(&mut self, topic: &str, _: u32, _: Position) -> Result<(), Error> {
+        self.subscribe(topic, Position::Earliest)
+    }
+
+    fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Message>, Error> {
+        let begun = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed()).min(SLICE);
+            match self.join_if_lost().and_then(|()| self.seat.poll(left, max)) {
+                Ok(messages) => {
+                    (self.outage, self.told, self.at_end) = (None, None, messages.is_empty());
+                    if !messages.is_empty() {
+                        return Ok(messages);
+                    }
+                }
+                Err(error) => self.recover(error, left)?,
+            }
+            if self.woken.swap(false, AcqRel) || begun.elapsed() >= timeout {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
+        self.check_joined()?;
+        let sought = self.seat.seek(topic, partition, offset);
+        self.note_loss(sought)
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        self.check_joined()?;
+        let committed = self.seat.commit();
+        self.note_loss(committed)
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.joined) { self.seat.leave() } else { Ok(()) }
+    }
+
+    fn address(&self) -> &str {
+        self.seat.address()
+    }
+
+    fn missing(&self) -> Vec<&str> {
+        self.wish.topics.iter().filter(|_| self.missing).map(|topic| &**topic).collect()
+    }
+
+    fn partitions(&self) -> usize {
+        self.seat.partitions()
+    }
+
+    fn at_end(&self) -> bool {
+        self.at_end
+    }
+
+    fn waker(&self) -> Box<dyn Fn() + Send> {
+        let woken = self.woken.clone();
+        Box::new(move || woken.store(true, Release))
+    }
+
+    fn into_seat(self: Box<Self>) -> Box<dyn Seat> {
+        self.seat
+    }
+}

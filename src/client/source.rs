@@ -1,0 +1,51 @@
+//! What a consumer reads from: the one place where network and embedded, alone and in a group, differ.
+//!
+//! ```text
+//!             alone        in a group
+//! network     Fetching ──► Membership over a NetworkSeat
+//! embedded    Shelf    ──► Membership over an EmbeddedSeat
+//! ```
+
+use super::{Error, Message, Position, member::Seat};
+use std::{fmt::Debug, time::Duration};
+
+pub(super) trait Source: Debug + Send {
+    /// How long a broker may be gone before `poll` says so.
+    fn set_retry_for(&mut self, retry_for: Duration);
+
+    /// Reads all partitions of a topic.
+    fn subscribe(&mut self, topic: &str, start: Position) -> Result<(), Error>;
+
+    /// Reads one partition.
+    fn assign(&mut self, topic: &str, partition: u32, start: Position) -> Result<(), Error>;
+
+    fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Message>, Error>;
+
+    fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error>;
+
+    fn commit(&mut self) -> Result<(), Error> {
+        Err(Error::Invalid("only a consumer of a group commits; name one with group()".into()))
+    }
+
+    /// Leaves the group, if there is one.
+    fn close(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn address(&self) -> &str;
+
+    /// Topics that are waited for.
+    fn missing(&self) -> Vec<&str>;
+
+    /// How many partitions are read.
+    fn partitions(&self) -> usize;
+
+    /// Whether everything was read to its end and handed out.
+    fn at_end(&self) -> bool;
+
+    /// What makes a waiting `poll` return early.
+    fn waker(&self) -> Box<dyn Fn() + Send>;
+
+    /// The same broker, for a member of a group.
+    fn into_seat(self: Box<Self>) -> Box<dyn Seat>;
+}
