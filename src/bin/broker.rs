@@ -36,6 +36,9 @@ enum Job {
     /// Topics of a running broker
     #[command(subcommand)]
     Topic(jobs::topic::Job),
+    /// Consumer groups of a running broker
+    #[command(subcommand)]
+    Group(jobs::group::Job),
     /// A log on disk, without a broker
     #[command(subcommand)]
     Log(jobs::log::Job),
@@ -92,6 +95,12 @@ struct Serve {
     /// Address that Kafka clients are told to connect to; otherwise the one at which each reached the broker
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     advertise: Option<(String, u16)>,
+    /// Shortest session that a Kafka group member may ask for
+    #[arg(long, default_value = "6s", value_name = "TIME", value_parser = config::duration)]
+    group_min_session: Duration,
+    /// How long the offsets of a group without members are kept
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = config::duration)]
+    offsets_retention: Duration,
     /// Tell every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
@@ -139,6 +148,8 @@ impl Serve {
             topic_defaults,
             max_connections: self.max_connections,
             idle_timeout: self.idle_timeout.max(Duration::from_millis(1)),
+            group_min_session: self.group_min_session,
+            offsets_retention: self.offsets_retention,
             explain: self.explain,
             strict_replication: self.strict_replication,
             advertise: self.advertise.clone(),
@@ -154,6 +165,7 @@ fn main() -> ExitCode {
     let done = match cli.job {
         None => serve(&cli.serve, begun),
         Some(Job::Topic(job)) => jobs::topic::run(&job),
+        Some(Job::Group(job)) => jobs::group::run(&job),
         Some(Job::Log(job)) => jobs::log::run(&job),
         Some(Job::Completions { shell }) => jobs::completions::<Cli>(&shell),
     };

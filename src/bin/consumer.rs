@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// How long a broker is waited for at the start, and how long an outage lasts before it is told.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 
+/// How long a member without partitions waits for some before it has come to its end.
+const HAND_OVER: Duration = Duration::from_secs(1);
+
 /// Most messages printed before the next look at signals and time.
 const POLL_MAX: u64 = 10_000;
 
@@ -38,6 +41,10 @@ struct Args {
     #[arg(short = 'o', long, default_value = "earliest", value_name = "POSITION")]
     #[arg(allow_hyphen_values = true, value_parser = Position::parse)]
     from: Position,
+    /// Share the topic's partitions with the other members of this group, and go on where it committed; what was printed
+    /// is committed. --from counts only where nothing is committed
+    #[arg(short, long, value_name = "NAME", conflicts_with = "partition")]
+    group: Option<String>,
     /// End after so many messages
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
@@ -99,12 +106,14 @@ fn run(args: &Args, style: &Style) -> Result<bool> {
         wake();
     })?;
     let (mut left, mut text) = (args.count.unwrap_or(u64::MAX), Vec::new());
-    let terminal = io::stdout().is_terminal();
+    let (terminal, mut committed) = (io::stdout().is_terminal(), Ok(()));
     while left > 0 && !interrupted.load(SeqCst) && !(args.exit_at_end && consumer.at_end()) {
         let wait = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         if wait.is_zero() {
             return Ok(args.count.is_none());
         }
+        // A member looks for the end itself: what it is given can change with every poll.
+        let wait = if args.exit_at_end && args.group.is_some() { wait.min(look(&consumer)) } else { wait };
         let messages = match consumer.poll(wait, left.min(POLL_MAX) as usize) {
             Err(error @ Error::Skipped { .. }) => {
                 say(error);
@@ -122,8 +131,21 @@ fn run(args: &Args, style: &Style) -> Result<bool> {
         messages.iter().for_each(|message| style.write(&mut text, message, place));
         io::stdout().write_all(&text)?;
         io::stdout().flush()?;
+        if args.group.is_some() && !messages.is_empty() {
+            committed = consumer.commit();
+            if let Err(error) = &committed {
+                say(format_args!("what was printed is not committed and comes again: {error}"));
+            }
+        }
     }
+    committed?;
+    consumer.close()?;
     Ok(true)
+}
+
+/// How long a member that ends at the end looks for more: a while where others may yet hand over partitions.
+fn look(consumer: &Consumer) -> Duration {
+    if consumer.partitions() > 0 { Duration::ZERO } else { HAND_OVER }
 }
 
 fn open(args: &Args) -> Result<Consumer> {
@@ -133,7 +155,11 @@ fn open(args: &Args) -> Result<Consumer> {
     let consumer = consumer.retry_for(RETRY_FOR).start_at(args.from);
     let consumer = match args.partition {
         Some(partition) => consumer.assign(&args.topic, partition)?,
-        None => consumer.subscribe(&[&args.topic])?,
+        None => match &args.group {
+            Some(group) => consumer.group(group).auto_commit(false),
+            None => consumer,
+        }
+        .subscribe(&[&args.topic])?,
     };
     for topic in consumer.missing() {
         if args.exit_at_end {

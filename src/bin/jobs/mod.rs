@@ -1,6 +1,8 @@
 //! What `broker` does besides serving.
 
+pub(crate) mod group;
 pub(crate) mod log;
+mod show;
 pub(crate) mod topic;
 
 use anyhow::Result;

@@ -1,0 +1,91 @@
+//! `broker group`: the consumer groups of a running broker, asked for in its own text protocol.
+
+use super::show::{Names, To};
+use anyhow::Result;
+use clap::Subcommand;
+use plainlog::{client::Position, log::record::write_word};
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub(crate) enum Job {
+    /// List the groups
+    List {
+        #[command(flatten)]
+        to: To,
+    },
+    /// Show a group's members, what it committed and how far it is behind (- where nothing is committed)
+    Describe {
+        #[command(flatten)]
+        to: To,
+        /// Its name
+        group: String,
+    },
+    /// Set where a group without members goes on
+    Reset {
+        #[command(flatten)]
+        to: To,
+        /// Its name
+        group: String,
+        /// Topic, with all its partitions, or one partition as TOPIC/N
+        topic: String,
+        /// earliest, latest, offset N, -N (so many before the end), 15m (so long ago; ms, s, m, h, d), or
+        /// 2026-11-20T12:00:00Z (feature comfort)
+        #[arg(allow_hyphen_values = true, value_parser = Position::parse)]
+        position: Position,
+    },
+    /// Forget a group without members, with everything it committed
+    Delete {
+        #[command(flatten)]
+        to: To,
+        /// Its name
+        group: String,
+    },
+}
+
+pub(crate) fn run(job: &Job) -> Result<ExitCode> {
+    let to = match job {
+        Job::List { to } | Job::Describe { to, .. } | Job::Reset { to, .. } | Job::Delete { to, .. } => to,
+    };
+    let mut broker = to.connect()?;
+    let line = match job {
+        Job::List { .. } => "GROUPS".to_string(),
+        Job::Describe { group, .. } => format!("GROUP {}", word(group)),
+        Job::Delete { group, .. } => format!("RESET {}", word(group)),
+        Job::Reset { group, topic, position, .. } => {
+            // A topic that is not there is for the broker to refuse.
+            let all = if topic.contains('/') { None } else { broker.partitions(topic)? };
+            let places = match all {
+                Some(count) => (0..count).map(|partition| format!(" {topic}/{partition} {position}")).collect(),
+                None => format!(" {topic} {position}"),
+            };
+            format!("RESET {}{places}", word(group))
+        }
+    };
+    to.show(&broker.ask(&line)?, &NAMES)
+}
+
+/// A group's name as a word of a line.
+fn word(group: &str) -> String {
+    let mut word = Vec::new();
+    write_word(&mut word, group.as_bytes());
+    String::from_utf8_lossy(&word).into_owned()
+}
+
+const NAMES: Names = Names {
+    fields: &[
+        ("group", "groupId"),
+        ("state", "groupState"),
+        ("generation", "generationId"),
+        ("members", "memberCount"),
+        ("member", "memberId"),
+        ("client", "clientId"),
+        ("assigned", "assignment"),
+        ("topic", "name"),
+        ("partition", "partitionIndex"),
+        ("committed", "committedOffset"),
+        ("end", "logEndOffset"),
+        ("lag", "lag"),
+    ],
+    others: "others",
+    lines: |line| if line.starts_with("member:") { "members" } else { "partitions" },
+};
