@@ -44,13 +44,16 @@ const READ_BYTES: usize = 1 << 20;
 pub(super) struct Desk {
     broker: Broker,
     batches: Vec<Batch>,
-    /// What becomes of each record: its batch and its place there, or why it was refused.
-    waiting: Vec<(u64, Result<(usize, usize), Refused>)>,
+    /// What becomes of each record, with its tag.
+    waiting: Vec<(u64, Taken)>,
     bytes: usize,
     /// Where records without a key go, until what was gathered is written.
     sticky: u64,
     outcomes: Vec<Outcome>,
 }
+
+/// A record's batch and its place there, or why it was refused.
+type Taken = Result<(usize, usize), Refused>;
 
 #[derive(Debug)]
 struct Batch {

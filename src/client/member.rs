@@ -81,11 +81,10 @@ impl Seat for NetworkSeat {
 
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error> {
         let line = format!("POLL max:{max} wait:{}\n", wait.as_millis());
+        let address = self.address.clone();
+        let lost = |cause| Error::Connection { address: address.clone(), cause };
         let (partitions, messages) = self.talk(|connection| {
-            let lost = |connection: &Connection, cause| connection.lost(cause);
-            connection.send(line.as_bytes()).map_err(|cause| lost(connection, cause))?;
-            let address = connection.address().to_string();
-            let lost = |cause| Error::Connection { address: address.clone(), cause };
+            connection.send(line.as_bytes()).map_err(lost)?;
             let first = connection.line().map_err(lost)?;
             if let Some(refused) = Refused::parse(first) {
                 return Err(Error::Refused(refused));
