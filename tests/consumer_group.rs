@@ -1,4 +1,5 @@
 //! `consumer --group` and `broker group`, run against the real broker.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod common;
 

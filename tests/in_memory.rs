@@ -1,4 +1,5 @@
 //! A broker in memory leaves nothing behind. Alone in its program, because it looks at the process.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use plainlog::{Broker, Producer};
 use std::fs;

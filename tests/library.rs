@@ -1,4 +1,5 @@
 //! The library: a broker in this process and over the network, alone and in groups.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 mod common;
 
