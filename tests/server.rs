@@ -6,7 +6,7 @@ mod common;
 use common::{Broker, LONG};
 use std::{
     fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -98,11 +98,13 @@ fn one_that_never_reads_is_closed_and_the_others_go_on() {
     let mut greedy = connect(&broker);
     greedy.set_write_timeout(Some(LONG)).unwrap();
     // Its answers fill every buffer between the two ends; then the broker gives it up, and writing fails.
-    let asked = (0..2_000).try_for_each(|_| greedy.write_all("CONSUME 0\n".repeat(100).as_bytes()));
+    let ended = loop {
+        if let Err(error) = greedy.write_all("CONSUME 0\n".repeat(100).as_bytes()) {
+            break error;
+        }
+    };
+    assert!(matches!(ended.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{ended}");
     assert_eq!(say(&broker, b"PING\n"), "PONG\n");
-    let mut read = Vec::new();
-    let ended = greedy.read_to_end(&mut read);
-    assert!(asked.is_err() || ended.is_err() || read.len() < 2_000 * 100 * value.len());
 }
 
 #[test]

@@ -125,21 +125,21 @@ impl Session {
         )?;
         let [wait] = words.named(["wait"])?;
         let deadline = deadline(number_or("wait:", wait, 0)?);
-        let (mut wanted, mut found) = (None, None::<Arc<Partition>>);
-        // Held while it waits: DROP's error names the topic.
-        let mut _topic = None;
+        // One that this connection knew and that was dropped is gone, whether the DROP came before the wait or in it.
+        let (name, mut found) = match &mut self.current {
+            Current::Named(name, _, known) => (name.clone(), known.take()),
+            Current::Nothing => (String::new(), None),
+        };
+        let mut wanted = None;
         loop {
             // Registered before anything is looked at, so that nothing comes unseen in between.
             let broker = self.broker.clone();
             let _topics = broker.register(&output.waiter);
-            if let Some(partition) = &found {
-                partition.still_there()?;
+            if found.as_ref().is_some_and(|partition| partition.still_there().is_err()) {
+                return Err(broker::Error::UnknownTopic(name).into());
             }
             match self.partition(false) {
-                Ok(partition) => {
-                    _topic = Some(partition.topic()?);
-                    found = Some(partition);
-                }
+                Ok(partition) => found = Some(partition),
                 // Its end is 0 until it is made, whatever comes between that and the waking.
                 Err(_) if self.may_come() => {
                     wanted = wanted.or(matches!(position, Position::Latest | Position::BeforeEnd(_)).then_some(0));
