@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{BROKER, Broker, CONSUMER, LONG, PRODUCER, text};
+use common::{BROKER, Broker, CONSUMER, LONG, PRODUCER};
 use rexpect::session::{PtySession, spawn_command};
 use std::process::Command;
 
@@ -82,5 +82,5 @@ fn a_progress_bar_shows_on_a_terminal_only() {
     let rest = shell.exp_eof().unwrap();
     assert!(rest.contains("2 messages, offsets 0-1; "), "{rest}");
     let piped = broker.produce(&[], "three\n");
-    assert!(!text(&piped.stderr).contains('\x1b') && text(&piped.stderr).lines().count() == 1);
+    assert!(!common::text(&piped.stderr).contains('\x1b') && common::text(&piped.stderr).lines().count() == 1);
 }

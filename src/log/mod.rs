@@ -13,7 +13,7 @@
 //! - Locks are taken in this order: writer, sync state, segments. None is held while a file is read or synced, but for
 //!   the roll, which syncs the old segment under the writer's lock.
 //!
-//! The format on disk has a page of its own: [`format`].
+//! The format on disk has a page of its own: [`mod@format`].
 
 pub mod batches;
 pub mod disk;

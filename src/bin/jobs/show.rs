@@ -20,6 +20,7 @@ pub(crate) struct To {
 }
 
 /// What JSON calls the fields of an answer.
+#[cfg_attr(not(feature = "comfort"), expect(dead_code, reason = "only JSON bears Kafka's names"))]
 pub(crate) struct Names {
     /// Kafka's names for ours.
     pub(crate) fields: &'static [(&'static str, &'static str)],
