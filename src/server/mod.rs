@@ -125,6 +125,11 @@ impl Server {
             let wait = left.max(Duration::from_millis(100));
             connections = self.shared.closed.wait_timeout(connections, wait).expect("no panic under the lock").0;
         }
+        drop(connections);
+        // A thread that has closed its connection still holds the broker until it ends, which is now.
+        while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
+            thread::yield_now();
+        }
     }
 }
 
