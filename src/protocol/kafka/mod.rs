@@ -153,7 +153,7 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
     while let Some(size) = next_frame(input, output, &mut session)? {
         let frame = &input.bytes()[4..4 + size];
         match answer(broker, &mut session, output, frame) {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Stop::Io(error)) => return Err(error),
             Err(Stop::Broken(why)) => {
                 crate::tell::tell(format_args!("{} breaks Kafka's protocol and is closed: {why}", output.peer));
@@ -194,8 +194,8 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
     }
 }
 
-/// Answers one request.
-fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<(), Stop> {
+/// Answers one request. What it answers itself is how many bytes stood behind the request: Kafka does not mind them.
+fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
     let mut r = Reader::new(frame, 0, false);
     let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
     let api = APIS.iter().find(|api| api.key == key);
@@ -205,7 +205,7 @@ fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame
     r.tags()?;
     let mut call = Call { broker, session, output, api, version, correlation_id, client_id, response_at: None };
     if !api.versions.contains(&version) {
-        return call.unsupported_version();
+        return call.unsupported_version().map(|()| 0);
     }
     let handled = (api.handle)(&mut call, &mut r);
     let at = call.response_at;
@@ -217,7 +217,7 @@ fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame
         let size = (output.bytes.len() - at - 4) as i32;
         output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
     }
-    Ok(())
+    Ok(r.rest().len())
 }
 
 impl Call<'_, '_> {
@@ -344,3 +344,6 @@ fn check_leader_epoch(partition: &broker::Partition, epoch: i32) -> Result<(), C
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

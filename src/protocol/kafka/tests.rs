@@ -1,0 +1,364 @@
+//! Every API in every version: requests by another codec of the protocol, whose answers it must be able to read, and the same
+//! requests cut, bent and replaced by noise.
+
+use super::*;
+use crate::protocol::connection;
+use kafka_protocol::{
+    messages::*,
+    protocol::{Decodable, Encodable, StrBytes},
+};
+use proptest::{prelude::*, sample::Index};
+use std::{
+    net::{TcpListener, TcpStream},
+    sync::atomic::AtomicBool,
+};
+
+/// A broker with a topic of two partitions, and a connection to it whose other end does not matter.
+struct Talk {
+    broker: Broker,
+    stream: TcpStream,
+    _other: TcpStream,
+}
+
+impl Talk {
+    fn new() -> Talk {
+        let broker = Broker::in_memory();
+        broker.create_topic("there", 2).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        Talk { broker, stream: listener.accept().unwrap().0, _other: other }
+    }
+
+    /// The response to a frame without its size and header, and how much of the frame was not read. It never waits: the
+    /// broker is stopping.
+    fn ask(&self, key: i16, version: i16, body: &[u8]) -> Result<(Vec<u8>, usize), Stop> {
+        let api = APIS.iter().find(|api| api.key == key).unwrap();
+        let flexible = version >= api.flexible_from;
+        let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
+        frame.extend_from_slice(&7i32.to_be_bytes());
+        frame.extend_from_slice(b"\0\x04test");
+        // A tagged field that nobody knows.
+        frame.extend_from_slice(if flexible { &[1, 99, 1, 0][..] } else { &[] });
+        frame.extend_from_slice(body);
+        let stopping = AtomicBool::new(true);
+        let peer = self.stream.peer_addr().unwrap();
+        let (_, mut output) = connection::open(&self.stream, peer, broker::Waiter::new(), &stopping);
+        let left = answer(&self.broker, &mut Session::default(), &mut output, &frame)?;
+        let response = output.bytes;
+        if response.is_empty() {
+            return Ok((response, left));
+        }
+        assert_eq!(response[..4], (response.len() as i32 - 4).to_be_bytes());
+        assert_eq!(response[4..8], 7i32.to_be_bytes());
+        Ok((response[if flexible && key != 18 { 9 } else { 8 }..].to_vec(), left))
+    }
+}
+
+/// What requests are filled with.
+#[derive(Clone, Debug)]
+struct Values {
+    topic: String,
+    text: String,
+    number: i32,
+    long: i64,
+    bytes: Vec<u8>,
+    flag: bool,
+    maybe: Option<String>,
+}
+
+fn some_values() -> Values {
+    let [topic, text] = ["there", "retention.ms"].map(String::from);
+    Values { topic, text, number: 1, long: 0, bytes: b"\0\x01".to_vec(), flag: true, maybe: Some("86400000".into()) }
+}
+
+fn encoded(request: impl Encodable, version: i16) -> Vec<u8> {
+    let mut out = Vec::new();
+    request.encode(&mut out, version).unwrap();
+    out
+}
+
+/// The fields of a response that tell whether it belongs to its request, as the other codec shows them.
+fn decoded<R: Decodable + std::fmt::Debug>(bytes: &[u8], version: i16) -> String {
+    let mut rest = bytes;
+    let response = R::decode(&mut rest, version).unwrap_or_else(|error| panic!("version {version}: {error:#}"));
+    assert!(rest.is_empty(), "version {version}: {} bytes behind {response:?}", rest.len());
+    format!("{response:?}")
+}
+
+/// An API, how to ask it, and how to read what it says.
+type Oracle = (i16, fn(&Values, i16) -> Vec<u8>, fn(&[u8], i16) -> String);
+
+macro_rules! oracle {
+    ($key:literal $request:ident $response:ident |$v:ident, $version:ident| $fill:expr) => {
+        (
+            $key,
+            |$v: &Values, $version: i16| {
+                let fill = |request: $request| -> $request { ($fill)(request) };
+                encoded(fill($request::default()), $version)
+            },
+            decoded::<$response>,
+        )
+    };
+}
+
+fn s(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn topic(values: &Values) -> TopicName {
+    s(&values.topic).into()
+}
+
+fn group(values: &Values) -> GroupId {
+    s(&values.text).into()
+}
+
+fn maybe(values: &Values, since: bool) -> Option<StrBytes> {
+    values.maybe.as_deref().filter(|_| since).map(s)
+}
+
+#[rustfmt::skip]
+fn oracles() -> Vec<Oracle> {
+    use kafka_protocol::messages::{
+        alter_configs_request as alter, create_partitions_request as grow, create_topics_request as create, delete_records_request as trim,
+        delete_topics_request as drop_, describe_configs_request as configs, describe_log_dirs_request as dirs,
+        describe_topic_partitions_request as partitions, fetch_request as fetch, incremental_alter_configs_request as incremental,
+        join_group_request as join, leave_group_request as leave, list_offsets_request as list, metadata_request as metadata,
+        offset_commit_request as commit, offset_delete_request as forget, offset_fetch_request as committed,
+        offset_for_leader_epoch_request as epochs, produce_request as produce, sync_group_request as sync,
+    };
+    vec![
+        oracle!(0 ProduceRequest ProduceResponse |v, _version| |r: ProduceRequest| r.with_acks(-1).with_timeout_ms(v.number).with_topic_data(vec![
+            produce::TopicProduceData::default().with_name(topic(v)).with_partition_data(vec![
+                produce::PartitionProduceData::default().with_index(v.number).with_records(Some(v.bytes.clone().into()))])])),
+        oracle!(1 FetchRequest FetchResponse |v, version| |r: FetchRequest| {
+            let partition = fetch::FetchPartition::default().with_partition(v.number).with_fetch_offset(v.long).with_partition_max_bytes(v.number)
+                .with_current_leader_epoch(if version >= 9 { v.number } else { -1 });
+            let topic_ = fetch::FetchTopic::default().with_partitions(vec![partition]);
+            let topic_ = if version < 13 { topic_.with_topic(topic(v)) } else { topic_.with_topic_id(uuid(v)) };
+            let forgotten = fetch::ForgottenTopic::default().with_partitions(vec![v.number]);
+            let forgotten = if version < 13 { forgotten.with_topic(topic(v)) } else { forgotten.with_topic_id(uuid(v)) };
+            let r = r.with_max_wait_ms(v.number).with_min_bytes(v.number).with_max_bytes(v.number).with_isolation_level(v.flag.into()).with_topics(vec![topic_]);
+            let r = if version < 15 { r.with_replica_id(v.number.into()) } else { r };
+            let r = if version >= 7 { r.with_session_epoch(-1).with_forgotten_topics_data(vec![forgotten]) } else { r };
+            if version >= 11 { r.with_rack_id(s(&v.text)) } else { r }
+        }),
+        oracle!(2 ListOffsetsRequest ListOffsetsResponse |v, version| |r: ListOffsetsRequest| r.with_isolation_level(if version >= 2 { v.flag.into() } else { 0 }).with_topics(vec![
+            list::ListOffsetsTopic::default().with_name(topic(v)).with_partitions(vec![list::ListOffsetsPartition::default().with_partition_index(v.number)
+                .with_timestamp(v.long).with_current_leader_epoch(if version >= 4 { v.number } else { -1 })])])),
+        oracle!(3 MetadataRequest MetadataResponse |v, version| |r: MetadataRequest| {
+            let asked = metadata::MetadataRequestTopic::default().with_name(Some(topic(v)));
+            let r = r.with_topics(Some(vec![if version >= 10 { asked.with_topic_id(uuid(v)) } else { asked }])).with_allow_auto_topic_creation(version < 4 || v.flag);
+            if version >= 8 { r.with_include_topic_authorized_operations(v.flag) } else { r }
+        }),
+        oracle!(8 OffsetCommitRequest OffsetCommitResponse |v, version| |r: OffsetCommitRequest| {
+            let partition = commit::OffsetCommitRequestPartition::default().with_partition_index(v.number).with_committed_offset(v.long)
+                .with_committed_leader_epoch(if version >= 6 { v.number } else { -1 }).with_committed_metadata(maybe(v, true));
+            let r = r.with_group_id(group(v)).with_generation_id_or_member_epoch(if v.flag { -1 } else { v.number })
+                .with_group_instance_id(maybe(v, version >= 7 && !v.flag))
+                .with_topics(vec![commit::OffsetCommitRequestTopic::default().with_name(topic(v)).with_partitions(vec![partition])]);
+            if version <= 4 { r.with_retention_time_ms(v.long) } else { r }
+        }),
+        oracle!(9 OffsetFetchRequest OffsetFetchResponse |v, version| |r: OffsetFetchRequest| {
+            let r = if version >= 7 { r.with_require_stable(v.flag) } else { r };
+            if version < 8 {
+                return r.with_group_id(group(v)).with_topics((!v.flag || version < 2).then(|| vec![committed::OffsetFetchRequestTopic::default().with_name(topic(v)).with_partition_indexes(vec![v.number])]));
+            }
+            r.with_groups(vec![committed::OffsetFetchRequestGroup::default().with_group_id(group(v)).with_topics(
+                (!v.flag).then(|| vec![committed::OffsetFetchRequestTopics::default().with_name(topic(v)).with_partition_indexes(vec![v.number])]))])
+        }),
+        oracle!(10 FindCoordinatorRequest FindCoordinatorResponse |v, version| |r: FindCoordinatorRequest| {
+            let r = if version >= 1 { r.with_key_type(v.flag.into()) } else { r };
+            if version >= 4 { r.with_coordinator_keys(vec![s(&v.text), s(&v.topic)]) } else { r.with_key(s(&v.text)) }
+        }),
+        oracle!(11 JoinGroupRequest JoinGroupResponse |v, version| |r: JoinGroupRequest| r.with_group_id(group(v)).with_session_timeout_ms(10_000)
+            .with_rebalance_timeout_ms(if version >= 1 { v.number } else { -1 }).with_member_id(s(if v.flag { "" } else { &v.text })).with_group_instance_id(maybe(v, version >= 5))
+            .with_protocol_type(s("consumer")).with_reason(maybe(v, version >= 8))
+            .with_protocols(vec![join::JoinGroupRequestProtocol::default().with_name(s(&v.text)).with_metadata(v.bytes.clone().into())])),
+        oracle!(12 HeartbeatRequest HeartbeatResponse |v, version| |r: HeartbeatRequest| r.with_group_id(group(v)).with_generation_id(v.number).with_member_id(s(&v.text))
+            .with_group_instance_id(maybe(v, version >= 3))),
+        oracle!(13 LeaveGroupRequest LeaveGroupResponse |v, version| |r: LeaveGroupRequest| {
+            let r = r.with_group_id(group(v));
+            if version < 3 { return r.with_member_id(s(&v.text)) }
+            r.with_members(vec![leave::MemberIdentity::default().with_member_id(s(&v.text)).with_group_instance_id(maybe(v, true)).with_reason(maybe(v, version >= 5))])
+        }),
+        oracle!(14 SyncGroupRequest SyncGroupResponse |v, version| |r: SyncGroupRequest| r.with_group_id(group(v)).with_generation_id(v.number).with_member_id(s(&v.text))
+            .with_group_instance_id(maybe(v, version >= 3)).with_protocol_type(maybe(v, version >= 5)).with_protocol_name(maybe(v, version >= 5))
+            .with_assignments(vec![sync::SyncGroupRequestAssignment::default().with_member_id(s(&v.text)).with_assignment(v.bytes.clone().into())])),
+        oracle!(15 DescribeGroupsRequest DescribeGroupsResponse |v, version| |r: DescribeGroupsRequest| r.with_groups(vec![group(v), s("").into()]).with_include_authorized_operations(version >= 3 && v.flag)),
+        oracle!(16 ListGroupsRequest ListGroupsResponse |v, version| |r: ListGroupsRequest| r.with_states_filter(if version >= 4 { vec![s(&v.text)] } else { vec![] })),
+        oracle!(18 ApiVersionsRequest ApiVersionsResponse |v, version| |r: ApiVersionsRequest| if version >= 3 { r.with_client_software_name(s(&v.text)).with_client_software_version(s("1.0")) } else { r }),
+        oracle!(19 CreateTopicsRequest CreateTopicsResponse |v, _version| |r: CreateTopicsRequest| r.with_timeout_ms(v.number).with_validate_only(v.flag).with_topics(vec![
+            create::CreatableTopic::default().with_name(s(&v.text).into()).with_num_partitions(v.number).with_replication_factor(1)
+                .with_configs(vec![create::CreatableTopicConfig::default().with_name(s(&v.text)).with_value(maybe(v, true))]),
+            create::CreatableTopic::default().with_name(s("by-hand").into()).with_num_partitions(-1).with_replication_factor(-1)
+                .with_assignments(vec![create::CreatableReplicaAssignment::default().with_partition_index(0).with_broker_ids(vec![v.number.into()])])])),
+        oracle!(20 DeleteTopicsRequest DeleteTopicsResponse |v, version| |r: DeleteTopicsRequest| {
+            let r = r.with_timeout_ms(v.number);
+            if version < 6 { return r.with_topic_names(vec![s(&v.text).into(), topic(v)]) }
+            r.with_topics(vec![drop_::DeleteTopicState::default().with_name(Some(topic(v))), drop_::DeleteTopicState::default().with_name(None).with_topic_id(uuid(v))])
+        }),
+        oracle!(21 DeleteRecordsRequest DeleteRecordsResponse |v, _version| |r: DeleteRecordsRequest| r.with_timeout_ms(v.number).with_topics(vec![
+            trim::DeleteRecordsTopic::default().with_name(topic(v)).with_partitions(vec![trim::DeleteRecordsPartition::default().with_partition_index(v.number).with_offset(v.long)])])),
+        oracle!(22 InitProducerIdRequest InitProducerIdResponse |v, version| |r: InitProducerIdRequest| {
+            let r = r.with_transactional_id(maybe(v, true).map(TransactionalId)).with_transaction_timeout_ms(v.number);
+            if version >= 3 { r.with_producer_id(v.long.into()).with_producer_epoch(v.number as i16) } else { r }
+        }),
+        oracle!(23 OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse |v, version| |r: OffsetForLeaderEpochRequest| r.with_replica_id(if version >= 3 { v.number.into() } else { (-2).into() }).with_topics(vec![
+            epochs::OffsetForLeaderTopic::default().with_topic(topic(v)).with_partitions(vec![epochs::OffsetForLeaderPartition::default()
+                .with_partition(v.number).with_current_leader_epoch(v.number).with_leader_epoch(v.number)])])),
+        oracle!(32 DescribeConfigsRequest DescribeConfigsResponse |v, version| |r: DescribeConfigsRequest| r.with_include_synonyms(v.flag).with_include_documentation(version >= 3 && v.flag).with_resources(vec![
+            configs::DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s(&v.topic)).with_configuration_keys(v.flag.then(|| vec![s(&v.text)])),
+            configs::DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s("1")).with_configuration_keys(None)])),
+        oracle!(33 AlterConfigsRequest AlterConfigsResponse |v, _version| |r: AlterConfigsRequest| r.with_validate_only(v.flag).with_resources(vec![
+            alter::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(&v.topic))
+                .with_configs(vec![alter::AlterableConfig::default().with_name(s(&v.text)).with_value(maybe(v, true))])])),
+        oracle!(35 DescribeLogDirsRequest DescribeLogDirsResponse |v, _version| |r: DescribeLogDirsRequest| r.with_topics((!v.flag).then(|| vec![
+            dirs::DescribableLogDirTopic::default().with_topic(topic(v)).with_partitions(vec![v.number])]))),
+        oracle!(37 CreatePartitionsRequest CreatePartitionsResponse |v, _version| |r: CreatePartitionsRequest| r.with_timeout_ms(v.number).with_validate_only(v.flag).with_topics(vec![
+            grow::CreatePartitionsTopic::default().with_name(topic(v)).with_count(v.number)
+                .with_assignments((!v.flag).then(|| vec![grow::CreatePartitionsAssignment::default().with_broker_ids(vec![v.number.into()])]))])),
+        oracle!(42 DeleteGroupsRequest DeleteGroupsResponse |v, _version| |r: DeleteGroupsRequest| r.with_groups_names(vec![group(v)])),
+        oracle!(44 IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse |v, _version| |r: IncrementalAlterConfigsRequest| r.with_validate_only(v.flag).with_resources(vec![
+            incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(&v.topic))
+                .with_configs(vec![incremental::AlterableConfig::default().with_name(s(&v.text)).with_config_operation(v.number as i8).with_value(maybe(v, true))])])),
+        oracle!(47 OffsetDeleteRequest OffsetDeleteResponse |v, _version| |r: OffsetDeleteRequest| r.with_group_id(group(v)).with_topics(vec![
+            forget::OffsetDeleteRequestTopic::default().with_name(topic(v)).with_partitions(vec![forget::OffsetDeleteRequestPartition::default().with_partition_index(v.number)])])),
+        oracle!(60 DescribeClusterRequest DescribeClusterResponse |v, version| |r: DescribeClusterRequest| r.with_include_cluster_authorized_operations(v.flag)
+            .with_endpoint_type(if version >= 1 { v.number as i8 } else { 1 }).with_include_fenced_brokers(version >= 2 && v.flag)),
+        oracle!(75 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse |v, _version| |r: DescribeTopicPartitionsRequest| r.with_response_partition_limit(v.number)
+            .with_topics(vec![partitions::TopicRequest::default().with_name(topic(v)), partitions::TopicRequest::default().with_name(s(&v.text).into())])
+            .with_cursor(v.flag.then(|| partitions::Cursor::default().with_topic_name(topic(v)).with_partition_index(v.number)))),
+    ]
+}
+
+/// A topic's id, of the other codec's type for it, which it does not name.
+fn uuid<U: std::str::FromStr<Err: std::fmt::Debug>>(values: &Values) -> U {
+    format!("00000000-0000-0000-0000-{:012x}", values.long & 0xffff_ffff_ffff).parse().unwrap()
+}
+
+/// Each API of the table in each version that is answered.
+fn all() -> Vec<(Oracle, i16)> {
+    let oracles = oracles();
+    let keys: Vec<i16> = oracles.iter().map(|(key, ..)| *key).collect();
+    assert_eq!(keys, APIS.iter().map(|api| api.key).collect::<Vec<_>>(), "each API of the table has its oracle");
+    let versions = |api: &Api| if api.key == 0 { 3..=11 } else { api.versions.clone() };
+    let each = oracles.into_iter().zip(APIS);
+    each.flat_map(|(oracle, api)| versions(api).map(move |version| (oracle, version))).collect()
+}
+
+#[test]
+fn every_request_is_read_to_its_end_and_its_answer_can_be_read() {
+    for ((key, ask, read), version) in all() {
+        let talk = Talk::new();
+        let request = ask(&some_values(), version);
+        let (response, left) =
+            talk.ask(key, version, &request).unwrap_or_else(|why| panic!("{key} {version}: {why:?}"));
+        assert_eq!(left, 0, "API {key} version {version} left bytes of its request");
+        let shown = read(&response, version);
+        // Whoever is asked about a topic or a group by name says whom he means.
+        let names = [0, 2, 3, 8, 19, 20, 21, 23, 33, 37, 44, 75].contains(&key);
+        assert!(!names || shown.contains("there") || shown.contains("retention.ms"), "{key} {version}: {shown}");
+    }
+}
+
+#[test]
+fn every_truncation_closes_the_connection_and_harms_nobody() {
+    let talk = Talk::new();
+    for ((key, ask, _), version) in all() {
+        let request = ask(&some_values(), version);
+        for end in 0..request.len() {
+            let cut = talk.ask(key, version, &request[..end]);
+            assert!(matches!(cut, Err(Stop::Broken(_))), "API {key} version {version} cut at {end}: {cut:?}");
+        }
+    }
+}
+
+#[test]
+fn lengths_that_lie_are_survived_wherever_they_stand() {
+    for ((key, ask, read), version) in all() {
+        let talk = Talk::new();
+        let request = ask(&some_values(), version);
+        for at in 0..request.len() {
+            let lies: [&[u8]; 6] = [
+                &[0xff, 0xfe],
+                &[0xff, 0xff, 0xff, 0xfe],
+                &[0x7f, 0xff, 0xff, 0xff],
+                &[0x7f, 0xff],
+                &[0xff; 5],
+                &[0x80],
+            ];
+            for lie in lies {
+                let mut bent = request.clone();
+                let end = bent.len().min(at + lie.len());
+                bent[at..end].copy_from_slice(&lie[..end - at]);
+                check(&talk, key, version, &bent, read);
+            }
+            let mut bent = request.clone();
+            bent[at] = bent[at].wrapping_add(1);
+            check(&talk, key, version, &bent, read);
+        }
+    }
+}
+
+/// Whatever is asked, the answer is one that can be read, or the end of the connection.
+fn check(talk: &Talk, key: i16, version: i16, body: &[u8], read: fn(&[u8], i16) -> String) {
+    match talk.ask(key, version, body) {
+        Ok((response, _)) if !response.is_empty() => drop(read(&response, version)),
+        Ok(_) | Err(Stop::Broken(_)) => {}
+        Err(Stop::Io(error)) => panic!("API {key} version {version}: {error}"),
+    }
+}
+
+#[test]
+fn versions_that_are_not_served_close_the_connection_but_for_api_versions() {
+    let talk = Talk::new();
+    for api in APIS {
+        let asked = talk.ask(api.key, api.versions.end() + 1, b"");
+        match api.key {
+            18 => assert_eq!(asked.unwrap().0[..2], [0, 35]),
+            _ => assert!(matches!(asked, Err(Stop::Broken(_))), "{}", api.name),
+        }
+    }
+    assert!(matches!(talk.ask(0, 2, &[0; 20]), Err(Stop::Broken(_))));
+}
+
+#[test]
+fn client_software_is_named_in_plain_letters() {
+    for (word, known) in [("ok-1.x", true), ("2", true), ("", false), ("-x", false), ("1_2", false), ("x.", false)] {
+        assert_eq!(is_software_word(word), known, "{word}");
+    }
+}
+
+prop_compose! {
+    fn values()(
+        topic in prop_oneof![Just("there".to_owned()), "[a-z/. ]{0,9}"],
+        text in prop_oneof![Just("cleanup.policy".to_owned()), any::<String>(), "[a-z]{1,9}"],
+        number in prop_oneof![-2..4, any::<i32>()],
+        long in prop_oneof![-3..4i64, any::<i64>()],
+        bytes: Vec<u8>,
+        flag: bool,
+        maybe in proptest::option::of(prop_oneof![Just("compact".to_owned()), any::<String>()]),
+    ) -> Values {
+        Values { topic, text, number, long, bytes, flag, maybe }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_values_get_an_answer_that_can_be_read(values in values(), which: Index) {
+        let all = all();
+        let ((key, ask, read), version) = *which.get(&all);
+        let talk = Talk::new();
+        let (response, left) = talk.ask(key, version, &ask(&values, version)).unwrap();
+        prop_assert_eq!(left, 0);
+        read(&response, version);
+    }
+
+    #[test]
+    fn noise_is_answered_or_refused(body: Vec<u8>, which: Index) {
+        let all = all();
+        let ((key, _, read), version) = *which.get(&all);
+        check(&Talk::new(), key, version, &body, read);
+    }
+}
