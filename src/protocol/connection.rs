@@ -35,6 +35,8 @@ pub struct Input<'a> {
     filled: usize,
     ended: bool,
     rested: bool,
+    /// How long a protocol lets its client be silent; `None`: for ever. Longer is an error of kind `TimedOut`.
+    pub silence_max: Option<Duration>,
 }
 
 /// What is to be sent, and what a protocol asks of its connection besides.
@@ -57,7 +59,8 @@ pub fn open<'a>(
     waiter: Arc<Waiter>,
     stopping: &'a AtomicBool,
 ) -> (Input<'a>, Output<'a>) {
-    let input = Input { stream, buffer: Vec::new(), used: 0, filled: 0, ended: false, rested: false };
+    let input =
+        Input { stream, buffer: Vec::new(), used: 0, filled: 0, ended: false, rested: false, silence_max: None };
     (input, Output { stream, bytes: Vec::new(), peer, waiter, stopping })
 }
 
@@ -123,7 +126,7 @@ impl Input<'_> {
         (self.used, self.filled) = (0, self.buffer.len());
         self.rested = true;
         output.bytes = Vec::new();
-        wait_for_bytes(self.stream)?;
+        wait_so_long(self.stream, self.silence_max.map(|most| most.saturating_sub(SILENCE)))?;
         let room = BUFFER_BYTES.max(self.filled * 2);
         self.buffer.resize(room, 0);
         Ok(())
@@ -132,7 +135,12 @@ impl Input<'_> {
 
 /// Waits without a buffer until bytes arrive or the connection ends; reads that follow give up after a second's silence.
 pub fn wait_for_bytes(stream: &TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(None)?;
+    wait_so_long(stream, None)
+}
+
+fn wait_so_long(stream: &TcpStream, most: Option<Duration>) -> io::Result<()> {
+    // No time at all would mean for ever.
+    stream.set_read_timeout(most.map(|most| most.max(Duration::from_millis(1))))?;
     while let Err(error) = stream.peek(&mut [0]) {
         if error.kind() != ErrorKind::Interrupted {
             return Err(error);

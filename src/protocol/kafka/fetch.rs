@@ -11,18 +11,19 @@
 //!   Kafka client has written, begins at the offset and ends in its middle.
 
 use super::{
-    Call, Code, Session, Stop,
+    Call, Code, Explained, Session, Stop,
     batch::{Encoder, Facts},
     check_leader_epoch, code_of,
     compression::Codec,
-    partition_of,
+    partition_of, tell,
     wire::{Reader, Uuid, Writer},
 };
 use crate::{
-    broker::{self, Broker, Partition, Topic},
+    broker::{self, Broker, Partition, Topic, random},
     log::{
         Batch, Chunk,
         batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, TRANSACTIONAL},
+        record::Malformed,
     },
 };
 use std::{
@@ -167,6 +168,7 @@ fn respond(
 ) -> (usize, bool) {
     let (mut bytes, mut failed) = (0, false);
     let mut session = std::mem::take(call.session);
+    let explained = call.explained;
     let mut w = call.respond();
     write_head(&mut w, Code::None, topics.len());
     for topic in topics {
@@ -178,6 +180,9 @@ fn respond(
             let left = max_bytes.saturating_sub(bytes).min(asked.bytes_max);
             let read = read(asked, &mut session.chunk, left, bytes == 0);
             failed |= read.is_err();
+            if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
+                explain(explained, topic, asked, &read, &session.chunk);
+            }
             bytes += write_partition(w, asked, topic.codec, read, &mut session, committed_only);
             w.tags();
         });
@@ -220,6 +225,7 @@ fn write_partition(
     committed_only: bool,
 ) -> usize {
     w.i32(asked.index);
+    let code_at = w.out.len();
     w.i16(read.map_or_else(|code| code, |_| Code::None).into());
     let (end, start, leader_epoch) = read.unwrap_or((-1, -1, 0));
     w.i64(end);
@@ -239,34 +245,60 @@ fn write_partition(
         session.chunk.clear();
     }
     let estimate = session.chunk.lines().len();
-    w.records(estimate, |out| {
+    let (bytes, whole) = w.records(estimate, |out| {
         let before = out.len();
-        write_batches(out, asked.offset as u64, leader_epoch, codec, session);
-        out.len() - before
-    })
+        let written = write_batches(out, asked.offset as u64, leader_epoch, codec, session);
+        (out.len() - before, written.is_ok())
+    });
+    // Lines that are none, before any that is one: nothing comes of asking again.
+    if bytes == 0 && !whole {
+        w.out[code_at..code_at + 2].copy_from_slice(&i16::from(Code::CorruptMessage).to_be_bytes());
+    }
+    bytes
 }
 
-/// Writes the chunk's batches from the one with `offset` on.
-fn write_batches(out: &mut Vec<u8>, offset: u64, leader_epoch: i32, codec: Codec, session: &mut Session) {
+fn explain(explained: Explained, topic: &AskedTopic<'_>, asked: &Asked, read: &Result<State, Code>, chunk: &Chunk) {
+    let name = if topic.name.is_empty() { random::shown(&topic.id) } else { topic.name.into() };
+    let what = match (read, chunk.place()) {
+        (Err(code), _) => format!("{code:?}"),
+        (Ok((end, ..)), None) => format!("nothing yet, the end is {end}"),
+        (Ok(_), Some((base, positions))) => {
+            let next = chunk.next_offset().unwrap_or_default();
+            format!("up to offset {next}, bytes {} to {} of {base:020}.log", positions.start, positions.end)
+        }
+    };
+    tell(explained, || format!("{name}/{} from offset {}: {what}", asked.index, asked.offset));
+}
+
+/// Writes the chunk's batches from the one with `offset` on. Their CRCs were right, so a line that is none was put there by
+/// hand: what comes before it is written.
+fn write_batches(
+    out: &mut Vec<u8>,
+    offset: u64,
+    leader_epoch: i32,
+    codec: Codec,
+    session: &mut Session,
+) -> Result<(), Malformed> {
     let Session { chunk, codecs, compressed, .. } = session;
     let mut batches = chunk.batches.iter().peekable();
     while let Some(first) = batches.next() {
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));
         let mut last = first;
-        let mut whole = lines(&mut encoder, chunk, first, offset);
-        while let Some(next) =
-            batches.next_if(|next| whole && is_plain(first) && is_plain(next) && encoder.size() < BATCH_BYTES)
-        {
-            whole = lines(&mut encoder, chunk, next, offset);
+        let mut added = lines(&mut encoder, chunk, first, offset);
+        while let Some(next) = batches.next_if(|next| {
+            matches!(added, Ok(true)) && is_plain(first) && is_plain(next) && encoder.size() < BATCH_BYTES
+        }) {
+            added = lines(&mut encoder, chunk, next, offset);
             last = next;
         }
         // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
-        let covered = if whole { last.last() } else { 0 };
+        let covered = if matches!(added, Ok(true)) { last.last() } else { 0 };
         encoder.finish(covered, codec, codecs, compressed);
-        if !whole {
-            return;
+        if !added? {
+            break;
         }
     }
+    Ok(())
 }
 
 /// Whether a batch can become one with its neighbours.
@@ -275,14 +307,13 @@ fn is_plain(batch: &Batch) -> bool {
 }
 
 /// Adds a batch's lines; answers whether all of them.
-fn lines(encoder: &mut Encoder<'_>, chunk: &Chunk, batch: &Batch, offset: u64) -> bool {
+fn lines(encoder: &mut Encoder<'_>, chunk: &Chunk, batch: &Batch, offset: u64) -> Result<bool, Malformed> {
     let lines = match batch.lines.len() {
         0..=BATCH_BYTES => chunk.lines_of(batch),
         _ => chunk.lines_from(batch, offset),
     };
     let bytes_max = encoder.size() + 2 * BATCH_BYTES;
-    // Their CRC was right, so a line that is none was put there by hand: the batch ends before it.
-    encoder.lines(lines, batch.entry.timestamp, bytes_max).is_ok_and(|all| all)
+    encoder.lines(lines, batch.entry.timestamp, bytes_max)
 }
 
 fn facts(batch: &Batch, leader_epoch: i32) -> Facts {

@@ -4,7 +4,7 @@
 //! that waits holds its connection, as in Kafka; a member that hangs up meanwhile gives its place up.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of,
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{
@@ -116,6 +116,10 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     } else {
         waiting(call, |wait| broker.join_group(group, request, &waiter, wait))?
     };
+    tell(call.explained, || match &joined {
+        Ok(joined) => format!("{} joins group {group}, generation {}", joined.member_id, joined.generation),
+        Err(error) => format!("{member_id} does not join group {group}: {error}"),
+    });
     write_joined(&mut call.respond(), member_id, joined);
     Ok(())
 }
@@ -189,6 +193,10 @@ pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     } else {
         waiting(call, |wait| broker.sync_group(group, request, &waiter, wait))?
     };
+    tell(call.explained, || match &synced {
+        Ok(assignment) => format!("{member_id} of group {group} gets its assignment of {} bytes", assignment.len()),
+        Err(error) => format!("{member_id} of group {group} gets no assignment: {error}"),
+    });
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32(0);

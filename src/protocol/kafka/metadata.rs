@@ -3,10 +3,10 @@
 //! One node leads, replicates and is in sync with every partition of every topic.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of,
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, shown_list, tell,
     wire::{Reader, Uuid, Writer},
 };
-use crate::broker::{Topic, check_name, is_internal};
+use crate::broker::{Topic, check_name, is_internal, random};
 use std::{collections::BTreeSet, sync::Arc};
 
 const NO_ID: Uuid = [0; 16];
@@ -32,6 +32,13 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || match &topics {
+        None => "what topics there are, and which broker leads them".into(),
+        Some(topics) => {
+            let names = topics.iter().map(|(name, id)| name.clone().unwrap_or_else(|| random::shown(id)));
+            format!("which broker leads {}", shown_list(names))
+        }
+    });
     // Version 0 has no null: there an empty list means all.
     let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
     let found: Vec<Found> = match topics {

@@ -31,7 +31,10 @@ pub mod wire;
 
 use crate::{
     broker::{self, Broker},
-    log::{Chunk, record::Records},
+    log::{
+        Chunk,
+        record::{Records, shown},
+    },
     protocol::connection::{Input, Output},
 };
 use codes::Code;
@@ -145,11 +148,24 @@ struct Call<'c, 's> {
     client_id: &'c str,
     /// Where the response begins in the output, once it does.
     response_at: Option<usize>,
+    /// With `--explain`: who is told of.
+    explained: Explained,
+}
+
+/// Who each step of an exchange is told of on stderr, if it is.
+type Explained = Option<SocketAddr>;
+
+/// Tells one step.
+fn tell(explained: Explained, step: impl FnOnce() -> String) {
+    if let Some(peer) = explained {
+        eprintln!("{peer}   {}", step());
+    }
 }
 
 /// Serves a connection until its client leaves.
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut session = Session::default();
+    input.silence_max = Some(broker.config().idle_timeout);
     while let Some(size) = next_frame(input, output, &mut session)? {
         let frame = &input.bytes()[4..4 + size];
         match answer(broker, &mut session, output, frame) {
@@ -185,12 +201,28 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
             }
         }
         output.flush()?;
-        if input.fill(usize::MAX, output)? == 0 {
-            return Ok(None);
+        match input.fill(usize::MAX, output) {
+            Ok(0) => return Ok(None),
+            // Its client was silent for too long: it was asked nothing and owes nothing.
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
+            filled => drop(filled?),
         }
         if input.rested() {
             *session = Session::default();
         }
+    }
+}
+
+/// A few of many, for a person.
+fn shown_list(items: impl ExactSizeIterator<Item = String>) -> String {
+    const FEW: usize = 5;
+    let more = items.len().saturating_sub(FEW);
+    let few = items.take(FEW).map(|item| shown(item.as_bytes())).collect::<Vec<_>>().join(", ");
+    match more {
+        0 => few,
+        _ => format!("{few} and {more} more"),
     }
 }
 
@@ -203,7 +235,13 @@ fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame
     let client_id = r.nullable_string()?.unwrap_or_default();
     (r.version, r.flexible) = (version, version >= api.flexible_from);
     r.tags()?;
-    let mut call = Call { broker, session, output, api, version, correlation_id, client_id, response_at: None };
+    let explained = broker.config().explain.then_some(output.peer);
+    if let Some(peer) = explained {
+        let (name, client, size) = (api.name, shown(client_id.as_bytes()), frame.len());
+        eprintln!("{peer} asks: {name} version {version}, request {correlation_id} of '{client}', {size} bytes");
+    }
+    let mut call =
+        Call { broker, session, output, api, version, correlation_id, client_id, response_at: None, explained };
     if !api.versions.contains(&version) {
         return call.unsupported_version().map(|()| 0);
     }
@@ -217,6 +255,10 @@ fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame
         let size = (output.bytes.len() - at - 4) as i32;
         output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
     }
+    tell(explained, || match at {
+        Some(at) => format!("answers: {} bytes", output.bytes.len() - at),
+        None => "answers nothing, as it was asked to".into(),
+    });
     Ok(r.rest().len())
 }
 

@@ -1,7 +1,7 @@
 //! How far groups have read: OffsetCommit, OffsetFetch, OffsetDelete.
 
 use super::{
-    Call, Code, Stop, code_of, partition_of,
+    Call, Code, Stop, code_of, partition_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{Broker, Committed, Offsets, group::classic::Sender};
@@ -60,6 +60,11 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     }
     let committed = commit(broker, group, Sender { member_id, instance_id }, generation, offsets);
     let code_of_all = committed.err();
+    tell(call.explained, || {
+        let all = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let all: Vec<String> = all.map(|(name, asked)| format!("{name}/{} at {}", asked.index, asked.offset)).collect();
+        format!("group {group} commits {}: {:?}", shown_list(all.into_iter()), code_of_all.unwrap_or(Code::None))
+    });
     let mut w = call.respond();
     if w.version >= 3 {
         w.i32(0);

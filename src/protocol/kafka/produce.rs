@@ -8,7 +8,7 @@ use super::{
     batch::{self, Batch, Rules},
     code_of,
     compression::Codec,
-    partition_of,
+    partition_of, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -102,6 +102,15 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
     for (name, (index, bytes)) in batches() {
         written.push(write(broker, call.session, version, name, *index, bytes.unwrap_or_default()));
     }
+    for ((name, (index, bytes)), written) in batches().zip(&written) {
+        tell(call.explained, || {
+            let size = bytes.map_or(0, |bytes| bytes.len());
+            format!(
+                "{name}/{index}: a batch of {size} bytes {}",
+                written.as_ref().map_or_else(Refused::shown, Written::shown)
+            )
+        });
+    }
     written.into_iter().map(|written| written.and_then(settle).unwrap_or_else(Outcome::refused)).collect()
 }
 
@@ -172,7 +181,27 @@ fn settle(written: Written) -> Result<Outcome, Refused> {
     })
 }
 
+impl Written {
+    fn shown(&self) -> String {
+        let Appended { offsets, place: (file, positions), .. } = &self.appended;
+        let (first, last) = (offsets.start, offsets.end - 1);
+        if self.appended.known {
+            return format!("was written before, as offsets {first} to {last}; it is not written again");
+        }
+        format!(
+            "becomes offsets {first} to {last}, bytes {} to {} of {}",
+            positions.start,
+            positions.end,
+            file.display()
+        )
+    }
+}
+
 impl Refused {
+    fn shown(&self) -> String {
+        format!("is refused with {:?}: {}", self.0, self.1)
+    }
+
     fn batch(error: batch::Error, partition: Option<Arc<Partition>>) -> Refused {
         let (code, why) = error.answer();
         let told = partition.filter(|_| !matches!(code, Code::CorruptMessage | Code::MessageTooLarge));

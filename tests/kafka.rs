@@ -1,0 +1,261 @@
+//! Kafka's protocol with a started broker: what only a socket, a restart or a crowd shows.
+#![cfg(feature = "kafka")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{Broker, LONG};
+use kafka_protocol::{
+    messages::{
+        fetch_request::{FetchPartition, FetchTopic},
+        produce_request::{PartitionProduceData, TopicProduceData},
+        *,
+    },
+    protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
+    records::RecordBatchDecoder,
+};
+use plainlog::protocol::kafka::{
+    batch::{Encoder, Facts},
+    compression::{Codec, Codecs},
+};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A Kafka client, as simple as one can be.
+struct Client(TcpStream);
+
+impl Client {
+    fn connect(broker: &Broker) -> Client {
+        let stream = TcpStream::connect(&broker.address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        Client(stream)
+    }
+
+    fn send<R: Encodable + HeaderVersion>(&mut self, key: ApiKey, version: i16, request: &R) {
+        let header = RequestHeader::default().with_request_api_key(key as i16).with_request_api_version(version);
+        let mut frame = vec![0; 4];
+        header.encode(&mut frame, R::header_version(version)).unwrap();
+        request.encode(&mut frame, version).unwrap();
+        let size = (frame.len() - 4) as u32;
+        frame[..4].copy_from_slice(&size.to_be_bytes());
+        self.0.write_all(&frame).unwrap();
+    }
+
+    /// `None`: the broker closed.
+    fn receive<R: Decodable + HeaderVersion>(&mut self, version: i16) -> Option<R> {
+        let mut size = [0; 4];
+        self.0.read_exact(&mut size).ok()?;
+        let mut frame = vec![0; u32::from_be_bytes(size) as usize];
+        self.0.read_exact(&mut frame).unwrap();
+        let mut rest = &frame[..];
+        ResponseHeader::decode(&mut rest, R::header_version(version)).unwrap();
+        let response = R::decode(&mut rest, version).unwrap();
+        assert!(rest.is_empty());
+        Some(response)
+    }
+
+    /// Error code and base offset.
+    fn produce(&mut self, topic: &str, batch: Vec<u8>) -> (i16, i64) {
+        self.send(ApiKey::Produce, 9, &produce(topic, -1, batch));
+        let response: ProduceResponse = self.receive(9).unwrap();
+        let partition = &response.responses[0].partition_responses[0];
+        (partition.error_code, partition.base_offset)
+    }
+
+    /// Values from an offset on, and the high watermark.
+    fn fetch(&mut self, topic: &str, offset: i64, max_wait_ms: i32) -> (Vec<Vec<u8>>, i64) {
+        let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
+        let topic = FetchTopic::default().with_topic(s(topic).into()).with_partitions(vec![partition]);
+        let request = FetchRequest::default().with_max_wait_ms(max_wait_ms).with_min_bytes(1).with_topics(vec![topic]);
+        self.send(ApiKey::Fetch, 12, &request);
+        let response: FetchResponse = self.receive(12).unwrap();
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!(partition.error_code, 0);
+        let mut bytes = partition.records.clone().unwrap();
+        let sets = RecordBatchDecoder::decode_all(&mut bytes).unwrap();
+        let records = sets.into_iter().flat_map(|set| set.records);
+        (records.map(|record| record.value.unwrap_or_default().to_vec()).collect(), partition.high_watermark)
+    }
+
+    fn is_closed(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
+    }
+}
+
+fn s(text: &str) -> StrBytes {
+    StrBytes::from_string(text.to_owned())
+}
+
+fn produce(topic: &str, acks: i16, batch: Vec<u8>) -> ProduceRequest {
+    let partition = PartitionProduceData::default().with_records(Some(batch.into()));
+    let topic = TopicProduceData::default().with_name(s(topic).into()).with_partition_data(vec![partition]);
+    ProduceRequest::default().with_acks(acks).with_timeout_ms(9000).with_topic_data(vec![topic])
+}
+
+/// A batch of these values, from a producer with its epoch and sequence.
+fn batch(values: &[&str], producer: Option<(i64, i32)>, codec: Codec) -> Vec<u8> {
+    let (producer_id, base_sequence) = producer.unwrap_or((-1, -1));
+    let facts = Facts {
+        first: 0,
+        append_time: false,
+        transactional: false,
+        control: false,
+        producer_id,
+        producer_epoch: if producer.is_some() { 0 } else { -1 },
+        base_sequence,
+        leader_epoch: 0,
+    };
+    let lines: String =
+        values.iter().enumerate().map(|(offset, value)| format!("offset:{offset} message:{value}\n")).collect();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let mut out = Vec::new();
+    let mut encoder = Encoder::new(&mut out, facts);
+    encoder.lines(lines.as_bytes(), now, usize::MAX).unwrap();
+    encoder.finish(values.len() as u64 - 1, codec, &mut Codecs::default(), &mut Vec::new());
+    out
+}
+
+/// Answers the first line to one line of text.
+fn text(broker: &Broker, line: &str) -> String {
+    let mut stream = TcpStream::connect(&broker.address).unwrap();
+    stream.write_all(format!("{line}\nQUIT\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn both_protocols_read_what_the_other_wrote() {
+    let broker = Broker::start();
+    assert!(text(&broker, "CREATE t").starts_with("OK"));
+    assert!(text(&broker, "SEND t key:k message:from netcat").starts_with("ACK"));
+    let mut client = Client::connect(&broker);
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        assert_eq!(client.produce("t", batch(&["from Kafka"], None, codec)).0, 0, "{codec:?}");
+    }
+    assert!(text(&broker, "TAIL t/0 from:1 until:end").contains("message:from Kafka"));
+    let (values, end) = client.fetch("t", 0, 0);
+    assert_eq!((values[0].as_slice(), values.len(), end), (&b"from netcat"[..], 6, 6));
+    for codec in ["gzip", "snappy", "lz4", "zstd"] {
+        assert!(text(&broker, &format!("ALTER t compression.type:{codec}")).starts_with("OK"));
+        assert_eq!(client.fetch("t", 0, 0).0, values, "{codec}");
+    }
+}
+
+#[test]
+fn a_fetch_waits_until_something_comes() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t");
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| Client::connect(&broker).fetch("t", 0, 15_000));
+        while text(&broker, "INFO").lines().find(|line| line.starts_with("connections:")) != Some("connections:2") {
+            thread::yield_now();
+        }
+        text(&broker, "SEND t message:at last");
+        let asked = Instant::now();
+        assert_eq!(waiting.join().unwrap(), (vec![b"at last".to_vec()], 1));
+        assert!(asked.elapsed() < Duration::from_secs(10), "it was woken, its time did not run out");
+    });
+}
+
+#[test]
+fn acks_zero_gets_no_answer_and_an_error_ends_the_connection() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t");
+    let mut client = Client::connect(&broker);
+    client.send(ApiKey::Produce, 9, &produce("t", 0, batch(&["a", "b"], None, Codec::None)));
+    assert_eq!(client.fetch("t", 0, 0).0.len(), 2, "the next answer is that of the next request");
+    client.send(ApiKey::Produce, 9, &produce("not-there", 0, batch(&["a"], None, Codec::None)));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn an_idempotent_producer_goes_on_after_a_crash() {
+    let mut broker = Broker::on_disk();
+    // Segments of 1 KiB: most of what the producer wrote is told by the files beside them.
+    assert!(text(&broker, "CREATE t segment.bytes:1024").starts_with("OK"));
+    let mut client = Client::connect(&broker);
+    let id = new_producer_id(&mut client);
+    let value = "x".repeat(100);
+    for sequence in 0..40 {
+        let numbered = batch(&[&value], Some((id, sequence)), Codec::None);
+        assert_eq!(client.produce("t", numbered.clone()), (0, i64::from(sequence)));
+        assert_eq!(client.produce("t", numbered), (0, i64::from(sequence)), "a duplicate gets its old offset");
+    }
+    for crash in 0..3 {
+        broker.restart();
+        let mut client = Client::connect(&broker);
+        let next = 40 + crash;
+        for (sequence, offset) in [(next - 1, next - 1), (next - 5, next - 5), (next, next)] {
+            let numbered = batch(&[&value], Some((id, sequence)), Codec::None);
+            assert_eq!(client.produce("t", numbered), (0, i64::from(offset)));
+        }
+        assert_eq!(client.produce("t", batch(&[&value], Some((id, next + 2)), Codec::None)).0, 45, "a gap");
+        assert!(new_producer_id(&mut client) > id + crash as i64, "an id is given once");
+    }
+    assert_eq!(Client::connect(&broker).fetch("t", 40, 0).1, 43);
+}
+
+fn new_producer_id(client: &mut Client) -> i64 {
+    client.send(ApiKey::InitProducerId, 4, &InitProducerIdRequest::default().with_transactional_id(None));
+    let response: InitProducerIdResponse = client.receive(4).unwrap();
+    assert_eq!((response.error_code, response.producer_epoch), (0, 0));
+    response.producer_id.into()
+}
+
+#[test]
+fn frames_that_never_come_cost_no_memory() {
+    let broker = Broker::start();
+    let before = resident_bytes(&broker);
+    let clients: Vec<Client> = (0..20)
+        .map(|_| {
+            let mut client = Client::connect(&broker);
+            client.0.write_all(&(100u32 << 20).to_be_bytes()).unwrap();
+            client.0.write_all(&[0; 10_000]).unwrap();
+            client
+        })
+        .collect();
+    let mut too_large = Client::connect(&broker);
+    too_large.0.write_all(&((100u32 << 20) + 1).to_be_bytes()).unwrap();
+    assert!(too_large.is_closed());
+    assert!(text(&broker, "PING").starts_with("PONG"));
+    let grown = resident_bytes(&broker).saturating_sub(before);
+    assert!(grown < 20 << 20, "{grown} bytes for {} frames", clients.len());
+}
+
+fn resident_bytes(broker: &Broker) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[test]
+fn five_hundred_clients_at_once_are_all_answered() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t");
+    let mut clients: Vec<Client> = (0..500).map(|_| Client::connect(&broker)).collect();
+    for client in &mut clients {
+        client.send(ApiKey::Produce, 9, &produce("t", -1, batch(&["a", "b"], None, Codec::Lz4)));
+    }
+    let mut offsets: Vec<i64> = Vec::new();
+    for client in &mut clients {
+        let response: ProduceResponse = client.receive(9).unwrap();
+        offsets.push(response.responses[0].partition_responses[0].base_offset);
+    }
+    offsets.sort_unstable();
+    assert_eq!(offsets, (0..500).map(|index| index * 2).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_silent_client_is_closed_after_the_idle_timeout() {
+    let broker = Broker::with(&["--in-memory", "--idle-timeout", "1500ms"]);
+    let mut silent = Client::connect(&broker);
+    silent.send(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default());
+    assert!(silent.receive::<ApiVersionsResponse>(0).is_some());
+    assert!(silent.is_closed());
+}
