@@ -1,0 +1,132 @@
+"""The broker under test: plainlog, started once for each suite in a folder of its own, or another one that is given.
+
+Each kind has `address`, `restart()` (killed without warning and started again on the same port and data), `stop()`, which returns
+what was wrong with the way it ran or ended, if anything, and `data`, the folder where plainlog's lines can be read.
+"""
+import os, re, shutil, signal, socket, subprocess, tempfile, time
+
+from install import jars
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BROKER = os.path.join(ROOT, "target", "release", "broker")
+
+
+class Plainlog:
+    """plainlog's own broker, as a user starts it, with the four partitions for new topics that the foreign suites expect."""
+    name = "plainlog"
+
+    def __init__(self, program=BROKER, arguments=()):
+        self.program, self.arguments = program, list(arguments)
+        self.folder = tempfile.mkdtemp(prefix="plainlog-interop-")
+        self.data, self.errors = self.folder + "/data", self.folder + "/stderr"
+        self.start("127.0.0.1:0")
+
+    def start(self, listen):
+        command = [self.program, "--listen", listen, "--data-dir", self.data, "--default-partitions", "4", *self.arguments]
+        with open(self.errors, "a") as errors:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
+        first = self.process.stdout.readline()
+        started = re.fullmatch(r"Broker started on (\S+:\d+)\n", first)
+        if not started:
+            self.process.kill()
+            raise RuntimeError(f"{' '.join(command)} said {first!r}: {self.tail()}")
+        self.address = started[1]
+
+    def restart(self):
+        self.process.kill()
+        self.process.wait()
+        self.start(self.address)
+
+    def stop(self):
+        """None when it ran without a panic and SIGTERM ended it with status 0 within ten seconds."""
+        ended_before = self.process.poll()
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            status = "no end within 10 s of SIGTERM"
+        tail, panicked = self.tail(), "panicked" in open(self.errors, errors="replace").read()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if ended_before is not None:
+            return f"the broker ended in mid-suite with {ended_before}: {tail}"
+        return f"the broker ended with {status}: {tail}" if status or panicked else None
+
+    def tail(self):
+        with open(self.errors, errors="replace") as errors:
+            return errors.read()[-800:].strip()
+
+
+class Given:
+    """A broker that somebody else started: it cannot be restarted from here."""
+    name, data, restart = "the broker given", None, None
+
+    def __init__(self, address):
+        self.address = address
+
+    def stop(self):
+        return None
+
+
+class ApacheKafka:
+    """Apache Kafka, one node with its default settings and 1 GiB of heap: the reference that every test here must pass, and the bench's neighbour."""
+    name, data = "Apache Kafka", None
+
+    def __init__(self, **settings):
+        self.classes, self.folder = jars("broker"), tempfile.mkdtemp(prefix="apache-kafka-")
+        self.port, controller = free_port(), free_port()
+        self.address = f"127.0.0.1:{self.port}"
+        lines = {
+            "process.roles": "broker,controller", "node.id": 1, "log.dirs": self.folder + "/data",
+            "listeners": f"CLIENTS://{self.address},CONTROLLER://127.0.0.1:{controller}", "advertised.listeners": f"CLIENTS://{self.address}",
+            "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name": "CLIENTS",
+            "controller.listener.names": "CONTROLLER", "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+            **{topic + ".replication.factor": 1 for topic in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic")},
+            "transaction.state.log.min.isr": 1, "share.coordinator.state.topic.min.isr": 1,
+            **{name.replace("_", "."): value for name, value in settings.items()}}
+        self.settings = self.folder + "/server.properties"
+        with open(self.settings, "w") as file:
+            file.writelines(f"{name}={value}\n" for name, value in lines.items())
+        self.java("kafka.tools.StorageTool", "format", "-t", "cGxhaW5sb2cgaW50ZXJvcA", "-c", self.settings).wait()
+        self.start()
+
+    def java(self, *arguments):
+        with open(self.folder + "/log", "a") as log:
+            return subprocess.Popen(["java", "-cp", self.classes, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start(self):
+        # The heap and collector of Kafka's own start script.
+        self.process = self.java("-Xmx1G", "-Xms1G", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+                                 "-XX:+ExplicitGCInvokesConcurrent", "kafka.Kafka", self.settings)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if answers(self.port):
+                return
+            time.sleep(0.05)
+        raise RuntimeError("Apache Kafka does not start: " + open(self.folder + "/log").read()[-800:])
+
+    def restart(self):
+        self.process.kill()
+        self.process.wait()
+        self.start()
+
+    def stop(self):
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def answers(port):
+    """Whether an ApiVersions request is answered: a broker that listens is not yet one that serves."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection:
+            connection.sendall(bytes([0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255]))
+            return len(connection.recv(4)) == 4
+    except OSError:
+        return False

@@ -1,0 +1,70 @@
+"""librdkafka's own tests, those of `librdkafka.allow`, one process each.
+
+One process each because a failed test that leaves threads behind ends its runner before it prints the table. Three at a time: they wait more
+than they work. A test that fails beside others gets one more try alone, and its line says so.
+"""
+import concurrent.futures, os, re, signal, subprocess, sys, tempfile, time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from allow import chosen
+from check import ADDRESS, say
+from install import LIBRDKAFKA, librdkafka
+
+TESTS = librdkafka() + "/tests"
+AT_ONCE, LIMIT_S = 3, 900
+
+
+def run(number, settings):
+    """None if the test passed, else what happened."""
+    environment = {**os.environ, "TESTS": number, "TEST_LEVEL": "1", "TEST_KAFKA_VERSION": "4.1.0", "RDKAFKA_TEST_CONF": settings,
+                   "LD_LIBRARY_PATH": "../src:../src-cpp"}
+    environment.pop("CI", None)  # it would make some tests easier
+    with tempfile.TemporaryFile("w+", errors="replace") as out:
+        # -L no tests without broker, -E none that break sockets, -K no known issues. No -Q: it skips parts in silence.
+        process = subprocess.Popen(["./test-runner", "-p4", "-L", "-E", "-K"], cwd=TESTS, env=environment, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=out, start_new_session=True)
+        try:
+            status = process.wait(LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            status = f"no end within {LIMIT_S} s"
+        out.seek(0)
+        text = re.sub(r"\x1b\[[0-9;]*m", "", out.read())
+    # A number has a row for each of its parts; the options above leave some parts out.
+    rows = re.findall(rf"\| *{number}_\S+ *\| *(\w+) *\|[^|]*\|(.*)", text)
+    outcomes = [outcome for outcome, reason in rows if "Filtered due to negative test flags" not in reason]
+    if status == 0 and outcomes and set(outcomes) == {"PASSED"}:
+        return None
+    print(f"--- {number}\n{text}", file=sys.stderr, flush=True)
+    if "SKIPPED" in outcomes:
+        return "it skipped itself"
+    reasons = re.findall(r"(?:failed|FAIL|assert|abort).*", text)
+    return f"status {status}: " + (reasons[0] if reasons else text[-300:].replace("\n", " "))[:300]
+
+
+def timed(number, settings):
+    started = time.monotonic()
+    return number, run(number, settings), time.monotonic() - started
+
+
+def main():
+    numbers = chosen("librdkafka.allow", "--fast" in sys.argv)
+    say(f"note librdkafka of rdkafka-sys {LIBRDKAFKA}, {len(numbers)} tests")
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings, concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        settings.write(f"metadata.broker.list={ADDRESS}\ntest.timeout.multiplier=3\n")
+        settings.flush()
+        again = []
+        for done in concurrent.futures.as_completed([pool.submit(timed, number, settings.name) for number in numbers]):
+            number, failure, seconds = done.result()
+            if failure:
+                say(f"note {number} failed beside others after {seconds:.1f} s: {failure}")
+                again.append(number)
+            else:
+                say(f"pass {number} {seconds:.1f} s")
+        for number in again:
+            _, failure, seconds = timed(number, settings.name)
+            say(f"fail {number}: {failure}" if failure else f"pass {number} alone, at the second try, {seconds:.1f} s")
+    say("done")
+
+
+main()

@@ -1,0 +1,145 @@
+"""What the suites need, each client at a pinned release, into one cache folder outside the repository.
+
+    $XDG_CACHE_HOME (or the folder for temporary files)/plainlog-interop/
+      python-<pins>/     confluent-kafka, kafka-python, aiokafka and their codecs
+      java-4.3.1/        the jars of Kafka's Java client and tools
+      ...
+
+A folder is complete when it holds the file `complete`, and is never touched again after that. Packages come through the ordinary clients of their
+kinds (pip, npm, go, mvn, cargo, apt-get) as this machine has set them up; a kind of package that cannot be had raises Missing with the reason.
+"""
+import glob, hashlib, json, os, shutil, subprocess, tempfile, threading
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or tempfile.gettempdir(), "plainlog-interop")
+KAFKA = "4.3.1"
+PYTHON = ["confluent-kafka==2.16.1", "kafka-python==3.0.12", "aiokafka==0.14.0",
+          "lz4==4.4.5", "cramjam==2.14.0", "python-snappy==0.7.3", "zstandard==0.25.0", "crc32c==2.9.post0"]
+PYTEST = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-mock==3.17.0"]
+NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4js@0.2.0", "zstd-codec@0.1.5"]
+KAFKA_PYTHON_TESTS = "3.0.12"
+LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
+HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
+
+
+class Missing(Exception):
+    """Something that a suite needs is not on this machine and could not be installed."""
+
+
+def sh(*command, cwd=None, log="install.log", **environment):
+    """Runs a command; its output goes to a file in the cache, whose end is told when it fails."""
+    os.makedirs(CACHE, exist_ok=True)
+    path = os.path.join(CACHE, log)
+    with open(path, "w") as out:
+        try:
+            status = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env={**os.environ, **environment}).returncode
+        except FileNotFoundError:
+            raise Missing(f"{command[0]} is not on this machine") from None
+    if status:
+        with open(path, errors="replace") as out:
+            raise Missing(f"`{' '.join(command)}` ended with {status}: ...{out.read()[-600:].strip()}")
+
+
+def folder(name, pins, build):
+    """The folder NAME-<hash of the pins>, made by `build(path)` the first time."""
+    path = os.path.join(CACHE, f"{name}-{hashlib.sha256(repr(pins).encode()).hexdigest()[:8]}")
+    if not os.path.exists(path + "/complete"):
+        shutil.rmtree(path, ignore_errors=True)
+        os.makedirs(path)
+        build(path)
+        open(path + "/complete", "w").close()
+    return path
+
+
+def python():
+    """A Python with the three Python clients and pytest."""
+    def build(path):
+        sh("python3", "-m", "venv", path, log="pip.log")
+        sh(path + "/bin/pip", "install", "-q", *PYTHON, *PYTEST, log="pip.log")
+    return folder("python", PYTHON + PYTEST, build) + "/bin/python"
+
+
+APT = threading.Lock()
+
+
+def apt(*packages):
+    """Debian's packages, when this is Debian and we may install."""
+    with APT:
+        sh("apt-get", "-o", "DPkg::Lock::Timeout=120", "update", log="apt.log")
+        sh("apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "-q", *packages, log="apt.log", DEBIAN_FRONTEND="noninteractive")
+
+
+def kcat():
+    if not shutil.which("kcat"):
+        apt("kcat")
+    return shutil.which("kcat")
+
+
+def kafkajs():
+    """A folder with kafkajs, its codecs (in JavaScript and WebAssembly: nothing to compile) and our program."""
+    def build(path):
+        sh("npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", path, *NPM, log="npm.log")
+    path = folder("kafkajs", NPM, build)
+    shutil.copy(os.path.join(HERE, "clients", "kafkajs.mjs"), path)
+    return ["node", path + "/kafkajs.mjs"]
+
+
+def franz_go():
+    """Our franz-go program, built from its go.mod."""
+    source = os.path.join(HERE, "clients", "franz-go")
+    pins = [open(file).read() for file in sorted(glob.glob(source + "/*"))]
+    return folder("franz-go", pins, lambda path: sh("go", "build", "-o", path + "/franz-go", ".", cwd=source, log="go.log")) + "/franz-go"
+
+
+def jars(profile="tools"):
+    """The class path of Kafka's Java tools; with the profile `broker`, of Apache Kafka itself as well."""
+    pom = os.path.join(HERE, "clients", "java", "pom.xml")
+    def build(path):
+        sh("mvn", "-q", "-B", "-f", pom, f"-P{profile}", f"-Dkafka={KAFKA}", "dependency:copy-dependencies", "-DoutputDirectory=" + path, log="mvn.log")
+    return folder("java", [KAFKA, profile, open(pom).read()], build) + "/*"
+
+
+def java_program():
+    """The class path of the jars and our Java program."""
+    source, path = os.path.join(HERE, "clients", "java", "Clients.java"), jars()
+    return folder("java-program", [path, open(source).read()], lambda out: sh("javac", "-cp", path, "-d", out, source, log="javac.log")) + ":" + path
+
+
+def librdkafka():
+    """librdkafka with its tests and its load program, built from the crate that carries their sources."""
+    def build(path):
+        needed = [package for header, package in HEADERS.items() if not os.path.exists("/usr/include/" + header)]
+        if needed:
+            apt(*needed)
+        os.makedirs(path + "/src")
+        open(path + "/src/lib.rs", "w").close()
+        with open(path + "/Cargo.toml", "w") as manifest:
+            manifest.write('[package]\nname = "sources"\nversion = "0.0.0"\nedition = "2024"\n[workspace]\n[dependencies]\n'
+                           f'rdkafka-sys = {{ version = "{LIBRDKAFKA}", default-features = false }}\n')
+        try:
+            metadata = subprocess.run(["cargo", "metadata", "--format-version", "1"], cwd=path, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise Missing("cargo is not on this machine") from None
+        if metadata.returncode:
+            raise Missing("cargo cannot fetch rdkafka-sys: " + metadata.stderr[-400:])
+        crate = next(p["manifest_path"] for p in json.loads(metadata.stdout)["packages"] if p["name"] == "rdkafka-sys")
+        tree = path + "/librdkafka"
+        shutil.copytree(os.path.join(os.path.dirname(crate), "librdkafka"), tree)
+        sh("bash", "./configure", "--disable-gssapi", cwd=tree, log="librdkafka.log")
+        sh("make", "-j2", "libs", cwd=tree, log="librdkafka.log")
+        sh("make", "-j2", "-C", "tests", "test-runner", cwd=tree, log="librdkafka.log")
+        sh("make", "-C", "examples", "rdkafka_performance", cwd=tree, log="librdkafka.log")
+    return folder("librdkafka", LIBRDKAFKA, build) + "/librdkafka"
+
+
+def kafka_python_tests():
+    """The tests of kafka-python from its source package, with the two small files that it leaves out."""
+    def build(path):
+        sh(python(), "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", path, "kafka-python==" + KAFKA_PYTHON_TESTS, log="sdist.log")
+        sh("tar", "-xzf", *glob.glob(path + "/*.tar.gz"), "-C", path, "--strip-components=1", log="sdist.log")
+        open(path + "/test/__init__.py", "a").close()
+        with open(path + "/test/service.py", "w") as service:
+            service.write("class ExternalService:\n    def __init__(self, host, port):\n        self.host, self.port = host, port\n\n"
+                          "    def open(self):\n        pass\n\n    def close(self):\n        pass\n\n\n"
+                          "class SpawnedService:\n    pass\n")
+    return folder("kafka-python-tests", KAFKA_PYTHON_TESTS, build)
