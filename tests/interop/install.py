@@ -16,7 +16,7 @@ KAFKA = "4.3.1"
 PYTHON = ["confluent-kafka==2.16.1", "kafka-python==3.0.12", "aiokafka==0.14.0",
           "lz4==4.4.5", "cramjam==2.14.0", "python-snappy==0.7.3", "zstandard==0.25.0", "crc32c==2.9.post0"]
 PYTEST = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-mock==3.17.0"]
-NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4js@0.2.0", "zstd-codec@0.1.5"]
+NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4-napi@2.10.0", "zstd-codec@0.1.5"]
 KAFKA_PYTHON_TESTS = "3.0.12"
 LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
 HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
@@ -76,7 +76,7 @@ def kcat():
 
 
 def kafkajs():
-    """A folder with kafkajs, its codecs (in JavaScript and WebAssembly: nothing to compile) and our program."""
+    """A folder with kafkajs, its codecs (nothing to compile) and our program."""
     def build(path):
         sh("npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", path, *NPM, log="npm.log")
     path = folder("kafkajs", NPM, build)
