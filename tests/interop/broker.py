@@ -73,7 +73,7 @@ class ApacheKafka:
     name, data = "Apache Kafka", None
 
     def __init__(self, **settings):
-        self.classes, self.folder = jars("broker"), tempfile.mkdtemp(prefix="apache-kafka-")
+        self.classes, self.folder = jars(), tempfile.mkdtemp(prefix="apache-kafka-")
         self.port, controller = free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         lines = {

@@ -91,18 +91,18 @@ def franz_go():
     return folder("franz-go", pins, lambda path: sh("go", "build", "-o", path + "/franz-go", ".", cwd=source, log="go.log")) + "/franz-go"
 
 
-def jars(profile="tools"):
-    """The class path of Kafka's Java tools; with the profile `broker`, of Apache Kafka itself as well."""
+def jars():
+    """The class path of Kafka's Java client, its tools, and Apache Kafka itself, the reference."""
     pom = os.path.join(HERE, "clients", "java", "pom.xml")
     def build(path):
-        sh("mvn", "-q", "-B", "-f", pom, f"-P{profile}", f"-Dkafka={KAFKA}", "dependency:copy-dependencies", "-DoutputDirectory=" + path, log="mvn.log")
-    return folder("java", [KAFKA, profile, open(pom).read()], build) + "/*"
+        sh("mvn", "-q", "-B", "-f", pom, f"-Dkafka={KAFKA}", "dependency:copy-dependencies", "-DoutputDirectory=" + path, log="mvn.log")
+    return folder("java", [KAFKA, open(pom).read()], build) + "/*"
 
 
 def java_program():
     """The class path of the jars and our Java program."""
     source, path = os.path.join(HERE, "clients", "java", "Clients.java"), jars()
-    return folder("java-program", [path, open(source).read()], lambda out: sh("javac", "-cp", path, "-d", out, source, log="javac.log")) + ":" + path
+    return folder("java-program", [path, open(source).read()], lambda out: sh("javac", "-encoding", "UTF-8", "-cp", path, "-d", out, source, log="javac.log")) + ":" + path
 
 
 def librdkafka():

@@ -1,0 +1,349 @@
+import java.io.*;
+import java.nio.charset.StandardCharsets;
+import java.time.Duration;
+import java.util.*;
+import java.util.concurrent.*;
+import java.util.function.*;
+import java.util.stream.*;
+import org.apache.kafka.clients.admin.*;
+import org.apache.kafka.clients.consumer.*;
+import org.apache.kafka.clients.producer.*;
+import org.apache.kafka.common.*;
+import org.apache.kafka.common.config.ConfigResource;
+import org.apache.kafka.common.errors.*;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.serialization.*;
+import org.apache.kafka.common.utils.AppInfoParser;
+
+/** kafka-clients, Kafka's own client for Java. The report on stdout is described in check.py. */
+public class Clients {
+    static String address;
+    static Admin admin;
+    static final BufferedReader answers = new BufferedReader(new InputStreamReader(System.in));
+    static final long START = System.currentTimeMillis() - 3_600_000;
+
+    interface Check { void run() throws Exception; }
+    static class Unable extends RuntimeException {
+        Unable(String why) { super(why); }
+    }
+
+    static byte[] bytes(String text) { return text == null ? null : text.getBytes(StandardCharsets.UTF_8); }
+    static String fresh(String name) { return name + "-" + UUID.randomUUID().toString().substring(0, 8); }
+    static <T> T get(KafkaFuture<T> future) throws Exception { return future.get(30, TimeUnit.SECONDS); }
+
+    static void equal(Object got, Object expected) {
+        if (!Objects.equals(got, expected)) throw new AssertionError("got " + got + ", expected " + expected);
+    }
+
+    static void until(String what, Callable<Boolean> holds) throws Exception {
+        for (long end = System.currentTimeMillis() + 30_000; System.currentTimeMillis() < end; Thread.sleep(20)) if (holds.call()) return;
+        throw new AssertionError("not within 30 s: " + what);
+    }
+
+    static void refused(Class<?> type, Check action) throws Exception {
+        try {
+            action.run();
+        } catch (ExecutionException refusal) {
+            equal(refusal.getCause().getClass(), type);
+            return;
+        }
+        throw new AssertionError("no " + type);
+    }
+
+    static String create(String topic, int partitions, Map<String, String> configs) throws Exception {
+        get(admin.createTopics(List.of(new NewTopic(topic, Optional.of(partitions), Optional.empty()).configs(configs))).all());
+        until("the topic", () -> get(admin.listTopics().names()).contains(topic));
+        return topic;
+    }
+
+    static Map<String, Object> conf(Object... more) {
+        var conf = new HashMap<String, Object>(Map.of("bootstrap.servers", address));
+        for (int n = 0; n < more.length; n += 2) conf.put((String) more[n], more[n + 1]);
+        return conf;
+    }
+
+    static KafkaProducer<byte[], byte[]> producer(Object... more) {
+        return new KafkaProducer<>(conf(more), new ByteArraySerializer(), new ByteArraySerializer());
+    }
+
+    static KafkaConsumer<byte[], byte[]> consumer(Object... more) {
+        var conf = conf("auto.offset.reset", "earliest", "enable.auto.commit", false, "session.timeout.ms", 6000, "heartbeat.interval.ms", 300);
+        conf.putAll(conf(more));
+        return new KafkaConsumer<>(conf, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+    }
+
+    /** Null and empty, a tombstone, any bytes, line ends, repeated and null headers. */
+    static List<ProducerRecord<byte[], byte[]>> records(String topic) {
+        byte[] every = new byte[256];
+        for (int n = 0; n < 256; n++) every[n] = (byte) n;
+        byte[][][] pairs = {{bytes("user-1"), bytes("hello")}, {null, bytes("no key")}, {{}, {}}, {bytes("gone"), null},
+            {every, bytes("two\nlines\r\n\0\ttab \\ offset:7")}, {bytes("schlüssel"), bytes("wert 😀".repeat(200))}};
+        var out = new ArrayList<ProducerRecord<byte[], byte[]>>();
+        for (int n = 0; n < pairs.length; n++) out.add(new ProducerRecord<>(topic, 0, START + 1000 * n, pairs[n][0], pairs[n][1]));
+        out.get(0).headers().add("trace", bytes("1"));
+        out.get(2).headers().add("empty", new byte[0]).add("null", null);
+        out.get(4).headers().add("b", new byte[] {-1, 0}).add("a", bytes("1")).add("a", bytes("2"));
+        out.get(5).headers().add("größe", bytes("ü"));
+        return out;
+    }
+
+    static List<ProducerRecord<byte[], byte[]>> plain(String topic, int partition, String... values) {
+        return IntStream.range(0, values.length)
+            .mapToObj(n -> new ProducerRecord<byte[], byte[]>(topic, partition, START + 1000 * n, null, bytes(values[n]))).toList();
+    }
+
+    static void produce(List<ProducerRecord<byte[], byte[]>> records, Object... more) throws Exception {
+        try (var producer = producer(more)) {
+            var sent = records.stream().map(producer::send).toList();
+            producer.flush();
+            for (var future : sent) future.get();
+        }
+    }
+
+    static List<ConsumerRecord<byte[], byte[]>> take(KafkaConsumer<byte[], byte[]> consumer, int count) throws Exception {
+        var out = new ArrayList<ConsumerRecord<byte[], byte[]>>();
+        until(count + " messages", () -> {
+            consumer.poll(Duration.ofMillis(200)).forEach(out::add);
+            return out.size() >= count;
+        });
+        return out;
+    }
+
+    static List<ConsumerRecord<byte[], byte[]>> readAll(String topic, int count) throws Exception {
+        try (var consumer = consumer()) {
+            consumer.assign(List.of(new TopicPartition(topic, 0)));
+            return take(consumer, count);
+        }
+    }
+
+    static List<String> values(List<ConsumerRecord<byte[], byte[]>> records) {
+        return records.stream().map(r -> new String(r.value(), StandardCharsets.UTF_8)).toList();
+    }
+
+    static String shown(byte[] key, byte[] value, Iterable<Header> headers, Long timestamp) {
+        var all = new StringBuilder(Arrays.toString(key) + Arrays.toString(value) + timestamp);
+        headers.forEach(header -> all.append(header.key()).append(Arrays.toString(header.value())));
+        return all.toString();
+    }
+
+    static void keepsRecords(String codec) throws Exception {
+        String topic = create(fresh("codec-" + codec), 1, Map.of());
+        var sent = IntStream.range(0, 50).boxed().flatMap(n -> records(topic).stream()).toList();
+        produce(sent, "compression.type", codec, "linger.ms", 50);
+        equal(readAll(topic, sent.size()).stream().map(r -> shown(r.key(), r.value(), r.headers(), r.timestamp())).toList(),
+            sent.stream().map(r -> shown(r.key(), r.value(), r.headers(), r.timestamp())).toList());
+    }
+
+    /** A member of a group, polling on a thread of its own. */
+    static class Member implements ConsumerRebalanceListener {
+        final Set<Integer> owned = ConcurrentHashMap.newKeySet();
+        final Queue<String> values = new ConcurrentLinkedQueue<>();
+        volatile boolean leaving;
+        final Thread thread;
+
+        Member(String topic, String group, Object... more) {
+            thread = new Thread(() -> {
+                var all = Stream.concat(Stream.of("group.id", group), Stream.of(more)).toArray();
+                try (var consumer = consumer(all)) {
+                    consumer.subscribe(List.of(topic), this);
+                    while (!leaving) consumer.poll(Duration.ofMillis(100)).forEach(r -> values.add(new String(r.value())));
+                }
+            });
+            thread.setDaemon(true);
+            thread.start();
+        }
+
+        public void onPartitionsRevoked(Collection<TopicPartition> less) { less.forEach(p -> owned.remove(p.partition())); }
+        public void onPartitionsAssigned(Collection<TopicPartition> more) { more.forEach(p -> owned.add(p.partition())); }
+        void leave() throws Exception { leaving = true; thread.join(30_000); }
+    }
+
+    static void rebalances(Class<?> assignor) throws Exception {
+        String topic = create(fresh("shared"), 4, Map.of()), group = fresh("group");
+        Object[] more = {"partition.assignment.strategy", assignor.getName()};
+        var first = new Member(topic, group, more);
+        until("one owner of all", () -> first.owned.size() == 4);
+        var second = new Member(topic, group, more);
+        until("two halves", () -> first.owned.size() == 2 && second.owned.size() == 2 && Collections.disjoint(first.owned, second.owned));
+        for (int partition = 0; partition < 4; partition++) produce(plain(topic, partition, "" + partition));
+        until("one message of each partition", () -> first.values.size() + second.values.size() == 4);
+        second.leave();
+        until("one owner again", () -> first.owned.size() == 4);
+        first.leave();
+    }
+
+    static void restartBroker() {
+        System.out.println("restart");
+        try {
+            if ("restarted".equals(answers.readLine())) return;
+        } catch (IOException gone) {
+            throw new UncheckedIOException(gone);
+        }
+        throw new Unable("this broker cannot be restarted from here");
+    }
+
+    static final Map<String, Check> checks = new LinkedHashMap<>();
+
+    static {
+        checks.put("creates_lists_and_describes_topics", () -> {
+            String topic = create(fresh("made"), 3, Map.of());
+            var described = get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic);
+            equal(described.partitions().stream().map(p -> List.of(p.partition(), p.leader().id(), p.replicas().size(), p.isr().size())).toList(),
+                List.of(List.of(0, 1, 1, 1), List.of(1, 1, 1, 1), List.of(2, 1, 1, 1)));
+            equal(get(admin.describeTopics(TopicCollection.ofTopicIds(List.of(described.topicId()))).allTopicIds()).get(described.topicId()).name(), topic);
+            refused(TopicExistsException.class, () -> create(topic, 1, Map.of()));
+            refused(InvalidTopicException.class, () -> create("no/name", 1, Map.of()));
+            var cluster = admin.describeCluster();
+            equal(get(cluster.nodes()).stream().map(node -> node.id() + " " + node.host() + ":" + node.port()).toList(), List.of("1 " + address));
+            equal(get(cluster.clusterId()).isEmpty(), false);
+        });
+        for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
+            checks.put("keeps_keys_headers_and_timestamps[" + codec + "]", () -> keepsRecords(codec));
+        }
+        checks.put("reads_from_beginning_end_and_time", () -> {
+            String topic = create(fresh("places"), 1, Map.of());
+            var partition = new TopicPartition(topic, 0);
+            produce(plain(topic, 0, "0", "1", "2", "3"));
+            try (var consumer = consumer()) {
+                consumer.assign(List.of(partition));
+                equal(consumer.beginningOffsets(List.of(partition)), Map.of(partition, 0L));
+                equal(consumer.endOffsets(List.of(partition)), Map.of(partition, 4L));
+                equal(consumer.offsetsForTimes(Map.of(partition, START + 3001)).get(partition), null);
+                consumer.seek(partition, consumer.offsetsForTimes(Map.of(partition, START + 1001)).get(partition).offset());
+                equal(values(take(consumer, 2)), List.of("2", "3"));
+                consumer.seekToEnd(List.of(partition));
+                equal(consumer.position(partition), 4L);
+                produce(plain(topic, 0, "4"));
+                equal(values(take(consumer, 1)), List.of("4"));
+            }
+            equal(get(admin.listOffsets(Map.of(partition, OffsetSpec.maxTimestamp())).all()).get(partition).offset(), 3L);
+        });
+        checks.put("group_rebalances_when_a_member_joins_and_leaves", () -> rebalances(RangeAssignor.class));
+        checks.put("group_rebalances_cooperatively", () -> rebalances(CooperativeStickyAssignor.class));
+        checks.put("group_resumes_at_committed_offset_and_lag_is_the_rest", () -> {
+            String topic = create(fresh("resumed"), 1, Map.of()), group = fresh("group");
+            var partition = new TopicPartition(topic, 0);
+            produce(plain(topic, 0, "0123456789".split("")));
+            try (var consumer = consumer("group.id", group)) {
+                consumer.subscribe(List.of(topic));
+                take(consumer, 10);
+                consumer.commitSync(Map.of(partition, new OffsetAndMetadata(4, "half way")));
+                equal(consumer.currentLag(partition).getAsLong(), 0L);
+            }
+            var committed = get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(partition);
+            equal(List.of(committed.offset(), committed.metadata()), List.of(4L, "half way"));
+            equal(get(admin.listOffsets(Map.of(partition, OffsetSpec.latest())).all()).get(partition).offset() - committed.offset(), 6L);
+            try (var consumer = consumer("group.id", group)) {
+                consumer.subscribe(List.of(topic));
+                equal(values(take(consumer, 6)), List.of("4", "5", "6", "7", "8", "9"));
+            }
+        });
+        checks.put("static_member_comes_back_without_a_rebalance", () -> {
+            String topic = create(fresh("static"), 2, Map.of()), group = fresh("group");
+            var first = new Member(topic, group, "group.instance.id", "a");
+            var second = new Member(topic, group, "group.instance.id", "b");
+            until("two halves", () -> first.owned.size() == 1 && second.owned.size() == 1 && Collections.disjoint(first.owned, second.owned));
+            var before = Set.copyOf(second.owned);
+            second.leave();
+            var again = new Member(topic, group, "group.instance.id", "b");
+            until("its old share", () -> again.owned.equals(before));
+            equal(first.owned.size(), 1);
+            first.leave();
+            again.leave();
+        });
+        checks.put("admin_lists_describes_resets_and_deletes_groups", () -> {
+            String topic = create(fresh("administered"), 2, Map.of()), group = fresh("group");
+            var member = new Member(topic, group);
+            until("its partitions", () -> member.owned.size() == 2);
+            equal(get(admin.listGroups().all()).stream().anyMatch(g -> g.groupId().equals(group)), true);
+            var described = get(admin.describeClassicGroups(List.of(group)).all()).get(group);
+            equal(List.of(described.state().toString(), described.members().size(), described.coordinator().id()), List.of("Stable", 1, 1));
+            refused(GroupNotEmptyException.class, () -> get(admin.deleteConsumerGroups(List.of(group)).all()));
+            member.leave();
+            var partition = new TopicPartition(topic, 0);
+            get(admin.alterConsumerGroupOffsets(group, Map.of(partition, new OffsetAndMetadata(7))).all());
+            equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(partition).offset(), 7L);
+            get(admin.deleteConsumerGroupOffsets(group, Set.of(partition)).all());
+            equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(partition), null);
+            get(admin.deleteConsumerGroups(List.of(group)).all());
+            equal(get(admin.listGroups().all()).stream().anyMatch(g -> g.groupId().equals(group)), false);
+        });
+        checks.put("admin_reads_and_alters_settings", () -> {
+            String topic = create(fresh("settings"), 1, Map.of("retention.ms", "3600000"));
+            var resource = new ConfigResource(ConfigResource.Type.TOPIC, topic);
+            Function<String, String> setting = name -> {
+                try {
+                    return get(admin.describeConfigs(List.of(resource)).all()).get(resource).get(name).value();
+                } catch (Exception failure) {
+                    throw new RuntimeException(failure);
+                }
+            };
+            equal(List.of(setting.apply("retention.ms"), setting.apply("cleanup.policy")), List.of("3600000", "delete"));
+            get(admin.incrementalAlterConfigs(Map.of(resource, List.of(
+                new AlterConfigOp(new ConfigEntry("cleanup.policy", "compact"), AlterConfigOp.OpType.APPEND),
+                new AlterConfigOp(new ConfigEntry("retention.ms", ""), AlterConfigOp.OpType.DELETE)))).all());
+            until("the new policy", () -> setting.apply("cleanup.policy").equals("delete,compact"));
+            equal(setting.apply("retention.ms"), "604800000");
+            refused(InvalidConfigurationException.class, () -> get(admin.incrementalAlterConfigs(Map.of(resource, List.of(
+                new AlterConfigOp(new ConfigEntry("retention.ms", "soon"), AlterConfigOp.OpType.SET)))).all()));
+        });
+        checks.put("admin_adds_partitions_deletes_records_and_topics", () -> {
+            String topic = create(fresh("changed"), 1, Map.of());
+            var partition = new TopicPartition(topic, 0);
+            get(admin.createPartitions(Map.of(topic, NewPartitions.increaseTo(3))).all());
+            until("three partitions", () -> get(admin.describeTopics(List.of(topic)).allTopicNames()).get(topic).partitions().size() == 3);
+            produce(plain(topic, 0, "0", "1", "2"));
+            equal(get(admin.deleteRecords(Map.of(partition, RecordsToDelete.beforeOffset(2))).lowWatermarks().get(partition)).lowWatermark(), 2L);
+            equal(values(readAll(topic, 1)), List.of("2"));
+            equal(get(admin.describeLogDirs(List.of(1)).allDescriptions()).get(1).values().stream().anyMatch(d -> d.replicaInfos().containsKey(partition)), true);
+            get(admin.deleteTopics(List.of(topic)).all());
+            until("the topic's end", () -> !get(admin.listTopics().names()).contains(topic));
+        });
+        checks.put("refuses_a_message_that_is_too_large", () -> {
+            String topic = create(fresh("large"), 1, Map.of("max.message.bytes", "2000"));
+            refused(RecordTooLargeException.class, () -> produce(plain(topic, 0, "x".repeat(5000))));
+        });
+        checks.put("refuses_a_record_without_key_on_a_compacted_topic", () -> {
+            String topic = create(fresh("compacted"), 1, Map.of("cleanup.policy", "compact"));
+            refused(InvalidRecordException.class, () -> produce(plain(topic, 0, "no key")));
+        });
+        checks.put("idempotent_producer_survives_a_broker_restart", () -> {
+            String topic = create(fresh("idempotent"), 1, Map.of());
+            var sent = new ArrayList<Future<RecordMetadata>>();
+            try (var producer = producer("linger.ms", 1)) {
+                Runnable send = () -> sent.add(producer.send(plain(topic, 0, "" + sent.size()).get(0)));
+                for (int n = 0; n < 500; n++) send.run();
+                var restart = CompletableFuture.runAsync(Clients::restartBroker);
+                for (; !restart.isDone(); Thread.sleep(1)) send.run();
+                try {
+                    restart.join();
+                } catch (CompletionException failure) {
+                    throw (RuntimeException) failure.getCause();
+                }
+                for (int n = 0; n < 500; n++) send.run();
+                for (int n = 0; n < sent.size(); n++) equal(sent.get(n).get(90, TimeUnit.SECONDS).offset(), (long) n);
+            }
+            equal(values(readAll(topic, sent.size())), IntStream.range(0, sent.size()).mapToObj(n -> "" + n).toList());
+        });
+    }
+
+    public static void main(String[] arguments) {
+        address = arguments[0];
+        System.out.println("note kafka-clients " + AppInfoParser.getVersion() + " on Java " + System.getProperty("java.version"));
+        admin = Admin.create(conf());
+        checks.forEach((name, check) -> {
+            try {
+                check.run();
+                System.out.println("pass " + name);
+            } catch (Unable why) {
+                System.out.println("unable " + name + ": " + why.getMessage());
+            } catch (Throwable failure) {
+                failure.printStackTrace();
+                String why = failure.toString().replace('\n', ' ');
+                System.out.println("fail " + name + ": " + why.substring(0, Math.min(400, why.length())));
+            }
+        });
+        System.out.println("done");
+        System.exit(0);
+    }
+}
