@@ -1,7 +1,7 @@
 """The broker under test: plainlog, started once for each suite in a folder of its own, or another one that is given.
 
 Each kind has `address`, `restart()` (killed without warning and started again on the same port and data), `stop()`, which returns
-what was wrong with the way it ran or ended, if anything, and `data`, the folder where plainlog's lines can be read.
+what was wrong with the way it ran or ended, if anything, and for plainlog `data`, the folder of its lines, and `programs`, that of its programs.
 """
 import os, re, shutil, signal, socket, subprocess, tempfile, time
 
@@ -16,7 +16,7 @@ class Plainlog:
     name = "plainlog"
 
     def __init__(self, program=BROKER, arguments=()):
-        self.program, self.arguments = program, list(arguments)
+        self.program, self.programs, self.arguments = program, os.path.dirname(os.path.abspath(program)), list(arguments)
         self.folder = tempfile.mkdtemp(prefix="plainlog-interop-")
         self.data, self.errors = self.folder + "/data", self.folder + "/stderr"
         self.start("127.0.0.1:0")
@@ -59,7 +59,7 @@ class Plainlog:
 
 class Given:
     """A broker that somebody else started: it cannot be restarted from here."""
-    name, data, restart = "the broker given", None, None
+    name, data, programs, restart = "the broker given", None, None, None
 
     def __init__(self, address):
         self.address = address
@@ -70,7 +70,7 @@ class Given:
 
 class ApacheKafka:
     """Apache Kafka, one node with its default settings and 1 GiB of heap: the reference that every test here must pass, and the bench's neighbour."""
-    name, data = "Apache Kafka", None
+    name, data, programs = "Apache Kafka", None, None
 
     def __init__(self, **settings):
         self.classes, self.folder = jars(), tempfile.mkdtemp(prefix="apache-kafka-")

@@ -3,7 +3,7 @@
 A client program is called with the broker's address and talks to `run` in lines, in whatever language it is written:
 
     note kcat 1.7.1             who is talking
-    pass reads_from_a_time      a behaviour holds
+    pass reads_from_a_time 0.1  a behaviour holds; its seconds are those since the line before, if they are not told
     fail NAME: why              it does not
     unable NAME: why            this client has no way to do it: told loudly, and counted
     restart                     kill the broker and start it again; `restarted` comes back on stdin, or `no` if that is impossible here
@@ -31,14 +31,16 @@ class Unable(Exception):
 
 
 def check(function):
-    """Registers a behaviour; checks run in the order of the file."""
-    CHECKS.append((function.__name__, function))
+    """Registers a behaviour of the program that runs (not of one that it imports); checks run in the order of the file."""
+    if function.__module__ == "__main__":
+        CHECKS.append((function.__name__, function))
     return function
 
 
 def for_each_codec(function):
     """Registers a behaviour once for each codec."""
-    CHECKS.extend((f"{function.__name__}[{codec}]", lambda codec=codec: function(codec)) for codec in CODECS)
+    if function.__module__ == "__main__":
+        CHECKS.extend((f"{function.__name__}[{codec}]", lambda codec=codec: function(codec)) for codec in CODECS)
     return function
 
 

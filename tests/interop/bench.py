@@ -1,0 +1,204 @@
+#!/usr/bin/env python3
+"""tests/interop/bench.py: plainlog's release build beside Apache Kafka in one run, with clients that neither of them wrote for it.
+
+    cargo build --release && tests/interop/bench.py > table.md
+
+Both brokers run on this machine at the same time, on one partition, none of them waiting for the disk (`--flush never`, Kafka's default), Kafka with
+its default settings and 1 GiB of heap. The first round is told apart, Kafka's JVM having just started; then come three warm rounds, the brokers by
+turns, of which each figure is the median. Every client is a new process each time.
+
+    rate        records a second, as the client tells it
+    CPU         seconds of the broker's processor time, user and system, for a million records
+    memory      resident, after the last round
+    latency     from the call that sends a record to the call that returns it, one at a time
+
+The clients share the machine's cores with the brokers, so rates say as much about them; CPU is the broker's own. Progress goes to stderr.
+"""
+import argparse, importlib.util, os, re, statistics, subprocess, sys, time
+
+import install
+from broker import BROKER, ApacheKafka, Plainlog
+
+if importlib.util.find_spec("confluent_kafka") is None:  # this Python, with the clients
+    os.execv(install.python(), [install.python(), os.path.abspath(__file__), *sys.argv[1:]])
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+PERFORMANCE = install.librdkafka() + "/examples/rdkafka_performance"
+WARM_ROUNDS = 3
+NOT_UTF8 = bytes([0xFF, 0x01, 0xC0, 0x80, 0x0A, 0xFE, 0x1B])  # a payload pattern that plainlog must write as base64
+
+
+def output_of(*command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
+    text = done.stdout.decode(errors="replace")
+    if done.returncode:
+        sys.exit(f"{command[0]} ended with {done.returncode}: {text[-600:]}")
+    return text
+
+
+def last(pattern, text):
+    found = re.findall(pattern, text)
+    if not found:
+        sys.exit(f"no {pattern} in: {text[-600:]}")
+    return found[-1]
+
+
+def rdkafka(address, topic, count, *arguments):
+    """Rate of librdkafka's load program."""
+    told = last(r"(\d+) (?:delivered .*|messages \(\d+ bytes\) consumed) in \d+ms: (\d+) msgs/s",
+                output_of(PERFORMANCE, *arguments, "-t", topic, "-p", "0", "-c", str(count), "-b", address, "-i", "60000"))
+    if int(told[0]) != count:
+        sys.exit(f"rdkafka_performance counted {told[0]} of {count}")
+    return int(told[1])
+
+
+def rdkafka_produce(address, topic, count, size, acks, pattern=None):
+    return rdkafka(address, topic, count, "-P", "-s", str(size), "-a", str(acks), "-X", "linger.ms=5", *(["-m", pattern] if pattern else []))
+
+
+def rdkafka_consume(address, topic, count):
+    return rdkafka(address, topic, count, "-C", "-o", "beginning")
+
+
+def java(tool, address, topic, count, *arguments):
+    return output_of("java", "-cp", install.jars(), "org.apache.kafka.tools." + tool, "--bootstrap-server", address, "--topic", topic,
+                     "--num-records", str(count), *arguments)
+
+
+def java_produce(address, topic, count, size, acks):
+    return float(last(r"records sent, ([\d.]+) records/sec", java("ProducerPerformance", address, topic, count, "--record-size", str(size),
+                                                                   "--throughput", "-1", "--command-property", f"acks={acks}", "linger.ms=5")))
+
+
+def java_consume(address, topic, count):
+    return float(java("ConsumerPerformance", address, topic, count, "--timeout", "60000").splitlines()[-1].split(", ")[-1])
+
+
+def cpu_s(broker):
+    with open(f"/proc/{broker.process.pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_mb(broker):
+    with open(f"/proc/{broker.process.pid}/status") as status:
+        return int(last(r"VmRSS:\s+(\d+) kB", status.read())) / 1024
+
+
+class Topic:
+    """A new topic of one partition for one block."""
+    made = 0
+
+    def __init__(self, broker):
+        Topic.made += 1
+        self.admin, self.name = AdminClient({"bootstrap.servers": broker.address}), f"bench-{Topic.made}"
+
+    def __enter__(self):
+        self.admin.create_topics([NewTopic(self.name, 1)])[self.name].result(30)
+        return self.name
+
+    def __exit__(self, *_):
+        self.admin.delete_topics([self.name])[self.name].result(30)
+
+
+def measured(broker, count, action):
+    """(rate, CPU seconds for a million records) of one client run."""
+    before = cpu_s(broker)
+    rate = action()
+    return rate, (cpu_s(broker) - before) / count * 1e6
+
+
+def produce_and_consume(broker, results, client, sizes, produce, consume, all_acks):
+    for label, size, count, more in sizes:
+        for acks in all_acks:
+            with Topic(broker) as topic:
+                results[client, f"produce {label}, acks={'all' if acks == -1 else acks}"] = measured(broker, count, lambda: produce(broker.address, topic, count, size, acks, *more))
+                if acks == all_acks[-1]:
+                    results[client, f"consume {label}"] = measured(broker, count, lambda: consume(broker.address, topic, count))
+
+
+def latency(broker, results, count):
+    """Mean and 99th percentile in ms, with confluent-kafka here and with Kafka's own tool, which tells whole ms for the percentile."""
+    with Topic(broker) as topic:
+        reader = Consumer({"bootstrap.servers": broker.address, "group.id": topic, "enable.auto.commit": False})
+        reader.assign([TopicPartition(topic, 0, 0)])
+        producer, took = Producer({"bootstrap.servers": broker.address, "linger.ms": 0, "acks": 1}), []
+        for number in range(count):
+            started = time.perf_counter()
+            producer.produce(topic, b"%0100d" % number, partition=0)
+            producer.poll(0)
+            while (message := reader.poll(10)) is None or message.value() != b"%0100d" % number:
+                pass
+            took.append((time.perf_counter() - started) * 1000)
+        reader.close()
+        producer.flush()
+    took = sorted(took[count // 10:])  # the first tenth is getting acquainted
+    results["latency", "librdkafka"] = statistics.fmean(took), took[len(took) * 99 // 100]
+    with Topic(broker) as topic:
+        told = java("EndToEndLatency", broker.address, topic, count, "--producer-acks", "1", "--record-size", "100")
+    results["latency", "Java"] = float(last(r"Avg latency: ([\d.]+)", told)), float(last(r"99th = ([\d.]+)", told))
+
+
+def one_round(broker, scale):
+    results, started = {}, time.monotonic()
+    count = lambda records: max(1000, int(records * scale))
+    produce_and_consume(broker, results, "librdkafka", [("100 B", 100, count(4_000_000), []), ("1 KB", 1000, count(800_000), [])], rdkafka_produce, rdkafka_consume, (1, -1))
+    produce_and_consume(broker, results, "librdkafka", [("1 KB binary", 1000, count(800_000), [NOT_UTF8])], rdkafka_produce, rdkafka_consume, (1,))
+    produce_and_consume(broker, results, "Java", [("100 B", 100, count(2_000_000), []), ("1 KB", 1000, count(400_000), [])], java_produce, java_consume, (1, -1))
+    latency(broker, results, count(3000))
+    print(f"{broker.name}: a round in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    return results
+
+
+def medians(rounds):
+    return {key: tuple(statistics.median(one[key][n] for one in rounds) for n in (0, 1)) for key in rounds[0]}
+
+
+def rate(records):
+    return f"{records / 1e6:.2f} M" if records >= 1e6 else f"{records / 1e3:.0f} k"
+
+
+def table(first, warm, memory):
+    """The README's table: `first` and `warm` are results by broker."""
+    ours, theirs = Plainlog.name, ApacheKafka.name
+    yield "| client | what | plainlog, records/s | Kafka, records/s | plainlog / Kafka | plainlog, CPU s/M | Kafka, CPU s/M | first round, plainlog | first round, Kafka |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    for key in warm[ours]:
+        if key[0] != "latency":
+            (a, a_cpu), (b, b_cpu) = warm[ours][key], warm[theirs][key]
+            yield (f"| {key[0]} | {key[1]} | {rate(a)} | {rate(b)} | **{a / b:.2f}** | {a_cpu:.2f} | {b_cpu:.2f} "
+                   f"| {rate(first[ours][key][0])} | {rate(first[theirs][key][0])} |")
+    yield ""
+    yield "| | plainlog | Kafka | plainlog / Kafka | first round, plainlog | first round, Kafka |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for key in warm[ours]:
+        if key[0] == "latency":
+            (a, a_99), (b, b_99) = warm[ours][key], warm[theirs][key]
+            shown = lambda results: "{:.2f} / {:.2f}".format(*results[key])
+            yield f"| end-to-end latency, {key[1]} client, mean / p99, ms | {a:.2f} / {a_99:.2f} | {b:.2f} / {b_99:.2f} | **{a / b:.2f}** / {a_99 / b_99:.2f} | {shown(first[ours])} | {shown(first[theirs])} |"
+    yield f"| resident memory, MB | {memory[ours]:.0f} | {memory[theirs]:.0f} | **1/{memory[theirs] / memory[ours]:.0f}** | | |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--broker", default=BROKER, help="plainlog's broker (default: %(default)s)")
+    parser.add_argument("--scale", type=float, default=1.0, help="how many of the usual numbers of records (default: %(default)s)")
+    options = parser.parse_args()
+    brokers, first = [], {}
+    try:
+        for start in (lambda: Plainlog(options.broker, ["--flush", "never"]), ApacheKafka):
+            brokers.append(start())
+            first[brokers[-1].name] = one_round(brokers[-1], options.scale)
+        rounds = [[one_round(broker, options.scale) for broker in brokers] for _ in range(WARM_ROUNDS)]
+        warm = {broker.name: medians([both[n] for both in rounds]) for n, broker in enumerate(brokers)}
+        print("\n".join(table(first, warm, {broker.name: memory_mb(broker) for broker in brokers})))
+    finally:
+        for broker in brokers:
+            if trouble := broker.stop():
+                print(trouble, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""Kafka's own command-line tools, from their jars: what a Kafka administrator has in the fingers."""
+import json, re, subprocess, tempfile
+
+from check import ADDRESS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart
+from install import KAFKA, jars
+
+TOOLS = {
+    "kafka-topics": "tools.TopicCommand", "kafka-console-producer": "tools.ConsoleProducer", "kafka-console-consumer": "tools.consumer.ConsoleConsumer",
+    "kafka-consumer-groups": "tools.consumer.group.ConsumerGroupCommand", "kafka-producer-perf-test": "tools.ProducerPerformance",
+    "kafka-consumer-perf-test": "tools.ConsumerPerformance", "kafka-verifiable-producer": "tools.VerifiableProducer",
+    "kafka-verifiable-consumer": "tools.VerifiableConsumer", "kafka-get-offsets": "tools.GetOffsetShell", "kafka-delete-records": "tools.DeleteRecordsCommand",
+    "kafka-log-dirs": "tools.LogDirsCommand", "kafka-broker-api-versions": "tools.BrokerApiVersionsCommand", "kafka-cluster": "tools.ClusterTool",
+    "kafka-groups": "tools.GroupsCommand", "kafka-configs": "kafka.admin.ConfigCommand",
+}
+
+
+def start(tool, *arguments):
+    name = TOOLS[tool]
+    name = name if name.startswith("kafka.") else "org.apache.kafka." + name
+    # Quick to start rather than quick for long.
+    return subprocess.Popen(["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jars(), name, *arguments],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(tool, *arguments, given="", status=0):
+    """Runs a tool to its end and returns what it printed."""
+    process = start(tool, *arguments)
+    try:
+        out, errors = process.communicate(given, 90)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise AssertionError(f"{tool} does not end") from None
+    assert process.returncode == status, f"{tool} ended with {process.returncode}: {(out + errors)[-400:]}"
+    return out
+
+
+def tool(name, *arguments, **more):
+    return run(name, "--bootstrap-server", ADDRESS, *arguments, **more)
+
+
+def create(topic, partitions=1, *configs):
+    tool("kafka-topics", "--create", "--topic", topic, "--partitions", str(partitions), *(word for c in configs for word in ("--config", c)))
+    return topic
+
+
+def rows(table):
+    """The lines of a table as dictionaries."""
+    head, *lines = [line.split() for line in table.strip().splitlines() if line.strip()]
+    return [dict(zip(head, line)) for line in lines]
+
+
+@check
+def topics_are_created_listed_described_altered_and_deleted():
+    topic = create(fresh("made"), 2, "retention.ms=3600000")
+    assert topic in tool("kafka-topics", "--list").split()
+    tool("kafka-topics", "--alter", "--topic", topic, "--partitions", "3")
+    described = tool("kafka-topics", "--describe", "--topic", topic)
+    assert "PartitionCount: 3" in described and "retention.ms=3600000" in described, described
+    equal(re.findall(r"Partition: (\d+)\s+Leader: 1\s+Replicas: 1\s+Isr: 1", described), ["0", "1", "2"])
+    assert "already exists" in tool("kafka-topics", "--create", "--topic", topic, status=1)
+    tool("kafka-topics", "--create", "--if-not-exists", "--topic", topic)
+    tool("kafka-topics", "--delete", "--topic", topic)
+    assert topic not in tool("kafka-topics", "--list").split()
+
+
+@check
+def settings_are_altered_and_described():
+    topic = create(fresh("settings"))
+    tool("kafka-configs", "--alter", "--topic", topic, "--add-config", "cleanup.policy=compact,retention.ms=1000")
+    described = tool("kafka-configs", "--describe", "--topic", topic)
+    assert "cleanup.policy=compact" in described and "retention.ms=1000" in described, described
+    tool("kafka-configs", "--alter", "--topic", topic, "--delete-config", "retention.ms")
+    assert "retention.ms" not in tool("kafka-configs", "--describe", "--topic", topic)
+    assert "log.retention" in tool("kafka-configs", "--describe", "--all", "--broker", "1")
+
+
+@for_each_codec
+def console_producer_and_consumer_exchange_keys_and_headers(codec):
+    topic = create(fresh(f"console-{codec}"))
+    lines = "".join(f"h1:{n},h2:ü\tkey-{n}\twert {n} 😀\n" for n in range(100))
+    tool("kafka-console-producer", "--topic", topic, "--compression-codec", codec, "--reader-property", "parse.key=true", "--reader-property", "parse.headers=true", given=lines)
+    read = tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", "100", "--formatter-property", "print.key=true",
+                "--formatter-property", "print.headers=true", "--formatter-property", "print.offset=true")
+    equal(read, "".join(f"Offset:{n}\t{line}\n" for n, line in enumerate(lines.splitlines())))
+
+
+@check
+def console_consumer_reads_from_an_offset():
+    topic = create(fresh("offset"))
+    tool("kafka-console-producer", "--topic", topic, given="0\n1\n2\n3\n")
+    equal(tool("kafka-console-consumer", "--topic", topic, "--partition", "0", "--offset", "2", "--max-messages", "2"), "2\n3\n")
+
+
+@check
+def offsets_are_found_by_place_and_time():
+    topic = create(fresh("offsets"))
+    tool("kafka-console-producer", "--topic", topic, given="0\n1\n2\n")
+    for time, offset in (("earliest", "0"), ("latest", "3"), ("-1", "3"), (str(START), "0")):
+        equal(tool("kafka-get-offsets", "--topic", topic, "--time", time), f"{topic}:0:{offset}\n")
+
+
+@check
+def group_is_listed_described_with_lag_reset_and_deleted():
+    topic, group = create(fresh("grouped")), fresh("group")
+    tool("kafka-console-producer", "--topic", topic, given="".join(f"{n}\n" for n in range(10)))
+    equal(tool("kafka-console-consumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "4"), "0\n1\n2\n3\n")
+    assert group in tool("kafka-consumer-groups", "--list").split()
+    assert group in tool("kafka-groups", "--list")
+    shown, = rows(tool("kafka-consumer-groups", "--describe", "--group", group))
+    equal([shown[name] for name in ("TOPIC", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG")], [topic, "4", "10", "6"])
+    reset = lambda *how: tool("kafka-consumer-groups", "--reset-offsets", "--group", group, "--topic", topic, "--execute", *how)
+    assert re.search(rf"{topic}\s+0\s+1\b", reset("--to-offset", "1"))
+    equal(tool("kafka-console-consumer", "--topic", topic, "--group", group, "--max-messages", "2"), "1\n2\n")
+    assert re.search(rf"{topic}\s+0\s+10\b", reset("--to-latest"))
+    tool("kafka-consumer-groups", "--delete-offsets", "--group", group, "--topic", topic)
+    tool("kafka-consumer-groups", "--delete", "--group", group)
+    assert group not in tool("kafka-consumer-groups", "--list").split()
+
+
+@check
+def members_of_a_group_are_shown_while_they_read():
+    topic, group = create(fresh("members"), 2), fresh("group")
+    reader = start("kafka-console-consumer", "--bootstrap-server", ADDRESS, "--topic", topic, "--group", group, "--from-beginning")
+    try:
+        tool("kafka-console-producer", "--topic", topic, given="hello\n")
+        equal(reader.stdout.readline(), "hello\n")
+        member, = rows(tool("kafka-consumer-groups", "--describe", "--group", group, "--members"))
+        equal(member["#PARTITIONS"], "2")
+        assert "Stable" in tool("kafka-consumer-groups", "--describe", "--group", group, "--state")
+        assert "GroupNotEmptyException" in tool("kafka-consumer-groups", "--delete", "--group", group)
+    finally:
+        reader.terminate()
+        reader.wait(20)
+
+
+@check
+def records_are_deleted():
+    topic = create(fresh("deleted"))
+    tool("kafka-console-producer", "--topic", topic, given="0\n1\n2\n")
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump({"version": 1, "partitions": [{"topic": topic, "partition": 0, "offset": 2}]}, file)
+        file.flush()
+        assert "low_watermark: 2" in tool("kafka-delete-records", "--offset-json-file", file.name)
+    equal(tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", "1"), "2\n")
+
+
+@check
+def cluster_versions_and_log_dirs_are_told():
+    assert "Cluster ID:" in run("kafka-cluster", "cluster-id", "--bootstrap-server", ADDRESS)
+    versions = tool("kafka-broker-api-versions")
+    assert re.search(r"Produce\(0\): 0 to \d+", versions) and "UNKNOWN" not in versions, versions
+    topic = create(fresh("dirs"))
+    told = json.loads(tool("kafka-log-dirs", "--describe", "--topic-list", topic).splitlines()[-1])
+    equal([p["partition"] for d in told["brokers"][0]["logDirs"] for p in d["partitions"]], [f"{topic}-0"])
+
+
+@check
+def perf_tests_produce_and_consume():
+    topic, count = create(fresh("perf"), 2), 50_000
+    told = tool("kafka-producer-perf-test", "--topic", topic, "--num-records", str(count), "--record-size", "100", "--throughput", "-1",
+                "--command-property", "acks=all")
+    assert told.splitlines()[-1].startswith(f"{count} records sent"), told
+    told = tool("kafka-consumer-perf-test", "--topic", topic, "--num-records", str(count), "--timeout", "30000")
+    assert float(told.splitlines()[-1].split(", ")[4]) >= count, told
+
+
+@check
+def verifiable_consumer_sees_what_verifiable_producer_wrote():
+    topic, count = create(fresh("verified"), 2), 5000
+    events = lambda text: [json.loads(line) for line in text.splitlines()]
+    written = events(tool("kafka-verifiable-producer", "--topic", topic, "--max-messages", str(count), "--acks", "-1"))
+    equal(sum(event["name"] == "producer_send_success" for event in written), count)
+    read = events(tool("kafka-verifiable-consumer", "--topic", topic, "--group-id", fresh("group"), "--max-messages", str(count), "--reset-policy", "earliest", "--verbose"))
+    equal(sorted(int(e["value"]) for e in read if e["name"] == "record_data"), list(range(count)))
+    assert all(e["success"] for e in read if e["name"] == "offsets_committed")
+
+
+@check
+def verifiable_producer_survives_a_broker_restart():
+    topic = create(fresh("restarted"))
+    with tempfile.NamedTemporaryFile("w", suffix=".properties") as conf:
+        conf.write("enable.idempotence=true\nretries=2147483647\n")
+        conf.flush()
+        writer = start("kafka-verifiable-producer", "--bootstrap-server", ADDRESS, "--topic", topic, "--throughput", "1000", "--acks", "-1", "--command-config", conf.name)
+        sent = []
+        try:
+            for line in writer.stdout:
+                sent.append(json.loads(line))
+                if len(sent) == 500:
+                    for _ in numbers_across_a_restart():
+                        pass
+                elif len(sent) == 2000:
+                    writer.terminate()
+            writer.wait(30)
+        finally:
+            writer.kill()
+    equal([e for e in sent if e["name"] == "producer_send_error"], [])
+    acknowledged = [int(e["value"]) for e in sent if e["name"] == "producer_send_success"]
+    read = tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", str(len(acknowledged)))
+    equal([int(line) for line in read.split()], acknowledged)
+
+
+if __name__ == "__main__":
+    main(f"Apache Kafka's tools {KAFKA}")
