@@ -110,4 +110,4 @@ def main(note):
     say("done")
 
 
-ADDRESS = sys.argv[1] if len(sys.argv) > 1 else None
+ADDRESS = sys.argv[-1]

@@ -8,7 +8,7 @@
 A folder is complete when it holds the file `complete`, and is never touched again after that. Packages come through the ordinary clients of their
 kinds (pip, npm, go, mvn, cargo, apt-get) as this machine has set them up; a kind of package that cannot be had raises Missing with the reason.
 """
-import glob, hashlib, json, os, shutil, subprocess, tempfile, threading
+import fcntl, glob, hashlib, json, os, shutil, subprocess, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or tempfile.gettempdir(), "plainlog-interop")
@@ -41,13 +41,16 @@ def sh(*command, cwd=None, log="install.log", **environment):
 
 
 def folder(name, pins, build):
-    """The folder NAME-<hash of the pins>, made by `build(path)` the first time."""
+    """The folder NAME-<hash of the pins>, made by `build(path)` the first time; another run at the same time waits for it."""
     path = os.path.join(CACHE, f"{name}-{hashlib.sha256(repr(pins).encode()).hexdigest()[:8]}")
-    if not os.path.exists(path + "/complete"):
-        shutil.rmtree(path, ignore_errors=True)
-        os.makedirs(path)
-        build(path)
-        open(path + "/complete", "w").close()
+    os.makedirs(CACHE, exist_ok=True)
+    with open(path + ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(path + "/complete"):
+            shutil.rmtree(path, ignore_errors=True)
+            os.makedirs(path)
+            build(path)
+            open(path + "/complete", "w").close()
     return path
 
 
@@ -59,14 +62,10 @@ def python():
     return folder("python", PYTHON + PYTEST, build) + "/bin/python"
 
 
-APT = threading.Lock()
-
-
 def apt(*packages):
     """Debian's packages, when this is Debian and we may install."""
-    with APT:
-        sh("apt-get", "-o", "DPkg::Lock::Timeout=120", "update", log="apt.log")
-        sh("apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "-q", *packages, log="apt.log", DEBIAN_FRONTEND="noninteractive")
+    sh("apt-get", "-o", "DPkg::Lock::Timeout=120", "update", log="apt.log")
+    sh("apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "-q", *packages, log="apt.log", DEBIAN_FRONTEND="noninteractive")
 
 
 def kcat():

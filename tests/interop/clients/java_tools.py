@@ -1,5 +1,5 @@
 """Kafka's own command-line tools, from their jars: what a Kafka administrator has in the fingers."""
-import json, re, subprocess, tempfile
+import json, os, re, subprocess, tempfile
 
 from check import ADDRESS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart
 from install import KAFKA, jars
@@ -14,11 +14,16 @@ TOOLS = {
 }
 
 
+FOLDER = tempfile.TemporaryDirectory()
+ARCHIVE = FOLDER.name + "/classes"  # the tools' classes as the JVM wants them: a tool starts in 0.4 s instead of 1.0
+
+
 def start(tool, *arguments):
     name = TOOLS[tool]
-    name = name if name.startswith("kafka.") else "org.apache.kafka." + name
+    archive = "-XX:SharedArchiveFile=" if os.path.exists(ARCHIVE) else "-XX:ArchiveClassesAtExit="
     # Quick to start rather than quick for long.
-    return subprocess.Popen(["java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jars(), name, *arguments],
+    return subprocess.Popen(["java", archive + ARCHIVE, "-Xlog:disable", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", jars(),
+                             name if name.startswith("kafka.") else "org.apache.kafka." + name, *arguments],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

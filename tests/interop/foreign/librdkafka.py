@@ -1,7 +1,8 @@
 """librdkafka's own tests, those of `librdkafka.allow`, one process each.
 
 One process each because a failed test that leaves threads behind ends its runner before it prints the table. Three at a time: they wait more
-than they work. Some are about time, and a busy machine makes them fail: one that fails beside others is tried twice more, alone, and that is told.
+than they work. Some are about time, and a busy machine makes them fail: one that fails beside others is tried twice more, alone, and that is told
+(once more if so many fail that time is not the reason).
 """
 import concurrent.futures, os, re, signal, subprocess, sys, tempfile, time
 
@@ -11,7 +12,7 @@ from check import ADDRESS, say
 from install import LIBRDKAFKA, librdkafka
 
 TESTS = librdkafka() + "/tests"
-AT_ONCE, TRIES_ALONE, LIMIT_S = 3, 2, 900
+AT_ONCE, TRIES_ALONE, FEW, LIMIT_S = 3, 2, 5, 900
 LEFT_OUT = [("SKIPPED", ""), ("SKIPPED", "Filtered due to negative test flags")]
 
 
@@ -63,7 +64,7 @@ def main():
             else:
                 say(f"pass {number} {seconds:.1f}")
         for number in again:
-            for _ in range(TRIES_ALONE):
+            for _ in range(TRIES_ALONE if len(again) <= FEW else 1):
                 _, failure, seconds = timed(number, settings.name)
                 if not failure:
                     break

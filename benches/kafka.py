@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""tests/interop/bench.py: plainlog's release build beside Apache Kafka in one run, with clients that neither of them wrote for it.
+"""benches/kafka.py: plainlog's release build beside Apache Kafka in one run, with clients that neither of them wrote for it.
 
-    cargo build --release && tests/interop/bench.py > table.md
+    cargo build --release && benches/kafka.py > table.md
 
 Both brokers run on this machine at the same time, on one partition, none of them waiting for the disk (`--flush never`, Kafka's default), Kafka with
 its default settings and 1 GiB of heap. The first round is told apart, Kafka's JVM having just started; then come three warm rounds, the brokers by
@@ -15,6 +15,9 @@ turns, of which each figure is the median. Every client is a new process each ti
 The clients share the machine's cores with the brokers, so rates say as much about them; CPU is the broker's own. Progress goes to stderr.
 """
 import argparse, importlib.util, os, re, statistics, subprocess, sys, time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests", "interop"))  # which knows how to get the clients and to start both brokers
 
 import install
 from broker import BROKER, ApacheKafka, Plainlog
