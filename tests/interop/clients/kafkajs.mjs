@@ -77,6 +77,7 @@ async function refused(type, action) {
 async function create(topic, numPartitions = 1, config = {}) {
   const configEntries = Object.entries(config).map(([name, value]) => ({ name, value }));
   await admin.createTopics({ waitForLeaders: true, topics: [{ topic, numPartitions, configEntries }] });
+  await until(() => admin.fetchTopicOffsets(topic).then(() => true, () => false), "an answer for the topic");
   return topic;
 }
 
