@@ -73,7 +73,7 @@ def netcat_and_consumer_read_what_kcat_wrote():
 @check
 def kcat_reads_what_netcat_and_producer_wrote():
     topic = fresh("text-to-kafka")
-    netcat(f"CREATE {topic}", f"SEND {topic} timestamp:1700000000000 key:clé header.a:1 header.a:2 message:größe 😀", f"SEND {topic} key:gone tombstone",
+    netcat(f"CREATE {topic} partitions:1", f"SEND {topic} timestamp:1700000000000 key:clé header.a:1 header.a:2 message:größe 😀", f"SEND {topic} key:gone tombstone",
            f"SEND {topic} escaped:two\\nlines", f"USE {topic}", "PRODUCE plain", "QUIT")
     plainlog("producer", "-t", topic, "-K", ":", given=b"k:from producer\n")
     read = read_with_kcat(topic)
@@ -96,7 +96,7 @@ def a_key_lands_on_the_same_partition_from_netcat_and_from_java():
 @check
 def consumer_takes_over_where_the_console_consumer_committed():
     topic, group = fresh("handed-over"), fresh("group")
-    netcat(f"CREATE {topic}", f"USE {topic}", *(f"PRODUCE {n}" for n in range(6)), "QUIT")
+    netcat(f"CREATE {topic} partitions:1", f"USE {topic}", *(f"PRODUCE {n}" for n in range(6)), "QUIT")
     equal(tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--group", group, "--max-messages", "2"), "0\n1\n")
     equal(plainlog("consumer", "-t", topic, "--group", group, "--count", "2", "-f", "%s\n"), "2\n3\n")
     equal(tool("kafka-console-consumer", "--topic", topic, "--group", group, "--max-messages", "2"), "4\n5\n")
@@ -107,7 +107,7 @@ def consumer_takes_over_where_the_console_consumer_committed():
 @check
 def a_group_has_one_kind_of_members_at_a_time():
     topic, group = fresh("mixed"), fresh("group")
-    netcat(f"CREATE {topic}", f"USE {topic}", "PRODUCE hello", "QUIT")
+    netcat(f"CREATE {topic} partitions:1", f"USE {topic}", "PRODUCE hello", "QUIT")
     reader = start("kafka-console-consumer", "--bootstrap-server", ADDRESS, "--topic", topic, "--group", group, "--from-beginning")
     try:
         equal(reader.stdout.readline(), "hello\n")
