@@ -33,7 +33,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A connection's stack. The deepest path (a FETCH over damaged entries) uses some 45 KiB in a debug build.
+/// A connection's stack: address space, of which a connection pays for the pages that it touches.
 const STACK_BYTES: usize = 256 << 10;
 /// How many connections over the limit are told so at a time.
 const TURNED_AWAY_MAX: usize = 32;
