@@ -48,7 +48,7 @@ use chores::Chores;
 use group_coordinator::Coordinator;
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     io,
     ops::Range,
     path::PathBuf,
@@ -401,8 +401,11 @@ fn read_topic(env: &Env, dir: &std::path::Path) -> std::result::Result<Stored, S
         let stored = Stored::read(disk, &file)?;
         env.topic_defaults.with(&stored.overrides)?;
         // A crash can have lost the folder of a partition that was made with ALTER.
-        for index in 0..stored.partitions.len() {
-            disk::make_dir(disk, &dir.join(index.to_string())).map_err(|error| error.to_string())?;
+        let there: HashSet<&str> = names.iter().filter(|name| name.is_dir).map(|name| name.name.as_str()).collect();
+        for index in (0..stored.partitions.len()).map(|index| index.to_string()) {
+            if !there.contains(index.as_str()) {
+                disk::make_dir(disk, &dir.join(index)).map_err(|error| error.to_string())?;
+            }
         }
         return Ok(stored);
     }

@@ -21,7 +21,10 @@ impl Disk for FileDisk {
         for entry in fs::read_dir(dir)? {
             let entry = entry?;
             if let Ok(name) = entry.file_name().into_string() {
-                names.push(Name { name, is_dir: entry.path().is_dir() });
+                // The listing itself says what an entry is; only a link has to be followed.
+                let kind = entry.file_type()?;
+                let is_dir = if kind.is_symlink() { entry.path().is_dir() } else { kind.is_dir() };
+                names.push(Name { name, is_dir });
             }
         }
         names.sort();
