@@ -295,6 +295,13 @@ impl Partition {
         Ok(())
     }
 
+    /// Begins to sync, in the background, what [`settle`](Self::settle) will wait for.
+    pub fn sync_soon(self: &Arc<Self>) {
+        if self.settings().is_ok_and(|settings| settings.flush(self.env.flush) == Flush::Always) {
+            self.env.chores.sync(self, 0);
+        }
+    }
+
     /// The settings of the topic.
     pub fn settings(&self) -> Result<Arc<Settings>> {
         Ok(self.topic()?.settings())

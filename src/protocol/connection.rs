@@ -34,6 +34,8 @@ pub struct Input<'a> {
     used: usize,
     filled: usize,
     ended: bool,
+    /// Whether the last read took all that it had room for.
+    full: bool,
     rested: bool,
     /// How long a protocol lets its client be silent; `None`: for ever. Longer is an error of kind `TimedOut`.
     pub silence_max: Option<Duration>,
@@ -59,8 +61,16 @@ pub fn open<'a>(
     waiter: Arc<Waiter>,
     stopping: &'a AtomicBool,
 ) -> (Input<'a>, Output<'a>) {
-    let input =
-        Input { stream, buffer: Vec::new(), used: 0, filled: 0, ended: false, rested: false, silence_max: None };
+    let input = Input {
+        stream,
+        buffer: Vec::new(),
+        used: 0,
+        filled: 0,
+        ended: false,
+        full: false,
+        rested: false,
+        silence_max: None,
+    };
     (input, Output { stream, bytes: Vec::new(), peer, waiter, stopping })
 }
 
@@ -83,6 +93,11 @@ impl Input<'_> {
     /// Whether the last [`fill`](Self::fill) gave the buffers back because of silence.
     pub fn rested(&self) -> bool {
         self.rested
+    }
+
+    /// Whether [`fill`](Self::fill) will find more bytes without waiting. It is asked of the system only where it is likely.
+    pub fn more_waits(&self) -> io::Result<bool> {
+        Ok(self.full && peek(self.stream)?.is_some_and(|bytes| bytes > 0))
     }
 
     /// Waits for more bytes, at most `more`, and answers how many came; 0: the client will send no more. The first of the
@@ -109,6 +124,7 @@ impl Input<'_> {
                 Ok(read) => {
                     self.filled += read;
                     self.ended = read == 0;
+                    self.full = self.filled == room;
                     return Ok(read);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -147,6 +163,18 @@ fn wait_so_long(stream: &TcpStream, most: Option<Duration>) -> io::Result<()> {
         }
     }
     stream.set_read_timeout(Some(SILENCE))
+}
+
+/// How many bytes a read would find, up to one; 0: the client will send no more; `None`: none yet.
+fn peek(stream: &TcpStream) -> io::Result<Option<usize>> {
+    stream.set_nonblocking(true)?;
+    let seen = stream.peek(&mut [0]);
+    stream.set_nonblocking(false)?;
+    match seen {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl Output<'_> {
@@ -220,13 +248,6 @@ impl Output<'_> {
 
     /// Whether the client will send no more, as far as can be seen without reading.
     fn has_ended(&self) -> io::Result<bool> {
-        self.stream.set_nonblocking(true)?;
-        let seen = self.stream.peek(&mut [0]);
-        self.stream.set_nonblocking(false)?;
-        match seen {
-            Ok(bytes) => Ok(bytes == 0),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
-            Err(error) => Err(error),
-        }
+        Ok(peek(self.stream)? == Some(0))
     }
 }

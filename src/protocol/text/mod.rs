@@ -29,6 +29,7 @@ pub mod specification {}
 use crate::broker::{self, Broker, Member, Partition};
 use reading::Reader;
 use std::{io, sync::Arc};
+use writing::Unanswered;
 
 /// What the text protocol keeps for a connection.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ struct Session {
     /// What PRODUCE and CONSUME mean; USE changes it.
     current: Current,
     reader: Reader,
+    /// What was written and not answered yet.
+    unanswered: Unanswered,
     /// The connection's place in a group.
     member: Option<Member>,
     /// With `--explain`: what the line at hand did, step by step.
@@ -91,6 +94,7 @@ impl Session {
             broker: broker.clone(),
             current: Current::Named("messages".into(), 0, None),
             reader: Reader::default(),
+            unanswered: Unanswered::default(),
             member: None,
             steps: broker.config().explain.then(Vec::new),
         }

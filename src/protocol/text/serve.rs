@@ -15,8 +15,10 @@ use std::io;
 const LINE_BYTES_MORE: usize = 64 << 10;
 /// What may arrive before it is looked at, however short lines must be.
 const BYTES_AT_ONCE: usize = 1 << 20;
-/// Lines that are carried out together at most.
-const LINES_TOGETHER: usize = 16_384;
+/// Lines that are answered together at most,
+const UNANSWERED_LINES: usize = 32_768;
+/// and what arrives before they are.
+const UNANSWERED_BYTES: usize = 8 << 20;
 /// Answers are sent when they are this many bytes, though there are lines left.
 const ANSWERS_BYTES: usize = 256 << 10;
 
@@ -33,25 +35,10 @@ fn http_answer() -> String {
 /// Serves a connection until either side has enough of it.
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut lines = Lines { session: Session::new(broker), count: 0, skipping: false };
-    loop {
-        let (used, flow) = lines.pass(input.bytes(), output)?;
-        input.consume(used);
-        if flow == Flow::Close || output.stopping() {
-            return output.flush();
-        }
-        if input.ended() {
-            lines.last(input.bytes(), output)?;
-            return output.flush();
-        }
-        output.flush()?;
-        lines.check_length(input, output)?;
-        let held = input.bytes().len();
-        let most = if held < BYTES_AT_ONCE { BYTES_AT_ONCE } else { lines.limit() + 1 };
-        input.fill(most.saturating_sub(held).max(1), output)?;
-        if input.rested() {
-            lines.session.reader.rest();
-        }
-    }
+    let served = lines.serve(input, output);
+    // A broken connection leaves what it wrote to be shown to others.
+    lines.session.answer(output);
+    served.and_then(|()| output.flush())
 }
 
 /// The lines of a connection.
@@ -64,6 +51,35 @@ struct Lines {
 }
 
 impl Lines {
+    fn serve(&mut self, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
+        let mut unanswered = 0;
+        loop {
+            let (used, flow) = self.pass(input.bytes(), output)?;
+            input.consume(used);
+            unanswered += used;
+            if flow == Flow::Close || output.stopping() {
+                return Ok(());
+            }
+            if input.ended() {
+                return self.last(input.bytes(), output);
+            }
+            if unanswered < UNANSWERED_BYTES && self.session.unanswered.lines() > 0 && input.more_waits()? {
+                self.session.unanswered.sync_soon();
+            } else {
+                self.session.answer(output);
+                output.flush()?;
+                unanswered = 0;
+            }
+            self.check_length(input, output)?;
+            let held = input.bytes().len();
+            let most = if held < BYTES_AT_ONCE { BYTES_AT_ONCE } else { self.limit() + 1 };
+            input.fill(most.saturating_sub(held).max(1), output)?;
+            if input.rested() {
+                self.session.reader.rest();
+            }
+        }
+    }
+
     /// Carries out the whole lines at the start of `bytes`. Answers how many bytes they took.
     fn pass(&mut self, bytes: &[u8], output: &mut Output<'_>) -> io::Result<(usize, Flow)> {
         let mut at = 0;
@@ -79,14 +95,15 @@ impl Lines {
             }
             if line.len() > LINE_BYTES_MORE && line.len() > self.limit() {
                 self.count += 1;
-                gathered.refuse(too_long(self.limit()));
+                let refusal = too_long(self.limit());
+                gathered.refuse(&mut self.session, refusal);
                 continue;
             }
             if self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)? == Flow::Close {
                 return Ok((at, Flow::Close));
             }
         }
-        gathered.complete(&mut self.session, output)?;
+        gathered.write(&mut self.session);
         if self.skipping {
             at = bytes.len();
         }
@@ -109,10 +126,10 @@ impl Lines {
             return self.other(line, word, rest, gathered, output);
         }
         if let Some(before) = explained {
-            gathered.complete(&mut self.session, output)?;
+            gathered.complete(&mut self.session, output);
             self.tell(line, before, output);
-        } else if gathered.lines() >= LINES_TOGETHER {
-            gathered.complete(&mut self.session, output)?;
+        } else if self.session.unanswered.lines() >= UNANSWERED_LINES {
+            gathered.complete(&mut self.session, output);
         }
         Ok(Flow::Next)
     }
@@ -127,9 +144,9 @@ impl Lines {
         output: &mut Output<'_>,
     ) -> io::Result<Flow> {
         let Some(verb) = verbs::find(word) else {
-            gathered.refuse(verbs::unknown(word));
+            gathered.refuse(&mut self.session, verbs::unknown(word));
             let before = output.bytes.len();
-            gathered.complete(&mut self.session, output)?;
+            gathered.complete(&mut self.session, output);
             self.tell(line, before, output);
             // An answer may be seventy times its line.
             if output.bytes.len() >= ANSWERS_BYTES {
@@ -137,7 +154,7 @@ impl Lines {
             }
             return Ok(Flow::Next);
         };
-        gathered.complete(&mut self.session, output)?;
+        gathered.complete(&mut self.session, output);
         if output.bytes.len() >= ANSWERS_BYTES {
             output.flush()?;
         }
@@ -183,6 +200,7 @@ impl Lines {
             input.consume(length);
             if !std::mem::replace(&mut self.skipping, true) {
                 self.count += 1;
+                self.session.answer(output);
                 too_long(self.limit()).write(&mut output.bytes);
                 output.flush()?;
             }
@@ -200,9 +218,13 @@ impl Lines {
             let line = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest);
             self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)?;
         } else {
-            gathered.refuse(Refusal::invalid("the last line has no end, so it may be torn; nothing of it was done"));
+            gathered.refuse(
+                &mut self.session,
+                Refusal::invalid("the last line has no end, so it may be torn; nothing of it was done"),
+            );
         }
-        gathered.complete(&mut self.session, output)
+        gathered.complete(&mut self.session, output);
+        Ok(())
     }
 }
 

@@ -6,6 +6,8 @@
 //! ```
 //!
 //! All batches are written, then all are settled (synced, as far as the flush mode asks), then all lines are answered.
+//! While more lines stand in the socket they are written too before anything is settled, up to a bound: a sync costs the
+//! less the more it syncs.
 
 use super::{
     Refusal, Session,
@@ -19,13 +21,15 @@ use crate::{
     },
     protocol::connection::Output,
 };
-use std::{borrow::Cow, io, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
+
+/// The list of answers is given back when it grew beyond so many.
+const ANSWERS_KEPT: usize = 16_384;
 
 /// Lines that ask for writing, gathered until they are carried out together.
 #[derive(Debug, Default)]
 pub(super) struct Gathered<'a> {
     batches: Vec<Batch<'a>>,
-    answers: Vec<Answer>,
     /// The batch that PRODUCE adds to.
     current: Option<u32>,
     /// The topic of the last SEND.
@@ -33,6 +37,20 @@ pub(super) struct Gathered<'a> {
     /// Where records without key go, for this time.
     sticky: u64,
     scratch: Records<'a>,
+}
+
+/// What was written and is not settled yet, and what the lines will get then.
+#[derive(Debug, Default)]
+pub(super) struct Unanswered {
+    written: Vec<Written>,
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug)]
+struct Written {
+    topic: Arc<Topic>,
+    partition: Arc<Partition>,
+    appended: broker::Result<Appended>,
 }
 
 #[derive(Debug)]
@@ -46,7 +64,7 @@ struct Batch<'a> {
 /// What a line gets.
 #[derive(Debug)]
 enum Answer {
-    /// The offset of a record of a batch, to a PRODUCE.
+    /// The offset of a record of a batch (its index among the written ones), to a PRODUCE.
     Produced(u32, u32),
     /// The same to a SEND, with topic and partition.
     Sent(u32, u32),
@@ -57,7 +75,7 @@ impl<'a> Gathered<'a> {
     /// `PRODUCE <message>`: all after the first space.
     pub(super) fn produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) {
         let answer = self.try_produce(session, rest).unwrap_or_else(|refusal| Answer::Refused(refusal.into()));
-        self.answers.push(answer);
+        session.unanswered.answers.push(answer);
     }
 
     fn try_produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) -> Result<Answer, Refusal> {
@@ -74,13 +92,13 @@ impl<'a> Gathered<'a> {
         let batch = &mut self.batches[index as usize];
         batch.check_size(value.len())?;
         batch.records.push(None, None, Some(Cow::Borrowed(value)));
-        Ok(Answer::Produced(index, batch.records.len() as u32 - 1))
+        Ok(Answer::Produced(session.unanswered.index_of(index), batch.records.len() as u32 - 1))
     }
 
     /// `SEND <topic>[/<p>] [timestamp:] [key:] [header.N:]... <value field>`
     pub(super) fn send(&mut self, session: &mut Session, words: Words<'a>) {
         let answer = self.try_send(session, words).unwrap_or_else(|refusal| Answer::Refused(refusal.into()));
-        self.answers.push(answer);
+        session.unanswered.answers.push(answer);
     }
 
     fn try_send(&mut self, session: &Session, mut words: Words<'a>) -> Result<Answer, Refusal> {
@@ -101,7 +119,7 @@ impl<'a> Gathered<'a> {
         match batch {
             Ok((index, batch)) => {
                 batch.records.take_last(&mut self.scratch);
-                Ok(Answer::Sent(index, batch.records.len() as u32 - 1))
+                Ok(Answer::Sent(session.unanswered.index_of(index), batch.records.len() as u32 - 1))
             }
             Err(refusal) => {
                 self.scratch.pop();
@@ -150,35 +168,46 @@ impl<'a> Gathered<'a> {
         index as u32
     }
 
-    /// How many lines wait to be carried out.
-    pub(super) fn lines(&self) -> usize {
-        self.answers.len()
+    /// Answers a line that never came to be carried out.
+    pub(super) fn refuse(&mut self, session: &mut Session, refusal: Refusal) {
+        session.unanswered.answers.push(Answer::Refused(refusal.into()));
     }
 
-    /// Answers a line that never came to be carried out.
-    pub(super) fn refuse(&mut self, refusal: Refusal) {
-        self.answers.push(Answer::Refused(refusal.into()));
+    /// Writes what was gathered; it is settled and answered with what else is unanswered.
+    pub(super) fn write(&mut self, session: &mut Session) {
+        for Batch { topic, partition, records, .. } in std::mem::take(self).batches {
+            let appended = partition.write(&records, Terms::default());
+            session.unanswered.written.push(Written { topic, partition, appended });
+        }
     }
 
     /// Carries out what was gathered, and writes the answers.
-    pub(super) fn complete(&mut self, session: &mut Session, output: &mut Output<'_>) -> io::Result<()> {
-        if self.answers.is_empty() {
-            return Ok(());
+    pub(super) fn complete(&mut self, session: &mut Session, output: &mut Output<'_>) {
+        self.write(session);
+        session.answer(output);
+    }
+}
+
+impl Session {
+    /// Settles what was written, and writes the answers.
+    pub(super) fn answer(&mut self, output: &mut Output<'_>) {
+        let mut unanswered = std::mem::take(&mut self.unanswered);
+        let flush = self.broker.config().flush;
+        for Written { partition, appended, .. } in &mut unanswered.written {
+            let settled = appended.as_ref().map_err(Clone::clone).and_then(|appended| partition.settle(appended));
+            match (settled, &*appended) {
+                (Ok(()), Ok(Appended { place: (file, bytes), .. })) => {
+                    self.step(|| {
+                        format!("wrote {} bytes {}..{} (flush: {flush})", file.display(), bytes.start, bytes.end)
+                    });
+                }
+                (Ok(()), Err(_)) => {}
+                (Err(error), _) => *appended = Err(error),
+            }
         }
-        let written = self.batches.iter().map(|batch| batch.partition.write(&batch.records, Terms::default()));
-        let written: Vec<broker::Result<Appended>> = written.collect();
-        let settle = |(batch, written): (&Batch<'_>, broker::Result<Appended>)| {
-            written.and_then(|appended| batch.partition.settle(&appended).map(|()| appended))
-        };
-        let settled: Vec<_> = self.batches.iter().zip(written).map(settle).collect();
-        let flush = session.broker.config().flush;
-        for appended in settled.iter().flatten() {
-            let (file, bytes) = &appended.place;
-            session.step(|| format!("wrote {} bytes {}..{} (flush: {flush})", file.display(), bytes.start, bytes.end));
-        }
-        for answer in self.answers.drain(..) {
+        for answer in unanswered.answers.drain(..) {
             match answer {
-                Answer::Produced(batch, record) => match offset(&settled[batch as usize], record) {
+                Answer::Produced(index, record) => match unanswered.written[index as usize].offset(record) {
                     Ok(offset) => {
                         output.bytes.extend_from_slice(b"ACK offset:");
                         write_u64(&mut output.bytes, offset);
@@ -186,30 +215,44 @@ impl<'a> Gathered<'a> {
                     }
                     Err(error) => Refusal::from(error).write(&mut output.bytes),
                 },
-                Answer::Sent(index, record) => match offset(&settled[index as usize], record) {
-                    Ok(offset) => self.batches[index as usize].acknowledge(offset, &mut output.bytes),
-                    Err(error) => Refusal::from(error).write(&mut output.bytes),
-                },
+                Answer::Sent(index, record) => {
+                    let written = &unanswered.written[index as usize];
+                    match written.offset(record) {
+                        Ok(offset) => written.acknowledge(offset, &mut output.bytes),
+                        Err(error) => Refusal::from(error).write(&mut output.bytes),
+                    }
+                }
                 Answer::Refused(refusal) => refusal.write(&mut output.bytes),
             }
         }
-        *self = Gathered { answers: std::mem::take(&mut self.answers), ..Gathered::default() };
-        Ok(())
+        if unanswered.answers.capacity() <= ANSWERS_KEPT {
+            self.unanswered.answers = unanswered.answers;
+        }
     }
 }
 
-/// The offset that a record got, or why it got none.
-fn offset(settled: &broker::Result<Appended>, record: u32) -> broker::Result<u64> {
-    let appended = settled.as_ref().map_err(Clone::clone)?;
-    Ok(appended.offset_of(u64::from(record))?)
+impl Unanswered {
+    /// How many lines wait for their answer.
+    pub(super) fn lines(&self) -> usize {
+        self.answers.len()
+    }
+
+    /// Begins to sync what will be settled, in the background, while more is written.
+    pub(super) fn sync_soon(&self) {
+        self.written.iter().for_each(|written| written.partition.sync_soon());
+    }
+
+    /// The index that a gathered batch will have among the written ones.
+    fn index_of(&self, batch: u32) -> u32 {
+        self.written.len() as u32 + batch
+    }
 }
 
-impl Batch<'_> {
-    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
-        if bytes > self.message_bytes_max {
-            return Err(broker::Error::TooLarge { bytes, limit: self.message_bytes_max }.into());
-        }
-        Ok(())
+impl Written {
+    /// The offset that a record got, or why it got none.
+    fn offset(&self, record: u32) -> broker::Result<u64> {
+        let appended = self.appended.as_ref().map_err(Clone::clone)?;
+        Ok(appended.offset_of(u64::from(record))?)
     }
 
     fn acknowledge(&self, offset: u64, out: &mut Vec<u8>) {
@@ -220,5 +263,14 @@ impl Batch<'_> {
         out.extend_from_slice(b" offset:");
         write_u64(out, offset);
         out.push(b'\n');
+    }
+}
+
+impl Batch<'_> {
+    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
+        if bytes > self.message_bytes_max {
+            return Err(broker::Error::TooLarge { bytes, limit: self.message_bytes_max }.into());
+        }
+        Ok(())
     }
 }
