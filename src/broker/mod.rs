@@ -48,7 +48,7 @@ use chores::Chores;
 use group_coordinator::Coordinator;
 use std::{
     any::Any,
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     io,
     ops::Range,
     path::PathBuf,
@@ -393,22 +393,11 @@ fn read_topics(env: &Arc<Env>) -> Result<BTreeMap<String, Arc<Topic>>> {
 fn read_topic(env: &Env, dir: &std::path::Path) -> std::result::Result<Stored, String> {
     let disk = env.handles.disk();
     let file = dir.join("topic");
-    let names = disk.list(dir).map_err(|error| error.to_string())?;
-    for name in names.iter().filter(|name| name.name.ends_with(".tmp~")) {
-        disk.remove_file(&dir.join(&name.name)).map_err(|error| error.to_string())?;
-    }
-    if names.iter().any(|name| name.name == "topic") {
-        let stored = Stored::read(disk, &file)?;
+    if let Some(stored) = Stored::read(disk, &file)? {
         env.topic_defaults.with(&stored.overrides)?;
-        // A crash can have lost the folder of a partition that was made with ALTER.
-        let there: HashSet<&str> = names.iter().filter(|name| name.is_dir).map(|name| name.name.as_str()).collect();
-        for index in (0..stored.partitions.len()).map(|index| index.to_string()) {
-            if !there.contains(index.as_str()) {
-                disk::make_dir(disk, &dir.join(index)).map_err(|error| error.to_string())?;
-            }
-        }
         return Ok(stored);
     }
+    let names = disk.list(dir).map_err(|error| error.to_string())?;
     let partitions =
         (0..PARTITIONS_MAX).take_while(|index| names.iter().any(|name| name.is_dir && name.name == index.to_string()));
     let partitions = partitions.count() as u32;

@@ -121,8 +121,10 @@ impl Partition {
             self.epoch.fetch_add(1, AcqRel);
             topic.store().map_err(io::Error::other)
         };
-        let opened = Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms(), &cutting);
-        let opened = opened.and_then(|(log, opened)| {
+        // A crash can have lost the folder of a partition that was made with ALTER.
+        let made = disk::make_dir(env.handles.disk(), &dir).map_err(|error| format!("{}: {error}", dir.display()));
+        let open = |()| Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms(), &cutting);
+        let opened = made.and_then(open).and_then(|(log, opened)| {
             opened.notes.iter().for_each(|note| env.tell(note));
             // A crash may have come between storing the start offset and removing the files before it.
             log.advance_start(start).map_err(|error| error.to_string())?;

@@ -74,10 +74,13 @@ impl Stored {
         Stored { id: random::uuid(), overrides, partitions: vec![(0, 0); partitions as usize] }
     }
 
-    /// Reads a file. An error names what is wrong.
-    pub(super) fn read(disk: &dyn disk::Disk, path: &Path) -> std::result::Result<Stored, String> {
+    /// Reads a file, if there is one. An error names what is wrong.
+    pub(super) fn read(disk: &dyn disk::Disk, path: &Path) -> std::result::Result<Option<Stored>, String> {
         let why = |what: String| format!("{}: {what}", path.display());
-        let bytes = disk::read_small(disk, path, FILE_BYTES_MAX).map_err(|error| why(error.to_string()))?;
+        let bytes = match disk::read_small(disk, path, FILE_BYTES_MAX) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(|error| why(error.to_string()))?,
+        };
         let text = String::from_utf8(bytes).map_err(|_| why("no UTF-8".into()))?;
         let mut stored = Stored { id: [0; 16], overrides: Overrides::new(), partitions: Vec::new() };
         let mut count = None;
@@ -104,7 +107,7 @@ impl Stored {
         if stored.id == [0; 16] || count != Some(stored.partitions.len() as u32) {
             return Err(why("id, partitions and a line for each partition must stand in it".into()));
         }
-        Ok(stored)
+        Ok(Some(stored))
     }
 
     pub(super) fn write(&self, disk: &dyn disk::Disk, path: &Path) -> std::io::Result<()> {
