@@ -6,7 +6,7 @@ mod common;
 use common::{Broker, LONG};
 use std::{
     fs,
-    io::{ErrorKind, Read, Write},
+    io::{BufRead, BufReader, ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -126,6 +126,50 @@ fn a_second_broker_on_the_same_data_is_refused() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+/// CPU time of a process so far.
+fn cpu(id: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+#[test]
+fn without_files_for_more_connections_it_waits_and_serves_those_there_are() {
+    let mut child = Command::new("sh")
+        .args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", BROKER])
+        .args(["--listen", "127.0.0.1:0", "--in-memory", "--quiet"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = format!("127.0.0.1:{}", line.trim().rsplit(':').next().unwrap());
+    let mut first = TcpStream::connect(&address).unwrap();
+    first.set_read_timeout(Some(LONG)).unwrap();
+    let mut answer = [0; 5];
+    first.write_all(b"PING\n").unwrap();
+    first.read_exact(&mut answer).unwrap();
+    let others: Vec<TcpStream> = (0..60).map(|_| TcpStream::connect(&address).unwrap()).collect();
+    let mut told = BufReader::new(child.stderr.take().unwrap()).lines();
+    assert!(told.any(|line| line.unwrap().contains("cannot accept a connection")));
+    let before = cpu(child.id());
+    first.write_all(b"CONSUME 0 wait:1000\n").unwrap();
+    let mut waited = [0; 11];
+    first.read_exact(&mut waited).unwrap();
+    assert_eq!(&waited, b"NO_MESSAGE\n");
+    assert!(cpu(child.id()) - before < Duration::from_millis(300), "it spins");
+    drop(others);
+    let mut last = TcpStream::connect(&address).unwrap();
+    last.set_read_timeout(Some(LONG)).unwrap();
+    last.write_all(b"PING\n").unwrap();
+    last.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"PONG\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn every_address_of_localhost_has_the_same_port() {
     let mut child = Command::new(BROKER)
@@ -134,7 +178,7 @@ fn every_address_of_localhost_has_the_same_port() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let port: u16 = line.trim().rsplit(':').next().unwrap().parse().unwrap();
     let addresses = std::net::ToSocketAddrs::to_socket_addrs(&("localhost", port)).unwrap();
     for address in addresses {
@@ -237,7 +281,7 @@ fn explain_tells_client_file_bytes_and_answer() {
         .spawn()
         .unwrap();
     let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     let mut stream = TcpStream::connect(line.trim().rsplit(' ').next().unwrap()).unwrap();
     let client = stream.local_addr().unwrap();
     stream.write_all(b"PRODUCE hello\nQUIT\n").unwrap();
