@@ -344,9 +344,16 @@ pub fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Whether a value can stand behind `message:` as it is: UTF-8 and no control character but TAB.
 pub fn stands_verbatim(value: &[u8]) -> bool {
-    // Printable ASCII is what most values are; the fold has no branch, so the compiler makes vectors of it.
-    let other = value.iter().fold(false, |other, &byte| other | ((byte < 0x20) & (byte != b'\t')) | (byte > 0x7e));
-    !other || std::str::from_utf8(value).is_ok_and(|text| !text.chars().any(|char| is_control(char) && char != '\t'))
+    // Printable ASCII is what most values are; the folds have no branch, so the compiler makes vectors of them.
+    let any = |wanted: fn(u8) -> bool| value.iter().fold(false, |found, &byte| found | wanted(byte));
+    let is_low = |byte| (byte < 0x20) & (byte != b'\t') | (byte == 0x7f);
+    !any(is_low) && (!any(|byte| byte > 0x7f) || std::str::from_utf8(value).is_ok() && !has_wide_control(value))
+}
+
+/// Whether UTF-8 text has one of the controls that take more than a byte: C1, LINE and PARAGRAPH SEPARATOR.
+fn has_wide_control(text: &[u8]) -> bool {
+    memchr::memchr_iter(0xc2, text).any(|at| text[at + 1] < 0xa0)
+        || memchr::memchr_iter(0xe2, text).any(|at| matches!(text[at + 1..at + 3], [0x80, 0xa8 | 0xa9]))
 }
 
 /// What would steer a terminal or split a line: C0, DEL, C1, LINE and PARAGRAPH SEPARATOR.
@@ -529,6 +536,17 @@ mod tests {
             "key:a\\x20b\\xff header.a\\x3ab:1\\x202 header.n tombstone"
         );
         assert_eq!(line(Some(b""), &[], None), "key: tombstone");
+    }
+
+    #[test]
+    fn what_stands_verbatim_is_text_without_controls() {
+        for code in 0..=u32::from(char::MAX) {
+            let Some(char) = char::from_u32(code) else { continue };
+            let text = format!("a{char}b");
+            assert_eq!(stands_verbatim(text.as_bytes()), char == '\t' || !is_control(char), "{code:x}");
+        }
+        assert!(!stands_verbatim(b"caf\xe9"));
+        assert!(!stands_verbatim(b"\xe2\x80"));
     }
 
     #[test]
