@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 const NO_ID: Uuid = [0; 16];
 
-/// A topic as it was asked for: by name, or by id with or without one.
+/// A topic as it was asked for: by its name, or by its id. (Java clients send an empty name with an id.)
 type Asked = (Option<String>, Uuid);
 /// The topic, or why there is none.
 type Found = Result<Arc<Topic>, (Code, Asked)>;
@@ -78,16 +78,18 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
 
 fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
     let broker = call.broker;
-    let (name, id) = &asked;
-    let Some(name) = name else {
-        return broker.topic_by_id(id).ok_or((Code::UnknownTopicId, asked));
+    let name = match asked {
+        (Some(name), NO_ID) => name,
+        // The id came with version 10, its use with version 12 (KIP-516).
+        asked if call.version < 12 => return Err((Code::InvalidRequest, asked)),
+        (_, id) => return broker.topic_by_id(&id).ok_or((Code::UnknownTopicId, (None, id))),
     };
-    let topic = if may_create && check_name(name).is_ok() && !is_internal(name) {
-        broker.topic_or_create(name)
+    let topic = if may_create && check_name(&name).is_ok() && !is_internal(&name) {
+        broker.topic_or_create(&name)
     } else {
-        check_name(name).and_then(|()| broker.topic(name))
+        check_name(&name).and_then(|()| broker.topic(&name))
     };
-    topic.map_err(|error| (code_of(&error), asked))
+    topic.map_err(|error| (code_of(&error), (Some(name), NO_ID)))
 }
 
 fn write_topic(w: &mut Writer<'_>, found: &Found) {

@@ -234,7 +234,11 @@ fn oracles() -> Vec<Oracle> {
 
 /// A topic's id, of the other codec's type for it, which it does not name.
 fn uuid<U: std::str::FromStr<Err: std::fmt::Debug>>(values: &Values) -> U {
-    format!("00000000-0000-0000-0000-{:012x}", values.long & 0xffff_ffff_ffff).parse().unwrap()
+    of_bytes((values.long as u128 & 0xffff_ffff_ffff).to_be_bytes())
+}
+
+fn of_bytes<U: std::str::FromStr<Err: std::fmt::Debug>>(id: [u8; 16]) -> U {
+    format!("{:032x}", u128::from_be_bytes(id)).parse().unwrap()
 }
 
 /// Each API of the table in each version that is answered.
@@ -308,6 +312,28 @@ fn check(talk: &Talk, key: i16, version: i16, body: &[u8], read: fn(&[u8], i16) 
         Ok(_) | Err(Stop::Broken(_)) => {}
         Err(Stop::Io(error)) => panic!("API {key} version {version}: {error}"),
     }
+}
+
+#[test]
+fn metadata_goes_by_the_id_where_there_is_one_whatever_name_comes_with_it() {
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    let talk = Talk::new();
+    let there = talk.broker.topic("there").unwrap().id;
+    let ask = |version, name: Option<&str>, id: [u8; 16]| {
+        let asked = MetadataRequestTopic::default().with_name(name.map(|name| s(name).into()));
+        let asked = asked.with_topic_id(of_bytes(id));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        let (response, _) = talk.ask(3, version, &encoded(request, version)).unwrap();
+        let response = MetadataResponse::decode(&mut &response[..], version).unwrap();
+        let topic = response.topics[0].clone();
+        (topic.error_code, topic.name.map(|name| name.to_string()), topic.partitions.len())
+    };
+    for name in [None, Some(""), Some("other")] {
+        assert_eq!(ask(12, name, there), (0, Some("there".into()), 2), "{name:?}");
+        assert_eq!(ask(12, name, [7; 16]), (Code::UnknownTopicId.into(), None, 0), "{name:?}");
+    }
+    assert_eq!(ask(12, Some("there"), [0; 16]), (0, Some("there".into()), 2));
+    assert_eq!(ask(11, Some("there"), there), (Code::InvalidRequest.into(), Some("there".into()), 0));
 }
 
 #[test]
