@@ -57,10 +57,11 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     }
     r.tags()?;
     let broker = call.broker;
+    let advertised = call.advertised()?;
     let mut w = call.respond();
     w.i32(0);
     w.array(resources.iter(), |w, (kind, name, keys)| {
-        let configs = describe(broker, *kind, name, keys.as_deref());
+        let configs = describe(broker, &advertised, *kind, name, keys.as_deref());
         w.i16(configs.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
         w.nullable_string(configs.as_ref().err().map(|(_, why)| why.as_str()));
         w.i8(*kind);
@@ -87,11 +88,17 @@ fn write_config(w: &mut Writer<'_>, config: &Config) {
     w.tags();
 }
 
-fn describe(broker: &Broker, kind: i8, name: &str, keys: Option<&[&str]>) -> Result<Vec<Config>, Refused> {
+fn describe(
+    broker: &Broker,
+    advertised: &(String, i32),
+    kind: i8,
+    name: &str,
+    keys: Option<&[&str]>,
+) -> Result<Vec<Config>, Refused> {
     let wanted = |config: &Config| keys.is_none_or(|keys| keys.contains(&config.name.as_str()));
     let configs = match kind {
         TOPIC => topic_configs(broker, name)?,
-        BROKER => broker_configs(broker, name)?,
+        BROKER => broker_configs(broker, advertised, name)?,
         _ => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
@@ -110,7 +117,7 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     Ok(setting_names().map(config).collect())
 }
 
-fn broker_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
+fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refused> {
     let config = broker.config();
     if name.is_empty() {
         // The defaults of all brokers, of which none can be set.
@@ -136,6 +143,14 @@ fn broker_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     let own = [
         ("broker.id", NODE_ID.to_string()),
         ("node.id", NODE_ID.to_string()),
+        // As Metadata has it; an IPv6 address stands in brackets.
+        (
+            "advertised.listeners",
+            match host.contains(':') {
+                true => format!("PLAINTEXT://[{host}]:{port}"),
+                false => format!("PLAINTEXT://{host}:{port}"),
+            },
+        ),
         ("num.partitions", config.default_partitions.to_string()),
         ("default.replication.factor", "1".into()),
         ("auto.create.topics.enable", config.auto_create.to_string()),

@@ -337,6 +337,20 @@ fn metadata_goes_by_the_id_where_there_is_one_whatever_name_comes_with_it() {
 }
 
 #[test]
+fn the_broker_tells_its_listener_as_metadata_advertises_it() {
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    let talk = Talk::new();
+    let keys = Some(vec![s("advertised.listeners")]);
+    let broker = DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s("1"));
+    let request = DescribeConfigsRequest::default().with_resources(vec![broker.with_configuration_keys(keys)]);
+    let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+    let configs = DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0).configs;
+    let (response, _) = talk.ask(3, 12, &encoded(MetadataRequest::default(), 12)).unwrap();
+    let node = MetadataResponse::decode(&mut &response[..], 12).unwrap().brokers.remove(0);
+    assert_eq!(configs[0].value, Some(s(&format!("PLAINTEXT://{}:{}", node.host.as_str(), node.port))));
+}
+
+#[test]
 fn versions_that_are_not_served_close_the_connection_but_for_api_versions() {
     let talk = Talk::new();
     for api in APIS {
