@@ -7,6 +7,7 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::broker::{Broker, Overrides, check_name, setting_names};
+use std::collections::BTreeSet;
 
 /// Kinds of resources that have configs.
 const TOPIC: i8 = 2;
@@ -46,11 +47,15 @@ fn config_type(name: &str) -> i8 {
 
 /// DescribeConfigs (key 32).
 pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let resources = r.array(|r| {
-        let resource = (r.i8()?, r.string()?, r.nullable_array(Reader::string)?);
-        r.tags()?;
-        Ok(resource)
-    })?;
+    // Each is answered once: a small request for the same a million times would have an answer of gigabytes.
+    let resources: BTreeSet<_> = r
+        .array(|r| {
+            let resource = (r.i8()?, r.string()?, r.nullable_array(Reader::string)?);
+            r.tags()?;
+            Ok(resource)
+        })?
+        .into_iter()
+        .collect();
     let _synonyms = r.bool()?;
     if r.version >= 3 {
         r.bool()?;
@@ -245,7 +250,7 @@ fn change_topic(
     }
     let topic = check_name(name).and_then(|()| broker.topic(name));
     let topic = topic.map_err(|error| (code_of(&error), error.to_string()))?;
-    let names: std::collections::BTreeSet<&str> = changes.iter().map(|change| change.name).collect();
+    let names: BTreeSet<&str> = changes.iter().map(|change| change.name).collect();
     if names.len() < changes.len() {
         return Err((Code::InvalidRequest, "a config stands in the request more than once".into()));
     }

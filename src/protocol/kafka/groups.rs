@@ -273,7 +273,8 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 
 /// DescribeGroups (key 15).
 pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let groups = r.array(Reader::string)?;
+    // Each is answered once: its members may be many times as many bytes as its name.
+    let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     if r.version >= 3 {
         r.bool()?;
     }
@@ -283,7 +284,7 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     if w.version >= 1 {
         w.i32(0);
     }
-    w.array(groups.iter().zip(&described), |w, (group, described)| {
+    w.array(groups.iter().zip(&described), |w, (&group, described)| {
         w.i16(described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
         w.string(group);
         let described = described.as_ref().ok();

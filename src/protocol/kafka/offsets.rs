@@ -5,7 +5,10 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::broker::{Broker, Committed, Offsets, group::classic::Sender};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The longest note that a client may keep with an offset: Kafka's `offset.metadata.max.bytes`.
 const METADATA_MAX: usize = 4096;
@@ -107,13 +110,17 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             Ok(topic)
         })
     }
-    let groups = match r.version {
-        0..8 => vec![(r.string()?, wanted(r)?)],
-        _ => r.array(|r| {
-            let group = (r.string()?, wanted(r)?);
-            r.tags()?;
-            Ok(group)
-        })?,
+    // Each is answered once: its offsets may be many times as many bytes as its name.
+    let groups: BTreeSet<(&str, Wanted)> = match r.version {
+        0..8 => BTreeSet::from([(r.string()?, wanted(r)?)]),
+        _ => r
+            .array(|r| {
+                let group = (r.string()?, wanted(r)?);
+                r.tags()?;
+                Ok(group)
+            })?
+            .into_iter()
+            .collect(),
     };
     if r.version >= 7 {
         r.bool()?;

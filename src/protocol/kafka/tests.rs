@@ -351,6 +351,28 @@ fn the_broker_tells_its_listener_as_metadata_advertises_it() {
 }
 
 #[test]
+fn what_is_asked_a_thousand_times_is_answered_once() {
+    use kafka_protocol::messages::{
+        describe_configs_request::DescribeConfigsResource, offset_fetch_request::OffsetFetchRequestGroup,
+    };
+    let talk = Talk::new();
+    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+    let resource = resource.with_configuration_keys(None);
+    let group = OffsetFetchRequestGroup::default().with_group_id(s("g").into()).with_topics(None);
+    let all = |times| -> [(i16, i16, Vec<u8>); 3] {
+        [
+            (32, 4, encoded(DescribeConfigsRequest::default().with_resources(vec![resource.clone(); times]), 4)),
+            (15, 5, encoded(DescribeGroupsRequest::default().with_groups(vec![s("g").into(); times]), 5)),
+            (9, 8, encoded(OffsetFetchRequest::default().with_groups(vec![group.clone(); times]), 8)),
+        ]
+    };
+    for ((key, version, once), (.., often)) in all(1).into_iter().zip(all(1000)) {
+        let [once, often] = [once, often].map(|body| talk.ask(key, version, &body).unwrap().0);
+        assert_eq!(once, often, "API {key}");
+    }
+}
+
+#[test]
 fn versions_that_are_not_served_close_the_connection_but_for_api_versions() {
     let talk = Talk::new();
     for api in APIS {
