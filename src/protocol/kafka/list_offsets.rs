@@ -118,6 +118,12 @@ fn timestamp_of(partition: &Partition, offset: u64, chunk: &mut Chunk) -> broker
 }
 
 /// OffsetForLeaderEpoch (key 23): where an epoch ended (KIP-320).
+///
+/// Epochs rise where records were cut off after a crash. The `topic` file keeps a partition's epoch and not where each one
+/// began, so of every epoch up to the present one the answer is itself and the partition's end: no earlier epoch ended
+/// behind it, and a client that had read further is told so. One that had not goes on where it was, which is right where
+/// readers see only what is synced (`--flush always`): there nothing is cut that anybody saw. An epoch still to come has
+/// no end: -1, as in Kafka.
 pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     if r.version >= 3 {
         r.i32()?;
@@ -140,8 +146,6 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         w.string(name);
         w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
             let end = find(broker, name, index, leader_epoch, |partition| {
-                // Epochs rise where records were cut off, which leaves no trace of where an earlier one ended: its end
-                // is the partition's, as far as anybody can tell.
                 let known = asked >= 0 && i64::from(asked) <= i64::from(partition.leader_epoch());
                 let end = partition.end().map_err(|error| code_of(&error))?;
                 Ok(if known { (asked, end as i64) } else { (-1, -1) })
