@@ -373,6 +373,13 @@ fn what_is_asked_a_thousand_times_is_answered_once() {
 }
 
 #[test]
+fn the_readme_lists_what_is_served() {
+    let table = support_table();
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&table), "README.md must hold this table:\n\n{table}");
+}
+
+#[test]
 fn versions_that_are_not_served_close_the_connection_but_for_api_versions() {
     let talk = Talk::new();
     for api in APIS {
