@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Broker, LONG};
+use common::{BROKER, Broker, LONG};
 use kafka_protocol::{
     messages::{
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
@@ -23,8 +23,9 @@ use plainlog::protocol::kafka::{
 };
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -354,6 +355,31 @@ fn every_setting_is_the_same_however_it_is_set_and_survives_a_restart() {
         (*value, *own) = ("9".into(), true);
     });
     assert_eq!(described(&broker, topics[0]), expected);
+}
+
+#[test]
+fn explain_tells_what_is_asked_and_steers_no_terminal() {
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "127.0.0.1:0", "--in-memory", "--explain"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let mut client = Client(TcpStream::connect(line.trim().rsplit(' ').next().unwrap()).unwrap());
+    let address = client.0.local_addr().unwrap();
+    let request = HeartbeatRequest::default().with_group_id(s("\x1b[31mg").into()).with_member_id(s("m"));
+    client.send(ApiKey::Heartbeat, 4, &request);
+    assert_eq!(client.receive::<HeartbeatResponse>(4).unwrap().error_code, 25);
+    child.kill().unwrap();
+    let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let steps = told.lines().filter_map(|line| line.strip_prefix(&format!("{address} ")));
+    let steps: Vec<&str> = steps.collect();
+    let [asks, step, answers] = steps[..] else { panic!("{told}") };
+    assert!(asks.starts_with("asks: Heartbeat version 4, request 0 of '', "), "{asks}");
+    assert!(step.starts_with("  m of group \\x1b[31mg: "), "{step}");
+    assert_eq!(answers, "  answers: 16 bytes");
 }
 
 #[test]

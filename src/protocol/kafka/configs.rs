@@ -3,7 +3,7 @@
 //! A topic's configs are its settings, which text has too. The broker's can be read and not set: they are its command line.
 
 use super::{
-    Call, Code, NODE_ID, Stop, code_of,
+    Call, Code, NODE_ID, Stop, code_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{Broker, Overrides, check_name, setting_names};
@@ -61,6 +61,10 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || {
+        let name = |(kind, name, _): &(i8, &str, _)| shown_resource(*kind, name);
+        format!("the settings of {}", shown_list(resources.iter().map(name)))
+    });
     let broker = call.broker;
     let advertised = call.advertised()?;
     let mut w = call.respond();
@@ -76,6 +80,14 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     });
     w.tags();
     Ok(())
+}
+
+fn shown_resource(kind: i8, name: &str) -> String {
+    match kind {
+        TOPIC => format!("topic {name}"),
+        BROKER => format!("broker {name}"),
+        _ => format!("'{name}' of kind {kind}"),
+    }
 }
 
 fn write_config(w: &mut Writer<'_>, config: &Config) {
@@ -225,6 +237,13 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
             kind => Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
         })
         .collect();
+    tell(call.explained, || {
+        let done = resources.iter().zip(&done).map(|((kind, name, changes), done)| {
+            let (name, count) = (shown_resource(*kind, name), changes.len());
+            format!("{count} of {name}: {:?}", done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None))
+        });
+        format!("change settings: {}", shown_list(done.collect::<Vec<_>>().into_iter()))
+    });
     let mut w = call.respond();
     w.i32(0);
     w.array(resources.iter().zip(&done), |w, ((kind, name, _), done)| {

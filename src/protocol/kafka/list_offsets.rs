@@ -1,7 +1,7 @@
 //! Where records are: ListOffsets and OffsetForLeaderEpoch.
 
 use super::{
-    Call, Code, Stop, check_leader_epoch, code_of, partition_of,
+    Call, Code, Stop, check_leader_epoch, code_of, partition_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -41,6 +41,17 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         Ok((name, partitions))
     })?;
     r.tags()?;
+    tell(call.explained, || {
+        let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let place = |timestamp| match timestamp {
+            LATEST => "the end".into(),
+            EARLIEST => "the beginning".into(),
+            MAX_TIMESTAMP => "the largest timestamp".into(),
+            time => format!("time {time}"),
+        };
+        let asked = asked.map(|(name, &(index, _, timestamp))| format!("{name}/{index} at {}", place(timestamp)));
+        format!("which offset is {}", shown_list(asked.collect::<Vec<_>>().into_iter()))
+    });
     let (broker, version) = (call.broker, call.version);
     let mut chunk = std::mem::take(&mut call.session.chunk);
     let mut w = call.respond();
@@ -139,6 +150,11 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         Ok((name, partitions))
     })?;
     r.tags()?;
+    tell(call.explained, || {
+        let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let asked = asked.map(|(name, (index, _, epoch))| format!("epoch {epoch} of {name}/{index}"));
+        format!("where {} ended", shown_list(asked.collect::<Vec<_>>().into_iter()))
+    });
     let broker = call.broker;
     let mut w = call.respond();
     w.i32(0);

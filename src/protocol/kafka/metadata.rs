@@ -34,6 +34,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     r.tags()?;
     tell(call.explained, || match &topics {
         None => "what topics there are, and which broker leads them".into(),
+        Some(topics) if topics.is_empty() => "which brokers there are".into(),
         Some(topics) => {
             let names = topics.iter().map(|(name, id)| name.clone().unwrap_or_else(|| random::shown(id)));
             format!("which broker leads {}", shown_list(names))
@@ -139,6 +140,7 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || "which brokers there are".into());
     let (host, port) = call.advertised()?;
     let cluster_id = call.broker.cluster_id();
     let mut w = call.respond();
@@ -192,6 +194,9 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
         true => all.iter().map(|topic| topic.name.as_str()).collect(),
         false => names,
     };
+    tell(call.explained, || {
+        format!("at most {limit} partitions of {}", shown_list(names.iter().map(|name| name.to_string())))
+    });
     let from = cursor.map_or("", |(name, _)| name);
     let broker = call.broker;
     let topics: Vec<_> =
