@@ -30,15 +30,18 @@ struct Config {
 
 /// Kafka's number for the type of a config's value.
 fn config_type(name: &str) -> i8 {
+    const BOOLEAN: i8 = 1;
     const STRING: i8 = 2;
     const INT: i8 = 3;
     const LONG: i8 = 5;
     const DOUBLE: i8 = 6;
     const LIST: i8 = 7;
     match name {
-        "cleanup.policy" => LIST,
+        "auto.create.topics.enable" => BOOLEAN,
+        "cleanup.policy" | "log.cleanup.policy" | "log.dirs" | "advertised.listeners" => LIST,
         "max.message.bytes" | "segment.bytes" | "min.insync.replicas" => INT,
         "broker.id" | "node.id" | "num.partitions" | "message.max.bytes" | "log.segment.bytes" => INT,
+        "default.replication.factor" | "max.connections" => INT,
         "min.cleanable.dirty.ratio" => DOUBLE,
         _ if name.ends_with(".ms") || name.ends_with(".bytes") || name.ends_with(".messages") => LONG,
         _ => STRING,

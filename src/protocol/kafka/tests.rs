@@ -337,17 +337,40 @@ fn metadata_goes_by_the_id_where_there_is_one_whatever_name_comes_with_it() {
 }
 
 #[test]
-fn the_broker_tells_its_listener_as_metadata_advertises_it() {
+fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metadata_advertises() {
     use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
     let talk = Talk::new();
-    let keys = Some(vec![s("advertised.listeners")]);
     let broker = DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s("1"));
-    let request = DescribeConfigsRequest::default().with_resources(vec![broker.with_configuration_keys(keys)]);
+    let request = DescribeConfigsRequest::default().with_resources(vec![broker.with_configuration_keys(None)]);
     let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
     let configs = DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0).configs;
     let (response, _) = talk.ask(3, 12, &encoded(MetadataRequest::default(), 12)).unwrap();
     let node = MetadataResponse::decode(&mut &response[..], 12).unwrap().brokers.remove(0);
-    assert_eq!(configs[0].value, Some(s(&format!("PLAINTEXT://{}:{}", node.host.as_str(), node.port))));
+    let listener = configs.iter().find(|config| config.name.as_str() == "advertised.listeners").unwrap();
+    assert_eq!(listener.value, Some(s(&format!("PLAINTEXT://{}:{}", node.host.as_str(), node.port))));
+    // As Apache Kafka 4.3 tells them: 1 boolean, 2 string, 3 int, 5 long, 7 list.
+    let types: Vec<(&str, i8)> = configs.iter().map(|config| (config.name.as_str(), config.config_type)).collect();
+    let expected = [
+        ("broker.id", 3),
+        ("node.id", 3),
+        ("advertised.listeners", 7),
+        ("num.partitions", 3),
+        ("default.replication.factor", 3),
+        ("auto.create.topics.enable", 1),
+        ("log.dirs", 7),
+        ("max.connections", 3),
+        ("connections.max.idle.ms", 5),
+        ("log.retention.ms", 5),
+        ("log.retention.bytes", 5),
+        ("log.segment.bytes", 3),
+        ("log.roll.ms", 5),
+        ("message.max.bytes", 3),
+        ("log.cleanup.policy", 7),
+        ("compression.type", 2),
+        ("log.message.timestamp.type", 2),
+        ("min.insync.replicas", 3),
+    ];
+    assert_eq!(types, expected);
 }
 
 #[test]
