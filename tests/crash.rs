@@ -372,3 +372,40 @@ fn topic_that_a_full_disk_refused_can_be_made_later() {
     drop(broker);
     model.recover(&disk.reboot(Survivors::Nothing), "restart");
 }
+
+#[test]
+fn batch_sent_again_is_stored_once_whatever_failed_at_a_roll() {
+    let send = |broker: &Broker, sequence: i32| -> Result<u64> {
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Owned(vec![b'x'; 300])));
+        let partition = broker.topic("a")?.partition(0)?;
+        let terms = Terms { producer: Some((1, 0, sequence)), ..Terms::default() };
+        let appended = partition.write(&records, terms)?;
+        partition.settle(&appended)?;
+        Ok(appended.offsets.start)
+    };
+    let mut calls = 0;
+    for nth in 1.. {
+        let disk = MemoryDisk::crashable();
+        let broker = open(&disk, Flush::Always).unwrap();
+        broker.create_topic("a", 1).unwrap();
+        // Three fill a segment. The fourth begins another, with a file for the producers beside it.
+        (0..3).for_each(|sequence| assert_eq!(send(&broker, sequence), Ok(sequence as u64)));
+        let before = disk.calls();
+        disk.fault(Call::Any, nth, Fault::Error);
+        let sent = send(&broker, 3);
+        calls = calls.max(disk.calls() - before);
+        let again = send(&broker, 3);
+        assert!(again == Ok(3) || sent.is_err() && again.is_err(), "call {nth}: {sent:?}, then {again:?}");
+        drop(broker);
+        for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(nth)] {
+            let broker = open(&disk.reboot(survivors), Flush::Always).unwrap();
+            assert_eq!(send(&broker, 3), Ok(3), "call {nth}, {survivors:?}");
+            assert_eq!(broker.topic("a").unwrap().partition(0).unwrap().end(), Ok(4), "call {nth}, {survivors:?}");
+        }
+        if nth > calls {
+            break;
+        }
+    }
+    assert!(calls > 10, "a roll takes more than {calls} calls");
+}

@@ -183,8 +183,8 @@ impl Partition {
         let Some((id, epoch, base_sequence)) = terms.producer else {
             let appended = self.append(log, records, terms)?;
             if appended.rolled {
-                let mut producers = self.producers(log)?;
-                self.store_producers(log, &mut producers)?;
+                let kept = self.producers(log).and_then(|producers| self.keep_producers(log, &producers));
+                self.tell_if_not_kept(kept);
             }
             return Ok(appended);
         };
@@ -199,11 +199,12 @@ impl Partition {
             return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, rolled, known: true });
         }
         let appended = self.append(log, records, terms)?;
-        if appended.rolled {
-            self.store_producers(log, &mut producers)?;
-        }
         let stored = Stored { first: appended.offsets.start, timestamp: appended.now_ms };
         producers.as_mut().expect("read above").stored(batch, stored);
+        if appended.rolled {
+            let kept = self.keep_producers(log, &producers);
+            self.tell_if_not_kept(kept);
+        }
         Ok(appended)
     }
 
@@ -245,12 +246,18 @@ impl Partition {
     }
 
     /// Keeps the state beside the segment that was just begun.
-    fn store_producers(&self, log: &Log, producers: &mut MutexGuard<'_, Option<Producers>>) -> Result<()> {
+    fn keep_producers(&self, log: &Log, producers: &Option<Producers>) -> Result<()> {
         let base = log.segment_bases().last().copied().unwrap_or_default();
         let Some(producers) = producers.as_ref().filter(|producers| !producers.is_empty()) else { return Ok(()) };
         let path = log.beside(base, "producers");
         let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
         stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+    }
+
+    /// The records are stored all the same, and acknowledged: at the next open the entries of the segment before tell what
+    /// this file would have.
+    fn tell_if_not_kept(&self, kept: Result<()>) {
+        kept.unwrap_or_else(|error| self.env.tell(&format!("the producers' state is not kept: {error}")));
     }
 
     fn append(&self, log: &Log, records: &Records<'_>, terms: Terms) -> Result<Appended> {

@@ -200,6 +200,11 @@ impl Group {
         empty.then_some(self.core.empty_since)
     }
 
+    /// Whether Kafka's members are there.
+    pub fn has_classic_members(&self) -> bool {
+        matches!(&self.members, Members::Classic(members) if !members.is_empty())
+    }
+
     /// The state, by Kafka's name for it.
     pub fn state(&self) -> &'static str {
         match &self.members {

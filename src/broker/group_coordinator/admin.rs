@@ -120,11 +120,15 @@ impl Broker {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
         let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
         let log = self.0.state.offsets_log_or_new()?;
-        let written = self.0.state.change(&entry, |state, _| {
+        let written: Option<Result<_>> = self.0.state.change(&entry, |state, _| {
             may(state)?;
             let chosen = |key: &&(Arc<str>, u32)| only.is_none_or(|only| only.contains(key));
             let lost = state.offsets.keys().filter(chosen).map(|key| (key.clone(), None)).collect();
-            self.0.state.write_offsets(&log, name, &mut state.offsets, lost)
+            let written = self.0.state.write_offsets(&log, name, &mut state.offsets, lost)?;
+            if only.is_none() {
+                state.kept_until_ms = None;
+            }
+            Ok(written)
         });
         written.ok_or_else(unknown)??.map_or(Ok(()), |appended| log.settle(&appended))
     }

@@ -13,7 +13,8 @@
 //!   `creating` lock, so nobody who holds a group's lock may ask for that one.
 //! - There is no timer thread. Whoever comes to a group first lets its time pass, and who waits does so when the group's
 //!   next deadline is due: should it move closer, one of those who wait is woken to look at the clock anew.
-//! - A group without members, offsets and promises is forgotten.
+//! - A group without members, offsets and promises is forgotten: one that Kafka's members made, or that lost its last
+//!   offset, after ten minutes or when it is deleted, as in Kafka; any other at once.
 //!
 //! Left out: membership is not stored. After a restart members join again; what they committed is read back when the first
 //! of them does.
@@ -48,6 +49,8 @@ use std::{
 const SESSION_MS_MAX: u64 = 30 * 60 * 1000;
 /// The shortest session of a text member.
 const SESSION_MS_MIN: u64 = 100;
+/// How long a group may be found that has nothing left: Kafka's `offsets.retention.check.interval.ms`.
+const EMPTY_KEPT: Duration = Duration::from_secs(600);
 /// The longest name of a group, Kafka's limit for any string.
 const NAME_BYTES_MAX: usize = i16::MAX as usize;
 
@@ -78,6 +81,8 @@ struct EntryState {
     waiting: BTreeMap<Ticket, Waiting>,
     /// Since when there are no members, by the time of day.
     empty_since_ms: Option<i64>,
+    /// Until when it is kept although it has nothing left; `None`: there is no reason to.
+    kept_until_ms: Option<i64>,
     /// It was forgotten, and another may have its name.
     gone: bool,
 }
@@ -116,6 +121,7 @@ impl Entry {
             offsets,
             waiting: BTreeMap::new(),
             empty_since_ms: Some(now_ms),
+            kept_until_ms: None,
             gone: false,
         };
         Arc::new(Entry { name: name.into(), state: Mutex::new(state) })
@@ -127,9 +133,13 @@ impl Entry {
 }
 
 impl EntryState {
-    fn is_forgettable(&self) -> bool {
+    fn has_nothing(&self) -> bool {
         let nothing_due = self.group.empty_since().is_some() && self.group.next_deadline().is_none();
         nothing_due && self.offsets.is_empty() && self.waiting.is_empty()
+    }
+
+    fn is_forgettable(&self, now_ms: i64) -> bool {
+        self.has_nothing() && self.kept_until_ms.is_none_or(|until| until <= now_ms)
     }
 
     /// Brings answers to those who wait, and sees to it that one of them watches the clock.
@@ -217,19 +227,24 @@ impl State {
         if state.gone {
             return None;
         }
-        let now = self.coordinator.now();
+        let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
+        if !state.offsets.is_empty() || state.group.has_classic_members() {
+            state.kept_until_ms = Some(now_ms + EMPTY_KEPT.as_millis() as i64);
+        }
         state.group.tick(now);
         let done = change(&mut state, now);
         state.deliver();
         state.empty_since_ms = match (state.group.empty_since(), state.empty_since_ms) {
-            (Some(since), None) => Some(self.env.clock.now_ms() - now.saturating_sub(since) as i64),
+            (Some(since), None) => Some(now_ms - now.saturating_sub(since) as i64),
             (Some(_), known) => known,
             (None, _) => None,
         };
-        let forgettable = state.is_forgettable();
+        let (nothing, forgettable) = (state.has_nothing(), state.is_forgettable(now_ms));
         drop(state);
         if forgettable {
-            self.forget(entry);
+            self.forget(entry, now_ms);
+        } else if nothing {
+            self.env.chores.look_in(EMPTY_KEPT);
         }
         Some(done)
     }
@@ -246,10 +261,10 @@ impl State {
         }
     }
 
-    fn forget(&self, entry: &Arc<Entry>) {
+    fn forget(&self, entry: &Arc<Entry>, now_ms: i64) {
         let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
         let mut state = entry.lock();
-        if state.is_forgettable() && !state.gone {
+        if state.is_forgettable(now_ms) && !state.gone {
             state.gone = true;
             groups.as_mut().and_then(|groups| groups.remove(&entry.name));
         }
@@ -332,11 +347,15 @@ impl State {
         log.zip(last).map_or(Ok(()), |(log, appended)| log.settle(&appended))
     }
 
-    /// Forgets offsets that are too old, of groups that had no members for as long. Answers when to look again, in ms.
+    /// Forgets offsets that are too old, of groups that had no members for as long, and groups that have nothing left.
+    /// Answers when to look again, in ms.
     pub(super) fn expire_offsets(&self) -> Result<Option<i64>> {
         let retention_ms = self.config.offsets_retention.as_millis() as i64;
         let loaded = self.coordinator.groups.lock().expect("no panic under the groups' lock").is_some();
-        let Some(log) = self.offsets_log()?.filter(|_| loaded) else { return Ok(None) };
+        if !loaded {
+            return Ok(None);
+        }
+        let log = self.offsets_log()?;
         let (now_ms, mut last, mut next) = (self.env.clock.now_ms(), None, None::<i64>);
         for entry in self.entries()? {
             let done = self.change(&entry, |state, _| {
@@ -344,16 +363,23 @@ impl State {
                     committed.timestamp_ms.max(state.empty_since_ms.unwrap_or(now_ms)) + retention_ms
                 };
                 let over = state.offsets.iter().filter(|(_, committed)| due(state, committed) <= now_ms);
-                let over = over.map(|(key, _)| (key.clone(), None)).collect();
-                let written = self.write_offsets(&log, &entry.name, &mut state.offsets, over)?;
+                let over: Vec<Change> = over.map(|(key, _)| (key.clone(), None)).collect();
+                let written = match log.as_ref().filter(|_| !over.is_empty()) {
+                    Some(log) => self.write_offsets(log, &entry.name, &mut state.offsets, over)?,
+                    None => None,
+                };
+                if written.is_some() && state.offsets.is_empty() {
+                    state.kept_until_ms = None;
+                }
                 let soonest = state.offsets.values().map(|committed| due(state, committed)).min();
-                Ok::<_, Error>((written, soonest))
+                let kept = state.kept_until_ms.filter(|&until| state.has_nothing() && until > now_ms);
+                Ok::<_, Error>((written, soonest.or(kept)))
             });
             let Some((written, soonest)) = done.transpose()? else { continue };
             last = written.or(last);
             next = next.into_iter().chain(soonest).min();
         }
-        if let Some(appended) = last {
+        if let Some((log, appended)) = log.zip(last) {
             log.settle(&appended)?;
         }
         Ok(next)

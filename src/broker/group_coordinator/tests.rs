@@ -391,6 +391,26 @@ fn offsets_expire_when_the_group_had_no_members_for_as_long() {
     assert_eq!(open(&disk, &clock).groups().unwrap(), []);
 }
 
+#[test]
+fn group_that_lost_its_last_offset_is_there_for_ten_minutes_or_until_it_is_deleted() {
+    let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(0)));
+    let broker = open(&disk, &clock);
+    broker.create_topic("t", 1).unwrap();
+    for group in ["deleted", "left"] {
+        broker.reset_offsets(group, &[("t".into(), 0, 0)]).unwrap();
+        broker.delete_unread_offsets(group, &[("t".into(), 0)]).unwrap();
+        assert_eq!(broker.group(group).unwrap().unwrap().state, "Empty");
+    }
+    assert_eq!(broker.delete_offsets("deleted", None), Ok(()));
+    assert_eq!(broker.delete_offsets("deleted", None), Err(Error::UnknownGroup("deleted".into())));
+    clock.store(599_999, Release);
+    assert_eq!(broker.0.state.expire_offsets(), Ok(Some(600_000)));
+    assert_eq!(broker.groups().unwrap().len(), 1);
+    clock.store(600_000, Release);
+    assert_eq!(broker.0.state.expire_offsets(), Ok(None));
+    assert_eq!(broker.groups().unwrap(), []);
+}
+
 fn request(member_id: &str) -> JoinRequest {
     JoinRequest {
         member_id: member_id.into(),

@@ -3,10 +3,11 @@
 //! A topic's configs are its settings, which text has too. The broker's can be read and not set: they are its command line.
 
 use super::{
-    Call, Code, NODE_ID, Stop, code_of,
+    Call, Code, NODE_ID, Stop, code_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{Broker, Overrides, check_name, setting_names};
+use std::collections::BTreeSet;
 
 /// Kinds of resources that have configs.
 const TOPIC: i8 = 2;
@@ -29,15 +30,18 @@ struct Config {
 
 /// Kafka's number for the type of a config's value.
 fn config_type(name: &str) -> i8 {
+    const BOOLEAN: i8 = 1;
     const STRING: i8 = 2;
     const INT: i8 = 3;
     const LONG: i8 = 5;
     const DOUBLE: i8 = 6;
     const LIST: i8 = 7;
     match name {
-        "cleanup.policy" => LIST,
+        "auto.create.topics.enable" => BOOLEAN,
+        "cleanup.policy" | "log.cleanup.policy" | "log.dirs" | "advertised.listeners" => LIST,
         "max.message.bytes" | "segment.bytes" | "min.insync.replicas" => INT,
         "broker.id" | "node.id" | "num.partitions" | "message.max.bytes" | "log.segment.bytes" => INT,
+        "default.replication.factor" | "max.connections" => INT,
         "min.cleanable.dirty.ratio" => DOUBLE,
         _ if name.ends_with(".ms") || name.ends_with(".bytes") || name.ends_with(".messages") => LONG,
         _ => STRING,
@@ -46,21 +50,30 @@ fn config_type(name: &str) -> i8 {
 
 /// DescribeConfigs (key 32).
 pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let resources = r.array(|r| {
-        let resource = (r.i8()?, r.string()?, r.nullable_array(Reader::string)?);
-        r.tags()?;
-        Ok(resource)
-    })?;
+    // Each is answered once: a small request for the same a million times would have an answer of gigabytes.
+    let resources: BTreeSet<_> = r
+        .array(|r| {
+            let resource = (r.i8()?, r.string()?, r.nullable_array(Reader::string)?);
+            r.tags()?;
+            Ok(resource)
+        })?
+        .into_iter()
+        .collect();
     let _synonyms = r.bool()?;
     if r.version >= 3 {
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || {
+        let name = |(kind, name, _): &(i8, &str, _)| shown_resource(*kind, name);
+        format!("the settings of {}", shown_list(resources.iter().map(name)))
+    });
     let broker = call.broker;
+    let advertised = call.advertised()?;
     let mut w = call.respond();
     w.i32(0);
     w.array(resources.iter(), |w, (kind, name, keys)| {
-        let configs = describe(broker, *kind, name, keys.as_deref());
+        let configs = describe(broker, &advertised, *kind, name, keys.as_deref());
         w.i16(configs.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
         w.nullable_string(configs.as_ref().err().map(|(_, why)| why.as_str()));
         w.i8(*kind);
@@ -70,6 +83,14 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     });
     w.tags();
     Ok(())
+}
+
+fn shown_resource(kind: i8, name: &str) -> String {
+    match kind {
+        TOPIC => format!("topic {name}"),
+        BROKER => format!("broker {name}"),
+        _ => format!("'{name}' of kind {kind}"),
+    }
 }
 
 fn write_config(w: &mut Writer<'_>, config: &Config) {
@@ -87,11 +108,17 @@ fn write_config(w: &mut Writer<'_>, config: &Config) {
     w.tags();
 }
 
-fn describe(broker: &Broker, kind: i8, name: &str, keys: Option<&[&str]>) -> Result<Vec<Config>, Refused> {
+fn describe(
+    broker: &Broker,
+    advertised: &(String, i32),
+    kind: i8,
+    name: &str,
+    keys: Option<&[&str]>,
+) -> Result<Vec<Config>, Refused> {
     let wanted = |config: &Config| keys.is_none_or(|keys| keys.contains(&config.name.as_str()));
     let configs = match kind {
         TOPIC => topic_configs(broker, name)?,
-        BROKER => broker_configs(broker, name)?,
+        BROKER => broker_configs(broker, advertised, name)?,
         _ => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
@@ -110,7 +137,7 @@ fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     Ok(setting_names().map(config).collect())
 }
 
-fn broker_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
+fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refused> {
     let config = broker.config();
     if name.is_empty() {
         // The defaults of all brokers, of which none can be set.
@@ -136,6 +163,14 @@ fn broker_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     let own = [
         ("broker.id", NODE_ID.to_string()),
         ("node.id", NODE_ID.to_string()),
+        // As Metadata has it; an IPv6 address stands in brackets.
+        (
+            "advertised.listeners",
+            match host.contains(':') {
+                true => format!("PLAINTEXT://[{host}]:{port}"),
+                false => format!("PLAINTEXT://{host}:{port}"),
+            },
+        ),
         ("num.partitions", config.default_partitions.to_string()),
         ("default.replication.factor", "1".into()),
         ("auto.create.topics.enable", config.auto_create.to_string()),
@@ -205,6 +240,13 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
             kind => Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
         })
         .collect();
+    tell(call.explained, || {
+        let done = resources.iter().zip(&done).map(|((kind, name, changes), done)| {
+            let (name, count) = (shown_resource(*kind, name), changes.len());
+            format!("{count} of {name}: {:?}", done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None))
+        });
+        format!("change settings: {}", shown_list(done.collect::<Vec<_>>().into_iter()))
+    });
     let mut w = call.respond();
     w.i32(0);
     w.array(resources.iter().zip(&done), |w, ((kind, name, _), done)| {
@@ -230,7 +272,7 @@ fn change_topic(
     }
     let topic = check_name(name).and_then(|()| broker.topic(name));
     let topic = topic.map_err(|error| (code_of(&error), error.to_string()))?;
-    let names: std::collections::BTreeSet<&str> = changes.iter().map(|change| change.name).collect();
+    let names: BTreeSet<&str> = changes.iter().map(|change| change.name).collect();
     if names.len() < changes.len() {
         return Err((Code::InvalidRequest, "a config stands in the request more than once".into()));
     }

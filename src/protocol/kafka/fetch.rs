@@ -258,7 +258,9 @@ fn write_partition(
 }
 
 fn explain(explained: Explained, topic: &AskedTopic<'_>, asked: &Asked, read: &Result<State, Code>, chunk: &Chunk) {
-    let name = if topic.name.is_empty() { random::shown(&topic.id) } else { topic.name.into() };
+    let known = asked.found.as_ref().ok().and_then(|partition| partition.topic().ok());
+    let asked_for = || if topic.name.is_empty() { random::shown(&topic.id) } else { topic.name.into() };
+    let name = known.map_or_else(asked_for, |topic| topic.name.clone());
     let what = match (read, chunk.place()) {
         (Err(code), _) => format!("{code:?}"),
         (Ok((end, ..)), None) => format!("nothing yet, the end is {end}"),

@@ -4,7 +4,7 @@
 //! that waits holds its connection, as in Kafka; a member that hangs up meanwhile gives its place up.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, tell,
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{
@@ -27,6 +27,10 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     let key_type = if r.version >= 1 { r.i8()? } else { 0 };
     let keys = if r.version >= 4 { r.array(Reader::string)? } else { Vec::new() };
     r.tags()?;
+    tell(call.explained, || {
+        let keys = single.iter().chain(&keys).map(|key| key.to_string()).collect::<Vec<_>>();
+        format!("which broker coordinates {}", shown_list(keys.into_iter()))
+    });
     let (host, port) = call.advertised()?;
     // Of groups and of transactional ids, whose coordinator this broker will be too.
     let known = matches!(key_type, 0 | 1);
@@ -118,6 +122,7 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     };
     tell(call.explained, || match &joined {
         Ok(joined) => format!("{} joins group {group}, generation {}", joined.member_id, joined.generation),
+        Err(error) if member_id.is_empty() => format!("a new member of group {group}: {error}"),
         Err(error) => format!("{member_id} does not join group {group}: {error}"),
     });
     write_joined(&mut call.respond(), member_id, joined);
@@ -220,6 +225,10 @@ pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(
         "" => Err(Error::InvalidGroup("the group's name is empty".into())),
         _ => call.broker.heartbeat(group, Sender { member_id, instance_id }, generation),
     };
+    tell(call.explained, || match &done {
+        Ok(()) => format!("{member_id} is still in group {group}, generation {generation}"),
+        Err(error) => format!("{member_id} of group {group}: {error}"),
+    });
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32(0);
@@ -249,6 +258,10 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         left.as_ref().map_or_else(code_of, |()| Code::None)
     };
     let codes: Vec<Code> = if group.is_empty() { Vec::new() } else { members.iter().map(leave).collect() };
+    tell(call.explained, || {
+        let name = |(member_id, instance_id): &(&str, Option<&str>)| instance_id.unwrap_or(member_id).to_string();
+        format!("group {group} without {}", shown_list(members.iter().map(name)))
+    });
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32(0);
@@ -273,17 +286,19 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 
 /// DescribeGroups (key 15).
 pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let groups = r.array(Reader::string)?;
+    // Each is answered once: its members may be many times as many bytes as its name.
+    let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     if r.version >= 3 {
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
     let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32(0);
     }
-    w.array(groups.iter().zip(&described), |w, (group, described)| {
+    w.array(groups.iter().zip(&described), |w, (&group, described)| {
         w.i16(described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
         w.string(group);
         let described = described.as_ref().ok();
@@ -326,6 +341,7 @@ fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
 pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let states = if r.version >= 4 { r.array(Reader::string)? } else { Vec::new() };
     r.tags()?;
+    tell(call.explained, || "which groups there are".into());
     let groups = call.broker.groups();
     let code = groups.as_ref().map_or_else(code_of, |_| Code::None);
     let wanted = |state: &str| states.is_empty() || states.iter().any(|asked| asked.eq_ignore_ascii_case(state));
@@ -353,6 +369,13 @@ pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     r.tags()?;
     let delete = |group: &&str| call.broker.delete_offsets(group, None).as_ref().map_or_else(code_of, |()| Code::None);
     let codes: Vec<Code> = groups.iter().map(delete).collect();
+    tell(call.explained, || {
+        let codes = groups.iter().zip(&codes);
+        format!(
+            "delete {}",
+            shown_list(codes.map(|(group, code)| format!("{group}: {code:?}")).collect::<Vec<_>>().into_iter())
+        )
+    });
     let mut w = call.respond();
     w.i32(0);
     w.array(groups.iter().zip(codes).collect::<Vec<_>>().iter(), |w, (group, code)| {

@@ -1,7 +1,7 @@
 //! Where records are: ListOffsets and OffsetForLeaderEpoch.
 
 use super::{
-    Call, Code, Stop, check_leader_epoch, code_of, partition_of,
+    Call, Code, Stop, check_leader_epoch, code_of, partition_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -41,6 +41,17 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         Ok((name, partitions))
     })?;
     r.tags()?;
+    tell(call.explained, || {
+        let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let place = |timestamp| match timestamp {
+            LATEST => "the end".into(),
+            EARLIEST => "the beginning".into(),
+            MAX_TIMESTAMP => "the largest timestamp".into(),
+            time => format!("time {time}"),
+        };
+        let asked = asked.map(|(name, &(index, _, timestamp))| format!("{name}/{index} at {}", place(timestamp)));
+        format!("which offset is {}", shown_list(asked.collect::<Vec<_>>().into_iter()))
+    });
     let (broker, version) = (call.broker, call.version);
     let mut chunk = std::mem::take(&mut call.session.chunk);
     let mut w = call.respond();
@@ -118,6 +129,12 @@ fn timestamp_of(partition: &Partition, offset: u64, chunk: &mut Chunk) -> broker
 }
 
 /// OffsetForLeaderEpoch (key 23): where an epoch ended (KIP-320).
+///
+/// Epochs rise where records were cut off after a crash. The `topic` file keeps a partition's epoch and not where each one
+/// began, so of every epoch up to the present one the answer is itself and the partition's end: no earlier epoch ended
+/// behind it, and a client that had read further is told so. One that had not goes on where it was, which is right where
+/// readers see only what is synced (`--flush always`): there nothing is cut that anybody saw. An epoch still to come has
+/// no end: -1, as in Kafka.
 pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     if r.version >= 3 {
         r.i32()?;
@@ -133,6 +150,11 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         Ok((name, partitions))
     })?;
     r.tags()?;
+    tell(call.explained, || {
+        let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let asked = asked.map(|(name, (index, _, epoch))| format!("epoch {epoch} of {name}/{index}"));
+        format!("where {} ended", shown_list(asked.collect::<Vec<_>>().into_iter()))
+    });
     let broker = call.broker;
     let mut w = call.respond();
     w.i32(0);
@@ -140,8 +162,6 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         w.string(name);
         w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
             let end = find(broker, name, index, leader_epoch, |partition| {
-                // Epochs rise where records were cut off, which leaves no trace of where an earlier one ended: its end
-                // is the partition's, as far as anybody can tell.
                 let known = asked >= 0 && i64::from(asked) <= i64::from(partition.leader_epoch());
                 let end = partition.end().map_err(|error| code_of(&error))?;
                 Ok(if known { (asked, end as i64) } else { (-1, -1) })

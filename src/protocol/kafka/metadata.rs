@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 const NO_ID: Uuid = [0; 16];
 
-/// A topic as it was asked for: by name, or by id with or without one.
+/// A topic as it was asked for: by its name, or by its id. (Java clients send an empty name with an id.)
 type Asked = (Option<String>, Uuid);
 /// The topic, or why there is none.
 type Found = Result<Arc<Topic>, (Code, Asked)>;
@@ -34,6 +34,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     r.tags()?;
     tell(call.explained, || match &topics {
         None => "what topics there are, and which broker leads them".into(),
+        Some(topics) if topics.is_empty() => "which brokers there are".into(),
         Some(topics) => {
             let names = topics.iter().map(|(name, id)| name.clone().unwrap_or_else(|| random::shown(id)));
             format!("which broker leads {}", shown_list(names))
@@ -78,16 +79,18 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
 
 fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
     let broker = call.broker;
-    let (name, id) = &asked;
-    let Some(name) = name else {
-        return broker.topic_by_id(id).ok_or((Code::UnknownTopicId, asked));
+    let name = match asked {
+        (Some(name), NO_ID) => name,
+        // The id came with version 10, its use with version 12 (KIP-516).
+        asked if call.version < 12 => return Err((Code::InvalidRequest, asked)),
+        (_, id) => return broker.topic_by_id(&id).ok_or((Code::UnknownTopicId, (None, id))),
     };
-    let topic = if may_create && check_name(name).is_ok() && !is_internal(name) {
-        broker.topic_or_create(name)
+    let topic = if may_create && check_name(&name).is_ok() && !is_internal(&name) {
+        broker.topic_or_create(&name)
     } else {
-        check_name(name).and_then(|()| broker.topic(name))
+        check_name(&name).and_then(|()| broker.topic(&name))
     };
-    topic.map_err(|error| (code_of(&error), asked))
+    topic.map_err(|error| (code_of(&error), (Some(name), NO_ID)))
 }
 
 fn write_topic(w: &mut Writer<'_>, found: &Found) {
@@ -137,6 +140,7 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || "which brokers there are".into());
     let (host, port) = call.advertised()?;
     let cluster_id = call.broker.cluster_id();
     let mut w = call.respond();
@@ -190,6 +194,9 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
         true => all.iter().map(|topic| topic.name.as_str()).collect(),
         false => names,
     };
+    tell(call.explained, || {
+        format!("at most {limit} partitions of {}", shown_list(names.iter().map(|name| name.to_string())))
+    });
     let from = cursor.map_or("", |(name, _)| name);
     let broker = call.broker;
     let topics: Vec<_> =

@@ -33,7 +33,7 @@ use crate::{
     broker::{self, Broker},
     log::{
         Chunk,
-        record::{Records, shown},
+        record::{Records, shown, write_visible},
     },
     protocol::connection::{Input, Output},
 };
@@ -107,7 +107,7 @@ pub static APIS: &[Api] = &[
 
 /// Why a connection cannot go on.
 #[derive(Debug)]
-enum Stop {
+pub enum Stop {
     /// Its client broke the protocol.
     Broken(String),
     /// Its socket is broken.
@@ -128,7 +128,7 @@ impl From<io::Error> for Stop {
 
 /// What a connection keeps from request to request: memory, so that the next one needs none.
 #[derive(Debug, Default)]
-struct Session {
+pub struct Session {
     codecs: Codecs,
     decompressed: Vec<u8>,
     compressed: Vec<u8>,
@@ -155,10 +155,12 @@ struct Call<'c, 's> {
 /// Who each step of an exchange is told of on stderr, if it is.
 type Explained = Option<SocketAddr>;
 
-/// Tells one step.
+/// Tells one step. What clients named in it steers no terminal.
 fn tell(explained: Explained, step: impl FnOnce() -> String) {
     if let Some(peer) = explained {
-        eprintln!("{peer}   {}", step());
+        let mut visible = Vec::new();
+        write_visible(&mut visible, step().as_bytes());
+        crate::tell::tell(format_args!("{peer}   {}", String::from_utf8_lossy(&visible)));
     }
 }
 
@@ -226,8 +228,9 @@ fn shown_list(items: impl ExactSizeIterator<Item = String>) -> String {
     }
 }
 
-/// Answers one request. What it answers itself is how many bytes stood behind the request: Kafka does not mind them.
-fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
+/// Answers one request, which is the frame without its size, into what `output` has to send. What it returns is how many
+/// bytes stood behind the request: Kafka does not mind them. After an error, part of a response may stand in `output`.
+pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
     let mut r = Reader::new(frame, 0, false);
     let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
     let api = APIS.iter().find(|api| api.key == key);
@@ -238,7 +241,8 @@ fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame
     let explained = broker.config().explain.then_some(output.peer);
     if let Some(peer) = explained {
         let (name, client, size) = (api.name, shown(client_id.as_bytes()), frame.len());
-        eprintln!("{peer} asks: {name} version {version}, request {correlation_id} of '{client}', {size} bytes");
+        let request = format!("request {correlation_id} of '{client}', {size} bytes");
+        crate::tell::tell(format_args!("{peer} asks: {name} version {version}, {request}"));
     }
     let mut call =
         Call { broker, session, output, api, version, correlation_id, client_id, response_at: None, explained };
@@ -309,6 +313,7 @@ fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop>
         if !is_software_word(name) || !is_software_word(version) {
             code = Code::InvalidRequest;
         }
+        tell(call.explained, || format!("which APIs are served here; the client is {name} {version}"));
     }
     write_api_versions(&mut call.respond(), code);
     Ok(())

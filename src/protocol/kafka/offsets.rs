@@ -5,7 +5,10 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::broker::{Broker, Committed, Offsets, group::classic::Sender};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The longest note that a client may keep with an offset: Kafka's `offset.metadata.max.bytes`.
 const METADATA_MAX: usize = 4096;
@@ -63,7 +66,8 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     tell(call.explained, || {
         let all = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
         let all: Vec<String> = all.map(|(name, asked)| format!("{name}/{} at {}", asked.index, asked.offset)).collect();
-        format!("group {group} commits {}: {:?}", shown_list(all.into_iter()), code_of_all.unwrap_or(Code::None))
+        let refused = code_of_all.map_or(String::new(), |code| format!(", refused with {code:?}"));
+        format!("group {group} commits {}{refused}", shown_list(all.into_iter()))
     });
     let mut w = call.respond();
     if w.version >= 3 {
@@ -107,18 +111,26 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             Ok(topic)
         })
     }
-    let groups = match r.version {
-        0..8 => vec![(r.string()?, wanted(r)?)],
-        _ => r.array(|r| {
-            let group = (r.string()?, wanted(r)?);
-            r.tags()?;
-            Ok(group)
-        })?,
+    // Each is answered once: its offsets may be many times as many bytes as its name.
+    let groups: BTreeSet<(&str, Wanted)> = match r.version {
+        0..8 => BTreeSet::from([(r.string()?, wanted(r)?)]),
+        _ => r
+            .array(|r| {
+                let group = (r.string()?, wanted(r)?);
+                r.tags()?;
+                Ok(group)
+            })?
+            .into_iter()
+            .collect(),
     };
     if r.version >= 7 {
         r.bool()?;
     }
     r.tags()?;
+    tell(call.explained, || {
+        let names = groups.iter().map(|(group, _)| group.to_string()).collect::<Vec<_>>();
+        format!("how far group {} has read", shown_list(names.into_iter()))
+    });
     let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 3 {
@@ -198,6 +210,10 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         .map_err(|code| *code)
         .and_then(|_| broker.delete_unread_offsets(group, &only).map_err(|error| code_of(&error)));
     let code = deleted.err().unwrap_or(Code::None);
+    tell(call.explained, || {
+        let only = only.iter().map(|(topic, index)| format!("{topic}/{index}"));
+        format!("group {group} forgets how far it read {}: {code:?}", shown_list(only))
+    });
     let mut w = call.respond();
     w.i16(code.into());
     w.i32(0);

@@ -250,6 +250,10 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         Some("") => Err(Code::InvalidRequest),
         Some(_) => Err(Code::TransactionalIdAuthorizationFailed),
     };
+    tell(call.explained, || match made {
+        Ok(id) => format!("an id for an idempotent producer: {id}"),
+        Err(code) => format!("no id for a producer: {code:?}"),
+    });
     let mut w = call.respond();
     w.i32(0);
     w.i16(made.map_or_else(|code| code, |_| Code::None).into());

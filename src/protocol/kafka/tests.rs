@@ -234,7 +234,11 @@ fn oracles() -> Vec<Oracle> {
 
 /// A topic's id, of the other codec's type for it, which it does not name.
 fn uuid<U: std::str::FromStr<Err: std::fmt::Debug>>(values: &Values) -> U {
-    format!("00000000-0000-0000-0000-{:012x}", values.long & 0xffff_ffff_ffff).parse().unwrap()
+    of_bytes((values.long as u128 & 0xffff_ffff_ffff).to_be_bytes())
+}
+
+fn of_bytes<U: std::str::FromStr<Err: std::fmt::Debug>>(id: [u8; 16]) -> U {
+    format!("{:032x}", u128::from_be_bytes(id)).parse().unwrap()
 }
 
 /// Each API of the table in each version that is answered.
@@ -308,6 +312,94 @@ fn check(talk: &Talk, key: i16, version: i16, body: &[u8], read: fn(&[u8], i16) 
         Ok(_) | Err(Stop::Broken(_)) => {}
         Err(Stop::Io(error)) => panic!("API {key} version {version}: {error}"),
     }
+}
+
+#[test]
+fn metadata_goes_by_the_id_where_there_is_one_whatever_name_comes_with_it() {
+    use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+    let talk = Talk::new();
+    let there = talk.broker.topic("there").unwrap().id;
+    let ask = |version, name: Option<&str>, id: [u8; 16]| {
+        let asked = MetadataRequestTopic::default().with_name(name.map(|name| s(name).into()));
+        let asked = asked.with_topic_id(of_bytes(id));
+        let request = MetadataRequest::default().with_topics(Some(vec![asked]));
+        let (response, _) = talk.ask(3, version, &encoded(request, version)).unwrap();
+        let response = MetadataResponse::decode(&mut &response[..], version).unwrap();
+        let topic = response.topics[0].clone();
+        (topic.error_code, topic.name.map(|name| name.to_string()), topic.partitions.len())
+    };
+    for name in [None, Some(""), Some("other")] {
+        assert_eq!(ask(12, name, there), (0, Some("there".into()), 2), "{name:?}");
+        assert_eq!(ask(12, name, [7; 16]), (Code::UnknownTopicId.into(), None, 0), "{name:?}");
+    }
+    assert_eq!(ask(12, Some("there"), [0; 16]), (0, Some("there".into()), 2));
+    assert_eq!(ask(11, Some("there"), there), (Code::InvalidRequest.into(), Some("there".into()), 0));
+}
+
+#[test]
+fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metadata_advertises() {
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    let talk = Talk::new();
+    let broker = DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s("1"));
+    let request = DescribeConfigsRequest::default().with_resources(vec![broker.with_configuration_keys(None)]);
+    let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+    let configs = DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0).configs;
+    let (response, _) = talk.ask(3, 12, &encoded(MetadataRequest::default(), 12)).unwrap();
+    let node = MetadataResponse::decode(&mut &response[..], 12).unwrap().brokers.remove(0);
+    let listener = configs.iter().find(|config| config.name.as_str() == "advertised.listeners").unwrap();
+    assert_eq!(listener.value, Some(s(&format!("PLAINTEXT://{}:{}", node.host.as_str(), node.port))));
+    // As Apache Kafka 4.3 tells them: 1 boolean, 2 string, 3 int, 5 long, 7 list.
+    let types: Vec<(&str, i8)> = configs.iter().map(|config| (config.name.as_str(), config.config_type)).collect();
+    let expected = [
+        ("broker.id", 3),
+        ("node.id", 3),
+        ("advertised.listeners", 7),
+        ("num.partitions", 3),
+        ("default.replication.factor", 3),
+        ("auto.create.topics.enable", 1),
+        ("log.dirs", 7),
+        ("max.connections", 3),
+        ("connections.max.idle.ms", 5),
+        ("log.retention.ms", 5),
+        ("log.retention.bytes", 5),
+        ("log.segment.bytes", 3),
+        ("log.roll.ms", 5),
+        ("message.max.bytes", 3),
+        ("log.cleanup.policy", 7),
+        ("compression.type", 2),
+        ("log.message.timestamp.type", 2),
+        ("min.insync.replicas", 3),
+    ];
+    assert_eq!(types, expected);
+}
+
+#[test]
+fn what_is_asked_a_thousand_times_is_answered_once() {
+    use kafka_protocol::messages::{
+        describe_configs_request::DescribeConfigsResource, offset_fetch_request::OffsetFetchRequestGroup,
+    };
+    let talk = Talk::new();
+    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+    let resource = resource.with_configuration_keys(None);
+    let group = OffsetFetchRequestGroup::default().with_group_id(s("g").into()).with_topics(None);
+    let all = |times| -> [(i16, i16, Vec<u8>); 3] {
+        [
+            (32, 4, encoded(DescribeConfigsRequest::default().with_resources(vec![resource.clone(); times]), 4)),
+            (15, 5, encoded(DescribeGroupsRequest::default().with_groups(vec![s("g").into(); times]), 5)),
+            (9, 8, encoded(OffsetFetchRequest::default().with_groups(vec![group.clone(); times]), 8)),
+        ]
+    };
+    for ((key, version, once), (.., often)) in all(1).into_iter().zip(all(1000)) {
+        let [once, often] = [once, often].map(|body| talk.ask(key, version, &body).unwrap().0);
+        assert_eq!(once, often, "API {key}");
+    }
+}
+
+#[test]
+fn the_readme_lists_what_is_served() {
+    let table = support_table();
+    let readme = include_str!("../../../README.md");
+    assert!(readme.contains(&table), "README.md must hold this table:\n\n{table}");
 }
 
 #[test]

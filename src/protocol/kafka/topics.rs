@@ -3,7 +3,7 @@
 use super::{
     Call, Code, NODE_ID, Stop, code_of,
     configs::{CONFIG_DEFAULT, CONFIG_OF_TOPIC},
-    partition_of,
+    partition_of, shown_list, tell,
     wire::{Reader, Uuid},
 };
 use crate::broker::{self, Broker, Overrides, PARTITIONS_MAX, Topic, check_name, is_internal, random, setting_names};
@@ -53,6 +53,11 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let _timeout_ms = r.i32()?;
     let dry = r.bool()?;
     r.tags()?;
+    tell(call.explained, || {
+        let what = if dry { "what it would be to create" } else { "create" };
+        let topic = |topic: &New<'_>| format!("{} with {} partitions", topic.name, topic.partitions);
+        format!("{what} {}", shown_list(topics.iter().map(topic)))
+    });
     let broker = call.broker;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     topics.iter().for_each(|topic| *counts.entry(topic.name).or_default() += 1);
@@ -190,6 +195,10 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let broker = call.broker;
     let done: Vec<(Option<String>, Uuid, Result<(), Refused>)> =
         topics.iter().map(|(name, id)| delete(broker, *name, id)).collect();
+    tell(call.explained, || {
+        let name = |(name, id, _): &(Option<String>, Uuid, _)| name.clone().unwrap_or_else(|| random::shown(id));
+        format!("drop {}", shown_list(done.iter().map(name)))
+    });
     let mut w = call.respond();
     w.i32(0);
     w.array(done.iter(), |w, (name, id, done)| {
@@ -238,12 +247,19 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let _timeout_ms = r.i32()?;
     let dry = r.bool()?;
     r.tags()?;
+    tell(call.explained, || {
+        let what = if dry { "what it would be to grow" } else { "grow" };
+        let topic = |(name, count, _): &(&str, i32, _)| format!("{name} to {count} partitions");
+        format!("{what} {}", shown_list(topics.iter().map(topic)))
+    });
     let broker = call.broker;
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    topics.iter().for_each(|(name, ..)| *counts.entry(name).or_default() += 1);
     let grown: Vec<_> = topics
         .iter()
         .map(|(name, count, assignments)| {
             // The request is no set: a name that stands twice is refused wherever it stands.
-            match topics.iter().filter(|(other, ..)| other == name).count() {
+            match counts[name] {
                 1 => grow(broker, name, *count, assignments.as_deref(), dry),
                 _ => Err((Code::InvalidRequest, "the topic stands in the request more than once".into())),
             }
@@ -296,6 +312,11 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
     })?;
     let _timeout_ms = r.i32()?;
     r.tags()?;
+    tell(call.explained, || {
+        let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let asked = asked.map(|(name, (index, offset))| format!("before offset {offset} of {name}/{index}"));
+        format!("remove the records {}", shown_list(asked.collect::<Vec<_>>().into_iter()))
+    });
     let broker = call.broker;
     let trim = |name: &str, index: i32, offset: i64| -> broker::Result<u64> {
         let partition = partition_of(&*broker.topic(name)?, index)?;
@@ -337,6 +358,7 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         Ok(topic)
     })?;
     r.tags()?;
+    tell(call.explained, || "where the partitions are, and how large".into());
     let broker = call.broker;
     let dir = broker.config().data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
     let all = || broker.topics().into_iter().map(|topic| (topic.clone(), topic.partitions())).collect();
