@@ -311,6 +311,15 @@ fn alter_with(broker: &Broker, topic: &str, configs: &[(&str, &str)]) -> i16 {
 }
 
 #[test]
+fn a_batch_that_no_segment_can_hold_is_refused() {
+    let broker = Broker::start();
+    assert_eq!(create_with(&broker, "small", &[("segment.bytes", "1024")]), 0);
+    let mut client = Client::connect(&broker);
+    assert_eq!(client.produce("small", batch(&["x".repeat(1100).as_str()], None, Codec::None)).0, 18);
+    assert_eq!(client.produce("small", batch(&["fits"], None, Codec::None)), (0, 0));
+}
+
+#[test]
 fn every_setting_is_the_same_however_it_is_set_and_survives_a_restart() {
     let mut broker = Broker::on_disk();
     let good = SETTINGS.map(|(name, value, _)| (name, value));

@@ -13,8 +13,15 @@
 //! Words (keys, header names and values) escape what a word cannot hold: `\\ \n \r \t \xHH`, a space as `\x20`, and in
 //! header names a colon as `\x3a`. `\xHH` is one byte, in lower-case hex.
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use std::{borrow::Cow, fmt, ops::Range};
+use base64::Engine;
+use std::{borrow::Cow, fmt, ops::Range, sync::LazyLock};
+
+/// Standard base64 with padding, by vector instructions where the library has them.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+static BASE64: LazyLock<base64::engine::Simd> =
+    LazyLock::new(|| base64::engine::Simd::standard(base64::engine::general_purpose::PAD));
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+static BASE64: LazyLock<base64::engine::GeneralPurpose> = LazyLock::new(|| base64::engine::general_purpose::STANDARD);
 
 /// A header: its name, and its value (`None` is null).
 pub type Header<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
@@ -168,7 +175,9 @@ pub fn write_fields(
         }
         Some(value) => {
             out.extend_from_slice(b"base64:");
-            out.extend_from_slice(BASE64.encode(value).as_bytes());
+            let at = out.len();
+            out.resize(at + value.len().div_ceil(3) * 4, 0);
+            BASE64.encode_slice(value, &mut out[at..]).expect("four bytes for each three");
         }
     }
 }
@@ -344,10 +353,10 @@ pub fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 /// Whether a value can stand behind `message:` as it is: UTF-8 and no control character but TAB.
 pub fn stands_verbatim(value: &[u8]) -> bool {
-    // Printable ASCII is what most values are; the folds have no branch, so the compiler makes vectors of them.
-    let any = |wanted: fn(u8) -> bool| value.iter().fold(false, |found, &byte| found | wanted(byte));
-    let is_low = |byte| (byte < 0x20) & (byte != b'\t') | (byte == 0x7f);
-    !any(is_low) && (!any(|byte| byte > 0x7f) || std::str::from_utf8(value).is_ok() && !has_wide_control(value))
+    // Printable ASCII is what most values are; the fold has no branch, so the compiler makes vectors of it.
+    let is_low = |byte: u8| (byte < 0x20) & (byte != b'\t') | (byte == 0x7f);
+    let (low, all) = value.iter().fold((false, 0), |(low, all), &byte| (low | is_low(byte), all | byte));
+    !low && (all < 0x80 || std::str::from_utf8(value).is_ok() && !has_wide_control(value))
 }
 
 /// Whether UTF-8 text has one of the controls that take more than a byte: C1, LINE and PARAGRAPH SEPARATOR.

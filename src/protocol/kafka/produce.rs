@@ -141,6 +141,10 @@ fn write(
         return Err(Refused(Code::UnsupportedCompressionType, why.into(), vec![], None));
     }
     batch.check(settings.max_message_bytes as usize).map_err(|error| Refused::batch(error, told.clone()))?;
+    if bytes.len() > settings.segment_bytes as usize {
+        let why = "the record batch is larger than segment.bytes";
+        return Err(Refused(Code::RecordListTooLarge, why.into(), vec![], told));
+    }
     let rules = Rules {
         append_time: settings.append_time,
         keys_required: settings.compact,
