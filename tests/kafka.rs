@@ -35,7 +35,11 @@ struct Client(TcpStream);
 
 impl Client {
     fn connect(broker: &Broker) -> Client {
-        let stream = TcpStream::connect(&broker.address).unwrap();
+        Client::to(&broker.address)
+    }
+
+    fn to(address: &str) -> Client {
+        let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LONG)).unwrap();
         Client(stream)
     }
@@ -398,4 +402,42 @@ fn a_silent_client_is_closed_after_the_idle_timeout() {
     silent.send(ApiKey::ApiVersions, 0, &ApiVersionsRequest::default());
     assert!(silent.receive::<ApiVersionsResponse>(0).is_some());
     assert!(silent.is_closed());
+}
+
+#[test]
+fn a_compacted_topic_takes_no_record_without_a_key_and_its_holes_are_read_over() {
+    let broker = plainlog::Broker::in_memory();
+    let server = plainlog::Server::start(broker.clone(), "127.0.0.1:0").unwrap();
+    let mut client = Client::to(&format!("127.0.0.1:{}", server.port()));
+    let compact = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
+    let partition = broker.create_topic_with("t", Some(1), compact).unwrap().partition(0).unwrap();
+    client.send(ApiKey::Produce, 9, &produce("t", -1, batch(&["a", "b"], None, Codec::None)));
+    let response: ProduceResponse = client.receive(9).unwrap();
+    let answer = &response.responses[0].partition_responses[0];
+    let named: Vec<i32> = answer.record_errors.iter().map(|error| error.batch_index).collect();
+    assert_eq!((answer.error_code, named), (87, vec![0, 1]));
+    assert_eq!(partition.end().unwrap(), 0);
+
+    let mut producer = plainlog::Producer::embedded(&broker);
+    for value in ["1", "2", "3"] {
+        producer.send("t", plainlog::Record::new(value).key("k")).unwrap();
+    }
+    producer.send("t", plainlog::Record::tombstone("gone")).unwrap();
+    let (log, now_ms) = (partition.log().unwrap(), broker.now_ms());
+    let settings = plainlog::log::Compaction { delete_retention_ms: 0, ..Default::default() };
+    log.roll_if_old(i64::MAX, 0).unwrap();
+    for wait_ms in [0, 2000] {
+        log.compact(now_ms + wait_ms, &settings, &|| false).unwrap();
+    }
+    assert_eq!(client.fetch("t", 0, 0), (vec![b"3".to_vec()], 4));
+    assert_eq!(client.fetch("t", 2, 0), (vec![b"3".to_vec()], 4));
+    // Only a hole is left: a batch without records says where it ends.
+    let fetch = FetchPartition::default().with_fetch_offset(3).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(s("t").into()).with_partitions(vec![fetch]);
+    client.send(ApiKey::Fetch, 12, &FetchRequest::default().with_min_bytes(1).with_topics(vec![topic]));
+    let response: FetchResponse = client.receive(12).unwrap();
+    let bytes = response.responses[0].partitions[0].records.clone().unwrap();
+    let header = plainlog::protocol::kafka::batch::Batch::open(&bytes).unwrap().header;
+    assert_eq!((header.base_offset, header.last_offset_delta, header.count), (3, 0, 0));
+    assert_eq!(client.fetch("t", 4, 0), (vec![], 4));
 }

@@ -1,8 +1,11 @@
-//! The one background thread: syncs that come due, and retention. A broker with nothing to do does not wake.
+//! The background thread: syncs that come due, and retention. A broker with nothing to do does not wake.
+//!
+//! Compaction takes long, so a thread of its own does it, one partition after another, and ends when nothing is left to do.
 
 use super::{partition::Partition, topic::Topic};
 use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, atomic::Ordering::*},
+    thread::{Builder, Scope, ScopedJoinHandle, scope},
     time::{Duration, Instant},
 };
 
@@ -63,9 +66,21 @@ impl Chores {
         topics: impl Fn() -> Vec<Arc<Topic>>,
         expire_offsets: impl Fn() -> super::Result<Option<i64>>,
         now_ms: impl Fn() -> i64,
-        tell: impl Fn(&str),
+        tell: impl Fn(&str) + Sync,
+    ) {
+        scope(|scope| self.run_in(scope, &topics, &expire_offsets, &now_ms, &tell));
+    }
+
+    fn run_in<'s>(
+        &'s self,
+        scope: &'s Scope<'s, '_>,
+        topics: &impl Fn() -> Vec<Arc<Topic>>,
+        expire_offsets: &impl Fn() -> super::Result<Option<i64>>,
+        now_ms: &impl Fn() -> i64,
+        tell: &'s (impl Fn(&str) + Sync),
     ) {
         let mut looked = None::<Instant>;
+        let mut compacting = None::<ScopedJoinHandle<'_, ()>>;
         let mut queue = self.queue();
         while !queue.stopped {
             let now = Instant::now();
@@ -101,8 +116,16 @@ impl Chores {
                     tell(&format!("committed offsets: {error}"));
                     None
                 });
-                if let Some(next_ms) = look_at_all(&topics(), &tell).into_iter().chain(offsets_due).min() {
+                let (next_ms, dirty) = look_at_all(&topics(), tell);
+                if let Some(next_ms) = next_ms.into_iter().chain(offsets_due).min() {
                     self.look_in(Duration::from_millis((next_ms - now_ms()).max(0) as u64 + 1));
+                }
+                if !dirty.is_empty() && compacting.as_ref().is_none_or(ScopedJoinHandle::is_finished) {
+                    let builder = Builder::new().name("compaction".into()).stack_size(256 << 10);
+                    match builder.spawn_scoped(scope, move || self.compact(&dirty, tell)) {
+                        Ok(thread) => compacting = Some(thread),
+                        Err(error) => tell(&format!("no thread for compaction: {error}")),
+                    }
                 }
             }
             queue = self.queue();
@@ -110,17 +133,39 @@ impl Chores {
     }
 }
 
-/// Looks at each partition; answers when the next one wants to be looked at, in ms.
-fn look_at_all(topics: &[Arc<Topic>], tell: &impl Fn(&str)) -> Option<i64> {
-    let mut next = None::<i64>;
+impl Chores {
+    /// Compacts these partitions, then lets all be looked at again.
+    fn compact(&self, partitions: &[Arc<Partition>], tell: &impl Fn(&str)) {
+        let stop = || self.queue().stopped;
+        for partition in partitions {
+            if let Err(error) = partition.compact(&stop) {
+                tell_of(partition, error, tell);
+            }
+        }
+        self.look();
+    }
+}
+
+/// Looks at each partition; answers when the next one wants to be looked at, in ms, and which are to be compacted.
+fn look_at_all(topics: &[Arc<Topic>], tell: &impl Fn(&str)) -> (Option<i64>, Vec<Arc<Partition>>) {
+    let (mut next, mut dirty) = (None::<i64>, Vec::new());
     for topic in topics {
         for partition in topic.partitions() {
             match partition.tidy() {
-                Ok(due) => next = next.into_iter().chain(due).min(),
-                Err(super::Error::UnknownTopic(_)) => {}
-                Err(error) => tell(&format!("{}/{}: {error}", topic.name, partition.index)),
+                Ok(due) => {
+                    next = next.into_iter().chain(due.next_ms).min();
+                    dirty.extend(due.now.then_some(partition));
+                }
+                Err(error) => tell_of(&partition, error, tell),
             }
         }
     }
-    next
+    (next, dirty)
+}
+
+/// Tells what failed, unless it is that the topic was dropped.
+fn tell_of(partition: &Partition, error: super::Error, tell: &impl Fn(&str)) {
+    if let Ok(topic) = partition.topic() {
+        tell(&format!("{}/{}: {error}", topic.name, partition.index));
+    }
 }

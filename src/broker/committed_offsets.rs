@@ -27,7 +27,8 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 pub(super) const TOPIC: &str = "__consumer_offsets";
 
 /// Its settings: small segments, so that compaction keeps it small; nothing goes by age.
-pub(super) const SETTINGS: [(&str, &str); 2] = [("segment.bytes", "4194304"), ("retention.ms", "-1")];
+pub(super) const SETTINGS: [(&str, &str); 3] =
+    [("cleanup.policy", "compact"), ("segment.bytes", "4194304"), ("retention.ms", "-1")];
 
 /// Bytes read at once at the start.
 const READ_BYTES: usize = 1 << 20;

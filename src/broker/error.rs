@@ -48,6 +48,8 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
+    /// The topic does not take such a record.
+    InvalidRecord(String),
     /// An idempotent producer's batch is neither the next one nor one of the last.
     Sequence(String),
     /// A producer writes in an epoch that is over.
@@ -92,6 +94,7 @@ impl fmt::Display for Error {
             Error::InvalidTopic(why)
             | Error::InvalidPartitions(why)
             | Error::InvalidConfig(why)
+            | Error::InvalidRecord(why)
             | Error::Sequence(why)
             | Error::ProducerEpoch(why)
             | Error::Storage(why)

@@ -429,11 +429,16 @@ impl State {
 
     /// One of the broker's own topics, of one partition, made if it is not there.
     fn internal_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<Arc<Topic>> {
-        let overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-        match self.create(name, 1, overrides) {
+        let overrides: Overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        match self.create(name, 1, overrides.clone()) {
             Err(Error::TopicExists(_)) => {
                 let topics = self.topics.read().expect("no panic under the topics' lock");
-                topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.into()))
+                let topic = topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.into()))?;
+                drop(topics);
+                if topic.overrides() != overrides {
+                    topic.alter(None, &overrides)?;
+                }
+                Ok(topic)
             }
             made => made,
         }

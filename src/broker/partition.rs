@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::Flush,
-    log::{self, Append, Appended, Chunk, Log, batches::Entry, disk, record::Records},
+    log::{self, Append, Appended, Chunk, Due, Log, batches::Entry, disk, record::Records},
 };
 use std::{
     io,
@@ -262,6 +262,9 @@ impl Partition {
 
     fn append(&self, log: &Log, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let settings = self.settings()?;
+        if settings.compact {
+            records.iter().try_for_each(|record| settings.check_key(record.key.as_deref()))?;
+        }
         self.env.begin_writing()?;
         let append = Append {
             records,
@@ -353,20 +356,38 @@ impl Partition {
         Ok(log.start())
     }
 
-    /// What time asks of this partition: rolls an old segment, removes what retention wants gone. Answers when to look
-    /// again, in ms; `None`: not before something is written.
-    pub(super) fn tidy(&self) -> Result<Option<i64>> {
+    /// What time asks of this partition: rolls an old segment, removes what retention wants gone. Answers whether it is to be
+    /// compacted, and when to look again, in ms; `None`: not before something is written.
+    pub(super) fn tidy(&self) -> Result<Due> {
         let settings = self.settings()?;
-        let retention = log::Retention { ms: settings.retention_ms, bytes: settings.retention_bytes };
-        if self.log.get().is_none() && retention.ms < 0 && retention.bytes < 0 {
-            return Ok(None);
+        let retention = settings.retention();
+        if self.log.get().is_none() && retention.ms < 0 && retention.bytes < 0 && !settings.compact {
+            return Ok(Due { now: false, next_ms: None });
         }
         let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
         log.roll_if_old(now_ms, settings.segment_ms)?;
         if let Some(start) = log.expired_to(now_ms, retention)? {
             self.trim(start)?;
         }
-        Ok(log.due_at(retention, settings.segment_ms)?)
+        let mut due = Due { now: false, next_ms: None };
+        if settings.compact {
+            due = log.compaction_due(now_ms, &settings.compaction())?;
+        }
+        due.next_ms = due.next_ms.into_iter().chain(log.due_at(retention, settings.segment_ms)?).min();
+        Ok(due)
+    }
+
+    /// Compacts until nothing is due, the topic is dropped or `stop` answers yes.
+    pub(super) fn compact(&self, stop: &dyn Fn() -> bool) -> Result<()> {
+        loop {
+            let (log, settings, now_ms) = (self.log()?, self.settings()?, self.env.clock.now_ms());
+            let how = settings.compaction();
+            if stop() || !settings.compact || !log.compaction_due(now_ms, &how)?.now {
+                return Ok(());
+            }
+            let compacted = log.compact(now_ms, &how, stop)?;
+            compacted.notes.iter().for_each(|note| self.env.tell(note));
+        }
     }
 
     /// The topic is being dropped: no append succeeds from here on, and who waits finds it gone.

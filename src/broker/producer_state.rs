@@ -24,7 +24,7 @@ use std::collections::{HashMap, VecDeque};
 /// How many batches of a producer are remembered: what a client may have on its way at once.
 const BATCHES_KEPT: usize = 5;
 /// A producer silent for a day is forgotten: Kafka's `producer.id.expiration.ms`.
-const EXPIRES_MS: i64 = 24 * 3600 * 1000;
+pub(super) const EXPIRES_MS: i64 = 24 * 3600 * 1000;
 /// Looking for silent producers happens once for this many new ones.
 const NEW_BETWEEN_SWEEPS: usize = 1000;
 

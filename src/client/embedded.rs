@@ -85,11 +85,8 @@ impl Desk {
         let owned = |bytes: &Vec<u8>| Cow::Owned(bytes.clone());
         one.push(record.timestamp, record.key.as_ref().map(owned), record.value.as_ref().map(owned));
         record.headers.iter().for_each(|(name, value)| one.header(name.clone(), value.clone()));
-        let (bytes, limit) =
-            (one.size_of(one.get(0).expect("pushed above")), topic.settings().max_message_bytes as usize);
-        if bytes > limit {
-            return Err(broker::Error::TooLarge { bytes, limit });
-        }
+        let bytes = one.size_of(one.get(0).expect("pushed above"));
+        topic.settings().check(record.key.as_deref(), bytes)?;
         self.bytes += bytes;
         let found = self.batches.iter().position(|batch| Arc::ptr_eq(&batch.partition, &partition));
         let at = found.unwrap_or_else(|| {

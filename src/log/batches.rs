@@ -51,7 +51,8 @@ pub struct Entry {
     pub producer_id: i64,
     /// Sequence of the first record, -1: none.
     pub base_sequence: i32,
-    /// How many entries of the segment were known to be synced when this one was written.
+    /// How many entries of the segment were known to be synced when this one was written. Compaction counts the entry
+    /// itself too: it syncs a pair before it gives it its name.
     pub mark: u32,
     /// The batch's timestamp in ms: its first record's, or the time of the append.
     pub timestamp: i64,
@@ -125,6 +126,16 @@ impl Entry {
     /// Where the lines stand in the `.log`.
     pub fn positions(&self) -> Range<u32> {
         self.position..self.position + self.bytes
+    }
+
+    /// Whether compaction wrote this entry, the one at `index`, and left nothing in it that it could have taken then.
+    pub fn is_compacted(&self, index: u32) -> bool {
+        self.flags & DELETE_HORIZON != 0 || self.mark > index
+    }
+
+    /// When the tombstones of the batch may go, in ms; `None`: none of them was compacted yet, or there is none.
+    pub fn delete_horizon_ms(&self) -> Option<i64> {
+        (self.flags & DELETE_HORIZON != 0).then_some(i64::from(self.mark) * 1000)
     }
 
     /// Sync mark, which an entry with a delete horizon does not carry.

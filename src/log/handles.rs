@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::*},
     },
 };
 
@@ -26,6 +26,17 @@ pub struct Handles {
 pub(super) struct Slot {
     file: Mutex<Option<Arc<dyn File>>>,
     used: AtomicBool,
+    /// As long as it is not 0 the handle stays open: its path is about to lead to another file, or to none.
+    pins: AtomicU32,
+}
+
+impl Slot {
+    fn close(&self) {
+        let mut file = self.file.lock().expect("no panic while a handle is closed");
+        if self.pins.load(Acquire) == 0 {
+            *file = None;
+        }
+    }
 }
 
 impl Handles {
@@ -60,6 +71,18 @@ impl Handles {
         Ok(())
     }
 
+    /// Opens the file if it is not, and keeps it open until [`unpin`](Self::unpin) was called as often.
+    pub(super) fn pin(&self, slot: &Arc<Slot>, path: &Path) -> io::Result<()> {
+        slot.pins.fetch_add(1, AcqRel);
+        self.get(slot, path).map(drop).inspect_err(|_| self.unpin(slot))
+    }
+
+    /// Lets the handle be closed again.
+    pub(super) fn unpin(&self, slot: &Arc<Slot>) {
+        slot.pins.fetch_sub(1, AcqRel);
+        self.remember(slot);
+    }
+
     fn remember(&self, slot: &Arc<Slot>) {
         let mut open = self.open.lock().expect("no panic while handles are counted");
         open.push_back(Arc::downgrade(slot));
@@ -70,12 +93,12 @@ impl Handles {
             if slot.used.swap(false, Relaxed) {
                 open.push_back(Arc::downgrade(&slot));
             } else {
-                *slot.file.lock().expect("no panic while a handle is closed") = None;
+                slot.close();
             }
         }
         while open.len() > self.open_max {
             let Some(slot) = open.pop_front().and_then(|slot| slot.upgrade()) else { continue };
-            *slot.file.lock().expect("no panic while a handle is closed") = None;
+            slot.close();
         }
     }
 }

@@ -10,12 +10,14 @@
 //! - With [`Append::publish`] off, the published end is the synced end: nobody is shown what a crash could take back.
 //! - After a failed write or sync the log is read-only until the broker restarts. A full disk is no failure: what was
 //!   written in part is cut off, and writing goes on once there is room.
-//! - Locks are taken in this order: writer, sync state, segments. None is held while a file is read or synced, but for
-//!   the roll, which syncs the old segment under the writer's lock.
+//! - Locks are taken in this order: cleaner, files, writer, sync state, segments. None is held while a file is read or synced,
+//!   but for the roll, which syncs the old segment under the writer's lock, the end of a [compaction], which
+//!   makes names durable under the files' lock, and the cleaner's, which only compaction takes.
 //!
 //! The format on disk has a page of its own: [`mod@format`].
 
 pub mod batches;
+mod compaction;
 pub mod disk;
 pub mod format;
 pub mod handles;
@@ -26,10 +28,12 @@ pub mod recovery;
 mod retention;
 mod segment;
 
+pub use compaction::{Compacted, Compaction, Due};
 pub use read::{Batch, Chunk};
 pub use retention::Retention;
 
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry};
+use compaction::Cleaner;
 use handles::Handles;
 use record::{RecordRef, Records, write_line};
 use segment::Segment;
@@ -161,6 +165,9 @@ pub struct Log {
     writer: Mutex<Writer>,
     sync: Mutex<SyncState>,
     synced: Condvar,
+    /// Held by who changes the names of sealed segments, or opens them by name to keep them open.
+    files: Mutex<()>,
+    cleaner: Mutex<Cleaner>,
 }
 
 /// The end of the log, as its writer knows it.
@@ -514,9 +521,11 @@ impl Log {
         self.sync_to(end)
     }
 
-    /// Takes no more records; what was written is still read.
+    /// Takes no more records, and touches no name any more; what was written is still read.
     pub fn close(&self) {
         self.writer().closed = Some(Error::Closed);
+        // A compaction may be giving names; the next one sees that the log is closed.
+        drop(self.files());
     }
 
     /// Whether the log was closed by [`close`](Self::close).

@@ -46,6 +46,8 @@ pub struct Chunk {
     entries: Vec<Option<Entry>>,
     /// Where the next read goes on, if it goes on: identity of the segment, index of the entry, offset.
     next: Option<(u64, u32, u64)>,
+    /// Offset behind all that was read, the holes that compaction left too; `None`: nothing was.
+    behind: Option<u64>,
     /// Base offset of the segment, for the operator.
     segment_base: u64,
 }
@@ -77,11 +79,13 @@ impl Chunk {
     pub fn clear(&mut self) {
         self.batches.clear();
         self.used = 0;
+        self.behind = None;
     }
 
-    /// Offset behind the last batch.
+    /// The offset to read on at; `None`: the end was reached before. Where compaction left nothing up to the end there is one,
+    /// and no batch.
     pub fn next_offset(&self) -> Option<u64> {
-        self.batches.last().map(|last| last.last() + 1)
+        self.behind
     }
 
     /// Base offset of the segment it was read from, and the positions of its lines there.
@@ -116,41 +120,45 @@ impl Log {
         }
         let mut offset = offset;
         loop {
-            let segment = self.segment_of(offset);
-            let read = self.read_segment(&segment, offset, end, bytes_max, chunk);
+            let (segment, next) = self.segment_of(offset);
+            let read = self.read_segment(&segment, next, offset, end, bytes_max, chunk);
             if offset < self.start() {
                 // Retention or TRIM took the segment while it was read.
                 chunk.clear();
                 return Err(Error::OutOfRange { first: self.start(), end });
             }
-            read?;
-            // Compaction can leave no record between the offset and the segment's end.
-            match self.segment_after(&segment) {
-                Some(next) if chunk.batches.is_empty() && next < end => offset = next,
-                _ => return Ok(()),
+            let went_on = read?;
+            // Compaction can leave no record here, between the offset and the segment's end, or the log's.
+            match went_on.or(next).filter(|&behind| behind < end) {
+                _ if !chunk.batches.is_empty() => return Ok(()),
+                Some(behind) => offset = behind,
+                None => {
+                    chunk.behind = Some(end);
+                    return Ok(());
+                }
             }
         }
     }
 
-    fn segment_of(&self, offset: u64) -> Arc<Segment> {
+    /// The segment that `offset` is in, and the base of the one that follows it. Both are of one moment: compaction can
+    /// replace several segments by one.
+    fn segment_of(&self, offset: u64) -> (Arc<Segment>, Option<u64>) {
         let segments = self.segments.read().expect("no panic under the segments' lock");
-        let behind = segments.partition_point(|segment| segment.base <= offset);
-        segments[behind.saturating_sub(1)].clone()
+        let behind = segments.partition_point(|segment| segment.base <= offset).max(1);
+        (segments[behind - 1].clone(), segments.get(behind).map(|next| next.base))
     }
 
-    fn segment_after(&self, segment: &Segment) -> Option<u64> {
-        let segments = self.segments.read().expect("no panic under the segments' lock");
-        segments.iter().map(|other| other.base).find(|&base| base > segment.base)
-    }
-
+    /// Reads from one segment, whose successor begins at `next_base`. Answers where entries that were read end; that they
+    /// hold no batch is possible.
     fn read_segment(
         &self,
         segment: &Segment,
+        next_base: Option<u64>,
         offset: u64,
         end: u64,
         bytes_max: usize,
         chunk: &mut Chunk,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<u64>, Error> {
         let log_path = || segment.path("log");
         let entries_end = segment.entries(&self.handles).map_err(|error| unreadable(log_path())(error))?;
         let mut first = match chunk.next {
@@ -166,9 +174,9 @@ impl Log {
         chunk.segment_base = segment.base;
         let Some(position) = chunk.batches.first().map(|batch| batch.entry.position) else {
             if first == entries_end || segment.base + u64::from(wanted) >= end {
-                return Ok(());
+                return Ok(None);
             }
-            return Err(self.damage(segment, first, entries_end, offset));
+            return Err(self.damage(segment, next_base, first, entries_end, offset));
         };
         let bytes = chunk.batches.last().map_or(0, |last| last.lines.end);
         if chunk.bytes.len() < bytes {
@@ -183,9 +191,14 @@ impl Log {
         let whole = whole.count();
         chunk.batches.truncate(whole);
         chunk.used = chunk.batches.last().map_or(0, |last| last.lines.end);
-        let Some(next) = chunk.next_offset() else { return Err(self.damage(segment, first, entries_end, offset)) };
+        let Some(next) = chunk.batches.last().map(|last| last.last() + 1) else {
+            return Err(self.damage(segment, next_base, first, entries_end, offset));
+        };
         chunk.next = Some((segment.id, first + whole as u32, next));
-        Ok(())
+        chunk.behind = Some(next);
+        // Entries without a line are kept for their producers, not for readers.
+        chunk.batches.retain(|batch| batch.entry.count > 0);
+        Ok(Some(next))
     }
 
     /// Index of the entry with `offset`, or of the damaged one that hides it.
@@ -238,10 +251,10 @@ impl Log {
     }
 
     /// The damage at entry `index`: from `offset` to the first entry that is whole.
-    fn damage(&self, segment: &Segment, index: u32, entries_end: u32, offset: u64) -> Error {
+    fn damage(&self, segment: &Segment, next_base: Option<u64>, index: u32, entries_end: u32, offset: u64) -> Error {
         let entry = |index| segment.entry(&self.handles, index).ok().flatten().map(|(_, entry)| entry);
         let next = (index + 1..entries_end).find_map(entry).map(|entry| segment.base + u64::from(entry.first));
-        let next = next.or_else(|| self.segment_after(segment)).unwrap_or(self.end());
+        let next = next.or(next_base).unwrap_or(self.end());
         let position = entry(index).map(|entry| entry.position);
         let position = position.or_else(|| Some(entry(index.checked_sub(1)?)?.positions().end)).unwrap_or(0);
         let place = format!("{} at position {position}", segment.path("log").display());

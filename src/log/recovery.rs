@@ -13,6 +13,9 @@
 //! What was accepted behind the mark is written again in place: after a failed sync the system may hold pages that never
 //! reached the disk, and reading them proves nothing. A log without any `.batches` was put there by hand and is
 //! *adopted*: its lines are checked and get entries. So are whole lines appended by hand to a log that was stopped cleanly.
+//!
+//! A [compaction](super::compaction) that reached its commit point is carried to its end before anything else is looked at;
+//! what is left of one that did not is removed.
 
 use super::{
     Log, SyncState, Writer,
@@ -84,7 +87,7 @@ impl Checked {
 }
 
 /// A window over a file's bytes, moved forward.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     file: &'a dyn File,
     start: u64,
     bytes: Vec<u8>,
@@ -93,12 +96,12 @@ struct Window<'a> {
 impl<'a> Window<'a> {
     const BYTES: usize = 1 << 20;
 
-    fn new(file: &'a dyn File) -> Window<'a> {
+    pub(super) fn new(file: &'a dyn File) -> Window<'a> {
         Window { file, start: 0, bytes: Vec::new() }
     }
 
     /// The bytes from `position` on, at least `wanted` if the file has them.
-    fn at(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
+    pub(super) fn at(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
         let inside = position >= self.start && position + wanted as u64 <= self.start + self.bytes.len() as u64;
         if !inside {
             let there = self.file.len()?.saturating_sub(position);
@@ -276,6 +279,12 @@ fn end_by_lines(segment: &Segment, log: &dyn File, mut position: u64, next: u64)
     Ok(end)
 }
 
+/// The base offset in the name of a segment's file.
+fn base_of(name: &str, extension: &str) -> Option<u64> {
+    let digits = name.strip_suffix(extension).filter(|digits| digits.len() == 20)?;
+    digits.parse().ok().filter(|&base| base <= i64::MAX as u64)
+}
+
 /// One log on its way to being open.
 struct Recovery<'a> {
     handles: &'a Handles,
@@ -295,19 +304,61 @@ impl Recovery<'_> {
     /// Names of segments, and removal of what a crash left between two names.
     fn bases(&self) -> io::Result<Vec<u64>> {
         let disk = self.handles.disk();
+        self.end_compaction()?;
         let names = disk.list(self.dir)?;
-        let base = |name: &str, extension| {
-            let digits = name.strip_suffix(extension).filter(|digits| digits.len() == 20)?;
-            digits.parse::<u64>().ok().filter(|&base| base <= i64::MAX as u64)
-        };
-        let bases: Vec<u64> = names.iter().filter_map(|name| base(&name.name, ".log")).collect();
+        let bases: Vec<u64> = names.iter().filter_map(|name| base_of(&name.name, ".log")).collect();
         for name in &names {
-            let lone = base(&name.name, ".batches").is_some_and(|base| !bases.contains(&base));
+            let lone = base_of(&name.name, ".batches").is_some_and(|base| !bases.contains(&base));
             if lone || name.name.ends_with(".tmp~") {
                 disk.remove_file(&self.dir.join(&name.name))?;
             }
         }
         Ok(bases)
+    }
+
+    /// Carries a compaction that reached its commit point on to its end, and removes what is left of one that did not.
+    fn end_compaction(&self) -> io::Result<()> {
+        let disk = self.handles.disk();
+        let names = disk.list(self.dir)?;
+        let is_there = |name: &Path| names.iter().any(|other| name.ends_with(&other.name));
+        for base in names.iter().filter_map(|name| base_of(&name.name, ".batches.swap")) {
+            if is_there(&path(self.dir, base, "log.new")) {
+                disk.rename(&path(self.dir, base, "log.new"), &path(self.dir, base, "log"))?;
+            }
+            disk.sync_dir(self.dir)?;
+            disk.rename(&path(self.dir, base, "batches.swap"), &path(self.dir, base, "batches"))?;
+            disk.sync_dir(self.dir)?;
+        }
+        for name in disk.list(self.dir)? {
+            if [".log.new", ".batches.new"].iter().any(|extension| base_of(&name.name, extension).is_some()) {
+                disk.remove_file(&self.dir.join(&name.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes sealed segments whose records a compaction took into the segment before them, and no crash let it remove.
+    fn remove_merged(&self, bases: &mut Vec<u64>) -> io::Result<()> {
+        let (mut end, mut kept) = (0, Vec::new());
+        for (index, &base) in bases.iter().enumerate() {
+            let segment = Segment::at(self.dir, base);
+            if base < end && index + 1 < bases.len() {
+                segment.remove_file(self.handles, "log")?;
+                self.handles.disk().sync_dir(self.dir)?;
+                segment.remove(self.handles)?;
+                continue;
+            }
+            kept.push(base);
+            let entries = match segment.batches(self.handles).and_then(|batches| batches.len()) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                length => (length? / ENTRY_BYTES as u64) as u32,
+            };
+            let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose()?.flatten();
+            let compacted = last.filter(|(index, entry)| entry.is_compacted(*index));
+            end = compacted.map_or(0, |(_, entry)| base + u64::from(entry.last()) + 1);
+        }
+        *bases = kept;
+        Ok(())
     }
 
     /// Entries for a segment that has none, or for lines behind its entries.
@@ -523,6 +574,7 @@ impl Log {
             // What a crash left of it may be one file of two, and is nobody's any more.
             Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(failed)?;
         }
+        recovery.remove_merged(&mut bases).map_err(failed)?;
         let names = handles.disk().list(&dir).map_err(failed)?;
         for &base in &bases {
             if !names.iter().any(|name| name.name == format!("{base:020}.batches")) {
@@ -567,6 +619,8 @@ impl Log {
             writer: Mutex::new(writer),
             sync: Mutex::new(SyncState { synced_end: end, leader: false, failed: None }),
             synced: Condvar::new(),
+            files: Mutex::default(),
+            cleaner: Mutex::default(),
         };
         Ok((log, opened))
     }

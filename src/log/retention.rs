@@ -77,6 +77,7 @@ impl Log {
             self.roll(&mut writer)?;
         }
         drop(writer);
+        let _files = self.files();
         loop {
             let mut segments = self.segments.write().expect("no panic under the segments' lock");
             if segments.get(1).is_none_or(|next| next.base > offset) {

@@ -93,6 +93,18 @@ impl Segment {
         handles.get(&self.batches, &self.path("batches"))
     }
 
+    /// Keeps both files open, under whatever names they stand, until [`unpin`](Self::unpin) was called as often.
+    pub fn pin(&self, handles: &Handles) -> io::Result<()> {
+        handles.pin(&self.log, &self.path("log"))?;
+        handles.pin(&self.batches, &self.path("batches")).inspect_err(|_| handles.unpin(&self.log))
+    }
+
+    /// Lets the files be closed again.
+    pub fn unpin(&self, handles: &Handles) {
+        handles.unpin(&self.log);
+        handles.unpin(&self.batches);
+    }
+
     /// Entries in the file, measured once if nobody has yet.
     pub fn entries(&self, handles: &Handles) -> io::Result<u32> {
         self.measure(handles)?;
@@ -194,11 +206,15 @@ impl Segment {
     /// Removes the files: `.log` first, so that a crash leaves no lines without their entries. One that is gone is no
     /// error: a crash can have come in between, and nobody syncs the order.
     pub fn remove(&self, handles: &Handles) -> io::Result<()> {
-        let removed =
-            ["log", "batches", "producers"].map(|extension| match handles.disk().remove_file(&self.path(extension)) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                removed => removed,
-            });
+        let removed = ["log", "batches", "producers"].map(|extension| self.remove_file(handles, extension));
         removed.into_iter().collect()
+    }
+
+    /// Removes one of the files; that it is gone is no error.
+    pub fn remove_file(&self, handles: &Handles, extension: &str) -> io::Result<()> {
+        match handles.disk().remove_file(&self.path(extension)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed,
+        }
     }
 }

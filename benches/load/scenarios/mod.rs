@@ -23,12 +23,13 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const SCENARIOS: [Scenario; 9] = [
+pub(crate) const SCENARIOS: [Scenario; 10] = [
     Scenario { name: "produce-100", starts_its_own: false, run: produce::produce_100 },
     Scenario { name: "produce-10k", starts_its_own: false, run: produce::produce_10k },
     Scenario { name: "send", starts_its_own: false, run: produce::send },
     Scenario { name: "connections", starts_its_own: true, run: produce::connections },
     Scenario { name: "ping-pong", starts_its_own: false, run: produce::ping_pong },
+    Scenario { name: "commits", starts_its_own: false, run: produce::commits },
     Scenario { name: "read-batched", starts_its_own: false, run: read::read_batched },
     Scenario { name: "read-single", starts_its_own: false, run: read::read_single },
     Scenario { name: "start", starts_its_own: true, run: resources::start },

@@ -8,7 +8,7 @@ use crate::{
     lines::{Expected, Lines, value},
     measure::{Round, Row, median},
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 /// A line for message `number` of a topic, or the answer to it.
 type Line = fn(topic: &str, number: u64) -> String;
@@ -27,6 +27,30 @@ pub(super) fn send(options: &Options) -> Result<Vec<Row>> {
     let line: Line = |topic, number| format!("SEND {topic} key:user-{:04} message:{}", number % 1000, value(100));
     let ack: Line = |topic, offset| format!("ACK topic:{topic} partition:0 offset:{offset}");
     pipelined(options, "SEND 100 B with a key, pipelined", options.amount(3_000_000, 100), line, ack)
+}
+
+/// A group's member that commits without waiting for the answers.
+pub(super) fn commits(options: &Options) -> Result<Vec<Row>> {
+    let count = options.amount(500_000, 100);
+    let line = |topic: &str, number: u64| format!("COMMIT {topic}/0 {}", 1_000_000_000 + number);
+    let (mut bare, mut rounds) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        bare.push(bare::receive_and_write(&Lines::new(|number| line("load-12345-0", number)), count)?);
+        rounds.push(with_broker(options, "never", |broker| {
+            let (stream, topic) = broker.fresh_topic()?;
+            client::ask_for(&stream, "PRODUCE makes the topic", "ACK offset:0")?;
+            let joined = client::ask(&stream, &format!("JOIN {topic} {topic} commit:manual"))?;
+            ensure!(joined.ends_with(&format!(" assigned:{topic}/0")), "JOIN was answered with {joined}");
+            let lines = Lines::new(|number| line(&topic, number));
+            let ok = || "OK".to_string();
+            let answers = Expected { lines: count, bytes: count * "OK\n".len() as u64, first: ok(), last: ok() };
+            Round::with(broker, count, lines.bytes(count), || {
+                client::pipeline(&stream, |stream| lines.write(stream, count), &answers)
+            })
+        })?);
+    }
+    let what = flushed(options, "COMMIT, pipelined", "never");
+    Ok(vec![Row::rate(&what, &median(rounds), "receive and write", &median(bare))])
 }
 
 fn ack(_topic: &str, offset: u64) -> String {

@@ -26,7 +26,7 @@ use super::{
     wire::{prefixed, uvarint_bytes, write_varlong, zigzag},
 };
 use crate::log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, unescape_to};
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;
@@ -528,6 +528,30 @@ impl<'o> Encoder<'o> {
         out[start + 17..start + 21].copy_from_slice(&crc.to_be_bytes());
         self.count
     }
+}
+
+/// A batch without records that covers `offsets`: so a reader gets over a hole up to the log's end.
+pub fn write_empty(out: &mut Vec<u8>, offsets: Range<u64>, leader_epoch: i32) {
+    let start = out.len();
+    let last_delta = offsets.end.saturating_sub(offsets.start + 1);
+    let header = Header {
+        base_offset: offsets.start as i64,
+        length: (HEADER_BYTES - 12) as i32,
+        leader_epoch,
+        magic: 2,
+        crc: 0,
+        attributes: 0,
+        last_offset_delta: i32::try_from(last_delta).unwrap_or(i32::MAX),
+        base_timestamp: -1,
+        max_timestamp: -1,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        count: 0,
+    };
+    out.extend_from_slice(&header.encode());
+    let crc = crc32c::crc32c(&out[start + 21..]);
+    out[start + 17..start + 21].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// Attributes, timestamp delta, offset delta: what every record begins with.

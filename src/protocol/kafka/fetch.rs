@@ -7,12 +7,13 @@
 //!
 //! - At least one whole batch, even above the limits; none beyond what is published.
 //! - A response waits for `min_bytes` or `max_wait_ms`, and not at all where a partition has an error.
+//! - Where compaction left nothing up to the end comes a batch without records, as Kafka keeps one.
 //! - A batch comes whole, like Kafka's, even if the offset is in its middle; one that is larger than a megabyte, which no
 //!   Kafka client has written, begins at the offset and ends in its middle.
 
 use super::{
     Call, Code, Explained, Session, Stop,
-    batch::{Encoder, Facts},
+    batch::{Encoder, Facts, write_empty},
     check_leader_epoch, code_of,
     compression::Codec,
     partition_of, tell,
@@ -282,6 +283,10 @@ fn write_batches(
     session: &mut Session,
 ) -> Result<(), Malformed> {
     let Session { chunk, codecs, compressed, .. } = session;
+    if let Some(next) = chunk.next_offset().filter(|_| chunk.batches.is_empty()) {
+        // Compaction left nothing up to the end, and only a batch moves a client on.
+        write_empty(out, offset..next, leader_epoch);
+    }
     let mut batches = chunk.batches.iter().peekable();
     while let Some(first) = batches.next() {
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));

@@ -360,6 +360,7 @@ fn code_of(error: &broker::Error) -> Code {
         OffsetOutOfRange { .. } => Code::OffsetOutOfRange,
         Corrupt { .. } => Code::CorruptMessage,
         TooLarge { .. } => Code::RecordListTooLarge,
+        InvalidRecord(_) => Code::InvalidRecord,
         Sequence(_) => Code::OutOfOrderSequenceNumber,
         ProducerEpoch(_) => Code::InvalidProducerEpoch,
         Storage(_) => Code::KafkaStorageError,

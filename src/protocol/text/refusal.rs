@@ -50,6 +50,7 @@ impl From<broker::Error> for Refusal {
             OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
             Corrupt { .. } => "CORRUPT_MESSAGE",
             TooLarge { .. } => "MESSAGE_TOO_LARGE",
+            InvalidRecord(_) => "INVALID_RECORD",
             Sequence(_) => "OUT_OF_ORDER_SEQUENCE_NUMBER",
             ProducerEpoch(_) => "INVALID_PRODUCER_EPOCH",
             Storage(_) => "KAFKA_STORAGE_ERROR",

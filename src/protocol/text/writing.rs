@@ -14,7 +14,7 @@ use super::{
     words::{Place, Words},
 };
 use crate::{
-    broker::{self, Partition, Terms, Topic, choose, random},
+    broker::{self, Partition, Settings, Terms, Topic, choose, random},
     log::{
         Appended,
         record::{Records, parse_fields, write_u64},
@@ -57,7 +57,7 @@ struct Written {
 struct Batch<'a> {
     topic: Arc<Topic>,
     partition: Arc<Partition>,
-    message_bytes_max: usize,
+    settings: Arc<Settings>,
     records: Records<'a>,
 }
 
@@ -90,7 +90,7 @@ impl<'a> Gathered<'a> {
             }
         };
         let batch = &mut self.batches[index as usize];
-        batch.check_size(value.len())?;
+        batch.settings.check(None, value.len())?;
         batch.records.push(None, None, Some(Cow::Borrowed(value)));
         Ok(Answer::Produced(session.unanswered.index_of(index), batch.records.len() as u32 - 1))
     }
@@ -114,7 +114,7 @@ impl<'a> Gathered<'a> {
         let bytes = self.scratch.size_of(record);
         let batch = index.and_then(|index| {
             let batch = &mut self.batches[index as usize];
-            batch.check_size(bytes).map(|()| (index, batch))
+            batch.settings.check(record.key.as_deref(), bytes).map_err(Refusal::from).map(|()| (index, batch))
         });
         match batch {
             Ok((index, batch)) => {
@@ -160,7 +160,7 @@ impl<'a> Gathered<'a> {
             self.batches.push(Batch {
                 topic: topic.clone(),
                 partition: partition.clone(),
-                message_bytes_max: topic.settings().max_message_bytes as usize,
+                settings: topic.settings(),
                 records: Records::default(),
             });
             self.batches.len() - 1
@@ -263,14 +263,5 @@ impl Written {
         out.extend_from_slice(b" offset:");
         write_u64(out, offset);
         out.push(b'\n');
-    }
-}
-
-impl Batch<'_> {
-    fn check_size(&self, bytes: usize) -> Result<(), Refusal> {
-        if bytes > self.message_bytes_max {
-            return Err(broker::Error::TooLarge { bytes, limit: self.message_bytes_max }.into());
-        }
-        Ok(())
     }
 }

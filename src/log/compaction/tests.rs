@@ -1,0 +1,740 @@
+//! Compaction of small logs in memory: what stays, what goes, what readers see, and what a crash leaves.
+
+use super::*;
+use crate::log::{
+    Append, Chunk,
+    batches::{ABORT, ENTRY_BYTES},
+    disk::{Call, Disk, Fault, MemoryDisk, Survivors},
+    handles::Handles,
+    record::{Records, split_word},
+};
+use proptest::prelude::*;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::*},
+};
+
+const DIR: &str = "0";
+const NOW_MS: i64 = 1_700_000_000_000;
+/// Three or four records.
+const SEGMENT_BYTES: u32 = 100;
+const SETTINGS: Compaction = Compaction {
+    delete_retention_ms: 1000,
+    min_cleanable_dirty_ratio: 0.5,
+    min_compaction_lag_ms: 0,
+    segment_bytes: SEGMENT_BYTES,
+    producer_expires_ms: 1000,
+    keys_max: KEYS_MAX,
+};
+
+fn open(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
+    let made = disk.create_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new("")));
+    made.map_err(|error| error.to_string())?;
+    let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
+    let (log, opened) = Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|| Ok(()))?;
+    assert_eq!(opened.notes, Vec::<String>::new());
+    Ok(log)
+}
+
+fn new() -> (MemoryDisk, Log) {
+    let disk = MemoryDisk::crashable();
+    let log = open(&disk, 0).unwrap();
+    (disk, log)
+}
+
+/// A key and a value, a tombstone, or no key.
+type Pair<'a> = (Option<&'a str>, Option<&'a str>);
+
+fn append_with(
+    log: &Log,
+    pairs: &[Pair<'_>],
+    flags: u16,
+    producer: Option<(i64, i16, i32)>,
+) -> Result<std::ops::Range<u64>, Error> {
+    let mut records = Records::default();
+    for (key, value) in pairs {
+        let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec().into());
+        records.push(None, bytes(key), bytes(value));
+    }
+    let append = Append {
+        records: &records,
+        now_ms: NOW_MS,
+        flags,
+        producer,
+        segment_bytes_max: SEGMENT_BYTES,
+        segment_ms_max: i64::MAX,
+        publish: true,
+    };
+    log.append(&append).map(|appended| appended.offsets)
+}
+
+/// Appends `k=v` as key and value, `k=` as tombstone, `=v` without a key; each a batch.
+fn append(log: &Log, texts: &[&str]) {
+    for text in texts {
+        append_with(log, &[pair(text)], 0, None).unwrap();
+    }
+}
+
+fn pair(text: &str) -> Pair<'_> {
+    let (key, value) = text.split_once('=').unwrap();
+    (Some(key).filter(|key| !key.is_empty()), Some(value).filter(|value| !value.is_empty()))
+}
+
+/// Seals what was appended.
+fn roll(log: &Log) {
+    log.roll_if_old(i64::MAX, 0).unwrap();
+}
+
+fn compact_at(log: &Log, now_ms: i64) -> Compacted {
+    log.compact(now_ms, &SETTINGS, &|| false).unwrap()
+}
+
+fn compact(log: &Log) -> Compacted {
+    compact_at(log, NOW_MS)
+}
+
+/// All records as `offset:k=v`.
+fn found(log: &Log) -> String {
+    let records = records_from(log, log.start()).unwrap();
+    records.iter().map(|(offset, text)| format!("{offset}:{text}")).collect::<Vec<_>>().join(" ")
+}
+
+fn records_from(log: &Log, from: u64) -> Result<Vec<(u64, String)>, Error> {
+    let (mut next, mut chunk, mut found) = (from, Chunk::default(), Vec::new());
+    loop {
+        log.read(next, 60, &mut chunk)?;
+        for batch in &chunk.batches {
+            for line in lines_of(chunk.lines_from(batch, next)) {
+                let (offset, fields) = split_offset(line).unwrap();
+                let fields = match split_word(fields) {
+                    (word, Some(rest)) if word.starts_with(b"timestamp:") => rest,
+                    _ => fields,
+                };
+                let fields = std::str::from_utf8(fields).unwrap();
+                let text = fields.replace("key:", "").replace(" message:", "=").replace("message:", "=");
+                found.push((offset, text.replace(" tombstone", "=")));
+            }
+        }
+        match chunk.next_offset() {
+            Some(behind) => {
+                assert!(behind > next);
+                next = behind;
+            }
+            None => break,
+        }
+    }
+    assert_eq!(next, log.end());
+    assert!(found.is_sorted_by(|(one, _), (other, _)| one < other), "{found:?}");
+    Ok(found)
+}
+
+fn names(disk: &MemoryDisk) -> Vec<String> {
+    disk.list(Path::new(DIR)).unwrap().into_iter().map(|name| name.name.trim_start_matches('0').to_owned()).collect()
+}
+
+#[test]
+fn the_latest_record_of_each_key_stays_with_its_offset() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "b=1", "c=1", "a=2", "d=1", "b=2", "a=3", "e=1"]);
+    roll(&log);
+    append(&log, &["a=4", "c=2"]);
+    let compacted = compact(&log);
+    assert!(compacted.bytes_after < compacted.bytes_before, "{compacted:?}");
+    let all = "2:c=1 4:d=1 5:b=2 6:a=3 7:e=1 8:a=4 9:c=2";
+    assert_eq!(found(&log), all, "the active segment is left alone");
+    drop(log);
+    let log = open(&disk, 0).unwrap();
+    assert_eq!(found(&log), all);
+    assert_eq!(log.compaction_due(NOW_MS, &SETTINGS), Ok(Due { now: false, next_ms: None }), "all is compacted");
+    roll(&log);
+    compact(&log);
+    assert_eq!(found(&log), "4:d=1 5:b=2 7:e=1 8:a=4 9:c=2");
+}
+
+#[test]
+fn segments_that_shrank_become_one() {
+    let (disk, log) = new();
+    (0..20).for_each(|n| append(&log, &["a=1", "b=1", if n == 7 { "c=1" } else { "b=2" }]));
+    roll(&log);
+    assert!(log.segments() > 10);
+    compact(&log);
+    assert_eq!(found(&log), "23:c=1 57:a=1 59:b=2");
+    assert_eq!(log.segment_bases(), [0, 60]);
+    assert_eq!(names(&disk), [".batches", ".log", "60.batches", "60.log"]);
+    assert_eq!(log.bytes().unwrap(), "offset:23 key:c message:1\n".len() as u64 * 3);
+}
+
+#[test]
+fn everything_reads_on_over_holes() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "b=1", "b=2", "b=3", "b=4", "b=5", "b=6", "a=2"]);
+    roll(&log);
+    append(&log, &["t="]);
+    roll(&log);
+    compact(&log);
+    compact_at(&log, NOW_MS + 2000);
+    assert_eq!(found(&log), "6:b=6 7:a=2", "the end is a hole");
+    assert_eq!((log.start(), log.end()), (0, 9));
+    for log in [&log, &open(&disk, 0).unwrap()] {
+        for from in 0..=9 {
+            let found: Vec<u64> = records_from(log, from).unwrap().into_iter().map(|(offset, _)| offset).collect();
+            assert_eq!(found, [6, 7].into_iter().filter(|&offset| offset >= from).collect::<Vec<_>>());
+        }
+        assert_eq!(log.offset_at(0, &mut Chunk::default()), Ok(6));
+        assert_eq!(log.offset_at(NOW_MS, &mut Chunk::default()), Ok(6));
+        assert_eq!(log.offset_at(NOW_MS + 1, &mut Chunk::default()), Ok(9));
+        let mut chunk = Chunk::default();
+        log.read(8, 1, &mut chunk).unwrap();
+        assert_eq!((chunk.batches.len(), chunk.next_offset()), (0, Some(9)));
+        log.read(9, 1, &mut chunk).unwrap();
+        assert_eq!(chunk.next_offset(), None);
+        assert!(matches!(log.read(10, 1, &mut chunk), Err(Error::OutOfRange { first: 0, end: 9 })));
+    }
+}
+
+#[test]
+fn batches_lose_lines_and_keep_the_rest() {
+    let (_, log) = new();
+    append_with(&log, &["a=1", "b=1", "a=2"].map(pair), 0, None).unwrap();
+    append_with(&log, &["c=1", "b=2", "d=1"].map(pair), 0, None).unwrap();
+    roll(&log);
+    compact(&log);
+    assert_eq!(found(&log), "2:a=2 3:c=1 4:b=2 5:d=1");
+    let mut entries = Vec::new();
+    log.each_entry(0, |first, entry| entries.push((first, entry.last_delta, entry.count))).unwrap();
+    assert_eq!(entries, [(0, 2, 1), (3, 2, 3)], "an entry covers what it covered");
+    let mut chunk = Chunk::default();
+    log.read(1, 1000, &mut chunk).unwrap();
+    assert_eq!(chunk.lines_from(&chunk.batches[0], 1), b"offset:2 key:a message:2\n");
+}
+
+#[test]
+fn a_tombstone_goes_when_its_horizon_has_passed() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "b=1", "a="]);
+    roll(&log);
+    compact(&log);
+    assert_eq!(found(&log), "1:b=1 2:a=");
+    let due = Due { now: false, next_ms: Some(NOW_MS + 1000) };
+    assert_eq!(log.compaction_due(NOW_MS, &SETTINGS), Ok(due));
+    compact_at(&log, NOW_MS + 999);
+    assert_eq!(found(&log), "1:b=1 2:a=");
+    drop(log);
+    let log = open(&disk, 0).unwrap();
+    assert_eq!(log.compaction_due(NOW_MS, &SETTINGS), Ok(due), "the horizon stands in the entry");
+    assert!(log.compaction_due(NOW_MS + 1000, &SETTINGS).unwrap().now);
+    compact_at(&log, NOW_MS + 1000);
+    assert_eq!(found(&log), "1:b=1");
+    assert_eq!(log.compaction_due(NOW_MS + 1000, &SETTINGS), Ok(Due { now: false, next_ms: None }));
+}
+
+#[test]
+fn a_log_is_due_when_enough_of_it_is_dirty() {
+    let (_, log) = new();
+    assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    append(&log, &["a=1", "b=1", "c=1"]);
+    assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now, "nothing is sealed");
+    roll(&log);
+    assert!(log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    compact(&log);
+    append(&log, &["a=2"]);
+    roll(&log);
+    let ratio = |min_cleanable_dirty_ratio| Compaction { min_cleanable_dirty_ratio, ..SETTINGS };
+    assert!(!log.compaction_due(NOW_MS, &ratio(0.3)).unwrap().now, "a quarter is dirty");
+    assert!(log.compaction_due(NOW_MS, &ratio(0.2)).unwrap().now);
+    assert!(log.compaction_due(NOW_MS, &ratio(0.0)).unwrap().now);
+}
+
+#[test]
+fn young_records_are_left_alone() {
+    let (_, log) = new();
+    append(&log, &["a=1", "a=2"]);
+    roll(&log);
+    let settings = Compaction { min_compaction_lag_ms: 500, ..SETTINGS };
+    let due = log.compaction_due(NOW_MS + 499, &settings).unwrap();
+    assert_eq!(due, Due { now: false, next_ms: Some(NOW_MS + 500) });
+    log.compact(NOW_MS + 499, &settings, &|| false).unwrap();
+    assert_eq!(found(&log), "0:a=1 1:a=2");
+    assert!(log.compaction_due(NOW_MS + 500, &settings).unwrap().now);
+    log.compact(NOW_MS + 500, &settings, &|| false).unwrap();
+    assert_eq!(found(&log), "1:a=2");
+}
+
+#[test]
+fn records_without_a_key_and_before_the_start_go() {
+    let (_, log) = new();
+    append(&log, &["a=1", "=x", "b=1", "c=1"]);
+    roll(&log);
+    log.advance_start(1).unwrap();
+    compact(&log);
+    assert_eq!(found(&log), "2:b=1 3:c=1");
+    assert_eq!(log.start(), 1, "compaction does not move the start");
+}
+
+#[test]
+fn keys_are_compared_as_they_are_not_as_they_are_written() {
+    let (disk, log) = new();
+    drop(log);
+    let file = disk.open(&Path::new(DIR).join(format!("{:020}.log", 0))).unwrap();
+    let lines = b"offset:0 key:\\x61 message:1\noffset:1 key:a message:2\n";
+    file.write_at(lines, 0).unwrap();
+    disk.remove_file(&Path::new(DIR).join(format!("{:020}.batches", 0))).unwrap();
+    let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
+    let (log, _) = Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|| Ok(())).unwrap();
+    roll(&log);
+    compact(&log);
+    assert_eq!(found(&log), "1:a=2");
+}
+
+#[test]
+fn the_newest_batch_of_a_producer_keeps_its_entry() {
+    let (disk, log) = new();
+    append_with(&log, &[pair("a=1")], 0, Some((7, 3, 0))).unwrap();
+    append_with(&log, &["a=2", "b=1"].map(pair), 0, Some((7, 3, 1))).unwrap();
+    append_with(&log, &[pair("c=1")], 0, Some((8, 0, 0))).unwrap();
+    append(&log, &["a=3", "b=2"]);
+    roll(&log);
+    compact(&log);
+    let expected = "3:c=1 4:a=3 5:b=2";
+    for log in [&log, &open(&disk, 0).unwrap()] {
+        assert_eq!(found(log), expected);
+        let mut entries = Vec::new();
+        log.each_entry(0, |first, entry| {
+            if entry.producer_id >= 0 {
+                entries.push((first, entry.producer_id, entry.producer_epoch, entry.base_sequence, entry.last_delta));
+                assert_eq!((entry.count == 0, entry.bytes == 0), (first == 1, first == 1));
+            }
+        })
+        .unwrap();
+        assert_eq!(entries, [(1, 7, 3, 1, 1), (3, 8, 0, 0, 0)]);
+        assert_eq!(records_from(log, 1).unwrap().len(), 3);
+    }
+    append(&log, &["b=3"]);
+    roll(&log);
+    compact_at(&log, NOW_MS + 2000);
+    let mut producers = 0;
+    log.each_entry(0, |_, entry| producers += u32::from(entry.producer_id == 7)).unwrap();
+    assert_eq!(producers, 0, "it was silent for too long");
+}
+
+#[test]
+fn batches_of_transactions_stay_as_they_are() {
+    let (_, log) = new();
+    append(&log, &["a=1"]);
+    append_with(&log, &[pair("a=2")], TRANSACTIONAL, Some((7, 0, 0))).unwrap();
+    append_with(&log, &[pair("x=x")], TRANSACTIONAL | CONTROL | ABORT, Some((7, 0, -1))).unwrap();
+    append(&log, &["b=1", "b=2"]);
+    roll(&log);
+    compact(&log);
+    assert_eq!(found(&log), "0:a=1 1:a=2 2:x=x 4:b=2");
+    assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+}
+
+#[test]
+fn a_full_map_ends_a_pass_and_the_next_goes_on() {
+    for keys_max in 1..12 {
+        let (disk, log) = new();
+        let texts = (0..40).map(|n| format!("{}={n}", ["a", "b", "c", "d", "e", "f", "g"][n * n % 7]));
+        let texts: Vec<String> = texts.collect();
+        append(&log, &texts.iter().map(|text| &**text).collect::<Vec<_>>());
+        roll(&log);
+        let settings = Compaction { keys_max, min_cleanable_dirty_ratio: 0.0, ..SETTINGS };
+        let mut passes = 0;
+        let mut log = log;
+        while log.compaction_due(NOW_MS, &settings).unwrap().now {
+            log.compact(NOW_MS, &settings, &|| false).unwrap();
+            passes += 1;
+            assert!(passes < 100, "{keys_max}: it does not end");
+            if passes % 3 == 0 {
+                drop(log);
+                log = open(&disk, 0).unwrap();
+            }
+        }
+        assert!(passes > 1 || keys_max >= 4, "{keys_max}");
+        assert_eq!(found(&log), latest(&texts), "{keys_max}");
+    }
+}
+
+/// The latest of each key, as [`found`] shows them.
+fn latest(texts: &[String]) -> String {
+    let mut latest = BTreeMap::new();
+    for (offset, text) in texts.iter().enumerate() {
+        latest.insert(text.split_once('=').unwrap().0, (offset, text));
+    }
+    let mut latest: Vec<_> = latest.into_values().collect();
+    latest.sort();
+    latest.iter().map(|(offset, text)| format!("{offset}:{text}")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_damaged_segment_is_reported_and_left_as_it_is() {
+    for flipped in ["log", "batches"] {
+        let (disk, log) = new();
+        append(&log, &["a=1", "b=1", "c=1", "d=1"]);
+        roll(&log);
+        append(&log, &["a=2", "b="]);
+        roll(&log);
+        append(&log, &["d=2"]);
+        roll(&log);
+        drop(log);
+        let path = Path::new(DIR).join(format!("{:020}.{flipped}", 0));
+        let file = disk.open(&path).unwrap();
+        let mut before = vec![0; file.len().unwrap() as usize];
+        file.read_at(&mut before, 0).unwrap();
+        // In the second batch.
+        let position = if flipped == "log" { 30 } else { ENTRY_BYTES + 3 };
+        before[position] ^= 1;
+        file.write_at(&before, 0).unwrap();
+        let log = open(&disk, 0).unwrap();
+        let compacted = compact(&log);
+        assert_eq!(compacted.notes.len(), 1, "{compacted:?}");
+        assert!(compacted.notes[0].contains("00.log is left as it is: at position 25"), "{compacted:?}");
+        let file = disk.open(&path).unwrap();
+        let mut after = vec![0; file.len().unwrap() as usize];
+        file.read_at(&mut after, 0).unwrap();
+        assert!(after == before, "{flipped}");
+        assert_eq!(log.segment_bases().len(), 3, "what follows was compacted");
+        let behind = "4:a=2 5:b= 6:d=2";
+        assert_eq!(records_from(&log, 4).unwrap().len(), 3);
+        compact_at(&log, NOW_MS + 5000);
+        let found = records_from(&log, 4).unwrap();
+        let found: Vec<_> = found.iter().map(|(offset, text)| format!("{offset}:{text}")).collect();
+        assert_eq!(found.join(" "), behind, "the segment may hold what the tombstone deletes");
+        let due = log.compaction_due(NOW_MS + 5000, &SETTINGS).unwrap();
+        assert_eq!(due, Due { now: false, next_ms: None }, "and nothing is tried again and again");
+        assert!(compact(&log).notes.is_empty(), "it is said once");
+    }
+}
+
+#[test]
+fn a_failed_disk_leaves_all_as_it_was_until_a_segment_rolls() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "a=2", "b=1"]);
+    roll(&log);
+    disk.fault(Call::Write, 1, Fault::Error);
+    log.compact(NOW_MS, &SETTINGS, &|| false).unwrap_err();
+    assert_eq!(found(&log), "0:a=1 1:a=2 2:b=1");
+    assert_eq!(names(&disk).len(), 4, "{:?}", names(&disk));
+    assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    append(&log, &["c=1"]);
+    roll(&log);
+    assert!(log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    compact(&log);
+    assert_eq!(found(&log), "1:a=2 2:b=1 3:c=1");
+}
+
+#[test]
+fn a_disk_that_fails_between_two_names_is_repaired_by_the_next_start() {
+    // The syncs: two files, then the directory before and after each name.
+    for nth in 4..=6 {
+        let (disk, log) = new();
+        append(&log, &["a=1", "a=2", "b=1"]);
+        roll(&log);
+        disk.fault(Call::Sync, nth, Fault::Error);
+        let error = log.compact(NOW_MS, &SETTINGS, &|| false).unwrap_err();
+        assert!(error.to_string().contains("the next start of the broker ends it"), "{nth}: {error}");
+        let before = found(&log);
+        assert_eq!(before, if nth < 6 { "0:a=1 1:a=2 2:b=1" } else { "1:a=2 2:b=1" }, "{nth}");
+        append(&log, &["c=1"]);
+        roll(&log);
+        assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+        drop(log);
+        let log = open(&disk, 0).unwrap();
+        assert_eq!(found(&log), "1:a=2 2:b=1 3:c=1", "{nth}");
+        assert!(names(&disk).iter().all(|name| !name.ends_with(".new") && !name.ends_with(".swap")));
+    }
+}
+
+#[test]
+fn a_closed_log_and_one_that_is_asked_to_stop_leave_no_file() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "a=2", "b=1"]);
+    roll(&log);
+    let before = names(&disk);
+    log.compact(NOW_MS, &SETTINGS, &|| true).unwrap();
+    let asked = AtomicU64::new(0);
+    log.compact(NOW_MS, &SETTINGS, &|| asked.fetch_add(1, AcqRel) == 1).unwrap();
+    assert_eq!(asked.load(Acquire), 2, "it was stopped while it wrote");
+    assert_eq!((names(&disk), found(&log)), (before.clone(), "0:a=1 1:a=2 2:b=1".into()));
+    log.close();
+    log.compact(NOW_MS, &SETTINGS, &|| false).unwrap();
+    assert_eq!(names(&disk), before);
+}
+
+#[test]
+fn a_log_closed_while_it_is_compacted_touches_no_name_any_more() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "a=2", "b=1"]);
+    roll(&log);
+    let asked = AtomicU64::new(0);
+    let close_at_last = || {
+        if asked.fetch_add(1, AcqRel) == 1 {
+            // What DROP does; then another topic of the name is made.
+            log.close();
+            disk.rename(Path::new(DIR), Path::new("~drop")).unwrap();
+            disk.remove_dir(Path::new("~drop")).unwrap();
+            disk.create_dir(Path::new(DIR)).unwrap();
+        }
+        false
+    };
+    log.compact(NOW_MS, &SETTINGS, &close_at_last).unwrap();
+    assert_eq!(asked.load(Acquire), 2);
+    assert_eq!(names(&disk), Vec::<String>::new());
+}
+
+#[test]
+fn a_trim_under_a_compaction_wins() {
+    let (_, log) = new();
+    append(&log, &["a=1", "a=2", "b=1"]);
+    roll(&log);
+    append(&log, &["b=2"]);
+    let asked = AtomicU64::new(0);
+    let trim_at_last = || {
+        if asked.fetch_add(1, AcqRel) == 1 {
+            log.advance_start(3).unwrap();
+        }
+        false
+    };
+    log.compact(NOW_MS, &SETTINGS, &trim_at_last).unwrap();
+    assert_eq!((log.start(), found(&log)), (3, "3:b=2".into()));
+}
+
+#[test]
+fn readers_are_not_disturbed() {
+    let log = open(&MemoryDisk::default(), 0).unwrap();
+    let done = AtomicBool::new(false);
+    // The value of offset n is n, so a reader sees whether an entry was read against other lines.
+    let append_more = |count: u64| {
+        for offset in log.end()..log.end() + count {
+            let (key, value) = (["a", "b", "c", "d", "e"][offset as usize % 5], offset.to_string());
+            append_with(&log, &[(Some(key), Some(&value))], 0, None).unwrap();
+        }
+    };
+    append_more(200);
+    std::thread::scope(|scope| {
+        let reader = |step: usize| {
+            let (log, done) = (&log, &done);
+            move || {
+                let mut rounds = 0;
+                while !done.load(Acquire) || rounds == 0 {
+                    let (mut next, mut chunk, mut last) = (log.start(), Chunk::default(), None);
+                    let mut keys = BTreeSet::new();
+                    let end = loop {
+                        let end = log.end();
+                        if next >= end {
+                            break end;
+                        }
+                        log.read(next, 100 * step, &mut chunk).unwrap();
+                        for batch in &chunk.batches {
+                            for line in lines_of(chunk.lines_from(batch, next)) {
+                                let (offset, fields) = split_offset(line).unwrap();
+                                let fields = split_fields(fields).unwrap();
+                                assert_eq!(fields.value.bytes().unwrap().unwrap(), offset.to_string().as_bytes());
+                                assert!(last < Some(offset), "{last:?} then {offset}");
+                                (last, _) = (Some(offset), keys.insert(fields.key.unwrap().to_vec()));
+                            }
+                        }
+                        next = chunk.next_offset().unwrap();
+                    };
+                    // Of each key the latest is there at any moment.
+                    assert_eq!((last, keys.len()), (Some(end - 1), 5));
+                    rounds += 1;
+                }
+            }
+        };
+        let readers: Vec<_> = [1, 7].map(|step| scope.spawn(reader(step))).into_iter().collect();
+        for _ in 0..150 {
+            append_more(20);
+            compact(&log);
+        }
+        done.store(true, Release);
+        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    });
+    assert!(log.segments() < 10, "{}", log.segments());
+}
+
+/// What was appended, and what must and may be found.
+#[derive(Clone, Default)]
+struct Model {
+    tried: BTreeMap<u64, String>,
+    /// All below it is durable.
+    end: u64,
+    start: u64,
+    start_tried: u64,
+}
+
+impl Model {
+    fn append(&mut self, log: &Log, text: &str) -> Result<(), Error> {
+        let next = self.tried.keys().next_back().map_or(log.end(), |last| last + 1).max(log.end());
+        self.tried.insert(next, text.to_owned());
+        let offsets = append_with(log, &[pair(text)], 0, Some((text.len() as i64, 0, next as i32)))?;
+        assert_eq!(offsets.start, next);
+        log.sync_to(offsets.end)?;
+        self.end = offsets.end;
+        Ok(())
+    }
+
+    fn trim(&mut self, log: &Log, start: u64) -> Result<(), Error> {
+        self.start_tried = start;
+        log.advance_start(start)?;
+        self.start = start;
+        Ok(())
+    }
+
+    fn script(&mut self, disk: &MemoryDisk) -> Result<(), String> {
+        let mut log = open(disk, 0)?;
+        let compact = |log: &Log, now_ms| log.compact(now_ms, &SETTINGS, &|| false).map_err(|error| error.to_string());
+        let failed = |error: Error| error.to_string();
+        for (round, keys) in ["abcabd", "aaaeab", "cgcgca"].into_iter().enumerate() {
+            for (n, key) in keys.chars().enumerate() {
+                let value = if key == 'g' && n > 1 { String::new() } else { format!("{round}{n}") };
+                self.append(&log, &format!("{key}={value}")).map_err(failed)?;
+            }
+            log.roll_if_old(i64::MAX, 0).map_err(failed)?;
+            compact(&log, NOW_MS)?;
+            if round == 1 {
+                drop(log);
+                log = open(disk, 0)?;
+            }
+        }
+        self.trim(&log, 4).map_err(failed)?;
+        self.append(&log, "z=1").map_err(failed)?;
+        log.roll_if_old(i64::MAX, 0).map_err(failed)?;
+        compact(&log, NOW_MS + 5000)?;
+        self.append(&log, "a=last").map_err(failed)
+    }
+
+    fn check(&mut self, log: &Log, context: &str) {
+        let found = records_from(log, log.start()).unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!(log.end() >= self.end, "{context}: end {}", log.end());
+        for (offset, text) in &found {
+            assert_eq!(self.tried.get(offset), Some(text), "{context}: offset {offset}");
+        }
+        let mut latest = BTreeMap::new();
+        for (offset, text) in self.tried.range(..self.end) {
+            latest.insert(text.split_once('=').unwrap().0, (*offset, text.clone()));
+        }
+        for (offset, text) in latest.into_values().filter(|(offset, _)| *offset >= self.start.max(self.start_tried)) {
+            // What was tried behind it may have been stored, and compacted.
+            let key = text.split_once('=').unwrap().0;
+            let there = found.iter().any(|(found, text)| *found >= offset && text.split_once('=').unwrap().0 == key);
+            assert!(there || text.ends_with('='), "{context}: {offset}:{text} is gone of {found:?}");
+        }
+        // A tombstone goes after what it deletes.
+        let gone = found.iter().any(|(_, text)| text == "g=21") && !found.iter().any(|(_, text)| text == "g=");
+        assert!(!gone || self.end < 16, "{context}: a deleted record is back: {found:?}");
+    }
+}
+
+#[test]
+fn every_crash_keeps_the_latest_records() {
+    let disk = MemoryDisk::crashable();
+    let mut all = Model::default();
+    all.script(&disk).unwrap();
+    all.check(&open(&disk.reboot(Survivors::Nothing), 4).unwrap(), "no crash");
+    let mut second_crashes = 0;
+    for nth in 1..=disk.calls() {
+        for (fault, crash) in [Fault::CrashBefore, Fault::CrashMidway, Fault::CrashAfter].into_iter().enumerate() {
+            let (disk, mut model) = (MemoryDisk::crashable(), Model::default());
+            disk.fault(Call::Any, nth, crash);
+            model.script(&disk).unwrap_err();
+            assert!(disk.crashed());
+            let seed = nth * 3 + fault as u64;
+            let seeds = (0..4).map(|n| Survivors::Seed(seed * 4 + n));
+            for survivors in [Survivors::Nothing, Survivors::Everything].into_iter().chain(seeds) {
+                let context = format!("{crash:?} call {nth}, {survivors:?}");
+                let found = disk.reboot(survivors);
+                let again = 1 + seed % 7;
+                found.fault(Call::Any, again, crash);
+                let _ = reopen(&found, model.start);
+                second_crashes += u64::from(found.crashed());
+                let found = found.reboot(Survivors::Seed(!seed));
+                let log = reopen(&found, model.start).unwrap_or_else(|error| panic!("{context}: {error}"));
+                let names = names(&found);
+                assert!(!names.iter().any(|name| name.ends_with(".new") || name.ends_with(".swap")), "{names:?}");
+                let mut after = model.clone();
+                after.check(&log, &context);
+                // And it can be compacted.
+                roll(&log);
+                compact_at(&log, NOW_MS + 5000);
+                after.check(&log, &format!("{context}, compacted"));
+            }
+        }
+    }
+    assert!(second_crashes > disk.calls(), "most recoveries are interrupted: {second_crashes}");
+}
+
+/// Opens what a crash left, which may have a torn tail to tell of.
+fn reopen(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
+    let made = disk.create_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new("")));
+    made.map_err(|error| error.to_string())?;
+    let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
+    Ok(Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|| Ok(()))?.0)
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// A batch of keys; an odd number is a tombstone.
+    Append(Vec<(u8, u8)>),
+    Roll,
+    /// Settings: how long tombstones stay, and how many keys the map holds.
+    Compact(i64, usize),
+    Restart,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        6 => proptest::collection::vec((0..6u8, any::<u8>()), 1..5).prop_map(Step::Append),
+        2 => Just(Step::Roll),
+        3 => (0..3i64, 1..9usize).prop_map(|(wait, keys_max)| Step::Compact(wait * 700, keys_max)),
+        1 => Just(Step::Restart),
+    ];
+    proptest::collection::vec(step, 1..60)
+}
+
+proptest! {
+    #[test]
+    fn the_log_says_of_each_key_what_was_said_last(steps in steps()) {
+        let disk = MemoryDisk::default();
+        let mut log = open(&disk, 0).unwrap();
+        let (mut model, mut now_ms) = (BTreeMap::new(), NOW_MS);
+        for step in steps {
+            match step {
+                Step::Append(batch) => {
+                    let texts: Vec<_> = batch.iter().map(|(key, value)| {
+                        (format!("key{key}"), (value % 2 == 0).then(|| value.to_string()))
+                    }).collect();
+                    let pairs: Vec<Pair<'_>> =
+                        texts.iter().map(|(key, value)| (Some(&**key), value.as_deref())).collect();
+                    for (offset, (key, value)) in append_with(&log, &pairs, 0, None).unwrap().zip(&texts) {
+                        model.insert(key.clone(), (offset, value.clone()));
+                    }
+                }
+                Step::Roll => roll(&log),
+                Step::Compact(wait, keys_max) => {
+                    now_ms += wait;
+                    let settings = Compaction { keys_max, ..SETTINGS };
+                    prop_assert_eq!(log.compact(now_ms, &settings, &|| false).unwrap().notes.len(), 0);
+                }
+                Step::Restart => {
+                    drop(log);
+                    log = open(&disk, 0).unwrap();
+                }
+            }
+            let mut latest = BTreeMap::new();
+            for (offset, text) in records_from(&log, 0).unwrap() {
+                let (key, value) = text.split_once('=').unwrap();
+                latest.insert(key.to_owned(), (offset, Some(value.to_owned()).filter(|value| !value.is_empty())));
+            }
+            // A tombstone may be gone, with all that it deleted.
+            let lasting = |map: &BTreeMap<String, (u64, Option<String>)>| -> Vec<_> {
+                map.clone().into_iter().filter(|(_, (_, value))| value.is_some()).collect()
+            };
+            prop_assert_eq!(lasting(&latest), lasting(&model));
+            for (key, found) in &latest {
+                prop_assert_eq!(&model[key], found);
+            }
+        }
+    }
+}
