@@ -34,12 +34,12 @@ fn send(broker: &Broker, value: &str) {
     broker.expect(&lines, &["ACK", "ACK", "ACK"]);
 }
 
-/// How many partitions each member of `analytics` has, once there are so many members and all partitions are taken.
-fn await_members(broker: &Broker, count: usize) -> Vec<usize> {
+/// Waits until the members of `analytics` have so many partitions each, fewest first.
+fn await_shares(broker: &Broker, wanted: &[usize]) {
     let mut connection = broker.connect();
     let deadline = std::time::Instant::now() + common::LONG;
     loop {
-        assert!(std::time::Instant::now() < deadline, "there were never {count} members");
+        assert!(std::time::Instant::now() < deadline, "the shares were never {wanted:?}");
         let first = connection.say("GROUP analytics\n").line();
         let lines =
             first.strip_prefix("GROUP count:").map_or(0, |rest| rest.split(' ').next().unwrap().parse().unwrap());
@@ -48,8 +48,8 @@ fn await_members(broker: &Broker, count: usize) -> Vec<usize> {
         let mut shares: Vec<_> =
             assigned.map(|(_, all)| all.split(',').filter(|one| !one.is_empty()).count()).collect();
         shares.sort();
-        if shares.len() == count && shares.iter().sum::<usize>() == 3 {
-            return shares;
+        if shares == wanted {
+            return;
         }
     }
 }
@@ -68,9 +68,9 @@ fn members_share_the_partitions_and_take_over_from_each_other() {
     broker.expect("CREATE t partitions:3\n", &["OK"]);
     let member = ["-t", "t", "--group", "analytics", "-f", "%s\\n"];
     let (mut one, mut one_lines) = start(&broker, &member);
-    await_members(&broker, 1);
+    await_shares(&broker, &[3]);
     let (mut two, mut two_lines) = start(&broker, &member);
-    assert_eq!(await_members(&broker, 2), [1, 2]);
+    await_shares(&broker, &[1, 2]);
     send(&broker, "a");
     let (mut ones, mut twos) = (BTreeSet::new(), BTreeSet::new());
     ones.insert(one_lines.next().unwrap().unwrap());
@@ -82,7 +82,7 @@ fn members_share_the_partitions_and_take_over_from_each_other() {
     twos.extend((0..3 - ones.len() - twos.len()).map(|_| two_lines.next().unwrap().unwrap()));
     assert!(ones.is_disjoint(&twos));
     assert_eq!(ones.union(&twos).cloned().collect::<Vec<_>>(), ["a-0", "a-1", "a-2"]);
-    assert_eq!(await_members(&broker, 1), [3]);
+    await_shares(&broker, &[3]);
     send(&broker, "b");
     let taken_over: BTreeSet<_> = (0..3).map(|_| two_lines.next().unwrap().unwrap()).collect();
     assert_eq!(Vec::from_iter(taken_over), ["b-0", "b-1", "b-2"]);
