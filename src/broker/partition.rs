@@ -183,8 +183,7 @@ impl Partition {
         let Some((id, epoch, base_sequence)) = terms.producer else {
             let appended = self.append(log, records, terms)?;
             if appended.rolled {
-                let kept = self.producers(log).and_then(|producers| self.keep_producers(log, &producers));
-                self.tell_if_not_kept(kept);
+                self.keep_known_producers(log);
             }
             return Ok(appended);
         };
@@ -252,6 +251,12 @@ impl Partition {
         let path = log.beside(base, "producers");
         let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
         stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+    }
+
+    /// The same where no producer's batch began the segment.
+    fn keep_known_producers(&self, log: &Log) {
+        let kept = self.producers(log).and_then(|producers| self.keep_producers(log, &producers));
+        self.tell_if_not_kept(kept);
     }
 
     /// The records are stored all the same, and acknowledged: at the next open the entries of the segment before tell what
@@ -350,7 +355,15 @@ impl Partition {
         if offset > first {
             self.start.fetch_max(offset, AcqRel);
             self.topic()?.store()?;
+            let active = log.segment_bases().last().copied();
+            if offset == end {
+                // The segments that go are the last that tell of producers.
+                drop(self.producers(log)?);
+            }
             log.advance_start(offset)?;
+            if log.segment_bases().last().copied() != active {
+                self.keep_known_producers(log);
+            }
             self.waiters.wake();
         }
         Ok(log.start())
@@ -365,7 +378,9 @@ impl Partition {
             return Ok(Due { now: false, next_ms: None });
         }
         let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
-        log.roll_if_old(now_ms, settings.segment_ms)?;
+        if log.roll_if_old(now_ms, settings.segment_ms)? {
+            self.keep_known_producers(log);
+        }
         if let Some(start) = log.expired_to(now_ms, retention)? {
             self.trim(start)?;
         }
@@ -403,5 +418,44 @@ impl Partition {
     /// Wakes who waits, so that they see a change that is no record.
     pub(super) fn wake(&self) {
         self.waiters.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::{Broker, Clock, Overrides},
+        config::Config,
+        log::disk::MemoryDisk,
+    };
+    use std::{borrow::Cow, sync::atomic::AtomicI64};
+
+    #[test]
+    fn what_a_producer_wrote_is_known_though_time_and_trim_took_it() {
+        let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(0)));
+        let open =
+            || Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::Manual(clock.clone())).unwrap();
+        let partition = |broker: &Broker| broker.topic("t").unwrap().partition(0).unwrap();
+        let write = |broker: &Broker, producer| {
+            let mut records = Records::default();
+            records.push(None, None, Some(Cow::Borrowed(b"hello")));
+            partition(broker).write(&records, Terms { producer, ..Terms::default() }).unwrap()
+        };
+        let numbered = Some((7, 0, 0));
+        let broker = open();
+        broker.create_topic_with("t", Some(1), Overrides::from([("segment.ms".into(), "1000".into())])).unwrap();
+        assert!(!write(&broker, numbered).known);
+        for now_ms in [1000, 2000] {
+            clock.store(now_ms, Release);
+            partition(&broker).tidy().unwrap();
+            write(&broker, None);
+        }
+        drop(broker);
+        let broker = open();
+        assert!(write(&broker, numbered).known);
+        assert_eq!(partition(&broker).trim(3), Ok(3));
+        drop(broker);
+        assert!(write(&open(), numbered).known);
     }
 }

@@ -343,6 +343,12 @@ pub fn parse_fields<'a>(records: &mut Records<'a>, text: &'a [u8]) -> Result<(),
     Ok(())
 }
 
+/// The time of a record that begins with one, 0 or later, and what follows it.
+pub fn split_timestamp(fields: &[u8]) -> Option<(i64, &[u8])> {
+    let (digits, rest) = split_word(fields.strip_prefix(b"timestamp:")?);
+    Some((parse_u63(digits)? as i64, rest?))
+}
+
 /// The first word, and what follows the space behind it.
 pub fn split_word(text: &[u8]) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(b' ', text) {
@@ -485,19 +491,29 @@ pub fn parse_u63(digits: &[u8]) -> Option<u64> {
     (number <= i64::MAX as u64).then_some(number)
 }
 
+/// The digits of 0 to 99, two each.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends a number in decimal. (Formatting machinery costs as much as the rest of a short line.)
 pub fn write_u64(out: &mut Vec<u8>, mut number: u64) {
     let mut digits = [0; 20];
     let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+    while number >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(number % 100) as usize]);
+        number /= 100;
     }
-    out.extend_from_slice(&digits[at..]);
+    at -= 2;
+    digits[at..at + 2].copy_from_slice(&PAIRS[number as usize]);
+    out.extend_from_slice(&digits[at + usize::from(number < 10)..]);
 }
 
 /// Appends a number in decimal, with its sign if it is negative.
@@ -583,6 +599,24 @@ mod tests {
     fn echoed_input_is_cut_and_escaped() {
         assert_eq!(shown(b"a\x1bb"), "a\\x1bb");
         assert_eq!(shown(&[b'x'; 65]), format!("{}...", "x".repeat(64)));
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        let powers = (0..20).map(|digits| 10_u64.pow(digits));
+        for number in (0..1000).chain(powers.flat_map(|power| [power - 1, power, power + 1])).chain([u64::MAX]) {
+            let mut out = Vec::new();
+            write_u64(&mut out, number);
+            assert_eq!(out, number.to_string().into_bytes());
+        }
+    }
+
+    #[test]
+    fn a_record_may_begin_with_its_time() {
+        assert_eq!(split_timestamp(b"timestamp:12 message:x"), Some((12, b"message:x".as_slice())));
+        for other in ["timestamp:-1 message:", "timestamp:12", "timestamp:1x message:", "message:timestamp:1 "] {
+            assert_eq!(split_timestamp(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

@@ -59,12 +59,14 @@ impl Log {
     }
 
     /// Seals a segment whose first record is older than `segment.ms`, so that retention can take it though nothing comes.
-    pub fn roll_if_old(&self, now_ms: i64, segment_ms_max: i64) -> Result<(), Error> {
+    /// Answers whether there was one.
+    pub fn roll_if_old(&self, now_ms: i64, segment_ms_max: i64) -> Result<bool, Error> {
         let mut writer = self.writer();
-        if writer.closed.is_none() && writer.entries > 0 && now_ms - writer.since_ms >= segment_ms_max {
+        let old = writer.closed.is_none() && writer.entries > 0 && now_ms - writer.since_ms >= segment_ms_max;
+        if old {
             self.roll(&mut writer)?;
         }
-        Ok(())
+        Ok(old)
     }
 
     /// Makes `offset` the start, and removes the segments that lie before it. The caller has stored it durably.

@@ -25,7 +25,7 @@ use super::{
     compression::{self, Codec, Codecs},
     wire::{prefixed, uvarint_bytes, write_varlong, zigzag},
 };
-use crate::log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, unescape_to};
+use crate::log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, split_timestamp, unescape_to};
 use std::{borrow::Cow, ops::Range};
 
 /// Bytes before the first record.
@@ -435,10 +435,13 @@ impl<'o> Encoder<'o> {
             let end = memchr::memchr(b'\n', lines).ok_or_else(|| Malformed("the last line has no end".into()))?;
             let (offset, fields) =
                 split_offset(&lines[..end]).ok_or_else(|| Malformed("a line does not begin with an offset".into()))?;
+            // Most records are nothing but a value, perhaps with a time.
+            let (own, plain) = split_timestamp(fields).map_or((None, fields), |(own, rest)| (Some(own), rest));
             if self.facts.control {
                 self.marker(offset, fields, timestamp)?;
-            } else if let Some(value) = fields.strip_prefix(b"message:") {
-                let (offset_delta, timestamp_delta) = self.deltas(offset, timestamp)?;
+            } else if let Some(value) = plain.strip_prefix(b"message:") {
+                let own = own.filter(|_| !self.facts.append_time).unwrap_or(timestamp);
+                let (offset_delta, timestamp_delta) = self.deltas(offset, own)?;
                 write_plain(self.out, offset_delta, timestamp_delta, value);
             } else {
                 let fields = split_fields(fields)?;
