@@ -108,6 +108,17 @@ fn one_that_never_reads_is_closed_and_the_others_go_on() {
 }
 
 #[test]
+fn answers_to_one_that_never_reads_do_not_pile_up() {
+    let broker = Broker::start();
+    let mut greedy = connect(&broker);
+    greedy.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    // Each of these lines is answered with twenty times its bytes.
+    let lines = "SEND\n".repeat(100_000);
+    while greedy.write_all(lines.as_bytes()).is_ok() {}
+    assert!(resident(&broker) < 48 << 20, "{} bytes", resident(&broker));
+}
+
+#[test]
 fn tls_and_what_begins_no_line_are_closed_without_an_answer() {
     let broker = Broker::start();
     assert_eq!(say(&broker, b"\x16\x03\x01\x02\x00\x01"), "");

@@ -31,13 +31,18 @@ impl Chores {
         self.queue.lock().expect("no panic under the chores' lock")
     }
 
-    /// Syncs a partition in `after_ms`, if none is on its way.
+    /// Syncs a partition in `after_ms`, if none is on its way; one that must come at once does not wait for that.
     pub(super) fn sync(&self, partition: &Arc<Partition>, after_ms: i64) {
-        if !partition.sync_queued.swap(true, AcqRel) {
-            let at = Instant::now() + Duration::from_millis(after_ms as u64);
-            self.queue().syncs.push((at, partition.clone()));
-            self.changed.notify_one();
+        if partition.sync_queued.swap(true, AcqRel) && after_ms > 0 {
+            return;
         }
+        let at = Instant::now() + Duration::from_millis(after_ms as u64);
+        let mut queue = self.queue();
+        match queue.syncs.iter_mut().find(|(_, queued)| Arc::ptr_eq(queued, partition)) {
+            Some((before, _)) => *before = at.min(*before),
+            None => queue.syncs.push((at, partition.clone())),
+        }
+        self.changed.notify_one();
     }
 
     /// Looks at all partitions: something was written, rolled or altered.
@@ -120,12 +125,16 @@ impl Chores {
                 if let Some(next_ms) = next_ms.into_iter().chain(offsets_due).min() {
                     self.look_in(Duration::from_millis((next_ms - now_ms()).max(0) as u64 + 1));
                 }
-                if !dirty.is_empty() && compacting.as_ref().is_none_or(ScopedJoinHandle::is_finished) {
-                    let builder = Builder::new().name("compaction".into()).stack_size(256 << 10);
-                    match builder.spawn_scoped(scope, move || self.compact(&dirty, tell)) {
-                        Ok(thread) => compacting = Some(thread),
-                        Err(error) => tell(&format!("no thread for compaction: {error}")),
+                if !dirty.is_empty() {
+                    if compacting.as_ref().is_none_or(ScopedJoinHandle::is_finished) {
+                        let builder = Builder::new().name("compaction".into()).stack_size(256 << 10);
+                        match builder.spawn_scoped(scope, move || self.compact(&dirty, tell)) {
+                            Ok(thread) => compacting = Some(thread),
+                            Err(error) => tell(&format!("no thread for compaction: {error}")),
+                        }
                     }
+                    // The one that runs may be about to end, and may not have seen these.
+                    self.look_in(LOOK_EVERY);
                 }
             }
             queue = self.queue();

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Locks are taken in this order, and none is held while a socket is written: creating (one topic is made or dropped at a
-//! time), groups, a group, topics, a topic's file, a topic's state, a partition's opening, its log's, waiters. Readers and appenders of a
-//! topic that is there take the topics' lock only to find it.
+//! time), groups, a group, topics, a partition's opening, its topic's file, the topic's state, the partition's producers, its
+//! log's, waiters. Readers and appenders of a topic that is there take the topics' lock only to find it.
 
 mod chores;
 mod clock;
@@ -430,15 +430,10 @@ impl State {
     /// One of the broker's own topics, of one partition, made if it is not there.
     fn internal_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<Arc<Topic>> {
         let overrides: Overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-        match self.create(name, 1, overrides.clone()) {
+        match self.create(name, 1, overrides) {
             Err(Error::TopicExists(_)) => {
                 let topics = self.topics.read().expect("no panic under the topics' lock");
-                let topic = topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.into()))?;
-                drop(topics);
-                if topic.overrides() != overrides {
-                    topic.alter(None, &overrides)?;
-                }
-                Ok(topic)
+                topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.into()))
             }
             made => made,
         }

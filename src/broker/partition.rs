@@ -181,11 +181,12 @@ impl Partition {
     pub fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let log = self.log()?;
         let Some((id, epoch, base_sequence)) = terms.producer else {
-            let appended = self.append(log, records, terms)?;
-            if appended.rolled {
+            let active = log.active_base();
+            let appended = self.append(log, records, terms);
+            if log.active_base() != active {
                 self.keep_known_producers(log);
             }
-            return Ok(appended);
+            return appended;
         };
         // Held until the log's order and the producers' are the same again.
         let mut producers = self.producers(log)?;
@@ -194,17 +195,20 @@ impl Partition {
         if let Some(Stored { first, timestamp }) = known.check(batch)? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
-            let (unsynced_bytes, failed, rolled) = (0, None, false);
-            return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, rolled, known: true });
+            let (unsynced_bytes, failed, published) = (0, None, true);
+            return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, published, known: true });
         }
-        let appended = self.append(log, records, terms)?;
-        let stored = Stored { first: appended.offsets.start, timestamp: appended.now_ms };
-        producers.as_mut().expect("read above").stored(batch, stored);
-        if appended.rolled {
+        let active = log.active_base();
+        let appended = self.append(log, records, terms);
+        if let Ok(Appended { offsets, now_ms, .. }) = &appended {
+            let stored = Stored { first: offsets.start, timestamp: *now_ms };
+            producers.as_mut().expect("read above").stored(batch, stored);
+        }
+        if log.active_base() != active {
             let kept = self.keep_producers(log, &producers);
             self.tell_if_not_kept(kept);
         }
-        Ok(appended)
+        appended
     }
 
     /// What idempotent producers wrote: the state kept at the start of the last segment that has one, and the entries
@@ -246,7 +250,7 @@ impl Partition {
 
     /// Keeps the state beside the segment that was just begun.
     fn keep_producers(&self, log: &Log, producers: &Option<Producers>) -> Result<()> {
-        let base = log.segment_bases().last().copied().unwrap_or_default();
+        let base = log.active_base();
         let Some(producers) = producers.as_ref().filter(|producers| !producers.is_empty()) else { return Ok(()) };
         let path = log.beside(base, "producers");
         let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
@@ -280,13 +284,17 @@ impl Partition {
             segment_ms_max: settings.segment_ms,
             publish: settings.flush(self.env.flush) != Flush::Always,
         };
-        let appended = log.append(&append).map_err(|error| match error {
+        let active = log.active_base();
+        let appended = log.append(&append);
+        let rolled = log.active_base() != active;
+        if rolled {
+            self.env.chores.look();
+        }
+        let appended = appended.map_err(|error| match error {
             log::Error::Closed => self.gone(),
             error => error.into(),
         })?;
-        if appended.rolled {
-            self.env.chores.look();
-        } else if appended.place.1.start == 0 {
+        if !rolled && appended.place.1.start == 0 {
             // Not at once: an old record that somebody copies here may be read before retention takes it.
             self.env.chores.look_in(LOOK_EVERY);
         }
@@ -300,7 +308,8 @@ impl Partition {
         let count = (end - appended.offsets.start) as i64;
         let many = settings.flush_messages < i64::MAX
             && self.unsynced_records.fetch_add(count, AcqRel) + count >= settings.flush_messages;
-        if mode == Flush::Always || many {
+        // What was written when the mode was another is shown to nobody until it is synced.
+        if mode == Flush::Always || many || !appended.published {
             self.unsynced_records.store(0, Release);
             log.sync_to(end)?;
         } else if appended.unsynced_bytes >= UNSYNCED_BYTES_MAX {
@@ -355,15 +364,11 @@ impl Partition {
         if offset > first {
             self.start.fetch_max(offset, AcqRel);
             self.topic()?.store()?;
-            let active = log.segment_bases().last().copied();
-            if offset == end {
-                // The segments that go are the last that tell of producers.
-                drop(self.producers(log)?);
-            }
-            log.advance_start(offset)?;
-            if log.segment_bases().last().copied() != active {
+            // The segments that go may be the last that tell of producers.
+            if log.seal_before(offset)? {
                 self.keep_known_producers(log);
             }
+            log.advance_start(offset)?;
             self.waiters.wake();
         }
         Ok(log.start())
@@ -429,7 +434,50 @@ mod tests {
         config::Config,
         log::disk::MemoryDisk,
     };
-    use std::{borrow::Cow, sync::atomic::AtomicI64};
+    use std::{
+        borrow::Cow,
+        sync::atomic::AtomicI64,
+        time::{Duration, Instant},
+    };
+
+    fn record(bytes: &[u8]) -> Records<'_> {
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(bytes)));
+        records
+    }
+
+    #[test]
+    fn much_that_is_not_synced_does_not_wait_for_its_time() {
+        let config = Config { flush: Flush::Every(Duration::from_secs(3600)), ..Config::in_memory() };
+        let broker = Broker::open(config).unwrap();
+        let partition = broker.create_topic("t", 1).unwrap().partition(0).unwrap();
+        let value = vec![b'x'; 1 << 20];
+        let write = |value: &[u8]| {
+            let appended = partition.write(&record(value), Terms::default()).unwrap();
+            partition.settle(&appended).unwrap();
+            appended.unsynced_bytes
+        };
+        for _ in 0..65 {
+            write(&value);
+        }
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while write(b"") > UNSYNCED_BYTES_MAX {
+            assert!(Instant::now() < deadline, "it is never synced");
+        }
+    }
+
+    #[test]
+    fn what_waits_for_its_sync_is_shown_though_the_mode_changes_meanwhile() {
+        let broker = Broker::open(Config { flush: Flush::Never, ..Config::in_memory() }).unwrap();
+        let always = Overrides::from([("flush.ms".into(), "0".into())]);
+        let topic = broker.create_topic_with("t", Some(1), always).unwrap();
+        let partition = topic.partition(0).unwrap();
+        let appended = partition.write(&record(b"hello"), Terms::default()).unwrap();
+        assert_eq!(partition.end(), Ok(0));
+        broker.alter_topic("t", None, &Overrides::from([("flush.ms".into(), String::new())])).unwrap();
+        partition.settle(&appended).unwrap();
+        assert_eq!(partition.end(), Ok(1));
+    }
 
     #[test]
     fn what_a_producer_wrote_is_known_though_time_and_trim_took_it() {
@@ -438,9 +486,7 @@ mod tests {
             || Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::Manual(clock.clone())).unwrap();
         let partition = |broker: &Broker| broker.topic("t").unwrap().partition(0).unwrap();
         let write = |broker: &Broker, producer| {
-            let mut records = Records::default();
-            records.push(None, None, Some(Cow::Borrowed(b"hello")));
-            partition(broker).write(&records, Terms { producer, ..Terms::default() }).unwrap()
+            partition(broker).write(&record(b"hello"), Terms { producer, ..Terms::default() }).unwrap()
         };
         let numbered = Some((7, 0, 0));
         let broker = open();

@@ -137,8 +137,8 @@ pub struct Appended {
     pub unsynced_bytes: u64,
     /// Why the records behind the last offset were not stored.
     pub failed: Option<Error>,
-    /// Whether a new segment was begun.
-    pub rolled: bool,
+    /// Whether readers see them before they are synced.
+    pub published: bool,
     /// Whether it had been stored before, and was not again: what the broker says of an idempotent producer's duplicate.
     pub known: bool,
 }
@@ -239,6 +239,12 @@ impl Log {
         segment::path(&self.dir, base, extension)
     }
 
+    /// Where the segment begins that is written to.
+    pub fn active_base(&self) -> u64 {
+        let segments = self.segments.read().expect("no panic under the segments' lock");
+        segments.last().map_or(0, |active| active.base)
+    }
+
     /// Where each segment begins, oldest first.
     pub fn segment_bases(&self) -> Vec<u64> {
         self.all_segments().iter().map(|segment| segment.base).collect()
@@ -281,22 +287,20 @@ impl Log {
             return Err(why.clone());
         }
         let first = writer.next_offset;
+        writer.lines.clear();
         let mut done = Appended {
             offsets: first..first,
             place: (PathBuf::new(), 0..0),
             now_ms: append.now_ms,
             unsynced_bytes: 0,
             failed: None,
-            rolled: false,
             known: false,
+            published: append.publish,
         };
         let mut stored = 0;
         while stored < append.records.len() {
             match self.append_batch(&mut writer, append, stored) {
-                Ok((count, rolled)) => {
-                    stored += count as usize;
-                    done.rolled |= rolled;
-                }
+                Ok(count) => stored += count as usize,
                 Err(error) => {
                     // They were not written, wherever it failed.
                     writer.lines.clear();
@@ -320,8 +324,8 @@ impl Log {
         }
     }
 
-    /// Writes as many records from the `from`th on as fit one batch. Answers how many, and whether the segment was rolled.
-    fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<(u32, bool), Error> {
+    /// Writes as many records from the `from`th on as fit one batch. Answers how many.
+    fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<u32, Error> {
         let limit = BATCH_BYTES_MAX.min(append.segment_bytes_max as usize);
         let first = append.records.get(from).expect("there is a record left");
         let stamped = append.flags & batches::APPEND_TIME != 0;
@@ -347,7 +351,7 @@ impl Log {
             return Err(Error::TooLarge { bytes, limit });
         }
         let (producer_id, producer_epoch, base_sequence) = append.producer.unwrap_or((-1, -1, -1));
-        let rolled = self.roll_if_due(writer, append, bytes, count)?;
+        self.roll_if_due(writer, append, bytes, count)?;
         let entry = Entry {
             first: (writer.next_offset - writer.segment.base) as u32,
             position: writer.position as u32,
@@ -364,24 +368,14 @@ impl Log {
             lines_crc: crc32c::crc32c(&writer.lines),
         };
         self.write(writer, &entry, append.now_ms)?;
-        Ok((count, rolled))
+        Ok(count)
     }
 
-    fn roll_if_due(
-        &self,
-        writer: &mut Writer,
-        append: &Append<'_, '_>,
-        bytes: usize,
-        count: u32,
-    ) -> Result<bool, Error> {
+    fn roll_if_due(&self, writer: &mut Writer, append: &Append<'_, '_>, bytes: usize, count: u32) -> Result<(), Error> {
         let last = writer.next_offset + u64::from(count) - 1 - writer.segment.base;
         let full = writer.position + bytes as u64 > u64::from(append.segment_bytes_max) || last > u64::from(u32::MAX);
         let old = append.now_ms - writer.since_ms >= append.segment_ms_max;
-        let due = writer.entries > 0 && (full || old);
-        if due {
-            self.roll(writer)?;
-        }
-        Ok(due)
+        if writer.entries > 0 && (full || old) { self.roll(writer) } else { Ok(()) }
     }
 
     /// Writes the lines, then their entry. What a full disk took in part is cut off again.

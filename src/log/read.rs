@@ -203,7 +203,7 @@ impl Log {
 
     /// Index of the entry with `offset`, or of the damaged one that hides it.
     fn entry_with(&self, segment: &Segment, entries_end: u32, offset: u64) -> Result<u32, Error> {
-        let relative = offset - segment.base;
+        let relative = offset.saturating_sub(segment.base);
         let failed = unreadable(segment.path("batches"));
         let found = segment.search(&self.handles, entries_end, |entry| u64::from(entry.last()) >= relative);
         let found = found.map_err(&failed)?;

@@ -24,7 +24,9 @@ impl Log {
         for (index, segment) in segments.iter().enumerate() {
             let next = segments.get(index + 1).map(|next| next.base);
             let bytes = segment.bytes(&self.handles).map_err(unreadable(segment.path("log")))? as i64;
-            let too_old = self.expires_at(segment, retention)?.is_some_and(|at| now_ms > at);
+            // Compaction may have left nothing of it.
+            let empty = next.is_some() && segment.entries(&self.handles).map_err(unreadable(segment.path("log")))? == 0;
+            let too_old = empty || self.expires_at(segment, retention)?.is_some_and(|at| now_ms > at);
             let too_many = retention.bytes >= 0 && next.is_some() && left - bytes >= retention.bytes;
             if !too_old && !too_many {
                 break;
@@ -51,8 +53,9 @@ impl Log {
     /// When [`expired_to`](Self::expired_to) or [`roll_if_old`](Self::roll_if_old) will next have something to do because
     /// time passes; `None`: never.
     pub fn due_at(&self, retention: Retention, segment_ms_max: i64) -> Result<Option<i64>, Error> {
-        let oldest = self.all_segments().first().cloned();
-        let expires = oldest.map(|oldest| self.expires_at(&oldest, retention)).transpose()?.flatten();
+        let expire = self.all_segments();
+        let mut expire = expire.iter().map(|segment| self.expires_at(segment, retention));
+        let expires = expire.find(|at| !matches!(at, Ok(None))).transpose()?.flatten();
         let writer = self.writer();
         let rolls = (writer.entries > 0).then(|| writer.since_ms.saturating_add(segment_ms_max));
         Ok([expires, rolls].into_iter().flatten().min())
@@ -69,16 +72,22 @@ impl Log {
         Ok(old)
     }
 
+    /// Seals the last segment if all its records lie before `offset`. Answers whether it did.
+    pub fn seal_before(&self, offset: u64) -> Result<bool, Error> {
+        let mut writer = self.writer();
+        let before = writer.closed.is_none() && writer.entries > 0 && writer.next_offset <= offset;
+        if before {
+            self.roll(&mut writer)?;
+        }
+        Ok(before)
+    }
+
     /// Makes `offset` the start, and removes the segments that lie before it. The caller has stored it durably.
     ///
     /// A log that loses its last record keeps an empty segment named by its end.
     pub fn advance_start(&self, offset: u64) -> Result<(), Error> {
         self.start.fetch_max(offset, AcqRel);
-        let mut writer = self.writer();
-        if writer.closed.is_none() && writer.entries > 0 && writer.next_offset <= offset {
-            self.roll(&mut writer)?;
-        }
-        drop(writer);
+        self.seal_before(offset)?;
         let _files = self.files();
         loop {
             let mut segments = self.segments.write().expect("no panic under the segments' lock");

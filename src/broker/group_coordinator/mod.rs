@@ -13,8 +13,8 @@
 //!   `creating` lock, so nobody who holds a group's lock may ask for that one.
 //! - There is no timer thread. Whoever comes to a group first lets its time pass, and who waits does so when the group's
 //!   next deadline is due: should it move closer, one of those who wait is woken to look at the clock anew.
-//! - A group without members, offsets and promises is forgotten: one that Kafka's members made, or that lost its last
-//!   offset, after ten minutes or when it is deleted, as in Kafka; any other at once.
+//! - A group without members, offsets and promises is forgotten: one that Kafka's members made, or whose last offset was
+//!   deleted, after ten minutes or when it is deleted itself, as in Kafka; any other at once.
 //!
 //! Left out: membership is not stored. After a restart members join again; what they committed is read back when the first
 //! of them does.
@@ -360,7 +360,7 @@ impl State {
         for entry in self.entries()? {
             let done = self.change(&entry, |state, _| {
                 let due = |state: &EntryState, committed: &Committed| {
-                    committed.timestamp_ms.max(state.empty_since_ms.unwrap_or(now_ms)) + retention_ms
+                    committed.timestamp_ms.max(state.empty_since_ms.unwrap_or(now_ms)).saturating_add(retention_ms)
                 };
                 let over = state.offsets.iter().filter(|(_, committed)| due(state, committed) <= now_ms);
                 let over: Vec<Change> = over.map(|(key, _)| (key.clone(), None)).collect();

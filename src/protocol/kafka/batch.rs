@@ -564,25 +564,31 @@ fn write_deltas(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64) {
     write_varlong(out, offset_delta);
 }
 
+/// What stands before a record's value at most: four numbers and two bytes.
+const HEAD_BYTES: usize = 48;
+
 /// A record that is nothing but a value: by far the most frequent.
 #[inline]
 fn write_plain(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64, value: &[u8]) {
     let [timestamp_delta, offset_delta, length] = [timestamp_delta, offset_delta, value.len() as i64].map(zigzag);
     let numbers = [timestamp_delta, offset_delta, length].map(uvarint_bytes);
     let body = 3 + numbers.iter().sum::<usize>() + value.len();
-    let mut head = [0; 48];
+    let mut head = [0; HEAD_BYTES];
     let mut at = put_uvarint(&mut head, 0, zigzag(body as i64)) + 1;
     at = put_uvarint(&mut head, at, timestamp_delta);
     at = put_uvarint(&mut head, at, offset_delta);
     head[at] = 1;
     at = put_uvarint(&mut head, at + 1, length);
-    out.extend_from_slice(&head[..at]);
+    // A copy of a fixed size is a few instructions, one of another length is a call.
+    let start = out.len();
+    out.extend_from_slice(&head);
+    out.truncate(start + at);
     out.extend_from_slice(value);
     out.push(0);
 }
 
 #[inline]
-fn put_uvarint(head: &mut [u8; 48], mut at: usize, mut number: u64) -> usize {
+fn put_uvarint(head: &mut [u8; HEAD_BYTES], mut at: usize, mut number: u64) -> usize {
     while number >= 0x80 {
         head[at] = number as u8 | 0x80;
         number >>= 7;

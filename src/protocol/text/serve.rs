@@ -63,7 +63,8 @@ impl Lines {
             if input.ended() {
                 return self.last(input.bytes(), output);
             }
-            if unanswered < UNANSWERED_BYTES && self.session.unanswered.lines() > 0 && input.more_waits()? {
+            let few = unanswered < UNANSWERED_BYTES && output.bytes.len() < ANSWERS_BYTES;
+            if few && self.session.unanswered.lines() > 0 && input.more_waits()? {
                 self.session.unanswered.sync_soon();
             } else {
                 self.session.answer(output);
@@ -130,6 +131,9 @@ impl Lines {
             self.tell(line, before, output);
         } else if self.session.unanswered.lines() >= UNANSWERED_LINES {
             gathered.complete(&mut self.session, output);
+            if output.bytes.len() >= ANSWERS_BYTES {
+                output.flush()?;
+            }
         }
         Ok(Flow::Next)
     }
@@ -235,7 +239,7 @@ fn too_long(limit: usize) -> Refusal {
 
 /// Whether a first line is HTTP's: `METHOD target HTTP/1.x`, in capitals.
 fn is_http(line: &[u8]) -> bool {
-    let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+    let words: Vec<&[u8]> = line.splitn(4, |&byte| byte == b' ').collect();
     matches!(words.as_slice(), [method, target, b"HTTP/1.0" | b"HTTP/1.1"]
         if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
 }

@@ -139,6 +139,7 @@ impl Session {
             Err(broker::Error::Corrupt { first, next, place }) => {
                 Refusal::from(broker::Error::Corrupt { first, next, place }).write(&mut output.bytes);
                 tail.positions[index].1 = next;
+                output.flush()?;
                 return Ok(true);
             }
             read => read?,

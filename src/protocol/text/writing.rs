@@ -30,10 +30,10 @@ const ANSWERS_KEPT: usize = 16_384;
 #[derive(Debug, Default)]
 pub(super) struct Gathered<'a> {
     batches: Vec<Batch<'a>>,
-    /// The batch that PRODUCE adds to.
-    current: Option<u32>,
-    /// The topic of the last SEND.
-    topic: Option<(Arc<Topic>, Vec<Arc<Partition>>)>,
+    /// The batch that PRODUCE adds to, and what its topic asks.
+    current: Option<(u32, Arc<Settings>)>,
+    /// The topic of the last SEND, what it asks, and its partitions.
+    topic: Option<(Arc<Topic>, Arc<Settings>, Vec<Arc<Partition>>)>,
     /// Where records without key go, for this time.
     sticky: u64,
     scratch: Records<'a>,
@@ -57,7 +57,6 @@ struct Written {
 struct Batch<'a> {
     topic: Arc<Topic>,
     partition: Arc<Partition>,
-    settings: Arc<Settings>,
     records: Records<'a>,
 }
 
@@ -81,16 +80,22 @@ impl<'a> Gathered<'a> {
     fn try_produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) -> Result<Answer, Refusal> {
         let value =
             rest.ok_or_else(|| Refusal::invalid("PRODUCE takes a space and the message, which may be empty"))?;
-        let index = match self.current {
-            Some(index) => index,
+        let index = match &self.current {
+            Some((index, settings)) => {
+                settings.check(None, value.len())?;
+                *index
+            }
             None => {
                 let partition = session.partition(true)?;
-                let index = self.batch_of(&partition.topic()?, &partition);
-                *self.current.insert(index)
+                let topic = partition.topic()?;
+                let settings = topic.settings();
+                settings.check(None, value.len())?;
+                let index = self.batch_of(&topic, &partition);
+                self.current = Some((index, settings));
+                index
             }
         };
         let batch = &mut self.batches[index as usize];
-        batch.settings.check(None, value.len())?;
         batch.records.push(None, None, Some(Cow::Borrowed(value)));
         Ok(Answer::Produced(session.unanswered.index_of(index), batch.records.len() as u32 - 1))
     }
@@ -109,15 +114,9 @@ impl<'a> Gathered<'a> {
             self.scratch.pop();
             return Err(Refusal::invalid("'-1' is no time in milliseconds"));
         }
-        let index = self.route(session, place);
-        let record = self.scratch.get(0).expect("parsed above");
-        let bytes = self.scratch.size_of(record);
-        let batch = index.and_then(|index| {
-            let batch = &mut self.batches[index as usize];
-            batch.settings.check(record.key.as_deref(), bytes).map_err(Refusal::from).map(|()| (index, batch))
-        });
-        match batch {
-            Ok((index, batch)) => {
+        match self.route(session, place) {
+            Ok(index) => {
+                let batch = &mut self.batches[index as usize];
                 batch.records.take_last(&mut self.scratch);
                 Ok(Answer::Sent(session.unanswered.index_of(index), batch.records.len() as u32 - 1))
             }
@@ -128,23 +127,23 @@ impl<'a> Gathered<'a> {
         }
     }
 
-    /// The batch that the record in `scratch` belongs to.
+    /// The batch that the record in `scratch` belongs to, if its topic takes it.
     fn route(&mut self, session: &Session, place: Place<'_>) -> Result<u32, Refusal> {
-        if self.topic.as_ref().is_none_or(|(topic, _)| topic.name != place.topic) {
+        if self.topic.as_ref().is_none_or(|(topic, ..)| topic.name != place.topic) {
             broker::writable(place.topic)?;
             let makes = place.partition.is_none_or(|index| index < session.broker.config().default_partitions);
             let broker = &session.broker;
             let topic = if makes { broker.topic_or_create(place.topic)? } else { broker.topic(place.topic)? };
-            let partitions = topic.partitions();
-            self.topic = Some((topic, partitions));
+            self.topic = Some((topic.clone(), topic.settings(), topic.partitions()));
         }
-        let (topic, partitions) = self.topic.as_ref().expect("found above");
+        let (topic, settings, partitions) = self.topic.as_ref().expect("found above");
+        let record = self.scratch.get(0).expect("parsed before");
+        settings.check(record.key.as_deref(), self.scratch.size_of(record))?;
         let count = partitions.len() as u32;
         if self.sticky == 0 {
             self.sticky = random::number().max(1);
         }
-        let key = self.scratch.get(0).and_then(|record| record.key.as_deref());
-        let index = choose(place.partition, key, self.sticky, count);
+        let index = choose(place.partition, record.key.as_deref(), self.sticky, count);
         let partition = partitions.get(index as usize).ok_or_else(|| broker::Error::UnknownPartition {
             topic: topic.name.clone(),
             partition: index,
@@ -160,7 +159,6 @@ impl<'a> Gathered<'a> {
             self.batches.push(Batch {
                 topic: topic.clone(),
                 partition: partition.clone(),
-                settings: topic.settings(),
                 records: Records::default(),
             });
             self.batches.len() - 1
