@@ -184,7 +184,7 @@ fn respond(
             if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
                 explain(explained, topic, asked, &read, &session.chunk);
             }
-            bytes += write_partition(w, asked, topic.codec, read, &mut session, committed_only);
+            bytes += write_partition(w, asked, topic.codec, read, left, &mut session, committed_only);
             w.tags();
         });
         w.tags();
@@ -222,6 +222,7 @@ fn write_partition(
     asked: &Asked,
     codec: Codec,
     read: Result<State, Code>,
+    bytes_max: usize,
     session: &mut Session,
     committed_only: bool,
 ) -> usize {
@@ -248,7 +249,7 @@ fn write_partition(
     let estimate = session.chunk.lines().len();
     let (bytes, whole) = w.records(estimate, |out| {
         let before = out.len();
-        let written = write_batches(out, asked.offset as u64, leader_epoch, codec, session);
+        let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec, session);
         (out.len() - before, written.is_ok())
     });
     // Lines that are none, before any that is one: nothing comes of asking again.
@@ -274,15 +275,18 @@ fn explain(explained: Explained, topic: &AskedTopic<'_>, asked: &Asked, read: &R
 }
 
 /// Writes the chunk's batches from the one with `offset` on. Their CRCs were right, so a line that is none was put there by
-/// hand: what comes before it is written.
+/// hand: what comes before it is written. Small batches take more bytes than their lines: they end with the one that
+/// reaches `bytes_max`.
 fn write_batches(
     out: &mut Vec<u8>,
     offset: u64,
+    bytes_max: usize,
     leader_epoch: i32,
     codec: Codec,
     session: &mut Session,
 ) -> Result<(), Malformed> {
     let Session { chunk, codecs, compressed, .. } = session;
+    let start = out.len();
     if let Some(next) = chunk.next_offset().filter(|_| chunk.batches.is_empty()) {
         // Compaction left nothing up to the end, and only a batch moves a client on.
         write_empty(out, offset..next, leader_epoch);
@@ -301,7 +305,7 @@ fn write_batches(
         // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
         let covered = if matches!(added, Ok(true)) { last.last() } else { 0 };
         encoder.finish(covered, codec, codecs, compressed);
-        if !added? {
+        if !added? || out.len() - start >= bytes_max {
             break;
         }
     }

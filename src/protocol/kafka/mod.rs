@@ -13,7 +13,7 @@
 //! - One request of a connection at a time, responses in order: a Fetch that waits holds those behind it, as in Kafka.
 //! - A frame of a negative size or above [`FRAME_BYTES_MAX`] closes the connection, before anything is held for it.
 //! - What cannot be read, or is no API of the table, closes the connection with one line on stderr; nobody could say where
-//!   the next request begins, or what it means.
+//!   the next request begins, or what it means. The same goes for what has an answer above [`ANSWER_BYTES_MAX`].
 //! - Left out: fetch sessions (the id is always 0, which every client takes), telemetry, transactions, SASL.
 
 pub mod batch;
@@ -40,7 +40,7 @@ use crate::{
 use codes::Code;
 use compression::Codecs;
 use std::{io, net::SocketAddr, ops::RangeInclusive};
-use wire::{Malformed, Reader, Writer};
+use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
 /// The largest request: Kafka's `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: i32 = 100 << 20;
@@ -256,6 +256,10 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         stop => stop,
     })?;
     if let Some(at) = at {
+        if output.bytes.len() > ANSWER_BYTES_MAX {
+            output.bytes.truncate(at);
+            return Err(Stop::Broken(format!("{} version {version}: the answer is too large", api.name)));
+        }
         let size = (output.bytes.len() - at - 4) as i32;
         output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
     }

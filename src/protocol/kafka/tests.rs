@@ -396,6 +396,18 @@ fn what_is_asked_a_thousand_times_is_answered_once() {
 }
 
 #[test]
+fn an_answer_too_large_for_anyone_closes_the_connection() {
+    let talk = Talk::new();
+    let ask = |count| {
+        let keys = vec![s(&"k".repeat(80)); count];
+        talk.ask(10, 4, &encoded(FindCoordinatorRequest::default().with_key_type(7).with_coordinator_keys(keys), 4))
+    };
+    assert!(ask(1000).is_ok());
+    let Err(Stop::Broken(why)) = ask(wire::ELEMENTS_MAX) else { panic!("it is answered") };
+    assert_eq!(why, "FindCoordinator version 4: the answer is too large");
+}
+
+#[test]
 fn the_readme_lists_what_is_served() {
     let table = support_table();
     let readme = include_str!("../../../README.md");

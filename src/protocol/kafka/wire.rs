@@ -20,6 +20,8 @@ use std::fmt;
 /// What the arrays of one request may hold together. Kafka knows no such limit; 100 MiB of one-byte elements would otherwise
 /// become gigabytes of parsed structs.
 pub const ELEMENTS_MAX: usize = 1 << 20;
+/// No answer is larger: twice what a Fetch may hold, and a batch. Small requests for much would otherwise fill the memory.
+pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 
 /// Why bytes are no request: the connection cannot go on, for nobody knows what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,10 +319,14 @@ impl Writer<'_> {
         }
     }
 
-    /// An array of what `element` writes for each item.
+    /// An array of what `element` writes for each item. It ends early once there are more than [`ANSWER_BYTES_MAX`], which
+    /// nobody is sent.
     pub fn array<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut element: impl FnMut(&mut Self, T)) {
         self.count(items.len());
         for item in items {
+            if self.out.len() > ANSWER_BYTES_MAX {
+                break;
+            }
             element(self, item);
         }
     }
