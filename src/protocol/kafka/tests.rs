@@ -376,17 +376,45 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
 #[test]
 fn what_is_asked_a_thousand_times_is_answered_once() {
     use kafka_protocol::messages::{
-        describe_configs_request::DescribeConfigsResource, offset_fetch_request::OffsetFetchRequestGroup,
+        describe_configs_request::DescribeConfigsResource,
+        metadata_request::MetadataRequestTopic,
+        offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
     };
     let talk = Talk::new();
     let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
     let resource = resource.with_configuration_keys(None);
-    let group = OffsetFetchRequestGroup::default().with_group_id(s("g").into()).with_topics(None);
-    let all = |times| -> [(i16, i16, Vec<u8>); 3] {
+    let group = OffsetFetchRequestGroup::default().with_group_id(s("g").into());
+    let all_of_group = OffsetFetchRequest::default().with_groups(vec![group.clone().with_topics(None)]);
+    // Groups, their topics and the partitions of these are many at once.
+    let offsets = |times: usize| {
+        let times = if times == 1 { 1 } else { 10 };
+        let topic = OffsetFetchRequestTopics::default().with_name(s("there").into());
+        let topic = topic.with_partition_indexes(vec![0; times]);
+        OffsetFetchRequest::default().with_groups(vec![group.clone().with_topics(Some(vec![topic; times])); times])
+    };
+    let offsets_before_8 = |times: usize| {
+        let topic = OffsetFetchRequestTopic::default().with_name(s("there").into());
+        let topics = vec![topic.with_partition_indexes(vec![0; times]); 2];
+        OffsetFetchRequest::default().with_group_id(s("g").into()).with_topics(Some(topics))
+    };
+    let with_all = |times: usize| {
+        let groups = offsets(times).groups.into_iter().chain(all_of_group.groups.clone());
+        OffsetFetchRequest::default().with_groups(groups.collect())
+    };
+    let topics = |times: usize| {
+        let id = of_bytes(talk.broker.topic("there").unwrap().id);
+        let topic = MetadataRequestTopic::default().with_topic_id(id);
+        let named = |number| topic.clone().with_name(Some(s(&format!("other{number}")).into()));
+        MetadataRequest::default().with_topics(Some((0..times).map(named).collect()))
+    };
+    let all = |times| -> [(i16, i16, Vec<u8>); 6] {
         [
+            (3, 12, encoded(topics(times), 12)),
+            (9, 7, encoded(offsets_before_8(times), 7)),
+            (9, 8, encoded(offsets(times), 8)),
+            (9, 8, encoded(with_all(times), 8)),
             (32, 4, encoded(DescribeConfigsRequest::default().with_resources(vec![resource.clone(); times]), 4)),
             (15, 5, encoded(DescribeGroupsRequest::default().with_groups(vec![s("g").into(); times]), 5)),
-            (9, 8, encoded(OffsetFetchRequest::default().with_groups(vec![group.clone(); times]), 8)),
         ]
     };
     for ((key, version, once), (.., often)) in all(1).into_iter().zip(all(1000)) {
