@@ -5,7 +5,7 @@
 
 use super::{
     Call, Code, Session, Stop,
-    batch::{self, Batch, Rules},
+    batch::{self, Batch, NAMED_MAX, Rules},
     code_of,
     compression::Codec,
     partition_of, tell,
@@ -98,9 +98,16 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
         return batches().map(|_| Outcome::refused(Refused(code, why.into(), vec![], None))).collect();
     }
     let (broker, version) = (call.broker, call.version);
-    let mut written = Vec::new();
+    let (mut written, mut named_left) = (Vec::new(), NAMED_MAX);
     for (name, (index, bytes)) in batches() {
-        written.push(write(broker, call.session, version, name, *index, bytes.unwrap_or_default()));
+        let mut outcome = write(broker, call.session, version, name, *index, bytes.unwrap_or_default());
+        // So many records are named in all: a request may hold any number of batches.
+        if let Err(Refused(_, _, records, _)) = &mut outcome {
+            records.truncate(named_left);
+            records.shrink_to_fit();
+            named_left -= records.len();
+        }
+        written.push(outcome);
     }
     for ((name, (index, bytes)), written) in batches().zip(&written) {
         tell(call.explained, || {

@@ -2,7 +2,7 @@
 //! requests cut, bent and replaced by noise.
 
 use super::*;
-use crate::protocol::connection;
+use crate::protocol::{connection, kafka::compression::Codec};
 use kafka_protocol::{
     messages::*,
     protocol::{Decodable, Encodable, StrBytes},
@@ -433,6 +433,37 @@ fn an_answer_too_large_for_anyone_closes_the_connection() {
     assert!(ask(1000).is_ok());
     let Err(Stop::Broken(why)) = ask(wire::ELEMENTS_MAX) else { panic!("it is answered") };
     assert_eq!(why, "FindCoordinator version 4: the answer is too large");
+}
+
+#[test]
+fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
+    use crate::protocol::kafka::batch::{Encoder, Facts};
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let talk = Talk::new();
+    let facts = Facts {
+        first: 0,
+        append_time: false,
+        transactional: false,
+        control: false,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        leader_epoch: 0,
+    };
+    let mut batch = Vec::new();
+    let mut encoder = Encoder::new(&mut batch, facts);
+    let lines: String = (0..400).map(|offset| format!("offset:{offset} message:\n")).collect();
+    encoder.lines(lines.as_bytes(), i64::MAX / 2, usize::MAX).unwrap();
+    encoder.finish(399, Codec::None, &mut Codecs::default(), &mut Vec::new());
+    let partition = PartitionProduceData::default().with_records(Some(batch.into()));
+    let topic = TopicProduceData::default().with_name(s("there").into()).with_partition_data(vec![partition; 4]);
+    let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+    let (response, _) = talk.ask(0, 9, &encoded(request, 9)).unwrap();
+    let response = ProduceResponse::decode(&mut &response[..], 9).unwrap();
+    let partitions = &response.responses[0].partition_responses;
+    let named: Vec<usize> = partitions.iter().map(|partition| partition.record_errors.len()).collect();
+    assert_eq!(named, [400, 400, 200, 0]);
+    assert!(partitions.iter().all(|partition| partition.error_code == i16::from(Code::InvalidTimestamp)));
 }
 
 #[test]
