@@ -436,6 +436,19 @@ fn an_answer_too_large_for_anyone_closes_the_connection() {
 }
 
 #[test]
+fn topics_made_together_do_not_collide_either() {
+    use kafka_protocol::messages::create_topics_request::CreatableTopic;
+    let talk = Talk::new();
+    let topic = |name| CreatableTopic::default().with_name(s(name).into()).with_num_partitions(1);
+    let topics = ["a.b", "a_b"].map(|name| topic(name).with_replication_factor(1)).to_vec();
+    let request = CreateTopicsRequest::default().with_topics(topics);
+    let (response, _) = talk.ask(19, 7, &encoded(request, 7)).unwrap();
+    let response = CreateTopicsResponse::decode(&mut &response[..], 7).unwrap();
+    let codes: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [0, Code::InvalidTopicException.into()]);
+}
+
+#[test]
 fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
     use crate::protocol::kafka::batch::{Encoder, Facts};
     use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
