@@ -77,9 +77,8 @@ impl Client {
 
     /// Values from an offset on, and the high watermark.
     fn fetch(&mut self, topic: &str, offset: i64, max_wait_ms: i32) -> (Vec<Vec<u8>>, i64) {
-        let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
-        let topic = FetchTopic::default().with_topic(s(topic).into()).with_partitions(vec![partition]);
-        let request = FetchRequest::default().with_max_wait_ms(max_wait_ms).with_min_bytes(1).with_topics(vec![topic]);
+        let mut request = fetch(topic, &[0], 1 << 20).with_max_wait_ms(max_wait_ms).with_min_bytes(1);
+        request.topics[0].partitions[0].fetch_offset = offset;
         self.send(ApiKey::Fetch, 12, &request);
         let response: FetchResponse = self.receive(12).unwrap();
         let partition = &response.responses[0].partitions[0];
@@ -103,6 +102,14 @@ fn produce(topic: &str, acks: i16, batch: Vec<u8>) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_records(Some(batch.into()));
     let topic = TopicProduceData::default().with_name(s(topic).into()).with_partition_data(vec![partition]);
     ProduceRequest::default().with_acks(acks).with_timeout_ms(9000).with_topic_data(vec![topic])
+}
+
+/// Partitions of a topic from their start.
+fn fetch(topic: &str, partitions: &[i32], partition_max_bytes: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_partition_max_bytes(partition_max_bytes);
+    let partitions = partitions.iter().map(|&index| partition.clone().with_partition(index)).collect();
+    let topic = FetchTopic::default().with_topic(s(topic).into()).with_partitions(partitions);
+    FetchRequest::default().with_topics(vec![topic])
 }
 
 /// A batch of these values, from a producer with its epoch and sequence.
@@ -169,6 +176,18 @@ fn a_fetch_waits_until_something_comes() {
         assert_eq!(waiting.join().unwrap(), (vec![b"at last".to_vec()], 1));
         assert!(asked.elapsed() < Duration::from_secs(10), "it was woken, its time did not run out");
     });
+}
+
+#[test]
+fn a_fetch_does_not_wait_for_more_than_it_takes() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t");
+    text(&broker, "SEND t message:all there is");
+    let mut client = Client::connect(&broker);
+    let request = fetch("t", &[0], 1 << 20).with_max_wait_ms(i32::MAX).with_min_bytes(i32::MAX).with_max_bytes(50);
+    client.send(ApiKey::Fetch, 12, &request);
+    let response: FetchResponse = client.receive(12).unwrap();
+    assert!(!response.responses[0].partitions[0].records.as_ref().unwrap().is_empty());
 }
 
 #[test]

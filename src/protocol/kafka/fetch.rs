@@ -63,6 +63,8 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let max_wait = Duration::from_millis(r.i32()?.max(0) as u64);
     let min_bytes = r.i32()?.max(0) as usize;
     let max_bytes = (r.i32()?.max(0) as usize).min(ANSWER_BYTES_MAX);
+    // More will not come together.
+    let min_bytes = min_bytes.min(max_bytes);
     let committed_only = r.i8()? == 1;
     let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
     let broker = call.broker;
