@@ -104,6 +104,12 @@ fn produce(topic: &str, acks: i16, batch: Vec<u8>) -> ProduceRequest {
     ProduceRequest::default().with_acks(acks).with_timeout_ms(9000).with_topic_data(vec![topic])
 }
 
+/// Asks for a topic, which is made.
+fn metadata(topic: &str) -> MetadataRequest {
+    let topic = metadata_request::MetadataRequestTopic::default().with_name(Some(s(topic).into()));
+    MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true)
+}
+
 /// Partitions of a topic from their start.
 fn fetch(topic: &str, partitions: &[i32], partition_max_bytes: i32) -> FetchRequest {
     let partition = FetchPartition::default().with_partition_max_bytes(partition_max_bytes);
@@ -412,6 +418,38 @@ fn explain_tells_what_is_asked_and_steers_no_terminal() {
     assert!(asks.starts_with("asks: Heartbeat version 4, request 0 of '', "), "{asks}");
     assert!(step.starts_with("  m of group \\x1b[31mg: "), "{step}");
     assert_eq!(answers, "  answers: 16 bytes");
+}
+
+#[test]
+fn a_fetch_that_waits_for_much_does_not_read_all_at_every_batch() {
+    const BATCHES: usize = 100;
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "127.0.0.1:0", "--in-memory", "--explain"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap();
+    let (mut reader, mut writer) = (Client::to(address), Client::to(address));
+    writer.send(ApiKey::Metadata, 4, &metadata("t"));
+    assert_eq!(writer.receive::<MetadataResponse>(4).unwrap().topics[0].error_code, 0);
+    // Nobody sends half of what it waits for, so every batch wakes it in vain, up to the last.
+    let large = "x".repeat(1 << 16);
+    let request = fetch("t", &[0], 1 << 20).with_max_wait_ms(LONG.as_millis() as i32).with_max_bytes(1 << 20);
+    reader.send(ApiKey::Fetch, 12, &request.with_min_bytes(1 << 16));
+    let began = Instant::now();
+    for _ in 0..BATCHES {
+        assert_eq!(writer.produce("t", batch(&["small"], None, Codec::None)).0, 0);
+    }
+    let looks_max = began.elapsed().as_millis() / 10 + 5;
+    assert_eq!(writer.produce("t", batch(&[large.as_str()], None, Codec::None)).0, 0);
+    assert!(reader.receive::<FetchResponse>(12).is_some());
+    child.kill().unwrap();
+    let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let looks = told.lines().filter(|line| line.contains("t/0 from offset 0: up to offset")).count();
+    assert!((1..=looks_max).contains(&(looks as u128)), "{looks} looks where {looks_max} were enough");
 }
 
 #[test]

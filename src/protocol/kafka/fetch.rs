@@ -29,6 +29,7 @@ use crate::{
 };
 use std::{
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -36,6 +37,9 @@ use std::{
 const BATCH_BYTES: usize = 1 << 20;
 /// No answer is larger, whatever a client asks for: Kafka's `fetch.max.bytes`, the broker's half.
 const ANSWER_BYTES_MAX: usize = 55 << 20;
+
+/// A Fetch that waits for more than a byte looks again no sooner: each look reads and encodes all that is there.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A partition as it was asked for.
 struct Asked {
@@ -114,9 +118,14 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
             continue;
         }
         call.output.flush()?;
+        let looked = Instant::now();
         if !call.output.wait(Some(deadline))? {
             respond(call, &topics, max_bytes, committed_only);
             return finish(call);
+        }
+        if min_bytes > 1 {
+            let next = deadline.min(looked + LOOK_EVERY);
+            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
 }
