@@ -197,6 +197,27 @@ fn a_fetch_does_not_wait_for_more_than_it_takes() {
 }
 
 #[test]
+fn a_batch_that_does_not_fit_ends_the_answer_and_no_partition_is_in_it_twice() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t partitions:3");
+    for (partition, value) in ["small", "large".repeat(1000).as_str(), "small"].iter().enumerate() {
+        text(&broker, &format!("SEND t/{partition} message:{value}"));
+    }
+    let mut client = Client::connect(&broker);
+    let mut ask = |partitions: &[i32], max_bytes| {
+        client.send(ApiKey::Fetch, 12, &fetch("t", partitions, 1 << 20).with_max_bytes(max_bytes));
+        let response: FetchResponse = client.receive(12).unwrap();
+        let bytes = |partition: &fetch_response::PartitionData| {
+            (partition.partition_index, partition.records.as_ref().is_some_and(|records| !records.is_empty()))
+        };
+        response.responses[0].partitions.iter().map(bytes).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&[0, 1, 2], 4000), [(0, true), (1, false), (2, false)]);
+    assert_eq!(ask(&[0, 2, 1], 4000), [(0, true), (2, true), (1, false)]);
+    assert_eq!(ask(&[1, 0, 0, 1, 2], 1 << 20), [(1, true), (0, true), (2, true)]);
+}
+
+#[test]
 fn acks_zero_gets_no_answer_and_an_error_ends_the_connection() {
     let broker = Broker::start();
     text(&broker, "CREATE t");

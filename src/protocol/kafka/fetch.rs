@@ -28,6 +28,7 @@ use crate::{
     },
 };
 use std::{
+    collections::HashSet,
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -72,11 +73,14 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let committed_only = r.i8()? == 1;
     let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
     let broker = call.broker;
+    let mut asked_for = HashSet::new();
     let topics = r.array(|r| {
         let (name, id) = if r.version < 13 { (r.string()?, [0; 16]) } else { ("", r.uuid()?) };
         let topic = find(broker, name, &id, r.version);
-        let partitions = r.array(|r| read_partition(r, &topic))?;
+        let mut partitions = r.array(|r| read_partition(r, &topic))?;
         r.tags()?;
+        // One that stands twice is answered once.
+        partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
         let codec = topic.map_or(Codec::None, |topic| Codec::of_setting(topic.settings().compression));
         Ok(AskedTopic { name, id, codec, partitions })
     })?;
@@ -178,7 +182,7 @@ fn respond(
     max_bytes: usize,
     committed_only: bool,
 ) -> (usize, bool) {
-    let (mut bytes, mut failed) = (0, false);
+    let (mut bytes, mut failed, mut full) = (0, false, false);
     let mut session = std::mem::take(call.session);
     let explained = call.explained;
     let mut w = call.respond();
@@ -189,8 +193,8 @@ fn respond(
             _ => w.uuid(&topic.id),
         }
         w.array(topic.partitions.iter(), |w, asked| {
-            let left = max_bytes.saturating_sub(bytes).min(asked.bytes_max);
-            let read = read(asked, &mut session.chunk, left, bytes == 0);
+            let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
+            let read = read(asked, &mut session.chunk, left, bytes == 0, &mut full);
             failed |= read.is_err();
             if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
                 explain(explained, topic, asked, &read, &session.chunk);
@@ -207,8 +211,9 @@ fn respond(
 /// What a partition holds: high watermark, start offset, leader epoch.
 type State = (i64, i64, i32);
 
-/// Reads into `chunk` as much as fits; the first batch even if it does not, if `whatever`.
-fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool) -> Result<State, Code> {
+/// Reads into `chunk` as much as fits; the first batch even if it does not, if `whatever`. Otherwise the answer is `full`: a
+/// batch must be read to know its size, and one read in vain is enough.
+fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool, full: &mut bool) -> Result<State, Code> {
     let partition = asked.found.as_ref().map_err(|code| *code)?;
     check_leader_epoch(partition, asked.leader_epoch)?;
     chunk.clear();
@@ -220,6 +225,7 @@ fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool) -> R
         let too_large = chunk.batches.first().is_some_and(|first| first.lines.len() > bytes_max);
         if too_large && !whatever {
             chunk.clear();
+            *full = true;
         }
     }
     // The end may have moved while it was read; records beyond the high watermark would look unsafe.
