@@ -374,6 +374,22 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
 }
 
 #[test]
+fn an_empty_list_of_configs_asks_for_all() {
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    let talk = Talk::new();
+    let count = |keys: Option<Vec<StrBytes>>| {
+        let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+        let resource = resource.with_configuration_keys(keys);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+        DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results[0].configs.len()
+    };
+    assert_eq!(count(Some(vec![s("retention.ms"), s("no.such")])), 1);
+    assert!(count(None) > 1);
+    assert_eq!(count(Some(vec![])), count(None));
+}
+
+#[test]
 fn what_is_asked_a_thousand_times_is_answered_once() {
     use kafka_protocol::messages::{
         describe_configs_request::DescribeConfigsResource,
