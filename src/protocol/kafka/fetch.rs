@@ -12,7 +12,7 @@
 //!   Kafka client has written, begins at the offset and ends in its middle.
 
 use super::{
-    Call, Code, Explained, Session, Stop,
+    Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
     batch::{Encoder, Facts, write_empty},
     check_leader_epoch, code_of,
     compression::Codec,
@@ -195,6 +195,7 @@ fn respond(
         w.array(topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
             let read = read(asked, &mut session.chunk, left, bytes == 0, &mut full);
+            session.large |= full || session.chunk.lines().len() > KEPT_BYTES_MAX;
             failed |= read.is_err();
             if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
                 explain(explained, topic, asked, &read, &session.chunk);

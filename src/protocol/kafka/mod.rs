@@ -46,6 +46,8 @@ use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 pub const FRAME_BYTES_MAX: i32 = 100 << 20;
 /// Answers are sent once there are so many bytes of them, even if more requests have arrived.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// A connection keeps no larger buffer from request to request.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 /// This broker's id, and so the leader of every partition, the coordinator of every group and the controller.
 const NODE_ID: i32 = 1;
 /// What a response says where operations were not asked for, or nobody is authorized to know them.
@@ -134,6 +136,18 @@ pub struct Session {
     compressed: Vec<u8>,
     records: Records<'static>,
     chunk: Chunk,
+    /// Whether one of them got large: by bytes that were read, or by what they became.
+    large: bool,
+}
+
+impl Session {
+    /// Gives back what a large request or a large answer took: it may be the only one.
+    fn shrink(&mut self) {
+        let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.chunk.lines().len()];
+        if self.large || buffers.iter().any(|&bytes| bytes > KEPT_BYTES_MAX) {
+            *self = Session::default();
+        }
+    }
 }
 
 /// A request on its way through its handler.
@@ -178,6 +192,7 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
                 break;
             }
         }
+        session.shrink();
         input.consume(4 + size);
         if output.bytes.len() >= UNSENT_BYTES_MAX {
             output.flush()?;

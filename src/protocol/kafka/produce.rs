@@ -4,7 +4,7 @@
 //! request is not. `acks=0` gets no response at all, and an error closes the connection: nothing else can tell its client.
 
 use super::{
-    Call, Code, Session, Stop,
+    Call, Code, KEPT_BYTES_MAX, Session, Stop,
     batch::{self, Batch, NAMED_MAX, Rules},
     code_of,
     compression::Codec,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Partition, Terms, is_internal},
-    log::{Appended, batches::TRANSACTIONAL},
+    log::{Appended, record::RecordRef},
 };
 use std::sync::Arc;
 
@@ -160,8 +160,12 @@ fn write(
     let records = std::mem::take(&mut session.records);
     let records = batch.records(&rules, &mut session.codecs, &mut session.decompressed, records);
     let records = records.map_err(|error| Refused::batch(error, told.clone()))?;
+    // Few bytes become many: 7 are a record, 2 a header.
+    let parsed = records.iter().map(|record| 1 + records.headers_of(record).len()).sum::<usize>();
+    session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
+    // No flags: no transaction comes this far.
     let terms = Terms {
-        flags: if batch.is_transactional() { TRANSACTIONAL } else { 0 },
+        flags: 0,
         producer: (header.producer_id >= 0).then_some((
             header.producer_id,
             header.producer_epoch,

@@ -29,21 +29,17 @@ impl Talk {
         Talk { broker, stream: listener.accept().unwrap().0, _other: other }
     }
 
+    fn peer(&self) -> SocketAddr {
+        self.stream.peer_addr().unwrap()
+    }
+
     /// The response to a frame without its size and header, and how much of the frame was not read. It never waits: the
     /// broker is stopping.
     fn ask(&self, key: i16, version: i16, body: &[u8]) -> Result<(Vec<u8>, usize), Stop> {
-        let api = APIS.iter().find(|api| api.key == key).unwrap();
-        let flexible = version >= api.flexible_from;
-        let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
-        frame.extend_from_slice(&7i32.to_be_bytes());
-        frame.extend_from_slice(b"\0\x04test");
-        // A tagged field that nobody knows.
-        frame.extend_from_slice(if flexible { &[1, 99, 1, 0][..] } else { &[] });
-        frame.extend_from_slice(body);
+        let flexible = is_flexible(key, version);
         let stopping = AtomicBool::new(true);
-        let peer = self.stream.peer_addr().unwrap();
-        let (_, mut output) = connection::open(&self.stream, peer, broker::Waiter::new(), &stopping);
-        let left = answer(&self.broker, &mut Session::default(), &mut output, &frame)?;
+        let (_, mut output) = connection::open(&self.stream, self.peer(), broker::Waiter::new(), &stopping);
+        let left = answer(&self.broker, &mut Session::default(), &mut output, &frame(key, version, body))?;
         let response = output.bytes;
         if response.is_empty() {
             return Ok((response, left));
@@ -52,6 +48,21 @@ impl Talk {
         assert_eq!(response[4..8], 7i32.to_be_bytes());
         Ok((response[if flexible && key != 18 { 9 } else { 8 }..].to_vec(), left))
     }
+}
+
+fn is_flexible(key: i16, version: i16) -> bool {
+    version >= APIS.iter().find(|api| api.key == key).unwrap().flexible_from
+}
+
+/// A request without its size.
+fn frame(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
+    frame.extend_from_slice(&7i32.to_be_bytes());
+    frame.extend_from_slice(b"\0\x04test");
+    // A tagged field that nobody knows.
+    frame.extend_from_slice(if is_flexible(key, version) { &[1, 99, 1, 0][..] } else { &[] });
+    frame.extend_from_slice(body);
+    frame
 }
 
 /// What requests are filled with.
@@ -465,11 +476,45 @@ fn topics_made_together_do_not_collide_either() {
 }
 
 #[test]
-fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
-    use crate::protocol::kafka::batch::{Encoder, Facts};
-    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+fn what_a_large_batch_took_is_given_back_and_what_a_small_one_takes_is_kept() {
     let talk = Talk::new();
-    let facts = Facts {
+    let stopping = AtomicBool::new(true);
+    let (_, mut output) = connection::open(&talk.stream, talk.peer(), broker::Waiter::new(), &stopping);
+    let mut session = Session::default();
+    let mut kept = |key, version, body: &[u8]| {
+        output.bytes.clear();
+        answer(&talk.broker, &mut session, &mut output, &frame(key, version, body)).unwrap();
+        session.shrink();
+        session.decompressed.capacity() > 0
+    };
+    let produce = |value: usize, count| produce(0, vec![batch(&"x".repeat(value), count, 0, Codec::Zstd)]);
+    assert!(kept(0, 9, &encoded(produce(10, 10), 9)));
+    assert!(!kept(0, 9, &encoded(produce(700_000, 10), 9)), "7 MB of bytes");
+    assert!(!kept(0, 9, &encoded(produce(0, 300_000), 9)), "many records of few bytes");
+    assert!(kept(0, 9, &encoded(produce(10, 10), 9)));
+    let request = FetchRequest::default().with_max_bytes(i32::MAX).with_topics(vec![
+        fetch_request::FetchTopic::default()
+            .with_topic(s("there").into())
+            .with_partitions(vec![fetch_request::FetchPartition::default().with_partition_max_bytes(i32::MAX)]),
+    ]);
+    assert!(!kept(1, 12, &encoded(request, 12)));
+}
+
+#[test]
+fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
+    let talk = Talk::new();
+    let batch = batch("", 400, i64::MAX / 2, Codec::None);
+    let (response, _) = talk.ask(0, 9, &encoded(produce(0, vec![batch; 4]), 9)).unwrap();
+    let response = ProduceResponse::decode(&mut &response[..], 9).unwrap();
+    let partitions = &response.responses[0].partition_responses;
+    let named: Vec<usize> = partitions.iter().map(|partition| partition.record_errors.len()).collect();
+    assert_eq!(named, [400, 400, 200, 0]);
+    assert!(partitions.iter().all(|partition| partition.error_code == i16::from(Code::InvalidTimestamp)));
+}
+
+/// So many records of one value.
+fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
+    let facts = batch::Facts {
         first: 0,
         append_time: false,
         transactional: false,
@@ -479,20 +524,21 @@ fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
         base_sequence: -1,
         leader_epoch: 0,
     };
-    let mut batch = Vec::new();
-    let mut encoder = Encoder::new(&mut batch, facts);
-    let lines: String = (0..400).map(|offset| format!("offset:{offset} message:\n")).collect();
-    encoder.lines(lines.as_bytes(), i64::MAX / 2, usize::MAX).unwrap();
-    encoder.finish(399, Codec::None, &mut Codecs::default(), &mut Vec::new());
-    let partition = PartitionProduceData::default().with_records(Some(batch.into()));
-    let topic = TopicProduceData::default().with_name(s("there").into()).with_partition_data(vec![partition; 4]);
-    let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
-    let (response, _) = talk.ask(0, 9, &encoded(request, 9)).unwrap();
-    let response = ProduceResponse::decode(&mut &response[..], 9).unwrap();
-    let partitions = &response.responses[0].partition_responses;
-    let named: Vec<usize> = partitions.iter().map(|partition| partition.record_errors.len()).collect();
-    assert_eq!(named, [400, 400, 200, 0]);
-    assert!(partitions.iter().all(|partition| partition.error_code == i16::from(Code::InvalidTimestamp)));
+    let mut out = Vec::new();
+    let mut encoder = batch::Encoder::new(&mut out, facts);
+    let lines: String = (0..count).map(|offset| format!("offset:{offset} message:{value}\n")).collect();
+    encoder.lines(lines.as_bytes(), timestamp, usize::MAX).unwrap();
+    encoder.finish(count - 1, codec, &mut Codecs::default(), &mut Vec::new());
+    out
+}
+
+/// Batches for a partition of the topic `there`.
+fn produce(index: i32, batches: Vec<Vec<u8>>) -> ProduceRequest {
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let partition = |batch: Vec<u8>| PartitionProduceData::default().with_index(index).with_records(Some(batch.into()));
+    let topic = TopicProduceData::default().with_name(s("there").into());
+    let topic = topic.with_partition_data(batches.into_iter().map(partition).collect());
+    ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic])
 }
 
 #[test]
