@@ -8,8 +8,8 @@
 //! - At least one whole batch, even above the limits; none beyond what is published.
 //! - A response waits for `min_bytes` or `max_wait_ms`, and not at all where a partition has an error.
 //! - Where compaction left nothing up to the end comes a batch without records, as Kafka keeps one.
-//! - A batch comes whole, like Kafka's, even if the offset is in its middle; one that is larger than a megabyte, which no
-//!   Kafka client has written, begins at the offset and ends in its middle.
+//! - A batch comes whole, like Kafka's, even if the offset is in its middle; one of more than a megabyte of lines begins at
+//!   the offset, and one of more than two ends in its middle.
 
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,

@@ -201,22 +201,15 @@ impl<'a> Reader<'a> {
         Ok(self.nullable_array(element)?.unwrap_or_default())
     }
 
-    /// Skips the tagged fields that end a struct in flexible versions.
+    /// Skips the tagged fields that end a struct in flexible versions: none is known here.
     pub fn tags(&mut self) -> Result<()> {
-        self.tagged_fields(|_, _| Ok(()))
-    }
-
-    /// Hands the tagged fields that end a struct to `field` by number; a field it does not know it leaves alone.
-    pub fn tagged_fields(&mut self, mut field: impl FnMut(u32, &mut Reader<'a>) -> Result<()>) -> Result<()> {
         if !self.flexible {
             return Ok(());
         }
         for _ in 0..self.uvarint()? {
-            let tag = self.uvarint()?;
+            let _tag = self.uvarint()?;
             let length = self.uvarint()? as usize;
-            let mut inner = Reader { bytes: self.take(length)?, ..self.clone() };
-            field(tag, &mut inner)?;
-            self.elements_left = inner.elements_left;
+            self.take(length)?;
         }
         Ok(())
     }
@@ -430,16 +423,11 @@ mod tests {
     }
 
     #[test]
-    fn unknown_tagged_fields_are_skipped_and_known_ones_read() {
+    fn tagged_fields_are_skipped() {
         let bytes = [2, 0, 2, 0, 7, 5, 3, 1, 2, 3, 0x2a];
         let mut r = Reader::new(&bytes, 0, true);
-        let mut seen = None;
-        let known = |tag, r: &mut Reader<'_>| match tag {
-            0 => r.i16().map(|number| seen = Some(number)),
-            _ => Ok(()),
-        };
-        r.tagged_fields(known).unwrap();
-        assert_eq!((seen, r.i8()), (Some(7), Ok(0x2a)));
+        r.tags().unwrap();
+        assert_eq!(r.i8(), Ok(0x2a));
         let mut r = Reader::new(&bytes, 0, false);
         r.tags().unwrap();
         assert_eq!(r.rest().len(), bytes.len());
