@@ -77,9 +77,8 @@ impl Client {
 
     /// Values from an offset on, and the high watermark.
     fn fetch(&mut self, topic: &str, offset: i64, max_wait_ms: i32) -> (Vec<Vec<u8>>, i64) {
-        let partition = FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
-        let topic = FetchTopic::default().with_topic(s(topic).into()).with_partitions(vec![partition]);
-        let request = FetchRequest::default().with_max_wait_ms(max_wait_ms).with_min_bytes(1).with_topics(vec![topic]);
+        let mut request = fetch(topic, &[0], 1 << 20).with_max_wait_ms(max_wait_ms).with_min_bytes(1);
+        request.topics[0].partitions[0].fetch_offset = offset;
         self.send(ApiKey::Fetch, 12, &request);
         let response: FetchResponse = self.receive(12).unwrap();
         let partition = &response.responses[0].partitions[0];
@@ -103,6 +102,20 @@ fn produce(topic: &str, acks: i16, batch: Vec<u8>) -> ProduceRequest {
     let partition = PartitionProduceData::default().with_records(Some(batch.into()));
     let topic = TopicProduceData::default().with_name(s(topic).into()).with_partition_data(vec![partition]);
     ProduceRequest::default().with_acks(acks).with_timeout_ms(9000).with_topic_data(vec![topic])
+}
+
+/// Asks for a topic, which is made.
+fn metadata(topic: &str) -> MetadataRequest {
+    let topic = metadata_request::MetadataRequestTopic::default().with_name(Some(s(topic).into()));
+    MetadataRequest::default().with_topics(Some(vec![topic])).with_allow_auto_topic_creation(true)
+}
+
+/// Partitions of a topic from their start.
+fn fetch(topic: &str, partitions: &[i32], partition_max_bytes: i32) -> FetchRequest {
+    let partition = FetchPartition::default().with_partition_max_bytes(partition_max_bytes);
+    let partitions = partitions.iter().map(|&index| partition.clone().with_partition(index)).collect();
+    let topic = FetchTopic::default().with_topic(s(topic).into()).with_partitions(partitions);
+    FetchRequest::default().with_topics(vec![topic])
 }
 
 /// A batch of these values, from a producer with its epoch and sequence.
@@ -169,6 +182,39 @@ fn a_fetch_waits_until_something_comes() {
         assert_eq!(waiting.join().unwrap(), (vec![b"at last".to_vec()], 1));
         assert!(asked.elapsed() < Duration::from_secs(10), "it was woken, its time did not run out");
     });
+}
+
+#[test]
+fn a_fetch_does_not_wait_for_more_than_it_takes() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t");
+    text(&broker, "SEND t message:all there is");
+    let mut client = Client::connect(&broker);
+    let request = fetch("t", &[0], 1 << 20).with_max_wait_ms(i32::MAX).with_min_bytes(i32::MAX).with_max_bytes(50);
+    client.send(ApiKey::Fetch, 12, &request);
+    let response: FetchResponse = client.receive(12).unwrap();
+    assert!(!response.responses[0].partitions[0].records.as_ref().unwrap().is_empty());
+}
+
+#[test]
+fn a_batch_that_does_not_fit_ends_the_answer_and_no_partition_is_in_it_twice() {
+    let broker = Broker::start();
+    text(&broker, "CREATE t partitions:3");
+    for (partition, value) in ["small", "large".repeat(1000).as_str(), "small"].iter().enumerate() {
+        text(&broker, &format!("SEND t/{partition} message:{value}"));
+    }
+    let mut client = Client::connect(&broker);
+    let mut ask = |partitions: &[i32], max_bytes| {
+        client.send(ApiKey::Fetch, 12, &fetch("t", partitions, 1 << 20).with_max_bytes(max_bytes));
+        let response: FetchResponse = client.receive(12).unwrap();
+        let bytes = |partition: &fetch_response::PartitionData| {
+            (partition.partition_index, partition.records.as_ref().is_some_and(|records| !records.is_empty()))
+        };
+        response.responses[0].partitions.iter().map(bytes).collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&[0, 1, 2], 4000), [(0, true), (1, false), (2, false)]);
+    assert_eq!(ask(&[0, 2, 1], 4000), [(0, true), (2, true), (1, false)]);
+    assert_eq!(ask(&[1, 0, 0, 1, 2], 1 << 20), [(1, true), (0, true), (2, true)]);
 }
 
 #[test]
@@ -393,6 +439,38 @@ fn explain_tells_what_is_asked_and_steers_no_terminal() {
     assert!(asks.starts_with("asks: Heartbeat version 4, request 0 of '', "), "{asks}");
     assert!(step.starts_with("  m of group \\x1b[31mg: "), "{step}");
     assert_eq!(answers, "  answers: 16 bytes");
+}
+
+#[test]
+fn a_fetch_that_waits_for_much_does_not_read_all_at_every_batch() {
+    const BATCHES: usize = 100;
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "127.0.0.1:0", "--in-memory", "--explain"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap();
+    let (mut reader, mut writer) = (Client::to(address), Client::to(address));
+    writer.send(ApiKey::Metadata, 4, &metadata("t"));
+    assert_eq!(writer.receive::<MetadataResponse>(4).unwrap().topics[0].error_code, 0);
+    // Nobody sends half of what it waits for, so every batch wakes it in vain, up to the last.
+    let large = "x".repeat(1 << 16);
+    let request = fetch("t", &[0], 1 << 20).with_max_wait_ms(LONG.as_millis() as i32).with_max_bytes(1 << 20);
+    reader.send(ApiKey::Fetch, 12, &request.with_min_bytes(1 << 16));
+    let began = Instant::now();
+    for _ in 0..BATCHES {
+        assert_eq!(writer.produce("t", batch(&["small"], None, Codec::None)).0, 0);
+    }
+    let looks_max = began.elapsed().as_millis() / 10 + 5;
+    assert_eq!(writer.produce("t", batch(&[large.as_str()], None, Codec::None)).0, 0);
+    assert!(reader.receive::<FetchResponse>(12).is_some());
+    child.kill().unwrap();
+    let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let looks = told.lines().filter(|line| line.contains("t/0 from offset 0: up to offset")).count();
+    assert!((1..=looks_max).contains(&(looks as u128)), "{looks} looks where {looks_max} were enough");
 }
 
 #[test]

@@ -110,6 +110,18 @@ fn an_embedded_consumer_waits_for_a_topic_and_for_records_and_can_seek() {
 }
 
 #[test]
+fn a_seek_beyond_the_end_goes_to_the_end() {
+    let (broker, _server, address) = served(1, &["a", "b", "c"]);
+    for consumer in both(&broker, &address) {
+        let mut consumer = consumer.start_at(Position::Earliest).subscribe(&["t"]).unwrap();
+        next(&mut consumer, 3);
+        consumer.seek("t", 0, 100).unwrap();
+        let skipped = consumer.poll(LONG, 1);
+        assert!(matches!(skipped, Err(Error::Skipped { wanted: 100, next: 3, .. })), "{skipped:?}");
+    }
+}
+
+#[test]
 fn a_waker_ends_a_wait() {
     let (broker, _server, address) = served(1, &[]);
     for consumer in both(&broker, &address) {

@@ -10,6 +10,7 @@
 //! - A newer epoch begins at sequence 0; an older one is fenced.
 //! - Of a producer that is not known (any more) every sequence is taken, as in Kafka.
 //! - Sequences go round after 2^31-1.
+//! - Silent producers are forgotten after a day; of more than [`PRODUCERS_MAX`], those that wrote longest ago.
 //!
 //! The state at a segment's start is kept beside it, as lines; what came after is in the segment's entries:
 //!
@@ -27,6 +28,10 @@ const BATCHES_KEPT: usize = 5;
 pub(super) const EXPIRES_MS: i64 = 24 * 3600 * 1000;
 /// Looking for silent producers happens once for this many new ones.
 const NEW_BETWEEN_SWEEPS: usize = 1000;
+
+/// So many producers stay known when there are twice as many: half a million lines of at most 121 bytes are still less than
+/// what is read back.
+const PRODUCERS_MAX: usize = 50_000;
 
 /// A batch as its producer numbered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,6 +102,9 @@ impl Producers {
             if self.new.is_multiple_of(NEW_BETWEEN_SWEEPS) {
                 self.forget_before(stored.timestamp - EXPIRES_MS);
             }
+            if self.known.len() >= 2 * PRODUCERS_MAX {
+                self.forget_most();
+            }
         }
         let producer =
             self.known.entry(batch.id).or_insert_with(|| Producer { epoch: batch.epoch, batches: VecDeque::new() });
@@ -112,6 +120,13 @@ impl Producers {
 
     fn forget_before(&mut self, time: i64) {
         self.known.retain(|_, producer| producer.batches.back().is_some_and(|(_, newest)| newest.timestamp >= time));
+    }
+
+    fn forget_most(&mut self) {
+        let newest = |producer: &Producer| producer.batches.back().map_or(0, |(_, newest)| newest.first);
+        let mut offsets: Vec<u64> = self.known.values().map(newest).collect();
+        let (_, &mut first_kept, _) = offsets.select_nth_unstable(self.known.len() - PRODUCERS_MAX);
+        self.known.retain(|_, producer| newest(producer) >= first_kept);
     }
 
     /// Whether there is none.
@@ -219,6 +234,23 @@ mod tests {
         assert_eq!(again.produce(batch(3, 5, 1)), Ok(6));
         assert_eq!(log.0.to_lines(3).lines().count(), 2, "what came after the segment's start is in its entries");
         assert!(Producers::from_lines("producer:7 epoch:0\n").is_none());
+    }
+
+    #[test]
+    fn of_too_many_producers_those_that_wrote_longest_ago_are_forgotten() {
+        let mut producers = Producers::default();
+        let numbered = |id| Numbered { id, epoch: 0, base_sequence: 0, last_delta: 0 };
+        let many = 2 * PRODUCERS_MAX as i64;
+        for id in 0..many {
+            producers.stored(numbered(id), Stored { first: id as u64, timestamp: 0 });
+        }
+        assert_eq!(producers.known.len(), 2 * PRODUCERS_MAX);
+        // The first of all wrote again.
+        producers.stored(Numbered { base_sequence: 1, ..numbered(0) }, Stored { first: many as u64, timestamp: 0 });
+        producers.stored(numbered(many), Stored { first: many as u64 + 1, timestamp: 0 });
+        assert_eq!(producers.known.len(), PRODUCERS_MAX + 1);
+        assert!([0, many - 1, many].iter().all(|id| producers.known.contains_key(id)));
+        assert!(!producers.known.contains_key(&1));
     }
 
     #[test]

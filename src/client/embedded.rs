@@ -150,6 +150,8 @@ struct Reading {
     topic: Arc<str>,
     partition: Arc<Partition>,
     position: u64,
+    /// Whether it was read up to the position; otherwise the caller named it.
+    has_read: bool,
 }
 
 impl Shelf {
@@ -180,12 +182,15 @@ impl Shelf {
     fn take_up(&mut self, wanted: &mut Wanted, start: Position) -> Result<(), Error> {
         let Ok(topic) = self.broker.topic(&wanted.topic) else { return Ok(()) };
         let partitions = topic.partitions();
-        for partition in partitions.iter().skip(wanted.known as usize) {
-            if wanted.only.is_none_or(|only| only == partition.index) {
-                let position = broker::Position::from(start).resolve(partition, &mut self.chunk)?;
-                self.readings.push(Reading { topic: wanted.topic.clone(), partition: partition.clone(), position });
-            }
-        }
+        let new = partitions.iter().skip(wanted.known as usize);
+        let new = new.filter(|partition| wanted.only.is_none_or(|only| only == partition.index));
+        let reading = |partition: &Arc<Partition>| {
+            let position = broker::Position::from(start).resolve(partition, &mut self.chunk)?;
+            Ok(Reading { topic: wanted.topic.clone(), partition: partition.clone(), position, has_read: false })
+        };
+        // All or none: after an error they are taken up again.
+        let new = new.map(reading).collect::<Result<Vec<_>, Error>>()?;
+        self.readings.extend(new);
         wanted.known = partitions.len() as u32;
         Ok(())
     }
@@ -203,7 +208,7 @@ impl Shelf {
         let mut messages = Vec::new();
         for _ in 0..self.readings.len() {
             self.turn = (self.turn + 1) % self.readings.len();
-            let Reading { topic, partition, position } = &mut self.readings[self.turn];
+            let Reading { topic, partition, position, has_read } = &mut self.readings[self.turn];
             if let Err(error) = partition.read(*position, READ_BYTES, &mut self.chunk) {
                 return Err(self.failed(error));
             }
@@ -211,7 +216,9 @@ impl Shelf {
                 let lines = self.chunk.lines_from(batch, *position);
                 read_lines(topic, partition.index, lines, batch.entry.timestamp, &mut messages)?;
             }
-            *position = self.chunk.next_offset().unwrap_or(*position);
+            if let Some(next) = self.chunk.next_offset() {
+                (*position, *has_read) = (next, true);
+            }
             if !messages.is_empty() {
                 break;
             }
@@ -219,10 +226,12 @@ impl Shelf {
         Ok(messages)
     }
 
-    /// Goes on behind what is gone or damaged, and waits for a topic that was dropped.
+    /// Goes on behind what is gone or damaged, and waits for a topic that was dropped. Where the caller named an offset that is
+    /// yet to come, it goes on at the end.
     fn failed(&mut self, error: broker::Error) -> Error {
         let reading = &mut self.readings[self.turn];
         let next = match error {
+            broker::Error::OffsetOutOfRange { end, .. } if reading.position > end && !reading.has_read => end,
             broker::Error::OffsetOutOfRange { first, .. } => first,
             broker::Error::Corrupt { next, .. } => next,
             broker::Error::UnknownTopic(_) => {
@@ -290,7 +299,8 @@ impl Source for Shelf {
         let mut readings = self.readings.iter_mut();
         let reading = readings.find(|one| &*one.topic == topic && one.partition.index == partition);
         let not_read = || Error::Invalid(format!("{topic}/{partition} is not being read"));
-        reading.ok_or_else(not_read)?.position = offset;
+        let reading = reading.ok_or_else(not_read)?;
+        (reading.position, reading.has_read) = (offset, false);
         let kept = self.ready.by_ref().filter(|message| &*message.topic != topic || message.partition != partition);
         self.ready = kept.collect::<Vec<_>>().into_iter();
         Ok(())

@@ -11,7 +11,10 @@ use crate::{
     },
     log::record::shown,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// A line of a list of groups.
 #[derive(Clone, Debug, PartialEq)]
@@ -120,9 +123,10 @@ impl Broker {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
         let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
         let log = self.0.state.offsets_log_or_new()?;
+        let only: Option<HashSet<_>> = only.map(|only| only.iter().collect());
         let written: Option<Result<_>> = self.0.state.change(&entry, |state, _| {
             may(state)?;
-            let chosen = |key: &&(Arc<str>, u32)| only.is_none_or(|only| only.contains(key));
+            let chosen = |key: &&(Arc<str>, u32)| only.as_ref().is_none_or(|only| only.contains(key));
             let lost = state.offsets.keys().filter(chosen).map(|key| (key.clone(), None)).collect();
             let written = self.0.state.write_offsets(&log, name, &mut state.offsets, lost)?;
             if only.is_none() {

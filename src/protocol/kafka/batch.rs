@@ -39,7 +39,7 @@ const HEADERS_MAX: usize = 1 << 21;
 /// The smallest record: its length, and six bytes.
 const RECORD_BYTES_MIN: usize = 7;
 /// How many wrong records a refusal names.
-const NAMED_MAX: usize = 1000;
+pub(super) const NAMED_MAX: usize = 1000;
 
 const APPEND_TIME: i16 = 8;
 const TRANSACTIONAL: i16 = 16;

@@ -115,7 +115,11 @@ fn describe(
     name: &str,
     keys: Option<&[&str]>,
 ) -> Result<Vec<Config>, Refused> {
-    let wanted = |config: &Config| keys.is_none_or(|keys| keys.contains(&config.name.as_str()));
+    let wanted = |config: &Config| match keys {
+        // An empty list means all, as in Kafka.
+        None | Some([]) => true,
+        Some(keys) => keys.contains(&config.name.as_str()),
+    };
     let configs = match kind {
         TOPIC => topic_configs(broker, name)?,
         BROKER => broker_configs(broker, advertised, name)?,

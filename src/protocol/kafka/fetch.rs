@@ -8,11 +8,11 @@
 //! - At least one whole batch, even above the limits; none beyond what is published.
 //! - A response waits for `min_bytes` or `max_wait_ms`, and not at all where a partition has an error.
 //! - Where compaction left nothing up to the end comes a batch without records, as Kafka keeps one.
-//! - A batch comes whole, like Kafka's, even if the offset is in its middle; one that is larger than a megabyte, which no
-//!   Kafka client has written, begins at the offset and ends in its middle.
+//! - A batch comes whole, like Kafka's, even if the offset is in its middle; one of more than a megabyte of lines begins at
+//!   the offset, and one of more than two ends in its middle.
 
 use super::{
-    Call, Code, Explained, Session, Stop,
+    Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
     batch::{Encoder, Facts, write_empty},
     check_leader_epoch, code_of,
     compression::Codec,
@@ -28,7 +28,9 @@ use crate::{
     },
 };
 use std::{
+    collections::HashSet,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -36,6 +38,9 @@ use std::{
 const BATCH_BYTES: usize = 1 << 20;
 /// No answer is larger, whatever a client asks for: Kafka's `fetch.max.bytes`, the broker's half.
 const ANSWER_BYTES_MAX: usize = 55 << 20;
+
+/// A Fetch that waits for more than a byte looks again no sooner: each look reads and encodes all that is there.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A partition as it was asked for.
 struct Asked {
@@ -63,14 +68,19 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let max_wait = Duration::from_millis(r.i32()?.max(0) as u64);
     let min_bytes = r.i32()?.max(0) as usize;
     let max_bytes = (r.i32()?.max(0) as usize).min(ANSWER_BYTES_MAX);
+    // More will not come together.
+    let min_bytes = min_bytes.min(max_bytes);
     let committed_only = r.i8()? == 1;
     let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
     let broker = call.broker;
+    let mut asked_for = HashSet::new();
     let topics = r.array(|r| {
         let (name, id) = if r.version < 13 { (r.string()?, [0; 16]) } else { ("", r.uuid()?) };
         let topic = find(broker, name, &id, r.version);
-        let partitions = r.array(|r| read_partition(r, &topic))?;
+        let mut partitions = r.array(|r| read_partition(r, &topic))?;
         r.tags()?;
+        // One that stands twice is answered once.
+        partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
         let codec = topic.map_or(Codec::None, |topic| Codec::of_setting(topic.settings().compression));
         Ok(AskedTopic { name, id, codec, partitions })
     })?;
@@ -112,9 +122,14 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
             continue;
         }
         call.output.flush()?;
+        let looked = Instant::now();
         if !call.output.wait(Some(deadline))? {
             respond(call, &topics, max_bytes, committed_only);
             return finish(call);
+        }
+        if min_bytes > 1 {
+            let next = deadline.min(looked + LOOK_EVERY);
+            thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
 }
@@ -167,7 +182,7 @@ fn respond(
     max_bytes: usize,
     committed_only: bool,
 ) -> (usize, bool) {
-    let (mut bytes, mut failed) = (0, false);
+    let (mut bytes, mut failed, mut full) = (0, false, false);
     let mut session = std::mem::take(call.session);
     let explained = call.explained;
     let mut w = call.respond();
@@ -178,13 +193,14 @@ fn respond(
             _ => w.uuid(&topic.id),
         }
         w.array(topic.partitions.iter(), |w, asked| {
-            let left = max_bytes.saturating_sub(bytes).min(asked.bytes_max);
-            let read = read(asked, &mut session.chunk, left, bytes == 0);
+            let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
+            let read = read(asked, &mut session.chunk, left, bytes == 0, &mut full);
+            session.large |= full || session.chunk.lines().len() > KEPT_BYTES_MAX;
             failed |= read.is_err();
             if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
                 explain(explained, topic, asked, &read, &session.chunk);
             }
-            bytes += write_partition(w, asked, topic.codec, read, &mut session, committed_only);
+            bytes += write_partition(w, asked, topic.codec, read, left, &mut session, committed_only);
             w.tags();
         });
         w.tags();
@@ -196,8 +212,9 @@ fn respond(
 /// What a partition holds: high watermark, start offset, leader epoch.
 type State = (i64, i64, i32);
 
-/// Reads into `chunk` as much as fits; the first batch even if it does not, if `whatever`.
-fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool) -> Result<State, Code> {
+/// Reads into `chunk` as much as fits; the first batch even if it does not, if `whatever`. Otherwise the answer is `full`: a
+/// batch must be read to know its size, and one read in vain is enough.
+fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool, full: &mut bool) -> Result<State, Code> {
     let partition = asked.found.as_ref().map_err(|code| *code)?;
     check_leader_epoch(partition, asked.leader_epoch)?;
     chunk.clear();
@@ -209,6 +226,7 @@ fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool) -> R
         let too_large = chunk.batches.first().is_some_and(|first| first.lines.len() > bytes_max);
         if too_large && !whatever {
             chunk.clear();
+            *full = true;
         }
     }
     // The end may have moved while it was read; records beyond the high watermark would look unsafe.
@@ -222,6 +240,7 @@ fn write_partition(
     asked: &Asked,
     codec: Codec,
     read: Result<State, Code>,
+    bytes_max: usize,
     session: &mut Session,
     committed_only: bool,
 ) -> usize {
@@ -248,7 +267,7 @@ fn write_partition(
     let estimate = session.chunk.lines().len();
     let (bytes, whole) = w.records(estimate, |out| {
         let before = out.len();
-        let written = write_batches(out, asked.offset as u64, leader_epoch, codec, session);
+        let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec, session);
         (out.len() - before, written.is_ok())
     });
     // Lines that are none, before any that is one: nothing comes of asking again.
@@ -274,15 +293,18 @@ fn explain(explained: Explained, topic: &AskedTopic<'_>, asked: &Asked, read: &R
 }
 
 /// Writes the chunk's batches from the one with `offset` on. Their CRCs were right, so a line that is none was put there by
-/// hand: what comes before it is written.
+/// hand: what comes before it is written. Small batches take more bytes than their lines: they end with the one that
+/// reaches `bytes_max`.
 fn write_batches(
     out: &mut Vec<u8>,
     offset: u64,
+    bytes_max: usize,
     leader_epoch: i32,
     codec: Codec,
     session: &mut Session,
 ) -> Result<(), Malformed> {
     let Session { chunk, codecs, compressed, .. } = session;
+    let start = out.len();
     if let Some(next) = chunk.next_offset().filter(|_| chunk.batches.is_empty()) {
         // Compaction left nothing up to the end, and only a batch moves a client on.
         write_empty(out, offset..next, leader_epoch);
@@ -301,7 +323,7 @@ fn write_batches(
         // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
         let covered = if matches!(added, Ok(true)) { last.last() } else { 0 };
         encoder.finish(covered, codec, codecs, compressed);
-        if !added? {
+        if !added? || out.len() - start >= bytes_max {
             break;
         }
     }

@@ -1,7 +1,8 @@
 //! Classic consumer groups: FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and those who look after groups.
 //!
 //! The groups are the broker's, and text members' too; a group has one kind of members at a time. A JoinGroup or SyncGroup
-//! that waits holds its connection, as in Kafka; a member that hangs up meanwhile gives its place up.
+//! that waits holds its connection, as in Kafka; one that was never answered gives its place up when it
+//! hangs up meanwhile.
 
 use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, shown_list, tell,
@@ -81,6 +82,9 @@ fn waiting<T>(
     broken.map_or(Ok(answer), |error| Err(error.into()))
 }
 
+/// What a member's protocols may take, which are kept as long as it stays; Kafka knows no such limit.
+const PROTOCOLS_BYTES_MAX: usize = 1 << 20;
+
 /// JoinGroup (key 11).
 pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let (group, session_timeout_ms) = (r.string()?, r.i32()?);
@@ -111,6 +115,12 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
         can_skip_assignment: call.version >= 9,
         protocols,
     };
+    let size = |(name, metadata): &(String, Vec<u8>)| size_of::<(String, Vec<u8>)>() + name.len() + metadata.len();
+    if request.protocols.iter().map(size).sum::<usize>() > PROTOCOLS_BYTES_MAX {
+        tell(call.explained, || format!("a member of group {group} has protocols of more than 1 MiB"));
+        write_joined(&mut call.respond(), Code::InvalidRequest, not_joined(member_id));
+        return Ok(());
+    }
     let unfit = request.protocols.is_empty() || request.protocol_type.is_empty();
     let (broker, waiter) = (call.broker, call.output.waiter.clone());
     let joined = if group.is_empty() {
@@ -125,8 +135,17 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
         Err(error) if member_id.is_empty() => format!("a new member of group {group}: {error}"),
         Err(error) => format!("{member_id} does not join group {group}: {error}"),
     });
-    write_joined(&mut call.respond(), member_id, joined);
+    let code = joined.as_ref().map_or_else(code_of, |_| Code::None);
+    let joined = joined.unwrap_or_else(|error| match error {
+        Error::MemberIdRequired(id) => not_joined(&id),
+        _ => not_joined(member_id),
+    });
+    write_joined(&mut call.respond(), code, joined);
     Ok(())
+}
+
+fn not_joined(member_id: &str) -> Joined {
+    Joined { generation: -1, member_id: member_id.to_owned(), ..Joined::default() }
 }
 
 /// A member id that nobody can guess; what is in front helps those who look.
@@ -137,20 +156,14 @@ fn new_member_id(name: &str) -> String {
     format!("{name}-{a}-{b}-{c}-{d}-{e}")
 }
 
-fn write_joined(w: &mut Writer<'_>, asked_by: &str, joined: broker::Result<Joined>) {
+fn write_joined(w: &mut Writer<'_>, code: Code, joined: Joined) {
     if w.version >= 2 {
         w.i32(0);
     }
-    w.i16(joined.as_ref().map_or_else(code_of, |_| Code::None).into());
-    let is_error = joined.is_err();
-    let joined = joined.unwrap_or_else(|error| Joined {
-        generation: -1,
-        member_id: if let Error::MemberIdRequired(id) = error { id } else { asked_by.to_owned() },
-        ..Joined::default()
-    });
+    w.i16(code.into());
     w.i32(joined.generation);
     if w.version >= 7 {
-        w.nullable_string((!is_error).then_some(&joined.protocol_type));
+        w.nullable_string((code == Code::None).then_some(&joined.protocol_type));
         w.nullable_string(joined.protocol.as_deref());
     } else {
         w.string(joined.protocol.as_deref().unwrap_or_default());

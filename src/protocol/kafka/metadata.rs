@@ -22,6 +22,8 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         let id = if r.version >= 10 { r.uuid()? } else { NO_ID };
         let name = if r.version >= 10 { r.nullable_string()? } else { Some(r.string()?) };
         r.tags()?;
+        // The id is what counts (KIP-516); a topic whose id comes with many names is still one.
+        let name = name.filter(|_| id == NO_ID || r.version < 12);
         Ok((name.map(String::from), id))
     })?;
     let may_create = r.version < 4 || r.bool()?;
@@ -83,7 +85,7 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
         (Some(name), NO_ID) => name,
         // The id came with version 10, its use with version 12 (KIP-516).
         asked if call.version < 12 => return Err((Code::InvalidRequest, asked)),
-        (_, id) => return broker.topic_by_id(&id).ok_or((Code::UnknownTopicId, (None, id))),
+        (name, id) => return broker.topic_by_id(&id).ok_or((Code::UnknownTopicId, (name, id))),
     };
     let topic = if may_create && check_name(&name).is_ok() && !is_internal(&name) {
         broker.topic_or_create(&name)

@@ -13,7 +13,7 @@
 //! - One request of a connection at a time, responses in order: a Fetch that waits holds those behind it, as in Kafka.
 //! - A frame of a negative size or above [`FRAME_BYTES_MAX`] closes the connection, before anything is held for it.
 //! - What cannot be read, or is no API of the table, closes the connection with one line on stderr; nobody could say where
-//!   the next request begins, or what it means.
+//!   the next request begins, or what it means. The same goes for what has an answer above [`ANSWER_BYTES_MAX`].
 //! - Left out: fetch sessions (the id is always 0, which every client takes), telemetry, transactions, SASL.
 
 pub mod batch;
@@ -40,12 +40,14 @@ use crate::{
 use codes::Code;
 use compression::Codecs;
 use std::{io, net::SocketAddr, ops::RangeInclusive};
-use wire::{Malformed, Reader, Writer};
+use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
 /// The largest request: Kafka's `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: i32 = 100 << 20;
 /// Answers are sent once there are so many bytes of them, even if more requests have arrived.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
+/// A connection keeps no larger buffer from request to request.
+const KEPT_BYTES_MAX: usize = 4 << 20;
 /// This broker's id, and so the leader of every partition, the coordinator of every group and the controller.
 const NODE_ID: i32 = 1;
 /// What a response says where operations were not asked for, or nobody is authorized to know them.
@@ -134,6 +136,18 @@ pub struct Session {
     compressed: Vec<u8>,
     records: Records<'static>,
     chunk: Chunk,
+    /// Whether one of them got large: by bytes that were read, or by what they became.
+    large: bool,
+}
+
+impl Session {
+    /// Gives back what a large request or a large answer took: it may be the only one.
+    fn shrink(&mut self) {
+        let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.chunk.lines().len()];
+        if self.large || buffers.iter().any(|&bytes| bytes > KEPT_BYTES_MAX) {
+            *self = Session::default();
+        }
+    }
 }
 
 /// A request on its way through its handler.
@@ -178,6 +192,7 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
                 break;
             }
         }
+        session.shrink();
         input.consume(4 + size);
         if output.bytes.len() >= UNSENT_BYTES_MAX {
             output.flush()?;
@@ -256,6 +271,10 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         stop => stop,
     })?;
     if let Some(at) = at {
+        if output.bytes.len() > ANSWER_BYTES_MAX {
+            output.bytes.truncate(at);
+            return Err(Stop::Broken(format!("{} version {version}: the answer is too large", api.name)));
+        }
         let size = (output.bytes.len() - at - 4) as i32;
         output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
     }

@@ -99,37 +99,43 @@ fn commit(
     broker.commit_offsets(group, sender, generation, offsets).map_err(|error| code_of(&error))
 }
 
-/// Topics with the partitions asked for; `None`: all that the group has committed.
-type Wanted = Option<Vec<(String, Vec<i32>)>>;
+/// Topics with the partitions asked for, each once: an answer may be many times as many bytes. `None`: all that the group has
+/// committed.
+type Wanted = Option<BTreeMap<String, BTreeSet<i32>>>;
 
 /// OffsetFetch (key 9), since version 8 for several groups at once.
 pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     fn wanted(r: &mut Reader<'_>) -> super::wire::Result<Wanted> {
-        r.nullable_array(|r| {
-            let topic = (r.string()?.to_owned(), r.array(Reader::i32)?);
-            r.tags()?;
-            Ok(topic)
-        })
+        let mut wanted = BTreeMap::<String, BTreeSet<i32>>::new();
+        let topics = r.nullable_array(|r| {
+            wanted.entry(r.string()?.to_owned()).or_default().extend(r.array(Reader::i32)?);
+            r.tags()
+        })?;
+        Ok(topics.map(|_| wanted))
     }
-    // Each is answered once: its offsets may be many times as many bytes as its name.
-    let groups: BTreeSet<(&str, Wanted)> = match r.version {
-        0..8 => BTreeSet::from([(r.string()?, wanted(r)?)]),
-        _ => r
-            .array(|r| {
-                let group = (r.string()?, wanted(r)?);
-                r.tags()?;
-                Ok(group)
-            })?
-            .into_iter()
-            .collect(),
-    };
+    // Each is answered once, with all that is asked of it.
+    let mut groups: BTreeMap<&str, Wanted> = BTreeMap::new();
+    if r.version < 8 {
+        groups.insert(r.string()?, wanted(r)?);
+    } else {
+        r.array(|r| {
+            let (group, more) = (r.string()?, wanted(r)?);
+            match (groups.entry(group).or_insert_with(|| Some(BTreeMap::new())), more) {
+                (Some(all), Some(more)) => more.into_iter().for_each(|(topic, indexes)| {
+                    all.entry(topic).or_default().extend(indexes);
+                }),
+                (all, _) => *all = None,
+            }
+            r.tags()
+        })?;
+    }
     if r.version >= 7 {
         r.bool()?;
     }
     r.tags()?;
     tell(call.explained, || {
-        let names = groups.iter().map(|(group, _)| group.to_string()).collect::<Vec<_>>();
-        format!("how far group {} has read", shown_list(names.into_iter()))
+        let names = groups.keys().map(|group| group.to_string());
+        format!("how far group {} has read", shown_list(names))
     });
     let broker = call.broker;
     let mut w = call.respond();
@@ -143,13 +149,12 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             w.i16(code.into());
         }
     } else {
-        w.count(groups.len());
-        for (group, wanted) in groups {
+        w.array(groups.into_iter(), |w, (group, wanted)| {
             w.string(group);
-            let code = write_offsets(&mut w, broker, group, wanted);
+            let code = write_offsets(w, broker, group, wanted);
             w.i16(code.into());
             w.tags();
-        }
+        });
     }
     w.tags();
     Ok(())
@@ -161,9 +166,11 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wante
     let code = offsets.as_ref().map_or_else(code_of, |_| Code::None);
     let offsets = offsets.unwrap_or_default();
     let wanted = wanted.unwrap_or_else(|| {
-        let mut topics: BTreeMap<String, Vec<i32>> = BTreeMap::new();
-        offsets.keys().for_each(|(topic, index)| topics.entry(topic.to_string()).or_default().push(*index as i32));
-        topics.into_iter().collect()
+        let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
+        for (topic, index) in offsets.keys() {
+            topics.entry(topic.to_string()).or_default().insert(*index as i32);
+        }
+        topics
     });
     w.array(wanted.iter(), |w, (name, indexes)| {
         w.string(name);

@@ -4,8 +4,8 @@
 //! request is not. `acks=0` gets no response at all, and an error closes the connection: nothing else can tell its client.
 
 use super::{
-    Call, Code, Session, Stop,
-    batch::{self, Batch, Rules},
+    Call, Code, KEPT_BYTES_MAX, Session, Stop,
+    batch::{self, Batch, NAMED_MAX, Rules},
     code_of,
     compression::Codec,
     partition_of, tell,
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Partition, Terms, is_internal},
-    log::{Appended, batches::TRANSACTIONAL},
+    log::{Appended, record::RecordRef},
 };
 use std::sync::Arc;
 
@@ -98,9 +98,16 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
         return batches().map(|_| Outcome::refused(Refused(code, why.into(), vec![], None))).collect();
     }
     let (broker, version) = (call.broker, call.version);
-    let mut written = Vec::new();
+    let (mut written, mut named_left) = (Vec::new(), NAMED_MAX);
     for (name, (index, bytes)) in batches() {
-        written.push(write(broker, call.session, version, name, *index, bytes.unwrap_or_default()));
+        let mut outcome = write(broker, call.session, version, name, *index, bytes.unwrap_or_default());
+        // So many records are named in all: a request may hold any number of batches.
+        if let Err(Refused(_, _, records, _)) = &mut outcome {
+            records.truncate(named_left);
+            records.shrink_to_fit();
+            named_left -= records.len();
+        }
+        written.push(outcome);
     }
     for ((name, (index, bytes)), written) in batches().zip(&written) {
         tell(call.explained, || {
@@ -153,8 +160,12 @@ fn write(
     let records = std::mem::take(&mut session.records);
     let records = batch.records(&rules, &mut session.codecs, &mut session.decompressed, records);
     let records = records.map_err(|error| Refused::batch(error, told.clone()))?;
+    // Few bytes become many: 7 are a record, 2 a header.
+    let parsed = records.iter().map(|record| 1 + records.headers_of(record).len()).sum::<usize>();
+    session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
+    // No flags: no transaction comes this far.
     let terms = Terms {
-        flags: if batch.is_transactional() { TRANSACTIONAL } else { 0 },
+        flags: 0,
         producer: (header.producer_id >= 0).then_some((
             header.producer_id,
             header.producer_epoch,

@@ -2,7 +2,7 @@
 //! requests cut, bent and replaced by noise.
 
 use super::*;
-use crate::protocol::connection;
+use crate::protocol::{connection, kafka::compression::Codec};
 use kafka_protocol::{
     messages::*,
     protocol::{Decodable, Encodable, StrBytes},
@@ -29,21 +29,17 @@ impl Talk {
         Talk { broker, stream: listener.accept().unwrap().0, _other: other }
     }
 
+    fn peer(&self) -> SocketAddr {
+        self.stream.peer_addr().unwrap()
+    }
+
     /// The response to a frame without its size and header, and how much of the frame was not read. It never waits: the
     /// broker is stopping.
     fn ask(&self, key: i16, version: i16, body: &[u8]) -> Result<(Vec<u8>, usize), Stop> {
-        let api = APIS.iter().find(|api| api.key == key).unwrap();
-        let flexible = version >= api.flexible_from;
-        let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
-        frame.extend_from_slice(&7i32.to_be_bytes());
-        frame.extend_from_slice(b"\0\x04test");
-        // A tagged field that nobody knows.
-        frame.extend_from_slice(if flexible { &[1, 99, 1, 0][..] } else { &[] });
-        frame.extend_from_slice(body);
+        let flexible = is_flexible(key, version);
         let stopping = AtomicBool::new(true);
-        let peer = self.stream.peer_addr().unwrap();
-        let (_, mut output) = connection::open(&self.stream, peer, broker::Waiter::new(), &stopping);
-        let left = answer(&self.broker, &mut Session::default(), &mut output, &frame)?;
+        let (_, mut output) = connection::open(&self.stream, self.peer(), broker::Waiter::new(), &stopping);
+        let left = answer(&self.broker, &mut Session::default(), &mut output, &frame(key, version, body))?;
         let response = output.bytes;
         if response.is_empty() {
             return Ok((response, left));
@@ -52,6 +48,21 @@ impl Talk {
         assert_eq!(response[4..8], 7i32.to_be_bytes());
         Ok((response[if flexible && key != 18 { 9 } else { 8 }..].to_vec(), left))
     }
+}
+
+fn is_flexible(key: i16, version: i16) -> bool {
+    version >= APIS.iter().find(|api| api.key == key).unwrap().flexible_from
+}
+
+/// A request without its size.
+fn frame(key: i16, version: i16, body: &[u8]) -> Vec<u8> {
+    let mut frame = [key.to_be_bytes(), version.to_be_bytes()].concat();
+    frame.extend_from_slice(&7i32.to_be_bytes());
+    frame.extend_from_slice(b"\0\x04test");
+    // A tagged field that nobody knows.
+    frame.extend_from_slice(if is_flexible(key, version) { &[1, 99, 1, 0][..] } else { &[] });
+    frame.extend_from_slice(body);
+    frame
 }
 
 /// What requests are filled with.
@@ -374,25 +385,177 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
 }
 
 #[test]
+fn an_empty_list_of_configs_asks_for_all() {
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    let talk = Talk::new();
+    let count = |keys: Option<Vec<StrBytes>>| {
+        let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+        let resource = resource.with_configuration_keys(keys);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+        DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results[0].configs.len()
+    };
+    assert_eq!(count(Some(vec![s("retention.ms"), s("no.such")])), 1);
+    assert!(count(None) > 1);
+    assert_eq!(count(Some(vec![])), count(None));
+}
+
+#[test]
 fn what_is_asked_a_thousand_times_is_answered_once() {
     use kafka_protocol::messages::{
-        describe_configs_request::DescribeConfigsResource, offset_fetch_request::OffsetFetchRequestGroup,
+        describe_configs_request::DescribeConfigsResource,
+        metadata_request::MetadataRequestTopic,
+        offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics},
     };
     let talk = Talk::new();
     let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
     let resource = resource.with_configuration_keys(None);
-    let group = OffsetFetchRequestGroup::default().with_group_id(s("g").into()).with_topics(None);
-    let all = |times| -> [(i16, i16, Vec<u8>); 3] {
+    let group = OffsetFetchRequestGroup::default().with_group_id(s("g").into());
+    let all_of_group = OffsetFetchRequest::default().with_groups(vec![group.clone().with_topics(None)]);
+    // Groups, their topics and the partitions of these are many at once.
+    let offsets = |times: usize| {
+        let times = if times == 1 { 1 } else { 10 };
+        let topic = OffsetFetchRequestTopics::default().with_name(s("there").into());
+        let topic = topic.with_partition_indexes(vec![0; times]);
+        OffsetFetchRequest::default().with_groups(vec![group.clone().with_topics(Some(vec![topic; times])); times])
+    };
+    let offsets_before_8 = |times: usize| {
+        let topic = OffsetFetchRequestTopic::default().with_name(s("there").into());
+        let topics = vec![topic.with_partition_indexes(vec![0; times]); 2];
+        OffsetFetchRequest::default().with_group_id(s("g").into()).with_topics(Some(topics))
+    };
+    let with_all = |times: usize| {
+        let groups = offsets(times).groups.into_iter().chain(all_of_group.groups.clone());
+        OffsetFetchRequest::default().with_groups(groups.collect())
+    };
+    let topics = |times: usize| {
+        let id = of_bytes(talk.broker.topic("there").unwrap().id);
+        let topic = MetadataRequestTopic::default().with_topic_id(id);
+        let named = |number| topic.clone().with_name(Some(s(&format!("other{number}")).into()));
+        MetadataRequest::default().with_topics(Some((0..times).map(named).collect()))
+    };
+    let all = |times| -> [(i16, i16, Vec<u8>); 6] {
         [
+            (3, 12, encoded(topics(times), 12)),
+            (9, 7, encoded(offsets_before_8(times), 7)),
+            (9, 8, encoded(offsets(times), 8)),
+            (9, 8, encoded(with_all(times), 8)),
             (32, 4, encoded(DescribeConfigsRequest::default().with_resources(vec![resource.clone(); times]), 4)),
             (15, 5, encoded(DescribeGroupsRequest::default().with_groups(vec![s("g").into(); times]), 5)),
-            (9, 8, encoded(OffsetFetchRequest::default().with_groups(vec![group.clone(); times]), 8)),
         ]
     };
     for ((key, version, once), (.., often)) in all(1).into_iter().zip(all(1000)) {
         let [once, often] = [once, often].map(|body| talk.ask(key, version, &body).unwrap().0);
         assert_eq!(once, often, "API {key}");
     }
+}
+
+#[test]
+fn an_answer_too_large_for_anyone_closes_the_connection() {
+    let talk = Talk::new();
+    let ask = |count| {
+        let keys = vec![s(&"k".repeat(80)); count];
+        talk.ask(10, 4, &encoded(FindCoordinatorRequest::default().with_key_type(7).with_coordinator_keys(keys), 4))
+    };
+    assert!(ask(1000).is_ok());
+    let Err(Stop::Broken(why)) = ask(wire::ELEMENTS_MAX) else { panic!("it is answered") };
+    assert_eq!(why, "FindCoordinator version 4: the answer is too large");
+}
+
+#[test]
+fn a_member_whose_protocols_are_too_large_to_keep_does_not_join() {
+    use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+    let talk = Talk::new();
+    let join = |protocols: Vec<JoinGroupRequestProtocol>| {
+        let request = JoinGroupRequest::default().with_group_id(s("g").into()).with_session_timeout_ms(10_000);
+        let request = request.with_protocol_type(s("consumer")).with_protocols(protocols);
+        let (response, _) = talk.ask(11, 9, &encoded(request, 9)).unwrap();
+        JoinGroupResponse::decode(&mut &response[..], 9).unwrap().error_code
+    };
+    let protocol = JoinGroupRequestProtocol::default();
+    let large = protocol.clone().with_metadata(vec![0; 1 << 19].into());
+    assert_eq!(join(vec![large.clone()]), i16::from(Code::MemberIdRequired));
+    assert_eq!(join(vec![large.clone(), large]), i16::from(Code::InvalidRequest));
+    assert_eq!(join(vec![protocol; 100_000]), i16::from(Code::InvalidRequest));
+}
+
+#[test]
+fn topics_made_together_do_not_collide_either() {
+    use kafka_protocol::messages::create_topics_request::CreatableTopic;
+    let talk = Talk::new();
+    let topic = |name| CreatableTopic::default().with_name(s(name).into()).with_num_partitions(1);
+    let topics = ["a.b", "a_b"].map(|name| topic(name).with_replication_factor(1)).to_vec();
+    let request = CreateTopicsRequest::default().with_topics(topics);
+    let (response, _) = talk.ask(19, 7, &encoded(request, 7)).unwrap();
+    let response = CreateTopicsResponse::decode(&mut &response[..], 7).unwrap();
+    let codes: Vec<i16> = response.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [0, Code::InvalidTopicException.into()]);
+}
+
+#[test]
+fn what_a_large_batch_took_is_given_back_and_what_a_small_one_takes_is_kept() {
+    let talk = Talk::new();
+    let stopping = AtomicBool::new(true);
+    let (_, mut output) = connection::open(&talk.stream, talk.peer(), broker::Waiter::new(), &stopping);
+    let mut session = Session::default();
+    let mut kept = |key, version, body: &[u8]| {
+        output.bytes.clear();
+        answer(&talk.broker, &mut session, &mut output, &frame(key, version, body)).unwrap();
+        session.shrink();
+        session.decompressed.capacity() > 0
+    };
+    let produce = |value: usize, count| produce(0, vec![batch(&"x".repeat(value), count, 0, Codec::Zstd)]);
+    assert!(kept(0, 9, &encoded(produce(10, 10), 9)));
+    assert!(!kept(0, 9, &encoded(produce(700_000, 10), 9)), "7 MB of bytes");
+    assert!(!kept(0, 9, &encoded(produce(0, 300_000), 9)), "many records of few bytes");
+    assert!(kept(0, 9, &encoded(produce(10, 10), 9)));
+    let request = FetchRequest::default().with_max_bytes(i32::MAX).with_topics(vec![
+        fetch_request::FetchTopic::default()
+            .with_topic(s("there").into())
+            .with_partitions(vec![fetch_request::FetchPartition::default().with_partition_max_bytes(i32::MAX)]),
+    ]);
+    assert!(!kept(1, 12, &encoded(request, 12)));
+}
+
+#[test]
+fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
+    let talk = Talk::new();
+    let batch = batch("", 400, i64::MAX / 2, Codec::None);
+    let (response, _) = talk.ask(0, 9, &encoded(produce(0, vec![batch; 4]), 9)).unwrap();
+    let response = ProduceResponse::decode(&mut &response[..], 9).unwrap();
+    let partitions = &response.responses[0].partition_responses;
+    let named: Vec<usize> = partitions.iter().map(|partition| partition.record_errors.len()).collect();
+    assert_eq!(named, [400, 400, 200, 0]);
+    assert!(partitions.iter().all(|partition| partition.error_code == i16::from(Code::InvalidTimestamp)));
+}
+
+/// So many records of one value.
+fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
+    let facts = batch::Facts {
+        first: 0,
+        append_time: false,
+        transactional: false,
+        control: false,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        leader_epoch: 0,
+    };
+    let mut out = Vec::new();
+    let mut encoder = batch::Encoder::new(&mut out, facts);
+    let lines: String = (0..count).map(|offset| format!("offset:{offset} message:{value}\n")).collect();
+    encoder.lines(lines.as_bytes(), timestamp, usize::MAX).unwrap();
+    encoder.finish(count - 1, codec, &mut Codecs::default(), &mut Vec::new());
+    out
+}
+
+/// Batches for a partition of the topic `there`.
+fn produce(index: i32, batches: Vec<Vec<u8>>) -> ProduceRequest {
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let partition = |batch: Vec<u8>| PartitionProduceData::default().with_index(index).with_records(Some(batch.into()));
+    let topic = TopicProduceData::default().with_name(s("there").into());
+    let topic = topic.with_partition_data(batches.into_iter().map(partition).collect());
+    ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic])
 }
 
 #[test]

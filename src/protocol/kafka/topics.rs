@@ -7,7 +7,10 @@ use super::{
     wire::{Reader, Uuid},
 };
 use crate::broker::{self, Broker, Overrides, PARTITIONS_MAX, Topic, check_name, is_internal, random, setting_names};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// What a request is refused with: a code and a sentence.
 type Refused = (Code, String);
@@ -65,8 +68,15 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let mut topics: Vec<&New<'_>> = topics.iter().collect();
     topics.sort_by_key(|topic| topic.name);
     topics.dedup_by_key(|topic| topic.name);
+    let there = broker.topics();
+    let mut folded: HashMap<String, &str> =
+        there.iter().map(|topic| (fold(&topic.name), topic.name.as_str())).collect();
     let made = topics.iter().map(|topic| match counts[topic.name] {
-        1 => create(broker, topic, dry),
+        1 => create(broker, topic, dry, &folded).inspect(|_| {
+            if !dry {
+                folded.insert(fold(topic.name), topic.name);
+            }
+        }),
         _ => Err((Code::InvalidRequest, "the topic stands in the request more than once".into())),
     });
     let made: Vec<_> = made.collect();
@@ -109,9 +119,9 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     Ok(())
 }
 
-fn create(broker: &Broker, new: &New<'_>, dry: bool) -> Result<Made, Refused> {
+fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refused> {
     check_name(new.name).map_err(refused)?;
-    collides(broker, new.name)?;
+    collides(broker, new.name, folded)?;
     let partitions = match (new.assignments.is_empty(), new.partitions) {
         (true, -1) => broker.config().default_partitions,
         (true, count) => partition_count(count)?,
@@ -142,17 +152,18 @@ fn create(broker: &Broker, new: &New<'_>, dry: bool) -> Result<Made, Refused> {
     Ok(Made { id: topic.id, partitions, overrides: topic.overrides() })
 }
 
-/// Names that differ in `.` and `_` only would be one in a metric, so Kafka refuses the second.
-fn collides(broker: &Broker, name: &str) -> Result<(), Refused> {
+/// A name as a metric has it: `.` and `_` are one.
+fn fold(name: &str) -> String {
+    name.replace('.', "_")
+}
+
+/// Names that are one when folded would be one in a metric, so Kafka refuses the second.
+fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refused> {
     if broker.topic(name).is_ok() {
         return Err((Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
     }
-    if !name.contains(['.', '_']) {
-        return Ok(());
-    }
-    let folded = name.replace('.', "_");
-    match broker.topics().iter().find(|topic| topic.name.replace('.', "_") == folded) {
-        Some(other) => Err((Code::InvalidTopicException, format!("topic '{name}' collides with '{}'", other.name))),
+    match folded.get(&fold(name)) {
+        Some(other) => Err((Code::InvalidTopicException, format!("topic '{name}' collides with '{other}'"))),
         None => Ok(()),
     }
 }

@@ -20,6 +20,8 @@ use std::fmt;
 /// What the arrays of one request may hold together. Kafka knows no such limit; 100 MiB of one-byte elements would otherwise
 /// become gigabytes of parsed structs.
 pub const ELEMENTS_MAX: usize = 1 << 20;
+/// No answer is larger: twice what a Fetch may hold, and a batch. Small requests for much would otherwise fill the memory.
+pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 
 /// Why bytes are no request: the connection cannot go on, for nobody knows what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,22 +201,15 @@ impl<'a> Reader<'a> {
         Ok(self.nullable_array(element)?.unwrap_or_default())
     }
 
-    /// Skips the tagged fields that end a struct in flexible versions.
+    /// Skips the tagged fields that end a struct in flexible versions: none is known here.
     pub fn tags(&mut self) -> Result<()> {
-        self.tagged_fields(|_, _| Ok(()))
-    }
-
-    /// Hands the tagged fields that end a struct to `field` by number; a field it does not know it leaves alone.
-    pub fn tagged_fields(&mut self, mut field: impl FnMut(u32, &mut Reader<'a>) -> Result<()>) -> Result<()> {
         if !self.flexible {
             return Ok(());
         }
         for _ in 0..self.uvarint()? {
-            let tag = self.uvarint()?;
+            let _tag = self.uvarint()?;
             let length = self.uvarint()? as usize;
-            let mut inner = Reader { bytes: self.take(length)?, ..self.clone() };
-            field(tag, &mut inner)?;
-            self.elements_left = inner.elements_left;
+            self.take(length)?;
         }
         Ok(())
     }
@@ -317,10 +312,14 @@ impl Writer<'_> {
         }
     }
 
-    /// An array of what `element` writes for each item.
+    /// An array of what `element` writes for each item. It ends early once there are more than [`ANSWER_BYTES_MAX`], which
+    /// nobody is sent.
     pub fn array<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut element: impl FnMut(&mut Self, T)) {
         self.count(items.len());
         for item in items {
+            if self.out.len() > ANSWER_BYTES_MAX {
+                break;
+            }
             element(self, item);
         }
     }
@@ -424,16 +423,11 @@ mod tests {
     }
 
     #[test]
-    fn unknown_tagged_fields_are_skipped_and_known_ones_read() {
+    fn tagged_fields_are_skipped() {
         let bytes = [2, 0, 2, 0, 7, 5, 3, 1, 2, 3, 0x2a];
         let mut r = Reader::new(&bytes, 0, true);
-        let mut seen = None;
-        let known = |tag, r: &mut Reader<'_>| match tag {
-            0 => r.i16().map(|number| seen = Some(number)),
-            _ => Ok(()),
-        };
-        r.tagged_fields(known).unwrap();
-        assert_eq!((seen, r.i8()), (Some(7), Ok(0x2a)));
+        r.tags().unwrap();
+        assert_eq!(r.i8(), Ok(0x2a));
         let mut r = Reader::new(&bytes, 0, false);
         r.tags().unwrap();
         assert_eq!(r.rest().len(), bytes.len());
