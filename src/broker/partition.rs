@@ -243,7 +243,7 @@ impl Partition {
         let path = log.beside(base, "producers");
         match disk::read_small(self.env.handles.disk(), &path, BYTES_MAX) {
             Ok(bytes) => Ok(std::str::from_utf8(&bytes).ok().and_then(Producers::from_lines)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
             Err(error) => Err(Error::Storage(format!("{}: {error}", path.display()))),
         }
     }

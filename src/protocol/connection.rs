@@ -19,6 +19,8 @@ const BUFFER_BYTES: usize = 4 << 10;
 /// A client that fills its buffer gets one that is four times as large, up to this, so that more is appended and synced
 /// at once.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
+/// One that grew beyond this for a long line or frame is given back as soon as that was used.
+const BUFFER_BYTES_KEPT: usize = 4 * BUFFER_BYTES_MAX;
 /// Silence after which the buffers are given back.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Who waits looks this often whether the connection is broken.
@@ -104,6 +106,10 @@ impl Input<'_> {
     /// bytes that were used make room, then the buffer grows.
     pub fn fill(&mut self, more: usize, output: &mut Output<'_>) -> io::Result<usize> {
         let held = self.filled - self.used;
+        if held == 0 && self.buffer.len() > BUFFER_BYTES_KEPT {
+            self.buffer = Vec::new();
+            (self.used, self.filled) = (0, 0);
+        }
         if self.filled == self.buffer.len() {
             self.buffer.copy_within(self.used..self.filled, 0);
             (self.used, self.filled) = (0, held);
@@ -183,7 +189,7 @@ impl Output<'_> {
         let mut stream = self.stream;
         stream.write_all(&self.bytes)?;
         self.bytes.clear();
-        if self.bytes.capacity() > 4 * BUFFER_BYTES_MAX {
+        if self.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.bytes = Vec::new();
         }
         Ok(())

@@ -32,12 +32,15 @@ pub(super) struct Gathered<'a> {
     batches: Vec<Batch<'a>>,
     /// The batch that PRODUCE adds to, and what its topic asks.
     current: Option<(u32, Arc<Settings>)>,
-    /// The topic of the last SEND, what it asks, and its partitions.
-    topic: Option<(Arc<Topic>, Arc<Settings>, Vec<Arc<Partition>>)>,
+    /// The topic of the last SEND.
+    topic: Option<Found>,
     /// Where records without key go, for this time.
     sticky: u64,
     scratch: Records<'a>,
 }
+
+/// A topic, what it asks, and its partitions.
+type Found = (Arc<Topic>, Arc<Settings>, Vec<Arc<Partition>>);
 
 /// What was written and is not settled yet, and what the lines will get then.
 #[derive(Debug, Default)]
