@@ -431,12 +431,21 @@ impl<'o> Encoder<'o> {
     /// Adds the records of `lines`, as they are on disk, whose batch has `timestamp`. Once the batch has `bytes_max` bytes the
     /// rest is left out; at least one record is not. Answers whether all are there.
     pub fn lines(&mut self, mut lines: &[u8], timestamp: i64, bytes_max: usize) -> Result<bool, Malformed> {
+        // The last `timestamp:` that was read: thousands of records share a millisecond.
+        let mut last: (&[u8], i64) = (b"", -1);
         while !lines.is_empty() && (self.size() < bytes_max || self.count == 0) {
             let end = memchr::memchr(b'\n', lines).ok_or_else(|| Malformed("the last line has no end".into()))?;
             let (offset, fields) =
                 split_offset(&lines[..end]).ok_or_else(|| Malformed("a line does not begin with an offset".into()))?;
             // Most records are nothing but a value, perhaps with a time.
-            let (own, plain) = split_timestamp(fields).map_or((None, fields), |(own, rest)| (Some(own), rest));
+            let timed = match fields.strip_prefix(last.0) {
+                Some(rest) if !last.0.is_empty() => Some((last.1, rest)),
+                _ => split_timestamp(fields),
+            };
+            let (own, plain) = timed.map_or((None, fields), |(own, rest)| (Some(own), rest));
+            if let Some(own) = own {
+                last = (&fields[..fields.len() - plain.len()], own);
+            }
             if self.facts.control {
                 self.marker(offset, fields, timestamp)?;
             } else if let Some(value) = plain.strip_prefix(b"message:") {

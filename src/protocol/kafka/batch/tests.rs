@@ -345,6 +345,17 @@ fn append_time_hides_what_a_line_says() {
 }
 
 #[test]
+fn records_share_a_time_or_have_their_own() {
+    let times = [5, 5, 12, 1, 12, 12, 7, 123, 12];
+    let text: String =
+        times.iter().enumerate().map(|(at, time)| format!("offset:{at} timestamp:{time} message:x\n")).collect();
+    let text = text.replace("timestamp:7 ", "");
+    let batch = encoded(PLAIN, text.as_bytes(), 7, 8, Codec::None);
+    let found: Vec<_> = decode(&batch, &RULES).unwrap().iter().map(|given| given.timestamp).collect();
+    assert_eq!(found, times);
+}
+
+#[test]
 fn markers_are_control_records() {
     let facts = Facts { first: 9, control: true, producer_id: 3, producer_epoch: 2, ..PLAIN };
     for (line, kind) in [(&b"offset:9 control:commit\n"[..], 1), (b"offset:9 control:abort first:3\n", 0)] {
