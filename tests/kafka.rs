@@ -361,6 +361,26 @@ fn alter_with(broker: &Broker, topic: &str, configs: &[(&str, &str)]) -> i16 {
 }
 
 #[test]
+fn a_client_that_hangs_up_while_its_fetch_waits_leaves_nothing_behind() {
+    let broker = Broker::start();
+    text(&broker, "PRODUCE hello");
+    let mut client = Client::connect(&broker);
+    let partition = FetchPartition::default().with_fetch_offset(1).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(s("messages").into()).with_partitions(vec![partition]);
+    let request = FetchRequest::default().with_max_wait_ms(3_600_000).with_min_bytes(1).with_topics(vec![topic]);
+    client.send(ApiKey::Fetch, 12, &request);
+    let connections = |count: &str| text(&broker, "INFO").lines().any(|line| line == format!("connections:{count}"));
+    let deadline = Instant::now() + LONG;
+    while !connections("2") {
+        assert!(Instant::now() < deadline, "{}", text(&broker, "INFO"));
+    }
+    drop(client);
+    while !connections("1") {
+        assert!(Instant::now() < deadline, "{}", text(&broker, "INFO"));
+    }
+}
+
+#[test]
 fn a_batch_that_no_segment_can_hold_is_refused() {
     let broker = Broker::start();
     assert_eq!(create_with(&broker, "small", &[("segment.bytes", "1024")]), 0);

@@ -123,7 +123,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         }
         call.output.flush()?;
         let looked = Instant::now();
-        if !call.output.wait(Some(deadline))? {
+        if !call.output.wait_while_connected(Some(deadline))? {
             respond(call, &topics, max_bytes, committed_only);
             return finish(call);
         }
