@@ -19,8 +19,10 @@ const BYTES_AT_ONCE: usize = 1 << 20;
 const UNANSWERED_LINES: usize = 32_768;
 /// and what arrives before they are.
 const UNANSWERED_BYTES: usize = 8 << 20;
-/// Answers are sent when they are this many bytes, though there are lines left.
+/// Answers are sent when they are this many bytes, though there are lines left;
 const ANSWERS_BYTES: usize = 256 << 10;
+/// those of lines that are gathered, which come in thousands, at so many.
+const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 
 /// What HTTP gets to read.
 const HTTP_SENTENCE: &str =
@@ -63,7 +65,7 @@ impl Lines {
             if input.ended() {
                 return self.last(input.bytes(), output);
             }
-            let few = unanswered < UNANSWERED_BYTES && output.bytes.len() < ANSWERS_BYTES;
+            let few = unanswered < UNANSWERED_BYTES && output.bytes.len() < GATHERED_ANSWERS_BYTES;
             if few && self.session.unanswered.lines() > 0 && input.more_waits()? {
                 self.session.unanswered.sync_soon();
             } else {
@@ -131,7 +133,7 @@ impl Lines {
             self.tell(line, before, output);
         } else if self.session.unanswered.lines() >= UNANSWERED_LINES {
             gathered.complete(&mut self.session, output);
-            if output.bytes.len() >= ANSWERS_BYTES {
+            if output.bytes.len() >= GATHERED_ANSWERS_BYTES {
                 output.flush()?;
             }
         }
