@@ -66,7 +66,7 @@
 //! | what happens after a crash | [`log::recovery`] |
 //! | what an ACK promises | [`config::Flush`], [`log::Log::sync_to`] |
 //! | waiting without polling | [`broker::Waiters`] |
-//! | topics, settings, retention | [`broker::Topic`], [`broker::Settings`] |
+//! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
 //! | threads, limits, a clean stop | [`server`] |
 //! | producers and consumers | [`client`] |
 //!

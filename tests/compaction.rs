@@ -97,7 +97,7 @@ fn a_record_without_a_key_is_refused_alone() {
     let codes: Vec<_> = answer.lines().map(|line| line.split(" the ").next().unwrap()).collect();
     let acks = ["ACK topic:t partition:0 offset:1", "ERROR INVALID_RECORD", "ACK topic:t partition:0 offset:2"];
     assert_eq!(codes, acks);
-    assert_eq!(partition.end().unwrap(), 3);
+    assert_eq!(partition.high_watermark().unwrap(), 3);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn committed_offsets_stay_small_and_are_read_back() {
     }
     let log_of = |broker: &Broker| broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     let partition = log_of(&broker);
-    assert!(partition.end().unwrap() >= 200_000);
+    assert!(partition.high_watermark().unwrap() >= 200_000);
     // Of ten megabytes at least what is sealed goes.
     wait_for("it is not compacted", || partition.log().unwrap().bytes().unwrap() < 5 << 20);
     drop((member, partition, broker));

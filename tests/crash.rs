@@ -9,8 +9,8 @@
 #![allow(clippy::unwrap_used)]
 
 use plainlog::{
-    broker::{Broker, Clock, Error, Overrides, Partition, Result, Settings, Terms},
-    config::{Config, Flush},
+    broker::{Broker, Clock, Error, Partition, Result, Terms},
+    config::{Config, Flush, Overrides, Settings},
     log::{
         Chunk, Retention,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors},
@@ -106,7 +106,7 @@ impl Model {
 
     fn append(&mut self, broker: &Broker, topic: &str, index: u32, sizes: &[usize]) -> Result<()> {
         let partition = broker.topic(topic)?.partition(index)?;
-        let (first, mut records) = (partition.end()?, Records::default());
+        let (first, mut records) = (partition.high_watermark()?, Records::default());
         for (offset, size) in (first..).zip(sizes) {
             self.count += 1;
             let value = format!("{}-{}", self.count, "x".repeat(*size));
@@ -127,7 +127,7 @@ impl Model {
     fn sync(&mut self, broker: &Broker, topic: &str, index: u32) -> Result<()> {
         let partition = broker.topic(topic)?.partition(index)?;
         partition.log()?.sync_all()?;
-        self.of(topic, index).end = partition.end()?;
+        self.of(topic, index).end = partition.high_watermark()?;
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Model {
 
 impl Promised {
     fn read(&mut self, partition: &Partition, context: &str) -> Result<()> {
-        let (start, end) = (partition.start()?, partition.end()?);
+        let (start, end) = (partition.start()?, partition.high_watermark()?);
         assert!((self.start..=self.start.max(self.start_tried)).contains(&start), "{context}: start {start}, {self:?}");
         assert!(end >= self.end.max(start), "{context}: end {end}, {self:?}");
         let (mut next, mut chunk) = (start, Chunk::default());
@@ -308,7 +308,7 @@ fn failed_write_or_sync_acknowledges_nothing_and_a_restart_serves_all_that_was()
             let error = model.append(&broker, "a", 0, &[30]).unwrap_err();
             assert!(error.to_string().contains("read-only until the broker restarts"), "{context}: {error}");
             let partition = broker.topic("a").unwrap().partition(0).unwrap();
-            assert_eq!(partition.end().unwrap(), 2, "{context}: nobody is shown what is not durable");
+            assert_eq!(partition.high_watermark().unwrap(), 2, "{context}: nobody is shown what is not durable");
             let mut refused = model.clone();
             assert_eq!(refused.append(&broker, "a", 0, &[40]), Err(error), "{context}");
             model.clone().read(&broker, &context).unwrap();
@@ -401,7 +401,11 @@ fn batch_sent_again_is_stored_once_whatever_failed_at_a_roll() {
         for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(nth)] {
             let broker = open(&disk.reboot(survivors), Flush::Always).unwrap();
             assert_eq!(send(&broker, 3), Ok(3), "call {nth}, {survivors:?}");
-            assert_eq!(broker.topic("a").unwrap().partition(0).unwrap().end(), Ok(4), "call {nth}, {survivors:?}");
+            assert_eq!(
+                broker.topic("a").unwrap().partition(0).unwrap().high_watermark(),
+                Ok(4),
+                "call {nth}, {survivors:?}"
+            );
         }
         if nth > calls {
             break;

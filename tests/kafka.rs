@@ -514,7 +514,7 @@ fn a_compacted_topic_takes_no_record_without_a_key_and_its_holes_are_read_over()
     let answer = &response.responses[0].partition_responses[0];
     let named: Vec<i32> = answer.record_errors.iter().map(|error| error.batch_index).collect();
     assert_eq!((answer.error_code, named), (87, vec![0, 1]));
-    assert_eq!(partition.end().unwrap(), 0);
+    assert_eq!(partition.high_watermark().unwrap(), 0);
 
     let mut producer = plainlog::Producer::embedded(&broker);
     for value in ["1", "2", "3"] {

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use plainlog::{
-    broker::{Broker, Clock, Error, Settings, Terms},
-    config::{Config, Flush},
+    broker::{Broker, Clock, Error, Terms},
+    config::{Config, Flush, Settings},
     log::{
         Chunk,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors, read_small},
@@ -114,7 +114,7 @@ struct Served {
 
 fn serve(broker: &Broker) -> Result<Served, Error> {
     let partition = broker.topic("a").unwrap().partition(0).unwrap();
-    let mut served = Served { end: partition.end()?, epoch: partition.leader_epoch(), ..Served::default() };
+    let mut served = Served { end: partition.high_watermark()?, epoch: partition.leader_epoch(), ..Served::default() };
     let (mut next, mut chunk) = (partition.start()?, Chunk::default());
     while next < served.end {
         let before = next;
@@ -332,7 +332,7 @@ fn whole_lines_appended_by_hand_after_a_clean_stop_are_served() {
     put(&disk, &path("log"), &lines);
     let broker = open(&disk, Flush::Always);
     let partition = broker.topic("a").unwrap().partition(0).unwrap();
-    assert_eq!((partition.start().unwrap(), partition.end().unwrap(), partition.leader_epoch()), (0, 10, 0));
+    assert_eq!((partition.start().unwrap(), partition.high_watermark().unwrap(), partition.leader_epoch()), (0, 10, 0));
     let mut chunk = Chunk::default();
     partition.read(8, 1 << 20, &mut chunk).unwrap();
     assert_eq!(chunk.lines(), b"offset:8 message:by hand\noffset:9 key:k tombstone\n");
@@ -440,7 +440,7 @@ fn a_cut_is_kept_and_raises_the_epoch_though_the_recovery_crashes() {
             let clock = Clock::Manual(Arc::new(AtomicI64::new(NOW_MS)));
             let broker = Broker::open_on(Arc::new(disk.clone()), config, clock);
             // The topic's folder may not even be listed any more.
-            let _ = broker.and_then(|broker| broker.topic("a")?.partition(0)?.end());
+            let _ = broker.and_then(|broker| broker.topic("a")?.partition(0)?.high_watermark());
             if !disk.crashed() {
                 break;
             }

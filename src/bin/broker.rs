@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use common::say;
 use plainlog::{
-    broker::{Broker, Settings},
-    config::{self, Config, Flush},
+    broker::Broker,
+    config::{self, Config, Flush, Settings},
     server::Server,
 };
 use std::{

@@ -12,6 +12,7 @@
 mod chores;
 mod clock;
 mod committed_offsets;
+mod env;
 mod error;
 pub mod group;
 mod group_coordinator;
@@ -20,9 +21,9 @@ mod partitioner;
 mod position;
 mod producer_state;
 pub mod random;
-mod settings;
 mod sync;
 mod topic;
+mod topic_settings;
 mod waiting;
 
 pub use clock::Clock;
@@ -32,12 +33,11 @@ pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Limits, Member, Pati
 pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
-pub use settings::{Overrides, Settings, names as setting_names};
 pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
 pub use waiting::{Registered, Waiter, Waiters};
 
 use crate::{
-    config::{Config, Flush},
+    config::{Config, Overrides, setting_names},
     log::{
         disk::{self, Disk, FileDisk, MemoryDisk},
         handles::Handles,
@@ -45,85 +45,18 @@ use crate::{
     metrics::Metrics,
 };
 use chores::Chores;
+use env::{Env, read_identity};
 use group_coordinator::Coordinator;
 use std::{
     any::Any,
     collections::BTreeMap,
     io,
-    ops::Range,
     path::PathBuf,
-    sync::{
-        Arc, Mutex, RwLock,
-        atomic::{AtomicBool, Ordering::*},
-    },
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
     thread::JoinHandle,
     time::Duration,
 };
 use topic::Stored;
-
-/// What every part of a broker shares.
-#[derive(Debug)]
-pub(crate) struct Env {
-    handles: Arc<Handles>,
-    data_dir: PathBuf,
-    clock: Clock,
-    flush: Flush,
-    topic_defaults: Settings,
-    /// Whether the broker that wrote the log last stopped cleanly.
-    was_clean: bool,
-    /// Whether `~broker` says so still; gone before the first append.
-    says_clean: AtomicBool,
-    identity: Mutex<Identity>,
-    chores: Chores,
-}
-
-/// What `~broker` keeps.
-#[derive(Clone, Debug)]
-struct Identity {
-    cluster_id: String,
-    /// The next producer id, and the first that is not in the block taken.
-    producer_ids: Range<i64>,
-}
-
-/// Producer ids that are taken at once.
-const PRODUCER_IDS: i64 = 1000;
-
-impl Env {
-    /// Tells the operator.
-    fn tell(&self, what: &str) {
-        crate::tell::tell(format_args!("{what}"));
-    }
-
-    /// From here on the log is being written, and a crash would leave it so.
-    fn begin_writing(&self) -> Result<()> {
-        if self.says_clean.load(Acquire) {
-            let identity = self.identity.lock().expect("no panic while ~broker is written");
-            if self.says_clean.load(Acquire) {
-                self.store(&identity, false).map_err(|error| Error::Storage(format!("~broker: {error}")))?;
-                self.says_clean.store(false, Release);
-            }
-        }
-        Ok(())
-    }
-
-    fn new_producer_id(&self) -> Result<i64> {
-        let mut identity = self.identity.lock().expect("no panic while ~broker is written");
-        if identity.producer_ids.is_empty() {
-            let mut next = identity.clone();
-            next.producer_ids.end += PRODUCER_IDS;
-            self.store(&next, self.says_clean.load(Acquire))
-                .map_err(|error| Error::Storage(format!("~broker: {error}")))?;
-            *identity = next;
-        }
-        Ok(identity.producer_ids.next().expect("a block was taken"))
-    }
-
-    fn store(&self, identity: &Identity, clean: bool) -> io::Result<()> {
-        let clean = if clean { "clean:yes\n" } else { "" };
-        let text = format!("cluster.id:{}\nproducer.ids:{}\n{clean}", identity.cluster_id, identity.producer_ids.end);
-        disk::replace(self.handles.disk(), &self.data_dir.join("~broker"), text.as_bytes())
-    }
-}
 
 /// A broker in this process. Clones are the same broker; the last one that is dropped stops it.
 #[derive(Clone, Debug)]
@@ -355,19 +288,6 @@ pub fn writable(name: &str) -> Result<()> {
         return Err(Error::InvalidTopic(format!("'{name}' is the broker's own topic; it can be read, not changed")));
     }
     Ok(())
-}
-
-/// What `~broker` says, and whether the last stop was clean. A new data directory gets an identity.
-fn read_identity(disk: &dyn Disk, data_dir: &std::path::Path) -> Result<(Identity, bool)> {
-    let text = match disk::read_small(disk, &data_dir.join("~broker"), 64 << 10) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Error::Storage(format!("~broker: {error}"))),
-    };
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let producer_ids = field("producer.ids").and_then(|end| end.parse().ok()).unwrap_or(0);
-    let cluster_id = field("cluster.id").map_or_else(|| random::shown(&random::uuid()), String::from);
-    Ok((Identity { cluster_id, producer_ids: producer_ids..producer_ids }, field("clean") == Some("yes")))
 }
 
 /// The topics on disk: every legal folder, one without a `topic` file too. Removes what a crash left of CREATE and DROP.

@@ -4,14 +4,14 @@
 //! [`Partition::write`] stores the lines, [`Partition::settle`] makes them as durable as the flush mode promises.
 
 use super::{
-    Env, Error, Result, Settings,
+    Env, Error, Result,
     chores::LOOK_EVERY,
     producer_state::{Numbered, Producers, Stored},
     topic::Topic,
     waiting::{Registered, Waiter, Waiters},
 };
 use crate::{
-    config::Flush,
+    config::{Flush, Settings},
     log::{self, Append, Appended, Chunk, Due, Log, batches::Entry, disk, record::Records},
 };
 use std::{
@@ -172,8 +172,8 @@ impl Partition {
     }
 
     /// Offset behind the last record that readers see.
-    pub fn end(&self) -> Result<u64> {
-        Ok(self.log()?.end())
+    pub fn high_watermark(&self) -> Result<u64> {
+        Ok(self.log()?.high_watermark())
     }
 
     /// Writes records. What it answers is promised only after [`settle`](Self::settle). What an idempotent producer sends
@@ -357,7 +357,7 @@ impl Partition {
     pub fn trim(&self, offset: u64) -> Result<u64> {
         let log = self.log()?;
         let _one = self.opening.lock().expect("no panic while a log is opened");
-        let (first, end) = (log.start(), log.end());
+        let (first, end) = (log.start(), log.high_watermark());
         if offset > end {
             return Err(Error::OffsetOutOfRange { first, end });
         }
@@ -430,8 +430,8 @@ impl Partition {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Broker, Clock, Overrides},
-        config::Config,
+        broker::{Broker, Clock},
+        config::{Config, Overrides},
         log::disk::MemoryDisk,
     };
     use std::{
@@ -473,10 +473,10 @@ mod tests {
         let topic = broker.create_topic_with("t", Some(1), always).unwrap();
         let partition = topic.partition(0).unwrap();
         let appended = partition.write(&record(b"hello"), Terms::default()).unwrap();
-        assert_eq!(partition.end(), Ok(0));
+        assert_eq!(partition.high_watermark(), Ok(0));
         broker.alter_topic("t", None, &Overrides::from([("flush.ms".into(), String::new())])).unwrap();
         partition.settle(&appended).unwrap();
-        assert_eq!(partition.end(), Ok(1));
+        assert_eq!(partition.high_watermark(), Ok(1));
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Position {
 impl Position {
     /// The offset it means now. A number out of range is refused.
     pub fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> Result<u64> {
-        let (first, end) = (partition.start()?, partition.end()?);
+        let (first, end) = (partition.start()?, partition.high_watermark()?);
         match self {
             Position::At(offset) if offset < first || offset > end => Err(Error::OffsetOutOfRange { first, end }),
             Position::At(offset) => Ok(offset),

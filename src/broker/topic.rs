@@ -9,8 +9,11 @@
 //!
 //! The file is replaced whole, so a crash leaves the old one or the new.
 
-use super::{Env, Error, Overrides, Result, Settings, partition::Partition, random};
-use crate::log::disk;
+use super::{Env, Error, Result, partition::Partition, random};
+use crate::{
+    config::{Overrides, Settings},
+    log::disk,
+};
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock, Weak},
@@ -234,7 +237,7 @@ impl Topic {
         }
         let mut overrides = self.overrides();
         for (name, value) in changes {
-            if !super::settings::names().any(|known| known == name) {
+            if !crate::config::setting_names().any(|known| known == name) {
                 self.env.topic_defaults.clone().set(name, value).map_err(Error::InvalidConfig)?;
             }
             if value.is_empty() {

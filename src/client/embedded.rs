@@ -266,7 +266,7 @@ impl Shelf {
 impl Reading {
     /// Whether reading answers something; an error is something.
     fn has_more(&self) -> bool {
-        !self.partition.end().is_ok_and(|end| end == self.position)
+        !self.partition.high_watermark().is_ok_and(|end| end == self.position)
     }
 }
 

@@ -3,11 +3,11 @@
 //! ```text
 //!   segments:   [ 0 .. 4711 ) sealed   [ 4711 .. 9001 ) sealed   [ 9001 ..            active
 //!               ▲                                                        ▲          ▲
-//!               start offset                                  published end    written end
+//!               start offset                                  high watermark   log end
 //! ```
 //!
-//! - `start <= published <= written`. Readers see `start..published`, and take no lock that a writer holds while it writes.
-//! - With [`Append::publish`] off, the published end is the synced end: nobody is shown what a crash could take back.
+//! - `start <= high watermark <= log end`. Readers see `start..high watermark`, and take no lock that a writer holds while it writes.
+//! - With [`Append::publish`] off, the high watermark is the synced end: nobody is shown what a crash could take back.
 //! - After a failed write or sync the log is read-only until the broker restarts. A full disk is no failure: what was
 //!   written in part is cut off, and writing goes on once there is room.
 //! - Locks are taken in this order: cleaner, files, writer, sync state, segments. None is held while a file is read or synced,
@@ -161,7 +161,7 @@ pub struct Log {
     dir: Arc<Path>,
     segments: RwLock<Vec<Arc<Segment>>>,
     start: AtomicU64,
-    published: AtomicU64,
+    high_watermark: AtomicU64,
     writer: Mutex<Writer>,
     sync: Mutex<SyncState>,
     synced: Condvar,
@@ -203,8 +203,8 @@ impl Log {
     }
 
     /// Offset behind the last record that readers see.
-    pub fn end(&self) -> u64 {
-        self.published.load(Acquire)
+    pub fn high_watermark(&self) -> u64 {
+        self.high_watermark.load(Acquire)
     }
 
     /// The directory of the partition.
@@ -316,7 +316,7 @@ impl Log {
             writer.lines = Vec::new();
         }
         if append.publish {
-            self.published.fetch_max(done.offsets.end, AcqRel);
+            self.high_watermark.fetch_max(done.offsets.end, AcqRel);
         }
         match done.failed.take() {
             Some(error) if done.offsets.is_empty() => Err(error),
@@ -428,7 +428,7 @@ impl Log {
         writer.segment.mark_synced(writer.entries);
         let mut state = self.sync_state();
         state.synced_end = state.synced_end.max(writer.next_offset);
-        self.published.fetch_max(state.synced_end, AcqRel);
+        self.high_watermark.fetch_max(state.synced_end, AcqRel);
         drop(state);
         self.synced.notify_all();
         let segment = match Segment::create(&self.handles, &self.dir, writer.next_offset) {
@@ -475,7 +475,7 @@ impl Log {
             match synced {
                 Ok(end) => {
                     state.synced_end = state.synced_end.max(end);
-                    self.published.fetch_max(state.synced_end, AcqRel);
+                    self.high_watermark.fetch_max(state.synced_end, AcqRel);
                 }
                 Err(why) => state.failed = Some(why),
             }

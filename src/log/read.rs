@@ -5,7 +5,7 @@
 //!                                                  └─────────┘ the batch with the offset, and more while they fit
 //! ```
 //!
-//! At least one batch is read, however large, and none beyond the published end. The first batch is whole even if the
+//! At least one batch is read, however large, and none beyond the high watermark. The first batch is whole even if the
 //! offset is in its middle: [`Chunk::lines_from`] begins at the record. A read stops before damage; one that begins in
 //! it is an error that says where it ends.
 
@@ -111,7 +111,7 @@ impl Log {
     /// Reads batches from the one with `offset` on: one at least (none at the end), and as many more as fit `bytes_max`.
     pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<(), Error> {
         chunk.clear();
-        let (start, end) = (self.start(), self.end());
+        let (start, end) = (self.start(), self.high_watermark());
         if offset < start || offset > end {
             return Err(Error::OutOfRange { first: start, end });
         }
@@ -254,7 +254,7 @@ impl Log {
     fn damage(&self, segment: &Segment, next_base: Option<u64>, index: u32, entries_end: u32, offset: u64) -> Error {
         let entry = |index| segment.entry(&self.handles, index).ok().flatten().map(|(_, entry)| entry);
         let next = (index + 1..entries_end).find_map(entry).map(|entry| segment.base + u64::from(entry.first));
-        let next = next.or(next_base).unwrap_or(self.end());
+        let next = next.or(next_base).unwrap_or(self.high_watermark());
         let position = entry(index).map(|entry| entry.position);
         let position = position.or_else(|| Some(entry(index.checked_sub(1)?)?.positions().end)).unwrap_or(0);
         let place = format!("{} at position {position}", segment.path("log").display());
@@ -274,13 +274,13 @@ impl Log {
                 return self.first_since(first, timestamp, chunk);
             }
         }
-        Ok(self.end())
+        Ok(self.high_watermark())
     }
 
     /// Scans from `offset` on for the first record at or after `timestamp`.
     fn first_since(&self, offset: u64, timestamp: i64, chunk: &mut Chunk) -> Result<u64, Error> {
         let mut next = offset;
-        while next < self.end() {
+        while next < self.high_watermark() {
             self.read(next, 1, chunk)?;
             for batch in &chunk.batches {
                 let lines = chunk.lines_from(batch, next);
@@ -296,6 +296,6 @@ impl Log {
             let Some(behind) = chunk.next_offset() else { break };
             next = behind;
         }
-        Ok(self.end())
+        Ok(self.high_watermark())
     }
 }

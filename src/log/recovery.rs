@@ -615,7 +615,7 @@ impl Log {
             dir: dir.clone(),
             segments: RwLock::new(segments),
             start: AtomicU64::new(start.max(first)),
-            published: AtomicU64::new(end),
+            high_watermark: AtomicU64::new(end),
             writer: Mutex::new(writer),
             sync: Mutex::new(SyncState { synced_end: end, leader: false, failed: None }),
             synced: Condvar::new(),

@@ -32,7 +32,7 @@ impl Log {
                 break;
             }
             left -= bytes;
-            start = Some(next.unwrap_or(self.end()));
+            start = Some(next.unwrap_or(self.high_watermark()));
         }
         Ok(start.filter(|&start| start > self.start()))
     }

@@ -52,7 +52,7 @@ impl Reading {
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.position.is_none_or(|position| self.partition.end().is_ok_and(|end| end > position))
+        self.position.is_none_or(|position| self.partition.high_watermark().is_ok_and(|end| end > position))
     }
 
     pub(super) fn find_position(&mut self, from: Position) -> Result<u64> {

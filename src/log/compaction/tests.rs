@@ -124,7 +124,7 @@ fn records_from(log: &Log, from: u64) -> Result<Vec<(u64, String)>, Error> {
             None => break,
         }
     }
-    assert_eq!(next, log.end());
+    assert_eq!(next, log.high_watermark());
     assert!(found.is_sorted_by(|(one, _), (other, _)| one < other), "{found:?}");
     Ok(found)
 }
@@ -175,7 +175,7 @@ fn everything_reads_on_over_holes() {
     compact(&log);
     compact_at(&log, NOW_MS + 2000);
     assert_eq!(found(&log), "6:b=6 7:a=2", "the end is a hole");
-    assert_eq!((log.start(), log.end()), (0, 9));
+    assert_eq!((log.start(), log.high_watermark()), (0, 9));
     for log in [&log, &open(&disk, 0).unwrap()] {
         for from in 0..=9 {
             let found: Vec<u64> = records_from(log, from).unwrap().into_iter().map(|(offset, _)| offset).collect();
@@ -506,7 +506,7 @@ fn readers_are_not_disturbed() {
     let done = AtomicBool::new(false);
     // The value of offset n is n, so a reader sees whether an entry was read against other lines.
     let append_more = |count: u64| {
-        for offset in log.end()..log.end() + count {
+        for offset in log.high_watermark()..log.high_watermark() + count {
             let (key, value) = (["a", "b", "c", "d", "e"][offset as usize % 5], offset.to_string());
             append_with(&log, &[(Some(key), Some(&value))], 0, None).unwrap();
         }
@@ -521,7 +521,7 @@ fn readers_are_not_disturbed() {
                     let (mut next, mut chunk, mut last) = (log.start(), Chunk::default(), None);
                     let mut keys = BTreeSet::new();
                     let end = loop {
-                        let end = log.end();
+                        let end = log.high_watermark();
                         if next >= end {
                             break end;
                         }
@@ -570,7 +570,8 @@ impl Model {
     }
 
     fn append(&mut self, log: &Log, text: &str) -> Result<(), Error> {
-        let next = self.tried.keys().next_back().map_or(log.end(), |last| last + 1).max(log.end());
+        let next =
+            self.tried.keys().next_back().map_or(log.high_watermark(), |last| last + 1).max(log.high_watermark());
         self.tried.insert(next, text.to_owned());
         let offsets = append_with(log, &[pair(text)], 0, Some((text.len() as i64, 0, next as i32)))?;
         assert_eq!(offsets.start, next);
@@ -611,7 +612,7 @@ impl Model {
 
     fn check(&mut self, log: &Log, context: &str) {
         let found = records_from(log, log.start()).unwrap_or_else(|error| panic!("{context}: {error}"));
-        assert!(log.end() >= self.end, "{context}: end {}", log.end());
+        assert!(log.high_watermark() >= self.end, "{context}: end {}", log.high_watermark());
         assert!(found.is_sorted_by(|(one, _), (next, _)| one < next), "{context}: {found:?}");
         for (offset, text) in &found {
             assert_eq!(self.tried.get(offset), Some(text), "{context}: offset {offset}");

@@ -6,7 +6,10 @@ use super::{
     Call, Code, NODE_ID, Stop, code_of, shown_list, tell,
     wire::{Reader, Writer},
 };
-use crate::broker::{Broker, Overrides, check_name, setting_names};
+use crate::{
+    broker::{Broker, check_name},
+    config::{Overrides, setting_names},
+};
 use std::collections::BTreeSet;
 
 /// Kinds of resources that have configs.

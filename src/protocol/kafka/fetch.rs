@@ -219,7 +219,7 @@ fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool, full
     check_leader_epoch(partition, asked.leader_epoch)?;
     chunk.clear();
     let failed = |error: broker::Error| code_of(&error);
-    let (start, end) = (partition.start().map_err(failed)?, partition.end().map_err(failed)?);
+    let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);
     let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
     if bytes_max > 0 || whatever || offset > end || offset < start {
         partition.read(offset, bytes_max, chunk).map_err(failed)?;

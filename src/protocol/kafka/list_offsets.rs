@@ -103,7 +103,7 @@ fn find<T>(
 fn place(partition: &Partition, timestamp: i64, chunk: &mut Chunk) -> broker::Result<Place> {
     let epoch = partition.leader_epoch() as i32;
     let (offset, timestamp) = match timestamp {
-        LATEST => (partition.end()?, -1),
+        LATEST => (partition.high_watermark()?, -1),
         EARLIEST => (partition.start()?, -1),
         _ => {
             let time = if timestamp == MAX_TIMESTAMP { partition.log()?.max_timestamp()? } else { timestamp };
@@ -163,7 +163,7 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
             let end = find(broker, name, index, leader_epoch, |partition| {
                 let known = asked >= 0 && i64::from(asked) <= i64::from(partition.leader_epoch());
-                let end = partition.end().map_err(|error| code_of(&error))?;
+                let end = partition.high_watermark().map_err(|error| code_of(&error))?;
                 Ok(if known { (asked, end as i64) } else { (-1, -1) })
             });
             let (epoch, offset) = end.unwrap_or((-1, -1));

@@ -6,7 +6,10 @@ use super::{
     partition_of, shown_list, tell,
     wire::{Reader, Uuid},
 };
-use crate::broker::{self, Broker, Overrides, PARTITIONS_MAX, Topic, check_name, is_internal, random, setting_names};
+use crate::{
+    broker::{self, Broker, PARTITIONS_MAX, Topic, check_name, is_internal, random},
+    config::{Overrides, setting_names},
+};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -334,7 +337,7 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         if is_internal(name) {
             return Err(broker::Error::InvalidTopic("this is the broker's own topic".into()));
         }
-        let (first, end) = (partition.start()?, partition.end()?);
+        let (first, end) = (partition.start()?, partition.high_watermark()?);
         match offset {
             HIGH_WATERMARK => partition.trim(end),
             0.. => partition.trim(offset as u64),

@@ -172,7 +172,7 @@ impl Session {
 
     /// Answers the first record at or after `offset`, if there is one.
     fn consume_at(&mut self, partition: &Arc<Partition>, offset: u64, output: &mut Output<'_>) -> Result<bool, Stop> {
-        let (first, end) = (partition.start()?, partition.end()?);
+        let (first, end) = (partition.start()?, partition.high_watermark()?);
         if offset < first {
             return Err(broker::Error::OffsetOutOfRange { first, end }.into());
         }
@@ -270,7 +270,7 @@ fn write_batches(chunk: &Chunk, partition: &Partition, offset: u64, out: &mut Ve
     field(out, " partition:", u64::from(partition.index));
     field(out, " count:", chunk.batches.len() as u64);
     field(out, " next:", chunk.next_offset().unwrap_or(offset));
-    field(out, " end:", partition.end()?);
+    field(out, " end:", partition.high_watermark()?);
     out.push(b'\n');
     for batch in &chunk.batches {
         let (lines, first, count) = trimmed(chunk, batch, offset);

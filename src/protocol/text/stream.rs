@@ -48,7 +48,7 @@ impl Tail {
             Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), count, until_end, timestamps };
         for partition in partitions {
             let offset = session.reader.resolve(from, &partition)?;
-            let end = partition.end()?;
+            let end = partition.high_watermark()?;
             tail.positions.push((partition, offset, until_end.then_some(end)));
         }
         Ok(tail)

@@ -5,7 +5,8 @@ use super::{
     words::{Place, Position, Words, topic_name},
 };
 use crate::{
-    broker::{self, Overrides, Topic, is_internal, random},
+    broker::{self, Topic, is_internal, random},
+    config::Overrides,
     log::record::{parse_u63, shown},
     protocol::connection::Output,
 };
@@ -47,7 +48,7 @@ impl Session {
         text.push('\n');
         for partition in partitions {
             let log = partition.log()?;
-            let (first, end, bytes) = (log.start(), log.end(), log.bytes().map_err(broker::Error::from)?);
+            let (first, end, bytes) = (log.start(), log.high_watermark(), log.bytes().map_err(broker::Error::from)?);
             let (index, segments) = (partition.index, log.segments());
             let _ = writeln!(
                 text,
@@ -105,7 +106,7 @@ fn sums(topic: &Arc<Topic>) -> Result<(u64, u64), Stop> {
     let mut sums = (0, 0);
     for partition in topic.partitions() {
         let log = partition.log()?;
-        sums.0 += log.end() - log.start();
+        sums.0 += log.high_watermark() - log.start();
         sums.1 += log.bytes().map_err(broker::Error::from)?;
     }
     Ok(sums)

@@ -14,7 +14,8 @@ use super::{
     words::{Place, Words},
 };
 use crate::{
-    broker::{self, Partition, Settings, Terms, Topic, choose, random},
+    broker::{self, Partition, Terms, Topic, choose, random},
+    config::Settings,
     log::{
         Appended,
         record::{Records, parse_fields, write_u64},

@@ -1,10 +1,11 @@
 //! Every setting of the broker: default, unit, meaning.
 
+mod settings;
 mod units;
 
+pub use settings::{Overrides, Settings, names as setting_names};
 pub use units::{bytes, duration};
 
-use crate::broker::Settings;
 use std::{path::PathBuf, time::Duration};
 
 /// What an acknowledgement promises.

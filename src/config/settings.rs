@@ -1,10 +1,6 @@
 //! Topic settings: Kafka's names, values and ranges, in one table.
 
-use super::{Error, producer_state::EXPIRES_MS};
-use crate::{
-    config::Flush,
-    log::{Compaction, Retention, record::shown},
-};
+use super::Flush;
 use std::{collections::BTreeMap, time::Duration};
 
 /// The settings of a topic, as they take effect.
@@ -69,6 +65,11 @@ struct Setting {
     name: &'static str,
     set: fn(&mut Settings, &str) -> Result<(), String>,
     get: fn(&Settings) -> String,
+}
+
+/// A name or a value that is wrong, as a person may see it: without control characters, and cut.
+fn shown(text: &str) -> String {
+    text.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
 fn number(text: &str, least: i64, most: i64) -> Result<i64, String> {
@@ -192,10 +193,10 @@ impl Settings {
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         let Some(setting) = TABLE.iter().find(|setting| setting.name == name) else {
             let names = names().collect::<Vec<_>>().join(" ");
-            let name = shown(name.as_bytes());
+            let name = shown(name);
             return Err(format!("'{name}' is no setting of a topic; there are partitions {names}"));
         };
-        let why = |wanted| format!("{name} cannot be '{}'; it takes {wanted}", shown(value.as_bytes()));
+        let why = |wanted| format!("{name} cannot be '{}'; it takes {wanted}", shown(value));
         (setting.set)(self, value).map_err(why)
     }
 
@@ -209,44 +210,6 @@ impl Settings {
         let mut settings = self.clone();
         overrides.iter().try_for_each(|(name, value)| settings.set(name, value))?;
         Ok(settings)
-    }
-
-    /// Whether the topic takes a record of this key, and so many bytes of key, value and headers.
-    pub fn check(&self, key: Option<&[u8]>, bytes: usize) -> super::Result<()> {
-        if bytes > self.max_message_bytes as usize {
-            return Err(Error::TooLarge { bytes, limit: self.max_message_bytes as usize });
-        }
-        self.check_key(key)
-    }
-
-    /// Whether the topic takes a record of this key.
-    pub fn check_key(&self, key: Option<&[u8]>) -> super::Result<()> {
-        if self.compact && key.is_none() {
-            let why =
-                "the topic is compacted, which keeps the latest record of each key; give the record one (SEND, key:)";
-            return Err(Error::InvalidRecord(why.into()));
-        }
-        Ok(())
-    }
-
-    /// What `cleanup.policy` lets go by age and size.
-    pub(super) fn retention(&self) -> Retention {
-        match self.delete {
-            true => Retention { ms: self.retention_ms, bytes: self.retention_bytes },
-            false => Retention { ms: -1, bytes: -1 },
-        }
-    }
-
-    /// How a topic with `cleanup.policy=compact` is compacted.
-    pub(super) fn compaction(&self) -> Compaction {
-        Compaction {
-            delete_retention_ms: self.delete_retention_ms,
-            min_cleanable_dirty_ratio: self.min_cleanable_dirty_ratio,
-            min_compaction_lag_ms: self.min_compaction_lag_ms,
-            segment_bytes: self.segment_bytes,
-            producer_expires_ms: EXPIRES_MS,
-            ..Compaction::default()
-        }
     }
 
     /// The stricter of the broker's flush mode and `flush.ms`. (`flush.messages` of 1 is `always`.)
