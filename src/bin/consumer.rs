@@ -6,7 +6,7 @@ mod connecting;
 use anyhow::{Result, bail};
 use clap::Parser;
 use common::say;
-use plainlog::client::style::{self, Format, Place, Style};
+use plainlog::client::programs::style::{self, Format, Place, Style};
 use plainlog::client::{Consumer, Error, Position};
 use plainlog::config;
 use std::io::{self, IsTerminal, Write};

@@ -12,8 +12,12 @@
 //! - A line is held as it arrives and never longer than [`LINE_BYTES_MAX`].
 //! - After an error of the connection what it holds is worthless; open another.
 
-use super::{Error, Refused, record::check_topic};
-use crate::log::record::{parse_u63, split_word, write_visible};
+use super::{
+    Answer, Error, Refused,
+    answer::{UNKNOWN_TOPIC, field, line_count},
+    record::check_topic,
+};
+use crate::log::record::{parse_u63, write_visible};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io::{self, Read, Write},
@@ -40,15 +44,6 @@ pub struct Connection {
     address: String,
     stream: TcpStream,
     input: Lines,
-}
-
-/// What a broker answered.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
-    /// The first line, or the only one.
-    pub first: String,
-    /// The lines that its `count:` announced.
-    pub lines: Vec<String>,
 }
 
 impl Connection {
@@ -156,9 +151,6 @@ impl Connection {
     }
 }
 
-/// Kafka's name for what is not there.
-pub(super) const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC_OR_PARTITION";
-
 fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     for address in addresses {
@@ -174,24 +166,6 @@ fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// The value of the word `name:value` of a line.
-///
-/// ```
-/// use plainlog::client::field;
-/// assert_eq!(field(b"OK topic:a partitions:3", "partitions"), Some(b"3".as_slice()));
-/// ```
-pub fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let mut rest = Some(line);
-    while let Some(text) = rest {
-        let (word, tail) = split_word(text);
-        if let Some(value) = word.strip_prefix(name.as_bytes()).and_then(|value| value.strip_prefix(b":")) {
-            return Some(value);
-        }
-        rest = tail;
-    }
-    None
-}
-
 /// A number among the fields of an answer that must have it.
 pub(super) fn number(line: &[u8], name: &str) -> Result<u64, Error> {
     let missing = || Error::Answer(format!("no number '{name}:' in '{}'", shown(line)));
@@ -201,12 +175,6 @@ pub(super) fn number(line: &[u8], name: &str) -> Result<u64, Error> {
 pub(super) fn partitions_in(line: &[u8]) -> Result<u32, Error> {
     let partitions = number(line, "partitions")?;
     u32::try_from(partitions).map_err(|_| Error::Answer(format!("a topic of {partitions} partitions")))
-}
-
-/// How many lines follow: an answer of several lines says so in its second word. (A message may contain `count:9`.)
-pub(super) fn line_count(first: &[u8]) -> u64 {
-    let second = split_word(first).1.map(|rest| split_word(rest).0);
-    second.and_then(|word| word.strip_prefix(b"count:")).and_then(parse_u63).unwrap_or(0)
 }
 
 fn shown(line: &[u8]) -> String {
@@ -310,14 +278,6 @@ mod tests {
         let long = format!("{}\nnext\n", "x".repeat(3 * BUFFER_BYTES));
         assert_eq!(lines(long.as_bytes()).0[1], "next");
         assert_eq!(lines(io::repeat(b'x')).1.kind(), io::ErrorKind::InvalidData);
-    }
-
-    #[test]
-    fn only_the_second_word_counts_lines() {
-        assert_eq!(line_count(b"TOPICS count:2"), 2);
-        assert_eq!(line_count(b"TOPIC count:1 topic:a"), 1);
-        assert_eq!(line_count(b"MESSAGE offset:0 count:5"), 0);
-        assert_eq!(line_count(b"PONG"), 0);
     }
 
     #[test]

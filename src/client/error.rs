@@ -1,7 +1,7 @@
 //! What can go wrong between a program and its broker.
 
-use super::connection::field;
-use crate::{broker, log::record::write_visible, protocol::text::Refusal};
+use super::Refused;
+use crate::broker;
 use std::{fmt, io};
 
 /// Why a call failed.
@@ -35,48 +35,9 @@ pub enum Error {
     Invalid(String),
 }
 
-/// A broker's `ERROR <code> [fields] <sentence>`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
-    /// Kafka's name of the error, or `INVALID_REQUEST`.
-    pub code: String,
-    /// Fields, if any, and the sentence for a person.
-    pub sentence: String,
-}
-
-impl Refused {
-    /// Reads an answer's line, if it is an `ERROR`.
-    pub(super) fn parse(line: &[u8]) -> Option<Refused> {
-        let mut text = Vec::new();
-        write_visible(&mut text, line.strip_prefix(b"ERROR ")?);
-        let text = String::from_utf8(text).expect("visible text is UTF-8");
-        let (code, sentence) = text.split_once(' ').unwrap_or((&text, ""));
-        Some(Refused { code: code.into(), sentence: sentence.into() })
-    }
-
-    /// A number among the fields in front of the sentence, such as `first:3`.
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
-        field(self.sentence.as_bytes(), name).and_then(crate::log::record::parse_u63)
-    }
-}
-
-/// A broker in this process refuses in the words of the text protocol.
-impl From<broker::Error> for Refused {
-    fn from(error: broker::Error) -> Refused {
-        let Refusal { code, text } = error.into();
-        Refused { code: code.into(), sentence: text }
-    }
-}
-
 impl From<broker::Error> for Error {
     fn from(error: broker::Error) -> Error {
         Error::Refused(error.into())
-    }
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ERROR {} {}", self.code, self.sentence)
     }
 }
 
@@ -95,22 +56,3 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_line_gives_code_fields_and_sentence() {
-        let refused = Refused::parse(b"ERROR OFFSET_OUT_OF_RANGE first:3 end:9 offset 1 is gone; try 3").unwrap();
-        assert_eq!(refused.code, "OFFSET_OUT_OF_RANGE");
-        assert_eq!((refused.number("first"), refused.number("end"), refused.number("next")), (Some(3), Some(9), None));
-        assert_eq!(refused.to_string(), "ERROR OFFSET_OUT_OF_RANGE first:3 end:9 offset 1 is gone; try 3");
-        assert_eq!(Refused::parse(b"ACK offset:1"), None);
-    }
-
-    #[test]
-    fn a_sentence_steers_no_terminal() {
-        assert_eq!(Refused::parse(b"ERROR X \x1b[2J").unwrap().sentence, "\\x1b[2J");
-    }
-}

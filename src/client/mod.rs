@@ -16,52 +16,31 @@
 //! ```
 //!
 //! ```text
-//!   Producer ── Outbox ───┐                             ┌─── Outbox: SEND lines, kept until they are answered
-//!                         ├── Connection ══ broker ══ ──┤
-//!   Consumer ── Fetcher ──┘   (lines)                   └─── Fetcher: FETCH of one partition, one answer ahead
-//!              (one a partition)
+//!              over the network                         in this process
+//! Producer     Outbox: SEND lines, kept until answered   Desk: batches, written by the caller's thread
+//! Consumer     Fetching: a Fetcher for each partition    Shelf: the partitions by turns
+//! in a group   Membership over a NetworkMember           Membership over an EmbeddedMember
 //! ```
 //!
-//! - Everything over the network is the text protocol; whatever can be done here can be done with netcat.
-//! - [`Outbox`](outbox), [`Fetcher`](fetcher) and [`NetworkSeat`](member) are all that knows of a network; beside them
-//!   stand [`embedded`] and the seat of a member in this process, behind the same `Producer` and `Consumer`.
+//! - Over the network everything is the text protocol; whatever can be done here can be done with netcat.
 //! - A lost connection is made again with growing pauses. A producer sends again what was not acknowledged, so a record
 //!   can be stored twice, and is never lost while the call that sent it has not failed. A consumer goes on at its offset.
-//!
-//! The rest is what the programs `producer` and `consumer` are made of: [`input`] and [`intake`] turn what is piped in
-//! into records, [`style`] turns messages into what is printed.
+//! - [`programs`] is what the programs `producer` and `consumer` are made of.
 
+mod answer;
 mod connection;
-mod consumer;
-mod conversation;
-mod embedded;
+mod consuming;
+mod endpoint;
 mod error;
-mod fetcher;
-mod fetching;
-pub mod input;
-pub mod intake;
-#[cfg(feature = "comfort")]
-mod json;
-mod member;
-mod membership;
-mod outbox;
-mod position;
-mod pour;
-mod producer;
-pub mod progress;
+mod producing;
+pub mod programs;
 mod record;
-mod source;
-pub mod style;
-mod tally;
 #[cfg(test)]
 mod testing;
 
-pub use connection::{Answer, Connection, field};
-pub use consumer::Consumer;
-pub use conversation::converse;
-pub use error::{Error, Refused};
-pub use position::Position;
-pub use pour::{News, pour};
-pub use producer::{Pipeline, Producer};
+pub use answer::{Answer, Refused, field};
+pub use connection::Connection;
+pub use consuming::{Consumer, Position};
+pub use error::Error;
+pub use producing::{Pipeline, Producer};
 pub use record::{Ack, Header, Message, Record};
-pub use tally::Tally;

@@ -1,7 +1,7 @@
 //! A consumer's membership in a group: joined, polled, and joined again where the place was lost.
 //!
 //! ```text
-//! poll ─► joined? ─no─► join ─► poll the seat for a slice of the time ─► records: hand them out
+//! poll ─► joined? ─no─► join ─► poll the broker for a slice of the time ─► records: hand them out
 //!           ▲                          │                                  nothing: the next slice
 //!           └──── pause, if need be ◄──┴─ the place or the connection is lost, the topic is not there
 //! ```
@@ -11,10 +11,25 @@
 //!   wakes it.
 //! - A commit never joins: the place it was for is gone, and what was polled there comes again.
 
+mod embedded;
+mod member;
+mod network;
+
+pub(super) use member::Subscription;
+
 use super::{
-    Error, Message, Position, Refused, connection::UNKNOWN_TOPIC, fetcher::LOOK_AGAIN, member::Seat, outbox::Outage,
-    record::check_topic, source::Source,
+    Position,
+    source::{LOOK_AGAIN, SLICE, Source},
 };
+use crate::client::{
+    Error, Message, Refused,
+    answer::UNKNOWN_TOPIC,
+    endpoint::{Endpoint, Outage},
+    record::check_topic,
+};
+use embedded::EmbeddedMember;
+use member::GroupMember;
+use network::NetworkMember;
 use std::{
     sync::{
         Arc,
@@ -24,24 +39,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long a poll waits without looking up.
-pub(super) const SLICE: Duration = Duration::from_millis(250);
-
 const UNKNOWN_MEMBER: &str = "UNKNOWN_MEMBER_ID";
-
-/// What is joined for.
-#[derive(Clone, Debug)]
-pub(super) struct Wish {
-    pub(super) group: String,
-    pub(super) topics: Vec<String>,
-    pub(super) from: Position,
-    pub(super) auto_commit: bool,
-}
 
 #[derive(Debug)]
 pub(super) struct Membership {
-    seat: Box<dyn Seat>,
-    wish: Wish,
+    member: Box<dyn GroupMember>,
+    subscription: Subscription,
     retry_for: Duration,
     joined: bool,
     /// The topics are waited for: the broker has not all of them.
@@ -55,19 +58,22 @@ pub(super) struct Membership {
 
 impl Membership {
     /// Joins; topics that are not there are waited for by `poll`.
-    pub(super) fn join(seat: Box<dyn Seat>, wish: Wish, retry_for: Duration) -> Result<Membership, Error> {
-        wish.topics.iter().try_for_each(|topic| check_topic(topic))?;
-        let (told, woken) = (None, Arc::default());
+    pub(super) fn join(broker: Endpoint, subscription: Subscription, retry_for: Duration) -> Result<Membership, Error> {
+        subscription.topics.iter().try_for_each(|topic| check_topic(topic))?;
+        let member: Box<dyn GroupMember> = match broker {
+            Endpoint::Network { address, connection } => Box::new(NetworkMember::new(address, connection)),
+            Endpoint::Embedded(broker) => Box::new(EmbeddedMember::new(broker)),
+        };
         let mut membership = Membership {
-            seat,
-            wish,
+            member,
+            subscription,
             retry_for,
             joined: false,
             missing: false,
             at_end: false,
             outage: None,
-            told,
-            woken,
+            told: None,
+            woken: Arc::default(),
         };
         match membership.join_if_lost() {
             Err(Error::Refused(refused)) if refused.code == UNKNOWN_TOPIC => {
@@ -81,12 +87,12 @@ impl Membership {
     /// What is not there yet is read whole when it comes.
     fn wait_for_topics(&mut self) {
         self.missing = true;
-        self.wish.from = Position::Earliest;
+        self.subscription.from = Position::Earliest;
     }
 
     fn join_if_lost(&mut self) -> Result<(), Error> {
         if !self.joined {
-            self.seat.join(&self.wish)?;
+            self.member.join(&self.subscription)?;
             (self.joined, self.missing) = (true, false);
         }
         Ok(())
@@ -159,7 +165,7 @@ impl Source for Membership {
         let begun = Instant::now();
         loop {
             let left = timeout.saturating_sub(begun.elapsed()).min(SLICE);
-            match self.join_if_lost().and_then(|()| self.seat.poll(left, max)) {
+            match self.join_if_lost().and_then(|()| self.member.poll(left, max)) {
                 Ok(messages) => {
                     (self.outage, self.told, self.at_end) = (None, None, messages.is_empty());
                     if !messages.is_empty() {
@@ -176,30 +182,30 @@ impl Source for Membership {
 
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
         self.check_joined()?;
-        let sought = self.seat.seek(topic, partition, offset);
+        let sought = self.member.seek(topic, partition, offset);
         self.note_loss(sought)
     }
 
     fn commit(&mut self) -> Result<(), Error> {
         self.check_joined()?;
-        let committed = self.seat.commit();
+        let committed = self.member.commit();
         self.note_loss(committed)
     }
 
     fn close(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.joined) { self.seat.leave() } else { Ok(()) }
+        if std::mem::take(&mut self.joined) { self.member.leave() } else { Ok(()) }
     }
 
     fn address(&self) -> &str {
-        self.seat.address()
+        self.member.address()
     }
 
     fn missing(&self) -> Vec<&str> {
-        self.wish.topics.iter().filter(|_| self.missing).map(|topic| &**topic).collect()
+        self.subscription.topics.iter().filter(|_| self.missing).map(|topic| &**topic).collect()
     }
 
     fn partitions(&self) -> usize {
-        self.seat.partitions()
+        self.member.partitions()
     }
 
     fn at_end(&self) -> bool {
@@ -211,7 +217,7 @@ impl Source for Membership {
         Box::new(move || woken.store(true, Release))
     }
 
-    fn into_seat(self: Box<Self>) -> Box<dyn Seat> {
-        self.seat
+    fn into_endpoint(self: Box<Self>) -> Endpoint {
+        self.member.into_endpoint()
     }
 }

@@ -1,16 +1,17 @@
 //! Sending records: one and its answer, a batch, or a stream of them that does not wait for each answer.
 
+mod embedded;
+mod network;
+
 use super::{
     Ack, Error, Record, Refused,
-    embedded::{self, Desk},
-    outbox::{Outbox, Outcome},
+    endpoint::{IN_PROCESS, RETRY_FOR},
     record::check_topic,
 };
 use crate::broker::Broker;
+use embedded::Desk;
+use network::{Outbox, Outcome};
 use std::{time::Duration, vec};
-
-/// How long a lost connection is tried to be made again.
-pub(super) const RETRY_FOR: Duration = Duration::from_secs(30);
 
 /// Sends records to topics.
 ///
@@ -136,7 +137,7 @@ impl Producer {
     pub fn address(&self) -> &str {
         match &self.way {
             Way::Network(outbox) => outbox.address(),
-            Way::Embedded(_) => embedded::ADDRESS,
+            Way::Embedded(_) => IN_PROCESS,
         }
     }
 

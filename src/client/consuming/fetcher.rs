@@ -15,13 +15,17 @@
 //!   first record.
 //! - The fetcher of a subscribed topic's partition 0 is its scout: it asks now and then how many partitions there are.
 
-use super::{
-    Connection, Error, Message, Position, Refused,
-    connection::{UNKNOWN_TOPIC, field, number, partitions_in},
-    outbox::Outage,
-    record::read_lines,
+use super::{Position, source::LOOK_AGAIN};
+use crate::{
+    client::{
+        Connection, Error, Message, Refused,
+        answer::{UNKNOWN_TOPIC, field},
+        connection::{number, partitions_in},
+        endpoint::Outage,
+        record::read_lines,
+    },
+    log::record::{parse_u63, shown},
 };
-use crate::log::record::{parse_u63, shown};
 use std::{
     convert::Infallible,
     io,
@@ -33,10 +37,6 @@ use std::{
 
 /// How long a FETCH waits in the broker, and how often a scout asks.
 const WAIT: Duration = Duration::from_secs(5);
-
-/// How often is looked for a topic that is not there. A message to its first partition ends the wait inside the broker,
-/// one to another partition does not.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// What fetchers tell their consumer. Every event but `Woken` says whose it is: a consumer that sought elsewhere has
 /// replaced the fetcher, and drops what the old one still says.

@@ -1,11 +1,13 @@
 //! A consumer of no group over the network: a fetcher for each partition, and one channel that they fill.
 
 use super::{
-    Connection, Error, Message, Position,
+    Position,
     fetcher::{Event, Fetcher, Task},
-    member::{NetworkSeat, Seat},
-    outbox::connect_within,
     source::Source,
+};
+use crate::client::{
+    Connection, Error, Message,
+    endpoint::{Endpoint, connect_within},
 };
 use std::{
     sync::{
@@ -218,7 +220,7 @@ impl Source for Fetching {
         Box::new(move || drop(sender.try_send(Event::Woken)))
     }
 
-    fn into_seat(self: Box<Self>) -> Box<dyn Seat> {
-        Box::new(NetworkSeat::new(self.address, self.control))
+    fn into_endpoint(self: Box<Self>) -> Endpoint {
+        Endpoint::Network { address: self.address, connection: self.control }
     }
 }

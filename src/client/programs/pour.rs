@@ -4,10 +4,10 @@
 //! on. While the input has nothing, everything taken so far is brought to its end, so that a slow input is never behind.
 
 use super::{
-    Ack, Producer, Record,
     input::{Input, Piece, TOO_LONG},
     intake::Intake,
 };
+use crate::client::{Ack, Producer, Record};
 use std::io;
 
 /// How many records go between two looks at the clock.

@@ -1,14 +1,20 @@
 //! Reading topics and partitions, from any position, for as long as records come; alone or as a member of a group.
 
-use super::{
-    Error, Message, Position,
-    embedded::Shelf,
-    fetching::Fetching,
-    membership::{Membership, Wish},
-    producer::RETRY_FOR,
-    source::Source,
-};
+mod embedded;
+mod fetcher;
+mod group;
+mod network;
+mod position;
+mod source;
+
+pub use position::Position;
+
+use super::{Error, Message, endpoint::RETRY_FOR};
 use crate::broker::Broker;
+use embedded::Shelf;
+use group::{Membership, Subscription};
+use network::Fetching;
+use source::Source;
 use std::time::Duration;
 
 /// Reads records in the order of their partitions.
@@ -84,8 +90,8 @@ impl Consumer {
             return Ok(self);
         };
         let topics = topics.iter().map(|topic| topic.as_ref().into()).collect();
-        let wish = Wish { group, topics, from: self.start, auto_commit: self.auto_commit };
-        let membership = Membership::join(self.source.into_seat(), wish, self.retry_for)?;
+        let subscription = Subscription { group, topics, from: self.start, auto_commit: self.auto_commit };
+        let membership = Membership::join(self.source.into_endpoint(), subscription, self.retry_for)?;
         Ok(Consumer { source: Box::new(membership), ..self })
     }
 

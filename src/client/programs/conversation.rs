@@ -8,10 +8,10 @@
 //! An empty line is asked for again; `exit` and the end of the input end the conversation.
 
 use super::{
-    Ack, Connection, Error, Producer, Record,
-    input::{Input, Piece},
+    input::{Input, Piece, TOO_LONG},
     intake::Intake,
 };
+use crate::client::{Ack, Connection, Error, Producer, Record};
 use std::io::{self, Write};
 
 /// Asks and answers on `out` until there is no more input. An error of the broker's is an answer like others.
@@ -31,7 +31,7 @@ pub fn converse(
             Some(Piece::Message(b"exit")) => return Ok(()),
             Some(Piece::Message(b"")) => continue,
             Some(Piece::Message(message)) => intake.fill(&mut record, message),
-            Some(Piece::TooLong) => Err(super::input::TOO_LONG.into()),
+            Some(Piece::TooLong) => Err(TOO_LONG.into()),
         };
         let response = match filled.map(|()| producer.send(topic, record.clone())) {
             Err(why) => format!("none, it was not sent: {why}"),

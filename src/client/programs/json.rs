@@ -8,7 +8,7 @@
 //! - A null key, value or header value is `null`: a value of `null` is a tombstone.
 //! - `topic` and `offset` are read over: where a record goes is not the record's to say. Any other name is an error.
 
-use super::{Header, Message, Record};
+use crate::client::{Header, Message, Record};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Map, Value, json};
 

@@ -2,12 +2,20 @@
 //!
 //! ```text
 //!             alone        in a group
-//! network     Fetching ──► Membership over a NetworkSeat
-//! embedded    Shelf    ──► Membership over an EmbeddedSeat
+//! network     Fetching     Membership over a NetworkMember
+//! embedded    Shelf        Membership over an EmbeddedMember
 //! ```
 
-use super::{Error, Message, Position, member::Seat};
+use super::Position;
+use crate::client::{Error, Message, endpoint::Endpoint};
 use std::{fmt::Debug, time::Duration};
+
+/// How long a poll waits without looking whether somebody woke it.
+pub(super) const SLICE: Duration = Duration::from_millis(250);
+
+/// How often a topic that is not there is looked for. A message to its first partition ends the wait inside the broker,
+/// one to another partition does not.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 pub(super) trait Source: Debug + Send {
     /// How long a broker may be gone before `poll` says so.
@@ -47,5 +55,5 @@ pub(super) trait Source: Debug + Send {
     fn waker(&self) -> Box<dyn Fn() + Send>;
 
     /// The same broker, for a member of a group.
-    fn into_seat(self: Box<Self>) -> Box<dyn Seat>;
+    fn into_endpoint(self: Box<Self>) -> Endpoint;
 }

@@ -1,6 +1,6 @@
 //! How a message of the input becomes a record.
 
-use super::{Header, Record};
+use crate::client::{Header, Record};
 use memchr::memmem;
 
 /// What each message is, and what all records have in common.

@@ -17,13 +17,16 @@
 //!   by keepalive, and a slow disk is no reason to send twice.
 //! - After an error nothing is under way: what had no outcome until then may have been stored or not.
 
-use super::{Ack, Connection, Error, Record, Refused, connection::number};
+use crate::client::{
+    Ack, Connection, Error, Record, Refused,
+    connection::number,
+    endpoint::{Outage, connect_within, reconnect},
+};
 use std::{
     collections::VecDeque,
     io::{self, Write},
     net::Shutdown,
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
     vec,
 };
 
@@ -207,7 +210,7 @@ impl Outbox {
         let mut outage = self.outage.take().unwrap_or_else(Outage::begin);
         let _ = self.connection.stream().shutdown(Shutdown::Both);
         let lost = self.connection.lost(cause);
-        self.connection = retry(self.connection.address(), self.retry_for, &mut outage, Some(lost))?;
+        self.connection = reconnect(self.connection.address(), self.retry_for, &mut outage, Some(lost))?;
         self.outage = Some(outage);
         self.abandoned = false;
         for chunk in &mut self.chunks {
@@ -254,61 +257,6 @@ fn outcome(line: &[u8]) -> Result<Result<Ack, Refused>, Error> {
 
 fn nonblocking(connection: &Connection, on: bool) -> Result<(), Error> {
     connection.stream().set_nonblocking(on).map_err(|cause| connection.lost(cause))
-}
-
-/// Connects, trying again for so long.
-pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<Connection, Error> {
-    retry(address, retry_for, &mut Outage::begin(), None)
-}
-
-/// Connects; while that fails and `retry_for` is not over, again after a pause. Who speaks another language is not asked
-/// twice.
-fn retry(
-    address: &str,
-    retry_for: Duration,
-    outage: &mut Outage,
-    mut failed: Option<Error>,
-) -> Result<Connection, Error> {
-    loop {
-        match failed {
-            Some(error @ Error::Answer(_)) => return Err(error),
-            Some(error) if outage.lasted() >= retry_for => return Err(error),
-            Some(_) => thread::sleep(outage.next_pause()),
-            None => {}
-        }
-        match Connection::open(address) {
-            Ok(connection) => return Ok(connection),
-            Err(error) => failed = Some(error),
-        }
-    }
-}
-
-/// A time without a broker, and the pauses between attempts: 20 ms, doubled up to a second.
-#[derive(Debug)]
-pub(super) struct Outage {
-    since: Instant,
-    pause: Duration,
-}
-
-impl Outage {
-    pub(super) fn begin() -> Outage {
-        Outage { since: Instant::now(), pause: Duration::from_millis(20) }
-    }
-
-    pub(super) fn lasted(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// It was told of; the next time to tell is as long from now.
-    pub(super) fn begin_again(&mut self) {
-        self.since = Instant::now();
-    }
-
-    /// How long to wait now; the next will be longer.
-    pub(super) fn next_pause(&mut self) -> Duration {
-        let longer = (self.pause * 2).min(Duration::from_secs(1));
-        std::mem::replace(&mut self.pause, longer)
-    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@
 //! On a terminal keys, values and headers are shown escaped where they hold control characters, so that a message cannot
 //! steer it; but `Raw` is bytes as they are, whatever they do, and `Json` escapes by itself.
 
-use super::{Header, Message};
-use crate::log::record::{write_i64, write_u64, write_visible};
+use crate::{
+    client::{Header, Message},
+    log::record::{write_i64, write_u64, write_visible},
+};
 
 /// What is printed of each message.
 #[derive(Clone, Debug, PartialEq)]

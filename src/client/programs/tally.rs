@@ -1,6 +1,6 @@
 //! What became of many records, in one line.
 
-use super::Ack;
+use crate::client::Ack;
 use std::{collections::BTreeMap, time::Duration};
 
 /// More partitions than this are counted, not listed.

@@ -1,0 +1,86 @@
+//! A member that calls a broker in this process.
+
+use super::member::{GroupMember, Subscription, share};
+use crate::{
+    broker::{self, Broker, JoinOptions, Limits, Patience, Polled, Waiter},
+    client::{
+        Error, Message,
+        endpoint::{Endpoint, IN_PROCESS},
+    },
+};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// Bytes that an embedded poll hands out at most, as POLL does unless it is told otherwise.
+const POLL_BYTES: usize = 1 << 20;
+
+/// A member of a group of a broker in this process.
+#[derive(Debug)]
+pub(super) struct EmbeddedMember {
+    broker: Broker,
+    member: Option<broker::Member>,
+}
+
+impl EmbeddedMember {
+    pub(super) fn new(broker: Broker) -> EmbeddedMember {
+        EmbeddedMember { broker, member: None }
+    }
+
+    fn member(&mut self) -> Result<&mut broker::Member, Error> {
+        self.member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
+    }
+}
+
+impl GroupMember for EmbeddedMember {
+    fn join(&mut self, subscription: &Subscription) -> Result<(), Error> {
+        self.member = None;
+        let topics: Vec<&str> = subscription.topics.iter().map(|topic| &**topic).collect();
+        let options = JoinOptions {
+            from: subscription.from.into(),
+            auto_commit: subscription.auto_commit,
+            client: "embedded".into(),
+            ..JoinOptions::default()
+        };
+        self.member = Some(self.broker.join(&subscription.group, &topics, options)?);
+        Ok(())
+    }
+
+    fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error> {
+        let waiter = Waiter::new();
+        let deadline = Instant::now().checked_add(wait);
+        let patience = Patience { waiter: &waiter, deadline, wait: &mut |until| waiter.wait(until) };
+        let (mut messages, mut topic) = (Vec::new(), Arc::from(""));
+        let mut each = |record: &Polled<'_>| {
+            share(&mut topic, record.topic);
+            messages.push(Message::read(&topic, record.partition, record.offset, record.timestamp, record.fields));
+        };
+        self.member()?.poll(Limits { records: max, bytes: POLL_BYTES }, patience, &mut each)?;
+        messages.into_iter().collect()
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        Ok(self.member()?.commit(None)?)
+    }
+
+    fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
+        Ok(self.member()?.seek(topic, partition, broker::Position::At(offset)).map(drop)?)
+    }
+
+    fn leave(&mut self) -> Result<(), Error> {
+        Ok(self.member.take().map_or(Ok(()), broker::Member::leave)?)
+    }
+
+    fn address(&self) -> &str {
+        IN_PROCESS
+    }
+
+    fn partitions(&self) -> usize {
+        self.member.as_ref().map_or(0, |member| member.assigned().count())
+    }
+
+    fn into_endpoint(self: Box<Self>) -> Endpoint {
+        Endpoint::Embedded(self.broker)
+    }
+}

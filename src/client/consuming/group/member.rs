@@ -1,0 +1,43 @@
+//! What a member of a group can do, as lines over a connection or as calls in this process.
+//!
+//! ```text
+//! join     JOIN g t from:earliest commit:manual      Broker::join
+//! poll     POLL max:10 wait:250                      Member::poll
+//! commit   COMMIT                                    Member::commit
+//! seek     SEEK t/0 100                              Member::seek
+//! leave    LEAVE                                     Member::leave
+//! ```
+//!
+//! Neither joins by itself: where the broker no longer knows the member, the call fails, and [`Membership`] joins again.
+//!
+//! [`Membership`]: super::Membership
+
+use crate::client::{Error, Message, Position, endpoint::Endpoint};
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+/// What a member joins for.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Subscription {
+    pub(in super::super) group: String,
+    pub(in super::super) topics: Vec<String>,
+    pub(in super::super) from: Position,
+    pub(in super::super) auto_commit: bool,
+}
+
+pub(super) trait GroupMember: Debug + Send {
+    fn join(&mut self, subscription: &Subscription) -> Result<(), Error>;
+    fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error>;
+    fn commit(&mut self) -> Result<(), Error>;
+    fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error>;
+    fn leave(&mut self) -> Result<(), Error>;
+    fn address(&self) -> &str;
+    fn partitions(&self) -> usize;
+    fn into_endpoint(self: Box<Self>) -> Endpoint;
+}
+
+/// Makes `topic` this name; messages of one topic share it.
+pub(super) fn share(topic: &mut Arc<str>, name: &str) {
+    if **topic != *name {
+        *topic = name.into();
+    }
+}

@@ -1,0 +1,126 @@
+//! A member that speaks to its broker in lines over a connection.
+
+use super::member::{GroupMember, Subscription, share};
+use crate::{
+    client::{
+        Connection, Error, Message, Refused,
+        answer::{field, line_count},
+        endpoint::Endpoint,
+        record::check_topic,
+    },
+    log::record::{parse_u63, shown, split_word, write_word},
+};
+use std::{sync::Arc, time::Duration};
+
+/// A member at the other end of a connection.
+#[derive(Debug)]
+pub(super) struct NetworkMember {
+    address: String,
+    connection: Option<Connection>,
+    partitions: usize,
+}
+
+impl NetworkMember {
+    pub(super) fn new(address: String, connection: Option<Connection>) -> NetworkMember {
+        NetworkMember { address, connection, partitions: 0 }
+    }
+
+    /// Talks over the connection, made anew if need be. One that failed is not used again.
+    fn talk<T>(&mut self, talk: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(&self.address)?,
+        };
+        let done = talk(&mut connection);
+        if matches!(done, Ok(_) | Err(Error::Refused(_))) {
+            self.connection = Some(connection);
+        }
+        done
+    }
+}
+
+impl GroupMember for NetworkMember {
+    fn join(&mut self, subscription: &Subscription) -> Result<(), Error> {
+        let mut group = Vec::new();
+        write_word(&mut group, subscription.group.as_bytes());
+        let group = String::from_utf8_lossy(&group);
+        let commit = if subscription.auto_commit { "auto" } else { "manual" };
+        let line = format!("JOIN {group} {} from:{} commit:{commit}", subscription.topics.join(","), subscription.from);
+        let answer = self.talk(|connection| connection.ask(&line))?;
+        self.partitions = assigned(answer.first.as_bytes());
+        Ok(())
+    }
+
+    fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error> {
+        let line = format!("POLL max:{max} wait:{}\n", wait.as_millis());
+        let address = self.address.clone();
+        let lost = |cause| Error::Connection { address: address.clone(), cause };
+        let (partitions, messages) = self.talk(|connection| {
+            connection.send(line.as_bytes()).map_err(lost)?;
+            let first = connection.line().map_err(lost)?;
+            if let Some(refused) = Refused::parse(first) {
+                return Err(Error::Refused(refused));
+            }
+            if !first.starts_with(b"POLLED ") {
+                return Err(Error::Answer(format!("'{}' answers no POLL", shown(first))));
+            }
+            let (count, partitions) = (line_count(first), assigned(first));
+            let (mut messages, mut topic) = (Vec::new(), Arc::from(""));
+            for _ in 0..count {
+                messages.push(polled(connection.line().map_err(lost)?, &mut topic)?);
+            }
+            Ok((partitions, messages))
+        })?;
+        self.partitions = partitions;
+        Ok(messages)
+    }
+
+    fn commit(&mut self) -> Result<(), Error> {
+        self.talk(|connection| connection.ask("COMMIT")).map(drop)
+    }
+
+    fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
+        check_topic(topic)?;
+        self.talk(|connection| connection.ask(&format!("SEEK {topic}/{partition} {offset}"))).map(drop)
+    }
+
+    fn leave(&mut self) -> Result<(), Error> {
+        self.talk(|connection| connection.ask("LEAVE")).map(drop)
+    }
+
+    fn address(&self) -> &str {
+        &self.address
+    }
+
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
+    fn into_endpoint(self: Box<Self>) -> Endpoint {
+        Endpoint::Network { address: self.address, connection: self.connection }
+    }
+}
+
+/// How many partitions `assigned:` names.
+fn assigned(line: &[u8]) -> usize {
+    match field(line, "assigned") {
+        None | Some(b"") => 0,
+        Some(partitions) => memchr::memchr_iter(b',', partitions).count() + 1,
+    }
+}
+
+/// `topic: partition: offset:` and the record's fields. Messages of one topic share its name.
+fn polled(line: &[u8], topic: &mut Arc<str>) -> Result<Message, Error> {
+    let malformed = || Error::Answer(format!("'{}' is no polled record", shown(line)));
+    let mut rest = line;
+    let mut word = |name: &str| {
+        let (word, tail) = split_word(rest);
+        rest = tail?;
+        word.strip_prefix(name.as_bytes())?.strip_prefix(b":")
+    };
+    let name = word("topic").and_then(|name| std::str::from_utf8(name).ok()).ok_or_else(malformed)?;
+    let partition = word("partition").and_then(parse_u63).and_then(|n| u32::try_from(n).ok()).ok_or_else(malformed)?;
+    let offset = word("offset").and_then(parse_u63).ok_or_else(malformed)?;
+    share(topic, name);
+    Message::read(topic, partition, offset, -1, rest)
+}
