@@ -1,9 +1,11 @@
-//! What can go wrong, for every protocol: each turns this into its own reply.
+//! What can go wrong, and what it is called: [`Error::code`] is the one table. Each protocol turns an error into its own
+//! reply, and adds what to try next in its own words.
 
+use super::Code;
 use crate::log;
 use std::fmt;
 
-/// What went wrong. `Display` is the sentence for the client.
+/// What went wrong. `Display` is the sentence for the client, without a hint: that is for the protocol that it speaks.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Error {
     /// No topic of this name.
@@ -48,8 +50,15 @@ pub enum Error {
         /// The limit.
         limit: usize,
     },
-    /// The topic does not take such a record.
-    InvalidRecord(String),
+    /// The lines of a batch are more than a batch, or a segment, may hold.
+    BatchTooLarge {
+        /// Their bytes.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// The topic is compacted, and a record has no key.
+    KeyRequired,
     /// An idempotent producer's batch is neither the next one nor one of the last.
     Sequence(String),
     /// A producer writes in an epoch that is over.
@@ -58,8 +67,15 @@ pub enum Error {
     Storage(String),
     /// No such member of the group: its session is over, it left, or it never was one. It may join again.
     UnknownMemberId,
-    /// A request of another generation, or for a partition that the member does not hold.
+    /// A request of another generation.
     IllegalGeneration(String),
+    /// The member does not hold this partition.
+    NotAssigned {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: u32,
+    },
     /// The group rebalances: join again.
     RebalanceInProgress,
     /// The group has members of another kind, or no protocol is known to all.
@@ -81,48 +97,78 @@ pub enum Error {
 /// Every result of the broker.
 pub type Result<T> = std::result::Result<T, Error>;
 
+impl Error {
+    /// Kafka's number and name for it.
+    pub fn code(&self) -> Code {
+        match self {
+            Error::UnknownTopic(_) => Code::UnknownTopicOrPartition,
+            Error::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
+            Error::TopicExists(_) => Code::TopicAlreadyExists,
+            Error::InvalidTopic(_) => Code::InvalidTopicException,
+            Error::InvalidPartitions(_) => Code::InvalidPartitions,
+            Error::InvalidConfig(_) => Code::InvalidConfig,
+            Error::OffsetOutOfRange { .. } => Code::OffsetOutOfRange,
+            Error::Corrupt { .. } => Code::CorruptMessage,
+            Error::TooLarge { .. } => Code::MessageTooLarge,
+            Error::BatchTooLarge { .. } => Code::MessageTooLarge,
+            Error::KeyRequired => Code::InvalidRecord,
+            Error::Sequence(_) => Code::OutOfOrderSequenceNumber,
+            Error::ProducerEpoch(_) => Code::InvalidProducerEpoch,
+            Error::Storage(_) => Code::KafkaStorageError,
+            Error::UnknownMemberId => Code::UnknownMemberId,
+            Error::IllegalGeneration(_) => Code::IllegalGeneration,
+            Error::NotAssigned { .. } => Code::IllegalGeneration,
+            Error::RebalanceInProgress => Code::RebalanceInProgress,
+            Error::InconsistentGroupProtocol => Code::InconsistentGroupProtocol,
+            Error::MemberIdRequired(_) => Code::MemberIdRequired,
+            Error::FencedInstanceId => Code::FencedInstanceId,
+            Error::UnknownGroup(_) => Code::GroupIdNotFound,
+            Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
+            Error::InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
+            Error::InvalidGroup(_) => Code::InvalidGroupId,
+        }
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::UnknownTopic(topic) => {
-                write!(f, "no topic '{topic}'; TOPICS lists those there are, CREATE makes one")
-            }
+            Error::UnknownTopic(topic) => write!(f, "no topic '{topic}'"),
             Error::UnknownPartition { topic, partition, partitions } => {
                 write!(f, "'{topic}' has no partition {partition}; it has 0 to {}", partitions - 1)
             }
-            Error::TopicExists(topic) => write!(f, "topic '{topic}' is already there; ALTER changes it"),
+            Error::TopicExists(topic) => write!(f, "topic '{topic}' is already there"),
             Error::InvalidTopic(why)
             | Error::InvalidPartitions(why)
             | Error::InvalidConfig(why)
-            | Error::InvalidRecord(why)
             | Error::Sequence(why)
             | Error::ProducerEpoch(why)
             | Error::Storage(why)
             | Error::IllegalGeneration(why)
             | Error::InvalidSessionTimeout(why)
             | Error::InvalidGroup(why) => f.write_str(why),
-            Error::OffsetOutOfRange { first, end } => {
-                write!(f, "the partition holds {first} up to its end {end}; ask for one of them, or earliest or latest")
-            }
+            Error::OffsetOutOfRange { first, end } => write!(f, "the partition holds {first} up to its end {end}"),
             Error::Corrupt { first, next, place } => {
                 write!(f, "offsets {first} to {} are damaged in {place}; go on at {next}", next - 1)
             }
             Error::TooLarge { bytes, limit } => {
-                write!(
-                    f,
-                    "the record has {bytes} bytes, and max.message.bytes is {limit}; send less or raise it with ALTER"
-                )
+                write!(f, "the record has {bytes} bytes, and max.message.bytes is {limit}")
             }
+            Error::BatchTooLarge { bytes, limit } => {
+                write!(f, "as lines the batch has {bytes} bytes; the partition takes {limit} at once")
+            }
+            Error::KeyRequired => f.write_str("the topic is compacted, which keeps the latest record of each key"),
             Error::UnknownMemberId => {
-                f.write_str("no member here: it never joined, left, or was silent for longer than its session; JOIN again")
+                f.write_str("no member here: it never joined, left, or was silent for longer than its session")
             }
+            Error::NotAssigned { topic, partition } => write!(f, "this member does not hold {topic}/{partition}"),
             Error::RebalanceInProgress => f.write_str("the group rebalances; join again"),
             Error::InconsistentGroupProtocol => f.write_str(
                 "the group has members of another kind (text or Kafka), or no protocol is known to all; use another group",
             ),
             Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
-            Error::UnknownGroup(group) => write!(f, "no group '{group}'; GROUPS lists those there are, JOIN makes one"),
+            Error::UnknownGroup(group) => write!(f, "no group '{group}'"),
             Error::NonEmptyGroup(group) => write!(f, "the group '{group}' has members; this takes one without"),
         }
     }
@@ -135,7 +181,7 @@ impl From<log::Error> for Error {
         match error {
             log::Error::OutOfRange { first, end } => Error::OffsetOutOfRange { first, end },
             log::Error::Corrupt { first, next, place } => Error::Corrupt { first, next, place },
-            log::Error::TooLarge { bytes, limit } => Error::TooLarge { bytes, limit },
+            log::Error::TooLarge { bytes, limit } => Error::BatchTooLarge { bytes, limit },
             log::Error::DiskFull(_) | log::Error::ReadOnly(_) | log::Error::Unreadable(_) | log::Error::Closed => {
                 Error::Storage(error.to_string())
             }

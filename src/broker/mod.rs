@@ -11,6 +11,7 @@
 
 mod chores;
 mod clock;
+mod code;
 mod committed_offsets;
 mod env;
 mod error;
@@ -27,6 +28,7 @@ mod topic_settings;
 mod waiting;
 
 pub use clock::Clock;
+pub use code::Code;
 pub use committed_offsets::{Committed, Offsets};
 pub use error::{Error, Result};
 pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Limits, Member, Patience, Polled, Wait};

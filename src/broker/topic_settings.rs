@@ -18,9 +18,7 @@ impl Settings {
     /// Whether the topic takes a record of this key.
     pub fn check_key(&self, key: Option<&[u8]>) -> Result<()> {
         if self.compact && key.is_none() {
-            let why =
-                "the topic is compacted, which keeps the latest record of each key; give the record one (SEND, key:)";
-            return Err(Error::InvalidRecord(why.into()));
+            return Err(Error::KeyRequired);
         }
         Ok(())
     }

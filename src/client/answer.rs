@@ -48,7 +48,7 @@ impl Refused {
 impl From<broker::Error> for Refused {
     fn from(error: broker::Error) -> Refused {
         let Refusal { code, text } = error.into();
-        Refused { code: code.into(), sentence: text }
+        Refused { code: code.name().into(), sentence: text }
     }
 }
 

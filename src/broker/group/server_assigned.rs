@@ -15,7 +15,7 @@
 //! | `join` | the member's seat and partitions | a rebalance; the newcomer takes at once what nobody owns |
 //! | `poll` | the partitions to read | lets go what is to move, takes what is free; from here on the member *waits* |
 //! | `polled` | the partitions it still has | the wait is over, its session starts anew |
-//! | `commit` | `IllegalGeneration` unless it owns them all | nothing; the member's session stands still |
+//! | `commit` | `NotAssigned` unless it owns them all | nothing; the member's session stands still |
 //! | `committed` | | lets go what is to move, its session starts anew |
 //! | `owned` | whether it owns a partition | nothing, not even for its session |
 //! | `leave`, a session's end | | its partitions are free; a rebalance |
@@ -141,8 +141,7 @@ impl Group {
         let (_, members) = self.server_assigned(now)?;
         members.member(seat)?;
         if let Some((topic, partition)) = partitions.find(|(topic, partition)| !members.owns(seat, topic, *partition)) {
-            let why = format!("this member does not hold {topic}/{partition}; POLL says what it holds");
-            return Err(Error::IllegalGeneration(why));
+            return Err(Error::NotAssigned { topic: topic.into(), partition });
         }
         members.member(seat)?.session.pause();
         Ok(())
@@ -406,7 +405,7 @@ mod tests {
         group.committed(0, a).unwrap();
         assert_eq!(poll(&mut group, b), [1]);
         let refused = group.commit(0, a, both.into_iter());
-        assert!(matches!(refused, Err(Error::IllegalGeneration(why)) if why.contains("t/1")));
+        assert_eq!(refused, Err(Error::NotAssigned { topic: "t".into(), partition: 1 }));
         assert_eq!(group.owned(0, a, "t", 1), Ok(false));
         assert_eq!(group.owned(0, a, "t", 2), Ok(false));
     }

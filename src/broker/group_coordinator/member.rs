@@ -246,8 +246,7 @@ impl Member {
         let owned = self.change(|state, now, seat| state.group.owned(now, seat, topic, partition))?;
         let reading = self.readings.iter_mut().find(|reading| owned && reading.key() == (topic, partition));
         let Some(reading) = reading else {
-            let why = format!("this member does not hold {topic}/{partition}; POLL says what it holds");
-            return Err(Error::IllegalGeneration(why));
+            return Err(Error::NotAssigned { topic: topic.into(), partition });
         };
         let offset = position.resolve(&reading.partition, &mut Chunk::default())?;
         (reading.position, reading.moved, reading.chunk) = (Some(offset), true, None);

@@ -21,11 +21,13 @@
 //! - Control records are written (transaction markers that a consumer reads) and never read: no client may send one.
 
 use super::{
-    codes::Code,
     compression::{self, Codec, Codecs},
     wire::{prefixed, uvarint_bytes, write_varlong, zigzag},
 };
-use crate::log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, split_timestamp, unescape_to};
+use crate::{
+    broker::Code,
+    log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, split_timestamp, unescape_to},
+};
 use std::{borrow::Cow, ops::Range};
 
 /// Bytes before the first record.

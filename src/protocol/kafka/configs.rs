@@ -3,7 +3,7 @@
 //! A topic's configs are its settings, which text has too. The broker's can be read and not set: they are its command line.
 
 use super::{
-    Call, Code, NODE_ID, Stop, code_of, shown_list, tell,
+    Call, Code, NODE_ID, Stop, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -133,7 +133,7 @@ fn describe(
 
 fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
     let topic = check_name(name).and_then(|()| broker.topic(name));
-    let topic = topic.map_err(|error| (code_of(&error), error.to_string()))?;
+    let topic = topic.map_err(|error| (error.code(), error.to_string()))?;
     let (settings, overrides) = (topic.settings(), topic.overrides());
     let config = |name: &str| {
         let own = overrides.get(name).cloned();
@@ -278,7 +278,7 @@ fn change_topic(
         return Err((Code::InvalidConfig, format!("'{}' is no setting of a topic", unknown.name)));
     }
     let topic = check_name(name).and_then(|()| broker.topic(name));
-    let topic = topic.map_err(|error| (code_of(&error), error.to_string()))?;
+    let topic = topic.map_err(|error| (error.code(), error.to_string()))?;
     let names: BTreeSet<&str> = changes.iter().map(|change| change.name).collect();
     if names.len() < changes.len() {
         return Err((Code::InvalidRequest, "a config stands in the request more than once".into()));
@@ -299,7 +299,7 @@ fn change_topic(
     // The broker takes changes, where an empty value is the way back to the default.
     let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), String::new()));
     let changes: Overrides = after.clone().into_iter().chain(gone).collect();
-    broker.alter_topic(name, None, &changes).map(|_| ()).map_err(|error| (code_of(&error), error.to_string()))
+    broker.alter_topic(name, None, &changes).map(|_| ()).map_err(|error| (error.code(), error.to_string()))
 }
 
 /// The value of a config after a change; `None`: its default.

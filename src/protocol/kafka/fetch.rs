@@ -14,7 +14,7 @@
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
     batch::{Encoder, Facts, write_empty},
-    check_leader_epoch, code_of,
+    check_leader_epoch,
     compression::Codec,
     partition_of, tell,
     wire::{Reader, Uuid, Writer},
@@ -136,7 +136,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
 
 fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<Arc<Topic>, Code> {
     match version {
-        ..13 => broker.topic(name).map_err(|error| code_of(&error)),
+        ..13 => broker.topic(name).map_err(|error| error.code()),
         _ => broker.topic_by_id(id).ok_or(Code::UnknownTopicId),
     }
 }
@@ -154,7 +154,7 @@ fn read_partition(r: &mut Reader<'_>, topic: &Result<Arc<Topic>, Code>) -> super
     let bytes_max = r.i32()?.max(0) as usize;
     r.tags()?;
     let found = topic.as_ref().map_err(|code| *code);
-    let found = found.and_then(|topic| partition_of(topic, index).map_err(|error| code_of(&error)));
+    let found = found.and_then(|topic| partition_of(topic, index).map_err(|error| error.code()));
     Ok(Asked { index, leader_epoch, offset, bytes_max, found })
 }
 
@@ -218,7 +218,7 @@ fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool, full
     let partition = asked.found.as_ref().map_err(|code| *code)?;
     check_leader_epoch(partition, asked.leader_epoch)?;
     chunk.clear();
-    let failed = |error: broker::Error| code_of(&error);
+    let failed = |error: broker::Error| error.code();
     let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);
     let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
     if bytes_max > 0 || whatever || offset > end || offset < start {

@@ -5,7 +5,7 @@
 //! hangs up meanwhile.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, shown_list, tell,
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{
@@ -135,7 +135,7 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
         Err(error) if member_id.is_empty() => format!("a new member of group {group}: {error}"),
         Err(error) => format!("{member_id} does not join group {group}: {error}"),
     });
-    let code = joined.as_ref().map_or_else(code_of, |_| Code::None);
+    let code = joined.as_ref().map_or_else(Error::code, |_| Code::None);
     let joined = joined.unwrap_or_else(|error| match error {
         Error::MemberIdRequired(id) => not_joined(&id),
         _ => not_joined(member_id),
@@ -219,7 +219,7 @@ pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     if w.version >= 1 {
         w.i32(0);
     }
-    w.i16(synced.as_ref().map_or_else(code_of, |_| Code::None).into());
+    w.i16(synced.as_ref().map_or_else(Error::code, |_| Code::None).into());
     if w.version >= 5 {
         w.nullable_string(protocol_type.filter(|_| synced.is_ok()));
         w.nullable_string(protocol.filter(|_| synced.is_ok()));
@@ -246,7 +246,7 @@ pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(
     if w.version >= 1 {
         w.i32(0);
     }
-    w.i16(done.as_ref().map_or_else(code_of, |()| Code::None).into());
+    w.i16(done.as_ref().map_or_else(Error::code, |()| Code::None).into());
     w.tags();
     Ok(())
 }
@@ -268,7 +268,7 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     r.tags()?;
     let leave = |&(member_id, instance_id): &(&str, Option<&str>)| {
         let left = call.broker.leave_group(group, Sender { member_id, instance_id });
-        left.as_ref().map_or_else(code_of, |()| Code::None)
+        left.as_ref().map_or_else(Error::code, |()| Code::None)
     };
     let codes: Vec<Code> = if group.is_empty() { Vec::new() } else { members.iter().map(leave).collect() };
     tell(call.explained, || {
@@ -340,7 +340,7 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
 
 /// A group as it is; one that is not there is dead, which is no error.
 fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
-    let described = broker.group(group).map_err(|error| code_of(&error))?;
+    let described = broker.group(group).map_err(|error| error.code())?;
     Ok(described.unwrap_or_else(|| Description {
         state: "Dead",
         generation: 0,
@@ -356,7 +356,7 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     r.tags()?;
     tell(call.explained, || "which groups there are".into());
     let groups = call.broker.groups();
-    let code = groups.as_ref().map_or_else(code_of, |_| Code::None);
+    let code = groups.as_ref().map_or_else(Error::code, |_| Code::None);
     let wanted = |state: &str| states.is_empty() || states.iter().any(|asked| asked.eq_ignore_ascii_case(state));
     let groups: Vec<_> = groups.unwrap_or_default().into_iter().filter(|group| wanted(group.state)).collect();
     let mut w = call.respond();
@@ -380,7 +380,8 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     r.tags()?;
-    let delete = |group: &&str| call.broker.delete_offsets(group, None).as_ref().map_or_else(code_of, |()| Code::None);
+    let delete =
+        |group: &&str| call.broker.delete_offsets(group, None).as_ref().map_or_else(Error::code, |()| Code::None);
     let codes: Vec<Code> = groups.iter().map(delete).collect();
     tell(call.explained, || {
         let codes = groups.iter().zip(&codes);

@@ -1,7 +1,7 @@
 //! Where records are: ListOffsets and OffsetForLeaderEpoch.
 
 use super::{
-    Call, Code, Stop, check_leader_epoch, code_of, partition_of, shown_list, tell,
+    Call, Code, Stop, check_leader_epoch, partition_of, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -64,7 +64,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             let place = find(broker, name, index, leader_epoch, |partition| match timestamp {
                 MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
                 ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
-                _ => place(partition, timestamp, &mut chunk).map_err(|error| code_of(&error)),
+                _ => place(partition, timestamp, &mut chunk).map_err(|error| error.code()),
             });
             write_place(w, index, place);
         });
@@ -95,7 +95,7 @@ fn find<T>(
     then: impl FnOnce(&Partition) -> Result<T, Code>,
 ) -> Result<T, Code> {
     let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
-    let partition = partition.map_err(|error| code_of(&error))?;
+    let partition = partition.map_err(|error| error.code())?;
     check_leader_epoch(&partition, leader_epoch)?;
     then(&partition)
 }
@@ -163,7 +163,7 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
             let end = find(broker, name, index, leader_epoch, |partition| {
                 let known = asked >= 0 && i64::from(asked) <= i64::from(partition.leader_epoch());
-                let end = partition.high_watermark().map_err(|error| code_of(&error))?;
+                let end = partition.high_watermark().map_err(|error| error.code())?;
                 Ok(if known { (asked, end as i64) } else { (-1, -1) })
             });
             let (epoch, offset) = end.unwrap_or((-1, -1));

@@ -3,10 +3,10 @@
 //! One node leads, replicates and is in sync with every partition of every topic.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, code_of, shown_list, tell,
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
     wire::{Reader, Uuid, Writer},
 };
-use crate::broker::{Topic, check_name, is_internal, random};
+use crate::broker::{self, Topic, check_name, is_internal, random};
 use std::{collections::BTreeSet, sync::Arc};
 
 const NO_ID: Uuid = [0; 16];
@@ -92,7 +92,7 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
     } else {
         check_name(&name).and_then(|()| broker.topic(&name))
     };
-    topic.map_err(|error| (code_of(&error), (Some(name), NO_ID)))
+    topic.map_err(|error| (error.code(), (Some(name), NO_ID)))
 }
 
 fn write_topic(w: &mut Writer<'_>, found: &Found) {
@@ -223,7 +223,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
         }
     }
     w.array(shown.iter(), |w, (name, topic, partitions)| {
-        w.i16(topic.as_ref().map_or_else(code_of, |_| Code::None).into());
+        w.i16(topic.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
         w.nullable_string(Some(name));
         w.uuid(&topic.as_ref().map_or(NO_ID, |topic| topic.id));
         w.bool(is_internal(name));

@@ -17,7 +17,6 @@
 //! - Left out: fetch sessions (the id is always 0, which every client takes), telemetry, transactions, SASL.
 
 pub mod batch;
-mod codes;
 pub mod compression;
 mod configs;
 mod fetch;
@@ -30,14 +29,13 @@ mod topics;
 pub mod wire;
 
 use crate::{
-    broker::{self, Broker},
+    broker::{self, Broker, Code},
     log::{
         Chunk,
         record::{Records, shown, write_visible},
     },
     protocol::connection::{Input, Output},
 };
-use codes::Code;
 use compression::Codecs;
 use std::{io, net::SocketAddr, ops::RangeInclusive};
 use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
@@ -365,35 +363,6 @@ fn write_api_versions(w: &mut Writer<'_>, code: Code) {
 pub fn support_table() -> String {
     let row = |api: &Api| format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end());
     format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
-}
-
-/// What the broker's errors are in Kafka's words.
-fn code_of(error: &broker::Error) -> Code {
-    use broker::Error::*;
-    match error {
-        UnknownTopic(_) | UnknownPartition { .. } => Code::UnknownTopicOrPartition,
-        TopicExists(_) => Code::TopicAlreadyExists,
-        InvalidTopic(_) => Code::InvalidTopicException,
-        InvalidPartitions(_) => Code::InvalidPartitions,
-        InvalidConfig(_) => Code::InvalidConfig,
-        OffsetOutOfRange { .. } => Code::OffsetOutOfRange,
-        Corrupt { .. } => Code::CorruptMessage,
-        TooLarge { .. } => Code::RecordListTooLarge,
-        InvalidRecord(_) => Code::InvalidRecord,
-        Sequence(_) => Code::OutOfOrderSequenceNumber,
-        ProducerEpoch(_) => Code::InvalidProducerEpoch,
-        Storage(_) => Code::KafkaStorageError,
-        UnknownMemberId => Code::UnknownMemberId,
-        IllegalGeneration(_) => Code::IllegalGeneration,
-        RebalanceInProgress => Code::RebalanceInProgress,
-        InconsistentGroupProtocol => Code::InconsistentGroupProtocol,
-        MemberIdRequired(_) => Code::MemberIdRequired,
-        FencedInstanceId => Code::FencedInstanceId,
-        UnknownGroup(_) => Code::GroupIdNotFound,
-        NonEmptyGroup(_) => Code::NonEmptyGroup,
-        InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
-        InvalidGroup(_) => Code::InvalidGroupId,
-    }
 }
 
 /// The partition of a topic that `index` names, which a client may have made up.

@@ -1,10 +1,10 @@
 //! How far groups have read: OffsetCommit, OffsetFetch, OffsetDelete.
 
 use super::{
-    Call, Code, Stop, code_of, partition_of, shown_list, tell,
+    Call, Code, Stop, partition_of, shown_list, tell,
     wire::{Reader, Writer},
 };
-use crate::broker::{Broker, Committed, Offsets, group::classic::Sender};
+use crate::broker::{self, Broker, Committed, Offsets, group::classic::Sender};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -49,7 +49,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         let mut check = |asked: &Asked<'_>| {
             let partition = broker.topic(name).and_then(|topic| partition_of(&topic, asked.index));
             match partition {
-                Err(error) => code_of(&error),
+                Err(error) => error.code(),
                 Ok(_) if asked.metadata.len() > METADATA_MAX => Code::OffsetMetadataTooLarge,
                 Ok(partition) => {
                     let (offset, leader_epoch) = (asked.offset, asked.leader_epoch);
@@ -96,7 +96,7 @@ fn commit(
     if offsets.is_empty() {
         return Ok(());
     }
-    broker.commit_offsets(group, sender, generation, offsets).map_err(|error| code_of(&error))
+    broker.commit_offsets(group, sender, generation, offsets).map_err(|error| error.code())
 }
 
 /// Topics with the partitions asked for, each once: an answer may be many times as many bytes. `None`: all that the group has
@@ -163,7 +163,7 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
 /// Writes a group's offsets by topic; an offset that it has not committed is -1.
 fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wanted) -> Code {
     let offsets = broker.committed_offsets(group);
-    let code = offsets.as_ref().map_or_else(code_of, |_| Code::None);
+    let code = offsets.as_ref().map_or_else(broker::Error::code, |_| Code::None);
     let offsets = offsets.unwrap_or_default();
     let wanted = wanted.unwrap_or_else(|| {
         let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
@@ -203,7 +203,7 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
             return Err(Code::GroupSubscribedToTopic);
         }
         let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
-        partition.map(|partition| (name.into(), partition.index)).map_err(|error| code_of(&error))
+        partition.map(|partition| (name.into(), partition.index)).map_err(|error| error.code())
     };
     type Known = (i32, Result<(Arc<str>, u32), Code>);
     let checked: Vec<(&str, Vec<Known>)> = topics
@@ -215,7 +215,7 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let deleted = read
         .as_ref()
         .map_err(|code| *code)
-        .and_then(|_| broker.delete_unread_offsets(group, &only).map_err(|error| code_of(&error)));
+        .and_then(|_| broker.delete_unread_offsets(group, &only).map_err(|error| error.code()));
     let code = deleted.err().unwrap_or(Code::None);
     tell(call.explained, || {
         let only = only.iter().map(|(topic, index)| format!("{topic}/{index}"));
@@ -238,7 +238,7 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 /// The topics that a group's members read, whose offsets stay; `None`: nobody can tell, so it may be all. A group of members
 /// that are no consumers, or are not Kafka's, has offsets that nobody may touch.
 fn read_topics(broker: &Broker, group: &str) -> Result<Option<Vec<String>>, Code> {
-    let Some(described) = broker.group(group).map_err(|error| code_of(&error))? else { return Ok(Some(Vec::new())) };
+    let Some(described) = broker.group(group).map_err(|error| error.code())? else { return Ok(Some(Vec::new())) };
     if !described.members.is_empty() && described.protocol_type != "consumer" {
         return Err(Code::NonEmptyGroup);
     }

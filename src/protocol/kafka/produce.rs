@@ -6,7 +6,6 @@
 use super::{
     Call, Code, KEPT_BYTES_MAX, Session, Stop,
     batch::{self, Batch, NAMED_MAX, Rules},
-    code_of,
     compression::Codec,
     partition_of, tell,
     wire::{Reader, Writer},
@@ -133,7 +132,7 @@ fn write(
     index: i32,
     bytes: &[u8],
 ) -> Result<Written, Refused> {
-    let refused = |error: crate::broker::Error| Refused(code_of(&error), error.to_string(), vec![], None);
+    let refused = |error: crate::broker::Error| Refused(error.code(), error.to_string(), vec![], None);
     let topic = broker.topic(name).map_err(refused)?;
     if is_internal(name) {
         return Err(Refused(Code::InvalidTopicException, "this is the broker's own topic".into(), vec![], None));
@@ -174,7 +173,7 @@ fn write(
     };
     let appended = partition.write(&records, terms);
     session.records = records.recycle();
-    let appended = appended.map_err(|error| Refused(code_of(&error), error.to_string(), vec![], told))?;
+    let appended = appended.map_err(|error| Refused(error.code(), error.to_string(), vec![], told))?;
     // A part of a batch cannot be acknowledged; what was stored of it stays, as if its producer had died.
     if let Some(error) = &appended.failed {
         return Err(refused(error.clone().into()));
@@ -184,7 +183,7 @@ fn write(
 
 fn settle(written: Written) -> Result<Outcome, Refused> {
     let Written { partition, appended, append_time } = written;
-    partition.settle(&appended).map_err(|error| Refused(code_of(&error), error.to_string(), vec![], None))?;
+    partition.settle(&appended).map_err(|error| Refused(error.code(), error.to_string(), vec![], None))?;
     Ok(Outcome {
         code: Code::None,
         base_offset: appended.offsets.start as i64,
@@ -261,7 +260,7 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     }
     r.tags()?;
     let made = match transactional_id {
-        None => call.broker.new_producer_id().map_err(|error| code_of(&error)),
+        None => call.broker.new_producer_id().map_err(|error| error.code()),
         Some("") => Err(Code::InvalidRequest),
         Some(_) => Err(Code::TransactionalIdAuthorizationFailed),
     };

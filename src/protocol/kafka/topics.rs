@@ -1,7 +1,7 @@
 //! Making and unmaking: CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, DescribeLogDirs.
 
 use super::{
-    Call, Code, NODE_ID, Stop, code_of,
+    Call, Code, NODE_ID, Stop,
     configs::{CONFIG_DEFAULT, CONFIG_OF_TOPIC},
     partition_of, shown_list, tell,
     wire::{Reader, Uuid},
@@ -19,7 +19,7 @@ use std::{
 type Refused = (Code, String);
 
 fn refused(error: broker::Error) -> Refused {
-    (code_of(&error), error.to_string())
+    (error.code(), error.to_string())
 }
 
 /// A topic to be made.
@@ -355,7 +355,7 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         w.array(partitions.iter().zip(done), |w, ((index, _), done)| {
             w.i32(*index);
             w.i64(done.as_ref().map_or(-1, |start| *start as i64));
-            w.i16(done.as_ref().map_or_else(code_of, |_| Code::None).into());
+            w.i16(done.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
             w.tags();
         });
         w.tags();

@@ -1,12 +1,15 @@
-//! `ERROR <CODE> [fields] <sentence>`: what a client is told when a line cannot be carried out.
+//! `ERROR <CODE> [fields] <sentence>`: what a client is told when a line cannot be carried out, and which verb helps.
 
-use crate::{broker, log::record};
+use crate::{
+    broker::{self, Code, Error},
+    log::record,
+};
 
 /// Why a line is refused: Kafka's name for it, and a sentence that says what to try next.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
-    /// Kafka's error name, or `INVALID_REQUEST` where Kafka has none.
-    pub code: &'static str,
+    /// Kafka's name of the error; `INVALID_REQUEST` for a line that is no request.
+    pub code: Code,
     /// Fields (with a space behind each) and the sentence.
     pub text: String,
 }
@@ -14,13 +17,13 @@ pub struct Refusal {
 impl Refusal {
     /// The line is no request.
     pub fn invalid(text: impl Into<String>) -> Refusal {
-        Refusal { code: "INVALID_REQUEST", text: text.into() }
+        Refusal { code: Code::InvalidRequest, text: text.into() }
     }
 
     /// Appends the line.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"ERROR ");
-        out.extend_from_slice(self.code.as_bytes());
+        out.extend_from_slice(self.code.name().as_bytes());
         out.push(b' ');
         out.extend_from_slice(self.text.as_bytes());
         out.push(b'\n');
@@ -35,36 +38,97 @@ impl From<record::Malformed> for Refusal {
 
 impl From<broker::Error> for Refusal {
     fn from(error: broker::Error) -> Refusal {
-        use broker::Error::*;
         let fields = match &error {
-            OffsetOutOfRange { first, end } => format!("first:{first} end:{end} "),
-            Corrupt { first, next, .. } => format!("first:{first} next:{next} "),
+            Error::OffsetOutOfRange { first, end } => format!("first:{first} end:{end} "),
+            Error::Corrupt { first, next, .. } => format!("first:{first} next:{next} "),
             _ => String::new(),
         };
-        let code = match &error {
-            UnknownTopic(_) | UnknownPartition { .. } => "UNKNOWN_TOPIC_OR_PARTITION",
-            TopicExists(_) => "TOPIC_ALREADY_EXISTS",
-            InvalidTopic(_) => "INVALID_TOPIC_EXCEPTION",
-            InvalidPartitions(_) => "INVALID_PARTITIONS",
-            InvalidConfig(_) => "INVALID_CONFIG",
-            OffsetOutOfRange { .. } => "OFFSET_OUT_OF_RANGE",
-            Corrupt { .. } => "CORRUPT_MESSAGE",
-            TooLarge { .. } => "MESSAGE_TOO_LARGE",
-            InvalidRecord(_) => "INVALID_RECORD",
-            Sequence(_) => "OUT_OF_ORDER_SEQUENCE_NUMBER",
-            ProducerEpoch(_) => "INVALID_PRODUCER_EPOCH",
-            Storage(_) => "KAFKA_STORAGE_ERROR",
-            UnknownMemberId => "UNKNOWN_MEMBER_ID",
-            IllegalGeneration(_) => "ILLEGAL_GENERATION",
-            RebalanceInProgress => "REBALANCE_IN_PROGRESS",
-            InconsistentGroupProtocol => "INCONSISTENT_GROUP_PROTOCOL",
-            MemberIdRequired(_) => "MEMBER_ID_REQUIRED",
-            FencedInstanceId => "FENCED_INSTANCE_ID",
-            UnknownGroup(_) => "GROUP_ID_NOT_FOUND",
-            NonEmptyGroup(_) => "NON_EMPTY_GROUP",
-            InvalidSessionTimeout(_) => "INVALID_SESSION_TIMEOUT",
-            InvalidGroup(_) => "INVALID_GROUP_ID",
+        let hint = match &error {
+            Error::UnknownTopic(_) => "; TOPICS lists those there are, CREATE makes one",
+            Error::TopicExists(_) => "; ALTER changes it",
+            Error::OffsetOutOfRange { .. } => "; ask for one of them, or earliest or latest",
+            Error::TooLarge { .. } => "; send less or raise it with ALTER",
+            Error::KeyRequired => "; give the record one (SEND, key:)",
+            Error::UnknownMemberId => "; JOIN again",
+            Error::NotAssigned { .. } => "; POLL says what it holds",
+            Error::UnknownGroup(_) => "; GROUPS lists those there are, JOIN makes one",
+            _ => "",
         };
-        Refusal { code, text: format!("{fields}{error}") }
+        Refusal { code: error.code(), text: format!("{fields}{error}{hint}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::verbs::VERBS, *};
+    use std::collections::BTreeMap;
+
+    /// Verbs and codes of the table of errors.
+    fn table() -> BTreeMap<&'static str, Vec<&'static str>> {
+        let mut table = BTreeMap::<_, Vec<_>>::new();
+        let text = include_str!("../text.md").split("\n# Errors\n").nth(1).unwrap();
+        let rows = text.split("\n# ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| "));
+        for row in rows.skip(2) {
+            let mut words = row.split(" | ");
+            table.entry(words.next().unwrap()).or_default().push(words.next().unwrap());
+        }
+        table
+    }
+
+    #[test]
+    fn the_table_of_errors_has_every_verb_and_only_names_that_there_are() {
+        let table = table();
+        for (verb, codes) in &table {
+            for code in codes {
+                assert!(Code::ALL.iter().any(|known| known.name() == *code), "{verb} {code}");
+            }
+        }
+        let verbs: Vec<_> = table.keys().filter(|verb| **verb != "any").collect();
+        let mut known: Vec<_> = VERBS.iter().map(|verb| &verb.name).collect();
+        known.sort();
+        assert_eq!(verbs, known);
+    }
+
+    /// A Kafka client was told `no topic 'orders'; TOPICS lists those there are, CREATE makes one`, which are no words of its.
+    #[test]
+    fn what_went_wrong_is_said_without_verbs_and_the_hint_with_them() {
+        let (topic, group) = ("t".to_string(), "g".to_string());
+        for error in [
+            Error::UnknownTopic(topic.clone()),
+            Error::UnknownPartition { topic: topic.clone(), partition: 1, partitions: 1 },
+            Error::TopicExists(topic.clone()),
+            Error::OffsetOutOfRange { first: 0, end: 1 },
+            Error::Corrupt { first: 0, next: 1, place: "t/0".into() },
+            Error::TooLarge { bytes: 2, limit: 1 },
+            Error::BatchTooLarge { bytes: 2, limit: 1 },
+            Error::KeyRequired,
+            Error::UnknownMemberId,
+            Error::NotAssigned { topic, partition: 1 },
+            Error::RebalanceInProgress,
+            Error::InconsistentGroupProtocol,
+            Error::MemberIdRequired("m".into()),
+            Error::FencedInstanceId,
+            Error::UnknownGroup(group.clone()),
+            Error::NonEmptyGroup(group),
+        ] {
+            let words = |text: &str| {
+                let words = text.split(|letter: char| !letter.is_alphanumeric()).map(String::from);
+                words.filter(|word| VERBS.iter().any(|verb| verb.name == word)).collect::<Vec<_>>()
+            };
+            assert_eq!(words(&error.to_string()), Vec::<String>::new());
+            if let Error::UnknownTopic(_) = error {
+                assert_eq!(words(&Refusal::from(error).text), ["TOPICS", "CREATE"]);
+            }
+        }
+    }
+
+    #[test]
+    fn verbs_that_touch_the_disk_can_be_told_that_it_failed() {
+        let table = table();
+        // A SEEK reads what its member's JOIN and POLL read before: no conversation can make only the SEEK fail.
+        let none = ["HELP", "INFO", "PING", "QUIT", "SEEK", "TOPICS", "USE"];
+        for verb in VERBS.iter().map(|verb| verb.name).filter(|verb| !none.contains(verb)) {
+            assert!(table[verb].contains(&Code::KafkaStorageError.name()), "{verb}");
+        }
     }
 }

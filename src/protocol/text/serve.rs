@@ -5,7 +5,7 @@
 
 use super::{Flow, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
 use crate::{
-    broker::Broker,
+    broker::{Broker, Code},
     log::record::{shown, split_word},
     protocol::connection::{Input, Output},
 };
@@ -236,7 +236,7 @@ impl Lines {
 
 fn too_long(limit: usize) -> Refusal {
     let text = format!("a line of more than {limit} bytes; it is skipped to its end");
-    Refusal { code: "MESSAGE_TOO_LARGE", text }
+    Refusal { code: Code::MessageTooLarge, text }
 }
 
 /// Whether a first line is HTTP's: `METHOD target HTTP/1.x`, in capitals.

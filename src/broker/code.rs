@@ -1,0 +1,90 @@
+//! The codes that say what went wrong: Kafka's numbers and Kafka's names, each once, for every protocol.
+
+macro_rules! codes {
+    ($($code:ident $number:literal $name:literal;)*) => {
+        /// What a client is told of a request, a topic, a partition, a group.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(i16)]
+        #[expect(missing_docs, reason = "the names are Kafka's, and so is what they mean")]
+        pub enum Code {
+            $($code = $number,)*
+        }
+
+        impl Code {
+            /// All codes.
+            pub const ALL: &'static [Code] = &[$(Code::$code,)*];
+
+            /// Kafka's name, as the text protocol writes it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Code::$code => $name,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    None 0 "NONE";
+    OffsetOutOfRange 1 "OFFSET_OUT_OF_RANGE";
+    CorruptMessage 2 "CORRUPT_MESSAGE";
+    UnknownTopicOrPartition 3 "UNKNOWN_TOPIC_OR_PARTITION";
+    MessageTooLarge 10 "MESSAGE_TOO_LARGE";
+    OffsetMetadataTooLarge 12 "OFFSET_METADATA_TOO_LARGE";
+    InvalidTopicException 17 "INVALID_TOPIC_EXCEPTION";
+    RecordListTooLarge 18 "RECORD_LIST_TOO_LARGE";
+    InvalidRequiredAcks 21 "INVALID_REQUIRED_ACKS";
+    IllegalGeneration 22 "ILLEGAL_GENERATION";
+    InconsistentGroupProtocol 23 "INCONSISTENT_GROUP_PROTOCOL";
+    InvalidGroupId 24 "INVALID_GROUP_ID";
+    UnknownMemberId 25 "UNKNOWN_MEMBER_ID";
+    InvalidSessionTimeout 26 "INVALID_SESSION_TIMEOUT";
+    RebalanceInProgress 27 "REBALANCE_IN_PROGRESS";
+    InvalidTimestamp 32 "INVALID_TIMESTAMP";
+    UnsupportedVersion 35 "UNSUPPORTED_VERSION";
+    TopicAlreadyExists 36 "TOPIC_ALREADY_EXISTS";
+    InvalidPartitions 37 "INVALID_PARTITIONS";
+    InvalidReplicationFactor 38 "INVALID_REPLICATION_FACTOR";
+    InvalidReplicaAssignment 39 "INVALID_REPLICA_ASSIGNMENT";
+    InvalidConfig 40 "INVALID_CONFIG";
+    InvalidRequest 42 "INVALID_REQUEST";
+    OutOfOrderSequenceNumber 45 "OUT_OF_ORDER_SEQUENCE_NUMBER";
+    InvalidProducerEpoch 47 "INVALID_PRODUCER_EPOCH";
+    TransactionalIdAuthorizationFailed 53 "TRANSACTIONAL_ID_AUTHORIZATION_FAILED";
+    KafkaStorageError 56 "KAFKA_STORAGE_ERROR";
+    NonEmptyGroup 68 "NON_EMPTY_GROUP";
+    GroupIdNotFound 69 "GROUP_ID_NOT_FOUND";
+    FetchSessionIdNotFound 70 "FETCH_SESSION_ID_NOT_FOUND";
+    FencedLeaderEpoch 74 "FENCED_LEADER_EPOCH";
+    UnknownLeaderEpoch 75 "UNKNOWN_LEADER_EPOCH";
+    UnsupportedCompressionType 76 "UNSUPPORTED_COMPRESSION_TYPE";
+    MemberIdRequired 79 "MEMBER_ID_REQUIRED";
+    FencedInstanceId 82 "FENCED_INSTANCE_ID";
+    GroupSubscribedToTopic 86 "GROUP_SUBSCRIBED_TO_TOPIC";
+    InvalidRecord 87 "INVALID_RECORD";
+    UnknownTopicId 100 "UNKNOWN_TOPIC_ID";
+    MismatchedEndpointType 114 "MISMATCHED_ENDPOINT_TYPE";
+}
+
+impl From<Code> for i16 {
+    fn from(code: Code) -> i16 {
+        code as i16
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_its_code_in_capitals() {
+        for code in Code::ALL {
+            let mut name = String::new();
+            for (index, letter) in format!("{code:?}").chars().enumerate() {
+                name.push_str(if index > 0 && letter.is_uppercase() { "_" } else { "" });
+                name.push(letter.to_ascii_uppercase());
+            }
+            assert_eq!(code.name(), name);
+        }
+    }
+}
