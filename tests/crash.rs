@@ -10,7 +10,7 @@
 
 use plainlog::{
     broker::{Broker, Clock, Error, Partition, Result, Terms},
-    config::{Config, Flush, Overrides, Settings},
+    config::{Changes, Config, Flush, Settings},
     log::{
         Chunk, Retention,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors},
@@ -99,7 +99,7 @@ impl Model {
     fn grow(&mut self, broker: &Broker, name: &str, partitions: u32) -> Result<()> {
         let topic = self.topics.get_mut(name).unwrap();
         topic.partitions.resize(partitions as usize, Promised::default());
-        broker.alter_topic(name, Some(partitions), &Overrides::new())?;
+        broker.alter_topic(name, Some(partitions), &Changes::default())?;
         topic.promised = partitions as usize;
         Ok(())
     }

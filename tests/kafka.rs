@@ -305,22 +305,42 @@ fn five_hundred_clients_at_once_are_all_answered() {
     assert_eq!(offsets, (0..500).map(|index| index * 2).collect::<Vec<_>>());
 }
 
-/// Every setting of a topic, with a value that is not the default and one that is refused.
-const SETTINGS: [(&str, &str, &str); 14] = [
+/// Every setting of a topic, with a value that is not the default and one that is refused. All that Kafka has are here, so that
+/// MirrorMaker 2 can copy any topic: it once could not, and the topic appeared by auto-creation with one partition, not compacted.
+const SETTINGS: [(&str, &str, &str); 33] = [
     ("cleanup.policy", "compact,delete", "bogus"),
+    ("compression.gzip.level", "9", "0"),
+    ("compression.lz4.level", "17", "18"),
     ("compression.type", "lz4", "nope"),
+    ("compression.zstd.level", "-7", "23"),
     ("delete.retention.ms", "5000", "-1"),
+    ("file.delete.delay.ms", "1000", "-1"),
     ("flush.messages", "7", "0"),
     ("flush.ms", "900", "-1"),
+    ("follower.replication.throttled.replicas", "0:1,1:1", "none"),
+    ("index.interval.bytes", "0", "-1"),
+    ("leader.replication.throttled.replicas", "*", "0:1,*"),
+    ("local.retention.bytes", "100", "-3"),
+    ("local.retention.ms", "-1", "-3"),
+    ("max.compaction.lag.ms", "12", "0"),
     ("max.message.bytes", "2000", "-1"),
+    ("message.timestamp.after.max.ms", "1000", "-1"),
+    ("message.timestamp.before.max.ms", "1000", "-1"),
     ("message.timestamp.type", "LogAppendTime", "CREATETIME"),
     ("min.cleanable.dirty.ratio", "0.25", "1.5"),
     ("min.compaction.lag.ms", "11", "-1"),
     ("min.insync.replicas", "2", "0"),
-    ("retention.bytes", "123456", "-2"),
+    ("preallocate", "true", "yes"),
+    ("remote.log.copy.disable", "true", "1"),
+    ("remote.log.delete.on.disable", "true", "1"),
+    ("remote.storage.enable", "false", "true"),
+    ("retention.bytes", "123456", "much"),
     ("retention.ms", "86400000", "-2"),
     ("segment.bytes", "4096", "1023"),
+    ("segment.index.bytes", "4", "3"),
+    ("segment.jitter.ms", "50", "-1"),
     ("segment.ms", "60000", "0"),
+    ("unclean.leader.election.enable", "true", "2"),
 ];
 
 /// The settings as Kafka's clients see them: name, value, whether it is the topic's own.

@@ -48,6 +48,7 @@ codes! {
     InvalidReplicaAssignment 39 "INVALID_REPLICA_ASSIGNMENT";
     InvalidConfig 40 "INVALID_CONFIG";
     InvalidRequest 42 "INVALID_REQUEST";
+    PolicyViolation 44 "POLICY_VIOLATION";
     OutOfOrderSequenceNumber 45 "OUT_OF_ORDER_SEQUENCE_NUMBER";
     InvalidProducerEpoch 47 "INVALID_PRODUCER_EPOCH";
     TransactionalIdAuthorizationFailed 53 "TRANSACTIONAL_ID_AUTHORIZATION_FAILED";

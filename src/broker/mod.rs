@@ -39,7 +39,7 @@ pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
 pub use waiting::{Registered, Waiter, Waiters};
 
 use crate::{
-    config::{Config, Overrides, setting_names},
+    config::{Changes, Config, Overrides, canonical},
     log::{
         disk::{self, Disk, FileDisk, MemoryDisk},
         handles::Handles,
@@ -216,14 +216,11 @@ impl Broker {
                 "{partitions} partitions; a topic has 1 to {PARTITIONS_MAX}"
             )));
         }
-        // An empty value asks for the default, but not by a name that is no setting's.
-        let asks_default = |name: &str, value: &str| value.is_empty() && setting_names().any(|known| known == name);
-        let overrides: Overrides = overrides.into_iter().filter(|(name, value)| !asks_default(name, value)).collect();
         self.0.state.create(name, partitions, overrides)
     }
 
-    /// Changes settings (an empty value returns to the default) and adds partitions.
-    pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Overrides) -> Result<Arc<Topic>> {
+    /// Changes settings and adds partitions. Changes of one topic do not overlap.
+    pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<Arc<Topic>> {
         writable(name)?;
         let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
         let topic = self.topic(name)?;
@@ -339,8 +336,8 @@ impl State {
         if self.topics.read().expect("no panic under the topics' lock").contains_key(name) {
             return Err(Error::TopicExists(name.into()));
         }
-        let stored = Stored::new(partitions, overrides);
-        self.env.topic_defaults.with(&stored.overrides).map_err(Error::InvalidConfig)?;
+        self.env.topic_defaults.with(&overrides).map_err(Error::InvalidConfig)?;
+        let stored = Stored::new(partitions, canonical(&overrides).map_err(Error::InvalidConfig)?);
         stored.build(&self.env, name).map_err(|error| Error::Storage(format!("{name}: {error}")))?;
         let topic = Topic::new(&self.env, name, stored)?;
         self.topics.write().expect("no panic under the topics' lock").insert(name.into(), topic.clone());

@@ -271,14 +271,14 @@ impl Partition {
 
     fn append(&self, log: &Log, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let settings = self.settings()?;
-        if settings.compact {
+        if settings.cleanup_policy.compacts() {
             records.iter().try_for_each(|record| settings.check_key(record.key.as_deref()))?;
         }
         self.env.begin_writing()?;
         let append = Append {
             records,
             now_ms: self.env.clock.now_ms(),
-            flags: terms.flags | if settings.append_time { log::batches::APPEND_TIME } else { 0 },
+            flags: terms.flags | if settings.append_time() { log::batches::APPEND_TIME } else { 0 },
             producer: terms.producer,
             segment_bytes_max: settings.segment_bytes,
             segment_ms_max: settings.segment_ms,
@@ -379,7 +379,7 @@ impl Partition {
     pub(super) fn tidy(&self) -> Result<Due> {
         let settings = self.settings()?;
         let retention = settings.retention();
-        if self.log.get().is_none() && retention.ms < 0 && retention.bytes < 0 && !settings.compact {
+        if self.log.get().is_none() && retention.ms < 0 && retention.bytes < 0 && !settings.cleanup_policy.compacts() {
             return Ok(Due { now: false, next_ms: None });
         }
         let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
@@ -390,7 +390,7 @@ impl Partition {
             self.trim(start)?;
         }
         let mut due = Due { now: false, next_ms: None };
-        if settings.compact {
+        if settings.cleanup_policy.compacts() {
             due = log.compaction_due(now_ms, &settings.compaction())?;
         }
         due.next_ms = due.next_ms.into_iter().chain(log.due_at(retention, settings.segment_ms)?).min();
@@ -402,7 +402,7 @@ impl Partition {
         loop {
             let (log, settings, now_ms) = (self.log()?, self.settings()?, self.env.clock.now_ms());
             let how = settings.compaction();
-            if stop() || !settings.compact || !log.compaction_due(now_ms, &how)?.now {
+            if stop() || !settings.cleanup_policy.compacts() || !log.compaction_due(now_ms, &how)?.now {
                 return Ok(());
             }
             let compacted = log.compact(now_ms, &how, stop)?;
@@ -431,7 +431,7 @@ mod tests {
     use super::*;
     use crate::{
         broker::{Broker, Clock},
-        config::{Config, Overrides},
+        config::{Changes, Config, Overrides},
         log::disk::MemoryDisk,
     };
     use std::{
@@ -474,7 +474,7 @@ mod tests {
         let partition = topic.partition(0).unwrap();
         let appended = partition.write(&record(b"hello"), Terms::default()).unwrap();
         assert_eq!(partition.high_watermark(), Ok(0));
-        broker.alter_topic("t", None, &Overrides::from([("flush.ms".into(), String::new())])).unwrap();
+        broker.alter_topic("t", None, &Changes { reset_others: true, ..Changes::default() }).unwrap();
         partition.settle(&appended).unwrap();
         assert_eq!(partition.high_watermark(), Ok(1));
     }

@@ -17,7 +17,7 @@ impl Settings {
 
     /// Whether the topic takes a record of this key.
     pub fn check_key(&self, key: Option<&[u8]>) -> Result<()> {
-        if self.compact && key.is_none() {
+        if self.cleanup_policy.compacts() && key.is_none() {
             return Err(Error::KeyRequired);
         }
         Ok(())
@@ -25,9 +25,10 @@ impl Settings {
 
     /// What `cleanup.policy` lets go by age and size.
     pub(super) fn retention(&self) -> Retention {
-        match self.delete {
-            true => Retention { ms: self.retention_ms, bytes: self.retention_bytes },
-            false => Retention { ms: -1, bytes: -1 },
+        if self.cleanup_policy.deletes() {
+            Retention { ms: self.retention_ms, bytes: self.retention_bytes }
+        } else {
+            Retention { ms: -1, bytes: -1 }
         }
     }
 

@@ -1,10 +1,18 @@
-//! Every setting of the broker: default, unit, meaning.
+//! Every setting of the broker and of its topics: default, unit, meaning.
+//!
+//! [`Config`] is how a broker runs. [`Settings`] are what each topic has, with Kafka's names:
+//!
+#![doc = include_str!("settings.md")]
 
+mod changes;
 mod settings;
 mod units;
+mod values;
 
-pub use settings::{Overrides, Settings, names as setting_names};
+pub use changes::{Change, Changes};
+pub use settings::{Overrides, SETTINGS, Setting, Settings, canonical, settings_table};
 pub use units::{bytes, duration};
+pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
 
 use std::{path::PathBuf, time::Duration};
 

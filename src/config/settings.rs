@@ -1,215 +1,227 @@
-//! Topic settings: Kafka's names, values and ranges, in one table.
+//! Topic settings: Kafka's 33, with its names, types, ranges and defaults, in one table.
+//!
+//! A row is all there is to say of a setting. From it come the field of [`Settings`] and its default, parsing and canonical
+//! form, DescribeConfigs with types, synonyms and documentation, HELP, and the list in the documentation of [`crate::config`].
 
-use super::Flush;
+use super::{
+    Flush,
+    values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type, Value, read},
+};
 use std::{collections::BTreeMap, time::Duration};
 
-/// The settings of a topic, as they take effect.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// `retention.ms`: age at which a segment goes; -1: never.
-    pub retention_ms: i64,
-    /// `retention.bytes`: size above which old segments go; -1: unlimited.
-    pub retention_bytes: i64,
-    /// `segment.bytes`: size at which a segment is sealed.
-    pub segment_bytes: u32,
-    /// `segment.ms`: age at which a segment is sealed.
-    pub segment_ms: i64,
-    /// `max.message.bytes`: of key, value and headers.
-    pub max_message_bytes: u32,
-    /// `message.timestamp.type`: whether records are stamped with the time of their append.
-    pub append_time: bool,
-    /// `cleanup.policy`: whether whole old segments go.
-    pub delete: bool,
-    /// `cleanup.policy`: whether only the latest record of each key stays.
-    pub compact: bool,
-    /// `compression.type`: how Kafka clients get records; `producer` is uncompressed, for lines are not compressed.
-    pub compression: &'static str,
-    /// `delete.retention.ms`: how long compaction keeps a tombstone.
-    pub delete_retention_ms: i64,
-    /// `min.cleanable.dirty.ratio`: compaction waits until so much of the log is not compacted.
-    pub min_cleanable_dirty_ratio: f64,
-    /// `min.compaction.lag.ms`: compaction leaves records of this age alone.
-    pub min_compaction_lag_ms: i64,
-    /// `min.insync.replicas`: kept for clients that set it; there is one replica.
-    pub min_insync_replicas: i64,
-    /// `flush.messages`: a sync after so many records.
-    pub flush_messages: i64,
-    /// `flush.ms`: a sync after so many ms.
-    pub flush_ms: i64,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            retention_ms: 7 * 24 * 3600 * 1000,
-            retention_bytes: -1,
-            segment_bytes: 1 << 30,
-            segment_ms: 7 * 24 * 3600 * 1000,
-            max_message_bytes: 1_048_588,
-            append_time: false,
-            delete: true,
-            compact: false,
-            compression: "producer",
-            delete_retention_ms: 24 * 3600 * 1000,
-            min_cleanable_dirty_ratio: 0.5,
-            min_compaction_lag_ms: 0,
-            min_insync_replicas: 1,
-            flush_messages: i64::MAX,
-            flush_ms: i64::MAX,
-        }
-    }
-}
-
-/// A row of the table: how one setting is read and written.
-struct Setting {
-    name: &'static str,
+/// A row of the table: what is known of a setting, and how it is read and told.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name, which is Kafka's.
+    pub name: &'static str,
+    /// The kind of its values.
+    pub kind: Type,
+    /// Kafka's name for a broker's default of it.
+    pub of_broker: Option<&'static str>,
+    /// What it is, in one sentence without a full stop.
+    pub what: &'static str,
+    takes: fn() -> String,
     set: fn(&mut Settings, &str) -> Result<(), String>,
     get: fn(&Settings) -> String,
 }
+
+impl Setting {
+    /// The setting of this name.
+    pub fn named(name: &str) -> Option<&'static Setting> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// What its values are, to complete "it takes ...".
+    pub fn takes(&self) -> String {
+        (self.takes)()
+    }
+
+    /// Its value among these, in canonical form.
+    pub fn value(&self, settings: &Settings) -> String {
+        (self.get)(settings)
+    }
+}
+
+macro_rules! optional {
+    () => {
+        None
+    };
+    ($value:expr) => {
+        Some($value)
+    };
+}
+
+/// Values that are no numbers have no range.
+macro_rules! range {
+    () => {
+        0..=0
+    };
+    ($range:expr) => {
+        $range
+    };
+}
+
+macro_rules! settings {
+    ($($name:literal $(/ $of_broker:literal)?, $field:ident: $type:ty $([$range:expr])? => $default:expr, $what:literal;)*) => {
+        /// The settings of a topic, as they take effect.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Settings {
+            $(#[doc = concat!("`", $name, "`: ", $what, ".")] pub $field: $type,)*
+        }
+
+        impl Default for Settings {
+            fn default() -> Settings {
+                Settings { $($field: $default,)* }
+            }
+        }
+
+        /// Every setting of a topic, by name.
+        pub static SETTINGS: &[Setting] = &[$(
+            Setting {
+                name: $name,
+                kind: <$type as Value>::TYPE,
+                of_broker: optional!($($of_broker)?),
+                what: $what,
+                takes: || <$type as Value>::takes(&range!($($range)?)),
+                set: |settings, text| read(text, &range!($($range)?)).map(|value| settings.$field = value),
+                get: |settings| settings.$field.canonical(),
+            },
+        )*];
+    };
+}
+
+const INT_MAX: i64 = i32::MAX as i64;
+const LONG_MAX: i64 = i64::MAX;
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+settings! {
+    "cleanup.policy" / "log.cleanup.policy", cleanup_policy: CleanupPolicy => CleanupPolicy::Delete,
+        "what goes in the background: with delete whole old segments, with compact all but the latest record of each key";
+    "compression.gzip.level" / "compression.gzip.level", compression_gzip_level: i32 [-1..=9] => -1,
+        "how hard gzip compresses where it is the compression.type, from 1 to 9; -1 is its own default";
+    "compression.lz4.level" / "compression.lz4.level", compression_lz4_level: i32 [1..=17] => 9,
+        "kept for clients that set it; lz4 has one level here";
+    "compression.type" / "compression.type", compression_type: CompressionType => CompressionType::Producer,
+        "the codec in which Kafka clients get records; with producer they are not compressed";
+    "compression.zstd.level" / "compression.zstd.level", compression_zstd_level: i32 [-131_072..=22] => 3,
+        "how hard zstd compresses where it is the compression.type";
+    "delete.retention.ms" / "log.cleaner.delete.retention.ms", delete_retention_ms: i64 [0..=LONG_MAX] => DAY_MS,
+        "how long compaction keeps a tombstone";
+    "file.delete.delay.ms" / "log.segment.delete.delay.ms", file_delete_delay_ms: i64 [0..=LONG_MAX] => 60_000,
+        "kept for clients that set it; the files of a removed segment go at once";
+    "flush.messages" / "log.flush.interval.messages", flush_messages: i64 [1..=LONG_MAX] => LONG_MAX,
+        "1 syncs every record before it is acknowledged, whatever --flush says; other numbers change nothing";
+    "flush.ms" / "log.flush.interval.ms", flush_ms: i64 [0..=LONG_MAX] => LONG_MAX,
+        "how long a record may wait for its sync; the stricter of this and --flush holds";
+    "follower.replication.throttled.replicas", follower_replication_throttled_replicas: ThrottledReplicas => ThrottledReplicas::default(),
+        "kept for clients that set it; nothing is replicated";
+    "index.interval.bytes" / "log.index.interval.bytes", index_interval_bytes: u32 [0..=INT_MAX] => 4096,
+        "kept for clients that set it; every batch has its entry in the index";
+    "leader.replication.throttled.replicas", leader_replication_throttled_replicas: ThrottledReplicas => ThrottledReplicas::default(),
+        "kept for clients that set it; nothing is replicated";
+    "local.retention.bytes" / "log.local.retention.bytes", local_retention_bytes: i64 [-2..=LONG_MAX] => -2,
+        "kept for clients that set it; there is no tiered storage";
+    "local.retention.ms" / "log.local.retention.ms", local_retention_ms: i64 [-2..=LONG_MAX] => -2,
+        "kept for clients that set it; there is no tiered storage";
+    "max.compaction.lag.ms" / "log.cleaner.max.compaction.lag.ms", max_compaction_lag_ms: i64 [1..=LONG_MAX] => LONG_MAX,
+        "age of a record from which compaction no longer waits for min.cleanable.dirty.ratio";
+    "max.message.bytes" / "message.max.bytes", max_message_bytes: u32 [0..=INT_MAX] => 1_048_588,
+        "the largest record (key, value and headers together), and the largest batch of a Kafka client";
+    "message.timestamp.after.max.ms" / "log.message.timestamp.after.max.ms", message_timestamp_after_max_ms: i64 [0..=LONG_MAX] => 3_600_000,
+        "how far the time of a record may lie ahead of the broker's clock";
+    "message.timestamp.before.max.ms" / "log.message.timestamp.before.max.ms", message_timestamp_before_max_ms: i64 [0..=LONG_MAX] => LONG_MAX,
+        "how far the time of a record may lie behind the broker's clock";
+    "message.timestamp.type" / "log.message.timestamp.type", message_timestamp_type: TimestampType => TimestampType::CreateTime,
+        "whose time a record has: its producer's, or that of its append";
+    "min.cleanable.dirty.ratio" / "log.cleaner.min.cleanable.ratio", min_cleanable_dirty_ratio: f64 [0..=1] => 0.5,
+        "how much of a log must have been written since it was last compacted before it is compacted again";
+    "min.compaction.lag.ms" / "log.cleaner.min.compaction.lag.ms", min_compaction_lag_ms: i64 [0..=LONG_MAX] => 0,
+        "age below which compaction leaves records alone; at most max.compaction.lag.ms";
+    "min.insync.replicas" / "min.insync.replicas", min_insync_replicas: u32 [1..=INT_MAX] => 1,
+        "kept for clients that set it; there is one replica";
+    "preallocate" / "log.preallocate", preallocate: bool => false,
+        "kept for clients that set it; a segment grows as it is written";
+    "remote.log.copy.disable", remote_log_copy_disable: bool => false,
+        "kept for clients that set it; there is no tiered storage";
+    "remote.log.delete.on.disable", remote_log_delete_on_disable: bool => false,
+        "kept for clients that set it; there is no tiered storage";
+    "remote.storage.enable", remote_storage_enable: bool => false,
+        "false, for there is no tiered storage";
+    "retention.bytes" / "log.retention.bytes", retention_bytes: i64 [i64::MIN..=LONG_MAX] => -1,
+        "size of a partition above which its oldest segments go; unlimited if it is negative";
+    "retention.ms" / "log.retention.ms", retention_ms: i64 [-1..=LONG_MAX] => 7 * DAY_MS,
+        "age at which a segment goes; -1 is never";
+    // Kafka begins at 1 MiB; lessons and tests want to see a roll.
+    "segment.bytes" / "log.segment.bytes", segment_bytes: u32 [1024..=INT_MAX] => 1 << 30,
+        "size at which a segment is sealed and the next one begins";
+    "segment.index.bytes" / "log.index.size.max.bytes", segment_index_bytes: u32 [4..=INT_MAX] => 10 << 20,
+        "kept for clients that set it; an index is as large as its segment needs";
+    "segment.jitter.ms" / "log.roll.jitter.ms", segment_jitter_ms: i64 [0..=LONG_MAX] => 0,
+        "a segment is sealed up to so much sooner than segment.ms says, by chance, so that not all are sealed at once";
+    "segment.ms" / "log.roll.ms", segment_ms: i64 [1..=LONG_MAX] => 7 * DAY_MS,
+        "age at which a segment is sealed and the next one begins";
+    "unclean.leader.election.enable" / "unclean.leader.election.enable", unclean_leader_election_enable: bool => false,
+        "kept for clients that set it; there is one replica";
+}
+
+/// The settings that a topic has of its own, by name and in canonical form; the rest are the broker's defaults.
+pub type Overrides = BTreeMap<String, String>;
 
 /// A name or a value that is wrong, as a person may see it: without control characters, and cut.
 fn shown(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
-fn number(text: &str, least: i64, most: i64) -> Result<i64, String> {
-    let number = text.parse().ok().filter(|number| (least..=most).contains(number));
-    number.ok_or_else(|| format!("a number from {least} to {most}"))
+fn unknown(name: &str) -> String {
+    format!("Unknown topic config name: {}", shown(name))
 }
 
-fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
-    found.ok_or_else(|| choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" or "))
-}
-
-const TIMESTAMP_TYPES: [(&str, bool); 2] = [("CreateTime", false), ("LogAppendTime", true)];
-
-const CODECS: [&str; 6] = ["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"];
-
-/// `cleanup.policy`: whether segments are deleted, whether they are compacted.
-fn policies(text: &str) -> Result<(bool, bool), String> {
-    let mut policies = (false, false);
-    for word in text.split(',').map(str::trim) {
-        match word {
-            "delete" => policies.0 = true,
-            "compact" => policies.1 = true,
-            _ => return Err("delete or compact or both with a comma between".into()),
-        }
-    }
-    Ok(policies)
-}
-
-const TABLE: [Setting; 14] = [
-    Setting {
-        name: "cleanup.policy",
-        set: |settings, text| policies(text).map(|both| (settings.delete, settings.compact) = both),
-        get: |settings| match (settings.compact, settings.delete) {
-            (true, true) => "compact,delete".into(),
-            (true, false) => "compact".into(),
-            _ => "delete".into(),
-        },
-    },
-    Setting {
-        name: "compression.type",
-        set: |settings, text| choice(text, &CODECS.map(|name| (name, name))).map(|name| settings.compression = name),
-        get: |settings| settings.compression.into(),
-    },
-    Setting {
-        name: "delete.retention.ms",
-        set: |settings, text| number(text, 0, i64::MAX).map(|n| settings.delete_retention_ms = n),
-        get: |settings| settings.delete_retention_ms.to_string(),
-    },
-    Setting {
-        name: "flush.messages",
-        set: |settings, text| number(text, 1, i64::MAX).map(|n| settings.flush_messages = n),
-        get: |settings| settings.flush_messages.to_string(),
-    },
-    Setting {
-        name: "flush.ms",
-        set: |settings, text| number(text, 0, i64::MAX).map(|n| settings.flush_ms = n),
-        get: |settings| settings.flush_ms.to_string(),
-    },
-    Setting {
-        name: "max.message.bytes",
-        set: |settings, text| number(text, 0, i64::from(i32::MAX)).map(|n| settings.max_message_bytes = n as u32),
-        get: |settings| settings.max_message_bytes.to_string(),
-    },
-    Setting {
-        name: "message.timestamp.type",
-        set: |settings, text| choice(text, &TIMESTAMP_TYPES).map(|value| settings.append_time = value),
-        get: |settings| TIMESTAMP_TYPES[usize::from(settings.append_time)].0.into(),
-    },
-    Setting {
-        name: "min.cleanable.dirty.ratio",
-        set: |settings, text| {
-            let ratio = text.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
-            ratio.map(|ratio| settings.min_cleanable_dirty_ratio = ratio).ok_or_else(|| "a number from 0 to 1".into())
-        },
-        get: |settings| settings.min_cleanable_dirty_ratio.to_string(),
-    },
-    Setting {
-        name: "min.compaction.lag.ms",
-        set: |settings, text| number(text, 0, i64::MAX).map(|n| settings.min_compaction_lag_ms = n),
-        get: |settings| settings.min_compaction_lag_ms.to_string(),
-    },
-    Setting {
-        name: "min.insync.replicas",
-        set: |settings, text| number(text, 1, i64::from(i32::MAX)).map(|n| settings.min_insync_replicas = n),
-        get: |settings| settings.min_insync_replicas.to_string(),
-    },
-    Setting {
-        name: "retention.bytes",
-        set: |settings, text| number(text, -1, i64::MAX).map(|n| settings.retention_bytes = n),
-        get: |settings| settings.retention_bytes.to_string(),
-    },
-    Setting {
-        name: "retention.ms",
-        set: |settings, text| number(text, -1, i64::MAX).map(|n| settings.retention_ms = n),
-        get: |settings| settings.retention_ms.to_string(),
-    },
-    Setting {
-        name: "segment.bytes",
-        // Kafka begins at 1 MiB; lessons and tests want to see a roll.
-        set: |settings, text| number(text, 1024, i64::from(i32::MAX)).map(|n| settings.segment_bytes = n as u32),
-        get: |settings| settings.segment_bytes.to_string(),
-    },
-    Setting {
-        name: "segment.ms",
-        set: |settings, text| number(text, 1, i64::MAX).map(|n| settings.segment_ms = n),
-        get: |settings| settings.segment_ms.to_string(),
-    },
-];
-
-/// The settings that a topic has of its own, by name; the rest are the broker's defaults.
-pub type Overrides = BTreeMap<String, String>;
-
-/// Names of all settings, in order.
-pub fn names() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().map(|setting| setting.name)
+/// The same settings in canonical form: what may be kept, and written to a file of lines. An error says what is wrong.
+pub fn canonical(overrides: &Overrides) -> Result<Overrides, String> {
+    let mut scratch = Settings::default();
+    let canonical = |(name, value): (&String, &String)| Ok((name.clone(), scratch.set(name, value)?.value(&scratch)));
+    overrides.iter().map(canonical).collect()
 }
 
 impl Settings {
-    /// Sets one by name. An error says what is wrong with the name or the value.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let Some(setting) = TABLE.iter().find(|setting| setting.name == name) else {
-            let names = names().collect::<Vec<_>>().join(" ");
-            let name = shown(name);
-            return Err(format!("'{name}' is no setting of a topic; there are partitions {names}"));
-        };
-        let why = |wanted| format!("{name} cannot be '{}'; it takes {wanted}", shown(value));
-        (setting.set)(self, value).map_err(why)
-    }
-
-    /// The value of one by name.
-    pub fn get(&self, name: &str) -> Option<String> {
-        TABLE.iter().find(|setting| setting.name == name).map(|setting| (setting.get)(self))
+    /// Sets one by name and answers its row. An error says what is wrong with the name or the value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<&'static Setting, String> {
+        let setting = Setting::named(name).ok_or_else(|| unknown(name))?;
+        let set = (setting.set)(self, value);
+        set.map_err(|takes| format!("{name} cannot be '{}'; it takes {takes}", shown(value)))?;
+        Ok(setting)
     }
 
     /// These defaults with a topic's own settings over them.
     pub fn with(&self, overrides: &Overrides) -> Result<Settings, String> {
+        // As in Kafka an unknown name is told before a wrong value.
+        if let Some(name) = overrides.keys().find(|name| Setting::named(name).is_none()) {
+            return Err(unknown(name));
+        }
         let mut settings = self.clone();
-        overrides.iter().try_for_each(|(name, value)| settings.set(name, value))?;
+        overrides.iter().try_for_each(|(name, value)| settings.set(name, value).map(drop))?;
+        settings.check_together()?;
         Ok(settings)
+    }
+
+    /// What no row can say by itself.
+    fn check_together(&self) -> Result<(), String> {
+        if self.compression_gzip_level == 0 {
+            return Err("compression.gzip.level cannot be '0'; it takes -1 or a number from 1 to 9".into());
+        }
+        let (min, max) = (self.min_compaction_lag_ms, self.max_compaction_lag_ms);
+        if min > max {
+            return Err(format!("min.compaction.lag.ms ({min}) cannot be above max.compaction.lag.ms ({max})"));
+        }
+        if self.remote_storage_enable {
+            return Err("remote.storage.enable cannot be 'true'; this broker has no tiered storage".into());
+        }
+        Ok(())
+    }
+
+    /// Whether records are stamped with the time of their append.
+    pub fn append_time(&self) -> bool {
+        self.message_timestamp_type == TimestampType::LogAppendTime
     }
 
     /// The stricter of the broker's flush mode and `flush.ms`. (`flush.messages` of 1 is `always`.)
@@ -228,31 +240,70 @@ impl Settings {
     }
 }
 
+/// The table as `settings.md` has it, which is part of the documentation.
+pub fn settings_table() -> String {
+    let mut table = String::from("| setting | default | takes | what it is |\n| --- | --- | --- | --- |\n");
+    for setting in SETTINGS {
+        let (name, default, takes, what) =
+            (setting.name, setting.value(&Settings::default()), setting.takes(), setting.what);
+        let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+        table.push_str(&format!("| `{name}` | {default} | {takes} | {what} |\n"));
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
-    fn each_setting_reads_what_it_writes() {
+    fn kafka_has_these_33_and_each_reads_what_it_tells() {
+        assert_eq!(SETTINGS.len(), 33);
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.name));
         let defaults = Settings::default();
-        for name in names() {
-            let value = defaults.get(name).unwrap();
+        for setting in SETTINGS {
             let mut settings = defaults.clone();
-            settings.set(name, &value).unwrap();
-            assert_eq!(settings, defaults, "{name}");
+            settings.set(setting.name, &setting.value(&defaults)).unwrap();
+            assert_eq!(settings, defaults, "{}", setting.name);
         }
+    }
+
+    #[test]
+    fn the_documentation_has_the_table() {
+        assert_eq!(
+            include_str!("settings.md"),
+            settings_table(),
+            "src/config/settings.md must be:\n\n{}",
+            settings_table()
+        );
     }
 
     #[test]
     fn a_wrong_value_says_what_is_right() {
         let mut settings = Settings::default();
+        let mut refused = |name, value| settings.set(name, value).unwrap_err();
         assert_eq!(
-            settings.set("segment.bytes", "1").unwrap_err(),
+            refused("segment.bytes", "1"),
             "segment.bytes cannot be '1'; it takes a number from 1024 to 2147483647"
         );
-        assert!(settings.set("message.timestamp.type", "x").unwrap_err().ends_with("CreateTime or LogAppendTime"));
-        assert!(settings.set("retention", "x").unwrap_err().contains("no setting"));
+        assert!(refused("message.timestamp.type", "x").ends_with("CreateTime or LogAppendTime"));
+        assert_eq!(refused("retention\n", "x"), "Unknown topic config name: retention\\n");
         assert_eq!(settings, Settings::default());
+    }
+
+    #[test]
+    fn what_this_broker_cannot_do_or_nobody_can_is_refused_with_the_reason() {
+        let refused = |own: &[(&str, &str)]| {
+            let own = own.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+            Settings::default().with(&own).unwrap_err()
+        };
+        assert!(refused(&[("remote.storage.enable", "TRUE")]).contains("no tiered storage"));
+        assert!(refused(&[("compression.gzip.level", "0")]).contains("-1 or a number from 1 to 9"));
+        let lags = refused(&[("max.compaction.lag.ms", "5"), ("min.compaction.lag.ms", "10")]);
+        assert_eq!(lags, "min.compaction.lag.ms (10) cannot be above max.compaction.lag.ms (5)");
+        let both = refused(&[("a.wrong.value", "x"), ("retention.ms", "x")]);
+        assert_eq!(both, "Unknown topic config name: a.wrong.value");
     }
 
     #[test]
@@ -263,5 +314,32 @@ mod tests {
         assert_eq!(topic(500, i64::MAX).flush(ms(100)), ms(100));
         assert_eq!(topic(500, i64::MAX).flush(Flush::Always), Flush::Always);
         assert_eq!(topic(i64::MAX, 1).flush(Flush::Never), Flush::Always);
+    }
+
+    /// Pieces of good values between what clients may put around them.
+    fn value() -> impl Strategy<Value = String> {
+        let good = "[0-9]{1,6}|-?[0-9]{1,3}|0?\\.[0-9]{1,9}(e-?[0-9])?[fd]?|0x\\.?[0-9a-f]{1,20}p-[0-9]{1,3}|true|FALSE|[0-9]:[0-9]|\\*";
+        let word = "compact|delete|gzip|zstd|lz4|snappy|producer|uncompressed|CreateTime|LogAppendTime|NaN";
+        let around = "[\\x00-\\x20\\x7f\u{85}\u{a0}\u{2028}]{0,2}";
+        let piece = (around, prop_oneof![good, word, "\\PC{0,3}"], around).prop_map(|(a, b, c)| format!("{a}{b}{c}"));
+        proptest::collection::vec(piece, 0..3).prop_map(|pieces| pieces.join(","))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+        /// A value with a line break once went into the `topic` file as it came, and the topic was lost at the next start.
+        #[test]
+        fn a_canonical_form_reads_as_itself_and_stands_on_one_line(index in 0..SETTINGS.len(), value in value()) {
+            let own = Overrides::from([(SETTINGS[index].name.to_string(), value)]);
+            if let Ok(kept) = canonical(&own) {
+                prop_assert_eq!(&canonical(&kept).unwrap(), &kept);
+                for value in kept.values() {
+                    prop_assert!(!value.contains(char::is_control), "{:?}", value);
+                    prop_assert_eq!(value.trim(), value);
+                    prop_assert!(value.is_ascii());
+                }
+            }
+        }
     }
 }

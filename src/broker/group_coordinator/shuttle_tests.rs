@@ -79,7 +79,7 @@ fn members_come_and_go() {
         move || {
             produce(&broker, 0);
             produce(&broker, 1);
-            broker.alter_topic("t", Some(3), &BTreeMap::new()).unwrap();
+            broker.alter_topic("t", Some(3), &Default::default()).unwrap();
             produce(&broker, 2);
         }
     });

@@ -337,7 +337,7 @@ fn partitions_that_are_new_are_read_from_their_first_record() {
     let mut member = broker.join("g", &["t"], manual()).unwrap();
     thread::scope(|scope| {
         let polled = scope.spawn(|| poll_for(&mut member, 500, Duration::from_secs(60)).unwrap());
-        broker.alter_topic("t", Some(2), &BTreeMap::new()).unwrap();
+        broker.alter_topic("t", Some(2), &Default::default()).unwrap();
         produce(&broker, "t", 1, &["a"]);
         assert_eq!(polled.join().unwrap(), ["t/1:0 message:a"]);
     });

@@ -11,6 +11,7 @@
 //! - lz4 is written in independent blocks, the only ones that Java reads.
 //! - zstd goes straight into the output, which is its own window: a frame cannot ask for another.
 
+use crate::config::CompressionType;
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::{
@@ -43,13 +44,13 @@ impl Codec {
     }
 
     /// The codec that a topic's `compression.type` names. `producer` is none: the log does not know what a batch came in.
-    pub fn of_setting(name: &str) -> Codec {
-        match name {
-            "gzip" => Codec::Gzip,
-            "snappy" => Codec::Snappy,
-            "lz4" => Codec::Lz4,
-            "zstd" => Codec::Zstd,
-            _ => Codec::None,
+    pub fn of_setting(setting: CompressionType) -> Codec {
+        match setting {
+            CompressionType::Gzip => Codec::Gzip,
+            CompressionType::Snappy => Codec::Snappy,
+            CompressionType::Lz4 => Codec::Lz4,
+            CompressionType::Zstd => Codec::Zstd,
+            CompressionType::Uncompressed | CompressionType::Producer => Codec::None,
         }
     }
 }

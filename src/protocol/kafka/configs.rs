@@ -7,48 +7,62 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{Broker, check_name},
-    config::{Overrides, setting_names},
+    broker::{self, Broker, check_name},
+    config::{Change, Changes, Overrides, SETTINGS, Setting, Settings, Type},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Kinds of resources that have configs.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
 
 /// Where a config's value comes from.
-pub(super) const CONFIG_OF_TOPIC: i8 = 1;
-const CONFIG_STATIC: i8 = 4;
-pub(super) const CONFIG_DEFAULT: i8 = 5;
+const OF_TOPIC: i8 = 1;
+const OF_COMMAND_LINE: i8 = 4;
+const DEFAULT: i8 = 5;
 
 type Refused = (Code, String);
 
+fn refused(error: broker::Error) -> Refused {
+    (error.code(), error.to_string())
+}
+
 /// A config as it is told.
-struct Config {
-    name: String,
+pub(super) struct Config {
+    pub(super) name: &'static str,
+    pub(super) value: String,
+    pub(super) source: i8,
+    read_only: bool,
+    kind: Type,
+    what: &'static str,
+    /// Where the value comes from, and what it would be otherwise; the first holds.
+    synonyms: Vec<Synonym>,
+}
+
+/// One of the values that a config can have, by the name under which it was set.
+struct Synonym {
+    name: &'static str,
     value: String,
     source: i8,
-    read_only: bool,
 }
 
 /// Kafka's number for the type of a config's value.
-fn config_type(name: &str) -> i8 {
-    const BOOLEAN: i8 = 1;
-    const STRING: i8 = 2;
-    const INT: i8 = 3;
-    const LONG: i8 = 5;
-    const DOUBLE: i8 = 6;
-    const LIST: i8 = 7;
-    match name {
-        "auto.create.topics.enable" => BOOLEAN,
-        "cleanup.policy" | "log.cleanup.policy" | "log.dirs" | "advertised.listeners" => LIST,
-        "max.message.bytes" | "segment.bytes" | "min.insync.replicas" => INT,
-        "broker.id" | "node.id" | "num.partitions" | "message.max.bytes" | "log.segment.bytes" => INT,
-        "default.replication.factor" | "max.connections" => INT,
-        "min.cleanable.dirty.ratio" => DOUBLE,
-        _ if name.ends_with(".ms") || name.ends_with(".bytes") || name.ends_with(".messages") => LONG,
-        _ => STRING,
+fn type_number(kind: Type) -> i8 {
+    match kind {
+        Type::Boolean => 1,
+        Type::String => 2,
+        Type::Int => 3,
+        Type::Long => 5,
+        Type::Double => 6,
+        Type::List => 7,
     }
+}
+
+/// What is told of each config beside its value.
+#[derive(Clone, Copy)]
+struct Wanted {
+    synonyms: bool,
+    documentation: bool,
 }
 
 /// DescribeConfigs (key 32).
@@ -62,10 +76,7 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         })?
         .into_iter()
         .collect();
-    let _synonyms = r.bool()?;
-    if r.version >= 3 {
-        r.bool()?;
-    }
+    let wanted = Wanted { synonyms: r.bool()?, documentation: r.version >= 3 && r.bool()? };
     r.tags()?;
     tell(call.explained, || {
         let name = |(kind, name, _): &(i8, &str, _)| shown_resource(*kind, name);
@@ -81,7 +92,7 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         w.nullable_string(configs.as_ref().err().map(|(_, why)| why.as_str()));
         w.i8(*kind);
         w.string(name);
-        w.array(configs.unwrap_or_default().iter(), write_config);
+        w.array(configs.unwrap_or_default().iter(), |w, config| write_config(w, config, wanted));
         w.tags();
     });
     w.tags();
@@ -96,17 +107,22 @@ fn shown_resource(kind: i8, name: &str) -> String {
     }
 }
 
-fn write_config(w: &mut Writer<'_>, config: &Config) {
-    w.string(&config.name);
+fn write_config(w: &mut Writer<'_>, config: &Config, wanted: Wanted) {
+    w.string(config.name);
     w.nullable_string(Some(&config.value));
     w.bool(config.read_only);
     w.i8(config.source);
     w.bool(false);
-    // Synonyms, of which there are none.
-    w.count(0);
+    let synonyms = if wanted.synonyms { config.synonyms.as_slice() } else { &[] };
+    w.array(synonyms.iter(), |w, synonym| {
+        w.string(synonym.name);
+        w.nullable_string(Some(&synonym.value));
+        w.i8(synonym.source);
+        w.tags();
+    });
     if w.version >= 3 {
-        w.i8(config_type(&config.name));
-        w.nullable_string(None);
+        w.i8(type_number(config.kind));
+        w.nullable_string(wanted.documentation.then_some(config.what));
     }
     w.tags();
 }
@@ -121,27 +137,54 @@ fn describe(
     let wanted = |config: &Config| match keys {
         // An empty list means all, as in Kafka.
         None | Some([]) => true,
-        Some(keys) => keys.contains(&config.name.as_str()),
+        Some(keys) => keys.contains(&config.name),
     };
     let configs = match kind {
-        TOPIC => topic_configs(broker, name)?,
+        TOPIC => {
+            let topic = check_name(name).and_then(|()| broker.topic(name)).map_err(refused)?;
+            topic_configs(&broker.config().topic_defaults, &topic.overrides())
+        }
         BROKER => broker_configs(broker, advertised, name)?,
         _ => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
 }
 
-fn topic_configs(broker: &Broker, name: &str) -> Result<Vec<Config>, Refused> {
-    let topic = check_name(name).and_then(|()| broker.topic(name));
-    let topic = topic.map_err(|error| (error.code(), error.to_string()))?;
-    let (settings, overrides) = (topic.settings(), topic.overrides());
-    let config = |name: &str| {
-        let own = overrides.get(name).cloned();
-        let source = if own.is_some() { CONFIG_OF_TOPIC } else { CONFIG_DEFAULT };
-        let value = own.or_else(|| settings.get(name)).unwrap_or_default();
-        Config { name: name.into(), value, source, read_only: false }
+/// A topic's configs: its own over the broker's.
+pub(super) fn topic_configs(of_broker: &Settings, own: &Overrides) -> Vec<Config> {
+    let config = |setting: &'static Setting| {
+        let mut synonyms = broker_synonyms(setting, of_broker);
+        let mut source = if set_at_start(setting, of_broker) { OF_COMMAND_LINE } else { DEFAULT };
+        let own = own.get(setting.name);
+        if let Some(value) = own {
+            source = OF_TOPIC;
+            synonyms.insert(0, Synonym { name: setting.name, value: value.clone(), source });
+        }
+        let value = own.cloned().unwrap_or_else(|| setting.value(of_broker));
+        let Setting { name, kind, what, .. } = setting;
+        Config { name, value, source, read_only: false, kind: *kind, what, synonyms }
     };
-    Ok(setting_names().map(config).collect())
+    SETTINGS.iter().map(config).collect()
+}
+
+/// Whether the broker was started with a default of its own.
+fn set_at_start(setting: &Setting, of_broker: &Settings) -> bool {
+    setting.value(of_broker) != setting.value(&Settings::default())
+}
+
+/// What the broker has to say of a setting's default.
+fn broker_synonyms(setting: &'static Setting, of_broker: &Settings) -> Vec<Synonym> {
+    /// Their defaults stand in Kafka under other names: `log.retention.hours`, `log.roll.hours` and so on.
+    const NO_DEFAULT: [&str; 4] = ["flush.ms", "retention.ms", "segment.jitter.ms", "segment.ms"];
+    let Some(name) = setting.of_broker else { return Vec::new() };
+    let mut synonyms = Vec::new();
+    if set_at_start(setting, of_broker) {
+        synonyms.push(Synonym { name, value: setting.value(of_broker), source: OF_COMMAND_LINE });
+    }
+    if !NO_DEFAULT.contains(&setting.name) {
+        synonyms.push(Synonym { name, value: setting.value(&Settings::default()), source: DEFAULT });
+    }
+    synonyms
 }
 
 fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refused> {
@@ -155,57 +198,57 @@ fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> 
         Ok(_) => return Err((Code::InvalidRequest, format!("there is no broker {name}; this is {NODE_ID}"))),
         Err(_) => return Err((Code::InvalidRequest, format!("'{name}' is no broker's id"))),
     }
-    let defaults = &config.topic_defaults;
-    let of_topics = [
-        ("log.retention.ms", "retention.ms"),
-        ("log.retention.bytes", "retention.bytes"),
-        ("log.segment.bytes", "segment.bytes"),
-        ("log.roll.ms", "segment.ms"),
-        ("message.max.bytes", "max.message.bytes"),
-        ("log.cleanup.policy", "cleanup.policy"),
-        ("compression.type", "compression.type"),
-        ("log.message.timestamp.type", "message.timestamp.type"),
-        ("min.insync.replicas", "min.insync.replicas"),
-    ];
+    // As Metadata has it; an IPv6 address stands in brackets.
+    let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
+    let log_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
     let own = [
-        ("broker.id", NODE_ID.to_string()),
-        ("node.id", NODE_ID.to_string()),
-        // As Metadata has it; an IPv6 address stands in brackets.
+        ("broker.id", Type::Int, NODE_ID.to_string(), "the broker's number in its cluster"),
+        ("node.id", Type::Int, NODE_ID.to_string(), "the broker's number in its cluster"),
+        ("advertised.listeners", Type::List, format!("PLAINTEXT://{host}:{port}"), "where clients reach the broker"),
+        ("num.partitions", Type::Int, config.default_partitions.to_string(), "partitions of topics made on first use"),
+        ("default.replication.factor", Type::Int, "1".into(), "copies of topics made on first use"),
+        ("auto.create.topics.enable", Type::Boolean, config.auto_create.to_string(), "whether first use makes a topic"),
+        ("log.dirs", Type::List, log_dir, "where the log lives"),
+        ("max.connections", Type::Int, config.max_connections.to_string(), "connections at once"),
         (
-            "advertised.listeners",
-            match host.contains(':') {
-                true => format!("PLAINTEXT://[{host}]:{port}"),
-                false => format!("PLAINTEXT://{host}:{port}"),
-            },
+            "connections.max.idle.ms",
+            Type::Long,
+            config.idle_timeout.as_millis().to_string(),
+            "how long a connection may be silent",
         ),
-        ("num.partitions", config.default_partitions.to_string()),
-        ("default.replication.factor", "1".into()),
-        ("auto.create.topics.enable", config.auto_create.to_string()),
-        ("log.dirs", config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string())),
-        ("max.connections", config.max_connections.to_string()),
-        ("connections.max.idle.ms", config.idle_timeout.as_millis().to_string()),
     ];
-    let of_topics = of_topics.map(|(name, setting)| (name, defaults.get(setting).unwrap_or_default()));
-    let all = own.into_iter().chain(of_topics);
-    Ok(all.map(|(name, value)| Config { name: name.into(), value, source: CONFIG_STATIC, read_only: true }).collect())
+    let own = own.map(|(name, kind, value, what)| {
+        let synonyms = vec![Synonym { name, value: value.clone(), source: OF_COMMAND_LINE }];
+        Config { name, value, source: OF_COMMAND_LINE, read_only: true, kind, what, synonyms }
+    });
+    let of_topics = SETTINGS.iter().filter_map(|setting| {
+        let (kind, what, value) = (setting.kind, setting.what, setting.value(&config.topic_defaults));
+        let source = if set_at_start(setting, &config.topic_defaults) { OF_COMMAND_LINE } else { DEFAULT };
+        let synonyms = broker_synonyms(setting, &config.topic_defaults);
+        Some(Config { name: setting.of_broker?, value, source, read_only: true, kind, what, synonyms })
+    });
+    Ok(own.into_iter().chain(of_topics).collect())
 }
 
-/// A change of one config.
-struct Change<'a> {
+/// A change of one config, as it was asked for.
+struct Asked<'a> {
     name: &'a str,
-    operation: Operation,
+    operation: i8,
     value: Option<&'a str>,
 }
 
-/// What IncrementalAlterConfigs does to a config (KIP-339).
-#[derive(Clone, Copy, PartialEq)]
-enum Operation {
-    Set,
-    Delete,
-    Append,
-    Subtract,
-    Unknown,
+/// What a request wants to be changed of one resource.
+struct Resource<'a> {
+    kind: i8,
+    name: &'a str,
+    changes: Vec<Asked<'a>>,
 }
+
+/// What IncrementalAlterConfigs does to a config (KIP-339).
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
 
 /// AlterConfigs (key 33): what is not named returns to its default.
 pub(super) fn alter_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -222,103 +265,89 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
         let (kind, name) = (r.i8()?, r.string()?);
         let changes = r.array(|r| {
             let name = r.string()?;
-            let operation = match if incremental { r.i8()? } else { 0 } {
-                0 => Operation::Set,
-                1 => Operation::Delete,
-                2 => Operation::Append,
-                3 => Operation::Subtract,
-                _ => Operation::Unknown,
-            };
-            let change = Change { name, operation, value: r.nullable_string()? };
+            let operation = if incremental { r.i8()? } else { SET };
+            let change = Asked { name, operation, value: r.nullable_string()? };
             r.tags()?;
             Ok(change)
         })?;
         r.tags()?;
-        Ok((kind, name, changes))
+        Ok(Resource { kind, name, changes })
     })?;
     let dry = r.bool()?;
     r.tags()?;
     let broker = call.broker;
+    let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
+    resources.iter().for_each(|resource| *times.entry((resource.kind, resource.name)).or_default() += 1);
     let done: Vec<Result<(), Refused>> = resources
         .iter()
-        .map(|(kind, name, changes)| match *kind {
-            TOPIC => change_topic(broker, name, changes, incremental, dry),
-            BROKER => Err((Code::InvalidRequest, "the broker's settings are its command line".into())),
-            kind => Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
+        .map(|resource| match times[&(resource.kind, resource.name)] {
+            1 => change(broker, resource, incremental, dry),
+            _ => Err((Code::InvalidRequest, "the resource stands in the request more than once".into())),
         })
         .collect();
     tell(call.explained, || {
-        let done = resources.iter().zip(&done).map(|((kind, name, changes), done)| {
-            let (name, count) = (shown_resource(*kind, name), changes.len());
+        let done = resources.iter().zip(&done).map(|(resource, done)| {
+            let (name, count) = (shown_resource(resource.kind, resource.name), resource.changes.len());
             format!("{count} of {name}: {:?}", done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None))
         });
         format!("change settings: {}", shown_list(done.collect::<Vec<_>>().into_iter()))
     });
     let mut w = call.respond();
     w.i32(0);
-    w.array(resources.iter().zip(&done), |w, ((kind, name, _), done)| {
+    w.array(resources.iter().zip(&done), |w, (resource, done)| {
         w.i16(done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None).into());
         w.nullable_string(done.as_ref().err().map(|(_, why)| why.as_str()));
-        w.i8(*kind);
-        w.string(name);
+        w.i8(resource.kind);
+        w.string(resource.name);
         w.tags();
     });
     w.tags();
     Ok(())
 }
 
-fn change_topic(
-    broker: &Broker,
-    name: &str,
-    changes: &[Change<'_>],
-    incremental: bool,
-    dry: bool,
-) -> Result<(), Refused> {
-    if let Some(unknown) = changes.iter().find(|change| !setting_names().any(|name| name == change.name)) {
-        return Err((Code::InvalidConfig, format!("'{}' is no setting of a topic", unknown.name)));
-    }
-    let topic = check_name(name).and_then(|()| broker.topic(name));
-    let topic = topic.map_err(|error| (error.code(), error.to_string()))?;
-    let names: BTreeSet<&str> = changes.iter().map(|change| change.name).collect();
-    if names.len() < changes.len() {
-        return Err((Code::InvalidRequest, "a config stands in the request more than once".into()));
-    }
-    let before = topic.overrides();
-    let mut after = if incremental { before.clone() } else { Overrides::new() };
-    for change in changes {
-        let before = after.get(change.name).cloned().or_else(|| topic.settings().get(change.name));
-        match changed(change, &before.unwrap_or_default())? {
-            Some(value) => drop(after.insert(change.name.into(), value)),
-            None => drop(after.remove(change.name)),
+/// Changes the configs of one resource. What is refused is looked at in Kafka's order: the request itself, the topic's name, the
+/// configs, and only then whether there is such a topic.
+fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool) -> Result<(), Refused> {
+    let name = resource.name;
+    let changes = Changes { named: changes(&resource.changes)?, reset_others: !incremental };
+    match resource.kind {
+        TOPIC if name.is_empty() => {
+            return Err((Code::InvalidRequest, "the defaults of all topics are the broker's command line".into()));
         }
+        TOPIC => check_name(name).map_err(refused)?,
+        BROKER => return Err((Code::InvalidRequest, "the broker's settings are its command line".into())),
+        kind => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     }
-    broker.config().topic_defaults.with(&after).map_err(|why| (Code::InvalidConfig, why))?;
+    let own = broker.topic(name).map(|topic| topic.overrides()).unwrap_or_default();
+    changes.applied(&own, &broker.config().topic_defaults).map_err(|why| (Code::InvalidConfig, why))?;
     if dry {
-        return Ok(());
+        return broker.topic(name).map(drop).map_err(refused);
     }
-    // The broker takes changes, where an empty value is the way back to the default.
-    let gone = before.keys().filter(|name| !after.contains_key(*name)).map(|name| (name.clone(), String::new()));
-    let changes: Overrides = after.clone().into_iter().chain(gone).collect();
-    broker.alter_topic(name, None, &changes).map(|_| ()).map_err(|error| (error.code(), error.to_string()))
+    broker.alter_topic(name, None, &changes).map(drop).map_err(refused)
 }
 
-/// The value of a config after a change; `None`: its default.
-fn changed(change: &Change<'_>, before: &str) -> Result<Option<String>, Refused> {
-    let name = change.name;
-    if change.operation == Operation::Delete {
-        return Ok(None);
+/// The changes that a request asks for, each of another config.
+fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refused> {
+    let mut changes = BTreeMap::new();
+    for Asked { name, operation, value } in asked {
+        let value = || value.map(String::from).ok_or_else(|| (Code::InvalidRequest, format!("{name} has no value")));
+        let change = match *operation {
+            SET => Change::Set(value()?),
+            DELETE => Change::Default,
+            APPEND => Change::Append(value()?),
+            SUBTRACT => Change::Subtract(value()?),
+            _ => return Err((Code::InvalidRequest, "there are SET, DELETE, APPEND and SUBTRACT".into())),
+        };
+        if changes.insert((*name).into(), change).is_some() {
+            return Err((Code::InvalidRequest, "a config stands in the request more than once".into()));
+        }
     }
-    let value = change.value.ok_or_else(|| (Code::InvalidRequest, format!("{name} has no value")))?;
-    let list = matches!(change.operation, Operation::Append | Operation::Subtract);
-    if list && name != "cleanup.policy" {
-        return Err((Code::InvalidConfig, format!("{name} is no list, to which something can be added")));
+    let is_list = |name: &str| Setting::named(name).is_some_and(|setting| setting.kind == Type::List);
+    let appends = |(name, change): &(&String, &Change)| {
+        !is_list(name) && matches!(change, Change::Append(_) | Change::Subtract(_))
+    };
+    match changes.iter().find(appends) {
+        Some((name, _)) => Err((Code::InvalidConfig, format!("{name} is no list, to which something could be added"))),
+        None => Ok(changes),
     }
-    let mut words: Vec<&str> = before.split(',').collect();
-    match change.operation {
-        Operation::Set => return Ok(Some(value.into())),
-        Operation::Append => words.extend(value.split(',').filter(|word| !before.split(',').any(|old| old == *word))),
-        Operation::Subtract => words.retain(|old| !value.split(',').any(|word| word == *old)),
-        _ => return Err((Code::InvalidRequest, "there are SET, DELETE, APPEND and SUBTRACT".into())),
-    }
-    Ok(Some(words.join(",")))
 }

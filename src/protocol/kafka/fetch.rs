@@ -81,7 +81,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         r.tags()?;
         // One that stands twice is answered once.
         partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
-        let codec = topic.map_or(Codec::None, |topic| Codec::of_setting(topic.settings().compression));
+        let codec = topic.map_or(Codec::None, |topic| Codec::of_setting(topic.settings().compression_type));
         Ok(AskedTopic { name, id, codec, partitions })
     })?;
     if r.version >= 7 {

@@ -152,8 +152,8 @@ fn write(
         return Err(Refused(Code::RecordListTooLarge, why.into(), vec![], told));
     }
     let rules = Rules {
-        append_time: settings.append_time,
-        keys_required: settings.compact,
+        append_time: settings.append_time(),
+        keys_required: settings.cleanup_policy.compacts(),
         timestamp_max: broker.now_ms() + FUTURE_MAX_MS,
     };
     let records = std::mem::take(&mut session.records);
@@ -178,7 +178,7 @@ fn write(
     if let Some(error) = &appended.failed {
         return Err(refused(error.clone().into()));
     }
-    Ok(Written { partition, appended, append_time: settings.append_time })
+    Ok(Written { partition, appended, append_time: settings.append_time() })
 }
 
 fn settle(written: Written) -> Result<Outcome, Refused> {

@@ -1,8 +1,13 @@
 //! Every API in every version: requests by another codec of the protocol, whose answers it must be able to read, and the same
 //! requests cut, bent and replaced by noise.
 
+mod configs;
+
 use super::*;
-use crate::protocol::{connection, kafka::compression::Codec};
+use crate::{
+    config::{Config, Settings},
+    protocol::{connection, kafka::compression::Codec},
+};
 use kafka_protocol::{
     messages::*,
     protocol::{Decodable, Encodable, StrBytes},
@@ -22,7 +27,11 @@ struct Talk {
 
 impl Talk {
     fn new() -> Talk {
-        let broker = Broker::in_memory();
+        Talk::with(Config::in_memory())
+    }
+
+    fn with(config: Config) -> Talk {
+        let broker = Broker::open(config).unwrap();
         broker.create_topic("there", 2).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -359,7 +368,7 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
     let node = MetadataResponse::decode(&mut &response[..], 12).unwrap().brokers.remove(0);
     let listener = configs.iter().find(|config| config.name.as_str() == "advertised.listeners").unwrap();
     assert_eq!(listener.value, Some(s(&format!("PLAINTEXT://{}:{}", node.host.as_str(), node.port))));
-    // As Apache Kafka 4.3 tells them: 1 boolean, 2 string, 3 int, 5 long, 7 list.
+    // As Apache Kafka 4.3 tells them: 1 boolean, 2 string, 3 int, 5 long, 6 double, 7 list.
     let types: Vec<(&str, i8)> = configs.iter().map(|config| (config.name.as_str(), config.config_type)).collect();
     let expected = [
         ("broker.id", 3),
@@ -371,15 +380,34 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
         ("log.dirs", 7),
         ("max.connections", 3),
         ("connections.max.idle.ms", 5),
-        ("log.retention.ms", 5),
-        ("log.retention.bytes", 5),
-        ("log.segment.bytes", 3),
-        ("log.roll.ms", 5),
-        ("message.max.bytes", 3),
         ("log.cleanup.policy", 7),
+        ("compression.gzip.level", 3),
+        ("compression.lz4.level", 3),
         ("compression.type", 2),
+        ("compression.zstd.level", 3),
+        ("log.cleaner.delete.retention.ms", 5),
+        ("log.segment.delete.delay.ms", 5),
+        ("log.flush.interval.messages", 5),
+        ("log.flush.interval.ms", 5),
+        ("log.index.interval.bytes", 3),
+        ("log.local.retention.bytes", 5),
+        ("log.local.retention.ms", 5),
+        ("log.cleaner.max.compaction.lag.ms", 5),
+        ("message.max.bytes", 3),
+        ("log.message.timestamp.after.max.ms", 5),
+        ("log.message.timestamp.before.max.ms", 5),
         ("log.message.timestamp.type", 2),
+        ("log.cleaner.min.cleanable.ratio", 6),
+        ("log.cleaner.min.compaction.lag.ms", 5),
         ("min.insync.replicas", 3),
+        ("log.preallocate", 1),
+        ("log.retention.bytes", 5),
+        ("log.retention.ms", 5),
+        ("log.segment.bytes", 3),
+        ("log.index.size.max.bytes", 3),
+        ("log.roll.jitter.ms", 5),
+        ("log.roll.ms", 5),
+        ("unclean.leader.election.enable", 1),
     ];
     assert_eq!(types, expected);
 }

@@ -2,13 +2,13 @@
 
 use super::{
     Call, Code, NODE_ID, Stop,
-    configs::{CONFIG_DEFAULT, CONFIG_OF_TOPIC},
+    configs::topic_configs,
     partition_of, shown_list, tell,
     wire::{Reader, Uuid},
 };
 use crate::{
     broker::{self, Broker, PARTITIONS_MAX, Topic, check_name, is_internal, random},
-    config::{Overrides, setting_names},
+    config::{Changes, Overrides, canonical},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -103,13 +103,11 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
                 Ok(made) => {
                     w.i32(made.partitions as i32);
                     w.i16(1);
-                    w.array(setting_names().collect::<Vec<_>>().iter(), |w, name| {
-                        let own = made.overrides.get(*name).cloned();
-                        w.string(name);
-                        let source = if own.is_some() { CONFIG_OF_TOPIC } else { CONFIG_DEFAULT };
-                        w.nullable_string(own.or_else(|| defaults.get(name)).as_deref());
+                    w.array(topic_configs(&defaults, &made.overrides).iter(), |w, config| {
+                        w.string(config.name);
+                        w.nullable_string(Some(&config.value));
                         w.bool(false);
-                        w.i8(source);
+                        w.i8(config.source);
                         w.bool(false);
                         w.tags();
                     });
@@ -122,32 +120,22 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     Ok(())
 }
 
+/// Makes one topic. What is refused is looked at in Kafka's order: name, existence, configs, assignments or replication factor,
+/// partitions.
 fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refused> {
+    if new.name == "__cluster_metadata" {
+        return Err((Code::InvalidRequest, "'__cluster_metadata' is the broker's own topic".into()));
+    }
     check_name(new.name).map_err(refused)?;
     collides(broker, new.name, folded)?;
-    let partitions = match (new.assignments.is_empty(), new.partitions) {
-        (true, -1) => broker.config().default_partitions,
-        (true, count) => partition_count(count)?,
-        (false, count) => assigned(new, count)?,
-    };
-    if new.assignments.is_empty() {
-        match new.replication_factor {
-            -1 | 1 => {}
-            2.. if !broker.config().strict_replication => {}
-            factor => {
-                return Err((
-                    Code::InvalidReplicationFactor,
-                    format!("replication factor {factor}; there is one broker"),
-                ));
-            }
-        }
-    }
-    let mut overrides = Overrides::new();
-    for (name, value) in &new.configs {
+    let value = |&(name, value): &(&str, Option<&str>)| {
         let value = value.ok_or_else(|| (Code::InvalidConfig, format!("{name} has no value")))?;
-        overrides.insert((*name).into(), value.into());
-    }
+        Ok((name.into(), value.into()))
+    };
+    let overrides = new.configs.iter().map(value).collect::<Result<Overrides, Refused>>()?;
     broker.config().topic_defaults.with(&overrides).map_err(|why| (Code::InvalidConfig, why))?;
+    let overrides = canonical(&overrides).map_err(|why| (Code::InvalidConfig, why))?;
+    let partitions = if new.assignments.is_empty() { unassigned(broker, new)? } else { assigned(new)? };
     if dry {
         return Ok(Made { id: random::uuid(), partitions, overrides });
     }
@@ -172,13 +160,29 @@ fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Resu
 }
 
 fn partition_count(count: i32) -> Result<u32, Refused> {
-    let known = u32::try_from(count).ok().filter(|count| (1..=PARTITIONS_MAX).contains(count));
-    known.ok_or_else(|| (Code::InvalidPartitions, format!("{count} partitions; a topic has 1 to {PARTITIONS_MAX}")))
+    match u32::try_from(count) {
+        Ok(count @ 1..=PARTITIONS_MAX) => Ok(count),
+        Ok(1..) => Err((Code::PolicyViolation, format!("{count} partitions; a topic has at most {PARTITIONS_MAX}"))),
+        _ => Err((Code::InvalidPartitions, format!("{count} partitions; a topic has at least 1"))),
+    }
 }
 
-/// A topic whose replicas are assigned by hand: to this broker, and partitions 0, 1, 2...
-fn assigned(new: &New<'_>, count: i32) -> Result<u32, Refused> {
-    if count != -1 || new.replication_factor != -1 {
+/// The partitions of a topic whose replicas the broker may place.
+fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refused> {
+    let factor = new.replication_factor;
+    let wrong = || (Code::InvalidReplicationFactor, format!("replication factor {factor}; there is one broker"));
+    if factor < 1 && factor != -1 {
+        return Err(wrong());
+    }
+    let partitions =
+        if new.partitions == -1 { broker.config().default_partitions } else { partition_count(new.partitions)? };
+    // More copies than brokers: taken as one, unless the operator is strict about it.
+    if factor > 1 && broker.config().strict_replication { Err(wrong()) } else { Ok(partitions) }
+}
+
+/// The partitions of a topic whose replicas are assigned by hand: to this broker, and partitions 0, 1, 2...
+fn assigned(new: &New<'_>) -> Result<u32, Refused> {
+    if new.partitions != -1 || new.replication_factor != -1 {
         let why = "with assignments the number of partitions and the replication factor must be -1";
         return Err((Code::InvalidRequest, why.into()));
     }
@@ -306,7 +310,7 @@ fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]
     }
     match dry {
         true => Ok(()),
-        false => broker.alter_topic(name, Some(count), &Overrides::new()).map(|_| ()).map_err(refused),
+        false => broker.alter_topic(name, Some(count), &Changes::default()).map(drop).map_err(refused),
     }
 }
 

@@ -1,7 +1,11 @@
-//! HELP: the lesson, the verbs, and the words of the trade in plain and in technical terms.
+//! HELP: the lesson, the verbs, the settings of topics, and the words of the trade in plain and in technical terms.
 
 use super::{Answered, Flow, Refusal, Session, verbs, words::Words};
-use crate::{log::record::shown, protocol::connection::Output};
+use crate::{
+    config::{SETTINGS, Setting, Settings},
+    log::record::shown,
+    protocol::connection::Output,
+};
 
 /// A word of the trade.
 struct Term {
@@ -60,20 +64,23 @@ const LESSON: [&str; 8] = [
     "Type CONSUME 0: it answers MESSAGE offset:0 hello. CONSUME 1 wait:10000 waits ten seconds for the next.",
     "Each message has a number, its offset; reading removes nothing; the log is a text file.",
     "USE orders makes PRODUCE and CONSUME mean the topic orders.",
-    "HELP <verb> explains a verb, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
+    "HELP <verb> explains a verb, HELP SETTINGS what topics can be told, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
     "Verbs of the lesson: PRODUCE CONSUME USE QUIT",
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
     "All others: SEND TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
 ];
 
 impl Session {
-    /// `HELP [<verb>|<term>]`
+    /// `HELP [<verb>|<term>|<setting>|settings]`
     pub(super) fn help(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let lines = match words.rest() {
             None => LESSON.map(String::from).to_vec(),
             Some(asked) => explain(asked).ok_or_else(|| {
                 let terms = TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ");
-                Refusal::invalid(format!("'{}' is no verb and no term; the terms are {terms}", shown(asked)))
+                Refusal::invalid(format!(
+                    "'{}' is no verb, no term and no setting; HELP SETTINGS lists these, the terms are {terms}",
+                    shown(asked)
+                ))
             })?,
         };
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
@@ -82,11 +89,24 @@ impl Session {
     }
 }
 
+/// A setting with its default, and what it is.
+fn told(setting: &Setting) -> String {
+    let (name, default) = (setting.name, setting.value(&Settings::default()));
+    format!("{name}:{default} takes {}: {}", setting.takes(), setting.what)
+}
+
 fn explain(asked: &[u8]) -> Option<Vec<String>> {
+    if asked.eq_ignore_ascii_case(b"settings") {
+        return Some(SETTINGS.iter().map(told).collect());
+    }
+    if let Some(setting) = std::str::from_utf8(asked).ok().and_then(Setting::named) {
+        return Some(vec![told(setting)]);
+    }
     // TOPIC is a verb and topic a word; who asks for either wants to know both.
     let verb = verbs::find(asked).map(|verb| {
         let usage = format!("{} {}", verb.name, verb.usage);
-        vec![usage.trim_end().to_string(), format!("{}: {}", verb.name, verb.meaning)]
+        let more = if verb.usage.contains("<setting>") { "; HELP SETTINGS lists the settings" } else { "" };
+        vec![usage.trim_end().to_string(), format!("{}: {}{more}", verb.name, verb.meaning)]
     });
     let singular = asked.strip_suffix(b"s").unwrap_or(asked);
     let term =

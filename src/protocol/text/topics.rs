@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     broker::{self, Topic, is_internal, random},
-    config::Overrides,
+    config::{Change, Changes, Overrides, Setting},
     log::record::{parse_u63, shown},
     protocol::connection::Output,
 };
@@ -62,7 +62,9 @@ impl Session {
     /// `CREATE <topic> [partitions:<n>] [<setting>:<value>]...`
     pub(super) fn create(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let (name, partitions, settings) = wishes("CREATE", words)?;
-        let topic = self.broker.create_topic_with(name, partitions, settings)?;
+        // An empty value asks for the default, which a new topic has anyway.
+        let own: Overrides = settings.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+        let topic = self.broker.create_topic_with(name, partitions, own)?;
         output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
         Ok(Flow::Next)
     }
@@ -70,7 +72,9 @@ impl Session {
     /// `ALTER <topic> [partitions:<n>] [<setting>:<value>]...`
     pub(super) fn alter(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let (name, partitions, settings) = wishes("ALTER", words)?;
-        let topic = self.broker.alter_topic(name, partitions, &settings)?;
+        let change = |value: String| if value.is_empty() { Change::Default } else { Change::Set(value) };
+        let named = settings.into_iter().map(|(name, value)| (name, change(value))).collect();
+        let topic = self.broker.alter_topic(name, partitions, &Changes { named, reset_others: false })?;
         output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
         Ok(Flow::Next)
     }
@@ -125,6 +129,9 @@ fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>,
                 broker::Error::InvalidPartitions(format!("'{}' is no number of partitions", shown(value.as_bytes())))
             };
             partitions.replace(count.ok_or_else(why)?).is_some()
+        } else if Setting::named(name).is_none() {
+            let why = format!("'{}' is no setting of a topic; HELP SETTINGS lists them", shown(name.as_bytes()));
+            return Err(broker::Error::InvalidConfig(why).into());
         } else {
             settings.insert(name.into(), value.into()).is_some()
         };

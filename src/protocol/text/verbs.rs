@@ -44,7 +44,7 @@ pub(super) static VERBS: [Verb; 24] = verbs! {
     "GROUP" "<group>" "describe a group: its members, what it committed, its lag" [] => Session::group;
     "RESET" "<group> [<topic>/<p> <position>]..." "set how far a group without members has read, or forget the group" [] => Session::reset;
     "PING" "" "ask whether the broker is there" [] => Session::ping;
-    "HELP" "[<verb>|<term>]" "explain the protocol, a verb or a term" ["?", "MAN", "COMMANDS"] => Session::help;
+    "HELP" "[<verb>|<term>|<setting>|SETTINGS]" "explain the protocol, a verb, a term or a setting of topics" ["?", "MAN", "COMMANDS"] => Session::help;
     "INFO" "" "tell about the broker" ["STATUS", "STATS", "VERSION"] => Session::info;
     "QUIT" "" "close the connection" ["EXIT", "BYE", "CLOSE", "STOP"] => |_, words, _| words.end().map(|()| Flow::Close).map_err(Into::into);
 };

@@ -1,0 +1,217 @@
+//! Settings as Kafka's clients see and change them. What is expected was asked of Apache Kafka 4.3.1.
+
+use super::*;
+use kafka_protocol::messages::{
+    alter_configs_request as all, create_topics_request as create, describe_configs_request::DescribeConfigsResource,
+    describe_configs_response::DescribeConfigsResourceResult, incremental_alter_configs_request as incremental,
+};
+
+fn describe(talk: &Talk, topic: &str) -> Vec<DescribeConfigsResourceResult> {
+    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s(topic));
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(None)]);
+    let request = request.with_include_synonyms(true).with_include_documentation(true);
+    let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+    DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0).configs
+}
+
+/// Value and source of a config, and name, value and source of what it could be otherwise.
+type Told = (String, i8, Vec<(String, String, i8)>);
+
+fn told(talk: &Talk, topic: &str, name: &str) -> Told {
+    let config = describe(talk, topic).into_iter().find(|config| config.name.as_str() == name).unwrap();
+    let value = |value: Option<StrBytes>| value.unwrap().to_string();
+    let synonyms = config.synonyms.into_iter().map(|it| (it.name.to_string(), value(it.value), it.source));
+    (value(config.value), config.config_source, synonyms.collect())
+}
+
+/// Name, operation and value.
+type Change<'a> = (&'a str, i8, Option<&'a str>);
+
+fn alter(talk: &Talk, topic: &str, changes: &[Change<'_>]) -> i16 {
+    let change = |&(name, operation, value): &Change<'_>| {
+        let config = incremental::AlterableConfig::default().with_name(s(name)).with_config_operation(operation);
+        config.with_value(value.map(s))
+    };
+    let resource = incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(topic));
+    let resource = resource.with_configs(changes.iter().map(change).collect());
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+    let (response, _) = talk.ask(44, 1, &encoded(request, 1)).unwrap();
+    IncrementalAlterConfigsResponse::decode(&mut &response[..], 1).unwrap().responses[0].error_code
+}
+
+/// A topic as CreateTopics asks for it.
+#[derive(Debug)]
+struct New<'a> {
+    partitions: i32,
+    factor: i16,
+    /// Partition and the brokers that shall have it.
+    assignments: &'a [(i32, &'a [i32])],
+    configs: &'a [(&'a str, Option<&'a str>)],
+}
+
+fn of(partitions: i32, factor: i16) -> New<'static> {
+    New { partitions, factor, assignments: &[], configs: &[] }
+}
+
+fn assigned<'a>(assignments: &'a [(i32, &'a [i32])]) -> New<'a> {
+    New { assignments, ..of(-1, -1) }
+}
+
+fn make(talk: &Talk, name: &str, new: &New<'_>) -> i16 {
+    let topic = create::CreatableTopic::default().with_name(s(name).into()).with_num_partitions(new.partitions);
+    let assignment = |(index, brokers): &(i32, &[i32])| {
+        let assignment = create::CreatableReplicaAssignment::default().with_partition_index(*index);
+        assignment.with_broker_ids(brokers.iter().map(|&id| id.into()).collect())
+    };
+    let config = |&(name, value): &(&str, Option<&str>)| {
+        create::CreatableTopicConfig::default().with_name(s(name)).with_value(value.map(s))
+    };
+    let topic = topic.with_assignments(new.assignments.iter().map(assignment).collect());
+    let topic = topic.with_replication_factor(new.factor).with_configs(new.configs.iter().map(config).collect());
+    let (response, _) = talk.ask(19, 7, &encoded(CreateTopicsRequest::default().with_topics(vec![topic]), 7)).unwrap();
+    CreateTopicsResponse::decode(&mut &response[..], 7).unwrap().topics[0].error_code
+}
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+#[test]
+fn a_config_is_told_with_where_it_comes_from_and_what_it_means() {
+    let config = Config {
+        topic_defaults: Settings { segment_bytes: 4096, retention_ms: 5, ..Settings::default() },
+        ..Config::in_memory()
+    };
+    let talk = Talk::with(config);
+    let one = |name: &str, value: &str, source| vec![(name.to_string(), value.to_string(), source)];
+    assert_eq!(told(&talk, "there", "preallocate"), ("false".into(), 5, one("log.preallocate", "false", 5)));
+    assert_eq!(told(&talk, "there", "segment.ms"), ("604800000".into(), 5, vec![]));
+    assert_eq!(told(&talk, "there", "retention.ms"), ("5".into(), 4, one("log.retention.ms", "5", 4)));
+    let both = [one("log.segment.bytes", "4096", 4), one("log.segment.bytes", "1073741824", 5)].concat();
+    assert_eq!(told(&talk, "there", "segment.bytes"), ("4096".into(), 4, both.clone()));
+    assert_eq!(alter(&talk, "there", &[("segment.bytes", SET, Some(" +2048 "))]), 0);
+    let all = [one("segment.bytes", "2048", 1), both].concat();
+    assert_eq!(told(&talk, "there", "segment.bytes"), ("2048".into(), 1, all));
+    for config in describe(&talk, "there") {
+        assert!(config.documentation.is_some_and(|text| !text.is_empty()), "{:?}", config.name);
+    }
+}
+
+/// A client set `cleanup.policy` to "compact\n": it went into the topic's file as it was, the file was then none, and the topic was
+/// gone after the next start.
+#[test]
+fn values_are_kept_in_canonical_form_however_they_are_set() {
+    let talk = Talk::new();
+    let value = |topic: &str, name: &str| told(&talk, topic, name).0;
+    let own = [("cleanup.policy", Some("compact,\ndelete\n")), ("retention.ms", Some(" +02000000\t"))];
+    assert_eq!(make(&talk, "created", &New { configs: &own, ..of(1, 1) }), 0);
+    assert_eq!(value("created", "cleanup.policy"), "compact,delete");
+    assert_eq!(value("created", "retention.ms"), "2000000");
+    let ratio = "min.cleanable.dirty.ratio";
+    for (change, kept) in [
+        (("cleanup.policy", SET, Some("compact\n")), "compact"),
+        (("cleanup.policy", APPEND, Some("delete\n")), "compact,delete"),
+        (("cleanup.policy", SUBTRACT, Some(" compact ")), "delete"),
+        (("cleanup.policy", SET, Some("")), ""),
+        (("cleanup.policy", DELETE, None), "delete"),
+        (("cleanup.policy", APPEND, Some("compact")), "delete,compact"),
+        ((ratio, SET, Some(".25")), "0.25"),
+        ((ratio, SET, Some("0x1p-1")), "0.5"),
+        ((ratio, SET, Some("1")), "1.0"),
+        (("retention.bytes", SET, Some("-7")), "-7"),
+        (("preallocate", SET, Some("TRUE")), "true"),
+    ] {
+        assert_eq!(alter(&talk, "there", &[change]), 0, "{change:?}");
+        assert_eq!(value("there", change.0), kept, "{change:?}");
+    }
+    let resource = all::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+    let policy =
+        all::AlterableConfig::default().with_name(s("cleanup.policy")).with_value(Some(s("delete,\u{b}compact")));
+    let request = AlterConfigsRequest::default().with_resources(vec![resource.with_configs(vec![policy])]);
+    talk.ask(33, 1, &encoded(request, 1)).unwrap();
+    assert_eq!(value("there", "cleanup.policy"), "delete,compact");
+    assert_eq!(value("there", ratio), "0.5", "what AlterConfigs does not name returns to its default");
+}
+
+#[test]
+fn changes_are_refused_in_kafkas_order() {
+    let talk = Talk::new();
+    let set = |name, value| (name, SET, Some(value));
+    let (good, bad) = (set("retention.ms", "5"), set("retention.ms", "x"));
+    for (topic, changes, code) in [
+        ("there", vec![bad], 40),
+        ("there", vec![set("nonsense", "1")], 40),
+        ("there", vec![("nonsense", DELETE, None)], 0),
+        ("there", vec![("retention.ms", APPEND, Some("5"))], 40),
+        ("there", vec![("retention.ms", SET, None)], 42),
+        ("there", vec![good, ("retention.ms", DELETE, None)], 42),
+        ("there", vec![set("remote.storage.enable", "true")], 40),
+        ("there", vec![], 0),
+        // The name before the configs, these before the topic's existence.
+        ("not-there", vec![bad], 40),
+        ("not-there", vec![good], 3),
+        ("not-there", vec![("nonsense", DELETE, None)], 3),
+        ("not-there", vec![], 3),
+        ("bad name", vec![bad], 17),
+        ("bad name", vec![], 17),
+        ("", vec![bad], 42),
+        // What the request itself has wrong before the name.
+        ("bad name", vec![("retention.ms", SET, None)], 42),
+        ("bad name", vec![("retention.ms", APPEND, Some("5"))], 40),
+        ("not-there", vec![good, good], 42),
+    ] {
+        assert_eq!(alter(&talk, topic, &changes), code, "'{topic}' {changes:?}");
+    }
+    assert_eq!(told(&talk, "there", "retention.ms").1, 5, "what was refused changed nothing");
+}
+
+#[test]
+fn a_resource_that_stands_twice_is_refused_twice() {
+    let talk = Talk::new();
+    let config = incremental::AlterableConfig::default().with_name(s("retention.ms")).with_value(Some(s("5")));
+    let resource = incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+    let resource = resource.with_configs(vec![config]);
+    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource.clone(), resource]);
+    let (response, _) = talk.ask(44, 1, &encoded(request, 1)).unwrap();
+    let response = IncrementalAlterConfigsResponse::decode(&mut &response[..], 1).unwrap();
+    assert_eq!(response.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), [42, 42]);
+}
+
+#[test]
+fn new_topics_are_refused_in_kafkas_order() {
+    let talk = Talk::new();
+    let bad = [("retention.ms", Some("x"))];
+    let with = |configs, new| New { configs, ..new };
+    for (name, new, code) in [
+        ("bad name", with(&bad, of(0, 0)), 17),
+        ("", with(&bad, of(0, 0)), 17),
+        ("there", with(&bad, of(0, 0)), 36),
+        ("__cluster_metadata", of(0, 0), 42),
+        ("new", with(&bad, of(0, 0)), 40),
+        ("new", with(&[("retention.ms", None)], of(0, 0)), 40),
+        ("new", with(&bad, assigned(&[(0, &[9])])), 40),
+        ("new", of(0, 0), 38),
+        ("new", of(1, -2), 38),
+        ("new", of(-2, -1), 37),
+        ("new", of(0, 2), 37),
+        ("new", of(10_001, 1), 44),
+        ("new", New { partitions: 3, ..assigned(&[(0, &[1])]) }, 42),
+        ("new", New { factor: 3, ..assigned(&[(0, &[1])]) }, 42),
+        ("new", assigned(&[(0, &[9])]), 39),
+        ("new", assigned(&[(0, &[])]), 39),
+        ("new", assigned(&[(1, &[1])]), 39),
+        ("new", assigned(&[(0, &[1]), (0, &[1])]), 39),
+        ("new", assigned(&[(1, &[1]), (0, &[1])]), 0),
+    ] {
+        assert_eq!(make(&talk, name, &new), code, "'{name}' {new:?}");
+    }
+}
+
+#[test]
+fn a_replication_factor_above_one_is_refused_if_the_operator_is_strict() {
+    let talk = Talk::with(Config { strict_replication: true, ..Config::in_memory() });
+    assert_eq!(make(&talk, "new", &of(1, 2)), 38);
+    assert_eq!(make(&talk, "new", &of(0, 2)), 37);
+    assert_eq!(make(&Talk::new(), "new", &of(1, 2)), 0);
+}
