@@ -128,6 +128,11 @@ impl Error {
             Error::InvalidGroup(_) => Code::InvalidGroupId,
         }
     }
+
+    /// Whether a write that was refused so may succeed later: Kafka clients then send the same batch again.
+    pub fn is_retriable(&self) -> bool {
+        matches!(self, Error::Storage(_))
+    }
 }
 
 impl fmt::Display for Error {

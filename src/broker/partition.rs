@@ -18,7 +18,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
     },
 };
@@ -45,8 +45,8 @@ pub struct Partition {
     /// Whether a background sync is on its way.
     pub(super) sync_queued: AtomicBool,
     waiters: Waiters,
-    /// What idempotent producers wrote; read from the log at the first touch.
-    producers: Mutex<Option<Producers>>,
+    /// What idempotent producers wrote; read from the log when the first of them writes.
+    producers: Mutex<Producers>,
 }
 
 /// How records are to be appended.
@@ -179,8 +179,8 @@ impl Partition {
     /// Writes records. What it answers is promised only after [`settle`](Self::settle). What an idempotent producer sends
     /// again is not written again; it gets the offsets that it got before.
     pub fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
-        let log = self.log()?;
         let Some((id, epoch, base_sequence)) = terms.producer else {
+            let log = self.log()?;
             let active = log.active_base();
             let appended = self.append(log, records, terms);
             if log.active_base() != active {
@@ -188,11 +188,26 @@ impl Partition {
             }
             return appended;
         };
-        // Held until the log's order and the producers' are the same again.
-        let mut producers = self.producers(log)?;
-        let known = producers.as_mut().expect("read above");
         let batch = Numbered { id, epoch, base_sequence, last_delta: records.len() as u32 - 1 };
-        if let Some(Stored { first, timestamp }) = known.check(batch)? {
+        // Held until the log's order and the producers' are the same again.
+        let mut producers = self.producers.lock().expect("no panic under the producers' lock");
+        let appended = self.write_numbered(&mut producers, batch, records, terms);
+        if appended.as_ref().is_err_and(Error::is_retriable) {
+            producers.refused(batch, self.env.clock.now_ms());
+        }
+        appended
+    }
+
+    fn write_numbered(
+        &self,
+        producers: &mut Producers,
+        batch: Numbered,
+        records: &Records<'_>,
+        terms: Terms,
+    ) -> Result<Appended> {
+        let log = self.log()?;
+        self.load_producers(log, producers)?;
+        if let Some(Stored { first, timestamp }) = producers.check(batch)? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
             let (unsynced_bytes, failed, published) = (0, None, true);
@@ -201,40 +216,39 @@ impl Partition {
         let active = log.active_base();
         let appended = self.append(log, records, terms);
         if let Ok(Appended { offsets, now_ms, .. }) = &appended {
-            let stored = Stored { first: offsets.start, timestamp: *now_ms };
-            producers.as_mut().expect("read above").stored(batch, stored);
+            producers.stored(batch, Stored { first: offsets.start, timestamp: *now_ms });
         }
         if log.active_base() != active {
-            let kept = self.keep_producers(log, &producers);
+            let kept = self.keep_producers(log, producers);
             self.tell_if_not_kept(kept);
         }
         appended
     }
 
-    /// What idempotent producers wrote: the state kept at the start of the last segment that has one, and the entries
+    /// Reads what idempotent producers wrote: the state kept at the start of the last segment that has one, and the entries
     /// from there on. A segment without one began without producers, or is the last and the roll was cut short.
-    fn producers(&self, log: &Log) -> Result<MutexGuard<'_, Option<Producers>>> {
-        let mut producers = self.producers.lock().expect("no panic under the producers' lock");
-        if producers.is_none() {
-            let bases = log.segment_bases();
-            let mut known = Producers::default();
-            let mut from = bases[bases.len().saturating_sub(2)];
-            for &base in bases.iter().rev().take(2) {
-                if let Some(kept) = self.kept_producers(log, base)? {
-                    (known, from) = (kept, base);
-                    break;
-                }
-            }
-            log.each_entry(from, |first, entry| {
-                if entry.producer_id >= 0 && entry.flags & log::batches::CONTROL == 0 {
-                    let Entry { producer_id: id, producer_epoch: epoch, base_sequence, last_delta, .. } = *entry;
-                    let stored = Stored { first, timestamp: entry.timestamp };
-                    known.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
-                }
-            })?;
-            *producers = Some(known);
+    fn load_producers(&self, log: &Log, producers: &mut Producers) -> Result<()> {
+        if producers.is_loaded() {
+            return Ok(());
         }
-        Ok(producers)
+        let bases = log.segment_bases();
+        let mut found = Producers::default();
+        let mut from = bases[bases.len().saturating_sub(2)];
+        for &base in bases.iter().rev().take(2) {
+            if let Some(kept) = self.kept_producers(log, base)? {
+                (found, from) = (kept, base);
+                break;
+            }
+        }
+        log.each_entry(from, |first, entry| {
+            if entry.producer_id >= 0 && entry.flags & log::batches::CONTROL == 0 {
+                let Entry { producer_id: id, producer_epoch: epoch, base_sequence, last_delta, .. } = *entry;
+                let stored = Stored { first, timestamp: entry.timestamp };
+                found.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
+            }
+        })?;
+        producers.load(found);
+        Ok(())
     }
 
     /// The state kept beside the segment at `base`. One that cannot be read is as good as none: entries tell the rest.
@@ -249,9 +263,11 @@ impl Partition {
     }
 
     /// Keeps the state beside the segment that was just begun.
-    fn keep_producers(&self, log: &Log, producers: &Option<Producers>) -> Result<()> {
+    fn keep_producers(&self, log: &Log, producers: &Producers) -> Result<()> {
         let base = log.active_base();
-        let Some(producers) = producers.as_ref().filter(|producers| !producers.is_empty()) else { return Ok(()) };
+        if producers.is_empty() {
+            return Ok(());
+        }
         let path = log.beside(base, "producers");
         let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
         stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
@@ -259,8 +275,9 @@ impl Partition {
 
     /// The same where no producer's batch began the segment.
     fn keep_known_producers(&self, log: &Log) {
-        let kept = self.producers(log).and_then(|producers| self.keep_producers(log, &producers));
-        self.tell_if_not_kept(kept);
+        let mut producers = self.producers.lock().expect("no panic under the producers' lock");
+        let loaded = self.load_producers(log, &mut producers);
+        self.tell_if_not_kept(loaded.and_then(|()| self.keep_producers(log, &producers)));
     }
 
     /// The records are stored all the same, and acknowledged: at the next open the entries of the segment before tell what

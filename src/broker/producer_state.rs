@@ -1,16 +1,23 @@
-//! What idempotent producers have written to a partition (KIP-98): so that what is sent twice is stored once.
+//! What idempotent producers have written to a partition (KIP-98), so that what is sent twice is stored once, and nothing
+//! is stored before what its producer sent earlier.
 //!
 //! ```text
 //! producer 1000 epoch 0   last batches   sequence 0-1 at offset 0 │ 2-2 at 2 │ 3-3 at 3      at most five
 //!                         next           sequence 4
 //! ```
 //!
-//! - The batch that follows the last one is new; one of the last five is a duplicate and gets its old offset; anything else is
-//!   out of order, and refused.
+//! - The batch with the next sequence is new. One of the last five is a duplicate and gets its old offset. Any other is out of
+//!   order and refused.
 //! - A newer epoch begins at sequence 0; an older one is fenced.
 //! - Of a producer that is not known (any more) every sequence is taken, as in Kafka.
-//! - Sequences go round after 2^31-1.
-//! - Silent producers are forgotten after a day; of more than [`PRODUCERS_MAX`], those that wrote longest ago.
+//! - But a refused batch that its client may send again, because of a full disk for instance, is awaited: the client has
+//!   more batches on their way, and if one of those were taken as the beginning, the refused one could never be stored and
+//!   librdkafka would take it for a duplicate and report it delivered. The wait ends when the batch is stored, with a higher
+//!   epoch, or when the producer is forgotten. It is not kept over a restart, which ends all connections: clients then send
+//!   what was refused again before anything later.
+//! - Sequences wrap around after 2^31-1.
+//! - Producers that were silent for a day are forgotten. When there are too many, those heard from longest ago are, down to
+//!   [`PRODUCERS_MAX`].
 //!
 //! The state at a segment's start is kept beside it, as lines; what came after is in the segment's entries:
 //!
@@ -61,10 +68,16 @@ pub(super) struct Stored {
     pub(super) timestamp: i64,
 }
 
+/// A producer that wrote, or that tried to.
 #[derive(Debug)]
 struct Producer {
     epoch: i16,
+    /// The sequence that is next in this epoch.
+    next: i32,
+    /// The last that were stored, oldest first; none: the first one was refused and is awaited.
     batches: VecDeque<(Numbered, Stored)>,
+    /// When it last had a batch stored or refused, in ms.
+    heard_ms: i64,
 }
 
 /// The producers of one partition.
@@ -72,6 +85,8 @@ struct Producer {
 pub(super) struct Producers {
     known: HashMap<i64, Producer>,
     new: usize,
+    /// Whether what the log tells is among them.
+    loaded: bool,
 }
 
 impl Producers {
@@ -87,9 +102,9 @@ impl Producers {
         if let Some((_, stored)) = producer.batches.iter().find(|(known, _)| *known == batch) {
             return Ok(Some(*stored));
         }
-        let newest = producer.batches.back().filter(|(known, _)| known.epoch == batch.epoch);
-        let next = newest.map_or(0, |(known, _)| known.last_sequence().wrapping_add(1) & i32::MAX);
-        if batch.base_sequence == next {
+        let newer = batch.epoch > producer.epoch;
+        let next = if newer { 0 } else { producer.next };
+        if batch.base_sequence == next || newer && producer.batches.is_empty() {
             return Ok(None);
         }
         Err(Error::Sequence(format!("producer {} sends sequence {}; {next} is next", batch.id, batch.base_sequence)))
@@ -97,36 +112,67 @@ impl Producers {
 
     /// Remembers a batch that was stored. One that is known already changes nothing.
     pub(super) fn stored(&mut self, batch: Numbered, stored: Stored) {
-        if !self.known.contains_key(&batch.id) {
-            self.new += 1;
-            if self.new.is_multiple_of(NEW_BETWEEN_SWEEPS) {
-                self.forget_before(stored.timestamp - EXPIRES_MS);
-            }
-            if self.known.len() >= 2 * PRODUCERS_MAX {
-                self.forget_most();
-            }
-        }
-        let producer =
-            self.known.entry(batch.id).or_insert_with(|| Producer { epoch: batch.epoch, batches: VecDeque::new() });
+        let producer = self.heard(batch, stored.timestamp);
         if producer.batches.back().is_some_and(|(_, newest)| newest.first >= stored.first) {
             return;
         }
-        producer.epoch = producer.epoch.max(batch.epoch);
+        if batch.epoch >= producer.epoch {
+            (producer.epoch, producer.next) = (batch.epoch, batch.last_sequence().wrapping_add(1) & i32::MAX);
+        }
         producer.batches.push_back((batch, stored));
         if producer.batches.len() > BATCHES_KEPT {
             producer.batches.pop_front();
         }
     }
 
-    fn forget_before(&mut self, time: i64) {
-        self.known.retain(|_, producer| producer.batches.back().is_some_and(|(_, newest)| newest.timestamp >= time));
+    /// Remembers that a batch was refused which its client may send again: nothing is taken before it. Of a producer that
+    /// wrote before, the next sequence says so already.
+    pub(super) fn refused(&mut self, batch: Numbered, now_ms: i64) {
+        let producer = self.heard(batch, now_ms);
+        if producer.batches.is_empty() && batch.epoch > producer.epoch {
+            (producer.epoch, producer.next) = (batch.epoch, batch.base_sequence);
+        }
+    }
+
+    /// The producer of a batch. If it is not known, this batch is its next.
+    fn heard(&mut self, batch: Numbered, now_ms: i64) -> &mut Producer {
+        if !self.known.contains_key(&batch.id) {
+            self.new += 1;
+            if self.new.is_multiple_of(NEW_BETWEEN_SWEEPS) {
+                self.known.retain(|_, producer| producer.heard_ms >= now_ms - EXPIRES_MS);
+            }
+            if self.known.len() >= 2 * PRODUCERS_MAX {
+                self.forget_most();
+            }
+        }
+        let Numbered { id, epoch, base_sequence: next, .. } = batch;
+        let unknown = || Producer { epoch, next, batches: VecDeque::new(), heard_ms: now_ms };
+        let producer = self.known.entry(id).or_insert_with(unknown);
+        producer.heard_ms = producer.heard_ms.max(now_ms);
+        producer
     }
 
     fn forget_most(&mut self) {
-        let newest = |producer: &Producer| producer.batches.back().map_or(0, |(_, newest)| newest.first);
-        let mut offsets: Vec<u64> = self.known.values().map(newest).collect();
-        let (_, &mut first_kept, _) = offsets.select_nth_unstable(self.known.len() - PRODUCERS_MAX);
-        self.known.retain(|_, producer| newest(producer) >= first_kept);
+        // Ids tell apart those that were heard from, or wrote, at the same time.
+        let order = |id: &i64, producer: &Producer| {
+            (producer.heard_ms, producer.batches.back().map_or(0, |(_, newest)| newest.first), *id)
+        };
+        let mut heard: Vec<_> = self.known.iter().map(|(id, producer)| order(id, producer)).collect();
+        let (_, &mut first_kept, _) = heard.select_nth_unstable(self.known.len() - PRODUCERS_MAX);
+        self.known.retain(|id, producer| order(id, producer) >= first_kept);
+    }
+
+    /// Whether what the log tells was [added](Self::load).
+    pub(super) fn is_loaded(&self) -> bool {
+        self.loaded
+    }
+
+    /// Takes over what the log tells. Of those that it does not know, what is awaited stays so.
+    pub(super) fn load(&mut self, found: Producers) {
+        let awaited = std::mem::replace(self, Producers { loaded: true, ..found }).known;
+        for (id, producer) in awaited {
+            self.known.entry(id).or_insert(producer);
+        }
     }
 
     /// Whether there is none.
@@ -209,6 +255,50 @@ mod tests {
         assert!(matches!(log.produce(batch(2, 41, 1)), Err(Error::Sequence(_))));
         assert_eq!(log.produce(batch(2, 0, 1)), Ok(1));
         assert!(matches!(log.produce(batch(1, 41, 1)), Err(Error::ProducerEpoch(_))));
+    }
+
+    #[test]
+    fn a_refused_batch_is_awaited_until_it_is_stored_or_its_epoch_is_over() {
+        let mut log = Log::default();
+        log.0.refused(batch(1, 5, 2), 0);
+        assert!(matches!(log.produce(batch(1, 7, 1)), Err(Error::Sequence(_))));
+        assert!(matches!(log.produce(batch(0, 7, 1)), Err(Error::ProducerEpoch(_))));
+        // What is refused after it is not awaited in its place.
+        log.0.refused(batch(1, 7, 1), 0);
+        assert_eq!(log.produce(batch(1, 5, 2)), Ok(0));
+        assert_eq!(log.produce(batch(1, 7, 1)), Ok(2));
+
+        log.0.refused(batch(1, 8, 1), 0);
+        log.0.refused(batch(2, 0, 1), 0);
+        assert!(matches!(log.produce(batch(2, 1, 1)), Err(Error::Sequence(_))));
+        assert_eq!(log.produce(batch(1, 8, 1)), Ok(3), "an epoch that stored nothing fences nobody");
+        assert_eq!(log.produce(batch(2, 0, 1)), Ok(4));
+
+        let mut log = Log::default();
+        log.0.refused(batch(1, 5, 2), 0);
+        log.0.refused(batch(2, 9, 1), 0);
+        assert!(matches!(log.produce(batch(2, 10, 1)), Err(Error::Sequence(_))));
+        assert_eq!(log.produce(batch(3, 11, 1)), Ok(0), "nobody knows this producer but by what was refused");
+    }
+
+    #[test]
+    fn what_is_awaited_is_bounded_and_what_the_log_tells_goes_before_it() {
+        let mut producers = Producers::default();
+        let numbered = |id| Numbered { id, epoch: 0, base_sequence: 3, last_delta: 0 };
+        for id in 0..3 * PRODUCERS_MAX as i64 {
+            producers.refused(numbered(id), id);
+        }
+        assert_eq!(producers.known.len(), 2 * PRODUCERS_MAX);
+        let is_awaited =
+            |producers: &Producers, id| producers.check(Numbered { base_sequence: 4, ..numbered(id) }).is_err();
+        assert!(!is_awaited(&producers, 0) && is_awaited(&producers, 3 * PRODUCERS_MAX as i64 - 1));
+        producers.refused(numbered(1), i64::MAX - 1);
+        producers.refused(numbered(2), i64::MAX - 1);
+        let mut found = Producers::default();
+        found.stored(numbered(1), Stored { first: 9, timestamp: 0 });
+        producers.load(found);
+        assert_eq!(producers.check(Numbered { base_sequence: 4, ..numbered(1) }), Ok(None));
+        assert!(is_awaited(&producers, 2));
     }
 
     #[test]

@@ -1,0 +1,289 @@
+//! Idempotent producers and disks that refuse: each batch is stored once, and none before what its producer sent earlier.
+//!
+//! ```text
+//! producer   0-9  10  11  12  ─── on their way together ──►  broker     0-9: the disk is full    10: out of order   ...
+//!            0-9  10  11  12  ─── sent again ─────────────►             0-9: stored              10: stored         ...
+//! ```
+#![allow(clippy::unwrap_used)]
+
+use plainlog::{
+    broker::{Broker, Clock, Error, Result, Terms},
+    config::{Config, Flush, Settings},
+    log::{
+        Chunk,
+        disk::{Call, Disk, Fault, MemoryDisk, Survivors},
+        record::{Records, split_offset},
+    },
+};
+use proptest::prelude::*;
+use std::{
+    borrow::Cow,
+    path::Path,
+    sync::{Arc, atomic::AtomicI64},
+};
+
+const NOW_MS: i64 = 1_700_000_000_000;
+
+fn open(disk: &MemoryDisk) -> Broker {
+    let topic_defaults = Settings { retention_ms: -1, segment_bytes: 1024, ..Settings::default() };
+    let config = Config { flush: Flush::Always, topic_defaults, ..Config::new("data") };
+    let clock = Clock::Manual(Arc::new(AtomicI64::new(NOW_MS)));
+    Broker::open_on(Arc::new(disk.clone()), config, clock).unwrap()
+}
+
+fn broker_with_topic(disk: &MemoryDisk) -> Broker {
+    let broker = open(disk);
+    broker.create_topic("t", 1).unwrap();
+    broker
+}
+
+/// A batch of records that hold its first sequence and some more bytes.
+#[derive(Clone, Copy, Debug)]
+struct Batch {
+    producer: (i64, i16, i32),
+    count: usize,
+    bytes: usize,
+}
+
+fn batch(sequence: i32, count: usize, bytes: usize) -> Batch {
+    Batch { producer: (7, 0, sequence), count, bytes }
+}
+
+/// Sends it; the first offset, or what a Kafka client would be told.
+fn send(broker: &Broker, batch: Batch) -> Result<u64> {
+    let mut records = Records::default();
+    for _ in 0..batch.count {
+        let value = format!("{} {}", batch.producer.2, "x".repeat(batch.bytes));
+        records.push(None, None, Some(Cow::Owned(value.into_bytes())));
+    }
+    let partition = broker.topic("t")?.partition(0)?;
+    let appended = partition.write(&records, Terms { producer: Some(batch.producer), ..Terms::default() })?;
+    partition.settle(&appended)?;
+    Ok(appended.offsets.start)
+}
+
+fn is_storage(sent: &Result<u64>) -> bool {
+    matches!(sent, Err(Error::Storage(_)))
+}
+
+fn is_out_of_order(sent: &Result<u64>) -> bool {
+    matches!(sent, Err(Error::Sequence(_)))
+}
+
+/// The first word of each value in the log.
+fn sequences(broker: &Broker) -> Vec<i32> {
+    let partition = broker.topic("t").unwrap().partition(0).unwrap();
+    let (mut next, mut chunk, mut found) = (partition.start().unwrap(), Chunk::default(), Vec::new());
+    while next < partition.high_watermark().unwrap() {
+        partition.read(next, 1 << 20, &mut chunk).unwrap();
+        for line in chunk.batches.iter().flat_map(|batch| chunk.lines_of(batch).split_inclusive(|&byte| byte == b'\n'))
+        {
+            let (_, fields) = split_offset(line).unwrap();
+            let value = str::from_utf8(fields).unwrap().strip_prefix("message:").unwrap();
+            found.push(value.split(' ').next().unwrap().parse().unwrap());
+        }
+        next = chunk.next_offset().unwrap();
+    }
+    found
+}
+
+/// The disk was nearly full. A new producer had five batches on their way: the first was too large for what was left, the
+/// second, smaller one was taken, since an unknown producer may begin anywhere. From then on the first was out of order
+/// for ever, and librdkafka took that for a duplicate: its callback said "delivered", and the record was nowhere.
+#[test]
+fn what_follows_a_refused_first_batch_waits_for_it() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    disk.set_capacity(disk.used() + 200);
+    let first = batch(0, 10, 20);
+    for _ in 0..3 {
+        assert!(is_storage(&send(&broker, first)));
+        for sequence in 10..14 {
+            assert!(is_out_of_order(&send(&broker, batch(sequence, 1, 1))), "{sequence}");
+        }
+    }
+    disk.set_capacity(u64::MAX);
+    assert!(is_out_of_order(&send(&broker, batch(10, 1, 1))), "room alone changes nothing");
+    assert_eq!(send(&broker, first), Ok(0));
+    assert_eq!(send(&broker, first), Ok(0), "sent twice");
+    for sequence in 10..14 {
+        assert_eq!(send(&broker, batch(sequence, 1, 1)), Ok(sequence as u64));
+    }
+    assert_eq!(sequences(&broker), [[0; 10].as_slice(), &[10, 11, 12, 13]].concat());
+}
+
+#[test]
+fn what_follows_a_refused_batch_of_a_known_producer_waits_for_it() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
+    disk.set_capacity(disk.used() + 200);
+    assert!(is_storage(&send(&broker, batch(1, 10, 20))));
+    assert!(is_out_of_order(&send(&broker, batch(11, 1, 1))));
+    assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0), "a duplicate needs no room");
+    // Other producers do not wait.
+    assert_eq!(send(&broker, Batch { producer: (8, 0, 0), count: 1, bytes: 1 }), Ok(1));
+    disk.set_capacity(u64::MAX);
+    assert_eq!(send(&broker, batch(1, 10, 20)), Ok(2));
+    assert_eq!(send(&broker, batch(11, 1, 1)), Ok(12));
+}
+
+/// The wait is not kept over a restart. It need not be: all connections have ended, and clients send what was refused
+/// again in order, so the first batch comes first and, while there is still no room, is awaited again.
+#[test]
+fn after_a_restart_what_was_refused_comes_first_and_is_awaited_again() {
+    for clean in [true, false] {
+        let disk = MemoryDisk::crashable();
+        let broker = broker_with_topic(&disk);
+        let room = disk.used() + 200;
+        disk.set_capacity(room);
+        let both = [batch(0, 10, 20), batch(10, 1, 1)];
+        let refused = |broker: &Broker| {
+            assert!(is_storage(&send(broker, both[0])));
+            assert!(is_out_of_order(&send(broker, both[1])));
+        };
+        refused(&broker);
+        let (disk, broker) = if clean {
+            drop(broker);
+            let broker = open(&disk);
+            (disk, broker)
+        } else {
+            let disk = disk.reboot(Survivors::Everything);
+            let broker = open(&disk);
+            (disk, broker)
+        };
+        disk.set_capacity(room);
+        refused(&broker);
+        disk.set_capacity(u64::MAX);
+        assert_eq!(both.map(|batch| send(&broker, batch)), [Ok(0), Ok(10)]);
+        drop(broker);
+        assert_eq!(both.map(|batch| send(&open(&disk), batch)), [Ok(0), Ok(10)], "duplicates");
+    }
+}
+
+#[test]
+fn a_partition_whose_disk_failed_takes_nothing_out_of_order_before_or_after_the_restart() {
+    for (call, nth) in [(Call::Write, 1), (Call::Write, 2), (Call::Sync, 1), (Call::Sync, 2)] {
+        let disk = MemoryDisk::crashable();
+        let broker = broker_with_topic(&disk);
+        // `~broker` is as it must be.
+        assert_eq!(send(&broker, Batch { producer: (8, 0, 0), count: 1, bytes: 1 }), Ok(0));
+        disk.fault(call, nth, Fault::Error);
+        for _ in 0..2 {
+            assert!(is_storage(&send(&broker, batch(0, 1, 1))), "{call:?} {nth}");
+            assert!(send(&broker, batch(1, 1, 1)).is_err(), "{call:?} {nth}");
+        }
+        drop(broker);
+        let broker = open(&disk.reboot(Survivors::Nothing));
+        let sent = [0, 1].map(|sequence| send(&broker, batch(sequence, 1, 1)));
+        assert_eq!(sent, [Ok(1), Ok(2)], "{call:?} {nth}");
+    }
+}
+
+#[test]
+fn a_roll_that_is_refused_lets_no_smaller_batch_pass() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    assert_eq!(send(&broker, Batch { producer: (8, 0, 0), count: 1, bytes: 800 }), Ok(0));
+    disk.set_capacity(disk.used() + 200);
+    // It asks for a segment of its own, and for more than there is.
+    assert!(is_storage(&send(&broker, batch(0, 1, 300))));
+    assert!(is_out_of_order(&send(&broker, batch(1, 1, 1))));
+    disk.set_capacity(u64::MAX);
+    assert_eq!(send(&broker, batch(0, 1, 300)), Ok(1));
+    assert_eq!(send(&broker, batch(1, 1, 1)), Ok(2));
+}
+
+/// What fails before the log is asked is no different: `~broker` that cannot be written, state that cannot be read.
+#[test]
+fn a_batch_refused_on_its_way_to_the_log_is_awaited_too() {
+    let disk = MemoryDisk::crashable();
+    drop(broker_with_topic(&disk));
+    let broker = open(&disk);
+    disk.set_capacity(disk.used());
+    let sent = send(&broker, batch(0, 1, 1));
+    assert!(matches!(&sent, Err(Error::Storage(why)) if why.contains("~broker")), "{sent:?}");
+    disk.set_capacity(u64::MAX);
+    assert!(is_out_of_order(&send(&broker, batch(1, 1, 1))));
+    assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
+    drop(broker);
+
+    let broker = open(&disk);
+    let state = Path::new("data/t/0/00000000000000000000.producers");
+    disk.create_dir(state).unwrap();
+    let new = |sequence| Batch { producer: (9, 0, sequence), count: 1, bytes: 1 };
+    assert!(is_storage(&send(&broker, new(0))));
+    assert!(is_storage(&send(&broker, batch(1, 1, 1))));
+    disk.remove_dir(state).unwrap();
+    assert!(is_out_of_order(&send(&broker, new(1))));
+    assert_eq!(send(&broker, new(0)), Ok(1));
+    assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0), "what the log tells of it holds, not what was refused meanwhile");
+    assert_eq!(send(&broker, batch(1, 1, 1)), Ok(2));
+}
+
+/// Kafka's clients give up a batch, raise their epoch and begin again with what is left.
+#[test]
+fn a_higher_epoch_ends_the_wait() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    disk.set_capacity(disk.used() + 200);
+    let of = |epoch, sequence, bytes| Batch { producer: (7, epoch, sequence), count: 1, bytes };
+    assert!(is_storage(&send(&broker, of(0, 0, 300))));
+    assert!(is_storage(&send(&broker, of(1, 0, 300))));
+    assert!(is_out_of_order(&send(&broker, of(1, 1, 1))), "it is awaited in its new epoch");
+    assert!(matches!(send(&broker, of(0, 0, 300)), Err(Error::ProducerEpoch(_))));
+    assert_eq!(send(&broker, of(2, 0, 1)), Ok(0));
+    assert_eq!(send(&broker, of(2, 1, 1)), Ok(1));
+}
+
+/// A client does not send again what was refused for good; it goes on with the next epoch, and some with the next sequence.
+#[test]
+fn a_batch_refused_for_good_is_not_awaited() {
+    let broker = broker_with_topic(&MemoryDisk::crashable());
+    assert!(matches!(send(&broker, batch(0, 1, 2000)), Err(Error::BatchTooLarge { .. })));
+    assert_eq!(send(&broker, batch(1, 1, 1)), Ok(0));
+    assert!(matches!(send(&broker, batch(2, 1, 2000)), Err(Error::BatchTooLarge { .. })));
+    assert_eq!(send(&broker, Batch { producer: (7, 1, 0), count: 1, bytes: 1 }), Ok(1));
+}
+
+proptest! {
+    /// A client with five batches on their way, which sends what was refused again in order, as librdkafka does.
+    #[test]
+    fn all_that_is_sent_is_stored_once_and_in_order(
+        sizes in proptest::collection::vec((1..4usize, prop_oneof![0..30usize, 100..300usize]), 1..20),
+        steps in proptest::collection::vec((0..600u64, 0..10u8), 0..30),
+    ) {
+        let mut batches = Vec::new();
+        let mut sequence = 0;
+        for (count, bytes) in sizes {
+            batches.push(batch(sequence, count, bytes / count));
+            sequence += count as i32;
+        }
+        let (mut disk, mut acknowledged) = (MemoryDisk::crashable(), 0);
+        let mut broker = broker_with_topic(&disk);
+        // A disk too full to open the partition leaves it offline until a restart.
+        let end = std::iter::once((u64::MAX, 0)).chain([(u64::MAX, 9); 20]);
+        for (room, fate) in steps.into_iter().chain(end) {
+            disk.set_capacity(disk.used().saturating_add(room));
+            let sent: Vec<_> = batches[acknowledged..].iter().take(5).map(|batch| send(&broker, *batch)).collect();
+            // After an error nothing of the same request round may succeed.
+            let stored = sent.iter().take_while(|sent| sent.is_ok()).count();
+            prop_assert!(sent[stored..].iter().all(Result::is_err), "{:?}", sent);
+            // Some answers get lost.
+            acknowledged += if fate < 2 { stored / 2 } else { stored };
+            if fate == 0 {
+                drop(broker);
+                disk.set_capacity(u64::MAX);
+                broker = open(&disk);
+            } else if fate == 1 {
+                disk = disk.reboot(Survivors::Seed(room));
+                disk.set_capacity(u64::MAX);
+                broker = open(&disk);
+            }
+        }
+        prop_assert_eq!(acknowledged, batches.len());
+        let expected: Vec<i32> =
+            batches.iter().flat_map(|batch| std::iter::repeat_n(batch.producer.2, batch.count)).collect();
+        prop_assert_eq!(sequences(&broker), expected);
+    }
+}
