@@ -9,10 +9,12 @@
 //! time), groups, a group, topics, a partition's opening, its topic's file, the topic's state, the partition's producers, its
 //! log's, waiters. Readers and appenders of a topic that is there take the topics' lock only to find it.
 
+mod caller;
 mod chores;
 mod clock;
 mod code;
 mod committed_offsets;
+mod describe;
 mod env;
 mod error;
 pub mod group;
@@ -27,9 +29,11 @@ mod topic;
 mod topic_settings;
 mod waiting;
 
+pub use caller::{Caller, Protocol};
 pub use clock::Clock;
 pub use code::Code;
 pub use committed_offsets::{Committed, Offsets};
+pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
 pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Limits, Member, Patience, Polled, Wait};
 pub use partition::{Partition, Terms};
@@ -60,9 +64,10 @@ use std::{
 };
 use topic::Stored;
 
-/// A broker in this process. Clones are the same broker; the last one that is dropped stops it.
+/// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
+/// stops it.
 #[derive(Clone, Debug)]
-pub struct Broker(Arc<Running>);
+pub struct Broker(Arc<Running>, Arc<Caller>);
 
 #[derive(Debug)]
 struct Running {
@@ -140,7 +145,17 @@ impl Broker {
         });
         // The test that brings its own threads has no place for this one.
         let chores = if cfg!(all(test, shuttle)) { None } else { Some(start_chores(&state)?) };
-        Ok(Broker(Arc::new(Running { state, chores, _lock: lock })))
+        Ok(Broker(Arc::new(Running { state, chores, _lock: lock }), Arc::new(Caller::embedded())))
+    }
+
+    /// The same broker, for somebody else.
+    pub fn on_behalf_of(&self, caller: Caller) -> Broker {
+        Broker(self.0.clone(), Arc::new(caller))
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        &self.1
     }
 
     /// How it runs.
@@ -252,8 +267,9 @@ impl Broker {
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
     pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
+        let found = self.topic(topic)?.partition(partition)?;
         writable(topic)?;
-        self.topic(topic)?.partition(partition)?.trim(offset)
+        found.trim(offset)
     }
 
     /// Wakes `waiter` when a topic is made, altered or dropped, until the answer is dropped.

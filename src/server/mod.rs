@@ -17,7 +17,7 @@ mod sniff;
 pub use sniff::{Protocol, protocol_of};
 
 use crate::{
-    broker::{Broker, Waiter},
+    broker::{self, Broker, Caller, Waiter},
     protocol::{connection, text},
 };
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
@@ -304,10 +304,14 @@ impl Shared {
             return Ok(());
         }
         let (mut input, mut output) = connection::open(stream, peer, waiter, &self.stopping);
+        let broker =
+            |protocol| self.broker.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() });
         match protocol_of(first[0]) {
-            Protocol::Text => text::serve(&self.broker, &mut input, &mut output)?,
+            Protocol::Text => text::serve(&broker(broker::Protocol::Text), &mut input, &mut output)?,
             #[cfg(feature = "kafka")]
-            Protocol::Kafka => crate::protocol::kafka::serve(&self.broker, &mut input, &mut output)?,
+            Protocol::Kafka => {
+                crate::protocol::kafka::serve(&broker(broker::Protocol::Kafka), &mut input, &mut output)?
+            }
             #[cfg(not(feature = "kafka"))]
             Protocol::Kafka => {
                 crate::tell::tell(format_args!("{peer} speaks Kafka's protocol, which this build does not"))

@@ -39,13 +39,11 @@ pub struct JoinOptions {
     pub auto_commit: bool,
     /// The member is given up when it was silent for so long.
     pub session_ms: u64,
-    /// Who it is, for those who look.
-    pub client: String,
 }
 
 impl Default for JoinOptions {
     fn default() -> JoinOptions {
-        JoinOptions { from: Position::Earliest, auto_commit: true, session_ms: 45_000, client: String::new() }
+        JoinOptions { from: Position::Earliest, auto_commit: true, session_ms: 45_000 }
     }
 }
 
@@ -99,7 +97,7 @@ impl Broker {
         let (entry, joined) = self.0.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
-            let (client, session_timeout_ms) = (options.client.as_str().into(), options.session_ms);
+            let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
             state.group.join(now, Subscription { topics, client, session_timeout_ms })
         })?;
         let (seat, assignment) = joined?;

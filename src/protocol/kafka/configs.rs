@@ -141,8 +141,8 @@ fn describe(
     };
     let configs = match kind {
         TOPIC => {
-            let topic = check_name(name).and_then(|()| broker.topic(name)).map_err(refused)?;
-            topic_configs(&broker.config().topic_defaults, &topic.overrides())
+            let topic = check_name(name).and_then(|()| broker.describe_topic(name)).map_err(refused)?;
+            topic_configs(&broker.config().topic_defaults, &topic.overrides)
         }
         BROKER => broker_configs(broker, advertised, name)?,
         _ => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
@@ -318,10 +318,10 @@ fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool
         BROKER => return Err((Code::InvalidRequest, "the broker's settings are its command line".into())),
         kind => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     }
-    let own = broker.topic(name).map(|topic| topic.overrides()).unwrap_or_default();
+    let own = broker.describe_topic(name).map(|topic| topic.overrides).unwrap_or_default();
     changes.applied(&own, &broker.config().topic_defaults).map_err(|why| (Code::InvalidConfig, why))?;
     if dry {
-        return broker.topic(name).map(drop).map_err(refused);
+        return broker.describe_topic(name).map(drop).map_err(refused);
     }
     broker.alter_topic(name, None, &changes).map(drop).map_err(refused)
 }

@@ -16,7 +16,7 @@ use super::{
     batch::{Encoder, Facts, write_empty},
     check_leader_epoch,
     compression::Codec,
-    partition_of, tell,
+    partition_index, tell,
     wire::{Reader, Uuid, Writer},
 };
 use crate::{
@@ -154,7 +154,7 @@ fn read_partition(r: &mut Reader<'_>, topic: &Result<Arc<Topic>, Code>) -> super
     let bytes_max = r.i32()?.max(0) as usize;
     r.tags()?;
     let found = topic.as_ref().map_err(|code| *code);
-    let found = found.and_then(|topic| partition_of(topic, index).map_err(|error| error.code()));
+    let found = found.and_then(|topic| topic.partition(partition_index(index)).map_err(|error| error.code()));
     Ok(Asked { index, leader_epoch, offset, bytes_max, found })
 }
 
@@ -216,7 +216,7 @@ type State = (i64, i64, i32);
 /// batch must be read to know its size, and one read in vain is enough.
 fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool, full: &mut bool) -> Result<State, Code> {
     let partition = asked.found.as_ref().map_err(|code| *code)?;
-    check_leader_epoch(partition, asked.leader_epoch)?;
+    check_leader_epoch(asked.leader_epoch, partition.leader_epoch())?;
     chunk.clear();
     let failed = |error: broker::Error| error.code();
     let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);

@@ -1,7 +1,7 @@
 //! Where records are: ListOffsets and OffsetForLeaderEpoch.
 
 use super::{
-    Call, Code, Stop, check_leader_epoch, partition_of, shown_list, tell,
+    Call, Code, Stop, check_leader_epoch, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -94,9 +94,9 @@ fn find<T>(
     leader_epoch: i32,
     then: impl FnOnce(&Partition) -> Result<T, Code>,
 ) -> Result<T, Code> {
-    let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
+    let partition = broker.topic(name).and_then(|topic| topic.partition(partition_index(index)));
     let partition = partition.map_err(|error| error.code())?;
-    check_leader_epoch(&partition, leader_epoch)?;
+    check_leader_epoch(leader_epoch, partition.leader_epoch())?;
     then(&partition)
 }
 

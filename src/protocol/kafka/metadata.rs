@@ -6,15 +6,15 @@ use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
     wire::{Reader, Uuid, Writer},
 };
-use crate::broker::{self, Topic, check_name, is_internal, random};
-use std::{collections::BTreeSet, sync::Arc};
+use crate::broker::{self, TopicDescription, check_name, is_internal, random};
+use std::collections::BTreeSet;
 
 const NO_ID: Uuid = [0; 16];
 
 /// A topic as it was asked for: by its name, or by its id. (Java clients send an empty name with an id.)
 type Asked = (Option<String>, Uuid);
 /// The topic, or why there is none.
-type Found = Result<Arc<Topic>, (Code, Asked)>;
+type Found = Result<TopicDescription, (Code, Asked)>;
 
 /// Metadata (key 3).
 pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -45,7 +45,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     // Version 0 has no null: there an empty list means all.
     let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
     let found: Vec<Found> = match topics {
-        None => call.broker.topics().into_iter().map(Ok).collect(),
+        None => call.broker.describe_topics().into_iter().map(Ok).collect(),
         Some(topics) => {
             let topics: BTreeSet<Asked> = topics.into_iter().collect();
             topics.into_iter().map(|asked| find(call, asked, may_create)).collect()
@@ -85,12 +85,12 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
         (Some(name), NO_ID) => name,
         // The id came with version 10, its use with version 12 (KIP-516).
         asked if call.version < 12 => return Err((Code::InvalidRequest, asked)),
-        (name, id) => return broker.topic_by_id(&id).ok_or((Code::UnknownTopicId, (name, id))),
+        (name, id) => return broker.describe_topic_by_id(&id).ok_or((Code::UnknownTopicId, (name, id))),
     };
     let topic = if may_create && check_name(&name).is_ok() && !is_internal(&name) {
-        broker.topic_or_create(&name)
+        broker.describe_topic_or_create(&name)
     } else {
-        check_name(&name).and_then(|()| broker.topic(&name))
+        check_name(&name).and_then(|()| broker.describe_topic(&name))
     };
     topic.map_err(|error| (error.code(), (Some(name), NO_ID)))
 }
@@ -111,13 +111,13 @@ fn write_topic(w: &mut Writer<'_>, found: &Found) {
     if w.version >= 1 {
         w.bool(name.is_some_and(is_internal));
     }
-    let partitions = found.as_ref().map_or(Vec::new(), |topic| topic.partitions());
-    w.array(partitions.iter(), |w, partition| {
+    let leader_epochs = found.as_ref().map_or(&[][..], |topic| &topic.leader_epochs);
+    w.array(leader_epochs.iter().enumerate(), |w, (index, leader_epoch)| {
         w.i16(Code::None.into());
-        w.i32(partition.index as i32);
+        w.i32(index as i32);
         w.i32(NODE_ID);
         if w.version >= 7 {
-            w.i32(partition.leader_epoch() as i32);
+            w.i32(*leader_epoch as i32);
         }
         w.array([NODE_ID].iter(), |w, &id| w.i32(id));
         w.array([NODE_ID].iter(), |w, &id| w.i32(id));
@@ -191,7 +191,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
         }
     };
     r.tags()?;
-    let all = call.broker.topics();
+    let all = call.broker.describe_topics();
     let names: BTreeSet<&str> = match names.is_empty() {
         true => all.iter().map(|topic| topic.name.as_str()).collect(),
         false => names,
@@ -202,36 +202,36 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     let from = cursor.map_or("", |(name, _)| name);
     let broker = call.broker;
     let topics: Vec<_> =
-        names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.topic(name)))).collect();
+        names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.describe_topic(name)))).collect();
     let mut w = call.respond();
     w.i32(0);
     let (mut left, mut next, mut shown) = (limit, None, Vec::new());
     for (name, topic) in &topics {
         let first = cursor.filter(|(from, _)| from == name).map_or(0, |(_, index)| index.max(0) as usize);
-        let partitions = topic.as_ref().map_or(Vec::new(), |topic| topic.partitions());
-        let wanted = partitions.get(first..).unwrap_or_default();
+        let leader_epochs = topic.as_ref().map_or(&[][..], |topic| &topic.leader_epochs);
+        let wanted = leader_epochs.get(first..).unwrap_or_default();
         if left == 0 {
             next = Some((*name, 0));
             break;
         }
         let taken = wanted.len().min(left);
         left -= taken;
-        shown.push((*name, topic, wanted[..taken].to_vec()));
+        shown.push((*name, topic, first, &wanted[..taken]));
         if taken < wanted.len() {
             next = Some((*name, first + taken));
             break;
         }
     }
-    w.array(shown.iter(), |w, (name, topic, partitions)| {
+    w.array(shown.iter(), |w, (name, topic, first, leader_epochs)| {
         w.i16(topic.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
         w.nullable_string(Some(name));
         w.uuid(&topic.as_ref().map_or(NO_ID, |topic| topic.id));
         w.bool(is_internal(name));
-        w.array(partitions.iter(), |w, partition| {
+        w.array(leader_epochs.iter().enumerate(), |w, (index, leader_epoch)| {
             w.i16(Code::None.into());
-            w.i32(partition.index as i32);
+            w.i32((first + index) as i32);
             w.i32(NODE_ID);
-            w.i32(partition.leader_epoch() as i32);
+            w.i32(*leader_epoch as i32);
             w.array([NODE_ID].iter(), |w, &id| w.i32(id));
             w.array([NODE_ID].iter(), |w, &id| w.i32(id));
             // Eligible and last known leaders (KIP-966), offline replicas.

@@ -29,7 +29,7 @@ mod topics;
 pub mod wire;
 
 use crate::{
-    broker::{self, Broker, Code},
+    broker::{Broker, Caller, Code},
     log::{
         Chunk,
         record::{Records, shown, write_visible},
@@ -257,6 +257,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         let request = format!("request {correlation_id} of '{client}', {size} bytes");
         crate::tell::tell(format_args!("{peer} asks: {name} version {version}, {request}"));
     }
+    let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
     let mut call =
         Call { broker, session, output, api, version, correlation_id, client_id, response_at: None, explained };
     if !api.versions.contains(&version) {
@@ -365,18 +366,18 @@ pub fn support_table() -> String {
     format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
 }
 
-/// The partition of a topic that `index` names, which a client may have made up.
-fn partition_of(topic: &broker::Topic, index: i32) -> broker::Result<std::sync::Arc<broker::Partition>> {
+/// The number of a partition, which a client may have made up.
+fn partition_index(index: i32) -> u32 {
     // No topic has that many, so a negative index is as unknown as one too large.
-    topic.partition(u32::try_from(index).unwrap_or(u32::MAX))
+    u32::try_from(index).unwrap_or(u32::MAX)
 }
 
 /// Whether a client's idea of a partition's leader epoch is the broker's; -1: it has none (KIP-320).
-fn check_leader_epoch(partition: &broker::Partition, epoch: i32) -> Result<(), Code> {
-    match epoch {
+fn check_leader_epoch(asked: i32, leader_epoch: u32) -> Result<(), Code> {
+    match asked {
         -1 => Ok(()),
-        _ if i64::from(epoch) < i64::from(partition.leader_epoch()) => Err(Code::FencedLeaderEpoch),
-        _ if i64::from(epoch) > i64::from(partition.leader_epoch()) => Err(Code::UnknownLeaderEpoch),
+        _ if i64::from(asked) < i64::from(leader_epoch) => Err(Code::FencedLeaderEpoch),
+        _ if i64::from(asked) > i64::from(leader_epoch) => Err(Code::UnknownLeaderEpoch),
         _ => Ok(()),
     }
 }

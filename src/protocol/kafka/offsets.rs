@@ -1,7 +1,7 @@
 //! How far groups have read: OffsetCommit, OffsetFetch, OffsetDelete.
 
 use super::{
-    Call, Code, Stop, partition_of, shown_list, tell,
+    Call, Code, Stop, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{self, Broker, Committed, Offsets, group::classic::Sender};
@@ -47,14 +47,14 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     for (name, partitions) in &topics {
         let topic: Arc<str> = (*name).into();
         let mut check = |asked: &Asked<'_>| {
-            let partition = broker.topic(name).and_then(|topic| partition_of(&topic, asked.index));
-            match partition {
+            let index = partition_index(asked.index);
+            match broker.leader_epoch(name, index) {
                 Err(error) => error.code(),
                 Ok(_) if asked.metadata.len() > METADATA_MAX => Code::OffsetMetadataTooLarge,
-                Ok(partition) => {
+                Ok(_) => {
                     let (offset, leader_epoch) = (asked.offset, asked.leader_epoch);
                     let committed = Committed { offset, leader_epoch, metadata: asked.metadata.into(), timestamp_ms };
-                    offsets.insert((topic.clone(), partition.index), committed);
+                    offsets.insert((topic.clone(), index), committed);
                     Code::None
                 }
             }
@@ -202,8 +202,8 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         if read.as_ref().is_ok_and(|read| read.as_ref().is_none_or(|read| read.iter().any(|read| read == name))) {
             return Err(Code::GroupSubscribedToTopic);
         }
-        let partition = broker.topic(name).and_then(|topic| partition_of(&topic, index));
-        partition.map(|partition| (name.into(), partition.index)).map_err(|error| error.code())
+        let index = partition_index(index);
+        broker.leader_epoch(name, index).map(|_| (name.into(), index)).map_err(|error| error.code())
     };
     type Known = (i32, Result<(Arc<str>, u32), Code>);
     let checked: Vec<(&str, Vec<Known>)> = topics

@@ -7,7 +7,7 @@ use super::{
     Call, Code, KEPT_BYTES_MAX, Session, Stop,
     batch::{self, Batch, NAMED_MAX, Rules},
     compression::Codec,
-    partition_of, tell,
+    partition_index, tell,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -137,7 +137,7 @@ fn write(
     if is_internal(name) {
         return Err(Refused(Code::InvalidTopicException, "this is the broker's own topic".into(), vec![], None));
     }
-    let partition = partition_of(&topic, index).map_err(refused)?;
+    let partition = topic.partition(partition_index(index)).map_err(refused)?;
     let settings = topic.settings();
     let batch = Batch::open(bytes).map_err(|error| Refused::batch(error, None))?;
     let told = Some(partition.clone());

@@ -5,6 +5,7 @@ mod configs;
 
 use super::*;
 use crate::{
+    broker,
     config::{Config, Settings},
     protocol::{connection, kafka::compression::Codec},
 };

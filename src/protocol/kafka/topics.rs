@@ -3,17 +3,14 @@
 use super::{
     Call, Code, NODE_ID, Stop,
     configs::topic_configs,
-    partition_of, shown_list, tell,
+    partition_index, shown_list, tell,
     wire::{Reader, Uuid},
 };
 use crate::{
-    broker::{self, Broker, PARTITIONS_MAX, Topic, check_name, is_internal, random},
+    broker::{self, Broker, PARTITIONS_MAX, TopicDescription, check_name, random},
     config::{Changes, Overrides, canonical},
 };
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 /// What a request is refused with: a code and a sentence.
 type Refused = (Code, String);
@@ -71,7 +68,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let mut topics: Vec<&New<'_>> = topics.iter().collect();
     topics.sort_by_key(|topic| topic.name);
     topics.dedup_by_key(|topic| topic.name);
-    let there = broker.topics();
+    let there = broker.describe_topics();
     let mut folded: HashMap<String, &str> =
         there.iter().map(|topic| (fold(&topic.name), topic.name.as_str())).collect();
     let made = topics.iter().map(|topic| match counts[topic.name] {
@@ -139,8 +136,8 @@ fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &s
     if dry {
         return Ok(Made { id: random::uuid(), partitions, overrides });
     }
-    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(refused)?;
-    Ok(Made { id: topic.id, partitions, overrides: topic.overrides() })
+    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(refused)?.describe();
+    Ok(Made { id: topic.id, partitions, overrides: topic.overrides })
 }
 
 /// A name as a metric has it: `.` and `_` are one.
@@ -150,7 +147,7 @@ fn fold(name: &str) -> String {
 
 /// Names that are one when folded would be one in a metric, so Kafka refuses the second.
 fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refused> {
-    if broker.topic(name).is_ok() {
+    if broker.describe_topic(name).is_ok() {
         return Err((Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
     }
     match folded.get(&fold(name)) {
@@ -239,10 +236,10 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 
 fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uuid, Result<(), Refused>) {
     let unknown = || (Code::UnknownTopicId, "there is no topic of this id".into());
-    let topic: Result<Arc<Topic>, Refused> = match name {
+    let topic: Result<TopicDescription, Refused> = match name {
         Some(_) if *id != [0; 16] => Err((Code::InvalidRequest, "give a name or an id".into())),
-        Some(name) => broker.topic(name).map_err(refused),
-        None => broker.topic_by_id(id).ok_or_else(unknown),
+        Some(name) => broker.describe_topic(name).map_err(refused),
+        None => broker.describe_topic_by_id(id).ok_or_else(unknown),
     };
     match topic {
         Err(why) => (name.map(String::from), *id, Err(why)),
@@ -296,7 +293,7 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
 }
 
 fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]>, dry: bool) -> Result<(), Refused> {
-    let topic = broker.topic(name).map_err(refused)?;
+    let topic = broker.describe_topic(name).map_err(refused)?;
     let before = topic.partition_count();
     let more = u32::try_from(count).ok().filter(|&count| count > before);
     let more =
@@ -336,17 +333,14 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         format!("remove the records {}", shown_list(asked.collect::<Vec<_>>().into_iter()))
     });
     let broker = call.broker;
-    let trim = |name: &str, index: i32, offset: i64| -> broker::Result<u64> {
-        let partition = partition_of(&*broker.topic(name)?, index)?;
-        if is_internal(name) {
-            return Err(broker::Error::InvalidTopic("this is the broker's own topic".into()));
-        }
-        let (first, end) = (partition.start()?, partition.high_watermark()?);
-        match offset {
-            HIGH_WATERMARK => partition.trim(end),
-            0.. => partition.trim(offset as u64),
-            _ => Err(broker::Error::OffsetOutOfRange { first, end }),
-        }
+    let trim = |name: &str, index: i32, offset: i64| {
+        let index = partition_index(index);
+        let offset = match offset {
+            HIGH_WATERMARK => broker.describe_partition(name, index)?.high_watermark,
+            // Any other negative number is out of range.
+            _ => u64::try_from(offset).unwrap_or(u64::MAX),
+        };
+        broker.trim(name, index, offset)
     };
     let done: Vec<Vec<_>> = topics
         .iter()
@@ -379,15 +373,18 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     tell(call.explained, || "where the partitions are, and how large".into());
     let broker = call.broker;
     let dir = broker.config().data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
-    let all = || broker.topics().into_iter().map(|topic| (topic.clone(), topic.partitions())).collect();
-    let topics: Vec<(Arc<Topic>, Vec<_>)> = match asked {
-        None => all(),
+    let topics: Vec<(String, Vec<u32>)> = match asked {
+        None => {
+            let all = broker.describe_topics().into_iter();
+            all.map(|topic| (topic.name.clone(), (0..topic.partition_count()).collect())).collect()
+        }
         Some(asked) => asked
             .into_iter()
             .filter_map(|(name, indexes)| {
-                let topic = broker.topic(name).ok()?;
-                let partitions: Vec<_> = indexes.iter().filter_map(|&index| partition_of(&topic, index).ok()).collect();
-                (!partitions.is_empty()).then_some((topic, partitions))
+                let topic = broker.describe_topic(name).ok()?;
+                let mut partitions: Vec<u32> = indexes.into_iter().map(partition_index).collect();
+                partitions.retain(|&index| topic.check_partition(index).is_ok());
+                (!partitions.is_empty()).then_some((topic.name, partitions))
             })
             .collect(),
     };
@@ -399,12 +396,12 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     w.count(1);
     w.i16(Code::None.into());
     w.string(&dir);
-    w.array(topics.iter(), |w, (topic, partitions)| {
-        w.string(&topic.name);
-        w.array(partitions.iter(), |w, partition| {
-            w.i32(partition.index as i32);
-            let bytes = partition.log().and_then(|log| Ok(log.bytes()?));
-            w.i64(bytes.map_or(-1, |bytes| bytes as i64));
+    w.array(topics.iter(), |w, (name, partitions)| {
+        w.string(name);
+        w.array(partitions.iter(), |w, &index| {
+            w.i32(index as i32);
+            let described = broker.describe_partition(name, index);
+            w.i64(described.map_or(-1, |partition| partition.bytes as i64));
             w.i64(0);
             w.bool(false);
             w.tags();

@@ -43,7 +43,6 @@ impl Session {
                 Some(_) => return Err(Refusal::invalid("commit can be 'auto' or 'manual'").into()),
             },
             session_ms: number_or("session:", session, default.session_ms)?,
-            client: output.peer.to_string(),
         };
         self.broker.may_join(&topics, &options)?;
         if let Some(before) = self.member.take() {

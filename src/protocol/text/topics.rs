@@ -5,12 +5,12 @@ use super::{
     words::{Place, Position, Words, topic_name},
 };
 use crate::{
-    broker::{self, Topic, is_internal, random},
+    broker::{self, PartitionDescription, TopicDescription, is_internal, random},
     config::{Change, Changes, Overrides, Setting},
     log::record::{parse_u63, shown},
     protocol::connection::Output,
 };
-use std::{fmt::Write, sync::Arc};
+use std::fmt::Write;
 
 impl Session {
     /// `TOPICS [all]`
@@ -23,11 +23,11 @@ impl Session {
             }
         };
         words.end()?;
-        let topics = self.broker.topics().into_iter().filter(|topic| all || !is_internal(&topic.name));
+        let topics = self.broker.describe_topics().into_iter().filter(|topic| all || !is_internal(&topic.name));
         let (mut count, mut lines) = (0, String::new());
         for topic in topics {
             // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
-            let (records, bytes) = sums(&topic).unwrap_or((0, 0));
+            let (records, bytes) = self.sums(&topic).unwrap_or((0, 0));
             let partitions = topic.partition_count();
             let _ = writeln!(lines, "topic:{} partitions:{partitions} records:{records} bytes:{bytes}", topic.name);
             count += 1;
@@ -36,20 +36,29 @@ impl Session {
         Ok(Flow::Next)
     }
 
+    /// Records and bytes of a topic.
+    fn sums(&self, topic: &TopicDescription) -> broker::Result<(u64, u64)> {
+        let (mut records, mut bytes) = (0, 0);
+        for index in 0..topic.partition_count() {
+            let partition = self.broker.describe_partition(&topic.name, index)?;
+            records += partition.high_watermark - partition.start;
+            bytes += partition.bytes;
+        }
+        Ok((records, bytes))
+    }
+
     /// `TOPIC <topic>`
     pub(super) fn topic(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
-        let topic = self.broker.topic(topic_name(words.expect("TOPIC takes a topic; its name")?)?)?;
+        let topic = self.broker.describe_topic(topic_name(words.expect("TOPIC takes a topic; its name")?)?)?;
         words.end()?;
-        let partitions = topic.partitions();
-        let mut text = format!("TOPIC count:{} {}", partitions.len(), identity(&topic));
-        for (name, value) in topic.overrides() {
+        let mut text = format!("TOPIC count:{} {}", topic.partition_count(), identity(&topic));
+        for (name, value) in &topic.overrides {
             let _ = write!(text, " {name}:{value}");
         }
         text.push('\n');
-        for partition in partitions {
-            let log = partition.log()?;
-            let (first, end, bytes) = (log.start(), log.high_watermark(), log.bytes().map_err(broker::Error::from)?);
-            let (index, segments) = (partition.index, log.segments());
+        for index in 0..topic.partition_count() {
+            let partition = self.broker.describe_partition(&topic.name, index)?;
+            let PartitionDescription { start: first, high_watermark: end, bytes, segments } = partition;
             let _ = writeln!(
                 text,
                 "partition:{index} first:{first} end:{end} stable:{end} bytes:{bytes} segments:{segments}"
@@ -64,7 +73,7 @@ impl Session {
         let (name, partitions, settings) = wishes("CREATE", words)?;
         // An empty value asks for the default, which a new topic has anyway.
         let own: Overrides = settings.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let topic = self.broker.create_topic_with(name, partitions, own)?;
+        let topic = self.broker.create_topic_with(name, partitions, own)?.describe();
         output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
         Ok(Flow::Next)
     }
@@ -74,7 +83,7 @@ impl Session {
         let (name, partitions, settings) = wishes("ALTER", words)?;
         let change = |value: String| if value.is_empty() { Change::Default } else { Change::Set(value) };
         let named = settings.into_iter().map(|(name, value)| (name, change(value))).collect();
-        let topic = self.broker.alter_topic(name, partitions, &Changes { named, reset_others: false })?;
+        let topic = self.broker.alter_topic(name, partitions, &Changes { named, reset_others: false })?.describe();
         output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
         Ok(Flow::Next)
     }
@@ -101,19 +110,8 @@ impl Session {
     }
 }
 
-fn identity(topic: &Topic) -> String {
+fn identity(topic: &TopicDescription) -> String {
     format!("topic:{} id:{} partitions:{}", topic.name, random::shown(&topic.id), topic.partition_count())
-}
-
-/// Records and bytes of a topic.
-fn sums(topic: &Arc<Topic>) -> Result<(u64, u64), Stop> {
-    let mut sums = (0, 0);
-    for partition in topic.partitions() {
-        let log = partition.log()?;
-        sums.0 += log.high_watermark() - log.start();
-        sums.1 += log.bytes().map_err(broker::Error::from)?;
-    }
-    Ok(sums)
 }
 
 /// Topic, partitions and settings that CREATE or ALTER asks for.

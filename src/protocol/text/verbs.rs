@@ -109,7 +109,7 @@ impl Session {
             ("connections", broker.metrics().connections().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", String::from_utf8_lossy(&escaped).into_owned()),
-            ("topics", broker.topics().len().to_string()),
+            ("topics", broker.describe_topics().len().to_string()),
             ("cluster_id", broker.cluster_id()),
         ];
         let text: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();

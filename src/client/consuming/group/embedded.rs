@@ -40,7 +40,6 @@ impl GroupMember for EmbeddedMember {
         let options = JoinOptions {
             from: subscription.from.into(),
             auto_commit: subscription.auto_commit,
-            client: "embedded".into(),
             ..JoinOptions::default()
         };
         self.member = Some(self.broker.join(&subscription.group, &topics, options)?);

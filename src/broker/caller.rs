@@ -1,0 +1,40 @@
+//! Who asks: from where, by which protocol, under which name.
+
+use std::net::SocketAddr;
+
+/// Who asks the broker for something. A [`Broker`](super::Broker) acts on behalf of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// How it speaks.
+    pub protocol: Protocol,
+    /// The other end of its connection; `None`: it is in this process.
+    pub address: Option<SocketAddr>,
+    /// What it calls itself; empty if it does not say.
+    pub client_id: String,
+}
+
+/// How a caller speaks to the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// By calls, in this process.
+    Embedded,
+    /// The text protocol.
+    Text,
+    /// Kafka's protocol.
+    Kafka,
+}
+
+impl Caller {
+    /// The program that the broker runs in.
+    pub fn embedded() -> Caller {
+        Caller { protocol: Protocol::Embedded, address: None, client_id: "embedded".into() }
+    }
+
+    /// What to call it: the name that it gives itself, or its address.
+    pub fn name(&self) -> String {
+        match self.address {
+            Some(address) if self.client_id.is_empty() => address.to_string(),
+            _ => self.client_id.clone(),
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What topics and partitions are told to be: plain values, which stay as they were when they were asked for.
+
+use super::{Broker, Error, Result, Topic};
+use crate::config::{Overrides, Settings};
+use std::sync::Arc;
+
+/// A topic.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: String,
+    /// Its id, a UUID.
+    pub id: [u8; 16],
+    /// The settings as they take effect.
+    pub settings: Arc<Settings>,
+    /// The settings of its own, by name.
+    pub overrides: Overrides,
+    /// The leader epoch of each partition.
+    pub leader_epochs: Vec<u32>,
+}
+
+/// A partition, as its log is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionDescription {
+    /// Offset of the first record.
+    pub start: u64,
+    /// Offset behind the last record that readers see.
+    pub high_watermark: u64,
+    /// Bytes of its lines on disk.
+    pub bytes: u64,
+    /// How many segments it has.
+    pub segments: usize,
+}
+
+impl TopicDescription {
+    /// How many partitions it has.
+    pub fn partition_count(&self) -> u32 {
+        self.leader_epochs.len() as u32
+    }
+
+    /// An error if it has no such partition.
+    pub fn check_partition(&self, partition: u32) -> Result<()> {
+        let partitions = self.partition_count();
+        if partition < partitions {
+            return Ok(());
+        }
+        Err(Error::UnknownPartition { topic: self.name.clone(), partition, partitions })
+    }
+}
+
+impl Topic {
+    /// The topic as it is now.
+    pub fn describe(&self) -> TopicDescription {
+        TopicDescription {
+            name: self.name.clone(),
+            id: self.id,
+            settings: self.settings(),
+            overrides: self.overrides(),
+            leader_epochs: self.partitions().iter().map(|partition| partition.leader_epoch()).collect(),
+        }
+    }
+}
+
+impl Broker {
+    /// All topics, by name; the broker's own are among them.
+    pub fn describe_topics(&self) -> Vec<TopicDescription> {
+        self.topics().iter().map(|topic| topic.describe()).collect()
+    }
+
+    /// A topic by name.
+    pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
+        Ok(self.topic(name)?.describe())
+    }
+
+    /// A topic by name, made with the defaults if it is not there and first use makes topics here.
+    pub fn describe_topic_or_create(&self, name: &str) -> Result<TopicDescription> {
+        Ok(self.topic_or_create(name)?.describe())
+    }
+
+    /// A topic by its id.
+    pub fn describe_topic_by_id(&self, id: &[u8; 16]) -> Option<TopicDescription> {
+        Some(self.topic_by_id(id)?.describe())
+    }
+
+    /// The leader epoch of a partition: raised whenever records were cut off.
+    pub fn leader_epoch(&self, topic: &str, partition: u32) -> Result<u32> {
+        Ok(self.topic(topic)?.partition(partition)?.leader_epoch())
+    }
+
+    /// A partition. It is opened if nobody has touched it before.
+    pub fn describe_partition(&self, topic: &str, partition: u32) -> Result<PartitionDescription> {
+        let partition = self.topic(topic)?.partition(partition)?;
+        let log = partition.log()?;
+        let (start, high_watermark, bytes) = (log.start(), log.high_watermark(), log.bytes()?);
+        Ok(PartitionDescription { start, high_watermark, bytes, segments: log.segments() })
+    }
+}
