@@ -3,7 +3,10 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use plainlog::{
-    log::record::{Records, write_line},
+    log::{
+        Lines,
+        record::{Records, write_line},
+    },
     protocol::kafka::{
         batch::{Batch, Encoder, Facts, Rules},
         compression::{Codec, Codecs},
@@ -47,7 +50,7 @@ fn lines(shape: &str) -> Vec<u8> {
 fn encode(out: &mut Vec<u8>, lines: &[u8], codec: Codec, codecs: &mut Codecs, scratch: &mut Vec<u8>) {
     out.clear();
     let mut encoder = Encoder::new(out, FACTS);
-    encoder.lines(lines, 1_700_000_000_000, usize::MAX).expect("lines as the log writes them");
+    encoder.lines(Lines::new(lines, 1_700_000_000_000, 0), usize::MAX).expect("lines as the log writes them");
     encoder.finish(RECORDS - 1, codec, codecs, scratch);
 }
 

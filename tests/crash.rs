@@ -225,7 +225,7 @@ impl Promised {
             partition.read(next, 1 << 20, &mut chunk)?;
             let before = next;
             for batch in &chunk.batches {
-                for line in chunk.lines_from(batch, next).split_inclusive(|&byte| byte == b'\n') {
+                for line in chunk.lines_from(batch, next).rest().split_inclusive(|&byte| byte == b'\n') {
                     let (offset, fields) = split_offset(line).unwrap();
                     assert_eq!(offset, next, "{context}");
                     let tried = self.tried.get(&offset).map(|value| format!("message:{value}\n"));

@@ -12,7 +12,7 @@ use plainlog::{
     log::{
         Chunk,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors},
-        record::{Records, split_offset},
+        record::Records,
     },
 };
 use proptest::prelude::*;
@@ -76,10 +76,8 @@ fn sequences(broker: &Broker) -> Vec<i32> {
     let (mut next, mut chunk, mut found) = (partition.start().unwrap(), Chunk::default(), Vec::new());
     while next < partition.high_watermark().unwrap() {
         partition.read(next, 1 << 20, &mut chunk).unwrap();
-        for line in chunk.batches.iter().flat_map(|batch| chunk.lines_of(batch).split_inclusive(|&byte| byte == b'\n'))
-        {
-            let (_, fields) = split_offset(line).unwrap();
-            let value = str::from_utf8(fields).unwrap().strip_prefix("message:").unwrap();
+        for line in chunk.records_from(next) {
+            let value = str::from_utf8(line.unwrap().fields).unwrap().strip_prefix("message:").unwrap();
             found.push(value.split(' ').next().unwrap().parse().unwrap());
         }
         next = chunk.next_offset().unwrap();

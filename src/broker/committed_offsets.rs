@@ -18,8 +18,8 @@
 
 use super::{Error, Partition, Result};
 use crate::log::{
-    Chunk,
-    record::{Records, parse_fields, parse_u63, split_offset, unescape, write_i64, write_word},
+    Chunk, Line,
+    record::{Records, parse_u63, unescape, write_i64, write_word},
 };
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
@@ -75,10 +75,8 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<BT
             }
             read => read?,
         }
-        for batch in &chunk.batches {
-            let lines = chunk.lines_of(batch).split(|&byte| byte == b'\n').filter(|line| !line.is_empty());
-            strange += lines.filter(|line| !apply(line, batch.entry.timestamp, &mut groups, &mut topics)).count();
-        }
+        let mut apply = |line: Line<'_>| apply(&line, &mut groups, &mut topics).is_some();
+        strange += chunk.records_from(next).filter(|line| !line.as_ref().is_ok_and(|line| apply(*line))).count();
         match chunk.next_offset() {
             Some(behind) => next = behind,
             None => break,
@@ -90,33 +88,31 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<BT
     Ok(groups)
 }
 
-/// Takes one line to account; whether it is of the form.
+/// Takes one line to account; `None`: it is none of the form.
 fn apply(
-    line: &[u8],
-    batch_timestamp: i64,
+    line: &Line<'_>,
     groups: &mut BTreeMap<String, Offsets>,
     topics: &mut BTreeMap<String, Arc<str>>,
-) -> bool {
-    let mut records = Records::default();
-    let fields = split_offset(line).map(|(_, fields)| fields);
-    if fields.is_none_or(|fields| parse_fields(&mut records, fields).is_err()) {
-        return false;
-    }
-    let Some(record) = records.get(0) else { return false };
-    let Some((group, topic, partition)) = record.key.as_deref().and_then(parse_key) else { return false };
+) -> Option<()> {
+    let fields = line.split().ok()?;
+    let (key, value) = (unescape(fields.key?).ok()?, fields.value.bytes().ok()?);
+    let (group, topic, partition) = parse_key(&key)?;
     let topic = topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
-    let Some(value) = record.value.as_deref() else {
-        if let Some(offsets) = groups.get_mut(group) {
-            offsets.remove(&(topic, partition));
-            if offsets.is_empty() {
-                groups.remove(group);
+    match value {
+        Some(value) => {
+            let committed = Committed::parse(&value, line.timestamp)?;
+            groups.entry(group.to_owned()).or_default().insert((topic, partition), committed);
+        }
+        None => {
+            if let Some(offsets) = groups.get_mut(group) {
+                offsets.remove(&(topic, partition));
+                if offsets.is_empty() {
+                    groups.remove(group);
+                }
             }
         }
-        return true;
-    };
-    let Some(committed) = Committed::parse(value, record.timestamp.unwrap_or(batch_timestamp)) else { return false };
-    groups.entry(group.to_owned()).or_default().insert((topic, partition), committed);
-    true
+    }
+    Some(())
 }
 
 /// Group, topic and partition.
@@ -151,7 +147,7 @@ impl Committed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::record::write_fields;
+    use crate::log::{Lines, record::write_fields};
     use proptest::prelude::*;
 
     fn line(committed: Option<&Committed>, group: &str) -> String {
@@ -160,6 +156,12 @@ mod tests {
         let (record, mut out) = (records.get(0).unwrap(), b"offset:17 ".to_vec());
         write_fields(&mut out, None, record.key.as_deref(), &[], record.value.as_deref());
         String::from_utf8(out).unwrap()
+    }
+
+    fn applies(line: &str, groups: &mut BTreeMap<String, Offsets>) -> bool {
+        let line = format!("{line}\n");
+        let line = Lines::new(line.as_bytes(), 5, 0).next().unwrap();
+        line.is_ok_and(|line| apply(&line, groups, &mut BTreeMap::new()).is_some())
     }
 
     fn committed(offset: i64, metadata: &str) -> Committed {
@@ -190,7 +192,7 @@ mod tests {
             "offset:1 key:g/orders/0 message:offset:42 epoch:0 metadata: more",
             "offset:1 key:g/orders/0 message:offset:42 epoch:0 metadata:\\q",
         ] {
-            assert!(!apply(strange.as_bytes(), 0, &mut BTreeMap::new(), &mut BTreeMap::new()), "{strange}");
+            assert!(!applies(strange, &mut BTreeMap::new()), "{strange}");
         }
     }
 
@@ -203,10 +205,10 @@ mod tests {
             metadata in any::<String>(),
         ) {
             let committed = Committed { offset, leader_epoch, metadata, timestamp_ms: 5 };
-            let (mut groups, mut topics) = (BTreeMap::new(), BTreeMap::new());
-            prop_assert!(apply(line(Some(&committed), &group).as_bytes(), 5, &mut groups, &mut topics));
+            let mut groups = BTreeMap::new();
+            prop_assert!(applies(&line(Some(&committed), &group), &mut groups));
             prop_assert_eq!(&groups[&group][&("orders".into(), 0)], &committed);
-            prop_assert!(apply(line(None, &group).as_bytes(), 5, &mut groups, &mut topics));
+            prop_assert!(applies(&line(None, &group), &mut groups));
             prop_assert!(groups.is_empty());
         }
     }

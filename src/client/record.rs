@@ -1,7 +1,10 @@
 //! What is sent, what is read, and what is answered: owned, so that it outlives every buffer.
 
 use super::Error;
-use crate::log::record::{RecordRef, Records, parse_fields, shown, split_offset, write_fields};
+use crate::log::{
+    Lines,
+    record::{Malformed, split_fields, unescape, write_fields},
+};
 use std::{borrow::Cow, sync::Arc};
 
 /// A header: its name, and its value (`None` is null).
@@ -113,7 +116,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The message of one record, as `fields` of a line have it; `timestamp` is for a line that has none of its own.
+    /// The message of one record, whose line has these fields.
     pub(super) fn read(
         topic: &Arc<str>,
         partition: u32,
@@ -121,56 +124,37 @@ impl Message {
         timestamp: i64,
         fields: &[u8],
     ) -> Result<Message, Error> {
-        let mut records = Records::default();
-        parse_fields(&mut records, fields).map_err(|why| Error::Answer(why.0))?;
-        let record = records.get(0).expect("parsed above");
-        Ok(Message::own(topic, partition, offset, timestamp, &records, record))
-    }
-
-    fn own(
-        topic: &Arc<str>,
-        partition: u32,
-        offset: u64,
-        timestamp: i64,
-        records: &Records<'_>,
-        record: &RecordRef<'_>,
-    ) -> Message {
-        let owned = |bytes: &Cow<'_, [u8]>| bytes.to_vec();
-        let headers = records.headers_of(record).iter();
-        Message {
+        let fields = split_fields(fields).map_err(unreadable)?;
+        let word = |word: &[u8]| unescape(word).map(Cow::into_owned).map_err(unreadable);
+        let header =
+            |(name, value): (_, Option<_>)| Ok((word(name)?.into(), value.map(word).transpose()?.map(Into::into)));
+        Ok(Message {
             topic: topic.clone(),
             partition,
             offset,
-            timestamp: record.timestamp.unwrap_or(timestamp),
-            key: record.key.as_ref().map(owned),
-            value: record.value.as_ref().map(owned),
-            headers: headers
-                .map(|(name, value)| (owned(name).into(), value.as_ref().map(|value| owned(value).into())))
-                .collect(),
-        }
+            timestamp,
+            key: fields.key.map(word).transpose()?,
+            value: fields.value.bytes().map_err(unreadable)?.map(Cow::into_owned),
+            headers: fields.headers().map(header).collect::<Result<_, Error>>()?,
+        })
     }
 }
 
-/// Appends the messages of a batch's lines; `timestamp` is the batch's.
+fn unreadable(why: Malformed) -> Error {
+    Error::Answer(why.0)
+}
+
+/// Appends the messages of a batch's lines.
 pub(super) fn read_lines(
     topic: &Arc<str>,
     partition: u32,
-    lines: &[u8],
-    timestamp: i64,
+    lines: Lines<'_>,
     messages: &mut Vec<Message>,
 ) -> Result<(), Error> {
-    let (mut records, mut offsets, mut start) = (Records::default(), Vec::new(), 0);
-    for end in memchr::memchr_iter(b'\n', lines) {
-        let line = &lines[start..end];
-        let (offset, fields) =
-            split_offset(line).ok_or_else(|| Error::Answer(format!("'{}' is no line of a log", shown(line))))?;
-        parse_fields(&mut records, fields).map_err(|why| Error::Answer(why.0))?;
-        offsets.push(offset);
-        start = end + 1;
+    for line in lines {
+        let line = line.map_err(unreadable)?;
+        messages.push(Message::read(topic, partition, line.offset, line.timestamp, line.fields)?);
     }
-    messages.reserve(offsets.len());
-    let own = |(offset, record)| Message::own(topic, partition, offset, timestamp, &records, record);
-    messages.extend(offsets.into_iter().zip(records.iter()).map(own));
     Ok(())
 }
 

@@ -44,7 +44,8 @@ mod rewrite;
 use super::{
     Error, Log,
     batches::{CONTROL, Entry, TRANSACTIONAL},
-    record::{Fields, Malformed, split_fields, split_offset, unescape},
+    lines::Lines,
+    record::{Malformed, unescape},
     recovery::Window,
     segment::Segment,
     unreadable,
@@ -398,11 +399,11 @@ impl Log {
                 full = true;
                 return Ok(false);
             }
-            for line in lines_of(lines) {
-                let (offset, fields) = split_line(line)?;
-                if let Some(key) = fields.key {
+            for line in Lines::of(entry, lines) {
+                let line = line?;
+                if let Some(key) = line.split()?.key {
                     let hash = pass.latest.hash(key)?;
-                    pass.latest.offsets.insert(hash, offset);
+                    pass.latest.offsets.insert(hash, line.offset);
                 }
             }
             Ok(true)
@@ -575,23 +576,6 @@ impl Log {
 fn note_damage(cleaner: &mut Cleaner, done: &mut Compacted, base: u64, why: &str) {
     cleaner.damaged.insert(base);
     done.notes.push(format!("compaction: {why}"));
-}
-
-/// The lines of a batch, without their ends.
-fn lines_of(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut left = lines;
-    std::iter::from_fn(move || {
-        let end = memchr::memchr(b'\n', left)?;
-        let line = &left[..end];
-        left = &left[end + 1..];
-        Some(line)
-    })
-}
-
-fn split_line(line: &[u8]) -> Result<(u64, Fields<'_>), Malformed> {
-    let (offset, fields) =
-        split_offset(line).ok_or_else(|| Malformed("a line does not begin with an offset".into()))?;
-    Ok((offset, split_fields(fields)?))
 }
 
 #[cfg(test)]

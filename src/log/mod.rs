@@ -22,6 +22,7 @@ pub mod disk;
 pub mod format;
 pub mod handles;
 pub mod inspect;
+pub mod lines;
 mod read;
 pub mod record;
 pub mod recovery;
@@ -29,6 +30,7 @@ mod retention;
 mod segment;
 
 pub use compaction::{Compacted, Compaction, Due};
+pub use lines::{Line, Lines};
 pub use read::{Batch, Chunk};
 pub use retention::Retention;
 

@@ -12,7 +12,8 @@
 use super::{
     Error, Log,
     batches::Entry,
-    record::{Records, parse_fields, split_offset},
+    lines::{Line, Lines},
+    record::Malformed,
     segment::Segment,
     unreadable,
 };
@@ -53,20 +54,25 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// All lines.
-    pub fn lines(&self) -> &[u8] {
+    /// All lines, as they stand in the file.
+    pub fn bytes(&self) -> &[u8] {
         &self.bytes[..self.used]
     }
 
     /// The lines of one batch.
-    pub fn lines_of(&self, batch: &Batch) -> &[u8] {
-        &self.bytes[batch.lines.clone()]
+    pub fn lines_of(&self, batch: &Batch) -> Lines<'_> {
+        Lines::of(&batch.entry, &self.bytes[batch.lines.clone()])
     }
 
     /// The lines of one batch from the first record at or after `offset` on.
-    pub fn lines_from(&self, batch: &Batch, offset: u64) -> &[u8] {
+    pub fn lines_from(&self, batch: &Batch, offset: u64) -> Lines<'_> {
         let lines = self.lines_of(batch);
-        if offset <= batch.first { lines } else { &lines[position_of(lines, offset)..] }
+        if offset <= batch.first { lines } else { lines.starting_at(offset) }
+    }
+
+    /// The records of all batches from the first at or after `offset` on.
+    pub fn records_from(&self, offset: u64) -> impl Iterator<Item = Result<Line<'_>, Malformed>> {
+        self.batches.iter().flat_map(move |batch| self.lines_from(batch, offset))
     }
 
     /// Whether a record at `offset` would be among these batches.
@@ -93,18 +99,6 @@ impl Chunk {
         let (first, last) = (self.batches.first()?, self.batches.last()?);
         Some((self.segment_base, first.entry.position..last.entry.positions().end))
     }
-}
-
-/// Position of the first line at or after `offset`; the end if there is none.
-fn position_of(lines: &[u8], offset: u64) -> usize {
-    let mut at = 0;
-    while at < lines.len() {
-        if split_offset(&lines[at..lines.len().min(at + 40)]).is_some_and(|(found, _)| found >= offset) {
-            return at;
-        }
-        at += memchr::memchr(b'\n', &lines[at..]).map_or(lines.len() - at, |end| end + 1);
-    }
-    lines.len()
 }
 
 impl Log {
@@ -282,16 +276,8 @@ impl Log {
         let mut next = offset;
         while next < self.high_watermark() {
             self.read(next, 1, chunk)?;
-            for batch in &chunk.batches {
-                let lines = chunk.lines_from(batch, next);
-                for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                    let Some((offset, fields)) = split_offset(line) else { continue };
-                    let mut records = Records::default();
-                    let own = parse_fields(&mut records, fields).ok().and_then(|()| records.get(0)?.timestamp);
-                    if own.unwrap_or(batch.entry.timestamp) >= timestamp {
-                        return Ok(offset);
-                    }
-                }
+            if let Some(line) = chunk.records_from(next).flatten().find(|line| line.timestamp >= timestamp) {
+                return Ok(line.offset);
             }
             let Some(behind) = chunk.next_offset() else { break };
             next = behind;

@@ -341,10 +341,14 @@ pub fn parse_fields<'a>(records: &mut Records<'a>, text: &'a [u8]) -> Result<(),
     Ok(())
 }
 
-/// The time of a record that begins with one, 0 or later, and what follows it.
-pub fn split_timestamp(fields: &[u8]) -> Option<(i64, &[u8])> {
-    let (number, rest) = split_number(fields.strip_prefix(b"timestamp:")?)?;
-    Some((number as i64, rest))
+/// The time that a record's fields begin with, if they do, and the fields behind it.
+#[inline]
+pub fn split_timestamp(fields: &[u8]) -> (Option<i64>, &[u8]) {
+    let Some(text) = fields.strip_prefix(b"timestamp:") else { return (None, fields) };
+    if let Some(rest) = text.strip_prefix(b"-1 ") {
+        return (Some(-1), rest);
+    }
+    split_number(text).map_or((None, fields), |(number, rest)| (Some(number as i64), rest))
 }
 
 /// A number from 0 to 2^63-1 that ends at a space, and what follows that. In one pass: each line of the log has one.
@@ -626,9 +630,10 @@ mod tests {
 
     #[test]
     fn a_record_may_begin_with_its_time() {
-        assert_eq!(split_timestamp(b"timestamp:12 message:x"), Some((12, b"message:x".as_slice())));
-        for other in ["timestamp:-1 message:", "timestamp:12", "timestamp:1x message:", "message:timestamp:1 "] {
-            assert_eq!(split_timestamp(other.as_bytes()), None, "{other}");
+        assert_eq!(split_timestamp(b"timestamp:12 message:x"), (Some(12), b"message:x".as_slice()));
+        assert_eq!(split_timestamp(b"timestamp:-1 message:x"), (Some(-1), b"message:x".as_slice()));
+        for other in ["timestamp:-2 message:", "timestamp:12", "timestamp:1x message:", "message:timestamp:1 "] {
+            assert_eq!(split_timestamp(other.as_bytes()), (None, other.as_bytes()), "{other}");
         }
     }
 

@@ -2,10 +2,7 @@
 
 use crate::{
     broker::{Error, Partition, Position, Result, group::server_assigned::Owned},
-    log::{
-        Chunk,
-        record::{parse_u63, split_offset, split_word},
-    },
+    log::Chunk,
 };
 use std::sync::Arc;
 
@@ -78,7 +75,7 @@ impl Reading {
                 }
             }
             let Some(next) = chunk.next_offset() else { return Ok((0, 0)) };
-            let lines = chunk.batches.iter().map(|batch| chunk.lines_from(batch, position));
+            let lines = chunk.batches.iter().map(|batch| chunk.lines_from(batch, position).rest());
             let counted = lines.map(|lines| (memchr::memchr_iter(b'\n', lines).count(), lines.len()));
             let (records, bytes) = counted.fold((0, 0), |(records, bytes), (r, b)| (records + r, bytes + b));
             if records > 0 {
@@ -100,31 +97,15 @@ impl Reading {
     ) -> bool {
         let position = self.position.unwrap_or(0);
         let (topic, partition) = (&*self.owned.topic, self.owned.partition);
-        for batch in &chunk.batches {
-            let lines = chunk.lines_from(batch, position);
-            for line in lines.split(|&byte| byte == b'\n').filter(|line| !line.is_empty()) {
-                let Some((offset, fields)) = split_offset(line) else { continue };
-                if !std::mem::take(&mut first) && (left.records == 0 || left.bytes < line.len()) {
-                    return false;
-                }
-                let (timestamp, fields) = split_timestamp(fields, batch.entry.timestamp);
-                each(&Polled { topic, partition, offset, timestamp, fields });
-                (left.records, left.bytes) = (left.records - 1, left.bytes.saturating_sub(line.len()));
-                (self.position, self.moved) = (Some(offset + 1), true);
+        for line in chunk.records_from(position).flatten() {
+            if !std::mem::take(&mut first) && (left.records == 0 || left.bytes < line.text.len()) {
+                return false;
             }
+            each(&Polled { topic, partition, offset: line.offset, timestamp: line.timestamp, fields: line.fields });
+            (left.records, left.bytes) = (left.records - 1, left.bytes.saturating_sub(line.text.len()));
+            (self.position, self.moved) = (Some(line.offset + 1), true);
         }
         self.position = chunk.next_offset().or(self.position);
         true
-    }
-}
-
-/// The timestamp that a line has, or its batch's, and the fields behind it.
-fn split_timestamp(fields: &[u8], batch_timestamp: i64) -> (i64, &[u8]) {
-    match split_word(fields) {
-        (word, Some(rest)) if word.starts_with(b"timestamp:") => {
-            let digits = &word[b"timestamp:".len()..];
-            (parse_u63(digits).map_or(-1, |timestamp| timestamp as i64), rest)
-        }
-        _ => (batch_timestamp, fields),
     }
 }

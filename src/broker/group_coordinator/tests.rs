@@ -368,7 +368,7 @@ fn offsets_survive_a_restart_and_stand_in_the_log_as_lines() {
     let lines = "offset:0 key:a/b\\x20c/t/0 message:offset:0 epoch:0 metadata:\n\
         offset:1 key:a/b\\x20c/t/1 message:offset:0 epoch:0 metadata:\n\
         offset:2 key:a/b\\x20c/t/1 tombstone\n";
-    assert_eq!(String::from_utf8_lossy(chunk.lines()), lines);
+    assert_eq!(String::from_utf8_lossy(chunk.bytes()), lines);
 }
 
 #[test]

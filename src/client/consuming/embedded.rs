@@ -116,8 +116,7 @@ impl Shelf {
                 return Err(self.failed(error));
             }
             for batch in &self.chunk.batches {
-                let lines = self.chunk.lines_from(batch, *position);
-                read_lines(topic, partition.index, lines, batch.entry.timestamp, &mut messages)?;
+                read_lines(topic, partition.index, self.chunk.lines_from(batch, *position), &mut messages)?;
             }
             if let Some(next) = self.chunk.next_offset() {
                 (*position, *has_read) = (next, true);

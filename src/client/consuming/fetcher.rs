@@ -24,7 +24,10 @@ use crate::{
         endpoint::Outage,
         record::read_lines,
     },
-    log::record::{parse_u63, shown},
+    log::{
+        Lines,
+        record::{parse_u63, shown},
+    },
 };
 use std::{
     convert::Infallible,
@@ -271,7 +274,8 @@ impl Reader {
         };
         let bytes = number(line, "bytes")?;
         let Task { topic, partition, .. } = &self.task;
-        Ok(read_lines(topic, *partition, connection.bytes(bytes)?, timestamp, messages)?)
+        let lines = Lines::new(connection.bytes(bytes)?, timestamp, 0);
+        Ok(read_lines(topic, *partition, lines, messages)?)
     }
 
     /// Finds out where to go on.

@@ -3,12 +3,13 @@
 use super::{
     super::{
         Log,
-        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, Entry, TRANSACTIONAL},
+        batches::{CONTROL, DELETE_HORIZON, Entry, TRANSACTIONAL},
         disk::File,
+        lines::Lines,
         record::Value,
         segment::Segment,
     },
-    Bad, Compacted, Halt, Pass, failed, lines_of, split_line,
+    Bad, Compacted, Halt, Pass, failed,
 };
 use std::{io, sync::Arc};
 
@@ -157,8 +158,9 @@ impl Rewrite<'_> {
             self.newest = self.newest.max(entry.max_timestamp);
             count = entry.count;
         } else {
-            for line in lines_of(lines) {
-                let (offset, fields) = split_line(line)?;
+            for line in Lines::of(entry, lines) {
+                let line = line?;
+                let (offset, fields) = (line.offset, line.split()?);
                 let is_tombstone = matches!(fields.value, Value::Tombstone);
                 let latest = match fields.key {
                     Some(_) if pass.latest.offsets.is_empty() => true,
@@ -170,10 +172,9 @@ impl Rewrite<'_> {
                 if !latest || offset < pass.start || is_tombstone && expired {
                     continue;
                 }
-                self.kept.extend_from_slice(line);
+                self.kept.extend_from_slice(line.text);
                 self.kept.push(b'\n');
-                let own = fields.timestamp.filter(|_| entry.flags & APPEND_TIME == 0);
-                self.newest = self.newest.max(own.unwrap_or(entry.timestamp));
+                self.newest = self.newest.max(line.timestamp);
                 tombstones |= is_tombstone;
                 count += 1;
             }

@@ -6,7 +6,7 @@ use crate::log::{
     batches::{ABORT, ENTRY_BYTES},
     disk::{Call, Disk, Fault, MemoryDisk, Survivors},
     handles::Handles,
-    record::{Records, split_word},
+    record::Records,
 };
 use proptest::prelude::*;
 use std::{
@@ -104,17 +104,11 @@ fn records_from(log: &Log, from: u64) -> Result<Vec<(u64, String)>, Error> {
     let (mut next, mut chunk, mut found) = (from, Chunk::default(), Vec::new());
     loop {
         log.read(next, 60, &mut chunk)?;
-        for batch in &chunk.batches {
-            for line in lines_of(chunk.lines_from(batch, next)) {
-                let (offset, fields) = split_offset(line).unwrap();
-                let fields = match split_word(fields) {
-                    (word, Some(rest)) if word.starts_with(b"timestamp:") => rest,
-                    _ => fields,
-                };
-                let fields = std::str::from_utf8(fields).unwrap();
-                let text = fields.replace("key:", "").replace(" message:", "=").replace("message:", "=");
-                found.push((offset, text.replace(" tombstone", "=")));
-            }
+        for line in chunk.records_from(next) {
+            let line = line.unwrap();
+            let fields = std::str::from_utf8(line.fields).unwrap();
+            let text = fields.replace("key:", "").replace(" message:", "=").replace("message:", "=");
+            found.push((line.offset, text.replace(" tombstone", "=")));
         }
         match chunk.next_offset() {
             Some(behind) => {
@@ -206,7 +200,7 @@ fn batches_lose_lines_and_keep_the_rest() {
     assert_eq!(entries, [(0, 2, 1), (3, 2, 3)], "an entry covers what it covered");
     let mut chunk = Chunk::default();
     log.read(1, 1000, &mut chunk).unwrap();
-    assert_eq!(chunk.lines_from(&chunk.batches[0], 1), b"offset:2 key:a message:2\n");
+    assert_eq!(chunk.lines_from(&chunk.batches[0], 1).rest(), b"offset:2 key:a message:2\n");
 }
 
 #[test]
@@ -526,14 +520,12 @@ fn readers_are_not_disturbed() {
                             break end;
                         }
                         log.read(next, 100 * step, &mut chunk).unwrap();
-                        for batch in &chunk.batches {
-                            for line in lines_of(chunk.lines_from(batch, next)) {
-                                let (offset, fields) = split_offset(line).unwrap();
-                                let fields = split_fields(fields).unwrap();
-                                assert_eq!(fields.value.bytes().unwrap().unwrap(), offset.to_string().as_bytes());
-                                assert!(last < Some(offset), "{last:?} then {offset}");
-                                (last, _) = (Some(offset), keys.insert(fields.key.unwrap().to_vec()));
-                            }
+                        for line in chunk.records_from(next) {
+                            let line = line.unwrap();
+                            let (offset, fields) = (line.offset, line.split().unwrap());
+                            assert_eq!(fields.value.bytes().unwrap().unwrap(), offset.to_string().as_bytes());
+                            assert!(last < Some(offset), "{last:?} then {offset}");
+                            (last, _) = (Some(offset), keys.insert(fields.key.unwrap().to_vec()));
                         }
                         next = chunk.next_offset().unwrap();
                     };

@@ -26,7 +26,10 @@ use super::{
 };
 use crate::{
     broker::Code,
-    log::record::{Fields, Malformed, Records, Value, split_fields, split_offset, split_timestamp, unescape_to},
+    log::{
+        Lines,
+        record::{Fields, Malformed, Records, Value, unescape_to},
+    },
 };
 use std::{borrow::Cow, ops::Range};
 
@@ -430,39 +433,26 @@ impl<'o> Encoder<'o> {
         self.out.len() - self.start
     }
 
-    /// Adds the records of `lines`, as they are on disk, whose batch has `timestamp`. Once the batch has `bytes_max` bytes the
-    /// rest is left out; at least one record is not. Answers whether all are there.
-    pub fn lines(&mut self, mut lines: &[u8], timestamp: i64, bytes_max: usize) -> Result<bool, Malformed> {
-        // The last `timestamp:` that was read: thousands of records share a millisecond.
-        let mut last: (&[u8], i64) = (b"", -1);
-        while !lines.is_empty() && (self.size() < bytes_max || self.count == 0) {
-            let end = memchr::memchr(b'\n', lines).ok_or_else(|| Malformed("the last line has no end".into()))?;
-            let (offset, fields) =
-                split_offset(&lines[..end]).ok_or_else(|| Malformed("a line does not begin with an offset".into()))?;
-            // Most records are nothing but a value, perhaps with a time.
-            let timed = match fields.strip_prefix(last.0) {
-                Some(rest) if !last.0.is_empty() => Some((last.1, rest)),
-                _ => split_timestamp(fields),
-            };
-            let (own, plain) = timed.map_or((None, fields), |(own, rest)| (Some(own), rest));
-            if let Some(own) = own {
-                last = (&fields[..fields.len() - plain.len()], own);
-            }
+    /// Adds the records of `lines`. Once the batch has `bytes_max` bytes the rest is left out; at least one record is not.
+    /// Answers whether all are there.
+    pub fn lines(&mut self, mut lines: Lines<'_>, bytes_max: usize) -> Result<bool, Malformed> {
+        while self.size() < bytes_max || self.count == 0 {
+            let Some(line) = lines.next() else { return Ok(true) };
+            let line = line?;
+            // Most records are nothing but a value.
+            let plain = line.fields.strip_prefix(b"message:");
             if self.facts.control {
-                self.marker(offset, fields, timestamp)?;
-            } else if let Some(value) = plain.strip_prefix(b"message:") {
-                let own = own.filter(|_| !self.facts.append_time).unwrap_or(timestamp);
-                let (offset_delta, timestamp_delta) = self.deltas(offset, own)?;
+                self.marker(line.offset, line.fields, line.timestamp)?;
+            } else if let Some(value) = plain {
+                let (offset_delta, timestamp_delta) = self.deltas(line.offset, line.timestamp)?;
                 write_plain(self.out, offset_delta, timestamp_delta, value);
             } else {
-                let fields = split_fields(fields)?;
-                let own = fields.timestamp.filter(|_| !self.facts.append_time).unwrap_or(timestamp);
-                let (offset_delta, timestamp_delta) = self.deltas(offset, own)?;
-                write_record(self.out, end, offset_delta, timestamp_delta, &fields)?;
+                let fields = line.split()?;
+                let (offset_delta, timestamp_delta) = self.deltas(line.offset, line.timestamp)?;
+                write_record(self.out, line.text.len(), offset_delta, timestamp_delta, &fields)?;
             }
-            lines = &lines[end + 1..];
         }
-        Ok(lines.is_empty())
+        Ok(lines.rest().is_empty())
     }
 
     /// Counts a record, the first of which gives the batch its base.

@@ -195,7 +195,7 @@ fn respond(
         w.array(topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
             let read = read(asked, &mut session.chunk, left, bytes == 0, &mut full);
-            session.large |= full || session.chunk.lines().len() > KEPT_BYTES_MAX;
+            session.large |= full || session.chunk.bytes().len() > KEPT_BYTES_MAX;
             failed |= read.is_err();
             if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
                 explain(explained, topic, asked, &read, &session.chunk);
@@ -264,7 +264,7 @@ fn write_partition(
     if read.is_err() {
         session.chunk.clear();
     }
-    let estimate = session.chunk.lines().len();
+    let estimate = session.chunk.bytes().len();
     let (bytes, whole) = w.records(estimate, |out| {
         let before = out.len();
         let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec, session);
@@ -342,7 +342,7 @@ fn lines(encoder: &mut Encoder<'_>, chunk: &Chunk, batch: &Batch, offset: u64) -
         _ => chunk.lines_from(batch, offset),
     };
     let bytes_max = encoder.size() + 2 * BATCH_BYTES;
-    encoder.lines(lines, batch.entry.timestamp, bytes_max)
+    encoder.lines(lines, bytes_max)
 }
 
 fn facts(batch: &Batch, leader_epoch: i32) -> Facts {

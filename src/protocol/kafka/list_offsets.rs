@@ -6,11 +6,7 @@ use super::{
 };
 use crate::{
     broker::{self, Broker, Partition},
-    log::{
-        Chunk,
-        batches::APPEND_TIME,
-        record::{split_fields, split_offset},
-    },
+    log::Chunk,
 };
 
 /// Timestamps that mean a place instead of a time.
@@ -121,11 +117,7 @@ fn place(partition: &Partition, timestamp: i64, chunk: &mut Chunk) -> broker::Re
 /// The timestamp of the record at `offset`; `None` at the end.
 fn timestamp_of(partition: &Partition, offset: u64, chunk: &mut Chunk) -> broker::Result<Option<i64>> {
     partition.read(offset, 1, chunk)?;
-    let Some(batch) = chunk.batches.first() else { return Ok(None) };
-    let line = chunk.lines_from(batch, offset).split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let fields = split_offset(line).and_then(|(_, fields)| split_fields(fields).ok());
-    let own = fields.and_then(|fields| fields.timestamp).filter(|_| batch.entry.flags & APPEND_TIME == 0);
-    Ok(Some(own.unwrap_or(batch.entry.timestamp)))
+    Ok(chunk.records_from(offset).flatten().next().map(|line| line.timestamp))
 }
 
 /// OffsetForLeaderEpoch (key 23): where an epoch ended (KIP-320).

@@ -141,7 +141,7 @@ pub struct Session {
 impl Session {
     /// Gives back what a large request or a large answer took: it may be the only one.
     fn shrink(&mut self) {
-        let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.chunk.lines().len()];
+        let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.chunk.bytes().len()];
         if self.large || buffers.iter().any(|&bytes| bytes > KEPT_BYTES_MAX) {
             *self = Session::default();
         }

@@ -7,6 +7,7 @@ use super::*;
 use crate::{
     broker,
     config::{Config, Settings},
+    log::Lines,
     protocol::{connection, kafka::compression::Codec},
 };
 use kafka_protocol::{
@@ -573,7 +574,7 @@ fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = batch::Encoder::new(&mut out, facts);
     let lines: String = (0..count).map(|offset| format!("offset:{offset} message:{value}\n")).collect();
-    encoder.lines(lines.as_bytes(), timestamp, usize::MAX).unwrap();
+    encoder.lines(Lines::new(lines.as_bytes(), timestamp, 0), usize::MAX).unwrap();
     encoder.finish(count - 1, codec, &mut Codecs::default(), &mut Vec::new());
     out
 }

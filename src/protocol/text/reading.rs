@@ -7,8 +7,8 @@ use super::{
 use crate::{
     broker::{self, Partition},
     log::{
-        Batch, Chunk,
-        record::{self, split_offset, write_i64, write_u64},
+        Chunk,
+        record::{split_offset, split_timestamp, write_i64, write_u64},
     },
     protocol::connection::Output,
 };
@@ -57,7 +57,7 @@ impl Reader {
             }
             let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
             if let Some((found, start, end)) = self.find(offset) {
-                return Ok(Some((found, &self.chunk.lines()[start..end])));
+                return Ok(Some((found, &self.chunk.bytes()[start..end])));
             }
             offset = behind;
         }
@@ -65,7 +65,7 @@ impl Reader {
 
     /// Offset, start and end of the first line at or after `offset` in the chunk.
     fn find(&mut self, offset: u64) -> Option<(u64, usize, usize)> {
-        let lines = self.chunk.lines();
+        let lines = self.chunk.bytes();
         let batches = &self.chunk.batches;
         let mut at = match batches.partition_point(|batch| batch.last() < offset) {
             _ if self.cursor.0 == offset => self.cursor.1,
@@ -178,10 +178,7 @@ impl Session {
         }
         let Some((offset, line)) = self.reader.line(partition, offset)? else { return Ok(false) };
         let fields = split_offset(line).map_or(line, |(_, fields)| fields);
-        let fields = match record::split_word(fields) {
-            (word, Some(rest)) if word.starts_with(b"timestamp:") => rest,
-            _ => fields,
-        };
+        let (_, fields) = split_timestamp(fields);
         if let Some(value) = fields.strip_prefix(b"message:") {
             output.bytes.extend_from_slice(b"MESSAGE offset:");
             write_u64(&mut output.bytes, offset);
@@ -219,7 +216,7 @@ impl Session {
         loop {
             let registered = partition.register(&output.waiter);
             self.reader.read(&partition, offset, max_bytes)?;
-            if self.reader.chunk.lines().len() >= min_bytes.min(max_bytes.max(1)) {
+            if self.reader.chunk.bytes().len() >= min_bytes.min(max_bytes.max(1)) {
                 break;
             }
             output.flush_before_wait(deadline)?;
@@ -273,24 +270,18 @@ fn write_batches(chunk: &Chunk, partition: &Partition, offset: u64, out: &mut Ve
     field(out, " end:", partition.high_watermark()?);
     out.push(b'\n');
     for batch in &chunk.batches {
-        let (lines, first, count) = trimmed(chunk, batch, offset);
+        let lines = chunk.lines_from(batch, offset);
+        let (first, count) = match lines.clone().next() {
+            Some(Ok(line)) if offset > batch.first => (line.offset, memchr::memchr_iter(b'\n', lines.rest()).count()),
+            _ => (batch.first, batch.entry.count as usize),
+        };
         field(out, "BATCH first:", first);
-        field(out, " count:", count);
+        field(out, " count:", count as u64);
         out.extend_from_slice(b" timestamp:");
         write_i64(out, batch.entry.timestamp);
-        field(out, " bytes:", lines.len() as u64);
+        field(out, " bytes:", lines.rest().len() as u64);
         out.push(b'\n');
-        out.extend_from_slice(lines);
+        out.extend_from_slice(lines.rest());
     }
     Ok(())
-}
-
-/// The lines of a batch from `offset` on, their first offset and their number.
-fn trimmed<'a>(chunk: &'a Chunk, batch: &Batch, offset: u64) -> (&'a [u8], u64, u64) {
-    let lines = chunk.lines_from(batch, offset);
-    if offset <= batch.first {
-        return (lines, batch.first, u64::from(batch.entry.count));
-    }
-    let first = split_offset(&lines[..lines.len().min(40)]).map_or(offset, |(first, _)| first);
-    (lines, first, memchr::memchr_iter(b'\n', lines).count() as u64)
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     broker::{self, Partition, Topic},
-    log::record::{split_offset, write_i64, write_u64},
+    log::record::write_u64,
     protocol::connection::Output,
 };
 use std::sync::Arc;
@@ -149,32 +149,26 @@ impl Session {
         tail.positions[index].1 = behind;
         let verbatim = !tail.whole && !tail.timestamps && tail.count.is_none() && end.is_none_or(|end| behind <= end);
         if verbatim && self.reader.chunk.batches.first().is_some_and(|first| first.first >= next) {
-            output.send(self.reader.chunk.lines())?;
+            output.send(self.reader.chunk.bytes())?;
             return Ok(true);
         }
-        for batch in &self.reader.chunk.batches {
-            for line in self.reader.chunk.lines_from(batch, next).split_inclusive(|&byte| byte == b'\n') {
-                let Some((offset, fields)) = split_offset(line) else { continue };
-                if tail.count == Some(0) || end.is_some_and(|end| offset >= end) {
-                    tail.positions[index].1 = offset;
-                    return Ok(true);
-                }
-                if tail.whole {
-                    output.bytes.extend_from_slice(b"partition:");
-                    write_u64(&mut output.bytes, u64::from(partition.index));
-                    output.bytes.push(b' ');
-                }
-                if tail.timestamps && !fields.starts_with(b"timestamp:") {
-                    output.bytes.extend_from_slice(&line[..line.len() - fields.len()]);
-                    output.bytes.extend_from_slice(b"timestamp:");
-                    write_i64(&mut output.bytes, batch.entry.timestamp);
-                    output.bytes.push(b' ');
-                    output.bytes.extend_from_slice(fields);
-                } else {
-                    output.bytes.extend_from_slice(line);
-                }
-                tail.count = tail.count.map(|count| count - 1);
+        for line in self.reader.chunk.records_from(next).flatten() {
+            if tail.count == Some(0) || end.is_some_and(|end| line.offset >= end) {
+                tail.positions[index].1 = line.offset;
+                return Ok(true);
             }
+            if tail.whole {
+                output.bytes.extend_from_slice(b"partition:");
+                write_u64(&mut output.bytes, u64::from(partition.index));
+                output.bytes.push(b' ');
+            }
+            if tail.timestamps {
+                line.write_timed(&mut output.bytes);
+            } else {
+                output.bytes.extend_from_slice(line.text);
+                output.bytes.push(b'\n');
+            }
+            tail.count = tail.count.map(|count| count - 1);
         }
         if output.bytes.len() >= READ_BYTES {
             output.flush()?;

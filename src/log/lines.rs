@@ -1,0 +1,155 @@
+//! The lines of a batch as records: offset, time and fields of each, decided here and nowhere else.
+//!
+//! ```text
+//! offset:7 timestamp:1700000000500 key:user-1 message:hello
+//! └offset┘ └──────── time ───────┘ └─────── fields ───────┘      a line without a time has its batch's
+//! ```
+//!
+//! A line's own time stands right behind its offset or nowhere.
+
+use super::{
+    batches::{APPEND_TIME, Entry},
+    record::{Fields, Malformed, split_fields, split_offset, split_timestamp, write_i64, write_u64},
+};
+
+/// One record, as its line has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Line<'a> {
+    /// Its offset.
+    pub offset: u64,
+    /// Its time in ms; -1: it has none.
+    pub timestamp: i64,
+    /// Key, headers and value: what follows the offset and the time.
+    pub fields: &'a [u8],
+    /// The whole line as it stands there, without its end.
+    pub text: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// Splits the fields.
+    pub fn split(&self) -> Result<Fields<'a>, Malformed> {
+        split_fields(self.fields)
+    }
+
+    /// Appends the line, with its time on it and with its end.
+    pub fn write_timed(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"offset:");
+        write_u64(out, self.offset);
+        out.extend_from_slice(b" timestamp:");
+        write_i64(out, self.timestamp);
+        out.push(b' ');
+        out.extend_from_slice(self.fields);
+        out.push(b'\n');
+    }
+}
+
+/// The lines of one batch, from some record of it on.
+#[derive(Clone, Debug)]
+pub struct Lines<'a> {
+    rest: &'a [u8],
+    /// The batch's time.
+    timestamp: i64,
+    /// Whether the records have their batch's time whatever their lines say.
+    stamped: bool,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of a batch with this timestamp and these flags of [`batches`](super::batches).
+    pub fn new(lines: &'a [u8], timestamp: i64, flags: u16) -> Lines<'a> {
+        Lines { rest: lines, timestamp, stamped: flags & APPEND_TIME != 0 }
+    }
+
+    /// The lines of the batch that `entry` describes.
+    pub fn of(entry: &Entry, lines: &'a [u8]) -> Lines<'a> {
+        Lines::new(lines, entry.timestamp, entry.flags)
+    }
+
+    /// The bytes of the lines that are left.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// The same lines from the first record at or after `offset` on.
+    pub fn starting_at(mut self, offset: u64) -> Lines<'a> {
+        loop {
+            let mut behind = self.clone();
+            match behind.next() {
+                Some(Ok(line)) if line.offset >= offset => return self,
+                None => return self,
+                _ => self = behind,
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = Result<Line<'a>, Malformed>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Result<Line<'a>, Malformed>> {
+        let end = match memchr::memchr(b'\n', self.rest) {
+            Some(end) => end,
+            None if self.rest.is_empty() => return None,
+            None => {
+                self.rest = b"";
+                return Some(Err(Malformed("the last line has no end".into())));
+            }
+        };
+        let text = &self.rest[..end];
+        self.rest = &self.rest[end + 1..];
+        let Some((offset, fields)) = split_offset(text) else {
+            return Some(Err(Malformed("a line does not begin with an offset".into())));
+        };
+        let (own, fields) = split_timestamp(fields);
+        let timestamp = own.filter(|_| !self.stamped).unwrap_or(self.timestamp);
+        Some(Ok(Line { offset, timestamp, fields, text }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINES: &[u8] =
+        b"offset:1 message:a\noffset:2 timestamp:70 key:k message:b\noffset:5 timestamp:-1 tombstone\n";
+
+    fn told(lines: Lines<'_>) -> Vec<(u64, i64, &str)> {
+        let lines = lines.map(Result::unwrap);
+        lines.map(|line| (line.offset, line.timestamp, std::str::from_utf8(line.fields).unwrap())).collect()
+    }
+
+    #[test]
+    fn a_line_has_its_own_time_or_its_batchs() {
+        let all = [(1, 50, "message:a"), (2, 70, "key:k message:b"), (5, -1, "tombstone")];
+        assert_eq!(told(Lines::new(LINES, 50, 0)), all);
+        let stamped = told(Lines::new(LINES, 50, APPEND_TIME));
+        assert_eq!(stamped, all.map(|(offset, _, fields)| (offset, 50, fields)));
+    }
+
+    #[test]
+    fn lines_begin_at_the_first_record_at_or_after_an_offset() {
+        let all = told(Lines::new(LINES, 50, 0));
+        for (offset, from) in [(0, 0), (1, 0), (2, 1), (3, 2), (5, 2), (6, 3)] {
+            let lines = Lines::new(LINES, 50, 0).starting_at(offset);
+            assert_eq!(told(lines.clone()), all[from..], "from {offset}");
+            assert!(LINES.ends_with(lines.rest()));
+        }
+    }
+
+    #[test]
+    fn a_line_can_be_written_with_its_time() {
+        let mut out = Vec::new();
+        Lines::new(LINES, 50, 0).for_each(|line| line.unwrap().write_timed(&mut out));
+        let expected = "offset:1 timestamp:50 message:a\noffset:2 timestamp:70 key:k message:b\n\
+                        offset:5 timestamp:-1 tombstone\n";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_line_is_said_and_passed_by() {
+        let lines: Vec<_> = Lines::new(b"massage:a\noffset:2 message:b\n\noffset:3 message:c", 50, 0).collect();
+        let right: Vec<_> = lines.iter().map(Result::is_ok).collect();
+        assert_eq!(right, [false, true, false, false]);
+        assert_eq!(told(Lines::new(b"massage:a\noffset:2 message:b\n", 50, 0).starting_at(1)), [(2, 50, "message:b")]);
+    }
+}
