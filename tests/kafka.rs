@@ -49,6 +49,7 @@ impl Client {
 
     fn send<R: Encodable + HeaderVersion>(&mut self, key: ApiKey, version: i16, request: &R) {
         let header = RequestHeader::default().with_request_api_key(key as i16).with_request_api_version(version);
+        let header = header.with_client_id(Some(s("rdkafka")));
         let mut frame = vec![0; 4];
         header.encode(&mut frame, R::header_version(version)).unwrap();
         request.encode(&mut frame, version).unwrap();
@@ -68,6 +69,16 @@ impl Client {
         let response = R::decode(&mut rest, version).unwrap();
         assert!(rest.is_empty());
         Some(response)
+    }
+
+    fn ask<Q: Encodable + HeaderVersion, R: Decodable + HeaderVersion>(
+        &mut self,
+        key: ApiKey,
+        version: i16,
+        request: &Q,
+    ) -> R {
+        self.send(key, version, request);
+        self.receive(version).unwrap()
     }
 
     /// Error code and base offset.
@@ -479,7 +490,7 @@ fn explain_tells_what_is_asked_and_steers_no_terminal() {
     let steps = told.lines().filter_map(|line| line.strip_prefix(&format!("{address} ")));
     let steps: Vec<&str> = steps.collect();
     let [asks, step, answers] = steps[..] else { panic!("{told}") };
-    assert!(asks.starts_with("asks: Heartbeat version 4, request 0 of '', "), "{asks}");
+    assert!(asks.starts_with("asks: Heartbeat version 4, request 0 of 'rdkafka', "), "{asks}");
     assert!(step.starts_with("  m of group \\x1b[31mg: "), "{step}");
     assert_eq!(answers, "  answers: 16 bytes");
 }
@@ -561,4 +572,83 @@ fn a_compacted_topic_takes_no_record_without_a_key_and_its_holes_are_read_over()
     let header = plainlog::protocol::kafka::batch::Batch::open(&bytes).unwrap().header;
     assert_eq!((header.base_offset, header.last_offset_delta, header.count), (3, 0, 0));
     assert_eq!(client.fetch("t", 4, 0), (vec![], 4));
+}
+
+/// What `broker --explain` prints, without what differs from run to run: ports, numbers of requests, member ids, sizes of frames.
+fn without_chance(told: &str) -> Vec<String> {
+    let line = |line: &str| {
+        let (_, rest) = line.split_once(' ').unwrap();
+        let words = rest.split(' ').collect::<Vec<_>>();
+        let word = |(index, word): (usize, &&str)| match word {
+            _ if words.get(index + 1).is_some_and(|next| next.starts_with("bytes")) => "<size>".into(),
+            _ if index > 0 && words[index - 1] == "request" => "<number>".into(),
+            _ if word.starts_with("rdkafka-") => "<member>".into(),
+            word => word.to_string(),
+        };
+        words.iter().enumerate().map(word).collect::<Vec<String>>().join(" ")
+    };
+    told.lines().filter(|line| line.starts_with("127.0.0.1:")).map(line).collect()
+}
+
+#[test]
+fn the_documentation_shows_what_explain_tells_of_a_client() {
+    let documentation = include_str!("../src/protocol/kafka/clients.md");
+    let documented = documentation.split("```text\n").nth(1).unwrap().split("```").next().unwrap();
+    let folder = std::env::temp_dir().join(format!("plainlog-explained-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let mut child = Command::new(BROKER)
+        .current_dir(&folder)
+        .args(["--listen", "127.0.0.1:0", "-q", "--explain"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let mut client = Client::to(line.trim().rsplit(' ').next().unwrap());
+    let (topic, group) = (TopicName::from(s("greetings")), GroupId::from(s("readers")));
+
+    let software = ("confluent-kafka-python", "2.16.1-rdkafka-2.16.0");
+    let request = ApiVersionsRequest::default().with_client_software_name(s(software.0));
+    client.ask::<_, ApiVersionsResponse>(ApiKey::ApiVersions, 3, &request.with_client_software_version(s(software.1)));
+    client.ask::<_, MetadataResponse>(ApiKey::Metadata, 12, &metadata("greetings"));
+    client.ask::<_, ProduceResponse>(
+        ApiKey::Produce,
+        10,
+        &produce("greetings", -1, batch(&["hello"], None, Codec::None)),
+    );
+    let request = FindCoordinatorRequest::default().with_key(s("readers"));
+    client.ask::<_, FindCoordinatorResponse>(ApiKey::FindCoordinator, 2, &request);
+    let protocol = join_group_request::JoinGroupRequestProtocol::default().with_name(s("range"));
+    let request = JoinGroupRequest::default().with_group_id(group.clone()).with_session_timeout_ms(45_000);
+    let request = request.with_rebalance_timeout_ms(300_000).with_protocol_type(s("consumer"));
+    let request = request.with_protocols(vec![protocol]);
+    let joined: JoinGroupResponse = client.ask(ApiKey::JoinGroup, 5, &request);
+    let member = joined.member_id;
+    let request = request.with_member_id(member.clone());
+    let joined: JoinGroupResponse = client.ask(ApiKey::JoinGroup, 5, &request);
+    let assignment = sync_group_request::SyncGroupRequestAssignment::default().with_member_id(member.clone());
+    let request = SyncGroupRequest::default().with_group_id(group.clone()).with_member_id(member);
+    let request = request.with_generation_id(joined.generation_id);
+    let request = request.with_assignments(vec![assignment.with_assignment(vec![0; 29].into())]);
+    client.ask::<_, SyncGroupResponse>(ApiKey::SyncGroup, 3, &request);
+    let request = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group);
+    let request = OffsetFetchRequest::default().with_groups(vec![request.with_topics(None)]);
+    client.ask::<_, OffsetFetchResponse>(ApiKey::OffsetFetch, 8, &request);
+    let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(-2);
+    let partition = list_offsets_request::ListOffsetsTopic::default().with_name(topic).with_partitions(vec![partition]);
+    let request = ListOffsetsRequest::default().with_topics(vec![partition]);
+    client.ask::<_, ListOffsetsResponse>(ApiKey::ListOffsets, 7, &request);
+    let greetings: MetadataResponse = client.ask(ApiKey::Metadata, 12, &metadata("greetings"));
+    let mut request = fetch("greetings", &[0], 1 << 20);
+    request.topics[0].topic_id = greetings.topics[0].topic_id;
+    client.ask::<_, FetchResponse>(ApiKey::Fetch, 16, &request);
+
+    child.kill().unwrap();
+    let told = without_chance(std::str::from_utf8(&child.wait_with_output().unwrap().stderr).unwrap());
+    fs::remove_dir_all(folder).unwrap();
+    // The client knew the topic's id; this one asked for it once more.
+    let again = told.iter().rposition(|line| line.starts_with("asks: Metadata")).unwrap();
+    let told = [&told[..again], &told[again + 3..]].concat();
+    assert_eq!(told, without_chance(documented), "src/protocol/kafka/clients.md");
 }

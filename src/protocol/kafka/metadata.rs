@@ -88,7 +88,12 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
         (name, id) => return broker.describe_topic_by_id(&id).ok_or((Code::UnknownTopicId, (name, id))),
     };
     let topic = if may_create && check_name(&name).is_ok() && !is_internal(&name) {
-        broker.describe_topic_or_create(&name)
+        let was_there = broker.describe_topic(&name).is_ok();
+        let topic = broker.describe_topic_or_create(&name);
+        if let (false, Ok(topic)) = (was_there, &topic) {
+            tell(call.explained, || format!("{name} is made (partitions: {})", topic.partition_count()));
+        }
+        topic
     } else {
         check_name(&name).and_then(|()| broker.describe_topic(&name))
     };

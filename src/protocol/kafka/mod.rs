@@ -6,15 +6,16 @@
 //!                                                 └ only in an API's flexible versions ┘
 //! ```
 //!
-//! [`APIS`] is the one table: dispatch, the answer to ApiVersions and the README's list of what is served come from it. Each
-//! family of APIs has a file, which reads like the protocol's grammar: a request is read, the broker is asked, the response
-//! is written.
+//! [`APIS`] is the one table: dispatch, the answer to ApiVersions and the list of what is served below come from it. Each family
+//! of APIs has a file, which reads like the protocol's grammar: a request is read, the broker is asked, the response is written.
 //!
 //! - One request of a connection at a time, responses in order: a Fetch that waits holds those behind it, as in Kafka.
 //! - A frame of a negative size or above [`FRAME_BYTES_MAX`] closes the connection, before anything is held for it.
 //! - What cannot be read, or is no API of the table, closes the connection with one line on stderr; nobody could say where
 //!   the next request begins, or what it means. The same goes for what has an answer above [`ANSWER_BYTES_MAX`].
 //! - Left out: fetch sessions (the id is always 0, which every client takes), telemetry, transactions, SASL.
+//!
+#![doc = include_str!("clients.md")]
 
 pub mod batch;
 pub mod compression;
@@ -360,7 +361,7 @@ fn write_api_versions(w: &mut Writer<'_>, code: Code) {
     w.tags();
 }
 
-/// The table as the README has it.
+/// The table of [`APIS`] as `clients.md` has it.
 pub fn support_table() -> String {
     let row = |api: &Api| format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end());
     format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
