@@ -12,7 +12,7 @@ mod files;
 mod memory;
 
 pub use files::FileDisk;
-pub use memory::{Call, Fault, MemoryDisk, Survivors};
+pub use memory::{Call, Fault, Held, MemoryDisk, Survivors};
 
 use std::{any::Any, fmt::Debug, io, path::Path, sync::Arc};
 
@@ -64,6 +64,11 @@ pub trait File: Send + Sync + Debug {
     fn modified_ms(&self) -> io::Result<i64>;
 }
 
+/// Whether an error says that there is no room: more can be written once there is.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// Reads a whole small file; one above `limit` bytes is an error, and sizes nothing.
 pub fn read_small(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = disk.open(path)?;
@@ -83,16 +88,124 @@ pub fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let Some(parent) = dir.parent().filter(|_| disk.list(dir).is_err()) else { return Ok(()) };
     make_dir(disk, parent)?;
     disk.create_dir(dir)?;
-    disk.sync_dir(parent)
+    // One that stayed would be taken for durable by the next who needs it.
+    disk.sync_dir(parent).inspect_err(|_| drop(disk.remove_dir(dir)))
 }
 
 /// Replaces a small file so that a crash leaves either the old bytes or the new: temporary file, sync, rename, directory
-/// sync.
+/// sync. After an error the old ones count, now and after a restart; if that cannot be had either, the error says so.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let old = match disk.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // The handle reads the old bytes though another file bears their name.
+        old => Some(old?),
+    };
+    put_beside(disk, path, bytes)?;
+    let Err(error) = sync_parent(disk, path) else { return Ok(()) };
+    let put_back = match old {
+        Some(old) => read_whole(&*old).and_then(|old| put_beside(disk, path, &old)),
+        None => disk.remove_file(path),
+    };
+    let Err(again) = put_back.and_then(|()| sync_parent(disk, path)) else { return Err(error) };
+    let why = format!("{error}; {again}; a restart may find the file as it was or as it was to be");
+    Err(io::Error::new(error.kind(), why))
+}
+
+/// Gives a file these bytes, which are durable, under a name that is not yet. After an error it is as it was.
+fn put_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("tmp~");
-    let file = disk.create(&temporary)?;
-    file.write_at(bytes, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, path)?;
+    let written = disk.create(&temporary).and_then(|file| file.write_at(bytes, 0).and_then(|()| file.sync()));
+    let put = written.and_then(|()| disk.rename(&temporary, path));
+    // A full disk gets its room back. What cannot be removed is overwritten by the next.
+    put.inspect_err(|_| drop(disk.remove_file(&temporary)))
+}
+
+fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     disk.sync_dir(path.parent().expect("a small file stands in a directory"))
+}
+
+fn read_whole(file: &dyn File) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; file.len()? as usize];
+    let read = file.read_at(&mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FAULTS: [Fault; 2] = [Fault::Error, Fault::Full];
+    const SURVIVORS: [Survivors; 4] =
+        [Survivors::Nothing, Survivors::Everything, Survivors::Seed(1), Survivors::Seed(2)];
+
+    fn found(disk: &MemoryDisk) -> String {
+        let text = |name: &Name| String::from_utf8(read_small(disk, Path::new(&name.name), 100).unwrap()).unwrap();
+        let names = disk.list(Path::new("")).unwrap();
+        names.iter().map(|name| format!("{}:{}", name.name, text(name))).collect::<Vec<_>>().join(" ")
+    }
+
+    fn disk_with(old: Option<&str>) -> (MemoryDisk, String) {
+        let disk = MemoryDisk::crashable();
+        if let Some(old) = old {
+            replace(&disk, Path::new("f"), old.as_bytes()).unwrap();
+        }
+        let before = found(&disk);
+        (disk, before)
+    }
+
+    /// A TRIM was refused, since the directory could not be synced. The new `topic` file stood there already, and the next
+    /// start read it.
+    #[test]
+    fn a_file_that_was_not_replaced_has_its_old_bytes_now_and_after_a_restart() {
+        for (old, fault) in [None, Some("old")].into_iter().flat_map(|old| FAULTS.map(|fault| (old, fault))) {
+            for nth in 1.. {
+                let (disk, before) = disk_with(old);
+                disk.fault(Call::Any, nth, fault);
+                if replace(&disk, Path::new("f"), b"new").is_ok() {
+                    assert_eq!(nth, 6, "create, write, sync, rename, and the directory's sync");
+                    break;
+                }
+                assert_eq!(found(&disk), before, "{fault:?} {nth}");
+                for survivors in SURVIVORS {
+                    let context = format!("{fault:?} {nth} {survivors:?}");
+                    let found = found(&disk.reboot(survivors));
+                    assert_eq!(found.split(" f.tmp~").next().unwrap(), before, "{context}");
+                }
+                let disk = disk.reboot(Survivors::Everything);
+                replace(&disk, Path::new("f"), b"new").unwrap();
+                assert_eq!(found(&disk.reboot(Survivors::Nothing)), "f:new", "{fault:?} {nth}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_cannot_put_the_old_bytes_back_says_so() {
+        for (old, last) in [(None, 7), (Some("old"), 10)] {
+            for nth in 6..=last {
+                let (disk, _) = disk_with(old);
+                disk.fault(Call::Any, 5, Fault::Full);
+                disk.fault(Call::Any, nth, Fault::Error);
+                let error = replace(&disk, Path::new("f"), b"new").unwrap_err();
+                assert!(is_full(&error), "{nth}");
+                assert!(
+                    error.to_string().contains("a restart may find the file as it was or as it was to be"),
+                    "{error}"
+                );
+            }
+        }
+    }
+
+    /// The sync of the directory above failed. The next who needed the directory found it there and did not sync again, so
+    /// that a crash took all that was written in it.
+    #[test]
+    fn a_directory_that_could_not_be_made_durable_is_made_again() {
+        for nth in 1..=4 {
+            let (disk, dir) = (MemoryDisk::crashable(), Path::new("a/b"));
+            disk.fault(Call::Any, nth, Fault::Error);
+            make_dir(&disk, dir).unwrap_err();
+            make_dir(&disk, dir).unwrap();
+            assert!(disk.reboot(Survivors::Nothing).list(dir).is_ok(), "{nth}");
+        }
+    }
 }

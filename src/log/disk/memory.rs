@@ -19,11 +19,11 @@ mod file;
 mod machine;
 
 pub use crash::Survivors;
-pub use machine::{Call, Fault};
+pub use machine::{Call, Fault, Held};
 
 use super::{Disk, File, Name};
 use crash::PendingNames;
-use file::{Content, Inode};
+use file::{Content, Handle, Inode};
 use machine::{Machine, Turn};
 use std::{
     any::Any,
@@ -78,11 +78,23 @@ impl MemoryDisk {
     }
 }
 
+/// What a test does with a disk made by [`MemoryDisk::crashable`].
+impl MemoryDisk {
+    /// Lets the kernel write the pages of a file on its own, and fail.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn fail_writeback(&self, path: &Path) {
+        let inode = self.place(path).and_then(|(dir, name)| dir.get(name)?.file());
+        inode.expect("the file of a test is there").fail_writeback();
+    }
+}
+
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Machine::check(&self.machine)?;
         let (dir, name) = self.place(path)?;
-        Ok(dir.get(name)?.file()?)
+        Ok(Arc::new(Handle::open(dir.get(name)?.file()?)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
@@ -97,7 +109,9 @@ impl Disk for MemoryDisk {
                 names.change(&turn, None, Node::File(file.clone()), Some(name));
             }
         }
-        Ok(turn.end(file)?)
+        drop(names);
+        turn.end(())?;
+        Ok(Arc::new(Handle::open(file)))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>> {
@@ -130,6 +144,7 @@ impl Disk for MemoryDisk {
         if turn.happens() {
             names.change(&turn, Some(from), node, Some(to));
         }
+        drop(names);
         turn.end(())
     }
 
@@ -141,6 +156,7 @@ impl Disk for MemoryDisk {
         if turn.happens() {
             names.change(&turn, Some(name), Node::File(file), None);
         }
+        drop(names);
         turn.end(())
     }
 
@@ -163,6 +179,7 @@ impl Disk for MemoryDisk {
         let dir = self.dir(dir)?;
         let mut names = dir.names();
         names.pending = names.pending.take().and_then(|pending| pending.sync(&turn));
+        drop(names);
         turn.end(())
     }
 

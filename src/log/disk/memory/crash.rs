@@ -14,7 +14,10 @@
 //! - A change of names moves one inode from nowhere or a name to a name or nowhere. So a rename is one change, and no
 //!   inode is ever found under two names.
 //! - A failed sync of a file leaves its pages readable and takes them for clean, as Linux does: no later sync makes them
-//!   durable until they are written again. A failed sync of a directory makes nothing durable and may be repeated.
+//!   durable until they are written again, and the next sync finds nothing to do and succeeds. The kernel may fail so on its
+//!   own ([`MemoryDisk::fail_writeback`]); then each open handle is told once, at its next sync. When the last handle is
+//!   closed, what nobody was told is forgotten.
+//! - A failed sync of a directory takes the changes of its names for clean likewise.
 //!
 //! Simpler than life: files keep their modification time; the room of a removed file is free once its removal is durable
 //! and its last handle gone.
@@ -60,11 +63,20 @@ impl MemoryDisk {
     }
 }
 
-/// A directory's names at its last sync, and the changes since: an inode, and the name it went to.
+/// A directory's names at its last sync, and the changes since.
 #[derive(Debug)]
 pub(super) struct PendingNames {
     durable: Entries,
-    changes: Vec<(Node, Option<OsString>)>,
+    changes: Vec<Change>,
+}
+
+#[derive(Debug)]
+struct Change {
+    node: Node,
+    /// The name it went to.
+    to: Option<OsString>,
+    /// Whether the next sync makes it durable.
+    dirty: bool,
 }
 
 impl PendingNames {
@@ -73,21 +85,26 @@ impl PendingNames {
     }
 
     pub(super) fn push(&mut self, node: &Node, to: Option<&OsStr>) {
-        self.changes.push((node.clone(), to.map(OsStr::to_owned)));
+        // What a sync failed on is written again together with a change of the same file or name.
+        for old in &mut self.changes {
+            old.dirty |= old.node.is(node) || old.to.is_some() && old.to.as_deref() == to;
+        }
+        self.changes.push(Change { node: node.clone(), to: to.map(OsStr::to_owned), dirty: true });
     }
 
-    /// Makes changes durable; answers what is left.
+    /// Makes changes durable; answers what is left. What it fails on counts as clean.
     pub(super) fn sync(mut self, turn: &Turn) -> Option<Self> {
         let synced = turn.share(self.changes.len());
-        for (node, to) in self.changes.drain(..synced) {
+        for Change { node, to, .. } in self.changes.extract_if(..synced, |change| change.dirty) {
             move_node(&mut self.durable, &node, to.as_deref());
         }
+        self.changes.iter_mut().for_each(|change| change.dirty &= !turn.fails());
         (!self.changes.is_empty()).then_some(self)
     }
 
     fn survivor(&self, mut dice: Dice) -> Entries {
         let mut entries = self.durable.clone();
-        for (node, to) in &self.changes {
+        for Change { node, to, .. } in &self.changes {
             if dice.up_to(1) == 1 {
                 move_node(&mut entries, node, to.as_deref());
             }
@@ -137,6 +154,11 @@ impl Undo {
         self.lengths = self.lengths.start.min(length)..self.lengths.end.max(length + 1);
     }
 
+    /// A write-back that failed: what was to be written counts as clean.
+    pub(super) fn fail_writeback(&mut self) {
+        self.pages.values_mut().for_each(|page| page.dirty = false);
+    }
+
     /// What a sync reaches needs no undo; what it fails on counts as clean.
     pub(super) fn sync(&mut self, turn: &Turn, length: u64) {
         let unreached = self.pages.keys().nth(turn.share(self.pages.len())).copied().unwrap_or(u64::MAX);
@@ -184,7 +206,8 @@ impl Inode {
         let mut chunks = content.chunks.clone();
         let length = undo.take_back(&mut chunks, content.length, dice.of_one());
         machine.use_room(0, length);
-        let content = Content { chunks, length, modified_ms: content.modified_ms, undo: Some(Undo::none(length)) };
+        let undo = Some(Undo::none(length));
+        let content = Content { chunks, length, modified_ms: content.modified_ms, undo, ..Content::default() };
         Self::new(content, Some(machine.clone()))
     }
 }
@@ -380,17 +403,48 @@ mod tests {
     }
 
     #[test]
-    fn failed_directory_sync_makes_nothing_durable_and_may_be_repeated() {
-        for (again, durable) in [(false, ""), (true, "f:")] {
+    fn names_that_a_sync_failed_on_are_durable_only_when_changed_again() {
+        for (syncs, again, durable) in [(0, false, ""), (1, false, ""), (1, true, "f:")] {
             let disk = MemoryDisk::crashable();
             disk.create(Path::new(F)).unwrap();
             disk.fault(Call::Sync, 1, Fault::Error);
             disk.sync_dir(Path::new(ROOT)).unwrap_err();
             if again {
-                disk.sync_dir(Path::new(ROOT)).unwrap();
+                disk.remove_file(Path::new(F)).unwrap();
+                disk.create(Path::new(F)).unwrap();
             }
+            (0..syncs).for_each(|_| disk.sync_dir(Path::new(ROOT)).unwrap());
             assert_eq!(outcomes(&disk), set([durable, "f:"]));
         }
+    }
+
+    #[test]
+    fn each_handle_is_told_once_of_a_write_back_that_failed() {
+        let disk = disk_with(&[(F, b"a")]);
+        let (one, other) = (disk.open(Path::new(F)).unwrap(), disk.open(Path::new(F)).unwrap());
+        one.write_at(b"b", 1).unwrap();
+        disk.fail_writeback(Path::new(F));
+        let late = disk.open(Path::new(F)).unwrap();
+        one.sync().unwrap_err();
+        // Who opens it when somebody was told hears nothing; who had opened it before does.
+        disk.open(Path::new(F)).unwrap().sync().unwrap();
+        for handle in [&other, &late] {
+            handle.sync().unwrap_err();
+            handle.sync().unwrap();
+        }
+        one.sync().unwrap();
+        assert_eq!(after(&disk, Survivors::Nothing), "f:a.");
+    }
+
+    #[test]
+    fn what_nobody_was_told_is_forgotten_with_the_last_handle() {
+        let disk = disk_with(&[(F, b"a")]);
+        let file = disk.open(Path::new(F)).unwrap();
+        file.write_at(b"b", 1).unwrap();
+        disk.fail_writeback(Path::new(F));
+        drop(file);
+        disk.open(Path::new(F)).unwrap().sync().unwrap();
+        assert_eq!(after(&disk, Survivors::Nothing), "f:a.");
     }
 
     /// Runs `change` into a crash at each call; answers what is found of the file `s` then.

@@ -9,7 +9,10 @@ use super::{
 use std::{
     fmt, io, iter,
     ops::Range,
-    sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{
+        Arc, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 /// The step in which a file takes memory.
@@ -22,6 +25,13 @@ pub(super) struct Inode {
     machine: Option<Arc<Machine>>,
 }
 
+/// An open file.
+pub(super) struct Handle {
+    inode: Arc<Inode>,
+    /// How many of the file's failed write-backs it was told of.
+    told: AtomicU64,
+}
+
 #[derive(Default)]
 pub(super) struct Content {
     pub(super) chunks: Chunks,
@@ -29,6 +39,17 @@ pub(super) struct Content {
     pub(super) modified_ms: i64,
     /// How to go back to what is durable; kept by a disk that can crash.
     pub(super) undo: Option<Undo>,
+    pub(super) writeback: Writeback,
+}
+
+/// What Linux knows of a file's write-backs.
+#[derive(Default)]
+pub(super) struct Writeback {
+    /// How many have failed.
+    failed: u64,
+    /// How many of them somebody was told of, or nobody ever will be.
+    told: u64,
+    handles: u64,
 }
 
 /// Bytes by position. No chunk holds any beyond the file's length.
@@ -54,6 +75,15 @@ impl Inode {
         self.use_room(before, length);
     }
 
+    /// The kernel writes the file's pages on its own, and fails.
+    pub(super) fn fail_writeback(&self) {
+        let mut content = self.write();
+        if let Some(undo) = &mut content.undo {
+            undo.fail_writeback();
+        }
+        content.writeback.failed += u64::from(content.writeback.handles > 0);
+    }
+
     fn use_room(&self, before: u64, after: u64) {
         if let Some(machine) = &self.machine {
             machine.use_room(before, after);
@@ -74,63 +104,101 @@ impl Drop for Inode {
     }
 }
 
-impl File for Inode {
+impl Handle {
+    pub(super) fn open(inode: Arc<Inode>) -> Handle {
+        let mut content = inode.write();
+        content.writeback.handles += 1;
+        let told = AtomicU64::new(content.writeback.told);
+        drop(content);
+        Handle { inode, told }
+    }
+
+    /// Whether a write-back failed that this handle was not told of. It is now.
+    fn is_told(&self, writeback: &mut Writeback) -> bool {
+        writeback.told = writeback.failed;
+        self.told.swap(writeback.failed, Relaxed) < writeback.failed
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let writeback = &mut self.inode.write().writeback;
+        writeback.handles -= 1;
+        if writeback.handles == 0 {
+            writeback.told = writeback.failed;
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inode.fmt(f)
+    }
+}
+
+impl File for Handle {
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
-        Machine::check(&self.machine)?;
-        let end = self.read().length.min(position.saturating_add(buffer.len() as u64));
+        Machine::check(&self.inode.machine)?;
+        let end = self.inode.read().length.min(position.saturating_add(buffer.len() as u64));
         for piece in pieces(position..end, CHUNK) {
             let part = (piece.start - position) as usize..(piece.end - position) as usize;
-            self.read().chunks.read(&mut buffer[part], piece.start);
+            self.inode.read().chunks.read(&mut buffer[part], piece.start);
         }
         Ok(end.saturating_sub(position) as usize)
     }
 
     fn write_at(&self, bytes: &[u8], position: u64) -> io::Result<()> {
-        let turn = Turn::take(self.machine.as_deref(), Call::Write)?;
+        let turn = Turn::take(self.inode.machine.as_deref(), Call::Write)?;
         let wanted = position.saturating_add(turn.share(bytes.len()) as u64);
         check_length(wanted)?;
-        let before = self.read().length;
+        let before = self.inode.read().length;
         let end = wanted.min(before.saturating_add(turn.room()));
         let now_ms = turn.now_ms();
         for piece in pieces(position..end, CHUNK) {
             let part = (piece.start - position) as usize..(piece.end - position) as usize;
-            self.write().write(&bytes[part], piece.start, now_ms);
+            self.inode.write().write(&bytes[part], piece.start, now_ms);
         }
         if end > position {
-            self.use_room(before, before.max(end));
+            self.inode.use_room(before, before.max(end));
         }
         turn.end(())?;
         if end < wanted { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
     }
 
     fn len(&self) -> io::Result<u64> {
-        Machine::check(&self.machine)?;
-        Ok(self.read().length)
+        Machine::check(&self.inode.machine)?;
+        Ok(self.inode.read().length)
     }
 
     fn set_len(&self, bytes: u64) -> io::Result<()> {
-        let turn = Turn::take(self.machine.as_deref(), Call::Any)?;
+        let turn = Turn::take(self.inode.machine.as_deref(), Call::Any)?;
         check_length(bytes)?;
-        if bytes.saturating_sub(self.read().length) > turn.room() {
+        if bytes.saturating_sub(self.inode.read().length) > turn.room() {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if turn.happens() {
-            self.resize(&turn, bytes);
+            self.inode.resize(&turn, bytes);
         }
         turn.end(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        let turn = Turn::take(self.machine.as_deref(), Call::Sync)?;
-        if turn.can_crash() {
-            self.write().sync(&turn);
+        let turn = Turn::take(self.inode.machine.as_deref(), Call::Sync)?;
+        if !turn.can_crash() {
+            return Ok(());
         }
-        turn.end(())
+        let mut content = self.inode.write();
+        content.sync(&turn);
+        content.writeback.failed += u64::from(turn.fails());
+        let told = self.is_told(&mut content.writeback);
+        drop(content);
+        turn.end(())?;
+        if told { Err(io::Error::other("the disk failed before")) } else { Ok(()) }
     }
 
     fn modified_ms(&self) -> io::Result<i64> {
-        Machine::check(&self.machine)?;
-        Ok(self.read().modified_ms)
+        Machine::check(&self.inode.machine)?;
+        Ok(self.inode.read().modified_ms)
     }
 }
 

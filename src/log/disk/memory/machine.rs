@@ -11,15 +11,17 @@
 //! - Calls that change or sync something are counted and meet faults. A crash before a call that only reads would leave
 //!   nothing else than one after the change before it.
 //! - Such calls take [`Turn`]s, one at a time. A disk that cannot crash has no machine, and its turns cost nothing.
+//! - A call can be [held](MemoryDisk::hold): it has had its effect, and its caller does not know yet. So a test decides what
+//!   other threads do in between.
 
 use super::{MemoryDisk, NO_PANIC};
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 /// The calls that change or sync something; only those are counted, and only those meet a [`Fault`].
@@ -38,6 +40,8 @@ pub enum Call {
 pub enum Fault {
     /// A write does half its work, a sync none; power stays on.
     Error,
+    /// The same, and the error says that the disk is full.
+    Full,
     /// Power fails before the call has an effect.
     CrashBefore,
     /// Power fails when half a write is done, half the pages or names are synced, half a tree is made or removed; what
@@ -62,6 +66,13 @@ impl MemoryDisk {
     /// Puts a fault in the way of the `nth` such call from now; 1 is the next. Several may wait.
     pub fn fault(&self, call: Call, nth: u64, fault: Fault) {
         self.state().faults.push((call, nth.max(1), fault));
+    }
+
+    /// Holds the `nth` such call from now, when it is done, until the answer is dropped.
+    pub fn hold(&self, call: Call, nth: u64) -> Held {
+        let gate = Arc::new(Gate::default());
+        self.state().holds.push((call, nth.max(1), gate.clone()));
+        Held(gate)
     }
 
     /// Whether power has failed: every call is an error from then on.
@@ -93,6 +104,51 @@ impl MemoryDisk {
     }
 }
 
+/// A call that is held, or will be, until this is dropped.
+#[derive(Debug)]
+pub struct Held(Arc<Gate>);
+
+impl Held {
+    /// Waits until the call is held.
+    ///
+    /// # Panics
+    /// If it does not come within a minute.
+    pub fn reached(&self) {
+        let state = self.0.state.lock().expect(NO_PANIC);
+        let waiting = |state: &mut GateState| !state.reached;
+        let (state, _) = self.0.changed.wait_timeout_while(state, Duration::from_secs(60), waiting).expect(NO_PANIC);
+        assert!(state.reached, "the call that was to be held does not come");
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.state.lock().expect(NO_PANIC).open = true;
+        self.0.changed.notify_all();
+    }
+}
+
+#[derive(Debug, Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct GateState {
+    reached: bool,
+    open: bool,
+}
+
+impl Gate {
+    fn pass(&self) {
+        let mut state = self.state.lock().expect(NO_PANIC);
+        state.reached = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |state| !state.open).expect(NO_PANIC));
+    }
+}
+
 /// The machine around a disk that can crash.
 #[derive(Debug)]
 pub(super) struct Machine {
@@ -104,6 +160,7 @@ pub(super) struct Machine {
 struct State {
     calls: u64,
     faults: Vec<(Call, u64, Fault)>,
+    holds: Vec<(Call, u64, Arc<Gate>)>,
     crashed: bool,
     capacity: u64,
     now_ms: i64,
@@ -111,7 +168,7 @@ struct State {
 
 impl Machine {
     fn new(capacity: u64, now_ms: i64) -> Arc<Self> {
-        let state = State { calls: 0, faults: Vec::new(), crashed: false, capacity, now_ms };
+        let state = State { calls: 0, faults: Vec::new(), holds: Vec::new(), crashed: false, capacity, now_ms };
         Arc::new(Self { used: AtomicU64::new(0), state: Mutex::new(state) })
     }
 
@@ -139,17 +196,34 @@ impl Machine {
 }
 
 impl State {
-    /// Counts a call; answers the fault that it meets.
-    fn count(&mut self, call: Call) -> Option<Fault> {
+    /// Counts a call; answers the fault that it meets, and where it is held.
+    fn count(&mut self, call: Call) -> (Option<Fault>, Option<Arc<Gate>>) {
         self.calls += 1;
-        let mut met = None;
-        self.faults.retain_mut(|(of, left, fault)| {
-            *left -= u64::from(*of == Call::Any || *of == call);
-            met = if *left == 0 { Some(*fault) } else { met };
-            *left > 0
-        });
-        self.crashed = met.is_some_and(|fault| fault != Fault::Error);
-        met
+        let (fault, gate) = (met(&mut self.faults, call), met(&mut self.holds, call));
+        self.crashed = fault.is_some_and(Fault::cuts_power);
+        (fault, gate)
+    }
+}
+
+/// Counts a call towards all that waits for its like; answers what waited for this one.
+fn met<T>(waiting: &mut Vec<(Call, u64, T)>, call: Call) -> Option<T> {
+    for (of, left, _) in waiting.iter_mut() {
+        *left -= u64::from(*of == Call::Any || *of == call);
+    }
+    waiting.extract_if(.., |(_, left, _)| *left == 0).map(|(_, _, met)| met).last()
+}
+
+impl Fault {
+    fn cuts_power(self) -> bool {
+        !matches!(self, Fault::Error | Fault::Full)
+    }
+
+    fn error(self) -> io::Error {
+        match self {
+            Fault::Error => io::Error::other("the disk failed"),
+            Fault::Full => io::ErrorKind::StorageFull.into(),
+            _ => no_power(),
+        }
     }
 }
 
@@ -162,21 +236,22 @@ pub(super) struct Turn<'a> {
     machine: Option<(&'a Machine, MutexGuard<'a, State>)>,
     /// How many halves of the call are done.
     halves: usize,
-    fails: bool,
+    fault: Option<Fault>,
+    gate: Option<Arc<Gate>>,
 }
 
 impl<'a> Turn<'a> {
     pub(super) fn take(machine: Option<&'a Machine>, call: Call) -> io::Result<Self> {
-        let Some(machine) = machine else { return Ok(Self { machine: None, halves: 2, fails: false }) };
+        let Some(machine) = machine else { return Ok(Self { machine: None, halves: 2, fault: None, gate: None }) };
         let mut state = machine.power()?;
-        let fault = state.count(call);
+        let (fault, gate) = state.count(call);
         let halves = match (fault, call) {
             (None | Some(Fault::CrashAfter), _) => 2,
             (Some(Fault::CrashBefore), _) => return Err(no_power()),
-            (Some(Fault::Error), Call::Sync) => 0,
-            (Some(Fault::CrashMidway | Fault::Error), _) => 1,
+            (Some(Fault::Error | Fault::Full), Call::Sync) => 0,
+            (Some(Fault::CrashMidway | Fault::Error | Fault::Full), _) => 1,
         };
-        Ok(Self { machine: Some((machine, state)), halves, fails: fault.is_some() })
+        Ok(Self { machine: Some((machine, state)), halves, fault, gate })
     }
 
     /// How many of a call's `parts` are done.
@@ -191,11 +266,16 @@ impl<'a> Turn<'a> {
 
     /// The call's answer.
     pub(super) fn end<T>(self, answer: T) -> io::Result<T> {
-        match self.machine {
-            Some((_, state)) if state.crashed => Err(no_power()),
-            _ if self.fails => Err(io::Error::other("the disk failed")),
-            _ => Ok(answer),
+        drop(self.machine);
+        if let Some(gate) = self.gate {
+            gate.pass();
         }
+        self.fault.map_or(Ok(answer), |fault| Err(fault.error()))
+    }
+
+    /// Whether the call fails, but not for want of power.
+    pub(super) fn fails(&self) -> bool {
+        self.fault.is_some_and(|fault| !fault.cuts_power())
     }
 
     pub(super) fn can_crash(&self) -> bool {
