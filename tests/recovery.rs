@@ -367,6 +367,35 @@ fn a_line_that_does_not_fit_puts_the_partition_offline_and_leaves_the_file_alone
     }
 }
 
+/// A roll found the disk full when it synced the directory, and the log went on in the old segment. The next start took the
+/// file that the roll had left for the end of the log: records behind its base were gone, and their offsets given again.
+#[test]
+fn an_empty_segment_that_a_failed_roll_left_within_another_is_dropped() {
+    for stop in STOPS {
+        for (base, extensions) in [(4, &["log", "batches"][..]), (4, &["log"]), (7, &["log", "batches"])] {
+            let disk = small_log(Flush::Always, stop);
+            for extension in extensions {
+                disk.create(&Path::new("data/a/0").join(format!("{base:020}.{extension}"))).unwrap();
+            }
+            let context = format!("{stop:?}, base {base}, {extensions:?}");
+            let served = survives(&disk, Flush::Always, |_| false, &context);
+            assert_eq!((served.end, served.damages.len(), served.epoch), (END, 0, 0), "{context}");
+        }
+    }
+}
+
+#[test]
+fn an_empty_segment_that_begins_where_the_one_before_it_ends_is_the_end_of_the_log() {
+    for stop in STOPS {
+        let disk = small_log(Flush::Always, stop);
+        disk.create(&Path::new("data/a/0").join(format!("{END:020}.log"))).unwrap();
+        let served = survives(&disk, Flush::Always, |_| false, &format!("{stop:?}"));
+        assert_eq!((served.end, served.damages.len(), served.epoch), (END, 0, 0), "{stop:?}");
+        let added = bytes(&disk, &Path::new("data/a/0").join(format!("{END:020}.log")));
+        assert!(added.starts_with(b"offset:8 message:new\n"), "{stop:?}");
+    }
+}
+
 /// A folder of plain lines, put there by hand.
 fn folder(lines: &str) -> MemoryDisk {
     let disk = MemoryDisk::crashable();

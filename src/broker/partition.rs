@@ -124,14 +124,14 @@ impl Partition {
         // A crash can have lost the folder of a partition that was made with ALTER.
         let made = disk::make_dir(env.handles.disk(), &dir).map_err(|error| format!("{}: {error}", dir.display()));
         let open = |()| Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms(), &cutting);
-        let opened = made.and_then(open).and_then(|(log, opened)| {
+        let opened = made.and_then(open).map(|(log, opened)| {
             opened.notes.iter().for_each(|note| env.tell(note));
-            // A crash may have come between storing the start offset and removing the files before it.
-            log.advance_start(start).map_err(|error| error.to_string())?;
-            Ok(log)
+            log
         });
-        if let Err(why) = &opened {
-            env.tell(&format!("{}/{} is offline: {why}", topic.name, self.index));
+        match &opened {
+            // A crash, or a fault, may have come between storing the start offset and removing what lies before it.
+            Ok(log) => self.free_or_tell(log),
+            Err(why) => env.tell(&format!("{}/{} is offline: {why}", topic.name, self.index)),
         }
         self.log.set(opened).expect("only one opens at a time");
         Ok(())
@@ -381,14 +381,29 @@ impl Partition {
         if offset > first {
             self.start.fetch_max(offset, AcqRel);
             self.topic()?.store()?;
-            // The segments that go may be the last that tell of producers.
-            if log.seal_before(offset)? {
-                self.keep_known_producers(log);
-            }
-            log.advance_start(offset)?;
+            // The records are gone, now and after a restart. What fails from here on takes room and nothing else.
+            log.advance_start(offset);
+            self.free_or_tell(log);
             self.waiters.wake();
         }
         Ok(log.start())
+    }
+
+    /// Removes the files of what lies before the log's start; the active segment, too, if it holds nothing else.
+    fn free(&self, log: &Log) -> Result<()> {
+        log.remove_before_start()?;
+        // The segment that goes may be the last that tells of producers.
+        if log.seal_before(log.start())? {
+            self.keep_known_producers(log);
+            log.remove_before_start()?;
+        }
+        Ok(())
+    }
+
+    fn free_or_tell(&self, log: &Log) {
+        if let Err(error) = self.free(log) {
+            self.env.tell(&format!("{}: what was trimmed away still takes room: {error}", log.dir().display()));
+        }
     }
 
     /// What time asks of this partition: rolls an old segment, removes what retention wants gone. Answers whether it is to be
@@ -403,8 +418,9 @@ impl Partition {
         if log.roll_if_old(now_ms, settings.segment_ms)? {
             self.keep_known_producers(log);
         }
-        if let Some(start) = log.expired_to(now_ms, retention)? {
-            self.trim(start)?;
+        match log.expired_to(now_ms, retention)? {
+            Some(start) => drop(self.trim(start)?),
+            None => self.free(log)?,
         }
         let mut due = Due { now: false, next_ms: None };
         if settings.cleanup_policy.compacts() {

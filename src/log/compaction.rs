@@ -54,7 +54,7 @@ use std::{
     collections::{BTreeSet, HashMap, hash_map::RandomState},
     hash::BuildHasher,
     io,
-    sync::{Arc, MutexGuard},
+    sync::Arc,
 };
 
 /// The most keys in a map: what 2^21 slots hold.
@@ -490,10 +490,6 @@ impl Log {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn files(&self) -> MutexGuard<'_, ()> {
-        self.files.lock().expect("no panic under the files' lock")
     }
 
     /// An error if the paths of these segments are not theirs any more. Held: `files`.

@@ -1,5 +1,9 @@
 //! Open files, bounded in number: a file is opened when it is read or written, and the one unused for longest is closed
 //! when there are too many. Whoever holds a handle keeps it, so closing disturbs nobody.
+//!
+//! A file that was written to stays open until it is synced. The kernel may fail to write it meanwhile, tells that to each
+//! open handle once, and may forget it when none is left; so a sync by a later handle would prove nothing. Only when so many
+//! files are written to that the bound would not hold they are closed too, and it is for the kernel not to forget so soon.
 
 use super::disk::{Disk, File};
 use std::{
@@ -26,11 +30,27 @@ pub struct Handles {
 pub(super) struct Slot {
     file: Mutex<Option<Arc<dyn File>>>,
     used: AtomicBool,
+    /// Whether it was written to since the last sync.
+    written: AtomicBool,
     /// As long as it is not 0 the handle stays open: its path is about to lead to another file, or to none.
     pins: AtomicU32,
 }
 
+/// How many open files are looked at to find one that may be closed.
+const LOOKS: usize = 64;
+
 impl Slot {
+    /// Says that the file was written to, by a handle that is held still.
+    pub(super) fn mark_written(&self) {
+        self.written.store(true, Release);
+    }
+
+    /// Whether the word of a later handle would not count as much, or it is held anyway.
+    fn is_needed(&self) -> bool {
+        let file = self.file.lock().expect("no panic while a handle is closed");
+        self.written.load(Acquire) || file.as_ref().is_some_and(|file| Arc::strong_count(file) > 1)
+    }
+
     fn close(&self) {
         let mut file = self.file.lock().expect("no panic while a handle is closed");
         if self.pins.load(Acquire) == 0 {
@@ -83,17 +103,26 @@ impl Handles {
         self.remember(slot);
     }
 
+    /// Makes the bytes of the file durable.
+    pub(super) fn sync(&self, slot: &Arc<Slot>, path: &Path) -> io::Result<()> {
+        let file = self.get(slot, path)?;
+        slot.written.store(false, Release);
+        file.sync()
+    }
+
     fn remember(&self, slot: &Arc<Slot>) {
         let mut open = self.open.lock().expect("no panic while handles are counted");
         open.push_back(Arc::downgrade(slot));
-        let mut chances = open.len();
-        while open.len() > self.open_max && chances > 0 {
-            chances -= 1;
-            let Some(slot) = open.pop_front().and_then(|slot| slot.upgrade()) else { continue };
-            if slot.used.swap(false, Relaxed) {
-                open.push_back(Arc::downgrade(&slot));
-            } else {
-                slot.close();
+        for chance in [true, false] {
+            let mut looks = LOOKS;
+            while open.len() > self.open_max && looks > 0 {
+                looks -= 1;
+                let Some(slot) = open.pop_front().and_then(|slot| slot.upgrade()) else { continue };
+                if slot.is_needed() || chance && slot.used.swap(false, Relaxed) {
+                    open.push_back(Arc::downgrade(&slot));
+                } else {
+                    slot.close();
+                }
             }
         }
         while open.len() > self.open_max {

@@ -8,11 +8,27 @@
 //!
 //! - `start <= high watermark <= log end`. Readers see `start..high watermark`, and take no lock that a writer holds while it writes.
 //! - With [`Append::publish`] off, the high watermark is the synced end: nobody is shown what a crash could take back.
-//! - After a failed write or sync the log is read-only until the broker restarts. A full disk is no failure: what was
-//!   written in part is cut off, and writing goes on once there is room.
-//! - Locks are taken in this order: cleaner, files, writer, sync state, segments. None is held while a file is read or synced,
-//!   but for the roll, which syncs the old segment under the writer's lock, the end of a [compaction], which
-//!   makes names durable under the files' lock, and the cleaner's, which only compaction takes.
+//! - After a failed write or sync the log is read-only until the broker restarts: the kernel tells an error once and then
+//!   takes the bytes for clean, so a sync that succeeds after one that failed proves nothing. Only one thread syncs at a
+//!   time, and its answer is the answer for all who wait.
+//! - A full disk is no failure: what was written in part is cut off, and writing goes on once there is room. A roll that
+//!   cannot be ended stays due, and nothing is appended to the old segment any more.
+//!
+//! # Locks
+//!
+//! They are taken in this order:
+//!
+//! | lock | guards | held while |
+//! | --- | --- | --- |
+//! | `cleaner` | what [compaction] knows | a pass runs; nobody else waits for it |
+//! | `files` | names of sealed segments | names change, and the directory is synced between two of them |
+//! | `writer` | the end of the log | a batch is written, a segment rolls; a roll that has to wait for a sync gives it up |
+//! | `sync` | what syncs have reached, and who syncs | never a call of the disk |
+//! | `segments` | the list of segments | never a call of the disk |
+//! | a segment's `measuring` | what its files hold | a segment that nobody looked at yet is measured |
+//! | [`handles`]: `open`, then a slot's `file` | open files | a file is opened or closed |
+//!
+//! Readers take the last three only. [`disk::MemoryDisk`] has locks of its own below all these.
 //!
 //! The format on disk has a page of its own: [`mod@format`].
 
@@ -44,8 +60,8 @@ use std::{
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, RwLock,
-        atomic::{AtomicU64, Ordering::*},
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::*},
     },
 };
 
@@ -72,7 +88,7 @@ pub enum Error {
     DiskFull(String),
     /// A write or sync failed, or the partition could not be opened: it takes no more records until a restart.
     ReadOnly(String),
-    /// A read failed.
+    /// A read failed, or a file could not be opened or made. Nothing was stored, and the log goes on.
     Unreadable(String),
     /// One batch is larger than a batch or a segment may be.
     TooLarge {
@@ -165,11 +181,18 @@ pub struct Log {
     start: AtomicU64,
     high_watermark: AtomicU64,
     writer: Mutex<Writer>,
+    /// Told when an append that had given up the writer's lock in its midst has it again.
+    resumed: Condvar,
     sync: Mutex<SyncState>,
+    /// Told when a sync has ended.
     synced: Condvar,
-    /// Held by who changes the names of sealed segments, or opens them by name to keep them open.
-    files: Mutex<()>,
+    /// Segments that lie before the start, whose files are still to be removed. Held by who changes the names of sealed
+    /// segments, or opens them by name to keep them open.
+    files: Mutex<Vec<Arc<Segment>>>,
     cleaner: Mutex<Cleaner>,
+    /// Why nothing more is written: a write or a sync failed.
+    read_only: OnceLock<Error>,
+    closed: AtomicBool,
 }
 
 /// The end of the log, as its writer knows it.
@@ -182,17 +205,30 @@ struct Writer {
     max_timestamp: i64,
     /// When the first batch of the segment was written, in ms.
     since_ms: i64,
-    unsynced_bytes: u64,
     /// The lines of one batch, formatted; its allocation is reused.
     lines: Vec<u8>,
-    closed: Option<Error>,
+    /// The segment is synced and takes no more records, but the next one could not be made yet.
+    sealed: bool,
+    /// An append waits in its midst, without the lock: its offsets follow each other, so nobody else may append.
+    paused: bool,
 }
 
+/// What syncs have reached. Whoever syncs a segment that is written to leads: there is one at a time, so an error that
+/// the disk tells only once is told to the one whose word counts.
 #[derive(Debug)]
 struct SyncState {
     synced_end: u64,
     leader: bool,
+    /// Nothing that was not synced before ever will be: after a failed sync the next one proves nothing.
     failed: Option<Error>,
+}
+
+/// What the files of the last segment hold at some moment.
+struct Written {
+    segment: Arc<Segment>,
+    end: u64,
+    entries: u32,
+    position: u64,
 }
 
 /// The line buffer is given back when it grew beyond this.
@@ -274,20 +310,36 @@ impl Log {
         self.segments.read().expect("no panic under the segments' lock").clone()
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    /// The writer, as it is; an append may be in its midst.
+    fn writer_now(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().expect("no panic under the writer's lock")
+    }
+
+    /// The writer between two appends.
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        let between = self.resumed.wait_while(self.writer_now(), |writer| writer.paused);
+        between.expect("no panic under the writer's lock")
+    }
+
+    fn files(&self) -> MutexGuard<'_, Vec<Arc<Segment>>> {
+        self.files.lock().expect("no panic under the files' lock")
     }
 
     fn sync_state(&self) -> MutexGuard<'_, SyncState> {
         self.sync.lock().expect("no panic under the sync lock")
     }
 
+    /// Whether records can be appended.
+    fn check_writable(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.read_only.get().map_or(Ok(()), |why| Err(why.clone()))
+    }
+
     /// Appends records; the answer says how many were stored. They are durable after [`sync_to`](Self::sync_to).
     pub fn append(&self, append: &Append<'_, '_>) -> Result<Appended, Error> {
         let mut writer = self.writer();
-        if let Some(why) = &writer.closed {
-            return Err(why.clone());
-        }
         let first = writer.next_offset;
         writer.lines.clear();
         let mut done = Appended {
@@ -302,7 +354,8 @@ impl Log {
         let mut stored = 0;
         while stored < append.records.len() {
             match self.append_batch(&mut writer, append, stored) {
-                Ok(count) => stored += count as usize,
+                Ok(Some(count)) => stored += count as usize,
+                Ok(None) => writer = self.pause(writer),
                 Err(error) => {
                     // They were not written, wherever it failed.
                     writer.lines.clear();
@@ -312,7 +365,7 @@ impl Log {
             }
         }
         done.offsets.end = writer.next_offset;
-        done.unsynced_bytes = writer.unsynced_bytes;
+        done.unsynced_bytes = writer.position - writer.segment.synced_bytes();
         done.place = (writer.segment.path("log"), writer.position - writer.lines.len() as u64..writer.position);
         if writer.lines.capacity() > LINES_KEPT {
             writer.lines = Vec::new();
@@ -326,8 +379,25 @@ impl Log {
         }
     }
 
-    /// Writes as many records from the `from`th on as fit one batch. Answers how many.
-    fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<u32, Error> {
+    /// Gives up the writer's lock in the midst of an append until nobody syncs.
+    fn pause<'a>(&'a self, mut writer: MutexGuard<'a, Writer>) -> MutexGuard<'a, Writer> {
+        writer.paused = true;
+        drop(writer);
+        self.wait_for_leader();
+        let mut writer = self.writer_now();
+        writer.paused = false;
+        self.resumed.notify_all();
+        writer
+    }
+
+    fn wait_for_leader(&self) {
+        drop(self.synced.wait_while(self.sync_state(), |state| state.leader).expect("no panic under the sync lock"));
+    }
+
+    /// Writes as many records from the `from`th on as fit one batch. Answers how many; `None`: a roll is due first, and
+    /// another thread syncs.
+    fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<Option<u32>, Error> {
+        self.check_writable()?;
         let limit = BATCH_BYTES_MAX.min(append.segment_bytes_max as usize);
         let first = append.records.get(from).expect("there is a record left");
         let stamped = append.flags & batches::APPEND_TIME != 0;
@@ -353,7 +423,9 @@ impl Log {
             return Err(Error::TooLarge { bytes, limit });
         }
         let (producer_id, producer_epoch, base_sequence) = append.producer.unwrap_or((-1, -1, -1));
-        self.roll_if_due(writer, append, bytes, count)?;
+        if self.is_roll_due(writer, append, bytes, count) && !self.roll(writer)? {
+            return Ok(None);
+        }
         let entry = Entry {
             first: (writer.next_offset - writer.segment.base) as u32,
             position: writer.position as u32,
@@ -370,36 +442,28 @@ impl Log {
             lines_crc: crc32c::crc32c(&writer.lines),
         };
         self.write(writer, &entry, append.now_ms)?;
-        Ok(count)
+        Ok(Some(count))
     }
 
-    fn roll_if_due(&self, writer: &mut Writer, append: &Append<'_, '_>, bytes: usize, count: u32) -> Result<(), Error> {
+    fn is_roll_due(&self, writer: &Writer, append: &Append<'_, '_>, bytes: usize, count: u32) -> bool {
         let last = writer.next_offset + u64::from(count) - 1 - writer.segment.base;
         let full = writer.position + bytes as u64 > u64::from(append.segment_bytes_max) || last > u64::from(u32::MAX);
-        let old = append.now_ms - writer.since_ms >= append.segment_ms_max;
-        if writer.entries > 0 && (full || old) { self.roll(writer) } else { Ok(()) }
+        writer.sealed || writer.entries > 0 && full || writer.is_old(append.now_ms, append.segment_ms_max)
     }
 
-    /// Writes the lines, then their entry. What a full disk took in part is cut off again.
+    /// Writes the lines, then their entry. What was written in part is cut off again, after which a full disk is no fault.
     fn write(&self, writer: &mut Writer, entry: &Entry, now_ms: i64) -> Result<(), Error> {
         let segment = writer.segment.clone();
         let entries_end = u64::from(writer.entries) * ENTRY_BYTES as u64;
-        let written = segment.log(&self.handles).and_then(|log| {
-            let batches = segment.batches(&self.handles)?;
-            let written = log.write_at(&writer.lines, writer.position);
-            let written = written.and_then(|()| batches.write_at(&entry.encode(), entries_end));
-            if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::StorageFull) {
-                log.set_len(writer.position)?;
-                batches.set_len(entries_end)?;
-            }
-            written
-        });
+        let log = segment.log(&self.handles).map_err(unreadable(segment.path("log")))?;
+        let batches = segment.batches(&self.handles).map_err(unreadable(segment.path("batches")))?;
+        let written = log.write_at(&writer.lines, writer.position);
+        let written = written.and_then(|()| batches.write_at(&entry.encode(), entries_end));
+        segment.mark_written();
         if let Err(error) = written {
+            let cut = log.set_len(writer.position).and(batches.set_len(entries_end));
             let why = format!("{}: {error}", segment.path("log").display());
-            return Err(match error.kind() {
-                io::ErrorKind::StorageFull => Error::DiskFull(why),
-                _ => self.fail(writer, why),
-            });
+            return Err(if disk::is_full(&error) && cut.is_ok() { Error::DiskFull(why) } else { self.fail(why) });
         }
         if writer.entries == 0 {
             writer.since_ms = now_ms;
@@ -408,53 +472,58 @@ impl Log {
         writer.position += u64::from(entry.bytes);
         writer.next_offset += u64::from(entry.last_delta) + 1;
         writer.max_timestamp = entry.max_timestamp;
-        writer.unsynced_bytes += u64::from(entry.bytes);
         segment.grow(writer.entries, writer.position, writer.max_timestamp);
         Ok(())
     }
 
     /// Makes the log read-only: what the disk holds is not known any more.
-    fn fail(&self, writer: &mut Writer, why: String) -> Error {
+    fn fail(&self, why: String) -> Error {
         let error = Error::ReadOnly(format!("{why}; the partition is read-only until the broker restarts"));
-        writer.closed.get_or_insert(error).clone()
+        self.read_only.get_or_init(|| error).clone()
     }
 
-    /// Seals the segment and begins the next: sync the old pair, make the new one, sync the directory.
-    fn roll(&self, writer: &mut Writer) -> Result<(), Error> {
-        if let Err(error) = writer.segment.sync(&self.handles) {
-            let error = self.fail(writer, format!("{}: sync: {error}", writer.segment.path("log").display()));
-            self.sync_state().failed.get_or_insert(error.clone());
-            self.synced.notify_all();
-            return Err(error);
-        }
-        writer.segment.mark_synced(writer.entries);
-        let mut state = self.sync_state();
-        state.synced_end = state.synced_end.max(writer.next_offset);
-        self.high_watermark.fetch_max(state.synced_end, AcqRel);
-        drop(state);
-        self.synced.notify_all();
-        let segment = match Segment::create(&self.handles, &self.dir, writer.next_offset) {
-            Ok(segment) => Arc::new(segment),
-            Err(error) => {
-                let why = format!("{}: {error}", segment::path(&self.dir, writer.next_offset, "log").display());
-                return Err(match error.kind() {
-                    io::ErrorKind::StorageFull => Error::DiskFull(why),
-                    _ => self.fail(writer, why),
-                });
+    /// Seals the segment and begins the next: syncs the old pair, makes the new one, and syncs that and the directory.
+    /// Answers whether it did; not: another thread syncs, and may need the writer's lock to end.
+    ///
+    /// Once the old pair is synced nothing is appended to it, though the next cannot be made: what a crash leaves of that
+    /// attempt begins where this segment ends.
+    fn roll(&self, writer: &mut Writer) -> Result<bool, Error> {
+        if !writer.sealed {
+            if !self.lead()? {
+                return Ok(false);
             }
-        };
+            self.sync_written(writer.written())?;
+            writer.sealed = true;
+        }
+        let segment = Segment::create(&self.handles, &self.dir, writer.next_offset).map_err(|error| {
+            let segment = Segment::at(&self.dir, writer.next_offset);
+            let why = format!("{}: {error}", segment.path("log").display());
+            match segment.remove(&self.handles) {
+                Ok(()) if disk::is_full(&error) => Error::DiskFull(why),
+                Ok(()) => Error::Unreadable(why),
+                // The next start would take what is left for a segment that stands there durably.
+                Err(_) => self.fail(why),
+            }
+        })?;
+        let segment = Arc::new(segment);
         self.segments.write().expect("no panic under the segments' lock").push(segment.clone());
-        *writer = Writer {
-            segment,
-            position: 0,
-            entries: 0,
-            max_timestamp: -1,
-            unsynced_bytes: 0,
-            lines: std::mem::take(&mut writer.lines),
-            closed: None,
-            ..*writer
-        };
-        Ok(())
+        *writer = Writer::of(segment, writer.next_offset, writer.since_ms, std::mem::take(&mut writer.lines));
+        Ok(true)
+    }
+
+    /// Rolls if the writer wants it. Answers whether it did.
+    fn roll_if(&self, is_due: impl Fn(&Writer) -> bool) -> Result<bool, Error> {
+        loop {
+            let mut writer = self.writer();
+            if self.check_writable().is_err() || !is_due(&writer) {
+                return Ok(false);
+            }
+            if self.roll(&mut writer)? {
+                return Ok(true);
+            }
+            drop(writer);
+            self.wait_for_leader();
+        }
     }
 
     /// Waits until all below `end` is durable, and publishes it: the first who comes syncs for all that was written, the
@@ -462,70 +531,88 @@ impl Log {
     pub fn sync_to(&self, end: u64) -> Result<(), Error> {
         let mut state = self.sync_state();
         while state.synced_end < end {
-            if let Some(why) = &state.failed {
-                return Err(why.clone());
-            }
             if state.leader {
                 state = self.synced.wait(state).expect("no panic under the sync lock");
                 continue;
             }
-            state.leader = true;
             drop(state);
-            let synced = self.sync_written();
-            state = self.sync_state();
-            state.leader = false;
-            match synced {
-                Ok(end) => {
-                    state.synced_end = state.synced_end.max(end);
-                    self.high_watermark.fetch_max(state.synced_end, AcqRel);
-                }
-                Err(why) => state.failed = Some(why),
+            if self.lead()? {
+                let written = self.writer_now().written();
+                self.sync_written(written)?;
             }
-            self.synced.notify_all();
+            state = self.sync_state();
         }
         Ok(())
     }
 
-    /// Syncs all that was written when it is called, and answers its end.
-    fn sync_written(&self) -> Result<u64, Error> {
-        let writer = self.writer();
-        let (segment, end, entries, bytes) =
-            (writer.segment.clone(), writer.next_offset, writer.entries, writer.unsynced_bytes);
-        drop(writer);
-        let synced = segment.sync(&self.handles);
-        let mut writer = self.writer();
-        match synced {
-            Ok(()) => {
-                segment.mark_synced(entries);
-                if writer.segment.base == segment.base {
-                    writer.unsynced_bytes -= bytes;
-                }
-                Ok(end)
-            }
-            Err(error) => Err(self.fail(&mut writer, format!("{}: sync: {error}", segment.path("log").display()))),
+    /// Makes this thread the one that syncs, unless there is one. Who leads calls [`sync_written`](Self::sync_written).
+    fn lead(&self) -> Result<bool, Error> {
+        let mut state = self.sync_state();
+        match &state.failed {
+            Some(why) => Err(why.clone()),
+            None => Ok(!std::mem::replace(&mut state.leader, true)),
         }
+    }
+
+    /// Syncs what was written, and publishes it. This thread leads, until the end of it.
+    fn sync_written(&self, Written { segment, end, entries, position }: Written) -> Result<(), Error> {
+        let synced = segment.sync(&self.handles);
+        let synced = synced.map_err(|error| self.fail(format!("{}: sync: {error}", segment.path("log").display())));
+        let mut state = self.sync_state();
+        state.leader = false;
+        match &synced {
+            Ok(()) => {
+                segment.mark_synced(entries, position);
+                state.synced_end = state.synced_end.max(end);
+                self.high_watermark.fetch_max(state.synced_end, AcqRel);
+            }
+            Err(why) => state.failed = Some(why.clone()),
+        }
+        self.synced.notify_all();
+        synced
     }
 
     /// Syncs all that was written so far. A log that a fault made read-only is an error.
     pub fn sync_all(&self) -> Result<(), Error> {
-        let writer = self.writer();
-        if let Some(why @ Error::ReadOnly(_)) = &writer.closed {
+        if let Some(why) = self.read_only.get() {
             return Err(why.clone());
         }
-        let end = writer.next_offset;
-        drop(writer);
+        let end = self.writer_now().next_offset;
         self.sync_to(end)
     }
 
     /// Takes no more records, and touches no name any more; what was written is still read.
     pub fn close(&self) {
-        self.writer().closed = Some(Error::Closed);
-        // A compaction may be giving names; the next one sees that the log is closed.
+        self.closed.store(true, Release);
+        // An append or a roll may be under way; one that waits sees that the log is closed.
+        drop(self.writer_now());
+        // A compaction may be giving names; the next one sees it too.
         drop(self.files());
     }
 
     /// Whether the log was closed by [`close`](Self::close).
     pub fn is_closed(&self) -> bool {
-        self.writer().closed == Some(Error::Closed)
+        self.closed.load(Acquire)
     }
 }
+
+impl Writer {
+    /// The writer of an empty segment.
+    fn of(segment: Arc<Segment>, next_offset: u64, since_ms: i64, lines: Vec<u8>) -> Writer {
+        let (position, entries, max_timestamp) = (0, 0, -1);
+        let (sealed, paused) = (false, false);
+        Writer { segment, next_offset, position, entries, max_timestamp, since_ms, lines, sealed, paused }
+    }
+
+    fn is_old(&self, now_ms: i64, segment_ms_max: i64) -> bool {
+        self.entries > 0 && now_ms - self.since_ms >= segment_ms_max
+    }
+
+    fn written(&self) -> Written {
+        let (segment, entries) = (self.segment.clone(), self.entries);
+        Written { segment, end: self.next_offset, entries, position: self.position }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,10 @@ use std::{
     io,
     ops::Range,
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, RwLock, atomic::AtomicU64},
+    sync::{
+        Arc, Condvar, Mutex, OnceLock, RwLock,
+        atomic::{AtomicBool, AtomicU64},
+    },
 };
 
 /// Bytes of lines in a batch made for lines that had none.
@@ -255,6 +258,15 @@ fn claimed(handles: &Handles, segment: &Segment, range: Range<u32>) -> io::Resul
     Ok((end, all))
 }
 
+/// The last entry of a segment with its index, if it is whole and has a file of entries.
+fn last_entry(handles: &Handles, segment: &Segment) -> io::Result<Option<(u32, Entry)>> {
+    let entries = match segment.batches(handles).and_then(|batches| batches.len()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        length => (length? / ENTRY_BYTES as u64) as u32,
+    };
+    Ok(entries.checked_sub(1).map(|last| segment.entry(handles, last)).transpose()?.flatten())
+}
+
 /// Whether a line is the record at `offset`; answers its own timestamp.
 fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
     let (found, fields) = split_offset(line).ok_or_else(|| "it does not begin with offset:<n>".to_string())?;
@@ -349,15 +361,29 @@ impl Recovery<'_> {
                 continue;
             }
             kept.push(base);
-            let entries = match segment.batches(self.handles).and_then(|batches| batches.len()) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-                length => (length? / ENTRY_BYTES as u64) as u32,
-            };
-            let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose()?.flatten();
-            let compacted = last.filter(|(index, entry)| entry.is_compacted(*index));
+            let compacted = last_entry(self.handles, &segment)?.filter(|(index, entry)| entry.is_compacted(*index));
             end = compacted.map_or(0, |(_, entry)| base + u64::from(entry.last()) + 1);
         }
         *bases = kept;
+        Ok(())
+    }
+
+    /// Removes an empty last segment if records of the one before it reach behind its base. A roll that failed may have left
+    /// it, whereupon the log went on in the old segment: earlier versions let it.
+    fn remove_overtaken(&mut self, bases: &mut Vec<u64>) -> io::Result<()> {
+        let [.., before, base] = bases[..] else { return Ok(()) };
+        let (before, last) = (Segment::at(self.dir, before), Segment::at(self.dir, base));
+        if last.log(self.handles)?.len()? > 0 {
+            return Ok(());
+        }
+        let Some((_, entry)) = last_entry(self.handles, &before)? else { return Ok(()) };
+        let end = before.base + u64::from(entry.last()) + 1;
+        let has_more = before.log(self.handles)?.len()? > u64::from(entry.positions().end);
+        if end > base || end == base && has_more {
+            self.note(&last, "it is empty and begins within the segment before it; a roll that failed left it");
+            last.remove(self.handles)?;
+            bases.pop();
+        }
         Ok(())
     }
 
@@ -456,19 +482,12 @@ impl Recovery<'_> {
         }
         let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
         segment.grow(kept, end.1, max_timestamp);
-        segment.mark_synced(kept);
+        segment.mark_synced(kept, end.1);
         let first = if kept > 0 { segment.entry(self.handles, 0).map_err(failed)? } else { None };
-        Ok(Writer {
-            segment: Arc::new(segment),
-            next_offset: end.0,
-            position: end.1,
-            entries: kept,
-            max_timestamp,
-            since_ms: first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms),
-            unsynced_bytes: 0,
-            lines: Vec::new(),
-            closed: None,
-        })
+        let since_ms = first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms);
+        let (next_offset, position) = end;
+        let empty = Writer::of(Arc::new(segment), next_offset, since_ms, Vec::new());
+        Ok(Writer { position, entries: kept, max_timestamp, ..empty })
     }
 
     /// Checks the last segment from its sync mark on, or wholly if its sizes disagree.
@@ -530,6 +549,12 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// A segment that begins the log, or goes on behind a gap.
+    fn begin(&self, base: u64) -> io::Result<Writer> {
+        let segment = Segment::create(self.handles, self.dir, base)?;
+        Ok(Writer::of(Arc::new(segment), base, self.now_ms, Vec::new()))
+    }
+
     /// Writes entries `mark..whole` and their lines again in place, and syncs them.
     fn write_again(&self, segment: &Segment, mark: u32, whole: u32) -> io::Result<()> {
         if mark >= whole {
@@ -575,6 +600,7 @@ impl Log {
             Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(failed)?;
         }
         recovery.remove_merged(&mut bases).map_err(failed)?;
+        recovery.remove_overtaken(&mut bases).map_err(failed)?;
         let names = handles.disk().list(&dir).map_err(failed)?;
         for &base in &bases {
             if !names.iter().any(|name| name.name == format!("{base:020}.batches")) {
@@ -589,23 +615,12 @@ impl Log {
                 }
                 recovery.last(last)?
             }
-            None => Writer {
-                segment: Arc::new(Segment::create(&handles, &dir, start).map_err(failed)?),
-                next_offset: start,
-                position: 0,
-                entries: 0,
-                max_timestamp: -1,
-                since_ms: now_ms,
-                unsynced_bytes: 0,
-                lines: Vec::new(),
-                closed: None,
-            },
+            None => recovery.begin(start).map_err(failed)?,
         };
         segments.push(writer.segment.clone());
         if writer.next_offset < start {
             // Records that TRIM or retention had taken were not even all on disk: the log goes on where they ended.
-            writer.segment = Arc::new(Segment::create(&handles, &dir, start).map_err(failed)?);
-            (writer.next_offset, writer.position, writer.entries, writer.max_timestamp) = (start, 0, 0, -1);
+            writer = recovery.begin(start).map_err(failed)?;
             segments.push(writer.segment.clone());
         }
         let (end, first) = (writer.next_offset, segments[0].base);
@@ -617,8 +632,11 @@ impl Log {
             start: AtomicU64::new(start.max(first)),
             high_watermark: AtomicU64::new(end),
             writer: Mutex::new(writer),
+            resumed: Condvar::new(),
             sync: Mutex::new(SyncState { synced_end: end, leader: false, failed: None }),
             synced: Condvar::new(),
+            read_only: OnceLock::new(),
+            closed: AtomicBool::new(false),
             files: Mutex::default(),
             cleaner: Mutex::default(),
         };

@@ -1,7 +1,7 @@
 //! Retention: whole old segments go, oldest first, and the start offset with them.
 //!
-//! The owner of the log stores the new start offset durably before [`Log::advance_start`] removes a file, so a crash in
-//! between leaves files that the next start removes, never a log that begins earlier than it says.
+//! The owner of the log stores the new start offset durably before [`Log::remove_before_start`] removes a file, so a crash
+//! in between leaves files that the next start removes, never a log that begins earlier than it says.
 
 use super::{Error, Log, segment::Segment, unreadable};
 use std::sync::atomic::Ordering::*;
@@ -56,7 +56,7 @@ impl Log {
         let expire = self.all_segments();
         let mut expire = expire.iter().map(|segment| self.expires_at(segment, retention));
         let expires = expire.find(|at| !matches!(at, Ok(None))).transpose()?.flatten();
-        let writer = self.writer();
+        let writer = self.writer_now();
         let rolls = (writer.entries > 0).then(|| writer.since_ms.saturating_add(segment_ms_max));
         Ok([expires, rolls].into_iter().flatten().min())
     }
@@ -64,39 +64,32 @@ impl Log {
     /// Seals a segment whose first record is older than `segment.ms`, so that retention can take it though nothing comes.
     /// Answers whether there was one.
     pub fn roll_if_old(&self, now_ms: i64, segment_ms_max: i64) -> Result<bool, Error> {
-        let mut writer = self.writer();
-        let old = writer.closed.is_none() && writer.entries > 0 && now_ms - writer.since_ms >= segment_ms_max;
-        if old {
-            self.roll(&mut writer)?;
-        }
-        Ok(old)
+        self.roll_if(|writer| writer.sealed || writer.is_old(now_ms, segment_ms_max))
     }
 
-    /// Seals the last segment if all its records lie before `offset`. Answers whether it did.
+    /// Seals the last segment if all its records lie before `offset`: a log that loses its last record keeps an empty segment
+    /// named by its end. Answers whether it did.
     pub fn seal_before(&self, offset: u64) -> Result<bool, Error> {
-        let mut writer = self.writer();
-        let before = writer.closed.is_none() && writer.entries > 0 && writer.next_offset <= offset;
-        if before {
-            self.roll(&mut writer)?;
-        }
-        Ok(before)
+        self.roll_if(|writer| writer.entries > 0 && writer.next_offset <= offset)
     }
 
-    /// Makes `offset` the start, and removes the segments that lie before it. The caller has stored it durably.
-    ///
-    /// A log that loses its last record keeps an empty segment named by its end.
-    pub fn advance_start(&self, offset: u64) -> Result<(), Error> {
+    /// Makes `offset` the start: what lies before it is gone. The caller has stored it durably.
+    pub fn advance_start(&self, offset: u64) {
         self.start.fetch_max(offset, AcqRel);
-        self.seal_before(offset)?;
-        let _files = self.files();
-        loop {
-            let mut segments = self.segments.write().expect("no panic under the segments' lock");
-            if segments.get(1).is_none_or(|next| next.base > offset) {
-                return Ok(());
-            }
-            let segment = segments.remove(0);
-            drop(segments);
+    }
+
+    /// Removes the files of the sealed segments that lie before the start. What cannot be removed waits for the next call,
+    /// or for the next open.
+    pub fn remove_before_start(&self) -> Result<(), Error> {
+        let mut doomed = self.files();
+        let mut segments = self.segments.write().expect("no panic under the segments' lock");
+        let expired = segments.iter().skip(1).take_while(|next| next.base <= self.start()).count();
+        doomed.extend(segments.drain(..expired));
+        drop(segments);
+        while let Some(segment) = doomed.first() {
             segment.remove(&self.handles).map_err(unreadable(segment.path("log")))?;
+            doomed.remove(0);
         }
+        Ok(())
     }
 }

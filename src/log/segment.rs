@@ -38,8 +38,9 @@ pub struct Segment {
     entries: AtomicU32,
     bytes: AtomicU64,
     max_timestamp: AtomicI64,
-    /// How many entries are known to be synced.
+    /// How many entries are known to be synced, and where their lines end.
     synced: AtomicU32,
+    synced_bytes: AtomicU64,
     measured: AtomicBool,
     measuring: Mutex<()>,
 }
@@ -63,16 +64,19 @@ impl Segment {
             bytes: AtomicU64::new(0),
             max_timestamp: AtomicI64::new(-1),
             synced: AtomicU32::new(0),
+            synced_bytes: AtomicU64::new(0),
             measured: AtomicBool::new(false),
             measuring: Mutex::default(),
         }
     }
 
-    /// Makes an empty segment: `.batches`, then `.log`, then the directory is synced.
+    /// Makes an empty segment, durably: `.batches`, then `.log`, then the directory is synced. After an error some of it may
+    /// be there.
     pub fn create(handles: &Handles, dir: &Arc<Path>, base: u64) -> io::Result<Segment> {
         let segment = Segment::at(dir, base);
         handles.create(&segment.batches, &segment.path("batches"))?;
         handles.create(&segment.log, &segment.path("log"))?;
+        segment.sync(handles)?;
         handles.disk().sync_dir(dir)?;
         segment.measured.store(true, Release);
         Ok(segment)
@@ -146,9 +150,10 @@ impl Segment {
         self.measured.store(true, Release);
     }
 
-    /// Says that the first `entries` entries and their lines are durable.
-    pub fn mark_synced(&self, entries: u32) {
+    /// Says that the first `entries` entries and their lines, `bytes` in all, are durable.
+    pub fn mark_synced(&self, entries: u32, bytes: u64) {
         self.synced.fetch_max(entries, AcqRel);
+        self.synced_bytes.fetch_max(bytes, AcqRel);
     }
 
     /// How many entries are known to be durable.
@@ -156,10 +161,21 @@ impl Segment {
         self.synced.load(Acquire)
     }
 
+    /// Bytes of lines that are known to be durable.
+    pub fn synced_bytes(&self) -> u64 {
+        self.synced_bytes.load(Acquire)
+    }
+
+    /// Says that both files were written to: they stay open until they are synced.
+    pub fn mark_written(&self) {
+        self.log.mark_written();
+        self.batches.mark_written();
+    }
+
     /// Syncs lines and entries.
     pub fn sync(&self, handles: &Handles) -> io::Result<()> {
-        self.log(handles)?.sync()?;
-        self.batches(handles)?.sync()
+        handles.sync(&self.log, &self.path("log"))?;
+        handles.sync(&self.batches, &self.path("batches"))
     }
 
     /// The entry at `index` with its index; `None` if it is damaged.

@@ -111,7 +111,7 @@ impl Log {
             .map_err(half_done)?;
         let segment = Segment::at(&self.dir, first.base);
         segment.grow(rewrite.index, rewrite.log.written, rewrite.newest);
-        segment.mark_synced(rewrite.index);
+        segment.mark_synced(rewrite.index, rewrite.log.written);
         let mut all = self.segments.write().expect("no panic under the segments' lock");
         let at = all.iter().position(|other| Arc::ptr_eq(other, first)).ok_or(Halt::Gone)?;
         all.splice(at..at + segments.len(), [Arc::new(segment)]);

@@ -37,6 +37,13 @@ fn open(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
     Ok(log)
 }
 
+/// What the owner of a log does for TRIM once the start is stored.
+fn trim(log: &Log, start: u64) -> Result<(), Error> {
+    log.advance_start(start);
+    log.remove_before_start()?;
+    if log.seal_before(start)? { log.remove_before_start() } else { Ok(()) }
+}
+
 fn new() -> (MemoryDisk, Log) {
     let disk = MemoryDisk::crashable();
     let log = open(&disk, 0).unwrap();
@@ -260,7 +267,7 @@ fn records_without_a_key_and_before_the_start_go() {
     let (_, log) = new();
     append(&log, &["a=1", "=x", "b=1", "c=1"]);
     roll(&log);
-    log.advance_start(1).unwrap();
+    trim(&log, 1).unwrap();
     compact(&log);
     assert_eq!(found(&log), "2:b=1 3:c=1");
     assert_eq!(log.start(), 1, "compaction does not move the start");
@@ -486,7 +493,7 @@ fn a_trim_under_a_compaction_wins() {
     let asked = AtomicU64::new(0);
     let trim_at_last = || {
         if asked.fetch_add(1, AcqRel) == 1 {
-            log.advance_start(3).unwrap();
+            trim(&log, 3).unwrap();
         }
         false
     };
@@ -575,7 +582,7 @@ impl Model {
     fn trim(&mut self, log: &Log, start: u64) -> Result<(), Error> {
         // Who owns the log has stored it before.
         self.start = start;
-        log.advance_start(start)
+        trim(log, start)
     }
 
     fn script(&mut self, disk: &MemoryDisk) -> Result<(), String> {

@@ -1,0 +1,223 @@
+//! Syncs and rolls of a log where threads and faults of the disk meet.
+
+use super::*;
+use disk::{Call, Disk, Fault, MemoryDisk, Survivors};
+use std::{borrow::Cow, thread};
+
+const DIR: &str = "0";
+const NOW_MS: i64 = 1_700_000_000_000;
+/// Two records of a batch each fit a segment, a third does not.
+const SEGMENT_BYTES: u32 = 60;
+
+fn open(disk: &MemoryDisk, open_max: usize) -> Log {
+    disk.create_dir(Path::new(DIR)).unwrap();
+    disk.sync_dir(Path::new("")).unwrap();
+    let handles = Arc::new(Handles::new(Arc::new(disk.clone()), open_max));
+    Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|| Ok(())).unwrap().0
+}
+
+fn new() -> (MemoryDisk, Log) {
+    let disk = MemoryDisk::crashable();
+    let log = open(&disk, 16);
+    (disk, log)
+}
+
+/// Appends records that readers see once they are synced.
+fn append(log: &Log, values: &[&str]) -> Result<Range<u64>, Error> {
+    let mut records = Records::default();
+    values.iter().for_each(|value| records.push(None, None, Some(Cow::Borrowed(value.as_bytes()))));
+    let append = Append {
+        records: &records,
+        now_ms: NOW_MS,
+        flags: 0,
+        producer: None,
+        segment_bytes_max: SEGMENT_BYTES,
+        segment_ms_max: i64::MAX,
+        publish: false,
+    };
+    let appended = log.append(&append)?;
+    appended.failed.map_or(Ok(appended.offsets), Err)
+}
+
+/// The lines of the log up to its high watermark.
+fn read(log: &Log) -> String {
+    let (mut next, mut chunk, mut found) = (log.start(), Chunk::default(), String::new());
+    while next < log.high_watermark() {
+        log.read(next, 1 << 20, &mut chunk).unwrap();
+        found.push_str(std::str::from_utf8(chunk.bytes()).unwrap());
+        next = chunk.next_offset().unwrap();
+    }
+    found
+}
+
+fn is_read_only<T: std::fmt::Debug>(answer: Result<T, Error>) -> bool {
+    matches!(answer, Err(Error::ReadOnly(_)))
+}
+
+/// Waits until an append has given up the writer's lock.
+fn until_paused(log: &Log) {
+    while !log.writer_now().paused {
+        thread::yield_now();
+    }
+}
+
+/// The sync of two records fails, and before anybody knows, a third record needs a roll. Its sync of the same file finds
+/// clean pages and succeeds. It was believed: it showed the two records, and those who waited for the failed sync
+/// answered ACK. A crash then lost them.
+#[test]
+fn a_roll_beside_a_failing_sync_acknowledges_nothing() {
+    for nth in 1..=2 {
+        let (disk, log) = new();
+        append(&log, &["one", "two"]).unwrap();
+        disk.fault(Call::Sync, nth, Fault::Error);
+        let failing = disk.hold(Call::Sync, nth);
+        thread::scope(|scope| {
+            let leader = scope.spawn(|| log.sync_to(2));
+            failing.reached();
+            let waiter = scope.spawn(|| log.sync_to(1));
+            let roll = scope.spawn(|| append(&log, &["a third record that does not fit"]));
+            until_paused(&log);
+            drop(failing);
+            assert!(is_read_only(leader.join().unwrap()));
+            assert!(is_read_only(waiter.join().unwrap()));
+            assert!(is_read_only(roll.join().unwrap()));
+        });
+        assert_eq!((log.high_watermark(), log.segments()), (0, 1), "sync {nth}");
+        assert!(is_read_only(log.sync_to(1)) && is_read_only(log.sync_all()));
+    }
+}
+
+#[test]
+fn after_a_failed_sync_none_is_believed() {
+    type Sync = fn(&Log) -> Result<(), Error>;
+    let syncs: [Sync; 4] = [
+        |log| log.sync_to(2),
+        |log| log.sync_all(),
+        |log| append(log, &["a record that does not fit"]).map(drop),
+        |log| log.seal_before(2).map(drop),
+    ];
+    for (fault, nth) in [(Fault::Error, 1), (Fault::Error, 2), (Fault::Full, 1), (Fault::Full, 2)] {
+        for first in syncs {
+            for then in syncs {
+                let (disk, log) = new();
+                append(&log, &["one", "two"]).unwrap();
+                disk.fault(Call::Sync, nth, fault);
+                assert!(is_read_only(first(&log)), "{fault:?} {nth}");
+                // `seal_before` leaves a log alone that is read-only.
+                let answer = then(&log);
+                assert!(is_read_only(answer.clone()) || answer == Ok(()) && log.segments() == 1, "{answer:?}");
+                assert_eq!(log.high_watermark(), 0);
+            }
+        }
+    }
+}
+
+/// A roll that leads is what those wait for who come to sync meanwhile.
+#[test]
+fn a_roll_syncs_for_those_who_wait() {
+    for (fault, shown) in [(None, 2), (Some(Fault::Error), 0)] {
+        let (disk, log) = new();
+        append(&log, &["one", "two"]).unwrap();
+        if let Some(fault) = fault {
+            disk.fault(Call::Sync, 1, fault);
+        }
+        let rolling = disk.hold(Call::Sync, 1);
+        thread::scope(|scope| {
+            let roll = scope.spawn(|| log.seal_before(2));
+            rolling.reached();
+            let waiter = scope.spawn(|| log.sync_to(2));
+            assert_eq!(log.high_watermark(), 0);
+            drop(rolling);
+            assert_eq!(roll.join().unwrap().is_ok(), fault.is_none());
+            assert_eq!(waiter.join().unwrap().is_ok(), fault.is_none());
+        });
+        assert_eq!(log.high_watermark(), shown);
+    }
+}
+
+#[test]
+fn an_append_that_waits_in_its_midst_gets_offsets_that_follow_each_other() {
+    let (disk, log) = new();
+    append(&log, &["one"]).unwrap();
+    let sync = disk.hold(Call::Sync, 1);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| log.sync_to(1));
+        sync.reached();
+        let long = "a record that fills much of a segment";
+        let one = scope.spawn(|| append(&log, &["two", long, long]).unwrap());
+        until_paused(&log);
+        assert_eq!(log.writer_now().next_offset, 2, "its first batch is written");
+        let other = scope.spawn(|| append(&log, &["late"]).unwrap());
+        drop(sync);
+        leader.join().unwrap().unwrap();
+        assert_eq!((one.join().unwrap(), other.join().unwrap()), (1..4, 4..5));
+    });
+    log.sync_all().unwrap();
+    let long = "message:a record that fills much of a segment";
+    let expected = format!(
+        "offset:0 message:one\noffset:1 message:two\noffset:2 {long}\noffset:3 {long}\noffset:4 message:late\n"
+    );
+    assert_eq!(read(&log), expected);
+}
+
+#[test]
+fn a_log_can_be_closed_while_a_roll_waits_for_a_sync_that_hangs() {
+    let (disk, log) = new();
+    append(&log, &["one", "two"]).unwrap();
+    let hanging = disk.hold(Call::Sync, 1);
+    thread::scope(|scope| {
+        let leader = scope.spawn(|| log.sync_to(2));
+        hanging.reached();
+        let roll = scope.spawn(|| append(&log, &["a third record that does not fit"]));
+        until_paused(&log);
+        log.close();
+        drop(hanging);
+        leader.join().unwrap().unwrap();
+        assert_eq!(roll.join().unwrap(), Err(Error::Closed));
+    });
+    assert_eq!(log.segments(), 1);
+}
+
+/// The files of a segment were closed between a write and its sync, since many others were opened. The kernel failed to
+/// write the pages meanwhile. It tells so to each handle once that was open then, and the one that synced was not.
+#[test]
+fn a_file_that_was_written_to_stays_open_until_its_sync() {
+    for extension in ["log", "batches"] {
+        let disk = MemoryDisk::crashable();
+        let log = open(&disk, 16);
+        append(&log, &["one"]).unwrap();
+        let others: Vec<_> = (0..40).map(|other| (Arc::default(), PathBuf::from(format!("other{other}")))).collect();
+        for (slot, path) in &others {
+            disk.create(path).unwrap();
+            log.handles.get(slot, path).unwrap();
+        }
+        disk.fail_writeback(&log.beside(0, extension));
+        assert!(is_read_only(log.sync_all()), "{extension}");
+        assert_eq!(log.high_watermark(), 0);
+    }
+}
+
+/// A roll found the disk full when it synced the directory. The new segment's file stayed behind, and the log went on in
+/// the old one. A restart took the file for the end of the log: what was acknowledged meanwhile was gone, and its offsets
+/// were given again.
+#[test]
+fn nothing_is_appended_to_a_segment_whose_roll_could_not_end() {
+    // Two syncs of the old files, two names, two syncs of the new files, and the directory's.
+    for (fault, nth) in [Fault::Error, Fault::Full].into_iter().flat_map(|fault| (3..=7).map(move |nth| (fault, nth))) {
+        let (disk, log) = new();
+        append(&log, &["one", "two"]).unwrap();
+        disk.fault(Call::Any, nth, fault);
+        let rolled = append(&log, &["a third record that does not fit"]).unwrap_err();
+        let context = format!("{fault:?} {nth}: {rolled}");
+        assert_eq!(matches!(rolled, Error::DiskFull(_)), fault == Fault::Full, "{context}");
+        assert_eq!((log.segment_bases(), log.high_watermark()), (vec![0], 2), "{context}");
+        // A short one would fit the old segment; it goes into the new one.
+        assert_eq!(append(&log, &["3"]), Ok(2..3), "{context}");
+        log.sync_all().unwrap();
+        assert_eq!(log.segment_bases(), [0, 2], "{context}");
+        let expected = read(&log);
+        for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(nth)] {
+            assert_eq!(read(&open(&disk.reboot(survivors), 16)), expected, "{context}, {survivors:?}");
+        }
+    }
+}
