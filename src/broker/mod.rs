@@ -35,7 +35,7 @@ pub use code::Code;
 pub use committed_offsets::{Committed, Offsets};
 pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
-pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Limits, Member, Patience, Polled, Wait};
+pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, Wait};
 pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;

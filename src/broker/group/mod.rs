@@ -1,48 +1,43 @@
 //! One consumer group, as a pure state machine: requests and the time go in, answers come out.
 //!
-//! It has no lock, clock, socket or thread: `now` is an argument, in milliseconds of any clock that never goes back, and
-//! the coordinator brings what it is told here to those who wait. A group has one kind of members at a time:
+//! It has no lock, clock, socket or thread. `now` is an argument, in milliseconds of any clock that never goes back; the
+//! coordinator delivers the answers to those who wait. A group is of one kind while it has members:
 //!
 //! ```text
-//!              JOIN     ┌───────────────────────────────────┐
-//!            ┌─────────►│ ServerAssigned: Reconciling Stable│   the broker assigns, a partition moves when
-//!  ┌───────┐ │          └───────────────────────────────────┘   its owner lets it go (text, the library)
+//!              JOIN     ┌──────────────────────────────┐
+//!            ┌─────────►│ Consumer: Reconciling Stable │   the broker assigns; a partition moves when its
+//!  ┌───────┐ │          └──────────────────────────────┘   owner lets it go (text, the library)
 //!  │ Empty ├─┤ ◄─ last member gone, from either
-//!  └───────┘ │          ┌───────────────────────────────────┐
-//!            └─────────►│ Classic: PreparingRebalance       │   members stop, rejoin, and one of them, the
-//!             JoinGroup │   CompletingRebalance Stable      │   leader, assigns (Kafka clients)
-//!                       └───────────────────────────────────┘
+//!  └───────┘ │          ┌──────────────────────────────┐
+//!            └─────────►│ Classic: PreparingRebalance  │   members stop and rejoin, and one of them, the
+//!             JoinGroup │   CompletingRebalance Stable │   leader, assigns (Kafka clients)
+//!                       └──────────────────────────────┘
 //! ```
 //!
-//! What each state answers stands in [`server_assigned`] and [`classic`]. Rules that always hold:
+//! Each kind has a file or folder, [`consumer`] and [`classic`], which says what each state answers, and implements [`Kind`].
+//! Rules that always hold:
 //! - A join of the other kind while there are members is refused: `INCONSISTENT_GROUP_PROTOCOL`.
 //! - The generation rises with every rebalance and never falls, not even when the group empties.
-//! - A session ends at its deadline, to the millisecond: each event first ends the sessions that are due, so nobody is
-//!   early, and nobody who comes at the deadline or later is let in.
-//! - A member that waits in a request is there, so its session does not run; it starts anew with the answer.
-//! - One who waits holds a [`Ticket`]; it is answered once, through [`Group::take_answers`].
-//!
-//! Left out: no initial delay (the first member starts at once, later ones rebalance), no limit of members, and nothing
-//! of this is stored: after a restart members join again, and only committed offsets outlive the broker.
+//! - A session ends at its deadline, to the millisecond: each event first ends the sessions that are due.
+//! - While a member waits in a request its session does not run; it starts anew with the answer.
+//! - Whoever waits holds a [`Ticket`], which is answered once, through [`Group::take_answers`].
 
-mod assignment;
 pub mod classic;
-#[cfg(test)]
-mod model_tests;
-pub mod server_assigned;
+pub mod consumer;
 
 use super::Result;
-use classic::{Classic, Joined};
-use server_assigned::ServerAssigned;
+use classic::{ClassicGroup, Joined, Sender};
+use consumer::ConsumerGroup;
+use std::collections::BTreeSet;
 
-/// A request that waits. No two of a group are the same.
+/// Names a request that waits. No two of a group are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// What one who waits is told.
+/// The answer to a request that waits.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
-    /// The partitions of a waiting POLL are others now: ask again what they are.
+    /// The partitions of a waiting POLL have changed: ask again for them.
     LookAgain,
     /// The answer to a JoinGroup.
     Joined(Result<Joined>),
@@ -57,14 +52,14 @@ pub struct Group {
     members: Members,
 }
 
-/// A group as those see it who look.
-#[derive(Clone, Debug, PartialEq)]
+/// A group as DescribeGroups and GROUP report it.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
-    /// Kafka's name of the state.
+    /// Kafka's name for the state.
     pub state: &'static str,
     /// Counts rebalances.
     pub generation: i32,
-    /// What kind of group this is; empty if no member ever said.
+    /// `consumer`, or what else its members call themselves; empty if there never was one.
     pub protocol_type: String,
     /// The assignor that the members agreed on.
     pub protocol: String,
@@ -72,66 +67,115 @@ pub struct Description {
     pub members: Vec<MemberDescription>,
 }
 
-/// A member as those see it who look.
+/// A member as DescribeGroups and GROUP report it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct MemberDescription {
     /// Its member id.
     pub member_id: String,
     /// Its `group.instance.id`.
     pub instance_id: Option<String>,
-    /// Who it is.
+    /// What its client calls itself.
     pub client_id: String,
-    /// Where it is.
+    /// The address of its client.
     pub client_host: String,
-    /// Classic: what it said with the protocol that was chosen.
+    /// Classic: its subscription under the protocol that was chosen.
     pub metadata: Vec<u8>,
-    /// Classic: what its leader gave it.
+    /// Classic: what the leader assigned to it.
     pub assignment: Vec<u8>,
-    /// Server-assigned: the partitions that it owns.
-    pub owned: Vec<server_assigned::Owned>,
+    /// Consumer: the partitions that it owns.
+    pub owned: Vec<consumer::Owned>,
 }
 
-/// What both kinds of members share.
+/// What a group keeps whatever its kind.
 #[derive(Debug, Default)]
 struct Core {
     generation: i32,
     /// Since when there are no members.
     empty_since: u64,
-    /// Seats given so far.
-    seats: u32,
+    /// Member numbers given so far.
+    members_numbered: u32,
     /// Tickets given so far.
     tickets: u64,
     answers: Vec<(Ticket, Answer)>,
 }
 
+/// The members, all of one kind: the one table of the kinds.
 #[derive(Debug, Default)]
 enum Members {
     #[default]
     None,
-    ServerAssigned(ServerAssigned),
-    Classic(Classic),
+    Classic(Box<ClassicGroup>),
+    Consumer(Box<ConsumerGroup>),
 }
 
-/// When a member is given up. Its clock stands still while it waits in a request.
+/// What every kind of group does.
+trait Kind {
+    /// Whether there are no members.
+    fn is_empty(&self) -> bool;
+
+    /// Kafka's name for the state.
+    fn state(&self) -> &'static str;
+
+    /// Ends the sessions and rebalances that are due at `now`.
+    fn tick(&mut self, core: &mut Core, now: u64);
+
+    /// When [`tick`](Self::tick) has something to do next.
+    fn next_deadline(&self) -> Option<u64>;
+
+    /// All about it but the generation.
+    fn describe(&self) -> Description;
+
+    /// `consumer`, or what else the members call themselves.
+    fn protocol_type(&self) -> &str;
+
+    /// The topics that members subscribe to. `None`: nobody can tell, so it may be any.
+    fn subscribed_topics(&self) -> Option<BTreeSet<&str>>;
+
+    /// Whether the sender of an OffsetCommit may commit now; the broker has heard from it by this.
+    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: i32) -> Result<()>;
+
+    /// A topic has another number of partitions than before, or was dropped (`None`).
+    fn topic_changed(&mut self, core: &mut Core, topic: &str, partitions: Option<u32>);
+}
+
+impl Members {
+    fn kind(&self) -> Option<&dyn Kind> {
+        match self {
+            Members::None => None,
+            Members::Classic(group) => Some(&**group),
+            Members::Consumer(group) => Some(&**group),
+        }
+    }
+
+    fn kind_mut(&mut self) -> Option<&mut dyn Kind> {
+        match self {
+            Members::None => None,
+            Members::Classic(group) => Some(&mut **group),
+            Members::Consumer(group) => Some(&mut **group),
+        }
+    }
+}
+
+/// When a member's session ends. The time stands still while the member waits in a request.
 #[derive(Debug)]
-struct Session {
+struct SessionTimer {
     timeout_ms: u64,
     deadline: Option<u64>,
 }
 
-impl Session {
-    fn new(now: u64, timeout_ms: u64) -> Session {
-        Session { timeout_ms, deadline: Some(now.saturating_add(timeout_ms)) }
+impl SessionTimer {
+    fn new(now: u64, timeout_ms: u64) -> SessionTimer {
+        SessionTimer { timeout_ms, deadline: Some(now.saturating_add(timeout_ms)) }
     }
 
-    /// The member is in a request now.
+    /// The member waits in a request from now on.
     fn pause(&mut self) {
         self.deadline = None;
     }
 
-    /// The member was heard, or its request ended.
+    /// The broker heard from the member, or its request ended.
     fn restart(&mut self, now: u64) {
-        *self = Session::new(now, self.timeout_ms);
+        *self = SessionTimer::new(now, self.timeout_ms);
     }
 
     fn is_over(&self, now: u64) -> bool {
@@ -145,7 +189,7 @@ impl Core {
         Ticket(self.tickets)
     }
 
-    /// The answer for a ticket that nobody waits with yet.
+    /// The answer for a ticket that was only just made: nobody waits with it yet.
     fn take_answer(&mut self, ticket: Ticket) -> Option<Answer> {
         let at = self.answers.iter().position(|(answered, _)| *answered == ticket)?;
         Some(self.answers.swap_remove(at).1)
@@ -164,23 +208,17 @@ impl Group {
 
     /// Lets time pass: ends the sessions and rebalances that are due at `now`.
     pub fn tick(&mut self, now: u64) {
-        match &mut self.members {
-            Members::None => {}
-            Members::ServerAssigned(members) => members.tick(&mut self.core, now),
-            Members::Classic(members) => members.tick(&mut self.core, now),
+        if let Some(kind) = self.members.kind_mut() {
+            kind.tick(&mut self.core, now);
         }
     }
 
     /// When [`tick`](Self::tick) has something to do next.
     pub fn next_deadline(&self) -> Option<u64> {
-        match &self.members {
-            Members::None => None,
-            Members::ServerAssigned(members) => members.next_deadline(),
-            Members::Classic(members) => members.next_deadline(),
-        }
+        self.members.kind()?.next_deadline()
     }
 
-    /// What those who wait are to be told since the last call. A ticket that nobody waits with any more may be among them.
+    /// The answers to waiting requests since the last call. Some tickets may have nobody waiting any more.
     pub fn take_answers(&mut self) -> Vec<(Ticket, Answer)> {
         std::mem::take(&mut self.core.answers)
     }
@@ -192,46 +230,52 @@ impl Group {
 
     /// Whether there are no members, and since when. Members whose session is over count until a [`tick`](Self::tick).
     pub fn empty_since(&self) -> Option<u64> {
-        let empty = match &self.members {
-            Members::None => true,
-            Members::ServerAssigned(members) => members.is_empty(),
-            Members::Classic(members) => members.is_empty(),
-        };
-        empty.then_some(self.core.empty_since)
+        self.members.kind().is_none_or(Kind::is_empty).then_some(self.core.empty_since)
     }
 
-    /// Whether Kafka's members are there.
+    /// Whether it has classic members.
     pub fn has_classic_members(&self) -> bool {
         matches!(&self.members, Members::Classic(members) if !members.is_empty())
     }
 
-    /// The state, by Kafka's name for it.
+    /// Kafka's name for the state.
     pub fn state(&self) -> &'static str {
-        match &self.members {
-            _ if self.empty_since().is_some() => "Empty",
-            Members::None => "Empty",
-            Members::ServerAssigned(members) => members.state(),
-            Members::Classic(members) => members.state(),
-        }
+        self.members.kind().map_or("Empty", |kind| if kind.is_empty() { "Empty" } else { kind.state() })
     }
 
     /// All about it.
     pub fn describe(&self) -> Description {
-        let (protocol_type, protocol) = match &self.members {
-            Members::None => ("", ""),
-            Members::ServerAssigned(_) => ("consumer", "range"),
-            Members::Classic(members) => members.protocol(),
-        };
-        Description {
-            state: self.state(),
-            generation: self.generation(),
-            protocol_type: protocol_type.into(),
-            protocol: protocol.into(),
-            members: match &self.members {
-                Members::None => vec![],
-                Members::ServerAssigned(members) => members.describe().collect(),
-                Members::Classic(members) => members.describe().collect(),
-            },
+        let described = self.members.kind().map(Kind::describe).unwrap_or_default();
+        Description { state: self.state(), generation: self.generation(), ..described }
+    }
+
+    /// The topics of `topics` that no member subscribes to: their offsets may be deleted. Members that are no consumers have
+    /// offsets that nobody may touch: `None`.
+    pub fn unread<'t>(&self, topics: impl Iterator<Item = &'t str>) -> Option<BTreeSet<&'t str>> {
+        let Some(kind) = self.members.kind().filter(|kind| !kind.is_empty()) else { return Some(topics.collect()) };
+        if kind.protocol_type() != "consumer" {
+            return None;
+        }
+        let subscribed = kind.subscribed_topics();
+        Some(topics.filter(|topic| subscribed.as_ref().is_some_and(|all| !all.contains(topic))).collect())
+    }
+
+    /// Whether the sender of an OffsetCommit may commit now; the broker has heard from it by this. One without member id and
+    /// with a negative generation is no member, and may while there are none, of either kind.
+    pub fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+        self.tick(now);
+        if self.empty_since().is_some() && generation < 0 {
+            return Ok(());
+        }
+        let kind = self.members.kind_mut().ok_or(super::Error::UnknownMemberId)?;
+        kind.may_commit(&self.core, now, sender, generation)
+    }
+
+    /// A topic has another number of partitions than before, or was dropped (`None`).
+    pub fn topic_changed(&mut self, now: u64, topic: &str, partitions: Option<u32>) {
+        self.tick(now);
+        if let Some(kind) = self.members.kind_mut() {
+            kind.topic_changed(&mut self.core, topic, partitions);
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What those ask who look after groups: which there are, how far behind they are, and to set or forget how far they read.
+//! Looking after groups: which there are, how far behind they are, and setting or deleting what they committed.
 //!
-//! Nothing here touches a group that has members.
+//! None of this changes what members of a group rely on.
 
 use super::{Entry, EntryState};
 use crate::{
@@ -11,10 +11,7 @@ use crate::{
     },
     log::record::shown,
 };
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A line of a list of groups.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,37 +101,45 @@ impl Broker {
         written?.map_or(Ok(()), |appended| log.settle(&appended))
     }
 
-    /// Forgets a group without members, or only its offsets of some partitions. Those that it has none of are no error.
-    pub fn delete_offsets(&self, name: &str, only: Option<&[(Arc<str>, u32)]>) -> Result<()> {
-        self.delete_offsets_if(name, only, |state| check_empty(name, state))
+    /// Deletes a group without members, with all that it committed.
+    pub fn delete_group(&self, name: &str) -> Result<()> {
+        self.delete_offsets_by(name, |state| {
+            check_empty(name, state)?;
+            state.kept_until_ms = None;
+            Ok((state.offsets.keys().cloned().collect(), ()))
+        })
     }
 
-    /// Forgets offsets of partitions that no member reads; the caller has looked.
-    pub fn delete_unread_offsets(&self, name: &str, only: &[(Arc<str>, u32)]) -> Result<()> {
-        self.delete_offsets_if(name, Some(only), |_| Ok(()))
+    /// Deletes a group's offsets of these partitions, but for topics that its members subscribe to, which it answers. An
+    /// offset that was never committed is no error.
+    pub fn delete_offsets(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
+        self.delete_offsets_by(name, |state| {
+            let topics = || partitions.iter().map(|(topic, _)| &**topic);
+            let unread = state.group.unread(topics()).ok_or_else(|| Error::NonEmptyGroup(shown(name.as_bytes())))?;
+            let (delete, read): (Vec<_>, Vec<_>) =
+                partitions.iter().cloned().partition(|(topic, _)| unread.contains(&**topic));
+            Ok((delete, read.into_iter().map(|(topic, _)| topic).collect()))
+        })
     }
 
-    fn delete_offsets_if(
+    /// Deletes the offsets that `which` names, which looks at the group in the same step; answers what else it answers.
+    fn delete_offsets_by<T>(
         &self,
         name: &str,
-        only: Option<&[(Arc<str>, u32)]>,
-        may: impl FnOnce(&EntryState) -> Result<()>,
-    ) -> Result<()> {
+        which: impl FnOnce(&mut EntryState) -> Result<(Vec<(Arc<str>, u32)>, T)>,
+    ) -> Result<T> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
         let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
         let log = self.0.state.offsets_log_or_new()?;
-        let only: Option<HashSet<_>> = only.map(|only| only.iter().collect());
-        let written: Option<Result<_>> = self.0.state.change(&entry, |state, _| {
-            may(state)?;
-            let chosen = |key: &&(Arc<str>, u32)| only.as_ref().is_none_or(|only| only.contains(key));
-            let lost = state.offsets.keys().filter(chosen).map(|key| (key.clone(), None)).collect();
-            let written = self.0.state.write_offsets(&log, name, &mut state.offsets, lost)?;
-            if only.is_none() {
-                state.kept_until_ms = None;
-            }
-            Ok(written)
+        let deleted: Option<Result<_>> = self.0.state.change(&entry, |state, _| {
+            let (keys, answer) = which(state)?;
+            let keys: BTreeSet<_> = keys.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
+            let changes = keys.into_iter().map(|key| (key, None)).collect();
+            Ok((self.0.state.write_offsets(&log, name, &mut state.offsets, changes)?, answer))
         });
-        written.ok_or_else(unknown)??.map_or(Ok(()), |appended| log.settle(&appended))
+        let (written, answer) = deleted.ok_or_else(unknown)??;
+        written.map_or(Ok(()), |appended| log.settle(&appended))?;
+        Ok(answer)
     }
 
     /// An offset as it is committed now.

@@ -20,17 +20,17 @@
 //! of them does.
 
 mod admin;
+mod assigned_partition;
 mod classic;
-mod member;
-mod reading;
+mod membership;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
 pub use admin::{GroupSummary, Lag};
-pub use member::{JoinOptions, Member, Patience};
-pub use reading::{Limits, Polled};
+pub use assigned_partition::{PollLimits, PolledRecord};
+pub use membership::{JoinOptions, Membership, PollWait};
 
 use super::{
     Error, Partition, Result, State, Waiter,

@@ -1,11 +1,11 @@
 //! Members on threads that meet in every order shuttle can think of. A wake-up that is lost is a deadlock here, which it
 //! reports: nobody waits with a deadline.
 
-use super::{JoinOptions, Limits, Member, Patience};
+use super::{JoinOptions, Membership, PollLimits, PollWait};
 use crate::{
     broker::{
         Broker, Error, Result, Terms, Waiter, committed_offsets,
-        group::classic::{JoinRequest, Sender, SyncRequest},
+        group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
         sync::thread,
     },
     log::record::Records,
@@ -27,7 +27,7 @@ struct Seen {
     records: BTreeMap<(u32, u64), usize>,
 }
 
-fn join(broker: &Broker) -> Member {
+fn join(broker: &Broker) -> Membership {
     let options = JoinOptions { auto_commit: false, session_ms: 30 * 60 * 1000, ..JoinOptions::default() };
     broker.join("g", &["t"], options).unwrap()
 }
@@ -41,14 +41,14 @@ fn produce(broker: &Broker, partition: u32) {
 }
 
 /// Polls, for as long as it takes or not at all, and checks what is handed out.
-fn poll(member: &mut Member, waits: bool, seen: &Mutex<Seen>) -> Vec<(u32, u64)> {
+fn poll(member: &mut Membership, waits: bool, seen: &Mutex<Seen>) -> Vec<(u32, u64)> {
     let waiter = Waiter::new();
     let mut wait = |_| waiter.wait(None);
     let deadline = (!waits).then(Instant::now);
-    let patience = Patience { waiter: &waiter, deadline, wait: &mut wait };
+    let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
     let mut records = vec![];
-    let limits = Limits { records: 1, bytes: 1 };
-    member.poll(limits, patience, &mut |record| records.push((record.partition, record.offset))).unwrap();
+    let limits = PollLimits { records: 1, bytes: 1 };
+    member.poll(limits, poll_wait, &mut |record| records.push((record.partition, record.offset))).unwrap();
     let mut seen = seen.lock().unwrap();
     for &(partition, offset) in &records {
         let to = seen.handed.entry((partition, member.generation())).or_insert(member.id());
@@ -59,7 +59,7 @@ fn poll(member: &mut Member, waits: bool, seen: &Mutex<Seen>) -> Vec<(u32, u64)>
     records
 }
 
-fn commit(member: &mut Member, records: &[(u32, u64)], seen: &Mutex<Seen>) {
+fn commit(member: &mut Membership, records: &[(u32, u64)], seen: &Mutex<Seen>) {
     let offsets: Vec<_> = records.iter().map(|&(partition, offset)| ("t", partition, offset + 1)).collect();
     if member.commit(Some(&offsets)).is_ok() {
         let mut seen = seen.lock().unwrap();
@@ -145,7 +145,7 @@ fn join_and_sync(broker: &Broker, name: &str, member_id: &str) -> Result<(String
         session_timeout_ms: 30 * 60 * 1000,
         rebalance_timeout_ms: 30 * 60 * 1000,
         protocol_type: "consumer".into(),
-        protocols: vec![("range".into(), vec![])],
+        protocols: vec![Protocol { name: "range".into(), metadata: vec![] }],
         comes_with_id: false,
         can_skip_assignment: false,
     };

@@ -1,11 +1,11 @@
 //! Groups over a broker in memory, without a protocol. Threads stand for connections.
 
-use super::{JoinOptions, Limits, Member, Patience};
+use super::{JoinOptions, Membership, PollLimits, PollWait};
 use crate::{
     broker::{
         Broker, Clock, Error, Position, Result, Terms, Waiter,
         committed_offsets::Committed,
-        group::classic::{JoinRequest, Sender, SyncRequest},
+        group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
     },
     config::Config,
     log::{disk::MemoryDisk, record::Records},
@@ -32,24 +32,24 @@ fn manual() -> JoinOptions {
     JoinOptions { auto_commit: false, ..JoinOptions::default() }
 }
 
-fn poll_for(member: &mut Member, records: usize, time: Duration) -> Result<Vec<String>> {
+fn poll_for(member: &mut Membership, records: usize, time: Duration) -> Result<Vec<String>> {
     let waiter = Waiter::new();
     let deadline = Some(Instant::now() + time);
     let mut wait = |until| waiter.wait(until);
     let mut polled = vec![];
-    let patience = Patience { waiter: &waiter, deadline, wait: &mut wait };
-    member.poll(Limits { records, bytes: 1 << 20 }, patience, &mut |record| {
+    let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
+    member.poll(PollLimits { records, bytes: 1 << 20 }, poll_wait, &mut |record| {
         let fields = String::from_utf8_lossy(record.fields);
         polled.push(format!("{}/{}:{} {fields}", record.topic, record.partition, record.offset));
     })?;
     Ok(polled)
 }
 
-fn poll(member: &mut Member) -> Vec<String> {
+fn poll(member: &mut Membership) -> Vec<String> {
     poll_for(member, 500, Duration::ZERO).unwrap()
 }
 
-fn held(member: &Member) -> Vec<u32> {
+fn held(member: &Membership) -> Vec<u32> {
     member.assigned().map(|(_, partition)| partition).collect()
 }
 
@@ -113,8 +113,8 @@ fn poll_hands_out_a_record_above_its_bytes() {
     let mut member = broker.join("g", &["t"], manual()).unwrap();
     let waiter = Waiter::new();
     let mut wait = |until| waiter.wait(until);
-    let patience = Patience { waiter: &waiter, deadline: Some(Instant::now()), wait: &mut wait };
-    assert_eq!(member.poll(Limits { records: 9, bytes: 1 }, patience, &mut |_| {}), Ok(1));
+    let poll_wait = PollWait { waiter: &waiter, deadline: Some(Instant::now()), wait: &mut wait };
+    assert_eq!(member.poll(PollLimits { records: 9, bytes: 1 }, poll_wait, &mut |_| {}), Ok(1));
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn groups_of_nothing_are_refused() {
         assert!(matches!(join, Err(Error::InvalidSessionTimeout(_))));
     }
     assert_eq!(broker.groups().unwrap(), []);
-    assert_eq!(broker.delete_offsets("g", None), Err(Error::UnknownGroup("g".into())));
+    assert_eq!(broker.delete_group("g"), Err(Error::UnknownGroup("g".into())));
 }
 
 #[test]
@@ -267,7 +267,7 @@ fn group_without_members_and_offsets_is_forgotten() {
     let member = broker.join("g", &["t"], manual()).unwrap();
     let listed = broker.groups().unwrap();
     assert_eq!((&*listed[0].name, listed[0].state, listed[0].members), ("g", "Stable", 1));
-    assert_eq!(broker.delete_offsets("g", None), Err(Error::NonEmptyGroup("g".into())));
+    assert_eq!(broker.delete_group("g"), Err(Error::NonEmptyGroup("g".into())));
     drop(member);
     assert_eq!(broker.groups().unwrap(), []);
 }
@@ -288,9 +288,9 @@ fn offsets_are_reset_and_forgotten() {
     assert_eq!(broker.reset_offsets("g", &offsets), Err(Error::NonEmptyGroup("g".into())));
     assert_eq!(poll(&mut member), ["t/0:1 message:b", "t/0:2 message:c"]);
     drop(member);
-    broker.delete_offsets("g", Some(&[("t".into(), 1), ("t".into(), 7)])).unwrap();
+    broker.delete_offsets("g", &[("t".into(), 1), ("t".into(), 7)]).unwrap();
     assert_eq!(broker.lag("g").unwrap().len(), 1);
-    broker.delete_offsets("g", None).unwrap();
+    broker.delete_group("g").unwrap();
     assert_eq!(broker.groups().unwrap(), []);
     assert_eq!(
         broker
@@ -355,7 +355,7 @@ fn offsets_survive_a_restart_and_stand_in_the_log_as_lines() {
     let broker = open(&disk, &clock);
     broker.create_topic("t", 2).unwrap();
     broker.reset_offsets("a/b c", &[("t".into(), 0, 0), ("t".into(), 1, 0)]).unwrap();
-    broker.delete_offsets("a/b c", Some(&[("t".into(), 1)])).unwrap();
+    broker.delete_offsets("a/b c", &[("t".into(), 1)]).unwrap();
     drop(broker);
     let broker = open(&disk, &clock);
     clock.store(900, Release);
@@ -398,17 +398,79 @@ fn group_that_lost_its_last_offset_is_there_for_ten_minutes_or_until_it_is_delet
     broker.create_topic("t", 1).unwrap();
     for group in ["deleted", "left"] {
         broker.reset_offsets(group, &[("t".into(), 0, 0)]).unwrap();
-        broker.delete_unread_offsets(group, &[("t".into(), 0)]).unwrap();
+        broker.delete_offsets(group, &[("t".into(), 0)]).unwrap();
         assert_eq!(broker.group(group).unwrap().unwrap().state, "Empty");
     }
-    assert_eq!(broker.delete_offsets("deleted", None), Ok(()));
-    assert_eq!(broker.delete_offsets("deleted", None), Err(Error::UnknownGroup("deleted".into())));
+    assert_eq!(broker.delete_group("deleted"), Ok(()));
+    assert_eq!(broker.delete_group("deleted"), Err(Error::UnknownGroup("deleted".into())));
     clock.store(599_999, Release);
     assert_eq!(broker.0.state.expire_offsets(), Ok(Some(600_000)));
     assert_eq!(broker.groups().unwrap().len(), 1);
     clock.store(600_000, Release);
     assert_eq!(broker.0.state.expire_offsets(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
+}
+
+/// OffsetDelete asked who subscribes and then, in another step, deleted: a member that joined and committed in between lost
+/// its offset, and read everything again.
+#[test]
+fn what_a_member_committed_is_not_deleted_from_under_it() {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", 1).unwrap();
+    broker.reset_offsets("g", &[("t".into(), 0, 0)]).unwrap();
+    let done = AtomicI64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while done.load(Acquire) == 0 {
+                let _ = broker.delete_offsets("g", &[("t".into(), 0)]);
+            }
+        });
+        for _ in 0..500 {
+            let mut member = broker.join("g", &["t"], manual()).unwrap();
+            member.commit(Some(&[("t", 0, 7)])).unwrap();
+            thread::yield_now();
+            let committed = broker.committed_offsets("g").unwrap();
+            if committed.len() != 1 {
+                done.store(1, Release);
+                panic!("the offset is gone");
+            }
+        }
+        done.store(1, Release);
+    });
+}
+
+#[test]
+fn offsets_of_topics_that_members_subscribe_to_are_not_deleted() {
+    let broker = Broker::in_memory();
+    ["read", "unread"].into_iter().for_each(|topic| drop(broker.create_topic(topic, 1).unwrap()));
+    let offsets: [(Arc<str>, u32, u64); 2] = [("read".into(), 0, 0), ("unread".into(), 0, 0)];
+    let both = [("read".into(), 0), ("unread".into(), 0)];
+    let kept = || broker.committed_offsets("g").unwrap().into_keys().map(|(topic, _)| topic).collect::<Vec<_>>();
+    broker.reset_offsets("g", &offsets).unwrap();
+    let member = broker.join("g", &["read"], manual()).unwrap();
+    assert_eq!(broker.delete_offsets("g", &both), Ok(["read".into()].into()));
+    assert_eq!(kept(), ["read".into()]);
+    drop(member);
+    broker.reset_offsets("g", &offsets).unwrap();
+    // A classic group: what its members subscribe to stands in their metadata, once a protocol is chosen.
+    let waiter = Waiter::new();
+    let join = |metadata: &[u8], protocol_type: &str| {
+        let protocols = vec![Protocol { name: "range".into(), metadata: metadata.into() }];
+        let request = JoinRequest { protocols, protocol_type: protocol_type.into(), ..request("") };
+        broker.join_group("g", request, &waiter, &mut |_| false).unwrap().member_id
+    };
+    let leave = |member_id: &str| broker.leave_group("g", Sender { member_id, instance_id: None }).unwrap();
+    let consumer = join(b"\0\0\0\0\0\x01\0\x04read\xff\xff\xff\xff", "consumer");
+    assert_eq!(broker.delete_offsets("g", &both), Ok(["read".into()].into()));
+    assert_eq!(kept(), ["read".into()]);
+    leave(&consumer);
+    broker.reset_offsets("g", &offsets).unwrap();
+    let strange = join(b"\0", "consumer");
+    assert_eq!(broker.delete_offsets("g", &both), Ok(["read".into(), "unread".into()].into()));
+    leave(&strange);
+    join(b"", "connect");
+    assert_eq!(broker.delete_offsets("g", &both), Err(Error::NonEmptyGroup("g".into())));
+    assert_eq!(kept().len(), 2);
 }
 
 fn request(member_id: &str) -> JoinRequest {
@@ -421,7 +483,7 @@ fn request(member_id: &str) -> JoinRequest {
         session_timeout_ms: 10_000,
         rebalance_timeout_ms: 10_000,
         protocol_type: "consumer".into(),
-        protocols: vec![("range".into(), vec![1])],
+        protocols: vec![Protocol { name: "range".into(), metadata: vec![1] }],
         comes_with_id: false,
         can_skip_assignment: false,
     }

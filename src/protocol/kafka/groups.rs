@@ -12,7 +12,7 @@ use crate::broker::{
     self, Broker, Error,
     group::{
         Description,
-        classic::{JoinRequest, Joined, Sender, SyncRequest},
+        classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},
     },
     random,
 };
@@ -93,9 +93,9 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     let instance_id = if r.version >= 5 { r.nullable_string()? } else { None };
     let protocol_type = r.string()?;
     let protocols = r.array(|r| {
-        let protocol = (r.string()?.to_owned(), r.bytes()?.to_owned());
+        let (name, metadata) = (r.string()?.to_owned(), r.bytes()?.to_owned());
         r.tags()?;
-        Ok(protocol)
+        Ok(Protocol { name, metadata })
     })?;
     if r.version >= 8 {
         r.nullable_string()?;
@@ -115,7 +115,7 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
         can_skip_assignment: call.version >= 9,
         protocols,
     };
-    let size = |(name, metadata): &(String, Vec<u8>)| size_of::<(String, Vec<u8>)>() + name.len() + metadata.len();
+    let size = |protocol: &Protocol| size_of::<Protocol>() + protocol.name.len() + protocol.metadata.len();
     if request.protocols.iter().map(size).sum::<usize>() > PROTOCOLS_BYTES_MAX {
         tell(call.explained, || format!("a member of group {group} has protocols of more than 1 MiB"));
         write_joined(&mut call.respond(), Code::InvalidRequest, not_joined(member_id));
@@ -341,13 +341,7 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
 /// A group as it is; one that is not there is dead, which is no error.
 fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
     let described = broker.group(group).map_err(|error| error.code())?;
-    Ok(described.unwrap_or_else(|| Description {
-        state: "Dead",
-        generation: 0,
-        protocol_type: String::new(),
-        protocol: String::new(),
-        members: Vec::new(),
-    }))
+    Ok(described.unwrap_or_else(|| Description { state: "Dead", ..Description::default() }))
 }
 
 /// ListGroups (key 16).
@@ -380,8 +374,7 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     r.tags()?;
-    let delete =
-        |group: &&str| call.broker.delete_offsets(group, None).as_ref().map_or_else(Error::code, |()| Code::None);
+    let delete = |group: &&str| call.broker.delete_group(group).as_ref().map_or_else(Error::code, |()| Code::None);
     let codes: Vec<Code> = groups.iter().map(delete).collect();
     tell(call.explained, || {
         let codes = groups.iter().zip(&codes);

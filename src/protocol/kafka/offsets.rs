@@ -192,60 +192,44 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wante
     code
 }
 
-/// OffsetDelete (key 47).
+/// OffsetDelete (key 47). The group is looked at in the step that deletes: nobody can subscribe in between.
 pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let group = r.string()?;
     let topics = r.array(|r| Ok((r.string()?, r.array(Reader::i32)?)))?;
     let broker = call.broker;
-    let read = read_topics(broker, group);
-    let known = |name: &str, index: i32| -> Result<(Arc<str>, u32), Code> {
-        if read.as_ref().is_ok_and(|read| read.as_ref().is_none_or(|read| read.iter().any(|read| read == name))) {
-            return Err(Code::GroupSubscribedToTopic);
-        }
+    let known = |name: &str, index: i32| {
         let index = partition_index(index);
-        broker.leader_epoch(name, index).map(|_| (name.into(), index)).map_err(|error| error.code())
+        broker.leader_epoch(name, index).map(|_| index).map_err(|error| error.code())
     };
-    type Known = (i32, Result<(Arc<str>, u32), Code>);
-    let checked: Vec<(&str, Vec<Known>)> = topics
-        .iter()
-        .map(|(name, indexes)| (*name, indexes.iter().map(|&index| (index, known(name, index))).collect()))
-        .collect();
-    let all = checked.iter().flat_map(|(_, partitions)| partitions);
-    let only: Vec<_> = all.filter_map(|(_, known)| known.as_ref().ok().cloned()).collect();
-    let deleted = read
-        .as_ref()
-        .map_err(|code| *code)
-        .and_then(|_| broker.delete_unread_offsets(group, &only).map_err(|error| error.code()));
-    let code = deleted.err().unwrap_or(Code::None);
+    let known: Vec<Vec<Result<u32, Code>>> =
+        topics.iter().map(|(name, indexes)| indexes.iter().map(|&index| known(name, index)).collect()).collect();
+    let mut partitions: Vec<(Arc<str>, u32)> = Vec::new();
+    for ((name, _), known) in topics.iter().zip(&known) {
+        let topic: Arc<str> = (*name).into();
+        partitions.extend(known.iter().flatten().map(|&index| (topic.clone(), index)));
+    }
+    let deleted = broker.delete_offsets(group, &partitions).map_err(|error| error.code());
+    let code = deleted.as_ref().map_or_else(|code| *code, |_| Code::None);
     tell(call.explained, || {
-        let only = only.iter().map(|(topic, index)| format!("{topic}/{index}"));
-        format!("group {group} forgets how far it read {}: {code:?}", shown_list(only))
+        let partitions = partitions.iter().map(|(topic, index)| format!("{topic}/{index}"));
+        format!("group {group} deletes its offsets of {}: {code:?}", shown_list(partitions))
     });
     let mut w = call.respond();
     w.i16(code.into());
     w.i32(0);
-    let told = if code == Code::None { &checked[..] } else { &[] };
-    w.array(told.iter(), |w, (name, partitions)| {
+    let read = deleted.unwrap_or_default();
+    let told = if code == Code::None { &topics[..] } else { &[] };
+    w.array(told.iter().zip(&known), |w, ((name, indexes), known)| {
         w.string(name);
-        w.array(partitions.iter(), |w, (index, known)| {
-            w.i32(*index);
-            w.i16(known.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+        w.array(indexes.iter().zip(known), |w, (&index, known)| {
+            w.i32(index);
+            let code = match known {
+                _ if read.contains(*name) => Code::GroupSubscribedToTopic,
+                Ok(_) => Code::None,
+                Err(code) => *code,
+            };
+            w.i16(code.into());
         });
     });
     Ok(())
-}
-
-/// The topics that a group's members read, whose offsets stay; `None`: nobody can tell, so it may be all. A group of members
-/// that are no consumers, or are not Kafka's, has offsets that nobody may touch.
-fn read_topics(broker: &Broker, group: &str) -> Result<Option<Vec<String>>, Code> {
-    let Some(described) = broker.group(group).map_err(|error| error.code())? else { return Ok(Some(Vec::new())) };
-    if !described.members.is_empty() && described.protocol_type != "consumer" {
-        return Err(Code::NonEmptyGroup);
-    }
-    let topics = |metadata: &[u8]| {
-        let mut r = Reader::new(metadata, 0, false);
-        r.i16().and_then(|_| r.array(|r| r.string().map(String::from)))
-    };
-    let topics: super::wire::Result<Vec<_>> = described.members.iter().map(|member| topics(&member.metadata)).collect();
-    Ok(topics.ok().map(|topics| topics.concat()))
 }

@@ -15,7 +15,7 @@ use super::{
     words::{Place, Position, Words, number, number_or, topic_name},
 };
 use crate::{
-    broker::{self, JoinOptions, Lag, Limits, Member, Patience, Polled, group::Description},
+    broker::{self, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, group::Description},
     log::record::{shown, unescape, write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
@@ -72,8 +72,9 @@ impl Session {
                 false
             })
         };
-        let patience = Patience { waiter: &waiter, deadline, wait: &mut wait };
-        let polled = member.poll(Limits { records, bytes }, patience, &mut |record| write_polled(record, &mut lines));
+        let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
+        let polled =
+            member.poll(PollLimits { records, bytes }, poll_wait, &mut |record| write_polled(record, &mut lines));
         if let Some(error) = broken {
             return Err(error.into());
         }
@@ -119,7 +120,7 @@ impl Session {
     pub(super) fn leave(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
         member(&mut self.member)?;
-        self.member.take().map_or(Ok(()), Member::leave)?;
+        self.member.take().map_or(Ok(()), Membership::leave)?;
         output.bytes.extend_from_slice(b"OK\n");
         Ok(Flow::Next)
     }
@@ -174,7 +175,7 @@ impl Session {
             offsets.push((topic.into(), partition, offset));
         }
         if offsets.is_empty() {
-            self.broker.delete_offsets(&group, None)?;
+            self.broker.delete_group(&group)?;
         } else {
             self.broker.reset_offsets(&group, &offsets)?;
         }
@@ -184,12 +185,12 @@ impl Session {
 }
 
 /// The connection's membership.
-fn member(member: &mut Option<Member>) -> Result<&mut Member, Refusal> {
+fn member(member: &mut Option<Membership>) -> Result<&mut Membership, Refusal> {
     member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
 }
 
 /// Leaves, unless the place is lost already.
-fn leave(member: Member) -> Result<(), Refusal> {
+fn leave(member: Membership) -> Result<(), Refusal> {
     match member.leave() {
         Err(broker::Error::UnknownMemberId) => Ok(()),
         left => Ok(left?),
@@ -205,7 +206,7 @@ fn group_name(word: &[u8]) -> Result<String, Refusal> {
 }
 
 /// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
-fn write_assignment(member: &Member, out: &mut Vec<u8>) {
+fn write_assignment(member: &Membership, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(" generation:{}", member.generation()).as_bytes());
     write_assigned(member.assigned(), out);
 }
@@ -221,7 +222,7 @@ fn write_assigned<'a>(partitions: impl Iterator<Item = (&'a str, u32)>, out: &mu
     out.push(b'\n');
 }
 
-fn write_polled(record: &Polled<'_>, out: &mut Vec<u8>) {
+fn write_polled(record: &PolledRecord<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"topic:");
     out.extend_from_slice(record.topic.as_bytes());
     out.extend_from_slice(b" partition:");

@@ -26,7 +26,7 @@ pub use serve::serve;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{self, Broker, Member, Partition};
+use crate::broker::{self, Broker, Membership, Partition};
 use reading::Reader;
 use std::{io, sync::Arc};
 use writing::Unanswered;
@@ -41,7 +41,7 @@ struct Session {
     /// What was written and not answered yet.
     unanswered: Unanswered,
     /// The connection's place in a group.
-    member: Option<Member>,
+    member: Option<Membership>,
     /// With `--explain`: what the line at hand did, step by step.
     steps: Option<Vec<String>>,
 }

@@ -1,43 +1,52 @@
 //! JoinGroup, and the rebalance up to its answer.
 
-use super::{Classic, Member, Phase, Sender, Waits};
+use super::{Awaits, ClassicGroup, Member, Phase, Sender};
 use crate::broker::{
     Error, Result,
-    group::{Answer, Core, Group, Session, Ticket},
+    group::{Answer, Core, Group, SessionTimer, Ticket},
 };
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
 };
 
-/// Member ids that are promised at a time; beyond, the one that would be forgotten first is. It bounds what one client
+/// Member ids that are pending at a time; one more takes the place of the one that would end first. It bounds what a client
 /// that asks for ids and never comes back can hold.
 const PENDING_MAX: usize = 10_000;
+
+/// A protocol that a member supports.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Protocol {
+    /// Its name; for consumers, the assignor's.
+    pub name: String,
+    /// What the leader needs to know of the member; for consumers, the subscription.
+    pub metadata: Vec<u8>,
+}
 
 /// A JoinGroup request.
 #[derive(Clone, Debug)]
 pub struct JoinRequest {
     /// The member id; empty for one that has none yet.
     pub member_id: String,
-    /// The member id that it gets in this case. Drawn outside, for here is no chance.
+    /// The member id that it gets in this case. The caller draws it: nothing here is random.
     pub new_member_id: String,
     /// The `group.instance.id` of a static member.
     pub instance_id: Option<String>,
-    /// Who it is, for those who look.
+    /// What its client calls itself.
     pub client_id: String,
-    /// Where it is, for those who look.
+    /// The address of its client.
     pub client_host: String,
-    /// The member is given up when it was silent for so long.
+    /// A member that is silent for this long is removed.
     pub session_timeout_ms: u64,
     /// How long the others wait for it in a rebalance.
     pub rebalance_timeout_ms: u64,
-    /// What kind of group this is, `consumer` for one.
+    /// What kind of client this is: `consumer`, `connect`.
     pub protocol_type: String,
-    /// The assignors that it knows, the best first, each with what the leader needs of it.
-    pub protocols: Vec<(String, Vec<u8>)>,
+    /// The protocols (for consumers: assignors) that it supports, the one it likes best first.
+    pub protocols: Vec<Protocol>,
     /// Since v4: a new member is sent back once, to come with its id (KIP-394).
     pub comes_with_id: bool,
-    /// Since v9: a leader can be told that nothing is to be assigned (KIP-814).
+    /// Since v9: a leader can be told not to assign (KIP-814).
     pub can_skip_assignment: bool,
 }
 
@@ -46,17 +55,17 @@ pub struct JoinRequest {
 pub struct Joined {
     /// The generation that begins.
     pub generation: i32,
-    /// What kind of group this is.
+    /// What kind of clients the members are.
     pub protocol_type: String,
-    /// The assignor that all know.
+    /// The protocol that was chosen.
     pub protocol: Option<String>,
     /// The leader's member id.
     pub leader: String,
     /// The member's own id.
     pub member_id: String,
-    /// The leader need not assign: the group is stable.
+    /// The leader is not to assign: the group is stable (KIP-814).
     pub skip_assignment: bool,
-    /// All members; only the leader is told.
+    /// All members, for the leader; others get none.
     pub members: Vec<JoinedMember>,
 }
 
@@ -67,11 +76,11 @@ pub struct JoinedMember {
     pub member_id: String,
     /// Its `group.instance.id`.
     pub instance_id: Option<String>,
-    /// What it said with the protocol that was chosen.
+    /// Its metadata under the protocol that was chosen.
     pub metadata: Vec<u8>,
 }
 
-/// An answer, or what to wait for it with.
+/// An answer, or the ticket to wait for it with.
 #[derive(Debug, PartialEq)]
 pub enum Reply<T> {
     /// The answer.
@@ -94,10 +103,10 @@ impl Group {
     }
 }
 
-impl Classic {
+impl ClassicGroup {
     fn join(&mut self, core: &mut Core, now: u64, request: JoinRequest) -> Result<Reply<Joined>> {
         let sender = Sender { member_id: &request.member_id, instance_id: request.instance_id.as_deref() };
-        if !self.suits(&request) {
+        if !self.supports(&request) {
             Err(Error::InconsistentGroupProtocol)
         } else if !request.member_id.is_empty() {
             if sender.instance_id.is_none() && self.pending.remove(sender.member_id).is_some() {
@@ -108,30 +117,35 @@ impl Classic {
         } else if let Some(old) = sender.instance_id.and_then(|instance| self.statics.get(instance)) {
             Ok(self.take_over(core, now, old.clone(), request))
         } else if request.comes_with_id && request.instance_id.is_none() {
-            self.promise(now, &request);
+            self.add_pending(now, &request);
             Err(Error::MemberIdRequired(request.new_member_id))
         } else {
             Ok(self.add(core, now, request.new_member_id.clone(), request))
         }
     }
 
-    /// Whether a group of these members and the sender has a protocol that all know.
-    fn suits(&self, request: &JoinRequest) -> bool {
+    /// Whether the members and the sender support a protocol in common.
+    fn supports(&self, request: &JoinRequest) -> bool {
         if self.members.is_empty() {
             return !request.protocol_type.is_empty() && !request.protocols.is_empty();
         }
-        let known = request.protocols.iter().map(|(name, _)| name.as_str()).collect();
-        request.protocol_type == self.protocol_type && !self.common(known).is_empty()
+        let supported = request.protocols.iter().map(|supported| supported.name.as_str()).collect();
+        request.protocol_type == self.protocol_type && !self.in_common(supported).is_empty()
     }
 
-    /// Those of the protocols `known` that every member knows.
-    fn common<'a>(&'a self, known: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
-        self.members.values().fold(known, |common, member| {
-            member.protocols.iter().map(|(name, _)| name.as_str()).filter(|name| common.contains(name)).collect()
+    /// Those of the protocols `names` that every member supports.
+    fn in_common<'a>(&'a self, names: BTreeSet<&'a str>) -> BTreeSet<&'a str> {
+        self.members.values().fold(names, |common, member| {
+            member
+                .protocols
+                .iter()
+                .map(|supported| supported.name.as_str())
+                .filter(|name| common.contains(name))
+                .collect()
         })
     }
 
-    fn promise(&mut self, now: u64, request: &JoinRequest) {
+    fn add_pending(&mut self, now: u64, request: &JoinRequest) {
         if self.pending.len() >= PENDING_MAX {
             let first = self.pending.iter().min_by_key(|(_, deadline)| **deadline).map(|(id, _)| id.clone());
             first.and_then(|id| self.pending.remove(&id));
@@ -152,19 +166,19 @@ impl Classic {
             instance_id: request.instance_id.clone(),
             client_id: request.client_id.clone(),
             client_host: request.client_host.clone(),
-            session: Session::new(now, request.session_timeout_ms),
+            session: SessionTimer::new(now, request.session_timeout_ms),
             rebalance_timeout_ms: request.rebalance_timeout_ms,
             protocols: vec![],
             assignment: vec![],
             is_new: true,
             synced: false,
-            waits: Waits::No,
+            awaits: Awaits::Nothing,
         };
         self.members.insert(member_id.clone(), member);
         self.wait_for_all(core, now, &member_id, request)
     }
 
-    /// A member comes back, perhaps for an answer that it did not get.
+    /// A member joins again, perhaps because it did not get the answer.
     fn rejoin(&mut self, core: &mut Core, now: u64, request: JoinRequest) -> Reply<Joined> {
         let leads = self.leader.as_ref() == Some(&request.member_id);
         let same = self.member(&request.member_id).protocols == request.protocols;
@@ -181,8 +195,8 @@ impl Classic {
         Reply::Now(self.joined(core, &request.member_id))
     }
 
-    /// A static member that was started anew has forgotten its member id: it gets a new one, and the old one is fenced
-    /// (KIP-345). In a stable group it has its assignment back without a rebalance.
+    /// A static member that was started again has lost its member id: it gets a new one, and the old one is fenced (KIP-345).
+    /// In a stable group it gets its assignment back without a rebalance.
     fn take_over(&mut self, core: &mut Core, now: u64, old: String, request: JoinRequest) -> Reply<Joined> {
         let new = request.new_member_id.clone();
         let mut member = self.members.remove(&old).expect("every static member is a member");
@@ -203,17 +217,17 @@ impl Classic {
         if can_skip {
             return Reply::Now(Joined { skip_assignment: leads, ..joined });
         }
-        // Before v9 a leader cannot be told to assign nothing. It is told of a leader that is no more instead.
+        // Before v9 a leader cannot be told not to assign. It is told that its old member id leads instead.
         Reply::Now(Joined { leader: leader.unwrap_or_default(), members: vec![], ..joined })
     }
 
-    /// A member waits until all have joined; if nobody was asked to yet, they are now.
+    /// The member waits until all have joined; a rebalance begins unless one is on.
     fn wait_for_all(&mut self, core: &mut Core, now: u64, member_id: &str, request: JoinRequest) -> Reply<Joined> {
         let ticket = core.ticket();
         let member = self.member(member_id);
         member.update(now, &request);
         member.end_wait(core, now, Error::RebalanceInProgress);
-        member.waits = Waits::ToJoin(ticket);
+        member.awaits = Awaits::Join(ticket);
         member.session.pause();
         match self.phase {
             Phase::PreparingRebalance { .. } => self.all_joined(core, now),
@@ -227,7 +241,7 @@ impl Classic {
         if let Phase::CompletingRebalance { .. } = self.phase {
             for member in self.members.values_mut() {
                 member.assignment.clear();
-                if let Waits::ToSync(_) = member.waits {
+                if let Awaits::Sync(_) = member.awaits {
                     member.end_wait(core, now, Error::RebalanceInProgress);
                 }
             }
@@ -237,22 +251,22 @@ impl Classic {
         if first { self.complete_join(core, now) } else { self.all_joined(core, now) }
     }
 
-    /// Goes on if nobody is waited for any more.
+    /// Goes on if everybody has joined.
     pub(super) fn all_joined(&mut self, core: &mut Core, now: u64) {
-        let all = self.members.values().all(Member::waits_to_join);
+        let all = self.members.values().all(Member::awaits_join);
         let prepares = matches!(self.phase, Phase::PreparingRebalance { .. });
         if prepares && (self.members.is_empty() || all && self.pending.is_empty()) {
             self.complete_join(core, now);
         }
     }
 
-    /// The next generation begins, with those who joined and with static members that may yet.
+    /// Begins the next generation, with those who joined and with static members, who may yet.
     pub(super) fn complete_join(&mut self, core: &mut Core, now: u64) {
-        self.members.retain(|_, member| member.waits_to_join() || member.instance_id.is_some());
-        let joined = |id: &&String| self.members.get(*id).is_some_and(Member::waits_to_join);
+        self.members.retain(|_, member| member.awaits_join() || member.instance_id.is_some());
+        let joined = |id: &&String| self.members.get(*id).is_some_and(Member::awaits_join);
         let leader = self.leader.iter().chain(self.members.keys()).find(joined).cloned();
         if leader.is_none() && !self.members.is_empty() {
-            // Static members alone, and none has come: until one does, or all their sessions are over.
+            // Only static members are left, and none has joined: wait until one does, or until their sessions end.
             let session = self.members.values().filter_map(|member| member.session.deadline).min().unwrap_or(0);
             let deadline = session.max(now.saturating_add(self.rebalance_timeout_ms()));
             self.phase = Phase::PreparingRebalance { deadline };
@@ -274,8 +288,8 @@ impl Classic {
         for id in ids {
             let member = self.member(&id);
             (member.synced, member.is_new) = (false, false);
-            if let Waits::ToJoin(ticket) = member.waits {
-                member.waits = Waits::No;
+            if let Awaits::Join(ticket) = member.awaits {
+                member.awaits = Awaits::Nothing;
                 member.session.restart(now);
                 let joined = self.joined(core, &id);
                 core.answer(ticket, Answer::Joined(Ok(joined)));
@@ -283,7 +297,7 @@ impl Classic {
         }
     }
 
-    /// The present generation, as a member is told of it.
+    /// The present generation, as a member is told about it.
     fn joined(&self, core: &Core, member_id: &str) -> Joined {
         let leader = self.leader.clone().unwrap_or_default();
         Joined {
@@ -302,18 +316,18 @@ impl Classic {
         let joined = |(id, member): (&String, &Member)| JoinedMember {
             member_id: id.clone(),
             instance_id: member.instance_id.clone(),
-            metadata: member.metadata(protocol),
+            metadata: member.metadata(protocol).to_vec(),
         };
         self.members.iter().map(joined).collect()
     }
 
-    /// Of the protocols that all know, the one that most members like best.
+    /// Of the protocols that all support, the one that most members like best.
     fn choose_protocol(&self) -> Option<String> {
         let first = self.members.values().next()?;
-        let common = self.common(first.protocols.iter().map(|(name, _)| name.as_str()).collect());
+        let common = self.in_common(first.protocols.iter().map(|supported| supported.name.as_str()).collect());
         let mut votes = BTreeMap::new();
         for member in self.members.values() {
-            let names = member.protocols.iter().map(|(name, _)| name.as_str());
+            let names = member.protocols.iter().map(|supported| supported.name.as_str());
             let best = names.into_iter().find(|name| common.contains(name))?;
             *votes.entry(best).or_insert(0) += 1;
         }
@@ -335,9 +349,9 @@ impl Member {
         self.heard(now);
     }
 
-    /// What it said with a protocol.
-    pub(super) fn metadata(&self, protocol: &str) -> Vec<u8> {
-        let said = self.protocols.iter().find(|(name, _)| name == protocol);
-        said.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
+    /// Its metadata under a protocol: a consumer's subscription.
+    pub(super) fn metadata(&self, protocol: &str) -> &[u8] {
+        let supported = self.protocols.iter().find(|supported| supported.name == protocol);
+        supported.map_or(&[], |supported| &supported.metadata)
     }
 }

@@ -29,20 +29,21 @@
 //! five minutes).
 
 mod join;
+mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use join::{JoinRequest, Joined, JoinedMember, Reply};
+pub use join::{JoinRequest, Joined, JoinedMember, Protocol, Reply};
 pub use sync::SyncRequest;
 
-use super::{Answer, Core, Group, MemberDescription, Members, Session, Ticket};
+use super::{Answer, Core, Description, Group, Kind, MemberDescription, Members, SessionTimer, Ticket};
 use crate::broker::{Error, Result};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The members, and where they are with each other.
+/// The members, and how far they are with each other.
 #[derive(Debug, Default)]
-pub(super) struct Classic {
+pub(super) struct ClassicGroup {
     phase: Phase,
     protocol_type: String,
     /// What the members of this generation agreed on.
@@ -51,7 +52,7 @@ pub(super) struct Classic {
     members: BTreeMap<String, Member>,
     /// The member of each `group.instance.id`.
     statics: BTreeMap<String, String>,
-    /// Member ids that were promised, and until when.
+    /// Member ids that were given out and did not join yet (KIP-394), and until when they may.
     pending: BTreeMap<String, u64>,
 }
 
@@ -72,22 +73,23 @@ struct Member {
     instance_id: Option<String>,
     client_id: String,
     client_host: String,
-    session: Session,
+    session: SessionTimer,
     rebalance_timeout_ms: u64,
-    protocols: Vec<(String, Vec<u8>)>,
+    protocols: Vec<Protocol>,
     assignment: Vec<u8>,
     /// Its first join was not answered yet.
     is_new: bool,
     /// It has asked for its assignment in this generation.
     synced: bool,
-    waits: Waits,
+    awaits: Awaits,
 }
 
+/// The answer that a member waits for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Waits {
-    No,
-    ToJoin(Ticket),
-    ToSync(Ticket),
+enum Awaits {
+    Nothing,
+    Join(Ticket),
+    Sync(Ticket),
 }
 
 /// How a request names its sender: a member id, and for a static member its `group.instance.id`.
@@ -112,26 +114,6 @@ impl Group {
         }
     }
 
-    /// Whether a sender may commit offsets now; it is heard by this. One without member id and with a negative generation
-    /// is no member, and may while there are none, of either kind.
-    pub fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
-        self.tick(now);
-        let is_member = generation >= 0 || !sender.member_id.is_empty() || sender.instance_id.is_some();
-        if self.empty_since().is_some() && generation < 0 {
-            return Ok(());
-        } else if !is_member {
-            return Err(Error::UnknownMemberId);
-        }
-        let (core, members) = self.classic(now)?;
-        members.known(sender)?;
-        members.of_generation(core, generation)?;
-        members.member(sender.member_id).heard(now);
-        match members.phase {
-            Phase::CompletingRebalance { .. } => Err(Error::RebalanceInProgress),
-            _ => Ok(()),
-        }
-    }
-
     /// LeaveGroup. A static member may be named by its `group.instance.id` alone.
     pub fn leave_group(&mut self, now: u64, sender: Sender<'_>) -> Result<()> {
         let (core, members) = self.classic(now)?;
@@ -148,29 +130,29 @@ impl Group {
         Ok(())
     }
 
-    /// A member hung up while it waited. If it never was answered, nobody knows its member id, and it is gone; else its
+    /// A member hung up while it waited. One that never had an answer is removed, since nobody knows its member id; another's
     /// session runs from now on.
     pub fn hung_up(&mut self, now: u64, ticket: Ticket) {
         let Members::Classic(members) = &mut self.members else { return };
-        let waits = |member: &Member| [Waits::ToJoin(ticket), Waits::ToSync(ticket)].contains(&member.waits);
-        let Some((id, member)) = members.members.iter_mut().find(|(_, member)| waits(member)) else { return };
+        let waited = |member: &Member| [Awaits::Join(ticket), Awaits::Sync(ticket)].contains(&member.awaits);
+        let Some((id, member)) = members.members.iter_mut().find(|(_, member)| waited(member)) else { return };
         if member.is_new {
             let id = id.clone();
             members.remove(&mut self.core, now, &[id]);
         } else {
-            member.waits = Waits::No;
+            member.awaits = Awaits::Nothing;
             member.session.restart(now);
         }
     }
 
     /// The members of this kind, at `now`.
-    fn classic(&mut self, now: u64) -> Result<(&mut Core, &mut Classic)> {
+    fn classic(&mut self, now: u64) -> Result<(&mut Core, &mut ClassicGroup)> {
         self.tick(now);
         if !matches!(self.members, Members::Classic(_)) {
             if self.empty_since().is_none() {
                 return Err(Error::InconsistentGroupProtocol);
             }
-            self.members = Members::Classic(Classic::default());
+            self.members = Members::Classic(Box::default());
         }
         match &mut self.members {
             Members::Classic(members) => Ok((&mut self.core, members)),
@@ -179,12 +161,12 @@ impl Group {
     }
 }
 
-impl Classic {
-    pub(super) fn is_empty(&self) -> bool {
+impl Kind for ClassicGroup {
+    fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    pub(super) fn state(&self) -> &'static str {
+    fn state(&self) -> &'static str {
         match self.phase {
             Phase::Empty => "Empty",
             Phase::PreparingRebalance { .. } => "PreparingRebalance",
@@ -193,24 +175,27 @@ impl Classic {
         }
     }
 
-    /// Protocol type and protocol.
-    pub(super) fn protocol(&self) -> (&str, &str) {
-        (&self.protocol_type, self.protocol.as_deref().unwrap_or_default())
+    /// Each deadline that is due, in order: what one leads to may set others.
+    fn tick(&mut self, core: &mut Core, now: u64) {
+        while let Some(due) = self.next_deadline().filter(|&deadline| deadline <= now) {
+            let over = |(id, member): (&String, &Member)| member.session.is_over(due).then(|| id.clone());
+            let over: Vec<_> = self.members.iter().filter_map(over).collect();
+            let pending = self.pending.len();
+            self.pending.retain(|_, &mut deadline| deadline > due);
+            if !over.is_empty() {
+                self.remove(core, due, &over);
+            } else if self.pending.len() < pending {
+                self.all_joined(core, due);
+            } else if let Phase::PreparingRebalance { .. } = self.phase {
+                self.complete_join(core, due);
+            } else {
+                let silent = self.members.iter().filter(|(_, member)| !member.synced).map(|(id, _)| id.clone());
+                self.remove(core, due, &silent.collect::<Vec<_>>());
+            }
+        }
     }
 
-    pub(super) fn describe(&self) -> impl Iterator<Item = MemberDescription> {
-        self.members.iter().map(|(member_id, member)| MemberDescription {
-            member_id: member_id.clone(),
-            instance_id: member.instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            metadata: member.metadata(self.protocol.as_deref().unwrap_or_default()),
-            assignment: member.assignment.clone(),
-            owned: vec![],
-        })
-    }
-
-    pub(super) fn next_deadline(&self) -> Option<u64> {
+    fn next_deadline(&self) -> Option<u64> {
         let sessions = self.members.values().filter_map(|member| member.session.deadline);
         let phase = match self.phase {
             Phase::PreparingRebalance { deadline } => Some(deadline),
@@ -222,26 +207,50 @@ impl Classic {
         sessions.chain(phase).chain(self.pending.values().copied()).min()
     }
 
-    /// Each deadline that is due, in their order: what one leads to may set others.
-    pub(super) fn tick(&mut self, core: &mut Core, now: u64) {
-        while let Some(due) = self.next_deadline().filter(|&deadline| deadline <= now) {
-            let over = |(id, member): (&String, &Member)| member.session.is_over(due).then(|| id.clone());
-            let over: Vec<_> = self.members.iter().filter_map(over).collect();
-            let promised = self.pending.len();
-            self.pending.retain(|_, &mut deadline| deadline > due);
-            if !over.is_empty() {
-                self.remove(core, due, &over);
-            } else if self.pending.len() < promised {
-                self.all_joined(core, due);
-            } else if let Phase::PreparingRebalance { .. } = self.phase {
-                self.complete_join(core, due);
-            } else {
-                let silent = self.members.iter().filter(|(_, member)| !member.synced).map(|(id, _)| id.clone());
-                self.remove(core, due, &silent.collect::<Vec<_>>());
-            }
+    fn describe(&self) -> Description {
+        let protocol = self.protocol.clone().unwrap_or_default();
+        let member = |(member_id, member): (&String, &Member)| MemberDescription {
+            member_id: member_id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            metadata: member.metadata(&protocol).to_vec(),
+            assignment: member.assignment.clone(),
+            owned: vec![],
+        };
+        let members = self.members.iter().map(member).collect();
+        Description { protocol_type: self.protocol_type.clone(), protocol, members, ..Description::default() }
+    }
+
+    fn protocol_type(&self) -> &str {
+        &self.protocol_type
+    }
+
+    fn subscribed_topics(&self) -> Option<BTreeSet<&str>> {
+        let protocol = self.protocol.as_deref()?;
+        let subscribed = self.members.values().map(|member| subscription::topics(member.metadata(protocol)));
+        Some(subscribed.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
+    }
+
+    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+        let is_member = generation >= 0 || !sender.member_id.is_empty() || sender.instance_id.is_some();
+        if !is_member {
+            return Err(Error::UnknownMemberId);
+        }
+        self.known(sender)?;
+        self.of_generation(core, generation)?;
+        self.member(sender.member_id).heard(now);
+        match self.phase {
+            Phase::CompletingRebalance { .. } => Err(Error::RebalanceInProgress),
+            _ => Ok(()),
         }
     }
 
+    /// The leader looks after topics: its client sees the change and joins again.
+    fn topic_changed(&mut self, _: &mut Core, _: &str, _: Option<u32>) {}
+}
+
+impl ClassicGroup {
     /// A member that [`known`](Self::known) has found.
     fn member(&mut self, member_id: &str) -> &mut Member {
         self.members.get_mut(member_id).expect("the member is known")
@@ -262,7 +271,7 @@ impl Classic {
         if generation == core.generation { Ok(()) } else { Err(Error::IllegalGeneration(why())) }
     }
 
-    /// Members go; the others rebalance, or have all joined by that.
+    /// Removes members. The others rebalance; if they do already, perhaps all of them have joined now.
     fn remove(&mut self, core: &mut Core, now: u64, member_ids: &[String]) {
         for member_id in member_ids {
             let Some(mut member) = self.members.remove(member_id) else { continue };
@@ -280,23 +289,23 @@ impl Classic {
 }
 
 impl Member {
-    /// Whoever waits for this member is told why it is in vain.
+    /// Answers the request that the member waits in, if it does, with an error.
     fn end_wait(&mut self, core: &mut Core, now: u64, why: Error) {
-        match std::mem::replace(&mut self.waits, Waits::No) {
-            Waits::No => return,
-            Waits::ToJoin(ticket) => core.answer(ticket, Answer::Joined(Err(why))),
-            Waits::ToSync(ticket) => core.answer(ticket, Answer::Synced(Err(why))),
+        match std::mem::replace(&mut self.awaits, Awaits::Nothing) {
+            Awaits::Nothing => return,
+            Awaits::Join(ticket) => core.answer(ticket, Answer::Joined(Err(why))),
+            Awaits::Sync(ticket) => core.answer(ticket, Answer::Synced(Err(why))),
         }
         self.session.restart(now);
     }
 
-    fn waits_to_join(&self) -> bool {
-        matches!(self.waits, Waits::ToJoin(_))
+    fn awaits_join(&self) -> bool {
+        matches!(self.awaits, Awaits::Join(_))
     }
 
-    /// Its session starts anew, unless it stands still because the member waits.
+    /// Restarts its session, unless it stands still because the member waits.
     fn heard(&mut self, now: u64) {
-        if self.waits == Waits::No {
+        if self.awaits == Awaits::Nothing {
             self.session.restart(now);
         }
     }

@@ -1,6 +1,6 @@
-//! SyncGroup: the leader brings the assignment, and each member gets its part.
+//! SyncGroup: the leader brings the assignments, and each member gets its own.
 
-use super::{Classic, Phase, Reply, Sender, Waits};
+use super::{Awaits, ClassicGroup, Phase, Reply, Sender};
 use crate::broker::{
     Error, Result,
     group::{Answer, Core, Group},
@@ -14,11 +14,11 @@ pub struct SyncRequest<'a> {
     pub sender: Sender<'a>,
     /// The generation that it joined.
     pub generation: i32,
-    /// Since v5: what it takes the group to be.
+    /// Since v5: the protocol type that it was told.
     pub protocol_type: Option<&'a str>,
-    /// Since v5: the protocol that it takes to be chosen.
+    /// Since v5: the protocol that it was told.
     pub protocol: Option<&'a str>,
-    /// From the leader: what each member is to have.
+    /// From the leader: each member's assignment.
     pub assignments: HashMap<String, Vec<u8>>,
 }
 
@@ -37,7 +37,7 @@ impl Group {
     }
 }
 
-impl Classic {
+impl ClassicGroup {
     fn sync(&mut self, core: &mut Core, now: u64, request: SyncRequest<'_>) -> Result<Reply<Vec<u8>>> {
         let member_id = request.sender.member_id;
         match self.phase {
@@ -53,7 +53,7 @@ impl Classic {
                 let ticket = core.ticket();
                 let member = self.member(member_id);
                 member.end_wait(core, now, Error::RebalanceInProgress);
-                (member.waits, member.synced) = (Waits::ToSync(ticket), true);
+                (member.awaits, member.synced) = (Awaits::Sync(ticket), true);
                 member.session.pause();
                 Ok(Reply::Later(ticket))
             }
@@ -68,12 +68,12 @@ impl Classic {
         member.assignment.clone()
     }
 
-    /// Keeps what the leader brought, nothing for those it forgot, and answers all who wait for it.
+    /// Keeps the leader's assignments, an empty one for members it left out, and answers all who wait for theirs.
     fn assign(&mut self, core: &mut Core, now: u64, mut assignments: HashMap<String, Vec<u8>>) {
         for (id, member) in &mut self.members {
             member.assignment = assignments.remove(id).unwrap_or_default();
-            if let Waits::ToSync(ticket) = member.waits {
-                member.waits = Waits::No;
+            if let Awaits::Sync(ticket) = member.awaits {
+                member.awaits = Awaits::Nothing;
                 member.session.restart(now);
                 core.answer(ticket, Answer::Synced(Ok(member.assignment.clone())));
             }

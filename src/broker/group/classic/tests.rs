@@ -1,9 +1,9 @@
 //! Conversations with a classic group, and random ones with many clients that keep to the protocol.
 
-use super::{JoinRequest, Joined, Reply, Sender, SyncRequest};
+use super::{JoinRequest, Joined, Protocol, Reply, Sender, SyncRequest};
 use crate::broker::{
     Error, Result,
-    group::{Answer, Group, Ticket, server_assigned::Subscription},
+    group::{Answer, Group, Ticket, consumer::Subscription},
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -21,7 +21,7 @@ fn request(member_id: &str, new_member_id: &str) -> JoinRequest {
         session_timeout_ms: SESSION,
         rebalance_timeout_ms: REBALANCE,
         protocol_type: "consumer".into(),
-        protocols: vec![("range".into(), new_member_id.into())],
+        protocols: vec![Protocol { name: "range".into(), metadata: new_member_id.into() }],
         comes_with_id: false,
         can_skip_assignment: false,
     }
@@ -197,7 +197,10 @@ fn promised_member_id_holds_a_rebalance_up_no_longer_than_its_session() {
     let comes = |session_timeout_ms| JoinRequest { session_timeout_ms, comes_with_id: true, ..request("", "c") };
     now(group.join_group(0, request("", "a")));
     group.join_group(0, comes(200)).unwrap_err();
-    let a = later(group.join_group(0, JoinRequest { protocols: vec![("range".into(), vec![7])], ..request("a", "a") }));
+    let a = later(group.join_group(
+        0,
+        JoinRequest { protocols: vec![Protocol { name: "range".into(), metadata: vec![7] }], ..request("a", "a") },
+    ));
     group.tick(200);
     assert!(joins(&mut group).remove(&a).unwrap().is_ok());
     assert_eq!(group.join_group(200, request("c", "c")), Err(Error::UnknownMemberId));
@@ -211,7 +214,10 @@ fn lost_answers_are_given_again_without_a_rebalance() {
     let mut group = group_of_two();
     assert_eq!(now(group.join_group(0, request("b", "b"))).generation, 2);
     assert_eq!(now(sync(&mut group, 0, "b", &[])), b"1");
-    later(group.join_group(0, JoinRequest { protocols: vec![("range".into(), vec![7])], ..request("b", "b") }));
+    later(group.join_group(
+        0,
+        JoinRequest { protocols: vec![Protocol { name: "range".into(), metadata: vec![7] }], ..request("b", "b") },
+    ));
 }
 
 #[test]
@@ -227,7 +233,7 @@ fn leader_that_leaves_hands_on() {
 #[test]
 fn protocol_that_most_like_best_is_chosen_and_one_must_be_common() {
     let with = |id: &str, names: &[&str]| JoinRequest {
-        protocols: names.iter().map(|name| (name.to_string(), vec![])).collect(),
+        protocols: names.iter().map(|name| Protocol { name: name.to_string(), metadata: vec![] }).collect(),
         ..request(id, id)
     };
     let mut group = Group::new(0);
@@ -304,10 +310,10 @@ fn group_has_one_kind_of_members_at_a_time() {
     let topics = vec![("t".into(), 1)];
     let text = || Subscription { topics: topics.clone(), client: "nc".into(), session_timeout_ms: 100 };
     let mut group = Group::new(0);
-    let (seat, _) = group.join(0, text()).unwrap();
+    let (text_member, _) = group.join(0, text()).unwrap();
     assert_eq!(group.join_group(0, request("", "a")), Err(Error::InconsistentGroupProtocol));
     assert_eq!(group.may_commit(0, id(""), -1), Err(Error::UnknownMemberId));
-    group.leave(0, seat).unwrap();
+    group.leave(0, text_member).unwrap();
     now(group.join_group(0, request("", "a")));
     assert_eq!(group.join(0, text()), Err(Error::InconsistentGroupProtocol));
     assert!(group.join(SESSION, text()).is_ok());

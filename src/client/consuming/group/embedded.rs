@@ -2,7 +2,7 @@
 
 use super::member::{GroupMember, Subscription, share};
 use crate::{
-    broker::{self, Broker, JoinOptions, Limits, Patience, Polled, Waiter},
+    broker::{self, Broker, JoinOptions, PollLimits, PollWait, PolledRecord, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
@@ -20,7 +20,7 @@ const POLL_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct EmbeddedMember {
     broker: Broker,
-    member: Option<broker::Member>,
+    member: Option<broker::Membership>,
 }
 
 impl EmbeddedMember {
@@ -28,7 +28,7 @@ impl EmbeddedMember {
         EmbeddedMember { broker, member: None }
     }
 
-    fn member(&mut self) -> Result<&mut broker::Member, Error> {
+    fn member(&mut self) -> Result<&mut broker::Membership, Error> {
         self.member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
     }
 }
@@ -49,13 +49,13 @@ impl GroupMember for EmbeddedMember {
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error> {
         let waiter = Waiter::new();
         let deadline = Instant::now().checked_add(wait);
-        let patience = Patience { waiter: &waiter, deadline, wait: &mut |until| waiter.wait(until) };
+        let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut |until| waiter.wait(until) };
         let (mut messages, mut topic) = (Vec::new(), Arc::from(""));
-        let mut each = |record: &Polled<'_>| {
+        let mut each = |record: &PolledRecord<'_>| {
             share(&mut topic, record.topic);
             messages.push(Message::read(&topic, record.partition, record.offset, record.timestamp, record.fields));
         };
-        self.member()?.poll(Limits { records: max, bytes: POLL_BYTES }, patience, &mut each)?;
+        self.member()?.poll(PollLimits { records: max, bytes: POLL_BYTES }, poll_wait, &mut each)?;
         messages.into_iter().collect()
     }
 
@@ -68,7 +68,7 @@ impl GroupMember for EmbeddedMember {
     }
 
     fn leave(&mut self) -> Result<(), Error> {
-        Ok(self.member.take().map_or(Ok(()), broker::Member::leave)?)
+        Ok(self.member.take().map_or(Ok(()), broker::Membership::leave)?)
     }
 
     fn address(&self) -> &str {

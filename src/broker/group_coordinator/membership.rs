@@ -1,29 +1,29 @@
-//! A member whose partitions the broker assigns, as its connection (or its thread, in the library) holds it.
+//! A membership in a consumer group, as a connection (in the library, a thread) holds it.
 //!
 //! ```text
 //! poll    commit what the last poll returned (auto) ─► take what is free, let go what is to move ─► read
-//!           ▲                                                                                        │
-//!           └── wait for records, or for other partitions, until the time is over ◄── nothing there ─┤
+//!                                                             ▲                                      │
+//!                 wait for records or other partitions ───────┘◄──────────────── nothing there ──────┤
 //!                                                                                                    ▼
-//!                                hand out, but only what is still owned ◄─ the poll is over ◄─ something
+//!                                hand out, but only what is still owned ◄── end of the poll ◄─── something
 //! ```
 //!
-//! - What is read is handed out only if the partition was owned without a break since before it was read: then nobody else
-//!   was handed it in this generation.
-//! - A position is the offset to read next. It begins at what the group committed, or else where `from` says; it moves with
-//!   what a poll hands out and with `seek`, and a commit without arguments commits those that moved.
-//! - Dropping a member leaves the group, without a commit.
+//! - What was read is handed out only if the partition has been owned without a break since before it was read: then nobody
+//!   else was handed it in this generation.
+//! - A position is the offset to read next. It begins at what the group committed, else where `from` says. What a poll hands
+//!   out moves it, and so does `seek`; a commit without arguments commits the positions that moved.
+//! - Dropping a membership leaves the group, without a commit.
 
 use super::{
     Change, Entry, EntryState, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
-    reading::{Limits, Polled, Reading},
+    assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
 };
 use crate::{
     broker::{
         Broker, Error, Position, Result, Waiter,
         group::{
             Ticket,
-            server_assigned::{Assignment, Owned, Seat, Subscription},
+            consumer::{Assignment, MemberNumber, Owned, Subscription},
         },
     },
     log::Chunk,
@@ -37,7 +37,7 @@ pub struct JoinOptions {
     pub from: Position,
     /// Whether each poll commits what the one before returned, and leaving the rest.
     pub auto_commit: bool,
-    /// The member is given up when it was silent for so long.
+    /// A member that is silent for this long is removed.
     pub session_ms: u64,
 }
 
@@ -49,20 +49,20 @@ impl Default for JoinOptions {
 
 /// A membership in a group.
 #[derive(Debug)]
-pub struct Member {
+pub struct Membership {
     broker: Broker,
     entry: Arc<Entry>,
-    seat: Seat,
+    number: MemberNumber,
     from: Position,
     auto_commit: bool,
     generation: i32,
-    readings: Vec<Reading>,
-    /// The reading that the next poll begins with.
+    partitions: Vec<AssignedPartition>,
+    /// The partition that the next poll begins with.
     turn: usize,
 }
 
-/// How a poll waits for a first record.
-pub struct Patience<'a> {
+/// How a poll waits for its first record.
+pub struct PollWait<'a> {
     /// Whom to wake.
     pub waiter: &'a Arc<Waiter>,
     /// Until when.
@@ -88,7 +88,7 @@ impl Broker {
     }
 
     /// Joins a group: the broker gives the member a share of the partitions of `topics`.
-    pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Member> {
+    pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Membership> {
         self.may_join(topics, &options)?;
         if group.is_empty() {
             return Err(Error::InvalidGroup("a group needs a name".into()));
@@ -100,18 +100,18 @@ impl Broker {
             let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
             state.group.join(now, Subscription { topics, client, session_timeout_ms })
         })?;
-        let (seat, assignment) = joined?;
+        let (number, assignment) = joined?;
         let (from, auto_commit) = (options.from, options.auto_commit);
-        let (broker, generation, readings) = (self.clone(), 0, vec![]);
-        let mut member = Member { broker, entry, seat, from, auto_commit, generation, readings, turn: 0 };
+        let (broker, generation, partitions) = (self.clone(), 0, vec![]);
+        let mut member = Membership { broker, entry, number, from, auto_commit, generation, partitions, turn: 0 };
         member.take_up(assignment)?;
-        // What `latest` and the like mean is settled now, not at the first poll.
-        member.readings.iter_mut().try_for_each(|reading| reading.find_position(from).map(drop))?;
+        // What `latest` and the like mean is decided now, not at the first poll.
+        member.partitions.iter_mut().try_for_each(|assigned| assigned.find_position(from).map(drop))?;
         Ok(member)
     }
 }
 
-impl Member {
+impl Membership {
     /// The group's name.
     pub fn group(&self) -> &str {
         &self.entry.name
@@ -119,7 +119,7 @@ impl Member {
 
     /// The member's id.
     pub fn id(&self) -> String {
-        self.seat.to_string()
+        self.number.to_string()
     }
 
     /// The group's generation as the member last heard of it.
@@ -129,26 +129,26 @@ impl Member {
 
     /// What the member owned when it was last told.
     pub fn assigned(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.readings.iter().map(|reading| reading.key())
+        self.partitions.iter().map(|assigned| assigned.key())
     }
 
     /// Hands records to `each`, after waiting for the first. Answers how many there were.
     pub fn poll(
         &mut self,
-        limits: Limits,
-        mut patience: Patience<'_>,
-        each: &mut dyn FnMut(&Polled<'_>),
+        limits: PollLimits,
+        mut wait: PollWait<'_>,
+        each: &mut dyn FnMut(&PolledRecord<'_>),
     ) -> Result<usize> {
-        if self.auto_commit && self.readings.iter().any(|reading| reading.moved) {
+        if self.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
             self.commit(None)?;
         }
-        let limits = Limits { records: limits.records.max(1), ..limits };
-        let mut over = patience.deadline.is_some_and(|deadline| deadline <= Instant::now());
+        let limits = PollLimits { records: limits.records.max(1), ..limits };
+        let mut over = wait.deadline.is_some_and(|deadline| deadline <= Instant::now());
         loop {
-            let (ticket, due) = self.begin(patience.waiter)?;
+            let (ticket, due) = self.begin(wait.waiter)?;
             let read = self.read(limits);
             if read == Ok(false) && !over {
-                over = self.wait(&mut patience, due);
+                over = self.wait(&mut wait, due);
                 self.change(|state, _, _| Ok(state.waiting.remove(&ticket)))?;
                 continue;
             }
@@ -161,10 +161,10 @@ impl Member {
         }
     }
 
-    /// Begins to poll: partitions come and go from here on. Answers the ticket, and when the group wants to be looked at.
+    /// Begins a poll: partitions come and go from here on. Answers the ticket, and the group's next deadline.
     fn begin(&mut self, waiter: &Arc<Waiter>) -> Result<(Ticket, Option<Instant>)> {
-        let (ticket, assignment, due) = self.change(|state, now, seat| {
-            let (ticket, assignment) = state.group.poll(now, seat)?;
+        let (ticket, assignment, due) = self.change(|state, now, number| {
+            let (ticket, assignment) = state.group.begin_poll(now, number)?;
             let due = state.group.next_deadline();
             state.waiting.insert(ticket, Waiting { waiter: waiter.clone(), answer: None, until: due });
             Ok((ticket, assignment, due))
@@ -174,14 +174,14 @@ impl Member {
     }
 
     /// Waits until there may be something; answers whether the time is over.
-    fn wait(&self, patience: &mut Patience<'_>, due: Option<Instant>) -> bool {
+    fn wait(&self, wait: &mut PollWait<'_>, due: Option<Instant>) -> bool {
         let _registered: Vec<_> =
-            self.readings.iter().map(|reading| reading.partition.register(patience.waiter)).collect();
-        if self.readings.iter().any(Reading::has_more) {
+            self.partitions.iter().map(|assigned| assigned.partition.register(wait.waiter)).collect();
+        if self.partitions.iter().any(AssignedPartition::has_more) {
             return false;
         }
-        let deadline = patience.deadline;
-        let woken = (patience.wait)(due.into_iter().chain(deadline).min());
+        let deadline = wait.deadline;
+        let woken = (wait.wait)(due.into_iter().chain(deadline).min());
         let now = Instant::now();
         let only_due = due.is_some_and(|due| due <= now) && deadline.is_none_or(|deadline| deadline > now);
         !woken && !only_due
@@ -189,9 +189,9 @@ impl Member {
 
     /// Ends a poll: what the member owns now, it may be handed.
     fn end(&mut self, ticket: Ticket) -> Result<()> {
-        let assignment = self.change(|state, now, seat| {
+        let assignment = self.change(|state, now, number| {
             state.waiting.remove(&ticket);
-            state.group.polled(now, seat)
+            state.group.end_poll(now, number)
         })?;
         self.take_up(assignment)
     }
@@ -201,28 +201,28 @@ impl Member {
     pub fn commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
         let log = self.broker.0.state.offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
-        let written = self.change(|state, now, seat| {
+        let written = self.change(|state, now, number| {
             let offsets = match offsets {
                 Some(offsets) => offsets.to_vec(),
                 None => self.moved(state, now)?,
             };
-            state.group.commit(now, seat, offsets.iter().map(|&(topic, partition, _)| (topic, partition)))?;
+            state.group.begin_commit(now, number, offsets.iter().map(|&(topic, partition, _)| (topic, partition)))?;
             let change = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<Change> {
                 // One copy of the name for all its partitions.
-                let known = self.readings.iter().find(|reading| *reading.owned.topic == *topic);
-                let key = (known.map_or_else(|| topic.into(), |reading| reading.owned.topic.clone()), partition);
+                let known = self.partitions.iter().find(|assigned| *assigned.owned.topic == *topic);
+                let key = (known.map_or_else(|| topic.into(), |assigned| assigned.owned.topic.clone()), partition);
                 Ok((key, Some(self.broker.at(topic, partition, offset, now_ms)?)))
             };
             let changes = offsets.iter().map(change).collect::<Result<_>>();
             let name = &self.entry.name;
             let written =
                 changes.and_then(|all| self.broker.0.state.write_offsets(&log, name, &mut state.offsets, all));
-            state.group.committed(now, seat)?;
+            state.group.end_commit(now, number)?;
             written
         })?;
-        for reading in &mut self.readings {
-            let is_this = |&(topic, partition, _): &(&str, u32, u64)| reading.key() == (topic, partition);
-            reading.moved &= offsets.is_some_and(|offsets| !offsets.iter().any(is_this));
+        for assigned in &mut self.partitions {
+            let is_this = |&(topic, partition, _): &(&str, u32, u64)| assigned.key() == (topic, partition);
+            assigned.moved &= offsets.is_some_and(|offsets| !offsets.iter().any(is_this));
         }
         written.map_or(Ok(()), |appended| log.settle(&appended))
     }
@@ -230,10 +230,10 @@ impl Member {
     /// The positions that moved, of partitions that are still owned: a dropped topic takes its own away.
     fn moved(&self, state: &mut EntryState, now: u64) -> Result<Vec<(&str, u32, u64)>> {
         let mut moved = vec![];
-        for reading in self.readings.iter().filter(|reading| reading.moved) {
-            let (topic, partition) = reading.key();
-            if state.group.owned(now, self.seat, topic, partition)? {
-                moved.extend(reading.position.map(|position| (topic, partition, position)));
+        for assigned in self.partitions.iter().filter(|assigned| assigned.moved) {
+            let (topic, partition) = assigned.key();
+            if state.group.owns(now, self.number, topic, partition)? {
+                moved.extend(assigned.position.map(|position| (topic, partition, position)));
             }
         }
         Ok(moved)
@@ -241,39 +241,39 @@ impl Member {
 
     /// Goes on elsewhere in a partition that the member owns. Answers the offset.
     pub fn seek(&mut self, topic: &str, partition: u32, position: Position) -> Result<u64> {
-        let owned = self.change(|state, now, seat| state.group.owned(now, seat, topic, partition))?;
-        let reading = self.readings.iter_mut().find(|reading| owned && reading.key() == (topic, partition));
-        let Some(reading) = reading else {
+        let owned = self.change(|state, now, number| state.group.owns(now, number, topic, partition))?;
+        let assigned = self.partitions.iter_mut().find(|assigned| owned && assigned.key() == (topic, partition));
+        let Some(assigned) = assigned else {
             return Err(Error::NotAssigned { topic: topic.into(), partition });
         };
-        let offset = position.resolve(&reading.partition, &mut Chunk::default())?;
-        (reading.position, reading.moved, reading.chunk) = (Some(offset), true, None);
+        let offset = position.resolve(&assigned.partition, &mut Chunk::default())?;
+        (assigned.position, assigned.moved, assigned.chunk) = (Some(offset), true, None);
         Ok(offset)
     }
 
     /// Leaves the group, after committing the rest if that is automatic.
     pub fn leave(mut self) -> Result<()> {
-        if self.auto_commit && self.readings.iter().any(|reading| reading.moved) {
+        if self.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
             self.commit(None)?;
         }
-        self.change(|state, now, seat| state.group.leave(now, seat))
+        self.change(|state, now, number| state.group.leave(now, number))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut EntryState, u64, Seat) -> Result<T>) -> Result<T> {
-        let done = self.broker.0.state.change(&self.entry, |state, now| change(state, now, self.seat));
+    fn change<T>(&self, change: impl FnOnce(&mut EntryState, u64, MemberNumber) -> Result<T>) -> Result<T> {
+        let done = self.broker.0.state.change(&self.entry, |state, now| change(state, now, self.number));
         done.unwrap_or(Err(Error::UnknownMemberId))
     }
 
     /// Forgets the partitions that it does not own any more, and takes up those that are new.
     fn take_up(&mut self, assignment: Assignment) -> Result<()> {
         self.generation = assignment.generation;
-        let same = |reading: &Reading, owned: &Owned| reading.owned == *owned;
-        if self.readings.iter().map(|reading| &reading.owned).eq(&assignment.owned) {
+        let same = |assigned: &AssignedPartition, owned: &Owned| assigned.owned == *owned;
+        if self.partitions.iter().map(|assigned| &assigned.owned).eq(&assignment.owned) {
             return Ok(());
         }
-        self.readings.retain(|reading| assignment.owned.iter().any(|owned| same(reading, owned)));
+        self.partitions.retain(|assigned| assignment.owned.iter().any(|owned| same(assigned, owned)));
         let new =
-            assignment.owned.into_iter().filter(|owned| !self.readings.iter().any(|reading| same(reading, owned)));
+            assignment.owned.into_iter().filter(|owned| !self.partitions.iter().any(|assigned| same(assigned, owned)));
         let new: Vec<_> = new.collect();
         let committed = |state: &EntryState, owned: &Owned| {
             let committed = state.offsets.get(&(owned.topic.clone(), owned.partition))?;
@@ -281,26 +281,26 @@ impl Member {
         };
         let committed = |state: &mut EntryState| new.iter().map(|owned| committed(state, owned)).collect::<Vec<_>>();
         let committed = self.change(|state, _, _| Ok(committed(state)))?;
-        self.readings.reserve_exact(new.len());
+        self.partitions.reserve_exact(new.len());
         for (owned, position) in new.into_iter().zip(committed) {
             // A topic that is just being dropped takes the partition away again.
             if let Ok(partition) = self.broker.topic(&owned.topic).and_then(|topic| topic.partition(owned.partition)) {
-                self.readings.push(Reading { owned, partition, position, moved: false, chunk: None });
+                self.partitions.push(AssignedPartition { owned, partition, position, moved: false, chunk: None });
             }
         }
-        self.readings.sort_by(|a, b| a.owned.cmp(&b.owned));
+        self.partitions.sort_by(|a, b| a.owned.cmp(&b.owned));
         Ok(())
     }
 
     /// Reads, by turns, until there is enough; whether there is anything. A partition that cannot be read is an error when
     /// it is its turn, so that the others are read in between.
-    fn read(&mut self, limits: Limits) -> Result<bool> {
-        let (mut records, mut bytes, count) = (0, 0, self.readings.len());
+    fn read(&mut self, limits: PollLimits) -> Result<bool> {
+        let (mut records, mut bytes, count) = (0, 0, self.partitions.len());
         for index in (0..count).map(|step| (self.turn + step) % count) {
             if records >= limits.records || bytes >= limits.bytes && records > 0 {
                 break;
             }
-            match self.readings[index].read(self.from, limits.bytes - bytes.min(limits.bytes)) {
+            match self.partitions[index].read(self.from, limits.bytes - bytes.min(limits.bytes)) {
                 Ok((more_records, more_bytes)) => (records, bytes) = (records + more_records, bytes + more_bytes),
                 // The group tells of the drop.
                 Err(Error::UnknownTopic(_)) => {}
@@ -314,15 +314,15 @@ impl Member {
         Ok(records > 0)
     }
 
-    fn hand_out(&mut self, limits: Limits, each: &mut dyn FnMut(&Polled<'_>)) -> usize {
-        let (mut left, count, turn) = (limits, self.readings.len(), self.turn);
+    fn hand_out(&mut self, limits: PollLimits, each: &mut dyn FnMut(&PolledRecord<'_>)) -> usize {
+        let (mut left, count, turn) = (limits, self.partitions.len(), self.turn);
         for index in (0..count).map(|step| (turn + step) % count) {
-            let reading = &mut self.readings[index];
-            let Some(chunk) = reading.chunk.take() else { continue };
+            let assigned = &mut self.partitions[index];
+            let Some(chunk) = assigned.chunk.take() else { continue };
             let first = left.records == limits.records;
-            let all = reading.hand_out(&chunk, &mut left, first, each);
+            let all = assigned.hand_out(&chunk, &mut left, first, each);
             if !all {
-                reading.chunk = Some(chunk);
+                assigned.chunk = Some(chunk);
             }
             self.turn = if all { (index + 1) % count } else { index };
             if !all {
@@ -331,15 +331,15 @@ impl Member {
         }
         // What was not handed out is kept for the next poll, of the partition whose turn it is.
         let turn = self.turn;
-        let others = self.readings.iter_mut().enumerate().filter(|(index, _)| *index != turn);
-        others.for_each(|(_, reading)| reading.chunk = None);
+        let others = self.partitions.iter_mut().enumerate().filter(|(index, _)| *index != turn);
+        others.for_each(|(_, assigned)| assigned.chunk = None);
         limits.records - left.records
     }
 }
 
-impl Drop for Member {
+impl Drop for Membership {
     fn drop(&mut self) {
         // Who is no member any more has nothing to leave.
-        let _ = self.change(|state, now, seat| state.group.leave(now, seat));
+        let _ = self.change(|state, now, number| state.group.leave(now, number));
     }
 }

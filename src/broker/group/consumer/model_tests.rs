@@ -1,9 +1,6 @@
-//! A group of server-assigned members under random events, beside a plain model of who is a member until when.
+//! A consumer group under random events, beside a plain model of who is a member until when.
 
-use super::{
-    Group, Members,
-    server_assigned::{Assignment, Seat, Slot, Subscription},
-};
+use super::{Assignment, Group, MemberNumber, Members, SharedPartition, Subscription};
 use crate::broker::Error;
 use proptest::prelude::*;
 use std::{
@@ -63,10 +60,10 @@ struct Modelled {
 struct Model {
     now: u64,
     group: Group,
-    members: BTreeMap<Seat, Modelled>,
-    partitions: BTreeMap<&'static str, u32>,
+    members: BTreeMap<MemberNumber, Modelled>,
+    counts: BTreeMap<&'static str, u32>,
     /// Whom the records of a partition could be handed to, in each generation.
-    handed: HashMap<(Arc<str>, u32, i32), Seat>,
+    handed: HashMap<(Arc<str>, u32, i32), MemberNumber>,
 }
 
 impl Model {
@@ -82,19 +79,19 @@ impl Model {
                 changed = self.expire();
                 self.group.tick(self.now);
             }
-            Event::Leave(index) => changed = pick(index).is_some_and(|seat| self.leave(seat)),
-            Event::Poll(index) => pick(index).into_iter().for_each(|seat| {
-                self.start_poll(seat);
-                self.end_poll(seat);
+            Event::Leave(index) => changed = pick(index).is_some_and(|number| self.leave(number)),
+            Event::Poll(index) => pick(index).into_iter().for_each(|number| {
+                self.start_poll(number);
+                self.end_poll(number);
             }),
-            Event::StartPoll(index) => pick(index).into_iter().for_each(|seat| self.start_poll(seat)),
-            Event::EndPoll(index) => pick(index).into_iter().for_each(|seat| self.end_poll(seat)),
-            Event::Commit(index) => pick(index).into_iter().for_each(|seat| self.commit(seat)),
+            Event::StartPoll(index) => pick(index).into_iter().for_each(|number| self.start_poll(number)),
+            Event::EndPoll(index) => pick(index).into_iter().for_each(|number| self.end_poll(number)),
+            Event::Commit(index) => pick(index).into_iter().for_each(|number| self.commit(number)),
             Event::Grow(index, more) => changed = self.grow(TOPICS[index], more),
             Event::Drop(index) => changed = self.drop(TOPICS[index]),
         }
         assert_eq!(self.group.generation() > generation, changed, "a generation is a rebalance");
-        assert_eq!(self.members.keys().copied().collect::<Vec<_>>(), self.seats(), "sessions end exactly");
+        assert_eq!(self.members.keys().copied().collect::<Vec<_>>(), self.numbers(), "sessions end exactly");
         assert_eq!(self.group.next_deadline(), self.members.values().filter_map(|member| member.deadline).min());
         if changed {
             self.moves_no_more_than_it_must(&owned_before);
@@ -107,21 +104,21 @@ impl Model {
         let topics: BTreeSet<_> =
             TOPICS.into_iter().zip(0..).filter(|(_, n)| mask >> n & 1 == 1).map(|(t, _)| t).collect();
         for topic in &topics {
-            self.partitions.entry(topic).or_insert(2);
+            self.counts.entry(topic).or_insert(2);
         }
-        let counted = topics.iter().map(|topic| (Arc::from(*topic), self.partitions[topic])).collect();
+        let counted = topics.iter().map(|topic| (Arc::from(*topic), self.counts[topic])).collect();
         let subscription = Subscription { topics: counted, client: "c".into(), session_timeout_ms: session_ms };
-        let (seat, told) = self.group.join(self.now, subscription).unwrap();
-        self.hand(seat, &told);
+        let (number, told) = self.group.join(self.now, subscription).unwrap();
+        self.hand(number, &told);
         let deadline = Some(self.now + session_ms);
-        self.members.insert(seat, Modelled { topics, session_ms, deadline, told, dropped: false });
+        self.members.insert(number, Modelled { topics, session_ms, deadline, told, dropped: false });
         true
     }
 
-    fn leave(&mut self, seat: Seat) -> bool {
-        self.members.remove(&seat);
-        self.group.leave(self.now, seat).unwrap();
-        assert_eq!(self.group.leave(self.now, seat), Err(Error::UnknownMemberId));
+    fn leave(&mut self, number: MemberNumber) -> bool {
+        self.members.remove(&number);
+        self.group.leave(self.now, number).unwrap();
+        assert_eq!(self.group.leave(self.now, number), Err(Error::UnknownMemberId));
         true
     }
 
@@ -131,9 +128,9 @@ impl Model {
         self.members.len() < before
     }
 
-    fn start_poll(&mut self, seat: Seat) {
-        let member = self.members.get_mut(&seat).unwrap();
-        match self.group.poll(self.now, seat) {
+    fn start_poll(&mut self, number: MemberNumber) {
+        let member = self.members.get_mut(&number).unwrap();
+        match self.group.begin_poll(self.now, number) {
             Ok(_) => member.deadline = None,
             Err(error) => {
                 assert!(member.dropped && matches!(error, Error::UnknownTopic(_)));
@@ -142,16 +139,16 @@ impl Model {
         }
     }
 
-    fn end_poll(&mut self, seat: Seat) {
-        let member = self.members.get_mut(&seat).unwrap();
+    fn end_poll(&mut self, number: MemberNumber) {
+        let member = self.members.get_mut(&number).unwrap();
         if member.deadline.is_some() {
             return;
         }
         member.deadline = Some(self.now + member.session_ms);
-        match self.group.polled(self.now, seat) {
+        match self.group.end_poll(self.now, number) {
             Ok(told) => {
-                self.hand(seat, &told);
-                self.members.get_mut(&seat).unwrap().told = told;
+                self.hand(number, &told);
+                self.members.get_mut(&number).unwrap().told = told;
             }
             Err(error) => {
                 assert!(member.dropped && matches!(error, Error::UnknownTopic(_)));
@@ -160,35 +157,36 @@ impl Model {
         }
     }
 
-    fn commit(&mut self, seat: Seat) {
-        if self.members[&seat].deadline.is_none() {
+    fn commit(&mut self, number: MemberNumber) {
+        if self.members[&number].deadline.is_none() {
             return;
         }
-        let told = self.members[&seat].told.clone();
+        let told = self.members[&number].told.clone();
         let partitions = told.owned.iter().map(|owned| (&*owned.topic, owned.partition));
-        let holds =
-            |(topic, partition)| self.slots().any(|(t, p, slot)| (t, p, slot.owner) == (topic, partition, Some(seat)));
+        let holds = |(topic, partition)| {
+            self.partitions().any(|(t, p, shared)| (t, p, shared.owner) == (topic, partition, Some(number)))
+        };
         let holds_all = partitions.clone().all(holds);
-        assert_eq!(self.group.commit(self.now, seat, partitions.clone()).is_ok(), holds_all);
+        assert_eq!(self.group.begin_commit(self.now, number, partitions.clone()).is_ok(), holds_all);
         if holds_all {
-            self.group.committed(self.now, seat).unwrap();
-            let member = self.members.get_mut(&seat).unwrap();
+            self.group.end_commit(self.now, number).unwrap();
+            let member = self.members.get_mut(&number).unwrap();
             member.deadline = Some(self.now + member.session_ms);
-            let to_move = |slot: &Slot| slot.owner == Some(seat) && slot.target != slot.owner;
-            assert!(!self.slots().any(|(_, _, slot)| to_move(slot)), "what is to move goes with the commit");
+            let to_move = |shared: &SharedPartition| shared.owner == Some(number) && shared.target != shared.owner;
+            assert!(!self.partitions().any(|(_, _, shared)| to_move(shared)), "what is to move goes with the commit");
         }
     }
 
     fn grow(&mut self, topic: &'static str, more: u32) -> bool {
         let subscribed = self.members.values().any(|member| member.topics.contains(topic));
-        let partitions = self.partitions.entry(topic).or_insert(0);
+        let partitions = self.counts.entry(topic).or_insert(0);
         *partitions += more;
         self.group.topic_changed(self.now, topic, Some(*partitions));
         subscribed
     }
 
     fn drop(&mut self, topic: &'static str) -> bool {
-        let was = self.partitions.remove(topic).unwrap_or(0);
+        let was = self.counts.remove(topic).unwrap_or(0);
         self.group.topic_changed(self.now, topic, None);
         let mut subscribers = self.members.values_mut().filter(|member| member.topics.contains(topic));
         let mut subscribed = false;
@@ -199,48 +197,49 @@ impl Model {
     }
 
     /// Records of these partitions may be handed out in this generation: to nobody else.
-    fn hand(&mut self, seat: Seat, told: &Assignment) {
+    fn hand(&mut self, number: MemberNumber, told: &Assignment) {
         for owned in &told.owned {
-            let to = *self.handed.entry((owned.topic.clone(), owned.partition, told.generation)).or_insert(seat);
-            assert_eq!(to, seat, "{owned:?} has two owners in generation {}", told.generation);
+            let to = *self.handed.entry((owned.topic.clone(), owned.partition, told.generation)).or_insert(number);
+            assert_eq!(to, number, "{owned:?} has two owners in generation {}", told.generation);
         }
     }
 
-    fn seats(&self) -> Vec<Seat> {
+    fn numbers(&self) -> Vec<MemberNumber> {
         match &self.group.members {
-            Members::ServerAssigned(members) => members.seats(),
+            Members::Consumer(group) => group.members.keys().copied().collect(),
             _ => vec![],
         }
     }
 
-    fn slots(&self) -> impl Iterator<Item = (&str, u32, &Slot)> {
-        let members = match &self.group.members {
-            Members::ServerAssigned(members) => Some(members),
+    fn partitions(&self) -> impl Iterator<Item = (&str, u32, &SharedPartition)> {
+        let group = match &self.group.members {
+            Members::Consumer(group) => Some(group),
             _ => None,
         };
-        members.into_iter().flat_map(|members| members.partitions())
+        let topics = group.into_iter().flat_map(|group| &group.topics);
+        topics.flat_map(|(topic, all)| all.iter().zip(0..).map(|(shared, partition)| (&**topic, partition, shared)))
     }
 
-    fn current(&self) -> BTreeMap<(String, u32), Seat> {
-        let has = |(topic, partition, slot): (&str, u32, &Slot)| {
-            Some(((topic.to_owned(), partition), slot.owner.or(slot.target)?))
+    fn current(&self) -> BTreeMap<(String, u32), MemberNumber> {
+        let has = |(topic, partition, shared): (&str, u32, &SharedPartition)| {
+            Some(((topic.to_owned(), partition), shared.owner.or(shared.target)?))
         };
-        self.slots().filter_map(has).collect()
+        self.partitions().filter_map(has).collect()
     }
 
     /// For a group with one subscription of one topic: no fewer moves would have done.
-    fn moves_no_more_than_it_must(&self, before: &BTreeMap<(String, u32), Seat>) {
+    fn moves_no_more_than_it_must(&self, before: &BTreeMap<(String, u32), MemberNumber>) {
         let subscriptions: BTreeSet<_> = self.members.values().map(|member| &member.topics).collect();
         if subscriptions.len() != 1 || subscriptions.first().unwrap().len() != 1 {
             return;
         }
-        let mut has: BTreeMap<Seat, usize> = self.members.keys().map(|&seat| (seat, 0)).collect();
+        let mut has: BTreeMap<MemberNumber, usize> = self.members.keys().map(|&number| (number, 0)).collect();
         let (mut moved, mut partitions) = (0, 0);
-        for (topic, partition, slot) in self.slots() {
+        for (topic, partition, shared) in self.partitions() {
             partitions += 1;
-            if let Some(seat) = before.get(&(topic.to_owned(), partition)).filter(|seat| has.contains_key(seat)) {
-                *has.get_mut(seat).unwrap() += 1;
-                moved += usize::from(slot.target != Some(*seat));
+            if let Some(number) = before.get(&(topic.to_owned(), partition)).filter(|number| has.contains_key(number)) {
+                *has.get_mut(number).unwrap() += 1;
+                moved += usize::from(shared.target != Some(*number));
             }
         }
         let mut has: Vec<_> = has.into_values().collect();
@@ -251,30 +250,31 @@ impl Model {
     }
 
     fn owners_are_subscribers(&self) {
-        for (topic, partition, slot) in self.slots() {
-            for seat in slot.owner.iter().chain(&slot.target) {
-                assert!(self.members[seat].topics.contains(topic), "{topic}/{partition} {slot:?}");
+        for (topic, partition, shared) in self.partitions() {
+            for number in shared.owner.iter().chain(&shared.target) {
+                assert!(self.members[number].topics.contains(topic), "{topic}/{partition} {shared:?}");
             }
-            let polls = |seat: Option<Seat>| seat.is_some_and(|seat| self.members[&seat].deadline.is_none());
-            assert!(slot.owner == slot.target || !polls(slot.owner), "who polls lets go: {slot:?}");
-            assert!(slot.owner.is_some() || !polls(slot.target), "who polls takes: {slot:?}");
+            let polls =
+                |number: Option<MemberNumber>| number.is_some_and(|number| self.members[&number].deadline.is_none());
+            assert!(shared.owner == shared.target || !polls(shared.owner), "who polls lets go: {shared:?}");
+            assert!(shared.owner.is_some() || !polls(shared.target), "who polls takes: {shared:?}");
         }
     }
 
     /// Once every member has polled, every partition has the owner it is to have.
-    fn one_round_of_polls_settles(&mut self) {
-        let seats: Vec<_> = self.members.keys().copied().collect();
-        for &seat in &seats {
-            self.start_poll(seat);
-            self.start_poll(seat);
+    fn one_round_of_polls_reconciles(&mut self) {
+        let numbers: Vec<_> = self.members.keys().copied().collect();
+        for &number in &numbers {
+            self.start_poll(number);
+            self.start_poll(number);
         }
-        for (topic, partitions) in &self.partitions {
+        for (topic, partitions) in &self.counts {
             let subscribed = self.members.values().any(|member| member.topics.contains(topic));
-            let owned = self.slots().filter(|(name, _, slot)| name == topic && slot.owner.is_some()).count();
+            let owned = self.partitions().filter(|(name, _, shared)| name == topic && shared.owner.is_some()).count();
             assert_eq!(owned, if subscribed { *partitions as usize } else { 0 }, "{topic}");
         }
-        assert_eq!(self.group.state(), if seats.is_empty() { "Empty" } else { "Stable" });
-        seats.into_iter().for_each(|seat| self.end_poll(seat));
+        assert_eq!(self.group.state(), if numbers.is_empty() { "Empty" } else { "Stable" });
+        numbers.into_iter().for_each(|number| self.end_poll(number));
     }
 }
 
@@ -285,6 +285,6 @@ proptest! {
         for event in events {
             model.carry_out(event);
         }
-        model.one_round_of_polls_settles();
+        model.one_round_of_polls_reconciles();
     }
 }

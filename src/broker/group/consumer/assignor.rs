@@ -24,7 +24,7 @@ use std::cmp::Reverse;
 pub(super) struct Topic {
     /// Who subscribes to it, ascending, at least one.
     pub(super) subscribers: Vec<usize>,
-    /// Who has each partition now. One that does not subscribe any more counts as nobody.
+    /// Who has each partition now. A member that does not subscribe any more counts as nobody.
     pub(super) current: Vec<Option<usize>>,
 }
 

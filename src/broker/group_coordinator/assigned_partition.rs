@@ -1,14 +1,14 @@
-//! A partition as its member reads it: the position, and what was read and not handed out yet.
+//! A partition that a member reads: its position there, and what was read and not handed out yet.
 
 use crate::{
-    broker::{Error, Partition, Position, Result, group::server_assigned::Owned},
+    broker::{Error, Partition, Position, Result, group::consumer::Owned},
     log::Chunk,
 };
 use std::sync::Arc;
 
 /// A partition that the member owns.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct AssignedPartition {
     pub(super) owned: Owned,
     pub(super) partition: Arc<Partition>,
     /// The offset to read next, once it is known.
@@ -21,7 +21,7 @@ pub(super) struct Reading {
 
 /// A record that a poll hands out.
 #[derive(Debug)]
-pub struct Polled<'a> {
+pub struct PolledRecord<'a> {
     /// The topic.
     pub topic: &'a str,
     /// The partition.
@@ -34,16 +34,16 @@ pub struct Polled<'a> {
     pub fields: &'a [u8],
 }
 
-/// How much a poll hands out at most: at least one record in any case.
+/// How much a poll hands out at most; one record in any case.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct PollLimits {
     /// Records.
     pub records: usize,
     /// Bytes of their lines, about.
     pub bytes: usize,
 }
 
-impl Reading {
+impl AssignedPartition {
     pub(super) fn key(&self) -> (&str, u32) {
         (&self.owned.topic, self.owned.partition)
     }
@@ -91,9 +91,9 @@ impl Reading {
     pub(super) fn hand_out(
         &mut self,
         chunk: &Chunk,
-        left: &mut Limits,
+        left: &mut PollLimits,
         mut first: bool,
-        each: &mut dyn FnMut(&Polled<'_>),
+        each: &mut dyn FnMut(&PolledRecord<'_>),
     ) -> bool {
         let position = self.position.unwrap_or(0);
         let (topic, partition) = (&*self.owned.topic, self.owned.partition);
@@ -101,7 +101,13 @@ impl Reading {
             if !std::mem::take(&mut first) && (left.records == 0 || left.bytes < line.text.len()) {
                 return false;
             }
-            each(&Polled { topic, partition, offset: line.offset, timestamp: line.timestamp, fields: line.fields });
+            each(&PolledRecord {
+                topic,
+                partition,
+                offset: line.offset,
+                timestamp: line.timestamp,
+                fields: line.fields,
+            });
             (left.records, left.bytes) = (left.records - 1, left.bytes.saturating_sub(line.text.len()));
             (self.position, self.moved) = (Some(line.offset + 1), true);
         }

@@ -1,0 +1,475 @@
+//! A group whose partitions the broker assigns: the members of the text protocol and of the library.
+//!
+//! Each partition has an owner, who reads it, and a target, who is to have it. A rebalance sets targets and stops nobody.
+//! The owner lets a partition go when it next polls or commits, and the target takes it when it next polls:
+//!
+//! ```text
+//!                   b joins          a polls          b polls
+//! orders/0   owner a  target a │ a  a           │ a  a        │ a  a
+//! orders/1   owner a  target a │ a  b           │ -  b        │ b  b
+//! generation             1     │ 2  Reconciling │ 2           │ 2  Stable
+//! ```
+//!
+//! | event | answer | effect |
+//! | --- | --- | --- |
+//! | `join` | the member's number and partitions | a rebalance; the new member takes at once what nobody owns |
+//! | `begin_poll` | the partitions to read | lets go what is to move, takes what is free; the member *polls* until the end |
+//! | `end_poll` | the partitions it still owns | its session starts anew |
+//! | `begin_commit` | `NotAssigned` unless it owns them all | its session stands still |
+//! | `end_commit` | | lets go what is to move; its session starts anew |
+//! | `owns` | whether it owns a partition | none, not even on its session |
+//! | `leave`, a session's end | | its partitions are free; a rebalance |
+//! | `topic_changed` | | a rebalance; every subscriber of a dropped topic is told once, by its next poll |
+//! | anything from one who is no member | `UnknownMemberId` | |
+//!
+//! The state is `Stable` when every partition has the owner it is to have, else `Reconciling`.
+//!
+//! Always true: a partition has one owner or none; an owner subscribes to the topic; a member that polls owns what it is to have
+//! unless another still does, so no partition is free while its target polls. A partition that moves and comes back has a new
+//! `since`, so what was read under the earlier ownership is known as such.
+
+mod assignor;
+#[cfg(test)]
+mod model_tests;
+
+use super::{
+    Answer, Core, Description, Group, Kind, MemberDescription, Members, SessionTimer, Ticket, classic::Sender,
+};
+use crate::broker::{Error, Result};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// A member's number in its group, in the order they joined; never given twice.
+pub type MemberNumber = u32;
+
+/// What a member joins with.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Each topic, once, and how many partitions it has.
+    pub topics: Vec<(Arc<str>, u32)>,
+    /// What its client calls itself.
+    pub client: Arc<str>,
+    /// A member that is silent for this long is removed.
+    pub session_timeout_ms: u64,
+}
+
+/// A partition that a member owns.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owned {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// The generation in which the member took it: another one is another ownership.
+    pub since: i32,
+}
+
+/// What a member is told about its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// The group's generation.
+    pub generation: i32,
+    /// The partitions that the member owns, in order.
+    pub owned: Vec<Owned>,
+}
+
+/// The members and the partitions they share.
+#[derive(Debug, Default)]
+pub(super) struct ConsumerGroup {
+    /// Boxed, since a tree of one member keeps room for eleven.
+    members: BTreeMap<MemberNumber, Box<Member>>,
+    topics: BTreeMap<Arc<str>, Vec<SharedPartition>>,
+}
+
+#[derive(Debug)]
+struct Member {
+    client: Arc<str>,
+    topics: Vec<Arc<str>>,
+    session: SessionTimer,
+    /// It is in a poll: it gives and takes partitions at any time.
+    polling: bool,
+    /// The ticket of its poll.
+    ticket: Option<Ticket>,
+    /// A topic of its subscription that was dropped, which it is to be told.
+    dropped: Option<Arc<str>>,
+}
+
+/// A partition, who owns it and who is to.
+#[derive(Clone, Copy, Debug, Default)]
+struct SharedPartition {
+    owner: Option<MemberNumber>,
+    target: Option<MemberNumber>,
+    /// The generation in which the owner took it.
+    since: i32,
+}
+
+impl Group {
+    /// A member joins. It gets those of its partitions that nobody owns.
+    pub fn join(&mut self, now: u64, subscription: Subscription) -> Result<(MemberNumber, Assignment)> {
+        let (core, group) = self.consumer(now)?;
+        core.members_numbered += 1;
+        let member = core.members_numbered;
+        group.join(core, now, member, subscription);
+        Ok((member, group.assignment(core, member)))
+    }
+
+    /// A member begins to poll. It lets go what is to move and takes what is free. Both also happen while it waits: the
+    /// ticket is then answered, and the member is to poll again, with a new ticket.
+    pub fn begin_poll(&mut self, now: u64, number: MemberNumber) -> Result<(Ticket, Assignment)> {
+        let (core, group) = self.consumer(now)?;
+        let member = group.member(number)?;
+        member.check_dropped()?;
+        member.session.pause();
+        member.polling = true;
+        group.reconcile(core);
+        let ticket = core.ticket();
+        group.member(number)?.ticket = Some(ticket);
+        Ok((ticket, group.assignment(core, number)))
+    }
+
+    /// A poll ends: the member may be handed records of the partitions that it owns now.
+    pub fn end_poll(&mut self, now: u64, number: MemberNumber) -> Result<Assignment> {
+        let (core, group) = self.consumer(now)?;
+        let member = group.member(number)?;
+        member.session.restart(now);
+        (member.polling, member.ticket) = (false, None);
+        member.check_dropped()?;
+        Ok(group.assignment(core, number))
+    }
+
+    /// A member is about to commit offsets of `partitions`. If it may, [`end_commit`](Self::end_commit) must follow.
+    pub fn begin_commit<'a>(
+        &mut self,
+        now: u64,
+        number: MemberNumber,
+        mut partitions: impl Iterator<Item = (&'a str, u32)>,
+    ) -> Result<()> {
+        let (_, group) = self.consumer(now)?;
+        group.member(number)?;
+        if let Some((topic, partition)) = partitions.find(|(topic, partition)| !group.owns(number, topic, *partition)) {
+            return Err(Error::NotAssigned { topic: topic.into(), partition });
+        }
+        group.member(number)?.session.pause();
+        Ok(())
+    }
+
+    /// The offsets are in the log: what is to move may go.
+    pub fn end_commit(&mut self, now: u64, number: MemberNumber) -> Result<()> {
+        let (core, group) = self.consumer(now)?;
+        group.member(number)?.session.restart(now);
+        let partitions = group.topics.values_mut().flatten();
+        partitions.filter(|partition| partition.moves_from(number)).for_each(SharedPartition::free);
+        group.reconcile(core);
+        Ok(())
+    }
+
+    /// Whether a member owns a partition.
+    pub fn owns(&mut self, now: u64, number: MemberNumber, topic: &str, partition: u32) -> Result<bool> {
+        let (_, group) = self.consumer(now)?;
+        group.member(number)?;
+        Ok(group.owns(number, topic, partition))
+    }
+
+    /// A member leaves, or its connection was closed.
+    pub fn leave(&mut self, now: u64, number: MemberNumber) -> Result<()> {
+        let (core, group) = self.consumer(now)?;
+        group.member(number)?;
+        group.remove(core, now, &[number]);
+        Ok(())
+    }
+
+    /// The members of this kind, once those whose session is over at `now` are gone.
+    fn consumer(&mut self, now: u64) -> Result<(&mut Core, &mut ConsumerGroup)> {
+        self.tick(now);
+        if !matches!(self.members, Members::Consumer(_)) {
+            if self.empty_since().is_none() {
+                return Err(Error::InconsistentGroupProtocol);
+            }
+            self.members = Members::Consumer(Box::default());
+        }
+        match &mut self.members {
+            Members::Consumer(group) => Ok((&mut self.core, group)),
+            _ => unreachable!("set above"),
+        }
+    }
+}
+
+impl SharedPartition {
+    fn free(&mut self) {
+        self.owner = None;
+    }
+
+    fn is_reconciled(&self) -> bool {
+        self.owner == self.target
+    }
+
+    fn moves_from(&self, number: MemberNumber) -> bool {
+        self.owner == Some(number) && self.target != self.owner
+    }
+}
+
+impl Member {
+    /// An error, once, if a topic of its subscription was dropped.
+    fn check_dropped(&mut self) -> Result<()> {
+        self.dropped.take().map_or(Ok(()), |topic| Err(Error::UnknownTopic(topic.to_string())))
+    }
+}
+
+impl Kind for ConsumerGroup {
+    fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    fn state(&self) -> &'static str {
+        let mut partitions = self.topics.values().flatten();
+        if partitions.all(SharedPartition::is_reconciled) { "Stable" } else { "Reconciling" }
+    }
+
+    fn tick(&mut self, core: &mut Core, now: u64) {
+        let due = self.members.iter().filter(|(_, member)| member.session.is_over(now));
+        let last = due.clone().filter_map(|(_, member)| member.session.deadline).max();
+        let due: Vec<_> = due.map(|(&number, _)| number).collect();
+        if let Some(last) = last {
+            self.remove(core, last, &due);
+        }
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        self.members.values().filter_map(|member| member.session.deadline).min()
+    }
+
+    fn describe(&self) -> Description {
+        let describe = |number: MemberNumber, member: &Member| MemberDescription {
+            member_id: number.to_string(),
+            client_id: member.client.to_string(),
+            owned: self.owned(number),
+            ..MemberDescription::default()
+        };
+        let members = self.members.iter().map(|(&number, member)| describe(number, member)).collect();
+        Description { protocol_type: "consumer".into(), protocol: "range".into(), members, ..Description::default() }
+    }
+
+    fn protocol_type(&self) -> &str {
+        "consumer"
+    }
+
+    fn subscribed_topics(&self) -> Option<BTreeSet<&str>> {
+        Some(self.members.values().flat_map(|member| &member.topics).map(|topic| &**topic).collect())
+    }
+
+    /// Its members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
+    fn may_commit(&mut self, _: &Core, _: u64, _: Sender<'_>, _: i32) -> Result<()> {
+        Err(Error::UnknownMemberId)
+    }
+
+    fn topic_changed(&mut self, core: &mut Core, topic: &str, partitions: Option<u32>) {
+        let Some(shared) = self.topics.get_mut(topic) else { return };
+        let (count, before) = (partitions.unwrap_or(0) as usize, shared.len());
+        if count == before {
+            return;
+        }
+        shared.resize(count, SharedPartition::default());
+        if partitions.is_none() {
+            for member in self.members.values_mut() {
+                member.dropped = member.topics.iter().find(|name| ***name == *topic).cloned().or(member.dropped.take());
+                core.answers.extend(member.ticket.map(|ticket| (ticket, Answer::LookAgain)));
+            }
+        }
+        self.rebalance(core);
+    }
+}
+
+impl ConsumerGroup {
+    fn member(&mut self, number: MemberNumber) -> Result<&mut Member> {
+        self.members.get_mut(&number).map(|member| &mut **member).ok_or(Error::UnknownMemberId)
+    }
+
+    fn owns(&self, number: MemberNumber, topic: &str, partition: u32) -> bool {
+        let shared = self.topics.get(topic).and_then(|partitions| partitions.get(partition as usize));
+        shared.is_some_and(|shared| shared.owner == Some(number))
+    }
+
+    fn owned(&self, number: MemberNumber) -> Vec<Owned> {
+        let of_topic = |(topic, partitions): (&Arc<str>, &Vec<SharedPartition>)| {
+            let owned = partitions.iter().zip(0..).filter(|(shared, _)| shared.owner == Some(number));
+            let owned = owned.map(|(shared, partition)| Owned { topic: topic.clone(), partition, since: shared.since });
+            owned.collect::<Vec<_>>()
+        };
+        self.topics.iter().flat_map(of_topic).collect()
+    }
+
+    fn assignment(&self, core: &Core, number: MemberNumber) -> Assignment {
+        Assignment { generation: core.generation, owned: self.owned(number) }
+    }
+
+    fn join(&mut self, core: &mut Core, now: u64, number: MemberNumber, subscription: Subscription) {
+        for (topic, partitions) in &subscription.topics {
+            self.topics.entry(topic.clone()).or_default().resize(*partitions as usize, SharedPartition::default());
+        }
+        let topics = subscription.topics.into_iter().map(|(topic, _)| topic).collect();
+        let session = SessionTimer::new(now, subscription.session_timeout_ms);
+        let client = subscription.client;
+        let member = Member { client, topics, session, polling: true, ticket: None, dropped: None };
+        self.members.insert(number, member.into());
+        self.rebalance(core);
+        self.members.entry(number).and_modify(|member| member.polling = false);
+    }
+
+    fn remove(&mut self, core: &mut Core, now: u64, numbers: &[MemberNumber]) {
+        self.members.retain(|number, _| !numbers.contains(number));
+        let partitions = self.topics.values_mut().flatten();
+        let owned = partitions.filter(|shared| shared.owner.is_some_and(|owner| numbers.contains(&owner)));
+        owned.for_each(SharedPartition::free);
+        if self.members.is_empty() {
+            core.empty_since = now;
+        }
+        self.rebalance(core);
+    }
+
+    /// Begins a generation: sets every partition's target, and moves what can move at once.
+    fn rebalance(&mut self, core: &mut Core) {
+        core.generation += 1;
+        let numbers: Vec<_> = self.members.keys().copied().collect();
+        let place = |number| numbers.binary_search(&number).ok();
+        let subscribed: BTreeSet<_> = self.members.values().flat_map(|member| &member.topics).collect();
+        self.topics.retain(|topic, _| subscribed.contains(topic));
+        let topics = self.topics.iter().map(|(topic, partitions)| {
+            let subscribers = self.members.values().zip(0..).filter(|(member, _)| member.topics.contains(topic));
+            assignor::Topic {
+                subscribers: subscribers.map(|(_, place)| place).collect(),
+                current: partitions.iter().map(|shared| shared.owner.or(shared.target).and_then(place)).collect(),
+            }
+        });
+        let assigned = assignor::assign(numbers.len(), &topics.collect::<Vec<_>>());
+        for (shared, place) in self.topics.values_mut().flatten().zip(assigned.into_iter().flatten()) {
+            shared.target = Some(numbers[place]);
+        }
+        self.reconcile(core);
+    }
+
+    /// Moves what can move: members that poll let go what is not theirs any more, and take what is free.
+    fn reconcile(&mut self, core: &mut Core) {
+        let polling = |number: Option<MemberNumber>| self.members.get(&number?).filter(|member| member.polling);
+        let mut told = BTreeSet::new();
+        for shared in self.topics.values_mut().flatten().filter(|shared| !shared.is_reconciled()) {
+            if let Some(owner) = polling(shared.owner) {
+                shared.free();
+                told.extend(owner.ticket);
+            }
+            if let (None, Some(target)) = (shared.owner, polling(shared.target)) {
+                (shared.owner, shared.since) = (shared.target, core.generation);
+                told.extend(target.ticket);
+            }
+        }
+        core.answers.extend(told.into_iter().map(|ticket| (ticket, Answer::LookAgain)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn two_partitions() -> Subscription {
+        Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: 100 }
+    }
+
+    fn poll(group: &mut Group, seat: MemberNumber) -> Vec<u32> {
+        group.begin_poll(0, seat).unwrap();
+        numbers(group.end_poll(0, seat).unwrap())
+    }
+
+    fn numbers(assignment: Assignment) -> Vec<u32> {
+        assignment.owned.iter().map(|owned| owned.partition).collect()
+    }
+
+    /// The picture of the module: `a` has both partitions when `b` comes.
+    fn newcomer() -> (Group, MemberNumber, MemberNumber) {
+        let mut group = Group::new(0);
+        let (a, both) = group.join(0, two_partitions()).unwrap();
+        assert_eq!((both.generation, numbers(both)), (1, vec![0, 1]));
+        let (b, none) = group.join(0, two_partitions()).unwrap();
+        assert_eq!((none.generation, numbers(none), group.state()), (2, vec![], "Reconciling"));
+        (group, a, b)
+    }
+
+    #[test]
+    fn partition_moves_when_its_owner_polls() {
+        let (mut group, a, b) = newcomer();
+        assert_eq!(poll(&mut group, b), [0; 0]);
+        assert_eq!(poll(&mut group, a), [0]);
+        assert_eq!(group.state(), "Reconciling");
+        assert_eq!(poll(&mut group, b), [1]);
+        assert_eq!((group.state(), group.generation()), ("Stable", 2));
+    }
+
+    #[test]
+    fn partition_moves_when_its_owner_has_committed() {
+        let (mut group, a, b) = newcomer();
+        let both = [("t", 0), ("t", 1)];
+        group.begin_commit(0, a, both.into_iter()).unwrap();
+        assert_eq!(poll(&mut group, b), [0; 0], "not before the offsets are in the log");
+        group.end_commit(0, a).unwrap();
+        assert_eq!(poll(&mut group, b), [1]);
+        let refused = group.begin_commit(0, a, both.into_iter());
+        assert_eq!(refused, Err(Error::NotAssigned { topic: "t".into(), partition: 1 }));
+        assert_eq!(group.owns(0, a, "t", 1), Ok(false));
+        assert_eq!(group.owns(0, a, "t", 2), Ok(false));
+    }
+
+    #[test]
+    fn who_waits_lets_go_at_once_and_is_told() {
+        let mut group = Group::new(0);
+        let (a, _) = group.join(0, two_partitions()).unwrap();
+        let (ticket, _) = group.begin_poll(0, a).unwrap();
+        let (b, gets) = group.join(0, two_partitions()).unwrap();
+        assert_eq!(numbers(gets), [1]);
+        assert_eq!(group.take_answers(), [(ticket, Answer::LookAgain)]);
+        let (ticket, has) = group.begin_poll(0, a).unwrap();
+        assert_eq!(numbers(has), [0]);
+        group.leave(0, b).unwrap();
+        assert_eq!(group.take_answers(), [(ticket, Answer::LookAgain)]);
+        let (_, has) = group.begin_poll(0, a).unwrap();
+        assert_eq!(has.owned.iter().map(|owned| owned.since).collect::<Vec<_>>(), [1, 3]);
+    }
+
+    #[test]
+    fn member_that_is_in_a_request_keeps_its_session() {
+        let (mut group, a, b) = newcomer();
+        group.begin_poll(50, a).unwrap();
+        group.begin_commit(60, b, [].into_iter()).unwrap();
+        group.tick(10_000);
+        group.end_poll(10_000, a).unwrap();
+        group.end_commit(10_001, b).unwrap();
+        assert_eq!(group.next_deadline(), Some(10_100));
+        assert_eq!(group.end_poll(10_100, a), Err(Error::UnknownMemberId));
+        assert_eq!(group.begin_poll(10_100, a), Err(Error::UnknownMemberId));
+        assert_eq!(group.empty_since(), None);
+        group.tick(20_000);
+        assert_eq!(group.empty_since(), Some(10_101));
+    }
+
+    #[test]
+    fn partitions_that_are_new_are_shared_out() {
+        let (mut group, a, b) = newcomer();
+        group.topic_changed(0, "t", Some(4));
+        group.topic_changed(0, "other", Some(4));
+        assert_eq!((poll(&mut group, a), poll(&mut group, b)), (vec![0, 1], vec![2, 3]));
+        assert_eq!(group.generation(), 3);
+    }
+
+    #[test]
+    fn every_subscriber_of_a_dropped_topic_is_told_once() {
+        let (mut group, a, b) = newcomer();
+        let (ticket, _) = group.begin_poll(0, a).unwrap();
+        group.take_answers();
+        group.topic_changed(0, "t", None);
+        assert_eq!(group.take_answers(), [(ticket, Answer::LookAgain)]);
+        assert_eq!(group.end_poll(0, a), Err(Error::UnknownTopic("t".into())));
+        assert_eq!(group.begin_poll(0, b).map(drop), Err(Error::UnknownTopic("t".into())));
+        assert_eq!((poll(&mut group, a), poll(&mut group, b)), (vec![], vec![]));
+        group.topic_changed(0, "t", Some(2));
+        assert_eq!((poll(&mut group, a), poll(&mut group, b)), (vec![0], vec![1]));
+    }
+}
