@@ -111,7 +111,7 @@ impl Fresh {
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).expect("the build's folder can be written");
         let handles = Arc::new(Handles::new(Arc::new(FileDisk), 64));
-        let (log, _) = Log::open(handles, &dir, 0, true, NOW_MS, &|| Ok(())).expect("an empty folder is an empty log");
+        let (log, _) = Log::open(handles, &dir, 0, true, NOW_MS, &|_| Ok(())).expect("an empty folder is an empty log");
         Self { log, dir }
     }
 

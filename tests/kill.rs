@@ -140,6 +140,28 @@ fn verify_names_file_position_and_offsets_of_a_flipped_byte() {
     );
 }
 
+#[test]
+fn verify_names_the_line_of_a_topic_file_that_is_none() {
+    let folder = Folder::new("topic-file");
+    let mut broker = Broker::with(&["--data-dir", folder.path()]);
+    broker.expect("PRODUCE a\n", &["ACK"]);
+    broker.kill();
+    let (dir, file) = (folder.0.join("messages"), folder.0.join("messages/topic"));
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{text}nonsense\n")).unwrap();
+    for dir in [&folder.0, &dir] {
+        let (whole, said) = verify(dir);
+        assert!(!whole, "{said}");
+        let line = format!("{}, line 4: 'nonsense' is no line of a topic file\n", file.display());
+        assert!(
+            said.starts_with(&line) && said.ends_with("1 batches in 1 partitions are whole, 1 damages\n"),
+            "{said}"
+        );
+    }
+    fs::write(&file, text).unwrap();
+    assert!(verify(&folder.0).0 && verify(&dir.join("0")).0);
+}
+
 /// A small file system of its own, unmounted at the end; `None` where this machine does not let us.
 struct Tmpfs(Folder);
 

@@ -2,7 +2,7 @@
 
 use super::{Broker, Error, Result, Topic};
 use crate::config::{Overrides, Settings};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A topic.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,9 +62,10 @@ impl Topic {
 }
 
 impl Broker {
-    /// All topics, by name; the broker's own are among them.
-    pub fn describe_topics(&self) -> Vec<TopicDescription> {
-        self.topics().iter().map(|topic| topic.describe()).collect()
+    /// All topics by name, the broker's own among them; one that is offline with its error.
+    pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
+        let all = self.0.state.topics.read().expect("no panic under the topics' lock").all();
+        all.into_iter().map(|(name, topic)| (name, topic.map(|topic| topic.describe()))).collect()
     }
 
     /// A topic by name.

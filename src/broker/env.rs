@@ -8,7 +8,12 @@
 //!
 //! `clean:yes` stands there from a clean stop to the first append: a start that finds it has nothing to check.
 
-use super::{Clock, Error, Result, chores::Chores, random};
+use super::{
+    Clock, Error, Result,
+    chores::Chores,
+    random,
+    small_file::{Line, Lines, Text},
+};
 use crate::{
     config::{Flush, Settings},
     log::{
@@ -43,13 +48,17 @@ pub(super) struct Env {
 }
 
 /// What `~broker` keeps.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Identity {
     pub(super) cluster_id: String,
     /// The next producer id, and the first that is not in the block taken.
     pub(super) producer_ids: Range<i64>,
 }
 
+/// The file's name.
+const FILE: &str = "~broker";
+/// The largest such file.
+const BYTES_MAX: u64 = 64 << 10;
 /// Producer ids that are taken at once.
 const PRODUCER_IDS: i64 = 1000;
 
@@ -84,21 +93,82 @@ impl Env {
     }
 
     pub(super) fn store(&self, identity: &Identity, clean: bool) -> io::Result<()> {
-        let clean = if clean { "clean:yes\n" } else { "" };
-        let text = format!("cluster.id:{}\nproducer.ids:{}\n{clean}", identity.cluster_id, identity.producer_ids.end);
-        disk::replace(self.handles.disk(), &self.data_dir.join("~broker"), text.as_bytes())
+        disk::replace(self.handles.disk(), &self.data_dir.join(FILE), identity.lines(clean).bytes(BYTES_MAX)?)
+    }
+}
+
+impl Identity {
+    fn lines(&self, clean: bool) -> Lines {
+        let mut lines = Lines::default();
+        lines.push(&[("cluster.id", &self.cluster_id)]);
+        lines.push(&[("producer.ids", &self.producer_ids.end)]);
+        if clean {
+            lines.push(&[("clean", &"yes")]);
+        }
+        lines
+    }
+
+    /// What the lines of a file say, and whether the last stop was clean. An error is the first line that is wrong.
+    fn parse(text: &Text) -> std::result::Result<(Identity, bool), Line<'_>> {
+        let mut identity = Identity { cluster_id: random::shown(&random::uuid()), producer_ids: 0..0 };
+        let mut clean = false;
+        for line in text.lines() {
+            let (name, value) = line.field().ok_or(line)?;
+            match (name.as_str(), value.as_str()) {
+                ("cluster.id", id) if !id.is_empty() => identity.cluster_id = value,
+                ("producer.ids", end) => {
+                    let end = end.parse().ok().filter(|&end: &i64| end >= 0).ok_or(line)?;
+                    identity.producer_ids = end..end;
+                }
+                ("clean", "yes") => clean = true,
+                _ => return Err(line),
+            }
+        }
+        Ok((identity, clean))
     }
 }
 
 /// What `~broker` says, and whether the last stop was clean. A new data directory gets an identity.
 pub(super) fn read_identity(disk: &dyn Disk, data_dir: &Path) -> Result<(Identity, bool)> {
-    let text = match disk::read_small(disk, &data_dir.join("~broker"), 64 << 10) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(Error::Storage(format!("~broker: {error}"))),
-    };
-    let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let producer_ids = field("producer.ids").and_then(|end| end.parse().ok()).unwrap_or(0);
-    let cluster_id = field("cluster.id").map_or_else(|| random::shown(&random::uuid()), String::from);
-    Ok((Identity { cluster_id, producer_ids: producer_ids..producer_ids }, field("clean") == Some("yes")))
+    let path = data_dir.join(FILE);
+    let text = Text::read(disk, &path, BYTES_MAX)
+        .map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?
+        .unwrap_or_default();
+    Identity::parse(&text).map_err(|line| {
+        let why = "is no line of it; mend it, or remove the file, and the cluster gets a new id";
+        Error::Storage(line.error(&path, why))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::disk::MemoryDisk;
+    use proptest::prelude::*;
+
+    fn read(text: &[u8]) -> Result<(Identity, bool)> {
+        let disk = MemoryDisk::default();
+        disk.create(Path::new(FILE)).unwrap().write_at(text, 0).unwrap();
+        read_identity(&disk, Path::new(""))
+    }
+
+    #[test]
+    fn a_line_that_is_none_is_named() {
+        for line in ["x", "x:y", "clean:no", "producer.ids:-1", "producer.ids:9223372036854775808", "cluster.id:"] {
+            let Err(Error::Storage(why)) = read(format!("cluster.id:a\n{line}\n").as_bytes()) else { panic!("{line}") };
+            assert!(
+                why.starts_with(&format!("~broker, line 2: '{line}' is no line of it; mend it, or remove")),
+                "{why}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_kept_is_read_back(cluster_id in "\\PC+|[\\s\\S]+", next in 0..i64::MAX, clean: bool) {
+            let identity = Identity { cluster_id, producer_ids: next..next };
+            let found = read(identity.lines(clean).bytes(BYTES_MAX).unwrap()).unwrap();
+            prop_assert_eq!(found, (identity, clean));
+        }
+    }
 }

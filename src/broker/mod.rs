@@ -19,14 +19,18 @@ mod env;
 mod error;
 pub mod group;
 mod group_coordinator;
+mod leader_epochs;
 mod partition;
 mod partitioner;
 mod position;
 mod producer_state;
 pub mod random;
+mod small_file;
 mod sync;
 mod topic;
+mod topic_file;
 mod topic_settings;
+mod topics;
 mod waiting;
 
 pub use caller::{Caller, Protocol};
@@ -36,14 +40,16 @@ pub use committed_offsets::{Committed, Offsets};
 pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
 pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, Wait};
+pub use leader_epochs::EpochEnd;
 pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
 pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
+pub use topics::verify_topic_files;
 pub use waiting::{Registered, Waiter, Waiters};
 
 use crate::{
-    config::{Changes, Config, Overrides, canonical},
+    config::{Changes, Config, Overrides},
     log::{
         disk::{self, Disk, FileDisk, MemoryDisk},
         handles::Handles,
@@ -55,14 +61,13 @@ use env::{Env, read_identity};
 use group_coordinator::Coordinator;
 use std::{
     any::Any,
-    collections::BTreeMap,
     io,
     path::PathBuf,
     sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
     thread::JoinHandle,
     time::Duration,
 };
-use topic::Stored;
+use topics::Topics;
 
 /// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
 /// stops it.
@@ -81,7 +86,7 @@ struct State {
     config: Config,
     metrics: Metrics,
     env: Arc<Env>,
-    topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+    topics: RwLock<Topics>,
     /// Held while a topic is made, dropped or altered.
     creating: sync::Mutex<()>,
     /// Those who wait for a topic to be made, to grow or to go.
@@ -130,8 +135,8 @@ impl Broker {
         if !was_clean {
             env.store(&identity, false).map_err(|error| Error::Storage(format!("~broker: {error}")))?;
         }
-        let topics = read_topics(&env)?;
-        if !topics.is_empty() {
+        let topics = Topics::read(&env)?;
+        if topics.online().next().is_some() {
             env.chores.look_in(Duration::from_secs(5));
         }
         let state = Arc::new(State {
@@ -182,7 +187,7 @@ impl Broker {
         &self.0.state.env
     }
 
-    /// All topics, by name; the broker's own are among them.
+    /// All topics that are not offline, by name; the broker's own are among them.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
         self.0.state.topics()
     }
@@ -190,13 +195,13 @@ impl Broker {
     /// A topic by name.
     pub fn topic(&self, name: &str) -> Result<Arc<Topic>> {
         let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
-        topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(crate::log::record::shown(name.as_bytes())))
+        topics.get(name).cloned()
     }
 
     /// A topic by its id.
     pub fn topic_by_id(&self, id: &[u8; 16]) -> Option<Arc<Topic>> {
         let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
-        topics.values().find(|topic| topic.id == *id).cloned()
+        topics.by_id(id).cloned()
     }
 
     /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
@@ -243,26 +248,14 @@ impl Broker {
         self.env().chores.look();
         self.0.state.topic_waiters.wake();
         topic.partitions().iter().for_each(|partition| partition.wake());
-        self.0.state.topic_changed(name, Some(topic.partition_count()))?;
+        self.0.state.tell_groups(name, topic.partition_count());
         Ok(topic)
     }
 
     /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
         writable(name)?;
-        let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
-        let topic = self.topic(name)?;
-        let disk = self.env().handles.disk();
-        let doomed = self.env().data_dir.join(format!("~drop-{}", random::shown(&random::uuid())));
-        let storage = |error: io::Error| Error::Storage(format!("{name}: {error}"));
-        // Closed first: what is acknowledged from here on is acknowledged by another topic of the name.
-        topic.partitions().iter().for_each(|partition| partition.close());
-        self.0.state.topics.write().expect("no panic under the topics' lock").remove(name);
-        self.0.state.topic_waiters.wake();
-        let forgotten = self.0.state.topic_changed(name, None);
-        disk.rename(&topic.dir(), &doomed).and_then(|()| disk.sync_dir(&self.env().data_dir)).map_err(storage)?;
-        disk.remove_dir(&doomed).map_err(storage)?;
-        forgotten
+        self.0.state.drop_topic(name)
     }
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
@@ -280,7 +273,7 @@ impl Broker {
     /// The largest `max.message.bytes` of any topic, and of those not made yet.
     pub fn message_bytes_max(&self) -> usize {
         let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
-        let largest = topics.values().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
+        let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
         largest.max(self.env().topic_defaults.max_message_bytes) as usize
     }
 }
@@ -305,77 +298,9 @@ pub fn writable(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// The topics on disk: every legal folder, one without a `topic` file too. Removes what a crash left of CREATE and DROP.
-fn read_topics(env: &Arc<Env>) -> Result<BTreeMap<String, Arc<Topic>>> {
-    let disk = env.handles.disk();
-    let storage = |error: io::Error| Error::Storage(format!("{}: {error}", env.data_dir.display()));
-    let mut topics = BTreeMap::new();
-    for name in disk.list(&env.data_dir).map_err(storage)? {
-        let path = env.data_dir.join(&name.name);
-        if name.name.starts_with("~new-") || name.name.starts_with("~drop-") {
-            disk.remove_dir(&path).map_err(storage)?;
-        } else if name.is_dir && check_name(&name.name).is_ok() {
-            match read_topic(env, &path) {
-                Ok(stored) => drop(topics.insert(name.name.clone(), Topic::new(env, &name.name, stored)?)),
-                Err(why) => env.tell(&format!("{} is left alone: {why}", path.display())),
-            }
-        }
-    }
-    Ok(topics)
-}
-
-/// What the folder of a topic says. One without a `topic` file was put there by hand, with a folder for each partition.
-fn read_topic(env: &Env, dir: &std::path::Path) -> std::result::Result<Stored, String> {
-    let disk = env.handles.disk();
-    let file = dir.join("topic");
-    if let Some(stored) = Stored::read(disk, &file)? {
-        env.topic_defaults.with(&stored.overrides)?;
-        return Ok(stored);
-    }
-    let names = disk.list(dir).map_err(|error| error.to_string())?;
-    let partitions =
-        (0..PARTITIONS_MAX).take_while(|index| names.iter().any(|name| name.is_dir && name.name == index.to_string()));
-    let partitions = partitions.count() as u32;
-    if partitions == 0 {
-        return Err("it has neither a topic file nor a folder 0 with a log".into());
-    }
-    let stored = Stored::new(partitions, Overrides::new());
-    stored.write(disk, &file).map_err(|error| format!("{}: {error}", file.display()))?;
-    env.tell(&format!("{}: adopted as a topic of {partitions} partitions", dir.display()));
-    Ok(stored)
-}
-
 impl State {
-    /// Makes a topic.
-    fn create(&self, name: &str, partitions: u32, overrides: Overrides) -> Result<Arc<Topic>> {
-        let _one = self.creating.lock().expect("no panic while a topic is made");
-        if self.topics.read().expect("no panic under the topics' lock").contains_key(name) {
-            return Err(Error::TopicExists(name.into()));
-        }
-        self.env.topic_defaults.with(&overrides).map_err(Error::InvalidConfig)?;
-        let stored = Stored::new(partitions, canonical(&overrides).map_err(Error::InvalidConfig)?);
-        stored.build(&self.env, name).map_err(|error| Error::Storage(format!("{name}: {error}")))?;
-        let topic = Topic::new(&self.env, name, stored)?;
-        self.topics.write().expect("no panic under the topics' lock").insert(name.into(), topic.clone());
-        self.topic_waiters.wake();
-        self.topic_changed(name, Some(partitions))?;
-        Ok(topic)
-    }
-
-    /// One of the broker's own topics, of one partition, made if it is not there.
-    fn internal_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<Arc<Topic>> {
-        let overrides: Overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
-        match self.create(name, 1, overrides) {
-            Err(Error::TopicExists(_)) => {
-                let topics = self.topics.read().expect("no panic under the topics' lock");
-                topics.get(name).cloned().ok_or_else(|| Error::UnknownTopic(name.into()))
-            }
-            made => made,
-        }
-    }
-
     fn topics(&self) -> Vec<Arc<Topic>> {
-        self.topics.read().expect("no panic under the topics' lock").values().cloned().collect()
+        self.topics.read().expect("no panic under the topics' lock").online().cloned().collect()
     }
 }
 

@@ -6,8 +6,10 @@
 use super::{
     Env, Error, Result,
     chores::LOOK_EVERY,
+    leader_epochs::EpochEnd,
     producer_state::{Numbered, Producers, Stored},
     topic::Topic,
+    topic_file::PartitionLines,
     waiting::{Registered, Waiter, Waiters},
 };
 use crate::{
@@ -19,7 +21,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
+        atomic::{AtomicBool, AtomicI64, Ordering::*},
     },
 };
 
@@ -36,9 +38,8 @@ pub struct Partition {
     log: OnceLock<std::result::Result<Log, String>>,
     /// Held while the log is opened or trimmed, so that DROP waits for it.
     opening: Mutex<()>,
-    /// Start offset and leader epoch as the `topic` file has them.
-    start: AtomicU64,
-    epoch: AtomicU32,
+    /// As the `topic` file has them.
+    lines: Mutex<PartitionLines>,
     /// Whether the topic is gone.
     dropped: AtomicBool,
     unsynced_records: AtomicI64,
@@ -59,15 +60,14 @@ pub struct Terms {
 }
 
 impl Partition {
-    pub(super) fn new(topic: &Weak<Topic>, env: &Arc<Env>, index: u32, start: u64, epoch: u32) -> Partition {
+    pub(super) fn new(topic: &Weak<Topic>, env: &Arc<Env>, index: u32, lines: PartitionLines) -> Partition {
         Partition {
             index,
             topic: topic.clone(),
             env: env.clone(),
             log: OnceLock::new(),
             opening: Mutex::default(),
-            start: AtomicU64::new(start),
-            epoch: AtomicU32::new(epoch),
+            lines: Mutex::new(lines),
             dropped: AtomicBool::new(false),
             unsynced_records: AtomicI64::new(0),
             sync_queued: AtomicBool::new(false),
@@ -116,10 +116,10 @@ impl Partition {
         }
         let env = &self.env;
         let dir = self.dir(&topic);
-        let start = self.start.load(Acquire);
-        let cutting = || {
-            self.epoch.fetch_add(1, AcqRel);
-            topic.store().map_err(io::Error::other)
+        let start = self.lines().start;
+        let cutting = |end: u64| {
+            let cut = topic.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start));
+            cut.map_err(io::Error::other)
         };
         // A crash can have lost the folder of a partition that was made with ALTER.
         let made = disk::make_dir(env.handles.disk(), &dir).map_err(|error| format!("{}: {error}", dir.display()));
@@ -156,14 +156,25 @@ impl Partition {
         topic.dir().join(self.index.to_string())
     }
 
-    /// Start offset as it is stored.
-    pub(super) fn stored_start(&self) -> u64 {
-        self.start.load(Acquire)
+    /// What the `topic` file says of it.
+    pub(super) fn lines(&self) -> PartitionLines {
+        self.lines.lock().expect("no panic under this lock").clone()
+    }
+
+    /// The `topic` file says this now.
+    pub(super) fn set_lines(&self, lines: PartitionLines) {
+        *self.lines.lock().expect("no panic under this lock") = lines;
     }
 
     /// Leader epoch: raised whenever records were cut off.
     pub fn leader_epoch(&self) -> u32 {
-        self.epoch.load(Acquire)
+        self.lines.lock().expect("no panic under this lock").epochs.current()
+    }
+
+    /// Where the newest leader epoch ended that is not above `epoch` (KIP-320); `None`: there was none so high yet.
+    pub fn end_of_epoch(&self, epoch: u32) -> Result<Option<EpochEnd>> {
+        let end = self.high_watermark()?;
+        Ok(self.lines().epochs.end_of(epoch, end))
     }
 
     /// Offset of the first record.
@@ -379,8 +390,7 @@ impl Partition {
             return Err(Error::OffsetOutOfRange { first, end });
         }
         if offset > first {
-            self.start.fetch_max(offset, AcqRel);
-            self.topic()?.store()?;
+            self.topic()?.change_partition(self.index, |lines| lines.start = lines.start.max(offset))?;
             // The records are gone, now and after a restart. What fails from here on takes room and nothing else.
             log.advance_start(offset);
             self.free_or_tell(log);
@@ -443,14 +453,21 @@ impl Partition {
         }
     }
 
-    /// The topic is being dropped: no append succeeds from here on, and who waits finds it gone.
+    /// The topic is being dropped: no append succeeds from here on.
     pub(super) fn close(&self) {
         let _one = self.opening.lock().expect("no panic while a log is opened");
         self.dropped.store(true, Release);
         if let Some(log) = self.opened() {
             log.close();
         }
-        self.waiters.wake();
+    }
+
+    /// The topic was not dropped after all.
+    pub(super) fn reopen(&self) {
+        if let Some(log) = self.opened() {
+            log.reopen();
+        }
+        self.dropped.store(false, Release);
     }
 
     /// Wakes who waits, so that they see a change that is no record.

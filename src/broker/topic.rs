@@ -1,28 +1,20 @@
-//! A topic: its name, id, settings and partitions, and the `topic` file that keeps them.
-//!
-//! ```text
-//! id:bWVzc2FnZXMtdG9waWMtaQ
-//! partitions:1
-//! retention.ms:1000
-//! partition:0 start:0 epoch:0
-//! ```
-//!
-//! The file is replaced whole, so a crash leaves the old one or the new.
+//! A topic: its name, id, settings and partitions. The [`topic` file](super::topic_file) keeps them.
 
-use super::{Env, Error, Result, partition::Partition, random};
-use crate::{
-    config::{Changes, Overrides, Settings, canonical},
-    log::disk,
+use super::{
+    Env, Error, Result,
+    partition::Partition,
+    topic_file::{PartitionLines, TopicFile},
 };
+use crate::config::{Changes, Overrides, Settings};
 use std::{
+    io,
+    ops::Range,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, RwLock, Weak},
 };
 
 /// The most partitions that a topic may have.
 pub const PARTITIONS_MAX: u32 = 10_000;
-/// The largest `topic` file: every partition with its start offset and epoch, and all settings.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A topic.
 #[derive(Debug)]
@@ -45,15 +37,6 @@ struct State {
     partitions: Vec<Arc<Partition>>,
 }
 
-/// What a `topic` file says.
-#[derive(Debug)]
-pub(super) struct Stored {
-    pub(super) id: [u8; 16],
-    pub(super) overrides: Overrides,
-    /// Start offset and leader epoch of each partition.
-    pub(super) partitions: Vec<(u64, u32)>,
-}
-
 /// Whether a topic may bear this name (Kafka's rule); the sentence says why not.
 pub fn check_name(name: &str) -> Result<()> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
@@ -71,100 +54,19 @@ pub fn is_internal(name: &str) -> bool {
     matches!(name, "__consumer_offsets" | "__transaction_state" | "__cluster_metadata" | "__share_group_state")
 }
 
-impl Stored {
-    /// What a new topic's file says.
-    pub(super) fn new(partitions: u32, overrides: Overrides) -> Stored {
-        Stored { id: random::uuid(), overrides, partitions: vec![(0, 0); partitions as usize] }
-    }
-
-    /// Reads a file, if there is one. An error names what is wrong.
-    pub(super) fn read(disk: &dyn disk::Disk, path: &Path) -> std::result::Result<Option<Stored>, String> {
-        let why = |what: String| format!("{}: {what}", path.display());
-        let bytes = match disk::read_small(disk, path, FILE_BYTES_MAX) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(|error| why(error.to_string()))?,
-        };
-        let text = String::from_utf8(bytes).map_err(|_| why("no UTF-8".into()))?;
-        let mut stored = Stored { id: [0; 16], overrides: Overrides::new(), partitions: Vec::new() };
-        let mut count = None;
-        for line in text.lines() {
-            let bad = || why(format!("'{}' is no line of a topic file", crate::log::record::shown(line.as_bytes())));
-            let (name, value) = line.split_once(':').ok_or_else(bad)?;
-            match name {
-                "id" => stored.id = random::parse(value).ok_or_else(bad)?,
-                "partitions" => {
-                    count =
-                        Some(value.parse::<u32>().ok().filter(|n| (1..=PARTITIONS_MAX).contains(n)).ok_or_else(bad)?)
-                }
-                "partition" => {
-                    let mut words = value.split(' ');
-                    let index = words.next().and_then(|word| word.parse::<usize>().ok());
-                    let start = words.next().and_then(|word| word.strip_prefix("start:")?.parse().ok());
-                    let epoch = words.next().and_then(|word| word.strip_prefix("epoch:")?.parse().ok());
-                    index.filter(|&index| index == stored.partitions.len()).ok_or_else(bad)?;
-                    stored.partitions.push((start.ok_or_else(bad)?, epoch.ok_or_else(bad)?));
-                }
-                _ => drop(stored.overrides.insert(name.into(), value.into())),
-            }
-        }
-        // Files of earlier versions have some values as clients wrote them.
-        stored.overrides = canonical(&stored.overrides).map_err(why)?;
-        if stored.id == [0; 16] || count != Some(stored.partitions.len() as u32) {
-            return Err(why("id, partitions and a line for each partition must stand in it".into()));
-        }
-        Ok(Some(stored))
-    }
-
-    pub(super) fn write(&self, disk: &dyn disk::Disk, path: &Path) -> std::io::Result<()> {
-        let mut text = format!("id:{}\npartitions:{}\n", random::shown(&self.id), self.partitions.len());
-        for (name, value) in &self.overrides {
-            text.push_str(&format!("{name}:{value}\n"));
-        }
-        for (index, (start, epoch)) in self.partitions.iter().enumerate() {
-            text.push_str(&format!("partition:{index} start:{start} epoch:{epoch}\n"));
-        }
-        disk::replace(disk, path, text.as_bytes())
-    }
-
-    /// Makes a topic's directory with its file and one directory for each partition, durably, under a name of its own,
-    /// and gives it the topic's name at the end.
-    pub(super) fn build(&self, env: &Env, name: &str) -> std::io::Result<()> {
-        let disk = env.handles.disk();
-        let new = env.data_dir.join(format!("~new-{}", random::shown(&random::uuid())));
-        let made = self.fill(disk, &new).and_then(|()| disk.rename(&new, &env.data_dir.join(name)));
-        if let Err(error) = made {
-            // A full disk gets its room back; what cannot be removed now goes at the next start.
-            let _ = disk.remove_dir(&new);
-            return Err(error);
-        }
-        disk.sync_dir(&env.data_dir)
-    }
-
-    fn fill(&self, disk: &dyn disk::Disk, new: &Path) -> std::io::Result<()> {
-        disk.create_dir(new)?;
-        for index in 0..self.partitions.len() {
-            disk.create_dir(&new.join(index.to_string()))?;
-        }
-        self.write(disk, &new.join("topic"))
-    }
-}
-
 impl Topic {
     /// The topic that a file describes.
-    pub(super) fn new(env: &Arc<Env>, name: &str, stored: Stored) -> Result<Arc<Topic>> {
-        let settings = env.topic_defaults.with(&stored.overrides).map_err(Error::InvalidConfig)?;
+    pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile) -> Result<Arc<Topic>> {
+        let settings = env.topic_defaults.with(&file.overrides).map_err(Error::InvalidConfig)?;
         Ok(Arc::new_cyclic(|this| {
-            let partitions = stored.partitions.iter().enumerate();
-            let partition = |(index, &(start, epoch)): (usize, &(u64, u32))| {
-                Arc::new(Partition::new(this, env, index as u32, start, epoch))
-            };
-            let partitions = partitions.map(partition).collect();
+            let partition = |(index, lines)| Arc::new(Partition::new(this, env, index, lines));
+            let partitions = (0..).zip(file.partitions).map(partition).collect();
             Topic {
                 name: name.into(),
-                id: stored.id,
+                id: file.id,
                 env: env.clone(),
                 this: this.clone(),
-                state: RwLock::new(State { overrides: stored.overrides, settings: Arc::new(settings), partitions }),
+                state: RwLock::new(State { overrides: file.overrides, settings: Arc::new(settings), partitions }),
                 file: Mutex::default(),
             }
         }))
@@ -210,47 +112,83 @@ impl Topic {
         })
     }
 
-    /// Stores what the topic is now.
-    pub(super) fn store(&self) -> Result<()> {
-        let _one = self.file.lock().expect("no panic while a topic file is written");
+    /// What its file says. Who means to replace it holds the file's lock.
+    fn file(&self) -> TopicFile {
         let state = self.state();
-        let partitions = state.partitions.iter().map(|partition| (partition.stored_start(), partition.leader_epoch()));
-        let stored = Stored { id: self.id, overrides: state.overrides.clone(), partitions: partitions.collect() };
-        drop(state);
-        self.write(&stored)
+        let partitions = state.partitions.iter().map(|partition| partition.lines()).collect();
+        TopicFile { id: self.id, overrides: state.overrides.clone(), partitions }
     }
 
-    fn write(&self, stored: &Stored) -> Result<()> {
+    fn write(&self, file: &TopicFile) -> Result<()> {
         let path = self.dir().join("topic");
-        stored
-            .write(self.env.handles.disk(), &path)
-            .map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+        let written = file.write(self.env.handles.disk(), &path);
+        written.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
     }
 
-    /// Changes settings and adds partitions. Nothing is changed unless all is right and stored.
+    /// Changes what the file says of a partition. After an error all is as it was.
+    pub(super) fn change_partition(&self, index: u32, change: impl FnOnce(&mut PartitionLines)) -> Result<()> {
+        let _one = self.file.lock().expect("no panic while a topic file is written");
+        let mut file = self.file();
+        change(&mut file.partitions[index as usize]);
+        self.write(&file)?;
+        self.partition(index)?.set_lines(file.partitions.swap_remove(index as usize));
+        Ok(())
+    }
+
+    /// Changes settings and adds partitions. After an error all is as it was.
     pub(super) fn alter(&self, partitions: Option<u32>, changes: &Changes) -> Result<()> {
         let _one = self.file.lock().expect("no panic while a topic file is written");
-        let before = self.partition_count();
-        let count = partitions.unwrap_or(before);
-        if !(before..=PARTITIONS_MAX).contains(&count) {
-            let why = format!("'{}' has {before} partitions; it can have from {before} to {PARTITIONS_MAX}", self.name);
+        let mut file = self.file();
+        let known = file.partitions.len() as u32;
+        let count = partitions.unwrap_or(known);
+        if !(known..=PARTITIONS_MAX).contains(&count) {
+            let why = format!("'{}' has {known} partitions; it can have from {known} to {PARTITIONS_MAX}", self.name);
             return Err(Error::InvalidPartitions(why));
         }
-        let overrides = changes.applied(&self.overrides(), &self.env.topic_defaults).map_err(Error::InvalidConfig)?;
-        let settings = self.env.topic_defaults.with(&overrides).map_err(Error::InvalidConfig)?;
-        let mut all = self.partitions();
-        for index in before..count {
-            let partition = Arc::new(Partition::new(&self.this, &self.env, index, 0, 0));
-            let dir = partition.dir(self);
-            let made = self.env.handles.disk().create_dir(&dir);
-            made.map_err(|error| Error::Storage(format!("{}: {error}", dir.display())))?;
-            all.push(partition);
+        let defaults = &self.env.topic_defaults;
+        file.overrides = changes.applied(&file.overrides, defaults).map_err(Error::InvalidConfig)?;
+        let settings = Arc::new(defaults.with(&file.overrides).map_err(Error::InvalidConfig)?);
+        file.partitions.resize(count as usize, PartitionLines::default());
+        let mut partitions = self.partitions();
+        partitions.extend(
+            (known..count)
+                .map(|index| Arc::new(Partition::new(&self.this, &self.env, index, PartitionLines::default()))),
+        );
+        let folders = self.make_folders(known..count)?;
+        if let Err(error) = self.write(&file) {
+            self.remove_folders(&folders);
+            return Err(error);
         }
-        let stored = all.iter().map(|partition| (partition.stored_start(), partition.leader_epoch())).collect();
-        self.write(&Stored { id: self.id, overrides: overrides.clone(), partitions: stored })?;
         *self.state.write().expect("no panic under the topic's lock") =
-            State { overrides, settings: Arc::new(settings), partitions: all };
+            State { overrides: file.overrides, settings, partitions };
         Ok(())
+    }
+
+    /// Makes the folders of new partitions, all or none. Answers those that were not there.
+    fn make_folders(&self, indexes: Range<u32>) -> Result<Vec<PathBuf>> {
+        let (disk, dir, mut made) = (self.env.handles.disk(), self.dir(), Vec::new());
+        if indexes.is_empty() {
+            return Ok(made);
+        }
+        let failed = |path: &Path, error: io::Error| Error::Storage(format!("{}: {error}", path.display()));
+        let there = disk.list(&dir).map_err(|error| failed(&dir, error))?;
+        for index in indexes.map(|index| index.to_string()) {
+            if there.iter().any(|name| name.is_dir && name.name == index) {
+                continue;
+            }
+            let path = dir.join(index);
+            if let Err(error) = disk.create_dir(&path) {
+                self.remove_folders(&made);
+                return Err(failed(&path, error));
+            }
+            made.push(path);
+        }
+        Ok(made)
+    }
+
+    /// An empty folder that stays counts for nothing: the topic's file says which partitions there are.
+    fn remove_folders(&self, made: &[PathBuf]) {
+        made.iter().for_each(|path| drop(self.env.handles.disk().remove_dir(path)));
     }
 }
 

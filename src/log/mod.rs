@@ -590,6 +590,11 @@ impl Log {
         drop(self.files());
     }
 
+    /// Undoes [`close`](Self::close).
+    pub fn reopen(&self) {
+        self.closed.store(false, Release);
+    }
+
     /// Whether the log was closed by [`close`](Self::close).
     pub fn is_closed(&self) -> bool {
         self.closed.load(Acquire)

@@ -303,8 +303,8 @@ struct Recovery<'a> {
     dir: &'a Arc<Path>,
     clean: bool,
     now_ms: i64,
-    /// Raises the leader epoch, durably, before offsets are cut off that will be given again.
-    cutting: &'a dyn Fn() -> io::Result<()>,
+    /// Ends the leader epoch at an offset, durably, before those behind it are cut off, which will be given again.
+    cutting: &'a dyn Fn(u64) -> io::Result<()>,
     opened: Opened,
 }
 
@@ -442,7 +442,7 @@ impl Recovery<'_> {
         let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
         let log = segment.log(self.handles).map_err(failed)?;
         if foreign && adopt(&segment, &*log, 0, 0).is_ok() {
-            (self.cutting)().and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(failed)?;
+            (self.cutting)(base).and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(failed)?;
             self.note(&segment, "its .batches describes other lines; it was set aside");
             checked = Checked { bytes: checked.bytes, ..Checked::default() };
             self.adopt(&segment, &checked)?;
@@ -472,7 +472,7 @@ impl Recovery<'_> {
                 if all_claim { 0 } else { end_by_lines(&segment, &*log, end.1, checked.next()).map_err(failed)? };
             end = ((segment.base + claimed).max(end.0).max(shown), checked.bytes);
             if kept < checked.entries {
-                (self.cutting)().map_err(failed)?;
+                (self.cutting)(end.0).map_err(failed)?;
             }
             let batches = segment.batches(self.handles).map_err(failed)?;
             batches.set_len(u64::from(kept) * ENTRY_BYTES as u64).and_then(|()| batches.sync()).map_err(failed)?;
@@ -527,7 +527,7 @@ impl Recovery<'_> {
         let (position, entries_end) = (checked.position(), u64::from(checked.whole) * ENTRY_BYTES as u64);
         let lost = batches.len()?.saturating_sub(entries_end);
         if checked.bytes > position || lost > 0 {
-            (self.cutting)()?;
+            (self.cutting)(segment.base + checked.next())?;
         }
         if checked.bytes > position {
             let (bytes, copy) = self.set_aside(segment, "log", position)?;
@@ -581,15 +581,16 @@ impl Recovery<'_> {
 impl Log {
     /// Opens the log in `dir`, which is there, as the module's documentation says. An empty one begins at `start`.
     ///
-    /// `clean`: the broker that wrote it stopped cleanly. `cutting` is called before records are cut off, so that their
-    /// offsets will be given again: it raises the leader epoch. An error leaves every file as it is, but for leftovers.
+    /// `clean`: the broker that wrote it stopped cleanly. `cutting` is called with the offset from which on records are about
+    /// to be cut off, and will be given again: it ends the leader epoch there. An error leaves every file as it is, but for
+    /// leftovers.
     pub fn open(
         handles: Arc<Handles>,
         dir: &Path,
         start: u64,
         clean: bool,
         now_ms: i64,
-        cutting: &dyn Fn() -> io::Result<()>,
+        cutting: &dyn Fn(u64) -> io::Result<()>,
     ) -> Result<(Log, Opened), String> {
         let dir: Arc<Path> = dir.into();
         let mut recovery = Recovery { handles: &handles, dir: &dir, clean, now_ms, cutting, opened: Opened::default() };

@@ -13,7 +13,7 @@ fn open(disk: &MemoryDisk, open_max: usize) -> Log {
     disk.create_dir(Path::new(DIR)).unwrap();
     disk.sync_dir(Path::new("")).unwrap();
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), open_max));
-    Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|| Ok(())).unwrap().0
+    Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|_| Ok(())).unwrap().0
 }
 
 fn new() -> (MemoryDisk, Log) {

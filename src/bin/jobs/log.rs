@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Subcommand;
-use plainlog::log::inspect;
+use plainlog::{broker::verify_topic_files, log::inspect};
 use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,
@@ -11,7 +11,7 @@ use std::{
 
 #[derive(Subcommand)]
 pub(crate) enum Job {
-    /// Check every batch below a data directory; exit 1 if one is damaged
+    /// Check every batch and topic file below a data directory; exit 1 if one is damaged
     Verify {
         /// Data directory, or a topic or partition in it
         dir: PathBuf,
@@ -32,7 +32,8 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Job::Verify { dir } => {
-            let verified = inspect::verify(dir).with_context(|| dir.display().to_string())?;
+            let mut verified = inspect::verify(dir).with_context(|| dir.display().to_string())?;
+            verified.damages.extend(verify_topic_files(dir).with_context(|| dir.display().to_string())?);
             for damage in &verified.damages {
                 writeln!(out, "{damage}")?;
             }

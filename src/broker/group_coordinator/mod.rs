@@ -186,7 +186,10 @@ impl State {
     /// The partition of the committed offsets, if it was ever needed.
     fn offsets_log(&self) -> Result<Option<Arc<Partition>>> {
         let topics = self.topics.read().expect("no panic under the topics' lock");
-        topics.get(committed_offsets::TOPIC).map(|topic| topic.partition(0)).transpose()
+        match topics.get(committed_offsets::TOPIC) {
+            Err(Error::UnknownTopic(_)) => Ok(None),
+            topic => topic?.partition(0).map(Some),
+        }
     }
 
     /// The partition of the committed offsets, made if need be. Not for those who hold a group's lock.
@@ -345,6 +348,15 @@ impl State {
             last = done.unwrap_or(Ok(None))?.or(last);
         }
         log.zip(last).map_or(Ok(()), |(log, appended)| log.settle(&appended))
+    }
+
+    /// Forgets what groups have read of a topic that is not there. Where no group can be read back, none can go on from it either.
+    pub(super) fn forget_offsets_of(&self, topic: &str) -> Result<()> {
+        if let Err(error) = self.entries() {
+            self.env.tell(&format!("groups cannot be read back: {error}"));
+            return Ok(());
+        }
+        self.topic_changed(topic, None)
     }
 
     /// Forgets offsets that are too old, of groups that had no members for as long, and groups that have nothing left.

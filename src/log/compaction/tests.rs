@@ -32,7 +32,7 @@ fn open(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
     let made = disk.create_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new("")));
     made.map_err(|error| error.to_string())?;
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
-    let (log, opened) = Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|| Ok(()))?;
+    let (log, opened) = Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|_| Ok(()))?;
     assert_eq!(opened.notes, Vec::<String>::new());
     Ok(log)
 }
@@ -282,7 +282,7 @@ fn keys_are_compared_as_they_are_not_as_they_are_written() {
     file.write_at(lines, 0).unwrap();
     disk.remove_file(&Path::new(DIR).join(format!("{:020}.batches", 0))).unwrap();
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
-    let (log, _) = Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|| Ok(())).unwrap();
+    let (log, _) = Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|_| Ok(())).unwrap();
     roll(&log);
     compact(&log);
     assert_eq!(found(&log), "1:a=2");
@@ -687,7 +687,7 @@ fn reopen(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
     let made = disk.create_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new("")));
     made.map_err(|error| error.to_string())?;
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
-    Ok(Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|| Ok(()))?.0)
+    Ok(Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|_| Ok(()))?.0)
 }
 
 #[derive(Clone, Debug)]

@@ -45,7 +45,10 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     // Version 0 has no null: there an empty list means all.
     let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
     let found: Vec<Found> = match topics {
-        None => call.broker.describe_topics().into_iter().map(Ok).collect(),
+        None => {
+            let all = call.broker.describe_topics().into_iter();
+            all.map(|(name, topic)| topic.map_err(|error| (error.code(), (Some(name), NO_ID)))).collect()
+        }
         Some(topics) => {
             let topics: BTreeSet<Asked> = topics.into_iter().collect();
             topics.into_iter().map(|asked| find(call, asked, may_create)).collect()
@@ -198,7 +201,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     r.tags()?;
     let all = call.broker.describe_topics();
     let names: BTreeSet<&str> = match names.is_empty() {
-        true => all.iter().map(|topic| topic.name.as_str()).collect(),
+        true => all.keys().map(String::as_str).collect(),
         false => names,
     };
     tell(call.explained, || {

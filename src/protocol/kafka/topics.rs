@@ -69,8 +69,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     topics.sort_by_key(|topic| topic.name);
     topics.dedup_by_key(|topic| topic.name);
     let there = broker.describe_topics();
-    let mut folded: HashMap<String, &str> =
-        there.iter().map(|topic| (fold(&topic.name), topic.name.as_str())).collect();
+    let mut folded: HashMap<String, &str> = there.keys().map(|name| (fold(name), name.as_str())).collect();
     let made = topics.iter().map(|topic| match counts[topic.name] {
         1 => create(broker, topic, dry, &folded).inspect(|_| {
             if !dry {
@@ -147,7 +146,7 @@ fn fold(name: &str) -> String {
 
 /// Names that are one when folded would be one in a metric, so Kafka refuses the second.
 fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refused> {
-    if broker.describe_topic(name).is_ok() {
+    if !matches!(broker.describe_topic(name), Err(broker::Error::UnknownTopic(_))) {
         return Err((Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
     }
     match folded.get(&fold(name)) {
@@ -238,7 +237,13 @@ fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uu
     let unknown = || (Code::UnknownTopicId, "there is no topic of this id".into());
     let topic: Result<TopicDescription, Refused> = match name {
         Some(_) if *id != [0; 16] => Err((Code::InvalidRequest, "give a name or an id".into())),
-        Some(name) => broker.describe_topic(name).map_err(refused),
+        Some(name) => match broker.describe_topic(name) {
+            // It is offline, and has no id.
+            Err(broker::Error::Storage(_)) => {
+                return (Some(name.into()), *id, broker.drop_topic(name).map_err(refused));
+            }
+            topic => topic.map_err(refused),
+        },
         None => broker.describe_topic_by_id(id).ok_or_else(unknown),
     };
     match topic {
@@ -375,7 +380,7 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let dir = broker.config().data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
     let topics: Vec<(String, Vec<u32>)> = match asked {
         None => {
-            let all = broker.describe_topics().into_iter();
+            let all = broker.describe_topics().into_values().flatten();
             all.map(|topic| (topic.name.clone(), (0..topic.partition_count()).collect())).collect()
         }
         Some(asked) => asked

@@ -107,10 +107,14 @@ impl Session {
                 (index, _) => topic.partition(index.unwrap_or(0))?.index,
             },
             // First use may make it: then it has partition 0 at least.
-            Err(error) => match place.partition {
-                None | Some(0) if self.broker.config().auto_create && !broker::is_internal(place.topic) => 0,
-                _ => return Err(error.into()),
-            },
+            Err(broker::Error::UnknownTopic(_))
+                if matches!(place.partition, None | Some(0))
+                    && self.broker.config().auto_create
+                    && !broker::is_internal(place.topic) =>
+            {
+                0
+            }
+            Err(error) => return Err(error.into()),
         };
         self.current = Current::Named(place.topic.into(), index, None);
         let (topic, index) = (place.topic, u64::from(index));
@@ -167,7 +171,8 @@ impl Session {
     /// Whether the connection's topic is not there yet, and first use may make it.
     fn may_come(&self) -> bool {
         let Current::Named(topic, ..) = &self.current else { return false };
-        self.broker.config().auto_create && self.broker.topic(topic).is_err() && !broker::is_internal(topic)
+        let unknown = || matches!(self.broker.topic(topic), Err(broker::Error::UnknownTopic(_)));
+        self.broker.config().auto_create && unknown() && !broker::is_internal(topic)
     }
 
     /// Answers the first record at or after `offset`, if there is one.

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     broker::{self, PartitionDescription, TopicDescription, is_internal, random},
     config::{Change, Changes, Overrides, Setting},
-    log::record::{parse_u63, shown},
+    log::record::{parse_u63, shown, unescape, write_word},
     protocol::connection::Output,
 };
 use std::fmt::Write;
@@ -23,13 +23,15 @@ impl Session {
             }
         };
         words.end()?;
-        let topics = self.broker.describe_topics().into_iter().filter(|topic| all || !is_internal(&topic.name));
+        let topics = self.broker.describe_topics().into_iter().filter(|(name, _)| all || !is_internal(name));
         let (mut count, mut lines) = (0, String::new());
-        for topic in topics {
+        for (name, topic) in topics {
+            let partitions = topic.as_ref().map_or("-".into(), |topic| topic.partition_count().to_string());
             // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
-            let (records, bytes) = self.sums(&topic).unwrap_or((0, 0));
-            let partitions = topic.partition_count();
-            let _ = writeln!(lines, "topic:{} partitions:{partitions} records:{records} bytes:{bytes}", topic.name);
+            let sums = topic.map(|topic| self.sums(&topic).unwrap_or((0, 0)));
+            let (records, bytes) =
+                sums.map_or(("-".into(), "-".into()), |(records, bytes)| (records.to_string(), bytes.to_string()));
+            let _ = writeln!(lines, "topic:{name} partitions:{partitions} records:{records} bytes:{bytes}");
             count += 1;
         }
         output.bytes.extend_from_slice(format!("TOPICS count:{count}\n{lines}").as_bytes());
@@ -53,7 +55,9 @@ impl Session {
         words.end()?;
         let mut text = format!("TOPIC count:{} {}", topic.partition_count(), identity(&topic));
         for (name, value) in &topic.overrides {
-            let _ = write!(text, " {name}:{value}");
+            let mut word = Vec::new();
+            write_word(&mut word, value.as_bytes());
+            let _ = write!(text, " {name}:{}", String::from_utf8_lossy(&word));
         }
         text.push('\n');
         for index in 0..topic.partition_count() {
@@ -131,7 +135,8 @@ fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>,
             let why = format!("'{}' is no setting of a topic; HELP SETTINGS lists them", shown(name.as_bytes()));
             return Err(broker::Error::InvalidConfig(why).into());
         } else {
-            settings.insert(name.into(), value.into()).is_some()
+            let value = String::from_utf8(unescape(value.as_bytes())?.into_owned()).map_err(|_| bad())?;
+            settings.insert(name.into(), value).is_some()
         };
         if twice {
             return Err(Refusal::invalid(format!("{}: stands twice", shown(name.as_bytes()))).into());

@@ -1,0 +1,155 @@
+//! The small files beside the log, `topic` and `~broker`: lines of fields, which a person can read and mend.
+//!
+//! ```text
+//! id:bWVzc2FnZXMtdG9waWMtaQ
+//! retention.ms:1000
+//! partition:0 start:42 epoch:1
+//! ```
+//!
+//! - A value is a word of the record format: what would end it, or its line, is escaped. So whatever a client has named
+//!   or set is read back as it was, and becomes no line of its own.
+//! - No file is written that is larger than its reader takes.
+//! - What cannot be read names the file and the line.
+
+use crate::log::{
+    disk::{self, Disk},
+    record::{shown, unescape, write_header_name, write_word},
+};
+use std::{fmt::Display, io, path::Path};
+
+/// What such a file will say.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Vec<u8>);
+
+impl Lines {
+    /// Adds a line of fields: their names and values.
+    pub(super) fn push(&mut self, fields: &[(&str, &dyn Display)]) {
+        for (index, (name, value)) in fields.iter().enumerate() {
+            if index > 0 {
+                self.0.push(b' ');
+            }
+            write_header_name(&mut self.0, name.as_bytes());
+            self.0.push(b':');
+            write_word(&mut self.0, value.to_string().as_bytes());
+        }
+        self.0.push(b'\n');
+    }
+
+    /// The bytes of the file, if its reader takes so many.
+    pub(super) fn bytes(&self, bytes_max: u64) -> io::Result<&[u8]> {
+        if self.0.len() as u64 > bytes_max {
+            let why = format!("{} bytes, where at most {bytes_max} are read back", self.0.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+        }
+        Ok(&self.0)
+    }
+}
+
+/// What such a file says.
+#[derive(Debug, Default)]
+pub(super) struct Text(Vec<u8>);
+
+impl Text {
+    /// Reads a file. `None`: there is none.
+    pub(super) fn read(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Option<Text>> {
+        match disk::read_small(disk, path, bytes_max) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            read => Ok(Some(Text(read?))),
+        }
+    }
+
+    /// The lines in order. An editor may have ended them with CR LF.
+    pub(super) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        let bytes = self.0.strip_suffix(b"\n").unwrap_or(&self.0);
+        let lines = bytes.split(|&byte| byte == b'\n').zip(1..).filter(|_| !bytes.is_empty());
+        lines.map(|(text, number)| Line { number, text: text.strip_suffix(b"\r").unwrap_or(text) })
+    }
+}
+
+/// A line, and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Line<'a> {
+    number: usize,
+    text: &'a [u8],
+}
+
+impl Line<'_> {
+    /// The first field's name, and as its value the rest of the line: an editor may have put spaces there.
+    pub(super) fn field(&self) -> Option<(String, String)> {
+        let (name, value) = split(self.text)?;
+        Some((text(name)?, text(value)?))
+    }
+
+    /// The values of a line that has fields of these names, in this order and no others.
+    pub(super) fn fields<const N: usize>(&self, names: [&str; N]) -> Option<[String; N]> {
+        let words = self.text.split(|&byte| byte == b' ').collect::<Vec<_>>();
+        let words: [&[u8]; N] = words.try_into().ok()?;
+        let mut values = [const { String::new() }; N];
+        for ((word, name), value) in words.iter().zip(names).zip(&mut values) {
+            let (found, escaped) = split(word)?;
+            *value = text(escaped).filter(|_| found == name.as_bytes())?;
+        }
+        Some(values)
+    }
+
+    /// What is wrong with this line of the file at `path`.
+    pub(super) fn error(&self, path: &Path, why: impl Display) -> String {
+        format!("{}, line {}: '{}' {why}", path.display(), self.number, shown(self.text))
+    }
+}
+
+fn split(field: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = memchr::memchr(b':', field)?;
+    Some((&field[..colon], &field[colon + 1..]))
+}
+
+fn text(escaped: &[u8]) -> Option<String> {
+    String::from_utf8(unescape(escaped).ok()?.into_owned()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn read(lines: &Lines) -> Text {
+        Text(lines.0.clone())
+    }
+
+    #[test]
+    fn lines_of_an_editor_are_read_too() {
+        let text = Text(b"cleanup.policy:compact, delete\r\npartition:0 start:1\n\nstart:1 partition:0".to_vec());
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines[0].field(), Some(("cleanup.policy".into(), "compact, delete".into())));
+        assert_eq!(lines[1].fields(["partition", "start"]), Some(["0".into(), "1".into()]));
+        assert_eq!((lines[2].field(), lines[2].fields(["partition"])), (None, None));
+        assert_eq!(lines[3].fields(["partition", "start"]), None);
+        let expected = "data/t/topic, line 2: 'partition:0 start:1' is odd";
+        assert_eq!(lines[1].error(Path::new("data/t/topic"), "is odd"), expected);
+        assert_eq!(Text(Vec::new()).lines().count(), 0);
+    }
+
+    #[test]
+    fn a_file_that_its_reader_would_refuse_is_not_written() {
+        let mut lines = Lines::default();
+        lines.push(&[("name", &"value")]);
+        assert_eq!(lines.bytes(11).unwrap(), b"name:value\n");
+        assert_eq!(lines.bytes(10).unwrap_err().to_string(), "11 bytes, where at most 10 are read back");
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_and_value_is_read_back_as_it_was(all in prop::collection::vec((any::<String>(), any::<String>()), 1..4)) {
+            let mut lines = Lines::default();
+            all.iter().for_each(|(name, value)| lines.push(&[(name, value)]));
+            let fields: Vec<(&str, &dyn Display)> = all.iter().map(|(name, value)| (name.as_str(), value as _)).collect();
+            lines.push(&fields);
+            let text = read(&lines);
+            let found: Vec<_> = text.lines().collect();
+            prop_assert_eq!(found.len(), all.len() + 1);
+            for (line, field) in found.iter().zip(&all) {
+                prop_assert_eq!(&line.field().unwrap(), field);
+            }
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The topics there are: found on disk, made, dropped.
+//!
+//! A topic whose `topic` file cannot be read is there, and offline: nothing is read or written, its name is taken, and it
+//! can be dropped.
+
+use super::{
+    Env, Error, Result, State, check_name, random,
+    topic::{PARTITIONS_MAX, Topic},
+    topic_file::TopicFile,
+};
+use crate::{
+    config::{Overrides, Settings, canonical},
+    log::disk::{Disk, FileDisk},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    io,
+    path::Path,
+    sync::Arc,
+};
+
+/// The topics, by name and by id.
+#[derive(Debug, Default)]
+pub(super) struct Topics {
+    /// A topic, or why it is offline.
+    by_name: BTreeMap<String, std::result::Result<Arc<Topic>, String>>,
+    by_id: HashMap<[u8; 16], Arc<Topic>>,
+}
+
+impl Topics {
+    /// The topics on disk: every folder with a legal name. Removes what a crash left of CREATE and DROP.
+    pub(super) fn read(env: &Arc<Env>) -> Result<Topics> {
+        let disk = env.handles.disk();
+        let failed = |error: io::Error| Error::Storage(format!("{}: {error}", env.data_dir.display()));
+        let mut topics = Topics::default();
+        for name in disk.list(&env.data_dir).map_err(failed)? {
+            let path = env.data_dir.join(&name.name);
+            if name.name.starts_with("~new-") || name.name.starts_with("~drop-") {
+                if let Err(error) = disk.remove_dir(&path) {
+                    env.tell(&format!("{}: cannot be removed: {error}", path.display()));
+                }
+            } else if name.is_dir && check_name(&name.name).is_ok() {
+                topics.read_one(env, &name.name)?;
+            }
+        }
+        Ok(topics)
+    }
+
+    fn read_one(&mut self, env: &Arc<Env>, name: &str) -> Result<()> {
+        let (disk, dir) = (env.handles.disk(), env.data_dir.join(name));
+        let path = dir.join("topic");
+        let mut file = match TopicFile::read(disk, &path, &env.topic_defaults) {
+            Ok(Some(file)) => file,
+            Ok(None) => match adopt(env, &dir) {
+                Ok(file) => file,
+                Err(why) => {
+                    env.tell(&format!("{} is left alone: {why}", dir.display()));
+                    return Ok(());
+                }
+            },
+            Err(why) => {
+                let why = format!("{why}; mend the file and restart the broker, or delete the topic");
+                env.tell(&format!("topic {name} is offline: {why}"));
+                self.take_offline(name, why);
+                return Ok(());
+            }
+        };
+        if let Some(other) = self.by_id.get(&file.id) {
+            // Somebody copied a topic's folder. Clients that go by the id must not get one for the other.
+            file.id = random::uuid();
+            env.tell(&format!("{}: the id is that of topic {}; it gets one of its own", path.display(), other.name));
+            if let Err(error) = file.write(disk, &path) {
+                env.tell(&format!("{}: {error}", path.display()));
+            }
+        }
+        self.insert(Topic::new(env, name, file)?);
+        Ok(())
+    }
+
+    pub(super) fn insert(&mut self, topic: Arc<Topic>) {
+        self.by_id.insert(topic.id, topic.clone());
+        self.by_name.insert(topic.name.clone(), Ok(topic));
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(Ok(topic)) = self.by_name.remove(name) {
+            self.by_id.remove(&topic.id);
+        }
+    }
+
+    fn take_offline(&mut self, name: &str, why: String) {
+        self.remove(name);
+        self.by_name.insert(name.into(), Err(why));
+    }
+
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.by_name.contains_key(name)
+    }
+
+    pub(super) fn get(&self, name: &str) -> Result<&Arc<Topic>> {
+        match self.by_name.get(name) {
+            Some(Ok(topic)) => Ok(topic),
+            Some(Err(why)) => Err(Error::Storage(format!("topic '{name}' is offline: {why}"))),
+            None => Err(Error::UnknownTopic(crate::log::record::shown(name.as_bytes()))),
+        }
+    }
+
+    pub(super) fn by_id(&self, id: &[u8; 16]) -> Option<&Arc<Topic>> {
+        self.by_id.get(id)
+    }
+
+    /// Those that are not offline, by name.
+    pub(super) fn online(&self) -> impl Iterator<Item = &Arc<Topic>> {
+        self.by_name.values().flatten()
+    }
+
+    /// All names, with the topic or the error of one that is offline.
+    pub(super) fn all(&self) -> BTreeMap<String, Result<Arc<Topic>>> {
+        self.by_name.keys().map(|name| (name.clone(), self.get(name).cloned())).collect()
+    }
+}
+
+/// A folder without a `topic` file was put there by hand, with a folder for each partition.
+fn adopt(env: &Env, dir: &Path) -> std::result::Result<TopicFile, String> {
+    let disk = env.handles.disk();
+    let names = disk.list(dir).map_err(|error| error.to_string())?;
+    let is_there = |index: &u32| names.iter().any(|name| name.is_dir && name.name == index.to_string());
+    let partitions = (0..PARTITIONS_MAX).take_while(is_there).count() as u32;
+    if partitions == 0 {
+        return Err("it has neither a topic file nor a folder 0 with a log".into());
+    }
+    let (file, path) = (TopicFile::new(partitions, Overrides::new()), dir.join("topic"));
+    env.tell(&format!("{}: adopted as a topic of {partitions} partitions", dir.display()));
+    if let Err(error) = file.write(disk, &path) {
+        // It is read all the same; the next start finds it as this one did.
+        env.tell(&format!("{}: {error}", path.display()));
+    }
+    Ok(file)
+}
+
+/// What is wrong with the `topic` files of a data directory, or with the one of a topic's own: a sentence for each.
+pub fn verify_topic_files(dir: &Path) -> io::Result<Vec<String>> {
+    let names = FileDisk.list(dir)?;
+    let folders = names.iter().filter(|name| name.is_dir && check_name(&name.name).is_ok());
+    let files = folders.map(|folder| dir.join(&folder.name).join("topic")).chain([dir.join("topic")]);
+    let read = |file: &Path| TopicFile::read(&FileDisk, file, &Settings::default());
+    Ok(files.filter(|file| file.is_file()).filter_map(|file| read(&file).err()).collect())
+}
+
+impl State {
+    /// Makes a topic. It is there durably, or not at all.
+    pub(super) fn create(&self, name: &str, partitions: u32, overrides: Overrides) -> Result<Arc<Topic>> {
+        let _one = self.creating.lock().expect("no panic while a topic is made");
+        if self.topics.read().expect("no panic under the topics' lock").contains(name) {
+            return Err(Error::TopicExists(name.into()));
+        }
+        self.env.topic_defaults.with(&overrides).map_err(Error::InvalidConfig)?;
+        let file = TopicFile::new(partitions, canonical(&overrides).map_err(Error::InvalidConfig)?);
+        // What groups had read of a topic that had the name before is none of this one's. DROP forgets it; a crash or a full
+        // disk can have come between.
+        self.forget_offsets_of(name)?;
+        let dir = self.env.data_dir.join(name);
+        let is_there = || match self.env.handles.disk().list(&dir) {
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+            Ok(_) => true,
+        };
+        if is_there() {
+            return Err(Error::Storage(format!("{} is there and is no topic's; move it away", dir.display())));
+        }
+        let built = self.build(&file, &dir).map_err(|error| Error::Storage(format!("{}: {error}", dir.display())));
+        if let Err(error) = &built
+            && !is_there()
+        {
+            return Err(error.clone());
+        }
+        // One that a failing disk neither made durable nor took back is there, so that it can be dropped.
+        let topic = Topic::new(&self.env, name, file)?;
+        self.topics.write().expect("no panic under the topics' lock").insert(topic.clone());
+        self.topic_waiters.wake();
+        built?;
+        self.tell_groups(name, partitions);
+        Ok(topic)
+    }
+
+    /// Groups that cannot be told cannot be read back: they will look for themselves.
+    pub(super) fn tell_groups(&self, topic: &str, partitions: u32) {
+        if let Err(error) = self.topic_changed(topic, Some(partitions)) {
+            self.env.tell(&format!("groups cannot be read back: {error}"));
+        }
+    }
+
+    /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone. After an error it is there.
+    pub(super) fn drop_topic(&self, name: &str) -> Result<()> {
+        let _one = self.creating.lock().expect("no panic while a topic is made");
+        let partitions = match self.topics.read().expect("no panic under the topics' lock").get(name) {
+            Ok(topic) => topic.partitions(),
+            Err(Error::Storage(_)) => Vec::new(),
+            Err(unknown) => return Err(unknown),
+        };
+        let (disk, data_dir) = (self.env.handles.disk(), &self.env.data_dir);
+        let (dir, doomed) = (data_dir.join(name), data_dir.join(format!("~drop-{}", random::shown(&random::uuid()))));
+        // Closed first: what is acknowledged from here on is acknowledged by another topic of the name.
+        partitions.iter().for_each(|partition| partition.close());
+        let moved = match disk.rename(&dir, &doomed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            moved => moved.and_then(|()| disk.sync_dir(data_dir)),
+        };
+        if let Err(error) = moved {
+            let why = format!("{}: {error}", dir.display());
+            // Back again, durably: a crash must not carry out what was refused.
+            let back = match disk.list(&doomed) {
+                Ok(_) => disk.rename(&doomed, &dir).and_then(|()| disk.sync_dir(data_dir)),
+                Err(_) => Ok(()),
+            };
+            match back {
+                Ok(()) => partitions.iter().for_each(|partition| partition.reopen()),
+                Err(again) => {
+                    let why = format!("{why}; {again}; whether it was dropped is known after a restart of the broker");
+                    self.topics.write().expect("no panic under the topics' lock").take_offline(name, why);
+                    partitions.iter().for_each(|partition| partition.wake());
+                }
+            }
+            return Err(Error::Storage(why));
+        }
+        self.topics.write().expect("no panic under the topics' lock").remove(name);
+        partitions.iter().for_each(|partition| partition.wake());
+        self.topic_waiters.wake();
+        // It is gone. What fails from here on is made up for by the next CREATE of the name, and by the next start.
+        if let Err(error) = self.topic_changed(name, None) {
+            self.env.tell(&format!("{name} was dropped, what groups had read of it is still on disk: {error}"));
+        }
+        match disk.remove_dir(&doomed) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.env.tell(&format!("{}: takes room until the next start: {error}", doomed.display()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// One of the broker's own topics, of one partition, made if it is not there.
+    pub(super) fn internal_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<Arc<Topic>> {
+        let overrides: Overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+        match self.create(name, 1, overrides) {
+            Err(Error::TopicExists(_)) => {
+                self.topics.read().expect("no panic under the topics' lock").get(name).cloned()
+            }
+            made => made,
+        }
+    }
+
+    /// Makes a topic's directory with its file and one directory for each partition, durably, under a name of its own,
+    /// and gives it the topic's name at the end. After an error none of it is there.
+    fn build(&self, file: &TopicFile, dir: &Path) -> io::Result<()> {
+        let (disk, data_dir) = (self.env.handles.disk(), &self.env.data_dir);
+        let new = data_dir.join(format!("~new-{}", random::shown(&random::uuid())));
+        let fill = || {
+            disk.create_dir(&new)?;
+            (0..file.partitions.len()).try_for_each(|index| disk.create_dir(&new.join(index.to_string())))?;
+            file.write(disk, &new.join("topic"))?;
+            disk.rename(&new, dir)
+        };
+        let Err(error) = fill().and_then(|()| disk.sync_dir(data_dir)) else { return Ok(()) };
+        // The name may stand there already, but nobody knows whether durably.
+        let _ = disk.rename(dir, &new);
+        // What cannot be removed now goes at the next start.
+        let _ = disk.remove_dir(&new);
+        disk.sync_dir(data_dir).map_err(|again| io::Error::new(error.kind(), format!("{error}; {again}")))?;
+        Err(error)
+    }
+}

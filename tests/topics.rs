@@ -1,0 +1,138 @@
+//! Topics whose files a person, a copy or a client's strange value spoilt: they are there, offline, and told why.
+#![allow(clippy::unwrap_used)]
+
+use plainlog::{
+    broker::{Broker, Clock, Error, Position, Terms},
+    config::{Change, Changes, Config, Overrides},
+    log::{
+        Chunk,
+        disk::{Disk, MemoryDisk, read_small},
+        record::Records,
+    },
+};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc};
+
+fn open(disk: &MemoryDisk) -> Broker {
+    Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::System).unwrap()
+}
+
+fn append(broker: &Broker, topic: &str, value: &[u8]) -> u64 {
+    let partition = broker.topic(topic).unwrap().partition(0).unwrap();
+    let mut records = Records::default();
+    records.push(None, Some(Cow::Borrowed(b"k")), Some(Cow::Borrowed(value)));
+    let appended = partition.write(&records, Terms::default()).unwrap();
+    partition.settle(&appended).unwrap();
+    appended.offsets.start
+}
+
+fn end(broker: &Broker, topic: &str) -> u64 {
+    let partition = broker.topic(topic).unwrap().partition(0).unwrap();
+    Position::Latest.resolve(&partition, &mut Chunk::default()).unwrap()
+}
+
+fn text(disk: &MemoryDisk, path: &str) -> String {
+    String::from_utf8(read_small(disk, Path::new(path), 1 << 20).unwrap()).unwrap()
+}
+
+fn put(disk: &MemoryDisk, path: &str, text: &str) {
+    disk.create(Path::new(path)).unwrap().write_at(text.as_bytes(), 0).unwrap();
+}
+
+/// A client set `cleanup.policy` to "compact\n". The check trimmed each word, the raw value went into the `topic` file, and at
+/// the next start that had a line which was none: the topic was left alone, and its records could be had by no verb.
+#[test]
+fn a_setting_with_a_line_break_keeps_its_topic() {
+    for value in ["compact\n", "\ncompact", "compact,\ndelete", "compact\r\n", " compact "] {
+        let disk = MemoryDisk::default();
+        let broker = open(&disk);
+        let setting = Overrides::from([("cleanup.policy".into(), value.into())]);
+        let created = broker.create_topic_with("a", Some(1), setting.clone());
+        broker.create_topic("b", 1).unwrap();
+        let named = BTreeMap::from([("cleanup.policy".into(), Change::Set(value.into()))]);
+        let altered = broker.alter_topic("b", None, &Changes { named, reset_others: false });
+        created.and(altered).unwrap();
+        for topic in ["a", "b"] {
+            append(&broker, topic, b"hello");
+        }
+        drop(broker);
+        let broker = open(&disk);
+        for topic in ["a", "b"] {
+            assert_eq!(end(&broker, topic), 1, "{value:?}");
+            assert!(broker.topic(topic).unwrap().overrides()["cleanup.policy"].starts_with("compact"), "{value:?}");
+        }
+    }
+}
+
+#[test]
+fn a_topic_whose_file_cannot_be_read_is_there_and_offline() {
+    let disk = MemoryDisk::default();
+    let broker = open(&disk);
+    broker.create_topic("a", 1).unwrap();
+    broker.create_topic("b", 1).unwrap();
+    append(&broker, "a", b"hello");
+    drop(broker);
+    let file = text(&disk, "data/a/topic");
+    put(&disk, "data/a/topic", &format!("{file}nonsense\n"));
+
+    let broker = open(&disk);
+    let why = "topic 'a' is offline: data/a/topic, line 4: 'nonsense' is no line of a topic file; mend the file and restart the \
+               broker, or delete the topic";
+    let offline = Err(Error::Storage(why.into()));
+    assert_eq!(broker.topic("a").map(drop), offline);
+    assert_eq!(broker.topic_or_create("a").map(drop), offline);
+    assert_eq!(broker.alter_topic("a", Some(2), &Changes::default()).map(drop), offline);
+    assert_eq!(broker.trim("a", 0, 1).map(drop), offline);
+    assert_eq!(broker.create_topic("a", 1).map(drop), Err(Error::TopicExists("a".into())));
+    let all: Vec<_> = broker.describe_topics().into_iter().map(|(name, topic)| (name, topic.is_ok())).collect();
+    assert_eq!(all, [("a".into(), false), ("b".into(), true)]);
+    append(&broker, "b", b"hello");
+    drop(broker);
+
+    // Mended, it has all it had.
+    put(&disk, "data/a/topic", &file);
+    let broker = open(&disk);
+    assert_eq!(end(&broker, "a"), 1);
+    drop(broker);
+    put(&disk, "data/a/topic", "nonsense");
+    let broker = open(&disk);
+    broker.drop_topic("a").unwrap();
+    assert!(matches!(broker.topic("a"), Err(Error::UnknownTopic(_))));
+    broker.create_topic("a", 1).unwrap();
+    assert_eq!(append(&broker, "a", b"again"), 0);
+}
+
+/// `cp -r data/a data/b`: whoever asks for a topic by its id must not be given the other.
+#[test]
+fn a_topic_that_was_copied_gets_an_id_of_its_own() {
+    let disk = MemoryDisk::default();
+    let broker = open(&disk);
+    let id = broker.create_topic("a", 1).unwrap().id;
+    append(&broker, "a", b"hello");
+    drop(broker);
+    disk.create_dir(Path::new("data/b/0")).unwrap();
+    for file in ["topic", "0/00000000000000000000.log", "0/00000000000000000000.batches"] {
+        let bytes = read_small(&disk, &Path::new("data/a").join(file), 1 << 20).unwrap();
+        disk.create(&Path::new("data/b").join(file)).unwrap().write_at(&bytes, 0).unwrap();
+    }
+    let broker = open(&disk);
+    let copy = broker.topic("b").unwrap().id;
+    assert_ne!(copy, id);
+    assert_eq!(broker.topic_by_id(&id).unwrap().name, "a");
+    assert_eq!(broker.topic_by_id(&copy).unwrap().name, "b");
+    assert_eq!(end(&broker, "b"), 1);
+    drop(broker);
+    assert_eq!(open(&disk).topic("b").unwrap().id, copy);
+}
+
+#[test]
+fn a_topic_is_found_by_its_id_for_as_long_as_it_is_there() {
+    let broker = Broker::in_memory();
+    let ids: Vec<_> = (0..100).map(|index| broker.create_topic(&format!("t{index}"), 1).unwrap().id).collect();
+    for (index, id) in ids.iter().enumerate() {
+        assert_eq!(broker.topic_by_id(id).unwrap().name, format!("t{index}"));
+    }
+    broker.drop_topic("t7").unwrap();
+    assert!(broker.topic_by_id(&ids[7]).is_none());
+    assert!(broker.topic_by_id(&ids[8]).is_some());
+    assert_ne!(broker.create_topic("t7", 1).unwrap().id, ids[7]);
+}
