@@ -14,11 +14,14 @@
 //!
 //! Left out: links, permissions, `..` in paths, renames from one directory to another. The log needs none.
 
+mod chunks;
 mod crash;
+mod dice;
 mod file;
 mod machine;
+mod undo;
 
-pub use crash::Survivors;
+pub use dice::Survivors;
 pub use machine::{Call, Fault, Held};
 
 use super::{Disk, File, Name};

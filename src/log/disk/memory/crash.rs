@@ -24,30 +24,15 @@
 
 use super::{
     Dir, Entries, MemoryDisk, Names, Node,
-    file::{Chunks, Content, Inode, pieces},
+    dice::{Dice, Survivors},
+    file::{Content, Inode},
     machine::{Machine, Turn},
+    undo::Undo,
 };
 use std::{
-    collections::BTreeMap,
     ffi::{OsStr, OsString},
-    mem,
-    ops::Range,
     sync::{Arc, Mutex},
 };
-
-/// What survives a crash, or does not, by itself.
-const PAGE: u64 = 4096;
-
-/// How much of what was not synced is found after a crash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Survivors {
-    /// The durable only.
-    Nothing,
-    /// All that was done.
-    Everything,
-    /// What this seed throws for each page, length and name.
-    Seed(u64),
-}
 
 impl MemoryDisk {
     /// Cuts power if it is still on, and answers a disk as it may be found then: all on it durable, capacity and clock as
@@ -120,72 +105,6 @@ fn move_node(entries: &mut Entries, node: &Node, to: Option<&OsStr>) {
     }
 }
 
-/// How a file goes back towards what is durable.
-pub(super) struct Undo {
-    pages: BTreeMap<u64, PageUndo>,
-    length: u64,
-    /// The lengths that the file has had since.
-    lengths: Range<u64>,
-}
-
-#[derive(Default)]
-struct PageUndo {
-    /// Whether the next sync writes the page.
-    dirty: bool,
-    /// For each write: a position, and the bytes before it.
-    old: Vec<(u64, Vec<u8>)>,
-}
-
-impl Undo {
-    /// Everything is durable.
-    pub(super) fn none(length: u64) -> Self {
-        Self { pages: BTreeMap::new(), length, lengths: length..length + 1 }
-    }
-
-    /// Before a change of the bytes in `range`, which makes the file `length` bytes long.
-    pub(super) fn remember(&mut self, chunks: &Chunks, range: Range<u64>, length: u64) {
-        for piece in pieces(range, PAGE) {
-            let mut old = vec![0; (piece.end - piece.start) as usize];
-            chunks.read(&mut old, piece.start);
-            let page = self.pages.entry(piece.start / PAGE).or_default();
-            page.dirty = true;
-            page.old.push((piece.start, old));
-        }
-        self.lengths = self.lengths.start.min(length)..self.lengths.end.max(length + 1);
-    }
-
-    /// A write-back that failed: what was to be written counts as clean.
-    pub(super) fn fail_writeback(&mut self) {
-        self.pages.values_mut().for_each(|page| page.dirty = false);
-    }
-
-    /// What a sync reaches needs no undo; what it fails on counts as clean.
-    pub(super) fn sync(&mut self, turn: &Turn, length: u64) {
-        let unreached = self.pages.keys().nth(turn.share(self.pages.len())).copied().unwrap_or(u64::MAX);
-        self.pages.retain(|number, page| !mem::take(&mut page.dirty) || *number >= unreached);
-        if turn.happens() {
-            (self.length, self.lengths) = (length, length..length + 1);
-        }
-    }
-
-    /// Takes changes back as the dice say; answers the length.
-    fn take_back(&self, chunks: &mut Chunks, length: u64, mut dice: Dice) -> u64 {
-        for page in self.pages.values() {
-            let kept = dice.up_to(page.old.len() as u64) as usize;
-            for (position, old) in page.old[kept..].iter().rev() {
-                chunks.write(old, *position);
-            }
-        }
-        let length = match dice.up_to(2) {
-            0 => self.length,
-            1 => self.lengths.start + dice.throw() % (self.lengths.end - self.lengths.start),
-            _ => length,
-        };
-        chunks.cut(length);
-        length
-    }
-}
-
 impl Dir {
     fn survivor(&self, dice: &mut Dice, machine: &Arc<Machine>) -> Self {
         let names = self.names();
@@ -209,44 +128,6 @@ impl Inode {
         let undo = Some(Undo::none(length));
         let content = Content { chunks, length, modified_ms: content.modified_ms, undo, ..Content::default() };
         Self::new(content, Some(machine.clone()))
-    }
-}
-
-/// Decides what survives.
-#[derive(Clone, Copy)]
-struct Dice {
-    survivors: Survivors,
-    state: u64,
-}
-
-impl Dice {
-    /// The next number of splitmix64.
-    fn throw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// The dice for one file or directory: every other time it survives whole or not at all, so that the files of a
-    /// disk differ from each other.
-    fn of_one(&mut self) -> Self {
-        let state = self.throw();
-        let survivors = match (self.survivors, state % 4) {
-            (Survivors::Seed(_), 0) => Survivors::Nothing,
-            (Survivors::Seed(_), 1) => Survivors::Everything,
-            (survivors, _) => survivors,
-        };
-        Self { survivors, state }
-    }
-
-    /// How many of `all` changes survive: none, all, or a number between, equally likely.
-    fn up_to(&mut self, all: u64) -> u64 {
-        match (self.survivors, self.throw() % 3) {
-            (Survivors::Nothing, _) | (Survivors::Seed(_), 0) => 0,
-            (Survivors::Everything, _) | (Survivors::Seed(_), 1) => all,
-            (Survivors::Seed(_), _) => (1 + self.throw() % (all.max(2) - 1)).min(all),
-        }
     }
 }
 
