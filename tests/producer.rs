@@ -21,15 +21,30 @@ fn stored(broker: &Broker, topic: &str) -> String {
 #[test]
 fn every_line_is_a_message_blank_ones_and_exit_too() {
     let broker = Broker::start();
-    let output = broker.produce(&[], "hello\n\nexit\ncr\r\nnul\0\nlast");
+    let output = broker.produce(&[], "hello\n\nexit\ncr\rin it\nnul\0\nlast");
     assert!(output.status.success());
     assert_eq!(text(&output.stdout), "");
     let summary = text(&output.stderr);
     assert!(summary.starts_with("6 messages, offsets 0-5; "), "{summary}");
     assert_eq!(summary.lines().count(), 1, "{summary}");
-    let expected = ["hello", "", "exit", "cr\r", "nul\0", "last"];
+    let expected = ["hello", "", "exit", "cr\rin it", "nul\0", "last"];
     let lines = expected.iter().enumerate().map(|(at, value)| format!("0 {at} |-1||{value}|{}\n", value.len()));
     assert_eq!(stored(&broker, "messages"), lines.collect::<String>());
+}
+
+/// A file written on Windows was stored with a CR at the end of each message, though the port drops it.
+#[test]
+fn a_cr_before_the_line_end_is_dropped_unless_a_delimiter_is_asked_for() {
+    let broker = Broker::start();
+    broker.produce(&[], "a\r\n\r\nlast\r");
+    broker.produce(&["-K", ":"], "k:v\r\n");
+    broker.produce(&["--interactive"], "typed\r\nexit\r\n");
+    assert_eq!(
+        stored(&broker, "messages"),
+        "0 0 |-1||a|1\n0 1 |-1|||0\n0 2 |-1||last|4\n0 3 k|1||v|1\n0 4 |-1||typed|5\n"
+    );
+    broker.produce(&["-t", "exact", "-D", "\\n"], "a\r\n");
+    assert_eq!(stored(&broker, "exact"), "0 0 |-1||a\r|2\n");
 }
 
 #[test]

@@ -17,13 +17,14 @@ use std::{fs::File, path::PathBuf};
 
 /// Sends messages to a plainlog broker: typed in a conversation, or piped in, each line one message
 #[derive(Parser)]
-#[command(name = "producer", version, max_term_width = 100)]
+#[command(name = "producer", version, max_term_width = 100, allow_negative_numbers = true)]
 struct Args {
     /// Address of the broker
     #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
+    #[arg(value_parser = common::address)]
     broker: String,
     /// Topic to send to
-    #[arg(short, long, default_value = "messages")]
+    #[arg(short, long, default_value = "messages", value_parser = common::topic)]
     topic: String,
     /// Partition to send to [default: by key, or any]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i32::MAX as i64))]
@@ -41,10 +42,9 @@ struct Args {
     /// An empty value is a tombstone: it deletes its key in a compacted topic
     #[arg(short = 'Z', long, conflicts_with = "json")]
     tombstone: bool,
-    /// What ends each message of piped input; \n \r \t \0 \\ \xHH are bytes
-    #[arg(short = 'D', long, default_value = "\\n")]
-    #[arg(allow_hyphen_values = true, value_parser = style::delimiter)]
-    delimiter: std::vec::Vec<u8>,
+    /// What ends each message of piped input; \n \r \t \0 \\ \xHH are bytes [default: the end of a line, \n or \r\n]
+    #[arg(short = 'D', long, allow_hyphen_values = true, value_parser = style::delimiter)]
+    delimiter: Option<std::vec::Vec<u8>>,
     /// Each message is a JSON object, as `consumer --json` writes them (feature comfort)
     #[arg(long)]
     json: bool,
@@ -98,7 +98,7 @@ fn run(args: &Args) -> Result<u8> {
     };
     let producer =
         connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
-    let input = Input::open(source, &args.delimiter);
+    let input = Input::open(source, args.delimiter.as_deref());
     common::on_interrupt(input.interrupter())?;
     if in_conversation {
         converse(&args.topic, &intake, input, producer, &mut io::stdout())?;

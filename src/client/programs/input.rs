@@ -3,8 +3,8 @@
 //! A thread reads, so that whoever takes the messages knows when there is none to be had without waiting, and can be
 //! interrupted while it waits.
 //!
-//! - A delimiter ends a message; what the end of the input cuts short is a message too. Nothing else is touched: CR and
-//!   NUL are bytes like others.
+//! - A delimiter ends a message; what the end of the input cuts short is a message too. A line ends in LF or CR LF, as on
+//!   the broker's port; any other delimiter is exact. All other bytes are the message's, NUL too.
 //! - A message longer than [`MESSAGE_BYTES_MAX`] is skipped to its delimiter without being held; no broker would take it.
 
 use memchr::memmem;
@@ -47,6 +47,8 @@ pub enum Piece<'a> {
 #[derive(Debug)]
 pub struct Input {
     delimiter: memmem::Finder<'static>,
+    /// Whether a CR before the delimiter belongs to it.
+    drops_cr: bool,
     events: Receiver<Event>,
     sender: SyncSender<Event>,
     interrupted: Arc<AtomicBool>,
@@ -61,8 +63,8 @@ pub struct Input {
 }
 
 impl Input {
-    /// Begins to read. The delimiter has at least one byte.
-    pub fn open(mut source: impl Read + Send + 'static, delimiter: &[u8]) -> Input {
+    /// Begins to read. The delimiter has at least one byte; without one, each line is a message.
+    pub fn open(mut source: impl Read + Send + 'static, delimiter: Option<&[u8]>) -> Input {
         let (sender, events) = mpsc::sync_channel(2);
         let chunks = sender.clone();
         thread::spawn(move || {
@@ -84,7 +86,8 @@ impl Input {
             }
         });
         Input {
-            delimiter: memmem::Finder::new(delimiter).into_owned(),
+            delimiter: memmem::Finder::new(delimiter.unwrap_or(b"\n")).into_owned(),
+            drops_cr: delimiter.is_none(),
             events,
             sender,
             interrupted: Arc::default(),
@@ -121,13 +124,14 @@ impl Input {
     /// The next message, if it is here.
     pub fn next_buffered(&mut self) -> Option<Piece<'_>> {
         let (end, next) = self.find()?;
-        let message = self.start..end;
+        let message = &self.buffer[self.start..end];
         self.taken += (next - self.start) as u64;
         (self.start, self.searched) = (next, next);
-        Some(match std::mem::take(&mut self.skipping) {
-            true => Piece::TooLong,
-            false => Piece::Message(&self.buffer[message]),
-        })
+        if std::mem::take(&mut self.skipping) {
+            return Some(Piece::TooLong);
+        }
+        let cr = if self.drops_cr { message.strip_suffix(b"\r") } else { None };
+        Some(Piece::Message(cr.unwrap_or(message)))
     }
 
     /// Where the next message ends, and where the one behind it begins.
@@ -198,24 +202,25 @@ impl Input {
 mod tests {
     use super::*;
 
-    fn pieces(source: impl Read + Send + 'static, delimiter: &[u8]) -> Vec<Option<Vec<u8>>> {
+    fn pieces(source: impl Read + Send + 'static, delimiter: Option<&[u8]>) -> Vec<Option<Vec<u8>>> {
         let mut input = Input::open(source, delimiter);
         let mut found = Vec::new();
         loop {
             match input.next_buffered() {
                 Some(Piece::Message(bytes)) => found.push(Some(bytes.to_vec())),
                 Some(Piece::TooLong) => found.push(None),
-                None => match input.wait().unwrap() {
-                    true => {}
-                    false => break,
-                },
+                None => {
+                    if !input.wait().unwrap() {
+                        break;
+                    }
+                }
             }
         }
         assert!(input.is_exhausted());
         found
     }
 
-    fn texts(source: &'static [u8], delimiter: &[u8]) -> Vec<String> {
+    fn texts(source: &'static [u8], delimiter: Option<&[u8]>) -> Vec<String> {
         let whole = pieces(source, delimiter);
         assert_eq!(pieces(Drip(source), delimiter), whole);
         whole.into_iter().map(|piece| String::from_utf8(piece.unwrap()).unwrap()).collect()
@@ -233,27 +238,35 @@ mod tests {
 
     #[test]
     fn every_line_is_a_message_and_nothing_else_ends_one() {
-        assert_eq!(texts(b"a\n\nexit\r\n\0b", b"\n"), ["a", "", "exit\r", "\0b"]);
-        assert_eq!(texts(b"a\n", b"\n"), ["a"]);
-        assert_eq!(texts(b"", b"\n"), [""; 0]);
+        assert_eq!(texts(b"a\n\nexit\n\0b\rc", None), ["a", "", "exit", "\0b\rc"]);
+        assert_eq!(texts(b"a\n", None), ["a"]);
+        assert_eq!(texts(b"", None), [""; 0]);
+    }
+
+    /// A file written on Windows was stored with a CR at the end of each message, though the same lines sent to the
+    /// port with nc were stored without.
+    #[test]
+    fn a_cr_before_the_line_end_is_part_of_it_but_not_of_a_delimiter_that_was_asked_for() {
+        assert_eq!(texts(b"a\r\n\r\nb\r\r\nc\r", None), ["a", "", "b\r", "c"]);
+        assert_eq!(texts(b"a\r\nb\r", Some(b"\n")), ["a\r", "b\r"]);
     }
 
     #[test]
     fn a_delimiter_may_have_several_bytes() {
-        assert_eq!(texts(b"a--b-c---d--", b"--"), ["a", "b-c", "-d"]);
+        assert_eq!(texts(b"a--b-c---d--", Some(b"--")), ["a", "b-c", "-d"]);
     }
 
     #[test]
     fn what_is_too_long_is_skipped_to_its_end() {
         let long = io::repeat(b'x').take(2 * MESSAGE_BYTES_MAX as u64);
         let source = io::Cursor::new(b"a\n").chain(long).chain(io::Cursor::new(b"\nb\n"));
-        assert_eq!(pieces(source, b"\n"), [Some(b"a".to_vec()), None, Some(b"b".to_vec())]);
+        assert_eq!(pieces(source, None), [Some(b"a".to_vec()), None, Some(b"b".to_vec())]);
     }
 
     #[test]
     fn an_interrupt_ends_a_wait() {
         let (reader, _writer) = io::pipe().unwrap();
-        let mut input = Input::open(reader, b"\n");
+        let mut input = Input::open(reader, None);
         thread::spawn(input.interrupter());
         assert!(!input.wait().unwrap());
         assert!(!input.is_exhausted());
