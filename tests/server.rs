@@ -199,6 +199,19 @@ fn every_address_of_localhost_has_the_same_port() {
     child.wait().unwrap();
 }
 
+/// `[::]` took IPv6 clients only, though whoever writes it means everybody.
+#[test]
+fn listening_on_every_address_takes_both_families() {
+    let mut broker = Broker::listening("[::]:0", &["--in-memory"]);
+    let port = broker.address.strip_prefix("[::]:").unwrap().to_string();
+    for (local, needed) in [("127.0.0.1", true), ("[::1]", std::net::TcpListener::bind("[::1]:0").is_ok())] {
+        broker.address = format!("{local}:{port}");
+        if needed {
+            assert_eq!(say(&broker, b"PING\n"), "PONG\n");
+        }
+    }
+}
+
 #[test]
 fn a_stop_ends_waits_and_streams_at_once() {
     let mut broker = Broker::start();

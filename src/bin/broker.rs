@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use common::say;
 use plainlog::{
     broker::Broker,
-    config::{self, Config, Flush, Settings},
+    config::{self, Address, Config, Flush, Settings},
     server::Server,
 };
 use std::{
@@ -23,7 +23,13 @@ use std::{
 ///
 /// Without a command it serves.
 #[derive(Parser)]
-#[command(version, max_term_width = 100, args_conflicts_with_subcommands = true)]
+#[command(
+    name = "broker",
+    version,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true,
+    allow_negative_numbers = true
+)]
 struct Cli {
     #[command(subcommand)]
     job: Option<Job>,
@@ -49,12 +55,16 @@ enum Job {
     },
 }
 
+/// More than one machine has ports for.
+const CONNECTIONS_MAX: i64 = 1_000_000;
+
 /// How the broker runs.
 #[derive(Args)]
 struct Serve {
-    /// Address to listen on, with every address that the name resolves to; port 0 takes a free one
-    #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT")]
-    listen: String,
+    /// Address to listen on: every one that the name resolves to, or [::] for all of this machine, IPv4 too; port 0 takes
+    /// a free one
+    #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT", value_parser = Address::to_listen_on)]
+    listen: Address,
     /// Directory of the log; made if it is missing
     #[arg(long, default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
@@ -84,17 +94,17 @@ struct Serve {
     #[arg(long, default_value = "1048588", value_name = "SIZE", value_parser = config::bytes)]
     max_message_bytes: u64,
     /// Connections at once
-    #[arg(long, default_value_t = 10_000, value_name = "N")]
-    max_connections: usize,
+    #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
+    max_connections: u32,
     /// How long a client may not take its answers
-    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = config::duration)]
+    #[arg(long, default_value = "10m", value_name = "TIME", value_parser = some_time)]
     idle_timeout: Duration,
     /// Refuse a replication factor above 1 instead of taking it as 1
     #[arg(long)]
     strict_replication: bool,
     /// Address that Kafka clients are told to connect to; otherwise the one at which each reached the broker
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
-    advertise: Option<(String, u16)>,
+    #[arg(long, value_name = "HOST:PORT", value_parser = Address::to_advertise)]
+    advertise: Option<Address>,
     /// Shortest session that a Kafka group member may ask for
     #[arg(long, default_value = "6s", value_name = "TIME", value_parser = config::duration)]
     group_min_session: Duration,
@@ -116,8 +126,17 @@ fn flush(text: &str) -> Result<Flush, String> {
     match text {
         "always" => Ok(Flush::Always),
         "never" => Ok(Flush::Never),
-        time => config::duration(time).map(Flush::Every).map_err(|why| format!("always, never or a time: {why}")),
+        time => match config::duration(time) {
+            Ok(Duration::ZERO) => Err("no time at all is 'always'".into()),
+            Ok(time) => Ok(Flush::Every(time)),
+            Err(why) => Err(format!("always, never or a time: {why}")),
+        },
     }
+}
+
+/// A time above 0.
+fn some_time(text: &str) -> Result<Duration, String> {
+    config::duration(text).and_then(|time| if time.is_zero() { Err("it must be above 0".into()) } else { Ok(time) })
 }
 
 fn retention_ms(text: &str) -> Result<i64, String> {
@@ -126,12 +145,6 @@ fn retention_ms(text: &str) -> Result<i64, String> {
 
 fn retention_bytes(text: &str) -> Result<i64, String> {
     if text == "-1" { Ok(-1) } else { config::bytes(text).map(|bytes| bytes.min(i64::MAX as u64) as i64) }
-}
-
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = text.rsplit_once(':').ok_or("it takes HOST:PORT")?;
-    let port = port.parse().map_err(|_| format!("'{port}' is no port"))?;
-    Ok((host.trim_matches(['[', ']']).into(), port))
 }
 
 impl Serve {
@@ -146,8 +159,8 @@ impl Serve {
             default_partitions: self.default_partitions,
             auto_create: !self.no_auto_create,
             topic_defaults,
-            max_connections: self.max_connections,
-            idle_timeout: self.idle_timeout.max(Duration::from_millis(1)),
+            max_connections: self.max_connections as usize,
+            idle_timeout: self.idle_timeout,
             group_min_session: self.group_min_session,
             offsets_retention: self.offsets_retention,
             explain: self.explain,
@@ -189,10 +202,10 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
     let data_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
     let broker = Broker::open(config)?;
     let topics = broker.topics().len();
-    let server =
-        Server::start(broker, &options.listen).with_context(|| format!("cannot listen on {}", options.listen))?;
-    let host = options.listen.rsplit_once(':').map_or("localhost", |(host, _)| host);
-    writeln!(std::io::stdout(), "Broker started on {host}:{}", server.port())?;
+    let server = Server::start(broker, &options.listen.to_string())
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let started = Address { port: server.port(), ..options.listen.clone() };
+    writeln!(std::io::stdout(), "Broker started on {started}")?;
     if verbosity > 0 {
         let (version, ready) = (env!("CARGO_PKG_VERSION"), begun.elapsed().as_secs_f64() * 1000.0);
         say(format_args!(

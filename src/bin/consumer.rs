@@ -4,7 +4,7 @@ mod common;
 mod connecting;
 
 use anyhow::{Result, bail};
-use clap::Parser;
+use clap::{Parser, builder::NonEmptyStringValueParser};
 use common::say;
 use plainlog::client::programs::style::{self, Format, Place, Style};
 use plainlog::client::{Consumer, Error, Position};
@@ -25,16 +25,17 @@ const POLL_MAX: u64 = 10_000;
 
 /// Reads messages from a plainlog broker, and waits for more
 #[derive(Parser)]
-#[command(name = "consumer", version, max_term_width = 100)]
+#[command(name = "consumer", version, max_term_width = 100, allow_negative_numbers = true)]
 struct Args {
     /// Address of the broker
     #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
+    #[arg(value_parser = common::address)]
     broker: String,
     /// Topic to read; one that is not there yet is waited for
-    #[arg(short, long, default_value = "messages")]
+    #[arg(short, long, default_value = "messages", value_parser = common::topic)]
     topic: String,
     /// Only this partition [default: all]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i32::MAX as i64))]
     partition: Option<u32>,
     /// Where to begin: earliest, latest, offset N, -N (so many before the end), 15m (so long ago; ms, s, m, h, d), or
     /// 2026-11-20T12:00:00Z (feature comfort)
@@ -43,7 +44,7 @@ struct Args {
     from: Position,
     /// Share the topic's partitions with the other members of this group, and go on where it committed; what was printed
     /// is committed. --from counts only where nothing is committed
-    #[arg(short, long, value_name = "NAME", conflicts_with = "partition")]
+    #[arg(short, long, value_name = "NAME", conflicts_with = "partition", value_parser = NonEmptyStringValueParser::new())]
     group: Option<String>,
     /// End after so many messages
     #[arg(short, long, value_name = "N")]

@@ -17,7 +17,10 @@ use super::{
     answer::{UNKNOWN_TOPIC, field, line_count},
     record::check_topic,
 };
-use crate::log::record::{parse_u63, write_visible};
+use crate::{
+    config::Address,
+    log::record::{parse_u63, write_visible},
+};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io::{self, Read, Write},
@@ -49,8 +52,11 @@ pub struct Connection {
 impl Connection {
     /// Connects to `host:port`; without a port, to 9092.
     pub fn open(address: &str) -> Result<Connection, Error> {
-        let address = if address.contains(':') { address.to_string() } else { format!("{address}:9092") };
-        let connected = address.to_socket_addrs().and_then(|found| connect_to_any(&found.collect::<Vec<_>>()));
+        let at = Address::to_connect_to(address);
+        let at = at.map_err(|why| Error::Invalid(format!("'{address}' is no broker's address: {why}")))?;
+        let address = at.to_string();
+        let found = (at.host, at.port).to_socket_addrs();
+        let connected = found.and_then(|found| connect_to_any(&found.collect::<Vec<_>>()));
         let stream = connected.map_err(|cause| Error::Connection { address: address.clone(), cause })?;
         let mut connection = Connection { address, stream, input: Lines::default() };
         match connection.ask("PING") {
@@ -321,6 +327,7 @@ mod tests {
     fn nobody_at_the_address_is_an_error_of_the_connection() {
         let address = peer(|_| {});
         assert!(matches!(Connection::open(&address), Err(Error::Connection { .. })));
-        assert!(matches!(Connection::open("no such host"), Err(Error::Connection { .. })));
+        assert!(matches!(Connection::open("no-such-host.invalid"), Err(Error::Connection { .. })));
+        assert!(matches!(Connection::open("no such host"), Err(Error::Invalid(_))));
     }
 }

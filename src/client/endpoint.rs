@@ -27,8 +27,8 @@ pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<Conne
     reconnect(address, retry_for, &mut Outage::begin(), None)
 }
 
-/// Connects; while that fails and `retry_for` is not over, again after a pause. Who speaks another language is not asked
-/// twice.
+/// Connects; while that fails and `retry_for` is not over, tries again after a pause. What is no address or no broker is
+/// not tried twice.
 pub(super) fn reconnect(
     address: &str,
     retry_for: Duration,
@@ -37,7 +37,7 @@ pub(super) fn reconnect(
 ) -> Result<Connection, Error> {
     loop {
         match failed {
-            Some(error @ Error::Answer(_)) => return Err(error),
+            Some(error @ (Error::Answer(_) | Error::Invalid(_))) => return Err(error),
             Some(error) if outage.lasted() >= retry_for => return Err(error),
             Some(_) => thread::sleep(outage.next_pause()),
             None => {}

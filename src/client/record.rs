@@ -158,14 +158,9 @@ pub(super) fn read_lines(
     Ok(())
 }
 
-/// Refuses what would not be one word of a line. Whether the topic may exist is the broker's to say.
+/// Refuses what is no topic's name, before it becomes a word of a line.
 pub(super) fn check_topic(topic: &str) -> Result<(), Error> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if (1..=249).contains(&topic.len()) && topic.bytes().all(legal) {
-        return Ok(());
-    }
-    let shown = crate::log::record::shown(topic.as_bytes());
-    Err(Error::Invalid(format!("'{shown}' cannot be a topic: a name has 1 to 249 of a-z A-Z 0-9 . _ -")))
+    crate::broker::check_name(topic).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //!
 #![doc = include_str!("settings.md")]
 
+mod address;
 mod changes;
 mod settings;
 mod units;
 mod values;
 
+pub use address::Address;
 pub use changes::{Change, Changes};
 pub use settings::{Overrides, SETTINGS, Setting, Settings, canonical, settings_table};
 pub use units::{bytes, duration};
@@ -62,8 +64,8 @@ pub struct Config {
     pub group_min_session: Duration,
     /// How long the offsets of a group without members are kept: 7 days.
     pub offsets_retention: Duration,
-    /// Host and port that Kafka clients are told to connect to; `None`: those at which each reached the broker.
-    pub advertise: Option<(String, u16)>,
+    /// Where Kafka clients are told to connect to; `None`: where each reached the broker.
+    pub advertise: Option<Address>,
     /// Whether a replication factor above 1 is refused instead of taken as 1: no.
     pub strict_replication: bool,
     /// Open files that the log keeps at most: 1,024.

@@ -18,13 +18,14 @@ pub use sniff::{Protocol, protocol_of};
 
 use crate::{
     broker::{self, Broker, Caller, Waiter},
+    config::Address,
     protocol::{connection, text},
 };
 use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use std::{
     collections::HashMap,
     io::{self, Read, Write},
-    net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
+    net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::*},
@@ -142,7 +143,7 @@ impl Drop for Server {
 /// An address of this machine at which a listener on `address` is reached.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
+        address.set_ip(if address.is_ipv4() { [127, 0, 0, 1].into() } else { Ipv6Addr::LOCALHOST.into() });
     }
     address
 }
@@ -152,7 +153,13 @@ type Refused = (SocketAddr, io::Error);
 
 /// Binds every address that `listen` resolves to, with one port for all. Answers those that failed with the reason.
 fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<Refused>)> {
-    let mut wanted: Vec<SocketAddr> = listen.to_socket_addrs()?.collect();
+    let Address { host, port } =
+        Address::to_listen_on(listen).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let mut wanted: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
+    if wanted.contains(&(Ipv6Addr::UNSPECIFIED, port).into()) {
+        // Every address of the machine, with sockets of their own: IPv4 clients keep their addresses as they know them.
+        wanted.push((Ipv4Addr::UNSPECIFIED, port).into());
+    }
     wanted.sort();
     wanted.dedup();
     let mut tries = 0;

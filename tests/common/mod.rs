@@ -44,8 +44,13 @@ impl Broker {
 
     /// One with these options.
     pub fn with(options: &[&str]) -> Broker {
+        Self::listening("127.0.0.1:0", options)
+    }
+
+    /// One that listens there, with these options.
+    pub fn listening(listen: &str, options: &[&str]) -> Broker {
         let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
-        let (child, stdout, address) = spawn("127.0.0.1:0", &options);
+        let (child, stdout, address) = spawn(listen, &options);
         Broker { address, child, _stdout: stdout, options, folder: None }
     }
 

@@ -1,6 +1,7 @@
 //! What the command lines have in common.
 
 use clap::{CommandFactory, error::ErrorKind};
+use plainlog::{broker::check_name, config::Address};
 use std::{
     io::{self, Write},
     process,
@@ -9,6 +10,16 @@ use std::{
 /// A line on stderr; nobody has to read it.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// The address of a broker, with its port.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    Address::to_connect_to(text).map(|address| address.to_string())
+}
+
+/// The name of a topic.
+pub(crate) fn topic(text: &str) -> Result<String, String> {
+    check_name(text).map(|()| text.into()).map_err(|error| error.to_string())
 }
 
 /// Ends the process with status 2 and this sentence.

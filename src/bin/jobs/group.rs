@@ -1,8 +1,9 @@
 //! `broker group`: the consumer groups of a running broker, asked for in its own text protocol.
 
 use super::show::{Names, To};
+use crate::common::topic;
 use anyhow::Result;
-use clap::Subcommand;
+use clap::{Subcommand, builder::NonEmptyStringValueParser};
 use plainlog::{client::Position, log::record::write_word};
 use std::process::ExitCode;
 
@@ -18,6 +19,7 @@ pub(crate) enum Job {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
     },
     /// Set where a group without members goes on
@@ -25,8 +27,10 @@ pub(crate) enum Job {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
         /// Topic, with all its partitions, or one partition as TOPIC/N
+        #[arg(value_parser = topic_or_partition)]
         topic: String,
         /// earliest, latest, offset N, -N (so many before the end), 15m (so long ago; ms, s, m, h, d), or
         /// 2026-11-20T12:00:00Z (feature comfort)
@@ -38,6 +42,7 @@ pub(crate) enum Job {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
     },
 }
@@ -62,6 +67,16 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
         }
     };
     to.show(&broker.ask(&line)?, &NAMES)
+}
+
+/// `TOPIC` or `TOPIC/N`
+fn topic_or_partition(text: &str) -> Result<String, String> {
+    let (name, partition) = text.split_once('/').unwrap_or((text, "0"));
+    let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u32>().is_ok();
+    if !number(partition) {
+        return Err(format!("'{partition}' is no number of a partition; write TOPIC or TOPIC/N"));
+    }
+    topic(name).map(|_| text.into())
 }
 
 /// A group's name as a word of a line.

@@ -13,6 +13,7 @@ use std::{
 pub(crate) struct To {
     /// Address of the broker
     #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
+    #[arg(value_parser = crate::common::address)]
     broker: String,
     /// Answer in JSON, with Kafka's names (feature comfort)
     #[arg(long)]
@@ -34,9 +35,7 @@ impl To {
     /// Connects, unless the answer could not be shown.
     pub(crate) fn connect(&self) -> Result<Connection> {
         if self.json && !cfg!(feature = "comfort") {
-            super::super::common::usage_error::<crate::Cli>(
-                "--json needs the feature 'comfort', which this build is without",
-            );
+            crate::common::usage_error::<crate::Cli>("--json needs the feature 'comfort', which this build is without");
         }
         Ok(Connection::open(&self.broker)?)
     }

@@ -1,6 +1,7 @@
 //! `broker topic`: the topics of a running broker, asked for in its own text protocol.
 
 use super::show::{Names, To};
+use crate::common::topic;
 use anyhow::Result;
 use clap::Subcommand;
 use plainlog::client::{Answer, Error};
@@ -17,16 +18,18 @@ pub(crate) enum Job {
         all: bool,
     },
     /// Make a topic
+    #[command(allow_negative_numbers = true)]
     Create {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = topic)]
         topic: String,
         /// How many partitions [default: the broker's --default-partitions]
         #[arg(short, long, value_name = "N")]
         partitions: Option<u32>,
         /// A setting, such as retention.ms=1000; may be repeated
-        #[arg(short, long = "config", value_name = "NAME=VALUE")]
+        #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = setting)]
         configs: Vec<String>,
         /// Succeed if it is there already
         #[arg(long)]
@@ -37,19 +40,22 @@ pub(crate) enum Job {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = topic)]
         topic: String,
     },
     /// Change a topic's settings, or add partitions
+    #[command(allow_negative_numbers = true)]
     Alter {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = topic)]
         topic: String,
         /// How many partitions it shall have
         #[arg(short, long, value_name = "N")]
         partitions: Option<u32>,
         /// A setting, such as retention.ms=1000; an empty value returns to the default; may be repeated
-        #[arg(short, long = "config", value_name = "NAME=VALUE")]
+        #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = setting)]
         configs: Vec<String>,
     },
     /// Delete a topic with all its records
@@ -57,6 +63,7 @@ pub(crate) enum Job {
         #[command(flatten)]
         to: To,
         /// Its name
+        #[arg(value_parser = topic)]
         topic: String,
     },
 }
@@ -83,8 +90,17 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
 
 fn wish(verb: &str, topic: &str, partitions: Option<u32>, configs: &[String]) -> String {
     let partitions = partitions.map(|count| format!(" partitions:{count}")).unwrap_or_default();
-    let configs: String = configs.iter().map(|config| format!(" {}", config.replacen('=', ":", 1))).collect();
+    let configs: String = configs.iter().map(|config| format!(" {config}")).collect();
     format!("{verb} {topic}{partitions}{configs}")
+}
+
+/// `NAME=VALUE` as a word of a line, `NAME:VALUE`.
+fn setting(text: &str) -> Result<String, String> {
+    if let Some(char) = text.chars().find(|char| char.is_whitespace() || char.is_control()) {
+        return Err(format!("a setting has no {char:?}; write NAME=VALUE, and words of a list as a,b"));
+    }
+    let (name, value) = text.split_once('=').ok_or("it is no setting; write NAME=VALUE, such as retention.ms=1000")?;
+    Ok(format!("{name}:{value}"))
 }
 
 /// Settings bear Kafka's names already.

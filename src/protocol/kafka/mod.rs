@@ -31,6 +31,7 @@ pub mod wire;
 
 use crate::{
     broker::{Broker, Caller, Code},
+    config::Address,
     log::{
         Chunk,
         record::{Records, shown, write_visible},
@@ -315,7 +316,7 @@ impl Call<'_, '_> {
 
     /// Host and port at which clients reach this broker: what `--advertise` says, or where this one reached it.
     fn advertised(&self) -> Result<(String, i32), Stop> {
-        if let Some((host, port)) = &self.broker.config().advertise {
+        if let Some(Address { host, port }) = &self.broker.config().advertise {
             return Ok((host.clone(), i32::from(*port)));
         }
         let local: SocketAddr = self.output.local()?;
