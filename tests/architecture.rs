@@ -2,7 +2,8 @@
 //! documentation.
 //!
 //! Every path of every file is read, in tests too: those of its `use`s, and those that begin with `crate`, `super`,
-//! `self`, a module of the file's or a name that it imported. A name that a module hands on counts as a use of the file that has it.
+//! `self`, a module of the file's or a name that it imported. A name that a module hands on counts as a use of the file
+//! that has it. Only for circles a file's tests do not count: they may look at whatever uses the file.
 #![allow(clippy::unwrap_used)]
 
 use std::{
@@ -23,7 +24,7 @@ fn imports_point_from_the_socket_to_the_disk() {
     let rooms: BTreeSet<&str> = library.files.keys().filter_map(|module| module.first()).map(|room| &**room).collect();
     assert_eq!(rooms, DATA_PATH.into_iter().chain(LEAVES).collect(), "the rooms of src");
     let place = |room: &str| DATA_PATH.iter().position(|one| *one == room).unwrap_or(DATA_PATH.len());
-    for Use { from, to } in library.uses() {
+    for Use { from, to, .. } in library.uses() {
         let (Some(room), Some(used)) = (from.first(), to.first()) else { continue };
         let leaf = LEAVES.contains(&&**room);
         let right = if leaf { room == used } else { place(room) <= place(used) };
@@ -38,7 +39,7 @@ fn files_form_no_circles() {
         let read = Crate::read(dir, root);
         // Files and folders that stand beside each other: which uses which, and where.
         let mut levels: BTreeMap<Module, BTreeMap<String, BTreeMap<String, Use>>> = BTreeMap::new();
-        for one in read.uses() {
+        for one in read.uses().into_iter().filter(|one| !one.in_test) {
             let common = one.from.iter().zip(&one.to).take_while(|(a, b)| a == b).count();
             // What a folder's mod.rs and the files in it use of each other is no circle: it is a folder.
             if let (Some(from), Some(to)) = (one.from.get(common), one.to.get(common))
@@ -82,6 +83,9 @@ fn paths_are_found_wherever_they_stand() {
         fn f<'a>(quote: char) -> crate::g::G<'a> { match quote { '"' => super::h::i(), '\'' => d::J::k::<u8>() } }
         #[cfg(test)]
         mod tests { use super::*; mod inner { use super::super::l; } }
+        #[cfg(all(test, feature = "x"))]
+        mod more_tests;
+        mod no_tests;
         const RAW: &str = r#"crate::raw::M"#;
     "##;
     let file = File::parse(text, &["x".into(), "y".into()]);
@@ -91,11 +95,15 @@ fn paths_are_found_wherever_they_stand() {
     expected.extend(["crate::x::y".into(), "crate::x::y::l".into()]);
     assert_eq!(found, expected);
     assert_eq!(file.imports["d"], ["crate", "c"]);
+    let in_tests: Vec<_> = file.paths.iter().filter(|path| path.in_test).map(|path| path.names.join("::")).collect();
+    assert_eq!(in_tests, ["crate::x::y", "crate::x::y::l"]);
+    assert_eq!(file.test_modules, ["more_tests".to_string()].into());
 }
 
 #[test]
 fn a_circle_is_told_with_its_files() {
-    let one = |from: &str, to: &str| (to.to_string(), Use { from: vec![from.into()], to: vec![to.into()] });
+    let one =
+        |from: &str, to: &str| (to.to_string(), Use { from: vec![from.into()], to: vec![to.into()], in_test: false });
     let level = |uses: &[(&str, &str)]| {
         let mut level: BTreeMap<String, BTreeMap<String, Use>> = BTreeMap::new();
         uses.iter().for_each(|(from, to)| level.entry((*from).into()).or_default().extend([one(from, to)]));
@@ -122,6 +130,7 @@ fn shown(module: &[String]) -> String {
 struct Use {
     from: Module,
     to: Module,
+    in_test: bool,
 }
 
 /// The files of a crate.
@@ -156,12 +165,20 @@ impl Crate {
     fn uses(&self) -> Vec<Use> {
         let mut found = Vec::new();
         for (from, file) in &self.files {
-            for path in &file.paths {
-                let to = self.absolute(from, &path.names).map(|names| self.home(&names, 0));
-                found.extend(to.filter(|to| to != from).map(|to| Use { from: from.clone(), to }));
+            let is_test = (1..=from.len()).any(|length| self.is_test(&from[..length]));
+            for Named { names, in_test } in &file.paths {
+                let to = self.absolute(from, names).map(|names| self.home(&names, 0));
+                let used = |to| Use { from: from.clone(), to, in_test: *in_test || is_test };
+                found.extend(to.filter(|to| to != from).map(used));
             }
         }
         found
+    }
+
+    /// Whether the module is there for tests only.
+    fn is_test(&self, module: &[String]) -> bool {
+        let (name, parent) = module.split_last().unwrap();
+        self.files.get(parent).is_some_and(|parent| parent.test_modules.contains(name))
     }
 
     /// A path from the crate's root, if it does not lead into another crate.
@@ -221,11 +238,14 @@ struct File {
     paths: Vec<Named>,
     /// What its `use`s call what, outside of its inline modules.
     imports: BTreeMap<String, Vec<String>>,
+    /// Files that it opens for tests only.
+    test_modules: BTreeSet<String>,
 }
 
 /// A path; one that began with `super` or `self` begins with `crate`.
 struct Named {
     names: Vec<String>,
+    in_test: bool,
 }
 
 impl File {
@@ -233,31 +253,36 @@ impl File {
     fn parse(text: &str, module: &[String]) -> File {
         let tokens = tokens(text);
         let mut file = File::default();
-        // The modules that the place is in: this one, and inline ones with the depth of their braces.
-        let (mut inside, mut depth, mut at) = (Vec::<(String, usize)>::new(), 0, 0);
+        let (mut inside, mut depth, mut at) = (Vec::<Inline>::new(), 0, 0);
         while at < tokens.len() {
-            let here: Vec<String> = module.iter().chain(inside.iter().map(|(name, _)| name)).cloned().collect();
+            let here = || module.iter().chain(inside.iter().map(|inline| &inline.name)).cloned().collect::<Module>();
+            let in_test = inside.iter().any(|inline| inline.is_test);
             match tokens[at].as_str() {
                 "use" => {
                     let mut tree = Vec::new();
                     at = use_tree(&tokens, at + 1, &[], &mut tree);
                     for (names, alias) in tree {
-                        let names = from_root(&names, &here);
+                        let names = from_root(&names, &here());
                         if inside.is_empty() {
                             file.imports.insert(alias, names.clone());
                         }
-                        file.paths.push(Named { names });
+                        file.paths.push(Named { names, in_test });
                     }
                     continue;
                 }
-                "mod" if tokens[at + 2] == "{" => {
-                    inside.push((tokens[at + 1].clone(), depth));
+                "mod" => {
+                    let (name, is_test) = (tokens[at + 1].clone(), is_for_tests(&tokens[..at]));
+                    match tokens[at + 2].as_str() {
+                        "{" => inside.push(Inline { name, depth, is_test }),
+                        _ if is_test => drop(file.test_modules.insert(name)),
+                        _ => {}
+                    }
                     at += 1;
                 }
                 "{" => depth += 1,
                 "}" => {
                     depth -= 1;
-                    inside.pop_if(|(_, opened)| *opened == depth);
+                    inside.pop_if(|inline| inline.depth == depth);
                 }
                 name if is_name(name) && tokens.get(at + 1).is_some_and(|next| next == "::") => {
                     let mut names = vec![tokens[at].clone()];
@@ -266,7 +291,7 @@ impl File {
                         at += 2;
                     }
                     if names.len() > 1 {
-                        file.paths.push(Named { names: from_root(&names, &here) });
+                        file.paths.push(Named { names: from_root(&names, &here()), in_test });
                     }
                 }
                 _ => {}
@@ -275,6 +300,20 @@ impl File {
         }
         file
     }
+}
+
+/// A module within a file, and how deep in braces it stands.
+struct Inline {
+    name: String,
+    depth: usize,
+    is_test: bool,
+}
+
+/// Whether an attribute such as `#[cfg(test)]` ends the tokens.
+fn is_for_tests(tokens: &[String]) -> bool {
+    let begins = tokens.iter().rposition(|token| token == "#").unwrap_or(tokens.len());
+    let attribute: Vec<_> = tokens[begins..].iter().map(|token| token.as_str()).collect();
+    attribute.starts_with(&["#", "[", "cfg", "("]) && attribute.ends_with(&["]"]) && attribute.contains(&"test")
 }
 
 /// Reads one branch of a `use`, with what it is called here; answers where the next token is.
