@@ -164,7 +164,7 @@ def rate(records):
 
 
 def table(first, warm, memory):
-    """The README's table: `first` and `warm` are results by broker."""
+    """The table of benches/README.md: `first` and `warm` are results by broker."""
     ours, theirs = Plainlog.name, ApacheKafka.name
     yield "| client | what | plainlog, records/s | Kafka, records/s | plainlog / Kafka | plainlog, CPU s/M | Kafka, CPU s/M | first round, plainlog | first round, Kafka |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"

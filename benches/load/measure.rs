@@ -89,7 +89,7 @@ impl Row {
 
     fn new(what: &str, measured: String, round: &Round, beside: String, ratio: f64) -> Self {
         let mb = format!("{:.0}", round.bytes as f64 / round.seconds / 1e6);
-        let cpu = |cpu: f64| format!("{cpu:.2} ({:.2})", cpu * 1e6 / round.messages as f64);
+        let cpu = |cpu: f64| format!("{:.2}", cpu * 1e6 / round.messages as f64);
         let cpu = round.cpu_seconds.map_or(String::new(), cpu);
         let peak = round.peak_mb.map_or(String::new(), |peak| format!("{peak:.0}"));
         Self([what.into(), measured, mb, cpu, peak, beside, format!("{ratio:.2}")])
@@ -118,7 +118,7 @@ fn thousands(number: f64) -> String {
     out
 }
 
-/// Prints the rows as a markdown table.
+/// Prints the rows as a markdown table, of which benches/README.md has the columns that say most.
 pub(crate) fn print_table(options: &Options, rows: &[Row]) {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     let linux = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
@@ -126,7 +126,7 @@ pub(crate) fn print_table(options: &Options, rows: &[Row]) {
     if options.scale != 1.0 {
         println!("**Amounts scaled by {}: these figures say nothing about speed.**", options.scale);
     }
-    println!("\n| what | measured | MB/s | broker CPU s (per million) | peak MB | beside it | ratio |");
+    println!("\n| what | measured | MB/s | broker CPU s per million | peak MB | beside it | ratio |");
     println!("| --- | --- | ---: | ---: | ---: | --- | ---: |");
     for Row(cells) in rows {
         println!("| {} |", cells.join(" | "));

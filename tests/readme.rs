@@ -1,0 +1,214 @@
+//! What README.md and benches/README.md show is what there is: every command of the README is run.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{BROKER, Broker, LONG, PRODUCER, signal, text};
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{Shutdown, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Stdio},
+};
+
+const README: &str = include_str!("../README.md");
+
+/// The fenced blocks of a section in this language.
+fn blocks<'a>(section: &str, language: &str) -> Vec<Vec<&'a str>> {
+    let section = README.split("\n## ").find(|part| part.trim_start_matches("# ").starts_with(section)).unwrap();
+    let open = format!("```{language}\n");
+    let blocks: Vec<_> = section.split(&open).skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    assert!(!blocks.is_empty(), "{section} has no {language}");
+    blocks.iter().map(|block| block.lines().collect()).collect()
+}
+
+/// A folder in which commands run as in the README: the programs are on the path, the broker is where they look for it.
+struct Shell {
+    folder: PathBuf,
+    broker: Broker,
+}
+
+impl Shell {
+    fn open(name: &str) -> Shell {
+        let folder = env::temp_dir().join(format!("plainlog-readme-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let broker = Broker::with(&["--data-dir", folder.join("data").to_str().unwrap()]);
+        Shell { folder, broker }
+    }
+
+    fn start(&self, command: &str) -> Child {
+        let programs = Path::new(BROKER).parent().unwrap().to_path_buf();
+        let path = env::var_os("PATH").unwrap();
+        let path = env::join_paths([programs].into_iter().chain(env::split_paths(&path))).unwrap();
+        let mut shell = self.broker.command("sh", &["-c", command]);
+        shell.current_dir(&self.folder).env("PATH", path).spawn().unwrap()
+    }
+
+    /// Runs a command to its end; answers what it printed.
+    fn run(&self, command: &str) -> String {
+        let Some(said) = command.strip_suffix(" | nc localhost 9092") else {
+            let output = self.start(command).wait_with_output().unwrap();
+            assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+            return text(&output.stdout).into();
+        };
+        // As any nc does it; .ci/netcats tries them all.
+        let said = self.run(said);
+        let mut stream = TcpStream::connect(&self.broker.address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream.write_all(said.as_bytes()).unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.broker.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn the_first_conversation_is_as_shown() {
+    let shell = Shell::open("conversation");
+    let lines = blocks("plainlog", "sh").remove(0);
+    let mut commands = 0;
+    let mut answer = String::new();
+    for line in lines {
+        match line.strip_prefix("$ ") {
+            Some(command) => {
+                assert_eq!(answer, "");
+                (answer, commands) = (shell.run(command), commands + 1);
+            }
+            None => answer = answer.strip_prefix(&format!("{line}\n")).unwrap_or_else(|| panic!("{answer}")).into(),
+        }
+    }
+    assert_eq!((answer.as_str(), commands), ("", 2));
+}
+
+/// Each terminal's block: how its program is started, and what it shows.
+#[test]
+fn the_lesson_is_as_shown() {
+    let [broker, consumer, producer] = blocks("The lesson", "text").try_into().unwrap();
+    let options = |line: &str, program: &str| {
+        let started = line.strip_prefix(&format!("$ cargo run --release --bin {program}")).unwrap();
+        started.trim_start_matches(" -- ").split_whitespace().map(String::from).collect::<Vec<_>>()
+    };
+    let in_broker = options(broker[0], "broker");
+    let running = Broker::with(&in_broker.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(broker[1..], ["Broker started on localhost:9092"]);
+
+    assert_eq!((options(consumer[0], "consumer"), options(producer[0], "producer")), (vec![], vec![]));
+    let mut reading = running.command(common::CONSUMER, &[]).spawn().unwrap();
+    let mut told = BufReader::new(reading.stderr.take().unwrap()).lines();
+    let mut read = BufReader::new(reading.stdout.take().unwrap()).lines();
+    for line in &consumer[1..3] {
+        assert_eq!(told.next().unwrap().unwrap().replace(&running.address, "localhost:9092"), *line);
+    }
+
+    let prompt = producer[1].split_inclusive(": ").next().unwrap();
+    let typed: Vec<&str> = producer[1..].iter().filter_map(|line| line.strip_prefix(prompt)).collect();
+    let input = typed.join("\n") + "\n";
+    let shown = producer[1..].join("\n");
+    let expected = typed.iter().fold(shown, |shown, word| shown.replace(&format!("{prompt}{word}\n"), prompt));
+    let expected = expected.strip_suffix(typed.last().unwrap()).unwrap();
+    let mut writing = running.command(PRODUCER, &["--interactive"]).stdin(Stdio::piped()).spawn().unwrap();
+    writing.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    assert_eq!(text(&writing.wait_with_output().unwrap().stdout), expected);
+
+    for line in &consumer[3..] {
+        assert_eq!(read.next().unwrap().unwrap(), *line);
+    }
+    signal(&reading, "INT");
+    assert!(reading.wait().unwrap().success());
+}
+
+/// Commands that wait for more records are interrupted when they have shown one.
+#[test]
+fn the_commands_beyond_the_lesson_run() {
+    let shell = Shell::open("commands");
+    fs::write(shell.folder.join("orders.txt"), "user-1:tea\nuser-2:coffee\nuser-3:water\n").unwrap();
+    for line in blocks("More than the lesson", "sh").concat() {
+        let command = line.split("  #").next().unwrap().trim_end();
+        let needs_json = command.contains("--json");
+        if needs_json && cfg!(not(feature = "comfort")) {
+            continue;
+        }
+        let waits = command.starts_with("consumer ") && !command.contains(" -e");
+        if !waits {
+            shell.run(command);
+            continue;
+        }
+        let mut child = shell.start(&format!("exec {command}"));
+        let mut first = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+        assert_ne!(first, "", "{command}");
+        signal(&child, "INT");
+        assert!(child.wait().unwrap().success(), "{command}");
+    }
+    let copied = shell.run("consumer -t copy -e --raw");
+    assert_eq!(copied.lines().count(), if cfg!(feature = "comfort") { 3 } else { 0 }, "{copied}");
+}
+
+/// The columns and rows of the tables of speed are what the benchmarks print.
+#[test]
+fn the_tables_of_speed_are_those_of_the_benchmarks() {
+    let page = include_str!("../benches/README.md");
+    let load = [
+        include_str!("../benches/load/measure.rs"),
+        include_str!("../benches/load/scenarios/produce.rs"),
+        include_str!("../benches/load/scenarios/read.rs"),
+        include_str!("../benches/load/scenarios/resources.rs"),
+    ];
+    let kafka = include_str!("../benches/kafka.py");
+    let (mut rows, mut source) = (0, "");
+    for line in page.lines() {
+        let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
+        let cells: Vec<&str> = cells.split(" | ").collect();
+        if line.starts_with("| ---") {
+            continue;
+        } else if cells[0] == "what" || cells[0] == "client" || line.starts_with("| | ") {
+            source = if cells[0] == "what" { "load" } else { "kafka" };
+            let printed = if source == "load" { load[0] } else { kafka };
+            for column in &cells {
+                assert!(printed.contains(&format!("| {column} |")), "no benchmark prints the column {column}");
+            }
+        } else if source == "load" {
+            let what = cells[0].split(", `--flush").next().unwrap();
+            assert!(load.iter().any(|text| literals(text).any(|one| fits(one, what))), "{what} is not measured");
+        } else if let [client, what, ..] = cells[..]
+            && cells.len() > 6
+        {
+            let (verb, label) = what.split(',').next().unwrap().split_once(' ').unwrap();
+            for name in [format!("\"{client}\""), format!("\"{verb} {{label}}"), format!("(\"{label}\", ")] {
+                assert!(kafka.contains(&name), "{client} {what} is not measured: {name}");
+            }
+        } else {
+            let what = cells[0].replace("librdkafka", "{key[1]}").replace("Java", "{key[1]}");
+            assert!(kafka.contains(&format!("| {what} |")), "{what} is not measured");
+        }
+        rows += 1;
+    }
+    assert!(rows > 30, "{rows}");
+}
+
+/// The texts in quotes of a source.
+fn literals(source: &str) -> impl Iterator<Item = &str> {
+    source.split('"').skip(1).step_by(2)
+}
+
+/// Whether a text is what a format makes, whatever stands in its braces.
+fn fits(format: &str, text: &str) -> bool {
+    let mut rest = text;
+    for (index, part) in format.split('{').enumerate() {
+        let literal = if index == 0 { part } else { part.split_once('}').map_or(part, |(_, literal)| literal) };
+        match rest.find(literal) {
+            Some(at) if index > 0 || at == 0 => rest = &rest[at + literal.len()..],
+            _ => return false,
+        }
+    }
+    rest.is_empty() || format.ends_with('}')
+}
