@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use plainlog::{
-    broker::{Broker, Clock, Error, Position, Terms},
-    config::{Change, Changes, Config, Overrides},
+    broker::{Broker, Clock, EpochEnd, Error, Position, Terms},
+    config::{Change, Changes, Config, Flush, Overrides},
     log::{
         Chunk,
-        disk::{Disk, MemoryDisk, read_small},
+        disk::{Disk, MemoryDisk, Survivors, read_small},
         record::Records,
     },
 };
@@ -135,4 +135,42 @@ fn a_topic_is_found_by_its_id_for_as_long_as_it_is_there() {
     assert!(broker.topic_by_id(&ids[7]).is_none());
     assert!(broker.topic_by_id(&ids[8]).is_some());
     assert_ne!(broker.create_topic("t7", 1).unwrap().id, ids[7]);
+}
+
+/// A client that read what a crash took must learn where what it knows is over; a broker that knew only the current epoch answered
+/// with the log's end.
+#[test]
+fn each_leader_epoch_is_known_to_end_where_a_crash_cut_the_log() {
+    let mut disk = MemoryDisk::crashable();
+    let open = |disk: &MemoryDisk| {
+        let config = Config { flush: Flush::Never, ..Config::new("data") };
+        Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap()
+    };
+    let end_of = |broker: &Broker, epoch| {
+        let end = broker.end_of_epoch("a", 0, epoch).unwrap();
+        end.map(|EpochEnd { epoch, end }| (epoch, end))
+    };
+    open(&disk).create_topic("a", 1).unwrap();
+    for synced in [3, 5] {
+        let broker = open(&disk);
+        for _ in end(&broker, "a")..synced {
+            append(&broker, "a", b"hello");
+        }
+        broker.topic("a").unwrap().partition(0).unwrap().log().unwrap().sync_all().unwrap();
+        append(&broker, "a", b"lost");
+        append(&broker, "a", b"lost");
+        // The lines are found, and no entries for them: a torn tail.
+        disk = disk.reboot(Survivors::Everything);
+        let entries = disk.open(Path::new("data/a/0/00000000000000000000.batches")).unwrap();
+        entries.set_len(synced * 64).unwrap();
+        assert_eq!(end(&open(&disk), "a"), synced);
+    }
+    let broker = open(&disk);
+    append(&broker, "a", b"again");
+    let ends: Vec<_> = (0..4).map(|epoch| end_of(&broker, epoch)).collect();
+    assert_eq!(ends, [Some((0, 3)), Some((1, 5)), Some((2, 6)), None]);
+    drop(broker);
+    let broker = open(&disk);
+    assert_eq!(end_of(&broker, 0), Some((0, 3)));
+    assert_eq!(broker.leader_epoch("a", 0).unwrap(), 2);
 }

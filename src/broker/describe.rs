@@ -1,6 +1,6 @@
 //! What topics and partitions are told to be: plain values, which stay as they were when they were asked for.
 
-use super::{Broker, Error, Result, Topic};
+use super::{Broker, EpochEnd, Error, Result, Topic};
 use crate::config::{Overrides, Settings};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -86,6 +86,12 @@ impl Broker {
     /// The leader epoch of a partition: raised whenever records were cut off.
     pub fn leader_epoch(&self, topic: &str, partition: u32) -> Result<u32> {
         Ok(self.topic(topic)?.partition(partition)?.leader_epoch())
+    }
+
+    /// Where the newest leader epoch of a partition ended that is not above `epoch` (KIP-320); `None`: there was none so high
+    /// yet.
+    pub fn end_of_epoch(&self, topic: &str, partition: u32, epoch: u32) -> Result<Option<EpochEnd>> {
+        self.topic(topic)?.partition(partition)?.end_of_epoch(epoch)
     }
 
     /// A partition. It is opened if nobody has touched it before.
