@@ -8,15 +8,33 @@ use crate::{
     broker::{self, Broker, Partition},
     log::Chunk,
 };
+use std::collections::BTreeMap;
 
 /// Timestamps that mean a place instead of a time.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+/// What a record has that has no time.
+const NO_TIMESTAMP: i64 = -1;
 
-/// A place in a partition: offset, timestamp of the record there or -1, leader epoch.
-type Place = (i64, i64, i32);
-const NOWHERE: Place = (-1, -1, -1);
+/// What is asked of one partition.
+#[derive(Clone, Copy)]
+struct Asked {
+    index: i32,
+    leader_epoch: i32,
+    timestamp: i64,
+}
+
+/// A place in a partition.
+struct Place {
+    offset: i64,
+    /// Of the record there, or -1.
+    timestamp: i64,
+    leader_epoch: i32,
+}
+
+/// Where no record is.
+const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 /// ListOffsets (key 2).
 pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -24,12 +42,12 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     if r.version >= 2 {
         r.i8()?;
     }
-    let topics = r.array(|r| {
+    let asked = r.array(|r| {
         let name = r.string()?;
         let partitions = r.array(|r| {
             let index = r.i32()?;
             let leader_epoch = if r.version >= 4 { r.i32()? } else { -1 };
-            let asked = (index, leader_epoch, r.i64()?);
+            let asked = Asked { index, leader_epoch, timestamp: r.i64()? };
             r.tags()?;
             Ok(asked)
         })?;
@@ -37,6 +55,8 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         Ok((name, partitions))
     })?;
     r.tags()?;
+    let mut topics: BTreeMap<&str, Vec<Asked>> = BTreeMap::new();
+    asked.into_iter().for_each(|(name, partitions)| topics.entry(name).or_default().extend(partitions));
     tell(call.explained, || {
         let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
         let place = |timestamp| match timestamp {
@@ -45,7 +65,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             MAX_TIMESTAMP => "the largest timestamp".into(),
             time => format!("time {time}"),
         };
-        let asked = asked.map(|(name, &(index, _, timestamp))| format!("{name}/{index} at {}", place(timestamp)));
+        let asked = asked.map(|(name, asked)| format!("{name}/{} at {}", asked.index, place(asked.timestamp)));
         format!("which offset is {}", shown_list(asked.collect::<Vec<_>>().into_iter()))
     });
     let (broker, version) = (call.broker, call.version);
@@ -54,14 +74,22 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     if w.version >= 2 {
         w.i32(0);
     }
-    w.array(topics.iter(), |w, (name, partitions)| {
+    w.array(topics.iter_mut(), |w, (name, partitions)| {
         w.string(name);
-        w.array(partitions.iter(), |w, &(index, leader_epoch, timestamp)| {
-            let place = find(broker, name, index, leader_epoch, |partition| match timestamp {
-                MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
-                ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
-                _ => place(partition, timestamp, &mut chunk).map_err(|error| error.code()),
-            });
+        // One that stands twice is answered once, and refused.
+        partitions.sort_by_key(|asked| asked.index);
+        let partitions: Vec<&[Asked]> = partitions.chunk_by(|a, b| a.index == b.index).collect();
+        w.array(partitions.iter(), |w, same| {
+            let Asked { index, leader_epoch, timestamp } = same[0];
+            let place = if same.len() > 1 {
+                Err(Code::InvalidRequest)
+            } else {
+                find(broker, name, index, leader_epoch, |partition| match timestamp {
+                    MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
+                    ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
+                    _ => place(partition, timestamp, &mut chunk).map_err(|error| error.code()),
+                })
+            };
             write_place(w, index, place);
         });
         w.tags();
@@ -72,9 +100,9 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
 }
 
 fn write_place(w: &mut Writer<'_>, index: i32, place: Result<Place, Code>) {
-    let (offset, timestamp, leader_epoch) = place.unwrap_or(NOWHERE);
     w.i32(index);
-    w.i16(place.map_or_else(|code| code, |_| Code::None).into());
+    w.i16(place.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+    let Place { offset, timestamp, leader_epoch } = place.unwrap_or(NOWHERE);
     w.i64(timestamp);
     w.i64(offset);
     if w.version >= 4 {
@@ -97,21 +125,23 @@ fn find<T>(
 }
 
 fn place(partition: &Partition, timestamp: i64, chunk: &mut Chunk) -> broker::Result<Place> {
-    let epoch = partition.leader_epoch() as i32;
-    let (offset, timestamp) = match timestamp {
-        LATEST => (partition.high_watermark()?, -1),
-        EARLIEST => (partition.start()?, -1),
-        _ => {
-            let time = if timestamp == MAX_TIMESTAMP { partition.log()?.max_timestamp()? } else { timestamp };
-            let offset = partition.offset_at(time.max(0), chunk)?;
-            match timestamp_of(partition, offset, chunk)? {
-                // No record is so late: Kafka says so without an error.
-                None => return Ok(NOWHERE),
-                Some(timestamp) => (offset, timestamp),
+    let leader_epoch = partition.leader_epoch() as i32;
+    let place = |offset: u64, timestamp| Place { offset: offset as i64, timestamp, leader_epoch };
+    let time = match timestamp {
+        LATEST => return Ok(place(partition.high_watermark()?, -1)),
+        EARLIEST => return Ok(place(partition.start()?, -1)),
+        MAX_TIMESTAMP => match partition.log()?.max_timestamp()? {
+            // Records without a time: Kafka answers with the first of the oldest segment, removed or not.
+            NO_TIMESTAMP if partition.high_watermark()? > 0 => {
+                return Ok(place(partition.log()?.segment_bases()[0], NO_TIMESTAMP));
             }
-        }
+            largest => largest,
+        },
+        time => time,
     };
-    Ok((offset as i64, timestamp, epoch))
+    let offset = partition.offset_at(time.max(0), chunk)?;
+    // No record is so late: Kafka says so without an error.
+    Ok(timestamp_of(partition, offset, chunk)?.map_or(NOWHERE, |timestamp| place(offset, timestamp)))
 }
 
 /// The timestamp of the record at `offset`; `None` at the end.

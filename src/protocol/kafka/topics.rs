@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     broker::{self, Broker, PARTITIONS_MAX, TopicDescription, check_name, random},
-    config::{Changes, Overrides, canonical},
+    config::{Changes, CleanupPolicy, Overrides, canonical},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -340,12 +340,17 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
     let broker = call.broker;
     let trim = |name: &str, index: i32, offset: i64| {
         let index = partition_index(index);
+        let topic = broker.describe_topic(name).and_then(|topic| topic.check_partition(index).map(|()| topic));
+        let topic = topic.map_err(|error| error.code())?;
+        if topic.settings.cleanup_policy == CleanupPolicy::Compact {
+            return Err(Code::PolicyViolation);
+        }
         let offset = match offset {
-            HIGH_WATERMARK => broker.describe_partition(name, index)?.high_watermark,
+            HIGH_WATERMARK => broker.describe_partition(name, index).map(|partition| partition.high_watermark),
             // Any other negative number is out of range.
-            _ => u64::try_from(offset).unwrap_or(u64::MAX),
+            _ => Ok(u64::try_from(offset).unwrap_or(u64::MAX)),
         };
-        broker.trim(name, index, offset)
+        offset.and_then(|offset| broker.trim(name, index, offset)).map_err(|error| error.code())
     };
     let done: Vec<Vec<_>> = topics
         .iter()
@@ -358,7 +363,7 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         w.array(partitions.iter().zip(done), |w, ((index, _), done)| {
             w.i32(*index);
             w.i64(done.as_ref().map_or(-1, |start| *start as i64));
-            w.i16(done.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
+            w.i16(done.map_or_else(|code| code, |_| Code::None).into());
             w.tags();
         });
         w.tags();
