@@ -652,3 +652,20 @@ fn the_documentation_shows_what_explain_tells_of_a_client() {
     let told = [&told[..again], &told[again + 3..]].concat();
     assert_eq!(told, without_chance(documented), "src/protocol/kafka/clients.md");
 }
+
+/// A broker that was started on `localhost` told Kafka clients 127.0.0.1, which no certificate has and nobody had typed.
+#[test]
+fn a_broker_that_listens_by_name_is_known_by_it_over_loopback() {
+    for (listen, host) in [("localhost:0", "localhost"), ("127.0.0.1:0", "127.0.0.1")] {
+        let server = plainlog::Server::start(plainlog::Broker::in_memory(), listen).unwrap();
+        let mut client = Client::to(&server.addresses()[0].to_string());
+        let cluster: DescribeClusterResponse =
+            client.ask(ApiKey::DescribeCluster, 0, &DescribeClusterRequest::default());
+        assert_eq!(cluster.brokers[0].host.as_str(), host);
+        assert_eq!(cluster.brokers[0].port, i32::from(server.port()));
+        let key = s("readers");
+        let request = FindCoordinatorRequest::default().with_key(key);
+        let coordinator: FindCoordinatorResponse = client.ask(ApiKey::FindCoordinator, 2, &request);
+        assert_eq!(coordinator.host.as_str(), host);
+    }
+}

@@ -64,7 +64,8 @@ pub struct Config {
     pub group_min_session: Duration,
     /// How long the offsets of a group without members are kept: 7 days.
     pub offsets_retention: Duration,
-    /// Where Kafka clients are told to connect to; `None`: where each reached the broker.
+    /// Where Kafka clients are told to connect to; `None`: where each reached the broker, and over loopback the name by
+    /// which it listens, if it does.
     pub advertise: Option<Address>,
     /// Whether a replication factor above 1 is refused instead of taken as 1: no.
     pub strict_replication: bool,

@@ -56,6 +56,9 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     broker: Broker,
+    /// The name in `--listen`, which Kafka clients are told; `None`: an address stands there.
+    #[cfg(feature = "kafka")]
+    name: Option<String>,
     stopping: AtomicBool,
     connections: Mutex<Connections>,
     closed: Condvar,
@@ -77,6 +80,8 @@ impl Server {
         }
         let shared = Arc::new(Shared {
             broker,
+            #[cfg(feature = "kafka")]
+            name: name_in(listen),
             stopping: AtomicBool::new(false),
             connections: Mutex::default(),
             closed: Condvar::new(),
@@ -138,6 +143,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shut_down();
     }
+}
+
+/// The name in `host:port`; `None`: the host is an IP address.
+#[cfg(feature = "kafka")]
+fn name_in(listen: &str) -> Option<String> {
+    let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
+    let is_address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
+    (!is_address).then(|| host.to_owned())
 }
 
 /// An address of this machine at which a listener on `address` is reached.
@@ -317,7 +330,8 @@ impl Shared {
             Protocol::Text => text::serve(&broker(broker::Protocol::Text), &mut input, &mut output)?,
             #[cfg(feature = "kafka")]
             Protocol::Kafka => {
-                crate::protocol::kafka::serve(&broker(broker::Protocol::Kafka), &mut input, &mut output)?
+                let name = self.name.as_deref();
+                crate::protocol::kafka::serve(&broker(broker::Protocol::Kafka), name, &mut input, &mut output)?
             }
             #[cfg(not(feature = "kafka"))]
             Protocol::Kafka => {

@@ -131,6 +131,8 @@ impl From<io::Error> for Stop {
 /// What a connection keeps from request to request: memory, so that the next one needs none.
 #[derive(Debug, Default)]
 pub struct Session {
+    /// The name by which the broker listens, if it does.
+    name: Option<String>,
     codecs: Codecs,
     decompressed: Vec<u8>,
     compressed: Vec<u8>,
@@ -145,8 +147,13 @@ impl Session {
     fn shrink(&mut self) {
         let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.chunk.bytes().len()];
         if self.large || buffers.iter().any(|&bytes| bytes > KEPT_BYTES_MAX) {
-            *self = Session::default();
+            self.forget();
         }
+    }
+
+    /// Gives its memory back.
+    fn forget(&mut self) {
+        *self = Session { name: self.name.take(), ..Session::default() };
     }
 }
 
@@ -178,9 +185,9 @@ fn tell(explained: Explained, step: impl FnOnce() -> String) {
     }
 }
 
-/// Serves a connection until its client leaves.
-pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
-    let mut session = Session::default();
+/// Serves a connection until its client leaves. `name` is the one by which the broker listens, if it listens by name.
+pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
+    let mut session = Session { name: name.map(String::from), ..Session::default() };
     input.silence_max = Some(broker.config().idle_timeout);
     while let Some(size) = next_frame(input, output, &mut session)? {
         let frame = &input.bytes()[4..4 + size];
@@ -227,7 +234,7 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
             filled => drop(filled?),
         }
         if input.rested() {
-            *session = Session::default();
+            session.forget();
         }
     }
 }
@@ -314,13 +321,16 @@ impl Call<'_, '_> {
         Ok(())
     }
 
-    /// Host and port at which clients reach this broker: what `--advertise` says, or where this one reached it.
+    /// Host and port at which clients reach this broker: what `--advertise` says, or where this one reached it. Over loopback
+    /// that is the name by which the broker listens, if it does: it is what was typed, and what a certificate has.
     fn advertised(&self) -> Result<(String, i32), Stop> {
         if let Some(Address { host, port }) = &self.broker.config().advertise {
             return Ok((host.clone(), i32::from(*port)));
         }
         let local: SocketAddr = self.output.local()?;
-        Ok((local.ip().to_canonical().to_string(), i32::from(local.port())))
+        let ip = local.ip().to_canonical();
+        let name = self.session.name.clone().filter(|_| ip.is_loopback());
+        Ok((name.unwrap_or_else(|| ip.to_string()), i32::from(local.port())))
     }
 }
 
