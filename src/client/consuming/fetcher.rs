@@ -15,7 +15,7 @@
 //!   first record.
 //! - The fetcher of a subscribed topic's partition 0 is its scout: it asks now and then how many partitions there are.
 
-use super::{Position, source::LOOK_AGAIN};
+use super::{Position, source::Lookout};
 use crate::{
     client::{
         Connection, Error, Message, Refused,
@@ -82,7 +82,16 @@ impl Fetcher {
     pub(super) fn start(task: Task, connection: Option<Connection>) -> io::Result<Fetcher> {
         let stop = Arc::new(Stop::default());
         let fetcher = Fetcher { id: task.id, stop: stop.clone() };
-        let reader = Reader { task, stop, has_read: false, was_at_end: false, asked: None, asking: false, told: None };
+        let reader = Reader {
+            task,
+            stop,
+            has_read: false,
+            was_at_end: false,
+            asked: None,
+            asking: false,
+            told: None,
+            lookout: Lookout::begin(),
+        };
         thread::Builder::new().name("fetcher".into()).spawn(move || reader.run(connection))?;
         Ok(fetcher)
     }
@@ -166,6 +175,7 @@ struct Reader {
     asking: bool,
     /// The refusal that the consumer knows of.
     told: Option<Refused>,
+    lookout: Lookout,
 }
 
 impl Reader {
@@ -245,6 +255,7 @@ impl Reader {
             self.batch(connection, &mut messages)?;
         }
         (self.task.position, self.has_read, self.told) = (Position::Offset(next), true, None);
+        self.lookout = Lookout::begin();
         if messages.is_empty() && (self.was_at_end || !at_end) {
             return Ok(());
         }
@@ -313,10 +324,11 @@ impl Reader {
             self.tell_once(refused)?;
         }
         self.task.position = Position::Earliest;
+        let pause = self.lookout.next_pause();
         match connection.ask(&format!("USE {}/{}", self.task.topic, self.task.partition)) {
-            Err(Error::Refused(_)) => self.stop.pause(LOOK_AGAIN),
+            Err(Error::Refused(_)) => self.stop.pause(pause),
             Err(error) => Err(error.into()),
-            Ok(_) => match connection.ask(&format!("CONSUME earliest wait:{}", LOOK_AGAIN.as_millis())) {
+            Ok(_) => match connection.ask(&format!("CONSUME earliest wait:{}", pause.as_millis())) {
                 Ok(_) | Err(Error::Refused(_)) => self.stop.pause(Duration::ZERO),
                 Err(error) => Err(error.into()),
             },

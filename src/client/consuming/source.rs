@@ -13,9 +13,25 @@ use std::{fmt::Debug, time::Duration};
 /// How long a poll waits without looking whether somebody woke it.
 pub(super) const SLICE: Duration = Duration::from_millis(250);
 
-/// How often a topic that is not there is looked for. A message to its first partition ends the wait inside the broker,
+/// The pauses in which a topic that is not there is looked for: they double up to two seconds, so that one that waits for
+/// long does not fill the broker's `--explain`. A message to the topic's first partition ends a wait inside the broker,
 /// one to another partition does not.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lookout {
+    pause: Duration,
+}
+
+impl Lookout {
+    pub(super) fn begin() -> Lookout {
+        Lookout { pause: Duration::from_millis(250) }
+    }
+
+    /// How long to wait now; the next pause is longer.
+    pub(super) fn next_pause(&mut self) -> Duration {
+        let longer = (self.pause * 2).min(Duration::from_secs(2));
+        std::mem::replace(&mut self.pause, longer)
+    }
+}
 
 pub(super) trait Source: Debug + Send {
     /// How long a broker may be gone before `poll` says so.

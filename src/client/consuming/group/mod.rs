@@ -19,7 +19,7 @@ pub(super) use member::Subscription;
 
 use super::{
     Position,
-    source::{LOOK_AGAIN, SLICE, Source},
+    source::{Lookout, SLICE, Source},
 };
 use crate::client::{
     Error, Message, Refused,
@@ -51,6 +51,7 @@ pub(super) struct Membership {
     missing: bool,
     at_end: bool,
     outage: Option<Outage>,
+    lookout: Lookout,
     /// The refusal that the caller knows of.
     told: Option<Refused>,
     woken: Arc<AtomicBool>,
@@ -72,6 +73,7 @@ impl Membership {
             missing: false,
             at_end: false,
             outage: None,
+            lookout: Lookout::begin(),
             told: None,
             woken: Arc::default(),
         };
@@ -93,7 +95,7 @@ impl Membership {
     fn join_if_lost(&mut self) -> Result<(), Error> {
         if !self.joined {
             self.member.join(&self.subscription)?;
-            (self.joined, self.missing) = (true, false);
+            (self.joined, self.missing, self.lookout) = (true, false, Lookout::begin());
         }
         Ok(())
     }
@@ -108,7 +110,7 @@ impl Membership {
             }
             Error::Refused(refused) if refused.code == UNKNOWN_TOPIC && !self.joined => {
                 self.wait_for_topics();
-                LOOK_AGAIN
+                self.lookout.next_pause()
             }
             Error::Refused(refused) if self.told.as_ref() == Some(refused) => Duration::from_secs(1),
             Error::Refused(refused) => {
