@@ -67,6 +67,7 @@ fn measure(options: &Options, dir: &std::path::Path) -> Result<()> {
             now_ms: NOW_MS,
             flags: 0,
             producer: None,
+            whole: false,
             segment_bytes_max: SEGMENT_BYTES,
             segment_ms_max: i64::MAX,
             publish: true,

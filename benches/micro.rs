@@ -121,6 +121,7 @@ impl Fresh {
             now_ms: NOW_MS,
             flags: 0,
             producer: None,
+            whole: false,
             segment_bytes_max: 1 << 30,
             segment_ms_max: i64::MAX,
             publish: true,

@@ -8,7 +8,7 @@
 
 use plainlog::{
     broker::{Broker, Clock, Error, Result, Terms},
-    config::{Config, Flush, Settings},
+    config::{Change, Changes, Config, Flush, Overrides, Settings},
     log::{
         Chunk,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors},
@@ -20,13 +20,18 @@ use std::{
     borrow::Cow,
     path::Path,
     sync::{Arc, atomic::AtomicI64},
+    time::Duration,
 };
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
 fn open(disk: &MemoryDisk) -> Broker {
+    open_with(disk, Flush::Always)
+}
+
+fn open_with(disk: &MemoryDisk, flush: Flush) -> Broker {
     let topic_defaults = Settings { retention_ms: -1, segment_bytes: 1024, ..Settings::default() };
-    let config = Config { flush: Flush::Always, topic_defaults, ..Config::new("data") };
+    let config = Config { flush, topic_defaults, ..Config::new("data") };
     let clock = Clock::Manual(Arc::new(AtomicI64::new(NOW_MS)));
     Broker::open_on(Arc::new(disk.clone()), config, clock).unwrap()
 }
@@ -238,10 +243,116 @@ fn a_higher_epoch_ends_the_wait() {
 #[test]
 fn a_batch_refused_for_good_is_not_awaited() {
     let broker = broker_with_topic(&MemoryDisk::crashable());
-    assert!(matches!(send(&broker, batch(0, 1, 2000)), Err(Error::BatchTooLarge { .. })));
+    let refused = |batch| {
+        let compact =
+            Changes { named: [("cleanup.policy".into(), Change::Set("compact".into()))].into(), ..Changes::default() };
+        broker.alter_topic("t", None, &compact).unwrap();
+        let sent = send(&broker, batch);
+        assert!(matches!(sent, Err(Error::KeyRequired)), "{sent:?}");
+        broker.alter_topic("t", None, &Changes { reset_others: true, ..Changes::default() }).unwrap();
+    };
+    refused(batch(0, 1, 1));
     assert_eq!(send(&broker, batch(1, 1, 1)), Ok(0));
-    assert!(matches!(send(&broker, batch(2, 1, 2000)), Err(Error::BatchTooLarge { .. })));
+    refused(batch(2, 1, 1));
     assert_eq!(send(&broker, Batch { producer: (7, 1, 0), count: 1, bytes: 1 }), Ok(1));
+}
+
+/// The sync of a batch failed, so nobody was told that it is stored. Its client sends it again: the batch is known, but it
+/// may be lost all the same, and no flush mode makes it a promise.
+#[test]
+fn a_duplicate_is_promised_no_more_than_its_original() {
+    for flush in [Flush::Always, Flush::Every(Duration::from_secs(3600)), Flush::Never] {
+        let disk = MemoryDisk::crashable();
+        let broker = open_with(&disk, flush);
+        let topic = broker.create_topic("t", 1).unwrap();
+        assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
+        topic.partition(0).unwrap().log().unwrap().sync_all().unwrap();
+        disk.fault(Call::Sync, 1, Fault::Error);
+        let sent = send(&broker, batch(1, 1, 1));
+        assert_eq!(sent.is_ok(), flush != Flush::Always, "{sent:?}");
+        assert!(topic.partition(0).unwrap().log().unwrap().sync_all().is_err(), "what the background would do");
+        for _ in 0..2 {
+            assert!(is_storage(&send(&broker, batch(1, 1, 1))), "{flush}");
+            assert!(is_storage(&send(&broker, batch(2, 1, 1))), "{flush}");
+            assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0), "{flush}: that one is synced");
+        }
+        drop((broker, topic));
+        for survivors in [Survivors::Nothing, Survivors::Everything] {
+            let broker = open_with(&disk.reboot(survivors), flush);
+            assert_eq!([0, 1, 2].map(|sequence| send(&broker, batch(sequence, 1, 1))), [Ok(0), Ok(1), Ok(2)]);
+        }
+    }
+}
+
+/// A batch was written while the flush mode was `always`, and then the mode was another: whoever is told that it is stored
+/// can read it.
+#[test]
+fn a_duplicate_is_shown_to_readers_before_it_is_acknowledged() {
+    let disk = MemoryDisk::crashable();
+    let broker = open_with(&disk, Flush::Never);
+    let always = Overrides::from([("flush.ms".into(), "0".into())]);
+    let topic = broker.create_topic_with("t", Some(1), always).unwrap();
+    let partition = topic.partition(0).unwrap();
+    let mut records = Records::default();
+    records.push(None, None, Some(Cow::Borrowed(b"0 x")));
+    partition.write(&records, Terms { producer: Some((7, 0, 0)), ..Terms::default() }).unwrap();
+    assert_eq!(partition.high_watermark(), Ok(0));
+    broker.alter_topic("t", None, &Changes { reset_others: true, ..Changes::default() }).unwrap();
+    assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
+    assert_eq!(sequences(&broker), [0]);
+}
+
+/// The lines of one Kafka batch were more than a segment holds, and became several batches. The disk was full after the
+/// first of them: the client was told that its batch is not stored, and half of it was.
+#[test]
+fn a_batch_of_a_client_is_stored_whole_or_not_at_all() {
+    for numbered in [true, false] {
+        let disk = MemoryDisk::crashable();
+        let broker = broker_with_topic(&disk);
+        let partition = broker.topic("t").unwrap().partition(0).unwrap();
+        let mut records = Records::default();
+        (0..10).for_each(|_| records.push(None, None, Some(Cow::Owned(format!("0 {}", "x".repeat(300)).into_bytes()))));
+        let write = || {
+            let terms = Terms { producer: numbered.then_some((7, 0, 0)), whole: true, ..Terms::default() };
+            let appended = partition.write(&records, terms)?;
+            partition.settle(&appended).map(|()| appended.offsets)
+        };
+        for room in [0, 500, 1500, 3100, 3200] {
+            disk.set_capacity(disk.used() + room);
+            assert!(matches!(write(), Err(Error::Storage(_))), "{room}");
+            let used = disk.used();
+            assert_eq!(sequences(&broker), [0; 0], "{room}");
+            assert_eq!(disk.used(), used);
+        }
+        disk.set_capacity(u64::MAX);
+        assert_eq!(write(), Ok(0..10));
+        assert_eq!(send(&broker, Batch { producer: (8, 0, 0), count: 1, bytes: 1 }), Ok(10));
+        drop((partition, broker));
+        let broker = open(&disk.reboot(Survivors::Nothing));
+        let mut chunk = Chunk::default();
+        broker.topic("t").unwrap().partition(0).unwrap().read(0, 1 << 20, &mut chunk).unwrap();
+        assert_eq!(chunk.batches[0].entry.count, 10);
+        assert_eq!(sequences(&broker).len(), 11);
+    }
+}
+
+/// Lines that came together may be several batches: each line is answered by itself, and those that are stored are durable.
+#[test]
+fn what_was_stored_of_lines_that_came_together_is_settled() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    let partition = broker.topic("t").unwrap().partition(0).unwrap();
+    let mut records = Records::default();
+    (0..10).for_each(|_| records.push(None, None, Some(Cow::Owned(format!("0 {}", "x".repeat(300)).into_bytes()))));
+    disk.set_capacity(disk.used() + 1500);
+    let appended = partition.write(&records, Terms::default()).unwrap();
+    partition.settle(&appended).unwrap();
+    assert_eq!(appended.offsets, 0..3);
+    assert_eq!(appended.offset_of(2), Ok(2));
+    assert!(appended.offset_of(3).is_err());
+    assert_eq!(partition.high_watermark(), Ok(3));
+    drop((partition, broker));
+    assert_eq!(sequences(&open(&disk.reboot(Survivors::Nothing))), [0; 3]);
 }
 
 proptest! {

@@ -55,8 +55,10 @@ pub struct Partition {
 pub struct Terms {
     /// The flags of [`log::batches`].
     pub flags: u16,
-    /// Producer id, epoch and base sequence.
+    /// Producer id, epoch and base sequence. Such records are a whole batch.
     pub producer: Option<(i64, i16, i32)>,
+    /// The records are one batch, stored whole or not at all.
+    pub whole: bool,
 }
 
 impl Partition {
@@ -221,7 +223,7 @@ impl Partition {
         if let Some(Stored { first, timestamp }) = producers.check(batch)? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
-            let (unsynced_bytes, failed, published) = (0, None, true);
+            let (unsynced_bytes, failed, published) = (0, None, offsets.end <= log.high_watermark());
             return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, published, known: true });
         }
         let active = log.active_base();
@@ -308,6 +310,7 @@ impl Partition {
             now_ms: self.env.clock.now_ms(),
             flags: terms.flags | if settings.append_time() { log::batches::APPEND_TIME } else { 0 },
             producer: terms.producer,
+            whole: terms.whole || terms.producer.is_some(),
             segment_bytes_max: settings.segment_bytes,
             segment_ms_max: settings.segment_ms,
             publish: settings.flush(self.env.flush) != Flush::Always,
@@ -329,7 +332,8 @@ impl Partition {
         Ok(appended)
     }
 
-    /// Makes what was written as durable as was promised, and wakes those who wait for it.
+    /// Makes what was written as durable as was promised, and wakes those who wait for it. What was written before and is
+    /// only answered again is promised no less.
     pub fn settle(self: &Arc<Self>, appended: &Appended) -> Result<()> {
         let (log, settings, end) = (self.log()?, self.settings()?, appended.offsets.end);
         let mode = settings.flush(self.env.flush);
@@ -340,10 +344,14 @@ impl Partition {
         if mode == Flush::Always || many || !appended.published {
             self.unsynced_records.store(0, Release);
             log.sync_to(end)?;
-        } else if appended.unsynced_bytes >= UNSYNCED_BYTES_MAX {
-            self.env.chores.sync(self, 0);
-        } else if let Flush::Every(time) = mode {
-            self.env.chores.sync(self, time.as_millis() as i64);
+        } else {
+            // No mode promises what is known to be in doubt.
+            log.check_intact(end)?;
+            if appended.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+                self.env.chores.sync(self, 0);
+            } else if let Flush::Every(time) = mode {
+                self.env.chores.sync(self, time.as_millis() as i64);
+            }
         }
         self.waiters.wake();
         Ok(())

@@ -132,8 +132,11 @@ pub struct Append<'a, 'r> {
     pub now_ms: i64,
     /// The flags of [`batches`].
     pub flags: u16,
-    /// Producer id, epoch and base sequence. Such an append is one batch, or refused.
+    /// Producer id, epoch and base sequence.
     pub producer: Option<(i64, i16, i32)>,
+    /// The records are one batch, stored whole or not at all, though it be larger than a segment. If not, they become as many
+    /// batches as it takes, and what follows one that fails is not stored.
+    pub whole: bool,
     /// `segment.bytes`.
     pub segment_bytes_max: u32,
     /// `segment.ms`.
@@ -398,7 +401,7 @@ impl Log {
     /// another thread syncs.
     fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<Option<u32>, Error> {
         self.check_writable()?;
-        let limit = BATCH_BYTES_MAX.min(append.segment_bytes_max as usize);
+        let limit = if append.whole { BATCH_BYTES_MAX } else { BATCH_BYTES_MAX.min(append.segment_bytes_max as usize) };
         let first = append.records.get(from).expect("there is a record left");
         let stamped = append.flags & batches::APPEND_TIME != 0;
         let own = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped);
@@ -410,7 +413,11 @@ impl Log {
             let offset = writer.next_offset + u64::from(count);
             let differs = own(record).filter(|&own| own != timestamp);
             write_line(&mut writer.lines, offset, differs, append.records, record);
-            if writer.lines.len() > limit && count > 0 {
+            let bytes = writer.lines.len();
+            if append.whole && bytes > limit {
+                return Err(Error::TooLarge { bytes, limit });
+            }
+            if bytes > limit && count > 0 {
                 writer.lines.truncate(before);
                 break;
             }
@@ -418,9 +425,8 @@ impl Log {
             count += 1;
         }
         let bytes = writer.lines.len();
-        let divided = from > 0 || (count as usize) < append.records.len();
-        if bytes > BATCH_BYTES_MAX || append.producer.is_some() && (divided || bytes > limit) {
-            return Err(Error::TooLarge { bytes, limit });
+        if bytes > BATCH_BYTES_MAX {
+            return Err(Error::TooLarge { bytes, limit: BATCH_BYTES_MAX });
         }
         let (producer_id, producer_epoch, base_sequence) = append.producer.unwrap_or((-1, -1, -1));
         if self.is_roll_due(writer, append, bytes, count) && !self.roll(writer)? {
@@ -570,6 +576,15 @@ impl Log {
         }
         self.synced.notify_all();
         synced
+    }
+
+    /// An error if what was written below `end` may be lost though it was written: it is not synced, and since then a write or
+    /// a sync failed.
+    pub fn check_intact(&self, end: u64) -> Result<(), Error> {
+        match self.read_only.get() {
+            Some(why) if self.sync_state().synced_end < end => Err(why.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Syncs all that was written so far. A log that a fault made read-only is an error.

@@ -31,6 +31,7 @@ fn append(log: &Log, values: &[&str]) -> Result<Range<u64>, Error> {
         now_ms: NOW_MS,
         flags: 0,
         producer: None,
+        whole: false,
         segment_bytes_max: SEGMENT_BYTES,
         segment_ms_max: i64::MAX,
         publish: false,

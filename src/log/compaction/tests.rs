@@ -69,6 +69,7 @@ fn append_with(
         now_ms: NOW_MS,
         flags,
         producer,
+        whole: false,
         segment_bytes_max: SEGMENT_BYTES,
         segment_ms_max: i64::MAX,
         publish: true,

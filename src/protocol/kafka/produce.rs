@@ -170,14 +170,11 @@ fn write(
             header.producer_epoch,
             header.base_sequence,
         )),
+        whole: true,
     };
     let appended = partition.write(&records, terms);
     session.records = records.recycle();
     let appended = appended.map_err(|error| Refused(error.code(), error.to_string(), vec![], told))?;
-    // A part of a batch cannot be acknowledged; what was stored of it stays, as if its producer had died.
-    if let Some(error) = &appended.failed {
-        return Err(refused(error.clone().into()));
-    }
     Ok(Written { partition, appended, append_time: settings.append_time() })
 }
 

@@ -36,6 +36,10 @@ impl Talk {
     fn with(config: Config) -> Talk {
         let broker = Broker::open(config).unwrap();
         broker.create_topic("there", 2).unwrap();
+        Talk::to(broker)
+    }
+
+    fn to(broker: Broker) -> Talk {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         Talk { broker, stream: listener.accept().unwrap().0, _other: other }
@@ -558,6 +562,54 @@ fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
     let named: Vec<usize> = partitions.iter().map(|partition| partition.record_errors.len()).collect();
     assert_eq!(named, [400, 400, 200, 0]);
     assert!(partitions.iter().all(|partition| partition.error_code == i16::from(Code::InvalidTimestamp)));
+}
+
+/// A sync failed, and Linux tells that once. A roll synced the same file again, found its pages clean, and published what
+/// nobody had made durable: the client was told that it is. The second of these batches asks for a segment of its own.
+#[test]
+fn a_batch_whose_sync_failed_is_never_acknowledged_though_a_roll_follows() {
+    use crate::{
+        broker::Clock,
+        config::Settings,
+        log::disk::{self, Fault, MemoryDisk, Survivors},
+    };
+    let open = |disk: &MemoryDisk| {
+        let topic_defaults = Settings { segment_bytes: 1024, ..Settings::default() };
+        let config = Config { topic_defaults, ..Config::new("data") };
+        let clock = Clock::Manual(std::sync::Arc::new(1_700_000_000_000.into()));
+        Talk::to(Broker::open_on(std::sync::Arc::new(disk.clone()), config, clock).unwrap())
+    };
+    let codes = |talk: &Talk, batches| {
+        let (response, _) = talk.ask(0, 9, &encoded(produce(0, batches), 9)).unwrap();
+        let response = ProduceResponse::decode(&mut &response[..], 9).unwrap();
+        response.responses[0].partition_responses.iter().map(|partition| partition.error_code).collect::<Vec<_>>()
+    };
+    let storage = i16::from(Code::KafkaStorageError);
+    let mut failed = 0;
+    for nth in 1.. {
+        let disk = MemoryDisk::crashable();
+        let talk = open(&disk);
+        talk.broker.create_topic("there", 1).unwrap();
+        let [small, large] = [10, 950].map(|bytes| batch(&"x".repeat(bytes), 1, 1_600_000_000_000, Codec::None));
+        assert_eq!(codes(&talk, vec![small.clone(), small.clone()]), [0, 0]);
+        disk.fault(disk::Call::Sync, nth, Fault::Error);
+        let together = codes(&talk, vec![small.clone(), large.clone()]);
+        let later = codes(&talk, vec![small, large]);
+        let all = [together.clone(), later].concat();
+        assert!(all.iter().all(|code| [0, storage].contains(code)), "sync {nth}: {all:?}");
+        let acknowledged = 2 + all.iter().filter(|&&code| code == 0).count() as u64;
+        let partition = talk.broker.topic("there").unwrap().partition(0).unwrap();
+        assert_eq!(partition.high_watermark(), Ok(acknowledged), "sync {nth}: {all:?}");
+        drop(talk);
+        let talk = open(&disk.reboot(Survivors::Nothing));
+        let partition = talk.broker.topic("there").unwrap().partition(0).unwrap();
+        assert!(partition.high_watermark().unwrap() >= acknowledged, "sync {nth}: {all:?}");
+        if together == [0, 0] {
+            break;
+        }
+        failed += 1;
+    }
+    assert!(failed >= 5, "two files, then two files and their directory, are synced: {failed}");
 }
 
 /// So many records of one value.
