@@ -19,9 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A message broker you talk to with netcat and whose log you read with cat
-///
-/// Without a command it serves.
+/// A message broker you talk to with netcat and whose log you read with cat. Without a command it serves
 #[derive(Parser)]
 #[command(
     name = "broker",
@@ -39,13 +37,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Job {
-    /// Topics of a running broker
+    /// List and change the topics of a running broker
     #[command(subcommand)]
     Topic(jobs::topic::Job),
-    /// Consumer groups of a running broker
+    /// List and change the consumer groups of a running broker
     #[command(subcommand)]
     Group(jobs::group::Job),
-    /// A log on disk, without a broker
+    /// Check or print a log on disk; no broker is needed
     #[command(subcommand)]
     Log(jobs::log::Job),
     /// Print a completion script for a shell (feature comfort)
@@ -61,63 +59,63 @@ const CONNECTIONS_MAX: i64 = 1_000_000;
 /// How the broker runs.
 #[derive(Args)]
 struct Serve {
-    /// Address to listen on: every one that the name resolves to, or [::] for all of this machine, IPv4 too; port 0 takes
-    /// a free one
+    /// Where to listen; [::]:9092 is every address of this machine, IPv4 included, and port 0 any free port
     #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT", value_parser = Address::to_listen_on)]
     listen: Address,
-    /// Directory of the log; made if it is missing
+    /// Folder of the log, created if it is missing
     #[arg(long, default_value = "data", value_name = "DIR")]
     data_dir: PathBuf,
-    /// Keep nothing on disk: every start is fresh
+    /// Keep the log in memory only; each start is fresh
     #[arg(long, conflicts_with = "data_dir")]
     in_memory: bool,
-    /// What an ACK promises: the record is on disk (always), will be within so many ms, or is with the operating system
-    /// (never)
-    #[arg(long, default_value = "always", value_name = "always|never|MS", value_parser = flush)]
+    /// What an ACK promises: the record is on disk (always), will be within this time (20ms), or is with the operating
+    /// system (never)
+    #[arg(long, default_value = "always", value_name = "always|never|TIME", value_parser = flush)]
     flush: Flush,
-    /// Partitions of topics made on first use
+    /// How many partitions a topic gets that is created by its first use
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(plainlog::broker::PARTITIONS_MAX)))]
     default_partitions: u32,
-    /// Make topics only by CREATE
+    /// Create a topic only when asked to, not when it is first used
     #[arg(long)]
     no_auto_create: bool,
-    /// Size at which a segment is sealed, for topics without a setting of their own (64KiB, 1GiB)
+    /// Size at which a segment is sealed (64KiB, 1GiB), unless the topic has its own setting
     #[arg(long, default_value = "1GiB", value_name = "SIZE", value_parser = config::bytes)]
     segment_bytes: u64,
-    /// Age at which records go (500ms, 12h, 7d; -1: never)
+    /// Age at which records are removed (500ms, 12h, 7d; -1 is never), unless the topic has its own setting
     #[arg(long, default_value = "7d", value_name = "TIME", allow_hyphen_values = true, value_parser = retention_ms)]
     retention_ms: i64,
-    /// Size of a partition above which old records go (1GiB; -1: unlimited)
+    /// Size of a partition above which its oldest records are removed (1GiB; -1 is unlimited), unless the topic has its own
+    /// setting
     #[arg(long, default_value = "-1", value_name = "SIZE", allow_hyphen_values = true, value_parser = retention_bytes)]
     retention_bytes: i64,
-    /// Largest message: key, value and headers together, in bytes
+    /// Size of the largest message, with key and headers, unless the topic has its own setting
     #[arg(long, default_value = "1048588", value_name = "SIZE", value_parser = config::bytes)]
     max_message_bytes: u64,
-    /// Connections at once
+    /// How many connections there may be at once
     #[arg(long, default_value_t = 10_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     max_connections: u32,
-    /// How long a client may not take its answers
+    /// How long a client may leave its answers unread before it is disconnected
     #[arg(long, default_value = "10m", value_name = "TIME", value_parser = some_time)]
     idle_timeout: Duration,
     /// Refuse a replication factor above 1 instead of taking it as 1
     #[arg(long)]
     strict_replication: bool,
-    /// Address that Kafka clients are told to connect to; otherwise the one at which each reached the broker
+    /// Where Kafka clients are told to connect [default: where each of them reached the broker]
     #[arg(long, value_name = "HOST:PORT", value_parser = Address::to_advertise)]
     advertise: Option<Address>,
     /// Shortest session that a Kafka group member may ask for
     #[arg(long, default_value = "6s", value_name = "TIME", value_parser = config::duration)]
     group_min_session: Duration,
-    /// How long the offsets of a group without members are kept
+    /// How long the committed offsets of a group without members are kept
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = config::duration)]
     offsets_retention: Duration,
-    /// Tell every exchange on stderr, in plain words
+    /// Explain every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
-    /// Say more on stderr: each connection
+    /// Report each connection on stderr too
     #[arg(short, long)]
     verbose: bool,
-    /// Say nothing on stderr but faults
+    /// Report only faults on stderr
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 }

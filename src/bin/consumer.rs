@@ -14,13 +14,13 @@ use std::process::ExitCode;
 use std::sync::{Arc, atomic::AtomicBool, atomic::Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-/// How long a broker is waited for at the start, and how long an outage lasts before it is told.
+/// How long to wait for a broker at the start, and how long an outage lasts before it is reported.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 
-/// How long a member without partitions waits for some before it has come to its end.
+/// With --exit-at-end: how long a member without partitions waits for some.
 const HAND_OVER: Duration = Duration::from_secs(1);
 
-/// Most messages printed before the next look at signals and time.
+/// How many messages are printed before signals and time are checked again.
 const POLL_MAX: u64 = 10_000;
 
 /// Reads messages from a plainlog broker, and waits for more
@@ -37,37 +37,37 @@ struct Args {
     /// Only this partition [default: all]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i32::MAX as i64))]
     partition: Option<u32>,
-    /// Where to begin: earliest, latest, offset N, -N (so many before the end), 15m (so long ago; ms, s, m, h, d), or
-    /// 2026-11-20T12:00:00Z (feature comfort)
+    /// Where to begin: earliest, latest, an offset N, -N (N messages before the end), 15m (that long ago; ms, s, m, h, d),
+    /// or 2026-11-20T12:00:00Z (feature comfort)
     #[arg(short = 'o', long, default_value = "earliest", value_name = "POSITION")]
     #[arg(allow_hyphen_values = true, value_parser = Position::parse)]
     from: Position,
-    /// Share the topic's partitions with the other members of this group, and go on where it committed; what was printed
-    /// is committed. --from counts only where nothing is committed
+    /// Share the topic's partitions with the other members of this group, starting where the group last committed. What is
+    /// printed is committed. --from applies only where nothing was committed
     #[arg(short, long, value_name = "NAME", conflicts_with = "partition", value_parser = NonEmptyStringValueParser::new())]
     group: Option<String>,
-    /// End after so many messages
+    /// Stop after this many messages
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
-    /// End where the topic ends, instead of waiting for more
+    /// Stop at the end of the topic instead of waiting for more
     #[arg(short, long)]
     exit_at_end: bool,
-    /// End after this time, such as 500ms, 30s, 15m (a plain number is ms); exit 1 if fewer than --count came
+    /// Stop after this time (500ms, 30s, 15m; a plain number is ms); the exit status is 1 if fewer than --count came
     #[arg(long, value_name = "TIME", value_parser = config::duration)]
     timeout: Option<Duration>,
-    /// Print this: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp (ms), %S and %K bytes of
+    /// Print each message like this: %t topic, %p partition, %o offset, %k key, %s value, %h headers, %T timestamp (ms), %S and %K bytes of
     /// value and key (-1 is null), %% percent, and \n \r \t \0 \\ \xHH
     #[arg(short, long, value_name = "FORMAT")]
     #[arg(allow_hyphen_values = true, value_parser = Format::parse)]
     format: Option<Format>,
-    /// Print values only, byte for byte even on a terminal
+    /// Print only values, byte for byte even on a terminal
     #[arg(long, conflicts_with = "format")]
     raw: bool,
     /// What --raw prints after each value; escapes as in --format
     #[arg(short = 'D', long, default_value = "\\n", requires = "raw")]
     #[arg(allow_hyphen_values = true, value_parser = style::delimiter)]
     delimiter: std::vec::Vec<u8>,
-    /// Print a JSON object a line, as `producer --json` reads it (feature comfort)
+    /// Print each message as a JSON object on a line, as `producer --json` reads them (feature comfort)
     #[arg(short = 'J', long, conflicts_with_all = ["format", "raw"])]
     json: bool,
 }
@@ -95,7 +95,7 @@ fn style(args: &Args) -> Result<Style, String> {
     })
 }
 
-/// Reads until there is a reason to stop; answers whether as much came as was asked for.
+/// Reads until there is a reason to stop; answers whether as many messages came as were asked for.
 fn run(args: &Args, style: &Style) -> Result<bool> {
     say("Consumer started. Waiting for data...");
     let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -144,7 +144,7 @@ fn run(args: &Args, style: &Style) -> Result<bool> {
     Ok(true)
 }
 
-/// How long a member that ends at the end looks for more: a while where others may yet hand over partitions.
+/// How long a member that stops at the end looks for more: a while if others may still hand over partitions.
 fn look(consumer: &Consumer) -> Duration {
     if consumer.partitions() > 0 { Duration::ZERO } else { HAND_OVER }
 }

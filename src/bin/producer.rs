@@ -26,36 +26,36 @@ struct Args {
     /// Topic to send to
     #[arg(short, long, default_value = "messages", value_parser = common::topic)]
     topic: String,
-    /// Partition to send to [default: by key, or any]
+    /// Partition to send to [default: by key, or any if there is no key]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(..=i32::MAX as i64))]
     partition: Option<u32>,
     /// Key of every message
     #[arg(short, long, conflicts_with = "json", allow_hyphen_values = true)]
     key: Option<String>,
-    /// What stands between key and value; a message without it has no key. Escapes as in --delimiter
+    /// What separates the key from the value of each message; one without it has no key. Escapes as in --delimiter
     #[arg(short = 'K', long, value_name = "TEXT", conflicts_with_all = ["key", "json"])]
     #[arg(allow_hyphen_values = true, value_parser = style::delimiter)]
     key_separator: Option<std::vec::Vec<u8>>,
-    /// Header of every message; may be repeated
+    /// Header of every message; may be given several times
     #[arg(short = 'H', long = "header", value_name = "NAME=VALUE", conflicts_with = "json", value_parser = header)]
     headers: Vec<Header>,
-    /// An empty value is a tombstone: it deletes its key in a compacted topic
+    /// Send an empty value as a tombstone, which deletes its key in a compacted topic
     #[arg(short = 'Z', long, conflicts_with = "json")]
     tombstone: bool,
     /// What ends each message of piped input; \n \r \t \0 \\ \xHH are bytes [default: the end of a line, \n or \r\n]
     #[arg(short = 'D', long, allow_hyphen_values = true, value_parser = style::delimiter)]
     delimiter: Option<std::vec::Vec<u8>>,
-    /// Each message is a JSON object, as `consumer --json` writes them (feature comfort)
+    /// Read each message as a JSON object, as `consumer --json` prints them (feature comfort)
     #[arg(long)]
     json: bool,
-    /// Send what is in this file instead of standard input
+    /// Send this file instead of standard input
     #[arg(short, long)]
     file: Option<PathBuf>,
-    /// Hold the conversation even if standard input is no terminal
+    /// Ask for each message even if standard input is not a terminal
     #[arg(short, long, conflicts_with_all = ["file", "json", "delimiter"])]
     interactive: bool,
-    /// How long a broker that is not there is tried again (500ms, 30s, 15m; a plain number is ms). What it had not
-    /// acknowledged is sent again then, so it can be stored twice
+    /// How long to try again while the broker is gone (500ms, 30s, 15m; a plain number is ms). What it had not acknowledged
+    /// is then sent again, so it can be stored twice
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = config::duration)]
     retry_for: Duration,
     /// Print each acknowledgement

@@ -14,7 +14,7 @@ pub(crate) enum Job {
         #[command(flatten)]
         to: To,
     },
-    /// Show a group's members, what it committed and how far it is behind (- where nothing is committed)
+    /// Show a group's members, what it has committed, and its lag (- where nothing is committed)
     Describe {
         #[command(flatten)]
         to: To,
@@ -22,22 +22,22 @@ pub(crate) enum Job {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
     },
-    /// Set where a group without members goes on
+    /// Set the offsets of a group without members
     Reset {
         #[command(flatten)]
         to: To,
         /// Its name
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         group: String,
-        /// Topic, with all its partitions, or one partition as TOPIC/N
+        /// All partitions of a topic, or one: TOPIC/N
         #[arg(value_parser = topic_or_partition)]
         topic: String,
-        /// earliest, latest, offset N, -N (so many before the end), 15m (so long ago; ms, s, m, h, d), or
+        /// earliest, latest, an offset N, -N (N messages before the end), 15m (that long ago; ms, s, m, h, d), or
         /// 2026-11-20T12:00:00Z (feature comfort)
         #[arg(allow_hyphen_values = true, value_parser = Position::parse)]
         position: Position,
     },
-    /// Forget a group without members, with everything it committed
+    /// Delete a group without members and everything it has committed
     Delete {
         #[command(flatten)]
         to: To,

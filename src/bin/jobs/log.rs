@@ -11,14 +11,14 @@ use std::{
 
 #[derive(Subcommand)]
 pub(crate) enum Job {
-    /// Check every batch and topic file below a data directory; exit 1 if one is damaged
+    /// Check every batch and topic file in a data directory; the exit status is 1 if one is damaged
     Verify {
-        /// Data directory, or a topic or partition in it
+        /// The data directory, or the folder of a topic or partition in it
         dir: PathBuf,
     },
-    /// Print the batches of a partition with their lines
+    /// Print the batches of a partition and their lines
     Dump {
-        /// Directory of a partition, such as data/messages/0
+        /// Folder of a partition, such as data/messages/0
         dir: PathBuf,
     },
 }

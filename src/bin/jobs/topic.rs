@@ -13,11 +13,11 @@ pub(crate) enum Job {
     List {
         #[command(flatten)]
         to: To,
-        /// The broker's own topics too
+        /// List the broker's own topics too
         #[arg(long)]
         all: bool,
     },
-    /// Make a topic
+    /// Create a topic
     #[command(allow_negative_numbers = true)]
     Create {
         #[command(flatten)]
@@ -28,10 +28,10 @@ pub(crate) enum Job {
         /// How many partitions [default: the broker's --default-partitions]
         #[arg(short, long, value_name = "N")]
         partitions: Option<u32>,
-        /// A setting, such as retention.ms=1000; may be repeated
+        /// A setting, such as retention.ms=1000; may be given several times
         #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = setting)]
         configs: Vec<String>,
-        /// Succeed if it is there already
+        /// Succeed if the topic exists
         #[arg(long)]
         if_not_exists: bool,
     },
@@ -51,14 +51,14 @@ pub(crate) enum Job {
         /// Its name
         #[arg(value_parser = topic)]
         topic: String,
-        /// How many partitions it shall have
+        /// How many partitions it will have
         #[arg(short, long, value_name = "N")]
         partitions: Option<u32>,
-        /// A setting, such as retention.ms=1000; an empty value returns to the default; may be repeated
+        /// A setting, such as retention.ms=1000; an empty value restores the default; may be given several times
         #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = setting)]
         configs: Vec<String>,
     },
-    /// Delete a topic with all its records
+    /// Delete a topic and all its records
     Delete {
         #[command(flatten)]
         to: To,
