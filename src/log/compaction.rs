@@ -125,6 +125,8 @@ pub(super) struct Cleaner {
     damaged: BTreeSet<u64>,
     /// A pass failed: none follows before the active segment begins behind this offset.
     failed_at: Option<u64>,
+    /// A pass ended between two names: none follows before a restart.
+    half_done: Option<Error>,
 }
 
 /// Why a pass ends early.
@@ -207,7 +209,7 @@ impl Log {
         let Ok(mut cleaner) = self.cleaner.try_lock() else { return Ok(Due { now: false, next_ms: None }) };
         self.survey(&mut cleaner)?;
         let (sealed, active) = self.sealed();
-        if cleaner.failed_at.is_some_and(|failed_at| active <= failed_at) {
+        if cleaner.half_done.is_some() || cleaner.failed_at.is_some_and(|failed_at| active <= failed_at) {
             return Ok(Due { now: false, next_ms: None });
         }
         let (bound, lag_ends_ms) = self.lag(&sealed, now_ms, settings)?;
@@ -230,6 +232,9 @@ impl Log {
     /// One pass over the sealed segments, whether it is due or not. `stop` is asked again and again, and ends the pass.
     pub fn compact(&self, now_ms: i64, settings: &Compaction, stop: &dyn Fn() -> bool) -> Result<Compacted, Error> {
         let mut cleaner = self.cleaner.lock().expect("no panic while a log is compacted");
+        if let Some(why) = &cleaner.half_done {
+            return Err(why.clone());
+        }
         self.survey(&mut cleaner)?;
         let mut done = Compacted::default();
         match self.pass(&mut cleaner, now_ms, settings, stop, &mut done) {
@@ -239,8 +244,8 @@ impl Log {
                 Err(Error::Unreadable(format!("compaction: {why}")))
             }
             Err(Halt::HalfDone(why)) => {
-                cleaner.failed_at = Some(u64::MAX);
-                Err(Error::Unreadable(format!("compaction: {why}; the next start of the broker ends it")))
+                let why = Error::Unreadable(format!("compaction: {why}; the next start of the broker ends it"));
+                Err(cleaner.half_done.insert(why).clone())
             }
         }
     }

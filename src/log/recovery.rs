@@ -334,11 +334,22 @@ impl Recovery<'_> {
         let names = disk.list(self.dir)?;
         let is_there = |name: &Path| names.iter().any(|other| name.ends_with(&other.name));
         for base in names.iter().filter_map(|name| base_of(&name.name, ".batches.swap")) {
+            let rename = |from, to| disk.rename(&path(self.dir, base, from), &path(self.dir, base, to));
+            // The sync of the last of these names may have failed, and to sync it again proves nothing: it is given again.
             if is_there(&path(self.dir, base, "log.new")) {
-                disk.rename(&path(self.dir, base, "log.new"), &path(self.dir, base, "log"))?;
+                rename("batches.swap", "batches.new")?;
+                rename("batches.new", "batches.swap")?;
+                disk.sync_dir(self.dir)?;
+            } else if is_there(&path(self.dir, base, "log")) {
+                rename("log", "log.new")?;
+            } else {
+                // TRIM or retention took the segment.
+                disk.remove_file(&path(self.dir, base, "batches.swap"))?;
+                continue;
             }
+            rename("log.new", "log")?;
             disk.sync_dir(self.dir)?;
-            disk.rename(&path(self.dir, base, "batches.swap"), &path(self.dir, base, "batches"))?;
+            rename("batches.swap", "batches")?;
             disk.sync_dir(self.dir)?;
         }
         for name in disk.list(self.dir)? {
@@ -480,6 +491,10 @@ impl Recovery<'_> {
         if !self.clean {
             self.write_again(&segment, checked.mark, checked.whole).map_err(failed)?;
         }
+        if !self.clean && kept == 0 {
+            // The process may have ended before it synced the names.
+            self.handles.disk().sync_dir(self.dir).map_err(failed)?;
+        }
         let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
         segment.grow(kept, end.1, max_timestamp);
         segment.mark_synced(kept, end.1);
@@ -551,7 +566,8 @@ impl Recovery<'_> {
 
     /// A segment that begins the log, or goes on behind a gap.
     fn begin(&self, base: u64) -> io::Result<Writer> {
-        let segment = Segment::create(self.handles, self.dir, base)?;
+        let segment = Segment::create(self.handles, self.dir, base)
+            .inspect_err(|_| drop(Segment::at(self.dir, base).remove(self.handles)))?;
         Ok(Writer::of(Arc::new(segment), base, self.now_ms, Vec::new()))
     }
 
@@ -596,11 +612,11 @@ impl Log {
         let mut recovery = Recovery { handles: &handles, dir: &dir, clean, now_ms, cutting, opened: Opened::default() };
         let failed = |error: io::Error| format!("{}: {error}", dir.display());
         let mut bases = recovery.bases().map_err(failed)?;
+        recovery.remove_merged(&mut bases).map_err(failed)?;
         while bases.get(1).is_some_and(|&next| next <= start) {
             // What a crash left of it may be one file of two, and is nobody's any more.
             Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(failed)?;
         }
-        recovery.remove_merged(&mut bases).map_err(failed)?;
         recovery.remove_overtaken(&mut bases).map_err(failed)?;
         let names = handles.disk().list(&dir).map_err(failed)?;
         for &base in &bases {

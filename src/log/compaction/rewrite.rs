@@ -50,6 +50,11 @@ impl Output {
     }
 }
 
+fn half_done(segment: &Segment) -> impl Fn(io::Error) -> Halt {
+    let path = segment.path("log");
+    move |error| Halt::HalfDone(format!("{}: {error}", path.display()))
+}
+
 impl Log {
     /// Writes the segments anew as one, and puts it into their place.
     pub(super) fn rewrite(
@@ -87,9 +92,10 @@ impl Log {
             if matches!(replaced, Err(Halt::Stopped | Halt::Gone | Halt::Damaged(..) | Halt::Failed(_)))
                 && !self.is_closed()
             {
-                // What cannot be removed now goes at the next start.
-                let _ =
+                let removed =
                     first.remove_file(&self.handles, "log.new").and(first.remove_file(&self.handles, "batches.new"));
+                // The next pass would take a name that is there for a durable one.
+                removed.map_err(half_done(first))?;
             }
             replaced
         })
@@ -102,13 +108,13 @@ impl Log {
         disk.sync_dir(dir).map_err(failed(first))?;
         // From here on the old segments are served from these handles only, for as long as somebody reads them.
         self.pin(segments)?;
-        let half_done = |error: io::Error| Halt::HalfDone(format!("{}: {error}", first.path("log").display()));
+        let half_done = half_done(first);
         rename("batches.new", "batches.swap")
             .and_then(|()| disk.sync_dir(dir))
             .and_then(|()| rename("log.new", "log"))
             .and_then(|()| disk.sync_dir(dir))
             .and_then(|()| rename("batches.swap", "batches"))
-            .map_err(half_done)?;
+            .map_err(&half_done)?;
         let segment = Segment::at(&self.dir, first.base);
         segment.grow(rewrite.index, rewrite.log.written, rewrite.newest);
         segment.mark_synced(rewrite.index, rewrite.log.written);
