@@ -46,11 +46,12 @@ struct Talk {
 struct Connection {
     stream: BufReader<TcpStream>,
     verb: String,
+    unsent: Vec<u8>,
 }
 
 impl Talk {
-    /// Does what a line of a block says; answers what error was heard.
-    fn line(&mut self, line: &str) -> Option<(String, String)> {
+    /// Does what a line of a block says; answers what error was heard. Requests that follow each other are sent together.
+    fn line(&mut self, line: &str, next: Option<&str>) -> Option<(String, String)> {
         if let Some(command) = line.strip_prefix("$ ") {
             self.command(command);
             return None;
@@ -63,10 +64,10 @@ impl Talk {
         let connection = self.connections.entry(number).or_insert_with(|| {
             let stream = TcpStream::connect(&broker.address).unwrap();
             stream.set_read_timeout(Some(LONG)).unwrap();
-            Connection { stream: BufReader::new(stream), verb: String::new() }
+            Connection { stream: BufReader::new(stream), verb: String::new(), unsent: Vec::new() }
         });
         match rest.as_bytes()[0] {
-            b'>' => connection.say(text),
+            b'>' => connection.say(text, next.is_some_and(|next| next.starts_with(&line[..digits + 1]))),
             b'<' => return connection.hear(text, &mut self.names),
             _ => panic!("a line of a conversation begins with >, < or $"),
         }
@@ -92,7 +93,7 @@ impl Talk {
 }
 
 impl Connection {
-    fn say(&mut self, text: &str) {
+    fn say(&mut self, text: &str, more: bool) {
         let (text, ends) = text.strip_suffix("<end>").map_or((text, false), |text| (text, true));
         let mut line = match text.split_once('<').and_then(|(before, rest)| Some((before, rest.split_once(" bytes>")?)))
         {
@@ -104,8 +105,11 @@ impl Connection {
         if !ends {
             line.push('\n');
         }
-        // Whoever is turned away may have been told so already.
-        let _ = self.stream.get_mut().write_all(line.as_bytes());
+        self.unsent.extend_from_slice(line.as_bytes());
+        if !more {
+            // Whoever is turned away may have been told so already.
+            let _ = self.stream.get_mut().write_all(&std::mem::take(&mut self.unsent));
+        }
         if ends {
             self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
         }
@@ -157,7 +161,8 @@ fn hold(number: usize, lines: &[&str], folder: &Path) -> Heard {
     let mut heard = Heard::new();
     for (index, line) in lines.iter().enumerate() {
         let at = format!("src/protocol/text.md:{}: {line}", number + index);
-        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| talk.line(line)));
+        let told =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| talk.line(line, lines.get(index + 1).copied())));
         heard.extend(told.unwrap_or_else(|_| panic!("{at}")));
     }
     // A clean stop ends every connection: what comes until then was not written down.

@@ -29,6 +29,8 @@ pub const APPEND_TIME: u16 = 4;
 pub const ABORT: u16 = 8;
 /// Flag: field 36 is the delete horizon, in seconds, and no sync mark.
 pub const DELETE_HORIZON: u16 = 16;
+/// Flag: a line without a time has that of the line before it, not the batch's.
+pub const RUNNING_TIMES: u16 = 32;
 
 /// One batch, as its entry in `.batches` describes it. Offset and position count from the segment's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ pub struct Entry {
     /// How many entries of the segment were known to be synced when this one was written. Compaction counts the entry
     /// itself too: it syncs a pair before it gives it its name.
     pub mark: u32,
-    /// The batch's timestamp in ms: its first record's, or the time of the append.
+    /// The batch's timestamp in ms: that of the first record it was written with.
     pub timestamp: i64,
     /// Largest timestamp in the segment up to and with this batch.
     pub max_timestamp: i64,

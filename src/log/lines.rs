@@ -1,14 +1,19 @@
 //! The lines of a batch as records: offset, time and fields of each, decided here and nowhere else.
 //!
 //! ```text
-//! offset:7 timestamp:1700000000500 key:user-1 message:hello
-//! └offset┘ └──────── time ───────┘ └─────── fields ───────┘      a line without a time has its batch's
+//! offset:7 message:a                              its batch's time
+//! offset:8 timestamp:1700000000500 key:k message:b
+//! └offset┘ └──── its own time ───┘ └── fields ───┘
+//! offset:9 message:c                              1700000000500 where times run on, else its batch's
 //! ```
 //!
-//! A line's own time stands right behind its offset or nowhere.
+//! - A line's own time stands right behind its offset or nowhere.
+//! - A line without one has the time of the line before it, the first its batch's, where the batch's entry says
+//!   [`RUNNING_TIMES`]: so a time is written where it changes. Batches of earlier versions, and lines that were appended by
+//!   hand, do not say so: there a line without a time has its batch's.
 
 use super::{
-    batches::{APPEND_TIME, Entry},
+    batches::{APPEND_TIME, Entry, RUNNING_TIMES},
     record::{Fields, Malformed, split_fields, split_offset, split_timestamp, write_i64, write_u64},
 };
 
@@ -31,13 +36,16 @@ impl<'a> Line<'a> {
         split_fields(self.fields)
     }
 
-    /// Appends the line, with its time on it and with its end.
-    pub fn write_timed(&self, out: &mut Vec<u8>) {
+    /// Appends the line with this time on it, or none, and with its end.
+    pub fn write(&self, out: &mut Vec<u8>, timestamp: Option<i64>) {
         out.extend_from_slice(b"offset:");
         write_u64(out, self.offset);
-        out.extend_from_slice(b" timestamp:");
-        write_i64(out, self.timestamp);
         out.push(b' ');
+        if let Some(timestamp) = timestamp {
+            out.extend_from_slice(b"timestamp:");
+            write_i64(out, timestamp);
+            out.push(b' ');
+        }
         out.extend_from_slice(self.fields);
         out.push(b'\n');
     }
@@ -47,8 +55,10 @@ impl<'a> Line<'a> {
 #[derive(Clone, Debug)]
 pub struct Lines<'a> {
     rest: &'a [u8],
-    /// The batch's time.
+    /// The time of a line that has none.
     timestamp: i64,
+    /// Whether that becomes the time of each line that has one.
+    running: bool,
     /// Whether the records have their batch's time whatever their lines say.
     stamped: bool,
 }
@@ -56,12 +66,18 @@ pub struct Lines<'a> {
 impl<'a> Lines<'a> {
     /// The lines of a batch with this timestamp and these flags of [`batches`](super::batches).
     pub fn new(lines: &'a [u8], timestamp: i64, flags: u16) -> Lines<'a> {
-        Lines { rest: lines, timestamp, stamped: flags & APPEND_TIME != 0 }
+        let (running, stamped) = (flags & RUNNING_TIMES != 0, flags & APPEND_TIME != 0);
+        Lines { rest: lines, timestamp, running, stamped }
     }
 
     /// The lines of the batch that `entry` describes.
     pub fn of(entry: &Entry, lines: &'a [u8]) -> Lines<'a> {
         Lines::new(lines, entry.timestamp, entry.flags)
+    }
+
+    /// The time of a line that has none of its own, were it the next.
+    pub fn timestamp(&self) -> i64 {
+        self.timestamp
     }
 
     /// The bytes of the lines that are left.
@@ -102,6 +118,9 @@ impl<'a> Iterator for Lines<'a> {
         };
         let (own, fields) = split_timestamp(fields);
         let timestamp = own.filter(|_| !self.stamped).unwrap_or(self.timestamp);
+        if self.running {
+            self.timestamp = timestamp;
+        }
         Some(Ok(Line { offset, timestamp, fields, text }))
     }
 }
@@ -110,8 +129,8 @@ impl<'a> Iterator for Lines<'a> {
 mod tests {
     use super::*;
 
-    const LINES: &[u8] =
-        b"offset:1 message:a\noffset:2 timestamp:70 key:k message:b\noffset:5 timestamp:-1 tombstone\n";
+    const LINES: &[u8] = b"offset:1 message:a\noffset:2 timestamp:70 key:k message:b\noffset:3 message:c\n\
+                           offset:5 timestamp:-1 tombstone\noffset:6 message:d\n";
 
     fn told(lines: Lines<'_>) -> Vec<(u64, i64, &str)> {
         let lines = lines.map(Result::unwrap);
@@ -119,29 +138,38 @@ mod tests {
     }
 
     #[test]
-    fn a_line_has_its_own_time_or_its_batchs() {
-        let all = [(1, 50, "message:a"), (2, 70, "key:k message:b"), (5, -1, "tombstone")];
-        assert_eq!(told(Lines::new(LINES, 50, 0)), all);
-        let stamped = told(Lines::new(LINES, 50, APPEND_TIME));
-        assert_eq!(stamped, all.map(|(offset, _, fields)| (offset, 50, fields)));
-    }
-
-    #[test]
-    fn lines_begin_at_the_first_record_at_or_after_an_offset() {
-        let all = told(Lines::new(LINES, 50, 0));
-        for (offset, from) in [(0, 0), (1, 0), (2, 1), (3, 2), (5, 2), (6, 3)] {
-            let lines = Lines::new(LINES, 50, 0).starting_at(offset);
-            assert_eq!(told(lines.clone()), all[from..], "from {offset}");
-            assert!(LINES.ends_with(lines.rest()));
+    fn a_line_has_its_own_time_or_its_batchs_or_that_of_the_line_before() {
+        let fields = ["message:a", "key:k message:b", "message:c", "tombstone", "message:d"];
+        for (flags, times) in [(0, [50, 70, 50, -1, 50]), (RUNNING_TIMES, [50, 70, 70, -1, -1]), (APPEND_TIME, [50; 5])]
+        {
+            let expected: Vec<_> = [1, 2, 3, 5, 6].into_iter().zip(times).zip(fields).collect();
+            let expected: Vec<_> =
+                expected.into_iter().map(|((offset, time), fields)| (offset, time, fields)).collect();
+            assert_eq!(told(Lines::new(LINES, 50, flags)), expected);
         }
     }
 
     #[test]
-    fn a_line_can_be_written_with_its_time() {
+    fn lines_begin_at_the_first_record_at_or_after_an_offset() {
+        for flags in [0, RUNNING_TIMES] {
+            let all = told(Lines::new(LINES, 50, flags));
+            for (offset, from) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (5, 3), (6, 4), (7, 5)] {
+                let lines = Lines::new(LINES, 50, flags).starting_at(offset);
+                assert_eq!(told(lines.clone()), all[from..], "from {offset}");
+                assert!(LINES.ends_with(lines.rest()));
+                // They are read the same by who is told the time that is in force there.
+                assert_eq!(told(Lines::new(lines.rest(), lines.timestamp(), flags)), all[from..], "from {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_is_written_with_a_time_or_without() {
         let mut out = Vec::new();
-        Lines::new(LINES, 50, 0).for_each(|line| line.unwrap().write_timed(&mut out));
-        let expected = "offset:1 timestamp:50 message:a\noffset:2 timestamp:70 key:k message:b\n\
-                        offset:5 timestamp:-1 tombstone\n";
+        for (line, time) in Lines::new(LINES, 50, 0).zip([Some(50), None, Some(-1)]) {
+            line.unwrap().write(&mut out, time);
+        }
+        let expected = "offset:1 timestamp:50 message:a\noffset:2 key:k message:b\noffset:3 timestamp:-1 message:c\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 

@@ -128,7 +128,7 @@ fn unreadable(path: PathBuf) -> impl Fn(io::Error) -> Error {
 pub struct Append<'a, 'r> {
     /// The records.
     pub records: &'a Records<'r>,
-    /// The time of the append, in ms: the timestamp of records that have none.
+    /// The time of the append, in ms: that of records which have none of their own.
     pub now_ms: i64,
     /// The flags of [`batches`].
     pub flags: u16,
@@ -404,15 +404,17 @@ impl Log {
         let limit = if append.whole { BATCH_BYTES_MAX } else { BATCH_BYTES_MAX.min(append.segment_bytes_max as usize) };
         let first = append.records.get(from).expect("there is a record left");
         let stamped = append.flags & batches::APPEND_TIME != 0;
-        let own = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped);
-        let timestamp = own(first).unwrap_or(append.now_ms);
-        let (mut count, mut max_timestamp) = (0, i64::MIN);
+        let time = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped).unwrap_or(append.now_ms);
+        let timestamp = time(first);
+        // A time is written where it changes.
+        let (mut count, mut max_timestamp, mut last, mut flags) = (0, i64::MIN, timestamp, append.flags);
         writer.lines.clear();
         while let Some(record) = append.records.get(from + count as usize) {
             let before = writer.lines.len();
             let offset = writer.next_offset + u64::from(count);
-            let differs = own(record).filter(|&own| own != timestamp);
-            write_line(&mut writer.lines, offset, differs, append.records, record);
+            let time = time(record);
+            let changed = Some(time).filter(|&time| time != last);
+            write_line(&mut writer.lines, offset, changed, append.records, record);
             let bytes = writer.lines.len();
             if append.whole && bytes > limit {
                 return Err(Error::TooLarge { bytes, limit });
@@ -421,7 +423,10 @@ impl Log {
                 writer.lines.truncate(before);
                 break;
             }
-            max_timestamp = max_timestamp.max(own(record).unwrap_or(timestamp));
+            max_timestamp = max_timestamp.max(time);
+            if changed.is_some() {
+                (last, flags) = (time, flags | batches::RUNNING_TIMES);
+            }
             count += 1;
         }
         let bytes = writer.lines.len();
@@ -438,7 +443,7 @@ impl Log {
             bytes: bytes as u32,
             last_delta: count - 1,
             count,
-            flags: append.flags,
+            flags,
             producer_epoch,
             producer_id,
             base_sequence,

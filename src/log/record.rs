@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! offset:7 timestamp:1700000000000 key:user-1 header.trace:a1 message:hello
-//! └ where ┘└─── only where it differs from its batch's ───┘ └ last: to the end of the line
+//! └ where ┘└── where it changes ──┘                         └ last: to the end of the line
 //! ```
 //!
 //! A record has exactly one value field, which ends the line: `message:` (the bytes as they are), `escaped:`,
@@ -29,7 +29,7 @@ pub type Header<'a> = (Cow<'a, [u8]>, Option<Cow<'a, [u8]>>);
 /// One record of a [`Records`]. Its headers are a range of the list's headers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordRef<'a> {
-    /// Milliseconds since 1970-01-01 UTC; `None` takes the batch's. -1, from Kafka clients only, means none.
+    /// Milliseconds since 1970-01-01 UTC; `None` takes the time of the append. -1, from Kafka clients only, means none.
     pub timestamp: Option<i64>,
     /// The key; `None` is null, which is not the same as empty.
     pub key: Option<Cow<'a, [u8]>>,
@@ -182,7 +182,7 @@ pub fn write_fields(
     }
 }
 
-/// Appends the log's line of one of `records`, with its line end. `timestamp`: where it differs from the batch's.
+/// Appends the log's line of one of `records`, with its line end. `timestamp`: where it changes.
 pub fn write_line(
     out: &mut Vec<u8>,
     offset: u64,

@@ -26,6 +26,7 @@ use crate::{
     },
     log::{
         Lines,
+        batches::RUNNING_TIMES,
         record::{parse_u63, shown},
     },
 };
@@ -280,12 +281,17 @@ impl Reader {
             Some(digits) => parse_u63(digits).map(|ms| ms as i64),
             None => None,
         };
-        let (true, Some(timestamp)) = (line.starts_with(b"BATCH "), timestamp) else {
+        let flags = match field(line, "times") {
+            None => Some(0),
+            Some(b"running") => Some(RUNNING_TIMES),
+            Some(_) => None,
+        };
+        let (true, Some(timestamp), Some(flags)) = (line.starts_with(b"BATCH "), timestamp, flags) else {
             return Err(unexpected(line).into());
         };
         let bytes = number(line, "bytes")?;
         let Task { topic, partition, .. } = &self.task;
-        let lines = Lines::new(connection.bytes(bytes)?, timestamp, 0);
+        let lines = Lines::new(connection.bytes(bytes)?, timestamp, flags);
         Ok(read_lines(topic, *partition, lines, messages)?)
     }
 

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Log,
-        batches::{CONTROL, DELETE_HORIZON, Entry, TRANSACTIONAL},
+        batches::{CONTROL, DELETE_HORIZON, Entry, RUNNING_TIMES, TRANSACTIONAL},
         disk::File,
         lines::Lines,
         record::Value,
@@ -158,6 +158,7 @@ impl Rewrite<'_> {
         let horizon_ms = entry.delete_horizon_ms();
         let expired = !self.keep_tombstones && horizon_ms.is_some_and(|horizon| horizon <= pass.now_ms);
         let (mut count, mut tombstones) = (0, false);
+        let (running, mut last) = (entry.flags & RUNNING_TIMES != 0, entry.timestamp);
         self.kept.clear();
         if entry.flags & (TRANSACTIONAL | CONTROL) != 0 {
             self.kept.extend_from_slice(lines);
@@ -178,8 +179,14 @@ impl Rewrite<'_> {
                 if !latest || offset < pass.start || is_tombstone && expired {
                     continue;
                 }
-                self.kept.extend_from_slice(line.text);
-                self.kept.push(b'\n');
+                if running {
+                    // The line that told its time may be gone.
+                    line.write(&mut self.kept, Some(line.timestamp).filter(|&time| time != last));
+                    last = line.timestamp;
+                } else {
+                    self.kept.extend_from_slice(line.text);
+                    self.kept.push(b'\n');
+                }
                 self.newest = self.newest.max(line.timestamp);
                 tombstones |= is_tombstone;
                 count += 1;

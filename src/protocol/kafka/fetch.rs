@@ -23,7 +23,7 @@ use crate::{
     broker::{self, Broker, Partition, Topic, random},
     log::{
         Batch, Chunk,
-        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, TRANSACTIONAL},
+        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, RUNNING_TIMES, TRANSACTIONAL},
         record::Malformed,
     },
 };
@@ -332,7 +332,7 @@ fn write_batches(
 
 /// Whether a batch can become one with its neighbours.
 fn is_plain(batch: &Batch) -> bool {
-    batch.entry.producer_id < 0 && batch.entry.flags & !DELETE_HORIZON == 0
+    batch.entry.producer_id < 0 && batch.entry.flags & !(DELETE_HORIZON | RUNNING_TIMES) == 0
 }
 
 /// Adds a batch's lines; answers whether all of them.

@@ -8,6 +8,7 @@ use crate::{
     broker::{self, Partition},
     log::{
         Chunk,
+        batches::RUNNING_TIMES,
         record::{split_offset, split_timestamp, write_i64, write_u64},
     },
     protocol::connection::Output,
@@ -276,14 +277,24 @@ fn write_batches(chunk: &Chunk, partition: &Partition, offset: u64, out: &mut Ve
     out.push(b'\n');
     for batch in &chunk.batches {
         let lines = chunk.lines_from(batch, offset);
-        let (first, count) = match lines.clone().next() {
-            Some(Ok(line)) if offset > batch.first => (line.offset, memchr::memchr_iter(b'\n', lines.rest()).count()),
-            _ => (batch.first, batch.entry.count as usize),
-        };
+        let (mut first, mut count, mut timestamp) = (batch.first, u64::from(batch.entry.count), batch.entry.timestamp);
+        let (trimmed, running) = (offset > first, batch.entry.flags & RUNNING_TIMES != 0);
+        if trimmed || running {
+            let mut behind = lines.clone();
+            let line = behind.next().and_then(Result::ok);
+            timestamp = behind.timestamp();
+            if trimmed {
+                first = line.map_or(offset, |line| line.offset);
+                count = memchr::memchr_iter(b'\n', lines.rest()).count() as u64;
+            }
+        }
         field(out, "BATCH first:", first);
-        field(out, " count:", count as u64);
+        field(out, " count:", count);
         out.extend_from_slice(b" timestamp:");
-        write_i64(out, batch.entry.timestamp);
+        write_i64(out, timestamp);
+        if running {
+            out.extend_from_slice(b" times:running");
+        }
         field(out, " bytes:", lines.rest().len() as u64);
         out.push(b'\n');
         out.extend_from_slice(lines.rest());

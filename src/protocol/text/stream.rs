@@ -163,7 +163,7 @@ impl Session {
                 output.bytes.push(b' ');
             }
             if tail.timestamps {
-                line.write_timed(&mut output.bytes);
+                line.write(&mut output.bytes, Some(line.timestamp));
             } else {
                 output.bytes.extend_from_slice(line.text);
                 output.bytes.push(b'\n');
