@@ -312,7 +312,7 @@ impl Partition {
             producer: terms.producer,
             whole: terms.whole || terms.producer.is_some(),
             segment_bytes_max: settings.segment_bytes,
-            segment_ms_max: settings.segment_ms,
+            segment_ms_max: self.segment_age_max_ms(&settings, log),
             publish: settings.flush(self.env.flush) != Flush::Always,
         };
         let active = log.active_base();
@@ -433,7 +433,7 @@ impl Partition {
             return Ok(Due { now: false, next_ms: None });
         }
         let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
-        if log.roll_if_old(now_ms, settings.segment_ms)? {
+        if log.roll_if_old(now_ms, self.segment_age_max_ms(&settings, log))? {
             self.keep_known_producers(log);
         }
         match log.expired_to(now_ms, retention)? {
@@ -444,8 +444,19 @@ impl Partition {
         if settings.cleanup_policy.compacts() {
             due = log.compaction_due(now_ms, &settings.compaction())?;
         }
-        due.next_ms = due.next_ms.into_iter().chain(log.due_at(retention, settings.segment_ms)?).min();
+        due.next_ms =
+            due.next_ms.into_iter().chain(log.due_at(retention, self.segment_age_max_ms(&settings, log))?).min();
         Ok(due)
+    }
+
+    /// The age at which the segment that is written to is sealed. Of the segments of many partitions, and of one partition's,
+    /// each has a jitter of its own.
+    fn segment_age_max_ms(&self, settings: &Settings, log: &Log) -> i64 {
+        if settings.segment_jitter_ms == 0 {
+            return settings.segment_age_max_ms(0);
+        }
+        let place = log.beside(log.active_base(), "log");
+        settings.segment_age_max_ms(crc32c::crc32c(place.as_os_str().as_encoded_bytes()))
     }
 
     /// Compacts until nothing is due, the topic is dropped or `stop` answers yes.
@@ -535,6 +546,29 @@ mod tests {
         broker.alter_topic("t", None, &Changes { reset_others: true, ..Changes::default() }).unwrap();
         partition.settle(&appended).unwrap();
         assert_eq!(partition.high_watermark(), Ok(1));
+    }
+
+    #[test]
+    fn segments_that_began_together_are_sealed_one_by_one_where_jitter_is_set() {
+        let clock = Arc::new(AtomicI64::new(0));
+        let config = Config { flush: Flush::Never, ..Config::in_memory() };
+        let broker = Broker::open_on(Arc::new(MemoryDisk::default()), config, Clock::Manual(clock.clone())).unwrap();
+        let settings = [("segment.ms", "1000"), ("segment.jitter.ms", "900"), ("retention.ms", "-1")];
+        let settings = settings.map(|(name, value)| (name.into(), value.into())).into();
+        let partitions = broker.create_topic_with("t", Some(40), settings).unwrap().partitions();
+        for partition in &partitions {
+            partition.write(&record(b"hello"), Terms::default()).unwrap();
+        }
+        let sealed_at = |now_ms| {
+            clock.store(now_ms, Release);
+            for partition in &partitions {
+                partition.tidy().unwrap();
+            }
+            partitions.iter().filter(|partition| partition.log().unwrap().segments() > 1).count()
+        };
+        assert_eq!(sealed_at(100), 0);
+        assert!((1..40).contains(&sealed_at(550)), "of forty one is early and one is late");
+        assert_eq!(sealed_at(1000), 40);
     }
 
     #[test]

@@ -32,15 +32,42 @@ impl Settings {
         }
     }
 
+    /// The age at which a segment is sealed. `chance` is a number of that segment's own, by which the jitter is chosen.
+    pub(super) fn segment_age_max_ms(&self, chance: u32) -> i64 {
+        // What is not sealed is not compacted.
+        let lag = if self.cleanup_policy.compacts() { self.max_compaction_lag_ms } else { i64::MAX };
+        let age = self.segment_ms.min(lag);
+        age - i64::from(chance).checked_rem(self.segment_jitter_ms.min(age)).unwrap_or(0)
+    }
+
     /// How a topic with `cleanup.policy=compact` is compacted.
     pub(super) fn compaction(&self) -> Compaction {
         Compaction {
             delete_retention_ms: self.delete_retention_ms,
             min_cleanable_dirty_ratio: self.min_cleanable_dirty_ratio,
             min_compaction_lag_ms: self.min_compaction_lag_ms,
+            max_compaction_lag_ms: self.max_compaction_lag_ms,
             segment_bytes: self.segment_bytes,
             producer_expires_ms: EXPIRES_MS,
             ..Compaction::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CleanupPolicy;
+
+    #[test]
+    fn a_segment_is_sealed_sooner_by_chance_and_soon_enough_for_compaction() {
+        let settings = Settings { segment_ms: 1000, max_compaction_lag_ms: 300, ..Settings::default() };
+        assert_eq!(settings.segment_age_max_ms(7), 1000);
+        let jitter = Settings { segment_jitter_ms: 100, ..settings.clone() };
+        assert_eq!([0, 7, 99, 100, 250].map(|chance| jitter.segment_age_max_ms(chance)), [1000, 993, 901, 1000, 950]);
+        let much = Settings { segment_jitter_ms: i64::MAX, ..settings.clone() };
+        assert_eq!([999, 1000, 1001].map(|chance| much.segment_age_max_ms(chance)), [1, 1000, 999]);
+        let compacted = Settings { cleanup_policy: CleanupPolicy::Compact, ..settings };
+        assert_eq!(compacted.segment_age_max_ms(7), 300);
     }
 }

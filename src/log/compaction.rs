@@ -71,6 +71,8 @@ pub struct Compaction {
     pub min_cleanable_dirty_ratio: f64,
     /// `min.compaction.lag.ms`.
     pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`.
+    pub max_compaction_lag_ms: i64,
     /// `segment.bytes`: up to here neighbours become one.
     pub segment_bytes: u32,
     /// The sequence of a producer whose newest batch is older than this is forgotten, in ms.
@@ -86,6 +88,7 @@ impl Default for Compaction {
             delete_retention_ms: 24 * 3600 * 1000,
             min_cleanable_dirty_ratio: 0.5,
             min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
             segment_bytes: 1 << 30,
             producer_expires_ms: 24 * 3600 * 1000,
             keys_max: KEYS_MAX,
@@ -213,19 +216,27 @@ impl Log {
             return Ok(Due { now: false, next_ms: None });
         }
         let (bound, lag_ends_ms) = self.lag(&sealed, now_ms, settings)?;
-        let (mut clean, mut dirty) = (0, 0);
+        let (mut clean, mut dirty, mut late_ms) = (0, 0, None);
         for Sealed { segment, end } in sealed.iter().filter(|sealed| !cleaner.damaged.contains(&sealed.segment.base)) {
             let bytes = segment.bytes(&self.handles).map_err(unreadable(segment.path("log")))?;
             match *end {
                 end if end <= cleaner.clean_to => clean += bytes,
-                end if end <= bound => dirty += bytes,
+                end if end <= bound => {
+                    dirty += bytes;
+                    if settings.max_compaction_lag_ms < i64::MAX {
+                        let late = self.begun_ms(segment)?.saturating_add(settings.max_compaction_lag_ms);
+                        late_ms = Some(late_ms.unwrap_or(i64::MAX).min(late));
+                    }
+                }
                 _ => {}
             }
         }
         let ratio = dirty as f64 / (clean + dirty).max(1) as f64;
         let tombstones = cleaner.horizon_ms.is_some_and(|horizon| horizon <= now_ms);
-        let now = dirty > 0 && ratio > settings.min_cleanable_dirty_ratio || tombstones;
-        let next_ms = [cleaner.horizon_ms.filter(|_| !now), lag_ends_ms].into_iter().flatten().min();
+        let late = late_ms.is_some_and(|late_ms| late_ms <= now_ms);
+        let now = dirty > 0 && (ratio > settings.min_cleanable_dirty_ratio || late) || tombstones;
+        let later = [cleaner.horizon_ms, late_ms].map(|time| time.filter(|_| !now));
+        let next_ms = later.into_iter().chain([lag_ends_ms]).flatten().min();
         Ok(Due { now, next_ms })
     }
 
@@ -298,6 +309,15 @@ impl Log {
             index += entries.len().max(1) as u32;
         }
         Ok(())
+    }
+
+    /// The time of a segment's first batch; of its file, where that batch has none.
+    fn begun_ms(&self, segment: &Segment) -> Result<i64, Error> {
+        let first = segment.entry(&self.handles, 0).map_err(unreadable(segment.path("batches")))?;
+        match first {
+            Some((_, entry)) if entry.timestamp >= 0 => Ok(entry.timestamp),
+            _ => segment.log(&self.handles).and_then(|log| log.modified_ms()).map_err(unreadable(segment.path("log"))),
+        }
     }
 
     /// Where `min.compaction.lag.ms` ends compaction, and when it will let the next segment go.

@@ -23,6 +23,7 @@ const SETTINGS: Compaction = Compaction {
     delete_retention_ms: 1000,
     min_cleanable_dirty_ratio: 0.5,
     min_compaction_lag_ms: 0,
+    max_compaction_lag_ms: i64::MAX,
     segment_bytes: SEGMENT_BYTES,
     producer_expires_ms: 1000,
     keys_max: KEYS_MAX,
@@ -246,6 +247,23 @@ fn a_log_is_due_when_enough_of_it_is_dirty() {
     assert!(!log.compaction_due(NOW_MS, &ratio(0.3)).unwrap().now, "a quarter is dirty");
     assert!(log.compaction_due(NOW_MS, &ratio(0.2)).unwrap().now);
     assert!(log.compaction_due(NOW_MS, &ratio(0.0)).unwrap().now);
+}
+
+#[test]
+fn an_old_record_is_compacted_however_little_is_dirty() {
+    let (_, log) = new();
+    append(&log, &["a=1", "b=1", "c=1"]);
+    roll(&log);
+    compact(&log);
+    append(&log, &["a=2"]);
+    roll(&log);
+    let settings = Compaction { max_compaction_lag_ms: 500, ..SETTINGS };
+    let due = log.compaction_due(NOW_MS + 499, &settings).unwrap();
+    assert_eq!(due, Due { now: false, next_ms: Some(NOW_MS + 500) });
+    assert!(log.compaction_due(NOW_MS + 500, &settings).unwrap().now);
+    log.compact(NOW_MS + 500, &settings, &|| false).unwrap();
+    assert_eq!(found(&log), "1:b=1 2:c=1 3:a=2");
+    assert_eq!(log.compaction_due(NOW_MS + 500, &settings).unwrap(), Due { now: false, next_ms: None });
 }
 
 #[test]

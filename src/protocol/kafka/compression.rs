@@ -11,7 +11,7 @@
 //! - lz4 is written in independent blocks, the only ones that Java reads.
 //! - zstd goes straight into the output, which is its own window: a frame cannot ask for another.
 
-use crate::config::CompressionType;
+use crate::config::{CompressionType, Settings};
 use flate2::{Compression, bufread::MultiGzDecoder, write::GzEncoder};
 use lz4_flex::frame::{BlockMode, BlockSize, FrameDecoder, FrameEncoder, FrameInfo};
 use std::{
@@ -55,6 +55,28 @@ impl Codec {
     }
 }
 
+/// How hard the codecs compress that know levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// `compression.gzip.level`, -1 for gzip's own default.
+    pub gzip: i32,
+    /// `compression.zstd.level`.
+    pub zstd: i32,
+}
+
+impl Levels {
+    /// What a topic's settings say.
+    pub fn of_settings(settings: &Settings) -> Levels {
+        Levels { gzip: settings.compression_gzip_level, zstd: settings.compression_zstd_level }
+    }
+}
+
+impl Default for Levels {
+    fn default() -> Levels {
+        Levels::of_settings(&Settings::default())
+    }
+}
+
 /// Why something cannot be decompressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -74,6 +96,8 @@ const SNAPPY_RATIO_MAX: usize = 22;
 /// The codecs' state, reused from batch to batch.
 #[derive(Default)]
 pub struct Codecs {
+    /// How hard they compress.
+    pub levels: Levels,
     unzstd: Option<DCtx<'static>>,
     zstd: Option<CCtx<'static>>,
     unsnappy: snap::raw::Decoder,
@@ -156,7 +180,8 @@ impl Codecs {
         match codec {
             Codec::None => out.extend_from_slice(input),
             Codec::Gzip => {
-                let mut encoder = GzEncoder::new(out, Compression::default());
+                let level = u32::try_from(self.levels.gzip).map_or(Compression::default(), Compression::new);
+                let mut encoder = GzEncoder::new(out, level);
                 encoder.write_all(input).and_then(|()| encoder.finish().map(|_| ())).expect("a vector takes all bytes");
             }
             Codec::Lz4 => {
@@ -169,7 +194,7 @@ impl Codecs {
             Codec::Zstd => {
                 let context = self.zstd.get_or_insert_with(CCtx::create);
                 out.reserve(zstd_safe::compress_bound(input.len()));
-                let done = context.compress(out, input, zstd_safe::CLEVEL_DEFAULT);
+                let done = context.compress(out, input, self.levels.zstd);
                 done.expect("the bound is enough room");
             }
         }
@@ -288,6 +313,25 @@ mod tests {
             codecs.decompress(codec, &bytes, &mut out, CAP).unwrap();
             assert_eq!(out, input, "{codec:?}");
         }
+    }
+
+    #[test]
+    fn a_higher_level_takes_fewer_bytes() {
+        let input: Vec<u8> =
+            (0..20_000u32).flat_map(|n| format!("{} ", n.wrapping_mul(2_654_435_761) % 9973).into_bytes()).collect();
+        let size = |codec, gzip, zstd| {
+            let mut out = Vec::new();
+            Codecs { levels: Levels { gzip, zstd }, ..Codecs::default() }.compress(codec, &input, &mut out);
+            assert_eq!(decompressed(codec, &out, CAP), Ok(input.clone()));
+            out.len()
+        };
+        assert!(size(Codec::Gzip, 1, 3) > size(Codec::Gzip, 9, 3));
+        assert_eq!(size(Codec::Gzip, -1, 3), size(Codec::Gzip, 6, 3));
+        assert!(size(Codec::Zstd, -1, -50) > size(Codec::Zstd, -1, 3));
+        assert!(size(Codec::Zstd, -1, 3) > size(Codec::Zstd, -1, 19));
+        // The ends of Kafka's ranges.
+        size(Codec::Zstd, -1, -131_072);
+        size(Codec::Zstd, -1, 22);
     }
 
     proptest! {

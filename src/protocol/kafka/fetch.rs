@@ -15,7 +15,7 @@ use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
     batch::{Encoder, Facts, write_empty},
     check_leader_epoch,
-    compression::Codec,
+    compression::{Codec, Levels},
     partition_index, tell,
     wire::{Reader, Uuid, Writer},
 };
@@ -57,6 +57,7 @@ struct AskedTopic<'a> {
     name: &'a str,
     id: Uuid,
     codec: Codec,
+    levels: Levels,
     partitions: Vec<Asked>,
 }
 
@@ -81,8 +82,9 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         r.tags()?;
         // One that stands twice is answered once.
         partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
-        let codec = topic.map_or(Codec::None, |topic| Codec::of_setting(topic.settings().compression_type));
-        Ok(AskedTopic { name, id, codec, partitions })
+        let settings = topic.map(|topic| topic.settings()).unwrap_or_default();
+        let (codec, levels) = (Codec::of_setting(settings.compression_type), Levels::of_settings(&settings));
+        Ok(AskedTopic { name, id, codec, levels, partitions })
     })?;
     if r.version >= 7 {
         r.array(|r| {
@@ -188,6 +190,7 @@ fn respond(
     let mut w = call.respond();
     write_head(&mut w, Code::None, topics.len());
     for topic in topics {
+        session.codecs.levels = topic.levels;
         match w.version {
             ..13 => w.string(topic.name),
             _ => w.uuid(&topic.id),
