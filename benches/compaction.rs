@@ -51,7 +51,7 @@ fn main() -> Result<()> {
 fn measure(options: &Options, dir: &std::path::Path) -> Result<()> {
     let handles = Arc::new(Handles::new(Arc::new(FileDisk), 1024));
     let opened = Log::open(handles, dir, 0, false, NOW_MS, &|_| Ok(()));
-    let (log, _) = opened.map_err(anyhow::Error::msg)?;
+    let (log, _) = opened.map_err(|error| anyhow::Error::msg(error.why))?;
     let value: Vec<u8> = "the quick brown fox ".bytes().cycle().take(options.value).collect();
     let (mut number, mut bytes) = (0_u64, 0);
     while bytes < options.mb * 1_000_000 {

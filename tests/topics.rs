@@ -174,3 +174,57 @@ fn each_leader_epoch_is_known_to_end_where_a_crash_cut_the_log() {
     assert_eq!(end_of(&broker, 0), Some((0, 3)));
     assert_eq!(broker.leader_epoch("a", 0).unwrap(), 2);
 }
+
+/// One partition was offline, so the broker did not call its stop clean, and lines that somebody appended by hand to another,
+/// healthy log were cut off as a torn tail.
+#[test]
+fn a_partition_that_is_offline_does_not_make_the_stop_of_others_unclean() {
+    let (log, spoilt) = ("data/a/0/00000000000000000000.log", "data/b/0/00000000000000000000.log");
+    let disk = MemoryDisk::crashable();
+    let broker = open(&disk);
+    broker.create_topic("a", 1).unwrap();
+    broker.create_topic("b", 2).unwrap();
+    append(&broker, "a", b"hello");
+    // A crash, and a log that cannot be opened.
+    let disk = disk.reboot(Survivors::Everything);
+    put(&disk, spoilt, "no record\n");
+    let broker = open(&disk);
+    append(&broker, "a", b"world");
+    assert!(matches!(broker.describe_partition("b", 0), Err(Error::Storage(_))));
+    drop(broker);
+    assert!(text(&disk, "data/~broker").ends_with("\nclean:yes\nunclean:b/0\n"), "{}", text(&disk, "data/~broker"));
+
+    let lines = text(&disk, log) + "offset:2 key:k message:by hand\n";
+    put(&disk, log, &lines);
+    let broker = open(&disk);
+    assert_eq!(end(&broker, "a"), 3);
+    assert_eq!(broker.leader_epoch("a", 0).unwrap(), 0, "nothing was cut");
+    append(&broker, "a", b"more");
+    drop(broker);
+    // Mended, with a torn tail that the crash left: it is told from a line added by hand.
+    put(&disk, spoilt, "offset:0 message:a\n");
+    let broker = open(&disk);
+    assert_eq!(broker.describe_partition("b", 0).unwrap().high_watermark, 1);
+    drop(broker);
+    assert!(text(&disk, "data/~broker").ends_with("\nclean:yes\n"));
+}
+
+/// The same of a topic whose file cannot be read: nobody can open its partitions, and after a crash nobody has.
+#[test]
+fn a_topic_that_is_offline_through_a_stop_is_checked_when_it_is_mended() {
+    let disk = MemoryDisk::crashable();
+    let broker = open(&disk);
+    broker.create_topic("a", 1).unwrap();
+    append(&broker, "a", b"hello");
+    let disk = disk.reboot(Survivors::Everything);
+    let (log, file) = ("data/a/0/00000000000000000000.log", text(&disk, "data/a/topic"));
+    put(&disk, "data/a/topic", "nonsense");
+    put(&disk, log, "offset:0 key:k message:hello\noffset:1 key:k message:torn by the crash\n");
+    for _ in 0..2 {
+        drop(open(&disk));
+        assert!(text(&disk, "data/~broker").ends_with("\nclean:yes\nunclean:a\n"));
+    }
+    put(&disk, "data/a/topic", &file);
+    let broker = open(&disk);
+    assert_eq!((end(&broker, "a"), broker.leader_epoch("a", 0).unwrap()), (1, 1));
+}

@@ -1,32 +1,34 @@
-//! What every part of a broker shares: the disk, the clock, the flush mode, the chores, and the identity that `~broker` keeps.
+//! What every part of a broker shares: the disk, the clock, the flush mode, the chores, and what `~broker` keeps.
 //!
 //! ```text
 //! cluster.id:Nk018hRAQFytWskYqtQduw
 //! producer.ids:2000
 //! clean:yes
+//! unclean:orders/3
 //! ```
 //!
-//! `clean:yes` stands there from a clean stop to the first append: a start that finds it has nothing to check.
+//! `clean:yes` stands there from a clean stop to the first append: a start that finds it has nothing to check, but for the
+//! partitions that are named `unclean`, since they were offline or could not be synced.
 
 use super::{
     Clock, Error, Result,
     chores::Chores,
     random,
-    small_file::{Line, Lines, Text},
+    small_file::{Line, Lines, Text, at},
 };
 use crate::{
-    config::{Flush, Settings},
+    config::{Config, Flush, Settings},
     log::{
         disk::{self, Disk},
         handles::Handles,
     },
 };
 use std::{
-    io,
+    collections::BTreeSet,
     ops::Range,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::*},
     },
 };
@@ -39,79 +41,165 @@ pub(super) struct Env {
     pub(super) clock: Clock,
     pub(super) flush: Flush,
     pub(super) topic_defaults: Settings,
-    /// Whether the broker that wrote the log last stopped cleanly.
-    pub(super) was_clean: bool,
-    /// Whether `~broker` says so still; gone before the first append.
-    pub(super) says_clean: AtomicBool,
-    pub(super) identity: Mutex<Identity>,
+    /// How the broker ended that wrote the log last.
+    stop: Stop,
+    /// What the file says.
+    identity: Mutex<Identity>,
+    /// Whether it has to say something else before the first append.
+    stale: AtomicBool,
     pub(super) chores: Chores,
 }
 
-/// What `~broker` keeps.
+/// What `~broker` says.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Identity {
     pub(super) cluster_id: String,
     /// The next producer id, and the first that is not in the block taken.
     pub(super) producer_ids: Range<i64>,
+    pub(super) stop: Stop,
+}
+
+/// How a broker ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Stop {
+    /// By a crash, or not yet: every log may have a torn tail.
+    Unclean,
+    /// With everything synced but these: a partition, as `<topic>/<p>`, or all of a topic.
+    CleanBut(BTreeSet<String>),
 }
 
 /// The file's name.
 const FILE: &str = "~broker";
 /// The largest such file.
-const BYTES_MAX: u64 = 64 << 10;
+const BYTES_MAX: u64 = 1 << 20;
+/// When more partitions could not be synced, the stop was not clean.
+const UNCLEAN_MAX: usize = 1000;
 /// Producer ids that are taken at once.
 const PRODUCER_IDS: i64 = 1000;
 
 impl Env {
+    /// What the parts of the broker in `config.data_dir` share. A new data directory gets an identity.
+    pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, config: &Config, clock: Clock) -> Result<Env> {
+        let found = Identity::read(&*disk, &data_dir)?;
+        let is_new = found.is_none();
+        let identity = found.unwrap_or_else(Identity::new);
+        let env = Env {
+            handles: Arc::new(Handles::new(disk, config.open_files_max)),
+            data_dir,
+            clock,
+            flush: config.flush,
+            topic_defaults: config.topic_defaults.clone(),
+            stop: identity.stop.clone(),
+            stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
+            identity: Mutex::new(identity),
+            chores: Chores::default(),
+        };
+        if is_new && let Err(error) = env.begin_writing() {
+            // There may be topics that can be read.
+            env.tell(&error.to_string());
+        }
+        Ok(env)
+    }
+
     /// Tells the operator.
     pub(super) fn tell(&self, what: &str) {
         crate::tell::tell(format_args!("{what}"));
     }
 
+    /// Whether the broker that wrote this partition last synced it when it stopped.
+    pub(super) fn was_clean(&self, topic: &str, partition: u32) -> bool {
+        match &self.stop {
+            Stop::Unclean => false,
+            Stop::CleanBut(unclean) if unclean.is_empty() => true,
+            Stop::CleanBut(unclean) => !unclean.contains(topic) && !unclean.contains(&format!("{topic}/{partition}")),
+        }
+    }
+
+    /// What of a topic whose partitions nobody could open was not clean, and is not yet.
+    pub(super) fn still_unclean(&self, topic: &str) -> BTreeSet<String> {
+        let is_of_topic = |name: &&String| name.split('/').next() == Some(topic);
+        match &self.stop {
+            Stop::Unclean => BTreeSet::from([topic.into()]),
+            Stop::CleanBut(unclean) => unclean.iter().filter(is_of_topic).cloned().collect(),
+        }
+    }
+
+    /// The cluster's id.
+    pub(super) fn cluster_id(&self) -> String {
+        self.identity().cluster_id.clone()
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().expect("no panic while ~broker is written")
+    }
+
     /// From here on the log is being written, and a crash would leave it so.
     pub(super) fn begin_writing(&self) -> Result<()> {
-        if self.says_clean.load(Acquire) {
-            let identity = self.identity.lock().expect("no panic while ~broker is written");
-            if self.says_clean.load(Acquire) {
-                self.store(&identity, false).map_err(|error| Error::Storage(format!("~broker: {error}")))?;
-                self.says_clean.store(false, Release);
+        if self.stale.load(Acquire) {
+            let mut identity = self.identity();
+            if self.stale.load(Acquire) {
+                self.change(&mut identity, |next| next.stop = Stop::Unclean)?;
+                self.stale.store(false, Release);
             }
         }
         Ok(())
     }
 
+    /// All is synced but these partitions: the next start has nothing else to check.
+    pub(super) fn end_writing(&self, unclean: BTreeSet<String>) -> Result<()> {
+        let stop = if unclean.len() > UNCLEAN_MAX { Stop::Unclean } else { Stop::CleanBut(unclean) };
+        let mut identity = self.identity();
+        if identity.stop == stop { Ok(()) } else { self.change(&mut identity, |next| next.stop = stop) }
+    }
+
     pub(super) fn new_producer_id(&self) -> Result<i64> {
-        let mut identity = self.identity.lock().expect("no panic while ~broker is written");
+        let mut identity = self.identity();
         if identity.producer_ids.is_empty() {
-            let mut next = identity.clone();
-            next.producer_ids.end += PRODUCER_IDS;
-            self.store(&next, self.says_clean.load(Acquire))
-                .map_err(|error| Error::Storage(format!("~broker: {error}")))?;
-            *identity = next;
+            self.change(&mut identity, |next| next.producer_ids.end += PRODUCER_IDS)?;
         }
         Ok(identity.producer_ids.next().expect("a block was taken"))
     }
 
-    pub(super) fn store(&self, identity: &Identity, clean: bool) -> io::Result<()> {
-        disk::replace(self.handles.disk(), &self.data_dir.join(FILE), identity.lines(clean).bytes(BYTES_MAX)?)
+    fn change(&self, identity: &mut Identity, change: impl FnOnce(&mut Identity)) -> Result<()> {
+        let (mut next, path) = (identity.clone(), self.data_dir.join(FILE));
+        change(&mut next);
+        let lines = next.lines();
+        let stored = lines.bytes(BYTES_MAX).and_then(|bytes| disk::replace(self.handles.disk(), &path, bytes));
+        stored.map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        *identity = next;
+        Ok(())
     }
 }
 
 impl Identity {
-    fn lines(&self, clean: bool) -> Lines {
+    fn new() -> Identity {
+        Identity { cluster_id: random::shown(&random::uuid()), producer_ids: 0..0, stop: Stop::Unclean }
+    }
+
+    fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Identity>> {
+        let path = data_dir.join(FILE);
+        let text = Text::read(disk, &path, BYTES_MAX).map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        let parsed = text.as_ref().map(Identity::parse).transpose();
+        parsed.map_err(|line| {
+            let why = "is no line of it; mend it, or remove the file, and the cluster gets a new id";
+            Error::Storage(line.error(&path, why))
+        })
+    }
+
+    fn lines(&self) -> Lines {
         let mut lines = Lines::default();
         lines.push(&[("cluster.id", &self.cluster_id)]);
         lines.push(&[("producer.ids", &self.producer_ids.end)]);
-        if clean {
+        if let Stop::CleanBut(unclean) = &self.stop {
             lines.push(&[("clean", &"yes")]);
+            unclean.iter().for_each(|partition| lines.push(&[("unclean", partition)]));
         }
         lines
     }
 
-    /// What the lines of a file say, and whether the last stop was clean. An error is the first line that is wrong.
-    fn parse(text: &Text) -> std::result::Result<(Identity, bool), Line<'_>> {
-        let mut identity = Identity { cluster_id: random::shown(&random::uuid()), producer_ids: 0..0 };
-        let mut clean = false;
+    /// What the lines of a file say. An error is the first line that is wrong.
+    fn parse(text: &Text) -> std::result::Result<Identity, Line<'_>> {
+        let (mut identity, mut clean, mut unclean) = (Identity::new(), false, BTreeSet::new());
         for line in text.lines() {
             let (name, value) = line.field().ok_or(line)?;
             match (name.as_str(), value.as_str()) {
@@ -121,23 +209,15 @@ impl Identity {
                     identity.producer_ids = end..end;
                 }
                 ("clean", "yes") => clean = true,
+                ("unclean", _) => drop(unclean.insert(value)),
                 _ => return Err(line),
             }
         }
-        Ok((identity, clean))
+        if clean {
+            identity.stop = Stop::CleanBut(unclean);
+        }
+        Ok(identity)
     }
-}
-
-/// What `~broker` says, and whether the last stop was clean. A new data directory gets an identity.
-pub(super) fn read_identity(disk: &dyn Disk, data_dir: &Path) -> Result<(Identity, bool)> {
-    let path = data_dir.join(FILE);
-    let text = Text::read(disk, &path, BYTES_MAX)
-        .map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?
-        .unwrap_or_default();
-    Identity::parse(&text).map_err(|line| {
-        let why = "is no line of it; mend it, or remove the file, and the cluster gets a new id";
-        Error::Storage(line.error(&path, why))
-    })
 }
 
 #[cfg(test)]
@@ -146,10 +226,10 @@ mod tests {
     use crate::log::disk::MemoryDisk;
     use proptest::prelude::*;
 
-    fn read(text: &[u8]) -> Result<(Identity, bool)> {
+    fn read(text: &[u8]) -> Result<Option<Identity>> {
         let disk = MemoryDisk::default();
         disk.create(Path::new(FILE)).unwrap().write_at(text, 0).unwrap();
-        read_identity(&disk, Path::new(""))
+        Identity::read(&disk, Path::new(""))
     }
 
     #[test]
@@ -161,14 +241,19 @@ mod tests {
                 "{why}"
             );
         }
+        assert_eq!(Identity::read(&MemoryDisk::default(), Path::new("")), Ok(None));
     }
 
     proptest! {
         #[test]
-        fn what_is_kept_is_read_back(cluster_id in "\\PC+|[\\s\\S]+", next in 0..i64::MAX, clean: bool) {
-            let identity = Identity { cluster_id, producer_ids: next..next };
-            let found = read(identity.lines(clean).bytes(BYTES_MAX).unwrap()).unwrap();
-            prop_assert_eq!(found, (identity, clean));
+        fn what_is_kept_is_read_back(
+            cluster_id in "\\PC+|[\\s\\S]+",
+            next in 0..i64::MAX,
+            unclean in prop::option::of(prop::collection::btree_set(any::<String>(), 0..5)),
+        ) {
+            let stop = unclean.map_or(Stop::Unclean, Stop::CleanBut);
+            let identity = Identity { cluster_id, producer_ids: next..next, stop };
+            prop_assert_eq!(read(identity.lines().bytes(BYTES_MAX).unwrap()), Ok(Some(identity)));
         }
     }
 }

@@ -2,8 +2,8 @@
 //! reply, and adds what to try next in its own words.
 
 use super::Code;
-use crate::log;
-use std::fmt;
+use crate::log::{self, disk::is_full};
+use std::{fmt, io};
 
 /// What went wrong. `Display` is the sentence for the client, without a hint: that is for the protocol that it speaks.
 #[derive(Clone, Debug, PartialEq)]
@@ -98,6 +98,16 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// What the disk answered, and what can be done where it is full. The error names the file.
+    pub(super) fn of_disk(error: &io::Error) -> Error {
+        if is_full(error) { Error::disk_full(error) } else { Error::Storage(error.to_string()) }
+    }
+
+    /// The disk is full: that names the file.
+    pub(super) fn disk_full(error: impl fmt::Display) -> Error {
+        Error::Storage(format!("the disk is full: {error}; trim or delete topics, or make room"))
+    }
+
     /// Kafka's number and name for it.
     pub fn code(&self) -> Code {
         match self {
@@ -187,7 +197,8 @@ impl From<log::Error> for Error {
             log::Error::OutOfRange { first, end } => Error::OffsetOutOfRange { first, end },
             log::Error::Corrupt { first, next, place } => Error::Corrupt { first, next, place },
             log::Error::TooLarge { bytes, limit } => Error::BatchTooLarge { bytes, limit },
-            log::Error::DiskFull(_) | log::Error::ReadOnly(_) | log::Error::Unreadable(_) | log::Error::Closed => {
+            log::Error::DiskFull(why) => Error::disk_full(why),
+            log::Error::ReadOnly(_) | log::Error::Unreadable(_) | log::Error::Closed => {
                 Error::Storage(error.to_string())
             }
         }

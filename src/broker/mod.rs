@@ -50,20 +50,17 @@ pub use waiting::{Registered, Waiter, Waiters};
 
 use crate::{
     config::{Changes, Config, Overrides},
-    log::{
-        disk::{self, Disk, FileDisk, MemoryDisk},
-        handles::Handles,
-    },
+    log::disk::{self, Disk, FileDisk, MemoryDisk},
     metrics::Metrics,
 };
-use chores::Chores;
-use env::{Env, read_identity};
+use env::Env;
 use group_coordinator::Coordinator;
 use std::{
     any::Any,
+    collections::BTreeSet,
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
+    sync::{Arc, RwLock},
     thread::JoinHandle,
     time::Duration,
 };
@@ -120,21 +117,7 @@ impl Broker {
                 data_dir.display()
             ))
         })?;
-        let (identity, was_clean) = read_identity(&*disk, &data_dir)?;
-        let env = Arc::new(Env {
-            handles: Arc::new(Handles::new(disk, config.open_files_max)),
-            data_dir,
-            clock,
-            flush: config.flush,
-            topic_defaults: config.topic_defaults.clone(),
-            was_clean,
-            says_clean: AtomicBool::new(was_clean),
-            identity: Mutex::new(identity.clone()),
-            chores: Chores::default(),
-        });
-        if !was_clean {
-            env.store(&identity, false).map_err(|error| Error::Storage(format!("~broker: {error}")))?;
-        }
+        let env = Arc::new(Env::new(disk, data_dir, &config, clock)?);
         let topics = Topics::read(&env)?;
         if topics.online().next().is_some() {
             env.chores.look_in(Duration::from_secs(5));
@@ -175,7 +158,7 @@ impl Broker {
 
     /// The cluster's id, made at the first start.
     pub fn cluster_id(&self) -> String {
-        self.env().identity.lock().expect("no panic while ~broker is written").cluster_id.clone()
+        self.env().cluster_id()
     }
 
     /// Milliseconds since 1970-01-01 UTC.
@@ -312,13 +295,28 @@ impl Drop for Running {
         if self.chores.take().is_some_and(|chores| chores.join().is_err()) {
             return;
         }
-        let partitions = self.state.topics().into_iter().flat_map(|topic| topic.partitions());
-        if let Some(error) = partitions.filter_map(|partition| partition.finish().err()).last() {
-            return env.tell(&format!("not everything could be synced: {error}"));
+        // A disk that failed failed many.
+        const TOLD_MAX: usize = 10;
+        let mut told = 0;
+        let topics = self.state.topics.read().expect("no panic under the topics' lock");
+        let mut unclean: BTreeSet<_> = topics.offline().flat_map(|topic| env.still_unclean(topic)).collect();
+        for topic in topics.online() {
+            for partition in topic.partitions() {
+                if let Err(error) = partition.finish() {
+                    let name = format!("{}/{}", topic.name, partition.index);
+                    if told < TOLD_MAX {
+                        env.tell(&format!("{name} could not be synced: {error}"));
+                    }
+                    told += 1;
+                    unclean.insert(name);
+                }
+            }
         }
-        let identity = env.identity.lock().expect("no panic while ~broker is written");
-        if let Err(error) = env.store(&identity, true) {
-            env.tell(&format!("~broker: {error}"));
+        if told > TOLD_MAX {
+            env.tell(&format!("nor could {} partitions more", told - TOLD_MAX));
+        }
+        if let Err(error) = env.end_writing(unclean) {
+            env.tell(&error.to_string());
         }
     }
 }

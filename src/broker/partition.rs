@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     config::{Flush, Settings},
-    log::{self, Append, Appended, Chunk, Due, Log, batches::Entry, disk, record::Records},
+    log::{self, Append, Appended, Chunk, Due, Log, batches::Entry, disk, record::Records, recovery::CannotOpen},
 };
 use std::{
     io,
@@ -119,22 +119,26 @@ impl Partition {
         let env = &self.env;
         let dir = self.dir(&topic);
         let start = self.lines().start;
-        let cutting = |end: u64| {
-            let cut = topic.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start));
-            cut.map_err(io::Error::other)
-        };
+        let cutting =
+            |end: u64| topic.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start));
         // A crash can have lost the folder of a partition that was made with ALTER.
-        let made = disk::make_dir(env.handles.disk(), &dir).map_err(|error| format!("{}: {error}", dir.display()));
-        let open = |()| Log::open(env.handles.clone(), &dir, start, env.was_clean, env.clock.now_ms(), &cutting);
-        let opened = made.and_then(open).map(|(log, opened)| {
-            opened.notes.iter().for_each(|note| env.tell(note));
-            log
-        });
-        match &opened {
-            // A crash, or a fault, may have come between storing the start offset and removing what lies before it.
-            Ok(log) => self.free_or_tell(log),
-            Err(why) => env.tell(&format!("{}/{} is offline: {why}", topic.name, self.index)),
-        }
+        let made = disk::make_dir(env.handles.disk(), &dir).map_err(CannotOpen::at(&dir));
+        let clean = env.was_clean(&topic.name, self.index);
+        let open = |()| Log::open(env.handles.clone(), &dir, start, clean, env.clock.now_ms(), &cutting);
+        let opened = match made.and_then(open) {
+            Ok((log, opened)) => {
+                opened.notes.iter().for_each(|note| env.tell(note));
+                // A crash, or a fault, may have come between storing the start offset and removing what lies before it.
+                self.free_or_tell(&log);
+                Ok(log)
+            }
+            // The next touch tries again.
+            Err(CannotOpen { why, disk_full: true }) => return Err(Error::disk_full(why)),
+            Err(CannotOpen { why, .. }) => {
+                env.tell(&format!("{}/{} is offline: {why}", topic.name, self.index));
+                Err(why)
+            }
+        };
         self.log.set(opened).expect("only one opens at a time");
         Ok(())
     }
@@ -148,7 +152,7 @@ impl Partition {
     /// unclean stop that holds for a log that nobody has opened too: its torn tail still stands there.
     pub(super) fn finish(&self) -> Result<()> {
         match self.log.get() {
-            None | Some(Err(_)) if self.env.was_clean => Ok(()),
+            None | Some(Err(_)) if self.env.was_clean(&self.topic()?.name, self.index) => Ok(()),
             _ => Ok(self.log()?.sync_all()?),
         }
     }
@@ -398,7 +402,9 @@ impl Partition {
             return Err(Error::OffsetOutOfRange { first, end });
         }
         if offset > first {
-            self.topic()?.change_partition(self.index, |lines| lines.start = lines.start.max(offset))?;
+            let topic = self.topic()?;
+            let stored = topic.change_partition(self.index, |lines| lines.start = lines.start.max(offset));
+            stored.map_err(|error| Error::of_disk(&error))?;
             // The records are gone, now and after a restart. What fails from here on takes room and nothing else.
             log.advance_start(offset);
             self.free_or_tell(log);

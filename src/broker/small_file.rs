@@ -17,6 +17,12 @@ use crate::log::{
 };
 use std::{fmt::Display, io, path::Path};
 
+/// Says which file an error is about.
+pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<> {
+    let path = path.display().to_string();
+    move |error| io::Error::new(error.kind(), format!("{path}: {error}"))
+}
+
 /// What such a file will say.
 #[derive(Debug, Default)]
 pub(super) struct Lines(Vec<u8>);

@@ -3,13 +3,14 @@
 use super::{
     Env, Error, Result,
     partition::Partition,
+    small_file::at,
     topic_file::{PartitionLines, TopicFile},
 };
 use crate::config::{Changes, Overrides, Settings};
 use std::{
     io,
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, RwLock, Weak},
 };
 
@@ -119,19 +120,18 @@ impl Topic {
         TopicFile { id: self.id, overrides: state.overrides.clone(), partitions }
     }
 
-    fn write(&self, file: &TopicFile) -> Result<()> {
+    fn write(&self, file: &TopicFile) -> io::Result<()> {
         let path = self.dir().join("topic");
-        let written = file.write(self.env.handles.disk(), &path);
-        written.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+        file.write(self.env.handles.disk(), &path).map_err(at(&path))
     }
 
     /// Changes what the file says of a partition. After an error all is as it was.
-    pub(super) fn change_partition(&self, index: u32, change: impl FnOnce(&mut PartitionLines)) -> Result<()> {
+    pub(super) fn change_partition(&self, index: u32, change: impl FnOnce(&mut PartitionLines)) -> io::Result<()> {
         let _one = self.file.lock().expect("no panic while a topic file is written");
         let mut file = self.file();
         change(&mut file.partitions[index as usize]);
         self.write(&file)?;
-        self.partition(index)?.set_lines(file.partitions.swap_remove(index as usize));
+        self.state().partitions[index as usize].set_lines(file.partitions.swap_remove(index as usize));
         Ok(())
     }
 
@@ -157,7 +157,7 @@ impl Topic {
         let folders = self.make_folders(known..count)?;
         if let Err(error) = self.write(&file) {
             self.remove_folders(&folders);
-            return Err(error);
+            return Err(Error::of_disk(&error));
         }
         *self.state.write().expect("no panic under the topic's lock") =
             State { overrides: file.overrides, settings, partitions };
@@ -170,8 +170,7 @@ impl Topic {
         if indexes.is_empty() {
             return Ok(made);
         }
-        let failed = |path: &Path, error: io::Error| Error::Storage(format!("{}: {error}", path.display()));
-        let there = disk.list(&dir).map_err(|error| failed(&dir, error))?;
+        let there = disk.list(&dir).map_err(|error| Error::of_disk(&at(&dir)(error)))?;
         for index in indexes.map(|index| index.to_string()) {
             if there.iter().any(|name| name.is_dir && name.name == index) {
                 continue;
@@ -179,7 +178,7 @@ impl Topic {
             let path = dir.join(index);
             if let Err(error) = disk.create_dir(&path) {
                 self.remove_folders(&made);
-                return Err(failed(&path, error));
+                return Err(Error::of_disk(&at(&path)(error)));
             }
             made.push(path);
         }

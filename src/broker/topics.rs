@@ -5,6 +5,7 @@
 
 use super::{
     Env, Error, Result, State, check_name, random,
+    small_file::at,
     topic::{PARTITIONS_MAX, Topic},
     topic_file::TopicFile,
 };
@@ -114,6 +115,11 @@ impl Topics {
         self.by_name.values().flatten()
     }
 
+    /// The names of those that are offline.
+    pub(super) fn offline(&self) -> impl Iterator<Item = &str> {
+        self.by_name.iter().filter_map(|(name, topic)| topic.is_err().then_some(name.as_str()))
+    }
+
     /// All names, with the topic or the error of one that is offline.
     pub(super) fn all(&self) -> BTreeMap<String, Result<Arc<Topic>>> {
         self.by_name.keys().map(|name| (name.clone(), self.get(name).cloned())).collect()
@@ -167,7 +173,7 @@ impl State {
         if is_there() {
             return Err(Error::Storage(format!("{} is there and is no topic's; move it away", dir.display())));
         }
-        let built = self.build(&file, &dir).map_err(|error| Error::Storage(format!("{}: {error}", dir.display())));
+        let built = self.build(&file, &dir).map_err(|error| Error::of_disk(&at(&dir)(error)));
         if let Err(error) = &built
             && !is_there()
         {

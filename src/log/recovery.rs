@@ -18,7 +18,7 @@
 //! what is left of one that did not is removed.
 
 use super::{
-    Log, SyncState, Writer,
+    Error, Log, SyncState, Writer,
     batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry},
     disk::{self, File},
     handles::Handles,
@@ -45,6 +45,29 @@ const ADOPTED_BYTES_MAX: u64 = u32::MAX as u64;
 pub struct Opened {
     /// Sentences for the operator.
     pub notes: Vec<String>,
+}
+
+/// Why a log cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CannotOpen {
+    /// A sentence for the operator.
+    pub why: String,
+    /// Whether it may be opened once the disk has room.
+    pub disk_full: bool,
+}
+
+impl CannotOpen {
+    /// For what a disk answers about this file or folder.
+    pub fn at(path: &Path) -> impl Fn(io::Error) -> CannotOpen + use<> {
+        let path = path.display().to_string();
+        move |error| CannotOpen { why: format!("{path}: {error}"), disk_full: disk::is_full(&error) }
+    }
+}
+
+impl From<String> for CannotOpen {
+    fn from(why: String) -> CannotOpen {
+        CannotOpen { why, disk_full: false }
+    }
 }
 
 /// One batch that is not what its entry says.
@@ -306,6 +329,8 @@ struct Recovery<'a> {
     /// Ends the leader epoch at an offset, durably, before those behind it are cut off, which will be given again.
     cutting: &'a dyn Fn(u64) -> io::Result<()>,
     opened: Opened,
+    /// Why nothing can be appended.
+    read_only: Option<String>,
 }
 
 impl Recovery<'_> {
@@ -399,14 +424,14 @@ impl Recovery<'_> {
     }
 
     /// Entries for a segment that has none, or for lines behind its entries.
-    fn adopt(&mut self, segment: &Segment, checked: &Checked) -> Result<(), String> {
-        let failed = |error: io::Error| format!("{}: {error}", segment.path("batches").display());
-        let log = segment.log(self.handles).map_err(failed)?;
+    fn adopt(&mut self, segment: &Segment, checked: &Checked) -> Result<(), CannotOpen> {
+        let failed = CannotOpen::at(&segment.path("batches"));
+        let log = segment.log(self.handles).map_err(&failed)?;
         let (mut entries, _) = adopt(segment, &*log, checked.position(), checked.next())?;
         let adopted = entries.len() / ENTRY_BYTES;
         if checked.whole > 0 {
             let mut before = vec![0; checked.whole as usize * ENTRY_BYTES];
-            segment.batches(self.handles).and_then(|file| file.read_at(&mut before, 0)).map_err(failed)?;
+            segment.batches(self.handles).and_then(|file| file.read_at(&mut before, 0)).map_err(&failed)?;
             before.append(&mut entries);
             entries = before;
         }
@@ -420,16 +445,16 @@ impl Recovery<'_> {
     }
 
     /// A sealed segment was synced whole, so what is wrong with it is damage. Lines without entries get them back.
-    fn sealed(&mut self, base: u64) -> Result<Segment, String> {
+    fn sealed(&mut self, base: u64) -> Result<Segment, CannotOpen> {
         let segment = Segment::at(self.dir, base);
-        let failed = |error: io::Error| format!("{}: {error}", segment.path("log").display());
+        let failed = CannotOpen::at(&segment.path("log"));
         let entries =
-            (segment.batches(self.handles).and_then(|file| file.len()).map_err(failed)? / ENTRY_BYTES as u64) as u32;
-        let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose().map_err(failed)?;
-        let bytes = segment.log(self.handles).and_then(|log| log.len()).map_err(failed)?;
+            (segment.batches(self.handles).and_then(|file| file.len()).map_err(&failed)? / ENTRY_BYTES as u64) as u32;
+        let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose().map_err(&failed)?;
+        let bytes = segment.log(self.handles).and_then(|log| log.len()).map_err(&failed)?;
         let end = last.flatten().map_or(0, |(_, entry)| u64::from(entry.positions().end));
         if end != bytes {
-            let checked = check(self.handles, &segment, 0).map_err(failed)?;
+            let checked = check(self.handles, &segment, 0).map_err(&failed)?;
             self.name_damages(&segment, &checked.damages);
             if checked.whole == checked.entries && self.adopt(&segment, &checked).is_ok() {
                 return Ok(Segment::at(self.dir, base));
@@ -446,26 +471,31 @@ impl Recovery<'_> {
     }
 
     /// The segment that grows. Answers it with the state of its writer.
-    fn last(&mut self, base: u64) -> Result<Writer, String> {
+    fn last(&mut self, base: u64) -> Result<Writer, CannotOpen> {
         let mut segment = Segment::at(self.dir, base);
-        let failed = |error: io::Error| format!("{}: {error}", path(self.dir, base, "log").display());
-        let mut checked = self.check_last(&segment).map_err(failed)?;
+        let failed = CannotOpen::at(&segment.path("log"));
+        let mut checked = self.check_last(&segment).map_err(&failed)?;
         let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
-        let log = segment.log(self.handles).map_err(failed)?;
+        let log = segment.log(self.handles).map_err(&failed)?;
         if foreign && adopt(&segment, &*log, 0, 0).is_ok() {
-            (self.cutting)(base).and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(failed)?;
+            (self.cutting)(base).and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(&failed)?;
             self.note(&segment, "its .batches describes other lines; it was set aside");
             checked = Checked { bytes: checked.bytes, ..Checked::default() };
             self.adopt(&segment, &checked)?;
             segment = Segment::at(self.dir, base);
-            checked = self.check_last(&segment).map_err(failed)?;
+            checked = self.check_last(&segment).map_err(&failed)?;
         } else if self.clean && checked.whole == checked.entries && checked.position() < checked.bytes {
-            self.adopt(&segment, &checked)?;
-            segment = Segment::at(self.dir, base);
-            checked = self.check_last(&segment).map_err(failed)?;
+            match self.adopt(&segment, &checked) {
+                Err(CannotOpen { why, disk_full: true }) => self.leave_tail(&why),
+                adopted => {
+                    adopted?;
+                    segment = Segment::at(self.dir, base);
+                    checked = self.check_last(&segment).map_err(&failed)?;
+                }
+            }
         }
         let limit = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
-        let (claimed, all_claim) = claimed(self.handles, &segment, checked.whole..limit).map_err(failed)?;
+        let (claimed, all_claim) = claimed(self.handles, &segment, checked.whole..limit).map_err(&failed)?;
         // After a clean stop, zeros behind the last entry, where each line has its own, describe nothing.
         let nothing = self.clean && claimed == 0 && checked.position() == checked.bytes;
         let kept = if nothing { checked.whole } else { limit };
@@ -476,33 +506,43 @@ impl Recovery<'_> {
         self.name_damages(&segment, &checked.damages);
         let mut end = (segment.base + checked.next(), checked.position());
         if kept == checked.whole {
-            self.cut_tail(&segment, &checked).map_err(failed)?;
+            let cut = if self.read_only.is_none() { self.cut_tail(&segment, &checked) } else { Ok(()) };
+            match cut.map_err(&failed) {
+                Err(CannotOpen { why, disk_full: true }) => self.leave_tail(&why),
+                cut => cut?,
+            }
         } else {
             // Damage at the very end of what was synced: no offset of it may be given again.
             let shown =
-                if all_claim { 0 } else { end_by_lines(&segment, &*log, end.1, checked.next()).map_err(failed)? };
+                if all_claim { 0 } else { end_by_lines(&segment, &*log, end.1, checked.next()).map_err(&failed)? };
             end = ((segment.base + claimed).max(end.0).max(shown), checked.bytes);
             if kept < checked.entries {
-                (self.cutting)(end.0).map_err(failed)?;
+                (self.cutting)(end.0).map_err(&failed)?;
             }
-            let batches = segment.batches(self.handles).map_err(failed)?;
-            batches.set_len(u64::from(kept) * ENTRY_BYTES as u64).and_then(|()| batches.sync()).map_err(failed)?;
+            let batches = segment.batches(self.handles).map_err(&failed)?;
+            batches.set_len(u64::from(kept) * ENTRY_BYTES as u64).and_then(|()| batches.sync()).map_err(&failed)?;
         }
         if !self.clean {
-            self.write_again(&segment, checked.mark, checked.whole).map_err(failed)?;
+            self.write_again(&segment, checked.mark, checked.whole).map_err(&failed)?;
         }
         if !self.clean && kept == 0 {
             // The process may have ended before it synced the names.
-            self.handles.disk().sync_dir(self.dir).map_err(failed)?;
+            self.handles.disk().sync_dir(self.dir).map_err(&failed)?;
         }
         let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
         segment.grow(kept, end.1, max_timestamp);
         segment.mark_synced(kept, end.1);
-        let first = if kept > 0 { segment.entry(self.handles, 0).map_err(failed)? } else { None };
+        let first = if kept > 0 { segment.entry(self.handles, 0).map_err(&failed)? } else { None };
         let since_ms = first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms);
         let (next_offset, position) = end;
         let empty = Writer::of(Arc::new(segment), next_offset, since_ms, Vec::new());
         Ok(Writer { position, entries: kept, max_timestamp, ..empty })
+    }
+
+    /// The disk has no room for what is to be done with the log's end. What stands before it can be read.
+    fn leave_tail(&mut self, why: &str) {
+        let what = "the disk is full; the partition is read-only until there is room and the broker restarts";
+        self.read_only = Some(format!("{why}: {what}"));
     }
 
     /// Checks the last segment from its sync mark on, or wholly if its sizes disagree.
@@ -523,17 +563,22 @@ impl Recovery<'_> {
         let is_free = |path: &PathBuf| !taken.iter().any(|name| path.ends_with(&name.name));
         let mut copies = (self.now_ms..).map(|ms| segment.path(&format!("cut-{ms}")));
         let path = copies.find(is_free).expect("there are more names than files");
-        let copy = self.handles.disk().create(&path)?;
-        let mut window = Window::new(&*file);
-        let mut done = 0;
-        while done < bytes {
-            let part = window.at(position + done, 1)?;
-            copy.write_at(part, done)?;
-            done += part.len() as u64;
+        let copied = self.copy(&*file, position..position + bytes, &path);
+        // On a full disk half a copy would take the rest of the room.
+        copied.inspect_err(|_| drop(self.handles.disk().remove_file(&path)))?;
+        Ok((bytes, path))
+    }
+
+    fn copy(&self, file: &dyn File, range: Range<u64>, to: &Path) -> io::Result<()> {
+        let copy = self.handles.disk().create(to)?;
+        let (mut window, mut position) = (Window::new(file), range.start);
+        while position < range.end {
+            let part = window.at(position, 1)?;
+            copy.write_at(part, position - range.start)?;
+            position += part.len() as u64;
         }
         copy.sync()?;
-        self.handles.disk().sync_dir(self.dir)?;
-        Ok((bytes, path))
+        self.handles.disk().sync_dir(self.dir)
     }
 
     /// Cuts what stands behind the last whole batch, once a copy of it is durable.
@@ -607,18 +652,26 @@ impl Log {
         clean: bool,
         now_ms: i64,
         cutting: &dyn Fn(u64) -> io::Result<()>,
-    ) -> Result<(Log, Opened), String> {
+    ) -> Result<(Log, Opened), CannotOpen> {
         let dir: Arc<Path> = dir.into();
-        let mut recovery = Recovery { handles: &handles, dir: &dir, clean, now_ms, cutting, opened: Opened::default() };
-        let failed = |error: io::Error| format!("{}: {error}", dir.display());
-        let mut bases = recovery.bases().map_err(failed)?;
-        recovery.remove_merged(&mut bases).map_err(failed)?;
+        let mut recovery = Recovery {
+            handles: &handles,
+            dir: &dir,
+            clean,
+            now_ms,
+            cutting,
+            opened: Opened::default(),
+            read_only: None,
+        };
+        let failed = CannotOpen::at(&dir);
+        let mut bases = recovery.bases().map_err(&failed)?;
+        recovery.remove_merged(&mut bases).map_err(&failed)?;
         while bases.get(1).is_some_and(|&next| next <= start) {
             // What a crash left of it may be one file of two, and is nobody's any more.
-            Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(failed)?;
+            Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(&failed)?;
         }
-        recovery.remove_overtaken(&mut bases).map_err(failed)?;
-        let names = handles.disk().list(&dir).map_err(failed)?;
+        recovery.remove_overtaken(&mut bases).map_err(&failed)?;
+        let names = handles.disk().list(&dir).map_err(&failed)?;
         for &base in &bases {
             if !names.iter().any(|name| name.name == format!("{base:020}.batches")) {
                 recovery.adopt(&Segment::at(&dir, base), &Checked::default())?;
@@ -632,16 +685,17 @@ impl Log {
                 }
                 recovery.last(last)?
             }
-            None => recovery.begin(start).map_err(failed)?,
+            None => recovery.begin(start).map_err(&failed)?,
         };
         segments.push(writer.segment.clone());
         if writer.next_offset < start {
             // Records that TRIM or retention had taken were not even all on disk: the log goes on where they ended.
-            writer = recovery.begin(start).map_err(failed)?;
+            writer = recovery.begin(start).map_err(&failed)?;
             segments.push(writer.segment.clone());
         }
         let (end, first) = (writer.next_offset, segments[0].base);
-        let opened = recovery.opened;
+        let Recovery { mut opened, read_only, .. } = recovery;
+        opened.notes.extend(read_only.clone());
         let log = Log {
             handles: handles.clone(),
             dir: dir.clone(),
@@ -652,7 +706,7 @@ impl Log {
             resumed: Condvar::new(),
             sync: Mutex::new(SyncState { synced_end: end, leader: false, failed: None }),
             synced: Condvar::new(),
-            read_only: OnceLock::new(),
+            read_only: read_only.map(Error::ReadOnly).map_or_else(OnceLock::new, OnceLock::from),
             closed: AtomicBool::new(false),
             files: Mutex::default(),
             cleaner: Mutex::default(),

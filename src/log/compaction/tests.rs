@@ -33,7 +33,8 @@ fn open(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
     let made = disk.create_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new("")));
     made.map_err(|error| error.to_string())?;
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
-    let (log, opened) = Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|_| Ok(()))?;
+    let (log, opened) =
+        Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|_| Ok(())).map_err(|error| error.why)?;
     assert_eq!(opened.notes, Vec::<String>::new());
     Ok(log)
 }
@@ -773,7 +774,8 @@ fn every_error(keys_max: usize) {
 fn reopen(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
     make_dir(disk, Path::new(DIR)).map_err(|error| error.to_string())?;
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
-    Ok(Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|_| Ok(()))?.0)
+    let opened = Log::open(handles, Path::new(DIR), start, false, NOW_MS, &|_| Ok(()));
+    Ok(opened.map_err(|error| error.why)?.0)
 }
 
 #[derive(Clone, Debug)]
