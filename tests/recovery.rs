@@ -367,6 +367,32 @@ fn a_line_that_does_not_fit_puts_the_partition_offline_and_leaves_the_file_alone
     }
 }
 
+/// Lines were appended by hand with an escape sequence, with bytes of Latin-1, and with the line ends of another system. They
+/// became records, and readers sent them to terminals as they were.
+#[test]
+fn a_line_by_hand_that_would_steer_a_terminal_is_refused_with_its_place() {
+    let refused: [(&[u8], &str); 8] = [
+        (b"offset:8 message:\x1b[2J\n", "line 1: '\\x1b' at byte 17; a line is UTF-8 without control characters"),
+        (b"offset:8 message:good\noffset:9 message:caf\xe9 au lait\n", "line 2: '\\xe9' at byte 20; a line is UTF-8"),
+        (b"offset:8 message:a\r\n", "line 1: it ends with CR LF; a line ends with LF alone"),
+        (b"offset:8 message:a\rb\n", "line 1: '\\r' at byte 18;"),
+        (b"offset:8 key:a\x07 message:b\n", "line 1: '\\x07' at byte 14;"),
+        (b"offset:8 escaped:\xc2\x9b2J\n", "line 1: '\\xc2\\x9b' at byte 17;"),
+        (b"offset:8 header.a\x7f:b message:c\n", "line 1: '\\x7f' at byte 17;"),
+        (b"offset:8 key:a timestamp:5 message:b\n", "line 1: timestamp: stands right behind offset: or nowhere"),
+    ];
+    for (added, why) in refused {
+        let disk = small_log(Flush::Always, Stop::Clean);
+        let before = bytes(&disk, &path("log"));
+        put(&disk, &path("log"), &[&before, added].concat());
+        let error = serve(&open(&disk, Flush::Always)).unwrap_err().to_string();
+        assert!(error.contains(why), "{added:?}: {error}");
+        // Mended, it is served.
+        put(&disk, &path("log"), &[&before[..], b"offset:8 timestamp:5 key:a escaped:\\x1b[2J\\r\n"].concat());
+        assert_eq!(open(&disk, Flush::Always).topic("a").unwrap().partition(0).unwrap().high_watermark(), Ok(9));
+    }
+}
+
 /// A roll found the disk full when it synced the directory, and the log went on in the old segment. The next start took the
 /// file that the roll had left for the end of the log: records behind its base were gone, and their offsets given again.
 #[test]

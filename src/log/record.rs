@@ -382,6 +382,26 @@ pub fn stands_verbatim(value: &[u8]) -> bool {
     !low && (all < 0x80 || std::str::from_utf8(value).is_ok() && !has_wide_control(value))
 }
 
+/// The first bytes of `line` that cannot stand there as they are, and where: a control character but TAB, or what is no
+/// UTF-8.
+pub fn first_unprintable(line: &[u8]) -> Option<(usize, &[u8])> {
+    if stands_verbatim(line) {
+        return None;
+    }
+    let mut at = 0;
+    for chunk in line.utf8_chunks() {
+        let text = chunk.valid();
+        if let Some((index, char)) = text.char_indices().find(|&(_, char)| char != '\t' && is_control(char)) {
+            return Some((at + index, &text.as_bytes()[index..index + char.len_utf8()]));
+        }
+        at += text.len();
+        if !chunk.invalid().is_empty() {
+            return Some((at, chunk.invalid()));
+        }
+    }
+    None
+}
+
 /// Whether UTF-8 text has one of the controls that take more than a byte: C1, LINE and PARAGRAPH SEPARATOR.
 fn has_wide_control(text: &[u8]) -> bool {
     memchr::memchr_iter(0xc2, text).any(|at| text[at + 1] < 0xa0)
@@ -589,6 +609,20 @@ mod tests {
         }
         assert!(!stands_verbatim(b"caf\xe9"));
         assert!(!stands_verbatim(b"\xe2\x80"));
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_line_is_found() {
+        for (line, found) in [
+            (&b"plain \tand \xc3\xb6"[..], None),
+            (b"a\x1b[2J", Some((1, &b"\x1b"[..]))),
+            (b"\xc3\xb6\xff\x1b", Some((2, b"\xff"))),
+            (b"\xe2\x80\xa8", Some((0, b"\xe2\x80\xa8"))),
+            (b"end\r", Some((3, b"\r"))),
+            (b"cut \xe2\x80", Some((4, b"\xe2\x80"))),
+        ] {
+            assert_eq!(first_unprintable(line), found, "{line:?}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::{
     batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry},
     disk::{self, File},
     handles::Handles,
-    record::{Records, parse_fields, split_offset},
+    record::{Records, first_unprintable, parse_fields, shown, split_offset, split_timestamp},
     segment::{Segment, path},
 };
 use std::{
@@ -290,15 +290,27 @@ fn last_entry(handles: &Handles, segment: &Segment) -> io::Result<Option<(u32, E
     Ok(entries.checked_sub(1).map(|last| segment.entry(handles, last)).transpose()?.flatten())
 }
 
-/// Whether a line is the record at `offset`; answers its own timestamp.
+/// Whether a line is the record at `offset`, and one that the log itself could hold; answers its own timestamp.
 fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
     let (found, fields) = split_offset(line).ok_or_else(|| "it does not begin with offset:<n>".to_string())?;
     if found != offset {
         return Err(format!("offset:{found} where offset:{offset} follows"));
     }
+    match first_unprintable(line) {
+        Some((at, b"\r")) if at + 1 == line.len() => return Err("it ends with CR LF; a line ends with LF alone".into()),
+        Some((at, bytes)) => {
+            let hint = "a line is UTF-8 without control characters: write the value behind escaped: or base64:";
+            return Err(format!("'{}' at byte {at}; {hint}", shown(bytes)));
+        }
+        None => {}
+    }
+    let (own, fields) = split_timestamp(fields);
     let mut records = Records::default();
     parse_fields(&mut records, fields).map_err(|error| error.0)?;
-    Ok(records.get(0).and_then(|record| record.timestamp))
+    if records.get(0).is_some_and(|record| record.timestamp.is_some()) {
+        return Err("timestamp: stands right behind offset: or nowhere".into());
+    }
+    Ok(own)
 }
 
 /// The offset behind the last line that can be read from `position` on: what may have been shown to a reader.
