@@ -3,12 +3,13 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use plainlog::{
+    broker::Rules,
     log::{
         Lines,
         record::{Records, write_line},
     },
     protocol::kafka::{
-        batch::{Batch, Encoder, Facts, Rules},
+        batch::{Batch, Encoder, Facts},
         compression::{Codec, Codecs},
     },
 };
@@ -26,7 +27,7 @@ const FACTS: Facts = Facts {
     base_sequence: -1,
     leader_epoch: 0,
 };
-const RULES: Rules = Rules { append_time: false, keys_required: false, timestamp_max: i64::MAX };
+const RULES: Rules = Rules { append_time: false, key_required: false, timestamps: 0..=i64::MAX, bytes_max: usize::MAX };
 
 /// Lines of a hundred bytes of value each; `shape` says what they hold besides.
 fn lines(shape: &str) -> Vec<u8> {

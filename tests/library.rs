@@ -73,6 +73,40 @@ fn a_refusal_has_the_same_words_in_this_process_and_over_the_network() {
     assert_eq!(refused.code, "INVALID_TOPIC_EXCEPTION");
 }
 
+/// `timestamp(-5)` was stored by an embedded producer, in a line that no reader could read; `partition(5)` made a topic where
+/// the network refuses; and a record that was refused had made its topic.
+#[test]
+fn what_is_refused_leaves_nothing_behind_whichever_way_it_came() {
+    let (broker, _server, address) = served(1, &[]);
+    broker.drop_topic("t").unwrap();
+    broker.create_topic_with("t", Some(1), [("cleanup.policy".into(), "compact".into())].into()).unwrap();
+    let refused = |topic: &str, record: Record, code: &str| {
+        let of = |mut producer: Producer| match producer.send(topic, record.clone()) {
+            Err(Error::Refused(refused)) => refused,
+            sent => panic!("{record:?} is sent: {sent:?}"),
+        };
+        let (embedded, network) = (of(Producer::embedded(&broker)), of(Producer::connect(&address).unwrap()));
+        assert_eq!((embedded.code.as_str(), network.code.as_str()), (code, code), "{record:?}");
+        if code != "INVALID_TIMESTAMP" {
+            assert_eq!(embedded, network);
+        }
+    };
+    for topic in ["t", "missing"] {
+        let keyed = |value: &str| Record::new(value).key("k");
+        refused(topic, keyed("x").timestamp(-5), "INVALID_REQUEST");
+        refused(topic, keyed("x").timestamp(-1), "INVALID_REQUEST");
+        refused(topic, keyed("x").timestamp(broker.now_ms() + 2 * 3_600_000), "INVALID_TIMESTAMP");
+        refused(topic, keyed("x").partition(5), "UNKNOWN_TOPIC_OR_PARTITION");
+        refused(topic, keyed(&"x".repeat(2 << 20)), "MESSAGE_TOO_LARGE");
+    }
+    refused("t", Record::new("x"), "INVALID_RECORD");
+    let topics: Vec<_> = broker.describe_topics().into_keys().collect();
+    assert_eq!(topics, ["t"]);
+    assert_eq!(broker.describe_partition("t", 0).unwrap().high_watermark, 0);
+    let ack = Producer::embedded(&broker).send("t", Record::new("kept").key("k").timestamp(broker.now_ms())).unwrap();
+    assert_eq!(ack.offset, 0);
+}
+
 #[test]
 fn acks_of_a_batch_come_in_its_order_over_several_partitions() {
     let broker = Broker::in_memory();

@@ -59,6 +59,17 @@ pub enum Error {
     },
     /// The topic is compacted, and a record has no key.
     KeyRequired,
+    /// A record's time is negative.
+    NoTime(i64),
+    /// A record's time is further in the past or the future than the topic takes.
+    InvalidTimestamp {
+        /// The time, in ms.
+        timestamp: i64,
+        /// The earliest that is taken now.
+        least: i64,
+        /// The latest.
+        most: i64,
+    },
     /// An idempotent producer's batch is neither the next one nor one of the last.
     Sequence(String),
     /// A producer writes in an epoch that is over.
@@ -122,6 +133,8 @@ impl Error {
             Error::TooLarge { .. } => Code::MessageTooLarge,
             Error::BatchTooLarge { .. } => Code::MessageTooLarge,
             Error::KeyRequired => Code::InvalidRecord,
+            Error::NoTime(_) => Code::InvalidRequest,
+            Error::InvalidTimestamp { .. } => Code::InvalidTimestamp,
             Error::Sequence(_) => Code::OutOfOrderSequenceNumber,
             Error::ProducerEpoch(_) => Code::InvalidProducerEpoch,
             Error::Storage(_) => Code::KafkaStorageError,
@@ -173,6 +186,10 @@ impl fmt::Display for Error {
                 write!(f, "as lines the batch has {bytes} bytes; the partition takes {limit} at once")
             }
             Error::KeyRequired => f.write_str("the topic is compacted, which keeps the latest record of each key"),
+            Error::NoTime(time) => write!(f, "'{time}' is no time in milliseconds"),
+            Error::InvalidTimestamp { timestamp, least, most } => {
+                write!(f, "the topic takes timestamps from {least} to {most} ms now, and this is {timestamp}")
+            }
             Error::UnknownMemberId => {
                 f.write_str("no member here: it never joined, left, or was silent for longer than its session")
             }

@@ -32,6 +32,7 @@ mod topic_file;
 mod topic_settings;
 mod topics;
 mod waiting;
+mod writing;
 
 pub use caller::{Caller, Protocol};
 pub use clock::Clock;
@@ -45,8 +46,10 @@ pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
 pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
+pub use topic_settings::Rules;
 pub use topics::verify_topic_files;
 pub use waiting::{Registered, Waiter, Waiters};
+pub use writing::{Gathered, Stored as StoredBatch, Target, Ticket, WriteSession};
 
 use crate::{
     config::{Changes, Config, Overrides},

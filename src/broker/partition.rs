@@ -196,10 +196,15 @@ impl Partition {
     /// Writes records. What it answers is promised only after [`settle`](Self::settle). What an idempotent producer sends
     /// again is not written again; it gets the offsets that it got before.
     pub fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
+        self.write_with(&*self.settings()?, records, terms)
+    }
+
+    /// The same, with the topic's settings.
+    pub(super) fn write_with(&self, settings: &Settings, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let Some((id, epoch, base_sequence)) = terms.producer else {
             let log = self.log()?;
             let active = log.active_base();
-            let appended = self.append(log, records, terms);
+            let appended = self.append(log, settings, records, terms);
             if log.active_base() != active {
                 self.keep_known_producers(log);
             }
@@ -208,7 +213,7 @@ impl Partition {
         let batch = Numbered { id, epoch, base_sequence, last_delta: records.len() as u32 - 1 };
         // Held until the log's order and the producers' are the same again.
         let mut producers = self.producers.lock().expect("no panic under the producers' lock");
-        let appended = self.write_numbered(&mut producers, batch, records, terms);
+        let appended = self.write_numbered(&mut producers, batch, settings, records, terms);
         if appended.as_ref().is_err_and(Error::is_retriable) {
             producers.refused(batch, self.env.clock.now_ms());
         }
@@ -219,6 +224,7 @@ impl Partition {
         &self,
         producers: &mut Producers,
         batch: Numbered,
+        settings: &Settings,
         records: &Records<'_>,
         terms: Terms,
     ) -> Result<Appended> {
@@ -231,7 +237,7 @@ impl Partition {
             return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, published, known: true });
         }
         let active = log.active_base();
-        let appended = self.append(log, records, terms);
+        let appended = self.append(log, settings, records, terms);
         if let Ok(Appended { offsets, now_ms, .. }) = &appended {
             producers.stored(batch, Stored { first: offsets.start, timestamp: *now_ms });
         }
@@ -303,11 +309,7 @@ impl Partition {
         kept.unwrap_or_else(|error| self.env.tell(&format!("the producers' state is not kept: {error}")));
     }
 
-    fn append(&self, log: &Log, records: &Records<'_>, terms: Terms) -> Result<Appended> {
-        let settings = self.settings()?;
-        if settings.cleanup_policy.compacts() {
-            records.iter().try_for_each(|record| settings.check_key(record.key.as_deref()))?;
-        }
+    fn append(&self, log: &Log, settings: &Settings, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         self.env.begin_writing()?;
         let append = Append {
             records,
@@ -316,7 +318,7 @@ impl Partition {
             producer: terms.producer,
             whole: terms.whole || terms.producer.is_some(),
             segment_bytes_max: settings.segment_bytes,
-            segment_ms_max: self.segment_age_max_ms(&settings, log),
+            segment_ms_max: self.segment_age_max_ms(settings, log),
             publish: settings.flush(self.env.flush) != Flush::Always,
         };
         let active = log.active_base();
@@ -339,7 +341,12 @@ impl Partition {
     /// Makes what was written as durable as was promised, and wakes those who wait for it. What was written before and is
     /// only answered again is promised no less.
     pub fn settle(self: &Arc<Self>, appended: &Appended) -> Result<()> {
-        let (log, settings, end) = (self.log()?, self.settings()?, appended.offsets.end);
+        self.settle_with(&*self.settings()?, appended)
+    }
+
+    /// The same, with the topic's settings.
+    pub(super) fn settle_with(self: &Arc<Self>, settings: &Settings, appended: &Appended) -> Result<()> {
+        let (log, end) = (self.log()?, appended.offsets.end);
         let mode = settings.flush(self.env.flush);
         let count = (end - appended.offsets.start) as i64;
         let many = settings.flush_messages < i64::MAX
@@ -362,8 +369,8 @@ impl Partition {
     }
 
     /// Begins to sync, in the background, what [`settle`](Self::settle) will wait for.
-    pub fn sync_soon(self: &Arc<Self>) {
-        if self.settings().is_ok_and(|settings| settings.flush(self.env.flush) == Flush::Always) {
+    pub(super) fn sync_soon(self: &Arc<Self>, settings: &Settings) {
+        if settings.flush(self.env.flush) == Flush::Always {
             self.env.chores.sync(self, 0);
         }
     }

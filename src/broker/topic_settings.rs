@@ -1,26 +1,65 @@
-//! What a topic's settings mean to the broker: which records it takes, what retention and compaction do to its log.
+//! What a topic's settings mean to the broker: which records it takes ([`Rules`]), what retention and compaction do to its log.
 
 use super::{Error, Result, producer_state::EXPIRES_MS};
 use crate::{
     config::Settings,
     log::{Compaction, Retention},
 };
+use std::ops::RangeInclusive;
 
-impl Settings {
-    /// Whether the topic takes a record of this key, and so many bytes of key, value and headers.
-    pub fn check(&self, key: Option<&[u8]>, bytes: usize) -> Result<()> {
-        if bytes > self.max_message_bytes as usize {
-            return Err(Error::TooLarge { bytes, limit: self.max_message_bytes as usize });
+/// What a topic asks of each record.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The broker's clock stamps the records; their own times are dropped, whatever they are.
+    pub append_time: bool,
+    /// A record without a key is refused: the topic is compacted.
+    pub key_required: bool,
+    /// The times that a record may have. (That it has none is for Kafka's clients to say.)
+    pub timestamps: RangeInclusive<i64>,
+    /// How many bytes key, value and headers may have.
+    pub bytes_max: usize,
+}
+
+/// What the rules look at in a record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape<'a> {
+    pub(super) timestamp: Option<i64>,
+    pub(super) key: Option<&'a [u8]>,
+    /// Of key, value and headers together.
+    pub(super) bytes: usize,
+}
+
+impl Rules {
+    /// Whether the topic takes such a record.
+    pub(super) fn check(&self, Shape { timestamp, key, bytes }: Shape<'_>) -> Result<()> {
+        if bytes > self.bytes_max {
+            return Err(Error::TooLarge { bytes, limit: self.bytes_max });
         }
-        self.check_key(key)
-    }
-
-    /// Whether the topic takes a record of this key.
-    pub fn check_key(&self, key: Option<&[u8]>) -> Result<()> {
-        if self.cleanup_policy.compacts() && key.is_none() {
+        if self.key_required && key.is_none() {
             return Err(Error::KeyRequired);
         }
-        Ok(())
+        match timestamp {
+            Some(timestamp @ ..0) => Err(Error::NoTime(timestamp)),
+            Some(timestamp) if !self.append_time && !self.timestamps.contains(&timestamp) => {
+                let (least, most) = self.timestamps.clone().into_inner();
+                Err(Error::InvalidTimestamp { timestamp, least, most })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Settings {
+    /// What the topic asks of records that come now.
+    pub(super) fn rules(&self, now_ms: i64) -> Rules {
+        let least = now_ms.saturating_sub(self.message_timestamp_before_max_ms).max(0);
+        let most = now_ms.saturating_add(self.message_timestamp_after_max_ms);
+        Rules {
+            append_time: self.append_time(),
+            key_required: self.cleanup_policy.compacts(),
+            timestamps: least..=most,
+            bytes_max: self.max_message_bytes as usize,
+        }
     }
 
     /// What `cleanup.policy` lets go by age and size.

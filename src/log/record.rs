@@ -111,6 +111,11 @@ impl<'a> Records<'a> {
         self.list.get(index)
     }
 
+    /// The record pushed last.
+    pub fn last(&self) -> Option<&RecordRef<'a>> {
+        self.list.last()
+    }
+
     /// The headers of one of these records, in order.
     pub fn headers_of(&self, record: &RecordRef<'a>) -> &[Header<'a>] {
         &self.headers[record.headers.start as usize..record.headers.end as usize]

@@ -1,7 +1,7 @@
 //! What is asked of any bytes: that they are answered or refused, and that what is answered is whole.
 
 use plainlog::{
-    broker::{Broker, Waiter},
+    broker::{Broker, Rules, Waiter},
     log::{
         Lines,
         record::{Records, write_line},
@@ -10,7 +10,7 @@ use plainlog::{
         connection,
         kafka::{
             self, Session,
-            batch::{Batch, Encoder, Facts, HEADER_BYTES, Rules},
+            batch::{Batch, Encoder, Facts, HEADER_BYTES},
             compression::{Codec, Codecs},
         },
     },
@@ -54,7 +54,7 @@ pub(crate) fn batch(bytes: &[u8]) -> Option<usize> {
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     let taken = |bytes: &[u8], count: &mut dyn FnMut(&Records<'_>)| {
-        let rules = Rules { append_time: false, keys_required: false, timestamp_max: i64::MAX };
+        let rules = Rules { append_time: false, key_required: false, timestamps: 0..=i64::MAX, bytes_max: usize::MAX };
         let batch = Batch::open(bytes).ok()?;
         batch.check(usize::MAX).ok()?;
         let mut decompressed = Vec::new();

@@ -25,7 +25,7 @@ use super::{
     wire::{prefixed, uvarint_bytes, write_varlong, zigzag},
 };
 use crate::{
-    broker::Code,
+    broker::{Code, Rules},
     log::{
         Lines,
         record::{Fields, Malformed, Records, Value, unescape_to},
@@ -45,6 +45,9 @@ const HEADERS_MAX: usize = 1 << 21;
 const RECORD_BYTES_MIN: usize = 7;
 /// How many wrong records a refusal names.
 pub(super) const NAMED_MAX: usize = 1000;
+
+/// The timestamp of a record that has none.
+const NO_TIMESTAMP: i64 = -1;
 
 const APPEND_TIME: i16 = 8;
 const TRANSACTIONAL: i16 = 16;
@@ -147,17 +150,6 @@ impl Error {
     }
 }
 
-/// What the topic asks of records.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// The broker's clock stamps the records, their own timestamps are dropped.
-    pub append_time: bool,
-    /// A record without a key is refused: the topic is compacted.
-    pub keys_required: bool,
-    /// No timestamp may be later.
-    pub timestamp_max: i64,
-}
-
 /// The one batch that a producer sends to a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
@@ -258,9 +250,10 @@ impl<'a> Batch<'a> {
     }
 
     fn breaks(&self, rules: &Rules, seen: &Seen) -> bool {
-        let out_of_range = seen.timestamp_max > rules.timestamp_max || seen.timestamp_min < -1;
+        let (least, most) = (rules.timestamps.start(), rules.timestamps.end());
+        let out_of_range = seen.timestamp_max > *most || seen.timestamp_min < *least;
         let stamped = self.header.attributes & APPEND_TIME != 0;
-        rules.keys_required && seen.keyless || !rules.append_time && out_of_range || stamped
+        rules.key_required && seen.keyless || !rules.append_time && out_of_range || stamped
     }
 
     /// Names the records that break the rules.
@@ -274,13 +267,13 @@ impl<'a> Batch<'a> {
             let why = "a producer may not set the timestamp type to LogAppendTime";
             return Error::Records(Code::InvalidTimestamp, why, indexes(&|_, _| true));
         }
-        let too_late = |timestamp| !(-1..=rules.timestamp_max).contains(&timestamp);
-        let timestamps = indexes(&|timestamp, _| too_late(timestamp));
+        let out_of_range = |timestamp| timestamp != NO_TIMESTAMP && !rules.timestamps.contains(&timestamp);
+        let timestamps = indexes(&|timestamp, _| out_of_range(timestamp));
         match timestamps.is_empty() {
             false => Error::Records(
                 Code::InvalidTimestamp,
-                "a timestamp is before 1970 or too far in the future",
-                indexes(&|timestamp, keyless| too_late(timestamp) || rules.keys_required && keyless),
+                "a timestamp is too far in the past or the future",
+                indexes(&|timestamp, keyless| out_of_range(timestamp) || rules.key_required && keyless),
             ),
             true => Error::Records(
                 Code::InvalidRecord,
@@ -335,7 +328,9 @@ fn read_record<'b>(
     let (header_count, mut body) = varint(body)?;
     let timestamp = base_timestamp.wrapping_add(timestamp_delta);
     seen.timestamp_max = seen.timestamp_max.max(timestamp);
-    seen.timestamp_min = seen.timestamp_min.min(timestamp);
+    if timestamp != NO_TIMESTAMP {
+        seen.timestamp_min = seen.timestamp_min.min(timestamp);
+    }
     seen.keyless |= key.is_none();
     records.push((!append_time).then_some(timestamp), key.map(Cow::Borrowed), value.map(Cow::Borrowed));
     let header_count = usize::try_from(header_count).ok()?;

@@ -5,25 +5,22 @@
 
 use super::{
     Call, Code, KEPT_BYTES_MAX, Session, Stop,
-    batch::{self, Batch, NAMED_MAX, Rules},
+    batch::{self, Batch, NAMED_MAX},
     compression::Codec,
     partition_index, tell,
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{Broker, Partition, Terms, is_internal},
-    log::{Appended, record::RecordRef},
+    broker::{self, StoredBatch, Target, Terms, Ticket, WriteSession},
+    log::record::RecordRef,
 };
-use std::sync::Arc;
-
-/// How far in the future a timestamp may lie: Kafka's `message.timestamp.after.max.ms`.
-const FUTURE_MAX_MS: i64 = 3600 * 1000;
+use std::ops::Range;
 
 /// A topic's partitions, each with its batch.
 type Topic<'a> = (&'a str, Vec<(i32, Option<&'a [u8]>)>);
 
 /// What becomes of one partition's batch.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) code: Code,
     pub(super) base_offset: i64,
@@ -33,16 +30,6 @@ pub(super) struct Outcome {
     pub(super) records: Vec<i32>,
     pub(super) why: Option<String>,
 }
-
-/// Written, and not yet as durable as was promised.
-struct Written {
-    partition: Arc<Partition>,
-    appended: Appended,
-    append_time: bool,
-}
-
-/// Why a batch is not written, and whether Kafka tells the start offset with it.
-struct Refused(Code, String, Vec<i32>, Option<Arc<Partition>>);
 
 /// Produce (key 0).
 pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -94,137 +81,136 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
         None
     };
     if let Some((code, why)) = refused {
-        return batches().map(|_| Outcome::refused(Refused(code, why.into(), vec![], None))).collect();
+        return batches().map(|_| Outcome::refused(code, why)).collect();
     }
-    let (broker, version) = (call.broker, call.version);
-    let (mut written, mut named_left) = (Vec::new(), NAMED_MAX);
+    let (mut written, mut named_left) = (call.broker.write_session(), NAMED_MAX);
+    let mut tickets = Vec::new();
     for (name, (index, bytes)) in batches() {
-        let mut outcome = write(broker, call.session, version, name, *index, bytes.unwrap_or_default());
+        let mut ticket = write(&mut written, call.session, call.version, name, *index, bytes.unwrap_or_default());
         // So many records are named in all: a request may hold any number of batches.
-        if let Err(Refused(_, _, records, _)) = &mut outcome {
-            records.truncate(named_left);
-            records.shrink_to_fit();
-            named_left -= records.len();
+        if let Err(outcome) = &mut ticket {
+            outcome.records.truncate(named_left);
+            outcome.records.shrink_to_fit();
+            named_left -= outcome.records.len();
         }
-        written.push(outcome);
+        tickets.push(ticket);
     }
-    for ((name, (index, bytes)), written) in batches().zip(&written) {
+    written.settle();
+    let outcome = |ticket: Result<Ticket, Outcome>| {
+        ticket.and_then(|ticket| stored(&written, ticket)).unwrap_or_else(|refused| refused)
+    };
+    let outcomes: Vec<Outcome> = tickets.iter().cloned().map(outcome).collect();
+    for (((name, (index, bytes)), ticket), outcome) in batches().zip(&tickets).zip(&outcomes) {
         tell(call.explained, || {
             let size = bytes.map_or(0, |bytes| bytes.len());
-            format!(
-                "{name}/{index}: a batch of {size} bytes {}",
-                written.as_ref().map_or_else(Refused::shown, Written::shown)
-            )
+            let what = match ticket {
+                Ok(ticket) if outcome.code == Code::None => shown(&written, *ticket),
+                _ => outcome.shown(),
+            };
+            format!("{name}/{index}: a batch of {size} bytes {what}")
         });
     }
-    written.into_iter().map(|written| written.and_then(settle).unwrap_or_else(Outcome::refused)).collect()
+    outcomes
 }
 
 fn is_transactional(bytes: &[u8]) -> bool {
     Batch::open(bytes).is_ok_and(|batch| batch.is_transactional())
 }
 
+/// Writes one batch, or answers why it is refused.
 fn write(
-    broker: &Broker,
+    written: &mut WriteSession,
     session: &mut Session,
     version: i16,
     name: &str,
     index: i32,
     bytes: &[u8],
-) -> Result<Written, Refused> {
-    let refused = |error: crate::broker::Error| Refused(error.code(), error.to_string(), vec![], None);
-    let topic = broker.topic(name).map_err(refused)?;
-    if is_internal(name) {
-        return Err(Refused(Code::InvalidTopicException, "this is the broker's own topic".into(), vec![], None));
-    }
-    let partition = topic.partition(partition_index(index)).map_err(refused)?;
-    let settings = topic.settings();
-    let batch = Batch::open(bytes).map_err(|error| Refused::batch(error, None))?;
-    let told = Some(partition.clone());
+) -> Result<Ticket, Outcome> {
+    let target = written.target(name, partition_index(index)).map_err(Outcome::failed)?;
+    let batch = Batch::open(bytes).map_err(|error| Outcome::batch(error, None))?;
     let header = &batch.header;
     if version < 7 && batch.codec().map_or(true, |codec| codec == Codec::Zstd) {
         let why = "zstd is for Produce version 7 and later, and there is no codec behind it";
-        return Err(Refused(Code::UnsupportedCompressionType, why.into(), vec![], None));
+        return Err(Outcome::refused(Code::UnsupportedCompressionType, why));
     }
-    batch.check(settings.max_message_bytes as usize).map_err(|error| Refused::batch(error, told.clone()))?;
-    if bytes.len() > settings.segment_bytes as usize {
+    batch.check(target.rules().bytes_max).map_err(|error| Outcome::batch(error, Some(&target)))?;
+    if bytes.len() > target.settings().segment_bytes as usize {
         let why = "the record batch is larger than segment.bytes";
-        return Err(Refused(Code::RecordListTooLarge, why.into(), vec![], told));
+        return Err(Outcome::refused(Code::RecordListTooLarge, why).in_log_of(&target));
     }
-    let rules = Rules {
-        append_time: settings.append_time(),
-        keys_required: settings.cleanup_policy.compacts(),
-        timestamp_max: broker.now_ms() + FUTURE_MAX_MS,
-    };
     let records = std::mem::take(&mut session.records);
-    let records = batch.records(&rules, &mut session.codecs, &mut session.decompressed, records);
-    let records = records.map_err(|error| Refused::batch(error, told.clone()))?;
+    let records = batch.records(target.rules(), &mut session.codecs, &mut session.decompressed, records);
+    let records = records.map_err(|error| Outcome::batch(error, Some(&target)))?;
     // Few bytes become many: 7 are a record, 2 a header.
     let parsed = records.iter().map(|record| 1 + records.headers_of(record).len()).sum::<usize>();
     session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
     // No flags: no transaction comes this far.
     let terms = Terms {
-        flags: 0,
         producer: (header.producer_id >= 0).then_some((
             header.producer_id,
             header.producer_epoch,
             header.base_sequence,
         )),
-        whole: true,
+        ..Terms::default()
     };
-    let appended = partition.write(&records, terms);
+    let ticket = written.write_batch(target.clone(), &records, terms);
     session.records = records.recycle();
-    let appended = appended.map_err(|error| Refused(error.code(), error.to_string(), vec![], told))?;
-    Ok(Written { partition, appended, append_time: settings.append_time() })
+    ticket.map_err(|error| Outcome::failed(error).in_log_of(&target))
 }
 
-fn settle(written: Written) -> Result<Outcome, Refused> {
-    let Written { partition, appended, append_time } = written;
-    partition.settle(&appended).map_err(|error| Refused(error.code(), error.to_string(), vec![], None))?;
+/// What its client is told of a batch that was stored.
+fn stored(written: &WriteSession, ticket: Ticket) -> Result<Outcome, Outcome> {
+    let StoredBatch { offsets, appended_ms, duplicate, start } = written.stored(ticket).map_err(Outcome::failed)?;
     Ok(Outcome {
         code: Code::None,
-        base_offset: appended.offsets.start as i64,
+        base_offset: offsets.start as i64,
         // Kafka tells it of duplicates, whatever the topic's clock is.
-        append_time: if append_time || appended.known { appended.now_ms } else { -1 },
-        log_start: partition.start().map_or(-1, |start| start as i64),
+        append_time: if written.target_of(ticket).rules().append_time || duplicate { appended_ms } else { -1 },
+        log_start: start.map_or(-1, |start| start as i64),
         records: Vec::new(),
         why: None,
     })
 }
 
-impl Written {
-    fn shown(&self) -> String {
-        let Appended { offsets, place: (file, positions), .. } = &self.appended;
-        let (first, last) = (offsets.start, offsets.end - 1);
-        if self.appended.known {
-            return format!("was written before, as offsets {first} to {last}; it is not written again");
-        }
-        format!(
-            "becomes offsets {first} to {last}, bytes {} to {} of {}",
-            positions.start,
-            positions.end,
-            file.display()
-        )
+/// The same for a person.
+fn shown(written: &WriteSession, ticket: Ticket) -> String {
+    let (Ok(stored), Some((file, positions))) = (written.stored(ticket), written.place(ticket)) else {
+        return "is gone".into();
+    };
+    let (first, last) = (stored.offsets.start, stored.offsets.end - 1);
+    if stored.duplicate {
+        return format!("was written before, as offsets {first} to {last}; it is not written again");
     }
-}
-
-impl Refused {
-    fn shown(&self) -> String {
-        format!("is refused with {:?}: {}", self.0, self.1)
-    }
-
-    fn batch(error: batch::Error, partition: Option<Arc<Partition>>) -> Refused {
-        let (code, why) = error.answer();
-        let told = partition.filter(|_| !matches!(code, Code::CorruptMessage | Code::MessageTooLarge));
-        let records = if let batch::Error::Records(_, _, records) = error { records } else { Vec::new() };
-        Refused(code, why.into(), records, told)
-    }
+    let Range { start, end } = positions;
+    format!("becomes offsets {first} to {last}, bytes {start} to {end} of {}", file.display())
 }
 
 impl Outcome {
-    fn refused(Refused(code, why, records, partition): Refused) -> Outcome {
-        let log_start = partition.and_then(|partition| partition.start().ok()).map_or(-1, |start| start as i64);
-        Outcome { code, base_offset: -1, append_time: -1, log_start, records, why: Some(why) }
+    fn refused(code: Code, why: impl Into<String>) -> Outcome {
+        Outcome { code, base_offset: -1, append_time: -1, log_start: -1, records: Vec::new(), why: Some(why.into()) }
+    }
+
+    fn failed(error: broker::Error) -> Outcome {
+        Outcome::refused(error.code(), error.to_string())
+    }
+
+    /// Why a batch is refused. Kafka tells the start offset with it, unless it did not look at the records.
+    fn batch(error: batch::Error, target: Option<&Target>) -> Outcome {
+        let (code, why) = error.answer();
+        let records = if let batch::Error::Records(_, _, records) = error { records } else { Vec::new() };
+        let refused = Outcome { records, ..Outcome::refused(code, why) };
+        match target {
+            Some(target) if !matches!(code, Code::CorruptMessage | Code::MessageTooLarge) => refused.in_log_of(target),
+            _ => refused,
+        }
+    }
+
+    fn in_log_of(self, target: &Target) -> Outcome {
+        Outcome { log_start: target.start().map_or(-1, |start| start as i64), ..self }
+    }
+
+    fn shown(&self) -> String {
+        format!("is refused with {:?}: {}", self.code, self.why.as_deref().unwrap_or_default())
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>, index: i32) {

@@ -26,10 +26,10 @@ pub use serve::serve;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{self, Broker, Membership, Partition};
+use crate::broker::{Broker, Membership, Partition, WriteSession};
 use reading::Reader;
 use std::{io, sync::Arc};
-use writing::Unanswered;
+use writing::Answer;
 
 /// What the text protocol keeps for a connection.
 #[derive(Debug)]
@@ -38,8 +38,10 @@ struct Session {
     /// What PRODUCE and CONSUME mean; USE changes it.
     current: Current,
     reader: Reader,
-    /// What was written and not answered yet.
-    unanswered: Unanswered,
+    /// What was written and not settled yet.
+    written: WriteSession,
+    /// What the lines get that were not answered yet.
+    answers: Vec<Answer>,
     /// The connection's place in a group.
     member: Option<Membership>,
     /// With `--explain`: what the line at hand did, step by step.
@@ -53,6 +55,13 @@ enum Current {
     Named(String, u32, Option<Arc<Partition>>),
     /// A USE failed, and PRODUCE and CONSUME fail until one succeeds.
     Nothing,
+}
+
+impl Current {
+    /// What PRODUCE and CONSUME are told when there is none.
+    fn nothing() -> Refusal {
+        Refusal::invalid("the last USE failed, so there is no partition; USE <topic>[/<p>] first")
+    }
 }
 
 /// What becomes of the connection after a line.
@@ -94,25 +103,20 @@ impl Session {
             broker: broker.clone(),
             current: Current::Named("messages".into(), 0, None),
             reader: Reader::default(),
-            unanswered: Unanswered::default(),
+            written: broker.write_session(),
+            answers: Vec::new(),
             member: None,
             steps: broker.config().explain.then(Vec::new),
         }
     }
 
-    /// The connection's partition. `create`: it is to be written, and first use makes its topic.
-    fn partition(&mut self, create: bool) -> Result<Arc<Partition>, Refusal> {
-        let Current::Named(topic, index, found) = &mut self.current else {
-            return Err(Refusal::invalid("the last USE failed, so there is no partition; USE <topic>[/<p>] first"));
-        };
-        if create {
-            broker::writable(topic)?;
-        }
+    /// The connection's partition, to be read.
+    fn partition(&mut self) -> Result<Arc<Partition>, Refusal> {
+        let Current::Named(topic, index, found) = &mut self.current else { return Err(Current::nothing()) };
         if let Some(partition) = found.as_ref().filter(|partition| partition.topic().is_ok()) {
             return Ok(partition.clone());
         }
-        let topic = if create { self.broker.topic_or_create(topic)? } else { self.broker.topic(topic)? };
-        let partition = topic.partition(*index)?;
+        let partition = self.broker.topic(topic)?.partition(*index)?;
         *found = Some(partition.clone());
         Ok(partition)
     }

@@ -143,7 +143,7 @@ impl Session {
             if found.as_ref().is_some_and(|partition| partition.still_there().is_err()) {
                 return Err(broker::Error::UnknownTopic(name).into());
             }
-            match self.partition(false) {
+            match self.partition() {
                 Ok(partition) => found = Some(partition),
                 // Its end is 0 until it is made, whatever comes between that and the waking.
                 Err(_) if self.may_come() => {

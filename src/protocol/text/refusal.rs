@@ -102,6 +102,8 @@ mod tests {
             Error::TooLarge { bytes: 2, limit: 1 },
             Error::BatchTooLarge { bytes: 2, limit: 1 },
             Error::KeyRequired,
+            Error::NoTime(-1),
+            Error::InvalidTimestamp { timestamp: 9, least: 0, most: 1 },
             Error::UnknownMemberId,
             Error::NotAssigned { topic, partition: 1 },
             Error::RebalanceInProgress,

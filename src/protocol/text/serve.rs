@@ -66,8 +66,8 @@ impl Lines {
                 return self.last(input.bytes(), output);
             }
             let few = unanswered < UNANSWERED_BYTES && output.bytes.len() < GATHERED_ANSWERS_BYTES;
-            if few && self.session.unanswered.lines() > 0 && input.more_waits()? {
-                self.session.unanswered.sync_soon();
+            if few && !self.session.answers.is_empty() && input.more_waits()? {
+                self.session.written.sync_soon();
             } else {
                 self.session.answer(output);
                 output.flush()?;
@@ -131,7 +131,7 @@ impl Lines {
         if let Some(before) = explained {
             gathered.complete(&mut self.session, output);
             self.tell(line, before, output);
-        } else if self.session.unanswered.lines() >= UNANSWERED_LINES {
+        } else if self.session.answers.len() >= UNANSWERED_LINES {
             gathered.complete(&mut self.session, output);
             if output.bytes.len() >= GATHERED_ANSWERS_BYTES {
                 output.flush()?;

@@ -8,7 +8,7 @@ use crate::{
         endpoint::Endpoint,
         record::check_topic,
     },
-    log::record::{parse_u63, shown, split_word, write_word},
+    log::record::{parse_u63, shown, split_timestamp, split_word, write_word},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -122,5 +122,6 @@ fn polled(line: &[u8], topic: &mut Arc<str>) -> Result<Message, Error> {
     let partition = word("partition").and_then(parse_u63).and_then(|n| u32::try_from(n).ok()).ok_or_else(malformed)?;
     let offset = word("offset").and_then(parse_u63).ok_or_else(malformed)?;
     share(topic, name);
-    Message::read(topic, partition, offset, -1, rest)
+    let (timestamp, fields) = split_timestamp(rest);
+    Message::read(topic, partition, offset, timestamp.ok_or_else(malformed)?, fields)
 }

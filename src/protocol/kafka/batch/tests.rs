@@ -7,7 +7,7 @@ use kafka_protocol::records::{
 };
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
-const RULES: Rules = Rules { append_time: false, keys_required: false, timestamp_max: i64::MAX };
+const RULES: Rules = Rules { append_time: false, key_required: false, timestamps: 0..=i64::MAX, bytes_max: usize::MAX };
 const PLAIN: Facts = Facts {
     first: 0,
     append_time: false,
@@ -173,13 +173,13 @@ fn what_kafka_refuses_is_refused_with_its_code() {
 #[test]
 fn records_that_break_the_topics_rules_are_named() {
     let bytes = produced(&sample(), Codec::None);
-    let compacted = decode(&bytes, &Rules { keys_required: true, ..RULES });
+    let compacted = decode(&bytes, &Rules { key_required: true, ..RULES });
     let Err(Error::Records(Code::InvalidRecord, _, named)) = compacted else { panic!("{compacted:?}") };
     assert_eq!(named, [0, 4]);
     let mut records = sample();
     records[1].timestamp += 1;
     let bytes = produced(&records, Codec::None);
-    let late = Rules { timestamp_max: 1_700_000_000_000, ..RULES };
+    let late = Rules { timestamps: 0..=1_700_000_000_000, ..RULES };
     let refused = decode(&bytes, &late);
     let Err(Error::Records(Code::InvalidTimestamp, _, named)) = refused else { panic!("{refused:?}") };
     assert_eq!(named, [1]);

@@ -1,0 +1,304 @@
+//! The one door for writing: whoever produces, by whatever protocol, goes through a [`WriteSession`].
+//!
+//! ```text
+//! route ──► check ──► gather ──► write ──► settle ──► offsets
+//!   │         │         │          │         └ all batches are as durable as the flush mode promises, and published
+//!   │         │         │          └ each batch is stored in its partition
+//!   │         │         └ records of one partition become one batch
+//!   │         └ whether the topic takes such a record
+//!   └ finds the partition; first use makes the topic
+//! ```
+//!
+//! A record that is refused leaves nothing behind, no topic that its first use would have made either. A [`Ticket`] says
+//! which record it was, and is good until the session is cleared.
+
+use super::{
+    Broker, Error, Partition, Result, Terms, Topic,
+    partitioner::choose,
+    random,
+    topic_settings::{Rules, Shape},
+    writable,
+};
+use crate::{
+    config::Settings,
+    log::{Appended, record::Records},
+};
+use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
+
+/// Batches that were written on behalf of one caller and are not durable yet, then what became of them.
+#[derive(Debug)]
+pub struct WriteSession {
+    broker: Broker,
+    batches: Vec<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    target: Target,
+    appended: Result<Appended>,
+}
+
+/// A partition that is written to, with what its topic asks of records.
+#[derive(Clone, Debug)]
+pub struct Target {
+    topic: Arc<Topic>,
+    partition: Arc<Partition>,
+    settings: Arc<Settings>,
+    rules: Rules,
+}
+
+/// Records on their way to their partitions, until they are written together.
+#[derive(Debug, Default)]
+pub struct Gathered<'a> {
+    batches: Vec<Gathering<'a>>,
+    /// The topic of the record before.
+    topic: Option<Found>,
+    /// Where records without a key go, for this time.
+    sticky: u64,
+}
+
+#[derive(Debug)]
+struct Gathering<'a> {
+    target: Target,
+    records: Records<'a>,
+}
+
+#[derive(Clone, Debug)]
+struct Found {
+    topic: Arc<Topic>,
+    settings: Arc<Settings>,
+    partition_count: u32,
+}
+
+/// Which record of which batch of the session.
+#[derive(Clone, Copy, Debug)]
+pub struct Ticket {
+    batch: u32,
+    record: u32,
+}
+
+/// What is known of a batch that was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// The offsets of its records.
+    pub offsets: Range<u64>,
+    /// When it was stored, in ms.
+    pub appended_ms: i64,
+    /// Whether it had been stored before, and was not again: an idempotent producer sent it twice.
+    pub duplicate: bool,
+    /// Start offset of the partition, unless it is gone meanwhile.
+    pub start: Option<u64>,
+}
+
+impl Broker {
+    /// A session of writing.
+    pub fn write_session(&self) -> WriteSession {
+        WriteSession { broker: self.clone(), batches: Vec::new() }
+    }
+}
+
+impl Target {
+    fn new(broker: &Broker, topic: Arc<Topic>, partition: Arc<Partition>, settings: Arc<Settings>) -> Target {
+        let rules = settings.rules(broker.now_ms());
+        Target { topic, partition, settings, rules }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic.name
+    }
+
+    /// The partition's number.
+    pub fn partition(&self) -> u32 {
+        self.partition.index
+    }
+
+    /// The topic's settings.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the topic asks of a record.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Start offset of the partition.
+    pub fn start(&self) -> Result<u64> {
+        self.partition.start()
+    }
+
+    fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
+        self.partition.write_with(&self.settings, records, terms)
+    }
+
+    fn settle(&self, appended: &Appended) -> Result<()> {
+        self.partition.settle_with(&self.settings, appended)
+    }
+}
+
+fn place(appended: &Appended) -> (&Path, Range<u64>) {
+    (&appended.place.0, appended.place.1.clone())
+}
+
+impl WriteSession {
+    /// Adds a record that is only a value.
+    pub fn add_value<'a>(
+        &self,
+        gathered: &mut Gathered<'a>,
+        topic: &str,
+        partition: u32,
+        value: &'a [u8],
+    ) -> Result<Ticket> {
+        let record = Shape { timestamp: None, key: None, bytes: value.len() };
+        let slot = self.slot_for(gathered, topic, Some(partition), record)?;
+        let records = &mut gathered.batches[slot].records;
+        records.push(None, None, Some(Cow::Borrowed(value)));
+        Ok(self.ticket(slot, records))
+    }
+
+    /// Takes the last of `records`, unless it is refused. It goes to the partition that is named, to that of its key, or to
+    /// the one where all go for this time that have none.
+    pub fn add_last<'a>(
+        &self,
+        gathered: &mut Gathered<'a>,
+        topic: &str,
+        partition: Option<u32>,
+        from: &mut Records<'a>,
+    ) -> Result<Ticket> {
+        let record = from.last().expect("there is one to be added");
+        let shape = Shape { timestamp: record.timestamp, key: record.key.as_deref(), bytes: from.size_of(record) };
+        let slot = self.slot_for(gathered, topic, partition, shape)?;
+        let records = &mut gathered.batches[slot].records;
+        records.take_last(from);
+        Ok(self.ticket(slot, records))
+    }
+
+    fn ticket(&self, slot: usize, records: &Records<'_>) -> Ticket {
+        Ticket { batch: (self.batches.len() + slot) as u32, record: records.len() as u32 - 1 }
+    }
+
+    /// The batch that a record goes to, if its topic takes it.
+    fn slot_for(
+        &self,
+        gathered: &mut Gathered<'_>,
+        topic: &str,
+        partition: Option<u32>,
+        record: Shape<'_>,
+    ) -> Result<usize> {
+        if gathered.sticky == 0 {
+            gathered.sticky = random::number().max(1);
+        }
+        let found = match &gathered.topic {
+            Some(found) if found.topic.name == topic => found,
+            _ => {
+                let topic = self.find_or_create(topic, partition, record)?;
+                let (settings, partition_count) = (topic.settings(), topic.partition_count());
+                gathered.topic.insert(Found { topic, settings, partition_count })
+            }
+        };
+        let index = choose(partition, record.key, gathered.sticky, found.partition_count);
+        let is_this = |target: &Target| target.partition.index == index && Arc::ptr_eq(&target.topic, &found.topic);
+        if let Some(slot) = gathered.batches.iter().position(|batch| is_this(&batch.target)) {
+            gathered.batches[slot].target.rules.check(record)?;
+            return Ok(slot);
+        }
+        let Found { topic, settings, .. } = found.clone();
+        let partition = topic.partition(index)?;
+        let target = Target::new(&self.broker, topic, partition, settings);
+        target.rules.check(record)?;
+        gathered.batches.push(Gathering { target, records: Records::default() });
+        Ok(gathered.batches.len() - 1)
+    }
+
+    /// First use makes the topic, unless that would not have the partition that is named, or would refuse the record.
+    fn find_or_create(&self, topic: &str, partition: Option<u32>, record: Shape<'_>) -> Result<Arc<Topic>> {
+        writable(topic)?;
+        let (broker, config) = (&self.broker, self.broker.config());
+        match broker.topic(topic) {
+            Err(Error::UnknownTopic(_))
+                if config.auto_create && partition.is_none_or(|index| index < config.default_partitions) =>
+            {
+                config.topic_defaults.rules(broker.now_ms()).check(record)?;
+                broker.topic_or_create(topic)
+            }
+            found => found,
+        }
+    }
+
+    /// Writes all that was gathered.
+    pub fn write(&mut self, gathered: &mut Gathered<'_>) {
+        for Gathering { target, records } in std::mem::take(gathered).batches {
+            let appended = target.write(&records, Terms::default());
+            self.batches.push(Written { target, appended });
+        }
+    }
+
+    /// The partition of this name.
+    pub fn target(&self, topic: &str, partition: u32) -> Result<Target> {
+        let found = self.broker.topic(topic)?;
+        writable(topic)?;
+        let (partition, settings) = (found.partition(partition)?, found.settings());
+        Ok(Target::new(&self.broker, found, partition, settings))
+    }
+
+    /// Writes one batch, whose records keep to the target's rules, whole or not at all.
+    pub fn write_batch(&mut self, target: Target, records: &Records<'_>, terms: Terms) -> Result<Ticket> {
+        let appended = target.write(records, Terms { whole: true, ..terms })?;
+        self.batches.push(Written { target, appended: Ok(appended) });
+        Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
+    }
+
+    /// Begins to sync, in the background, what [`settle`](Self::settle) will wait for.
+    pub fn sync_soon(&self) {
+        self.batches.iter().for_each(|batch| batch.target.partition.sync_soon(&batch.target.settings));
+    }
+
+    /// Makes everything as durable as was promised. Afterwards tickets can be asked for.
+    pub fn settle(&mut self) {
+        for Written { target, appended } in &mut self.batches {
+            if let Ok(written) = appended
+                && let Err(error) = target.settle(written)
+            {
+                *appended = Err(error);
+            }
+        }
+    }
+
+    /// Forgets what was settled.
+    pub fn clear(&mut self) {
+        self.batches.clear();
+    }
+
+    /// The offset that a record got, or why it got none.
+    pub fn offset(&self, ticket: Ticket) -> Result<u64> {
+        let appended = self.appended(ticket.batch)?;
+        Ok(appended.offset_of(u64::from(ticket.record))?)
+    }
+
+    /// Where a record was to go.
+    pub fn target_of(&self, ticket: Ticket) -> &Target {
+        &self.batches[ticket.batch as usize].target
+    }
+
+    /// What became of a record's batch.
+    pub fn stored(&self, ticket: Ticket) -> Result<Stored> {
+        let Appended { offsets, now_ms, known, .. } = self.appended(ticket.batch)?;
+        let start = self.target_of(ticket).start().ok();
+        Ok(Stored { offsets: offsets.clone(), appended_ms: *now_ms, duplicate: *known, start })
+    }
+
+    /// Where on disk a record's batch stands: the file, and the positions of its lines there.
+    pub fn place(&self, ticket: Ticket) -> Option<(&Path, Range<u64>)> {
+        Some(place(self.appended(ticket.batch).ok()?))
+    }
+
+    /// The same of each batch that was stored.
+    pub fn places(&self) -> impl Iterator<Item = (&Path, Range<u64>)> {
+        self.batches.iter().filter_map(|batch| Some(place(batch.appended.as_ref().ok()?)))
+    }
+
+    fn appended(&self, batch: u32) -> Result<&Appended> {
+        self.batches[batch as usize].appended.as_ref().map_err(Clone::clone)
+    }
+}
