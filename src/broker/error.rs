@@ -103,6 +103,13 @@ pub enum Error {
     InvalidSessionTimeout(String),
     /// The name is no group's.
     InvalidGroup(String),
+    /// What a client notes with a committed offset is too long.
+    MetadataTooLong {
+        /// Its length, in UTF-16 units.
+        units: usize,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 /// Every result of the broker.
@@ -149,6 +156,7 @@ impl Error {
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
             Error::InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
             Error::InvalidGroup(_) => Code::InvalidGroupId,
+            Error::MetadataTooLong { .. } => Code::OffsetMetadataTooLarge,
         }
     }
 
@@ -202,6 +210,9 @@ impl fmt::Display for Error {
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
             Error::UnknownGroup(group) => write!(f, "no group '{group}'"),
             Error::NonEmptyGroup(group) => write!(f, "the group '{group}' has members; this takes one without"),
+            Error::MetadataTooLong { units, limit } => {
+                write!(f, "the metadata of an offset has {units} characters; it takes {limit}")
+            }
         }
     }
 }

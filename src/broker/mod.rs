@@ -40,7 +40,10 @@ pub use code::Code;
 pub use committed_offsets::{Committed, Offsets};
 pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
-pub use group_coordinator::{GroupSummary, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, Wait};
+pub use group_coordinator::{
+    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord, Wait,
+    WrittenOffsets,
+};
 pub use leader_epochs::EpochEnd;
 pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};

@@ -2,7 +2,7 @@
 //!
 //! None of this changes what members of a group rely on.
 
-use super::{Entry, EntryState};
+use super::{Entry, EntryState, settle};
 use crate::{
     broker::{
         Broker, Error, Result,
@@ -98,7 +98,7 @@ impl Broker {
             let changes = offsets.iter().map(committed).collect::<Result<_>>()?;
             self.0.state.write_offsets(&log, name, &mut state.offsets, changes)
         })?;
-        written?.map_or(Ok(()), |appended| log.settle(&appended))
+        settle(written?)
     }
 
     /// Deletes a group without members, with all that it committed.
@@ -138,7 +138,7 @@ impl Broker {
             Ok((self.0.state.write_offsets(&log, name, &mut state.offsets, changes)?, answer))
         });
         let (written, answer) = deleted.ok_or_else(unknown)??;
-        written.map_or(Ok(()), |appended| log.settle(&appended))?;
+        settle(written)?;
         Ok(answer)
     }
 

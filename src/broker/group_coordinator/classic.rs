@@ -1,6 +1,6 @@
-//! What Kafka's classic members ask of the coordinator. Who waits here is woken through the connection's waiter.
+//! What Kafka's classic members ask the coordinator. Whoever waits here is woken through the connection's waiter.
 
-use super::{Change, EntryState, SESSION_MS_MAX, Wait, Waiting};
+use super::{Change, EntryState, SESSION_MS_MAX, Wait, Waiting, WrittenOffsets};
 use crate::broker::{
     Broker, Error, Result, Waiter,
     committed_offsets::Committed,
@@ -9,7 +9,31 @@ use crate::broker::{
         classic::{JoinRequest, Joined, Reply, Sender, SyncRequest},
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
+
+/// The longest metadata that a client may keep with an offset, in UTF-16 units: Kafka's `offset.metadata.max.bytes`, which
+/// counts so.
+const METADATA_UNITS_MAX: usize = 4096;
+
+/// One offset of an OffsetCommit.
+#[derive(Clone, Debug)]
+pub struct OffsetCommit {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// What is to be committed.
+    pub committed: Committed,
+}
+
+/// What became of an OffsetCommit.
+#[derive(Debug)]
+pub struct CommitOutcome {
+    /// Of each offset, in order.
+    pub outcomes: Vec<Result<()>>,
+    /// What was written for those that were taken; they are durable once it is settled.
+    pub written: Option<WrittenOffsets>,
+}
 
 impl Broker {
     /// JoinGroup. It waits until all members have joined.
@@ -73,27 +97,41 @@ impl Broker {
         self.of_member(group, |state, now| state.group.leave_group(now, sender))
     }
 
-    /// OffsetCommit: all of these, or none. A sender without member id and with a negative generation keeps its offsets
-    /// here and is no member.
+    /// OffsetCommit. Answers what becomes of each, in order: those whose partition is there and whose metadata is not too long
+    /// are committed together, durably once what was written is settled. A sender without member id and with a negative
+    /// generation is no member, and only keeps its offsets here.
     pub fn commit_offsets(
         &self,
         group: &str,
         sender: Sender<'_>,
         generation: i32,
-        offsets: BTreeMap<(Arc<str>, u32), Committed>,
-    ) -> Result<()> {
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<CommitOutcome> {
         if generation >= 0 && self.0.state.entry(group)?.is_none() {
             return Err(Error::IllegalGeneration(format!("generation {generation} of a group that is not there")));
         }
         let log = self.0.state.offsets_log_or_new()?;
-        let (_, written) = self.0.state.change_or_new(group, |state, now| {
+        let (_, done) = self.0.state.change_or_new(group, |state, now| {
             state.group.may_commit(now, sender, generation)?;
-            let there = |(topic, partition): &(Arc<str>, u32)| self.topic(topic)?.partition(*partition).map(drop);
-            offsets.keys().try_for_each(there)?;
-            let changes: Vec<Change> = offsets.into_iter().map(|(key, committed)| (key, Some(committed))).collect();
-            self.0.state.write_offsets(&log, group, &mut state.offsets, changes)
+            let checked: Vec<_> = offsets.iter().map(|offset| self.check_commit(offset)).collect();
+            let taken = offsets.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+            let changes: Vec<Change> =
+                taken.map(|(taken, _)| ((taken.topic, taken.partition), Some(taken.committed))).collect();
+            let written = self.0.state.write_offsets(&log, group, &mut state.offsets, changes)?;
+            Ok(CommitOutcome { outcomes: checked, written })
         })?;
-        written?.map_or(Ok(()), |appended| log.settle(&appended))
+        done
+    }
+
+    fn check_commit(&self, offset: &OffsetCommit) -> Result<()> {
+        self.topic(&offset.topic)?.partition(offset.partition)?;
+        let (metadata, limit) = (&offset.committed.metadata, METADATA_UNITS_MAX);
+        // No more units than bytes: the short ones need not be counted.
+        if metadata.len() > limit {
+            let units = metadata.encode_utf16().count();
+            return if units > limit { Err(Error::MetadataTooLong { units, limit }) } else { Ok(()) };
+        }
+        Ok(())
     }
 
     fn of_member(&self, group: &str, change: impl FnOnce(&mut EntryState, u64) -> Result<()>) -> Result<()> {

@@ -15,8 +15,9 @@
 //! - Dropping a membership leaves the group, without a commit.
 
 use super::{
-    Change, Entry, EntryState, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
+    Change, Entry, EntryState, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting, WrittenOffsets,
     assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
+    settle,
 };
 use crate::{
     broker::{
@@ -199,6 +200,11 @@ impl Membership {
     /// Commits offsets of partitions that the member owns: these, or the positions that moved. Partitions that are to move
     /// go with it. When this returns, the commit is as durable as an acknowledged record.
     pub fn commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
+        settle(self.write_commit(offsets)?)
+    }
+
+    /// As [`commit`](Self::commit), which is durable only once what it answers is settled.
+    pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<WrittenOffsets>> {
         let log = self.broker.0.state.offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
         let written = self.change(|state, now, number| {
@@ -224,7 +230,7 @@ impl Membership {
             let is_this = |&(topic, partition, _): &(&str, u32, u64)| assigned.key() == (topic, partition);
             assigned.moved &= offsets.is_some_and(|offsets| !offsets.iter().any(is_this));
         }
-        written.map_or(Ok(()), |appended| log.settle(&appended))
+        Ok(written)
     }
 
     /// The positions that moved, of partitions that are still owned: a dropped topic takes its own away.

@@ -30,6 +30,7 @@ mod tests;
 
 pub use admin::{GroupSummary, Lag};
 pub use assigned_partition::{PollLimits, PolledRecord};
+pub use classic::{CommitOutcome, OffsetCommit};
 pub use membership::{JoinOptions, Membership, PollWait};
 
 use super::{
@@ -95,7 +96,26 @@ struct Waiting {
     until: Option<u64>,
 }
 
-/// A change of a group's offsets: to be remembered, or forgotten (`None`).
+/// What was written to the log of committed offsets, and is as durable as an acknowledged record after [`settle`](Self::settle).
+#[derive(Debug)]
+pub struct WrittenOffsets {
+    log: Arc<Partition>,
+    appended: Appended,
+}
+
+impl WrittenOffsets {
+    /// Waits until it is as durable as the flush mode promises.
+    pub fn settle(&self) -> Result<()> {
+        self.log.settle(&self.appended)
+    }
+}
+
+/// Settles what was written, if anything was.
+fn settle(written: Option<WrittenOffsets>) -> Result<()> {
+    written.map_or(Ok(()), |written| written.settle())
+}
+
+/// A change of a group's offsets: one is committed, or deleted (`None`).
 type Change = ((Arc<str>, u32), Option<Committed>);
 
 impl Default for Coordinator {
@@ -300,14 +320,14 @@ impl State {
         self.change(entry, |state, _| state.waiting.remove(&ticket));
     }
 
-    /// Writes changes of a group's offsets, under its lock. They are promised after [`Partition::settle`].
+    /// Writes changes of a group's offsets, under its lock.
     fn write_offsets(
         &self,
-        log: &Partition,
+        log: &Arc<Partition>,
         name: &str,
         offsets: &mut Offsets,
         changes: Vec<Change>,
-    ) -> Result<Option<Appended>> {
+    ) -> Result<Option<WrittenOffsets>> {
         if changes.is_empty() {
             return Ok(None);
         }
@@ -325,7 +345,7 @@ impl State {
         }
         match appended.failed.take() {
             Some(why) => Err(why.into()),
-            None => Ok(Some(appended)),
+            None => Ok(Some(WrittenOffsets { log: log.clone(), appended })),
         }
     }
 
@@ -347,7 +367,7 @@ impl State {
             });
             last = done.unwrap_or(Ok(None))?.or(last);
         }
-        log.zip(last).map_or(Ok(()), |(log, appended)| log.settle(&appended))
+        settle(last)
     }
 
     /// Forgets what groups have read of a topic that is not there. Where no group can be read back, none can go on from it either.
@@ -391,9 +411,7 @@ impl State {
             last = written.or(last);
             next = next.into_iter().chain(soonest).min();
         }
-        if let Some((log, appended)) = log.zip(last) {
-            log.settle(&appended)?;
-        }
+        settle(last)?;
         Ok(next)
     }
 }

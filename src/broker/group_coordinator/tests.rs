@@ -1,6 +1,6 @@
 //! Groups over a broker in memory, without a protocol. Threads stand for connections.
 
-use super::{JoinOptions, Membership, PollLimits, PollWait};
+use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, settle};
 use crate::{
     broker::{
         Broker, Clock, Error, Position, Result, Terms, Waiter,
@@ -542,13 +542,19 @@ fn kafka_and_text_share_the_offsets_of_a_group() {
     produce(&broker, "t", 0, &["a", "b"]);
     let nobody = Sender { member_id: "", instance_id: None };
     let committed = Committed { offset: 1, leader_epoch: -1, metadata: "m".into(), timestamp_ms: 0 };
-    let offsets = |topic: &str| BTreeMap::from([((topic.into(), 0), committed.clone())]);
-    assert_eq!(broker.commit_offsets("g", nobody, -1, offsets("no")), Err(Error::UnknownTopic("no".into())));
-    assert!(matches!(broker.commit_offsets("g", nobody, 1, offsets("t")), Err(Error::IllegalGeneration(_))));
-    broker.commit_offsets("g", nobody, -1, offsets("t")).unwrap();
+    let commit = |generation, topic: &str, metadata: &str| {
+        let committed = Committed { metadata: metadata.into(), ..committed.clone() };
+        let offset = OffsetCommit { topic: topic.into(), partition: 0, committed };
+        let mut done = broker.commit_offsets("g", nobody, generation, vec![offset])?;
+        settle(done.written)?;
+        done.outcomes.remove(0)
+    };
+    assert_eq!(commit(-1, "no", "m"), Err(Error::UnknownTopic("no".into())));
+    assert!(matches!(commit(1, "t", "m"), Err(Error::IllegalGeneration(_))), "there is no such group");
+    commit(-1, "t", "m").unwrap();
     let mut member = broker.join("g", &["t"], manual()).unwrap();
     assert_eq!(poll(&mut member), ["t/0:1 message:b"]);
-    assert_eq!(broker.commit_offsets("g", nobody, -1, offsets("t")), Err(Error::UnknownMemberId));
+    assert_eq!(commit(-1, "t", "m"), Err(Error::UnknownMemberId));
     member.commit(None).unwrap();
     assert_eq!(broker.committed_offsets("g").unwrap()[&("t".into(), 0)].offset, 2);
     let mut wait = |_| false;

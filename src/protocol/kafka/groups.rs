@@ -121,14 +121,10 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
         write_joined(&mut call.respond(), Code::InvalidRequest, not_joined(member_id));
         return Ok(());
     }
-    let unfit = request.protocols.is_empty() || request.protocol_type.is_empty();
     let (broker, waiter) = (call.broker, call.output.waiter.clone());
-    let joined = if group.is_empty() {
-        Err(Error::InvalidGroup("the group's name is empty".into()))
-    } else if unfit {
-        Err(Error::InconsistentGroupProtocol)
-    } else {
-        waiting(call, |wait| broker.join_group(group, request, &waiter, wait))?
+    let joined = match group {
+        "" => Err(no_name()),
+        _ => waiting(call, |wait| broker.join_group(group, request, &waiter, wait))?,
     };
     tell(call.explained, || match &joined {
         Ok(joined) => format!("{} joins group {group}, generation {}", joined.member_id, joined.generation),
@@ -142,6 +138,10 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     });
     write_joined(&mut call.respond(), code, joined);
     Ok(())
+}
+
+fn no_name() -> Error {
+    Error::InvalidGroup("the group's name is empty".into())
 }
 
 fn not_joined(member_id: &str) -> Joined {
@@ -204,10 +204,10 @@ pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     let (broker, waiter) = (call.broker, call.output.waiter.clone());
     // Since version 5 a member says which protocol it knows of (KIP-559).
     let unnamed = call.version >= 5 && (protocol_type.is_none() || protocol.is_none());
-    let synced = if group.is_empty() {
-        Err(Error::InvalidGroup("the group's name is empty".into()))
-    } else if unnamed {
+    let synced = if unnamed {
         Err(Error::InconsistentGroupProtocol)
+    } else if group.is_empty() {
+        Err(no_name())
     } else {
         waiting(call, |wait| broker.sync_group(group, request, &waiter, wait))?
     };
@@ -235,7 +235,7 @@ pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(
     let instance_id = if r.version >= 3 { r.nullable_string()? } else { None };
     r.tags()?;
     let done = match group {
-        "" => Err(Error::InvalidGroup("the group's name is empty".into())),
+        "" => Err(no_name()),
         _ => call.broker.heartbeat(group, Sender { member_id, instance_id }, generation),
     };
     tell(call.explained, || match &done {

@@ -39,6 +39,7 @@ use crate::{
     protocol::connection::{Input, Output},
 };
 use compression::Codecs;
+use offsets::UnsettledCommits;
 use std::{io, net::SocketAddr, ops::RangeInclusive};
 use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
@@ -67,6 +68,9 @@ pub struct Api {
     handle: Handler,
 }
 
+/// The number of OffsetCommit, of which several that arrived together share a sync.
+const OFFSET_COMMIT: i16 = 8;
+
 type Handler = fn(&mut Call<'_, '_>, &mut Reader<'_>) -> Result<(), Stop>;
 
 const fn api(key: i16, name: &'static str, versions: (i16, i16), flexible_from: i16, handle: Handler) -> Api {
@@ -80,7 +84,7 @@ pub static APIS: &[Api] = &[
     api(1, "Fetch", (4, 16), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 7), 6, list_offsets::list_offsets),
     api(3, "Metadata", (0, 12), 9, metadata::metadata),
-    api(8, "OffsetCommit", (2, 8), 8, offsets::offset_commit),
+    api(OFFSET_COMMIT, "OffsetCommit", (2, 8), 8, offsets::offset_commit),
     api(9, "OffsetFetch", (1, 8), 6, offsets::offset_fetch),
     api(10, "FindCoordinator", (0, 4), 3, groups::find_coordinator),
     api(11, "JoinGroup", (0, 9), 6, groups::join_group),
@@ -140,6 +144,10 @@ pub struct Session {
     chunk: Chunk,
     /// Whether one of them got large: by bytes that were read, or by what they became.
     large: bool,
+    /// What is answered and not durable yet.
+    commits: UnsettledCommits,
+    /// Whether the request behind the one at hand arrived already and is an OffsetCommit: it shares the sync.
+    commits_follow: bool,
 }
 
 impl Session {
@@ -151,9 +159,11 @@ impl Session {
         }
     }
 
-    /// Gives its memory back.
+    /// Gives its memory back, but keeps what is owed.
     fn forget(&mut self) {
-        *self = Session { name: self.name.take(), ..Session::default() };
+        let (name, commits, commits_follow) =
+            (self.name.take(), std::mem::take(&mut self.commits), self.commits_follow);
+        *self = Session { name, commits, commits_follow, ..Session::default() };
     }
 }
 
@@ -190,7 +200,8 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
     let mut session = Session { name: name.map(String::from), ..Session::default() };
     input.silence_max = Some(broker.config().idle_timeout);
     while let Some(size) = next_frame(input, output, &mut session)? {
-        let frame = &input.bytes()[4..4 + size];
+        let (frame, behind) = input.bytes()[4..].split_at(size);
+        session.commits_follow = is_whole_offset_commit(behind) && output.bytes.len() < UNSENT_BYTES_MAX;
         match answer(broker, &mut session, output, frame) {
             Ok(_) => {}
             Err(Stop::Io(error)) => return Err(error),
@@ -201,11 +212,19 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
         }
         session.shrink();
         input.consume(4 + size);
-        if output.bytes.len() >= UNSENT_BYTES_MAX {
+        if output.bytes.len() >= UNSENT_BYTES_MAX && !session.commits_follow {
             output.flush()?;
         }
     }
+    session.commits.settle(output);
     output.flush()
+}
+
+/// Whether these bytes begin with a whole OffsetCommit request.
+fn is_whole_offset_commit(bytes: &[u8]) -> bool {
+    let Some((size, frame)) = bytes.split_first_chunk() else { return false };
+    let is_whole = usize::try_from(i32::from_be_bytes(*size)).is_ok_and(|size| size <= frame.len());
+    is_whole && frame.starts_with(&OFFSET_COMMIT.to_be_bytes())
 }
 
 /// Waits for a whole frame and answers the size of what is behind its first four bytes; `None`: no more will come.
@@ -272,6 +291,9 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
     if !api.versions.contains(&version) {
         return call.unsupported_version().map(|()| 0);
     }
+    if key != OFFSET_COMMIT {
+        call.session.commits.settle(call.output);
+    }
     let handled = (api.handle)(&mut call, &mut r);
     let at = call.response_at;
     handled.map_err(|stop| match stop {
@@ -285,6 +307,9 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         }
         let size = (output.bytes.len() - at - 4) as i32;
         output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+    }
+    if !session.commits_follow {
+        session.commits.settle(output);
     }
     tell(explained, || match at {
         Some(at) => format!("answers: {} bytes", output.bytes.len() - at),

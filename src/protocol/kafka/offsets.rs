@@ -4,21 +4,45 @@ use super::{
     Call, Code, Stop, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
-use crate::broker::{self, Broker, Committed, Offsets, group::classic::Sender};
+use crate::{
+    broker::{self, Broker, CommitOutcome, Committed, Error, OffsetCommit, WrittenOffsets, group::classic::Sender},
+    protocol::connection::Output,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
-/// The longest note that a client may keep with an offset: Kafka's `offset.metadata.max.bytes`.
-const METADATA_MAX: usize = 4096;
-
-/// An offset to be committed.
+/// A partition of an OffsetCommit.
 struct Asked<'a> {
     index: i32,
     offset: i64,
     leader_epoch: i32,
     metadata: &'a str,
+}
+
+/// OffsetCommits that are answered, in what is to be sent, but are not durable yet: requests that arrived together share a
+/// sync. Nothing is sent before [`settle`](Self::settle).
+#[derive(Debug, Default)]
+pub(super) struct UnsettledCommits(Vec<UnsettledCommit>);
+
+#[derive(Debug)]
+struct UnsettledCommit {
+    written: WrittenOffsets,
+    /// Where in the output the codes stand that say it was committed.
+    codes_at: Vec<usize>,
+}
+
+impl UnsettledCommits {
+    /// Makes all durable. An answer whose commit could not be says so.
+    pub(super) fn settle(&mut self, output: &mut Output<'_>) {
+        for UnsettledCommit { written, codes_at } in self.0.drain(..) {
+            if let Err(error) = written.settle() {
+                let code = i16::from(error.code()).to_be_bytes();
+                codes_at.into_iter().for_each(|at| output.bytes[at..at + 2].copy_from_slice(&code));
+            }
+        }
+    }
 }
 
 /// OffsetCommit (key 8). What cannot be committed is refused by itself; the rest is committed together.
@@ -42,61 +66,55 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     })?;
     r.tags()?;
     let (broker, timestamp_ms) = (call.broker, call.broker.now_ms());
-    let mut offsets = Offsets::new();
-    let mut codes: Vec<Vec<Code>> = Vec::new();
+    // As in Kafka: partitions that are not there are refused first, whoever asks; then the group looks at who does.
+    let (mut codes, mut offsets) = (Vec::new(), Vec::new());
     for (name, partitions) in &topics {
         let topic: Arc<str> = (*name).into();
-        let mut check = |asked: &Asked<'_>| {
-            let index = partition_index(asked.index);
-            match broker.leader_epoch(name, index) {
-                Err(error) => error.code(),
-                Ok(_) if asked.metadata.len() > METADATA_MAX => Code::OffsetMetadataTooLarge,
-                Ok(_) => {
-                    let (offset, leader_epoch) = (asked.offset, asked.leader_epoch);
-                    let committed = Committed { offset, leader_epoch, metadata: asked.metadata.into(), timestamp_ms };
-                    offsets.insert((topic.clone(), index), committed);
-                    Code::None
-                }
+        for &Asked { index, offset, leader_epoch, metadata } in partitions {
+            let partition = partition_index(index);
+            let there = broker.leader_epoch(name, partition);
+            codes.push(there.as_ref().map_or_else(Error::code, |_| Code::None));
+            if there.is_ok() {
+                let committed = Committed { offset, leader_epoch, metadata: metadata.into(), timestamp_ms };
+                offsets.push(OffsetCommit { topic: topic.clone(), partition, committed });
             }
-        };
-        codes.push(partitions.iter().map(&mut check).collect());
+        }
     }
-    let committed = commit(broker, group, Sender { member_id, instance_id }, generation, offsets);
-    let code_of_all = committed.err();
+    let committed = match offsets.is_empty() {
+        true => Ok(CommitOutcome { outcomes: vec![], written: None }),
+        false => broker.commit_offsets(group, Sender { member_id, instance_id }, generation, offsets),
+    };
     tell(call.explained, || {
         let all = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
         let all: Vec<String> = all.map(|(name, asked)| format!("{name}/{} at {}", asked.index, asked.offset)).collect();
-        let refused = code_of_all.map_or(String::new(), |code| format!(", refused with {code:?}"));
+        let refused = committed.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
         format!("group {group} commits {}{refused}", shown_list(all.into_iter()))
     });
+    let CommitOutcome { outcomes, written } =
+        committed.unwrap_or_else(|error| CommitOutcome { outcomes: vec![Err(error); codes.len()], written: None });
+    let there = codes.iter_mut().filter(|code| **code == Code::None);
+    there.zip(&outcomes).for_each(|(code, outcome)| *code = outcome.as_ref().map_or_else(Error::code, |()| Code::None));
+    let (mut codes, mut codes_at) = (codes.into_iter(), Vec::new());
     let mut w = call.respond();
     if w.version >= 3 {
         w.i32(0);
     }
-    w.array(topics.iter().zip(&codes), |w, ((name, partitions), codes)| {
+    w.array(topics.iter(), |w, (name, partitions)| {
         w.string(name);
-        w.array(partitions.iter().zip(codes), |w, (asked, &code)| {
+        w.array(partitions.iter(), |w, asked| {
+            let code = codes.next().expect("each partition has one");
             w.i32(asked.index);
-            w.i16(if code == Code::None { code_of_all.unwrap_or(Code::None) } else { code }.into());
+            if code == Code::None {
+                codes_at.push(w.out.len());
+            }
+            w.i16(code.into());
             w.tags();
         });
         w.tags();
     });
     w.tags();
+    call.session.commits.0.extend(written.map(|written| UnsettledCommit { written, codes_at }));
     Ok(())
-}
-
-fn commit(
-    broker: &Broker,
-    group: &str,
-    sender: Sender<'_>,
-    generation: i32,
-    offsets: BTreeMap<(Arc<str>, u32), Committed>,
-) -> Result<(), Code> {
-    if offsets.is_empty() {
-        return Ok(());
-    }
-    broker.commit_offsets(group, sender, generation, offsets).map_err(|error| error.code())
 }
 
 /// Topics with the partitions asked for, each once: an answer may be many times as many bytes. `None`: all that the group has
@@ -208,7 +226,10 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         let topic: Arc<str> = (*name).into();
         partitions.extend(known.iter().flatten().map(|&index| (topic.clone(), index)));
     }
-    let deleted = broker.delete_offsets(group, &partitions).map_err(|error| error.code());
+    let deleted = match group {
+        "" => Err(Code::InvalidGroupId),
+        _ => broker.delete_offsets(group, &partitions).map_err(|error| error.code()),
+    };
     let code = deleted.as_ref().map_or_else(|code| *code, |_| Code::None);
     tell(call.explained, || {
         let partitions = partitions.iter().map(|(topic, index)| format!("{topic}/{index}"));
@@ -218,13 +239,13 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     w.i16(code.into());
     w.i32(0);
     let read = deleted.unwrap_or_default();
-    let told = if code == Code::None { &topics[..] } else { &[] };
-    w.array(told.iter().zip(&known), |w, ((name, indexes), known)| {
+    let told = topics.iter().zip(&known).filter(|(_, known)| code == Code::None && !known.is_empty());
+    w.array(told.collect::<Vec<_>>().iter(), |w, ((name, indexes), known)| {
         w.string(name);
-        w.array(indexes.iter().zip(known), |w, (&index, known)| {
+        w.array(indexes.iter().zip(*known), |w, (&index, known)| {
             w.i32(index);
             let code = match known {
-                _ if read.contains(*name) => Code::GroupSubscribedToTopic,
+                Ok(_) if read.contains(*name) => Code::GroupSubscribedToTopic,
                 Ok(_) => Code::None,
                 Err(code) => *code,
             };

@@ -2,6 +2,7 @@
 //! requests cut, bent and replaced by noise.
 
 mod configs;
+mod groups;
 mod offsets;
 
 use super::*;

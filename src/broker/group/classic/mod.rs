@@ -208,14 +208,16 @@ impl Kind for ClassicGroup {
     }
 
     fn describe(&self) -> Description {
-        let protocol = self.protocol.clone().unwrap_or_default();
+        // As Kafka: which protocol was chosen, and what follows from that, is told once the group is stable.
+        let is_stable = matches!(self.phase, Phase::Stable { .. });
+        let protocol = self.protocol.clone().filter(|_| is_stable).unwrap_or_default();
         let member = |(member_id, member): (&String, &Member)| MemberDescription {
             member_id: member_id.clone(),
             instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
             client_host: member.client_host.clone(),
             metadata: member.metadata(&protocol).to_vec(),
-            assignment: member.assignment.clone(),
+            assignment: if is_stable { member.assignment.clone() } else { vec![] },
             owned: vec![],
         };
         let members = self.members.iter().map(member).collect();

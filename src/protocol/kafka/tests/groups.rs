@@ -1,0 +1,246 @@
+//! Groups as Kafka's clients see them. What is expected was asked of Apache Kafka 4.3.1.
+
+use super::*;
+use kafka_protocol::messages::{
+    join_group_request::JoinGroupRequestProtocol, offset_commit_request as commit, offset_delete_request as delete,
+    offset_fetch_request as fetch, sync_group_request::SyncGroupRequestAssignment,
+};
+
+fn code(code: Code) -> i16 {
+    code.into()
+}
+
+/// A consumer's metadata that says it subscribes to these topics.
+fn subscription(topics: &[&str]) -> Vec<u8> {
+    let mut metadata = vec![0, 0, 0, 0, 0, topics.len() as u8];
+    for topic in topics {
+        metadata.extend_from_slice(&(topic.len() as i16).to_be_bytes());
+        metadata.extend_from_slice(topic.as_bytes());
+    }
+    [&metadata[..], &[0xff; 4]].concat()
+}
+
+/// A JoinGroup as these tests ask it.
+#[derive(Clone, Copy, Debug)]
+struct Join<'a> {
+    group: &'a str,
+    member: &'a str,
+    session_ms: i32,
+    protocol_type: &'a str,
+    protocols: &'a [&'a str],
+    topics: &'a [&'a str],
+}
+
+const JOIN: Join<'_> = Join {
+    group: "g",
+    member: "",
+    session_ms: 10_000,
+    protocol_type: "consumer",
+    protocols: &["range"],
+    topics: &["there"],
+};
+
+fn join(talk: &Talk, version: i16, join: Join<'_>) -> JoinGroupResponse {
+    let protocol = |name: &&str| {
+        let protocol = JoinGroupRequestProtocol::default().with_name(s(name));
+        protocol.with_metadata(subscription(join.topics).into())
+    };
+    let request = JoinGroupRequest::default().with_group_id(s(join.group).into()).with_member_id(s(join.member));
+    let request = request.with_session_timeout_ms(join.session_ms).with_protocol_type(s(join.protocol_type));
+    let request = request.with_protocols(join.protocols.iter().map(protocol).collect());
+    let request = if version > 0 { request.with_rebalance_timeout_ms(10_000) } else { request };
+    let (response, _) = talk.ask(11, version, &encoded(request, version)).unwrap();
+    JoinGroupResponse::decode(&mut &response[..], version).unwrap()
+}
+
+/// Makes a stable group of one member; answers its id.
+fn stable(talk: &Talk, as_this: Join<'_>) -> String {
+    let joined = join(talk, 3, as_this);
+    assert_eq!(joined.error_code, 0);
+    let request = SyncGroupRequest::default().with_group_id(s(as_this.group).into()).with_generation_id(1);
+    let request = request.with_member_id(joined.member_id.clone()).with_assignments(vec![
+        SyncGroupRequestAssignment::default().with_member_id(joined.member_id.clone()).with_assignment(vec![1].into()),
+    ]);
+    let (response, _) = talk.ask(14, 3, &encoded(request, 3)).unwrap();
+    assert_eq!(SyncGroupResponse::decode(&mut &response[..], 3).unwrap().error_code, 0);
+    joined.member_id.to_string()
+}
+
+#[test]
+fn join_group_looks_at_the_name_the_session_the_member_and_then_the_protocols() {
+    let talk = Talk::new();
+    let ask = |version, as_this| join(&talk, version, as_this).error_code;
+    for version in [0, 1, 4, 5, 9] {
+        let all_wrong =
+            Join { group: "", member: "stranger", session_ms: 1, protocols: &[], protocol_type: "", ..JOIN };
+        assert_eq!(ask(version, all_wrong), code(Code::InvalidGroupId));
+        assert_eq!(ask(version, Join { group: "g", ..all_wrong }), code(Code::InvalidSessionTimeout));
+        for session_ms in [5_999, 30 * 60 * 1000 + 1, -1] {
+            assert_eq!(ask(version, Join { session_ms, protocols: &[], ..JOIN }), code(Code::InvalidSessionTimeout));
+        }
+        let named = Join { group: "g", session_ms: 10_000, ..all_wrong };
+        assert_eq!(ask(version, named), code(Code::UnknownMemberId));
+        for unfit in [Join { protocols: &[], ..JOIN }, Join { protocol_type: "", ..JOIN }] {
+            assert_eq!(ask(version, unfit), code(Code::InconsistentGroupProtocol));
+        }
+    }
+}
+
+#[test]
+fn sync_group_looks_at_the_protocol_first() {
+    let talk = Talk::new();
+    let member = stable(&talk, JOIN);
+    let ask = |group: &str, member: &str, generation, protocol: Option<&str>| {
+        let request = SyncGroupRequest::default().with_group_id(s(group).into()).with_member_id(s(member));
+        let request = request.with_generation_id(generation).with_protocol_name(protocol.map(s));
+        let request = request.with_protocol_type(Some(s("consumer")));
+        let (response, _) = talk.ask(14, 5, &encoded(request, 5)).unwrap();
+        SyncGroupResponse::decode(&mut &response[..], 5).unwrap().error_code
+    };
+    assert_eq!(ask("", "stranger", 7, None), code(Code::InconsistentGroupProtocol));
+    assert_eq!(ask("", "stranger", 7, Some("range")), code(Code::InvalidGroupId));
+    assert_eq!(ask("other", "stranger", 7, Some("range")), code(Code::UnknownMemberId));
+    assert_eq!(ask("g", "stranger", 7, Some("other")), code(Code::UnknownMemberId));
+    assert_eq!(ask("g", &member, 7, Some("other")), code(Code::IllegalGeneration));
+    assert_eq!(ask("g", &member, 1, Some("other")), code(Code::InconsistentGroupProtocol));
+    assert_eq!(ask("g", &member, 1, Some("range")), 0);
+}
+
+#[test]
+fn protocol_and_assignments_are_told_once_the_group_is_stable() {
+    let talk = Talk::new();
+    let describe = || {
+        let request = DescribeGroupsRequest::default().with_groups(vec![s("g").into()]);
+        let (response, _) = talk.ask(15, 5, &encoded(request, 5)).unwrap();
+        let group = DescribeGroupsResponse::decode(&mut &response[..], 5).unwrap().groups.remove(0);
+        let member = &group.members[0];
+        let sizes = (member.member_metadata.len(), member.member_assignment.len());
+        (group.group_state.to_string(), group.protocol_data.to_string(), sizes)
+    };
+    join(&talk, 3, JOIN);
+    assert_eq!(describe(), ("CompletingRebalance".into(), "".into(), (0, 0)));
+    let talk = Talk::new();
+    stable(&talk, JOIN);
+    let request = DescribeGroupsRequest::default().with_groups(vec![s("g").into()]);
+    let (response, _) = talk.ask(15, 5, &encoded(request, 5)).unwrap();
+    let group = DescribeGroupsResponse::decode(&mut &response[..], 5).unwrap().groups.remove(0);
+    assert_eq!((group.group_state.as_str(), group.protocol_data.as_str()), ("Stable", "range"));
+    assert_eq!(group.members[0].member_metadata, subscription(&["there"]));
+    assert_eq!(group.members[0].member_assignment, [1][..]);
+}
+
+/// Topic, partition, metadata.
+type Offset<'a> = (&'a str, i32, &'a str);
+
+fn commit_request(group: &str, member: &str, generation: i32, offsets: &[Offset<'_>]) -> OffsetCommitRequest {
+    let topic = |&(topic, partition, metadata): &Offset<'_>| {
+        let partition = commit::OffsetCommitRequestPartition::default().with_partition_index(partition);
+        let partition = partition.with_committed_offset(3).with_committed_metadata(Some(s(metadata)));
+        commit::OffsetCommitRequestTopic::default().with_name(s(topic).into()).with_partitions(vec![partition])
+    };
+    let request = OffsetCommitRequest::default().with_group_id(s(group).into()).with_member_id(s(member));
+    request.with_generation_id_or_member_epoch(generation).with_topics(offsets.iter().map(topic).collect())
+}
+
+fn codes(response: &[u8]) -> Vec<i16> {
+    let response = OffsetCommitResponse::decode(&mut &response[..], 8).unwrap();
+    response.topics.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code).collect()
+}
+
+/// An OffsetCommit of metadata above the limit was refused for that though its sender was no member. The limit counts
+/// UTF-16 units, as Java does: 4,096 letters of two bytes each are no more than 4,096.
+#[test]
+fn offset_commit_looks_at_the_partitions_the_member_and_then_the_metadata() {
+    let talk = Talk::new();
+    let member = stable(&talk, JOIN);
+    let ask = |group, member: &str, generation, offsets: &[Offset<'_>]| {
+        let request = commit_request(group, member, generation, offsets);
+        codes(&talk.ask(8, 8, &encoded(request, 8)).unwrap().0)
+    };
+    let long = "x".repeat(4097);
+    let of = |partition| ("there", partition, long.as_str());
+    let mixed = [("no", 0, ""), of(0), of(9), ("there", 1, "")];
+    let (unknown, long_code) = (code(Code::UnknownTopicOrPartition), code(Code::OffsetMetadataTooLarge));
+    assert_eq!(ask("g", &member, 1, &mixed), [unknown, long_code, unknown, 0]);
+    let stranger = code(Code::UnknownMemberId);
+    assert_eq!(ask("g", "stranger", 1, &mixed), [unknown, stranger, unknown, stranger]);
+    assert_eq!(ask("g", "stranger", 1, &[of(0)]), [stranger]);
+    assert_eq!(ask("g", "stranger", 1, &[of(9)]), [unknown]);
+    assert_eq!(ask("g", &member, 7, &[of(0)]), [code(Code::IllegalGeneration)]);
+    for (metadata, expected) in [
+        ("é".repeat(4096), 0),
+        ("é".repeat(4097), long_code),
+        ("𝄞".repeat(2048), 0),
+        ("𝄞".repeat(2048) + "x", long_code),
+    ] {
+        assert_eq!(ask("other", "", -1, &[("there", 0, &metadata)]), [expected]);
+        let fetched = talk.broker.committed_offsets("other").unwrap().remove(&("there".into(), 0));
+        assert_eq!(fetched.is_some_and(|committed| committed.metadata == metadata), expected == 0);
+    }
+}
+
+/// Answers the group's code, and each partition's.
+fn delete_offsets(talk: &Talk, group: &str, partitions: &[(&str, &[i32])]) -> (i16, Vec<(String, Vec<i16>)>) {
+    let topic = |&(topic, partitions): &(&str, &[i32])| {
+        let partition = |&index| delete::OffsetDeleteRequestPartition::default().with_partition_index(index);
+        let topic = delete::OffsetDeleteRequestTopic::default().with_name(s(topic).into());
+        topic.with_partitions(partitions.iter().map(partition).collect())
+    };
+    let request = OffsetDeleteRequest::default().with_group_id(s(group).into());
+    let request = request.with_topics(partitions.iter().map(topic).collect());
+    let (response, _) = talk.ask(47, 0, &encoded(request, 0)).unwrap();
+    let response = OffsetDeleteResponse::decode(&mut &response[..], 0).unwrap();
+    let codes = |topic: &offset_delete_response::OffsetDeleteResponseTopic| {
+        (topic.name.to_string(), topic.partitions.iter().map(|partition| partition.error_code).collect())
+    };
+    (response.error_code, response.topics.iter().map(codes).collect())
+}
+
+#[test]
+fn offset_delete_looks_at_the_group_the_partitions_and_then_who_subscribes() {
+    let talk = Talk::new();
+    talk.broker.create_topic("unread", 1).unwrap();
+    stable(&talk, JOIN);
+    stable(&talk, Join { group: "connect", protocol_type: "connect", ..JOIN });
+    let all: &[(&str, &[i32])] = &[("there", &[0, 9]), ("unread", &[0, 9]), ("no", &[0]), ("there", &[])];
+    let (unknown, read) = (code(Code::UnknownTopicOrPartition), code(Code::GroupSubscribedToTopic));
+    let told = [("there", vec![read, unknown]), ("unread", vec![0, unknown]), ("no", vec![unknown])];
+    let told = told.map(|(topic, codes)| (topic.to_string(), codes)).to_vec();
+    assert_eq!(delete_offsets(&talk, "g", all), (0, told));
+    assert_eq!(delete_offsets(&talk, "", all), (code(Code::InvalidGroupId), vec![]));
+    assert_eq!(delete_offsets(&talk, "no", all), (code(Code::GroupIdNotFound), vec![]));
+    assert_eq!(delete_offsets(&talk, "connect", all), (code(Code::NonEmptyGroup), vec![]));
+}
+
+/// Each OffsetCommit was synced by itself, though a client that does not wait for answers had sent hundreds.
+#[test]
+fn offset_commits_that_arrive_together_share_a_sync() {
+    let talk = Talk::new();
+    let bodies: Vec<_> = (0..100).map(|_| encoded(commit_request("g", "", -1, &[("there", 0, "")]), 8)).collect();
+    let stopping = AtomicBool::new(true);
+    let (_, mut output) = connection::open(&talk.stream, talk.peer(), broker::Waiter::new(), &stopping);
+    let mut session = Session::default();
+    for (index, body) in bodies.iter().enumerate() {
+        session.commits_follow = index + 1 < bodies.len();
+        answer(&talk.broker, &mut session, &mut output, &frame(8, 8, body)).unwrap();
+        let log = talk.broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
+        let durable = if session.commits_follow { 0 } else { bodies.len() as u64 };
+        assert_eq!(log.high_watermark(), Ok(durable), "what is not synced is shown to nobody");
+    }
+    let mut answers = &output.bytes[..];
+    for _ in &bodies {
+        let size = i32::from_be_bytes(*answers.first_chunk().unwrap()) as usize;
+        assert_eq!(codes(&answers[9..4 + size]), [0]);
+        answers = &answers[4 + size..];
+    }
+    // Whatever else is asked comes after them.
+    session.commits_follow = true;
+    answer(&talk.broker, &mut session, &mut output, &frame(8, 8, &bodies[0])).unwrap();
+    let topics =
+        vec![fetch::OffsetFetchRequestTopic::default().with_name(s("there").into()).with_partition_indexes(vec![0])];
+    let request = OffsetFetchRequest::default().with_group_id(s("g").into()).with_topics(Some(topics));
+    session.commits_follow = false;
+    answer(&talk.broker, &mut session, &mut output, &frame(9, 7, &encoded(request, 7))).unwrap();
+    let log = talk.broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
+    assert_eq!(log.high_watermark(), Ok(101));
+}
