@@ -7,7 +7,7 @@ use super::{
     Env, Error, Result,
     chores::LOOK_EVERY,
     leader_epochs::EpochEnd,
-    producer_state::{Numbered, Producers, Stored},
+    producer_state::{FILE_BYTES_MAX, Numbered, Producers, Stored},
     topic::Topic,
     topic_file::PartitionLines,
     waiting::{Registered, Waiter, Waiters},
@@ -21,12 +21,15 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicI64, Ordering::*},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*},
     },
 };
 
 /// A background sync runs whenever this many bytes of a partition are not synced.
 const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+
+/// So many entries are read in the thread that appends where a roll asks for the producers' state: 6 MB.
+const ENTRIES_READ_BY_APPENDS: u64 = 100_000;
 
 /// A partition of a topic.
 #[derive(Debug)]
@@ -48,6 +51,8 @@ pub struct Partition {
     waiters: Waiters,
     /// What idempotent producers wrote; read from the log when the first of them writes.
     producers: Mutex<Producers>,
+    /// Base of the segment beside which their state is known to be kept; `u64::MAX`: of none.
+    kept_at: AtomicU64,
 }
 
 /// How records are to be appended.
@@ -75,6 +80,7 @@ impl Partition {
             sync_queued: AtomicBool::new(false),
             waiters: Waiters::default(),
             producers: Mutex::default(),
+            kept_at: AtomicU64::new(u64::MAX),
         }
     }
 
@@ -205,15 +211,21 @@ impl Partition {
             let log = self.log()?;
             let active = log.active_base();
             let appended = self.append(log, settings, records, terms);
-            if log.active_base() != active {
-                self.keep_known_producers(log);
+            // Who reads the log for the producers' state has the lock for long. Then the chores keep the state, as they do
+            // where there is much to be read.
+            if log.active_base() != active
+                && let Ok(mut producers) = self.producers.try_lock()
+            {
+                self.keep_producers(log, &mut producers, ENTRIES_READ_BY_APPENDS);
             }
             return appended;
         };
         let batch = Numbered { id, epoch, base_sequence, last_delta: records.len() as u32 - 1 };
+        // Opened first: opening a log may take the producers' lock.
+        let log = self.log();
         // Held until the log's order and the producers' are the same again.
         let mut producers = self.producers.lock().expect("no panic under the producers' lock");
-        let appended = self.write_numbered(&mut producers, batch, settings, records, terms);
+        let appended = log.and_then(|log| self.write_numbered(log, &mut producers, batch, settings, records, terms));
         if appended.as_ref().is_err_and(Error::is_retriable) {
             producers.refused(batch, self.env.clock.now_ms());
         }
@@ -222,15 +234,15 @@ impl Partition {
 
     fn write_numbered(
         &self,
+        log: &Log,
         producers: &mut Producers,
         batch: Numbered,
         settings: &Settings,
         records: &Records<'_>,
         terms: Terms,
     ) -> Result<Appended> {
-        let log = self.log()?;
-        self.load_producers(log, producers)?;
-        if let Some(Stored { first, timestamp }) = producers.check(batch)? {
+        self.load_producers(log, producers, u64::MAX)?;
+        if let Some(Stored { first, timestamp, .. }) = producers.check(batch, self.env.clock.now_ms())? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
             let (unsynced_bytes, failed, published) = (0, None, offsets.end <= log.high_watermark());
@@ -238,75 +250,96 @@ impl Partition {
         }
         let active = log.active_base();
         let appended = self.append(log, settings, records, terms);
-        if let Ok(Appended { offsets, now_ms, .. }) = &appended {
-            producers.stored(batch, Stored { first: offsets.start, timestamp: *now_ms });
+        if let Ok(Appended { offsets, now_ms: appended_ms, .. }) = &appended {
+            let own = records.iter().map(|record| record.timestamp.unwrap_or(*appended_ms)).max();
+            let timestamp = own.filter(|_| !settings.append_time());
+            let timestamp = timestamp.unwrap_or(*appended_ms);
+            producers.stored(batch, Stored { first: offsets.start, timestamp, appended_ms: *appended_ms });
         }
         if log.active_base() != active {
-            let kept = self.keep_producers(log, producers);
-            self.tell_if_not_kept(kept);
+            self.keep_producers(log, producers, u64::MAX);
         }
         appended
     }
 
-    /// Reads what idempotent producers wrote: the state kept at the start of the last segment that has one, and the entries
-    /// from there on. A segment without one began without producers, or is the last and the roll was cut short.
-    fn load_producers(&self, log: &Log, producers: &mut Producers) -> Result<()> {
+    /// Reads what idempotent producers wrote: the state kept beside the last segment that has it, and the entries from there
+    /// on. Answers whether it is known now; not: it would take reading more entries than that.
+    fn load_producers(&self, log: &Log, producers: &mut Producers, entries_max: u64) -> Result<bool> {
         if producers.is_loaded() {
-            return Ok(());
+            return Ok(true);
         }
-        let bases = log.segment_bases();
-        let mut found = Producers::default();
-        let mut from = bases[bases.len().saturating_sub(2)];
-        for &base in bases.iter().rev().take(2) {
+        let (mut found, mut from) = (Producers::default(), 0);
+        for base in log.segment_bases().into_iter().rev() {
+            from = base;
             if let Some(kept) = self.kept_producers(log, base)? {
-                (found, from) = (kept, base);
+                found = kept;
                 break;
             }
         }
+        if log.entries_from(from)? > entries_max {
+            return Ok(false);
+        }
+        let appended_ms = self.env.clock.now_ms();
         log.each_entry(from, |first, entry| {
             if entry.producer_id >= 0 && entry.flags & log::batches::CONTROL == 0 {
-                let Entry { producer_id: id, producer_epoch: epoch, base_sequence, last_delta, .. } = *entry;
-                let stored = Stored { first, timestamp: entry.timestamp };
+                let Entry { producer_id: id, producer_epoch: epoch, base_sequence, last_delta, timestamp, .. } = *entry;
+                let stored = Stored { first, timestamp, appended_ms };
                 found.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
             }
         })?;
         producers.load(found);
-        Ok(())
+        Ok(true)
     }
 
     /// The state kept beside the segment at `base`. One that cannot be read is as good as none: entries tell the rest.
     fn kept_producers(&self, log: &Log, base: u64) -> Result<Option<Producers>> {
-        const BYTES_MAX: u64 = 64 << 20;
         let path = log.beside(base, "producers");
-        match disk::read_small(self.env.handles.disk(), &path, BYTES_MAX) {
+        match disk::read_small(self.env.handles.disk(), &path, FILE_BYTES_MAX) {
             Ok(bytes) => Ok(std::str::from_utf8(&bytes).ok().and_then(Producers::from_lines)),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
             Err(error) => Err(Error::Storage(format!("{}: {error}", path.display()))),
         }
     }
 
-    /// Keeps the state beside the segment that was just begun.
-    fn keep_producers(&self, log: &Log, producers: &Producers) -> Result<()> {
-        let base = log.active_base();
-        if producers.is_empty() {
+    /// Whether the state at the start of the active segment stands beside it, or there is no segment before it.
+    fn is_state_kept(&self, log: &Log) -> bool {
+        let bases = log.segment_bases();
+        let Some((&active, [_, ..])) = bases.split_last() else { return true };
+        let kept = self.kept_at.load(Acquire) == active
+            || self.env.handles.disk().open(&log.beside(active, "producers")).is_ok();
+        if kept {
+            self.kept_at.store(active, Release);
+        }
+        kept
+    }
+
+    /// Keeps the state beside the active segment, if it does not stand there and no more entries have to be read for it. The
+    /// records are stored all the same if it fails, and acknowledged: until this file is there, earlier entries tell what it
+    /// would.
+    fn keep_producers(&self, log: &Log, producers: &mut Producers, entries_max: u64) {
+        if let Err(error) = self.try_keep_producers(log, producers, entries_max) {
+            self.env.tell(&format!("the producers' state is not kept: {error}"));
+        }
+    }
+
+    fn try_keep_producers(&self, log: &Log, producers: &mut Producers, entries_max: u64) -> Result<()> {
+        if self.is_state_kept(log) || !self.load_producers(log, producers, entries_max)? {
             return Ok(());
         }
-        let path = log.beside(base, "producers");
-        let stored = disk::replace(self.env.handles.disk(), &path, producers.to_lines(base).as_bytes());
-        stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))
+        let active = log.active_base();
+        let (path, lines) = (log.beside(active, "producers"), producers.to_lines(active));
+        let stored = disk::replace(self.env.handles.disk(), &path, lines.as_bytes());
+        stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?;
+        self.kept_at.store(active, Release);
+        Ok(())
     }
 
-    /// The same where no producer's batch began the segment.
+    /// The same where no append waits for it.
     fn keep_known_producers(&self, log: &Log) {
-        let mut producers = self.producers.lock().expect("no panic under the producers' lock");
-        let loaded = self.load_producers(log, &mut producers);
-        self.tell_if_not_kept(loaded.and_then(|()| self.keep_producers(log, &producers)));
-    }
-
-    /// The records are stored all the same, and acknowledged: at the next open the entries of the segment before tell what
-    /// this file would have.
-    fn tell_if_not_kept(&self, kept: Result<()>) {
-        kept.unwrap_or_else(|error| self.env.tell(&format!("the producers' state is not kept: {error}")));
+        if !self.is_state_kept(log) {
+            let mut producers = self.producers.lock().expect("no panic under the producers' lock");
+            self.keep_producers(log, &mut producers, u64::MAX);
+        }
     }
 
     fn append(&self, log: &Log, settings: &Settings, records: &Records<'_>, terms: Terms) -> Result<Appended> {
@@ -409,6 +442,8 @@ impl Partition {
             return Err(Error::OffsetOutOfRange { first, end });
         }
         if offset > first {
+            // The segments that go may be the last that tell of producers.
+            self.keep_known_producers(log);
             let topic = self.topic()?;
             let stored = topic.change_partition(self.index, |lines| lines.start = lines.start.max(offset));
             stored.map_err(|error| Error::of_disk(&error))?;
@@ -446,9 +481,8 @@ impl Partition {
             return Ok(Due { now: false, next_ms: None });
         }
         let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
-        if log.roll_if_old(now_ms, self.segment_age_max_ms(&settings, log))? {
-            self.keep_known_producers(log);
-        }
+        log.roll_if_old(now_ms, self.segment_age_max_ms(&settings, log))?;
+        self.keep_known_producers(log);
         match log.expired_to(now_ms, retention)? {
             Some(start) => drop(self.trim(start)?),
             None => self.free(log)?,
@@ -514,7 +548,7 @@ mod tests {
     use crate::{
         broker::{Broker, Clock},
         config::{Changes, Config, Overrides},
-        log::disk::MemoryDisk,
+        log::disk::{Disk, MemoryDisk},
     };
     use std::{
         borrow::Cow,
@@ -608,5 +642,94 @@ mod tests {
         assert_eq!(partition(&broker).trim(3), Ok(3));
         drop(broker);
         assert!(write(&open(), numbered).known);
+    }
+
+    /// A broker by a clock, with a topic of one partition whose segments take some 1,000 bytes.
+    fn broker_on(disk: &MemoryDisk, clock: &Arc<AtomicI64>) -> Broker {
+        let topic_defaults = Settings { segment_bytes: 1024, retention_ms: -1, ..Settings::default() };
+        let config = Config { topic_defaults, ..Config::new("data") };
+        let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone())).unwrap();
+        if broker.topic("t").is_err() {
+            broker.create_topic("t", 1).unwrap();
+        }
+        broker
+    }
+
+    /// Writes a record dated 2001.
+    fn write_old(broker: &Broker, producer: Option<(i64, i16, i32)>) -> Appended {
+        let mut records = Records::default();
+        records.push(Some(1_000_000_000_000), None, Some(Cow::Owned(vec![b'x'; 300])));
+        let partition = broker.topic("t").unwrap().partition(0).unwrap();
+        partition.write(&records, Terms { producer, ..Terms::default() }).unwrap()
+    }
+
+    /// A mirror writes what was written years ago. Its producer was as good as forgotten at once.
+    #[test]
+    fn a_producer_is_as_old_as_its_last_append_however_old_its_records_are() {
+        const NOW_MS: i64 = 1_700_000_000_000;
+        let many_others = |broker: &Broker| (100..1200).for_each(|id| drop(write_old(broker, Some((id, 0, 0)))));
+        for rolls in [false, true] {
+            let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(NOW_MS)));
+            let broker = broker_on(&disk, &clock);
+            assert!(!write_old(&broker, Some((7, 0, 0))).known);
+            if rolls {
+                (0..4).for_each(|_| drop(write_old(&broker, None)));
+            }
+            drop(broker);
+            let broker = broker_on(&disk, &clock);
+            many_others(&broker);
+            let again = write_old(&broker, Some((7, 0, 0)));
+            assert!(again.known);
+            assert_eq!(again.now_ms, 1_000_000_000_000, "Kafka tells the time of the batch that is stored");
+            clock.store(NOW_MS + super::super::producer_state::EXPIRES_MS, Release);
+            assert!(write_old(&broker, Some((7, 0, 0))).known, "a day of silence is just over");
+            clock.fetch_add(1, AcqRel);
+            assert!(!write_old(&broker, Some((7, 0, 0))).known, "a day and a millisecond");
+        }
+    }
+
+    /// The first roll after a start read the entries of the last segments, which may be gigabytes, while an append waited.
+    #[test]
+    fn a_roll_leaves_it_to_the_chores_to_read_many_entries() {
+        let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(0)));
+        let state_of = |base: u64| {
+            let path = format!("data/t/0/{base:020}.producers");
+            disk::read_small(&disk, std::path::Path::new(&path), 1 << 20).ok()
+        };
+        let broker = broker_on(&disk, &clock);
+        write_old(&broker, Some((7, 0, 0)));
+        (0..6).for_each(|_| drop(write_old(&broker, None)));
+        assert!(state_of(3).is_some_and(|state| state.starts_with(b"producer:7 epoch:0 batch:0-0@0 ")));
+        assert!(state_of(6).is_some());
+        drop(broker);
+
+        // Two segments without: a crash came before they were kept, or somebody lost them.
+        for base in [3, 6] {
+            disk.remove_file(std::path::Path::new(&format!("data/t/0/{base:020}.producers"))).unwrap();
+        }
+        let broker = broker_on(&disk, &clock);
+        let partition = broker.topic("t").unwrap().partition(0).unwrap();
+        let log = partition.log().unwrap();
+        let keep = |entries| partition.keep_producers(log, &mut partition.producers.lock().unwrap(), entries);
+        keep(6);
+        assert_eq!(state_of(6), None, "seven entries would have to be read");
+        keep(7);
+        assert!(state_of(6).is_some_and(|state| state.starts_with(b"producer:7 epoch:0 batch:0-0@0 ")));
+        drop(broker);
+
+        disk.remove_file(std::path::Path::new("data/t/0/00000000000000000006.producers")).unwrap();
+        let broker = broker_on(&disk, &clock);
+        let partition = broker.topic("t").unwrap().partition(0).unwrap();
+        // Whoever holds the lock reads.
+        let reading = partition.producers.lock().unwrap();
+        (0..3).for_each(|_| drop(write_old(&broker, None)));
+        assert_eq!((partition.log().unwrap().active_base(), state_of(9)), (9, None));
+        drop(reading);
+        partition.tidy().unwrap();
+        assert!(state_of(9).is_some());
+        assert_eq!(partition.trim(9), Ok(9));
+        assert!(write_old(&broker, Some((7, 0, 0))).known);
+        drop((broker, partition));
+        assert!(write_old(&broker_on(&disk, &clock), Some((7, 0, 0))).known);
     }
 }

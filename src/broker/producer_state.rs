@@ -17,14 +17,18 @@
 //!   what was refused again before anything later.
 //! - Sequences wrap around after 2^31-1.
 //! - Producers that were silent for a day are forgotten. When there are too many, those heard from longest ago are, down to
-//!   [`PRODUCERS_MAX`].
+//!   [`PRODUCERS_MAX`]. Silence is measured by the broker's clock: records may be dated years ago.
 //!
-//! The state at a segment's start is kept beside it, as lines; what came after is in the segment's entries:
+//! Each roll keeps the state at the new segment's start beside it, as lines, though there be none; what came after is in
+//! the segment's entries. Whoever finds no such file, or a damaged one, begins at an earlier one, or with all entries.
 //!
 //! ```text
-//! producer:1000 epoch:0 batch:0-1@0 timestamp:1700000000000
-//! producer:1000 epoch:0 batch:2-2@2 timestamp:1700000000005
+//! producer:1000 epoch:0 batch:0-1@0 timestamp:1700000000000 appended:1764180000000
+//! producer:1000 epoch:0 batch:2-2@2 timestamp:1700000000005 appended:1764180000007
 //! ```
+//!
+//! An entry does not tell when it was appended, only its records' time. What entries tell counts from the moment they are
+//! read: after a restart a producer may stay known for up to a day longer, and none is forgotten too soon.
 
 use super::{Error, Result};
 use std::collections::{HashMap, VecDeque};
@@ -36,9 +40,12 @@ pub(super) const EXPIRES_MS: i64 = 24 * 3600 * 1000;
 /// Looking for silent producers happens once for this many new ones.
 const NEW_BETWEEN_SWEEPS: usize = 1000;
 
-/// So many producers stay known when there are twice as many: half a million lines of at most 121 bytes are still less than
-/// what is read back.
+/// So many producers stay known when there are twice as many.
 const PRODUCERS_MAX: usize = 50_000;
+/// Bytes of a line at most: its words, and seven numbers of up to 20, 6, 10, 10, 20, 20 and 20.
+const LINE_BYTES_MAX: u64 = 52 + 106;
+/// Bytes of a file that [`Producers::to_lines`] may write.
+pub(super) const FILE_BYTES_MAX: u64 = 2 * PRODUCERS_MAX as u64 * BATCHES_KEPT as u64 * LINE_BYTES_MAX;
 
 /// A batch as its producer numbered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,8 +71,10 @@ impl Numbered {
 pub(super) struct Stored {
     /// First offset.
     pub(super) first: u64,
-    /// When, in ms.
+    /// The batch's time, in ms: what its producer is told again.
     pub(super) timestamp: i64,
+    /// When it was appended, by the broker's clock, in ms.
+    pub(super) appended_ms: i64,
 }
 
 /// A producer that wrote, or that tried to.
@@ -91,8 +100,12 @@ pub(super) struct Producers {
 
 impl Producers {
     /// What is to be done with a batch: `None`: it is new, or where it was stored before.
-    pub(super) fn check(&self, batch: Numbered) -> Result<Option<Stored>> {
+    pub(super) fn check(&mut self, batch: Numbered, now_ms: i64) -> Result<Option<Stored>> {
         let Some(producer) = self.known.get(&batch.id) else { return Ok(None) };
+        if producer.heard_ms < now_ms - EXPIRES_MS {
+            self.known.remove(&batch.id);
+            return Ok(None);
+        }
         if batch.epoch < producer.epoch {
             return Err(Error::ProducerEpoch(format!(
                 "producer {} writes in epoch {}; its epoch is {}",
@@ -112,7 +125,7 @@ impl Producers {
 
     /// Remembers a batch that was stored. One that is known already changes nothing.
     pub(super) fn stored(&mut self, batch: Numbered, stored: Stored) {
-        let producer = self.heard(batch, stored.timestamp);
+        let producer = self.heard(batch, stored.appended_ms);
         if producer.batches.back().is_some_and(|(_, newest)| newest.first >= stored.first) {
             return;
         }
@@ -175,18 +188,14 @@ impl Producers {
         }
     }
 
-    /// Whether there is none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.known.is_empty()
-    }
-
     /// The state as lines, as far as it was so before `offset`.
     pub(super) fn to_lines(&self, offset: u64) -> String {
         let batches = self.known.values().flat_map(|producer| &producer.batches);
         let line = |(batch, stored): &(Numbered, Stored)| {
             let Numbered { id, epoch, base_sequence, .. } = batch;
-            let (last, Stored { first, timestamp }) = (batch.last_sequence(), stored);
-            format!("producer:{id} epoch:{epoch} batch:{base_sequence}-{last}@{first} timestamp:{timestamp}\n")
+            let (last, Stored { first, timestamp, appended_ms }) = (batch.last_sequence(), stored);
+            let batch = format_args!("{base_sequence}-{last}@{first}");
+            format!("producer:{id} epoch:{epoch} batch:{batch} timestamp:{timestamp} appended:{appended_ms}\n")
         };
         batches.filter(|(_, stored)| stored.first < offset).map(line).collect()
     }
@@ -202,7 +211,8 @@ impl Producers {
             let (base, last) = sequences.split_once('-')?;
             let (base_sequence, last): (i32, i32) = (base.parse().ok()?, last.parse().ok()?);
             let last_delta = ((i64::from(last) - i64::from(base_sequence)) & i64::from(i32::MAX)) as u32;
-            let stored = Stored { first: first.parse().ok()?, timestamp: field("timestamp")?.parse().ok()? };
+            let (first, timestamp) = (first.parse().ok()?, field("timestamp")?.parse().ok()?);
+            let stored = Stored { first, timestamp, appended_ms: field("appended")?.parse().ok()? };
             producers.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
         }
         Some(producers)
@@ -224,10 +234,10 @@ mod tests {
     impl Log {
         /// Offset of the batch, or what it is refused with.
         fn produce(&mut self, batch: Numbered) -> Result<u64> {
-            if let Some(stored) = self.0.check(batch)? {
+            if let Some(stored) = self.0.check(batch, 5)? {
                 return Ok(stored.first);
             }
-            self.0.stored(batch, Stored { first: self.1, timestamp: 5 });
+            self.0.stored(batch, Stored { first: self.1, timestamp: 3, appended_ms: 5 });
             self.1 += u64::from(batch.last_delta) + 1;
             Ok(self.1 - u64::from(batch.last_delta) - 1)
         }
@@ -290,15 +300,15 @@ mod tests {
         }
         assert_eq!(producers.known.len(), 2 * PRODUCERS_MAX);
         let is_awaited =
-            |producers: &Producers, id| producers.check(Numbered { base_sequence: 4, ..numbered(id) }).is_err();
-        assert!(!is_awaited(&producers, 0) && is_awaited(&producers, 3 * PRODUCERS_MAX as i64 - 1));
-        producers.refused(numbered(1), i64::MAX - 1);
-        producers.refused(numbered(2), i64::MAX - 1);
+            |producers: &mut Producers, id| producers.check(Numbered { base_sequence: 4, ..numbered(id) }, 0).is_err();
+        assert!(!is_awaited(&mut producers, 0) && is_awaited(&mut producers, 3 * PRODUCERS_MAX as i64 - 1));
+        producers.refused(numbered(1), EXPIRES_MS);
+        producers.refused(numbered(2), EXPIRES_MS);
         let mut found = Producers::default();
-        found.stored(numbered(1), Stored { first: 9, timestamp: 0 });
+        found.stored(numbered(1), Stored { first: 9, timestamp: 0, appended_ms: 0 });
         producers.load(found);
-        assert_eq!(producers.check(Numbered { base_sequence: 4, ..numbered(1) }), Ok(None));
-        assert!(is_awaited(&producers, 2));
+        assert_eq!(producers.check(Numbered { base_sequence: 4, ..numbered(1) }, 0), Ok(None));
+        assert!(is_awaited(&mut producers, 2));
     }
 
     #[test]
@@ -316,9 +326,9 @@ mod tests {
             log.produce(batch(3, sequence, count)).unwrap();
         }
         let lines = log.0.to_lines(u64::MAX);
-        assert_eq!(lines.lines().next(), Some("producer:7 epoch:3 batch:2147483647-0@0 timestamp:5"));
+        assert_eq!(lines.lines().next(), Some("producer:7 epoch:3 batch:2147483647-0@0 timestamp:3 appended:5"));
         let mut again = Log(Producers::from_lines(&lines).unwrap(), log.1);
-        again.0.stored(batch(3, 2, 3), Stored { first: 3, timestamp: 5 });
+        again.0.stored(batch(3, 2, 3), Stored { first: 3, timestamp: 3, appended_ms: 5 });
         assert_eq!(again.0.to_lines(u64::MAX), lines);
         assert_eq!(again.produce(batch(3, i32::MAX, 2)), Ok(0));
         assert_eq!(again.produce(batch(3, 5, 1)), Ok(6));
@@ -332,12 +342,15 @@ mod tests {
         let numbered = |id| Numbered { id, epoch: 0, base_sequence: 0, last_delta: 0 };
         let many = 2 * PRODUCERS_MAX as i64;
         for id in 0..many {
-            producers.stored(numbered(id), Stored { first: id as u64, timestamp: 0 });
+            producers.stored(numbered(id), Stored { first: id as u64, timestamp: 0, appended_ms: 0 });
         }
         assert_eq!(producers.known.len(), 2 * PRODUCERS_MAX);
         // The first of all wrote again.
-        producers.stored(Numbered { base_sequence: 1, ..numbered(0) }, Stored { first: many as u64, timestamp: 0 });
-        producers.stored(numbered(many), Stored { first: many as u64 + 1, timestamp: 0 });
+        producers.stored(
+            Numbered { base_sequence: 1, ..numbered(0) },
+            Stored { first: many as u64, timestamp: 0, appended_ms: 0 },
+        );
+        producers.stored(numbered(many), Stored { first: many as u64 + 1, timestamp: 0, appended_ms: 0 });
         assert_eq!(producers.known.len(), PRODUCERS_MAX + 1);
         assert!([0, many - 1, many].iter().all(|id| producers.known.contains_key(id)));
         assert!(!producers.known.contains_key(&1));
@@ -348,8 +361,27 @@ mod tests {
         let mut producers = Producers::default();
         for id in 0..NEW_BETWEEN_SWEEPS as i64 {
             let numbered = Numbered { id, epoch: 0, base_sequence: 0, last_delta: 0 };
-            producers.stored(numbered, Stored { first: id as u64, timestamp: id * EXPIRES_MS });
+            producers.stored(numbered, Stored { first: id as u64, timestamp: 0, appended_ms: id * EXPIRES_MS });
         }
         assert!(producers.known.len() <= 3);
+    }
+
+    #[test]
+    fn a_day_of_silence_ends_the_wait_and_a_refusal_does_not() {
+        let mut producers = Producers::default();
+        let next = batch(0, 4, 1);
+        producers.refused(batch(0, 3, 1), 0);
+        assert!(producers.check(next, EXPIRES_MS).is_err());
+        producers.refused(batch(0, 3, 1), 10);
+        assert!(producers.check(next, EXPIRES_MS + 10).is_err());
+        assert_eq!(producers.check(next, EXPIRES_MS + 11), Ok(None));
+    }
+
+    #[test]
+    fn the_longest_line_is_as_long_as_it_may_be() {
+        let mut producers = Producers::default();
+        let numbered = Numbered { id: i64::MAX, epoch: i16::MAX, base_sequence: i32::MAX, last_delta: i32::MAX as u32 };
+        producers.stored(numbered, Stored { first: u64::MAX - 1, timestamp: i64::MIN, appended_ms: i64::MIN });
+        assert!(producers.to_lines(u64::MAX).len() as u64 <= LINE_BYTES_MAX);
     }
 }

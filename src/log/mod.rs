@@ -291,6 +291,16 @@ impl Log {
         self.all_segments().iter().map(|segment| segment.base).collect()
     }
 
+    /// How many entries there are in the segments from the one at `base` on.
+    pub fn entries_from(&self, base: u64) -> Result<u64, Error> {
+        let segments = self.all_segments();
+        let entries = |segment: &Arc<Segment>| -> Result<u64, Error> {
+            let entries = segment.entries(&self.handles).map_err(unreadable(segment.path("batches")))?;
+            Ok(u64::from(entries))
+        };
+        segments.iter().filter(|segment| segment.base >= base).map(entries).sum()
+    }
+
     /// Hands every whole entry of the segments from the one at `base` on to `each`, with its first offset.
     pub fn each_entry(&self, base: u64, mut each: impl FnMut(u64, &Entry)) -> Result<(), Error> {
         let mut entries = Vec::new();
