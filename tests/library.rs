@@ -107,6 +107,30 @@ fn what_is_refused_leaves_nothing_behind_whichever_way_it_came() {
     assert_eq!(ack.offset, 0);
 }
 
+/// A record dated in the far future blocks time retention of its partition. Whoever writes hears which bound it is.
+#[test]
+fn a_time_beyond_a_bound_of_the_topic_is_refused_by_the_bounds_name() {
+    let (broker, _server, address) = served(1, &[]);
+    let of = |settings: &[(&str, &str)]| settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
+    let bounds = [("message.timestamp.before.max.ms", "3600000"), ("message.timestamp.after.max.ms", "7200000")];
+    broker.create_topic_with("bounded", Some(1), of(&bounds)).unwrap();
+    broker.create_topic_with("stamped", Some(1), of(&[("message.timestamp.type", "LogAppendTime")])).unwrap();
+    let minutes = |minutes: i64| Record::new("x").timestamp(broker.now_ms() + minutes * 60_000);
+    for mut producer in [Producer::embedded(&broker), Producer::connect(&address).unwrap()] {
+        for (after, bound) in [(-61, bounds[0].0), (121, bounds[1].0)] {
+            match producer.send("bounded", minutes(after)) {
+                Err(Error::Refused(refused)) => assert!(refused.sentence.contains(bound), "{refused:?}"),
+                sent => panic!("{after} minutes: {sent:?}"),
+            }
+        }
+        for after in [-59, 119] {
+            producer.send("bounded", minutes(after)).unwrap();
+        }
+        // The broker's clock stamps these.
+        producer.send("stamped", minutes(1_000_000)).unwrap();
+    }
+}
+
 #[test]
 fn acks_of_a_batch_come_in_its_order_over_several_partitions() {
     let broker = Broker::in_memory();

@@ -195,8 +195,11 @@ impl fmt::Display for Error {
             }
             Error::KeyRequired => f.write_str("the topic is compacted, which keeps the latest record of each key"),
             Error::NoTime(time) => write!(f, "'{time}' is no time in milliseconds"),
-            Error::InvalidTimestamp { timestamp, least, most } => {
-                write!(f, "the topic takes timestamps from {least} to {most} ms now, and this is {timestamp}")
+            Error::InvalidTimestamp { timestamp, most, .. } if timestamp > most => {
+                write!(f, "{timestamp} is later than message.timestamp.after.max.ms allows, which is {most} now")
+            }
+            Error::InvalidTimestamp { timestamp, least, .. } => {
+                write!(f, "{timestamp} is earlier than message.timestamp.before.max.ms allows, which is {least} now")
             }
             Error::UnknownMemberId => {
                 f.write_str("no member here: it never joined, left, or was silent for longer than its session")

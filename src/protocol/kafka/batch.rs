@@ -272,7 +272,7 @@ impl<'a> Batch<'a> {
         match timestamps.is_empty() {
             false => Error::Records(
                 Code::InvalidTimestamp,
-                "a timestamp is too far in the past or the future",
+                "a timestamp is beyond message.timestamp.before.max.ms or message.timestamp.after.max.ms",
                 indexes(&|timestamp, keyless| out_of_range(timestamp) || rules.key_required && keyless),
             ),
             true => Error::Records(
