@@ -12,7 +12,7 @@ use plainlog::{
     broker::{Broker, Clock, Error, Partition, Result, Terms},
     config::{Changes, Config, Flush, Settings},
     log::{
-        Chunk, Retention,
+        Chunk, Numbering, Retention,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors},
         record::{Records, split_offset},
     },
@@ -379,7 +379,8 @@ fn batch_sent_again_is_stored_once_whatever_failed_at_a_roll() {
         let mut records = Records::default();
         records.push(None, None, Some(Cow::Owned(vec![b'x'; 300])));
         let partition = broker.topic("a")?.partition(0)?;
-        let terms = Terms { producer: Some((1, 0, sequence)), ..Terms::default() };
+        let numbering = Numbering { producer_id: 1, producer_epoch: 0, base_sequence: sequence };
+        let terms = Terms { producer: Some(numbering), ..Terms::default() };
         let appended = partition.write(&records, terms)?;
         partition.settle(&appended)?;
         Ok(appended.offsets.start)

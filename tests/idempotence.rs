@@ -10,7 +10,7 @@ use plainlog::{
     broker::{Broker, Clock, Error, Result, Terms},
     config::{Changes, Config, Flush, Overrides, Settings},
     log::{
-        Chunk,
+        Chunk, Numbering,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors},
         record::Records,
     },
@@ -54,6 +54,10 @@ fn batch(sequence: i32, count: usize, bytes: usize) -> Batch {
     Batch { producer: (7, 0, sequence), count, bytes }
 }
 
+fn numbering((producer_id, producer_epoch, base_sequence): (i64, i16, i32)) -> Numbering {
+    Numbering { producer_id, producer_epoch, base_sequence }
+}
+
 /// Sends it; the first offset, or what a Kafka client would be told.
 fn send(broker: &Broker, batch: Batch) -> Result<u64> {
     let mut records = Records::default();
@@ -62,7 +66,8 @@ fn send(broker: &Broker, batch: Batch) -> Result<u64> {
         records.push(None, None, Some(Cow::Owned(value.into_bytes())));
     }
     let partition = broker.topic("t")?.partition(0)?;
-    let appended = partition.write(&records, Terms { producer: Some(batch.producer), ..Terms::default() })?;
+    let appended =
+        partition.write(&records, Terms { producer: Some(numbering(batch.producer)), ..Terms::default() })?;
     partition.settle(&appended)?;
     Ok(appended.offsets.start)
 }
@@ -292,7 +297,7 @@ fn a_duplicate_is_shown_to_readers_before_it_is_acknowledged() {
     let partition = topic.partition(0).unwrap();
     let mut records = Records::default();
     records.push(None, None, Some(Cow::Borrowed(b"0 x")));
-    partition.write(&records, Terms { producer: Some((7, 0, 0)), ..Terms::default() }).unwrap();
+    partition.write(&records, Terms { producer: Some(numbering((7, 0, 0))), ..Terms::default() }).unwrap();
     assert_eq!(partition.high_watermark(), Ok(0));
     broker.alter_topic("t", None, &Changes { reset_others: true, ..Changes::default() }).unwrap();
     assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
@@ -310,7 +315,7 @@ fn a_batch_of_a_client_is_stored_whole_or_not_at_all() {
         let mut records = Records::default();
         (0..10).for_each(|_| records.push(None, None, Some(Cow::Owned(format!("0 {}", "x".repeat(300)).into_bytes()))));
         let write = || {
-            let terms = Terms { producer: numbered.then_some((7, 0, 0)), whole: true, ..Terms::default() };
+            let terms = Terms { producer: numbered.then_some(numbering((7, 0, 0))), whole: true, ..Terms::default() };
             let appended = partition.write(&records, terms)?;
             partition.settle(&appended).map(|()| appended.offsets)
         };

@@ -59,6 +59,7 @@ const CONNECTIONS_MAX: i64 = 1_000_000;
 /// How the broker runs.
 #[derive(Args)]
 struct Serve {
+    #[allow(rustdoc::broken_intra_doc_links, reason = "an address, no link")]
     /// Where to listen; [::]:9092 is every address of this machine, IPv4 included, and port 0 any free port
     #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT", value_parser = Address::to_listen_on)]
     listen: Address,

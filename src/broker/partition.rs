@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{
     config::{Flush, Settings},
-    log::{self, Append, Appended, Chunk, Due, Log, batches::Entry, disk, record::Records, recovery::CannotOpen},
+    log::{
+        self, Append, Appended, Chunk, Due, Log, Numbering, batches::Entry, disk, record::Records, recovery::CannotOpen,
+    },
 };
 use std::{
     io,
@@ -60,8 +62,8 @@ pub struct Partition {
 pub struct Terms {
     /// The flags of [`log::batches`].
     pub flags: u16,
-    /// Producer id, epoch and base sequence. Such records are a whole batch.
-    pub producer: Option<(i64, i16, i32)>,
+    /// How its producer numbers them. Such records are a whole batch.
+    pub producer: Option<Numbering>,
     /// The records are one batch, stored whole or not at all.
     pub whole: bool,
 }
@@ -207,7 +209,7 @@ impl Partition {
 
     /// The same, with the topic's settings.
     pub(super) fn write_with(&self, settings: &Settings, records: &Records<'_>, terms: Terms) -> Result<Appended> {
-        let Some((id, epoch, base_sequence)) = terms.producer else {
+        let Some(numbering) = terms.producer else {
             let log = self.log()?;
             let active = log.active_base();
             let appended = self.append(log, settings, records, terms);
@@ -220,7 +222,7 @@ impl Partition {
             }
             return appended;
         };
-        let batch = Numbered { id, epoch, base_sequence, last_delta: records.len() as u32 - 1 };
+        let batch = Numbered { numbering, last_delta: records.len() as u32 - 1 };
         // Opened first: opening a log may take the producers' lock.
         let log = self.log();
         // Held until the log's order and the producers' are the same again.
@@ -282,9 +284,9 @@ impl Partition {
         let appended_ms = self.env.clock.now_ms();
         log.each_entry(from, |first, entry| {
             if entry.producer_id >= 0 && entry.flags & log::batches::CONTROL == 0 {
-                let Entry { producer_id: id, producer_epoch: epoch, base_sequence, last_delta, timestamp, .. } = *entry;
-                let stored = Stored { first, timestamp, appended_ms };
-                found.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
+                let Entry { producer_id, producer_epoch, base_sequence, last_delta, timestamp, .. } = *entry;
+                let numbering = Numbering { producer_id, producer_epoch, base_sequence };
+                found.stored(Numbered { numbering, last_delta }, Stored { first, timestamp, appended_ms });
             }
         })?;
         producers.load(found);
@@ -627,7 +629,7 @@ mod tests {
         let write = |broker: &Broker, producer| {
             partition(broker).write(&record(b"hello"), Terms { producer, ..Terms::default() }).unwrap()
         };
-        let numbered = Some((7, 0, 0));
+        let numbered = first_of(7);
         let broker = open();
         broker.create_topic_with("t", Some(1), Overrides::from([("segment.ms".into(), "1000".into())])).unwrap();
         assert!(!write(&broker, numbered).known);
@@ -655,8 +657,13 @@ mod tests {
         broker
     }
 
+    /// The first batch of a producer.
+    fn first_of(producer_id: i64) -> Option<Numbering> {
+        Some(Numbering { producer_id, producer_epoch: 0, base_sequence: 0 })
+    }
+
     /// Writes a record dated 2001.
-    fn write_old(broker: &Broker, producer: Option<(i64, i16, i32)>) -> Appended {
+    fn write_old(broker: &Broker, producer: Option<Numbering>) -> Appended {
         let mut records = Records::default();
         records.push(Some(1_000_000_000_000), None, Some(Cow::Owned(vec![b'x'; 300])));
         let partition = broker.topic("t").unwrap().partition(0).unwrap();
@@ -667,24 +674,24 @@ mod tests {
     #[test]
     fn a_producer_is_as_old_as_its_last_append_however_old_its_records_are() {
         const NOW_MS: i64 = 1_700_000_000_000;
-        let many_others = |broker: &Broker| (100..1200).for_each(|id| drop(write_old(broker, Some((id, 0, 0)))));
+        let many_others = |broker: &Broker| (100..1200).for_each(|id| drop(write_old(broker, first_of(id))));
         for rolls in [false, true] {
             let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(NOW_MS)));
             let broker = broker_on(&disk, &clock);
-            assert!(!write_old(&broker, Some((7, 0, 0))).known);
+            assert!(!write_old(&broker, first_of(7)).known);
             if rolls {
                 (0..4).for_each(|_| drop(write_old(&broker, None)));
             }
             drop(broker);
             let broker = broker_on(&disk, &clock);
             many_others(&broker);
-            let again = write_old(&broker, Some((7, 0, 0)));
+            let again = write_old(&broker, first_of(7));
             assert!(again.known);
             assert_eq!(again.now_ms, 1_000_000_000_000, "Kafka tells the time of the batch that is stored");
             clock.store(NOW_MS + super::super::producer_state::EXPIRES_MS, Release);
-            assert!(write_old(&broker, Some((7, 0, 0))).known, "a day of silence is just over");
+            assert!(write_old(&broker, first_of(7)).known, "a day of silence is just over");
             clock.fetch_add(1, AcqRel);
-            assert!(!write_old(&broker, Some((7, 0, 0))).known, "a day and a millisecond");
+            assert!(!write_old(&broker, first_of(7)).known, "a day and a millisecond");
         }
     }
 
@@ -697,7 +704,7 @@ mod tests {
             disk::read_small(&disk, std::path::Path::new(&path), 1 << 20).ok()
         };
         let broker = broker_on(&disk, &clock);
-        write_old(&broker, Some((7, 0, 0)));
+        write_old(&broker, first_of(7));
         (0..6).for_each(|_| drop(write_old(&broker, None)));
         assert!(state_of(3).is_some_and(|state| state.starts_with(b"producer:7 epoch:0 batch:0-0@0 ")));
         assert!(state_of(6).is_some());
@@ -728,8 +735,8 @@ mod tests {
         partition.tidy().unwrap();
         assert!(state_of(9).is_some());
         assert_eq!(partition.trim(9), Ok(9));
-        assert!(write_old(&broker, Some((7, 0, 0))).known);
+        assert!(write_old(&broker, first_of(7)).known);
         drop((broker, partition));
-        assert!(write_old(&broker_on(&disk, &clock), Some((7, 0, 0))).known);
+        assert!(write_old(&broker_on(&disk, &clock), first_of(7)).known);
     }
 }

@@ -31,6 +31,7 @@
 //! read: after a restart a producer may stay known for up to a day longer, and none is forgotten too soon.
 
 use super::{Error, Result};
+use crate::log::Numbering;
 use std::collections::{HashMap, VecDeque};
 
 /// How many batches of a producer are remembered: what a client may have on its way at once.
@@ -50,19 +51,26 @@ pub(super) const FILE_BYTES_MAX: u64 = 2 * PRODUCERS_MAX as u64 * BATCHES_KEPT a
 /// A batch as its producer numbered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Numbered {
-    /// Producer id.
-    pub(super) id: i64,
-    /// Its epoch.
-    pub(super) epoch: i16,
-    /// Sequence of the first record.
-    pub(super) base_sequence: i32,
+    pub(super) numbering: Numbering,
     /// Records, less one.
     pub(super) last_delta: u32,
 }
 
 impl Numbered {
+    fn id(&self) -> i64 {
+        self.numbering.producer_id
+    }
+
+    fn epoch(&self) -> i16 {
+        self.numbering.producer_epoch
+    }
+
+    fn base_sequence(&self) -> i32 {
+        self.numbering.base_sequence
+    }
+
     fn last_sequence(&self) -> i32 {
-        ((i64::from(self.base_sequence) + i64::from(self.last_delta)) & i64::from(i32::MAX)) as i32
+        ((i64::from(self.base_sequence()) + i64::from(self.last_delta)) & i64::from(i32::MAX)) as i32
     }
 }
 
@@ -101,26 +109,32 @@ pub(super) struct Producers {
 impl Producers {
     /// What is to be done with a batch: `None`: it is new, or where it was stored before.
     pub(super) fn check(&mut self, batch: Numbered, now_ms: i64) -> Result<Option<Stored>> {
-        let Some(producer) = self.known.get(&batch.id) else { return Ok(None) };
+        let Some(producer) = self.known.get(&batch.id()) else { return Ok(None) };
         if producer.heard_ms < now_ms - EXPIRES_MS {
-            self.known.remove(&batch.id);
+            self.known.remove(&batch.id());
             return Ok(None);
         }
-        if batch.epoch < producer.epoch {
+        if batch.epoch() < producer.epoch {
             return Err(Error::ProducerEpoch(format!(
                 "producer {} writes in epoch {}; its epoch is {}",
-                batch.id, batch.epoch, producer.epoch
+                batch.id(),
+                batch.epoch(),
+                producer.epoch
             )));
         }
         if let Some((_, stored)) = producer.batches.iter().find(|(known, _)| *known == batch) {
             return Ok(Some(*stored));
         }
-        let newer = batch.epoch > producer.epoch;
+        let newer = batch.epoch() > producer.epoch;
         let next = if newer { 0 } else { producer.next };
-        if batch.base_sequence == next || newer && producer.batches.is_empty() {
+        if batch.base_sequence() == next || newer && producer.batches.is_empty() {
             return Ok(None);
         }
-        Err(Error::Sequence(format!("producer {} sends sequence {}; {next} is next", batch.id, batch.base_sequence)))
+        Err(Error::Sequence(format!(
+            "producer {} sends sequence {}; {next} is next",
+            batch.id(),
+            batch.base_sequence()
+        )))
     }
 
     /// Remembers a batch that was stored. One that is known already changes nothing.
@@ -129,8 +143,8 @@ impl Producers {
         if producer.batches.back().is_some_and(|(_, newest)| newest.first >= stored.first) {
             return;
         }
-        if batch.epoch >= producer.epoch {
-            (producer.epoch, producer.next) = (batch.epoch, batch.last_sequence().wrapping_add(1) & i32::MAX);
+        if batch.epoch() >= producer.epoch {
+            (producer.epoch, producer.next) = (batch.epoch(), batch.last_sequence().wrapping_add(1) & i32::MAX);
         }
         producer.batches.push_back((batch, stored));
         if producer.batches.len() > BATCHES_KEPT {
@@ -142,14 +156,14 @@ impl Producers {
     /// wrote before, the next sequence says so already.
     pub(super) fn refused(&mut self, batch: Numbered, now_ms: i64) {
         let producer = self.heard(batch, now_ms);
-        if producer.batches.is_empty() && batch.epoch > producer.epoch {
-            (producer.epoch, producer.next) = (batch.epoch, batch.base_sequence);
+        if producer.batches.is_empty() && batch.epoch() > producer.epoch {
+            (producer.epoch, producer.next) = (batch.epoch(), batch.base_sequence());
         }
     }
 
     /// The producer of a batch. If it is not known, this batch is its next.
     fn heard(&mut self, batch: Numbered, now_ms: i64) -> &mut Producer {
-        if !self.known.contains_key(&batch.id) {
+        if !self.known.contains_key(&batch.id()) {
             self.new += 1;
             if self.new.is_multiple_of(NEW_BETWEEN_SWEEPS) {
                 self.known.retain(|_, producer| producer.heard_ms >= now_ms - EXPIRES_MS);
@@ -158,9 +172,9 @@ impl Producers {
                 self.forget_most();
             }
         }
-        let Numbered { id, epoch, base_sequence: next, .. } = batch;
+        let (epoch, next) = (batch.epoch(), batch.base_sequence());
         let unknown = || Producer { epoch, next, batches: VecDeque::new(), heard_ms: now_ms };
-        let producer = self.known.entry(id).or_insert_with(unknown);
+        let producer = self.known.entry(batch.id()).or_insert_with(unknown);
         producer.heard_ms = producer.heard_ms.max(now_ms);
         producer
     }
@@ -192,7 +206,7 @@ impl Producers {
     pub(super) fn to_lines(&self, offset: u64) -> String {
         let batches = self.known.values().flat_map(|producer| &producer.batches);
         let line = |(batch, stored): &(Numbered, Stored)| {
-            let Numbered { id, epoch, base_sequence, .. } = batch;
+            let Numbering { producer_id: id, producer_epoch: epoch, base_sequence } = batch.numbering;
             let (last, Stored { first, timestamp, appended_ms }) = (batch.last_sequence(), stored);
             let batch = format_args!("{base_sequence}-{last}@{first}");
             format!("producer:{id} epoch:{epoch} batch:{batch} timestamp:{timestamp} appended:{appended_ms}\n")
@@ -206,14 +220,15 @@ impl Producers {
         for line in text.lines() {
             let mut words = line.split(' ');
             let mut field = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix(':');
-            let (id, epoch) = (field("producer")?.parse().ok()?, field("epoch")?.parse().ok()?);
+            let (producer_id, producer_epoch) = (field("producer")?.parse().ok()?, field("epoch")?.parse().ok()?);
             let (sequences, first) = field("batch")?.split_once('@')?;
             let (base, last) = sequences.split_once('-')?;
             let (base_sequence, last): (i32, i32) = (base.parse().ok()?, last.parse().ok()?);
             let last_delta = ((i64::from(last) - i64::from(base_sequence)) & i64::from(i32::MAX)) as u32;
             let (first, timestamp) = (first.parse().ok()?, field("timestamp")?.parse().ok()?);
             let stored = Stored { first, timestamp, appended_ms: field("appended")?.parse().ok()? };
-            producers.stored(Numbered { id, epoch, base_sequence, last_delta }, stored);
+            let numbering = Numbering { producer_id, producer_epoch, base_sequence };
+            producers.stored(Numbered { numbering, last_delta }, stored);
         }
         Some(producers)
     }
@@ -223,8 +238,12 @@ impl Producers {
 mod tests {
     use super::*;
 
+    fn numbered(producer_id: i64, producer_epoch: i16, base_sequence: i32, last_delta: u32) -> Numbered {
+        Numbered { numbering: Numbering { producer_id, producer_epoch, base_sequence }, last_delta }
+    }
+
     fn batch(epoch: i16, base_sequence: i32, count: u32) -> Numbered {
-        Numbered { id: 7, epoch, base_sequence, last_delta: count - 1 }
+        numbered(7, epoch, base_sequence, count - 1)
     }
 
     /// A partition with nothing else in it.
@@ -294,20 +313,18 @@ mod tests {
     #[test]
     fn what_is_awaited_is_bounded_and_what_the_log_tells_goes_before_it() {
         let mut producers = Producers::default();
-        let numbered = |id| Numbered { id, epoch: 0, base_sequence: 3, last_delta: 0 };
         for id in 0..3 * PRODUCERS_MAX as i64 {
-            producers.refused(numbered(id), id);
+            producers.refused(numbered(id, 0, 3, 0), id);
         }
         assert_eq!(producers.known.len(), 2 * PRODUCERS_MAX);
-        let is_awaited =
-            |producers: &mut Producers, id| producers.check(Numbered { base_sequence: 4, ..numbered(id) }, 0).is_err();
+        let is_awaited = |producers: &mut Producers, id| producers.check(numbered(id, 0, 4, 0), 0).is_err();
         assert!(!is_awaited(&mut producers, 0) && is_awaited(&mut producers, 3 * PRODUCERS_MAX as i64 - 1));
-        producers.refused(numbered(1), EXPIRES_MS);
-        producers.refused(numbered(2), EXPIRES_MS);
+        producers.refused(numbered(1, 0, 3, 0), EXPIRES_MS);
+        producers.refused(numbered(2, 0, 3, 0), EXPIRES_MS);
         let mut found = Producers::default();
-        found.stored(numbered(1), Stored { first: 9, timestamp: 0, appended_ms: 0 });
+        found.stored(numbered(1, 0, 3, 0), Stored { first: 9, timestamp: 0, appended_ms: 0 });
         producers.load(found);
-        assert_eq!(producers.check(Numbered { base_sequence: 4, ..numbered(1) }, 0), Ok(None));
+        assert_eq!(producers.check(numbered(1, 0, 4, 0), 0), Ok(None));
         assert!(is_awaited(&mut producers, 2));
     }
 
@@ -339,18 +356,14 @@ mod tests {
     #[test]
     fn of_too_many_producers_those_that_wrote_longest_ago_are_forgotten() {
         let mut producers = Producers::default();
-        let numbered = |id| Numbered { id, epoch: 0, base_sequence: 0, last_delta: 0 };
         let many = 2 * PRODUCERS_MAX as i64;
         for id in 0..many {
-            producers.stored(numbered(id), Stored { first: id as u64, timestamp: 0, appended_ms: 0 });
+            producers.stored(numbered(id, 0, 0, 0), Stored { first: id as u64, timestamp: 0, appended_ms: 0 });
         }
         assert_eq!(producers.known.len(), 2 * PRODUCERS_MAX);
         // The first of all wrote again.
-        producers.stored(
-            Numbered { base_sequence: 1, ..numbered(0) },
-            Stored { first: many as u64, timestamp: 0, appended_ms: 0 },
-        );
-        producers.stored(numbered(many), Stored { first: many as u64 + 1, timestamp: 0, appended_ms: 0 });
+        producers.stored(numbered(0, 0, 1, 0), Stored { first: many as u64, timestamp: 0, appended_ms: 0 });
+        producers.stored(numbered(many, 0, 0, 0), Stored { first: many as u64 + 1, timestamp: 0, appended_ms: 0 });
         assert_eq!(producers.known.len(), PRODUCERS_MAX + 1);
         assert!([0, many - 1, many].iter().all(|id| producers.known.contains_key(id)));
         assert!(!producers.known.contains_key(&1));
@@ -360,8 +373,8 @@ mod tests {
     fn silent_producers_are_forgotten() {
         let mut producers = Producers::default();
         for id in 0..NEW_BETWEEN_SWEEPS as i64 {
-            let numbered = Numbered { id, epoch: 0, base_sequence: 0, last_delta: 0 };
-            producers.stored(numbered, Stored { first: id as u64, timestamp: 0, appended_ms: id * EXPIRES_MS });
+            producers
+                .stored(numbered(id, 0, 0, 0), Stored { first: id as u64, timestamp: 0, appended_ms: id * EXPIRES_MS });
         }
         assert!(producers.known.len() <= 3);
     }
@@ -380,8 +393,8 @@ mod tests {
     #[test]
     fn the_longest_line_is_as_long_as_it_may_be() {
         let mut producers = Producers::default();
-        let numbered = Numbered { id: i64::MAX, epoch: i16::MAX, base_sequence: i32::MAX, last_delta: i32::MAX as u32 };
-        producers.stored(numbered, Stored { first: u64::MAX - 1, timestamp: i64::MIN, appended_ms: i64::MIN });
+        let batch = numbered(i64::MAX, i16::MAX, i32::MAX, i32::MAX as u32);
+        producers.stored(batch, Stored { first: u64::MAX - 1, timestamp: i64::MIN, appended_ms: i64::MIN });
         assert!(producers.to_lines(u64::MAX).len() as u64 <= LINE_BYTES_MAX);
     }
 }

@@ -123,6 +123,22 @@ fn unreadable(path: PathBuf) -> impl Fn(io::Error) -> Error {
     move |error| Error::Unreadable(format!("{}: {error}", path.display()))
 }
 
+/// How an idempotent producer numbers a batch (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbering {
+    /// The producer's id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub producer_epoch: i16,
+    /// Sequence of the batch's first record.
+    pub base_sequence: i32,
+}
+
+impl Numbering {
+    /// What the entry of a batch says that nobody numbers.
+    const NONE: Numbering = Numbering { producer_id: -1, producer_epoch: -1, base_sequence: -1 };
+}
+
 /// Records to be appended, and how.
 #[derive(Debug)]
 pub struct Append<'a, 'r> {
@@ -132,8 +148,8 @@ pub struct Append<'a, 'r> {
     pub now_ms: i64,
     /// The flags of [`batches`].
     pub flags: u16,
-    /// Producer id, epoch and base sequence.
-    pub producer: Option<(i64, i16, i32)>,
+    /// How its producer numbers the batch, if it does.
+    pub producer: Option<Numbering>,
     /// The records are one batch, stored whole or not at all, though it be larger than a segment. If not, they become as many
     /// batches as it takes, and what follows one that fails is not stored.
     pub whole: bool,
@@ -443,7 +459,7 @@ impl Log {
         if bytes > BATCH_BYTES_MAX {
             return Err(Error::TooLarge { bytes, limit: BATCH_BYTES_MAX });
         }
-        let (producer_id, producer_epoch, base_sequence) = append.producer.unwrap_or((-1, -1, -1));
+        let Numbering { producer_id, producer_epoch, base_sequence } = append.producer.unwrap_or(Numbering::NONE);
         if self.is_roll_due(writer, append, bytes, count) && !self.roll(writer)? {
             return Ok(None);
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::{
-    Append, Chunk,
+    Append, Chunk, Numbering,
     batches::{ABORT, ENTRY_BYTES},
     disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir},
     handles::Handles,
@@ -70,7 +70,11 @@ fn append_with(
         records: &records,
         now_ms: NOW_MS,
         flags,
-        producer,
+        producer: producer.map(|(producer_id, producer_epoch, base_sequence)| Numbering {
+            producer_id,
+            producer_epoch,
+            base_sequence,
+        }),
         whole: false,
         segment_bytes_max: SEGMENT_BYTES,
         segment_ms_max: i64::MAX,

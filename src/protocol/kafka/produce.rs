@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     broker::{self, StoredBatch, Target, Terms, Ticket, WriteSession},
-    log::record::RecordRef,
+    log::{Numbering, record::RecordRef},
 };
 use std::ops::Range;
 
@@ -146,11 +146,11 @@ fn write(
     session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
     // No flags: no transaction comes this far.
     let terms = Terms {
-        producer: (header.producer_id >= 0).then_some((
-            header.producer_id,
-            header.producer_epoch,
-            header.base_sequence,
-        )),
+        producer: (header.producer_id >= 0).then_some(Numbering {
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+        }),
         ..Terms::default()
     };
     let ticket = written.write_batch(target.clone(), &records, terms);
