@@ -8,9 +8,9 @@ use std::time::Duration;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let broker = Broker::in_memory();
     broker.create_topic("events", 3)?;
-    println!("events has {} partitions", broker.topic("events")?.partition_count());
-    for topic in broker.topics() {
-        println!("topic: {}", topic.name);
+    println!("events has {} partitions", broker.describe_topic("events")?.partition_count());
+    for name in broker.describe_topics().keys() {
+        println!("topic: {name}");
     }
 
     let mut producer = Producer::embedded(&broker);

@@ -11,8 +11,8 @@
 //! # let folder = std::env::temp_dir().join(format!("plainlog-doc-{}", std::process::id()));
 //! let broker = Broker::open(Config::new(&folder))?; // or Broker::in_memory()
 //! broker.create_topic("events", 3)?;
-//! assert_eq!(broker.topic("events")?.partition_count(), 3);
-//! assert_eq!(broker.topics().len(), 1);
+//! assert_eq!(broker.describe_topic("events")?.partition_count(), 3);
+//! assert_eq!(broker.describe_topics().len(), 1);
 //!
 //! let mut producer = Producer::embedded(&broker); // or Producer::connect("localhost:9092")?
 //! let ack = producer.send("events", Record::new("login").key("user-1"))?;

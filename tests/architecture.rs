@@ -33,6 +33,23 @@ fn imports_point_from_the_socket_to_the_disk() {
     }
 }
 
+/// What answers the verbs shall have a second form, which has neither partitions nor logs.
+#[test]
+fn whoever_asks_the_broker_gets_handles_and_batches_and_never_a_partition_or_a_chunk_of_a_log() {
+    let below = [["broker", "Partition"], ["broker", "Topic"], ["log", "Chunk"], ["log", "Log"]];
+    let library = Crate::read("src", "lib.rs");
+    let asks = |module: &[String]| ["client", "server", "protocol"].iter().any(|room| module[0] == *room);
+    for (module, file) in library.files.iter().filter(|(module, _)| !module.is_empty() && asks(module)) {
+        let is_test = (1..=module.len()).any(|length| library.is_test(&module[..length]));
+        for path in file.paths.iter().filter(|path| !path.in_test && !is_test) {
+            let names = library.absolute(module, &path.names).unwrap_or_default();
+            assert!(!below.iter().any(|below| names.starts_with(&below.map(String::from))), "{}", shown(module));
+        }
+        let text = ["broker.topic(", "broker.topics("].iter().find(|call| !is_test && file.text.contains(**call));
+        assert_eq!(text, None, "{}", shown(module));
+    }
+}
+
 #[test]
 fn files_form_no_circles() {
     for (dir, root) in CRATES {
@@ -240,6 +257,7 @@ struct File {
     imports: BTreeMap<String, Vec<String>>,
     /// Files that it opens for tests only.
     test_modules: BTreeSet<String>,
+    text: String,
 }
 
 /// A path; one that began with `super` or `self` begins with `crate`.
@@ -252,7 +270,7 @@ impl File {
     /// Reads the text of the file of `module`.
     fn parse(text: &str, module: &[String]) -> File {
         let tokens = tokens(text);
-        let mut file = File::default();
+        let mut file = File { text: text.into(), ..File::default() };
         let (mut inside, mut depth, mut at) = (Vec::<Inline>::new(), 0, 0);
         while at < tokens.len() {
             let here = || module.iter().chain(inside.iter().map(|inline| &inline.name)).cloned().collect::<Module>();

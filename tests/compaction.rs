@@ -31,7 +31,8 @@ fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
 fn compacted(broker: &Broker, name: &str) -> Arc<Partition> {
     let settings = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0.1")];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    broker.create_topic_with(name, Some(1), settings).unwrap().partition(0).unwrap()
+    broker.create_topic_with(name, Some(1), settings).unwrap();
+    broker.topic(name).unwrap().partition(0).unwrap()
 }
 
 fn say(port: u16, lines: &str) -> String {

@@ -266,7 +266,8 @@ fn a_duplicate_is_promised_no_more_than_its_original() {
     for flush in [Flush::Always, Flush::Every(Duration::from_secs(3600)), Flush::Never] {
         let disk = MemoryDisk::crashable();
         let broker = open_with(&disk, flush);
-        let topic = broker.create_topic("t", 1).unwrap();
+        broker.create_topic("t", 1).unwrap();
+        let topic = broker.topic("t").unwrap();
         assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
         topic.partition(0).unwrap().log().unwrap().sync_all().unwrap();
         disk.fault(Call::Sync, 1, Fault::Error);
@@ -293,7 +294,8 @@ fn a_duplicate_is_shown_to_readers_before_it_is_acknowledged() {
     let disk = MemoryDisk::crashable();
     let broker = open_with(&disk, Flush::Never);
     let always = Overrides::from([("flush.ms".into(), "0".into())]);
-    let topic = broker.create_topic_with("t", Some(1), always).unwrap();
+    broker.create_topic_with("t", Some(1), always).unwrap();
+    let topic = broker.topic("t").unwrap();
     let partition = topic.partition(0).unwrap();
     let mut records = Records::default();
     records.push(None, None, Some(Cow::Borrowed(b"0 x")));

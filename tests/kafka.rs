@@ -542,7 +542,8 @@ fn a_compacted_topic_takes_no_record_without_a_key_and_its_holes_are_read_over()
     let server = plainlog::Server::start(broker.clone(), "127.0.0.1:0").unwrap();
     let mut client = Client::to(&format!("127.0.0.1:{}", server.port()));
     let compact = [("cleanup.policy".to_owned(), "compact".to_owned())].into();
-    let partition = broker.create_topic_with("t", Some(1), compact).unwrap().partition(0).unwrap();
+    broker.create_topic_with("t", Some(1), compact).unwrap();
+    let partition = broker.topic("t").unwrap().partition(0).unwrap();
     client.send(ApiKey::Produce, 9, &produce("t", -1, batch(&["a", "b"], None, Codec::None)));
     let response: ProduceResponse = client.receive(9).unwrap();
     let answer = &response.responses[0].partition_responses[0];

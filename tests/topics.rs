@@ -2,10 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use plainlog::{
-    broker::{Broker, Clock, EpochEnd, Error, Position, Terms},
+    broker::{Broker, Clock, EpochEnd, Error, Terms},
     config::{Change, Changes, Config, Flush, Overrides},
     log::{
-        Chunk,
         disk::{Disk, MemoryDisk, Survivors, read_small},
         record::Records,
     },
@@ -26,8 +25,7 @@ fn append(broker: &Broker, topic: &str, value: &[u8]) -> u64 {
 }
 
 fn end(broker: &Broker, topic: &str) -> u64 {
-    let partition = broker.topic(topic).unwrap().partition(0).unwrap();
-    Position::Latest.resolve(&partition, &mut Chunk::default()).unwrap()
+    broker.find_partition(topic, 0).unwrap().high_watermark().unwrap()
 }
 
 fn text(disk: &MemoryDisk, path: &str) -> String {
@@ -79,7 +77,7 @@ fn a_topic_whose_file_cannot_be_read_is_there_and_offline() {
                broker, or delete the topic";
     let offline = Err(Error::Storage(why.into()));
     assert_eq!(broker.topic("a").map(drop), offline);
-    assert_eq!(broker.topic_or_create("a").map(drop), offline);
+    assert_eq!(broker.describe_topic_or_create("a").map(drop), offline);
     assert_eq!(broker.alter_topic("a", Some(2), &Changes::default()).map(drop), offline);
     assert_eq!(broker.trim("a", 0, 1).map(drop), offline);
     assert_eq!(broker.create_topic("a", 1).map(drop), Err(Error::TopicExists("a".into())));
@@ -117,8 +115,8 @@ fn a_topic_that_was_copied_gets_an_id_of_its_own() {
     let broker = open(&disk);
     let copy = broker.topic("b").unwrap().id;
     assert_ne!(copy, id);
-    assert_eq!(broker.topic_by_id(&id).unwrap().name, "a");
-    assert_eq!(broker.topic_by_id(&copy).unwrap().name, "b");
+    assert_eq!(broker.describe_topic_by_id(&id).unwrap().name, "a");
+    assert_eq!(broker.describe_topic_by_id(&copy).unwrap().name, "b");
     assert_eq!(end(&broker, "b"), 1);
     drop(broker);
     assert_eq!(open(&disk).topic("b").unwrap().id, copy);
@@ -129,11 +127,11 @@ fn a_topic_is_found_by_its_id_for_as_long_as_it_is_there() {
     let broker = Broker::in_memory();
     let ids: Vec<_> = (0..100).map(|index| broker.create_topic(&format!("t{index}"), 1).unwrap().id).collect();
     for (index, id) in ids.iter().enumerate() {
-        assert_eq!(broker.topic_by_id(id).unwrap().name, format!("t{index}"));
+        assert_eq!(broker.describe_topic_by_id(id).unwrap().name, format!("t{index}"));
     }
     broker.drop_topic("t7").unwrap();
-    assert!(broker.topic_by_id(&ids[7]).is_none());
-    assert!(broker.topic_by_id(&ids[8]).is_some());
+    assert!(broker.describe_topic_by_id(&ids[7]).is_none());
+    assert!(broker.describe_topic_by_id(&ids[8]).is_some());
     assert_ne!(broker.create_topic("t7", 1).unwrap().id, ids[7]);
 }
 

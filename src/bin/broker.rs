@@ -200,7 +200,7 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
     let (verbosity, flush) = (config.verbosity, config.flush);
     let data_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
     let broker = Broker::open(config)?;
-    let topics = broker.topics().len();
+    let topics = broker.describe_topics().len();
     let server = Server::start(broker, &options.listen.to_string())
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let started = Address { port: server.port(), ..options.listen.clone() };

@@ -25,6 +25,7 @@ mod partitioner;
 mod position;
 mod producer_state;
 pub mod random;
+mod reading;
 mod small_file;
 mod sync;
 mod topic;
@@ -48,6 +49,7 @@ pub use leader_epochs::EpochEnd;
 pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
+pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
 pub use topic_settings::Rules;
 pub use topics::verify_topic_files;
@@ -181,14 +183,14 @@ impl Broker {
         self.0.state.topics()
     }
 
-    /// A topic by name.
+    /// A topic as it runs: for tests that look below the verbs.
     pub fn topic(&self, name: &str) -> Result<Arc<Topic>> {
         let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
         topics.get(name).cloned()
     }
 
     /// A topic by its id.
-    pub fn topic_by_id(&self, id: &[u8; 16]) -> Option<Arc<Topic>> {
+    fn topic_by_id(&self, id: &[u8; 16]) -> Option<Arc<Topic>> {
         let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
         topics.by_id(id).cloned()
     }
@@ -199,10 +201,10 @@ impl Broker {
     }
 
     /// A topic by name, made with the defaults if it is not there and first use makes topics here.
-    pub fn topic_or_create(&self, name: &str) -> Result<Arc<Topic>> {
+    fn topic_or_create(&self, name: &str) -> Result<Arc<Topic>> {
         match self.topic(name) {
             Err(Error::UnknownTopic(_)) if self.config().auto_create => {
-                match self.create_topic_with(name, None, Overrides::new()) {
+                match self.create_running_topic(name, None, Overrides::new()) {
                     Err(Error::TopicExists(_)) => self.topic(name),
                     made => made,
                 }
@@ -212,12 +214,21 @@ impl Broker {
     }
 
     /// Makes a topic with the default settings.
-    pub fn create_topic(&self, name: &str, partitions: u32) -> Result<Arc<Topic>> {
+    pub fn create_topic(&self, name: &str, partitions: u32) -> Result<TopicDescription> {
         self.create_topic_with(name, Some(partitions), Overrides::new())
     }
 
     /// Makes a topic with settings of its own. It is there durably, or not at all.
-    pub fn create_topic_with(&self, name: &str, partitions: Option<u32>, overrides: Overrides) -> Result<Arc<Topic>> {
+    pub fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: Option<u32>,
+        overrides: Overrides,
+    ) -> Result<TopicDescription> {
+        Ok(self.create_running_topic(name, partitions, overrides)?.describe())
+    }
+
+    fn create_running_topic(&self, name: &str, partitions: Option<u32>, overrides: Overrides) -> Result<Arc<Topic>> {
         writable(name)?;
         let partitions = partitions.unwrap_or(self.config().default_partitions);
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
@@ -229,7 +240,7 @@ impl Broker {
     }
 
     /// Changes settings and adds partitions. Changes of one topic do not overlap.
-    pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<Arc<Topic>> {
+    pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
         writable(name)?;
         let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
         let topic = self.topic(name)?;
@@ -238,7 +249,7 @@ impl Broker {
         self.0.state.topic_waiters.wake();
         topic.partitions().iter().for_each(|partition| partition.wake());
         self.0.state.tell_groups(name, topic.partition_count());
-        Ok(topic)
+        Ok(topic.describe())
     }
 
     /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.

@@ -568,7 +568,8 @@ mod tests {
     fn much_that_is_not_synced_does_not_wait_for_its_time() {
         let config = Config { flush: Flush::Every(Duration::from_secs(3600)), ..Config::in_memory() };
         let broker = Broker::open(config).unwrap();
-        let partition = broker.create_topic("t", 1).unwrap().partition(0).unwrap();
+        broker.create_topic("t", 1).unwrap();
+        let partition = broker.topic("t").unwrap().partition(0).unwrap();
         let value = vec![b'x'; 1 << 20];
         let write = |value: &[u8]| {
             let appended = partition.write(&record(value), Terms::default()).unwrap();
@@ -588,7 +589,8 @@ mod tests {
     fn what_waits_for_its_sync_is_shown_though_the_mode_changes_meanwhile() {
         let broker = Broker::open(Config { flush: Flush::Never, ..Config::in_memory() }).unwrap();
         let always = Overrides::from([("flush.ms".into(), "0".into())]);
-        let topic = broker.create_topic_with("t", Some(1), always).unwrap();
+        broker.create_topic_with("t", Some(1), always).unwrap();
+        let topic = broker.topic("t").unwrap();
         let partition = topic.partition(0).unwrap();
         let appended = partition.write(&record(b"hello"), Terms::default()).unwrap();
         assert_eq!(partition.high_watermark(), Ok(0));
@@ -604,7 +606,8 @@ mod tests {
         let broker = Broker::open_on(Arc::new(MemoryDisk::default()), config, Clock::Manual(clock.clone())).unwrap();
         let settings = [("segment.ms", "1000"), ("segment.jitter.ms", "900"), ("retention.ms", "-1")];
         let settings = settings.map(|(name, value)| (name.into(), value.into())).into();
-        let partitions = broker.create_topic_with("t", Some(40), settings).unwrap().partitions();
+        broker.create_topic_with("t", Some(40), settings).unwrap();
+        let partitions = broker.topic("t").unwrap().partitions();
         for partition in &partitions {
             partition.write(&record(b"hello"), Terms::default()).unwrap();
         }

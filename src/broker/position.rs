@@ -20,7 +20,7 @@ pub enum Position {
 
 impl Position {
     /// The offset it means now. A number out of range is refused.
-    pub fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> Result<u64> {
+    pub(super) fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> Result<u64> {
         let (first, end) = (partition.start()?, partition.high_watermark()?);
         match self {
             Position::At(offset) if offset < first || offset > end => Err(Error::OffsetOutOfRange { first, end }),
@@ -33,7 +33,7 @@ impl Position {
     }
 
     /// The offset it means now; a number out of range means the nearest that is not.
-    pub fn nearest(self, partition: &Partition, chunk: &mut Chunk) -> Result<u64> {
+    pub(super) fn nearest(self, partition: &Partition, chunk: &mut Chunk) -> Result<u64> {
         match (self.resolve(partition, chunk), self) {
             (Err(Error::OffsetOutOfRange { first, end }), Position::At(offset)) => Ok(offset.clamp(first, end)),
             (resolved, _) => resolved,

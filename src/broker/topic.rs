@@ -222,7 +222,7 @@ mod tests {
                 let _ = broker.alter_topic("t", None, &Changes { named, reset_others: false });
             }
             let own = broker.topic("t").unwrap().overrides();
-            let created = broker.create_topic_with("u", None, own.clone()).unwrap().overrides();
+            let created = broker.create_topic_with("u", None, own.clone()).unwrap().overrides;
             prop_assert_eq!(&created, &own);
             drop(broker);
             let broker = open();

@@ -7,13 +7,12 @@ use super::{
     source::{SLICE, Source},
 };
 use crate::{
-    broker::{self, Broker, Partition, Waiter},
+    broker::{self, Broker, PartitionHandle, ReadSession, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
         record::read_lines,
     },
-    log::Chunk,
 };
 use std::{
     sync::{
@@ -35,7 +34,7 @@ pub(super) struct Shelf {
     readings: Vec<Reading>,
     /// The reading whose turn it is.
     turn: usize,
-    chunk: Chunk,
+    read: ReadSession,
     ready: vec::IntoIter<Message>,
     woken: Arc<AtomicBool>,
 }
@@ -51,7 +50,7 @@ struct Wanted {
 #[derive(Debug)]
 struct Reading {
     topic: Arc<str>,
-    partition: Arc<Partition>,
+    partition: PartitionHandle,
     position: u64,
     /// Whether it was read up to the position; otherwise the caller named it.
     has_read: bool,
@@ -64,7 +63,7 @@ impl Shelf {
             wanted: Vec::new(),
             readings: Vec::new(),
             turn: 0,
-            chunk: Chunk::default(),
+            read: broker.read_session(),
             ready: Vec::new().into_iter(),
             woken: Arc::default(),
         }
@@ -72,7 +71,7 @@ impl Shelf {
 
     fn want(&mut self, topic: &str, only: Option<u32>, start: Position) -> Result<(), Error> {
         broker::check_name(topic)?;
-        if let (Some(index), Ok(topic)) = (only, self.broker.topic(topic)) {
+        if let (Some(index), Ok(topic)) = (only, self.broker.find_topic(topic)) {
             topic.partition(index)?;
         }
         let mut wanted = Wanted { topic: topic.into(), only, known: 0 };
@@ -83,12 +82,12 @@ impl Shelf {
 
     /// Takes up the partitions that it does not know of.
     fn take_up(&mut self, wanted: &mut Wanted, start: Position) -> Result<(), Error> {
-        let Ok(topic) = self.broker.topic(&wanted.topic) else { return Ok(()) };
+        let Ok(topic) = self.broker.find_topic(&wanted.topic) else { return Ok(()) };
         let partitions = topic.partitions();
         let new = partitions.iter().skip(wanted.known as usize);
-        let new = new.filter(|partition| wanted.only.is_none_or(|only| only == partition.index));
-        let reading = |partition: &Arc<Partition>| {
-            let position = broker::Position::from(start).resolve(partition, &mut self.chunk)?;
+        let new = new.filter(|partition| wanted.only.is_none_or(|only| only == partition.index()));
+        let reading = |partition: &PartitionHandle| {
+            let position = self.read.resolve(start.into(), partition)?;
             Ok(Reading { topic: wanted.topic.clone(), partition: partition.clone(), position, has_read: false })
         };
         // All or none: after an error they are taken up again.
@@ -112,13 +111,14 @@ impl Shelf {
         for _ in 0..self.readings.len() {
             self.turn = (self.turn + 1) % self.readings.len();
             let Reading { topic, partition, position, has_read } = &mut self.readings[self.turn];
-            if let Err(error) = partition.read(*position, READ_BYTES, &mut self.chunk) {
-                return Err(self.failed(error));
+            let batches = match self.read.read(partition, *position, READ_BYTES) {
+                Ok(batches) => batches,
+                Err(error) => return Err(self.failed(error)),
+            };
+            for batch in batches.iter() {
+                read_lines(topic, partition.index(), batch.lines_from(*position), &mut messages)?;
             }
-            for batch in &self.chunk.batches {
-                read_lines(topic, partition.index, self.chunk.lines_from(batch, *position), &mut messages)?;
-            }
-            if let Some(next) = self.chunk.next_offset() {
+            if let Some(next) = batches.next_offset() {
                 (*position, *has_read) = (next, true);
             }
             if !messages.is_empty() {
@@ -146,7 +146,7 @@ impl Shelf {
             error => return error.into(),
         };
         let wanted = std::mem::replace(&mut reading.position, next);
-        let (topic, partition) = (reading.topic.to_string(), reading.partition.index);
+        let (topic, partition) = (reading.topic.to_string(), reading.partition.index());
         Error::Skipped { topic, partition, wanted, next, reason: error.into() }
     }
 
@@ -156,7 +156,7 @@ impl Shelf {
         let _topics = self.broker.register(&waiter);
         let _partitions: Vec<_> = self.readings.iter().map(|reading| reading.partition.register(&waiter)).collect();
         let is_new = |wanted: &Wanted| {
-            self.broker.topic(&wanted.topic).is_ok_and(|topic| topic.partition_count() > wanted.known)
+            self.broker.find_topic(&wanted.topic).is_ok_and(|topic| topic.partition_count() > wanted.known)
         };
         if !self.readings.iter().any(Reading::has_more) && !self.wanted.iter().any(is_new) {
             let slice = Instant::now() + SLICE;
@@ -199,7 +199,7 @@ impl Source for Shelf {
 
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
         let mut readings = self.readings.iter_mut();
-        let reading = readings.find(|one| &*one.topic == topic && one.partition.index == partition);
+        let reading = readings.find(|one| &*one.topic == topic && one.partition.index() == partition);
         let not_read = || Error::Invalid(format!("{topic}/{partition} is not being read"));
         let reading = reading.ok_or_else(not_read)?;
         (reading.position, reading.has_read) = (offset, false);

@@ -13,23 +13,18 @@
 
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
-    batch::{Encoder, Facts, write_empty},
+    batch::{self, Encoder, write_empty},
     check_leader_epoch,
     compression::{Codec, Levels},
     partition_index, tell,
     wire::{Reader, Uuid, Writer},
 };
 use crate::{
-    broker::{self, Broker, Partition, Topic, random},
-    log::{
-        Batch, Chunk,
-        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, RUNNING_TIMES, TRANSACTIONAL},
-        record::Malformed,
-    },
+    broker::{self, Broker, PartitionHandle, ReadBatch, ReadSession, TopicHandle, random},
+    log::record::Malformed,
 };
 use std::{
     collections::HashSet,
-    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -49,7 +44,7 @@ struct Asked {
     offset: i64,
     bytes_max: usize,
     /// The partition, or what is wrong with it.
-    found: Result<Arc<Partition>, Code>,
+    found: Result<PartitionHandle, Code>,
 }
 
 /// A topic as it was asked for: by name, since version 13 by id.
@@ -136,14 +131,14 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     }
 }
 
-fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<Arc<Topic>, Code> {
+fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<TopicHandle, Code> {
     match version {
-        ..13 => broker.topic(name).map_err(|error| error.code()),
-        _ => broker.topic_by_id(id).ok_or(Code::UnknownTopicId),
+        ..13 => broker.find_topic(name).map_err(|error| error.code()),
+        _ => broker.find_topic_by_id(id).ok_or(Code::UnknownTopicId),
     }
 }
 
-fn read_partition(r: &mut Reader<'_>, topic: &Result<Arc<Topic>, Code>) -> super::wire::Result<Asked> {
+fn read_partition(r: &mut Reader<'_>, topic: &Result<TopicHandle, Code>) -> super::wire::Result<Asked> {
     let index = r.i32()?;
     let leader_epoch = if r.version >= 9 { r.i32()? } else { -1 };
     let offset = r.i64()?;
@@ -197,11 +192,11 @@ fn respond(
         }
         w.array(topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
-            let read = read(asked, &mut session.chunk, left, bytes == 0, &mut full);
-            session.large |= full || session.chunk.bytes().len() > KEPT_BYTES_MAX;
+            let read = read(asked, &mut session.read, left, bytes == 0, &mut full);
+            session.large |= full || session.read.batches().bytes().len() > KEPT_BYTES_MAX;
             failed |= read.is_err();
-            if explained.is_some() && (read.is_err() || !session.chunk.batches.is_empty()) {
-                explain(explained, topic, asked, &read, &session.chunk);
+            if explained.is_some() && (read.is_err() || !session.read.batches().is_empty()) {
+                explain(explained, topic, asked, &read, &session.read);
             }
             bytes += write_partition(w, asked, topic.codec, read, left, &mut session, committed_only);
             w.tags();
@@ -212,29 +207,40 @@ fn respond(
     (bytes, failed)
 }
 
-/// What a partition holds: high watermark, start offset, leader epoch.
-type State = (i64, i64, i32);
+/// What the response says of a partition beside its records.
+#[derive(Clone, Copy)]
+struct Bounds {
+    high_watermark: i64,
+    start: i64,
+    leader_epoch: i32,
+}
 
-/// Reads into `chunk` as much as fits; the first batch even if it does not, if `whatever`. Otherwise the answer is `full`: a
-/// batch must be read to know its size, and one read in vain is enough.
-fn read(asked: &Asked, chunk: &mut Chunk, bytes_max: usize, whatever: bool, full: &mut bool) -> Result<State, Code> {
+/// Reads as much as fits; the first batch even if it does not, if `whatever`. Otherwise the answer is `full`: a batch must be
+/// read to know its size, and one read in vain is enough.
+fn read(
+    asked: &Asked,
+    reader: &mut ReadSession,
+    bytes_max: usize,
+    whatever: bool,
+    full: &mut bool,
+) -> Result<Bounds, Code> {
     let partition = asked.found.as_ref().map_err(|code| *code)?;
     check_leader_epoch(asked.leader_epoch, partition.leader_epoch())?;
-    chunk.clear();
+    reader.clear();
     let failed = |error: broker::Error| error.code();
     let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);
     let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
     if bytes_max > 0 || whatever || offset > end || offset < start {
-        partition.read(offset, bytes_max, chunk).map_err(failed)?;
-        let too_large = chunk.batches.first().is_some_and(|first| first.lines.len() > bytes_max);
+        let batches = reader.read(partition, offset, bytes_max).map_err(failed)?;
+        let too_large = batches.iter().next().is_some_and(|first| first.bytes() > bytes_max);
         if too_large && !whatever {
-            chunk.clear();
+            reader.clear();
             *full = true;
         }
     }
     // The end may have moved while it was read; records beyond the high watermark would look unsafe.
-    let end = chunk.next_offset().unwrap_or(0).max(end);
-    Ok((end as i64, start as i64, partition.leader_epoch() as i32))
+    let end = reader.batches().next_offset().unwrap_or(0).max(end);
+    Ok(Bounds { high_watermark: end as i64, start: start as i64, leader_epoch: partition.leader_epoch() as i32 })
 }
 
 /// Writes one partition; answers how many bytes of records.
@@ -242,7 +248,7 @@ fn write_partition(
     w: &mut Writer<'_>,
     asked: &Asked,
     codec: Codec,
-    read: Result<State, Code>,
+    read: Result<Bounds, Code>,
     bytes_max: usize,
     session: &mut Session,
     committed_only: bool,
@@ -250,9 +256,11 @@ fn write_partition(
     w.i32(asked.index);
     let code_at = w.out.len();
     w.i16(read.map_or_else(|code| code, |_| Code::None).into());
-    let (end, start, leader_epoch) = read.unwrap_or((-1, -1, 0));
-    w.i64(end);
-    w.i64(end);
+    let Bounds { high_watermark, start, leader_epoch } =
+        read.unwrap_or(Bounds { high_watermark: -1, start: -1, leader_epoch: 0 });
+    // The last stable offset is the high watermark: there are no transactions.
+    w.i64(high_watermark);
+    w.i64(high_watermark);
     if w.version >= 5 {
         w.i64(start);
     }
@@ -265,9 +273,9 @@ fn write_partition(
         w.i32(-1);
     }
     if read.is_err() {
-        session.chunk.clear();
+        session.read.clear();
     }
-    let estimate = session.chunk.bytes().len();
+    let estimate = session.read.batches().bytes().len();
     let (bytes, whole) = w.records(estimate, |out| {
         let before = out.len();
         let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec, session);
@@ -280,22 +288,30 @@ fn write_partition(
     bytes
 }
 
-fn explain(explained: Explained, topic: &AskedTopic<'_>, asked: &Asked, read: &Result<State, Code>, chunk: &Chunk) {
-    let known = asked.found.as_ref().ok().and_then(|partition| partition.topic().ok());
-    let asked_for = || if topic.name.is_empty() { random::shown(&topic.id) } else { topic.name.into() };
-    let name = known.map_or_else(asked_for, |topic| topic.name.clone());
-    let what = match (read, chunk.place()) {
+fn explain(
+    explained: Explained,
+    topic: &AskedTopic<'_>,
+    asked: &Asked,
+    read: &Result<Bounds, Code>,
+    reader: &ReadSession,
+) {
+    let name = match &asked.found {
+        Ok(partition) => partition.topic().into(),
+        Err(_) if topic.name.is_empty() => random::shown(&topic.id),
+        Err(_) => topic.name.into(),
+    };
+    let what = match (read, reader.place()) {
         (Err(code), _) => format!("{code:?}"),
-        (Ok((end, ..)), None) => format!("nothing yet, the end is {end}"),
-        (Ok(_), Some((base, positions))) => {
-            let next = chunk.next_offset().unwrap_or_default();
-            format!("up to offset {next}, bytes {} to {} of {base:020}.log", positions.start, positions.end)
+        (Ok(Bounds { high_watermark, .. }), None) => format!("nothing yet, the end is {high_watermark}"),
+        (Ok(_), Some((file, positions))) => {
+            let next = reader.batches().next_offset().unwrap_or_default();
+            format!("up to offset {next}, bytes {} to {} of {}", positions.start, positions.end, file.display())
         }
     };
     tell(explained, || format!("{name}/{} from offset {}: {what}", asked.index, asked.offset));
 }
 
-/// Writes the chunk's batches from the one with `offset` on. Their CRCs were right, so a line that is none was put there by
+/// Writes the batches that were read from the one with `offset` on. Their CRCs were right, so a line that is none was put there by
 /// hand: what comes before it is written. Small batches take more bytes than their lines: they end with the one that
 /// reaches `bytes_max`.
 fn write_batches(
@@ -306,21 +322,21 @@ fn write_batches(
     codec: Codec,
     session: &mut Session,
 ) -> Result<(), Malformed> {
-    let Session { chunk, codecs, compressed, .. } = session;
-    let start = out.len();
-    if let Some(next) = chunk.next_offset().filter(|_| chunk.batches.is_empty()) {
+    let Session { read, codecs, compressed, .. } = session;
+    let (read, start) = (read.batches(), out.len());
+    if let Some(next) = read.next_offset().filter(|_| read.is_empty()) {
         // Compaction left nothing up to the end, and only a batch moves a client on.
         write_empty(out, offset..next, leader_epoch);
     }
-    let mut batches = chunk.batches.iter().peekable();
+    let mut batches = read.iter().peekable();
     while let Some(first) = batches.next() {
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));
         let mut last = first;
-        let mut added = lines(&mut encoder, chunk, first, offset);
+        let mut added = lines(&mut encoder, first, offset);
         while let Some(next) = batches.next_if(|next| {
-            matches!(added, Ok(true)) && is_plain(first) && is_plain(next) && encoder.size() < BATCH_BYTES
+            matches!(added, Ok(true)) && first.is_plain() && next.is_plain() && encoder.size() < BATCH_BYTES
         }) {
-            added = lines(&mut encoder, chunk, next, offset);
+            added = lines(&mut encoder, next, offset);
             last = next;
         }
         // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
@@ -333,31 +349,25 @@ fn write_batches(
     Ok(())
 }
 
-/// Whether a batch can become one with its neighbours.
-fn is_plain(batch: &Batch) -> bool {
-    batch.entry.producer_id < 0 && batch.entry.flags & !(DELETE_HORIZON | RUNNING_TIMES) == 0
-}
-
 /// Adds a batch's lines; answers whether all of them.
-fn lines(encoder: &mut Encoder<'_>, chunk: &Chunk, batch: &Batch, offset: u64) -> Result<bool, Malformed> {
-    let lines = match batch.lines.len() {
-        0..=BATCH_BYTES => chunk.lines_of(batch),
-        _ => chunk.lines_from(batch, offset),
+fn lines(encoder: &mut Encoder<'_>, batch: ReadBatch<'_>, offset: u64) -> Result<bool, Malformed> {
+    let lines = match batch.bytes() {
+        0..=BATCH_BYTES => batch.lines(),
+        _ => batch.lines_from(offset),
     };
     let bytes_max = encoder.size() + 2 * BATCH_BYTES;
     encoder.lines(lines, bytes_max)
 }
 
-fn facts(batch: &Batch, leader_epoch: i32) -> Facts {
-    let entry = &batch.entry;
-    Facts {
-        first: batch.first,
-        append_time: entry.flags & APPEND_TIME != 0,
-        transactional: entry.flags & TRANSACTIONAL != 0,
-        control: entry.flags & CONTROL != 0,
-        producer_id: entry.producer_id,
-        producer_epoch: entry.producer_epoch,
-        base_sequence: entry.base_sequence,
+fn facts(batch: ReadBatch<'_>, leader_epoch: i32) -> batch::Facts {
+    batch::Facts {
+        first: batch.first(),
+        append_time: batch.has_append_time(),
+        transactional: batch.is_transactional(),
+        control: batch.is_control(),
+        producer_id: batch.producer_id(),
+        producer_epoch: batch.producer_epoch(),
+        base_sequence: batch.base_sequence(),
         leader_epoch,
     }
 }

@@ -4,10 +4,7 @@ use super::{
     Call, Code, Stop, check_leader_epoch, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
-use crate::{
-    broker::{self, Broker, Partition},
-    log::Chunk,
-};
+use crate::broker::{self, Broker, EpochEnd, PartitionHandle, ReadSession, TimedOffset};
 use std::collections::BTreeMap;
 
 /// Timestamps that mean a place instead of a time.
@@ -69,7 +66,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         format!("which offset is {}", shown_list(asked.collect::<Vec<_>>().into_iter()))
     });
     let (broker, version) = (call.broker, call.version);
-    let mut chunk = std::mem::take(&mut call.session.chunk);
+    let mut read = std::mem::take(&mut call.session.read);
     let mut w = call.respond();
     if w.version >= 2 {
         w.i32(0);
@@ -87,7 +84,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
                 find(broker, name, index, leader_epoch, |partition| match timestamp {
                     MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
                     ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
-                    _ => place(partition, timestamp, &mut chunk).map_err(|error| error.code()),
+                    _ => place(partition, timestamp, &mut read).map_err(|error| error.code()),
                 })
             };
             write_place(w, index, place);
@@ -95,7 +92,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         w.tags();
     });
     w.tags();
-    call.session.chunk = chunk;
+    call.session.read = read;
     Ok(())
 }
 
@@ -116,46 +113,30 @@ fn find<T>(
     name: &str,
     index: i32,
     leader_epoch: i32,
-    then: impl FnOnce(&Partition) -> Result<T, Code>,
+    then: impl FnOnce(&PartitionHandle) -> Result<T, Code>,
 ) -> Result<T, Code> {
-    let partition = broker.topic(name).and_then(|topic| topic.partition(partition_index(index)));
-    let partition = partition.map_err(|error| error.code())?;
+    let partition = broker.find_partition(name, partition_index(index)).map_err(|error| error.code())?;
     check_leader_epoch(leader_epoch, partition.leader_epoch())?;
     then(&partition)
 }
 
-fn place(partition: &Partition, timestamp: i64, chunk: &mut Chunk) -> broker::Result<Place> {
+fn place(partition: &PartitionHandle, timestamp: i64, read: &mut ReadSession) -> broker::Result<Place> {
     let leader_epoch = partition.leader_epoch() as i32;
     let place = |offset: u64, timestamp| Place { offset: offset as i64, timestamp, leader_epoch };
-    let time = match timestamp {
-        LATEST => return Ok(place(partition.high_watermark()?, -1)),
-        EARLIEST => return Ok(place(partition.start()?, -1)),
-        MAX_TIMESTAMP => match partition.log()?.max_timestamp()? {
-            // Records without a time: Kafka answers with the first of the oldest segment, removed or not.
-            NO_TIMESTAMP if partition.high_watermark()? > 0 => {
-                return Ok(place(partition.log()?.segment_bases()[0], NO_TIMESTAMP));
-            }
-            largest => largest,
-        },
-        time => time,
+    let found = match timestamp {
+        LATEST => return Ok(place(partition.high_watermark()?, NO_TIMESTAMP)),
+        EARLIEST => return Ok(place(partition.start()?, NO_TIMESTAMP)),
+        MAX_TIMESTAMP => read.record_with_largest_time(partition)?,
+        time => read.record_since(partition, time.max(0))?,
     };
-    let offset = partition.offset_at(time.max(0), chunk)?;
     // No record is so late: Kafka says so without an error.
-    Ok(timestamp_of(partition, offset, chunk)?.map_or(NOWHERE, |timestamp| place(offset, timestamp)))
-}
-
-/// The timestamp of the record at `offset`; `None` at the end.
-fn timestamp_of(partition: &Partition, offset: u64, chunk: &mut Chunk) -> broker::Result<Option<i64>> {
-    partition.read(offset, 1, chunk)?;
-    Ok(chunk.records_from(offset).flatten().next().map(|line| line.timestamp))
+    Ok(found.map_or(NOWHERE, |TimedOffset { offset, timestamp }| place(offset, timestamp)))
 }
 
 /// OffsetForLeaderEpoch (key 23): where an epoch ended (KIP-320).
 ///
-/// Epochs rise where records were cut off after a crash. The `topic` file keeps a partition's epoch and not where each one
-/// began, so of every epoch up to the present one the answer is itself and the partition's end: no earlier epoch ended
-/// behind it, and a client that had read further is told so. One that had not goes on where it was, which is right where
-/// readers see only what is synced (`--flush always`): there nothing is cut that anybody saw. An epoch still to come has
+/// Epochs rise where records were cut off after a crash. What is answered is the newest epoch that is not above the one asked
+/// for, and where it ended: what a client has of it behind that are records which no longer are. An epoch still to come has
 /// no end: -1, as in Kafka.
 pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     if r.version >= 3 {
@@ -183,16 +164,15 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
     w.array(topics.iter(), |w, (name, partitions)| {
         w.string(name);
         w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
-            let end = find(broker, name, index, leader_epoch, |partition| {
-                let known = asked >= 0 && i64::from(asked) <= i64::from(partition.leader_epoch());
-                let end = partition.high_watermark().map_err(|error| error.code())?;
-                Ok(if known { (asked, end as i64) } else { (-1, -1) })
+            let end = find(broker, name, index, leader_epoch, |partition| match u32::try_from(asked) {
+                Ok(asked) => partition.end_of_epoch(asked).map_err(|error| error.code()),
+                Err(_) => Ok(None),
             });
-            let (epoch, offset) = end.unwrap_or((-1, -1));
-            w.i16(end.map_or_else(|code| code, |_| Code::None).into());
+            w.i16(end.as_ref().map_or_else(|code| *code, |_| Code::None).into());
             w.i32(index);
-            w.i32(epoch);
-            w.i64(offset);
+            let end = end.ok().flatten();
+            w.i32(end.map_or(-1, |EpochEnd { epoch, .. }| epoch as i32));
+            w.i64(end.map_or(-1, |EpochEnd { end, .. }| end as i64));
             w.tags();
         });
         w.tags();

@@ -30,12 +30,9 @@ mod topics;
 pub mod wire;
 
 use crate::{
-    broker::{Broker, Caller, Code},
+    broker::{Broker, Caller, Code, ReadSession},
     config::Address,
-    log::{
-        Chunk,
-        record::{Records, shown, write_visible},
-    },
+    log::record::{Records, shown, write_visible},
     protocol::connection::{Input, Output},
 };
 use compression::Codecs;
@@ -141,7 +138,7 @@ pub struct Session {
     decompressed: Vec<u8>,
     compressed: Vec<u8>,
     records: Records<'static>,
-    chunk: Chunk,
+    read: ReadSession,
     /// Whether one of them got large: by bytes that were read, or by what they became.
     large: bool,
     /// What is answered and not durable yet.
@@ -153,7 +150,7 @@ pub struct Session {
 impl Session {
     /// Gives back what a large request or a large answer took: it may be the only one.
     fn shrink(&mut self) {
-        let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.chunk.bytes().len()];
+        let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.read.batches().bytes().len()];
         if self.large || buffers.iter().any(|&bytes| bytes > KEPT_BYTES_MAX) {
             self.forget();
         }

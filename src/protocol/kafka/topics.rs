@@ -135,7 +135,7 @@ fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &s
     if dry {
         return Ok(Made { id: random::uuid(), partitions, overrides });
     }
-    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(refused)?.describe();
+    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(refused)?;
     Ok(Made { id: topic.id, partitions, overrides: topic.overrides })
 }
 

@@ -90,7 +90,7 @@ impl Session {
     pub(super) fn commit(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let mut offsets = vec![];
         while let Some(place) = words.next() {
-            let partition = self.partition_named(place)?.index;
+            let partition = self.partition_named(place)?.index();
             let offset =
                 number("the offset", words.expect("COMMIT takes partitions, each with an offset; the offset")?)?;
             let topic = Place::parse(place)?.topic;
@@ -110,7 +110,7 @@ impl Session {
         let position = Position::parse(words.expect("SEEK takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
         member(&mut self.member)?;
-        let partition = self.partition_named(place)?.index;
+        let partition = self.partition_named(place)?.index();
         let offset = member(&mut self.member)?.seek(Place::parse(place)?.topic, partition, position)?;
         output.bytes.extend_from_slice(format!("OK offset:{offset}\n").as_bytes());
         Ok(Flow::Next)
@@ -167,8 +167,8 @@ impl Session {
         while let Some(place) = words.next() {
             let partition = self.partition_named(place)?;
             let position = words.expect("RESET takes partitions, each with a position; the position")?;
-            let offset = self.reader.resolve(Position::parse(position)?, &partition)?;
-            let (topic, partition) = (Place::parse(place)?.topic, partition.index);
+            let offset = self.read.resolve(Position::parse(position)?, &partition)?;
+            let (topic, partition) = (Place::parse(place)?.topic, partition.index());
             if offsets.iter().any(|(t, p, _)| (&**t, *p) == (topic, partition)) {
                 return Err(Refusal::invalid(format!("{topic}/{partition} stands twice")).into());
             }

@@ -26,9 +26,8 @@ pub use serve::serve;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{Broker, Membership, Partition, WriteSession};
-use reading::Reader;
-use std::{io, sync::Arc};
+use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, WriteSession};
+use std::io;
 use writing::Answer;
 
 /// What the text protocol keeps for a connection.
@@ -37,7 +36,8 @@ struct Session {
     broker: Broker,
     /// What PRODUCE and CONSUME mean; USE changes it.
     current: Current,
-    reader: Reader,
+    /// What was read last.
+    read: ReadSession,
     /// What was written and not settled yet.
     written: WriteSession,
     /// What the lines get that were not answered yet.
@@ -52,7 +52,7 @@ struct Session {
 #[derive(Debug)]
 enum Current {
     /// One by name; first use may make its topic. The partition is found at first use.
-    Named(String, u32, Option<Arc<Partition>>),
+    Named(String, u32, Option<PartitionHandle>),
     /// A USE failed, and PRODUCE and CONSUME fail until one succeeds.
     Nothing,
 }
@@ -102,7 +102,7 @@ impl Session {
         Session {
             broker: broker.clone(),
             current: Current::Named("messages".into(), 0, None),
-            reader: Reader::default(),
+            read: broker.read_session(),
             written: broker.write_session(),
             answers: Vec::new(),
             member: None,
@@ -111,20 +111,13 @@ impl Session {
     }
 
     /// The connection's partition, to be read.
-    fn partition(&mut self) -> Result<Arc<Partition>, Refusal> {
+    fn partition(&mut self) -> Result<PartitionHandle, Refusal> {
         let Current::Named(topic, index, found) = &mut self.current else { return Err(Current::nothing()) };
-        if let Some(partition) = found.as_ref().filter(|partition| partition.topic().is_ok()) {
+        if let Some(partition) = found.as_ref().filter(|partition| partition.still_there().is_ok()) {
             return Ok(partition.clone());
         }
-        let partition = self.broker.topic(topic)?.partition(*index)?;
+        let partition = self.broker.find_partition(topic, *index)?;
         *found = Some(partition.clone());
         Ok(partition)
-    }
-
-    /// Notes a step of the exchange, if anybody wants to be told.
-    fn step(&mut self, step: impl FnOnce() -> String) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(step());
-        }
     }
 }

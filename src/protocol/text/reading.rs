@@ -5,91 +5,14 @@ use super::{
     words::{Place, Position, Words, number_or},
 };
 use crate::{
-    broker::{self, Partition},
-    log::{
-        Chunk,
-        batches::RUNNING_TIMES,
-        record::{split_offset, split_timestamp, write_i64, write_u64},
-    },
+    broker::{self, Batches, LineAt, PartitionHandle},
+    log::record::{split_offset, split_timestamp, write_i64, write_u64},
     protocol::connection::Output,
 };
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-/// Bytes that a CONSUME reads ahead, for the CONSUMEs that follow it.
-const READ_AHEAD_BYTES: usize = 64 << 10;
 /// The most that one FETCH answers, but for a batch that is larger.
 const FETCH_BYTES_MAX: u64 = 16 << 20;
-
-/// The batches that a connection read last.
-#[derive(Debug, Default)]
-pub(super) struct Reader {
-    pub(super) chunk: Chunk,
-    /// The partition that they are of.
-    of: Option<Arc<Partition>>,
-    /// Offset and position (in the chunk's lines) at which the last search ended.
-    cursor: (u64, usize),
-}
-
-impl Reader {
-    /// Reads batches from the one with `offset` on.
-    pub(super) fn read(&mut self, partition: &Arc<Partition>, offset: u64, bytes_max: usize) -> broker::Result<()> {
-        self.of = Some(partition.clone());
-        self.cursor = (u64::MAX, 0);
-        partition.read(offset, bytes_max, &mut self.chunk)
-    }
-
-    /// The offset that a position means now. A search by time reads, so what was read ahead for CONSUME is forgotten.
-    pub(super) fn resolve(&mut self, position: Position, partition: &Partition) -> broker::Result<u64> {
-        if matches!(position, Position::Time(_)) {
-            self.of = None;
-        }
-        position.resolve(partition, &mut self.chunk)
-    }
-
-    /// The line of the first record at or after `offset`, without its end, and its offset; `None` at the end.
-    fn line(&mut self, partition: &Arc<Partition>, mut offset: u64) -> broker::Result<Option<(u64, &[u8])>> {
-        loop {
-            let same = self.of.as_ref().is_some_and(|of| Arc::ptr_eq(of, partition));
-            if !same || !self.chunk.covers(offset) {
-                self.read(partition, offset, READ_AHEAD_BYTES)?;
-            }
-            let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
-            if let Some((found, start, end)) = self.find(offset) {
-                return Ok(Some((found, &self.chunk.bytes()[start..end])));
-            }
-            offset = behind;
-        }
-    }
-
-    /// Offset, start and end of the first line at or after `offset` in the chunk.
-    fn find(&mut self, offset: u64) -> Option<(u64, usize, usize)> {
-        let lines = self.chunk.bytes();
-        let batches = &self.chunk.batches;
-        let mut at = match batches.partition_point(|batch| batch.last() < offset) {
-            _ if self.cursor.0 == offset => self.cursor.1,
-            index => batches.get(index)?.lines.start,
-        };
-        while at < lines.len() {
-            let end = at + memchr::memchr(b'\n', &lines[at..])?;
-            match split_offset(&lines[at..end]) {
-                Some((found, _)) if found >= offset => {
-                    self.cursor = (found + 1, end + 1);
-                    return Some((found, at, end));
-                }
-                _ => at = end + 1,
-            }
-        }
-        None
-    }
-
-    /// Gives the buffers back.
-    pub(super) fn rest(&mut self) {
-        *self = Reader::default();
-    }
-}
 
 impl Session {
     /// `USE <topic>[/<p>]`
@@ -97,7 +20,7 @@ impl Session {
         self.current = Current::Nothing;
         let place = Place::parse(words.expect("USE takes <topic>[/<p>]; the topic")?)?;
         words.end()?;
-        let index = match self.broker.topic(place.topic) {
+        let index = match self.broker.find_topic(place.topic) {
             Ok(topic) => match (place.partition, topic.partition_count()) {
                 (None, count) if count > 1 => {
                     let all = (0..count.min(8)).map(|p| format!("{}/{p}", place.topic)).collect::<Vec<_>>().join(" ");
@@ -105,7 +28,7 @@ impl Session {
                     let why = format!("'{}' has {count} partitions; USE one of {all}{more}", place.topic);
                     return Err(Refusal::invalid(why).into());
                 }
-                (index, _) => topic.partition(index.unwrap_or(0))?.index,
+                (index, _) => topic.partition(index.unwrap_or(0))?.index(),
             },
             // First use may make it: then it has partition 0 at least.
             Err(broker::Error::UnknownTopic(_))
@@ -155,7 +78,7 @@ impl Session {
             if let Some(partition) = &found {
                 let offset = match wanted {
                     Some(offset) => offset,
-                    None => *wanted.insert(self.reader.resolve(position, partition)?),
+                    None => *wanted.insert(self.read.resolve(position, partition)?),
                 };
                 if self.consume_at(partition, offset, output)? {
                     return Ok(Flow::Next);
@@ -172,17 +95,17 @@ impl Session {
     /// Whether the connection's topic is not there yet, and first use may make it.
     fn may_come(&self) -> bool {
         let Current::Named(topic, ..) = &self.current else { return false };
-        let unknown = || matches!(self.broker.topic(topic), Err(broker::Error::UnknownTopic(_)));
+        let unknown = || matches!(self.broker.find_topic(topic), Err(broker::Error::UnknownTopic(_)));
         self.broker.config().auto_create && unknown() && !broker::is_internal(topic)
     }
 
     /// Answers the first record at or after `offset`, if there is one.
-    fn consume_at(&mut self, partition: &Arc<Partition>, offset: u64, output: &mut Output<'_>) -> Result<bool, Stop> {
+    fn consume_at(&mut self, partition: &PartitionHandle, offset: u64, output: &mut Output<'_>) -> Result<bool, Stop> {
         let (first, end) = (partition.start()?, partition.high_watermark()?);
         if offset < first {
             return Err(broker::Error::OffsetOutOfRange { first, end }.into());
         }
-        let Some((offset, line)) = self.reader.line(partition, offset)? else { return Ok(false) };
+        let Some(LineAt { offset, text: line }) = self.read.record_at(partition, offset)? else { return Ok(false) };
         let fields = split_offset(line).map_or(line, |(_, fields)| fields);
         let (_, fields) = split_timestamp(fields);
         if let Some(value) = fields.strip_prefix(b"message:") {
@@ -195,16 +118,16 @@ impl Session {
             output.bytes.extend_from_slice(line);
         }
         output.bytes.push(b'\n');
-        self.tell_read(partition);
+        self.tell_read();
         Ok(true)
     }
 
-    /// With `--explain`: where the chunk was read.
-    pub(super) fn tell_read(&mut self, partition: &Partition) {
-        let place = self.reader.chunk.place();
-        let dir = partition.topic().map(|topic| partition.dir(&topic));
-        if let (Some((base, bytes)), Ok(dir)) = (place, dir) {
-            self.step(|| format!("read {}/{base:020}.log bytes {}..{}", dir.display(), bytes.start, bytes.end));
+    /// With `--explain`: where the records were read.
+    pub(super) fn tell_read(&mut self) {
+        if let Some(steps) = &mut self.steps
+            && let Some((file, bytes)) = self.read.place()
+        {
+            steps.push(format!("read {} bytes {}..{}", file.display(), bytes.start, bytes.end));
         }
     }
 
@@ -216,13 +139,11 @@ impl Session {
         let max_bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(FETCH_BYTES_MAX) as usize;
         let min_bytes = number_or("min_bytes:", min_bytes, 1)? as usize;
         let deadline = deadline(number_or("wait:", wait, 0)?);
-        let offset = self.reader.resolve(position, &partition)?;
-        // Held while it waits: DROP's error names the topic.
-        let _topic = partition.topic()?;
+        let offset = self.read.resolve(position, &partition)?;
         loop {
             let registered = partition.register(&output.waiter);
-            self.reader.read(&partition, offset, max_bytes)?;
-            if self.reader.chunk.bytes().len() >= min_bytes.min(max_bytes.max(1)) {
+            let read = self.read.read(&partition, offset, max_bytes)?;
+            if read.bytes().len() >= min_bytes.min(max_bytes.max(1)) {
                 break;
             }
             output.flush_before_wait(deadline)?;
@@ -230,27 +151,27 @@ impl Session {
             drop(registered);
             partition.still_there()?;
             if !goes_on {
-                self.reader.read(&partition, offset, max_bytes)?;
+                self.read.read(&partition, offset, max_bytes)?;
                 break;
             }
         }
-        self.tell_read(&partition);
-        write_batches(&self.reader.chunk, &partition, offset, &mut output.bytes)?;
+        self.tell_read();
+        write_batches(self.read.batches(), &partition, offset, &mut output.bytes)?;
         Ok(Flow::Next)
     }
 
     /// The partition that `<topic>/<p>` names; `/0` may be left out where it is the only one.
-    pub(super) fn partition_named(&self, word: &[u8]) -> Result<Arc<Partition>, Refusal> {
+    pub(super) fn partition_named(&self, word: &[u8]) -> Result<PartitionHandle, Refusal> {
         let place = Place::parse(word)?;
-        let topic = self.broker.topic(place.topic)?;
+        let topic = self.broker.find_topic(place.topic)?;
         match place.partition {
             Some(index) => Ok(topic.partition(index)?),
             None if topic.partition_count() == 1 => Ok(topic.partition(0)?),
             None => Err(Refusal::invalid(format!(
                 "'{}' has {} partitions; name one as {}/0",
-                topic.name,
+                topic.name(),
                 topic.partition_count(),
-                topic.name
+                topic.name()
             ))),
         }
     }
@@ -262,23 +183,27 @@ pub(super) fn deadline(wait_ms: u64) -> Option<Instant> {
 }
 
 /// FETCH's answer.
-fn write_batches(chunk: &Chunk, partition: &Partition, offset: u64, out: &mut Vec<u8>) -> Result<(), Stop> {
-    let topic = partition.topic()?;
+fn write_batches(
+    batches: Batches<'_>,
+    partition: &PartitionHandle,
+    offset: u64,
+    out: &mut Vec<u8>,
+) -> broker::Result<()> {
     let field = |out: &mut Vec<u8>, name: &str, number: u64| {
         out.extend_from_slice(name.as_bytes());
         write_u64(out, number);
     };
     out.extend_from_slice(b"RECORDS topic:");
-    out.extend_from_slice(topic.name.as_bytes());
-    field(out, " partition:", u64::from(partition.index));
-    field(out, " count:", chunk.batches.len() as u64);
-    field(out, " next:", chunk.next_offset().unwrap_or(offset));
+    out.extend_from_slice(partition.topic().as_bytes());
+    field(out, " partition:", u64::from(partition.index()));
+    field(out, " count:", batches.len() as u64);
+    field(out, " next:", batches.next_offset().unwrap_or(offset));
     field(out, " end:", partition.high_watermark()?);
     out.push(b'\n');
-    for batch in &chunk.batches {
-        let lines = chunk.lines_from(batch, offset);
-        let (mut first, mut count, mut timestamp) = (batch.first, u64::from(batch.entry.count), batch.entry.timestamp);
-        let (trimmed, running) = (offset > first, batch.entry.flags & RUNNING_TIMES != 0);
+    for batch in batches.iter() {
+        let lines = batch.lines_from(offset);
+        let (mut first, mut count, mut timestamp) = (batch.first(), u64::from(batch.count()), batch.timestamp());
+        let (trimmed, running) = (offset > first, batch.has_running_times());
         if trimmed || running {
             let mut behind = lines.clone();
             let line = behind.next().and_then(Result::ok);

@@ -78,7 +78,7 @@ impl Lines {
             let most = if held < BYTES_AT_ONCE { BYTES_AT_ONCE } else { self.limit() + 1 };
             input.fill(most.saturating_sub(held).max(1), output)?;
             if input.rested() {
-                self.session.reader.rest();
+                self.session.read.rest();
             }
         }
     }

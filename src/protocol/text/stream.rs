@@ -5,20 +5,18 @@ use super::{
     words::{Place, Position, Words, number},
 };
 use crate::{
-    broker::{self, Partition, Topic},
+    broker::{self, PartitionHandle, TopicHandle},
     log::record::write_u64,
     protocol::connection::Output,
 };
-use std::sync::Arc;
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
 
 /// What a TAIL asks for.
 struct Tail {
-    topic: Arc<Topic>,
-    /// Partitions with the offset that comes next, and where to end.
-    positions: Vec<(Arc<Partition>, u64, Option<u64>)>,
+    topic: TopicHandle,
+    positions: Vec<TailPosition>,
     /// Whether it is of the whole topic, whose new partitions it reads too.
     whole: bool,
     count: Option<u64>,
@@ -26,11 +24,26 @@ struct Tail {
     timestamps: bool,
 }
 
+/// How far a partition was streamed.
+#[derive(Clone)]
+struct TailPosition {
+    partition: PartitionHandle,
+    next: u64,
+    /// Where to end.
+    end: Option<u64>,
+}
+
+impl TailPosition {
+    fn is_at_end(&self) -> bool {
+        self.end.is_some_and(|end| self.next >= end)
+    }
+}
+
 impl Tail {
     fn new(session: &mut Session, mut words: Words<'_>) -> Result<Tail, Stop> {
         let place = Place::parse(words.expect("TAIL takes <topic>[/<p>]; the topic")?)?;
         let [from, count, until, timestamps] = words.named(["from", "count", "until", "timestamps"])?;
-        let topic = session.broker.topic(place.topic)?;
+        let topic = session.broker.find_topic(place.topic)?;
         let partitions = match place.partition {
             Some(index) => vec![topic.partition(index)?],
             None => topic.partitions(),
@@ -47,9 +60,9 @@ impl Tail {
         let mut tail =
             Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), count, until_end, timestamps };
         for partition in partitions {
-            let offset = session.reader.resolve(from, &partition)?;
+            let next = session.read.resolve(from, &partition)?;
             let end = partition.high_watermark()?;
-            tail.positions.push((partition, offset, until_end.then_some(end)));
+            tail.positions.push(TailPosition { partition, next, end: until_end.then_some(end) });
         }
         Ok(tail)
     }
@@ -58,14 +71,13 @@ impl Tail {
     fn grow(&mut self) {
         if self.whole && !self.until_end {
             for partition in self.topic.partitions().into_iter().skip(self.positions.len()) {
-                self.positions.push((partition, 0, None));
+                self.positions.push(TailPosition { partition, next: 0, end: None });
             }
         }
     }
 
     fn is_over(&self) -> bool {
-        let read = |(_, next, end): &(Arc<Partition>, u64, Option<u64>)| end.is_some_and(|end| *next >= end);
-        self.count == Some(0) || self.until_end && self.positions.iter().all(read)
+        self.count == Some(0) || self.until_end && self.positions.iter().all(TailPosition::is_at_end)
     }
 }
 
@@ -85,7 +97,7 @@ impl Session {
             Err(broken) => return Err(broken),
         }
         output.bytes.extend_from_slice(b"END");
-        if let (false, [(_, next, _)]) = (tail.whole, tail.positions.as_slice()) {
+        if let (false, [TailPosition { next, .. }]) = (tail.whole, tail.positions.as_slice()) {
             output.bytes.extend_from_slice(b" next:");
             write_u64(&mut output.bytes, *next);
         }
@@ -99,7 +111,7 @@ impl Session {
         while !tail.is_over() {
             let _topic = broker.register(&output.waiter);
             tail.grow();
-            let partitions = tail.positions.iter().map(|(partition, ..)| partition.clone()).collect::<Vec<_>>();
+            let partitions = tail.positions.iter().map(|position| position.partition.clone()).collect::<Vec<_>>();
             let _records = partitions.iter().map(|partition| partition.register(&output.waiter)).collect::<Vec<_>>();
             loop {
                 let mut read = false;
@@ -117,7 +129,7 @@ impl Session {
                 break;
             }
             output.flush()?;
-            self.reader.rest();
+            self.read.rest();
             if !output.wait(None)? {
                 return Ok(false);
             }
@@ -131,35 +143,36 @@ impl Session {
         if tail.count == Some(0) {
             return Ok(false);
         }
-        let (partition, next, end) = tail.positions[index].clone();
-        if end.is_some_and(|end| next >= end) {
+        let TailPosition { partition, next, end } = tail.positions[index].clone();
+        if tail.positions[index].is_at_end() {
             return Ok(false);
         }
-        match self.reader.read(&partition, next, READ_BYTES) {
+        match self.read.read(&partition, next, READ_BYTES) {
             Err(broker::Error::Corrupt { first, next, place }) => {
                 Refusal::from(broker::Error::Corrupt { first, next, place }).write(&mut output.bytes);
-                tail.positions[index].1 = next;
+                tail.positions[index].next = next;
                 output.flush()?;
                 return Ok(true);
             }
-            read => read?,
+            read => drop(read?),
         }
-        let Some(behind) = self.reader.chunk.next_offset() else { return Ok(false) };
-        self.tell_read(&partition);
-        tail.positions[index].1 = behind;
+        let Some(behind) = self.read.batches().next_offset() else { return Ok(false) };
+        self.tell_read();
+        let batches = self.read.batches();
+        tail.positions[index].next = behind;
         let verbatim = !tail.whole && !tail.timestamps && tail.count.is_none() && end.is_none_or(|end| behind <= end);
-        if verbatim && self.reader.chunk.batches.first().is_some_and(|first| first.first >= next) {
-            output.send(self.reader.chunk.bytes())?;
+        if verbatim && batches.iter().next().is_some_and(|first| first.first() >= next) {
+            output.send(batches.bytes())?;
             return Ok(true);
         }
-        for line in self.reader.chunk.records_from(next).flatten() {
+        for line in batches.records_from(next).flatten() {
             if tail.count == Some(0) || end.is_some_and(|end| line.offset >= end) {
-                tail.positions[index].1 = line.offset;
+                tail.positions[index].next = line.offset;
                 return Ok(true);
             }
             if tail.whole {
                 output.bytes.extend_from_slice(b"partition:");
-                write_u64(&mut output.bytes, u64::from(partition.index));
+                write_u64(&mut output.bytes, u64::from(partition.index()));
                 output.bytes.push(b' ');
             }
             if tail.timestamps {

@@ -77,7 +77,7 @@ impl Session {
         let (name, partitions, settings) = wishes("CREATE", words)?;
         // An empty value asks for the default, which a new topic has anyway.
         let own: Overrides = settings.into_iter().filter(|(_, value)| !value.is_empty()).collect();
-        let topic = self.broker.create_topic_with(name, partitions, own)?.describe();
+        let topic = self.broker.create_topic_with(name, partitions, own)?;
         output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
         Ok(Flow::Next)
     }
@@ -87,7 +87,7 @@ impl Session {
         let (name, partitions, settings) = wishes("ALTER", words)?;
         let change = |value: String| if value.is_empty() { Change::Default } else { Change::Set(value) };
         let named = settings.into_iter().map(|(name, value)| (name, change(value))).collect();
-        let topic = self.broker.alter_topic(name, partitions, &Changes { named, reset_others: false })?.describe();
+        let topic = self.broker.alter_topic(name, partitions, &Changes { named, reset_others: false })?;
         output.bytes.extend_from_slice(format!("OK {}\n", identity(&topic)).as_bytes());
         Ok(Flow::Next)
     }
@@ -107,8 +107,8 @@ impl Session {
         let position = Position::parse(words.expect("TRIM takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
         let partition = self.partition_named(place)?;
-        let offset = self.reader.resolve(position, &partition)?;
-        let first = self.broker.trim(Place::parse(place)?.topic, partition.index, offset)?;
+        let offset = self.read.resolve(position, &partition)?;
+        let first = self.broker.trim(Place::parse(place)?.topic, partition.index(), offset)?;
         output.bytes.extend_from_slice(format!("OK first:{first}\n").as_bytes());
         Ok(Flow::Next)
     }

@@ -1,9 +1,17 @@
 //! Where records are, and that they go. What is expected was asked of Apache Kafka 4.3.1.
 
 use super::*;
-use crate::{broker::Terms, log::record::Records};
-use kafka_protocol::messages::{delete_records_request as trim, list_offsets_request as list};
-use std::borrow::Cow;
+use crate::{
+    broker::{Clock, Terms},
+    log::{
+        disk::{MemoryDisk, make_dir, replace},
+        record::Records,
+    },
+};
+use kafka_protocol::messages::{
+    delete_records_request as trim, list_offsets_request as list, offset_for_leader_epoch_request as epochs,
+};
+use std::{borrow::Cow, path::Path, sync::Arc};
 
 /// Writes a batch of these timestamps.
 fn write(talk: &Talk, timestamps: &[Option<i64>]) {
@@ -50,6 +58,30 @@ fn the_largest_timestamp_of_records_without_one_is_none_at_the_start() {
     assert_eq!(largest(), (0, 0, -1, 0));
     write(&talk, &[Some(-1), Some(5)]);
     assert_eq!(largest(), (0, 0, 5, 3));
+}
+
+/// OffsetForLeaderEpoch answered every past epoch with the end of the log, behind records that a crash took and others replaced.
+#[test]
+fn each_past_epoch_ends_where_the_log_was_cut() {
+    let disk = MemoryDisk::default();
+    make_dir(&disk, Path::new("data/cut/0")).unwrap();
+    let file = "id:bWVzc2FnZXMtdG9waWMtaQ\npartitions:1\npartition:0 start:0 epoch:2\n\
+                epoch:0 partition:0 end:1\nepoch:1 partition:0 end:2\n";
+    replace(&disk, Path::new("data/cut/topic"), file.as_bytes()).unwrap();
+    let broker = Broker::open_on(Arc::new(disk), Config::new("data"), Clock::System).unwrap();
+    let talk = Talk::to(broker);
+    let epochs = [-1, 0, 1, 2, 3].map(|epoch| {
+        let partition =
+            epochs::OffsetForLeaderPartition::default().with_current_leader_epoch(-1).with_leader_epoch(epoch);
+        let topic =
+            epochs::OffsetForLeaderTopic::default().with_topic(s("cut").into()).with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
+        let (response, _) = talk.ask(23, 4, &encoded(request, 4)).unwrap();
+        let response = OffsetForLeaderEpochResponse::decode(&mut &response[..], 4).unwrap();
+        let end = &response.topics[0].partitions[0];
+        (end.error_code, end.leader_epoch, end.end_offset)
+    });
+    assert_eq!(epochs, [(0, -1, -1), (0, 0, 1), (0, 1, 2), (0, 2, 0), (0, -1, -1)]);
 }
 
 #[test]

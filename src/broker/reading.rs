@@ -1,0 +1,395 @@
+//! Reading, for all who read: handles of topics and partitions, and a session that lends what it read.
+//!
+//! ```text
+//! TopicHandle ── PartitionHandle ──┐
+//!                                  ├── ReadSession ── lends Batches, from one buffer for all that it reads
+//! an offset, how many bytes ───────┘
+//! ```
+//!
+//! Nothing is copied on the way from the file to the client: what a read answers borrows from the session's buffer, until
+//! the next read. Handles are opaque, so that the records behind them may lie elsewhere than in a log of this process.
+
+use super::{Broker, EpochEnd, Partition, Position, Registered, Result, Topic, Waiter};
+use crate::{
+    config::Settings,
+    log::{
+        self, Chunk, Line, Lines,
+        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, RUNNING_TIMES, TRANSACTIONAL},
+        record::{Malformed, split_offset},
+    },
+};
+use std::{ops::Range, path::PathBuf, sync::Arc};
+
+/// Bytes that are read ahead for who reads record by record.
+const READ_AHEAD_BYTES: usize = 64 << 10;
+
+/// A topic that was found. It stays the same topic, though another gets its name.
+#[derive(Clone, Debug)]
+pub struct TopicHandle(Arc<Topic>);
+
+/// A partition that was found.
+#[derive(Clone, Debug)]
+pub struct PartitionHandle {
+    topic: Arc<Topic>,
+    partition: Arc<Partition>,
+}
+
+/// What somebody read last.
+#[derive(Debug, Default)]
+pub struct ReadSession {
+    chunk: Chunk,
+    /// The partition that it is of.
+    of: Option<PartitionHandle>,
+    /// Offset and position (in the lines) at which the last search ended.
+    cursor: Cursor,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cursor {
+    offset: u64,
+    position: usize,
+}
+
+impl Default for Cursor {
+    fn default() -> Cursor {
+        Cursor { offset: u64::MAX, position: 0 }
+    }
+}
+
+/// A record by its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOffset {
+    /// Its offset.
+    pub offset: u64,
+    /// Its time in ms; -1: it has none.
+    pub timestamp: i64,
+}
+
+/// A record by its offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineAt<'a> {
+    /// Its offset.
+    pub offset: u64,
+    /// Its line, without its end.
+    pub text: &'a [u8],
+}
+
+/// Batches that were read, in the order of their offsets.
+#[derive(Clone, Copy, Debug)]
+pub struct Batches<'a>(&'a Chunk);
+
+/// One of them.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadBatch<'a> {
+    chunk: &'a Chunk,
+    batch: &'a log::Batch,
+}
+
+impl Broker {
+    /// A session of reading.
+    pub fn read_session(&self) -> ReadSession {
+        ReadSession::default()
+    }
+
+    /// A topic by name.
+    pub fn find_topic(&self, name: &str) -> Result<TopicHandle> {
+        Ok(TopicHandle(self.topic(name)?))
+    }
+
+    /// A topic by its id.
+    pub fn find_topic_by_id(&self, id: &[u8; 16]) -> Option<TopicHandle> {
+        self.topic_by_id(id).map(TopicHandle)
+    }
+
+    /// A partition by its topic's name and its number.
+    pub fn find_partition(&self, topic: &str, partition: u32) -> Result<PartitionHandle> {
+        self.find_topic(topic)?.partition(partition)
+    }
+}
+
+impl TopicHandle {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The settings as they take effect.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.0.settings()
+    }
+
+    /// How many partitions it has.
+    pub fn partition_count(&self) -> u32 {
+        self.0.partition_count()
+    }
+
+    /// One of its partitions.
+    pub fn partition(&self, index: u32) -> Result<PartitionHandle> {
+        Ok(PartitionHandle { topic: self.0.clone(), partition: self.0.partition(index)? })
+    }
+
+    /// Its partitions in order.
+    pub fn partitions(&self) -> Vec<PartitionHandle> {
+        let handle = |partition| PartitionHandle { topic: self.0.clone(), partition };
+        self.0.partitions().into_iter().map(handle).collect()
+    }
+}
+
+impl PartitionHandle {
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic.name
+    }
+
+    /// Its number.
+    pub fn index(&self) -> u32 {
+        self.partition.index
+    }
+
+    /// Offset of the first record.
+    pub fn start(&self) -> Result<u64> {
+        self.partition.start()
+    }
+
+    /// Offset behind the last record that readers see.
+    pub fn high_watermark(&self) -> Result<u64> {
+        self.partition.high_watermark()
+    }
+
+    /// Leader epoch: raised whenever records were cut off.
+    pub fn leader_epoch(&self) -> u32 {
+        self.partition.leader_epoch()
+    }
+
+    /// Where the newest leader epoch ended that is not above `epoch` (KIP-320); `None`: there was none so high yet.
+    pub fn end_of_epoch(&self, epoch: u32) -> Result<Option<EpochEnd>> {
+        self.partition.end_of_epoch(epoch)
+    }
+
+    /// An error if the topic was dropped.
+    pub fn still_there(&self) -> Result<()> {
+        self.partition.still_there()
+    }
+
+    /// Wakes `waiter` for new records, a changed start and the end of the topic, until the answer is dropped.
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        self.partition.register(waiter)
+    }
+}
+
+/// Whether they are the same partition of the same topic, not only of one that has its name.
+impl PartialEq for PartitionHandle {
+    fn eq(&self, other: &PartitionHandle) -> bool {
+        Arc::ptr_eq(&self.partition, &other.partition)
+    }
+}
+
+impl ReadSession {
+    /// Reads batches from the one with `offset` on: one at least (none at the end), more while they fit `bytes_max`.
+    pub fn read(&mut self, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
+        self.of = Some(from.clone());
+        self.cursor = Cursor::default();
+        from.partition.read(offset, bytes_max, &mut self.chunk)?;
+        Ok(Batches(&self.chunk))
+    }
+
+    /// What the last read gave.
+    pub fn batches(&self) -> Batches<'_> {
+        Batches(&self.chunk)
+    }
+
+    /// The first record at or after `offset`; `None` at the end. Records that follow one another are read ahead together.
+    pub fn record_at(&mut self, from: &PartitionHandle, mut offset: u64) -> Result<Option<LineAt<'_>>> {
+        loop {
+            if self.of.as_ref() != Some(from) || !self.chunk.covers(offset) {
+                self.read(from, offset, READ_AHEAD_BYTES)?;
+            }
+            let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
+            if let Some((offset, place)) = self.find(offset) {
+                return Ok(Some(LineAt { offset, text: &self.chunk.bytes()[place] }));
+            }
+            offset = behind;
+        }
+    }
+
+    /// Offset and place of the first line at or after `offset` among those that were read.
+    fn find(&mut self, offset: u64) -> Option<(u64, Range<usize>)> {
+        let lines = self.chunk.bytes();
+        let batches = &self.chunk.batches;
+        let mut at = match batches.partition_point(|batch| batch.last() < offset) {
+            _ if self.cursor.offset == offset => self.cursor.position,
+            index => batches.get(index)?.lines.start,
+        };
+        while at < lines.len() {
+            let end = at + memchr::memchr(b'\n', &lines[at..])?;
+            match split_offset(&lines[at..end]) {
+                Some((found, _)) if found >= offset => {
+                    self.cursor = Cursor { offset: found + 1, position: end + 1 };
+                    return Some((found, at..end));
+                }
+                _ => at = end + 1,
+            }
+        }
+        None
+    }
+
+    /// The offset that a position means now. A number out of range is refused.
+    pub fn resolve(&mut self, position: Position, of: &PartitionHandle) -> Result<u64> {
+        if matches!(position, Position::Time(_)) {
+            // The search reads: what was read ahead is gone.
+            self.of = None;
+        }
+        position.resolve(&of.partition, &mut self.chunk)
+    }
+
+    /// The first record whose time is at or after `time`.
+    pub fn record_since(&mut self, of: &PartitionHandle, time: i64) -> Result<Option<TimedOffset>> {
+        let offset = self.resolve(Position::Time(time), of)?;
+        let found = self.read(of, offset, 1)?.records_from(offset).flatten().next();
+        Ok(found.map(|line| TimedOffset { offset, timestamp: line.timestamp }))
+    }
+
+    /// The first record with the largest time. Where no record has a time it is the first of the oldest segment, removed or
+    /// not, as in Kafka.
+    pub fn record_with_largest_time(&mut self, of: &PartitionHandle) -> Result<Option<TimedOffset>> {
+        let log = of.partition.log()?;
+        match log.max_timestamp()? {
+            timestamp @ -1 if log.high_watermark() > 0 => {
+                Ok(Some(TimedOffset { offset: log.segment_bases()[0], timestamp }))
+            }
+            largest => self.record_since(of, largest.max(0)),
+        }
+    }
+
+    /// The file that was read last, and the positions of the lines there.
+    pub fn place(&self) -> Option<(PathBuf, Range<u32>)> {
+        let (of, (base, positions)) = (self.of.as_ref()?, self.chunk.place()?);
+        Some((of.partition.dir(&of.topic).join(format!("{base:020}.log")), positions))
+    }
+
+    /// Forgets what was read, and keeps the buffer.
+    pub fn clear(&mut self) {
+        self.chunk.clear();
+        self.of = None;
+    }
+
+    /// Gives the buffer back.
+    pub fn rest(&mut self) {
+        *self = ReadSession::default();
+    }
+}
+
+impl<'a> Batches<'a> {
+    /// All lines, as they stand in the file.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0.bytes()
+    }
+
+    /// How many batches there are.
+    pub fn len(self) -> usize {
+        self.0.batches.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self.0.batches.is_empty()
+    }
+
+    /// The batches.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = ReadBatch<'a>> {
+        self.0.batches.iter().map(move |batch| ReadBatch { chunk: self.0, batch })
+    }
+
+    /// The records of all batches from the first at or after `offset` on.
+    pub fn records_from(self, offset: u64) -> impl Iterator<Item = std::result::Result<Line<'a>, Malformed>> {
+        self.0.records_from(offset)
+    }
+
+    /// The offset to read on at; `None`: the end was reached before. Where compaction left nothing up to the end there is one,
+    /// and no batch.
+    pub fn next_offset(self) -> Option<u64> {
+        self.0.next_offset()
+    }
+}
+
+impl<'a> ReadBatch<'a> {
+    /// Offset of its first record, as it was appended.
+    pub fn first(self) -> u64 {
+        self.batch.first
+    }
+
+    /// Offset of its last record, as it was appended.
+    pub fn last(self) -> u64 {
+        self.batch.last()
+    }
+
+    /// How many lines it has.
+    pub fn count(self) -> u32 {
+        self.batch.entry.count
+    }
+
+    /// Bytes of its lines.
+    pub fn bytes(self) -> usize {
+        self.batch.lines.len()
+    }
+
+    /// Its lines.
+    pub fn lines(self) -> Lines<'a> {
+        self.chunk.lines_of(self.batch)
+    }
+
+    /// Its lines from the first record at or after `offset` on.
+    pub fn lines_from(self, offset: u64) -> Lines<'a> {
+        self.chunk.lines_from(self.batch, offset)
+    }
+
+    /// Its time in ms: its first record's, or when it was appended.
+    pub fn timestamp(self) -> i64 {
+        self.batch.entry.timestamp
+    }
+
+    /// Whether a line without a time has that of the line before it, and not its batch's.
+    pub fn has_running_times(self) -> bool {
+        self.has(RUNNING_TIMES)
+    }
+
+    /// Whether its records bear the time of their append.
+    pub fn has_append_time(self) -> bool {
+        self.has(APPEND_TIME)
+    }
+
+    /// Whether it belongs to a transaction.
+    pub fn is_transactional(self) -> bool {
+        self.has(TRANSACTIONAL)
+    }
+
+    /// Whether its line is a transaction marker.
+    pub fn is_control(self) -> bool {
+        self.has(CONTROL)
+    }
+
+    /// Whether nothing but its records matters: no producer, no transaction, no clock of the broker's.
+    pub fn is_plain(self) -> bool {
+        let entry = &self.batch.entry;
+        entry.producer_id < 0 && entry.flags & !(DELETE_HORIZON | RUNNING_TIMES) == 0
+    }
+
+    /// Who produced it, -1 where nobody is named.
+    pub fn producer_id(self) -> i64 {
+        self.batch.entry.producer_id
+    }
+
+    /// The producer's epoch, -1: none.
+    pub fn producer_epoch(self) -> i16 {
+        self.batch.entry.producer_epoch
+    }
+
+    /// The sequence of its first record, -1: none.
+    pub fn base_sequence(self) -> i32 {
+        self.batch.entry.base_sequence
+    }
+
+    fn has(self, flag: u16) -> bool {
+        self.batch.entry.flags & flag != 0
+    }
+}
