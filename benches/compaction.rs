@@ -10,7 +10,7 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use plainlog::log::{Append, Compaction, Log, disk::FileDisk, handles::Handles, record::Records};
+use plainlog::log::{Append, Compaction, Log, batches::Flags, disk::FileDisk, handles::Handles, record::Records};
 use std::{fs, path::PathBuf, sync::Arc, time::Instant};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -65,7 +65,7 @@ fn measure(options: &Options, dir: &std::path::Path) -> Result<()> {
         let append = Append {
             records: &records,
             now_ms: NOW_MS,
-            flags: 0,
+            flags: Flags::NONE,
             producer: None,
             whole: false,
             segment_bytes_max: SEGMENT_BYTES,

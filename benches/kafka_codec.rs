@@ -6,6 +6,7 @@ use plainlog::{
     broker::Rules,
     log::{
         Lines,
+        batches::Flags,
         record::{Records, write_line},
     },
     protocol::kafka::{
@@ -51,7 +52,7 @@ fn lines(shape: &str) -> Vec<u8> {
 fn encode(out: &mut Vec<u8>, lines: &[u8], codec: Codec, codecs: &mut Codecs, scratch: &mut Vec<u8>) {
     out.clear();
     let mut encoder = Encoder::new(out, FACTS);
-    encoder.lines(Lines::new(lines, 1_700_000_000_000, 0), usize::MAX).expect("lines as the log writes them");
+    encoder.lines(Lines::new(lines, 1_700_000_000_000, Flags::NONE), usize::MAX).expect("lines as the log writes them");
     encoder.finish(RECORDS - 1, codec, codecs, scratch);
 }
 

@@ -11,6 +11,7 @@
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use plainlog::log::{
     Append, Chunk, Log,
+    batches::Flags,
     disk::FileDisk,
     handles::Handles,
     record::{Records, parse_fields, split_offset, write_line},
@@ -119,7 +120,7 @@ impl Fresh {
         let append = Append {
             records,
             now_ms: NOW_MS,
-            flags: 0,
+            flags: Flags::NONE,
             producer: None,
             whole: false,
             segment_bytes_max: 1 << 30,

@@ -18,7 +18,7 @@ use kafka_protocol::{
     records::RecordBatchDecoder,
 };
 use plainlog::{
-    log::Lines,
+    log::{Lines, batches::Flags},
     protocol::kafka::{
         batch::{Encoder, Facts},
         compression::{Codec, Codecs},
@@ -150,7 +150,7 @@ fn batch(values: &[&str], producer: Option<(i64, i32)>, codec: Codec) -> Vec<u8>
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out, facts);
-    encoder.lines(Lines::new(lines.as_bytes(), now, 0), usize::MAX).unwrap();
+    encoder.lines(Lines::new(lines.as_bytes(), now, Flags::NONE), usize::MAX).unwrap();
     encoder.finish(values.len() as u64 - 1, codec, &mut Codecs::default(), &mut Vec::new());
     out
 }

@@ -147,7 +147,7 @@ impl Committed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Lines, record::write_fields};
+    use crate::log::{Lines, batches::Flags, record::write_fields};
     use proptest::prelude::*;
 
     fn line(committed: Option<&Committed>, group: &str) -> String {
@@ -160,7 +160,7 @@ mod tests {
 
     fn applies(line: &str, groups: &mut BTreeMap<String, Offsets>) -> bool {
         let line = format!("{line}\n");
-        let line = Lines::new(line.as_bytes(), 5, 0).next().unwrap();
+        let line = Lines::new(line.as_bytes(), 5, Flags::NONE).next().unwrap();
         line.is_ok_and(|line| apply(&line, groups, &mut BTreeMap::new()).is_some())
     }
 

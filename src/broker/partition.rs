@@ -15,7 +15,11 @@ use super::{
 use crate::{
     config::{Flush, Settings},
     log::{
-        self, Append, Appended, Chunk, Due, Log, Numbering, batches::Entry, disk, record::Records, recovery::CannotOpen,
+        self, Append, Appended, Chunk, Due, Log, Numbering,
+        batches::{Entry, Flags},
+        disk,
+        record::Records,
+        recovery::CannotOpen,
     },
 };
 use std::{
@@ -60,8 +64,8 @@ pub struct Partition {
 /// How records are to be appended.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terms {
-    /// The flags of [`log::batches`].
-    pub flags: u16,
+    /// What is true of each batch.
+    pub flags: Flags,
     /// How its producer numbers them. Such records are a whole batch.
     pub producer: Option<Numbering>,
     /// The records are one batch, stored whole or not at all.
@@ -211,11 +215,10 @@ impl Partition {
     pub(super) fn write_with(&self, settings: &Settings, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         let Some(numbering) = terms.producer else {
             let log = self.log()?;
-            let active = log.active_base();
             let appended = self.append(log, settings, records, terms);
             // Who reads the log for the producers' state has the lock for long. Then the chores keep the state, as they do
             // where there is much to be read.
-            if log.active_base() != active
+            if appended.as_ref().is_ok_and(|appended| appended.rolled)
                 && let Ok(mut producers) = self.producers.try_lock()
             {
                 self.keep_producers(log, &mut producers, ENTRIES_READ_BY_APPENDS);
@@ -247,10 +250,10 @@ impl Partition {
         if let Some(Stored { first, timestamp, .. }) = producers.check(batch, self.env.clock.now_ms())? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
-            let (unsynced_bytes, failed, published) = (0, None, offsets.end <= log.high_watermark());
-            return Ok(Appended { offsets, place, now_ms: timestamp, unsynced_bytes, failed, published, known: true });
+            let (now_ms, published) = (timestamp, offsets.end <= log.high_watermark());
+            let (unsynced_bytes, failed, rolled) = (0, None, false);
+            return Ok(Appended { offsets, place, now_ms, unsynced_bytes, failed, published, known: true, rolled });
         }
-        let active = log.active_base();
         let appended = self.append(log, settings, records, terms);
         if let Ok(Appended { offsets, now_ms: appended_ms, .. }) = &appended {
             let own = records.iter().map(|record| record.timestamp.unwrap_or(*appended_ms)).max();
@@ -258,7 +261,7 @@ impl Partition {
             let timestamp = timestamp.unwrap_or(*appended_ms);
             producers.stored(batch, Stored { first: offsets.start, timestamp, appended_ms: *appended_ms });
         }
-        if log.active_base() != active {
+        if appended.as_ref().is_ok_and(|appended| appended.rolled) {
             self.keep_producers(log, producers, u64::MAX);
         }
         appended
@@ -283,7 +286,7 @@ impl Partition {
         }
         let appended_ms = self.env.clock.now_ms();
         log.each_entry(from, |first, entry| {
-            if entry.producer_id >= 0 && entry.flags & log::batches::CONTROL == 0 {
+            if entry.producer_id >= 0 && !entry.flags.has(Flags::CONTROL) {
                 let Entry { producer_id, producer_epoch, base_sequence, last_delta, timestamp, .. } = *entry;
                 let numbering = Numbering { producer_id, producer_epoch, base_sequence };
                 found.stored(Numbered { numbering, last_delta }, Stored { first, timestamp, appended_ms });
@@ -349,16 +352,16 @@ impl Partition {
         let append = Append {
             records,
             now_ms: self.env.clock.now_ms(),
-            flags: terms.flags | if settings.append_time() { log::batches::APPEND_TIME } else { 0 },
+            flags: terms.flags | if settings.append_time() { Flags::APPEND_TIME } else { Flags::NONE },
             producer: terms.producer,
             whole: terms.whole || terms.producer.is_some(),
             segment_bytes_max: settings.segment_bytes,
             segment_ms_max: self.segment_age_max_ms(settings, log),
             publish: settings.flush(self.env.flush) != Flush::Always,
         };
-        let active = log.active_base();
         let appended = log.append(&append);
-        let rolled = log.active_base() != active;
+        // An append that failed may have rolled before: the chores see to what is left to do then.
+        let rolled = appended.as_ref().map_or(true, |appended| appended.rolled);
         if rolled {
             self.env.chores.look();
         }

@@ -14,7 +14,7 @@ use crate::{
     config::Settings,
     log::{
         self, Chunk, Line, Lines,
-        batches::{APPEND_TIME, CONTROL, DELETE_HORIZON, RUNNING_TIMES, TRANSACTIONAL},
+        batches::Flags,
         record::{Malformed, split_offset},
     },
 };
@@ -350,28 +350,28 @@ impl<'a> ReadBatch<'a> {
 
     /// Whether a line without a time has that of the line before it, and not its batch's.
     pub fn has_running_times(self) -> bool {
-        self.has(RUNNING_TIMES)
+        self.has(Flags::RUNNING_TIMES)
     }
 
     /// Whether its records bear the time of their append.
     pub fn has_append_time(self) -> bool {
-        self.has(APPEND_TIME)
+        self.has(Flags::APPEND_TIME)
     }
 
     /// Whether it belongs to a transaction.
     pub fn is_transactional(self) -> bool {
-        self.has(TRANSACTIONAL)
+        self.has(Flags::TRANSACTIONAL)
     }
 
     /// Whether its line is a transaction marker.
     pub fn is_control(self) -> bool {
-        self.has(CONTROL)
+        self.has(Flags::CONTROL)
     }
 
     /// Whether nothing but its records matters: no producer, no transaction, no clock of the broker's.
     pub fn is_plain(self) -> bool {
         let entry = &self.batch.entry;
-        entry.producer_id < 0 && entry.flags & !(DELETE_HORIZON | RUNNING_TIMES) == 0
+        entry.producer_id < 0 && entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES) == Flags::NONE
     }
 
     /// Who produced it, -1 where nobody is named.
@@ -389,7 +389,7 @@ impl<'a> ReadBatch<'a> {
         self.batch.entry.base_sequence
     }
 
-    fn has(self, flag: u16) -> bool {
-        self.batch.entry.flags & flag != 0
+    fn has(self, flag: Flags) -> bool {
+        self.batch.entry.flags.has(flag)
     }
 }

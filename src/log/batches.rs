@@ -12,25 +12,51 @@
 //! All numbers are little endian. First offset and position count from the segment's start. The size is fixed, so the file
 //! is its own index: binary search by offset and, because the largest timestamp never falls, by time.
 
-use std::ops::Range;
+use std::ops::{BitOr, Range};
 
 /// Bytes of an entry.
 pub const ENTRY_BYTES: usize = 64;
 /// The most that one batch's lines may take.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
 
-/// Flag: the batch belongs to a transaction.
-pub const TRANSACTIONAL: u16 = 1;
-/// Flag: the line is a transaction marker, no record.
-pub const CONTROL: u16 = 2;
-/// Flag: the records bear the time of their append.
-pub const APPEND_TIME: u16 = 4;
-/// Flag: the marker ends its transaction by abort.
-pub const ABORT: u16 = 8;
-/// Flag: field 36 is the delete horizon, in seconds, and no sync mark.
-pub const DELETE_HORIZON: u16 = 16;
-/// Flag: a line without a time has that of the line before it, not the batch's.
-pub const RUNNING_TIMES: u16 = 32;
+/// What is true of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// None.
+    pub const NONE: Flags = Flags(0);
+    /// The batch belongs to a transaction.
+    pub const TRANSACTIONAL: Flags = Flags(1);
+    /// The line is a transaction marker, no record.
+    pub const CONTROL: Flags = Flags(2);
+    /// The records bear the time of their append.
+    pub const APPEND_TIME: Flags = Flags(4);
+    /// The marker ends its transaction by abort.
+    pub const ABORT: Flags = Flags(8);
+    /// Field 36 is the delete horizon, in seconds, and no sync mark.
+    pub const DELETE_HORIZON: Flags = Flags(16);
+    /// A line without a time has that of the line before it, not the batch's.
+    pub const RUNNING_TIMES: Flags = Flags(32);
+
+    /// Whether one of `flags` is among these.
+    pub fn has(self, flags: Flags) -> bool {
+        self.0 & flags.0 != 0
+    }
+
+    /// These without `flags`.
+    pub fn without(self, flags: Flags) -> Flags {
+        Flags(self.0 & !flags.0)
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Flags;
+
+    fn bitor(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+}
 
 /// One batch, as its entry in `.batches` describes it. Offset and position count from the segment's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +71,8 @@ pub struct Entry {
     pub last_delta: u32,
     /// Lines; fewer than offsets after compaction.
     pub count: u32,
-    /// [`TRANSACTIONAL`] and its neighbours.
-    pub flags: u16,
+    /// What is true of it.
+    pub flags: Flags,
     /// Producer epoch, -1: none.
     pub producer_epoch: i16,
     /// Producer id, -1: none.
@@ -78,7 +104,7 @@ impl Entry {
         put(&self.bytes.to_le_bytes());
         put(&self.last_delta.to_le_bytes());
         put(&self.count.to_le_bytes());
-        put(&self.flags.to_le_bytes());
+        put(&self.flags.0.to_le_bytes());
         put(&self.producer_epoch.to_le_bytes());
         put(&self.producer_id.to_le_bytes());
         put(&self.base_sequence.to_le_bytes());
@@ -105,7 +131,7 @@ impl Entry {
             bytes: u32_at(8),
             last_delta: u32_at(12),
             count: u32_at(16),
-            flags: u16_at(20),
+            flags: Flags(u16_at(20)),
             producer_epoch: u16_at(22) as i16,
             producer_id: i64_at(24),
             base_sequence: u32_at(32) as i32,
@@ -132,17 +158,17 @@ impl Entry {
 
     /// Whether compaction wrote this entry, the one at `index`, and left nothing in it that it could have taken then.
     pub fn is_compacted(&self, index: u32) -> bool {
-        self.flags & DELETE_HORIZON != 0 || self.mark > index
+        self.flags.has(Flags::DELETE_HORIZON) || self.mark > index
     }
 
     /// When the tombstones of the batch may go, in ms; `None`: none of them was compacted yet, or there is none.
     pub fn delete_horizon_ms(&self) -> Option<i64> {
-        (self.flags & DELETE_HORIZON != 0).then_some(i64::from(self.mark) * 1000)
+        self.flags.has(Flags::DELETE_HORIZON).then_some(i64::from(self.mark) * 1000)
     }
 
     /// Sync mark, which an entry with a delete horizon does not carry.
     pub fn sync_mark(&self) -> u32 {
-        if self.flags & DELETE_HORIZON == 0 { self.mark } else { 0 }
+        if self.flags.has(Flags::DELETE_HORIZON) { 0 } else { self.mark }
     }
 }
 
@@ -158,7 +184,7 @@ mod tests {
             bytes: 3,
             last_delta: 4,
             count: 5,
-            flags: 6,
+            flags: Flags(6),
             producer_epoch: -1,
             producer_id: -2,
             base_sequence: -3,

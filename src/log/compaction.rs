@@ -43,7 +43,7 @@ mod rewrite;
 
 use super::{
     Error, Log,
-    batches::{CONTROL, Entry, TRANSACTIONAL},
+    batches::{Entry, Flags},
     lines::Lines,
     record::{Malformed, unescape},
     recovery::Window,
@@ -414,7 +414,7 @@ impl Log {
         let mut full = false;
         self.each_batch(segment, pass.stop, |entry, lines| {
             let first = segment.base + u64::from(entry.first);
-            if first < from || entry.flags & (TRANSACTIONAL | CONTROL) != 0 {
+            if first < from || entry.flags.has(Flags::TRANSACTIONAL | Flags::CONTROL) {
                 return Ok(true);
             }
             let keys = pass.latest.offsets.len();

@@ -1,7 +1,7 @@
 //! Looking at logs on disk without a broker: every batch checked, or printed. Changes nothing.
 
 use super::{
-    batches::{ENTRY_BYTES, RUNNING_TIMES},
+    batches::{ENTRY_BYTES, Flags},
     disk::{Disk, FileDisk},
     handles::Handles,
     recovery::check,
@@ -118,7 +118,7 @@ pub fn dump(dir: &Path, out: &mut dyn Write) -> io::Result<()> {
             let there = length.saturating_sub(u64::from(position)).min(u64::from(bytes));
             let mut lines = vec![0; there as usize];
             log.read_at(&mut lines, u64::from(position))?;
-            let times = if entry.flags & RUNNING_TIMES == 0 { "" } else { " times:running" };
+            let times = if entry.flags.has(Flags::RUNNING_TIMES) { " times:running" } else { "" };
             let state = if crc32c::crc32c(&lines) == entry.lines_crc { "" } else { " DAMAGED" };
             writeln!(
                 out,

@@ -9,11 +9,11 @@
 //!
 //! - A line's own time stands right behind its offset or nowhere.
 //! - A line without one has the time of the line before it, the first its batch's, where the batch's entry says
-//!   [`RUNNING_TIMES`]: so a time is written where it changes. Batches of earlier versions, and lines that were appended by
+//!   [`Flags::RUNNING_TIMES`]: so a time is written where it changes. Batches of earlier versions, and lines that were appended by
 //!   hand, do not say so: there a line without a time has its batch's.
 
 use super::{
-    batches::{APPEND_TIME, Entry, RUNNING_TIMES},
+    batches::{Entry, Flags},
     record::{Fields, Malformed, split_fields, split_offset, split_timestamp, write_i64, write_u64},
 };
 
@@ -64,9 +64,9 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// The lines of a batch with this timestamp and these flags of [`batches`](super::batches).
-    pub fn new(lines: &'a [u8], timestamp: i64, flags: u16) -> Lines<'a> {
-        let (running, stamped) = (flags & RUNNING_TIMES != 0, flags & APPEND_TIME != 0);
+    /// The lines of a batch with this timestamp and these flags.
+    pub fn new(lines: &'a [u8], timestamp: i64, flags: Flags) -> Lines<'a> {
+        let (running, stamped) = (flags.has(Flags::RUNNING_TIMES), flags.has(Flags::APPEND_TIME));
         Lines { rest: lines, timestamp, running, stamped }
     }
 
@@ -140,8 +140,11 @@ mod tests {
     #[test]
     fn a_line_has_its_own_time_or_its_batchs_or_that_of_the_line_before() {
         let fields = ["message:a", "key:k message:b", "message:c", "tombstone", "message:d"];
-        for (flags, times) in [(0, [50, 70, 50, -1, 50]), (RUNNING_TIMES, [50, 70, 70, -1, -1]), (APPEND_TIME, [50; 5])]
-        {
+        for (flags, times) in [
+            (Flags::NONE, [50, 70, 50, -1, 50]),
+            (Flags::RUNNING_TIMES, [50, 70, 70, -1, -1]),
+            (Flags::APPEND_TIME, [50; 5]),
+        ] {
             let expected: Vec<_> = [1, 2, 3, 5, 6].into_iter().zip(times).zip(fields).collect();
             let expected: Vec<_> =
                 expected.into_iter().map(|((offset, time), fields)| (offset, time, fields)).collect();
@@ -151,7 +154,7 @@ mod tests {
 
     #[test]
     fn lines_begin_at_the_first_record_at_or_after_an_offset() {
-        for flags in [0, RUNNING_TIMES] {
+        for flags in [Flags::NONE, Flags::RUNNING_TIMES] {
             let all = told(Lines::new(LINES, 50, flags));
             for (offset, from) in [(0, 0), (1, 0), (2, 1), (3, 2), (4, 3), (5, 3), (6, 4), (7, 5)] {
                 let lines = Lines::new(LINES, 50, flags).starting_at(offset);
@@ -166,7 +169,7 @@ mod tests {
     #[test]
     fn a_line_is_written_with_a_time_or_without() {
         let mut out = Vec::new();
-        for (line, time) in Lines::new(LINES, 50, 0).zip([Some(50), None, Some(-1)]) {
+        for (line, time) in Lines::new(LINES, 50, Flags::NONE).zip([Some(50), None, Some(-1)]) {
             line.unwrap().write(&mut out, time);
         }
         let expected = "offset:1 timestamp:50 message:a\noffset:2 key:k message:b\noffset:3 timestamp:-1 message:c\n";
@@ -175,9 +178,13 @@ mod tests {
 
     #[test]
     fn what_is_no_line_is_said_and_passed_by() {
-        let lines: Vec<_> = Lines::new(b"massage:a\noffset:2 message:b\n\noffset:3 message:c", 50, 0).collect();
+        let lines: Vec<_> =
+            Lines::new(b"massage:a\noffset:2 message:b\n\noffset:3 message:c", 50, Flags::NONE).collect();
         let right: Vec<_> = lines.iter().map(Result::is_ok).collect();
         assert_eq!(right, [false, true, false, false]);
-        assert_eq!(told(Lines::new(b"massage:a\noffset:2 message:b\n", 50, 0).starting_at(1)), [(2, 50, "message:b")]);
+        assert_eq!(
+            told(Lines::new(b"massage:a\noffset:2 message:b\n", 50, Flags::NONE).starting_at(1)),
+            [(2, 50, "message:b")]
+        );
     }
 }

@@ -50,7 +50,7 @@ pub use lines::{Line, Lines};
 pub use read::{Batch, Chunk};
 pub use retention::Retention;
 
-use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry};
+use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags};
 use compaction::Cleaner;
 use handles::Handles;
 use record::{RecordRef, Records, write_line};
@@ -146,8 +146,8 @@ pub struct Append<'a, 'r> {
     pub records: &'a Records<'r>,
     /// The time of the append, in ms: that of records which have none of their own.
     pub now_ms: i64,
-    /// The flags of [`batches`].
-    pub flags: u16,
+    /// What is true of each batch.
+    pub flags: Flags,
     /// How its producer numbers the batch, if it does.
     pub producer: Option<Numbering>,
     /// The records are one batch, stored whole or not at all, though it be larger than a segment. If not, they become as many
@@ -178,6 +178,8 @@ pub struct Appended {
     pub published: bool,
     /// Whether it had been stored before, and was not again: what the broker says of an idempotent producer's duplicate.
     pub known: bool,
+    /// Whether a segment was begun for them.
+    pub rolled: bool,
 }
 
 impl Appended {
@@ -379,7 +381,9 @@ impl Log {
             failed: None,
             known: false,
             published: append.publish,
+            rolled: false,
         };
+        let segment = writer.segment.base;
         let mut stored = 0;
         while stored < append.records.len() {
             match self.append_batch(&mut writer, append, stored) {
@@ -394,6 +398,7 @@ impl Log {
             }
         }
         done.offsets.end = writer.next_offset;
+        done.rolled = writer.segment.base != segment;
         done.unsynced_bytes = writer.position - writer.segment.synced_bytes();
         done.place = (writer.segment.path("log"), writer.position - writer.lines.len() as u64..writer.position);
         if writer.lines.capacity() > LINES_KEPT {
@@ -429,7 +434,7 @@ impl Log {
         self.check_writable()?;
         let limit = if append.whole { BATCH_BYTES_MAX } else { BATCH_BYTES_MAX.min(append.segment_bytes_max as usize) };
         let first = append.records.get(from).expect("there is a record left");
-        let stamped = append.flags & batches::APPEND_TIME != 0;
+        let stamped = append.flags.has(Flags::APPEND_TIME);
         let time = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped).unwrap_or(append.now_ms);
         let timestamp = time(first);
         // A time is written where it changes.
@@ -451,7 +456,7 @@ impl Log {
             }
             max_timestamp = max_timestamp.max(time);
             if changed.is_some() {
-                (last, flags) = (time, flags | batches::RUNNING_TIMES);
+                (last, flags) = (time, flags | Flags::RUNNING_TIMES);
             }
             count += 1;
         }

@@ -19,7 +19,7 @@
 
 use super::{
     Error, Log, SyncState, Writer,
-    batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry},
+    batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags},
     disk::{self, File},
     handles::Handles,
     record::{Records, first_unprintable, parse_fields, shown, split_offset, split_timestamp},
@@ -252,7 +252,7 @@ fn adopt(
             bytes: bytes.len() as u32,
             last_delta: (next - 1 - first) as u32,
             count: (next - first) as u32,
-            flags: 0,
+            flags: Flags::NONE,
             producer_epoch: -1,
             producer_id: -1,
             base_sequence: -1,

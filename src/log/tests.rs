@@ -29,7 +29,7 @@ fn append(log: &Log, values: &[&str]) -> Result<Range<u64>, Error> {
     let append = Append {
         records: &records,
         now_ms: NOW_MS,
-        flags: 0,
+        flags: Flags::NONE,
         producer: None,
         whole: false,
         segment_bytes_max: SEGMENT_BYTES,

@@ -4,6 +4,7 @@ use plainlog::{
     broker::{Broker, Rules, Waiter},
     log::{
         Lines,
+        batches::Flags,
         record::{Records, write_line},
     },
     protocol::{
@@ -80,7 +81,7 @@ pub(crate) fn batch(bytes: &[u8]) -> Option<usize> {
     };
     let mut again = Vec::new();
     let mut encoder = Encoder::new(&mut again, facts);
-    encoder.lines(Lines::new(&lines, 0, 0), usize::MAX).expect("lines as the log writes them");
+    encoder.lines(Lines::new(&lines, 0, Flags::NONE), usize::MAX).expect("lines as the log writes them");
     encoder.finish(count as u64 - 1, Codec::None, &mut Codecs::default(), &mut Vec::new());
     assert_eq!(taken(&again, &mut |_| {}), Some(count), "records that were taken are served");
     Some(count)

@@ -26,7 +26,7 @@ use crate::{
     },
     log::{
         Lines,
-        batches::RUNNING_TIMES,
+        batches::Flags,
         record::{parse_u63, shown},
     },
 };
@@ -282,8 +282,8 @@ impl Reader {
             None => None,
         };
         let flags = match field(line, "times") {
-            None => Some(0),
-            Some(b"running") => Some(RUNNING_TIMES),
+            None => Some(Flags::NONE),
+            Some(b"running") => Some(Flags::RUNNING_TIMES),
             Some(_) => None,
         };
         let (true, Some(timestamp), Some(flags)) = (line.starts_with(b"BATCH "), timestamp, flags) else {

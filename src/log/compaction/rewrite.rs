@@ -3,7 +3,7 @@
 use super::{
     super::{
         Log,
-        batches::{CONTROL, DELETE_HORIZON, Entry, RUNNING_TIMES, TRANSACTIONAL},
+        batches::{Entry, Flags},
         disk::File,
         lines::Lines,
         record::Value,
@@ -158,9 +158,9 @@ impl Rewrite<'_> {
         let horizon_ms = entry.delete_horizon_ms();
         let expired = !self.keep_tombstones && horizon_ms.is_some_and(|horizon| horizon <= pass.now_ms);
         let (mut count, mut tombstones) = (0, false);
-        let (running, mut last) = (entry.flags & RUNNING_TIMES != 0, entry.timestamp);
+        let (running, mut last) = (entry.flags.has(Flags::RUNNING_TIMES), entry.timestamp);
         self.kept.clear();
-        if entry.flags & (TRANSACTIONAL | CONTROL) != 0 {
+        if entry.flags.has(Flags::TRANSACTIONAL | Flags::CONTROL) {
             self.kept.extend_from_slice(lines);
             self.newest = self.newest.max(entry.max_timestamp);
             count = entry.count;
@@ -200,9 +200,11 @@ impl Rewrite<'_> {
             None if !reached || self.keep_tombstones => None,
             known => Some(known.unwrap_or(pass.now_ms.saturating_add(pass.settings.delete_retention_ms))),
         };
-        let flags = entry.flags & !DELETE_HORIZON;
+        let flags = entry.flags.without(Flags::DELETE_HORIZON);
         let (flags, mark) = match horizon_ms.filter(|_| tombstones) {
-            Some(ms) => (flags | DELETE_HORIZON, u32::try_from(ms.saturating_add(999) / 1000).unwrap_or(u32::MAX)),
+            Some(ms) => {
+                (flags | Flags::DELETE_HORIZON, u32::try_from(ms.saturating_add(999) / 1000).unwrap_or(u32::MAX))
+            }
             None => (flags, if reached { self.index + 1 } else { 0 }),
         };
         let entry = Entry {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::log::{
     Append, Chunk, Numbering,
-    batches::{ABORT, ENTRY_BYTES},
+    batches::ENTRY_BYTES,
     disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir},
     handles::Handles,
     record::Records,
@@ -58,7 +58,7 @@ type Pair<'a> = (Option<&'a str>, Option<&'a str>);
 fn append_with(
     log: &Log,
     pairs: &[Pair<'_>],
-    flags: u16,
+    flags: Flags,
     producer: Option<(i64, i16, i32)>,
 ) -> Result<std::ops::Range<u64>, Error> {
     let mut records = Records::default();
@@ -86,7 +86,7 @@ fn append_with(
 /// Appends `k=v` as key and value, `k=` as tombstone, `=v` without a key; each a batch.
 fn append(log: &Log, texts: &[&str]) {
     for text in texts {
-        append_with(log, &[pair(text)], 0, None).unwrap();
+        append_with(log, &[pair(text)], Flags::NONE, None).unwrap();
     }
 }
 
@@ -204,8 +204,8 @@ fn everything_reads_on_over_holes() {
 #[test]
 fn batches_lose_lines_and_keep_the_rest() {
     let (_, log) = new();
-    append_with(&log, &["a=1", "b=1", "a=2"].map(pair), 0, None).unwrap();
-    append_with(&log, &["c=1", "b=2", "d=1"].map(pair), 0, None).unwrap();
+    append_with(&log, &["a=1", "b=1", "a=2"].map(pair), Flags::NONE, None).unwrap();
+    append_with(&log, &["c=1", "b=2", "d=1"].map(pair), Flags::NONE, None).unwrap();
     roll(&log);
     compact(&log);
     assert_eq!(found(&log), "2:a=2 3:c=1 4:b=2 5:d=1");
@@ -315,9 +315,9 @@ fn keys_are_compared_as_they_are_not_as_they_are_written() {
 #[test]
 fn the_newest_batch_of_a_producer_keeps_its_entry() {
     let (disk, log) = new();
-    append_with(&log, &[pair("a=1")], 0, Some((7, 3, 0))).unwrap();
-    append_with(&log, &["a=2", "b=1"].map(pair), 0, Some((7, 3, 1))).unwrap();
-    append_with(&log, &[pair("c=1")], 0, Some((8, 0, 0))).unwrap();
+    append_with(&log, &[pair("a=1")], Flags::NONE, Some((7, 3, 0))).unwrap();
+    append_with(&log, &["a=2", "b=1"].map(pair), Flags::NONE, Some((7, 3, 1))).unwrap();
+    append_with(&log, &[pair("c=1")], Flags::NONE, Some((8, 0, 0))).unwrap();
     append(&log, &["a=3", "b=2"]);
     roll(&log);
     compact(&log);
@@ -347,8 +347,8 @@ fn the_newest_batch_of_a_producer_keeps_its_entry() {
 fn batches_of_transactions_stay_as_they_are() {
     let (_, log) = new();
     append(&log, &["a=1"]);
-    append_with(&log, &[pair("a=2")], TRANSACTIONAL, Some((7, 0, 0))).unwrap();
-    append_with(&log, &[pair("x=x")], TRANSACTIONAL | CONTROL | ABORT, Some((7, 0, -1))).unwrap();
+    append_with(&log, &[pair("a=2")], Flags::TRANSACTIONAL, Some((7, 0, 0))).unwrap();
+    append_with(&log, &[pair("x=x")], Flags::TRANSACTIONAL | Flags::CONTROL | Flags::ABORT, Some((7, 0, -1))).unwrap();
     append(&log, &["b=1", "b=2"]);
     roll(&log);
     compact(&log);
@@ -533,7 +533,7 @@ fn readers_are_not_disturbed() {
     let append_more = |count: u64| {
         for offset in log.high_watermark()..log.high_watermark() + count {
             let (key, value) = (["a", "b", "c", "d", "e"][offset as usize % 5], offset.to_string());
-            append_with(&log, &[(Some(key), Some(&value))], 0, None).unwrap();
+            append_with(&log, &[(Some(key), Some(&value))], Flags::NONE, None).unwrap();
         }
     };
     append_more(200);
@@ -595,7 +595,7 @@ impl Model {
     fn append(&mut self, log: &Log, text: &str) -> Result<(), Error> {
         let next = log.writer_now().next_offset;
         self.tried.insert(next, text.to_owned());
-        let offsets = append_with(log, &[pair(text)], 0, Some((text.len() as i64, 0, next as i32)))?;
+        let offsets = append_with(log, &[pair(text)], Flags::NONE, Some((text.len() as i64, 0, next as i32)))?;
         assert_eq!(offsets.start, next);
         log.sync_to(offsets.end)?;
         self.end = offsets.end;
@@ -816,7 +816,7 @@ proptest! {
                     }).collect();
                     let pairs: Vec<Pair<'_>> =
                         texts.iter().map(|(key, value)| (Some(&**key), value.as_deref())).collect();
-                    for (offset, (key, value)) in append_with(&log, &pairs, 0, None).unwrap().zip(&texts) {
+                    for (offset, (key, value)) in append_with(&log, &pairs, Flags::NONE, None).unwrap().zip(&texts) {
                         model.insert(key.clone(), (offset, value.clone()));
                     }
                 }

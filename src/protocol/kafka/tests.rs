@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     broker,
     config::{Config, Settings},
-    log::Lines,
+    log::{Lines, batches::Flags},
     protocol::{connection, kafka::compression::Codec},
 };
 use kafka_protocol::{
@@ -628,7 +628,7 @@ fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = batch::Encoder::new(&mut out, facts);
     let lines: String = (0..count).map(|offset| format!("offset:{offset} message:{value}\n")).collect();
-    encoder.lines(Lines::new(lines.as_bytes(), timestamp, 0), usize::MAX).unwrap();
+    encoder.lines(Lines::new(lines.as_bytes(), timestamp, Flags::NONE), usize::MAX).unwrap();
     encoder.finish(count - 1, codec, &mut Codecs::default(), &mut Vec::new());
     out
 }

@@ -1,7 +1,7 @@
 //! Batches both ways: against themselves, against another codec, and against everything that is no batch.
 
 use super::*;
-use crate::log::{batches, record::write_line};
+use crate::log::{batches::Flags, record::write_line};
 use kafka_protocol::records::{
     self as oracle, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
@@ -86,7 +86,7 @@ fn lines(given: &[Given], offsets: impl IntoIterator<Item = u64>, timestamp: i64
 fn encoded(facts: Facts, lines: &[u8], timestamp: i64, last: u64, codec: Codec) -> Vec<u8> {
     let mut out = b"before".to_vec();
     let mut encoder = Encoder::new(&mut out, facts);
-    let flags = if facts.append_time { batches::APPEND_TIME } else { 0 };
+    let flags = if facts.append_time { Flags::APPEND_TIME } else { Flags::NONE };
     encoder.lines(Lines::new(lines, timestamp, flags), usize::MAX).unwrap();
     encoder.finish(last, codec, &mut Codecs::default(), &mut Vec::new());
     out.split_off(6)
@@ -319,10 +319,12 @@ fn a_batch_covers_the_offsets_of_records_that_are_gone() {
 fn neighbours_become_one_batch_and_a_batch_can_end_early() {
     let mut out = Vec::new();
     let mut encoder = Encoder::new(&mut out, PLAIN);
-    encoder.lines(Lines::new(b"offset:5 message:a\noffset:6 timestamp:70 message:b\n", 50, 0), usize::MAX).unwrap();
-    encoder.lines(Lines::new(b"offset:7 message:c\n", 60, 0), usize::MAX).unwrap();
+    encoder
+        .lines(Lines::new(b"offset:5 message:a\noffset:6 timestamp:70 message:b\n", 50, Flags::NONE), usize::MAX)
+        .unwrap();
+    encoder.lines(Lines::new(b"offset:7 message:c\n", 60, Flags::NONE), usize::MAX).unwrap();
     let full = encoder.size();
-    encoder.lines(Lines::new(b"offset:8 message:d\n", 80, 0), full).unwrap();
+    encoder.lines(Lines::new(b"offset:8 message:d\n", 80, Flags::NONE), full).unwrap();
     assert_eq!(encoder.finish(7, Codec::None, &mut Codecs::default(), &mut Vec::new()), 3);
     let header = Header::read(&out).unwrap();
     assert_eq!((header.base_offset, header.base_timestamp, header.max_timestamp), (5, 50, 70));
@@ -331,7 +333,7 @@ fn neighbours_become_one_batch_and_a_batch_can_end_early() {
     assert_eq!(found, [(5, 50), (6, 70), (7, 60)]);
     // However small the limit, one record is there.
     let mut encoder = Encoder::new(&mut out, PLAIN);
-    encoder.lines(Lines::new(b"offset:5 message:a\noffset:6 message:b\n", 50, 0), 0).unwrap();
+    encoder.lines(Lines::new(b"offset:5 message:a\noffset:6 message:b\n", 50, Flags::NONE), 0).unwrap();
     assert_eq!(encoder.finish(5, Codec::None, &mut Codecs::default(), &mut Vec::new()), 1);
 }
 
@@ -369,7 +371,11 @@ fn markers_are_control_records() {
         assert!(record.control && record.transactional);
     }
     let mut out = Vec::new();
-    assert!(Encoder::new(&mut out, facts).lines(Lines::new(b"offset:9 message:commit\n", 50, 0), usize::MAX).is_err());
+    assert!(
+        Encoder::new(&mut out, facts)
+            .lines(Lines::new(b"offset:9 message:commit\n", 50, Flags::NONE), usize::MAX)
+            .is_err()
+    );
 }
 
 #[test]
@@ -386,7 +392,7 @@ fn lines_that_are_damaged_are_no_batch() {
     ] {
         let mut out = Vec::new();
         let shown = String::from_utf8_lossy(lines);
-        assert!(Encoder::new(&mut out, PLAIN).lines(Lines::new(lines, 0, 0), usize::MAX).is_err(), "{shown}");
+        assert!(Encoder::new(&mut out, PLAIN).lines(Lines::new(lines, 0, Flags::NONE), usize::MAX).is_err(), "{shown}");
     }
     let mut out = b"before".to_vec();
     assert_eq!(Encoder::new(&mut out, PLAIN).finish(9, Codec::None, &mut Codecs::default(), &mut Vec::new()), 0);
@@ -514,6 +520,6 @@ proptest! {
         let good = produced(&sample()[..1], Codec::None);
         let _ = decode(&sealed([&with(&good[..HEADER_BYTES], 21, &[0, codec]), &bytes[..]].concat()), &RULES);
         let mut out = Vec::new();
-        let _ = Encoder::new(&mut out, PLAIN).lines(Lines::new(&bytes, 0, 0), usize::MAX);
+        let _ = Encoder::new(&mut out, PLAIN).lines(Lines::new(&bytes, 0, Flags::NONE), usize::MAX);
     }
 }
