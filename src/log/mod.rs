@@ -214,6 +214,8 @@ pub struct Log {
     /// Why nothing more is written: a write or a sync failed.
     read_only: OnceLock<Error>,
     closed: AtomicBool,
+    /// Whether something was cut off since the last sync, which a crash would bring back.
+    cut: AtomicBool,
 }
 
 /// The end of the log, as its writer knows it.
@@ -504,6 +506,7 @@ impl Log {
         segment.mark_written();
         if let Err(error) = written {
             let cut = log.set_len(writer.position).and(batches.set_len(entries_end));
+            self.cut.store(true, Release);
             let why = format!("{}: {error}", segment.path("log").display());
             return Err(if disk::is_full(&error) && cut.is_ok() { Error::DiskFull(why) } else { self.fail(why) });
         }
@@ -598,6 +601,7 @@ impl Log {
 
     /// Syncs what was written, and publishes it. This thread leads, until the end of it.
     fn sync_written(&self, Written { segment, end, entries, position }: Written) -> Result<(), Error> {
+        self.cut.store(false, Release);
         let synced = segment.sync(&self.handles);
         let synced = synced.map_err(|error| self.fail(format!("{}: sync: {error}", segment.path("log").display())));
         let mut state = self.sync_state();
@@ -623,13 +627,22 @@ impl Log {
         }
     }
 
-    /// Syncs all that was written so far. A log that a fault made read-only is an error.
+    /// Syncs all that was written so far, or written in part and cut off. A log that a fault made read-only is an error.
     pub fn sync_all(&self) -> Result<(), Error> {
         if let Some(why) = self.read_only.get() {
             return Err(why.clone());
         }
         let end = self.writer_now().next_offset;
-        self.sync_to(end)
+        self.sync_to(end)?;
+        while self.cut.load(Acquire) {
+            if self.lead()? {
+                let written = self.writer_now().written();
+                self.sync_written(written)?;
+            } else {
+                self.wait_for_leader();
+            }
+        }
+        Ok(())
     }
 
     /// Takes no more records, and touches no name any more; what was written is still read.

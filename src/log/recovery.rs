@@ -720,6 +720,7 @@ impl Log {
             synced: Condvar::new(),
             read_only: read_only.map(Error::ReadOnly).map_or_else(OnceLock::new, OnceLock::from),
             closed: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
             files: Mutex::default(),
             cleaner: Mutex::default(),
         };
