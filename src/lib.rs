@@ -44,7 +44,7 @@
 //!
 //! Follow `PRODUCE hello` from the socket to the disk and back:
 //!
-//! 1. [`server`] accepts the connection and gives it a thread. [`server::protocol_of`] looks at the first byte: text.
+//! 1. [`server`] accepts the connection and gives it a thread. [`server::spoken`] looks at what came first: text.
 //! 2. [`protocol::connection::Input`] reads what arrived; [`protocol::text::serve`] takes the lines out of it.
 //! 3. The line is gathered with its neighbours (`protocol/text/writing.rs`): what arrived together and belongs to one
 //!    partition becomes one batch. The value is a slice of the input still.

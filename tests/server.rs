@@ -181,6 +181,43 @@ fn without_files_for_more_connections_it_waits_and_serves_those_there_are() {
     child.wait().unwrap();
 }
 
+/// A connection that no thread could be had for was closed without a word to anybody.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_connection_that_no_thread_can_be_had_for_is_told_so() {
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "127.0.0.1:0", "--in-memory", "--quiet"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let address = line.trim().rsplit(' ').next().unwrap().to_string();
+    let connect = || {
+        let stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        stream
+    };
+    let room = |bytes: u64| {
+        rlimit::prlimit(child.id() as i32, rlimit::Resource::AS, Some((bytes, rlimit::INFINITY)), None).unwrap();
+    };
+    // As much as it has, and so no stack for one thread more.
+    let pages = fs::read_to_string(format!("/proc/{}/statm", child.id())).unwrap();
+    room(pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096);
+    let refused = "ERROR INVALID_REQUEST the broker has no thread left for this connection; try again later\n";
+    assert_eq!([rest(connect()), rest(connect())], [refused; 2]);
+    room(rlimit::INFINITY);
+    let mut served = connect();
+    served.write_all(b"PING\nQUIT\n").unwrap();
+    assert_eq!(rest(served), "PONG\n");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(told.lines().filter(|line| line.starts_with("no thread for a connection: ")).count(), 1, "{told}");
+}
+
 #[test]
 fn every_address_of_localhost_has_the_same_port() {
     let mut child = Command::new(BROKER)

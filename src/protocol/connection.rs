@@ -3,10 +3,11 @@
 //! Buffers grow with what arrives, never with what a client announces, and are given back when the connection is silent
 //! for a second: a silent connection costs a small stack and a socket.
 
+use super::transport::Transport;
 use crate::broker::Waiter;
 use std::{
-    io::{self, ErrorKind, Read, Write},
-    net::{SocketAddr, TcpStream},
+    io::{self, ErrorKind},
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::*},
@@ -22,7 +23,7 @@ const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// One that grew beyond this for a long line or frame is given back as soon as that was used.
 const BUFFER_BYTES_KEPT: usize = 4 * BUFFER_BYTES_MAX;
 /// Silence after which the buffers are given back.
-const SILENCE: Duration = Duration::from_secs(1);
+pub const SILENCE: Duration = Duration::from_secs(1);
 /// Who waits looks this often whether the connection is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Who waits as a member of a group looks this often whether its client is still there: others wait for its partitions.
@@ -31,7 +32,7 @@ const MEMBER_LOOKS_EVERY: Duration = Duration::from_millis(250);
 /// What arrived and was not used yet.
 #[derive(Debug)]
 pub struct Input<'a> {
-    stream: &'a TcpStream,
+    transport: &'a Transport,
     buffer: Vec<u8>,
     used: usize,
     filled: usize,
@@ -46,7 +47,7 @@ pub struct Input<'a> {
 /// What is to be sent, and what a protocol asks of its connection besides.
 #[derive(Debug)]
 pub struct Output<'a> {
-    stream: &'a TcpStream,
+    transport: &'a Transport,
     /// Bytes not sent yet.
     pub bytes: Vec<u8>,
     /// The other end.
@@ -56,15 +57,10 @@ pub struct Output<'a> {
     stopping: &'a AtomicBool,
 }
 
-/// Both ends of `stream`, whose broker says with `stopping` that it stops.
-pub fn open<'a>(
-    stream: &'a TcpStream,
-    peer: SocketAddr,
-    waiter: Arc<Waiter>,
-    stopping: &'a AtomicBool,
-) -> (Input<'a>, Output<'a>) {
+/// Both ends of what `transport` carries, whose broker says with `stopping` that it stops.
+pub fn open<'a>(transport: &'a Transport, waiter: Arc<Waiter>, stopping: &'a AtomicBool) -> (Input<'a>, Output<'a>) {
     let input = Input {
-        stream,
+        transport,
         buffer: Vec::new(),
         used: 0,
         filled: 0,
@@ -73,7 +69,7 @@ pub fn open<'a>(
         rested: false,
         silence_max: None,
     };
-    (input, Output { stream, bytes: Vec::new(), peer, waiter, stopping })
+    (input, Output { transport, bytes: Vec::new(), peer: transport.peer(), waiter, stopping })
 }
 
 impl Input<'_> {
@@ -99,7 +95,7 @@ impl Input<'_> {
 
     /// Whether [`fill`](Self::fill) will find more bytes without waiting. It is asked of the system only where it is likely.
     pub fn more_waits(&self) -> io::Result<bool> {
-        Ok(self.full && peek(self.stream)?.is_some_and(|bytes| bytes > 0))
+        Ok(self.full && self.transport.is_readable()?)
     }
 
     /// Waits for more bytes, at most `more`, and answers how many came; 0: the client will send no more. The first of the
@@ -126,7 +122,7 @@ impl Input<'_> {
         self.rested = false;
         loop {
             let room = self.buffer.len().min(self.filled.saturating_add(more));
-            match self.stream.read(&mut self.buffer[self.filled..room]) {
+            match self.transport.read(&mut self.buffer[self.filled..room]) {
                 Ok(read) => {
                     self.filled += read;
                     self.ended = read == 0;
@@ -148,46 +144,17 @@ impl Input<'_> {
         (self.used, self.filled) = (0, self.buffer.len());
         self.rested = true;
         output.bytes = Vec::new();
-        wait_so_long(self.stream, self.silence_max.map(|most| most.saturating_sub(SILENCE)))?;
+        self.transport.wait_readable(self.silence_max.map(|most| most.saturating_sub(SILENCE)), SILENCE)?;
         let room = BUFFER_BYTES.max(self.filled * 2);
         self.buffer.resize(room, 0);
         Ok(())
     }
 }
 
-/// Waits without a buffer until bytes arrive or the connection ends; reads that follow give up after a second's silence.
-pub fn wait_for_bytes(stream: &TcpStream) -> io::Result<()> {
-    wait_so_long(stream, None)
-}
-
-fn wait_so_long(stream: &TcpStream, most: Option<Duration>) -> io::Result<()> {
-    // No time at all would mean for ever.
-    stream.set_read_timeout(most.map(|most| most.max(Duration::from_millis(1))))?;
-    while let Err(error) = stream.peek(&mut [0]) {
-        if error.kind() != ErrorKind::Interrupted {
-            return Err(error);
-        }
-    }
-    stream.set_read_timeout(Some(SILENCE))
-}
-
-/// How many bytes a read would find, up to one; 0: the client will send no more; `None`: none yet.
-fn peek(stream: &TcpStream) -> io::Result<Option<usize>> {
-    stream.set_nonblocking(true)?;
-    let seen = stream.peek(&mut [0]);
-    stream.set_nonblocking(false)?;
-    match seen {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 impl Output<'_> {
     /// Sends what is to be sent. A client that does not take it for the idle timeout is an error.
     pub fn flush(&mut self) -> io::Result<()> {
-        let mut stream = self.stream;
-        stream.write_all(&self.bytes)?;
+        self.transport.write_all(&self.bytes)?;
         self.bytes.clear();
         if self.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.bytes = Vec::new();
@@ -197,14 +164,13 @@ impl Output<'_> {
 
     /// The address at which the client reached the broker.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        self.stream.local_addr()
+        self.transport.local()
     }
 
     /// Sends `bytes` behind what is to be sent, without copying them.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
-        let mut stream = self.stream;
-        stream.write_all(bytes)
+        self.transport.write_all(bytes)
     }
 
     /// Sends what is to be sent if there will be a wait.
@@ -231,16 +197,15 @@ impl Output<'_> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
-            if let Some(error) = self.stream.take_error()? {
+            if let Some(error) = self.transport.take_error()? {
                 return Err(error);
             }
         }
     }
 
-    /// As [`wait`](Self::wait), but false also when the client will send no more: its place is to be given up then. Lines
-    /// that it sent behind the one that waits hide that.
+    /// As [`wait`](Self::wait), but false also when the client will send no more: its place is to be given up then.
     pub fn wait_while_connected(&self, deadline: Option<Instant>) -> io::Result<bool> {
-        while !self.stopping() && !self.has_ended()? {
+        while !self.stopping() && !self.transport.has_ended()? {
             let look = Instant::now() + MEMBER_LOOKS_EVERY;
             if self.waiter.wait(Some(deadline.map_or(look, |deadline| deadline.min(look)))) {
                 return Ok(!self.stopping());
@@ -250,10 +215,5 @@ impl Output<'_> {
             }
         }
         Ok(false)
-    }
-
-    /// Whether the client will send no more, as far as can be seen without reading.
-    fn has_ended(&self) -> io::Result<bool> {
-        Ok(peek(self.stream)? == Some(0))
     }
 }

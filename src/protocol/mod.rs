@@ -5,3 +5,4 @@ pub mod connection;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod text;
+pub mod transport;

@@ -8,23 +8,28 @@
 //! - A connection costs a thread with a small stack; its buffers are its protocol's, and given back when it is silent.
 //! - Whoever is over the limit gets a thread too, for a second, to be told so in its protocol; of those there are few at
 //!   a time, the rest is closed at once.
+//! - One that no thread can be had for is told so too, by the accepting thread.
 //! - Running out of file handles closes nothing and spins nowhere: accepting pauses.
 //! - A stop lets each connection finish what it was asked, and closes it; one that does not take its answers is closed
 //!   after a grace.
 
 mod sniff;
 
-pub use sniff::{Protocol, protocol_of};
+pub use sniff::{Spoken, spoken};
 
 use crate::{
-    broker::{self, Broker, Caller, Waiter},
+    broker::{Broker, Caller, Protocol, Waiter},
     config::Address,
-    protocol::{connection, text},
+    protocol::{
+        connection::{self, SILENCE},
+        text,
+        transport::Transport,
+    },
 };
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Socket, Type};
 use std::{
     collections::HashMap,
-    io::{self, Read, Write},
+    io,
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
@@ -40,6 +45,10 @@ const STACK_BYTES: usize = 256 << 10;
 const TURNED_AWAY_MAX: usize = 32;
 /// How long one that is turned away may take to say which protocol it speaks.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
+/// The same where nobody else can be accepted meanwhile.
+const TURNING_AWAY_AT_ONCE: Duration = Duration::from_millis(50);
+/// How long what a client still sends is read behind the last answer.
+const DRAINING: Duration = Duration::from_secs(1);
 /// A pause when the system has no more file handles.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
 /// How long a stop waits for connections to take their answers.
@@ -60,6 +69,8 @@ struct Shared {
     #[cfg(feature = "kafka")]
     name: Option<String>,
     stopping: AtomicBool,
+    /// Whether the last connection got no thread.
+    threadless: AtomicBool,
     connections: Mutex<Connections>,
     closed: Condvar,
 }
@@ -67,7 +78,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Connections {
     next_id: u64,
-    open: HashMap<u64, (Arc<TcpStream>, Arc<Waiter>)>,
+    open: HashMap<u64, (Arc<Transport>, Arc<Waiter>)>,
 }
 
 impl Server {
@@ -83,6 +94,7 @@ impl Server {
             #[cfg(feature = "kafka")]
             name: name_in(listen),
             stopping: AtomicBool::new(false),
+            threadless: AtomicBool::new(false),
             connections: Mutex::default(),
             closed: Condvar::new(),
         });
@@ -239,9 +251,8 @@ impl Drop for Counted {
 
 impl Connections {
     fn close(&self, how: Shutdown) {
-        for (stream, waiter) in self.open.values() {
-            // One that is closed already is no fault.
-            drop(stream.shutdown(how));
+        for (transport, waiter) in self.open.values() {
+            transport.shutdown(how);
             waiter.wake();
         }
     }
@@ -284,94 +295,104 @@ impl Shared {
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let count = self.broker.metrics().connected();
         let (counted, max) = (Counted(self.clone()), self.broker.config().max_connections);
+        if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX {
+            return;
+        }
+        let transport = match Transport::tcp(stream, peer, self.broker.config().idle_timeout) {
+            Ok(transport) => Arc::new(transport),
+            Err(error) => return self.tell(|| format!("{peer} is gone: {error}")),
+        };
+        let served = transport.clone();
         let serve = move || {
             let shared = &counted.0;
-            if count <= max { shared.serve(stream, peer) } else { turn_away(&stream, max) }
+            if count <= max {
+                shared.serve(served, peer)
+            } else {
+                let why = format!("there are {max} connections, which is the limit (--max-connections)");
+                turn_away(&served, &why, TURNING_AWAY)
+            }
         };
-        if !self.stopping.load(Acquire) && count <= max + TURNED_AWAY_MAX {
-            // A thread that cannot be had closes the connection, as too many of them do.
-            drop(thread::Builder::new().stack_size(STACK_BYTES).spawn(serve));
+        match thread::Builder::new().stack_size(STACK_BYTES).spawn(serve) {
+            Ok(_) => self.threadless.store(false, Release),
+            Err(error) => {
+                if !self.threadless.swap(true, AcqRel) {
+                    crate::tell::tell(format_args!(
+                        "no thread for a connection: {error}; those that come are refused until there is one"
+                    ));
+                }
+                turn_away(&transport, "the broker has no thread left for this connection", TURNING_AWAY_AT_ONCE);
+            }
         }
     }
 
     /// One connection, from its first byte to its last.
-    fn serve(&self, stream: TcpStream, peer: SocketAddr) {
-        let (stream, waiter) = (Arc::new(stream), Waiter::new());
+    fn serve(&self, transport: Arc<Transport>, peer: SocketAddr) {
+        let waiter = Waiter::new();
         let mut connections = self.connections();
         if self.stopping.load(Acquire) {
             return;
         }
         let id = connections.next_id;
         connections.next_id += 1;
-        connections.open.insert(id, (stream.clone(), waiter.clone()));
+        connections.open.insert(id, (transport.clone(), waiter.clone()));
         drop(connections);
         let _open = Open { shared: self, id };
         self.tell(|| format!("{peer} connected"));
-        match self.converse(&stream, peer, waiter) {
+        match self.converse(&transport, waiter) {
             Ok(()) => self.tell(|| format!("{peer} left")),
             Err(error) => self.tell(|| format!("{peer} is gone: {error}")),
         }
     }
 
-    fn converse(&self, stream: &TcpStream, peer: SocketAddr, waiter: Arc<Waiter>) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
-        SockRef::from(stream).set_tcp_keepalive(&keepalive)?;
-        stream.set_write_timeout(Some(self.broker.config().idle_timeout))?;
-        connection::wait_for_bytes(stream)?;
-        let mut first = [0];
-        if stream.peek(&mut first)? == 0 {
-            return Ok(());
-        }
-        let (mut input, mut output) = connection::open(stream, peer, waiter, &self.stopping);
+    fn converse(&self, transport: &Transport, waiter: Arc<Waiter>) -> io::Result<()> {
+        let Some(spoken) = sniff::sniff(transport, None)? else { return Ok(()) };
+        transport.set_read_timeout(SILENCE)?;
+        let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
+        let peer = transport.peer();
         let broker =
             |protocol| self.broker.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() });
-        match protocol_of(first[0]) {
-            Protocol::Text => text::serve(&broker(broker::Protocol::Text), &mut input, &mut output)?,
+        match spoken {
+            Spoken::Text => text::serve(&broker(Protocol::Text), &mut input, &mut output)?,
+            Spoken::Http => transport.write_all(sniff::http_answer().as_bytes())?,
             #[cfg(feature = "kafka")]
-            Protocol::Kafka => {
+            Spoken::Kafka => {
                 let name = self.name.as_deref();
-                crate::protocol::kafka::serve(&broker(broker::Protocol::Kafka), name, &mut input, &mut output)?
+                crate::protocol::kafka::serve(&broker(Protocol::Kafka), name, &mut input, &mut output)?
             }
             #[cfg(not(feature = "kafka"))]
-            Protocol::Kafka => {
+            Spoken::Kafka => {
                 crate::tell::tell(format_args!("{peer} speaks Kafka's protocol, which this build does not"))
             }
-            Protocol::Tls => {
+            Spoken::Tls => {
                 crate::tell::tell(format_args!("{peer} speaks TLS, which this port does not; connect without it"))
             }
-            Protocol::Unknown => crate::tell::tell(format_args!(
-                "{peer} speaks no protocol of this port; its first byte was {:#04x}",
-                first[0]
+            Spoken::Unknown(first) => crate::tell::tell(format_args!(
+                "{peer} speaks no protocol of this port; its first byte was {first:#04x}"
             )),
         }
         // Answers must not be lost to a reset: say that no more comes, then read what the client still sends.
-        drop(stream.shutdown(Shutdown::Write));
-        drain(stream)
+        transport.shutdown(Shutdown::Write);
+        drain(transport, DRAINING)
     }
 }
 
-/// Reads and forgets what a client still sends, for a second at most.
-fn drain(mut stream: &TcpStream) -> io::Result<()> {
-    let deadline = Instant::now() + Duration::from_secs(1);
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+/// Reads and forgets what a client still sends, for some time at most.
+fn drain(transport: &Transport, most: Duration) -> io::Result<()> {
+    let deadline = Instant::now() + most;
+    transport.set_read_timeout(most)?;
     let mut bytes = [0; 4096];
-    while Instant::now() < deadline && stream.read(&mut bytes)? > 0 {}
+    while Instant::now() < deadline && transport.read(&mut bytes)? > 0 {}
     Ok(())
 }
 
-/// Tells a client over the limit so, if it speaks text or nothing.
-fn turn_away(mut stream: &TcpStream, max: usize) {
-    let mut first = [b'\n'];
-    let spoke = stream.set_read_timeout(Some(TURNING_AWAY)).and_then(|()| stream.peek(&mut first));
-    let text = spoke.is_err() || protocol_of(first[0]) == Protocol::Text;
-    if text && stream.set_write_timeout(Some(TURNING_AWAY)).is_ok() {
-        let line = format!(
-            "ERROR INVALID_REQUEST there are {max} connections, which is the limit (--max-connections); try again later\n"
-        );
+/// Tells a client that is not served why, if it speaks text or nothing. What it speaks is waited for, `most` at the longest.
+fn turn_away(transport: &Transport, why: &str, most: Duration) {
+    let spoken = sniff::sniff(transport, Some(most));
+    if spoken.is_err() || matches!(spoken, Ok(Some(Spoken::Text | Spoken::Http))) {
+        let line = format!("ERROR INVALID_REQUEST {why}; try again later\n");
         // It is closed either way.
-        drop(stream.write_all(line.as_bytes()));
-        drop(stream.shutdown(Shutdown::Write));
-        drop(drain(stream));
+        drop(transport.write_all(line.as_bytes()));
+        transport.shutdown(Shutdown::Write);
+        drop(drain(transport, most));
     }
 }

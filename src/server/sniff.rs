@@ -1,33 +1,103 @@
-//! One port, several protocols: the first byte decides which one a connection speaks.
+//! One port, several protocols: the first byte decides which one a connection speaks, and for HTTP the whole first line.
 //!
 //! ```text
 //! 0x00..=0x06   a Kafka frame: the first byte of its size, which is below 100 MiB
 //! 0x16          a TLS handshake (RFC 8446, section 5.1)
 //! 0xEF          UTF-8's byte-order mark: text
 //! 0x80..        begins no line
-//! else          text; HTTP is told by its whole first line, which text reads anyway
+//! else          HTTP if the first line is `METHOD target HTTP/1.x`, in capitals; otherwise text
 //! ```
+//!
+//! Nothing of it is used up: the protocol reads it again. A first line that is longer than what is looked at is text.
+
+use crate::protocol::transport::Transport;
+use std::{io, time::Duration};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub enum Spoken {
     /// Lines.
     Text,
+    /// HTTP.
+    Http,
     /// Kafka's frames.
     Kafka,
     /// A TLS hello.
     Tls,
-    /// Nothing that is known here.
-    Unknown,
+    /// Nothing that is known here; the first byte.
+    Unknown(u8),
 }
 
-/// The protocol that begins with `byte`.
-pub fn protocol_of(byte: u8) -> Protocol {
-    match byte {
-        0..=0x06 => Protocol::Kafka,
-        0x16 => Protocol::Tls,
-        0xef => Protocol::Text,
-        0x80.. => Protocol::Unknown,
-        _ => Protocol::Text,
+/// Waits until it is clear what the other end speaks, for `most` (for ever: `None`) between its bytes at the longest; `None`:
+/// it left without a word.
+pub(super) fn sniff(transport: &Transport, most: Option<Duration>) -> io::Result<Option<Spoken>> {
+    loop {
+        match transport.look_ahead(most, |bytes, all| (spoken(bytes, all), all))? {
+            (None, false) => {}
+            (spoken, _) => return Ok(spoken),
+        }
+    }
+}
+
+/// What begins with `bytes`, if that is clear; no more will come where they are `all`.
+pub fn spoken(bytes: &[u8], all: bool) -> Option<Spoken> {
+    Some(match *bytes.first()? {
+        0..=0x06 => Spoken::Kafka,
+        0x16 => Spoken::Tls,
+        0xef => Spoken::Text,
+        first @ 0x80.. => Spoken::Unknown(first),
+        _ => match memchr::memchr(b'\n', bytes) {
+            Some(end) if is_http(bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end])) => Spoken::Http,
+            None if !all => return None,
+            _ => Spoken::Text,
+        },
+    })
+}
+
+fn is_http(line: &[u8]) -> bool {
+    let words: Vec<&[u8]> = line.splitn(4, |&byte| byte == b' ').collect();
+    matches!(words.as_slice(), [method, target, b"HTTP/1.0" | b"HTTP/1.1"]
+        if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
+}
+
+/// What HTTP gets to read.
+const HTTP_SENTENCE: &str =
+    "This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
+
+/// What HTTP gets.
+pub(super) fn http_answer() -> String {
+    let head = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\nContent-Type: text/plain";
+    format!("{head}\r\nContent-Length: {}\r\n\r\n{HTTP_SENTENCE}", HTTP_SENTENCE.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_is_known_by_its_whole_first_line() {
+        let of = |text: &str| spoken(text.as_bytes(), false);
+        assert_eq!(of("GET / HTTP/1.1\r\n"), Some(Spoken::Http));
+        assert_eq!(of("GET / HTTP/1.0\nPRODUCE a\n"), Some(Spoken::Http));
+        for line in ["DELETE orders", "get / HTTP/1.1", "GET / HTTP/2", "GET  HTTP/1.1", "PRODUCE GET / HTTP/1.1"] {
+            assert_eq!(of(&format!("{line}\n")), Some(Spoken::Text), "{line}");
+        }
+        assert_eq!(of("GET / HTTP/1.1"), None, "more may come");
+        assert_eq!(spoken(b"PRODUCE a", true), Some(Spoken::Text));
+        assert_eq!(spoken(b"", true), None);
+    }
+
+    #[test]
+    fn the_first_byte_tells_the_rest() {
+        for (byte, known) in [
+            (0, Spoken::Kafka),
+            (6, Spoken::Kafka),
+            (0x16, Spoken::Tls),
+            (0xef, Spoken::Text),
+            (0x80, Spoken::Unknown(0x80)),
+            (0xff, Spoken::Unknown(0xff)),
+        ] {
+            assert_eq!(spoken(&[byte], false), Some(known), "{byte:#04x}");
+        }
     }
 }

@@ -14,28 +14,30 @@ use plainlog::{
             batch::{Batch, Encoder, Facts, HEADER_BYTES},
             compression::{Codec, Codecs},
         },
+        transport::Transport,
     },
 };
 use std::{
     net::{TcpListener, TcpStream},
     sync::{OnceLock, atomic::AtomicBool},
+    time::Duration,
 };
 
 /// A request without its size goes to a new broker with the topic `there` of two partitions, which is stopping, so that
 /// nothing waits. Answers the response without its size; empty: the connection is closed, or no answer was asked for.
 pub(crate) fn request(bytes: &[u8]) -> Vec<u8> {
-    static STREAM: OnceLock<(TcpStream, TcpStream)> = OnceLock::new();
+    static TRANSPORT: OnceLock<(Transport, TcpStream)> = OnceLock::new();
     let broker = Broker::in_memory();
     broker.create_topic("there", 2).expect("a broker in memory");
     // The client says no more and hears nothing: what is answered is looked at before it is sent.
-    let (stream, _client) = STREAM.get_or_init(|| {
+    let (transport, _client) = TRANSPORT.get_or_init(|| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("a connection");
-        (listener.accept().expect("the client").0, client)
+        let (stream, peer) = listener.accept().expect("the client");
+        (Transport::tcp(stream, peer, Duration::from_secs(60)).expect("it is connected"), client)
     });
-    let peer = stream.peer_addr().expect("it is connected");
     let stopping = AtomicBool::new(true);
-    let (_, mut output) = connection::open(stream, peer, Waiter::new(), &stopping);
+    let (_, mut output) = connection::open(transport, Waiter::new(), &stopping);
     let answered = kafka::answer(&broker, &mut Session::default(), &mut output, bytes);
     let responses = output.bytes;
     let Some((size, response)) = responses.split_first_chunk().filter(|_| answered.is_ok()) else { return Vec::new() };

@@ -10,7 +10,7 @@ use crate::{
     broker,
     config::{Config, Settings},
     log::{Lines, batches::Flags},
-    protocol::{connection, kafka::compression::Codec},
+    protocol::{connection, kafka::compression::Codec, transport::Transport},
 };
 use kafka_protocol::{
     messages::*,
@@ -20,12 +20,13 @@ use proptest::{prelude::*, sample::Index};
 use std::{
     net::{TcpListener, TcpStream},
     sync::atomic::AtomicBool,
+    time::Duration,
 };
 
 /// A broker with a topic of two partitions, and a connection to it whose other end does not matter.
 struct Talk {
     broker: Broker,
-    stream: TcpStream,
+    transport: Transport,
     _other: TcpStream,
 }
 
@@ -43,11 +44,8 @@ impl Talk {
     fn to(broker: Broker) -> Talk {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        Talk { broker, stream: listener.accept().unwrap().0, _other: other }
-    }
-
-    fn peer(&self) -> SocketAddr {
-        self.stream.peer_addr().unwrap()
+        let (stream, peer) = listener.accept().unwrap();
+        Talk { broker, transport: Transport::tcp(stream, peer, Duration::from_secs(60)).unwrap(), _other: other }
     }
 
     /// The response to a frame without its size and header, and how much of the frame was not read. It never waits: the
@@ -55,7 +53,7 @@ impl Talk {
     fn ask(&self, key: i16, version: i16, body: &[u8]) -> Result<(Vec<u8>, usize), Stop> {
         let flexible = is_flexible(key, version);
         let stopping = AtomicBool::new(true);
-        let (_, mut output) = connection::open(&self.stream, self.peer(), broker::Waiter::new(), &stopping);
+        let (_, mut output) = connection::open(&self.transport, broker::Waiter::new(), &stopping);
         let left = answer(&self.broker, &mut Session::default(), &mut output, &frame(key, version, body))?;
         let response = output.bytes;
         if response.is_empty() {
@@ -532,7 +530,7 @@ fn topics_made_together_do_not_collide_either() {
 fn what_a_large_batch_took_is_given_back_and_what_a_small_one_takes_is_kept() {
     let talk = Talk::new();
     let stopping = AtomicBool::new(true);
-    let (_, mut output) = connection::open(&talk.stream, talk.peer(), broker::Waiter::new(), &stopping);
+    let (_, mut output) = connection::open(&talk.transport, broker::Waiter::new(), &stopping);
     let mut session = Session::default();
     let mut kept = |key, version, body: &[u8]| {
         output.bytes.clear();

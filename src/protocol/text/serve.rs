@@ -24,16 +24,6 @@ const ANSWERS_BYTES: usize = 256 << 10;
 /// those of lines that are gathered, which come in thousands, at so many.
 const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 
-/// What HTTP gets to read.
-const HTTP_SENTENCE: &str =
-    "This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
-
-/// What HTTP gets.
-fn http_answer() -> String {
-    let head = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\nContent-Type: text/plain";
-    format!("{head}\r\nContent-Length: {}\r\n\r\n{HTTP_SENTENCE}", HTTP_SENTENCE.len())
-}
-
 /// Serves a connection until either side has enough of it.
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut lines = Lines { session: Session::new(broker), count: 0, skipping: false };
@@ -115,10 +105,6 @@ impl Lines {
 
     fn line<'a>(&mut self, line: &'a [u8], gathered: &mut Gathered<'a>, output: &mut Output<'_>) -> io::Result<Flow> {
         self.count += 1;
-        if self.count == 1 && is_http(line) {
-            output.bytes.extend_from_slice(http_answer().as_bytes());
-            return Ok(Flow::Close);
-        }
         let (word, rest) = split_word(line);
         let explained = self.session.steps.is_some().then_some(output.bytes.len());
         if word.eq_ignore_ascii_case(b"PRODUCE") {
@@ -237,24 +223,4 @@ impl Lines {
 fn too_long(limit: usize) -> Refusal {
     let text = format!("a line of more than {limit} bytes; it is skipped to its end");
     Refusal { code: Code::MessageTooLarge, text }
-}
-
-/// Whether a first line is HTTP's: `METHOD target HTTP/1.x`, in capitals.
-fn is_http(line: &[u8]) -> bool {
-    let words: Vec<&[u8]> = line.splitn(4, |&byte| byte == b' ').collect();
-    matches!(words.as_slice(), [method, target, b"HTTP/1.0" | b"HTTP/1.1"]
-        if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn http_is_known_by_its_whole_first_line() {
-        assert!(is_http(b"GET / HTTP/1.1"));
-        for line in ["DELETE orders", "get / HTTP/1.1", "GET / HTTP/2", "GET  HTTP/1.1", "PRODUCE GET / HTTP/1.1"] {
-            assert!(!is_http(line.as_bytes()), "{line}");
-        }
-    }
 }

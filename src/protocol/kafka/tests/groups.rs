@@ -218,7 +218,7 @@ fn offset_commits_that_arrive_together_share_a_sync() {
     let talk = Talk::new();
     let bodies: Vec<_> = (0..100).map(|_| encoded(commit_request("g", "", -1, &[("there", 0, "")]), 8)).collect();
     let stopping = AtomicBool::new(true);
-    let (_, mut output) = connection::open(&talk.stream, talk.peer(), broker::Waiter::new(), &stopping);
+    let (_, mut output) = connection::open(&talk.transport, broker::Waiter::new(), &stopping);
     let mut session = Session::default();
     for (index, body) in bodies.iter().enumerate() {
         session.commits_follow = index + 1 < bodies.len();

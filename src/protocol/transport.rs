@@ -1,0 +1,265 @@
+//! What a connection runs over: bytes that come and go, whether any have come, whether the other end is gone.
+//!
+//! ```text
+//! the other end ──► stream ──► ahead ──► whoever reads
+//!                              └ at most AHEAD_BYTES_MAX, and only what was looked at without being read
+//! ```
+//!
+//! That the other end will send no more can only be seen behind what it sent. So who looks takes what has come and keeps it:
+//! the next read begins there. Protocols ask nothing of the stream itself, which may not show what they read.
+
+use socket2::{SockRef, TcpKeepalive};
+use std::{
+    io::{self, ErrorKind, Read, Write},
+    net::{Shutdown, SocketAddr, TcpStream},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+/// What is kept that nobody has read yet. Behind more than that an end is not seen.
+pub const AHEAD_BYTES_MAX: usize = 16 << 10;
+
+/// A connection's way to its other end.
+#[derive(Debug)]
+pub struct Transport {
+    stream: Stream,
+    peer: SocketAddr,
+    ahead: Mutex<Ahead>,
+}
+
+/// The kinds of streams.
+#[derive(Debug)]
+enum Stream {
+    Tcp(TcpStream),
+}
+
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    used: usize,
+    ended: bool,
+}
+
+impl Ahead {
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.used..]
+    }
+}
+
+impl Transport {
+    /// Over a TCP connection whose other end is `peer`. A write that is stuck for `write_timeout` fails.
+    pub fn tcp(stream: TcpStream, peer: SocketAddr, write_timeout: Duration) -> io::Result<Transport> {
+        stream.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
+        SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+        stream.set_write_timeout(Some(write_timeout))?;
+        Ok(Transport { stream: Stream::Tcp(stream), peer, ahead: Mutex::default() })
+    }
+
+    /// The other end's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// The address at which the other end reached this one.
+    pub fn local(&self) -> io::Result<SocketAddr> {
+        let Stream::Tcp(stream) = &self.stream;
+        stream.local_addr()
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Ahead> {
+        self.ahead.lock().expect("no panic while bytes are kept")
+    }
+
+    /// Waits for bytes, for `most` at the longest; 0: the other end will send no more. Too long is an error of kind
+    /// `WouldBlock` or `TimedOut`.
+    pub fn read(&self, into: &mut [u8]) -> io::Result<usize> {
+        let mut ahead = self.ahead();
+        let read = ahead.waiting().read(into)?;
+        if read > 0 {
+            ahead.used += read;
+            if ahead.waiting().is_empty() {
+                (ahead.bytes, ahead.used) = (Vec::new(), 0);
+            }
+            return Ok(read);
+        }
+        drop(ahead);
+        let Stream::Tcp(stream) = &self.stream;
+        (&*stream).read(into)
+    }
+
+    /// How long a read waits at the longest.
+    pub fn set_read_timeout(&self, most: Duration) -> io::Result<()> {
+        let Stream::Tcp(stream) = &self.stream;
+        stream.set_read_timeout(Some(most.max(Duration::from_millis(1))))
+    }
+
+    /// Sends all of `bytes`.
+    pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        let Stream::Tcp(stream) = &self.stream;
+        (&*stream).write_all(bytes)
+    }
+
+    /// Waits without a buffer until a read would not wait, for `most` (for ever: `None`) at the longest. Reads that follow wait
+    /// for `reads` at the longest.
+    pub fn wait_readable(&self, most: Option<Duration>, reads: Duration) -> io::Result<()> {
+        if self.ahead().waiting().is_empty() {
+            self.wait_for_more(most)?;
+        }
+        self.set_read_timeout(reads)
+    }
+
+    /// Waits until the stream has more than was taken from it, or its end.
+    fn wait_for_more(&self, most: Option<Duration>) -> io::Result<()> {
+        let Stream::Tcp(stream) = &self.stream;
+        // No time at all would mean for ever.
+        stream.set_read_timeout(most.map(|most| most.max(Duration::from_millis(1))))?;
+        while let Err(error) = stream.peek(&mut [0]) {
+            if error.kind() != ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a read would find bytes without waiting.
+    pub fn is_readable(&self) -> io::Result<bool> {
+        Ok(!self.ahead().waiting().is_empty() || self.peek()?.is_some_and(|bytes| bytes > 0))
+    }
+
+    /// How many bytes the stream has, up to one; 0: the other end will send no more; `None`: none yet.
+    fn peek(&self) -> io::Result<Option<usize>> {
+        let Stream::Tcp(stream) = &self.stream;
+        stream.set_nonblocking(true)?;
+        let seen = stream.peek(&mut [0]);
+        stream.set_nonblocking(false)?;
+        now(seen)
+    }
+
+    /// Whether the other end will send no more, as far as can be seen now: behind what has come, up to [`AHEAD_BYTES_MAX`].
+    pub fn has_ended(&self) -> io::Result<bool> {
+        if self.peek()?.is_none() {
+            return Ok(false);
+        }
+        let mut ahead = self.ahead();
+        while !ahead.ended && self.look(&mut ahead)? {}
+        Ok(ahead.ended)
+    }
+
+    /// Takes what has come; whether that was anything.
+    fn look(&self, ahead: &mut Ahead) -> io::Result<bool> {
+        let held = ahead.bytes.len();
+        let room = AHEAD_BYTES_MAX.saturating_sub(ahead.waiting().len());
+        if room == 0 {
+            // A read into no room says 0 too, which is no end.
+            return Ok(false);
+        }
+        ahead.bytes.resize(held + room, 0);
+        let Stream::Tcp(stream) = &self.stream;
+        stream.set_nonblocking(true)?;
+        let read = now((&*stream).read(&mut ahead.bytes[held..]));
+        stream.set_nonblocking(false)?;
+        let taken = read.as_ref().map_or(0, |read| read.unwrap_or(0));
+        ahead.bytes.truncate(held + taken);
+        ahead.bytes.shrink_to_fit();
+        ahead.ended |= read? == Some(0);
+        Ok(taken > 0)
+    }
+
+    /// Waits for more than was looked at before, for `most` (for ever: `None`) at the longest, and shows all that has come and
+    /// was not read; then whether no more will be shown: the other end sends none, or there are [`AHEAD_BYTES_MAX`].
+    pub fn look_ahead<T>(&self, most: Option<Duration>, show: impl FnOnce(&[u8], bool) -> T) -> io::Result<T> {
+        self.wait_for_more(most)?;
+        let mut ahead = self.ahead();
+        self.look(&mut ahead)?;
+        let all = ahead.ended || ahead.waiting().len() >= AHEAD_BYTES_MAX;
+        Ok(show(ahead.waiting(), all))
+    }
+
+    /// An error of the connection that nobody was told yet.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        let Stream::Tcp(stream) = &self.stream;
+        stream.take_error()
+    }
+
+    /// Closes it for reading, for writing, or both. One that is closed already is no fault.
+    pub fn shutdown(&self, how: Shutdown) {
+        let Stream::Tcp(stream) = &self.stream;
+        drop(stream.shutdown(how));
+    }
+}
+
+/// What a call gave that may not wait; `None`: it would have had to.
+fn now(read: io::Result<usize>) -> io::Result<Option<usize>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{net::TcpListener, thread};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn pair() -> (Transport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        let transport = Transport::tcp(stream, peer, LONG).unwrap();
+        transport.set_read_timeout(LONG).unwrap();
+        (transport, client)
+    }
+
+    fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+        let begun = std::time::Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < LONG, "{what}");
+            thread::yield_now();
+        }
+    }
+
+    /// A client that was killed while its Fetch waited was noticed only if it had sent nothing behind it.
+    #[test]
+    fn an_end_is_seen_behind_what_was_not_read_which_is_read_all_the_same() {
+        let (transport, mut client) = pair();
+        assert!(!transport.has_ended().unwrap());
+        client.write_all(b"one").unwrap();
+        wait_until("nothing comes", || transport.is_readable().unwrap());
+        assert!(!transport.has_ended().unwrap());
+        client.write_all(b"two").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        wait_until("the end is not seen", || transport.has_ended().unwrap());
+        let mut read = [0; 5];
+        assert_eq!(transport.read(&mut read).unwrap(), 5);
+        assert_eq!(&read, b"onetw");
+        assert!(transport.is_readable().unwrap());
+        assert_eq!((transport.read(&mut read).unwrap(), read[0]), (1, b'o'));
+        assert_eq!(transport.read(&mut read).unwrap(), 0);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_bound_and_nothing_is_lost() {
+        let (transport, mut client) = pair();
+        let sent: Vec<u8> = (0..5 * AHEAD_BYTES_MAX).map(|at| (at / 7) as u8).collect();
+        let sender = thread::spawn({
+            let sent = sent.clone();
+            move || client.write_all(&sent).map(|()| client)
+        });
+        let full = |bytes: &[u8], all| (bytes.len(), all);
+        wait_until("the bound is not met", || transport.look_ahead(None, full).unwrap().1);
+        assert_eq!(transport.look_ahead(None, full).unwrap(), (AHEAD_BYTES_MAX, true));
+        assert!(!transport.has_ended().unwrap());
+        let (mut read, mut buffer) = (Vec::new(), [0; 1000]);
+        while read.len() < sent.len() {
+            let count = transport.read(&mut buffer).unwrap();
+            read.extend_from_slice(&buffer[..count]);
+        }
+        assert!(read == sent);
+        drop(sender.join().unwrap());
+        assert_eq!(transport.read(&mut buffer).unwrap(), 0);
+    }
+}
