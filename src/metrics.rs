@@ -1,20 +1,126 @@
-//! Counters and gauges of a running broker, one plain struct.
+//! What a running broker counts, and how: cheaply, and added up when somebody asks.
+//!
+//! ```text
+//! Metrics     connections │ requests of each protocol │ rebalances │ traffic of partitions that are gone
+//! Traffic     of each partition, where it is written and read
+//! Counter     [ shard ][ shard ][ shard ]...    a thread counts into its own, so no two cores want the same cache line
+//! ```
+//!
+//! The sums only rise while the broker runs: what a partition counted stays when its topic is dropped.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering::*},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering::*},
     time::{Duration, Instant},
 };
+
+/// As many threads count at once without waiting for each other.
+const SHARDS: usize = 16;
+
+/// A number that many threads raise.
+#[derive(Debug, Default)]
+pub struct Counter([Shard; SHARDS]);
+
+/// Two cache lines: the processor fetches them in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(AtomicU64);
+
+impl Counter {
+    /// Raises it.
+    pub fn add(&self, count: u64) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        thread_local!(static SHARD: usize = NEXT.fetch_add(1, Relaxed) % SHARDS);
+        SHARD.with(|&shard| self.0[shard].0.fetch_add(count, Relaxed));
+    }
+
+    /// What it is.
+    pub fn get(&self) -> u64 {
+        self.0.iter().map(|shard| shard.0.load(Relaxed)).sum()
+    }
+}
+
+/// What went through a partition. Its writers and readers meet there anyway.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    records_in: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+/// The same at one moment, or of many partitions together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrafficSum {
+    /// Records that were stored.
+    pub records_in: u64,
+    /// Bytes of their lines.
+    pub bytes_in: u64,
+    /// Bytes of lines that were read for clients.
+    pub bytes_read: u64,
+}
+
+impl Traffic {
+    /// Records were stored, in so many bytes.
+    pub fn written(&self, records: u64, bytes: u64) {
+        self.records_in.fetch_add(records, Relaxed);
+        self.bytes_in.fetch_add(bytes, Relaxed);
+    }
+
+    /// So many bytes were read.
+    pub fn read(&self, bytes: u64) {
+        self.bytes_read.fetch_add(bytes, Relaxed);
+    }
+
+    /// What it is.
+    pub fn get(&self) -> TrafficSum {
+        TrafficSum {
+            records_in: self.records_in.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_read: self.bytes_read.load(Relaxed),
+        }
+    }
+
+    /// Takes over what another counted.
+    pub fn take_over(&self, other: TrafficSum) {
+        self.written(other.records_in, other.bytes_in);
+        self.read(other.bytes_read);
+    }
+}
+
+impl std::iter::Sum for TrafficSum {
+    fn sum<I: Iterator<Item = TrafficSum>>(all: I) -> TrafficSum {
+        all.fold(TrafficSum::default(), |a, b| TrafficSum {
+            records_in: a.records_in + b.records_in,
+            bytes_in: a.bytes_in + b.bytes_in,
+            bytes_read: a.bytes_read + b.bytes_read,
+        })
+    }
+}
 
 /// What a broker counts.
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
     connections: AtomicUsize,
+    /// Lines of the text protocol that were carried out or refused.
+    pub text_requests: Counter,
+    /// Requests of Kafka's protocol.
+    pub kafka_requests: Counter,
+    /// Generations that groups began.
+    pub rebalances: Counter,
+    /// What went through partitions that are gone.
+    pub dropped: Traffic,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics { started: Instant::now(), connections: AtomicUsize::new(0) }
+        Metrics {
+            started: Instant::now(),
+            connections: AtomicUsize::new(0),
+            text_requests: Counter::default(),
+            kafka_requests: Counter::default(),
+            rebalances: Counter::default(),
+            dropped: Traffic::default(),
+        }
     }
 }
 
@@ -37,5 +143,34 @@ impl Metrics {
     /// A connection ended.
     pub fn disconnected(&self) {
         self.connections.fetch_sub(1, AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_that_many_threads_count() {
+        let counter = Counter::default();
+        std::thread::scope(|scope| {
+            for _ in 0..2 * SHARDS {
+                scope.spawn(|| (0..1000).for_each(|_| counter.add(2)));
+            }
+        });
+        assert_eq!(counter.get(), 2 * 2 * 1000 * SHARDS as u64);
+        assert_eq!(align_of::<Shard>(), 128, "no two shards share a cache line");
+    }
+
+    #[test]
+    fn what_a_partition_counted_is_taken_over() {
+        let (one, dropped) = (Traffic::default(), Traffic::default());
+        one.written(3, 100);
+        one.read(70);
+        dropped.written(1, 1);
+        dropped.take_over(one.get());
+        let sum = TrafficSum { records_in: 4, bytes_in: 101, bytes_read: 70 };
+        assert_eq!(dropped.get(), sum);
+        assert_eq!([sum, one.get()].into_iter().sum::<TrafficSum>().records_in, 7);
     }
 }

@@ -219,6 +219,34 @@ fn a_connection_that_no_thread_can_be_had_for_is_told_so() {
 }
 
 #[test]
+fn info_counts_what_went_through_and_forgets_nothing_with_a_topic() {
+    let broker = Broker::start();
+    let info = || {
+        let text = say(&broker, b"INFO\n");
+        move |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line.unwrap_or_else(|| panic!("{name} in {text}")).parse::<u64>().unwrap()
+        }
+    };
+    let talk = b"PRODUCE hello\nPRODUCE world\nSEND t message:a\nCONSUME 0\nJOIN g t\nNONSENSE\n";
+    assert_eq!(say(&broker, talk).lines().count(), 6);
+    let before = info();
+    assert_eq!((before("records_in"), before("bytes_in")), (3, 2 * 23 + 19));
+    assert_eq!(before("bytes_read"), 2 * 23, "both records are read at once");
+    assert!(before("syncs") >= 2, "of two partitions");
+    assert_eq!(before("kafka_requests"), 0);
+    assert!(before("text_requests") >= 6);
+    assert_eq!(before("rebalances"), 2, "one came and went");
+    say(&broker, b"DROP messages\n");
+    let after = info();
+    for name in ["records_in", "bytes_in", "bytes_read", "syncs"] {
+        assert_eq!(after(name), before(name), "{name}");
+    }
+    // The lines of a connection are counted together: those before the DROP's, its own, and the INFO before it.
+    assert!(after("text_requests") >= before("text_requests") + 2);
+}
+
+#[test]
 fn every_address_of_localhost_has_the_same_port() {
     let mut child = Command::new(BROKER)
         .args(["--listen", "localhost:0", "--in-memory", "--quiet"])

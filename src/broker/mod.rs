@@ -59,7 +59,7 @@ pub use writing::{Gathered, Stored as StoredBatch, Target, Ticket, WriteSession}
 use crate::{
     config::{Changes, Config, Overrides},
     log::disk::{self, Disk, FileDisk, MemoryDisk},
-    metrics::Metrics,
+    metrics::{Metrics, TrafficSum},
 };
 use env::Env;
 use group_coordinator::Coordinator;
@@ -162,6 +162,17 @@ impl Broker {
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
         &self.0.state.metrics
+    }
+
+    /// What went through all partitions since the start.
+    pub fn traffic(&self) -> TrafficSum {
+        let partitions = self.0.state.topics().into_iter().flat_map(|topic| topic.partitions());
+        partitions.map(|partition| partition.traffic.get()).chain([self.metrics().dropped.get()]).sum()
+    }
+
+    /// How often segments were synced.
+    pub fn syncs(&self) -> u64 {
+        self.env().handles.syncs.get()
     }
 
     /// The cluster's id, made at the first start.

@@ -21,6 +21,7 @@ use crate::{
         record::Records,
         recovery::CannotOpen,
     },
+    metrics::Traffic,
 };
 use std::{
     io,
@@ -55,6 +56,7 @@ pub struct Partition {
     /// Whether a background sync is on its way.
     pub(super) sync_queued: AtomicBool,
     waiters: Waiters,
+    pub(super) traffic: Traffic,
     /// What idempotent producers wrote; read from the log when the first of them writes.
     producers: Mutex<Producers>,
     /// Base of the segment beside which their state is known to be kept; `u64::MAX`: of none.
@@ -85,6 +87,7 @@ impl Partition {
             unsynced_records: AtomicI64::new(0),
             sync_queued: AtomicBool::new(false),
             waiters: Waiters::default(),
+            traffic: Traffic::default(),
             producers: Mutex::default(),
             kept_at: AtomicU64::new(u64::MAX),
         }
@@ -251,8 +254,18 @@ impl Partition {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
             let (now_ms, published) = (timestamp, offsets.end <= log.high_watermark());
-            let (unsynced_bytes, failed, rolled) = (0, None, false);
-            return Ok(Appended { offsets, place, now_ms, unsynced_bytes, failed, published, known: true, rolled });
+            let (bytes, unsynced_bytes, failed, rolled) = (0, 0, None, false);
+            return Ok(Appended {
+                offsets,
+                place,
+                bytes,
+                now_ms,
+                unsynced_bytes,
+                failed,
+                published,
+                known: true,
+                rolled,
+            });
         }
         let appended = self.append(log, settings, records, terms);
         if let Ok(Appended { offsets, now_ms: appended_ms, .. }) = &appended {
@@ -369,6 +382,7 @@ impl Partition {
             log::Error::Closed => self.gone(),
             error => error.into(),
         })?;
+        self.traffic.written(appended.offsets.end - appended.offsets.start, appended.bytes);
         if !rolled && appended.place.1.start == 0 {
             // Not at once: an old record that somebody copies here may be read before retention takes it.
             self.env.chores.look_in(LOOK_EVERY);
@@ -420,7 +434,9 @@ impl Partition {
 
     /// Reads batches from the one with `offset` on: one at least (none at the end), more while they fit `bytes_max`.
     pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<()> {
-        self.log()?.read(offset, bytes_max, chunk).map_err(|error| self.seen_by_reader(error))
+        self.log()?.read(offset, bytes_max, chunk).map_err(|error| self.seen_by_reader(error))?;
+        self.traffic.read(chunk.bytes().len() as u64);
+        Ok(())
     }
 
     /// The lowest offset whose timestamp is at or after `timestamp`; the end if there is none.

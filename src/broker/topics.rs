@@ -229,6 +229,7 @@ impl State {
             return Err(Error::Storage(why));
         }
         self.topics.write().expect("no panic under the topics' lock").remove(name);
+        partitions.iter().for_each(|partition| self.metrics.dropped.take_over(partition.traffic.get()));
         partitions.iter().for_each(|partition| partition.wake());
         self.topic_waiters.wake();
         // It is gone. What fails from here on is made up for by the next CREATE of the name, and by the next start.

@@ -6,6 +6,7 @@
 //! files are written to that the bound would not hold they are closed too, and it is for the kernel not to forget so soon.
 
 use super::disk::{Disk, File};
+use crate::metrics::Counter;
 use std::{
     collections::VecDeque,
     io,
@@ -21,6 +22,8 @@ use std::{
 pub struct Handles {
     disk: Arc<dyn Disk>,
     open_max: usize,
+    /// How often segments were synced.
+    pub syncs: Counter,
     /// Files in the order in which they are looked at for closing (second chance: one used since then goes to the back).
     open: Mutex<VecDeque<Weak<Slot>>>,
 }
@@ -62,7 +65,7 @@ impl Slot {
 impl Handles {
     /// Files of `disk`, at most about `open_max` of them open.
     pub fn new(disk: Arc<dyn Disk>, open_max: usize) -> Handles {
-        Handles { disk, open_max: open_max.max(16), open: Mutex::default() }
+        Handles { disk, open_max: open_max.max(16), syncs: Counter::default(), open: Mutex::default() }
     }
 
     /// The disk itself.

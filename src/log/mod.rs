@@ -168,6 +168,8 @@ pub struct Appended {
     pub offsets: Range<u64>,
     /// File of the last batch, and the positions of its lines there.
     pub place: (PathBuf, Range<u64>),
+    /// Bytes of all lines.
+    pub bytes: u64,
     /// Time of the append, in ms.
     pub now_ms: i64,
     /// Bytes written to this log and not synced yet.
@@ -378,6 +380,7 @@ impl Log {
         let mut done = Appended {
             offsets: first..first,
             place: (PathBuf::new(), 0..0),
+            bytes: 0,
             now_ms: append.now_ms,
             unsynced_bytes: 0,
             failed: None,
@@ -389,7 +392,10 @@ impl Log {
         let mut stored = 0;
         while stored < append.records.len() {
             match self.append_batch(&mut writer, append, stored) {
-                Ok(Some(count)) => stored += count as usize,
+                Ok(Some(count)) => {
+                    stored += count as usize;
+                    done.bytes += writer.lines.len() as u64;
+                }
                 Ok(None) => writer = self.pause(writer),
                 Err(error) => {
                     // They were not written, wherever it failed.

@@ -174,6 +174,7 @@ impl Segment {
 
     /// Syncs lines and entries.
     pub fn sync(&self, handles: &Handles) -> io::Result<()> {
+        handles.syncs.add(1);
         handles.sync(&self.log, &self.path("log"))?;
         handles.sync(&self.batches, &self.path("batches"))
     }

@@ -254,8 +254,10 @@ impl State {
         if !state.offsets.is_empty() || state.group.has_classic_members() {
             state.kept_until_ms = Some(now_ms + EMPTY_KEPT.as_millis() as i64);
         }
+        let generation = state.group.generation();
         state.group.tick(now);
         let done = change(&mut state, now);
+        self.metrics.rebalances.add(u64::try_from(state.group.generation() - generation).unwrap_or(0));
         state.deliver();
         state.empty_since_ms = match (state.group.empty_since(), state.empty_since_ms) {
             (Some(since), None) => Some(now_ms - now.saturating_sub(since) as i64),

@@ -282,6 +282,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         let request = format!("request {correlation_id} of '{client}', {size} bytes");
         crate::tell::tell(format_args!("{peer} asks: {name} version {version}, {request}"));
     }
+    broker.metrics().kafka_requests.add(1);
     let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
     let mut call =
         Call { broker, session, output, api, version, correlation_id, client_id, response_at: None, explained };

@@ -26,8 +26,9 @@ const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 
 /// Serves a connection until either side has enough of it.
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
-    let mut lines = Lines { session: Session::new(broker), count: 0, skipping: false };
+    let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false };
     let served = lines.serve(input, output);
+    lines.tell_metrics();
     // A broken connection leaves what it wrote to be shown to others.
     lines.session.answer(output);
     served.and_then(|()| output.flush())
@@ -38,6 +39,8 @@ struct Lines {
     session: Session,
     /// Lines carried out so far.
     count: u64,
+    /// How many of them the broker's metrics know of.
+    counted: u64,
     /// Whether a line that was too long is being skipped.
     skipping: bool,
 }
@@ -47,6 +50,7 @@ impl Lines {
         let mut unanswered = 0;
         loop {
             let (used, flow) = self.pass(input.bytes(), output)?;
+            self.tell_metrics();
             input.consume(used);
             unanswered += used;
             if flow == Flow::Close || output.stopping() {
@@ -71,6 +75,11 @@ impl Lines {
                 self.session.read.rest();
             }
         }
+    }
+
+    fn tell_metrics(&mut self) {
+        let count = self.count - std::mem::replace(&mut self.counted, self.count);
+        self.session.broker.metrics().text_requests.add(count);
     }
 
     /// Carries out the whole lines at the start of `bytes`. Answers how many bytes they took.

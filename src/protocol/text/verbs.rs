@@ -1,7 +1,7 @@
 //! The table of verbs: the whole interface on one screen. Dispatch, HELP and "did you mean" come from it.
 
 use super::{Answered, Flow, Refusal, Session, words::Words};
-use crate::{log::record::shown, protocol::connection::Output};
+use crate::{log::record::shown, metrics::TrafficSum, protocol::connection::Output};
 
 /// A verb.
 pub(super) struct Verb {
@@ -99,14 +99,22 @@ impl Session {
     /// `INFO`
     fn info(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
-        let (broker, config) = (&self.broker, self.broker.config());
+        let (broker, config, metrics) = (&self.broker, self.broker.config(), self.broker.metrics());
+        let TrafficSum { records_in, bytes_in, bytes_read } = broker.traffic();
         let data = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
         let mut escaped = Vec::new();
         crate::log::record::write_word(&mut escaped, data.as_bytes());
         let lines = [
             ("version", env!("CARGO_PKG_VERSION").into()),
-            ("uptime_ms", broker.metrics().uptime().as_millis().to_string()),
-            ("connections", broker.metrics().connections().to_string()),
+            ("uptime_ms", metrics.uptime().as_millis().to_string()),
+            ("connections", metrics.connections().to_string()),
+            ("text_requests", metrics.text_requests.get().to_string()),
+            ("kafka_requests", metrics.kafka_requests.get().to_string()),
+            ("records_in", records_in.to_string()),
+            ("bytes_in", bytes_in.to_string()),
+            ("bytes_read", bytes_read.to_string()),
+            ("syncs", broker.syncs().to_string()),
+            ("rebalances", metrics.rebalances.get().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", String::from_utf8_lossy(&escaped).into_owned()),
             ("topics", broker.describe_topics().len().to_string()),
