@@ -107,6 +107,9 @@ struct Serve {
     /// Shortest session that a Kafka group member may ask for
     #[arg(long, default_value = "6s", value_name = "TIME", value_parser = config::duration)]
     group_min_session: Duration,
+    /// How long the first members of a Kafka group wait for others to join (Kafka: 3s)
+    #[arg(long, default_value = "0s", value_name = "TIME", value_parser = config::duration)]
+    group_initial_rebalance_delay: Duration,
     /// How long the committed offsets of a group without members are kept
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = config::duration)]
     offsets_retention: Duration,
@@ -161,6 +164,7 @@ impl Serve {
             max_connections: self.max_connections as usize,
             idle_timeout: self.idle_timeout,
             group_min_session: self.group_min_session,
+            group_initial_rebalance_delay: self.group_initial_rebalance_delay,
             offsets_retention: self.offsets_retention,
             explain: self.explain,
             strict_replication: self.strict_replication,

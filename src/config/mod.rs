@@ -62,6 +62,8 @@ pub struct Config {
     pub verbosity: u8,
     /// The shortest session of a Kafka group member: 6 s.
     pub group_min_session: Duration,
+    /// How long the first members of a Kafka group wait for others: not at all (Kafka: 3 s).
+    pub group_initial_rebalance_delay: Duration,
     /// How long the offsets of a group without members are kept: 7 days.
     pub offsets_retention: Duration,
     /// Where Kafka clients are told to connect to; `None`: where each reached the broker, and over loopback the name by
@@ -92,6 +94,7 @@ impl Config {
             explain: false,
             verbosity: 0,
             group_min_session: Duration::from_secs(6),
+            group_initial_rebalance_delay: Duration::ZERO,
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             advertise: None,
             strict_replication: false,

@@ -89,6 +89,8 @@ pub struct MemberDescription {
 /// What a group keeps whatever its kind.
 #[derive(Debug, Default)]
 struct Core {
+    /// How long the first classic member of a group waits for others: `group.initial.rebalance.delay.ms`.
+    initial_rebalance_delay_ms: u64,
     generation: i32,
     /// Since when there are no members.
     empty_since: u64,
@@ -201,9 +203,10 @@ impl Core {
 }
 
 impl Group {
-    /// A group without members.
-    pub fn new(now: u64) -> Group {
-        Group { core: Core { empty_since: now, ..Core::default() }, members: Members::None }
+    /// A group without members, whose first classic member waits for others for `initial_rebalance_delay_ms`.
+    pub fn new(now: u64, initial_rebalance_delay_ms: u64) -> Group {
+        let core = Core { empty_since: now, initial_rebalance_delay_ms, ..Core::default() };
+        Group { core, members: Members::None }
     }
 
     /// Lets time pass: ends the sessions and rebalances that are due at `now`.

@@ -135,9 +135,9 @@ impl Coordinator {
 }
 
 impl Entry {
-    fn new(name: &str, offsets: Offsets, now: u64, now_ms: i64) -> Arc<Entry> {
+    fn new(name: &str, offsets: Offsets, group: Group, now_ms: i64) -> Arc<Entry> {
         let state = EntryState {
-            group: Group::new(now),
+            group,
             offsets,
             waiting: BTreeMap::new(),
             empty_since_ms: Some(now_ms),
@@ -197,10 +197,14 @@ impl State {
             self.env.chores.look_in(self.config.offsets_retention);
         }
         let entry = |(name, offsets): (String, Offsets)| {
-            let entry = Entry::new(&name, offsets, now, now_ms);
+            let entry = Entry::new(&name, offsets, self.empty_group(now), now_ms);
             (entry.name.clone(), entry)
         };
         Ok(groups.into_iter().map(entry).collect())
+    }
+
+    fn empty_group(&self, now: u64) -> Group {
+        Group::new(now, self.config.group_initial_rebalance_delay.as_millis() as u64)
     }
 
     /// The partition of the committed offsets, if it was ever needed.
@@ -239,7 +243,8 @@ impl State {
         if let Some(entry) = groups.get(name) {
             return Ok(entry.clone());
         }
-        let entry = Entry::new(name, Offsets::new(), self.coordinator.now(), self.env.clock.now_ms());
+        let group = self.empty_group(self.coordinator.now());
+        let entry = Entry::new(name, Offsets::new(), group, self.env.clock.now_ms());
         groups.insert(entry.name.clone(), entry.clone());
         Ok(entry)
     }

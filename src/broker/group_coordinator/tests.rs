@@ -526,6 +526,16 @@ fn classic_members_rebalance_through_the_coordinator() {
 }
 
 #[test]
+fn first_classic_member_waits_for_the_initial_delay() {
+    let delay = Duration::from_millis(200);
+    let config = Config { group_initial_rebalance_delay: delay, ..Config::in_memory() };
+    let broker = Broker::open(config).unwrap();
+    let begin = Instant::now();
+    assert_eq!(join_and_sync(&broker, "").unwrap().1, [1]);
+    assert!(begin.elapsed() >= delay - Duration::from_millis(1));
+}
+
+#[test]
 fn classic_join_that_is_given_up_lets_the_others_go_on() {
     let broker = Broker::in_memory();
     let (leader, _) = join_and_sync(&broker, "").unwrap();

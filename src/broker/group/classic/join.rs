@@ -1,6 +1,6 @@
 //! JoinGroup, and the rebalance up to its answer.
 
-use super::{Awaits, ClassicGroup, Member, Phase, Sender};
+use super::{Awaits, ClassicGroup, InitialRebalance, Member, Phase, Sender};
 use crate::broker::{
     Error, Result,
     group::{Answer, Core, Group, SessionTimer, Ticket},
@@ -161,6 +161,9 @@ impl ClassicGroup {
         if let Some(instance) = &request.instance_id {
             self.statics.insert(instance.clone(), member_id.clone());
         }
+        if let Phase::InitialRebalance(initial) = &mut self.phase {
+            initial.joined = true;
+        }
         self.leader.get_or_insert_with(|| member_id.clone());
         let member = Member {
             instance_id: request.instance_id.clone(),
@@ -185,7 +188,7 @@ impl ClassicGroup {
         let has_answer = match self.phase {
             Phase::CompletingRebalance { .. } => same,
             Phase::Stable { .. } => same && !leads,
-            Phase::Empty | Phase::PreparingRebalance { .. } => false,
+            Phase::Empty | Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => false,
         };
         if !has_answer {
             let member_id = request.member_id.clone();
@@ -230,13 +233,13 @@ impl ClassicGroup {
         member.awaits = Awaits::Join(ticket);
         member.session.pause();
         match self.phase {
-            Phase::PreparingRebalance { .. } => self.all_joined(core, now),
+            Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => self.all_joined(core, now),
             _ => self.rebalance(core, now),
         }
         Reply::Later(ticket)
     }
 
-    /// All members are to join again. The first member of a group has nobody to wait for.
+    /// All members are to join again. The first member of a group waits for others only if the group has an initial delay.
     pub(super) fn rebalance(&mut self, core: &mut Core, now: u64) {
         if let Phase::CompletingRebalance { .. } = self.phase {
             for member in self.members.values_mut() {
@@ -246,16 +249,37 @@ impl ClassicGroup {
                 }
             }
         }
-        let first = self.phase == Phase::Empty;
-        self.phase = Phase::PreparingRebalance { deadline: now.saturating_add(self.rebalance_timeout_ms()) };
-        if first { self.complete_join(core, now) } else { self.all_joined(core, now) }
+        let (timeout_ms, delay_ms) = (self.rebalance_timeout_ms(), core.initial_rebalance_delay_ms);
+        if self.phase != Phase::Empty {
+            self.phase = Phase::PreparingRebalance { deadline: now.saturating_add(timeout_ms) };
+            self.all_joined(core, now);
+        } else if delay_ms > 0 {
+            let (deadline, left_ms) = (now.saturating_add(delay_ms), timeout_ms.saturating_sub(delay_ms));
+            self.phase = Phase::InitialRebalance(InitialRebalance { deadline, left_ms, joined: false });
+        } else {
+            self.complete_join(core, now);
+        }
     }
 
-    /// Goes on if everybody has joined.
+    /// The first members have waited for others: they go on, or wait once more for as long if another has come.
+    pub(super) fn end_initial_delay(&mut self, core: &mut Core, now: u64, initial: InitialRebalance) {
+        let more_ms = core.initial_rebalance_delay_ms.min(initial.left_ms);
+        if !initial.joined || more_ms == 0 {
+            return self.complete_join(core, now);
+        }
+        let (deadline, left_ms) = (now.saturating_add(more_ms), initial.left_ms - more_ms);
+        self.phase = Phase::InitialRebalance(InitialRebalance { deadline, left_ms, joined: false });
+    }
+
+    /// Goes on if everybody has joined, or nobody is left.
     pub(super) fn all_joined(&mut self, core: &mut Core, now: u64) {
         let all = self.members.values().all(Member::awaits_join);
-        let prepares = matches!(self.phase, Phase::PreparingRebalance { .. });
-        if prepares && (self.members.is_empty() || all && self.pending.is_empty()) {
+        let over = match self.phase {
+            Phase::PreparingRebalance { .. } => self.members.is_empty() || all && self.pending.is_empty(),
+            Phase::InitialRebalance(_) => self.members.is_empty(),
+            _ => false,
+        };
+        if over {
             self.complete_join(core, now);
         }
     }

@@ -10,7 +10,7 @@
 //!
 //! | request | Empty | PreparingRebalance | CompletingRebalance | Stable |
 //! | --- | --- | --- | --- | --- |
-//! | JoinGroup, new | joined at once | waits for all | rebalance, waits | rebalance, waits |
+//! | JoinGroup, new | joined at once, or after the initial delay | waits for all | rebalance, waits | rebalance, waits |
 //! | JoinGroup, member | `UnknownMemberId` | waits for all | same protocols: this generation; else rebalance | a follower with the same protocols: this generation; else rebalance |
 //! | JoinGroup, static, known | | takes over, waits | takes over, rebalance | takes over; same protocol chosen: this generation; else rebalance |
 //! | SyncGroup | `UnknownMemberId` | `RebalanceInProgress` | waits for the leader's, which answers all | the assignment |
@@ -62,10 +62,23 @@ enum Phase {
     Empty,
     /// Until all have joined, or the deadline.
     PreparingRebalance { deadline: u64 },
+    /// The same for the first members of a group, who wait for more of them.
+    InitialRebalance(InitialRebalance),
     /// Until the leader has assigned; who has not synced at the deadline goes.
     CompletingRebalance { deadline: u64 },
     /// As before, if some have not synced yet.
     Stable { deadline: u64 },
+}
+
+/// How long the first members of a group wait for others. Each that comes makes it longer, as far as the first one's
+/// rebalance timeout allows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct InitialRebalance {
+    deadline: u64,
+    /// How much longer than that it may become.
+    left_ms: u64,
+    /// Whether another member has come since the deadline was set.
+    joined: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +122,7 @@ impl Group {
         members.of_generation(core, generation)?;
         members.member(sender.member_id).heard(now);
         match members.phase {
-            Phase::PreparingRebalance { .. } => Err(Error::RebalanceInProgress),
+            Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => Err(Error::RebalanceInProgress),
             _ => Ok(()),
         }
     }
@@ -169,7 +182,7 @@ impl Kind for ClassicGroup {
     fn state(&self) -> &'static str {
         match self.phase {
             Phase::Empty => "Empty",
-            Phase::PreparingRebalance { .. } => "PreparingRebalance",
+            Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => "PreparingRebalance",
             Phase::CompletingRebalance { .. } => "CompletingRebalance",
             Phase::Stable { .. } => "Stable",
         }
@@ -186,6 +199,8 @@ impl Kind for ClassicGroup {
                 self.remove(core, due, &over);
             } else if self.pending.len() < pending {
                 self.all_joined(core, due);
+            } else if let Phase::InitialRebalance(initial) = self.phase {
+                self.end_initial_delay(core, due, initial);
             } else if let Phase::PreparingRebalance { .. } = self.phase {
                 self.complete_join(core, due);
             } else {
@@ -199,6 +214,7 @@ impl Kind for ClassicGroup {
         let sessions = self.members.values().filter_map(|member| member.session.deadline);
         let phase = match self.phase {
             Phase::PreparingRebalance { deadline } => Some(deadline),
+            Phase::InitialRebalance(initial) => Some(initial.deadline),
             Phase::CompletingRebalance { deadline } | Phase::Stable { deadline } => {
                 self.members.values().any(|member| !member.synced).then_some(deadline)
             }
@@ -284,7 +300,7 @@ impl ClassicGroup {
             self.leader = self.members.keys().next().cloned();
         }
         match self.phase {
-            Phase::PreparingRebalance { .. } => self.all_joined(core, now),
+            Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => self.all_joined(core, now),
             _ => self.rebalance(core, now),
         }
     }

@@ -42,7 +42,7 @@ impl ClassicGroup {
         let member_id = request.sender.member_id;
         match self.phase {
             Phase::Empty => Err(Error::UnknownMemberId),
-            Phase::PreparingRebalance { .. } => Err(Error::RebalanceInProgress),
+            Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => Err(Error::RebalanceInProgress),
             Phase::Stable { .. } => Ok(Reply::Now(self.assigned(now, member_id))),
             Phase::CompletingRebalance { deadline } if self.leader.as_deref() == Some(member_id) => {
                 self.phase = Phase::Stable { deadline };

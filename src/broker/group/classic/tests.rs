@@ -66,7 +66,7 @@ fn joins(group: &mut Group) -> BTreeMap<Ticket, Result<Joined>> {
 
 /// A stable group of `a`, who leads, and `b`.
 fn group_of_two() -> Group {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     now(group.join_group(0, request("", "a")));
     let b = later(group.join_group(0, request("", "b")));
     let joined = now(group.join_group(0, request("a", "a")));
@@ -81,12 +81,52 @@ fn group_of_two() -> Group {
 
 #[test]
 fn first_member_leads_without_a_delay() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     let joined = now(group.join_group(0, request("", "a")));
     assert_eq!((joined.generation, &*joined.member_id, &*joined.leader), (1, "a", "a"));
     assert_eq!(joined.members[0].metadata, b"a");
     assert_eq!(group.state(), "CompletingRebalance");
     assert_eq!(now(sync(&mut group, 0, "a", &[("a", "all")])), b"all");
+}
+
+/// Two consumers that start together rebalanced twice: the first had everything for as long as it took the second to come.
+#[test]
+fn first_members_wait_for_others_as_long_as_more_come() {
+    let mut group = Group::new(0, 3_000);
+    let a = later(group.join_group(0, request("", "a")));
+    assert_eq!((group.state(), group.next_deadline()), ("PreparingRebalance", Some(3_000)));
+    group.tick(2_999);
+    assert!(joins(&mut group).is_empty());
+    let b = later(group.join_group(2_999, request("", "b")));
+    group.tick(3_000);
+    assert!(joins(&mut group).is_empty(), "another came, so it waits once more");
+    // Not for three seconds more: that is beyond the first one's rebalance timeout.
+    assert_eq!(group.next_deadline(), Some(REBALANCE));
+    let c = later(group.join_group(4_000, request("", "c")));
+    group.tick(REBALANCE);
+    let joined = joins(&mut group);
+    assert_eq!(joined.keys().copied().collect::<Vec<_>>(), [a, b, c]);
+    assert!(joined.values().all(|joined| joined.as_ref().is_ok_and(|joined| joined.generation == 1)));
+    assert_eq!(joined[&a].as_ref().unwrap().members.len(), 3);
+    // Later rebalances wait for the members alone.
+    later(group.join_group(REBALANCE, request("", "d")));
+    later(group.join_group(REBALANCE, request("b", "b")));
+    later(group.join_group(REBALANCE, request("c", "c")));
+    assert_eq!(now(group.join_group(REBALANCE, request("a", "a"))).generation, 2);
+}
+
+#[test]
+fn first_member_that_stays_alone_waits_once_and_one_that_hangs_up_leaves_the_group_empty() {
+    let mut group = Group::new(0, 3_000);
+    let a = later(group.join_group(0, request("", "a")));
+    group.tick(3_000);
+    assert_eq!(joins(&mut group)[&a].as_ref().unwrap().members.len(), 1);
+    let mut group = Group::new(0, 3_000);
+    let a = later(group.join_group(0, request("", "a")));
+    group.hung_up(1, a);
+    assert_eq!((group.state(), group.next_deadline()), ("Empty", None));
+    later(group.join_group(10, request("", "b")));
+    assert_eq!(group.next_deadline(), Some(3_010));
 }
 
 #[test]
@@ -108,7 +148,7 @@ fn members_learn_of_a_rebalance_by_their_heartbeat() {
 
 #[test]
 fn who_does_not_join_in_time_is_gone() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     now(group.join_group(0, JoinRequest { session_timeout_ms: 60_000, ..request("", "a") }));
     let b = later(group.join_group(0, request("", "b")));
     assert_eq!(group.next_deadline(), Some(REBALANCE));
@@ -121,7 +161,7 @@ fn who_does_not_join_in_time_is_gone() {
 
 #[test]
 fn who_does_not_sync_in_time_is_gone() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     let long = |id| JoinRequest { session_timeout_ms: 60_000, ..request("", id) };
     now(group.join_group(0, long("a")));
     later(group.join_group(0, long("b")));
@@ -147,7 +187,7 @@ fn sessions_end_to_the_millisecond() {
 
 #[test]
 fn member_that_waits_keeps_its_session() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     now(group.join_group(0, JoinRequest { session_timeout_ms: 4 * SESSION, ..request("", "a") }));
     let b = later(group.join_group(0, request("", "b")));
     group.tick(3 * SESSION);
@@ -193,7 +233,7 @@ fn new_member_is_sent_back_for_its_id_and_waited_for() {
 
 #[test]
 fn promised_member_id_holds_a_rebalance_up_no_longer_than_its_session() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     let comes = |session_timeout_ms| JoinRequest { session_timeout_ms, comes_with_id: true, ..request("", "c") };
     now(group.join_group(0, request("", "a")));
     group.join_group(0, comes(200)).unwrap_err();
@@ -208,7 +248,7 @@ fn promised_member_id_holds_a_rebalance_up_no_longer_than_its_session() {
 
 #[test]
 fn lost_answers_are_given_again_without_a_rebalance() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     let joined = now(group.join_group(0, request("", "a")));
     assert_eq!(now(group.join_group(0, request("a", "a"))), joined);
     let mut group = group_of_two();
@@ -236,7 +276,7 @@ fn protocol_that_most_like_best_is_chosen_and_one_must_be_common() {
         protocols: names.iter().map(|name| Protocol { name: name.to_string(), metadata: vec![] }).collect(),
         ..request(id, id)
     };
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     now(group.join_group(0, JoinRequest { member_id: "".into(), ..with("a", &["range", "sticky", "other"]) }));
     later(group.join_group(0, JoinRequest { member_id: "".into(), ..with("b", &["sticky", "range"]) }));
     later(group.join_group(0, JoinRequest { member_id: "".into(), ..with("c", &["sticky", "range"]) }));
@@ -248,7 +288,7 @@ fn protocol_that_most_like_best_is_chosen_and_one_must_be_common() {
         assert_eq!(group.join_group(0, wrong), Err(Error::InconsistentGroupProtocol));
     }
     for nothing in [with("", &[]), JoinRequest { protocol_type: "".into(), ..with("", &["range"]) }] {
-        assert_eq!(Group::new(0).join_group(0, nothing), Err(Error::InconsistentGroupProtocol));
+        assert_eq!(Group::new(0, 0).join_group(0, nothing), Err(Error::InconsistentGroupProtocol));
     }
     let (sender, generation) = (id("a"), group.generation());
     let other =
@@ -258,7 +298,7 @@ fn protocol_that_most_like_best_is_chosen_and_one_must_be_common() {
 
 #[test]
 fn static_member_has_its_assignment_back_without_a_rebalance_and_its_old_self_is_fenced() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     now(group.join_group(0, fixed("a1")));
     assert_eq!(now(sync(&mut group, 0, "a1", &[("a1", "all")])), b"all");
     let joined = now(group.join_group(0, fixed("a2")));
@@ -287,7 +327,7 @@ fn static_member_that_is_taken_over_while_it_waits_is_told() {
 
 #[test]
 fn static_member_that_is_away_keeps_its_place_for_its_session() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     now(group.join_group(0, JoinRequest { session_timeout_ms: 60_000, ..fixed("a1") }));
     sync(&mut group, 0, "a1", &[]).unwrap();
     let b = later(group.join_group(0, JoinRequest { session_timeout_ms: 60_000, ..request("", "b") }));
@@ -298,7 +338,7 @@ fn static_member_that_is_away_keeps_its_place_for_its_session() {
 
 #[test]
 fn commits_without_a_member_are_for_groups_without_members() {
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     assert_eq!(group.may_commit(0, id(""), -1), Ok(()));
     assert_eq!(group.may_commit(0, id("m"), 5), Err(Error::UnknownMemberId));
     let mut group = group_of_two();
@@ -309,7 +349,7 @@ fn commits_without_a_member_are_for_groups_without_members() {
 fn group_has_one_kind_of_members_at_a_time() {
     let topics = vec![("t".into(), 1)];
     let text = || Subscription { topics: topics.clone(), client: "nc".into(), session_timeout_ms: 100 };
-    let mut group = Group::new(0);
+    let mut group = Group::new(0, 0);
     let (text_member, _) = group.join(0, text()).unwrap();
     assert_eq!(group.join_group(0, request("", "a")), Err(Error::InconsistentGroupProtocol));
     assert_eq!(group.may_commit(0, id(""), -1), Err(Error::UnknownMemberId));
@@ -439,8 +479,10 @@ proptest! {
     #[test]
     fn clients_that_keep_to_the_protocol_end_up_stable(
         events in proptest::collection::vec((0..6usize, 0..10u8, 0..400u64), 0..150),
+        delay in prop_oneof![Just(0), 1..600u64],
     ) {
-        let mut world = World { clients: vec![(String::new(), Client::Out); 6], ..World::default() };
+        let (group, clients) = (Group::new(0, delay), vec![(String::new(), Client::Out); 6]);
+        let mut world = World { group, clients, ..World::default() };
         let mut generation = 0;
         for (index, what, time) in events {
             match what {

@@ -386,7 +386,7 @@ mod tests {
 
     /// The picture of the module: `a` has both partitions when `b` comes.
     fn newcomer() -> (Group, MemberNumber, MemberNumber) {
-        let mut group = Group::new(0);
+        let mut group = Group::new(0, 0);
         let (a, both) = group.join(0, two_partitions()).unwrap();
         assert_eq!((both.generation, numbers(both)), (1, vec![0, 1]));
         let (b, none) = group.join(0, two_partitions()).unwrap();
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn who_waits_lets_go_at_once_and_is_told() {
-        let mut group = Group::new(0);
+        let mut group = Group::new(0, 0);
         let (a, _) = group.join(0, two_partitions()).unwrap();
         let (ticket, _) = group.begin_poll(0, a).unwrap();
         let (b, gets) = group.join(0, two_partitions()).unwrap();
