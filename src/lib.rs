@@ -46,16 +46,19 @@
 //!
 //! 1. [`server`] accepts the connection and gives it a thread. [`server::spoken`] looks at what came first: text.
 //! 2. [`protocol::connection::Input`] reads what arrived; [`protocol::text::serve`] takes the lines out of it.
-//! 3. The line is gathered with its neighbours (`protocol/text/writing.rs`): what arrived together and belongs to one
-//!    partition becomes one batch. The value is a slice of the input still.
-//! 4. [`broker::Partition::write`] finds the partition's log, opened at the first touch, and [`log::Log::append`]
-//!    gives offsets, formats the lines ([`log::record::write_line`]: the only place that knows how), and writes
-//!    them to the `.log` and a 64-byte entry ([`log::batches::Entry`]) to the `.batches`.
-//! 5. [`broker::Partition::settle`] makes it durable: with `--flush always` one thread syncs for all that was written
-//!    ([`log::Log::sync_to`]), then the record is published and those who wait are woken ([`broker::Waiters`]).
+//! 3. The line goes through the one door for writing, a [`broker::WriteSession`]: it finds the partition, checks the record,
+//!    and gathers it with its neighbours. What arrived together for one partition becomes one batch; the value is still a
+//!    slice of the input.
+//! 4. [`broker::Partition::write`] finds the partition's log, which is opened when it is first needed, and
+//!    [`log::Log::append`] assigns offsets, formats the lines ([`log::record::write_line`]: the only place that knows how),
+//!    and writes them to the `.log` and a 64-byte entry ([`log::batches::Entry`]) to the `.batches`.
+//! 5. [`broker::Partition::make_durable`] keeps the promise of the flush mode: with `--flush always` one thread syncs for
+//!    everything that was written ([`log::Log::sync_to`]). Then readers see the record, and those who wait are woken
+//!    ([`broker::Waiters`]).
 //! 6. The answer `ACK offset:0` goes out with its neighbours' in one write.
-//! 7. `CONSUME 0` of any connection: [`broker::Partition::read`] finds the entry by binary search, reads its lines into
-//!    the connection's buffer, checks their CRC, and `protocol/text/reading.rs` answers `MESSAGE offset:0 hello`.
+//! 7. `CONSUME 0` on any connection: its [`broker::ReadSession`] reads through [`broker::Partition::read`], which finds the
+//!    entry by binary search, reads its lines into the session's buffer and checks their CRC;
+//!    `protocol/text/reading.rs` answers `MESSAGE offset:0 hello`.
 //!
 //! # Where each idea lives
 //!
@@ -66,6 +69,7 @@
 //! | what happens after a crash | [`log::recovery`] |
 //! | what an ACK promises | [`config::Flush`], [`log::Log::sync_to`] |
 //! | waiting without polling | [`broker::Waiters`] |
+//! | what can be asked of a broker | [`broker`] |
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
 //! | threads, limits, a clean stop | [`server`] |
 //! | producers and consumers | [`client`] |

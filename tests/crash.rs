@@ -115,7 +115,7 @@ impl Model {
         }
         let appended = partition.write(&records, Terms::default())?;
         assert_eq!(appended.offsets.start, first);
-        partition.settle(&appended)?;
+        partition.make_durable(&appended)?;
         if self.flush == Flush::Always {
             self.of(topic, index).end = appended.offsets.end;
         }
@@ -382,7 +382,7 @@ fn batch_sent_again_is_stored_once_whatever_failed_at_a_roll() {
         let numbering = Numbering { producer_id: 1, producer_epoch: 0, base_sequence: sequence };
         let terms = Terms { producer: Some(numbering), ..Terms::default() };
         let appended = partition.write(&records, terms)?;
-        partition.settle(&appended)?;
+        partition.make_durable(&appended)?;
         Ok(appended.offsets.start)
     };
     let mut calls = 0;

@@ -30,7 +30,7 @@ fn append(broker: &Broker, topic: &str, index: u32, value: &[u8]) -> Result<u64>
     let mut records = Records::default();
     records.push(None, None, Some(Cow::Borrowed(value)));
     let appended = partition.write(&records, Terms::default())?;
-    partition.settle(&appended)?;
+    partition.make_durable(&appended)?;
     Ok(appended.offsets.start)
 }
 

@@ -68,7 +68,7 @@ fn send(broker: &Broker, batch: Batch) -> Result<u64> {
     let partition = broker.topic("t")?.partition(0)?;
     let appended =
         partition.write(&records, Terms { producer: Some(numbering(batch.producer)), ..Terms::default() })?;
-    partition.settle(&appended)?;
+    partition.make_durable(&appended)?;
     Ok(appended.offsets.start)
 }
 
@@ -319,7 +319,7 @@ fn a_batch_of_a_client_is_stored_whole_or_not_at_all() {
         let write = || {
             let terms = Terms { producer: numbered.then_some(numbering((7, 0, 0))), whole: true, ..Terms::default() };
             let appended = partition.write(&records, terms)?;
-            partition.settle(&appended).map(|()| appended.offsets)
+            partition.make_durable(&appended).map(|()| appended.offsets)
         };
         for room in [0, 500, 1500, 3100, 3200] {
             disk.set_capacity(disk.used() + room);
@@ -350,7 +350,7 @@ fn what_was_stored_of_lines_that_came_together_is_settled() {
     (0..10).for_each(|_| records.push(None, None, Some(Cow::Owned(format!("0 {}", "x".repeat(300)).into_bytes()))));
     disk.set_capacity(disk.used() + 1500);
     let appended = partition.write(&records, Terms::default()).unwrap();
-    partition.settle(&appended).unwrap();
+    partition.make_durable(&appended).unwrap();
     assert_eq!(appended.offsets, 0..3);
     assert_eq!(appended.offset_of(2), Ok(2));
     assert!(appended.offset_of(3).is_err());

@@ -36,7 +36,7 @@ fn append(broker: &Broker, values: impl IntoIterator<Item = String>) -> Range<u6
     let mut records = Records::default();
     values.into_iter().for_each(|value| records.push(None, None, Some(Cow::Owned(value.into_bytes()))));
     let appended = partition.write(&records, Terms::default()).unwrap();
-    partition.settle(&appended).unwrap();
+    partition.make_durable(&appended).unwrap();
     appended.offsets
 }
 

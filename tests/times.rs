@@ -200,7 +200,7 @@ proptest! {
         let (mut times, mut latest, mut end) = (Times::new(), BTreeMap::new(), 0);
         for batch in &batches {
             let partition = broker.topic("t").unwrap().partition(0).unwrap();
-            partition.write(&records(batch), Terms::default()).and_then(|appended| partition.settle(&appended)).unwrap();
+            partition.write(&records(batch), Terms::default()).and_then(|appended| partition.make_durable(&appended)).unwrap();
             for &(key, time) in batch {
                 times.insert(end, time.unwrap_or(clock.load(Acquire)));
                 latest.insert(key, end);

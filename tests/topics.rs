@@ -20,7 +20,7 @@ fn append(broker: &Broker, topic: &str, value: &[u8]) -> u64 {
     let mut records = Records::default();
     records.push(None, Some(Cow::Borrowed(b"k")), Some(Cow::Borrowed(value)));
     let appended = partition.write(&records, Terms::default()).unwrap();
-    partition.settle(&appended).unwrap();
+    partition.make_durable(&appended).unwrap();
     appended.offsets.start
 }
 

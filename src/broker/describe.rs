@@ -64,7 +64,7 @@ impl Topic {
 impl Broker {
     /// All topics by name, the broker's own among them; one that is offline with its error.
     pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
-        let all = self.0.state.topics.read().expect("no panic under the topics' lock").all();
+        let all = self.running.state.topics.read().expect("no panic under the topics' lock").all();
         all.into_iter().map(|(name, topic)| (name, topic.map(|topic| topic.describe()))).collect()
     }
 

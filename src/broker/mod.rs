@@ -1,13 +1,45 @@
 //! The broker: the verbs that all protocols call. It knows no protocol and writes to no socket.
 //!
 //! ```text
-//! Broker ── topics ── Topic ── partitions ── Partition ── Log
-//!    └ Env: disk, clock, flush mode, chores (the background thread)
+//! Broker ── BrokerState ── topics ── Topic ── partitions ── Partition ── Log
+//!    │           └ Env: disk, clock, flush mode, chores (the background thread)
+//!    └ Caller: on whose behalf it is asked
 //! ```
 //!
-//! Locks are taken in this order, and none is held while a socket is written: creating (one topic is made or dropped at a
-//! time), groups, a group, topics, a partition's opening, its topic's file, the topic's state, the partition's producers, its
-//! log's, waiters. Readers and appenders of a topic that is there take the topics' lock only to find it.
+//! # The verbs
+//!
+//! Whoever asks has a [`Broker`] that acts on behalf of a [`Caller`], and these. They answer with values, handles and
+//! sessions; a second form of what answers them, which keeps the records elsewhere, needs no more than this list.
+//!
+//! | what for | verbs | in |
+//! | --- | --- | --- |
+//! | topics | `create_topic`, `create_topic_with`, `alter_topic`, `drop_topic`, `trim`, `register` | here |
+//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `leader_epoch`, `end_of_epoch` | `describe` |
+//! | reading | `find_topic`, `find_topic_by_id`, `find_partition`, `read_session` | `reading` |
+//! | writing | `write_session`, `new_producer_id` | `writing`, here |
+//! | members of groups | `join`, `may_join`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets` | `group_coordinator` |
+//! | looking after groups | `groups`, `group`, `committed_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
+//! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
+//!
+//! # Locks
+//!
+//! They are taken in this order, and none is held while a socket is written. Whoever reads or appends in a topic that is there
+//! takes the topics' lock only to find it.
+//!
+//! | lock | guards | held while |
+//! | --- | --- | --- |
+//! | `creating` | which topics there are | a topic is made, altered or dropped |
+//! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
+//! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
+//! | `topics` | topics by name and id | never a call of the disk |
+//! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
+//! | a partition's `producers` | what idempotent producers wrote | a batch of one is written |
+//! | a topic's `file` | the `topic` file | the file is replaced |
+//! | a topic's `state` | settings, partitions | never a call of the disk |
+//! | a partition's `lines` | start and leader epochs as they are stored | never a call of the disk |
+//! | `identity` | the `~broker` file | the file is replaced |
+//! | the [log](crate::log)'s | | see there |
+//! | the chores' `queue`, then lists of [`Waiters`] | what is to be done, who waits | never a call of the disk |
 
 mod caller;
 mod chores;
@@ -54,7 +86,7 @@ pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
 pub use topic_settings::Rules;
 pub use topics::verify_topic_files;
 pub use waiting::{Registered, Waiter, Waiters};
-pub use writing::{Gathered, Stored as StoredBatch, Target, Ticket, WriteSession};
+pub use writing::{Gathered, StoredBatch, Target, Ticket, WriteSession};
 
 use crate::{
     config::{Changes, Config, Overrides},
@@ -77,17 +109,20 @@ use topics::Topics;
 /// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
 /// stops it.
 #[derive(Clone, Debug)]
-pub struct Broker(Arc<Running>, Arc<Caller>);
+pub struct Broker {
+    running: Arc<Running>,
+    caller: Arc<Caller>,
+}
 
 #[derive(Debug)]
 struct Running {
-    state: Arc<State>,
+    state: Arc<BrokerState>,
     chores: Option<JoinHandle<()>>,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
 #[derive(Debug)]
-struct State {
+struct BrokerState {
     config: Config,
     metrics: Metrics,
     env: Arc<Env>,
@@ -130,7 +165,7 @@ impl Broker {
         if topics.online().next().is_some() {
             env.chores.look_in(Duration::from_secs(5));
         }
-        let state = Arc::new(State {
+        let state = Arc::new(BrokerState {
             config,
             metrics: Metrics::default(),
             env,
@@ -141,32 +176,33 @@ impl Broker {
         });
         // The test that brings its own threads has no place for this one.
         let chores = if cfg!(all(test, shuttle)) { None } else { Some(start_chores(&state)?) };
-        Ok(Broker(Arc::new(Running { state, chores, _lock: lock }), Arc::new(Caller::embedded())))
+        let running = Arc::new(Running { state, chores, _lock: lock });
+        Ok(Broker { running, caller: Arc::new(Caller::embedded()) })
     }
 
     /// The same broker, for somebody else.
     pub fn on_behalf_of(&self, caller: Caller) -> Broker {
-        Broker(self.0.clone(), Arc::new(caller))
+        Broker { running: self.running.clone(), caller: Arc::new(caller) }
     }
 
     /// Who asks.
     pub fn caller(&self) -> &Caller {
-        &self.1
+        &self.caller
     }
 
     /// How it runs.
     pub fn config(&self) -> &Config {
-        &self.0.state.config
+        &self.running.state.config
     }
 
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
-        &self.0.state.metrics
+        &self.running.state.metrics
     }
 
     /// What went through all partitions since the start.
     pub fn traffic(&self) -> TrafficSum {
-        let partitions = self.0.state.topics().into_iter().flat_map(|topic| topic.partitions());
+        let partitions = self.running.state.topics().into_iter().flat_map(|topic| topic.partitions());
         partitions.map(|partition| partition.traffic.get()).chain([self.metrics().dropped.get()]).sum()
     }
 
@@ -186,23 +222,23 @@ impl Broker {
     }
 
     fn env(&self) -> &Arc<Env> {
-        &self.0.state.env
+        &self.running.state.env
     }
 
     /// All topics that are not offline, by name; the broker's own are among them.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
-        self.0.state.topics()
+        self.running.state.topics()
     }
 
     /// A topic as it runs: for tests that look below the verbs.
     pub fn topic(&self, name: &str) -> Result<Arc<Topic>> {
-        let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
+        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
         topics.get(name).cloned()
     }
 
     /// A topic by its id.
     fn topic_by_id(&self, id: &[u8; 16]) -> Option<Arc<Topic>> {
-        let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
+        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
         topics.by_id(id).cloned()
     }
 
@@ -247,26 +283,26 @@ impl Broker {
                 "{partitions} partitions; a topic has 1 to {PARTITIONS_MAX}"
             )));
         }
-        self.0.state.create(name, partitions, overrides)
+        self.running.state.create(name, partitions, overrides)
     }
 
     /// Changes settings and adds partitions. Changes of one topic do not overlap.
     pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
         writable(name)?;
-        let _one = self.0.state.creating.lock().expect("no panic while a topic is made");
+        let _one = self.running.state.creating.lock().expect("no panic while a topic is made");
         let topic = self.topic(name)?;
         topic.alter(partitions, changes)?;
         self.env().chores.look();
-        self.0.state.topic_waiters.wake();
+        self.running.state.topic_waiters.wake();
         topic.partitions().iter().for_each(|partition| partition.wake());
-        self.0.state.tell_groups(name, topic.partition_count());
+        self.running.state.tell_groups(name, topic.partition_count());
         Ok(topic.describe())
     }
 
     /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
         writable(name)?;
-        self.0.state.drop_topic(name)
+        self.running.state.drop_topic(name)
     }
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
@@ -278,18 +314,18 @@ impl Broker {
 
     /// Wakes `waiter` when a topic is made, altered or dropped, until the answer is dropped.
     pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
-        self.0.state.topic_waiters.register(waiter)
+        self.running.state.topic_waiters.register(waiter)
     }
 
     /// The largest `max.message.bytes` of any topic, and of those not made yet.
     pub fn message_bytes_max(&self) -> usize {
-        let topics = self.0.state.topics.read().expect("no panic under the topics' lock");
+        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
         largest.max(self.env().topic_defaults.max_message_bytes) as usize
     }
 }
 
-fn start_chores(state: &Arc<State>) -> Result<JoinHandle<()>> {
+fn start_chores(state: &Arc<BrokerState>) -> Result<JoinHandle<()>> {
     let state = state.clone();
     let run = move || {
         let env = &state.env;
@@ -309,7 +345,7 @@ pub fn writable(name: &str) -> Result<()> {
     Ok(())
 }
 
-impl State {
+impl BrokerState {
     fn topics(&self) -> Vec<Arc<Topic>> {
         self.topics.read().expect("no panic under the topics' lock").online().cloned().collect()
     }

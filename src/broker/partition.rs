@@ -1,7 +1,7 @@
 //! A partition: its log, opened at the first touch, the promise an append makes, and those who wait for records.
 //!
 //! An append has two steps, so that a request over many partitions writes all and then syncs all:
-//! [`Partition::write`] stores the lines, [`Partition::settle`] makes them as durable as the flush mode promises.
+//! [`Partition::write`] stores the lines, [`Partition::make_durable`] makes them as durable as the flush mode promises.
 
 use super::{
     Env, Error, Result,
@@ -208,7 +208,7 @@ impl Partition {
         Ok(self.log()?.high_watermark())
     }
 
-    /// Writes records. What it answers is promised only after [`settle`](Self::settle). What an idempotent producer sends
+    /// Writes records. What it answers is promised only after [`make_durable`](Self::make_durable). What an idempotent producer sends
     /// again is not written again; it gets the offsets that it got before.
     pub fn write(&self, records: &Records<'_>, terms: Terms) -> Result<Appended> {
         self.write_with(&*self.settings()?, records, terms)
@@ -392,12 +392,12 @@ impl Partition {
 
     /// Makes what was written as durable as was promised, and wakes those who wait for it. What was written before and is
     /// only answered again is promised no less.
-    pub fn settle(self: &Arc<Self>, appended: &Appended) -> Result<()> {
-        self.settle_with(&*self.settings()?, appended)
+    pub fn make_durable(self: &Arc<Self>, appended: &Appended) -> Result<()> {
+        self.make_durable_with(&*self.settings()?, appended)
     }
 
     /// The same, with the topic's settings.
-    pub(super) fn settle_with(self: &Arc<Self>, settings: &Settings, appended: &Appended) -> Result<()> {
+    pub(super) fn make_durable_with(self: &Arc<Self>, settings: &Settings, appended: &Appended) -> Result<()> {
         let (log, end) = (self.log()?, appended.offsets.end);
         let mode = settings.flush(self.env.flush);
         let count = (end - appended.offsets.start) as i64;
@@ -420,7 +420,7 @@ impl Partition {
         Ok(())
     }
 
-    /// Begins to sync, in the background, what [`settle`](Self::settle) will wait for.
+    /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.
     pub(super) fn sync_soon(self: &Arc<Self>, settings: &Settings) {
         if settings.flush(self.env.flush) == Flush::Always {
             self.env.chores.sync(self, 0);
@@ -592,7 +592,7 @@ mod tests {
         let value = vec![b'x'; 1 << 20];
         let write = |value: &[u8]| {
             let appended = partition.write(&record(value), Terms::default()).unwrap();
-            partition.settle(&appended).unwrap();
+            partition.make_durable(&appended).unwrap();
             appended.unsynced_bytes
         };
         for _ in 0..65 {
@@ -614,7 +614,7 @@ mod tests {
         let appended = partition.write(&record(b"hello"), Terms::default()).unwrap();
         assert_eq!(partition.high_watermark(), Ok(0));
         broker.alter_topic("t", None, &Changes { reset_others: true, ..Changes::default() }).unwrap();
-        partition.settle(&appended).unwrap();
+        partition.make_durable(&appended).unwrap();
         assert_eq!(partition.high_watermark(), Ok(1));
     }
 

@@ -26,13 +26,13 @@ pub struct Topic {
     pub id: [u8; 16],
     env: Arc<Env>,
     this: Weak<Topic>,
-    state: RwLock<State>,
+    state: RwLock<TopicState>,
     /// Held while the file is replaced.
     file: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct State {
+struct TopicState {
     overrides: Overrides,
     settings: Arc<Settings>,
     partitions: Vec<Arc<Partition>>,
@@ -67,13 +67,13 @@ impl Topic {
                 id: file.id,
                 env: env.clone(),
                 this: this.clone(),
-                state: RwLock::new(State { overrides: file.overrides, settings: Arc::new(settings), partitions }),
+                state: RwLock::new(TopicState { overrides: file.overrides, settings: Arc::new(settings), partitions }),
                 file: Mutex::default(),
             }
         }))
     }
 
-    fn state(&self) -> std::sync::RwLockReadGuard<'_, State> {
+    fn state(&self) -> std::sync::RwLockReadGuard<'_, TopicState> {
         self.state.read().expect("no panic under the topic's lock")
     }
 
@@ -160,7 +160,7 @@ impl Topic {
             return Err(Error::of_disk(&error));
         }
         *self.state.write().expect("no panic under the topic's lock") =
-            State { overrides: file.overrides, settings, partitions };
+            TopicState { overrides: file.overrides, settings, partitions };
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! can be dropped.
 
 use super::{
-    Env, Error, Result, State, check_name, random,
+    BrokerState, Env, Error, Result, check_name, random,
     small_file::at,
     topic::{PARTITIONS_MAX, Topic},
     topic_file::TopicFile,
@@ -153,7 +153,7 @@ pub fn verify_topic_files(dir: &Path) -> io::Result<Vec<String>> {
     Ok(files.filter(|file| file.is_file()).filter_map(|file| read(&file).err()).collect())
 }
 
-impl State {
+impl BrokerState {
     /// Makes a topic. It is there durably, or not at all.
     pub(super) fn create(&self, name: &str, partitions: u32, overrides: Overrides) -> Result<Arc<Topic>> {
         let _one = self.creating.lock().expect("no panic while a topic is made");

@@ -1,8 +1,8 @@
 //! The one door for writing: whoever produces, by whatever protocol, goes through a [`WriteSession`].
 //!
 //! ```text
-//! route ──► check ──► gather ──► write ──► settle ──► offsets
-//!   │         │         │          │         └ all batches are as durable as the flush mode promises, and published
+//! route ──► check ──► gather ──► write ──► make durable ──► offsets
+//!   │         │         │          │         └ all batches are as durable as the flush mode promises, and readers see them
 //!   │         │         │          └ each batch is stored in its partition
 //!   │         │         └ records of one partition become one batch
 //!   │         └ whether the topic takes such a record
@@ -79,7 +79,7 @@ pub struct Ticket {
 
 /// What is known of a batch that was stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredBatch {
     /// The offsets of its records.
     pub offsets: Range<u64>,
     /// When it was stored, in ms.
@@ -132,8 +132,8 @@ impl Target {
         self.partition.write_with(&self.settings, records, terms)
     }
 
-    fn settle(&self, appended: &Appended) -> Result<()> {
-        self.partition.settle_with(&self.settings, appended)
+    fn make_durable(&self, appended: &Appended) -> Result<()> {
+        self.partition.make_durable_with(&self.settings, appended)
     }
 }
 
@@ -249,23 +249,23 @@ impl WriteSession {
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
     }
 
-    /// Begins to sync, in the background, what [`settle`](Self::settle) will wait for.
+    /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.
     pub fn sync_soon(&self) {
         self.batches.iter().for_each(|batch| batch.target.partition.sync_soon(&batch.target.settings));
     }
 
     /// Makes everything as durable as was promised. Afterwards tickets can be asked for.
-    pub fn settle(&mut self) {
+    pub fn make_durable(&mut self) {
         for Written { target, appended } in &mut self.batches {
             if let Ok(written) = appended
-                && let Err(error) = target.settle(written)
+                && let Err(error) = target.make_durable(written)
             {
                 *appended = Err(error);
             }
         }
     }
 
-    /// Forgets what was settled.
+    /// Forgets all of it, tickets too.
     pub fn clear(&mut self) {
         self.batches.clear();
     }
@@ -282,10 +282,10 @@ impl WriteSession {
     }
 
     /// What became of a record's batch.
-    pub fn stored(&self, ticket: Ticket) -> Result<Stored> {
+    pub fn stored(&self, ticket: Ticket) -> Result<StoredBatch> {
         let Appended { offsets, now_ms, known, .. } = self.appended(ticket.batch)?;
         let start = self.target_of(ticket).start().ok();
-        Ok(Stored { offsets: offsets.clone(), appended_ms: *now_ms, duplicate: *known, start })
+        Ok(StoredBatch { offsets: offsets.clone(), appended_ms: *now_ms, duplicate: *known, start })
     }
 
     /// Where on disk a record's batch stands: the file, and the positions of its lines there.

@@ -15,21 +15,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A buffer begins with this: thousands of connections may say little, and a small buffer that is freed is used again.
+/// A buffer's first size. Thousands of connections may say little, and the allocator reuses a small buffer at once.
 const BUFFER_BYTES: usize = 4 << 10;
-/// A client that fills its buffer gets one that is four times as large, up to this, so that more is appended and synced
-/// at once.
+/// A client that fills its buffer gets one four times as large, up to this size, so that more is appended and synced
+/// together.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
-/// One that grew beyond this for a long line or frame is given back as soon as that was used.
+/// A buffer that a long line or frame made larger than this is freed as soon as that has been used.
 const BUFFER_BYTES_KEPT: usize = 4 * BUFFER_BYTES_MAX;
-/// Silence after which the buffers are given back.
+/// Silence after which buffers are freed.
 pub const SILENCE: Duration = Duration::from_secs(1);
-/// Who waits looks this often whether the connection is broken.
+/// How often a waiting connection checks whether it is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Who waits as a member of a group looks this often whether its client is still there: others wait for its partitions.
+/// The same for one whose place others need as soon as its client is gone: a group member, a Fetch.
 const MEMBER_LOOKS_EVERY: Duration = Duration::from_millis(250);
 
-/// What arrived and was not used yet.
+/// Bytes that have arrived and have not been used.
 #[derive(Debug)]
 pub struct Input<'a> {
     transport: &'a Transport,
@@ -44,7 +44,7 @@ pub struct Input<'a> {
     pub silence_max: Option<Duration>,
 }
 
-/// What is to be sent, and what a protocol asks of its connection besides.
+/// Bytes to be sent, and everything else that a protocol needs from its connection.
 #[derive(Debug)]
 pub struct Output<'a> {
     transport: &'a Transport,

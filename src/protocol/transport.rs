@@ -5,8 +5,8 @@
 //!                              └ at most AHEAD_BYTES_MAX, and only what was looked at without being read
 //! ```
 //!
-//! That the other end will send no more can only be seen behind what it sent. So who looks takes what has come and keeps it:
-//! the next read begins there. Protocols ask nothing of the stream itself, which may not show what they read.
+//! Whether the other end is gone can only be seen after everything it sent. So looking takes what has come and keeps it, and
+//! the next read starts there. Protocols never touch the stream itself: under TLS its bytes are not the ones they read.
 
 use socket2::{SockRef, TcpKeepalive};
 use std::{
@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-/// What is kept that nobody has read yet. Behind more than that an end is not seen.
+/// How much is kept unread. If the other end sent more than this before it left, that it left is not seen.
 pub const AHEAD_BYTES_MAX: usize = 16 << 10;
 
 /// A connection's way to its other end.

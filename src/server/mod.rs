@@ -5,13 +5,14 @@
 //!                                        └ over --max-connections: told so, and closed
 //! ```
 //!
-//! - A connection costs a thread with a small stack; its buffers are its protocol's, and given back when it is silent.
-//! - Whoever is over the limit gets a thread too, for a second, to be told so in its protocol; of those there are few at
-//!   a time, the rest is closed at once.
-//! - One that no thread can be had for is told so too, by the accepting thread.
-//! - Running out of file handles closes nothing and spins nowhere: accepting pauses.
-//! - A stop lets each connection finish what it was asked, and closes it; one that does not take its answers is closed
-//!   after a grace.
+//! - A connection costs a thread with a small stack. Its buffers belong to its protocol, which frees them when the
+//!   connection is silent.
+//! - A connection over the limit also gets a thread, for a second, to be told why it is refused. Only a few of these are
+//!   served at a time; the rest are closed at once.
+//! - If no thread can be had for a connection, the accepting thread tells it so.
+//! - When the system runs out of file handles, accepting pauses. Nothing is closed.
+//! - A clean stop lets each connection finish what it was asked to do. A client that does not take its answers is cut off
+//!   after a few seconds.
 
 mod sniff;
 
@@ -41,13 +42,13 @@ use std::{
 
 /// A connection's stack: address space, of which a connection pays for the pages that it touches.
 const STACK_BYTES: usize = 256 << 10;
-/// How many connections over the limit are told so at a time.
+/// How many connections over the limit are told so at the same time.
 const TURNED_AWAY_MAX: usize = 32;
-/// How long one that is turned away may take to say which protocol it speaks.
+/// How long a refused client may take to say which protocol it speaks.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
-/// The same where nobody else can be accepted meanwhile.
+/// The same when the accepting thread itself has to wait for it.
 const TURNING_AWAY_AT_ONCE: Duration = Duration::from_millis(50);
-/// How long what a client still sends is read behind the last answer.
+/// How long the rest of what a client sends is read after its last answer.
 const DRAINING: Duration = Duration::from_secs(1);
 /// A pause when the system has no more file handles.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
@@ -85,8 +86,8 @@ impl Server {
     /// Serves `broker` on every address that `listen` (`host:port`) resolves to; one suffices. Port 0 takes one that is
     /// free in all.
     pub fn start(broker: Broker, listen: &str) -> io::Result<Server> {
-        let (listeners, refused) = bind(listen)?;
-        for (address, error) in refused.iter().filter(|_| broker.config().verbosity > 0) {
+        let (listeners, unbound) = bind(listen)?;
+        for Unbound { address, error } in unbound.iter().filter(|_| broker.config().verbosity > 0) {
             crate::tell::tell(format_args!("not listening on {address}: {error}"));
         }
         let shared = Arc::new(Shared {
@@ -173,11 +174,14 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// An address that could not be bound, and why.
-type Refused = (SocketAddr, io::Error);
+/// An address that could not be bound.
+struct Unbound {
+    address: SocketAddr,
+    error: io::Error,
+}
 
 /// Binds every address that `listen` resolves to, with one port for all. Answers those that failed with the reason.
-fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<Refused>)> {
+fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<Unbound>)> {
     let Address { host, port } =
         Address::to_listen_on(listen).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
     let mut wanted: Vec<SocketAddr> = (host, port).to_socket_addrs()?.collect();
@@ -189,28 +193,28 @@ fn bind(listen: &str) -> io::Result<(Vec<TcpListener>, Vec<Refused>)> {
     wanted.dedup();
     let mut tries = 0;
     loop {
-        let (mut listeners, mut refused) = (Vec::<TcpListener>::new(), Vec::new());
+        let (mut listeners, mut unbound) = (Vec::<TcpListener>::new(), Vec::new());
         for mut address in wanted.iter().copied() {
             if let (0, Some(first)) = (address.port(), listeners.first()) {
                 address.set_port(first.local_addr()?.port());
             }
             match listen_on(address) {
                 Ok(listener) => listeners.push(listener),
-                Err(error) => refused.push((address, error)),
+                Err(error) => unbound.push(Unbound { address, error }),
             }
         }
-        let taken = |(_, error): &Refused| error.kind() == io::ErrorKind::AddrInUse;
-        let (port_is_free, port_given) = (!refused.iter().any(taken), wanted.iter().all(|address| address.port() != 0));
-        match refused.pop() {
-            Some((_, error)) if listeners.is_empty() => return Err(error),
+        let taken = |unbound: &Unbound| unbound.error.kind() == io::ErrorKind::AddrInUse;
+        let (port_is_free, port_given) = (!unbound.iter().any(taken), wanted.iter().all(|address| address.port() != 0));
+        match unbound.pop() {
+            Some(Unbound { error, .. }) if listeners.is_empty() => return Err(error),
             // Somebody has the port on one of the addresses: a client would meet one broker or the other.
-            Some((address, error)) if !port_is_free && (port_given || tries == 16) => {
+            Some(Unbound { address, error }) if !port_is_free && (port_given || tries == 16) => {
                 return Err(io::Error::new(error.kind(), format!("{address}: {error}")));
             }
             Some(_) if !port_is_free => tries += 1,
             last => {
-                refused.extend(last);
-                return Ok((listeners, refused));
+                unbound.extend(last);
+                return Ok((listeners, unbound));
             }
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! None of this changes what members of a group rely on.
 
-use super::{Entry, EntryState, settle};
+use super::{Entry, EntryState, make_durable};
 use crate::{
     broker::{
         Broker, Error, Result,
@@ -51,23 +51,23 @@ impl Broker {
     /// All groups, by name.
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
         let summary = |entry: Arc<Entry>| {
-            let described = self.0.state.change(&entry, |state, _| state.group.describe())?;
+            let described = self.running.state.change(&entry, |state, _| state.group.describe())?;
             let Description { state, protocol_type, members, .. } = described;
             Some(GroupSummary { name: entry.name.clone(), state, protocol_type, members: members.len() })
         };
-        Ok(self.0.state.entries()?.into_iter().filter_map(summary).collect())
+        Ok(self.running.state.entries()?.into_iter().filter_map(summary).collect())
     }
 
     /// A group, if there is one of this name.
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
-        let Some(entry) = self.0.state.entry(name)? else { return Ok(None) };
-        Ok(self.0.state.change(&entry, |state, _| state.group.describe()))
+        let Some(entry) = self.running.state.entry(name)? else { return Ok(None) };
+        Ok(self.running.state.change(&entry, |state, _| state.group.describe()))
     }
 
     /// What a group has committed; nothing if there is no such group.
     pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
-        let Some(entry) = self.0.state.entry(name)? else { return Ok(Offsets::new()) };
-        Ok(self.0.state.change(&entry, |state, _| state.offsets.clone()).unwrap_or_default())
+        let Some(entry) = self.running.state.entry(name)? else { return Ok(Offsets::new()) };
+        Ok(self.running.state.change(&entry, |state, _| state.offsets.clone()).unwrap_or_default())
     }
 
     /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
@@ -86,9 +86,9 @@ impl Broker {
 
     /// Sets offsets of a group without members; it is made if need be.
     pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
-        let log = self.0.state.offsets_log_or_new()?;
+        let log = self.running.state.offsets_log_or_new()?;
         let now_ms = self.now_ms();
-        let (_, written) = self.0.state.change_or_new(name, |state, _| {
+        let (_, written) = self.running.state.change_or_new(name, |state, _| {
             check_empty(name, state)?;
             let committed = |(topic, partition, offset): &(Arc<str>, u32, u64)| {
                 self.topic(topic)?.partition(*partition)?;
@@ -96,9 +96,9 @@ impl Broker {
                 Ok(((topic.clone(), *partition), Some(committed)))
             };
             let changes = offsets.iter().map(committed).collect::<Result<_>>()?;
-            self.0.state.write_offsets(&log, name, &mut state.offsets, changes)
+            self.running.state.write_offsets(&log, name, &mut state.offsets, changes)
         })?;
-        settle(written?)
+        make_durable(written?)
     }
 
     /// Deletes a group without members, with all that it committed.
@@ -129,16 +129,16 @@ impl Broker {
         which: impl FnOnce(&mut EntryState) -> Result<(Vec<(Arc<str>, u32)>, T)>,
     ) -> Result<T> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
-        let entry = self.0.state.entry(name)?.ok_or_else(unknown)?;
-        let log = self.0.state.offsets_log_or_new()?;
-        let deleted: Option<Result<_>> = self.0.state.change(&entry, |state, _| {
+        let entry = self.running.state.entry(name)?.ok_or_else(unknown)?;
+        let log = self.running.state.offsets_log_or_new()?;
+        let deleted: Option<Result<_>> = self.running.state.change(&entry, |state, _| {
             let (keys, answer) = which(state)?;
             let keys: BTreeSet<_> = keys.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
             let changes = keys.into_iter().map(|key| (key, None)).collect();
-            Ok((self.0.state.write_offsets(&log, name, &mut state.offsets, changes)?, answer))
+            Ok((self.running.state.write_offsets(&log, name, &mut state.offsets, changes)?, answer))
         });
         let (written, answer) = deleted.ok_or_else(unknown)??;
-        settle(written)?;
+        make_durable(written)?;
         Ok(answer)
     }
 

@@ -31,7 +31,7 @@ pub struct OffsetCommit {
 pub struct CommitOutcome {
     /// Of each offset, in order.
     pub outcomes: Vec<Result<()>>,
-    /// What was written for those that were taken; they are durable once it is settled.
+    /// What was written for those that were taken; it is made durable before they are answered.
     pub written: Option<WrittenOffsets>,
 }
 
@@ -49,16 +49,16 @@ impl Broker {
             let why = format!("a session of {} ms; it takes {least} to {SESSION_MS_MAX}", request.session_timeout_ms);
             return Err(Error::InvalidSessionTimeout(why));
         }
-        if !request.member_id.is_empty() && self.0.state.entry(group)?.is_none() {
+        if !request.member_id.is_empty() && self.running.state.entry(group)?.is_none() {
             return Err(Error::UnknownMemberId);
         }
-        let (entry, reply) = self.0.state.change_or_new(group, |state, now| {
+        let (entry, reply) = self.running.state.change_or_new(group, |state, now| {
             let reply = state.group.join_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;
         match reply? {
             Reply::Now(joined) => Ok(joined),
-            Reply::Later(ticket) => match self.0.state.wait_for(&entry, ticket, wait) {
+            Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
                 Some(Answer::Joined(joined)) => joined,
                 _ => Err(Error::RebalanceInProgress),
             },
@@ -73,14 +73,14 @@ impl Broker {
         waiter: &Arc<Waiter>,
         wait: Wait<'_>,
     ) -> Result<Vec<u8>> {
-        let entry = self.0.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
-        let reply = self.0.state.change(&entry, |state, now| {
+        let entry = self.running.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
+        let reply = self.running.state.change(&entry, |state, now| {
             let reply = state.group.sync_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
         });
         match reply.unwrap_or(Err(Error::UnknownMemberId))? {
             Reply::Now(assigned) => Ok(assigned),
-            Reply::Later(ticket) => match self.0.state.wait_for(&entry, ticket, wait) {
+            Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
                 Some(Answer::Synced(assigned)) => assigned,
                 _ => Err(Error::RebalanceInProgress),
             },
@@ -98,7 +98,7 @@ impl Broker {
     }
 
     /// OffsetCommit. Answers what becomes of each, in order: those whose partition is there and whose metadata is not too long
-    /// are committed together, durably once what was written is settled. A sender without member id and with a negative
+    /// are committed together, and made durable by the caller, before it answers. A sender without member id and with a negative
     /// generation is no member, and only keeps its offsets here.
     pub fn commit_offsets(
         &self,
@@ -107,17 +107,17 @@ impl Broker {
         generation: i32,
         offsets: Vec<OffsetCommit>,
     ) -> Result<CommitOutcome> {
-        if generation >= 0 && self.0.state.entry(group)?.is_none() {
+        if generation >= 0 && self.running.state.entry(group)?.is_none() {
             return Err(Error::IllegalGeneration(format!("generation {generation} of a group that is not there")));
         }
-        let log = self.0.state.offsets_log_or_new()?;
-        let (_, done) = self.0.state.change_or_new(group, |state, now| {
+        let log = self.running.state.offsets_log_or_new()?;
+        let (_, done) = self.running.state.change_or_new(group, |state, now| {
             state.group.may_commit(now, sender, generation)?;
             let checked: Vec<_> = offsets.iter().map(|offset| self.check_commit(offset)).collect();
             let taken = offsets.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
             let changes: Vec<Change> =
                 taken.map(|(taken, _)| ((taken.topic, taken.partition), Some(taken.committed))).collect();
-            let written = self.0.state.write_offsets(&log, group, &mut state.offsets, changes)?;
+            let written = self.running.state.write_offsets(&log, group, &mut state.offsets, changes)?;
             Ok(CommitOutcome { outcomes: checked, written })
         })?;
         done
@@ -135,8 +135,8 @@ impl Broker {
     }
 
     fn of_member(&self, group: &str, change: impl FnOnce(&mut EntryState, u64) -> Result<()>) -> Result<()> {
-        let entry = self.0.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
-        self.0.state.change(&entry, change).unwrap_or(Err(Error::UnknownMemberId))
+        let entry = self.running.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
+        self.running.state.change(&entry, change).unwrap_or(Err(Error::UnknownMemberId))
     }
 }
 

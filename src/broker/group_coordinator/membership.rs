@@ -17,7 +17,7 @@
 use super::{
     Change, Entry, EntryState, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting, WrittenOffsets,
     assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
-    settle,
+    make_durable,
 };
 use crate::{
     broker::{
@@ -95,7 +95,7 @@ impl Broker {
             return Err(Error::InvalidGroup("a group needs a name".into()));
         }
         let topics: BTreeSet<_> = topics.iter().copied().collect();
-        let (entry, joined) = self.0.state.change_or_new(group, |state, now| {
+        let (entry, joined) = self.running.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
             let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
@@ -171,7 +171,7 @@ impl Membership {
             Ok((ticket, assignment, due))
         })?;
         self.take_up(assignment)?;
-        Ok((ticket, due.map(|due| self.broker.0.state.coordinator.instant(due))))
+        Ok((ticket, due.map(|due| self.broker.running.state.coordinator.instant(due))))
     }
 
     /// Waits until there may be something; answers whether the time is over.
@@ -200,12 +200,12 @@ impl Membership {
     /// Commits offsets of partitions that the member owns: these, or the positions that moved. Partitions that are to move
     /// go with it. When this returns, the commit is as durable as an acknowledged record.
     pub fn commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
-        settle(self.write_commit(offsets)?)
+        make_durable(self.write_commit(offsets)?)
     }
 
-    /// As [`commit`](Self::commit), which is durable only once what it answers is settled.
+    /// As [`commit`](Self::commit), but the caller makes durable what it answers.
     pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<WrittenOffsets>> {
-        let log = self.broker.0.state.offsets_log_or_new()?;
+        let log = self.broker.running.state.offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
         let written = self.change(|state, now, number| {
             let offsets = match offsets {
@@ -222,7 +222,7 @@ impl Membership {
             let changes = offsets.iter().map(change).collect::<Result<_>>();
             let name = &self.entry.name;
             let written =
-                changes.and_then(|all| self.broker.0.state.write_offsets(&log, name, &mut state.offsets, all));
+                changes.and_then(|all| self.broker.running.state.write_offsets(&log, name, &mut state.offsets, all));
             state.group.end_commit(now, number)?;
             written
         })?;
@@ -266,7 +266,7 @@ impl Membership {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut EntryState, u64, MemberNumber) -> Result<T>) -> Result<T> {
-        let done = self.broker.0.state.change(&self.entry, |state, now| change(state, now, self.number));
+        let done = self.broker.running.state.change(&self.entry, |state, now| change(state, now, self.number));
         done.unwrap_or(Err(Error::UnknownMemberId))
     }
 

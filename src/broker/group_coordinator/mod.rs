@@ -9,8 +9,8 @@
 //! Rules that always hold:
 //! - An offset is written to the log, then known, then the partition may move: all three under the group's lock, so a later
 //!   owner never reads from before it. It is synced, as the flush mode asks, before the commit is answered, without the lock.
-//! - Locks are taken in this order: the groups, a group, what an append takes. DROP and ALTER come with the topics'
-//!   `creating` lock, so nobody who holds a group's lock may ask for that one.
+//! - Locks are taken in the [broker's order](super): DROP and ALTER come with the topics' `creating` lock, so nobody who
+//!   holds a group's lock may ask for that one.
 //! - There is no timer thread. Whoever comes to a group first lets its time pass, and who waits does so when the group's
 //!   next deadline is due: should it move closer, one of those who wait is woken to look at the clock anew.
 //! - A group without members, offsets and promises is forgotten: one that Kafka's members made, or whose last offset was
@@ -34,7 +34,7 @@ pub use classic::{CommitOutcome, OffsetCommit};
 pub use membership::{JoinOptions, Membership, PollWait};
 
 use super::{
-    Error, Partition, Result, State, Waiter,
+    BrokerState, Error, Partition, Result, Waiter,
     committed_offsets::{self, Committed, Offsets},
     group::{Answer, Group, Ticket},
     sync::{Mutex, MutexGuard},
@@ -96,7 +96,7 @@ struct Waiting {
     until: Option<u64>,
 }
 
-/// What was written to the log of committed offsets, and is as durable as an acknowledged record after [`settle`](Self::settle).
+/// What was written to the log of committed offsets, and is as durable as an acknowledged record after [`make_durable`](Self::make_durable).
 #[derive(Debug)]
 pub struct WrittenOffsets {
     log: Arc<Partition>,
@@ -105,14 +105,14 @@ pub struct WrittenOffsets {
 
 impl WrittenOffsets {
     /// Waits until it is as durable as the flush mode promises.
-    pub fn settle(&self) -> Result<()> {
-        self.log.settle(&self.appended)
+    pub fn make_durable(&self) -> Result<()> {
+        self.log.make_durable(&self.appended)
     }
 }
 
-/// Settles what was written, if anything was.
-fn settle(written: Option<WrittenOffsets>) -> Result<()> {
-    written.map_or(Ok(()), |written| written.settle())
+/// Makes durable what was written, if anything was.
+fn make_durable(written: Option<WrittenOffsets>) -> Result<()> {
+    written.map_or(Ok(()), |written| written.make_durable())
 }
 
 /// A change of a group's offsets: one is committed, or deleted (`None`).
@@ -179,7 +179,7 @@ impl EntryState {
     }
 }
 
-impl State {
+impl BrokerState {
     /// The groups, after the committed offsets were read back.
     fn groups(&self) -> Result<MutexGuard<'_, Option<Groups>>> {
         let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
@@ -374,7 +374,7 @@ impl State {
             });
             last = done.unwrap_or(Ok(None))?.or(last);
         }
-        settle(last)
+        make_durable(last)
     }
 
     /// Forgets what groups have read of a topic that is not there. Where no group can be read back, none can go on from it either.
@@ -418,7 +418,7 @@ impl State {
             last = written.or(last);
             next = next.into_iter().chain(soonest).min();
         }
-        settle(last)?;
+        make_durable(last)?;
         Ok(next)
     }
 }

@@ -37,7 +37,7 @@ fn produce(broker: &Broker, partition: u32) {
     let mut records = Records::default();
     records.push(None, None, Some(b"x".into()));
     let appended = partition.write(&records, Terms::default()).unwrap();
-    partition.settle(&appended).unwrap();
+    partition.make_durable(&appended).unwrap();
 }
 
 /// Polls, for as long as it takes or not at all, and checks what is handed out.
@@ -118,7 +118,7 @@ fn members_come_and_go() {
 
 /// Every commit that was answered is in the log, which says the same as memory.
 fn check_log(broker: &Broker, seen: &Seen) {
-    let Some(log) = broker.0.state.offsets_log().unwrap() else { return assert!(seen.answered.is_empty()) };
+    let Some(log) = broker.running.state.offsets_log().unwrap() else { return assert!(seen.answered.is_empty()) };
     let logged = committed_offsets::read_back(&log, |what| panic!("{what}")).unwrap().remove("g").unwrap_or_default();
     assert_eq!(logged, broker.committed_offsets("g").unwrap());
     for (&partition, &offset) in &seen.answered {

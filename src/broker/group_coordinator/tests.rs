@@ -1,6 +1,6 @@
 //! Groups over a broker in memory, without a protocol. Threads stand for connections.
 
-use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, settle};
+use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
 use crate::{
     broker::{
         Broker, Clock, Error, Position, Result, Terms, Waiter,
@@ -25,7 +25,7 @@ fn produce(broker: &Broker, topic: &str, partition: u32, values: &[&str]) {
     let mut records = Records::default();
     values.iter().for_each(|value| records.push(None, None, Some(value.as_bytes().into())));
     let appended = partition.write(&records, Terms::default()).unwrap();
-    partition.settle(&appended).unwrap();
+    partition.make_durable(&appended).unwrap();
 }
 
 fn manual() -> JoinOptions {
@@ -171,7 +171,7 @@ fn who_waits_watches_a_session_that_begins_later() {
     poll(&mut waits);
     thread::scope(|scope| {
         const MINUTE: Duration = Duration::from_secs(60);
-        let waiting = || broker.0.state.entry("g").unwrap().unwrap().lock().waiting.len();
+        let waiting = || broker.running.state.entry("g").unwrap().unwrap().lock().waiting.len();
         let await_waiting = |count| {
             while waiting() < count {
                 thread::yield_now()
@@ -361,7 +361,7 @@ fn offsets_survive_a_restart_and_stand_in_the_log_as_lines() {
     clock.store(900, Release);
     let committed = Committed { offset: 0, leader_epoch: 0, metadata: "".into(), timestamp_ms: 5 };
     assert_eq!(broker.committed_offsets("a/b c").unwrap(), BTreeMap::from([(("t".into(), 0), committed)]));
-    assert_eq!(broker.0.state.expire_offsets(), Ok(Some(1900)), "a restart counts as the begin of the retention");
+    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(1900)), "a restart counts as the begin of the retention");
     let log = broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     let mut chunk = crate::log::Chunk::default();
     log.read(0, 1 << 20, &mut chunk).unwrap();
@@ -379,13 +379,13 @@ fn offsets_expire_when_the_group_had_no_members_for_as_long() {
     let mut member = broker.join("g", &["t"], manual()).unwrap();
     member.commit(Some(&[("t", 0, 0)])).unwrap();
     clock.store(5000, Release);
-    assert_eq!(broker.0.state.expire_offsets(), Ok(Some(6000)), "it has a member");
+    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(6000)), "it has a member");
     drop(member);
     clock.store(5999, Release);
-    assert_eq!(broker.0.state.expire_offsets(), Ok(Some(6000)));
+    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(6000)));
     assert_eq!(broker.committed_offsets("g").unwrap().len(), 1);
     clock.store(6000, Release);
-    assert_eq!(broker.0.state.expire_offsets(), Ok(None));
+    assert_eq!(broker.running.state.expire_offsets(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
     drop(broker);
     assert_eq!(open(&disk, &clock).groups().unwrap(), []);
@@ -404,10 +404,10 @@ fn group_that_lost_its_last_offset_is_there_for_ten_minutes_or_until_it_is_delet
     assert_eq!(broker.delete_group("deleted"), Ok(()));
     assert_eq!(broker.delete_group("deleted"), Err(Error::UnknownGroup("deleted".into())));
     clock.store(599_999, Release);
-    assert_eq!(broker.0.state.expire_offsets(), Ok(Some(600_000)));
+    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(600_000)));
     assert_eq!(broker.groups().unwrap().len(), 1);
     clock.store(600_000, Release);
-    assert_eq!(broker.0.state.expire_offsets(), Ok(None));
+    assert_eq!(broker.running.state.expire_offsets(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
 }
 
@@ -556,7 +556,7 @@ fn kafka_and_text_share_the_offsets_of_a_group() {
         let committed = Committed { metadata: metadata.into(), ..committed.clone() };
         let offset = OffsetCommit { topic: topic.into(), partition: 0, committed };
         let mut done = broker.commit_offsets("g", nobody, generation, vec![offset])?;
-        settle(done.written)?;
+        make_durable(done.written)?;
         done.outcomes.remove(0)
     };
     assert_eq!(commit(-1, "no", "m"), Err(Error::UnknownTopic("no".into())));

@@ -53,7 +53,7 @@ impl Desk {
     /// Writes what was gathered: all batches, then all are settled.
     pub(super) fn settle(&mut self) {
         self.written.write(&mut self.gathered);
-        self.written.settle();
+        self.written.make_durable();
         for (tag, taken) in self.waiting.drain(..) {
             let acknowledged = taken.and_then(|ticket| {
                 let partition = self.written.target_of(ticket).partition();

@@ -3,11 +3,11 @@
 //! A topic's configs are its settings, which text has too. The broker's can be read and not set: they are its command line.
 
 use super::{
-    Call, Code, NODE_ID, Stop, shown_list, tell,
+    Call, Code, NODE_ID, Refusal, Stop, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, Broker, check_name},
+    broker::{Broker, check_name},
     config::{Change, Changes, Overrides, SETTINGS, Setting, Settings, Type},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,12 +20,6 @@ const BROKER: i8 = 4;
 const OF_TOPIC: i8 = 1;
 const OF_COMMAND_LINE: i8 = 4;
 const DEFAULT: i8 = 5;
-
-type Refused = (Code, String);
-
-fn refused(error: broker::Error) -> Refused {
-    (error.code(), error.to_string())
-}
 
 /// A config as it is told.
 pub(super) struct Config {
@@ -88,8 +82,8 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     w.i32(0);
     w.array(resources.iter(), |w, (kind, name, keys)| {
         let configs = describe(broker, &advertised, *kind, name, keys.as_deref());
-        w.i16(configs.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
-        w.nullable_string(configs.as_ref().err().map(|(_, why)| why.as_str()));
+        w.i16(configs.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
+        w.nullable_string(configs.as_ref().err().map(|refusal| refusal.why.as_str()));
         w.i8(*kind);
         w.string(name);
         w.array(configs.unwrap_or_default().iter(), |w, config| write_config(w, config, wanted));
@@ -133,7 +127,7 @@ fn describe(
     kind: i8,
     name: &str,
     keys: Option<&[&str]>,
-) -> Result<Vec<Config>, Refused> {
+) -> Result<Vec<Config>, Refusal> {
     let wanted = |config: &Config| match keys {
         // An empty list means all, as in Kafka.
         None | Some([]) => true,
@@ -141,11 +135,11 @@ fn describe(
     };
     let configs = match kind {
         TOPIC => {
-            let topic = check_name(name).and_then(|()| broker.describe_topic(name)).map_err(refused)?;
+            let topic = check_name(name).and_then(|()| broker.describe_topic(name)).map_err(Refusal::from)?;
             topic_configs(&broker.config().topic_defaults, &topic.overrides)
         }
         BROKER => broker_configs(broker, advertised, name)?,
-        _ => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
+        _ => return Err(Refusal::new(Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
 }
@@ -187,7 +181,7 @@ fn broker_synonyms(setting: &'static Setting, of_broker: &Settings) -> Vec<Synon
     synonyms
 }
 
-fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refused> {
+fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refusal> {
     let config = broker.config();
     if name.is_empty() {
         // The defaults of all brokers, of which none can be set.
@@ -195,8 +189,10 @@ fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> 
     }
     match name.parse::<i32>() {
         Ok(NODE_ID) => {}
-        Ok(_) => return Err((Code::InvalidRequest, format!("there is no broker {name}; this is {NODE_ID}"))),
-        Err(_) => return Err((Code::InvalidRequest, format!("'{name}' is no broker's id"))),
+        Ok(_) => {
+            return Err(Refusal::new(Code::InvalidRequest, format!("there is no broker {name}; this is {NODE_ID}")));
+        }
+        Err(_) => return Err(Refusal::new(Code::InvalidRequest, format!("'{name}' is no broker's id"))),
     }
     // As Metadata has it; an IPv6 address stands in brackets.
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
@@ -278,25 +274,25 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
     let broker = call.broker;
     let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
     resources.iter().for_each(|resource| *times.entry((resource.kind, resource.name)).or_default() += 1);
-    let done: Vec<Result<(), Refused>> = resources
+    let done: Vec<Result<(), Refusal>> = resources
         .iter()
         .map(|resource| match times[&(resource.kind, resource.name)] {
             1 => change(broker, resource, incremental, dry),
-            _ => Err((Code::InvalidRequest, "the resource stands in the request more than once".into())),
+            _ => Err(Refusal::new(Code::InvalidRequest, "the resource stands in the request more than once".into())),
         })
         .collect();
     tell(call.explained, || {
         let done = resources.iter().zip(&done).map(|(resource, done)| {
             let (name, count) = (shown_resource(resource.kind, resource.name), resource.changes.len());
-            format!("{count} of {name}: {:?}", done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None))
+            format!("{count} of {name}: {:?}", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None))
         });
         format!("change settings: {}", shown_list(done.collect::<Vec<_>>().into_iter()))
     });
     let mut w = call.respond();
     w.i32(0);
     w.array(resources.iter().zip(&done), |w, (resource, done)| {
-        w.i16(done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None).into());
-        w.nullable_string(done.as_ref().err().map(|(_, why)| why.as_str()));
+        w.i16(done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
+        w.nullable_string(done.as_ref().err().map(|refusal| refusal.why.as_str()));
         w.i8(resource.kind);
         w.string(resource.name);
         w.tags();
@@ -307,39 +303,44 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
 
 /// Changes the configs of one resource. What is refused is looked at in Kafka's order: the request itself, the topic's name, the
 /// configs, and only then whether there is such a topic.
-fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool) -> Result<(), Refused> {
+fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool) -> Result<(), Refusal> {
     let name = resource.name;
     let changes = Changes { named: changes(&resource.changes)?, reset_others: !incremental };
     match resource.kind {
         TOPIC if name.is_empty() => {
-            return Err((Code::InvalidRequest, "the defaults of all topics are the broker's command line".into()));
+            return Err(Refusal::new(
+                Code::InvalidRequest,
+                "the defaults of all topics are the broker's command line".into(),
+            ));
         }
-        TOPIC => check_name(name).map_err(refused)?,
-        BROKER => return Err((Code::InvalidRequest, "the broker's settings are its command line".into())),
-        kind => return Err((Code::InvalidRequest, format!("there are no resources of type {kind}"))),
+        TOPIC => check_name(name).map_err(Refusal::from)?,
+        BROKER => return Err(Refusal::new(Code::InvalidRequest, "the broker's settings are its command line".into())),
+        kind => return Err(Refusal::new(Code::InvalidRequest, format!("there are no resources of type {kind}"))),
     }
     let own = broker.describe_topic(name).map(|topic| topic.overrides).unwrap_or_default();
-    changes.applied(&own, &broker.config().topic_defaults).map_err(|why| (Code::InvalidConfig, why))?;
+    changes.applied(&own, &broker.config().topic_defaults).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
     if dry {
-        return broker.describe_topic(name).map(drop).map_err(refused);
+        return broker.describe_topic(name).map(drop).map_err(Refusal::from);
     }
-    broker.alter_topic(name, None, &changes).map(drop).map_err(refused)
+    broker.alter_topic(name, None, &changes).map(drop).map_err(Refusal::from)
 }
 
 /// The changes that a request asks for, each of another config.
-fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refused> {
+fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refusal> {
     let mut changes = BTreeMap::new();
     for Asked { name, operation, value } in asked {
-        let value = || value.map(String::from).ok_or_else(|| (Code::InvalidRequest, format!("{name} has no value")));
+        let value = || {
+            value.map(String::from).ok_or_else(|| Refusal::new(Code::InvalidRequest, format!("{name} has no value")))
+        };
         let change = match *operation {
             SET => Change::Set(value()?),
             DELETE => Change::Default,
             APPEND => Change::Append(value()?),
             SUBTRACT => Change::Subtract(value()?),
-            _ => return Err((Code::InvalidRequest, "there are SET, DELETE, APPEND and SUBTRACT".into())),
+            _ => return Err(Refusal::new(Code::InvalidRequest, "there are SET, DELETE, APPEND and SUBTRACT".into())),
         };
         if changes.insert((*name).into(), change).is_some() {
-            return Err((Code::InvalidRequest, "a config stands in the request more than once".into()));
+            return Err(Refusal::new(Code::InvalidRequest, "a config stands in the request more than once".into()));
         }
     }
     let is_list = |name: &str| Setting::named(name).is_some_and(|setting| setting.kind == Type::List);
@@ -347,7 +348,9 @@ fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refused> {
         !is_list(name) && matches!(change, Change::Append(_) | Change::Subtract(_))
     };
     match changes.iter().find(appends) {
-        Some((name, _)) => Err((Code::InvalidConfig, format!("{name} is no list, to which something could be added"))),
+        Some((name, _)) => {
+            Err(Refusal::new(Code::InvalidConfig, format!("{name} is no list, to which something could be added")))
+        }
         None => Ok(changes),
     }
 }

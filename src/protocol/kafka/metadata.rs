@@ -12,9 +12,23 @@ use std::collections::BTreeSet;
 const NO_ID: Uuid = [0; 16];
 
 /// A topic as it was asked for: by its name, or by its id. (Java clients send an empty name with an id.)
-type Asked = (Option<String>, Uuid);
-/// The topic, or why there is none.
-type Found = Result<TopicDescription, (Code, Asked)>;
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Asked {
+    name: Option<String>,
+    id: Uuid,
+}
+
+/// A topic that is not there.
+struct Missing {
+    code: Code,
+    asked: Asked,
+}
+
+impl Missing {
+    fn named(error: broker::Error, name: String) -> Missing {
+        Missing { code: error.code(), asked: Asked { name: Some(name), id: NO_ID } }
+    }
+}
 
 /// Metadata (key 3).
 pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -24,7 +38,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         r.tags()?;
         // The id is what counts (KIP-516); a topic whose id comes with many names is still one.
         let name = name.filter(|_| id == NO_ID || r.version < 12);
-        Ok((name.map(String::from), id))
+        Ok(Asked { name: name.map(String::from), id })
     })?;
     let may_create = r.version < 4 || r.bool()?;
     if (8..=10).contains(&r.version) {
@@ -38,16 +52,16 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         None => "what topics there are, and which broker leads them".into(),
         Some(topics) if topics.is_empty() => "which brokers there are".into(),
         Some(topics) => {
-            let names = topics.iter().map(|(name, id)| name.clone().unwrap_or_else(|| random::shown(id)));
+            let names = topics.iter().map(|asked| asked.name.clone().unwrap_or_else(|| random::shown(&asked.id)));
             format!("which broker leads {}", shown_list(names))
         }
     });
     // Version 0 has no null: there an empty list means all.
     let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
-    let found: Vec<Found> = match topics {
+    let found: Vec<Result<TopicDescription, Missing>> = match topics {
         None => {
             let all = call.broker.describe_topics().into_iter();
-            all.map(|(name, topic)| topic.map_err(|error| (error.code(), (Some(name), NO_ID)))).collect()
+            all.map(|(name, topic)| topic.map_err(|error| Missing::named(error, name))).collect()
         }
         Some(topics) => {
             let topics: BTreeSet<Asked> = topics.into_iter().collect();
@@ -82,13 +96,16 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     Ok(())
 }
 
-fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
+fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Result<TopicDescription, Missing> {
     let broker = call.broker;
     let name = match asked {
-        (Some(name), NO_ID) => name,
+        Asked { name: Some(name), id: NO_ID } => name,
         // The id came with version 10, its use with version 12 (KIP-516).
-        asked if call.version < 12 => return Err((Code::InvalidRequest, asked)),
-        (name, id) => return broker.describe_topic_by_id(&id).ok_or((Code::UnknownTopicId, (name, id))),
+        asked if call.version < 12 => return Err(Missing { code: Code::InvalidRequest, asked }),
+        asked => {
+            let found = broker.describe_topic_by_id(&asked.id);
+            return found.ok_or(Missing { code: Code::UnknownTopicId, asked });
+        }
     };
     let topic = if may_create && check_name(&name).is_ok() && !is_internal(&name) {
         let was_there = broker.describe_topic(&name).is_ok();
@@ -100,13 +117,13 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Found {
     } else {
         check_name(&name).and_then(|()| broker.describe_topic(&name))
     };
-    topic.map_err(|error| (error.code(), (Some(name), NO_ID)))
+    topic.map_err(|error| Missing::named(error, name))
 }
 
-fn write_topic(w: &mut Writer<'_>, found: &Found) {
+fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>) {
     let (code, name, id) = match found {
         Ok(topic) => (Code::None, Some(topic.name.as_str()), topic.id),
-        Err((code, (name, id))) => (*code, name.as_deref(), *id),
+        Err(Missing { code, asked }) => (*code, asked.name.as_deref(), asked.id),
     };
     w.i16(code.into());
     match w.version {

@@ -30,13 +30,13 @@ mod topics;
 pub mod wire;
 
 use crate::{
-    broker::{Broker, Caller, Code, ReadSession},
+    broker::{self, Broker, Caller, Code, ReadSession},
     config::Address,
     log::record::{Records, shown, write_visible},
     protocol::connection::{Input, Output},
 };
 use compression::Codecs;
-use offsets::UnsettledCommits;
+use offsets::PendingCommits;
 use std::{io, net::SocketAddr, ops::RangeInclusive};
 use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
@@ -129,6 +129,25 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// Why a part of a request is refused.
+#[derive(Clone, Debug)]
+struct Refusal {
+    code: Code,
+    why: String,
+}
+
+impl Refusal {
+    fn new(code: Code, why: String) -> Refusal {
+        Refusal { code, why }
+    }
+}
+
+impl From<broker::Error> for Refusal {
+    fn from(error: broker::Error) -> Refusal {
+        Refusal::new(error.code(), error.to_string())
+    }
+}
+
 /// What a connection keeps from request to request: memory, so that the next one needs none.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -142,7 +161,7 @@ pub struct Session {
     /// Whether one of them got large: by bytes that were read, or by what they became.
     large: bool,
     /// What is answered and not durable yet.
-    commits: UnsettledCommits,
+    commits: PendingCommits,
     /// Whether the request behind the one at hand arrived already and is an OffsetCommit: it shares the sync.
     commits_follow: bool,
 }
@@ -213,7 +232,7 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
             output.flush()?;
         }
     }
-    session.commits.settle(output);
+    session.commits.make_durable(output);
     output.flush()
 }
 
@@ -290,7 +309,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         return call.unsupported_version().map(|()| 0);
     }
     if key != OFFSET_COMMIT {
-        call.session.commits.settle(call.output);
+        call.session.commits.make_durable(call.output);
     }
     let handled = (api.handle)(&mut call, &mut r);
     let at = call.response_at;
@@ -307,7 +326,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
     }
     if !session.commits_follow {
-        session.commits.settle(output);
+        session.commits.make_durable(output);
     }
     tell(explained, || match at {
         Some(at) => format!("answers: {} bytes", output.bytes.len() - at),

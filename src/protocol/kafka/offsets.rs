@@ -22,22 +22,22 @@ struct Asked<'a> {
 }
 
 /// OffsetCommits that are answered, in what is to be sent, but are not durable yet: requests that arrived together share a
-/// sync. Nothing is sent before [`settle`](Self::settle).
+/// sync. Nothing is sent before [`make_durable`](Self::make_durable).
 #[derive(Debug, Default)]
-pub(super) struct UnsettledCommits(Vec<UnsettledCommit>);
+pub(super) struct PendingCommits(Vec<PendingCommit>);
 
 #[derive(Debug)]
-struct UnsettledCommit {
+struct PendingCommit {
     written: WrittenOffsets,
     /// Where in the output the codes stand that say it was committed.
     codes_at: Vec<usize>,
 }
 
-impl UnsettledCommits {
+impl PendingCommits {
     /// Makes all durable. An answer whose commit could not be says so.
-    pub(super) fn settle(&mut self, output: &mut Output<'_>) {
-        for UnsettledCommit { written, codes_at } in self.0.drain(..) {
-            if let Err(error) = written.settle() {
+    pub(super) fn make_durable(&mut self, output: &mut Output<'_>) {
+        for PendingCommit { written, codes_at } in self.0.drain(..) {
+            if let Err(error) = written.make_durable() {
                 let code = i16::from(error.code()).to_be_bytes();
                 codes_at.into_iter().for_each(|at| output.bytes[at..at + 2].copy_from_slice(&code));
             }
@@ -113,7 +113,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         w.tags();
     });
     w.tags();
-    call.session.commits.0.extend(written.map(|written| UnsettledCommit { written, codes_at }));
+    call.session.commits.0.extend(written.map(|written| PendingCommit { written, codes_at }));
     Ok(())
 }
 

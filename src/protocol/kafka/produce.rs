@@ -70,7 +70,7 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     Ok(())
 }
 
-/// Writes everything, then settles everything. An outcome for each partition, in order.
+/// Writes everything, then makes everything durable. An outcome for each partition, in order.
 fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<Outcome> {
     let batches = || topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| (*name, p)));
     let refused = if !(-1..=1).contains(&acks) {
@@ -95,7 +95,7 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
         }
         tickets.push(ticket);
     }
-    written.settle();
+    written.make_durable();
     let outcome = |ticket: Result<Ticket, Outcome>| {
         ticket.and_then(|ticket| stored(&written, ticket)).unwrap_or_else(|refused| refused)
     };

@@ -1,7 +1,7 @@
 //! Making and unmaking: CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, DescribeLogDirs.
 
 use super::{
-    Call, Code, NODE_ID, Stop,
+    Call, Code, NODE_ID, Refusal, Stop,
     configs::topic_configs,
     partition_index, shown_list, tell,
     wire::{Reader, Uuid},
@@ -11,13 +11,6 @@ use crate::{
     config::{Changes, CleanupPolicy, Overrides, canonical},
 };
 use std::collections::{BTreeMap, HashMap};
-
-/// What a request is refused with: a code and a sentence.
-type Refused = (Code, String);
-
-fn refused(error: broker::Error) -> Refused {
-    (error.code(), error.to_string())
-}
 
 /// A topic to be made.
 struct New<'a> {
@@ -76,7 +69,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
                 folded.insert(fold(topic.name), topic.name);
             }
         }),
-        _ => Err((Code::InvalidRequest, "the topic stands in the request more than once".into())),
+        _ => Err(Refusal::new(Code::InvalidRequest, "the topic stands in the request more than once".into())),
     });
     let made: Vec<_> = made.collect();
     let defaults = broker.config().topic_defaults.clone();
@@ -87,8 +80,8 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         if w.version >= 7 {
             w.uuid(&made.as_ref().map_or([0; 16], |made| made.id));
         }
-        w.i16(made.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
-        w.nullable_string(made.as_ref().err().map(|(_, why)| why.as_str()));
+        w.i16(made.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
+        w.nullable_string(made.as_ref().err().map(|refusal| refusal.why.as_str()));
         if w.version >= 5 {
             match made {
                 Err(_) => {
@@ -118,24 +111,24 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 
 /// Makes one topic. What is refused is looked at in Kafka's order: name, existence, configs, assignments or replication factor,
 /// partitions.
-fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refused> {
+fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refusal> {
     if new.name == "__cluster_metadata" {
-        return Err((Code::InvalidRequest, "'__cluster_metadata' is the broker's own topic".into()));
+        return Err(Refusal::new(Code::InvalidRequest, "'__cluster_metadata' is the broker's own topic".into()));
     }
-    check_name(new.name).map_err(refused)?;
+    check_name(new.name).map_err(Refusal::from)?;
     collides(broker, new.name, folded)?;
     let value = |&(name, value): &(&str, Option<&str>)| {
-        let value = value.ok_or_else(|| (Code::InvalidConfig, format!("{name} has no value")))?;
+        let value = value.ok_or_else(|| Refusal::new(Code::InvalidConfig, format!("{name} has no value")))?;
         Ok((name.into(), value.into()))
     };
-    let overrides = new.configs.iter().map(value).collect::<Result<Overrides, Refused>>()?;
-    broker.config().topic_defaults.with(&overrides).map_err(|why| (Code::InvalidConfig, why))?;
-    let overrides = canonical(&overrides).map_err(|why| (Code::InvalidConfig, why))?;
+    let overrides = new.configs.iter().map(value).collect::<Result<Overrides, Refusal>>()?;
+    broker.config().topic_defaults.with(&overrides).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
+    let overrides = canonical(&overrides).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
     let partitions = if new.assignments.is_empty() { unassigned(broker, new)? } else { assigned(new)? };
     if dry {
         return Ok(Made { id: random::uuid(), partitions, overrides });
     }
-    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(refused)?;
+    let topic = broker.create_topic_with(new.name, Some(partitions), overrides).map_err(Refusal::from)?;
     Ok(Made { id: topic.id, partitions, overrides: topic.overrides })
 }
 
@@ -145,28 +138,34 @@ fn fold(name: &str) -> String {
 }
 
 /// Names that are one when folded would be one in a metric, so Kafka refuses the second.
-fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refused> {
+fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refusal> {
     if !matches!(broker.describe_topic(name), Err(broker::Error::UnknownTopic(_))) {
-        return Err((Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
+        return Err(Refusal::new(Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
     }
     match folded.get(&fold(name)) {
-        Some(other) => Err((Code::InvalidTopicException, format!("topic '{name}' collides with '{other}'"))),
+        Some(other) => {
+            Err(Refusal::new(Code::InvalidTopicException, format!("topic '{name}' collides with '{other}'")))
+        }
         None => Ok(()),
     }
 }
 
-fn partition_count(count: i32) -> Result<u32, Refused> {
+fn partition_count(count: i32) -> Result<u32, Refusal> {
     match u32::try_from(count) {
         Ok(count @ 1..=PARTITIONS_MAX) => Ok(count),
-        Ok(1..) => Err((Code::PolicyViolation, format!("{count} partitions; a topic has at most {PARTITIONS_MAX}"))),
-        _ => Err((Code::InvalidPartitions, format!("{count} partitions; a topic has at least 1"))),
+        Ok(1..) => Err(Refusal::new(
+            Code::PolicyViolation,
+            format!("{count} partitions; a topic has at most {PARTITIONS_MAX}"),
+        )),
+        _ => Err(Refusal::new(Code::InvalidPartitions, format!("{count} partitions; a topic has at least 1"))),
     }
 }
 
 /// The partitions of a topic whose replicas the broker may place.
-fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refused> {
+fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refusal> {
     let factor = new.replication_factor;
-    let wrong = || (Code::InvalidReplicationFactor, format!("replication factor {factor}; there is one broker"));
+    let wrong =
+        || Refusal::new(Code::InvalidReplicationFactor, format!("replication factor {factor}; there is one broker"));
     if factor < 1 && factor != -1 {
         return Err(wrong());
     }
@@ -177,19 +176,17 @@ fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refused> {
 }
 
 /// The partitions of a topic whose replicas are assigned by hand: to this broker, and partitions 0, 1, 2...
-fn assigned(new: &New<'_>) -> Result<u32, Refused> {
+fn assigned(new: &New<'_>) -> Result<u32, Refusal> {
     if new.partitions != -1 || new.replication_factor != -1 {
         let why = "with assignments the number of partitions and the replication factor must be -1";
-        return Err((Code::InvalidRequest, why.into()));
+        return Err(Refusal::new(Code::InvalidRequest, why.into()));
     }
     let mut indexes: Vec<i32> = new.assignments.iter().map(|(index, _)| *index).collect();
     indexes.sort_unstable();
     let rising = indexes.iter().zip(0..).all(|(&index, wanted)| index == wanted);
     if !rising || new.assignments.iter().any(|(_, brokers)| *brokers != [NODE_ID]) {
-        return Err((
-            Code::InvalidReplicaAssignment,
-            format!("every partition from 0 on has one replica, on {NODE_ID}"),
-        ));
+        let why = format!("every partition from 0 on has one replica, on {NODE_ID}");
+        return Err(Refusal::new(Code::InvalidReplicaAssignment, why));
     }
     partition_count(indexes.len() as i32)
 }
@@ -207,7 +204,7 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let _timeout_ms = r.i32()?;
     r.tags()?;
     let broker = call.broker;
-    let done: Vec<(Option<String>, Uuid, Result<(), Refused>)> =
+    let done: Vec<(Option<String>, Uuid, Result<(), Refusal>)> =
         topics.iter().map(|(name, id)| delete(broker, *name, id)).collect();
     tell(call.explained, || {
         let name = |(name, id, _): &(Option<String>, Uuid, _)| name.clone().unwrap_or_else(|| random::shown(id));
@@ -223,9 +220,9 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
             }
             _ => w.string(name.as_deref().unwrap_or_default()),
         }
-        w.i16(done.as_ref().map_or_else(|(code, _)| *code, |()| Code::None).into());
+        w.i16(done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
         if w.version >= 5 {
-            w.nullable_string(done.as_ref().err().map(|(_, why)| why.as_str()));
+            w.nullable_string(done.as_ref().err().map(|refusal| refusal.why.as_str()));
         }
         w.tags();
     });
@@ -233,22 +230,22 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     Ok(())
 }
 
-fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uuid, Result<(), Refused>) {
-    let unknown = || (Code::UnknownTopicId, "there is no topic of this id".into());
-    let topic: Result<TopicDescription, Refused> = match name {
-        Some(_) if *id != [0; 16] => Err((Code::InvalidRequest, "give a name or an id".into())),
+fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uuid, Result<(), Refusal>) {
+    let unknown = || Refusal::new(Code::UnknownTopicId, "there is no topic of this id".into());
+    let topic: Result<TopicDescription, Refusal> = match name {
+        Some(_) if *id != [0; 16] => Err(Refusal::new(Code::InvalidRequest, "give a name or an id".into())),
         Some(name) => match broker.describe_topic(name) {
             // It is offline, and has no id.
             Err(broker::Error::Storage(_)) => {
-                return (Some(name.into()), *id, broker.drop_topic(name).map_err(refused));
+                return (Some(name.into()), *id, broker.drop_topic(name).map_err(Refusal::from));
             }
-            topic => topic.map_err(refused),
+            topic => topic.map_err(Refusal::from),
         },
         None => broker.describe_topic_by_id(id).ok_or_else(unknown),
     };
     match topic {
         Err(why) => (name.map(String::from), *id, Err(why)),
-        Ok(topic) => (Some(topic.name.clone()), topic.id, broker.drop_topic(&topic.name).map_err(refused)),
+        Ok(topic) => (Some(topic.name.clone()), topic.id, broker.drop_topic(&topic.name).map_err(Refusal::from)),
     }
 }
 
@@ -281,7 +278,7 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             // The request is no set: a name that stands twice is refused wherever it stands.
             match counts[name] {
                 1 => grow(broker, name, *count, assignments.as_deref(), dry),
-                _ => Err((Code::InvalidRequest, "the topic stands in the request more than once".into())),
+                _ => Err(Refusal::new(Code::InvalidRequest, "the topic stands in the request more than once".into())),
             }
         })
         .collect();
@@ -289,30 +286,34 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     w.i32(0);
     w.array(topics.iter().zip(&grown), |w, ((name, ..), grown)| {
         w.string(name);
-        w.i16(grown.as_ref().map_or_else(|(code, _)| *code, |()| Code::None).into());
-        w.nullable_string(grown.as_ref().err().map(|(_, why)| why.as_str()));
+        w.i16(grown.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
+        w.nullable_string(grown.as_ref().err().map(|refusal| refusal.why.as_str()));
         w.tags();
     });
     w.tags();
     Ok(())
 }
 
-fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]>, dry: bool) -> Result<(), Refused> {
-    let topic = broker.describe_topic(name).map_err(refused)?;
+fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]>, dry: bool) -> Result<(), Refusal> {
+    let topic = broker.describe_topic(name).map_err(Refusal::from)?;
     let before = topic.partition_count();
     let more = u32::try_from(count).ok().filter(|&count| count > before);
-    let more =
-        more.ok_or_else(|| (Code::InvalidPartitions, format!("'{name}' has {before} partitions; ask for more")))?;
+    let more = more.ok_or_else(|| {
+        Refusal::new(Code::InvalidPartitions, format!("'{name}' has {before} partitions; ask for more"))
+    })?;
     let count = partition_count(more as i32)?;
     let fits = |assigned: &[Vec<i32>]| {
         assigned.len() as u32 == count - before && assigned.iter().all(|brokers| *brokers == [NODE_ID])
     };
     if !assignments.is_none_or(fits) {
-        return Err((Code::InvalidReplicaAssignment, format!("every new partition has one replica, on {NODE_ID}")));
+        return Err(Refusal::new(
+            Code::InvalidReplicaAssignment,
+            format!("every new partition has one replica, on {NODE_ID}"),
+        ));
     }
     match dry {
         true => Ok(()),
-        false => broker.alter_topic(name, Some(count), &Changes::default()).map(drop).map_err(refused),
+        false => broker.alter_topic(name, Some(count), &Changes::default()).map(drop).map_err(Refusal::from),
     }
 }
 

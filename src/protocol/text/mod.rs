@@ -38,7 +38,7 @@ struct Session {
     current: Current,
     /// What was read last.
     read: ReadSession,
-    /// What was written and not settled yet.
+    /// What was written and is not durable yet.
     written: WriteSession,
     /// What the lines get that were not answered yet.
     answers: Vec<Answer>,

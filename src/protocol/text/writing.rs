@@ -5,9 +5,9 @@
 //! ACK offset:0      ACK topic:t ...    ACK offset:1   tickets: (0, 0) (1, 0) (0, 1)
 //! ```
 //!
-//! All batches are written, then all are settled (synced, as far as the flush mode asks), then all lines are answered.
-//! While more lines stand in the socket they are written too before anything is settled, up to a bound: a sync costs the
-//! less the more it syncs.
+//! All batches are written, then made durable (synced, if the flush mode asks for it), then all lines are answered. While
+//! more lines wait in the socket they are written too before anything is synced, up to a bound: one sync for many lines costs
+//! each of them little.
 
 use super::{
     Current, Refusal, Session,
@@ -31,7 +31,7 @@ pub(super) struct Gathered<'a> {
     scratch: Records<'a>,
 }
 
-/// What a line gets once all is settled.
+/// What a line is answered with once everything is durable.
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The offset, to a PRODUCE.
@@ -82,7 +82,7 @@ impl<'a> Gathered<'a> {
         session.answers.push(Answer::Refused(refusal.into()));
     }
 
-    /// Writes what was gathered; it is settled and answered with what else is unanswered.
+    /// Writes what was gathered; it is answered together with what else is unanswered.
     pub(super) fn write(&mut self, session: &mut Session) {
         session.written.write(&mut self.records);
         self.known = false;
@@ -96,10 +96,10 @@ impl<'a> Gathered<'a> {
 }
 
 impl Session {
-    /// Settles what was written, and writes the answers.
+    /// Makes durable what was written, and writes the answers.
     pub(super) fn answer(&mut self, output: &mut Output<'_>) {
         let Session { written, answers, steps, .. } = self;
-        written.settle();
+        written.make_durable();
         if let Some(steps) = steps {
             let flush = self.broker.config().flush;
             steps.extend(written.places().map(|(file, bytes)| {

@@ -18,7 +18,7 @@ fn write(talk: &Talk, timestamps: &[Option<i64>]) {
     let mut records = Records::default();
     timestamps.iter().for_each(|time| records.push(*time, Some(Cow::Borrowed(b"k")), Some(Cow::Borrowed(b"v"))));
     let partition = talk.broker.topic("there").unwrap().partition(0).unwrap();
-    partition.settle(&partition.write(&records, Terms::default()).unwrap()).unwrap();
+    partition.make_durable(&partition.write(&records, Terms::default()).unwrap()).unwrap();
 }
 
 /// Partition, error code, timestamp and offset of each answer.
