@@ -10,7 +10,8 @@
 //! A pass reads the dirty segments and notes the latest offset of each key in a map; then it writes the segments anew, from
 //! the log's start to the end of what is in the map, without each record of a key that has a later one there.
 //!
-//! - Neighbours that fit one segment together become one. Offsets never change, so there are holes.
+//! - Neighbours that fit one segment together become one. Offsets never change, so there are holes; the log's start never
+//!   moves, so there can be one at the start.
 //! - A tombstone stays for `delete.retention.ms` from when it was first compacted: that *delete horizon* stands in its
 //!   batch's entry. Afterwards it goes: nothing older of its key is left.
 //! - Records without a key, and those before the start offset, go.
@@ -218,7 +219,7 @@ impl Log {
         let (bound, lag_ends_ms) = self.lag(&sealed, now_ms, settings)?;
         let (mut clean, mut dirty, mut late_ms) = (0, 0, None);
         for Sealed { segment, end } in sealed.iter().filter(|sealed| !cleaner.damaged.contains(&sealed.segment.base)) {
-            let bytes = segment.bytes(&self.handles).map_err(unreadable(segment.path("log")))?;
+            let bytes = self.bytes_of(segment)?;
             match *end {
                 end if end <= cleaner.clean_to => clean += bytes,
                 end if end <= bound => {

@@ -282,10 +282,11 @@ impl Log {
 
     /// Bytes of lines on disk.
     pub fn bytes(&self) -> Result<u64, Error> {
-        self.all_segments()
-            .iter()
-            .map(|segment| segment.bytes(&self.handles).map_err(unreadable(segment.path("log"))))
-            .sum()
+        self.all_segments().iter().map(|segment| self.bytes_of(segment)).sum()
+    }
+
+    fn bytes_of(&self, segment: &Segment) -> Result<u64, Error> {
+        segment.bytes(&self.handles).map_err(unreadable(segment.path("log")))
     }
 
     /// The largest timestamp of any record, -1: none bears one.

@@ -2,6 +2,9 @@
 //!
 //! The owner of the log stores the new start offset durably before [`Log::remove_before_start`] removes a file, so a crash
 //! in between leaves files that the next start removes, never a log that begins earlier than it says.
+//!
+//! A segment that [compaction](super::compaction) emptied goes with the next one that retention takes. By itself it moves nothing:
+//! who committed an offset there goes on at the next record.
 
 use super::{Error, Log, segment::Segment, unreadable};
 use std::sync::atomic::Ordering::*;
@@ -23,10 +26,12 @@ impl Log {
         let mut start = None;
         for (index, segment) in segments.iter().enumerate() {
             let next = segments.get(index + 1).map(|next| next.base);
-            let bytes = segment.bytes(&self.handles).map_err(unreadable(segment.path("log")))? as i64;
-            // Compaction may have left nothing of it.
-            let empty = next.is_some() && segment.entries(&self.handles).map_err(unreadable(segment.path("log")))? == 0;
-            let too_old = empty || self.expires_at(segment, retention)?.is_some_and(|at| now_ms > at);
+            let bytes = self.bytes_of(segment)? as i64;
+            if bytes == 0 {
+                // Compaction emptied it, which neither moves the start nor ends the look.
+                continue;
+            }
+            let too_old = self.expires_at(segment, retention)?.is_some_and(|at| now_ms > at);
             let too_many = retention.bytes >= 0 && next.is_some() && left - bytes >= retention.bytes;
             if !too_old && !too_many {
                 break;
@@ -40,7 +45,7 @@ impl Log {
     /// When the records of a segment are all too old; `None`: never, or there is none.
     fn expires_at(&self, segment: &Segment, retention: Retention) -> Result<Option<i64>, Error> {
         let failed = unreadable(segment.path("log"));
-        if retention.ms < 0 || segment.entries(&self.handles).map_err(&failed)? == 0 {
+        if retention.ms < 0 || self.bytes_of(segment)? == 0 {
             return Ok(None);
         }
         let newest = match segment.max_timestamp(&self.handles).map_err(&failed)? {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::{
-    Append, Chunk, Numbering,
+    Append, Chunk, Numbering, Retention,
     batches::ENTRY_BYTES,
     disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir},
     handles::Handles,
@@ -295,6 +295,56 @@ fn records_without_a_key_and_before_the_start_go() {
     compact(&log);
     assert_eq!(found(&log), "2:b=1 3:c=1");
     assert_eq!(log.start(), 1, "compaction does not move the start");
+}
+
+/// All that was sealed had gone, and the start went with it: the next offset of a group that had read nothing yet lay below,
+/// so it was sent to the end.
+#[test]
+fn the_start_stays_though_nothing_sealed_is_left() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "a=2", "b=1", "b=2"]);
+    roll(&log);
+    append(&log, &["a=", "b="]);
+    roll(&log);
+    compact(&log);
+    compact_at(&log, NOW_MS + 2000);
+    append(&log, &["c=1"]);
+    assert_eq!((found(&log), log.bytes()), ("6:c=1".into(), Ok("offset:6 key:c message:1\n".len() as u64)));
+    for log in [&log, &open(&disk, 0).unwrap()] {
+        for retention in
+            [Retention { ms: -1, bytes: -1 }, Retention { ms: 1, bytes: -1 }, Retention { ms: -1, bytes: 1 }]
+        {
+            assert_eq!(log.expired_to(NOW_MS + 1, retention), Ok(None), "{retention:?}");
+        }
+        assert_eq!(log.due_at(Retention { ms: 1, bytes: -1 }, i64::MAX), Ok(Some(NOW_MS + 1)));
+        log.remove_before_start().unwrap();
+        assert_eq!((log.start(), records_from(log, 0)), (0, Ok(vec![(6, "c=1".into())])));
+    }
+}
+
+#[test]
+fn retention_looks_past_what_compaction_emptied() {
+    let (_, log) = new();
+    // Nothing is left of the first segment, one record of the second, and all of the third.
+    for texts in [&["a=1", "a=2", "b=1", "b=2"][..], &["a=3", "b=3", "c=1", "c=2"], &["a=4", "c=3", "d=1"]] {
+        append(&log, texts);
+        roll(&log);
+    }
+    log.compact(NOW_MS, &Compaction { segment_bytes: 1, ..SETTINGS }, &|| false).unwrap();
+    append(&log, &["f=1"]);
+    assert_eq!((log.segment_bases(), log.bytes()), (vec![0, 4, 8, 11], Ok(25 + 76 + 26)));
+    assert_eq!(found(&log), "5:b=3 8:a=4 9:c=3 10:d=1 11:f=1");
+
+    let expired = |ms, bytes| log.expired_to(NOW_MS + 2, Retention { ms, bytes }).unwrap();
+    assert_eq!(expired(2, -1), None, "nothing is too old");
+    assert_eq!(expired(1, -1), Some(12), "all is too old");
+    assert_eq!(expired(-1, 103), None);
+    assert_eq!(expired(-1, 102), Some(8), "one record is too many");
+    assert_eq!(expired(-1, 26), Some(11));
+    assert_eq!(log.due_at(Retention { ms: 2, bytes: -1 }, i64::MAX), Ok(Some(NOW_MS + 2)));
+
+    trim(&log, 8).unwrap();
+    assert_eq!((log.start(), log.segment_bases()), (8, vec![8, 11]));
 }
 
 #[test]
