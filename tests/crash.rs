@@ -161,7 +161,7 @@ impl Model {
         self.append(&broker, "a", 0, &[30])?;
         self.grow(&broker, "a", 3)?;
         self.append(&broker, "a", 2, &[30])?;
-        self.retain(&broker, "a", 0, Retention { ms: -1, bytes: 500 })?;
+        self.retain(&broker, "a", 0, Retention { ms: -1, bytes: 500, timestamp_after_max_ms: 0 })?;
         self.drop(&broker, "b")?;
         self.create(&broker, "b", 1)?;
         self.append(&broker, "b", 0, &[10])?;
@@ -173,7 +173,7 @@ impl Model {
         let broker = open(disk, self.flush)?;
         self.append(&broker, "a", 1, &[700, 700])?;
         self.sync(&broker, "a", 1)?;
-        self.retain(&broker, "a", 1, Retention { ms: 5, bytes: -1 })?;
+        self.retain(&broker, "a", 1, Retention { ms: 5, bytes: -1, timestamp_after_max_ms: 0 })?;
         self.append(&broker, "a", 1, &[7])?;
         self.append(&broker, "b", 0, &[9])?;
         self.drop(&broker, "b")

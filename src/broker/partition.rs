@@ -512,8 +512,11 @@ impl Partition {
         if settings.cleanup_policy.compacts() {
             due = log.compaction_due(now_ms, &settings.compaction())?;
         }
-        due.next_ms =
-            due.next_ms.into_iter().chain(log.due_at(retention, self.segment_age_max_ms(&settings, log))?).min();
+        due.next_ms = due
+            .next_ms
+            .into_iter()
+            .chain(log.due_at(now_ms, retention, self.segment_age_max_ms(&settings, log))?)
+            .min();
         Ok(due)
     }
 

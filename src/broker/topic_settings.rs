@@ -64,10 +64,11 @@ impl Settings {
 
     /// What `cleanup.policy` lets go by age and size.
     pub(super) fn retention(&self) -> Retention {
+        let timestamp_after_max_ms = self.message_timestamp_after_max_ms;
         if self.cleanup_policy.deletes() {
-            Retention { ms: self.retention_ms, bytes: self.retention_bytes }
+            Retention { ms: self.retention_ms, bytes: self.retention_bytes, timestamp_after_max_ms }
         } else {
-            Retention { ms: -1, bytes: -1 }
+            Retention { ms: -1, bytes: -1, timestamp_after_max_ms }
         }
     }
 
@@ -86,6 +87,7 @@ impl Settings {
             min_cleanable_dirty_ratio: self.min_cleanable_dirty_ratio,
             min_compaction_lag_ms: self.min_compaction_lag_ms,
             max_compaction_lag_ms: self.max_compaction_lag_ms,
+            timestamp_after_max_ms: self.message_timestamp_after_max_ms,
             segment_bytes: self.segment_bytes,
             producer_expires_ms: EXPIRES_MS,
             ..Compaction::default()

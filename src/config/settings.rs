@@ -128,7 +128,7 @@ settings! {
     "max.message.bytes" / "message.max.bytes", max_message_bytes: u32 [0..=INT_MAX] => 1_048_588,
         "the largest record (key, value and headers together), and the largest batch of a Kafka client";
     "message.timestamp.after.max.ms" / "log.message.timestamp.after.max.ms", message_timestamp_after_max_ms: i64 [0..=LONG_MAX] => 3_600_000,
-        "how far the time of a record may lie ahead of the broker's clock";
+        "how far the time of a record may lie ahead of the broker's clock; a segment with a later one is as old as its file";
     "message.timestamp.before.max.ms" / "log.message.timestamp.before.max.ms", message_timestamp_before_max_ms: i64 [0..=LONG_MAX] => LONG_MAX,
         "how far the time of a record may lie behind the broker's clock";
     "message.timestamp.type" / "log.message.timestamp.type", message_timestamp_type: TimestampType => TimestampType::CreateTime,

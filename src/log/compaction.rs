@@ -74,6 +74,8 @@ pub struct Compaction {
     pub min_compaction_lag_ms: i64,
     /// `max.compaction.lag.ms`.
     pub max_compaction_lag_ms: i64,
+    /// `message.timestamp.after.max.ms`: a time further ahead says nothing of an age.
+    pub timestamp_after_max_ms: i64,
     /// `segment.bytes`: up to here neighbours become one.
     pub segment_bytes: u32,
     /// The sequence of a producer whose newest batch is older than this is forgotten, in ms.
@@ -90,6 +92,7 @@ impl Default for Compaction {
             min_cleanable_dirty_ratio: 0.5,
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
+            timestamp_after_max_ms: 3600 * 1000,
             segment_bytes: 1 << 30,
             producer_expires_ms: 24 * 3600 * 1000,
             keys_max: KEYS_MAX,
@@ -225,7 +228,8 @@ impl Log {
                 end if end <= bound => {
                     dirty += bytes;
                     if settings.max_compaction_lag_ms < i64::MAX {
-                        let late = self.begun_ms(segment)?.saturating_add(settings.max_compaction_lag_ms);
+                        let late =
+                            self.begun_ms(segment, now_ms, settings)?.saturating_add(settings.max_compaction_lag_ms);
                         late_ms = Some(late_ms.unwrap_or(i64::MAX).min(late));
                     }
                 }
@@ -312,13 +316,11 @@ impl Log {
         Ok(())
     }
 
-    /// The time of a segment's first batch; of its file, where that batch has none.
-    fn begun_ms(&self, segment: &Segment) -> Result<i64, Error> {
+    /// The time of a segment's first batch.
+    fn begun_ms(&self, segment: &Segment, now_ms: i64, settings: &Compaction) -> Result<i64, Error> {
         let first = segment.entry(&self.handles, 0).map_err(unreadable(segment.path("batches")))?;
-        match first {
-            Some((_, entry)) if entry.timestamp >= 0 => Ok(entry.timestamp),
-            _ => segment.log(&self.handles).and_then(|log| log.modified_ms()).map_err(unreadable(segment.path("log"))),
-        }
+        let timestamp = first.map_or(-1, |(_, entry)| entry.timestamp);
+        self.credible_ms(segment, timestamp, now_ms, settings.timestamp_after_max_ms)
     }
 
     /// Where `min.compaction.lag.ms` ends compaction, and when it will let the next segment go.
@@ -326,11 +328,7 @@ impl Log {
         let mut bound = 0;
         for Sealed { segment, end } in sealed {
             if settings.min_compaction_lag_ms > 0 {
-                let failed = unreadable(segment.path("log"));
-                let newest = match segment.max_timestamp(&self.handles).map_err(&failed)? {
-                    ..0 => segment.log(&self.handles).and_then(|log| log.modified_ms()).map_err(&failed)?,
-                    newest => newest,
-                };
+                let newest = self.newest_ms(segment, now_ms, settings.timestamp_after_max_ms)?;
                 let free_ms = newest.saturating_add(settings.min_compaction_lag_ms);
                 if free_ms > now_ms {
                     return Ok((bound, Some(free_ms)));

@@ -298,6 +298,20 @@ impl Log {
         times.try_fold(-1, |max, time| Ok(time?.max(max)))
     }
 
+    /// The time of a segment's newest record. Its file's, where none has a time, or one lies further ahead than that.
+    fn newest_ms(&self, segment: &Segment, now_ms: i64, after_max_ms: i64) -> Result<i64, Error> {
+        let newest = segment.max_timestamp(&self.handles).map_err(unreadable(segment.path("batches")))?;
+        self.credible_ms(segment, newest, now_ms, after_max_ms)
+    }
+
+    /// A time that a record of this segment has; its file's, if the record has none or one further ahead than that.
+    fn credible_ms(&self, segment: &Segment, time: i64, now_ms: i64, after_max_ms: i64) -> Result<i64, Error> {
+        if (0..=now_ms.saturating_add(after_max_ms)).contains(&time) {
+            return Ok(time);
+        }
+        segment.log(&self.handles).and_then(|log| log.modified_ms()).map_err(unreadable(segment.path("log")))
+    }
+
     /// The path of a file beside the segment at `base`.
     pub fn beside(&self, base: u64, extension: &str) -> PathBuf {
         segment::path(&self.dir, base, extension)

@@ -24,6 +24,7 @@ const SETTINGS: Compaction = Compaction {
     min_cleanable_dirty_ratio: 0.5,
     min_compaction_lag_ms: 0,
     max_compaction_lag_ms: i64::MAX,
+    timestamp_after_max_ms: 1000,
     segment_bytes: SEGMENT_BYTES,
     producer_expires_ms: 1000,
     keys_max: KEYS_MAX,
@@ -61,10 +62,20 @@ fn append_with(
     flags: Flags,
     producer: Option<(i64, i16, i32)>,
 ) -> Result<std::ops::Range<u64>, Error> {
+    append_at(log, None, pairs, flags, producer)
+}
+
+fn append_at(
+    log: &Log,
+    timestamp: Option<i64>,
+    pairs: &[Pair<'_>],
+    flags: Flags,
+    producer: Option<(i64, i16, i32)>,
+) -> Result<std::ops::Range<u64>, Error> {
     let mut records = Records::default();
     for (key, value) in pairs {
         let bytes = |text: &Option<&str>| text.map(|text| text.as_bytes().to_vec().into());
-        records.push(None, bytes(key), bytes(value));
+        records.push(timestamp, bytes(key), bytes(value));
     }
     let append = Append {
         records: &records,
@@ -106,6 +117,10 @@ fn compact_at(log: &Log, now_ms: i64) -> Compacted {
 
 fn compact(log: &Log) -> Compacted {
     compact_at(log, NOW_MS)
+}
+
+fn retention(ms: i64, bytes: i64) -> Retention {
+    Retention { ms, bytes, timestamp_after_max_ms: SETTINGS.timestamp_after_max_ms }
 }
 
 /// All records as `offset:k=v`.
@@ -286,6 +301,22 @@ fn young_records_are_left_alone() {
     assert_eq!(found(&log), "1:a=2");
 }
 
+/// A record dated 2096, written before such times were refused, kept a log from ever being compacted.
+#[test]
+fn a_time_in_the_far_future_says_nothing_of_an_age() {
+    let min_lag = Compaction { min_compaction_lag_ms: 500, ..SETTINGS };
+    let max_lag = Compaction { max_compaction_lag_ms: 500, min_cleanable_dirty_ratio: 1.0, ..SETTINGS };
+    for settings in [min_lag, max_lag] {
+        let (disk, log) = new();
+        disk.set_now_ms(NOW_MS);
+        append_at(&log, Some(4_000_000_000_000), &[pair("a=1"), pair("a=2")], Flags::NONE, None).unwrap();
+        roll(&log);
+        let due = log.compaction_due(NOW_MS + 499, &settings).unwrap();
+        assert_eq!(due, Due { now: false, next_ms: Some(NOW_MS + 500) }, "it is as old as its file");
+        assert!(log.compaction_due(NOW_MS + 500, &settings).unwrap().now);
+    }
+}
+
 #[test]
 fn records_without_a_key_and_before_the_start_go() {
     let (_, log) = new();
@@ -311,12 +342,10 @@ fn the_start_stays_though_nothing_sealed_is_left() {
     append(&log, &["c=1"]);
     assert_eq!((found(&log), log.bytes()), ("6:c=1".into(), Ok("offset:6 key:c message:1\n".len() as u64)));
     for log in [&log, &open(&disk, 0).unwrap()] {
-        for retention in
-            [Retention { ms: -1, bytes: -1 }, Retention { ms: 1, bytes: -1 }, Retention { ms: -1, bytes: 1 }]
-        {
+        for retention in [(-1, -1), (1, -1), (-1, 1)].map(|(ms, bytes)| retention(ms, bytes)) {
             assert_eq!(log.expired_to(NOW_MS + 1, retention), Ok(None), "{retention:?}");
         }
-        assert_eq!(log.due_at(Retention { ms: 1, bytes: -1 }, i64::MAX), Ok(Some(NOW_MS + 1)));
+        assert_eq!(log.due_at(NOW_MS, retention(1, -1), i64::MAX), Ok(Some(NOW_MS + 1)));
         log.remove_before_start().unwrap();
         assert_eq!((log.start(), records_from(log, 0)), (0, Ok(vec![(6, "c=1".into())])));
     }
@@ -335,13 +364,13 @@ fn retention_looks_past_what_compaction_emptied() {
     assert_eq!((log.segment_bases(), log.bytes()), (vec![0, 4, 8, 11], Ok(25 + 76 + 26)));
     assert_eq!(found(&log), "5:b=3 8:a=4 9:c=3 10:d=1 11:f=1");
 
-    let expired = |ms, bytes| log.expired_to(NOW_MS + 2, Retention { ms, bytes }).unwrap();
+    let expired = |ms, bytes| log.expired_to(NOW_MS + 2, retention(ms, bytes)).unwrap();
     assert_eq!(expired(2, -1), None, "nothing is too old");
     assert_eq!(expired(1, -1), Some(12), "all is too old");
     assert_eq!(expired(-1, 103), None);
     assert_eq!(expired(-1, 102), Some(8), "one record is too many");
     assert_eq!(expired(-1, 26), Some(11));
-    assert_eq!(log.due_at(Retention { ms: 2, bytes: -1 }, i64::MAX), Ok(Some(NOW_MS + 2)));
+    assert_eq!(log.due_at(NOW_MS, retention(2, -1), i64::MAX), Ok(Some(NOW_MS + 2)));
 
     trim(&log, 8).unwrap();
     assert_eq!((log.start(), log.segment_bases()), (8, vec![8, 11]));
