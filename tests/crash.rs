@@ -253,7 +253,8 @@ fn crash_everywhere(flush: Flush) {
             let (disk, mut model) = (MemoryDisk::crashable(), Model::new(flush));
             disk.fault(Call::Any, nth, crash);
             let done = model.script(&disk);
-            assert!(disk.crashed(), "{done:?}");
+            // The chores' calls are not as many in each run, so the last ones may not come.
+            assert!(disk.crashed() || done.is_ok(), "{done:?}");
             let seed = nth * 3 + fault as u64;
             for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(seed)] {
                 let context = format!("{flush}, {crash:?} call {nth}, {survivors:?}");
