@@ -90,6 +90,16 @@ def franz_go():
     return folder("franz-go", pins, lambda path: sh("go", "build", "-o", path + "/franz-go", ".", cwd=source, log="go.log")) + "/franz-go"
 
 
+def franz_go_tests():
+    """A folder with the program `tests`, franz-go's own tests at the release that our program uses."""
+    source = os.path.join(HERE, "clients", "franz-go")
+    def build(path):
+        sh("go", "mod", "download", cwd=source, log="go.log")
+        module = subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/twmb/franz-go"], cwd=source, capture_output=True, text=True).stdout.strip()
+        sh("go", "test", "-c", "-o", path + "/tests", "./pkg/kgo", cwd=module, log="go.log")
+    return folder("franz-go-tests", open(source + "/go.mod").read(), build)
+
+
 def jars():
     """The class path of Kafka's Java client, its tools, and Apache Kafka itself, the reference."""
     pom = os.path.join(HERE, "clients", "java", "pom.xml")
