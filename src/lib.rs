@@ -2,7 +2,7 @@
 //!
 //! # As a library
 //!
-//! The same words for a broker in this process and for one at the other end of a network; `examples/` has more.
+//! The same calls work for a broker in this process and for one across the network; `examples/` has more.
 //!
 //! ```
 //! use plainlog::{Broker, Config, Consumer, Message, Producer, Record, Server};
@@ -46,16 +46,15 @@
 //!
 //! 1. [`server`] accepts the connection and gives it a thread. [`server::spoken`] looks at what came first: text.
 //! 2. [`protocol::connection::Input`] reads what arrived; [`protocol::text::serve`] takes the lines out of it.
-//! 3. The line goes through the one door for writing, a [`broker::WriteSession`]: it finds the partition, checks the record,
-//!    and gathers it with its neighbours. What arrived together for one partition becomes one batch; the value is still a
-//!    slice of the input.
+//! 3. A [`broker::WriteSession`], which every protocol writes through, finds the partition, checks the record, and gathers it
+//!    with its neighbours. What arrived together for one partition becomes one batch. The value is still a slice of the input.
 //! 4. [`broker::Partition::write`] finds the partition's log, which is opened when it is first needed, and
 //!    [`log::Log::append`] assigns offsets, formats the lines ([`log::record::write_line`]: the only place that knows how),
 //!    and writes them to the `.log` and a 64-byte entry ([`log::batches::Entry`]) to the `.batches`.
 //! 5. [`broker::Partition::make_durable`] keeps the promise of the flush mode: with `--flush always` one thread syncs for
 //!    everything that was written ([`log::Log::sync_to`]). Then readers see the record, and those who wait are woken
 //!    ([`broker::Waiters`]).
-//! 6. The answer `ACK offset:0` goes out with its neighbours' in one write.
+//! 6. `ACK offset:0` goes out in one write with the answers to its neighbours.
 //! 7. `CONSUME 0` on any connection: its [`broker::ReadSession`] reads through [`broker::Partition::read`], which finds the
 //!    entry by binary search, reads its lines into the session's buffer and checks their CRC;
 //!    `protocol/text/reading.rs` answers `MESSAGE offset:0 hello`.

@@ -1,4 +1,4 @@
-//! What a running broker counts, and how: cheaply, and added up when somebody asks.
+//! What a running broker counts. Counting is cheap; the sums are made when somebody asks.
 //!
 //! ```text
 //! Metrics     connections │ requests of each protocol │ rebalances │ traffic of partitions that are gone
@@ -6,7 +6,7 @@
 //! Counter     [ shard ][ shard ][ shard ]...    a thread counts into its own, so no two cores want the same cache line
 //! ```
 //!
-//! The sums only rise while the broker runs: what a partition counted stays when its topic is dropped.
+//! Sums never fall while the broker runs: what a partition counted stays counted when its topic is dropped.
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::*},

@@ -1,4 +1,4 @@
-//! Lines to the operator, on stderr. Nobody has to read them: a stderr that was closed is no reason to fail.
+//! Messages to the operator, on stderr. If stderr is closed they are dropped: that is no reason to fail.
 
 use std::{
     fmt::Display,

@@ -80,7 +80,7 @@ fn a_pipeline_tells_in_order_what_became_of_each() {
         let partition = if tag % 1000 == 999 { Some(7) } else { None };
         pipeline.push("events", &Record { partition, ..Record::new(format!("message {tag}")) }, tag).unwrap();
     }
-    pipeline.settle().unwrap();
+    pipeline.flush().unwrap();
     drop(pipeline);
     let mut offset = 0;
     for (at, (tag, outcome)) in outcomes.iter().enumerate() {
@@ -129,7 +129,7 @@ fn a_pipeline_loses_nothing_when_the_broker_is_killed_under_it() {
         for tag in 0..COUNT {
             pipeline.push("events", &Record::new(tag.to_string()), tag).unwrap();
         }
-        pipeline.settle().unwrap();
+        pipeline.flush().unwrap();
         drop(pipeline);
         assert_eq!(stored, COUNT);
     });

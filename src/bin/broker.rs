@@ -1,4 +1,5 @@
-//! `broker`: serves, and does the jobs around a broker. Flags become a `Config`; the work is the library's.
+//! `broker`: serves clients, and has subcommands for topics, groups and logs. It turns flags into a `Config`; the library
+//! does the work.
 
 mod common;
 mod jobs;

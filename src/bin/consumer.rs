@@ -1,4 +1,5 @@
-//! `consumer`: reads a topic and prints what comes. Flags go in, a status comes out; the reading is the library's.
+//! `consumer`: reads a topic and prints its messages. This file turns flags into calls of the library and results into an
+//! exit status.
 
 mod common;
 mod connecting;

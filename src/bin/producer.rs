@@ -1,4 +1,5 @@
-//! `producer`: sends what is typed or piped in. Flags go in, a status comes out; the sending is the library's.
+//! `producer`: sends what is typed or piped in. This file turns flags into calls of the library and results into an exit
+//! status.
 
 mod common;
 mod connecting;
@@ -138,8 +139,5 @@ fn send_all(args: &Args, intake: &Intake, mut input: Input, mut producer: Produc
         say(format_args!("{} messages were sent again and may be stored twice", producer.resent()));
     }
     poured?;
-    Ok(match input.is_exhausted() {
-        false => 130,
-        true => u8::from(tally.refused > 0),
-    })
+    Ok(if input.is_exhausted() { u8::from(tally.refused > 0) } else { 130 })
 }

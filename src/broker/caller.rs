@@ -1,4 +1,4 @@
-//! Who asks: from where, by which protocol, under which name.
+//! The caller of a verb: from where, by which protocol and under which client id it asks.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,4 @@
-//! The time of day, which tests turn by hand.
+//! The wall clock, which tests can set by hand.
 
 use std::{
     sync::{

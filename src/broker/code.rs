@@ -1,4 +1,4 @@
-//! The codes that say what went wrong: Kafka's numbers and Kafka's names, each once, for every protocol.
+//! Error codes: Kafka's numbers and names, in one table for all protocols.
 
 macro_rules! codes {
     ($($code:ident $number:literal $name:literal;)*) => {

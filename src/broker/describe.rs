@@ -1,4 +1,4 @@
-//! What topics and partitions are told to be: plain values, which stay as they were when they were asked for.
+//! Descriptions of topics and partitions: plain values, a snapshot of the moment they were asked for.
 
 use super::{Broker, EpochEnd, Error, Result, Topic};
 use crate::config::{Overrides, Settings};

@@ -1,5 +1,5 @@
-//! What can go wrong, and what it is called: [`Error::code`] is the one table. Each protocol turns an error into its own
-//! reply, and adds what to try next in its own words.
+//! The broker's errors. [`Error::code`] is the one table of their codes; each protocol turns an error into its own reply and
+//! adds a hint in its own words.
 
 use super::Code;
 use crate::log::{self, disk::is_full};

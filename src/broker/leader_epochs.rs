@@ -1,4 +1,4 @@
-//! The leader epochs of a partition: which records an offset can mean.
+//! The leader epochs of a partition, which tell apart the records that had the same offset before and after a cut.
 //!
 //! ```text
 //!   offset   0              42                  60
@@ -7,10 +7,10 @@
 //!                           └ past: ends at 60 ─┘
 //! ```
 //!
-//! - An epoch ends where a log is cut: behind that, offsets are given a second time, to other records. A client that read
-//!   some of the first learns from the end of its epoch where what it knows is over (KIP-320).
-//! - Past epochs rise, and so do their ends. Of an epoch whose records were all cut off nothing is left.
-//! - Epochs that ended before the log's start are forgotten but for the last of them, and all but the newest [`PAST_MAX`].
+//! - An epoch ends where a log is cut: from there on, offsets are given a second time, to other records. A client that read
+//!   some of the first ones asks for the end of its epoch, and learns where its records stop being those of the log (KIP-320).
+//! - Past epochs rise, and so do their ends. An epoch whose records were all cut off is not kept.
+//! - Of the epochs that ended before the log's start only the last is kept, and of all only the newest [`PAST_MAX`].
 
 use std::cmp::Ordering;
 

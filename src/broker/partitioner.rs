@@ -1,5 +1,5 @@
-//! Which partition a key belongs to: murmur2, as the Java client computes it, so that a key written by either lands in
-//! the same partition. (librdkafka's default is another: CRC-32.)
+//! Which partition a key belongs to. It is the Java client's murmur2, so a key lands in the same partition whoever writes it.
+//! (librdkafka's default is another: CRC-32.)
 
 /// The partition of `key` among `partitions`.
 pub fn partition_of(key: &[u8], partitions: u32) -> u32 {

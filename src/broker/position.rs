@@ -1,4 +1,4 @@
-//! Where to read from: an offset, or what stands for one.
+//! Where to begin reading: an offset, or something that stands for one.
 
 use super::{Error, Partition, Result};
 use crate::log::Chunk;

@@ -1,34 +1,34 @@
-//! What idempotent producers have written to a partition (KIP-98), so that what is sent twice is stored once, and nothing
-//! is stored before what its producer sent earlier.
+//! What idempotent producers have written to a partition (KIP-98): a batch that is sent twice is stored once, and never before
+//! a batch that its producer sent earlier.
 //!
 //! ```text
 //! producer 1000 epoch 0   last batches   sequence 0-1 at offset 0 │ 2-2 at 2 │ 3-3 at 3      at most five
 //!                         next           sequence 4
 //! ```
 //!
-//! - The batch with the next sequence is new. One of the last five is a duplicate and gets its old offset. Any other is out of
+//! - A batch with the next sequence is new. One of the last five is a duplicate and gets its old offset. Any other is out of
 //!   order and refused.
 //! - A newer epoch begins at sequence 0; an older one is fenced.
-//! - Of a producer that is not known (any more) every sequence is taken, as in Kafka.
-//! - But a refused batch that its client may send again, because of a full disk for instance, is awaited: the client has
-//!   more batches on their way, and if one of those were taken as the beginning, the refused one could never be stored and
-//!   librdkafka would take it for a duplicate and report it delivered. The wait ends when the batch is stored, with a higher
-//!   epoch, or when the producer is forgotten. It is not kept over a restart, which ends all connections: clients then send
-//!   what was refused again before anything later.
+//! - A producer that is not known (any more) may begin at any sequence, as in Kafka.
+//! - But if a batch was refused in a way that lets its client send it again, because the disk was full for instance, that
+//!   batch must come first. The client has more batches in flight. If one of those were taken as the beginning, the refused
+//!   batch could never be stored, and librdkafka would take it for a duplicate and report it delivered. The bar ends when
+//!   the batch is stored, with a higher epoch, or when the producer is forgotten. It does not outlast a restart, which ends
+//!   all connections: clients then send the refused batch again before anything later.
 //! - Sequences wrap around after 2^31-1.
-//! - Producers that were silent for a day are forgotten. When there are too many, those heard from longest ago are, down to
-//!   [`PRODUCERS_MAX`]. Silence is measured by the broker's clock: records may be dated years ago.
+//! - Producers that were silent for a day are forgotten. When there are too many, those that were silent longest go first,
+//!   down to [`PRODUCERS_MAX`]. Silence is measured by the broker's clock, since records may be dated years ago.
 //!
-//! Each roll keeps the state at the new segment's start beside it, as lines, though there be none; what came after is in
-//! the segment's entries. Whoever finds no such file, or a damaged one, begins at an earlier one, or with all entries.
+//! Each roll writes the state at the new segment's start to a file beside it, even if it is empty. What came later follows
+//! from the segment's entries. If the file is missing or damaged, an earlier one or all entries tell the same.
 //!
 //! ```text
 //! producer:1000 epoch:0 batch:0-1@0 timestamp:1700000000000 appended:1764180000000
 //! producer:1000 epoch:0 batch:2-2@2 timestamp:1700000000005 appended:1764180000007
 //! ```
 //!
-//! An entry does not tell when it was appended, only its records' time. What entries tell counts from the moment they are
-//! read: after a restart a producer may stay known for up to a day longer, and none is forgotten too soon.
+//! An entry has the time of its records, not of its append. So a producer that is known from entries counts as heard from when
+//! they are read: after a restart it may stay known for up to a day longer, but is not forgotten too soon.
 
 use super::{Error, Result};
 use crate::log::Numbering;

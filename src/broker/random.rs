@@ -1,5 +1,5 @@
-//! Numbers that nobody can guess and no other broker has, from the keys of the standard library's hasher, which the
-//! operating system makes.
+//! Random ids that nobody can guess. They come from the keys of the standard library's hasher, which the operating system
+//! provides.
 
 use std::{
     hash::{BuildHasher, RandomState},

@@ -1,4 +1,4 @@
-//! Reading, for all who read: handles of topics and partitions, and a session that lends what it read.
+//! How every protocol reads: handles of topics and partitions, and a session that lends what it read.
 //!
 //! ```text
 //! TopicHandle ── PartitionHandle ──┐
@@ -6,8 +6,8 @@
 //! an offset, how many bytes ───────┘
 //! ```
 //!
-//! Nothing is copied on the way from the file to the client: what a read answers borrows from the session's buffer, until
-//! the next read. Handles are opaque, so that the records behind them may lie elsewhere than in a log of this process.
+//! What a read returns borrows from the session's buffer until the next read, so nothing is copied between the file and the
+//! client's answer. Handles are opaque: the records behind them need not be in a log of this process.
 
 use super::{Broker, EpochEnd, Partition, Position, Registered, Result, Topic, Waiter};
 use crate::{

@@ -1,5 +1,5 @@
-//! The locks and threads of what is waited for: the standard library's, but for the test that tries out the orders in which
-//! threads can meet, which brings its own: `RUSTFLAGS='--cfg shuttle' cargo test --lib shuttle`.
+//! The locks and threads of code that waits. They are the standard library's, except in the test that tries out the orders
+//! in which threads can run, which brings its own: `RUSTFLAGS='--cfg shuttle' cargo test --lib shuttle`.
 
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use std::{

@@ -1,4 +1,4 @@
-//! What a topic's settings mean to the broker: which records it takes ([`Rules`]), what retention and compaction do to its log.
+//! What a topic's settings mean to the broker: which records it takes ([`Rules`]), and how its log is retained and compacted.
 
 use super::{Error, Result, producer_state::EXPIRES_MS};
 use crate::{

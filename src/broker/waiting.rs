@@ -1,7 +1,7 @@
-//! Waiting for data: one waiter a connection, registered with everything it waits for, so that it wakes once.
+//! Waiting for data. A connection has one waiter and registers it with everything it waits for.
 //!
-//! The order that loses no wake-up: register, look, wait. Whoever changes what is looked at changes it first and then
-//! calls [`Waiters::wake`]; both take the list's lock, so one of them sees the other.
+//! No wake-up is lost if a waiter registers first, then looks, then waits, and a writer first makes its change and then calls
+//! [`Waiters::wake`]: both take the list's lock, so one of them sees the other.
 
 use super::sync::{AtomicBool, Mutex, MutexGuard, Thread, thread};
 use std::{

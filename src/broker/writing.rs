@@ -1,4 +1,4 @@
-//! The one door for writing: whoever produces, by whatever protocol, goes through a [`WriteSession`].
+//! How every protocol writes: all records go through a [`WriteSession`].
 //!
 //! ```text
 //! route ──► check ──► gather ──► write ──► make durable ──► offsets
@@ -9,8 +9,8 @@
 //!   └ finds the partition; first use makes the topic
 //! ```
 //!
-//! A record that is refused leaves nothing behind, no topic that its first use would have made either. A [`Ticket`] says
-//! which record it was, and is good until the session is cleared.
+//! A refused record leaves nothing behind, not even the topic that its first use would have made. A [`Ticket`] names a record
+//! until the session is cleared.
 
 use super::{
     Broker, Error, Partition, Result, Terms, Topic,

@@ -1,4 +1,4 @@
-//! What a broker answers: lines, whose fields are words `name:value`, or an `ERROR`.
+//! What a broker answers: lines of fields `name:value`, or an `ERROR`.
 
 use crate::{
     broker,

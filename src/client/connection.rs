@@ -7,10 +7,10 @@
 //! topic:b partitions:3 ...
 //! ```
 //!
-//! - Opening says `PING` and waits for the `PONG`, so that a broker that has no room, or a port that speaks something
-//!   else, is noticed before anything is asked.
-//! - A line is held as it arrives and never longer than [`LINE_BYTES_MAX`].
-//! - After an error of the connection what it holds is worthless; open another.
+//! - Opening sends `PING` and waits for `PONG`. So a broker that is full, or a port that speaks something else, is noticed
+//!   before anything is asked.
+//! - Memory grows with what arrives, and no line may be longer than [`LINE_BYTES_MAX`].
+//! - After an I/O error a connection is of no use; open another.
 
 use super::{
     Answer, Error, Refused,

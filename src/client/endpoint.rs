@@ -1,4 +1,4 @@
-//! How a client reaches its broker: at an address, tried again while an outage lasts, or in this process.
+//! How a client reaches its broker: in this process, or at an address that is tried again while an outage lasts.
 
 use super::{Connection, Error};
 use crate::broker::Broker;

@@ -1,4 +1,4 @@
-//! What a program needs to send records to a broker and to read them: over the network, or from a broker inside it.
+//! Producers and consumers for Rust programs, over the network or with a broker in the same process.
 //!
 //! ```no_run
 //! use plainlog::client::{Consumer, Producer, Record};
@@ -17,14 +17,16 @@
 //!
 //! ```text
 //!              over the network                         in this process
-//! Producer     Outbox: SEND lines, kept until answered   Desk: batches, written by the caller's thread
-//! Consumer     Fetching: a Fetcher for each partition    Shelf: the partitions by turns
+//! Producer     NetworkProducer: SEND lines, kept         EmbeddedProducer: batches, written
+//!              until they are answered                   in the caller's thread
+//! Consumer     NetworkConsumer: a Fetcher for each       EmbeddedConsumer: one partition
+//!              partition                                 after the other
 //! in a group   Membership over a NetworkMember           Membership over an EmbeddedMember
 //! ```
 //!
-//! - Over the network everything is the text protocol; whatever can be done here can be done with netcat.
-//! - A lost connection is made again with growing pauses. A producer sends again what was not acknowledged, so a record
-//!   can be stored twice, and is never lost while the call that sent it has not failed. A consumer goes on at its offset.
+//! - Over the network everything is the text protocol: what can be done here can be done with netcat.
+//! - A lost connection is opened again, with growing pauses. A producer sends again what was not acknowledged. So a record
+//!   can be stored twice, but it is not lost unless the call that sent it fails. A consumer goes on at its offset.
 //! - [`programs`] is what the programs `producer` and `consumer` are made of.
 
 mod answer;

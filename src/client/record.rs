@@ -1,4 +1,4 @@
-//! What is sent, what is read, and what is answered: owned, so that it outlives every buffer.
+//! Records to send, messages that were read, and acknowledgements. They own their bytes, so they outlive every buffer.
 
 use super::Error;
 use crate::log::{

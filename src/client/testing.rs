@@ -1,4 +1,4 @@
-//! A peer that plays a broker from a script, for tests of what a real one seldom does.
+//! A scripted peer in place of a broker, for tests of what a real broker seldom does.
 
 use std::{
     io::{BufRead, BufReader, Write},

@@ -1,6 +1,6 @@
 //! Addresses as people write them: `localhost:9092`, `10.0.0.5:9092`, `[::1]:9092`.
 //!
-//! An error is a sentence for whoever typed it, and says what would be right.
+//! An error is a sentence for the person who typed the address, and says what would be right.
 
 use std::{fmt, net::IpAddr};
 

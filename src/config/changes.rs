@@ -1,4 +1,4 @@
-//! Changes of a topic's own settings, as IncrementalAlterConfigs (KIP-339) and ALTER ask for them.
+//! Changes to a topic's own settings, as IncrementalAlterConfigs (KIP-339) and ALTER request them.
 
 use super::{
     Overrides, Setting, Settings, Type, canonical,

@@ -5,7 +5,7 @@
 //! 64KiB 1GiB 1MB           a plain number is bytes; KiB is 1024, KB is 1000
 //! ```
 //!
-//! Whole numbers only: `1.5h` is `90m`. An error is a sentence for whoever typed it.
+//! Whole numbers only: `90m`, not `1.5h`. An error is a sentence for the person who typed the value.
 
 use std::time::Duration;
 

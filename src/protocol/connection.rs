@@ -1,7 +1,7 @@
-//! A connection as the protocols see it: bytes that arrived, bytes to be sent.
+//! A connection as the protocols see it: bytes that arrived, and bytes to send.
 //!
-//! Buffers grow with what arrives, never with what a client announces, and are given back when the connection is silent
-//! for a second: a silent connection costs a small stack and a socket.
+//! Buffers grow with what arrives, never with what a client announces, and are freed when the connection has been silent
+//! for a second. An idle connection costs a small stack and a socket.
 
 use super::transport::Transport;
 use crate::broker::Waiter;

@@ -1,5 +1,5 @@
-//! Protocols: bytes in, bytes out. Each turns what a client says into the broker's verbs, and the broker's errors into its
-//! own replies. Nothing is kept between connections but the session.
+//! The protocols. Each turns a client's requests into calls of the broker's verbs, and the broker's errors into its own
+//! replies. What a protocol remembers belongs to one connection.
 
 pub mod connection;
 #[cfg(feature = "kafka")]

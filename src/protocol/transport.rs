@@ -1,12 +1,12 @@
-//! What a connection runs over: bytes that come and go, whether any have come, whether the other end is gone.
+//! What a connection runs over. It reads and writes bytes, and tells whether bytes have come and whether the peer is gone.
 //!
 //! ```text
 //! the other end ──► stream ──► ahead ──► whoever reads
 //!                              └ at most AHEAD_BYTES_MAX, and only what was looked at without being read
 //! ```
 //!
-//! Whether the other end is gone can only be seen after everything it sent. So looking takes what has come and keeps it, and
-//! the next read starts there. Protocols never touch the stream itself: under TLS its bytes are not the ones they read.
+//! That the peer is gone shows only behind everything it sent. So looking takes what has come and keeps it for the next read.
+//! Protocols never touch the stream itself: under TLS its bytes are not the ones they read.
 
 use socket2::{SockRef, TcpKeepalive};
 use std::{

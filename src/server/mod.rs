@@ -1,4 +1,4 @@
-//! The server: binds, accepts, gives each connection a thread, and stops cleanly.
+//! The server: it listens, accepts, gives each connection a thread, and stops cleanly.
 //!
 //! ```text
 //! accept threads (one an address) ──► admission ──► connection thread: sniff ──► protocol::…::serve
@@ -9,7 +9,7 @@
 //!   connection is silent.
 //! - A connection over the limit also gets a thread, for a second, to be told why it is refused. Only a few of these are
 //!   served at a time; the rest are closed at once.
-//! - If no thread can be had for a connection, the accepting thread tells it so.
+//! - If no thread can be started for a connection, the accepting thread tells the client so.
 //! - When the system runs out of file handles, accepting pauses. Nothing is closed.
 //! - A clean stop lets each connection finish what it was asked to do. A client that does not take its answers is cut off
 //!   after a few seconds.

@@ -8,7 +8,7 @@
 //! else          HTTP if the first line is `METHOD target HTTP/1.x`, in capitals; otherwise text
 //! ```
 //!
-//! Nothing of it is used up: the protocol reads it again. A first line that is longer than what is looked at is text.
+//! The protocol reads these bytes again. A first line that is too long to be looked at whole is text.
 
 use crate::protocol::transport::Transport;
 use std::{io, time::Duration};

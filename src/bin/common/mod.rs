@@ -1,4 +1,4 @@
-//! What the command lines have in common.
+//! What the three programs share.
 
 use clap::{CommandFactory, error::ErrorKind};
 use plainlog::{broker::check_name, config::Address};
@@ -30,9 +30,11 @@ pub(crate) fn usage_error<Args: CommandFactory>(why: impl std::fmt::Display) -> 
 /// The first SIGINT or SIGTERM is passed on, the second ends the process.
 pub(crate) fn on_interrupt(interrupt: impl Fn() + Send + 'static) -> Result<(), ctrlc::Error> {
     let mut interrupted = false;
-    ctrlc::set_handler(move || match std::mem::replace(&mut interrupted, true) {
-        true => process::exit(130),
-        false => interrupt(),
+    ctrlc::set_handler(move || {
+        if std::mem::replace(&mut interrupted, true) {
+            process::exit(130);
+        }
+        interrupt();
     })
 }
 

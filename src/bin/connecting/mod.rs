@@ -1,4 +1,4 @@
-//! How the two clients meet their broker.
+//! How `producer` and `consumer` connect to their broker.
 
 use super::common::say;
 use plainlog::client::Error;

@@ -1,4 +1,4 @@
-//! `broker group`: the consumer groups of a running broker, asked for in its own text protocol.
+//! `broker group`: lists, describes and changes the consumer groups of a running broker, over the text protocol.
 
 use super::show::{Names, To};
 use crate::common::topic;

@@ -1,4 +1,4 @@
-//! `broker log`: a log on disk, without a broker.
+//! `broker log`: checks or prints a log on disk, without a running broker.
 
 use anyhow::{Context, Result};
 use clap::Subcommand;

@@ -1,4 +1,4 @@
-//! What `broker` does besides serving.
+//! The subcommands of `broker`.
 
 pub(crate) mod group;
 pub(crate) mod log;

@@ -1,4 +1,4 @@
-//! What the jobs over a running broker share: which broker, and its answer as a table or as JSON.
+//! What the subcommands that ask a running broker share: which broker, and its answer as a table or as JSON.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,4 @@
-//! `broker topic`: the topics of a running broker, asked for in its own text protocol.
+//! `broker topic`: lists, describes, creates, changes and drops the topics of a running broker, over the text protocol.
 
 use super::show::{Names, To};
 use crate::common::topic;

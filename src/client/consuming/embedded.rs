@@ -1,6 +1,6 @@
-//! Reads partitions of a broker in this process, by turns and in the caller's thread.
+//! A consumer of a broker in this process. It reads its partitions in turn, in the caller's thread.
 //!
-//! A poll that waits does so on the partitions' own waiters, and looks up every [`SLICE`] for who wakes it.
+//! A waiting poll is woken by new records. Every [`SLICE`] it also looks whether its waker has ended it.
 
 use super::{
     Position,
@@ -26,9 +26,9 @@ use std::{
 /// Bytes of lines that are read at once.
 const READ_BYTES: usize = 1 << 20;
 
-/// The partitions that a consumer of no group reads.
+/// A consumer without a group.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct EmbeddedConsumer {
     broker: Broker,
     wanted: Vec<Wanted>,
     readings: Vec<Reading>,
@@ -39,7 +39,8 @@ pub(super) struct Shelf {
     woken: Arc<AtomicBool>,
 }
 
-/// A topic, or one partition of it; `known` partitions of the topic are read or passed over, 0 while it is not there.
+/// A topic, or one partition of it. `known` is how many partitions the topic had when it was last looked at, 0 before it
+/// was there.
 #[derive(Debug)]
 struct Wanted {
     topic: Arc<str>,
@@ -56,9 +57,9 @@ struct Reading {
     has_read: bool,
 }
 
-impl Shelf {
-    pub(super) fn new(broker: &Broker) -> Shelf {
-        Shelf {
+impl EmbeddedConsumer {
+    pub(super) fn new(broker: &Broker) -> EmbeddedConsumer {
+        EmbeddedConsumer {
             broker: broker.clone(),
             wanted: Vec::new(),
             readings: Vec::new(),
@@ -80,7 +81,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Takes up the partitions that it does not know of.
+    /// Begins to read the partitions that are new.
     fn take_up(&mut self, wanted: &mut Wanted, start: Position) -> Result<(), Error> {
         let Ok(topic) = self.broker.find_topic(&wanted.topic) else { return Ok(()) };
         let partitions = topic.partitions();
@@ -128,8 +129,8 @@ impl Shelf {
         Ok(messages)
     }
 
-    /// Goes on behind what is gone or damaged, and waits for a topic that was dropped. Where the caller named an offset that is
-    /// yet to come, it goes on at the end.
+    /// Goes on behind what is gone or damaged, and waits for a topic that was dropped. An offset that the caller named and
+    /// that is beyond the end becomes the end.
     fn failed(&mut self, error: broker::Error) -> Error {
         let reading = &mut self.readings[self.turn];
         let next = match error {
@@ -150,7 +151,7 @@ impl Shelf {
         Error::Skipped { topic, partition, wanted, next, reason: error.into() }
     }
 
-    /// Waits until there may be something.
+    /// Waits until there may be something to read.
     fn wait(&self, deadline: Option<Instant>) {
         let waiter = Waiter::new();
         let _topics = self.broker.register(&waiter);
@@ -172,7 +173,7 @@ impl Reading {
     }
 }
 
-impl Source for Shelf {
+impl Source for EmbeddedConsumer {
     fn set_retry_for(&mut self, _: Duration) {}
 
     fn subscribe(&mut self, topic: &str, start: Position) -> Result<(), Error> {

@@ -1,4 +1,4 @@
-//! Reading one partition over a connection of its own, in a thread of its own.
+//! Reads one partition over a connection of its own, in a thread of its own.
 //!
 //! ```text
 //!   FETCH orders/2 7 wait:0        -> RECORDS ... next:19 end:40     the next FETCH goes out as soon as `next:` is known,
@@ -6,14 +6,14 @@
 //!   FETCH orders/2 40 wait:5000    -> RECORDS ... next:40 end:40     at the end it waits inside the broker
 //! ```
 //!
-//! - A line that waits holds the lines behind it, so partitions that are waited for at once need connections of their
-//!   own. A consumer of a topic of twelve partitions has twelve.
-//! - What is read goes into a channel of two answers: a consumer that is not polled stops the reading.
-//! - The position moves only when a whole answer was handed over. So a lost connection repeats and loses nothing, and
-//!   nobody is told of it unless it lasts.
-//! - A topic that is not there is waited for, inside the broker where it may be made by first use, and read from its
-//!   first record.
-//! - The fetcher of a subscribed topic's partition 0 is its scout: it asks now and then how many partitions there are.
+//! - A FETCH that waits blocks the lines behind it, so every partition needs a connection of its own: a consumer of a topic
+//!   with twelve partitions has twelve.
+//! - Answers go into a channel that holds two. If the consumer is not polled, reading stops.
+//! - The position moves only after a whole answer was handed over. So when a connection is lost, records may come twice but
+//!   none is lost, and the consumer is told only if the outage lasts.
+//! - A topic that does not exist yet is waited for and read from its first record. Where first use makes topics, the wait
+//!   is inside the broker.
+//! - The fetcher of partition 0 of a subscribed topic also asks now and then how many partitions there are.
 
 use super::{Position, source::Lookout};
 use crate::{

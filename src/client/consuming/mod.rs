@@ -1,4 +1,4 @@
-//! Reading topics and partitions, from any position, for as long as records come; alone or as a member of a group.
+//! Consumers: they read topics or single partitions from any position, alone or as members of a group.
 
 mod embedded;
 mod fetcher;
@@ -11,9 +11,9 @@ pub use position::Position;
 
 use super::{Error, Message, endpoint::RETRY_FOR};
 use crate::broker::Broker;
-use embedded::Shelf;
+use embedded::EmbeddedConsumer;
 use group::{Membership, Subscription};
-use network::Fetching;
+use network::NetworkConsumer;
 use source::Source;
 use std::time::Duration;
 
@@ -42,12 +42,12 @@ impl Consumer {
 
     /// Connects to a broker that may have to be waited for. An outage that lasts as long is told of later on.
     pub fn connect_within(address: &str, retry_for: Duration) -> Result<Consumer, Error> {
-        Ok(Self::of(Fetching::connect_within(address, retry_for)?).retry_for(retry_for))
+        Ok(Self::of(NetworkConsumer::connect_within(address, retry_for)?).retry_for(retry_for))
     }
 
     /// Reads from a broker in this process.
     pub fn embedded(broker: &Broker) -> Consumer {
-        Self::of(Shelf::new(broker))
+        Self::of(EmbeddedConsumer::new(broker))
     }
 
     fn of(source: impl Source + 'static) -> Consumer {

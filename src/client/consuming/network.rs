@@ -1,4 +1,4 @@
-//! A consumer of no group over the network: a fetcher for each partition, and one channel that they fill.
+//! A consumer without a group, over the network: a fetcher for each partition, and one channel that they fill.
 
 use super::{
     Position,
@@ -18,12 +18,12 @@ use std::{
     vec,
 };
 
-/// Answers read ahead, whatever the number of partitions: while one is handed out, the next is here.
+/// How many answers are read ahead, whatever the number of partitions: while one is handed out, the next is here.
 const READ_AHEAD: usize = 2;
 
-/// The fetchers of a consumer.
+/// A consumer without a group, and its fetchers.
 #[derive(Debug)]
-pub(super) struct Fetching {
+pub(super) struct NetworkConsumer {
     address: String,
     retry_for: Duration,
     /// For questions; the first fetcher takes it over.
@@ -47,12 +47,12 @@ struct Reading {
     fetcher: Fetcher,
 }
 
-impl Fetching {
+impl NetworkConsumer {
     /// Connects to a broker that may have to be waited for.
-    pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<Fetching, Error> {
+    pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<NetworkConsumer, Error> {
         let control = connect_within(address, retry_for)?;
         let (sender, events) = mpsc::sync_channel(READ_AHEAD);
-        Ok(Fetching {
+        Ok(NetworkConsumer {
             address: control.address().into(),
             retry_for,
             control: Some(control),
@@ -149,7 +149,7 @@ impl Fetching {
     }
 }
 
-impl Source for Fetching {
+impl Source for NetworkConsumer {
     fn set_retry_for(&mut self, retry_for: Duration) {
         self.retry_for = retry_for;
     }

@@ -1,21 +1,21 @@
-//! What a consumer reads from: the one place where network and embedded, alone and in a group, differ.
+//! What a consumer reads from: all that differs between the network and a broker in this process, alone and in a group.
 //!
 //! ```text
-//!             alone        in a group
-//! network     Fetching     Membership over a NetworkMember
-//! embedded    Shelf        Membership over an EmbeddedMember
+//!             alone               in a group
+//! network     NetworkConsumer     Membership over a NetworkMember
+//! embedded    EmbeddedConsumer    Membership over an EmbeddedMember
 //! ```
 
 use super::Position;
 use crate::client::{Error, Message, endpoint::Endpoint};
 use std::{fmt::Debug, time::Duration};
 
-/// How long a poll waits without looking whether somebody woke it.
+/// How long a poll waits before it looks whether somebody woke it.
 pub(super) const SLICE: Duration = Duration::from_millis(250);
 
-/// The pauses in which a topic that is not there is looked for: they double up to two seconds, so that one that waits for
-/// long does not fill the broker's `--explain`. A message to the topic's first partition ends a wait inside the broker,
-/// one to another partition does not.
+/// The pauses between two looks for a topic that is not there. They double up to two seconds, so that a long wait does not
+/// fill the broker's `--explain`. A message to the topic's first partition ends a wait inside the broker, one to another
+/// partition does not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lookout {
     pause: Duration,

@@ -1,6 +1,6 @@
-//! Sends to a broker in this process: no socket, no thread. Records are gathered by partition and written together.
+//! A producer to a broker in this process: no socket, no thread. Records are gathered by partition and written together.
 //!
-//! What would be refused over the network is refused here, with the same code and sentence.
+//! What the broker refuses over the network it refuses here too, with the same code and sentence.
 
 use super::network::Outcome;
 use crate::{
@@ -13,9 +13,9 @@ use std::{borrow::Cow, vec};
 /// So many bytes are gathered before they are written.
 const GATHERED_BYTES_MAX: usize = 1 << 20;
 
-/// Records on their way into the log.
+/// Gathers records and writes them in the caller's thread.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct EmbeddedProducer {
     written: WriteSession,
     gathered: Gathered<'static>,
     /// What becomes of each record, with its tag.
@@ -24,10 +24,10 @@ pub(super) struct Desk {
     outcomes: Vec<Outcome>,
 }
 
-impl Desk {
-    pub(super) fn new(broker: &Broker) -> Desk {
+impl EmbeddedProducer {
+    pub(super) fn new(broker: &Broker) -> EmbeddedProducer {
         let (waiting, outcomes) = (Vec::new(), Vec::new());
-        Desk { written: broker.write_session(), gathered: Gathered::default(), waiting, bytes: 0, outcomes }
+        EmbeddedProducer { written: broker.write_session(), gathered: Gathered::default(), waiting, bytes: 0, outcomes }
     }
 
     /// Takes a record; writes when enough has gathered.
@@ -35,7 +35,7 @@ impl Desk {
         let taken = self.take(topic, record);
         self.waiting.push((tag, taken));
         if self.bytes >= GATHERED_BYTES_MAX {
-            self.settle();
+            self.flush();
         }
     }
 
@@ -50,8 +50,8 @@ impl Desk {
         Ok(ticket)
     }
 
-    /// Writes what was gathered: all batches, then all are settled.
-    pub(super) fn settle(&mut self) {
+    /// Writes all batches, then makes all of them durable.
+    pub(super) fn flush(&mut self) {
         self.written.write(&mut self.gathered);
         self.written.make_durable();
         for (tag, taken) in self.waiting.drain(..) {

@@ -9,8 +9,8 @@ use super::{
     record::check_topic,
 };
 use crate::broker::Broker;
-use embedded::Desk;
-use network::{Outbox, Outcome};
+use embedded::EmbeddedProducer;
+use network::{NetworkProducer, Outcome};
 use std::{time::Duration, vec};
 
 /// Sends records to topics.
@@ -19,14 +19,14 @@ use std::{time::Duration, vec};
 /// twice ([`resent`](Self::resent) tells of it). After [`Error::Connection`] it may be stored or not.
 #[derive(Debug)]
 pub struct Producer {
-    way: Way,
+    backend: Backend,
 }
 
-/// Where records go: the one place where network and embedded differ.
+/// Where records go: all that differs between the network and a broker in this process.
 #[derive(Debug)]
-enum Way {
-    Network(Box<Outbox>),
-    Embedded(Desk),
+enum Backend {
+    Network(Box<NetworkProducer>),
+    Embedded(EmbeddedProducer),
 }
 
 impl Producer {
@@ -37,18 +37,18 @@ impl Producer {
 
     /// Connects to a broker that may have to be waited for, and waits as long wherever the connection is lost.
     pub fn connect_within(address: &str, retry_for: Duration) -> Result<Producer, Error> {
-        Ok(Producer { way: Way::Network(Outbox::open(address, retry_for)?.into()) })
+        Ok(Producer { backend: Backend::Network(NetworkProducer::open(address, retry_for)?.into()) })
     }
 
     /// Sends to a broker in this process.
     pub fn embedded(broker: &Broker) -> Producer {
-        Producer { way: Way::Embedded(Desk::new(broker)) }
+        Producer { backend: Backend::Embedded(EmbeddedProducer::new(broker)) }
     }
 
     /// How long a broker that went away is tried to be reached again; 30 seconds unless this says otherwise.
     pub fn retry_for(mut self, retry_for: Duration) -> Self {
-        if let Way::Network(outbox) = &mut self.way {
-            outbox.set_retry_for(retry_for);
+        if let Backend::Network(producer) = &mut self.backend {
+            producer.set_retry_for(retry_for);
         }
         self
     }
@@ -56,8 +56,8 @@ impl Producer {
     /// Sends a record and waits until the broker has it.
     pub fn send(&mut self, topic: &str, record: impl Into<Record>) -> Result<Ack, Error> {
         self.push(topic, &record.into(), 0)?;
-        self.settle()?;
-        let (_, outcome) = self.outcomes().next_back().expect("what is settled has an outcome");
+        self.flush()?;
+        let (_, outcome) = self.outcomes().next_back().expect("flush waits for the outcome");
         outcome.map_err(Error::Refused)
     }
 
@@ -79,7 +79,7 @@ impl Producer {
         for record in records {
             pipeline.push(topic, &record.into(), 0)?;
         }
-        pipeline.settle()?;
+        pipeline.flush()?;
         drop(pipeline);
         refused.map_or(Ok(acks), |refused| Err(Error::Refused(refused)))
     }
@@ -98,7 +98,7 @@ impl Producer {
     /// for line in 1..=1000 {
     ///     pipeline.push("events", &Record::new(format!("message {line}")), line)?;
     /// }
-    /// pipeline.settle()?;
+    /// pipeline.flush()?;
     /// # Ok::<(), plainlog::client::Error>(())
     /// ```
     pub fn pipeline<F: FnMut(u64, Result<Ack, Refused>)>(&mut self, report: F) -> Pipeline<'_, F> {
@@ -107,45 +107,45 @@ impl Producer {
 
     pub(super) fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
         check_topic(topic)?;
-        match &mut self.way {
-            Way::Network(outbox) => outbox.push(topic, record, tag),
-            Way::Embedded(desk) => {
-                desk.push(topic, record, tag);
+        match &mut self.backend {
+            Backend::Network(producer) => producer.push(topic, record, tag),
+            Backend::Embedded(producer) => {
+                producer.push(topic, record, tag);
                 Ok(())
             }
         }
     }
 
-    pub(super) fn settle(&mut self) -> Result<(), Error> {
-        match &mut self.way {
-            Way::Network(outbox) => outbox.settle(),
-            Way::Embedded(desk) => {
-                desk.settle();
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        match &mut self.backend {
+            Backend::Network(producer) => producer.flush(),
+            Backend::Embedded(producer) => {
+                producer.flush();
                 Ok(())
             }
         }
     }
 
     pub(super) fn outcomes(&mut self) -> vec::Drain<'_, Outcome> {
-        match &mut self.way {
-            Way::Network(outbox) => outbox.outcomes(),
-            Way::Embedded(desk) => desk.outcomes(),
+        match &mut self.backend {
+            Backend::Network(producer) => producer.outcomes(),
+            Backend::Embedded(producer) => producer.outcomes(),
         }
     }
 
     /// The broker's address.
     pub fn address(&self) -> &str {
-        match &self.way {
-            Way::Network(outbox) => outbox.address(),
-            Way::Embedded(_) => IN_PROCESS,
+        match &self.backend {
+            Backend::Network(producer) => producer.address(),
+            Backend::Embedded(_) => IN_PROCESS,
         }
     }
 
     /// How many records were sent twice, because the connection was lost before their answers came.
     pub fn resent(&self) -> u64 {
-        match &self.way {
-            Way::Network(outbox) => outbox.resent(),
-            Way::Embedded(_) => 0,
+        match &self.backend {
+            Backend::Network(producer) => producer.resent(),
+            Backend::Embedded(_) => 0,
         }
     }
 }
@@ -158,30 +158,30 @@ pub struct Pipeline<'p, F: FnMut(u64, Result<Ack, Refused>)> {
 }
 
 impl<F: FnMut(u64, Result<Ack, Refused>)> Pipeline<'_, F> {
-    /// Takes a record on its way. It waits only while as much is unanswered as a pipeline may hold.
+    /// Sends a record. This waits only while too much is unanswered.
     pub fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
         let pushed = self.producer.push(topic, record, tag);
-        self.tell();
+        self.report();
         pushed
     }
 
     /// Sends everything and waits for all answers.
-    pub fn settle(&mut self) -> Result<(), Error> {
-        let settled = self.producer.settle();
-        self.tell();
-        settled
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let flushed = self.producer.flush();
+        self.report();
+        flushed
     }
 
-    fn tell(&mut self) {
+    fn report(&mut self) {
         for (tag, outcome) in self.producer.outcomes() {
             (self.report)(tag, outcome);
         }
     }
 }
 
-/// What was pushed is sent; only [`settle`](Pipeline::settle) says whether it arrived.
+/// What was pushed is sent; only [`flush`](Pipeline::flush) says whether it arrived.
 impl<F: FnMut(u64, Result<Ack, Refused>)> Drop for Pipeline<'_, F> {
     fn drop(&mut self) {
-        let _ = self.settle();
+        let _ = self.flush();
     }
 }

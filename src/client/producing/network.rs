@@ -1,4 +1,4 @@
-//! Records on their way over a connection: written ahead of their answers, kept until they are answered.
+//! A producer over the network: records are sent without waiting for each answer, and kept until they are answered.
 //!
 //! ```text
 //!   chunks:  [SEND SEND SEND]  [SEND SEND SEND]  [SEND SEND
@@ -6,16 +6,15 @@
 //!   tags:           4    5      6    7    8      9   10          one for each record not answered
 //! ```
 //!
-//! - The broker answers in order, so the answer that comes next belongs to the oldest tag.
-//! - Neither side can wait for the other for ever: where a write would block, answers are read, for the broker may be
-//!   unable to go on because nobody reads them. Only when it owes no answer (it has a part of one long line) does the
-//!   write wait.
-//! - At most [`WINDOW_BYTES`] are under way (or one longer record): that is what memory holds, and what can be stored
-//!   twice after a lost connection. Then everything not answered is written again, in order.
+//! - The broker answers in order, so the next answer belongs to the oldest tag.
+//! - The two sides never wait for each other: when a write would block, answers are read first, because the broker may be
+//!   stuck until somebody reads them. The write waits only if the broker owes no answer, having part of one long line.
+//! - At most [`WINDOW_BYTES`] (or one longer record) are unanswered. That bounds the memory, and how much can be stored
+//!   twice: after a lost connection everything unanswered is written again, in order.
 //! - `retry_for` counts from the loss or the last answer, not from the last connection: a broker that accepts and closes
-//!   at once is given up like one that is not there. A broker that is silent is waited for: its host's death is noticed
-//!   by keepalive, and a slow disk is no reason to send twice.
-//! - After an error nothing is under way: what had no outcome until then may have been stored or not.
+//!   at once is given up like one that is not there. A silent broker is waited for: keepalive notices when its host dies,
+//!   and a slow disk is no reason to send twice.
+//! - After an error nothing is in flight: a record without an outcome may have been stored or not.
 
 use crate::client::{
     Ack, Connection, Error, Record, Refused,
@@ -33,14 +32,14 @@ use std::{
 /// Lines are written when so much has gathered.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// How much may be unanswered.
+/// How many bytes may be unanswered.
 const WINDOW_BYTES: usize = 4 << 20;
 
 /// What became of a record, with its tag.
 pub(super) type Outcome = (u64, Result<Ack, Refused>);
 
 #[derive(Debug)]
-pub(super) struct Outbox {
+pub(super) struct NetworkProducer {
     connection: Connection,
     retry_for: Duration,
     chunks: VecDeque<Chunk>,
@@ -60,11 +59,11 @@ struct Chunk {
     answered: usize,
 }
 
-impl Outbox {
-    pub(super) fn open(address: &str, retry_for: Duration) -> Result<Outbox, Error> {
+impl NetworkProducer {
+    pub(super) fn open(address: &str, retry_for: Duration) -> Result<NetworkProducer, Error> {
         let connection = connect_within(address, retry_for)?;
         nonblocking(&connection, true)?;
-        Ok(Outbox {
+        Ok(NetworkProducer {
             connection,
             retry_for,
             chunks: VecDeque::new(),
@@ -99,14 +98,11 @@ impl Outbox {
         record.write_send(&mut chunk.lines, topic);
         chunk.records += 1;
         self.tags.push_back(tag);
-        match chunk.lines.len() < CHUNK_BYTES {
-            true => Ok(()),
-            false => self.write_to(WINDOW_BYTES),
-        }
+        if chunk.lines.len() < CHUNK_BYTES { Ok(()) } else { self.write_to(WINDOW_BYTES) }
     }
 
     /// Writes what is not written and waits until everything is answered.
-    pub(super) fn settle(&mut self) -> Result<(), Error> {
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
         self.write_to(0)
     }
 
@@ -280,13 +276,13 @@ mod tests {
             greet(peer).expect("SEND t message:a").expect("SEND t message:b").expect("SEND t message:c");
             peer.say("ACK topic:t partition:0 offset:0\nERROR INVALID_RECORD no\nACK topic:t partition:0 offset:1\n");
         });
-        let mut outbox = Outbox::open(&address, PATIENT).unwrap();
+        let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
         for (tag, value) in [(7, "a"), (8, "b"), (9, "c")] {
-            outbox.push("t", &Record::new(value), tag).unwrap();
+            producer.push("t", &Record::new(value), tag).unwrap();
         }
-        outbox.settle().unwrap();
+        producer.flush().unwrap();
         let no = Refused { code: "INVALID_RECORD".into(), sentence: "no".into() };
-        assert_eq!(outbox.outcomes().collect::<Vec<_>>(), [(7, ack(0)), (8, Err(no)), (9, ack(1))]);
+        assert_eq!(producer.outcomes().collect::<Vec<_>>(), [(7, ack(0)), (8, Err(no)), (9, ack(1))]);
     }
 
     #[test]
@@ -301,13 +297,13 @@ mod tests {
                 peer.say("ACK topic:t partition:0 offset:5\nACK topic:t partition:0 offset:6\n");
             }
         });
-        let mut outbox = Outbox::open(&address, PATIENT).unwrap();
+        let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
         for (tag, value) in [(1, "a"), (2, "b"), (3, "c")] {
-            outbox.push("t", &Record::new(value), tag).unwrap();
+            producer.push("t", &Record::new(value), tag).unwrap();
         }
-        outbox.settle().unwrap();
-        assert_eq!(outbox.outcomes().collect::<Vec<_>>(), [(1, ack(0)), (2, ack(5)), (3, ack(6))]);
-        assert!(outbox.resent() > 0);
+        producer.flush().unwrap();
+        assert_eq!(producer.outcomes().collect::<Vec<_>>(), [(1, ack(0)), (2, ack(5)), (3, ack(6))]);
+        assert!(producer.resent() > 0);
     }
 
     #[test]
@@ -315,10 +311,10 @@ mod tests {
         let address = peers(1000, |_, peer| {
             greet(peer).line();
         });
-        let mut outbox = Outbox::open(&address, Duration::from_millis(100)).unwrap();
-        outbox.push("t", &Record::new("a"), 1).unwrap();
-        assert!(matches!(outbox.settle(), Err(Error::Connection { .. })));
-        assert_eq!(outbox.outcomes().count(), 0);
+        let mut producer = NetworkProducer::open(&address, Duration::from_millis(100)).unwrap();
+        producer.push("t", &Record::new("a"), 1).unwrap();
+        assert!(matches!(producer.flush(), Err(Error::Connection { .. })));
+        assert_eq!(producer.outcomes().count(), 0);
     }
 
     #[test]
@@ -331,12 +327,12 @@ mod tests {
             };
             peer.line();
         });
-        let mut outbox = Outbox::open(&address, PATIENT).unwrap();
-        outbox.push("t", &Record::new("a"), 1).unwrap();
-        assert!(matches!(outbox.settle(), Err(Error::Answer(_))));
-        outbox.push("t", &Record::new("b"), 2).unwrap();
-        outbox.settle().unwrap();
-        assert_eq!(outbox.outcomes().collect::<Vec<_>>(), [(2, ack(1))]);
+        let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
+        producer.push("t", &Record::new("a"), 1).unwrap();
+        assert!(matches!(producer.flush(), Err(Error::Answer(_))));
+        producer.push("t", &Record::new("b"), 2).unwrap();
+        producer.flush().unwrap();
+        assert_eq!(producer.outcomes().collect::<Vec<_>>(), [(2, ack(1))]);
     }
 
     /// A broker that answers each line before it reads the next, and a client that only writes, stop each other as soon
@@ -352,14 +348,14 @@ mod tests {
                 peer.say(&answer);
             }
         });
-        let mut outbox = Outbox::open(&address, PATIENT).unwrap();
+        let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
         let mut outcomes = 0;
         for tag in 0..COUNT {
-            outbox.push("t", &Record::new("m"), tag).unwrap();
-            outcomes += outbox.outcomes().count();
+            producer.push("t", &Record::new("m"), tag).unwrap();
+            outcomes += producer.outcomes().count();
         }
-        outbox.settle().unwrap();
-        assert_eq!((outcomes + outbox.outcomes().count()) as u64, COUNT);
+        producer.flush().unwrap();
+        assert_eq!((outcomes + producer.outcomes().count()) as u64, COUNT);
     }
 
     #[test]
@@ -370,9 +366,9 @@ mod tests {
             assert_eq!(line.len(), "SEND t message:".len() + 3 * WINDOW_BYTES);
             peer.say("ACK topic:t partition:0 offset:0\n");
         });
-        let mut outbox = Outbox::open(&address, PATIENT).unwrap();
-        outbox.push("t", &Record::new(vec![b'x'; 3 * WINDOW_BYTES]), 1).unwrap();
-        outbox.settle().unwrap();
-        assert_eq!(outbox.outcomes().collect::<Vec<_>>(), [(1, ack(0))]);
+        let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
+        producer.push("t", &Record::new(vec![b'x'; 3 * WINDOW_BYTES]), 1).unwrap();
+        producer.flush().unwrap();
+        assert_eq!(producer.outcomes().collect::<Vec<_>>(), [(1, ack(0))]);
     }
 }

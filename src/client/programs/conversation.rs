@@ -1,11 +1,11 @@
-//! Sending what a person types, one message and its answer after the other.
+//! Sends what a person types: one message, its answer, the next message.
 //!
 //! ```text
 //! What do you want to add? (type 'exit' to quit): hello
 //! Broker response: ACK offset:0
 //! ```
 //!
-//! An empty line is asked for again; `exit` and the end of the input end the conversation.
+//! After an empty line the question is asked again. `exit` or the end of the input ends the conversation.
 
 use super::{
     input::{Input, Piece, TOO_LONG},

@@ -1,11 +1,11 @@
-//! What is piped or typed into a program, taken apart at its delimiter.
+//! Splits what is piped or typed into a program into messages.
 //!
-//! A thread reads, so that whoever takes the messages knows when there is none to be had without waiting, and can be
-//! interrupted while it waits.
+//! A thread of its own reads, so that the caller can ask whether a message is there without waiting, and can be interrupted
+//! while it waits.
 //!
-//! - A delimiter ends a message; what the end of the input cuts short is a message too. A line ends in LF or CR LF, as on
-//!   the broker's port; any other delimiter is exact. All other bytes are the message's, NUL too.
-//! - A message longer than [`MESSAGE_BYTES_MAX`] is skipped to its delimiter without being held; no broker would take it.
+//! - A delimiter ends a message, and so does the end of the input. A line ends in LF or CR LF, as on the broker's port;
+//!   any other delimiter is taken literally. All other bytes, NUL too, belong to the message.
+//! - A message longer than [`MESSAGE_BYTES_MAX`], which no broker would take, is skipped without being held in memory.
 
 use memchr::memmem;
 use std::{

@@ -1,12 +1,12 @@
-//! Messages as JSON, one object a line, both ways: what one writes the other reads back exactly.
+//! Messages as JSON, one object on each line. What `consumer` writes `producer` reads back exactly.
 //!
 //! ```text
 //! {"topic":"t","partition":0,"offset":7,"timestamp":1700000000000,"key":"k","headers":[["a","1"]],"value":"hi"}
 //! ```
 //!
-//! - Bytes that are no UTF-8 stand as base64: under `key_base64`, `value_base64`, and in headers as `{"base64":"AP8="}`.
-//! - A null key, value or header value is `null`: a value of `null` is a tombstone.
-//! - `topic` and `offset` are read over: where a record goes is not the record's to say. Any other name is an error.
+//! - Bytes that are not UTF-8 are written as base64: `key_base64`, `value_base64`, and in headers `{"base64":"AP8="}`.
+//! - A null key, value or header value is `null`. A value of `null` is a tombstone.
+//! - When reading, `topic` and `offset` are ignored: a record does not decide where it goes. Any other name is an error.
 
 use crate::client::{Header, Message, Record};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};

@@ -1,7 +1,7 @@
-//! Sending all of an input, without waiting for each answer.
+//! Sends a whole input without waiting for each answer.
 //!
-//! A message that cannot be sent, or that the broker refuses, is told by its number, counted from 1, and the rest goes
-//! on. While the input has nothing, everything taken so far is brought to its end, so that a slow input is never behind.
+//! A message that cannot be sent, or that the broker refuses, is reported by its number, counted from 1, and the rest goes
+//! on. Whenever the input pauses, everything taken so far is flushed, so the messages of a slow input do not wait.
 
 use super::{
     input::{Input, Piece, TOO_LONG},
@@ -39,13 +39,13 @@ pub fn pour(
             Some(Piece::TooLong) => Err(TOO_LONG.into()),
             None => {
                 if !input.has_more() {
-                    settle(producer, &mut tell)?;
+                    flush(producer, &mut tell)?;
                     tell(News::Progress(input.taken()))?;
                 }
-                match input.wait()? {
-                    true => continue,
-                    false => return settle(producer, &mut tell),
+                if input.wait()? {
+                    continue;
                 }
+                return flush(producer, &mut tell);
             }
         };
         number += 1;
@@ -67,10 +67,10 @@ fn push(producer: &mut Producer, topic: &str, record: &Record, number: u64, tell
     pushed
 }
 
-fn settle(producer: &mut Producer, tell: Tell<'_>) -> io::Result<()> {
-    let settled = producer.settle().map_err(io::Error::other);
+fn flush(producer: &mut Producer, tell: Tell<'_>) -> io::Result<()> {
+    let flushed = producer.flush().map_err(io::Error::other);
     tell_outcomes(producer, tell)?;
-    settled
+    flushed
 }
 
 fn tell_outcomes(producer: &mut Producer, tell: Tell<'_>) -> io::Result<()> {

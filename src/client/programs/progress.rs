@@ -1,4 +1,4 @@
-//! How far a long job has come, on stderr while that is a terminal.
+//! Shows how far a long job has come, on stderr if that is a terminal.
 
 use std::{
     fmt::Display,

@@ -7,8 +7,8 @@
 //! Json       {"topic":"messages","partition":0,...}
 //! ```
 //!
-//! On a terminal keys, values and headers are shown escaped where they hold control characters, so that a message cannot
-//! steer it; but `Raw` is bytes as they are, whatever they do, and `Json` escapes by itself.
+//! On a terminal, control characters in keys, values and headers are shown escaped, so that a message cannot steer it. `Raw`
+//! is an exception: it prints the bytes as they are. `Json` always escapes.
 
 use crate::{
     client::{Header, Message},
@@ -83,9 +83,10 @@ fn consumed(out: &mut Vec<u8>, message: &Message, place: Place) {
 }
 
 fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], terminal: bool) {
-    match terminal {
-        true => write_visible(out, bytes),
-        false => out.extend_from_slice(bytes),
+    if terminal {
+        write_visible(out, bytes);
+    } else {
+        out.extend_from_slice(bytes);
     }
 }
 
@@ -199,10 +200,8 @@ pub fn unescaped(text: &str) -> Result<Vec<u8>, String> {
 
 /// What separates messages: at least one byte.
 pub fn delimiter(text: &str) -> Result<Vec<u8>, String> {
-    unescaped(text).and_then(|bytes| match bytes.is_empty() {
-        true => Err("it cannot be empty".into()),
-        false => Ok(bytes),
-    })
+    let bytes = unescaped(text)?;
+    if bytes.is_empty() { Err("it cannot be empty".into()) } else { Ok(bytes) }
 }
 
 #[cfg(test)]

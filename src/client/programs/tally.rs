@@ -1,4 +1,4 @@
-//! What became of many records, in one line.
+//! A summary of many sent records, in one line.
 
 use crate::client::Ack;
 use std::{collections::BTreeMap, time::Duration};
@@ -39,9 +39,8 @@ impl Tally {
     }
 
     fn places(&self) -> String {
-        let range = |(first, last): &(u64, u64)| match first == last {
-            true => format!("offset {first}"),
-            false => format!("offsets {first}-{last}"),
+        let range = |(first, last): &(u64, u64)| {
+            if first == last { format!("offset {first}") } else { format!("offsets {first}-{last}") }
         };
         let in_partition = |(partition, offsets)| format!(" in partition {partition}: {}", range(offsets));
         match self.offsets.len() {

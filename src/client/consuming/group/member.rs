@@ -1,4 +1,4 @@
-//! What a member of a group can do, as lines over a connection or as calls in this process.
+//! What a member of a group can do: lines over a connection, or calls to a broker in this process.
 //!
 //! ```text
 //! join     JOIN g t from:earliest commit:manual      Broker::join
@@ -8,7 +8,7 @@
 //! leave    LEAVE                                     Member::leave
 //! ```
 //!
-//! Neither joins by itself: where the broker no longer knows the member, the call fails, and [`Membership`] joins again.
+//! Neither joins by itself: if the broker no longer knows the member, the call fails, and [`Membership`] joins again.
 //!
 //! [`Membership`]: super::Membership
 

@@ -1,15 +1,15 @@
-//! A consumer's membership in a group: joined, polled, and joined again where the place was lost.
+//! A consumer's membership in a group: it joins, polls, and joins again when the membership was lost.
 //!
 //! ```text
 //! poll ─► joined? ─no─► join ─► poll the broker for a slice of the time ─► records: hand them out
 //!           ▲                          │                                  nothing: the next slice
-//!           └──── pause, if need be ◄──┴─ the place or the connection is lost, the topic is not there
+//!           └──── pause, if need be ◄──┴─ membership or connection lost, topic not there
 //! ```
 //!
-//! - What is polled is handed out at once; nothing is read ahead. So a commit never covers what nobody saw.
-//! - A line that waits in the broker cannot be called back, so it waits for a [`SLICE`] at a time: as soon is noticed who
-//!   wakes it.
-//! - A commit never joins: the place it was for is gone, and what was polled there comes again.
+//! - Records are handed out as soon as they are polled; nothing is read ahead. So a commit never covers what nobody saw.
+//! - A POLL that waits in the broker cannot be cancelled, so it waits for one [`SLICE`] at a time, and a poll that is to be
+//!   woken ends within that time.
+//! - A commit never joins: the membership it belongs to is gone, and what was polled there comes again.
 
 mod embedded;
 mod member;
@@ -143,10 +143,7 @@ impl Membership {
     }
 
     fn check_joined(&self) -> Result<(), Error> {
-        match self.joined {
-            true => Ok(()),
-            false => Err(Error::Refused(crate::broker::Error::UnknownMemberId.into())),
-        }
+        if self.joined { Ok(()) } else { Err(Error::Refused(crate::broker::Error::UnknownMemberId.into())) }
     }
 }
 

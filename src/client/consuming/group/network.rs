@@ -1,4 +1,4 @@
-//! A member that speaks to its broker in lines over a connection.
+//! A member that talks to its broker over a connection.
 
 use super::member::{GroupMember, Subscription, share};
 use crate::{
