@@ -1,16 +1,18 @@
-//! What the log needs of a disk: one small trait, and its two implementations.
+//! What the log needs of a disk: one small trait, and its three implementations.
 //!
 //! [`FileDisk`] is the machine's file system. [`MemoryDisk`] keeps everything in memory: it serves `--in-memory`, and in
-//! tests it crashes as badly as a real disk may.
+//! tests it crashes as badly as a real disk may. [`DryRun`] reads one directory of a disk and changes nothing there.
 //!
 //! The rules that the log relies on, and that both keep:
 //! - bytes written are durable once [`File::sync`] of that file has returned;
 //! - a name made, renamed or removed is durable once [`Disk::sync_dir`] of its directory has returned;
 //! - before that, any of it may survive a crash by itself and in any order.
 
+mod dry_run;
 mod files;
 mod memory;
 
+pub use dry_run::DryRun;
 pub use files::FileDisk;
 pub use memory::{Call, Fault, Held, MemoryDisk, Survivors};
 

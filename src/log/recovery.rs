@@ -20,7 +20,7 @@
 use super::{
     Error, Log, SyncState, Writer,
     batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags},
-    disk::{self, File},
+    disk::{self, Disk, File},
     handles::Handles,
     record::{Records, first_unprintable, parse_fields, shown, split_offset, split_timestamp},
     segment::{Segment, path},
@@ -327,9 +327,75 @@ fn end_by_lines(segment: &Segment, log: &dyn File, mut position: u64, next: u64)
 }
 
 /// The base offset in the name of a segment's file.
-fn base_of(name: &str, extension: &str) -> Option<u64> {
+pub(super) fn base_of(name: &str, extension: &str) -> Option<u64> {
     let digits = name.strip_suffix(extension).filter(|digits| digits.len() == 20)?;
     digits.parse().ok().filter(|&base| base <= i64::MAX as u64)
+}
+
+/// Ends or undoes what a crash left between two names, and answers the bases of the segments that are there then.
+pub(super) fn end_renames(handles: &Handles, dir: &Arc<Path>) -> io::Result<Vec<u64>> {
+    let disk = handles.disk();
+    end_compaction(disk, dir)?;
+    let names = disk.list(dir)?;
+    let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(&name.name, ".log")).collect();
+    for name in &names {
+        let lone = base_of(&name.name, ".batches").is_some_and(|base| !bases.contains(&base));
+        if lone || name.name.ends_with(".tmp~") {
+            disk.remove_file(&dir.join(&name.name))?;
+        }
+    }
+    remove_merged(handles, dir, &mut bases)?;
+    Ok(bases)
+}
+
+/// Carries a compaction that reached its commit point on to its end, and removes what is left of one that did not.
+fn end_compaction(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = disk.list(dir)?;
+    let is_there = |name: &Path| names.iter().any(|other| name.ends_with(&other.name));
+    for base in names.iter().filter_map(|name| base_of(&name.name, ".batches.swap")) {
+        let rename = |from, to| disk.rename(&path(dir, base, from), &path(dir, base, to));
+        // The sync of the last of these names may have failed, and to sync it again proves nothing: it is given again.
+        if is_there(&path(dir, base, "log.new")) {
+            rename("batches.swap", "batches.new")?;
+            rename("batches.new", "batches.swap")?;
+            disk.sync_dir(dir)?;
+        } else if is_there(&path(dir, base, "log")) {
+            rename("log", "log.new")?;
+        } else {
+            // TRIM or retention took the segment.
+            disk.remove_file(&path(dir, base, "batches.swap"))?;
+            continue;
+        }
+        rename("log.new", "log")?;
+        disk.sync_dir(dir)?;
+        rename("batches.swap", "batches")?;
+        disk.sync_dir(dir)?;
+    }
+    for name in disk.list(dir)? {
+        if [".log.new", ".batches.new"].iter().any(|extension| base_of(&name.name, extension).is_some()) {
+            disk.remove_file(&dir.join(&name.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes sealed segments whose records a compaction took into the segment before them, and no crash let it remove.
+fn remove_merged(handles: &Handles, dir: &Arc<Path>, bases: &mut Vec<u64>) -> io::Result<()> {
+    let (mut end, mut kept) = (0, Vec::new());
+    for (index, &base) in bases.iter().enumerate() {
+        let segment = Segment::at(dir, base);
+        if base < end && index + 1 < bases.len() {
+            segment.remove_file(handles, "log")?;
+            handles.disk().sync_dir(dir)?;
+            segment.remove(handles)?;
+            continue;
+        }
+        kept.push(base);
+        let compacted = last_entry(handles, &segment)?.filter(|(index, entry)| entry.is_compacted(*index));
+        end = compacted.map_or(0, |(_, entry)| base + u64::from(entry.last()) + 1);
+    }
+    *bases = kept;
+    Ok(())
 }
 
 /// One log on its way to being open.
@@ -348,72 +414,6 @@ struct Recovery<'a> {
 impl Recovery<'_> {
     fn note(&mut self, segment: &Segment, what: &str) {
         self.opened.notes.push(format!("{}: {what}", segment.path("log").display()));
-    }
-
-    /// Names of segments, and removal of what a crash left between two names.
-    fn bases(&self) -> io::Result<Vec<u64>> {
-        let disk = self.handles.disk();
-        self.end_compaction()?;
-        let names = disk.list(self.dir)?;
-        let bases: Vec<u64> = names.iter().filter_map(|name| base_of(&name.name, ".log")).collect();
-        for name in &names {
-            let lone = base_of(&name.name, ".batches").is_some_and(|base| !bases.contains(&base));
-            if lone || name.name.ends_with(".tmp~") {
-                disk.remove_file(&self.dir.join(&name.name))?;
-            }
-        }
-        Ok(bases)
-    }
-
-    /// Carries a compaction that reached its commit point on to its end, and removes what is left of one that did not.
-    fn end_compaction(&self) -> io::Result<()> {
-        let disk = self.handles.disk();
-        let names = disk.list(self.dir)?;
-        let is_there = |name: &Path| names.iter().any(|other| name.ends_with(&other.name));
-        for base in names.iter().filter_map(|name| base_of(&name.name, ".batches.swap")) {
-            let rename = |from, to| disk.rename(&path(self.dir, base, from), &path(self.dir, base, to));
-            // The sync of the last of these names may have failed, and to sync it again proves nothing: it is given again.
-            if is_there(&path(self.dir, base, "log.new")) {
-                rename("batches.swap", "batches.new")?;
-                rename("batches.new", "batches.swap")?;
-                disk.sync_dir(self.dir)?;
-            } else if is_there(&path(self.dir, base, "log")) {
-                rename("log", "log.new")?;
-            } else {
-                // TRIM or retention took the segment.
-                disk.remove_file(&path(self.dir, base, "batches.swap"))?;
-                continue;
-            }
-            rename("log.new", "log")?;
-            disk.sync_dir(self.dir)?;
-            rename("batches.swap", "batches")?;
-            disk.sync_dir(self.dir)?;
-        }
-        for name in disk.list(self.dir)? {
-            if [".log.new", ".batches.new"].iter().any(|extension| base_of(&name.name, extension).is_some()) {
-                disk.remove_file(&self.dir.join(&name.name))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes sealed segments whose records a compaction took into the segment before them, and no crash let it remove.
-    fn remove_merged(&self, bases: &mut Vec<u64>) -> io::Result<()> {
-        let (mut end, mut kept) = (0, Vec::new());
-        for (index, &base) in bases.iter().enumerate() {
-            let segment = Segment::at(self.dir, base);
-            if base < end && index + 1 < bases.len() {
-                segment.remove_file(self.handles, "log")?;
-                self.handles.disk().sync_dir(self.dir)?;
-                segment.remove(self.handles)?;
-                continue;
-            }
-            kept.push(base);
-            let compacted = last_entry(self.handles, &segment)?.filter(|(index, entry)| entry.is_compacted(*index));
-            end = compacted.map_or(0, |(_, entry)| base + u64::from(entry.last()) + 1);
-        }
-        *bases = kept;
-        Ok(())
     }
 
     /// Removes an empty last segment if records of the one before it reach behind its base. A roll that failed may have left
@@ -676,8 +676,7 @@ impl Log {
             read_only: None,
         };
         let failed = CannotOpen::at(&dir);
-        let mut bases = recovery.bases().map_err(&failed)?;
-        recovery.remove_merged(&mut bases).map_err(&failed)?;
+        let mut bases = end_renames(&handles, &dir).map_err(&failed)?;
         while bases.get(1).is_some_and(|&next| next <= start) {
             // What a crash left of it may be one file of two, and is nobody's any more.
             Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(&failed)?;
