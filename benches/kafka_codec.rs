@@ -69,7 +69,8 @@ fn codec(criterion: &mut Criterion) {
                 let batch = Batch::open(&batch).expect("a batch");
                 batch.check(usize::MAX).expect("a sound batch");
                 let records = kept.take().expect("given back each time");
-                let records = batch.records(&RULES, &mut codecs, &mut scratch, records).expect("sound records");
+                let body = batch.body(&mut codecs, &mut scratch).expect("what the codec wrote");
+                let records = batch.records(body, &RULES, records).expect("sound records");
                 kept = Some(records.recycle());
             });
         });

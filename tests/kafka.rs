@@ -103,6 +103,21 @@ impl Client {
         (records.map(|record| record.value.unwrap_or_default().to_vec()).collect(), partition.high_watermark)
     }
 
+    /// The batches from an offset on: base offset, codec, count of records.
+    fn batches(&mut self, topic: &str, offset: i64, bytes_max: i32) -> Vec<(i64, Codec, i32)> {
+        let mut request = fetch(topic, &[0], bytes_max).with_max_bytes(bytes_max);
+        request.topics[0].partitions[0].fetch_offset = offset;
+        let response: FetchResponse = self.ask(ApiKey::Fetch, 12, &request);
+        let mut bytes = &response.responses[0].partitions[0].records.clone().unwrap()[..];
+        let mut found = Vec::new();
+        while let Some(header) = plainlog::protocol::kafka::batch::Header::read(bytes) {
+            let codec = Codec::of_attributes(header.attributes).unwrap();
+            found.push((header.base_offset, codec, header.count));
+            bytes = &bytes[12 + header.length as usize..];
+        }
+        found
+    }
+
     fn is_closed(&mut self) -> bool {
         matches!(self.0.read(&mut [0]), Ok(0) | Err(_))
     }
@@ -179,6 +194,101 @@ fn both_protocols_read_what_the_other_wrote() {
     for codec in ["gzip", "snappy", "lz4", "zstd"] {
         assert!(text(&broker, &format!("ALTER t compression.type:{codec}")).starts_with("OK"));
         assert_eq!(client.fetch("t", 0, 0).0, values, "{codec}");
+    }
+}
+
+/// What a producer had compressed left uncompressed, and its batches left as one: a consumer that limits, counts or checks
+/// batches met some that nobody had sent.
+#[test]
+fn batches_leave_as_they_came() {
+    const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
+    let folder = std::env::temp_dir().join(format!("plainlog-codecs-{}", std::process::id()));
+    let mut broker = Broker::with(&["--data-dir", folder.to_str().unwrap(), "--fetch-compression", "always"]);
+    text(&broker, "CREATE t");
+    let mut client = Client::connect(&broker);
+    let mut came = Vec::new();
+    for (at, codec) in (0..).step_by(5).zip(CODECS) {
+        assert_eq!(client.produce("t", batch(&["one", "two", "three"], None, codec)), (0, at));
+        assert_eq!(client.produce("t", batch(&["four", "five"], None, codec)), (0, at + 3));
+        came.extend([(at, codec, 3), (at + 3, codec, 2)]);
+    }
+    // Single records become one batch, if they came in one codec.
+    for codec in [Codec::Gzip, Codec::Gzip, Codec::None, Codec::None] {
+        assert_eq!(client.produce("t", batch(&["alone"], None, codec)).0, 0);
+    }
+    came.extend([(25, Codec::Gzip, 2), (27, Codec::None, 2)]);
+    broker.restart();
+    let mut client = Client::connect(&broker);
+    assert_eq!(client.batches("t", 0, 1 << 20), came);
+    let (values, end) = client.fetch("t", 0, 0);
+    assert_eq!((values.len(), end), (29, 29));
+    assert!(text(&broker, "TAIL t from:21 until:end").contains("message:two"));
+    // The limit counts lines, of which the first batch has about seventy bytes; it comes whole whatever the limit is.
+    assert_eq!(client.batches("t", 5, 100), came[2..3]);
+    assert_eq!(client.batches("t", 6, 1), came[2..3]);
+    // What its topic wants goes before what its producer wanted.
+    text(&broker, "ALTER t compression.type:zstd");
+    assert!(client.batches("t", 0, 1 << 20).iter().all(|&(_, codec, _)| codec == Codec::Zstd));
+    text(&broker, "ALTER t compression.type:uncompressed");
+    let bounds = |batches: &[(i64, Codec, i32)]| batches.iter().map(|batch| (batch.0, batch.2)).collect::<Vec<_>>();
+    let plain = client.batches("t", 0, 1 << 20);
+    assert!(plain.iter().all(|&(_, codec, _)| codec == Codec::None));
+    assert_eq!(bounds(&plain)[..10], bounds(&came)[..10]);
+    drop(broker);
+    let mut dumped = Vec::new();
+    plainlog::log::inspect::dump(&folder.join("t/0"), &mut dumped).unwrap();
+    let dumped = String::from_utf8(dumped).unwrap();
+    assert_eq!(
+        ["gzip", "snappy", "lz4", "zstd"].map(|codec| dumped.matches(&format!(" codec:{codec} ")).count()),
+        [4, 2, 2, 2]
+    );
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_client_on_this_machine_gets_no_compressed_batches_unless_it_is_to() {
+    for (options, expected) in [
+        (&["--in-memory"][..], Codec::None),
+        (&["--in-memory", "--fetch-compression", "auto"], Codec::None),
+        (&["--in-memory", "--fetch-compression", "never"], Codec::None),
+        (&["--in-memory", "--fetch-compression", "always"], Codec::Lz4),
+    ] {
+        let broker = Broker::with(options);
+        text(&broker, "CREATE t");
+        let mut client = Client::connect(&broker);
+        assert_eq!(client.produce("t", batch(&["one", "two"], None, Codec::Lz4)).0, 0);
+        assert_eq!(client.produce("t", batch(&["three", "four"], None, Codec::Lz4)).0, 0);
+        assert_eq!(client.batches("t", 0, 1 << 20), [(0, expected, 2), (2, expected, 2)], "{options:?}");
+    }
+}
+
+/// A topic that stores batches uncompressed took one of ten thousand bytes, though its limit was a thousand, if it had been
+/// compressed on its way.
+#[test]
+fn a_batch_is_as_large_as_its_topic_would_store_it() {
+    const TOO_LARGE: i16 = 10;
+    let broker = Broker::start();
+    let mut client = Client::connect(&broker);
+    let large = "a".repeat(10_000);
+    // Half a byte each says what they are, and hardly any four of them come twice: gzip finds the first, snappy only the second.
+    let letters =
+        std::iter::successors(Some(1u64), |n| Some(n.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1)));
+    let letters: String = letters.take(1_500).map(|n| char::from(b'a' + (n >> 60) as u8)).collect();
+    for (setting, codec, value, expected) in [
+        ("producer", Codec::Gzip, &large, 0),
+        ("producer", Codec::None, &large, TOO_LARGE),
+        ("uncompressed", Codec::Gzip, &large, TOO_LARGE),
+        ("uncompressed", Codec::Zstd, &large, TOO_LARGE),
+        ("gzip", Codec::None, &large, TOO_LARGE),
+        ("gzip", Codec::Zstd, &large, 0),
+        ("zstd", Codec::Gzip, &large, 0),
+        // Small enough in gzip, but not in snappy.
+        ("gzip", Codec::Gzip, &letters, 0),
+        ("snappy", Codec::Gzip, &letters, TOO_LARGE),
+    ] {
+        let topic = format!("{setting}-{codec:?}-{}", value.len());
+        assert_eq!(create_with(&broker, &topic, &[("compression.type", setting), ("max.message.bytes", "1000")]), 0);
+        assert_eq!(client.produce(&topic, batch(&[value], None, codec)).0, expected, "{topic}");
     }
 }
 

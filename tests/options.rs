@@ -60,6 +60,7 @@ fn a_broker_refuses_quantities_that_cannot_be_meant() {
         (&["--max-connections", "18446744073709551615"], "number too large"),
         (&["--idle-timeout", "0"], "it must be above 0"),
         (&["--idle-timeout", "soon"], "is not a time such as"),
+        (&["--fetch-compression", "gzip"], "auto, always or never"),
         (&["--group-min-session", "-1"], "is not a time such as"),
         (&["--offsets-retention", "1 week"], "is not a time such as"),
         (&["--data-dir", ""], "--data-dir"),

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use common::say;
 use plainlog::{
     broker::Broker,
-    config::{self, Address, Config, Flush, Settings},
+    config::{self, Address, Config, FetchCompression, Flush, Settings},
     server::Server,
 };
 use std::{
@@ -105,6 +105,10 @@ struct Serve {
     /// Where Kafka clients are told to connect [default: where each of them reached the broker]
     #[arg(long, value_name = "HOST:PORT", value_parser = Address::to_advertise)]
     advertise: Option<Address>,
+    /// Which Kafka clients get a batch in the codec its producer chose: those on other machines (auto), all (always) or
+    /// none (never). A topic's own compression.type goes before this
+    #[arg(long, default_value = "auto", value_name = "auto|always|never", value_parser = fetch_compression)]
+    fetch_compression: FetchCompression,
     /// Shortest session that a Kafka group member may ask for
     #[arg(long, default_value = "6s", value_name = "TIME", value_parser = config::duration)]
     group_min_session: Duration,
@@ -134,6 +138,15 @@ fn flush(text: &str) -> Result<Flush, String> {
             Ok(time) => Ok(Flush::Every(time)),
             Err(why) => Err(format!("always, never or a time: {why}")),
         },
+    }
+}
+
+fn fetch_compression(text: &str) -> Result<FetchCompression, String> {
+    match text {
+        "auto" => Ok(FetchCompression::Auto),
+        "always" => Ok(FetchCompression::Always),
+        "never" => Ok(FetchCompression::Never),
+        _ => Err("auto, always or never".into()),
     }
 }
 
@@ -169,6 +182,7 @@ impl Serve {
             offsets_retention: self.offsets_retention,
             explain: self.explain,
             strict_replication: self.strict_replication,
+            fetch_compression: self.fetch_compression,
             advertise: self.advertise.clone(),
             verbosity: if self.quiet { 0 } else { 1 + u8::from(self.verbose) },
             ..Config::in_memory()

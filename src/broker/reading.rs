@@ -368,10 +368,17 @@ impl<'a> ReadBatch<'a> {
         self.has(Flags::CONTROL)
     }
 
-    /// Whether nothing but its records matters: no producer, no transaction, no clock of the broker's.
-    pub fn is_plain(self) -> bool {
+    /// The number of the codec in which it came, as in a Kafka batch's attributes; 0: none.
+    pub fn codec(self) -> u8 {
+        self.batch.entry.flags.codec()
+    }
+
+    /// Whether it is one record and nothing else: no producer, no transaction, no clock of the broker's. Neighbours of this kind
+    /// mean the same as one batch of their records.
+    pub fn is_plain_record(self) -> bool {
         let entry = &self.batch.entry;
-        entry.producer_id < 0 && entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES) == Flags::NONE
+        let flags = entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES | Flags::CODEC);
+        entry.last_delta == 0 && entry.producer_id < 0 && flags == Flags::NONE
     }
 
     /// Who produced it, -1 where nobody is named.

@@ -39,6 +39,17 @@ impl std::fmt::Display for Flush {
     }
 }
 
+/// Whether Kafka clients get a batch in the codec in which it came, where its topic's `compression.type` is `producer`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchCompression {
+    /// Those that read from another machine: on this one, bytes are cheaper than the time to compress them.
+    Auto,
+    /// All of them.
+    Always,
+    /// None of them.
+    Never,
+}
+
 /// How a broker runs. `Config::new("data")` is what the program does without options.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -71,6 +82,8 @@ pub struct Config {
     pub advertise: Option<Address>,
     /// Whether a replication factor above 1 is refused instead of taken as 1: no.
     pub strict_replication: bool,
+    /// Which Kafka clients get batches in the codec in which these came: [`FetchCompression::Auto`].
+    pub fetch_compression: FetchCompression,
     /// Open files that the log keeps at most: 1,024.
     pub open_files_max: usize,
 }
@@ -98,6 +111,7 @@ impl Config {
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             advertise: None,
             strict_replication: false,
+            fetch_compression: FetchCompression::Auto,
             open_files_max: 1024,
         }
     }

@@ -102,7 +102,7 @@ settings! {
     "compression.lz4.level" / "compression.lz4.level", compression_lz4_level: i32 [1..=17] => 9,
         "kept for clients that set it; lz4 has one level here";
     "compression.type" / "compression.type", compression_type: CompressionType => CompressionType::Producer,
-        "the codec in which Kafka clients get records; with producer they are not compressed";
+        "the codec in which Kafka clients get records; with producer the one in which each batch came, as --fetch-compression says";
     "compression.zstd.level" / "compression.zstd.level", compression_zstd_level: i32 [-131_072..=22] => 3,
         "how hard zstd compresses where it is the compression.type";
     "delete.retention.ms" / "log.cleaner.delete.retention.ms", delete_retention_ms: i64 [0..=LONG_MAX] => DAY_MS,

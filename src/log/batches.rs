@@ -38,6 +38,18 @@ impl Flags {
     pub const DELETE_HORIZON: Flags = Flags(16);
     /// A line without a time has that of the line before it, not the batch's.
     pub const RUNNING_TIMES: Flags = Flags(32);
+    /// The three bits that say in which codec the batch came.
+    pub const CODEC: Flags = Flags(0b111 << 6);
+
+    /// The codec in which a batch came, by the number that Kafka's batches give it: at most 7, 0 is none.
+    pub const fn of_codec(codec: u8) -> Flags {
+        Flags((codec as u16) << 6 & Flags::CODEC.0)
+    }
+
+    /// The number of the codec in which the batch came, 0 to 7.
+    pub fn codec(self) -> u8 {
+        ((self.0 & Flags::CODEC.0) >> 6) as u8
+    }
 
     /// Whether one of `flags` is among these.
     pub fn has(self, flags: Flags) -> bool {
@@ -175,6 +187,17 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_codec_takes_three_bits_and_leaves_the_others_alone() {
+        for codec in 0..8 {
+            let flags = Flags::of_codec(codec);
+            assert_eq!((flags.0, flags.codec()), (u16::from(codec) << 6, codec));
+            assert_eq!((flags | Flags(!0)).without(Flags::CODEC), Flags(0b1111_1110_0011_1111));
+            assert_eq!((flags | Flags::CONTROL | Flags::RUNNING_TIMES).codec(), codec);
+        }
+        assert_eq!(Flags::of_codec(9), Flags::of_codec(1), "no other bit is touched");
+    }
 
     #[test]
     fn an_entry_survives_the_round_trip_and_no_flipped_bit_does() {

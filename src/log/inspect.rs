@@ -128,10 +128,18 @@ fn dump_of(disk: &Arc<dyn Disk>, dir: &Path, out: &mut dyn Write) -> io::Result<
             let mut lines = vec![0; there as usize];
             log.read_at(&mut lines, u64::from(position))?;
             let times = if entry.flags.has(Flags::RUNNING_TIMES) { " times:running" } else { "" };
+            let codec = match entry.flags.codec() {
+                0 => "",
+                1 => " codec:gzip",
+                2 => " codec:snappy",
+                3 => " codec:lz4",
+                4 => " codec:zstd",
+                5.. => " codec:unknown",
+            };
             let state = if crc32c::crc32c(&lines) == entry.lines_crc { "" } else { " DAMAGED" };
             writeln!(
                 out,
-                "# batch first:{first} count:{count} timestamp:{timestamp}{times} position:{position} bytes:{bytes}{state}"
+                "# batch first:{first} count:{count} timestamp:{timestamp}{times}{codec} position:{position} bytes:{bytes}{state}"
             )?;
             out.write_all(&lines)?;
         }

@@ -167,6 +167,11 @@ impl Output<'_> {
         self.transport.local()
     }
 
+    /// Whether the client is on this machine.
+    pub fn is_local(&self) -> io::Result<bool> {
+        self.transport.is_local()
+    }
+
     /// Sends `bytes` behind what is to be sent, without copying them.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;

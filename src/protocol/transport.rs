@@ -67,6 +67,12 @@ impl Transport {
         stream.local_addr()
     }
 
+    /// Whether the other end is on this machine.
+    pub fn is_local(&self) -> io::Result<bool> {
+        let ip = self.peer.ip().to_canonical();
+        Ok(ip.is_loopback() || ip == self.local()?.ip().to_canonical())
+    }
+
     fn ahead(&self) -> MutexGuard<'_, Ahead> {
         self.ahead.lock().expect("no panic while bytes are kept")
     }

@@ -61,7 +61,8 @@ pub(crate) fn batch(bytes: &[u8]) -> Option<usize> {
         let batch = Batch::open(bytes).ok()?;
         batch.check(usize::MAX).ok()?;
         let mut decompressed = Vec::new();
-        let records = batch.records(&rules, &mut Codecs::default(), &mut decompressed, Records::default()).ok()?;
+        let body = batch.body(&mut Codecs::default(), &mut decompressed).ok()?;
+        let records = batch.records(body, &rules, Records::default()).ok()?;
         count(&records);
         Some(records.len())
     };

@@ -209,27 +209,26 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// Reads the records, from `scratch` if they must be decompressed first. Their memory is that of `records`.
-    pub fn records<'b>(
-        &self,
-        rules: &Rules,
-        codecs: &mut Codecs,
-        scratch: &'b mut Vec<u8>,
-        records: Records<'_>,
-    ) -> Result<Records<'b>, Error>
+    /// The bytes of its records, in `scratch` if they must be decompressed first.
+    pub fn body<'b>(&self, codecs: &mut Codecs, scratch: &'b mut Vec<u8>) -> Result<&'b [u8], Error>
     where
         'a: 'b,
     {
         let compressed = &self.bytes[HEADER_BYTES..];
-        let mut bytes = compressed;
         let codec = self.codec()?;
-        if codec != Codec::None {
-            codecs.decompress(codec, compressed, scratch, DECOMPRESSED_MAX).map_err(|error| match error {
-                compression::Error::Malformed => Error::Invalid("the records cannot be decompressed"),
-                compression::Error::TooLarge => Error::TooLarge("the records are more than 64 MiB"),
-            })?;
-            bytes = scratch;
+        if codec == Codec::None {
+            return Ok(compressed);
         }
+        codecs.decompress(codec, compressed, scratch, DECOMPRESSED_MAX).map_err(|error| match error {
+            compression::Error::Malformed => Error::Invalid("the records cannot be decompressed"),
+            compression::Error::TooLarge => Error::TooLarge("the records are more than 64 MiB"),
+        })?;
+        Ok(scratch)
+    }
+
+    /// Reads the records of its [`body`](Self::body). Their memory is that of `records`.
+    pub fn records<'b>(&self, body: &'b [u8], rules: &Rules, records: Records<'_>) -> Result<Records<'b>, Error> {
+        let mut bytes = body;
         let mut records = records.recycle();
         records.reserve((self.header.count as usize).min(bytes.len() / RECORD_BYTES_MIN));
         let mut seen = Seen { timestamp_max: i64::MIN, timestamp_min: i64::MAX, keyless: false, headers: 0 };

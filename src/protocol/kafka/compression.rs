@@ -43,14 +43,20 @@ impl Codec {
             .copied()
     }
 
-    /// The codec that a topic's `compression.type` names. `producer` is none: the log does not know what a batch came in.
-    pub fn of_setting(setting: CompressionType) -> Codec {
+    /// The codec that a stored batch came in; a number that this version does not know is none.
+    pub fn of_stored(codec: u8) -> Codec {
+        Codec::of_attributes(codec.into()).unwrap_or(Codec::None)
+    }
+
+    /// The codec that a topic's `compression.type` names; `None`: `producer`, each batch's own.
+    pub fn of_setting(setting: CompressionType) -> Option<Codec> {
         match setting {
-            CompressionType::Gzip => Codec::Gzip,
-            CompressionType::Snappy => Codec::Snappy,
-            CompressionType::Lz4 => Codec::Lz4,
-            CompressionType::Zstd => Codec::Zstd,
-            CompressionType::Uncompressed | CompressionType::Producer => Codec::None,
+            CompressionType::Producer => None,
+            CompressionType::Uncompressed => Some(Codec::None),
+            CompressionType::Gzip => Some(Codec::Gzip),
+            CompressionType::Snappy => Some(Codec::Snappy),
+            CompressionType::Lz4 => Some(Codec::Lz4),
+            CompressionType::Zstd => Some(Codec::Zstd),
         }
     }
 }
@@ -65,6 +71,9 @@ pub struct Levels {
 }
 
 impl Levels {
+    /// Where nobody chose any. Every Fetch compresses anew, so time counts for more than bytes.
+    pub const FAST: Levels = Levels { gzip: 1, zstd: 1 };
+
     /// What a topic's settings say.
     pub fn of_settings(settings: &Settings) -> Levels {
         Levels { gzip: settings.compression_gzip_level, zstd: settings.compression_zstd_level }

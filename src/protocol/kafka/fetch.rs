@@ -1,8 +1,8 @@
 //! Fetch: the log's lines as record batches, written straight into the response.
 //!
 //! ```text
-//! entries   [0-3] [4] [5] [6-6 of producer 1000] [7-9]
-//! batches   [0────────5]  [6                   ] [7-9]     neighbours without a producer become one
+//! entries   [0-3] [4] [5] [6] [7] [8 of producer 1000] [9-12 gzip]
+//! batches   [0-3] [4────────────7] [8                ] [9-12 gzip]   single records without a producer become one
 //! ```
 //!
 //! - At least one whole batch, even above the limits; none beyond what is published.
@@ -10,6 +10,8 @@
 //! - Where compaction left nothing up to the end comes a batch without records, as Kafka keeps one.
 //! - A batch comes whole, like Kafka's, even if the offset is in its middle; one of more than a megabyte of lines begins at
 //!   the offset, and one of more than two ends in its middle.
+//! - A batch leaves in its topic's `compression.type`; where that is `producer`, in the codec in which it came, if its client is
+//!   one of those that [`FetchCompression`] means.
 
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
@@ -21,6 +23,7 @@ use super::{
 };
 use crate::{
     broker::{self, Broker, PartitionHandle, ReadBatch, ReadSession, TopicHandle, random},
+    config::{CompressionType, FetchCompression, Settings},
     log::record::Malformed,
 };
 use std::{
@@ -51,9 +54,21 @@ struct Asked {
 struct AskedTopic<'a> {
     name: &'a str,
     id: Uuid,
-    codec: Codec,
+    /// How its batches are compressed; `None`: as each came.
+    codec: Option<Codec>,
     levels: Levels,
     partitions: Vec<Asked>,
+}
+
+impl AskedTopic<'_> {
+    /// How a batch is compressed in an answer of this version. Zstd is for version 10 and later.
+    fn codec_of(&self, batch: ReadBatch<'_>, version: i16) -> Codec {
+        match self.codec.unwrap_or_else(|| Codec::of_stored(batch.codec())) {
+            _ if batch.is_control() => Codec::None,
+            Codec::Zstd if version < 10 => Codec::None,
+            codec => codec,
+        }
+    }
 }
 
 /// Fetch (key 1).
@@ -69,6 +84,11 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let committed_only = r.i8()? == 1;
     let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
     let broker = call.broker;
+    let as_produced = match broker.config().fetch_compression {
+        FetchCompression::Auto => !call.output.is_local()?,
+        FetchCompression::Always => true,
+        FetchCompression::Never => false,
+    };
     let mut asked_for = HashSet::new();
     let topics = r.array(|r| {
         let (name, id) = if r.version < 13 { (r.string()?, [0; 16]) } else { ("", r.uuid()?) };
@@ -78,7 +98,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         // One that stands twice is answered once.
         partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
         let settings = topic.map(|topic| topic.settings()).unwrap_or_default();
-        let (codec, levels) = (Codec::of_setting(settings.compression_type), Levels::of_settings(&settings));
+        let (codec, levels) = compression(&settings, as_produced);
         Ok(AskedTopic { name, id, codec, levels, partitions })
     })?;
     if r.version >= 7 {
@@ -135,6 +155,15 @@ fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<TopicHan
     match version {
         ..13 => broker.find_topic(name).map_err(|error| error.code()),
         _ => broker.find_topic_by_id(id).ok_or(Code::UnknownTopicId),
+    }
+}
+
+/// How the batches of a topic are compressed, and how hard. Levels are for a codec that the topic chose, as in Kafka.
+fn compression(settings: &Settings, as_produced: bool) -> (Option<Codec>, Levels) {
+    match settings.compression_type {
+        CompressionType::Producer if as_produced => (None, Levels::FAST),
+        CompressionType::Producer => (Some(Codec::None), Levels::FAST),
+        chosen => (Codec::of_setting(chosen), Levels::of_settings(settings)),
     }
 }
 
@@ -198,7 +227,7 @@ fn respond(
             if explained.is_some() && (read.is_err() || !session.read.batches().is_empty()) {
                 explain(explained, topic, asked, &read, &session.read);
             }
-            bytes += write_partition(w, asked, topic.codec, read, left, &mut session, committed_only);
+            bytes += write_partition(w, asked, topic, read, left, &mut session, committed_only);
             w.tags();
         });
         w.tags();
@@ -247,7 +276,7 @@ fn read(
 fn write_partition(
     w: &mut Writer<'_>,
     asked: &Asked,
-    codec: Codec,
+    topic: &AskedTopic<'_>,
     read: Result<Bounds, Code>,
     bytes_max: usize,
     session: &mut Session,
@@ -275,10 +304,12 @@ fn write_partition(
     if read.is_err() {
         session.read.clear();
     }
+    let version = w.version;
     let estimate = session.read.batches().bytes().len();
     let (bytes, whole) = w.records(estimate, |out| {
         let before = out.len();
-        let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec, session);
+        let codec_of = |batch: ReadBatch<'_>| topic.codec_of(batch, version);
+        let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec_of, session);
         (out.len() - before, written.is_ok())
     });
     // Lines that are none, before any that is one: nothing comes of asking again.
@@ -319,7 +350,7 @@ fn write_batches(
     offset: u64,
     bytes_max: usize,
     leader_epoch: i32,
-    codec: Codec,
+    codec_of: impl Fn(ReadBatch<'_>) -> Codec,
     session: &mut Session,
 ) -> Result<(), Malformed> {
     let Session { read, codecs, compressed, .. } = session;
@@ -331,11 +362,13 @@ fn write_batches(
     let mut batches = read.iter().peekable();
     while let Some(first) = batches.next() {
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));
+        let codec = codec_of(first);
         let mut last = first;
         let mut added = lines(&mut encoder, first, offset);
-        while let Some(next) = batches.next_if(|next| {
-            matches!(added, Ok(true)) && first.is_plain() && next.is_plain() && encoder.size() < BATCH_BYTES
-        }) {
+        let joins = |next: ReadBatch<'_>| first.is_plain_record() && next.is_plain_record() && codec_of(next) == codec;
+        while let Some(next) =
+            batches.next_if(|&next| matches!(added, Ok(true)) && encoder.size() < BATCH_BYTES && joins(next))
+        {
             added = lines(&mut encoder, next, offset);
             last = next;
         }

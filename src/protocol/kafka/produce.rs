@@ -5,14 +5,14 @@
 
 use super::{
     Call, Code, KEPT_BYTES_MAX, Session, Stop,
-    batch::{self, Batch, NAMED_MAX},
-    compression::Codec,
+    batch::{self, Batch, HEADER_BYTES, NAMED_MAX},
+    compression::{Codec, Codecs, Levels},
     partition_index, tell,
     wire::{Reader, Writer},
 };
 use crate::{
     broker::{self, StoredBatch, Target, Terms, Ticket, WriteSession},
-    log::{Numbering, record::RecordRef},
+    log::{Numbering, batches::Flags, record::RecordRef},
 };
 use std::ops::Range;
 
@@ -138,24 +138,49 @@ fn write(
         let why = "the record batch is larger than segment.bytes";
         return Err(Outcome::refused(Code::RecordListTooLarge, why).in_log_of(&target));
     }
-    let records = std::mem::take(&mut session.records);
-    let records = batch.records(target.rules(), &mut session.codecs, &mut session.decompressed, records);
-    let records = records.map_err(|error| Outcome::batch(error, Some(&target)))?;
+    let refused = |error| Outcome::batch(error, Some(&target));
+    let body = batch.body(&mut session.codecs, &mut session.decompressed).map_err(refused)?;
+    let records = batch.records(body, target.rules(), std::mem::take(&mut session.records)).map_err(refused)?;
+    if would_store_too_much(&batch, body, &target, &mut session.codecs, &mut session.compressed) {
+        let why = "in its topic's compression.type the record batch is larger than max.message.bytes";
+        return Err(refused(batch::Error::TooLarge(why)));
+    }
     // Few bytes become many: 7 are a record, 2 a header.
     let parsed = records.iter().map(|record| 1 + records.headers_of(record).len()).sum::<usize>();
     session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
-    // No flags: no transaction comes this far.
     let terms = Terms {
         producer: (header.producer_id >= 0).then_some(Numbering {
             producer_id: header.producer_id,
             producer_epoch: header.producer_epoch,
             base_sequence: header.base_sequence,
         }),
+        // No transaction comes this far.
+        flags: Flags::of_codec(batch.codec().map_or(0, |codec| codec as u8)),
         ..Terms::default()
     };
     let ticket = written.write_batch(target.clone(), &records, terms);
     session.records = records.recycle();
     ticket.map_err(|error| Outcome::failed(error).in_log_of(&target))
+}
+
+/// Whether the batch is larger than its topic takes once it is compressed as the topic wants it, where that is not how it came.
+/// One that is small enough uncompressed is not compressed to know that.
+fn would_store_too_much(
+    batch: &Batch<'_>,
+    body: &[u8],
+    target: &Target,
+    codecs: &mut Codecs,
+    compressed: &mut Vec<u8>,
+) -> bool {
+    let (settings, most) = (target.settings(), target.rules().bytes_max);
+    let wanted = Codec::of_setting(settings.compression_type).filter(|&codec| batch.codec() != Ok(codec));
+    let Some(codec) = wanted.filter(|_| HEADER_BYTES + body.len() > most) else { return false };
+    if codec == Codec::None {
+        return true;
+    }
+    codecs.levels = Levels::of_settings(settings);
+    codecs.compress(codec, body, compressed);
+    HEADER_BYTES + compressed.len() > most
 }
 
 /// What its client is told of a batch that was stored.

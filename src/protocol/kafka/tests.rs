@@ -42,10 +42,16 @@ impl Talk {
     }
 
     fn to(broker: Broker) -> Talk {
+        Talk::from(broker, "127.0.0.1:1")
+    }
+
+    /// One whose other end seems to be at this address.
+    fn from(broker: Broker, peer: &str) -> Talk {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (stream, peer) = listener.accept().unwrap();
-        Talk { broker, transport: Transport::tcp(stream, peer, Duration::from_secs(60)).unwrap(), _other: other }
+        let (stream, _) = listener.accept().unwrap();
+        let transport = Transport::tcp(stream, peer.parse().unwrap(), Duration::from_secs(60)).unwrap();
+        Talk { broker, transport, _other: other }
     }
 
     /// The response to a frame without its size and header, and how much of the frame was not read. It never waits: the
@@ -561,6 +567,32 @@ fn a_thousand_refused_records_are_named_however_many_batches_they_are_in() {
     let named: Vec<usize> = partitions.iter().map(|partition| partition.record_errors.len()).collect();
     assert_eq!(named, [400, 400, 200, 0]);
     assert!(partitions.iter().all(|partition| partition.error_code == i16::from(Code::InvalidTimestamp)));
+}
+
+#[test]
+fn a_client_on_another_machine_gets_a_batch_in_its_codec() {
+    let Talk { broker, .. } = &Talk::new();
+    let gzipped = produce(0, vec![batch("hello", 3, 1_700_000_000_000, Codec::Gzip)]);
+    Talk::to(broker.clone()).ask(0, 9, &encoded(gzipped, 9)).unwrap();
+    let request = FetchRequest::default().with_max_bytes(i32::MAX).with_topics(vec![
+        fetch_request::FetchTopic::default()
+            .with_topic(s("there").into())
+            .with_partitions(vec![fetch_request::FetchPartition::default().with_partition_max_bytes(i32::MAX)]),
+    ]);
+    for (peer, codec) in [
+        ("127.0.0.1:1", Codec::None),
+        ("127.0.0.2:1", Codec::None),
+        ("[::1]:1", Codec::None),
+        ("[::ffff:127.0.0.1]:1", Codec::None),
+        ("192.0.2.1:1", Codec::Gzip),
+        ("[2001:db8::1]:1", Codec::Gzip),
+    ] {
+        let (response, _) = Talk::from(broker.clone(), peer).ask(1, 12, &encoded(request.clone(), 12)).unwrap();
+        let response = FetchResponse::decode(&mut &response[..], 12).unwrap();
+        let records = response.responses[0].partitions[0].records.as_ref().unwrap();
+        let header = batch::Header::read(records).unwrap();
+        assert_eq!((Codec::of_attributes(header.attributes), header.count), (Some(codec), 3), "{peer}");
+    }
 }
 
 /// A sync failed, and Linux tells that once. A roll synced the same file again, found its pages clean, and published what

@@ -101,7 +101,9 @@ fn produced(given: &[Given], codec: Codec) -> Vec<u8> {
 fn decode(bytes: &[u8], rules: &Rules) -> Result<Vec<Given>, Error> {
     let batch = Batch::open(bytes)?;
     batch.check(usize::MAX)?;
-    batch.records(rules, &mut Codecs::default(), &mut Vec::new(), Records::default()).map(|records| givens(&records))
+    let mut scratch = Vec::new();
+    let body = batch.body(&mut Codecs::default(), &mut scratch)?;
+    batch.records(body, rules, Records::default()).map(|records| givens(&records))
 }
 
 /// Sets the length and the CRC as they should be.
@@ -186,7 +188,8 @@ fn records_that_break_the_topics_rules_are_named() {
     let batch = Batch::open(&bytes).unwrap();
     let mut scratch = Vec::new();
     let stamped = Rules { append_time: true, ..late };
-    let stamped = batch.records(&stamped, &mut Codecs::default(), &mut scratch, Records::default()).unwrap();
+    let body = batch.body(&mut Codecs::default(), &mut scratch).unwrap();
+    let stamped = batch.records(body, &stamped, Records::default()).unwrap();
     assert!(stamped.iter().all(|record| record.timestamp.is_none()));
 }
 
