@@ -379,6 +379,51 @@ fn an_idempotent_producer_goes_on_after_a_crash() {
     assert_eq!(Client::connect(&broker).fetch("t", 40, 0).1, 43);
 }
 
+/// Kafka Streams counted 102,840 of 100,000 words over one restart: the broker knew of no member any more, and those who joined
+/// again were of generation 1.
+#[test]
+fn members_of_a_group_go_on_over_a_stop_and_a_crash() {
+    let mut broker = Broker::on_disk();
+    let mut client = Client::connect(&broker);
+    client.ask::<_, MetadataResponse>(ApiKey::Metadata, 12, &metadata("words"));
+    let join = |client: &mut Client, member: &str| -> JoinGroupResponse {
+        let protocol = join_group_request::JoinGroupRequestProtocol::default().with_name(s("range"));
+        let request = JoinGroupRequest::default().with_group_id(s("counts").into()).with_session_timeout_ms(45_000);
+        let request = request.with_rebalance_timeout_ms(60_000).with_protocol_type(s("consumer"));
+        client.ask(ApiKey::JoinGroup, 5, &request.with_member_id(s(member)).with_protocols(vec![protocol]))
+    };
+    let sync = |client: &mut Client, member: &str, generation, assigned: &'static [u8]| -> SyncGroupResponse {
+        let assignment = sync_group_request::SyncGroupRequestAssignment::default().with_member_id(s(member));
+        let request = SyncGroupRequest::default().with_group_id(s("counts").into()).with_member_id(s(member));
+        let request = request.with_generation_id(generation);
+        client.ask(ApiKey::SyncGroup, 3, &request.with_assignments(vec![assignment.with_assignment(assigned.into())]))
+    };
+    let heartbeat = |client: &mut Client, member: &str, generation| {
+        let request = HeartbeatRequest::default().with_group_id(s("counts").into()).with_member_id(s(member));
+        let response: HeartbeatResponse = client.ask(ApiKey::Heartbeat, 3, &request.with_generation_id(generation));
+        response.error_code
+    };
+    let member = join(&mut client, "").member_id.to_string();
+    assert_eq!(join(&mut client, &member).generation_id, 1);
+    assert_eq!(sync(&mut client, &member, 1, b"all of it").error_code, 0);
+    for generation in 1..4 {
+        if generation == 2 {
+            assert!(broker.stop().success());
+        }
+        broker.restart();
+        let mut client = Client::connect(&broker);
+        assert_eq!(heartbeat(&mut client, &member, generation), 0);
+        assert_eq!(heartbeat(&mut client, &member, generation - 1), 22);
+        assert_eq!(heartbeat(&mut client, "somebody else", generation), 25);
+        assert_eq!(&sync(&mut client, &member, generation, b"").assignment[..], b"all of it");
+        // The leader has seen another partition: a rebalance.
+        assert_eq!(join(&mut client, &member).generation_id, generation + 1);
+        assert_eq!(heartbeat(&mut client, &member, generation), 22);
+        assert_eq!(sync(&mut client, &member, generation + 1, b"all of it").error_code, 0);
+    }
+    assert!(text(&broker, "GROUP counts").contains(" state:Stable generation:4 members:1"));
+}
+
 fn new_producer_id(client: &mut Client) -> i64 {
     client.send(ApiKey::InitProducerId, 4, &InitProducerIdRequest::default().with_transactional_id(None));
     let response: InitProducerIdResponse = client.receive(4).unwrap();

@@ -23,6 +23,7 @@ pub(super) struct Chores {
 struct Queue {
     syncs: Vec<(Instant, Arc<Partition>)>,
     look_at: Option<Instant>,
+    groups_at: Option<Instant>,
     stopped: bool,
 }
 
@@ -58,44 +59,52 @@ impl Chores {
         self.changed.notify_one();
     }
 
+    /// Looks at all groups in some time, and not at the partitions.
+    pub(super) fn look_at_groups_in(&self, time: Duration) {
+        let mut queue = self.queue();
+        let at = Instant::now() + time;
+        queue.groups_at = Some(queue.groups_at.map_or(at, |before| before.min(at)));
+        self.changed.notify_one();
+    }
+
     /// Ends [`run`](Self::run).
     pub(super) fn stop(&self) {
         self.queue().stopped = true;
         self.changed.notify_one();
     }
 
-    /// The thread. `topics` answers those there are; `expire_offsets` does what it says and answers when to come back, in
+    /// The thread. `topics` answers those there are; `tidy_groups` does what it says and answers when to come back, in
     /// ms; `tell` tells the operator.
     pub(super) fn run(
         &self,
         topics: impl Fn() -> Vec<Arc<Topic>>,
-        expire_offsets: impl Fn() -> super::Result<Option<i64>>,
+        tidy_groups: impl Fn() -> super::Result<Option<i64>>,
         now_ms: impl Fn() -> i64,
         tell: impl Fn(&str) + Sync,
     ) {
-        scope(|scope| self.run_in(scope, &topics, &expire_offsets, &now_ms, &tell));
+        scope(|scope| self.run_in(scope, &topics, &tidy_groups, &now_ms, &tell));
     }
 
     fn run_in<'s>(
         &'s self,
         scope: &'s Scope<'s, '_>,
         topics: &impl Fn() -> Vec<Arc<Topic>>,
-        expire_offsets: &impl Fn() -> super::Result<Option<i64>>,
+        tidy_groups: &impl Fn() -> super::Result<Option<i64>>,
         now_ms: &impl Fn() -> i64,
         tell: &'s (impl Fn(&str) + Sync),
     ) {
-        let mut looked = None::<Instant>;
+        let (mut looked, mut groups_looked) = (None::<Instant>, None::<Instant>);
         let mut compacting = None::<ScopedJoinHandle<'_, ()>>;
         let mut queue = self.queue();
         while !queue.stopped {
             let now = Instant::now();
             let due =
                 queue.syncs.extract_if(.., |(at, _)| *at <= now).map(|(_, partition)| partition).collect::<Vec<_>>();
-            let rested = looked.is_none_or(|looked| now >= looked + LOOK_EVERY);
-            let look = rested && queue.look_at.is_some_and(|at| at <= now);
-            if due.is_empty() && !look {
-                let look_at = queue.look_at.map(|at| looked.map_or(at, |looked| at.max(looked + LOOK_EVERY)));
-                let next = queue.syncs.iter().map(|(at, _)| *at).chain(look_at).min();
+            let (look_at, groups_at) = (rested(queue.look_at, looked), rested(queue.groups_at, groups_looked));
+            let look = look_at.is_some_and(|at| at <= now);
+            let look_at_groups = groups_at.is_some_and(|at| at <= now);
+            if due.is_empty() && !look && !look_at_groups {
+                let next = queue.syncs.iter().map(|(at, _)| *at).chain(look_at).chain(groups_at).min();
                 queue = match next {
                     Some(next) => {
                         let left = next.saturating_duration_since(now);
@@ -108,6 +117,9 @@ impl Chores {
             if look {
                 queue.look_at = None;
             }
+            if look_at_groups {
+                queue.groups_at = None;
+            }
             drop(queue);
             for partition in due {
                 partition.sync_queued.store(false, Release);
@@ -115,14 +127,20 @@ impl Chores {
                     tell(&format!("{error}"));
                 }
             }
+            if look_at_groups {
+                groups_looked = Some(now);
+                match tidy_groups() {
+                    Ok(Some(next_ms)) => {
+                        self.look_at_groups_in(Duration::from_millis((next_ms - now_ms()).max(0) as u64 + 1));
+                    }
+                    Ok(None) => {}
+                    Err(error) => tell(&format!("groups: {error}")),
+                }
+            }
             if look {
                 looked = Some(now);
-                let offsets_due = expire_offsets().unwrap_or_else(|error| {
-                    tell(&format!("committed offsets: {error}"));
-                    None
-                });
                 let (next_ms, dirty) = look_at_all(&topics(), tell);
-                if let Some(next_ms) = next_ms.into_iter().chain(offsets_due).min() {
+                if let Some(next_ms) = next_ms {
                     self.look_in(Duration::from_millis((next_ms - now_ms()).max(0) as u64 + 1));
                 }
                 if !dirty.is_empty() {
@@ -153,6 +171,11 @@ impl Chores {
         }
         self.look();
     }
+}
+
+/// When to look again, where something wants to be looked at `at` and was `looked` at before.
+fn rested(at: Option<Instant>, looked: Option<Instant>) -> Option<Instant> {
+    at.map(|at| looked.map_or(at, |looked| at.max(looked + LOOK_EVERY)))
 }
 
 /// Looks at each partition; answers when the next one wants to be looked at, in ms, and which are to be compacted.

@@ -40,6 +40,7 @@ codes! {
     UnknownMemberId 25 "UNKNOWN_MEMBER_ID";
     InvalidSessionTimeout 26 "INVALID_SESSION_TIMEOUT";
     RebalanceInProgress 27 "REBALANCE_IN_PROGRESS";
+    InvalidCommitOffsetSize 28 "INVALID_COMMIT_OFFSET_SIZE";
     InvalidTimestamp 32 "INVALID_TIMESTAMP";
     UnsupportedVersion 35 "UNSUPPORTED_VERSION";
     TopicAlreadyExists 36 "TOPIC_ALREADY_EXISTS";
@@ -60,6 +61,7 @@ codes! {
     UnknownLeaderEpoch 75 "UNKNOWN_LEADER_EPOCH";
     UnsupportedCompressionType 76 "UNSUPPORTED_COMPRESSION_TYPE";
     MemberIdRequired 79 "MEMBER_ID_REQUIRED";
+    GroupMaxSizeReached 81 "GROUP_MAX_SIZE_REACHED";
     FencedInstanceId 82 "FENCED_INSTANCE_ID";
     GroupSubscribedToTopic 86 "GROUP_SUBSCRIBED_TO_TOPIC";
     InvalidRecord 87 "INVALID_RECORD";

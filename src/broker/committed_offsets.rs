@@ -1,4 +1,4 @@
-//! Committed offsets: how far each group has read, as readable records of the topic `__consumer_offsets`.
+//! The topic `__consumer_offsets`: how far each group has read, and who is in it, as readable records.
 //!
 //! ```text
 //! offset:17 key:analytics/orders/0 message:offset:42 epoch:0 metadata:
@@ -6,17 +6,21 @@
 //!               │         │      └ partition      │        └ leader epoch of the record before it, -1 unknown
 //!               └ group   └ topic                 └ the offset to read next
 //! offset:18 key:analytics/orders/0 tombstone        forgotten: reset, dropped, or expired
+//! offset:19 key:analytics/group message:type:classic generation:7 protocol_type:consumer protocol:range leader:...
+//! offset:20 key:analytics/group tombstone           the group is no more
 //! ```
 //!
 //! - The latest record of a key is what holds; compaction keeps it. So reading back takes time by the number of live keys
 //!   and of what was written since the last compaction.
-//! - A topic and a number cannot hold a `/`, a group may: a key is read from its end.
-//! - The record's own timestamp is when the offset was committed.
+//! - A topic and a number cannot hold a `/`, a group may: a key is read from its end. One that ends in `/<number>` is an
+//!   offset's, and one that ends in `/group` a group's, whose value is a [`SavedGroup`].
+//! - The record's own timestamp is when the offset was committed, or the group became so.
 //! - A line that is none of these is left alone, and said once.
 //!
-//! Here is the form of the records, and what one group's offsets are; who may commit when is the coordinator's affair.
+//! Here is the form of the records, and what one group has in the log; who may commit when, and when a group is written, is
+//! the coordinator's affair.
 
-use super::{Error, Partition, Result};
+use super::{Error, Partition, Result, group::SavedGroup};
 use crate::log::{
     Chunk, Line,
     record::{Records, parse_u63, unescape, write_i64, write_word},
@@ -29,6 +33,12 @@ pub(super) const TOPIC: &str = "__consumer_offsets";
 /// Its settings: small segments, so that compaction keeps it small; nothing goes by age.
 pub(super) const SETTINGS: [(&str, &str); 3] =
     [("cleanup.policy", "compact"), ("segment.bytes", "4194304"), ("retention.ms", "-1")];
+
+/// How the key of a group's record ends.
+const GROUP_KEY_END: &str = "/group";
+
+/// The longest name of a group, Kafka's limit for any string.
+pub(super) const NAME_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Bytes read at once at the start.
 const READ_BYTES: usize = 1 << 20;
@@ -61,8 +71,34 @@ pub(super) fn push(
     records.push(timestamp, Some(Cow::Owned(key)), committed.map(|committed| Cow::Owned(committed.value())));
 }
 
+/// Adds the record of a group, or of its end (`None`).
+pub(super) fn push_group(records: &mut Records<'_>, name: &str, saved: Option<&SavedGroup>) {
+    let key = format!("{name}{GROUP_KEY_END}").into_bytes();
+    records.push(None, Some(Cow::Owned(key)), saved.map(|saved| Cow::Owned(saved.to_line())));
+}
+
+/// What the log has of a group.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Logged {
+    pub(super) offsets: Offsets,
+    pub(super) group: Option<LoggedGroup>,
+}
+
+/// A group as it was saved last.
+#[derive(Debug, PartialEq)]
+pub(super) struct LoggedGroup {
+    pub(super) saved: SavedGroup,
+    /// Offset of its record.
+    pub(super) offset: u64,
+    /// When it was written, in ms.
+    pub(super) timestamp_ms: i64,
+}
+
+/// What a log holds of all groups, by name.
+type LoggedGroups = BTreeMap<String, Logged>;
+
 /// Reads back what a log of offsets holds, by group. Damage is passed by, and said with `tell`.
-pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<BTreeMap<String, Offsets>> {
+pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<LoggedGroups> {
     let (mut groups, mut chunk, mut strange) = (BTreeMap::new(), Chunk::default(), 0);
     let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
     let mut next = partition.start()?;
@@ -83,41 +119,49 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<BT
         }
     }
     if strange > 0 {
-        tell(&format!("{TOPIC}: {strange} records are no committed offsets; they are left alone"));
+        tell(&format!("{TOPIC}: {strange} records are no committed offsets and no groups; they are left alone"));
     }
     Ok(groups)
 }
 
 /// Takes one line to account; `None`: it is none of the form.
-fn apply(
-    line: &Line<'_>,
-    groups: &mut BTreeMap<String, Offsets>,
-    topics: &mut BTreeMap<String, Arc<str>>,
-) -> Option<()> {
+fn apply(line: &Line<'_>, groups: &mut LoggedGroups, topics: &mut BTreeMap<String, Arc<str>>) -> Option<()> {
     let fields = line.split().ok()?;
     let (key, value) = (unescape(fields.key?).ok()?, fields.value.bytes().ok()?);
-    let (group, topic, partition) = parse_key(&key)?;
-    let topic = topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
-    match value {
-        Some(value) => {
-            let committed = Committed::parse(&value, line.timestamp)?;
-            groups.entry(group.to_owned()).or_default().insert((topic, partition), committed);
-        }
-        None => {
-            if let Some(offsets) = groups.get_mut(group) {
-                offsets.remove(&(topic, partition));
-                if offsets.is_empty() {
-                    groups.remove(group);
-                }
-            }
-        }
+    let key = std::str::from_utf8(&key).ok()?;
+    let (offset, timestamp_ms) = (line.offset, line.timestamp);
+    if let Some(name) = key.strip_suffix(GROUP_KEY_END) {
+        let saved = value.map(|value| SavedGroup::parse(&value).ok_or(())).transpose().ok()?;
+        change(groups, name, |logged| {
+            logged.group = saved.map(|saved| LoggedGroup { saved, offset, timestamp_ms });
+        })
+    } else {
+        let (name, topic, partition) = parse_key(key)?;
+        let topic = topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
+        let committed = value.map(|value| Committed::parse(&value, timestamp_ms).ok_or(())).transpose().ok()?;
+        change(groups, name, |logged| match committed {
+            Some(committed) => drop(logged.offsets.insert((topic, partition), committed)),
+            None => drop(logged.offsets.remove(&(topic, partition))),
+        })
+    }
+}
+
+/// Changes what is known of a group. One of which nothing is left is forgotten.
+fn change(groups: &mut LoggedGroups, name: &str, change: impl FnOnce(&mut Logged)) -> Option<()> {
+    if name.len() > NAME_BYTES_MAX {
+        return None;
+    }
+    let logged = groups.entry(name.to_owned()).or_default();
+    change(logged);
+    if *logged == Logged::default() {
+        groups.remove(name);
     }
     Some(())
 }
 
 /// Group, topic and partition.
-fn parse_key(key: &[u8]) -> Option<(&str, &str, u32)> {
-    let mut parts = std::str::from_utf8(key).ok()?.rsplitn(3, '/');
+fn parse_key(key: &str) -> Option<(&str, &str, u32)> {
+    let mut parts = key.rsplitn(3, '/');
     let partition = parse_u63(parts.next()?.as_bytes())?;
     let topic = parts.next()?;
     Some((parts.next()?, topic, u32::try_from(partition).ok()?))
@@ -151,14 +195,18 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(committed: Option<&Committed>, group: &str) -> String {
+        line_of(|records| push(records, group, ("orders", 0), committed))
+    }
+
+    fn line_of(push: impl FnOnce(&mut Records<'_>)) -> String {
         let mut records = Records::default();
-        push(&mut records, group, ("orders", 0), committed);
+        push(&mut records);
         let (record, mut out) = (records.get(0).unwrap(), b"offset:17 ".to_vec());
         write_fields(&mut out, None, record.key.as_deref(), &[], record.value.as_deref());
         String::from_utf8(out).unwrap()
     }
 
-    fn applies(line: &str, groups: &mut BTreeMap<String, Offsets>) -> bool {
+    fn applies(line: &str, groups: &mut LoggedGroups) -> bool {
         let line = format!("{line}\n");
         let line = Lines::new(line.as_bytes(), 5, Flags::NONE).next().unwrap();
         line.is_ok_and(|line| apply(&line, groups, &mut BTreeMap::new()).is_some())
@@ -180,6 +228,26 @@ mod tests {
     }
 
     #[test]
+    fn groups_are_readable_lines_beside_their_offsets() {
+        let mut groups = BTreeMap::new();
+        let saved = SavedGroup::parse(b"type:consumer generation:3 last_member:2").unwrap();
+        let group = |name, saved| line_of(|records| push_group(records, name, saved));
+        assert_eq!(group("a b", None), "offset:17 key:a\\x20b/group tombstone");
+        let line_of_group = group("a/orders/0", Some(&saved));
+        assert_eq!(line_of_group, "offset:17 key:a/orders/0/group message:type:consumer generation:3 last_member:2");
+        assert!(applies(&line_of_group, &mut groups));
+        assert!(applies(&line(Some(&committed(42, "")), "a/orders/0"), &mut groups));
+        let logged = &groups["a/orders/0"];
+        assert_eq!(logged.group, Some(LoggedGroup { saved: saved.clone(), offset: 17, timestamp_ms: 5 }));
+        assert_eq!(logged.offsets.len(), 1);
+        assert!(applies(&line(None, "a/orders/0"), &mut groups));
+        assert!(!applies("offset:18 key:a/orders/0/group message:type:classic", &mut groups));
+        assert!(groups["a/orders/0"].group.is_some(), "what is no line of a group changes none");
+        assert!(applies(&group("a/orders/0", None), &mut groups));
+        assert!(groups.is_empty());
+    }
+
+    #[test]
     fn other_lines_are_told_apart() {
         for strange in [
             "",
@@ -191,6 +259,10 @@ mod tests {
             "offset:1 key:g/orders/0 message:offset:x epoch:0 metadata:",
             "offset:1 key:g/orders/0 message:offset:42 epoch:0 metadata: more",
             "offset:1 key:g/orders/0 message:offset:42 epoch:0 metadata:\\q",
+            "offset:1 key:/group message:type:consumer generation:-1",
+            "offset:1 key:group message:type:consumer generation:1",
+            &format!("offset:1 key:{}/group message:type:consumer generation:1", "g".repeat(32_768)),
+            &format!("offset:1 key:{}/orders/0 message:offset:42 epoch:0 metadata:", "g".repeat(32_768)),
         ] {
             assert!(!applies(strange, &mut BTreeMap::new()), "{strange}");
         }
@@ -207,7 +279,7 @@ mod tests {
             let committed = Committed { offset, leader_epoch, metadata, timestamp_ms: 5 };
             let mut groups = BTreeMap::new();
             prop_assert!(applies(&line(Some(&committed), &group), &mut groups));
-            prop_assert_eq!(&groups[&group][&("orders".into(), 0)], &committed);
+            prop_assert_eq!(&groups[&group].offsets[&("orders".into(), 0)], &committed);
             prop_assert!(applies(&line(None, &group), &mut groups));
             prop_assert!(groups.is_empty());
         }

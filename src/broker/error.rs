@@ -101,6 +101,10 @@ pub enum Error {
     NonEmptyGroup(String),
     /// The session timeout is out of range.
     InvalidSessionTimeout(String),
+    /// What the log would have to keep of the group is more than a batch of it holds.
+    GroupTooLarge,
+    /// What is to be committed at once is more than a batch of the log holds.
+    CommitTooLarge,
     /// The name is no group's.
     InvalidGroup(String),
     /// What a client notes with a committed offset is too long.
@@ -155,6 +159,8 @@ impl Error {
             Error::UnknownGroup(_) => Code::GroupIdNotFound,
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
             Error::InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
+            Error::GroupTooLarge => Code::GroupMaxSizeReached,
+            Error::CommitTooLarge => Code::InvalidCommitOffsetSize,
             Error::InvalidGroup(_) => Code::InvalidGroupId,
             Error::MetadataTooLong { .. } => Code::OffsetMetadataTooLarge,
         }
@@ -213,6 +219,12 @@ impl fmt::Display for Error {
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
             Error::UnknownGroup(group) => write!(f, "no group '{group}'"),
             Error::NonEmptyGroup(group) => write!(f, "the group '{group}' has members; this takes one without"),
+            Error::GroupTooLarge => {
+                f.write_str("the members' subscriptions and assignments are more than the log takes of a group, 64 MiB")
+            }
+            Error::CommitTooLarge => {
+                f.write_str("the offsets are more than the log takes at once, 64 MiB; commit them in parts")
+            }
             Error::MetadataTooLong { units, limit } => {
                 write!(f, "the metadata of an offset has {units} characters; it takes {limit}")
             }

@@ -330,7 +330,7 @@ fn start_chores(state: &Arc<BrokerState>) -> Result<JoinHandle<()>> {
     let run = move || {
         let env = &state.env;
         let tell = |what: &str| env.tell(what);
-        env.chores.run(|| state.topics(), || state.expire_offsets(), || env.clock.now_ms(), tell)
+        env.chores.run(|| state.topics(), || state.tidy_groups(), || env.clock.now_ms(), tell)
     };
     let thread = std::thread::Builder::new().name("chores".into()).stack_size(256 << 10).spawn(run);
     thread.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))

@@ -420,6 +420,13 @@ impl Partition {
         Ok(())
     }
 
+    /// Syncs what was written below `end`, whatever the flush mode, and wakes those who wait for it.
+    pub(super) fn sync_to(&self, end: u64) -> Result<()> {
+        self.log()?.sync_to(end)?;
+        self.waiters.wake();
+        Ok(())
+    }
+
     /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.
     pub(super) fn sync_soon(self: &Arc<Self>, settings: &Settings) {
         if settings.flush(self.env.flush) == Flush::Always {

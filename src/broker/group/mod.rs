@@ -24,10 +24,14 @@
 
 pub mod classic;
 pub mod consumer;
+mod saved;
+
+pub use saved::SavedGroup;
 
 use super::Result;
 use classic::{ClassicGroup, Joined, Sender};
 use consumer::ConsumerGroup;
+use saved::SavedKind;
 use std::collections::BTreeSet;
 
 /// Names a request that waits. No two of a group are the same.
@@ -65,6 +69,8 @@ pub struct Description {
     pub protocol: String,
     /// The members.
     pub members: Vec<MemberDescription>,
+    /// Whether the disk refused what a restart must find of it, which the coordinator knows.
+    pub unsaved: bool,
 }
 
 /// A member as DescribeGroups and GROUP report it.
@@ -92,6 +98,8 @@ struct Core {
     /// How long the first classic member of a group waits for others: `group.initial.rebalance.delay.ms`.
     initial_rebalance_delay_ms: u64,
     generation: i32,
+    /// Whether what a restart must find has changed.
+    unsaved: bool,
     /// Since when there are no members.
     empty_since: u64,
     /// Member numbers given so far.
@@ -138,6 +146,9 @@ trait Kind {
 
     /// A topic has another number of partitions than before, or was dropped (`None`).
     fn topic_changed(&mut self, core: &mut Core, topic: &str, partitions: Option<u32>);
+
+    /// What of its members outlives a restart; `None`: a generation is in the making, of which nothing does.
+    fn saved(&self) -> Option<SavedKind>;
 }
 
 impl Members {
@@ -186,6 +197,11 @@ impl SessionTimer {
 }
 
 impl Core {
+    /// Begins the next generation.
+    fn begin_generation(&mut self) {
+        self.generation = self.generation.saturating_add(1);
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
@@ -207,6 +223,34 @@ impl Group {
     pub fn new(now: u64, initial_rebalance_delay_ms: u64) -> Group {
         let core = Core { empty_since: now, initial_rebalance_delay_ms, ..Core::default() };
         Group { core, members: Members::None }
+    }
+
+    /// The group that was saved so, as it is after a restart: its members have their session timeout to be heard.
+    pub fn restore(now: u64, initial_rebalance_delay_ms: u64, saved: SavedGroup) -> Group {
+        let SavedGroup { generation, last_member, kind } = saved;
+        let new = Group::new(now, initial_rebalance_delay_ms);
+        let core = Core { generation, members_numbered: last_member, ..new.core };
+        let members = match kind {
+            SavedKind::Classic(classic) => Members::Classic(Box::new(ClassicGroup::restore(now, classic))),
+            SavedKind::Consumer => Members::Consumer(Box::default()),
+        };
+        Group { core, members }
+    }
+
+    /// What a restart must find of it, if that has changed since the last call. Nobody is told of a new assignment before
+    /// it is in the log.
+    pub fn take_unsaved(&mut self) -> Option<SavedGroup> {
+        if !self.core.unsaved {
+            return None;
+        }
+        let kind = self.members.kind().map_or_else(|| Some(SavedKind::Classic(Default::default())), Kind::saved)?;
+        self.core.unsaved = false;
+        Some(SavedGroup { generation: self.core.generation, last_member: self.core.members_numbered, kind })
+    }
+
+    /// The log has not what [`take_unsaved`](Self::take_unsaved) answered: it is to answer it again.
+    pub fn save_again(&mut self) {
+        self.core.unsaved = true;
     }
 
     /// Lets time pass: ends the sessions and rebalances that are due at `now`.

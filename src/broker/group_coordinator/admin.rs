@@ -47,6 +47,15 @@ impl Lag {
     }
 }
 
+/// What of a group is to be deleted, and what is answered then.
+struct Deleted<T> {
+    /// Offsets.
+    offsets: Vec<(Arc<str>, u32)>,
+    /// Whether the group itself.
+    group: bool,
+    answer: T,
+}
+
 impl Broker {
     /// All groups, by name.
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
@@ -61,7 +70,9 @@ impl Broker {
     /// A group, if there is one of this name.
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
         let Some(entry) = self.running.state.entry(name)? else { return Ok(None) };
-        Ok(self.running.state.change(&entry, |state, _| state.group.describe()))
+        let describe =
+            |state: &mut EntryState| Description { unsaved: state.line.is_refused, ..state.group.describe() };
+        Ok(self.running.state.change(&entry, |state, _| describe(state)))
     }
 
     /// What a group has committed; nothing if there is no such group.
@@ -96,7 +107,7 @@ impl Broker {
                 Ok(((topic.clone(), *partition), Some(committed)))
             };
             let changes = offsets.iter().map(committed).collect::<Result<_>>()?;
-            self.running.state.write_offsets(&log, name, &mut state.offsets, changes)
+            self.running.state.write_changes(&log, name, state, changes, false)
         })?;
         make_durable(written?)
     }
@@ -105,8 +116,7 @@ impl Broker {
     pub fn delete_group(&self, name: &str) -> Result<()> {
         self.delete_offsets_by(name, |state| {
             check_empty(name, state)?;
-            state.kept_until_ms = None;
-            Ok((state.offsets.keys().cloned().collect(), ()))
+            Ok(Deleted { offsets: state.offsets.keys().cloned().collect(), group: true, answer: () })
         })
     }
 
@@ -118,24 +128,21 @@ impl Broker {
             let unread = state.group.unread(topics()).ok_or_else(|| Error::NonEmptyGroup(shown(name.as_bytes())))?;
             let (delete, read): (Vec<_>, Vec<_>) =
                 partitions.iter().cloned().partition(|(topic, _)| unread.contains(&**topic));
-            Ok((delete, read.into_iter().map(|(topic, _)| topic).collect()))
+            let answer = read.into_iter().map(|(topic, _)| topic).collect();
+            Ok(Deleted { offsets: delete, group: false, answer })
         })
     }
 
     /// Deletes the offsets that `which` names, which looks at the group in the same step; answers what else it answers.
-    fn delete_offsets_by<T>(
-        &self,
-        name: &str,
-        which: impl FnOnce(&mut EntryState) -> Result<(Vec<(Arc<str>, u32)>, T)>,
-    ) -> Result<T> {
+    fn delete_offsets_by<T>(&self, name: &str, which: impl FnOnce(&mut EntryState) -> Result<Deleted<T>>) -> Result<T> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
         let entry = self.running.state.entry(name)?.ok_or_else(unknown)?;
         let log = self.running.state.offsets_log_or_new()?;
         let deleted: Option<Result<_>> = self.running.state.change(&entry, |state, _| {
-            let (keys, answer) = which(state)?;
-            let keys: BTreeSet<_> = keys.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
+            let Deleted { offsets, group, answer } = which(state)?;
+            let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
             let changes = keys.into_iter().map(|key| (key, None)).collect();
-            Ok((self.running.state.write_offsets(&log, name, &mut state.offsets, changes)?, answer))
+            Ok((self.running.state.write_changes(&log, name, state, changes, group)?, answer))
         });
         let (written, answer) = deleted.ok_or_else(unknown)??;
         make_durable(written)?;

@@ -57,7 +57,11 @@ impl Broker {
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;
         match reply? {
-            Reply::Now(joined) => Ok(joined),
+            Reply::Now(joined) => {
+                // It may have taken over a member's assignment.
+                self.running.state.sync_line(&entry);
+                Ok(joined)
+            }
             Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
                 Some(Answer::Joined(joined)) => joined,
                 _ => Err(Error::RebalanceInProgress),
@@ -78,13 +82,15 @@ impl Broker {
             let reply = state.group.sync_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
         });
-        match reply.unwrap_or(Err(Error::UnknownMemberId))? {
-            Reply::Now(assigned) => Ok(assigned),
+        let assigned = match reply.unwrap_or(Err(Error::UnknownMemberId))? {
+            Reply::Now(assigned) => assigned,
             Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
-                Some(Answer::Synced(assigned)) => assigned,
-                _ => Err(Error::RebalanceInProgress),
+                Some(Answer::Synced(assigned)) => assigned?,
+                _ => return Err(Error::RebalanceInProgress),
             },
-        }
+        };
+        self.running.state.sync_line(&entry);
+        Ok(assigned)
     }
 
     /// Heartbeat.
@@ -117,7 +123,7 @@ impl Broker {
             let taken = offsets.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
             let changes: Vec<Change> =
                 taken.map(|(taken, _)| ((taken.topic, taken.partition), Some(taken.committed))).collect();
-            let written = self.running.state.write_offsets(&log, group, &mut state.offsets, changes)?;
+            let written = self.running.state.write_changes(&log, group, state, changes, false)?;
             Ok(CommitOutcome { outcomes: checked, written })
         })?;
         done

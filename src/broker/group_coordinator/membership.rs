@@ -102,6 +102,7 @@ impl Broker {
             state.group.join(now, Subscription { topics, client, session_timeout_ms })
         })?;
         let (number, assignment) = joined?;
+        self.running.state.sync_line(&entry);
         let (from, auto_commit) = (options.from, options.auto_commit);
         let (broker, generation, partitions) = (self.clone(), 0, vec![]);
         let mut member = Membership { broker, entry, number, from, auto_commit, generation, partitions, turn: 0 };
@@ -190,10 +191,13 @@ impl Membership {
 
     /// Ends a poll: what the member owns now, it may be handed.
     fn end(&mut self, ticket: Ticket) -> Result<()> {
-        let assignment = self.change(|state, now, number| {
+        let (assignment, is_synced) = self.change(|state, now, number| {
             state.waiting.remove(&ticket);
-            state.group.end_poll(now, number)
+            Ok((state.group.end_poll(now, number)?, state.line.unsynced_to.is_none()))
         })?;
+        if !is_synced {
+            self.broker.running.state.sync_line(&self.entry);
+        }
         self.take_up(assignment)
     }
 
@@ -222,7 +226,7 @@ impl Membership {
             let changes = offsets.iter().map(change).collect::<Result<_>>();
             let name = &self.entry.name;
             let written =
-                changes.and_then(|all| self.broker.running.state.write_offsets(&log, name, &mut state.offsets, all));
+                changes.and_then(|all| self.broker.running.state.write_changes(&log, name, state, all, false));
             state.group.end_commit(now, number)?;
             written
         })?;

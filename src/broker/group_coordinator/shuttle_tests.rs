@@ -119,7 +119,8 @@ fn members_come_and_go() {
 /// Every commit that was answered is in the log, which says the same as memory.
 fn check_log(broker: &Broker, seen: &Seen) {
     let Some(log) = broker.running.state.offsets_log().unwrap() else { return assert!(seen.answered.is_empty()) };
-    let logged = committed_offsets::read_back(&log, |what| panic!("{what}")).unwrap().remove("g").unwrap_or_default();
+    let logged =
+        committed_offsets::read_back(&log, |what| panic!("{what}")).unwrap().remove("g").unwrap_or_default().offsets;
     assert_eq!(logged, broker.committed_offsets("g").unwrap());
     for (&partition, &offset) in &seen.answered {
         assert!(logged[&("t".into(), partition)].offset as u64 >= offset);

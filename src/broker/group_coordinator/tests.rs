@@ -261,7 +261,7 @@ fn groups_of_nothing_are_refused() {
 }
 
 #[test]
-fn group_without_members_and_offsets_is_forgotten() {
+fn group_with_members_is_not_deleted() {
     let broker = Broker::in_memory();
     broker.create_topic("t", 1).unwrap();
     let member = broker.join("g", &["t"], manual()).unwrap();
@@ -269,6 +269,8 @@ fn group_without_members_and_offsets_is_forgotten() {
     assert_eq!((&*listed[0].name, listed[0].state, listed[0].members), ("g", "Stable", 1));
     assert_eq!(broker.delete_group("g"), Err(Error::NonEmptyGroup("g".into())));
     drop(member);
+    assert_eq!(broker.groups().unwrap()[0].state, "Empty");
+    assert_eq!(broker.delete_group("g"), Ok(()));
     assert_eq!(broker.groups().unwrap(), []);
 }
 
@@ -361,7 +363,7 @@ fn offsets_survive_a_restart_and_stand_in_the_log_as_lines() {
     clock.store(900, Release);
     let committed = Committed { offset: 0, leader_epoch: 0, metadata: "".into(), timestamp_ms: 5 };
     assert_eq!(broker.committed_offsets("a/b c").unwrap(), BTreeMap::from([(("t".into(), 0), committed)]));
-    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(1900)), "a restart counts as the begin of the retention");
+    assert_eq!(broker.running.state.tidy_groups(), Ok(Some(1900)), "a restart counts as the begin of the retention");
     let log = broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     let mut chunk = crate::log::Chunk::default();
     log.read(0, 1 << 20, &mut chunk).unwrap();
@@ -379,13 +381,13 @@ fn offsets_expire_when_the_group_had_no_members_for_as_long() {
     let mut member = broker.join("g", &["t"], manual()).unwrap();
     member.commit(Some(&[("t", 0, 0)])).unwrap();
     clock.store(5000, Release);
-    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(6000)), "it has a member");
+    assert_eq!(broker.running.state.tidy_groups(), Ok(Some(6000)), "it has a member");
     drop(member);
     clock.store(5999, Release);
-    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(6000)));
+    assert_eq!(broker.running.state.tidy_groups(), Ok(Some(6000)));
     assert_eq!(broker.committed_offsets("g").unwrap().len(), 1);
     clock.store(6000, Release);
-    assert_eq!(broker.running.state.expire_offsets(), Ok(None));
+    assert_eq!(broker.running.state.tidy_groups(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
     drop(broker);
     assert_eq!(open(&disk, &clock).groups().unwrap(), []);
@@ -404,10 +406,10 @@ fn group_that_lost_its_last_offset_is_there_for_ten_minutes_or_until_it_is_delet
     assert_eq!(broker.delete_group("deleted"), Ok(()));
     assert_eq!(broker.delete_group("deleted"), Err(Error::UnknownGroup("deleted".into())));
     clock.store(599_999, Release);
-    assert_eq!(broker.running.state.expire_offsets(), Ok(Some(600_000)));
+    assert_eq!(broker.running.state.tidy_groups(), Ok(Some(600_000)));
     assert_eq!(broker.groups().unwrap().len(), 1);
     clock.store(600_000, Release);
-    assert_eq!(broker.running.state.expire_offsets(), Ok(None));
+    assert_eq!(broker.running.state.tidy_groups(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
 }
 

@@ -146,8 +146,9 @@ impl Session {
         let lag = self.broker.lag(&name)?;
         output.bytes.extend_from_slice(format!("GROUP count:{} group:", group.members.len() + lag.len()).as_bytes());
         write_word(&mut output.bytes, name.as_bytes());
-        let Description { state, generation, members, .. } = group;
-        let facts = format!(" state:{state} generation:{generation} members:{}\n", members.len());
+        let Description { state, generation, members, unsaved, .. } = group;
+        let unsaved = if unsaved { " unsaved:yes" } else { "" };
+        let facts = format!(" state:{state} generation:{generation} members:{}{unsaved}\n", members.len());
         output.bytes.extend_from_slice(facts.as_bytes());
         for member in members {
             output.bytes.extend_from_slice(b"member:");

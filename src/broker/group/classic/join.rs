@@ -216,6 +216,7 @@ impl ClassicGroup {
         if !matches!(self.phase, Phase::Stable { .. }) || self.choose_protocol() != self.protocol {
             return self.wait_for_all(core, now, &new, request);
         }
+        core.unsaved = true;
         let joined = self.joined(core, &new);
         if can_skip {
             return Reply::Now(Joined { skip_assignment: leads, ..joined });
@@ -297,8 +298,9 @@ impl ClassicGroup {
             return;
         }
         self.leader = leader;
-        core.generation = core.generation.wrapping_add(1);
+        core.begin_generation();
         if self.members.is_empty() {
+            core.unsaved = true;
             (self.phase, self.protocol, core.empty_since) = (Phase::Empty, None, now);
             return;
         }

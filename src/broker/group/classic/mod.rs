@@ -29,6 +29,7 @@
 //! five minutes).
 
 mod join;
+mod restart;
 mod subscription;
 mod sync;
 #[cfg(test)]
@@ -37,7 +38,7 @@ mod tests;
 pub use join::{JoinRequest, Joined, JoinedMember, Protocol, Reply};
 pub use sync::SyncRequest;
 
-use super::{Answer, Core, Description, Group, Kind, MemberDescription, Members, SessionTimer, Ticket};
+use super::{Answer, Core, Description, Group, Kind, MemberDescription, Members, SavedKind, SessionTimer, Ticket};
 use crate::broker::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -266,6 +267,11 @@ impl Kind for ClassicGroup {
 
     /// The leader looks after topics: its client sees the change and joins again.
     fn topic_changed(&mut self, _: &mut Core, _: &str, _: Option<u32>) {}
+
+    fn saved(&self) -> Option<SavedKind> {
+        let is_settled = matches!(self.phase, Phase::Empty | Phase::Stable { .. });
+        is_settled.then(|| SavedKind::Classic(self.to_saved()))
+    }
 }
 
 impl ClassicGroup {

@@ -1,11 +1,17 @@
 //! SyncGroup: the leader brings the assignments, and each member gets its own.
 
-use super::{Awaits, ClassicGroup, Phase, Reply, Sender};
+use super::{Awaits, ClassicGroup, Member, Phase, Reply, Sender};
 use crate::broker::{
     Error, Result,
-    group::{Answer, Core, Group},
+    group::{
+        Answer, Core, Group,
+        saved::{LINE_BYTES_MAX, SavedKind},
+    },
 };
 use std::collections::HashMap;
+
+/// What the words of a member take in the line of its group, about.
+const MEMBER_BYTES: usize = 128;
 
 /// A SyncGroup request.
 #[derive(Debug)]
@@ -45,8 +51,10 @@ impl ClassicGroup {
             Phase::PreparingRebalance { .. } | Phase::InitialRebalance(_) => Err(Error::RebalanceInProgress),
             Phase::Stable { .. } => Ok(Reply::Now(self.assigned(now, member_id))),
             Phase::CompletingRebalance { deadline } if self.leader.as_deref() == Some(member_id) => {
+                self.assign(request.assignments)?;
                 self.phase = Phase::Stable { deadline };
-                self.assign(core, now, request.assignments);
+                core.unsaved = true;
+                self.answer_syncs(core, now);
                 Ok(Reply::Now(self.assigned(now, member_id)))
             }
             Phase::CompletingRebalance { .. } => {
@@ -68,10 +76,34 @@ impl ClassicGroup {
         member.assignment.clone()
     }
 
-    /// Keeps the leader's assignments, an empty one for members it left out, and answers all who wait for theirs.
-    fn assign(&mut self, core: &mut Core, now: u64, mut assignments: HashMap<String, Vec<u8>>) {
+    /// Keeps the leader's assignments, an empty one for members it left out.
+    fn assign(&mut self, mut assignments: HashMap<String, Vec<u8>>) -> Result<()> {
         for (id, member) in &mut self.members {
             member.assignment = assignments.remove(id).unwrap_or_default();
+        }
+        if self.fits_a_line() {
+            return Ok(());
+        }
+        self.members.values_mut().for_each(|member| member.assignment.clear());
+        Err(Error::GroupTooLarge)
+    }
+
+    /// Whether the log takes the generation.
+    fn fits_a_line(&self) -> bool {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let bytes = |(id, member): (&String, &Member)| {
+            let instance = member.instance_id.as_ref().map_or(0, String::len);
+            let names = id.len() + instance + member.client_id.len() + member.client_host.len();
+            MEMBER_BYTES + names + member.metadata(protocol).len() + member.assignment.len()
+        };
+        // An escape takes four bytes. Where even that is far from too much there is no need to write the line.
+        4 * self.members.iter().map(bytes).sum::<usize>() <= LINE_BYTES_MAX / 2
+            || SavedKind::Classic(self.to_saved()).fits_a_line()
+    }
+
+    /// Answers all who wait for their assignment.
+    fn answer_syncs(&mut self, core: &mut Core, now: u64) {
+        for member in self.members.values_mut() {
             if let Awaits::Sync(ticket) = member.awaits {
                 member.awaits = Awaits::Nothing;
                 member.session.restart(now);

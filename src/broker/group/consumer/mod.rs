@@ -33,7 +33,8 @@ mod assignor;
 mod model_tests;
 
 use super::{
-    Answer, Core, Description, Group, Kind, MemberDescription, Members, SessionTimer, Ticket, classic::Sender,
+    Answer, Core, Description, Group, Kind, MemberDescription, Members, SavedKind, SessionTimer, Ticket,
+    classic::Sender,
 };
 use crate::broker::{Error, Result};
 use std::{
@@ -279,6 +280,10 @@ impl Kind for ConsumerGroup {
         }
         self.rebalance(core);
     }
+
+    fn saved(&self) -> Option<SavedKind> {
+        Some(SavedKind::Consumer)
+    }
 }
 
 impl ConsumerGroup {
@@ -330,7 +335,8 @@ impl ConsumerGroup {
 
     /// Begins a generation: sets every partition's target, and moves what can move at once.
     fn rebalance(&mut self, core: &mut Core) {
-        core.generation += 1;
+        core.begin_generation();
+        core.unsaved = true;
         let numbers: Vec<_> = self.members.keys().copied().collect();
         let place = |number| numbers.binary_search(&number).ok();
         let subscribed: BTreeSet<_> = self.members.values().flat_map(|member| &member.topics).collect();

@@ -1,0 +1,60 @@
+//! A classic group over a restart: a generation that its leader has assigned is there again, with every member.
+//!
+//! What came after it and was not assigned yet is not kept, as in Kafka: members who joined it are told that they ask for
+//! another generation than the present one, and join again.
+
+use super::{Awaits, ClassicGroup, Member, Phase, Protocol};
+use crate::broker::group::{
+    SessionTimer,
+    saved::{SavedClassic, SavedMember},
+};
+
+impl ClassicGroup {
+    /// What of it outlives a restart.
+    pub(super) fn to_saved(&self) -> SavedClassic {
+        let protocol = self.protocol.as_deref().unwrap_or_default();
+        let saved = |(member_id, member): (&String, &Member)| SavedMember {
+            member_id: member_id.clone(),
+            instance_id: member.instance_id.clone(),
+            client_id: member.client_id.clone(),
+            client_host: member.client_host.clone(),
+            session_timeout_ms: member.session.timeout_ms,
+            rebalance_timeout_ms: member.rebalance_timeout_ms,
+            subscription: member.metadata(protocol).to_vec(),
+            assignment: member.assignment.clone(),
+        };
+        SavedClassic {
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone(),
+            leader: self.leader.clone(),
+            members: self.members.iter().map(saved).collect(),
+        }
+    }
+
+    /// The group as it is when the broker starts again at `now`.
+    pub(in crate::broker::group) fn restore(now: u64, saved: SavedClassic) -> ClassicGroup {
+        let SavedClassic { protocol_type, protocol, leader, members } = saved;
+        let instance = |member: &SavedMember| Some((member.instance_id.clone()?, member.member_id.clone()));
+        let statics = members.iter().filter_map(instance).collect();
+        let phase = if members.is_empty() { Phase::Empty } else { Phase::Stable { deadline: now } };
+        let restore = |saved: SavedMember| {
+            // Only the protocol that was chosen is known. Whoever joins again brings all of its own.
+            let name = protocol.clone().unwrap_or_default();
+            let member = Member {
+                instance_id: saved.instance_id,
+                client_id: saved.client_id,
+                client_host: saved.client_host,
+                session: SessionTimer::new(now, saved.session_timeout_ms),
+                rebalance_timeout_ms: saved.rebalance_timeout_ms,
+                protocols: vec![Protocol { name, metadata: saved.subscription }],
+                assignment: saved.assignment,
+                is_new: false,
+                synced: true,
+                awaits: Awaits::Nothing,
+            };
+            (saved.member_id, member)
+        };
+        let members = members.into_iter().map(restore).collect();
+        ClassicGroup { phase, protocol_type, protocol, leader, members, statics, ..ClassicGroup::default() }
+    }
+}

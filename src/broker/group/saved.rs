@@ -1,0 +1,339 @@
+//! What of a group outlives a restart, and the form in which the log has it.
+//!
+//! ```text
+//! type:classic generation:7 protocol_type:consumer protocol:range leader:a-1 member:a-1 client:a host:/127.0.0.1
+//!   session:45000 rebalance:300000 subscription:\x00\x01... assignment:\x00\x01... member:b-1 instance:b ...
+//! type:consumer generation:3 last_member:2
+//! ```
+//!
+//! It is one line: words with one space between them, escaped where they have to be. Of a classic group it is what Kafka
+//! keeps: the generation and its members, of whom each is there again with the subscription under the protocol that was
+//! chosen. The members of text and of the library end with their connection, so of those it is only the numbers.
+//!
+//! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
+
+use crate::log::{
+    batches::BATCH_BYTES_MAX,
+    record::{parse_u63, unescape, write_u64, write_word},
+};
+use std::collections::BTreeSet;
+
+/// The longest line. The log takes a batch of 64 MiB, and before the line stand an offset, a time and the group's name.
+pub(super) const LINE_BYTES_MAX: usize = BATCH_BYTES_MAX - (256 << 10);
+
+/// The longest string of a line, which is the longest that Kafka's protocol can tell a client.
+const STRING_BYTES_MAX: usize = i16::MAX as usize;
+
+/// A group as the log has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedGroup {
+    /// Counts rebalances, from 0.
+    pub generation: i32,
+    /// The last member number that was given.
+    pub last_member: u32,
+    /// Whose members they are.
+    pub kind: SavedKind,
+}
+
+/// The kind of a group, and what of it is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SavedKind {
+    /// Classic, or of no kind yet.
+    Classic(SavedClassic),
+    /// The broker assigns. Its members are not kept.
+    Consumer,
+}
+
+/// The members of a classic group, and what they agreed on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SavedClassic {
+    /// What kind of clients they are; empty if there never was one.
+    pub protocol_type: String,
+    /// The protocol that was chosen.
+    pub protocol: Option<String>,
+    /// The leader's member id.
+    pub leader: Option<String>,
+    /// The members.
+    pub members: Vec<SavedMember>,
+}
+
+/// A member of a classic group.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SavedMember {
+    /// Its member id.
+    pub member_id: String,
+    /// Its `group.instance.id`.
+    pub instance_id: Option<String>,
+    /// What its client calls itself.
+    pub client_id: String,
+    /// The address of its client.
+    pub client_host: String,
+    /// A member that is silent for this long is removed.
+    pub session_timeout_ms: u64,
+    /// How long the others wait for it in a rebalance.
+    pub rebalance_timeout_ms: u64,
+    /// Its metadata under the protocol that was chosen.
+    pub subscription: Vec<u8>,
+    /// What the leader assigned to it.
+    pub assignment: Vec<u8>,
+}
+
+impl SavedGroup {
+    /// The line.
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = Vec::new();
+        let kind = if let SavedKind::Classic(_) = self.kind { "classic" } else { "consumer" };
+        push(&mut line, "type:", kind.as_bytes());
+        push_number(&mut line, "generation:", self.generation as u64);
+        if self.last_member > 0 {
+            push_number(&mut line, "last_member:", self.last_member.into());
+        }
+        if let SavedKind::Classic(classic) = &self.kind {
+            classic.write(&mut line);
+        }
+        line
+    }
+
+    /// What a line says; `None`: it is none, or says what no group comes to.
+    pub fn parse(line: &[u8]) -> Option<SavedGroup> {
+        let mut words = Words(std::str::from_utf8(line).ok()?.split(' ').peekable());
+        let kind = words.string("type:")?;
+        let generation = i32::try_from(words.number("generation:")?).ok()?;
+        let last_member = words.number("last_member:").unwrap_or(0);
+        let last_member = i32::try_from(last_member).ok()?.unsigned_abs();
+        let kind = match &*kind {
+            "classic" => SavedKind::Classic(SavedClassic::parse(&mut words)?),
+            "consumer" => SavedKind::Consumer,
+            _ => return None,
+        };
+        words.0.next().is_none().then_some(SavedGroup { generation, last_member, kind })
+    }
+}
+
+impl SavedKind {
+    /// Whether the log takes the line of such a group.
+    pub(super) fn fits_a_line(self) -> bool {
+        SavedGroup { generation: i32::MAX, last_member: u32::MAX, kind: self }.to_line().len() <= LINE_BYTES_MAX
+    }
+}
+
+impl SavedClassic {
+    fn write(&self, line: &mut Vec<u8>) {
+        push(line, "protocol_type:", self.protocol_type.as_bytes());
+        self.protocol.iter().for_each(|protocol| push(line, "protocol:", protocol.as_bytes()));
+        self.leader.iter().for_each(|leader| push(line, "leader:", leader.as_bytes()));
+        for member in &self.members {
+            push(line, "member:", member.member_id.as_bytes());
+            member.instance_id.iter().for_each(|instance| push(line, "instance:", instance.as_bytes()));
+            push(line, "client:", member.client_id.as_bytes());
+            push(line, "host:", member.client_host.as_bytes());
+            push_number(line, "session:", member.session_timeout_ms);
+            push_number(line, "rebalance:", member.rebalance_timeout_ms);
+            push(line, "subscription:", &member.subscription);
+            push(line, "assignment:", &member.assignment);
+        }
+    }
+
+    fn parse(words: &mut Words<'_>) -> Option<SavedClassic> {
+        let protocol_type = words.string("protocol_type:")?;
+        let (protocol, leader) = (words.optional("protocol:")?, words.optional("leader:")?);
+        let mut members = vec![];
+        while words.is_next("member:") {
+            members.push(SavedMember::parse(words)?);
+        }
+        let ids: BTreeSet<_> = members.iter().map(|member| &member.member_id).collect();
+        let instances: Vec<_> = members.iter().filter_map(|member| member.instance_id.as_ref()).collect();
+        let are_unique =
+            ids.len() == members.len() && instances.iter().collect::<BTreeSet<_>>().len() == instances.len();
+        let fits = match (&protocol, &leader) {
+            (Some(_), Some(leader)) => !protocol_type.is_empty() && ids.contains(leader),
+            (None, None) => members.is_empty(),
+            _ => false,
+        };
+        (are_unique && fits).then_some(SavedClassic { protocol_type, protocol, leader, members })
+    }
+}
+
+impl SavedMember {
+    fn parse(words: &mut Words<'_>) -> Option<SavedMember> {
+        let (member_id, instance_id) = (words.string("member:")?, words.optional("instance:")?);
+        let (client_id, client_host) = (words.string("client:")?, words.string("host:")?);
+        let mut timeout = |name| words.number(name).filter(|&ms| ms <= i32::MAX as u64);
+        let (session_timeout_ms, rebalance_timeout_ms) = (timeout("session:")?, timeout("rebalance:")?);
+        let (subscription, assignment) = (words.bytes("subscription:")?, words.bytes("assignment:")?);
+        Some(SavedMember {
+            member_id: Some(member_id).filter(|id| !id.is_empty())?,
+            instance_id,
+            client_id,
+            client_host,
+            session_timeout_ms,
+            rebalance_timeout_ms,
+            subscription,
+            assignment,
+        })
+    }
+}
+
+fn push(line: &mut Vec<u8>, name: &str, value: &[u8]) {
+    line.extend_from_slice(if line.is_empty() { b"" } else { b" " });
+    line.extend_from_slice(name.as_bytes());
+    write_word(line, value);
+}
+
+fn push_number(line: &mut Vec<u8>, name: &str, number: u64) {
+    push(line, name, b"");
+    write_u64(line, number);
+}
+
+/// The words of a line, which are asked for by name.
+struct Words<'a>(std::iter::Peekable<std::str::Split<'a, char>>);
+
+impl<'a> Words<'a> {
+    fn is_next(&mut self, name: &str) -> bool {
+        self.0.peek().is_some_and(|word| word.starts_with(name))
+    }
+
+    fn word(&mut self, name: &str) -> Option<&'a [u8]> {
+        Some(&self.0.next_if(|word| word.starts_with(name))?.as_bytes()[name.len()..])
+    }
+
+    fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
+        Some(unescape(self.word(name)?).ok()?.into_owned())
+    }
+
+    fn string(&mut self, name: &str) -> Option<String> {
+        String::from_utf8(self.bytes(name)?).ok().filter(|string| string.len() <= STRING_BYTES_MAX)
+    }
+
+    /// `Some(None)`: the word is not there.
+    fn optional(&mut self, name: &str) -> Option<Option<String>> {
+        if self.is_next(name) { self.string(name).map(Some) } else { Some(None) }
+    }
+
+    fn number(&mut self, name: &str) -> Option<u64> {
+        parse_u63(self.word(name)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn member(member_id: &str) -> SavedMember {
+        SavedMember {
+            member_id: member_id.into(),
+            client_id: "c".into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 60_000,
+            subscription: b"\0\x01\0\x06orders".to_vec(),
+            ..SavedMember::default()
+        }
+    }
+
+    fn saved(classic: SavedClassic) -> SavedGroup {
+        SavedGroup { generation: 7, last_member: 0, kind: SavedKind::Classic(classic) }
+    }
+
+    #[test]
+    fn a_group_is_a_readable_line() {
+        let classic = SavedClassic {
+            protocol_type: "consumer".into(),
+            protocol: Some("range".into()),
+            leader: Some("c-1".into()),
+            members: vec![
+                member("c-1"),
+                SavedMember { instance_id: Some("i 2".into()), assignment: vec![1], ..member("c-2") },
+            ],
+        };
+        let line = "type:classic generation:7 protocol_type:consumer protocol:range leader:c-1 \
+            member:c-1 client:c host:/127.0.0.1 session:10000 rebalance:60000 subscription:\\x00\\x01\\x00\\x06orders \
+            assignment: \
+            member:c-2 instance:i\\x202 client:c host:/127.0.0.1 session:10000 rebalance:60000 \
+            subscription:\\x00\\x01\\x00\\x06orders assignment:\\x01";
+        assert_eq!(String::from_utf8(saved(classic).to_line()).unwrap(), line);
+        let text = SavedGroup { generation: 3, last_member: 2, kind: SavedKind::Consumer };
+        assert_eq!(text.to_line(), b"type:consumer generation:3 last_member:2");
+        assert_eq!(saved(SavedClassic::default()).to_line(), b"type:classic generation:7 protocol_type:");
+    }
+
+    #[test]
+    fn what_no_group_comes_to_is_no_line_of_one() {
+        let one = "client:c host:h session:1 rebalance:1 subscription: assignment:";
+        let begin = "type:classic generation:1 protocol_type:consumer";
+        let good = format!("{begin} protocol:range leader:a member:a {one}");
+        assert!(SavedGroup::parse(good.as_bytes()).is_some());
+        for bad in [
+            "".into(),
+            "type:consumer".into(),
+            "type:share generation:1".into(),
+            "type:consumer generation:-1".into(),
+            "type:consumer generation:2147483648".into(),
+            "type:consumer generation:1 last_member:2147483648".into(),
+            "type:consumer generation:1 more".into(),
+            "type:consumer  generation:1".into(),
+            "type:classic generation:1".into(),
+            format!("{begin} protocol:range"),
+            format!("{begin} leader:a"),
+            format!("{begin} protocol:range leader:a"),
+            format!("{begin} member:a {one}"),
+            format!("{begin} protocol:range leader:b member:a {one}"),
+            format!("{begin} protocol:range leader:a member:a {one} member:a {one}"),
+            format!("{begin} protocol:range leader:a member:a instance:i {one} member:b instance:i {one}"),
+            format!("{begin} protocol:range leader: member: {one}"),
+            format!("{begin} protocol:range leader:\\xff member:\\xff {one}"),
+            good.replace("protocol_type:consumer", "protocol_type:"),
+            good.replace("session:1", "session:2147483648"),
+            good.replace("rebalance:1", "rebalance:x"),
+            good.replace("assignment:", "assignment:\\q"),
+            good.replace("client:c", &format!("client:{}", "c".repeat(32_768))),
+        ] {
+            assert_eq!(SavedGroup::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_group_is_read_back(
+            generation in 0..=i32::MAX,
+            last_member in 0..=i32::MAX as u32,
+            protocol_type in ".+",
+            protocol: String,
+            members in proptest::collection::btree_map(".+", (
+                any::<String>(),
+                proptest::option::of(any::<bool>()),
+                0..=i32::MAX as u64,
+                any::<Vec<u8>>(),
+                any::<Vec<u8>>(),
+            ), 0..4),
+        ) {
+            let member = |(member_id, (client, is_static, timeout_ms, subscription, assignment)): (String, _)| {
+                let is_static: Option<bool> = is_static;
+                SavedMember {
+                    instance_id: is_static.map(|_| format!("{member_id} {client}")),
+                    member_id,
+                    client_host: client,
+                    client_id: "\u{2028}".into(),
+                    session_timeout_ms: timeout_ms,
+                    rebalance_timeout_ms: timeout_ms,
+                    subscription,
+                    assignment,
+                }
+            };
+            let members: Vec<_> = members.into_iter().map(member).collect();
+            let leader = members.last().map(|member| member.member_id.clone());
+            let protocol = leader.as_ref().map(|_| protocol);
+            let classic = SavedClassic { protocol_type, protocol, leader, members };
+            for kind in [SavedKind::Classic(classic), SavedKind::Consumer] {
+                let group = SavedGroup { generation, last_member, kind };
+                prop_assert_eq!(SavedGroup::parse(&group.to_line()), Some(group));
+            }
+        }
+
+        #[test]
+        fn any_line_is_read_without_harm(line: String) {
+            SavedGroup::parse(line.as_bytes());
+        }
+    }
+}
