@@ -153,6 +153,8 @@ fn new_member_id(name: &str) -> String {
     let id = random::uuid();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let [a, b, c, d, e] = [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..]].map(hex);
+    // With what comes behind it stays a string that Kafka's protocol can tell.
+    let name = &name[..name.floor_char_boundary(i16::MAX as usize - 37)];
     format!("{name}-{a}-{b}-{c}-{d}-{e}")
 }
 

@@ -155,6 +155,10 @@ impl<'a> Reader<'a> {
     /// NULLABLE_STRING or COMPACT_NULLABLE_STRING.
     pub fn nullable_string(&mut self) -> Result<Option<&'a str>> {
         let Some(length) = self.length(|r| r.i16().map(i32::from))? else { return Ok(None) };
+        // A compact one could say more; Kafka takes no more in either form.
+        if length > i16::MAX as usize {
+            return Err(Malformed("a string is longer than 32767 bytes"));
+        }
         std::str::from_utf8(self.take(length)?).map(Some).map_err(|_| Malformed("a string is not UTF-8"))
     }
 
