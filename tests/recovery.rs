@@ -6,9 +6,11 @@ use plainlog::{
     broker::{Broker, Clock, Error, Terms},
     config::{Config, Flush, Settings},
     log::{
-        Chunk,
+        Chunk, Log,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors, read_small},
+        handles::Handles,
         record::{Records, split_offset},
+        recovery::{CannotOpen, Opened},
     },
 };
 use std::{
@@ -453,6 +455,52 @@ fn a_folder_with_a_line_that_does_not_fit_is_offline_and_untouched() {
     assert_eq!(bytes(&disk, &path("log")), lines.as_bytes());
     let names = disk.list(Path::new("data/a/0")).unwrap();
     assert_eq!(names.len(), 1, "{names:?}");
+}
+
+/// Two segments put there by hand, the second from offset 2 on, and opened once.
+fn two_segments() -> MemoryDisk {
+    let disk = folder("offset:0 message:record 0\noffset:1 message:record 1\n");
+    put(&disk, Path::new(SECOND), b"offset:2 message:record 2\n");
+    drop(open_log(&disk).unwrap());
+    disk
+}
+
+const SECOND: &str = "data/a/0/00000000000000000002.log";
+
+/// The log after a clean stop, and what is told of it.
+fn open_log(disk: &MemoryDisk) -> Result<(Log, Opened), CannotOpen> {
+    let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
+    Log::open(handles, Path::new("data/a/0"), 0, true, NOW_MS, &|_| Ok(()))
+}
+
+/// A line that was refused in a segment that is not the last was only said to be damaged.
+#[test]
+fn a_line_by_hand_in_a_sealed_segment_is_refused_with_its_place() {
+    for (added, why) in [
+        (&b"offset:2 message:\x1b[2J\n"[..], "at position 52: line 1: '\\x1b' at byte 17; a line is UTF-8"),
+        (b"offset:2 message:a\r\n", "at position 52: line 1: it ends with CR LF"),
+        (b"offset:2 message:\xff\n", "at position 52: line 1: '\\xff' at byte 17;"),
+        (b"offset:2 message:a\n", "at position 52: line 1: offset:2 is in the next segment, which begins at 2"),
+    ] {
+        let disk = two_segments();
+        let lines = [&bytes(&disk, &path("log")), added].concat();
+        put(&disk, &path("log"), &lines);
+        let (_, opened) = open_log(&disk).unwrap();
+        assert!(opened.notes.iter().any(|note| note.contains(why)), "{:?}", opened.notes);
+        let served = serve(&open(&disk, Flush::Always)).unwrap();
+        assert_eq!(served.records, (0..3).map(|offset| (offset, value(offset))).collect());
+        assert_eq!(bytes(&disk, &path("log")), lines);
+    }
+}
+
+/// A line that somebody appended to a sealed segment bore the offset of the next segment's first record, and was served in
+/// its place.
+#[test]
+fn segments_by_hand_do_not_overlap() {
+    let disk = folder("offset:0 message:record 0\noffset:1 message:record 1\noffset:2 message:another\n");
+    put(&disk, Path::new(SECOND), b"offset:2 message:record 2\n");
+    let error = open_log(&disk).unwrap_err().why;
+    assert!(error.contains("line 3: offset:2 is in the next segment, which begins at 2"), "{error}");
 }
 
 #[test]

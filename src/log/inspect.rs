@@ -7,7 +7,8 @@ use super::{
     batches::{ENTRY_BYTES, Flags},
     disk::{Disk, DryRun, FileDisk},
     handles::Handles,
-    recovery::{base_of, check, end_renames},
+    record::{first_unprintable, shown, write_visible},
+    recovery::{Checked, base_of, check_lines, end_renames},
     segment::Segment,
 };
 use std::{
@@ -26,7 +27,7 @@ pub struct Verified {
     pub partitions: usize,
     /// Batches that are whole.
     pub batches: u64,
-    /// A sentence for each damage: file, position, offsets.
+    /// A sentence for each damage: file, position, offsets; and for lines that would steer a terminal.
     pub damages: Vec<String>,
 }
 
@@ -69,24 +70,47 @@ fn find(disk: &Arc<dyn Disk>, dir: &Path) -> io::Result<Found> {
     Ok(Found { handles, segments })
 }
 
+/// A segment whose batches were checked.
+struct Looked {
+    checked: Checked,
+    /// A sentence for the first line of each batch that would steer a terminal. Earlier versions adopted such lines.
+    unprintable: Vec<String>,
+}
+
+fn look_at(handles: &Handles, segment: &Segment) -> io::Result<Looked> {
+    let mut unprintable = Vec::new();
+    let checked = check_lines(handles, segment, 0, &mut |entry, lines| {
+        let mut position = u64::from(entry.position);
+        for line in lines.split(|&byte| byte == b'\n') {
+            if let Some((at, bytes)) = first_unprintable(line) {
+                let bytes = shown(bytes);
+                unprintable.push(format!("the line at position {position} has '{bytes}' at byte {at}, not escaped"));
+                return;
+            }
+            position += line.len() as u64 + 1;
+        }
+    })?;
+    Ok(Looked { checked, unprintable })
+}
+
 fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut Verified) -> io::Result<()> {
     let Found { handles, segments } = find(disk, dir)?;
     for (index, segment) in segments.iter().enumerate() {
         let file = segment.path("log");
-        let mut checked = check(&handles, segment, 0);
-        if live && !checked.as_ref().is_ok_and(|checked| checked.damages.is_empty()) {
+        let mut looked = look_at(&handles, segment);
+        if live && !looked.as_ref().is_ok_and(|looked| looked.checked.damages.is_empty()) {
             // The broker may just have compacted it: another pair bears its names, or it is part of the one before.
             let now = find(disk, dir)?;
             let Some(segment) = now.segments.iter().find(|now| now.base == segment.base) else { continue };
-            checked = check(&now.handles, segment, 0);
+            looked = look_at(&now.handles, segment);
         }
-        let checked = match checked {
+        let Looked { checked, unprintable } = match looked {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let why = "its .batches is missing; a broker that starts here makes one from the lines";
                 verified.damages.push(format!("{}: {why}", file.display()));
                 continue;
             }
-            checked => checked?,
+            looked => looked?,
         };
         let growing = live && index + 1 == segments.len();
         let damages: Vec<_> = checked.damages.iter().filter(|damage| !growing || damage.next.is_some()).collect();
@@ -98,11 +122,12 @@ fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut
                 format!("{}: damaged at position {}, offsets {} {to}", file.display(), damage.position, damage.first);
             verified.damages.push(what);
         }
+        verified.damages.extend(unprintable.into_iter().map(|what| format!("{}: {what}", file.display())));
     }
     Ok(())
 }
 
-/// Prints the batches of a partition with their lines.
+/// Prints the batches of a partition with their lines; what would steer a terminal is escaped.
 pub fn dump(dir: &Path, out: &mut dyn Write) -> io::Result<()> {
     dump_of(&(Arc::new(FileDisk) as _), dir, out)
 }
@@ -141,7 +166,13 @@ fn dump_of(disk: &Arc<dyn Disk>, dir: &Path, out: &mut dyn Write) -> io::Result<
                 out,
                 "# batch first:{first} count:{count} timestamp:{timestamp}{times}{codec} position:{position} bytes:{bytes}{state}"
             )?;
-            out.write_all(&lines)?;
+            // What is damaged may hold anything, and a terminal may be what gets it.
+            for line in lines.split_inclusive(|&byte| byte == b'\n') {
+                let mut visible = Vec::with_capacity(line.len());
+                write_visible(&mut visible, line.strip_suffix(b"\n").unwrap_or(line));
+                visible.push(b'\n');
+                out.write_all(&visible)?;
+            }
         }
     }
     Ok(())
@@ -152,6 +183,7 @@ mod tests {
     use super::*;
     use crate::log::{
         Chunk, Compaction, Log,
+        batches::Entry,
         disk::{Call, Fault, MemoryDisk, Survivors},
     };
     use std::collections::BTreeSet;
@@ -175,6 +207,14 @@ mod tests {
         disk.sync_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new(""))).unwrap();
         let log = open(&disk);
         (disk, log)
+    }
+
+    /// What verification and dump say.
+    fn inspected(disk: &MemoryDisk) -> (Verified, String) {
+        let (disk, mut verified, mut dumped) = (Arc::new(disk.clone()) as _, Verified::default(), Vec::new());
+        verify_partition(&disk, Path::new(DIR), false, &mut verified).unwrap();
+        dump_of(&disk, Path::new(DIR), &mut dumped).unwrap();
+        (verified, String::from_utf8(dumped).unwrap())
     }
 
     fn files(disk: &MemoryDisk) -> Vec<(String, Vec<u8>)> {
@@ -212,13 +252,10 @@ mod tests {
                 let found = disk.reboot(survivors);
                 let before = files(&found);
                 names.extend(before.iter().map(|(name, _)| name.trim_start_matches('0').to_owned()));
-                let (any, mut verified, mut dumped) = (Arc::new(found.clone()) as _, Verified::default(), Vec::new());
-                verify_partition(&any, Path::new(DIR), false, &mut verified).unwrap();
-                dump_of(&any, Path::new(DIR), &mut dumped).unwrap();
+                let (verified, dumped) = inspected(&found);
                 assert_eq!(verified.damages, Vec::<String>::new(), "{context}");
                 assert_eq!(files(&found), before, "{context}: something was written");
-                let lines = String::from_utf8(dumped).unwrap();
-                let lines: String = lines.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect();
+                let lines: String = dumped.split_inclusive('\n').filter(|line| !line.starts_with('#')).collect();
                 let log = open(&found);
                 assert_eq!(lines, served(&log), "{context}");
                 let mut entries = 0;
@@ -229,5 +266,34 @@ mod tests {
         for name in [".log.new", ".batches.new", ".batches.swap", "2.batches", "4.log"] {
             assert!(names.contains(name), "{name} is not among {names:?}");
         }
+    }
+    /// A batch was damaged so that it held an escape sequence, and lines that an earlier version had adopted held others:
+    /// `broker log dump` sent both to the terminal.
+    #[test]
+    fn what_would_steer_a_terminal_is_named_and_printed_escaped() {
+        let (disk, log) = by_hand();
+        drop(log);
+        let log = disk.open(Path::new("0/00000000000000000002.log")).unwrap();
+        log.write_at(b"\x1b[2J", 30).unwrap();
+        let lines = b"offset:4 message:good\noffset:5 message:caf\xe9\r\n";
+        disk.create(Path::new("0/00000000000000000004.log")).unwrap().write_at(lines, 0).unwrap();
+        let entry = Entry { bytes: lines.len() as u32, lines_crc: crc32c::crc32c(lines), ..entry_at(&disk, 4) };
+        disk.open(Path::new("0/00000000000000000004.batches")).unwrap().write_at(&entry.encode(), 0).unwrap();
+
+        let (verified, dumped) = inspected(&disk);
+        let damages = [
+            "0/00000000000000000002.log: damaged at position 0, offsets 2 to the end of the file",
+            "0/00000000000000000004.log: the line at position 22 has '\\xe9' at byte 20, not escaped",
+        ];
+        assert_eq!((verified.batches, verified.damages), (3, damages.map(String::from).to_vec()));
+        for line in ["offse\\x1b[2Jkey:k2 message:b\n", "offset:4 message:good\noffset:5 message:caf\\xe9\\r\n"] {
+            assert!(dumped.contains(line), "{dumped:?}");
+        }
+        assert!(!dumped.contains(['\x1b', '\r']), "{dumped:?}");
+    }
+
+    fn entry_at(disk: &MemoryDisk, base: u64) -> Entry {
+        let handles = Handles::new(Arc::new(disk.clone()), 16);
+        Segment::at(&Arc::from(Path::new(DIR)), base).entry(&handles, 0).unwrap().unwrap().1
     }
 }

@@ -142,6 +142,16 @@ impl<'a> Window<'a> {
 
 /// Checks each batch of a segment from entry `from` on against its lines. Changes nothing.
 pub fn check(handles: &Handles, segment: &Segment, from: u32) -> io::Result<Checked> {
+    check_lines(handles, segment, from, &mut |_, _| {})
+}
+
+/// The same, and hands the lines of each batch that is whole on to `each`.
+pub(super) fn check_lines(
+    handles: &Handles,
+    segment: &Segment,
+    from: u32,
+    each: &mut dyn FnMut(&Entry, &[u8]),
+) -> io::Result<Checked> {
     let log = segment.log(handles)?;
     let entries_bytes = segment.batches(handles)?.len()?;
     let mut checked = Checked {
@@ -165,10 +175,10 @@ pub fn check(handles: &Handles, segment: &Segment, from: u32) -> io::Result<Chec
                     u64::from(entry.first) >= checked.next() && u64::from(entry.position) >= checked.position();
                 let there = u64::from(entry.positions().end) <= checked.bytes;
                 let mut crc_fits = || {
-                    let bytes = lines.at(u64::from(entry.position), entry.bytes as usize);
-                    bytes.is_ok_and(|bytes| {
-                        bytes.get(..entry.bytes as usize).is_some_and(|lines| crc32c::crc32c(lines) == entry.lines_crc)
-                    })
+                    let bytes = lines.at(u64::from(entry.position), entry.bytes as usize).ok();
+                    let lines = bytes.and_then(|bytes| bytes.get(..entry.bytes as usize));
+                    let lines = lines.filter(|lines| crc32c::crc32c(lines) == entry.lines_crc);
+                    lines.inspect(|lines| each(entry, lines)).is_some()
                 };
                 follows && there && (trusted || crc_fits())
             });
@@ -206,14 +216,9 @@ pub fn check(handles: &Handles, segment: &Segment, from: u32) -> io::Result<Chec
     Ok(checked)
 }
 
-/// Gives entries to the lines of a `.log` from `position` on, whose first must bear `base + next`.
-/// Answers the entries as they stand in the file, and the last of them. An error names the line.
-fn adopt(
-    segment: &Segment,
-    log: &dyn File,
-    mut position: u64,
-    mut next: u64,
-) -> Result<(Vec<u8>, Option<Entry>), String> {
+/// Gives entries to the lines of a `.log` from `position` on, whose first must bear `base + next`, and all lie below `end`,
+/// where the next segment begins. Answers the entries as they stand in the file. An error names the line.
+fn adopt(segment: &Segment, end: u64, log: &dyn File, mut position: u64, mut next: u64) -> Result<Vec<u8>, String> {
     let why = |position: u64, what: &str| format!("{} at position {position}: {what}", segment.path("log").display());
     let failed = |error: io::Error| why(0, &error.to_string());
     let length = log.len().map_err(failed)?;
@@ -241,8 +246,13 @@ fn adopt(
         let mut newest = last.map_or(-1, |last| last.max_timestamp);
         for line in bytes[..bytes.len() - 1].split(|&byte| byte == b'\n') {
             line_number += 1;
-            let timestamp = checked_line(line, segment.base + next)
-                .map_err(|what| why(position, &format!("line {line_number}: {what}")))?;
+            let checked = checked_line(line, segment.base + next).and_then(|timestamp| match segment.base + next {
+                offset if offset >= end => {
+                    Err(format!("offset:{offset} is in the next segment, which begins at {end}"))
+                }
+                _ => Ok(timestamp),
+            });
+            let timestamp = checked.map_err(|what| why(position, &format!("line {line_number}: {what}")))?;
             newest = newest.max(timestamp.unwrap_or(file_time));
             next += 1;
         }
@@ -265,7 +275,7 @@ fn adopt(
         position += bytes.len() as u64;
         last = Some(entry);
     }
-    Ok((out, last))
+    Ok(out)
 }
 
 /// What the entries of `range` say though their lines are not as they say: the offset behind them, from the segment's
@@ -435,11 +445,11 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Entries for a segment that has none, or for lines behind its entries.
-    fn adopt(&mut self, segment: &Segment, checked: &Checked) -> Result<(), CannotOpen> {
+    /// Entries for a segment that has none, or for lines behind its entries; the next segment begins at `end`.
+    fn adopt(&mut self, segment: &Segment, end: u64, checked: &Checked) -> Result<(), CannotOpen> {
         let failed = CannotOpen::at(&segment.path("batches"));
         let log = segment.log(self.handles).map_err(&failed)?;
-        let (mut entries, _) = adopt(segment, &*log, checked.position(), checked.next())?;
+        let mut entries = adopt(segment, end, &*log, checked.position(), checked.next())?;
         let adopted = entries.len() / ENTRY_BYTES;
         if checked.whole > 0 {
             let mut before = vec![0; checked.whole as usize * ENTRY_BYTES];
@@ -456,20 +466,24 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// A sealed segment was synced whole, so what is wrong with it is damage. Lines without entries get them back.
-    fn sealed(&mut self, base: u64) -> Result<Segment, CannotOpen> {
+    /// A sealed segment was synced whole, so what is wrong with it is damage. Lines without entries get them back. The next
+    /// segment begins at `end`.
+    fn sealed(&mut self, base: u64, end: u64) -> Result<Segment, CannotOpen> {
         let segment = Segment::at(self.dir, base);
         let failed = CannotOpen::at(&segment.path("log"));
         let entries =
             (segment.batches(self.handles).and_then(|file| file.len()).map_err(&failed)? / ENTRY_BYTES as u64) as u32;
         let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose().map_err(&failed)?;
         let bytes = segment.log(self.handles).and_then(|log| log.len()).map_err(&failed)?;
-        let end = last.flatten().map_or(0, |(_, entry)| u64::from(entry.positions().end));
-        if end != bytes {
+        let described = last.flatten().map_or(0, |(_, entry)| u64::from(entry.positions().end));
+        if described != bytes {
             let checked = check(self.handles, &segment, 0).map_err(&failed)?;
             self.name_damages(&segment, &checked.damages);
-            if checked.whole == checked.entries && self.adopt(&segment, &checked).is_ok() {
-                return Ok(Segment::at(self.dir, base));
+            if checked.whole == checked.entries {
+                match self.adopt(&segment, end, &checked) {
+                    Ok(()) => return Ok(Segment::at(self.dir, base)),
+                    Err(CannotOpen { why, .. }) => self.opened.notes.push(why),
+                }
             }
         }
         Ok(segment)
@@ -489,15 +503,15 @@ impl Recovery<'_> {
         let mut checked = self.check_last(&segment).map_err(&failed)?;
         let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
         let log = segment.log(self.handles).map_err(&failed)?;
-        if foreign && adopt(&segment, &*log, 0, 0).is_ok() {
+        if foreign && adopt(&segment, u64::MAX, &*log, 0, 0).is_ok() {
             (self.cutting)(base).and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(&failed)?;
             self.note(&segment, "its .batches describes other lines; it was set aside");
             checked = Checked { bytes: checked.bytes, ..Checked::default() };
-            self.adopt(&segment, &checked)?;
+            self.adopt(&segment, u64::MAX, &checked)?;
             segment = Segment::at(self.dir, base);
             checked = self.check_last(&segment).map_err(&failed)?;
         } else if self.clean && checked.whole == checked.entries && checked.position() < checked.bytes {
-            match self.adopt(&segment, &checked) {
+            match self.adopt(&segment, u64::MAX, &checked) {
                 Err(CannotOpen { why, disk_full: true }) => self.leave_tail(&why),
                 adopted => {
                     adopted?;
@@ -683,16 +697,17 @@ impl Log {
         }
         recovery.remove_overtaken(&mut bases).map_err(&failed)?;
         let names = handles.disk().list(&dir).map_err(&failed)?;
-        for &base in &bases {
+        let ends: Vec<u64> = bases.iter().skip(1).copied().chain([u64::MAX]).collect();
+        for (&base, &end) in bases.iter().zip(&ends) {
             if !names.iter().any(|name| name.name == format!("{base:020}.batches")) {
-                recovery.adopt(&Segment::at(&dir, base), &Checked::default())?;
+                recovery.adopt(&Segment::at(&dir, base), end, &Checked::default())?;
             }
         }
         let mut segments = Vec::new();
         let mut writer = match bases.split_last() {
             Some((&last, sealed)) => {
-                for &base in sealed {
-                    segments.push(Arc::new(recovery.sealed(base)?));
+                for (&base, &end) in sealed.iter().zip(&ends) {
+                    segments.push(Arc::new(recovery.sealed(base, end)?));
                 }
                 recovery.last(last)?
             }
