@@ -59,13 +59,13 @@ pub struct TrafficSum {
 }
 
 impl Traffic {
-    /// Records were stored, in so many bytes.
+    /// Records were stored, and took this many bytes.
     pub fn written(&self, records: u64, bytes: u64) {
         self.records_in.fetch_add(records, Relaxed);
         self.bytes_in.fetch_add(bytes, Relaxed);
     }
 
-    /// So many bytes were read.
+    /// This many bytes were read.
     pub fn read(&self, bytes: u64) {
         self.bytes_read.fetch_add(bytes, Relaxed);
     }

@@ -7,6 +7,6 @@ use std::{
 
 /// Says one line.
 pub(crate) fn tell(line: impl Display) {
-    // Where the operator does not listen, there is nobody else to be told.
+    // If the operator does not listen, there is nobody else to tell.
     drop(writeln!(io::stderr(), "{line}"));
 }

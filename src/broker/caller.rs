@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// Who asks the broker for something. A [`Broker`](super::Broker) acts on behalf of one.
+/// The caller of a verb. A [`Broker`](super::Broker) handle acts on behalf of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// How it speaks.

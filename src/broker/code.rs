@@ -2,7 +2,7 @@
 
 macro_rules! codes {
     ($($code:ident $number:literal $name:literal;)*) => {
-        /// What a client is told of a request, a topic, a partition, a group.
+        /// The outcome of a request, or of one topic, partition or group in it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(i16)]
         #[expect(missing_docs, reason = "the names are Kafka's, and so is what they mean")]

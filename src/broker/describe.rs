@@ -94,7 +94,7 @@ impl Broker {
         self.topic(topic)?.partition(partition)?.end_of_epoch(epoch)
     }
 
-    /// A partition. It is opened if nobody has touched it before.
+    /// A partition. Its log is opened if it was not yet.
     pub fn describe_partition(&self, topic: &str, partition: u32) -> Result<PartitionDescription> {
         let partition = self.topic(topic)?.partition(partition)?;
         let log = partition.log()?;

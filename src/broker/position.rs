@@ -8,7 +8,7 @@ use crate::log::Chunk;
 pub enum Position {
     /// The record at this offset, or the first behind it.
     At(u64),
-    /// So many records before the end.
+    /// This many records before the end.
     BeforeEnd(u64),
     /// The first record there is.
     Earliest,

@@ -41,7 +41,7 @@ pub(super) const EXPIRES_MS: i64 = 24 * 3600 * 1000;
 /// Looking for silent producers happens once for this many new ones.
 const NEW_BETWEEN_SWEEPS: usize = 1000;
 
-/// So many producers stay known when there are twice as many.
+/// How many producers stay known; older ones are forgotten when there are twice as many.
 const PRODUCERS_MAX: usize = 50_000;
 /// Bytes of a line at most: its words, and seven numbers of up to 20, 6, 10, 10, 20, 20 and 20.
 const LINE_BYTES_MAX: u64 = 52 + 106;
@@ -79,7 +79,7 @@ impl Numbered {
 pub(super) struct Stored {
     /// First offset.
     pub(super) first: u64,
-    /// The batch's time, in ms: what its producer is told again.
+    /// The batch's time, in ms: what a duplicate is answered with.
     pub(super) timestamp: i64,
     /// When it was appended, by the broker's clock, in ms.
     pub(super) appended_ms: i64,

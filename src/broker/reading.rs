@@ -20,7 +20,7 @@ use crate::{
 };
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
-/// Bytes that are read ahead for who reads record by record.
+/// How many bytes are read ahead for callers that read record by record.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// A topic that was found. It stays the same topic, though another gets its name.
@@ -381,7 +381,7 @@ impl<'a> ReadBatch<'a> {
         entry.last_delta == 0 && entry.producer_id < 0 && flags == Flags::NONE
     }
 
-    /// Who produced it, -1 where nobody is named.
+    /// The producer's id, -1 if it has none.
     pub fn producer_id(self) -> i64 {
         self.batch.entry.producer_id
     }

@@ -127,7 +127,7 @@ impl Connection {
         Ok(&self.input.buffer[range])
     }
 
-    /// Waits for so many bytes; they are held as they arrive.
+    /// Waits for this many bytes. Memory grows as they arrive.
     pub(super) fn bytes(&mut self, count: u64) -> io::Result<&[u8]> {
         let range = loop {
             match self.input.take(count) {
@@ -221,7 +221,7 @@ impl Lines {
         Some(bytes)
     }
 
-    /// Reads once. The end of the stream is an error: nobody asks a broker that owes nothing.
+    /// Reads once. The end of the stream is an error, since an answer is due.
     fn fill(&mut self, mut stream: impl Read) -> io::Result<()> {
         if self.start > 0 {
             self.buffer.copy_within(self.start..self.end, 0);

@@ -16,7 +16,7 @@ pub(super) const RETRY_FOR: Duration = Duration::from_secs(30);
 /// Where a broker is.
 #[derive(Debug)]
 pub(super) enum Endpoint {
-    /// At an address, with a connection that nobody uses, if there is one.
+    /// At an address, with an idle connection if there is one.
     Network { address: String, connection: Option<Connection> },
     /// In this process.
     Embedded(Broker),

@@ -30,7 +30,7 @@ impl Peer {
     }
 }
 
-/// Plays `script` to whoever connects first.
+/// Plays `script` to the first connection.
 pub(super) fn peer(script: impl FnOnce(&mut Peer) + Send + 'static) -> String {
     let mut script = Some(script);
     peers(1, move |_, peer| script.take().expect("one connection")(peer))

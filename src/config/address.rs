@@ -32,7 +32,7 @@ impl Address {
         parse(text, Some(PORT)).and_then(Address::reachable)
     }
 
-    /// An address that others are told to connect to.
+    /// An address to advertise to clients.
     pub fn to_advertise(text: &str) -> Result<Address, String> {
         let address = parse(text, None).and_then(Address::reachable)?;
         if address.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_unspecified()) {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 pub enum Change {
     /// It is this value.
     Set(String),
-    /// It is the broker's default again. Names that nobody knows are that already.
+    /// Back to the broker's default. An unknown name needs no change.
     Default,
     /// These words are in its list too.
     Append(String),

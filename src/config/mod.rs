@@ -21,7 +21,7 @@ use std::{path::PathBuf, time::Duration};
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flush {
-    /// The record is synced to disk, and nobody was shown it before.
+    /// The record is synced to disk before anybody sees it.
     Always,
     /// The record was handed to the operating system; a sync follows within this time.
     Every(Duration),
@@ -67,7 +67,7 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a write may be stuck, and a Kafka connection silent: 10 min.
     pub idle_timeout: Duration,
-    /// Whether each exchange is told on stderr: no.
+    /// Whether each exchange is explained on stderr: no.
     pub explain: bool,
     /// What is said on stderr besides faults: 0 nothing (`-q`), 1 starts and stops, 2 each connection (`-v`).
     pub verbosity: u8,

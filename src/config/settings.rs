@@ -194,7 +194,7 @@ impl Settings {
 
     /// These defaults with a topic's own settings over them.
     pub fn with(&self, overrides: &Overrides) -> Result<Settings, String> {
-        // As in Kafka an unknown name is told before a wrong value.
+        // As in Kafka, an unknown name is reported before a wrong value.
         if let Some(name) = overrides.keys().find(|name| Setting::named(name).is_none()) {
             return Err(unknown(name));
         }

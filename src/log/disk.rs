@@ -60,7 +60,7 @@ pub trait File: Send + Sync + Debug {
     fn len(&self) -> io::Result<u64>;
     /// Cuts the file, or extends it with zeros.
     fn set_len(&self, bytes: u64) -> io::Result<()>;
-    /// Makes the bytes durable. After an error nobody knows which are.
+    /// Makes the bytes durable. After an error it is unknown which of them are.
     fn sync(&self) -> io::Result<()>;
     /// When the file was last written, in milliseconds since 1970-01-01 UTC.
     fn modified_ms(&self) -> io::Result<i64>;

@@ -1,8 +1,8 @@
 //! What a connection runs over. It reads and writes bytes, and tells whether bytes have come and whether the peer is gone.
 //!
 //! ```text
-//! the other end ──► stream ──► ahead ──► whoever reads
-//!                              └ at most AHEAD_BYTES_MAX, and only what was looked at without being read
+//! the peer ──► stream ──► ahead ──► the reader
+//!                         └ at most AHEAD_BYTES_MAX, and only what was looked at without being read
 //! ```
 //!
 //! That the peer is gone shows only behind everything it sent. So looking takes what has come and keeps it for the next read.
@@ -182,7 +182,7 @@ impl Transport {
         Ok(show(ahead.waiting(), all))
     }
 
-    /// An error of the connection that nobody was told yet.
+    /// An error of the connection that was not reported yet.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         let Stream::Tcp(stream) = &self.stream;
         stream.take_error()

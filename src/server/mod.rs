@@ -42,7 +42,7 @@ use std::{
 
 /// A connection's stack: address space, of which a connection pays for the pages that it touches.
 const STACK_BYTES: usize = 256 << 10;
-/// How many connections over the limit are told so at the same time.
+/// How many refused connections are answered at the same time.
 const TURNED_AWAY_MAX: usize = 32;
 /// How long a refused client may take to say which protocol it speaks.
 const TURNING_AWAY: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::{
     process,
 };
 
-/// A line on stderr; nobody has to read it.
+/// Writes a line to stderr, if that is open.
 pub(crate) fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
@@ -38,7 +38,7 @@ pub(crate) fn on_interrupt(interrupt: impl Fn() + Send + 'static) -> Result<(), 
     })
 }
 
-/// Whether it failed only because nobody reads stdout any more, which is a normal end.
+/// Whether the error is a closed stdout, which is a normal end.
 pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -91,7 +91,7 @@ impl EmbeddedConsumer {
             let position = self.read.resolve(start.into(), partition)?;
             Ok(Reading { topic: wanted.topic.clone(), partition: partition.clone(), position, has_read: false })
         };
-        // All or none: after an error they are taken up again.
+        // All or none: after an error the next look begins to read them.
         let new = new.map(reading).collect::<Result<Vec<_>, Error>>()?;
         self.readings.extend(new);
         wanted.known = partitions.len() as u32;

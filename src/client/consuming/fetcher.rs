@@ -13,7 +13,7 @@
 //!   none is lost, and the consumer is told only if the outage lasts.
 //! - A topic that does not exist yet is waited for and read from its first record. Where first use makes topics, the wait
 //!   is inside the broker.
-//! - The fetcher of partition 0 of a subscribed topic also asks now and then how many partitions there are.
+//! - The fetcher of partition 0 of a subscribed topic is its scout: it also asks now and then how many partitions there are.
 
 use super::{Position, source::Lookout};
 use crate::{
@@ -48,7 +48,7 @@ const WAIT: Duration = Duration::from_secs(5);
 pub(super) enum Event {
     /// Records in order, and whether they reach the end of the partition.
     Read { fetcher: u64, messages: Vec<Message>, at_end: bool },
-    /// The topic of a scout has so many partitions.
+    /// How many partitions the topic has.
     Partitions { fetcher: u64, count: u32 },
     /// What the caller should know. The fetcher goes on, but for `Error::Answer`.
     Failed { fetcher: u64, error: Error },
@@ -104,7 +104,7 @@ impl Drop for Fetcher {
     }
 }
 
-/// How a thread that waits, for a socket or for time, is told to end.
+/// Ends a thread that waits, for a socket or for time.
 #[derive(Debug, Default)]
 struct Stop {
     state: Mutex<StopState>,

@@ -40,7 +40,7 @@ impl Consumer {
         Ok(Self::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
     }
 
-    /// Connects to a broker that may have to be waited for. An outage that lasts as long is told of later on.
+    /// Connects to a broker, which may take until `retry_for` to appear. Later outages that last as long are reported too.
     pub fn connect_within(address: &str, retry_for: Duration) -> Result<Consumer, Error> {
         Ok(Self::of(NetworkConsumer::connect_within(address, retry_for)?).retry_for(retry_for))
     }
@@ -110,7 +110,7 @@ impl Consumer {
         self.source.poll(timeout, max)
     }
 
-    /// Commits everything that was polled: the group goes on behind it, whoever reads then.
+    /// Commits everything that was polled: the group goes on behind it.
     ///
     /// An error says that nothing was committed, as far as is known; what was polled may come again then.
     pub fn commit(&mut self) -> Result<(), Error> {

@@ -15,7 +15,7 @@ pub enum Position {
     Latest,
     /// This offset.
     Offset(u64),
-    /// So many records before the end.
+    /// This many records before the end.
     BeforeEnd(u64),
     /// The first record at or after this time, in milliseconds since 1970-01-01 UTC.
     Time(u64),

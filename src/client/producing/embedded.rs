@@ -10,7 +10,7 @@ use crate::{
 };
 use std::{borrow::Cow, vec};
 
-/// So many bytes are gathered before they are written.
+/// How many bytes are gathered before they are written.
 const GATHERED_BYTES_MAX: usize = 1 << 20;
 
 /// Gathers records and writes them in the caller's thread.

@@ -84,7 +84,7 @@ impl Producer {
         refused.map_or(Ok(acks), |refused| Err(Error::Refused(refused)))
     }
 
-    /// Sends a stream of records without waiting for each answer. `report` is told what became of each, in order, with
+    /// Sends a stream of records without waiting for each answer. `report` gets the outcome of each, in order, with
     /// the tag that it was pushed with.
     ///
     /// ```no_run

@@ -47,7 +47,7 @@ pub(super) struct NetworkProducer {
     outcomes: Vec<Outcome>,
     resent: u64,
     outage: Option<Outage>,
-    /// The connection owes answers that nobody waits for any more.
+    /// The connection still owes answers to records that were given up.
     abandoned: bool,
 }
 
@@ -111,7 +111,7 @@ impl NetworkProducer {
         self.outcomes.drain(..)
     }
 
-    /// Writes everything and waits until at most so many bytes are unanswered.
+    /// Writes everything and waits until at most `window_bytes` are unanswered.
     fn write_to(&mut self, window_bytes: usize) -> Result<(), Error> {
         let done = self.try_write_to(window_bytes);
         if done.is_err() {

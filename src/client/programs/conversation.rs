@@ -42,7 +42,7 @@ pub fn converse(
     }
 }
 
-/// The partition is told where there are several.
+/// Names the partition if the topic has several.
 fn acknowledged(ack: Ack, topic: &str, producer: &Producer, partitions: &mut Option<u32>) -> io::Result<String> {
     if partitions.is_none() {
         let asked = Connection::open(producer.address()).and_then(|mut connection| connection.partitions(topic));

@@ -106,7 +106,7 @@ impl Input {
         let (interrupted, sender) = (self.interrupted.clone(), self.sender.clone());
         move || {
             interrupted.store(true, Relaxed);
-            // Where the channel is full, nobody waits for it.
+            // A full channel means that nobody is waiting for it.
             let _ = sender.try_send(Event::Interrupted);
         }
     }

@@ -43,7 +43,7 @@ fn word(bytes: &[u8]) -> Value {
     }
 }
 
-/// Reads a record. An error is a sentence for whoever wrote the object.
+/// Reads a record. An error is a sentence for the author of the object.
 pub(super) fn record(line: &[u8]) -> Result<Record, String> {
     let object: Map<String, Value> =
         serde_json::from_slice(line).map_err(|error| format!("no JSON object: {error}"))?;

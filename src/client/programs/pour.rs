@@ -20,7 +20,7 @@ pub enum News {
     Stored(u64, Ack),
     /// The message of this number was not stored, and why.
     Refused(u64, String),
-    /// So many bytes of the input were taken; now is a time to show it.
+    /// This many bytes of the input were taken.
     Progress(u64),
 }
 

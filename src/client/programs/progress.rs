@@ -15,7 +15,7 @@ pub struct Progress {
 
 #[cfg(feature = "comfort")]
 impl Progress {
-    /// Begins at 0 of so many bytes.
+    /// Begins at 0 of this many bytes.
     pub fn begin(bytes: Option<u64>) -> Progress {
         use indicatif::{ProgressBar, ProgressStyle};
         let template = match bytes {

@@ -34,7 +34,7 @@ pub enum Style {
 pub struct Place {
     /// To a terminal: control characters are shown.
     pub terminal: bool,
-    /// Among messages of other partitions: the partition is told.
+    /// Messages of several partitions are printed: each names its own.
     pub several_partitions: bool,
 }
 

@@ -186,7 +186,7 @@ impl Disk for MemoryDisk {
         turn.end(())
     }
 
-    /// Never refuses: nobody else reaches this disk.
+    /// Always succeeds: no other process can reach this disk.
     fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
         Machine::check(&self.machine)?;
         Ok(Some(Box::new(())))

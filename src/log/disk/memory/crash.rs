@@ -16,7 +16,7 @@
 //! - A failed sync of a file leaves its pages readable and takes them for clean, as Linux does: no later sync makes them
 //!   durable until they are written again, and the next sync finds nothing to do and succeeds. The kernel may fail so on its
 //!   own ([`MemoryDisk::fail_writeback`]); then each open handle is told once, at its next sync. When the last handle is
-//!   closed, what nobody was told is forgotten.
+//!   closed, an error that was not reported is forgotten.
 //! - A failed sync of a directory takes the changes of its names for clean likewise, until another name of it changes.
 //!
 //! Simpler than life: files keep their modification time; the room of a removed file is free once its removal is durable

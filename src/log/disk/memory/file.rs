@@ -45,7 +45,7 @@ pub(super) struct Content {
 pub(super) struct Writeback {
     /// How many have failed.
     failed: u64,
-    /// How many of them somebody was told of, or nobody ever will be.
+    /// How many of them were reported, or never will be.
     told: u64,
     handles: u64,
 }
