@@ -658,8 +658,9 @@ fn explain_tells_what_is_asked_and_steers_no_terminal() {
     assert_eq!(answers, "  answers: 16 bytes");
 }
 
+/// A Fetch that waited for a megabyte read and encoded all that was there at each batch that came, to throw it away.
 #[test]
-fn a_fetch_that_waits_for_much_does_not_read_all_at_every_batch() {
+fn a_fetch_that_waits_for_much_reads_it_once() {
     const BATCHES: usize = 100;
     let mut child = Command::new(BROKER)
         .args(["--listen", "127.0.0.1:0", "--in-memory", "--explain"])
@@ -677,17 +678,15 @@ fn a_fetch_that_waits_for_much_does_not_read_all_at_every_batch() {
     let large = "x".repeat(1 << 16);
     let request = fetch("t", &[0], 1 << 20).with_max_wait_ms(LONG.as_millis() as i32).with_max_bytes(1 << 20);
     reader.send(ApiKey::Fetch, 12, &request.with_min_bytes(1 << 16));
-    let began = Instant::now();
     for _ in 0..BATCHES {
         assert_eq!(writer.produce("t", batch(&["small"], None, Codec::None)).0, 0);
     }
-    let looks_max = began.elapsed().as_millis() / 10 + 5;
     assert_eq!(writer.produce("t", batch(&[large.as_str()], None, Codec::None)).0, 0);
     assert!(reader.receive::<FetchResponse>(12).is_some());
     child.kill().unwrap();
     let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
-    let looks = told.lines().filter(|line| line.contains("t/0 from offset 0: up to offset")).count();
-    assert!((1..=looks_max).contains(&(looks as u128)), "{looks} looks where {looks_max} were enough");
+    let reads = told.lines().filter(|line| line.contains("t/0 from offset 0: up to offset")).count();
+    assert_eq!(reads, 1, "{told}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{Broker, EpochEnd, Partition, Position, Registered, Result, Topic, Wa
 use crate::{
     config::Settings,
     log::{
-        self, Chunk, Line, Lines,
+        self, Backlog, Chunk, Line, Lines,
         batches::Flags,
         record::{Malformed, split_offset},
     },
@@ -154,6 +154,11 @@ impl PartitionHandle {
     /// Offset behind the last record that readers see.
     pub fn high_watermark(&self) -> Result<u64> {
         self.partition.high_watermark()
+    }
+
+    /// What can be read from an offset on, without reading it. What lies behind `bytes_enough` need not be counted.
+    pub fn backlog(&self, offset: u64, bytes_enough: u64) -> Result<Backlog> {
+        Ok(self.partition.log()?.backlog(offset, bytes_enough)?)
     }
 
     /// Leader epoch: raised whenever records were cut off.

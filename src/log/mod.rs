@@ -47,7 +47,7 @@ mod segment;
 
 pub use compaction::{Compacted, Compaction, Due};
 pub use lines::{Line, Lines};
-pub use read::{Batch, Chunk};
+pub use read::{Backlog, Batch, Chunk};
 pub use retention::Retention;
 
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags};

@@ -37,6 +37,15 @@ impl Batch {
     }
 }
 
+/// What lies between an offset and the high watermark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Batches, that with the offset included.
+    pub batches: u64,
+    /// Bytes of their lines.
+    pub bytes: u64,
+}
+
 /// Batches as they were read. Its buffers are reused from read to read; [`Chunk::default`] gives them back.
 #[derive(Debug, Default)]
 pub struct Chunk {
@@ -132,6 +141,37 @@ impl Log {
                 }
             }
         }
+    }
+
+    /// What can be read from `offset` on, told from the entries alone. Segments behind `bytes_enough` are not looked at.
+    pub fn backlog(&self, offset: u64, bytes_enough: u64) -> Result<Backlog, Error> {
+        let (start, end) = (self.start(), self.high_watermark());
+        if offset < start || offset > end {
+            return Err(Error::OutOfRange { first: start, end });
+        }
+        let (mut offset, mut backlog) = (offset, Backlog::default());
+        while offset < end && backlog.bytes < bytes_enough {
+            let (segment, next) = self.segment_of(offset);
+            let [before, all] = [self.entries_before(&segment, offset)?, self.entries_before(&segment, end)?];
+            backlog.batches += all.batches.saturating_sub(before.batches);
+            backlog.bytes += all.bytes.saturating_sub(before.bytes);
+            offset = next.unwrap_or(end);
+        }
+        Ok(backlog)
+    }
+
+    /// What a segment holds in entries that end before `offset`.
+    fn entries_before(&self, segment: &Segment, offset: u64) -> Result<Backlog, Error> {
+        let failed = unreadable(segment.path("batches"));
+        let entries_end = segment.entries(&self.handles).map_err(&failed)?;
+        let count = self.entry_with(segment, entries_end, offset)?;
+        let Some(last) = count.checked_sub(1) else { return Ok(Backlog::default()) };
+        let bytes = match segment.entry(&self.handles, last).map_err(&failed)? {
+            Some((_, entry)) => u64::from(entry.positions().end),
+            // Whoever reads there is told of the damage.
+            None => segment.bytes(&self.handles).map_err(&failed)?,
+        };
+        Ok(Backlog { batches: count.into(), bytes })
     }
 
     /// The segment that `offset` is in, and the base of the one that follows it. Both are of one moment: compaction can

@@ -222,3 +222,34 @@ fn nothing_is_appended_to_a_segment_whose_roll_could_not_end() {
         }
     }
 }
+
+/// Whether enough waits to be read was only known by reading it all, at each batch that came.
+#[test]
+fn what_waits_to_be_read_is_counted_by_the_entries() {
+    let (_disk, log) = new();
+    for values in
+        [&["one", "two"][..], &["three"], &["four"], &["a record that fills a segment of its own, alone"], &["six"]]
+    {
+        append(&log, values).unwrap();
+    }
+    log.sync_to(6).unwrap();
+    append(&log, &["nobody", "sees this yet"]).unwrap();
+    assert!(log.segments() > 2);
+    let count = |offset| {
+        let (mut next, mut chunk, mut backlog) = (offset, Chunk::default(), Backlog::default());
+        while next < log.high_watermark() {
+            log.read(next, 0, &mut chunk).unwrap();
+            backlog.batches += 1;
+            backlog.bytes += chunk.bytes().len() as u64;
+            next = chunk.next_offset().unwrap();
+        }
+        backlog
+    };
+    assert_eq!(count(0).batches, 5);
+    for offset in 0..=6 {
+        assert_eq!(log.backlog(offset, u64::MAX), Ok(count(offset)), "from {offset}");
+        assert!(log.backlog(offset, 1).unwrap().bytes <= count(offset).bytes);
+    }
+    assert!(log.backlog(0, 1).unwrap().bytes < count(0).bytes, "one segment is enough");
+    assert_eq!(log.backlog(7, 1), Err(Error::OutOfRange { first: 0, end: 6 }));
+}

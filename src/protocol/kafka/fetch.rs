@@ -15,7 +15,7 @@
 
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
-    batch::{self, Encoder, write_empty},
+    batch::{self, Encoder, HEADER_BYTES, write_empty},
     check_leader_epoch,
     compression::{Codec, Levels},
     partition_index, tell,
@@ -37,7 +37,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// No answer is larger, whatever a client asks for: Kafka's `fetch.max.bytes`, the broker's half.
 const ANSWER_BYTES_MAX: usize = 55 << 20;
 
-/// A Fetch that waits for more than a byte looks again no sooner: each look reads and encodes all that is there.
+/// A Fetch that waits for more than a byte looks again no sooner, or each of many small batches would wake it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A partition as it was asked for.
@@ -58,6 +58,17 @@ struct AskedTopic<'a> {
     codec: Option<Codec>,
     levels: Levels,
     partitions: Vec<Asked>,
+}
+
+impl Asked {
+    /// About how many bytes wait there, counted no further than to `enough`.
+    fn bytes_waiting(&self, enough: u64) -> Result<u64, Code> {
+        let partition = self.found.as_ref().map_err(|code| *code)?;
+        check_leader_epoch(self.leader_epoch, partition.leader_epoch())?;
+        let offset = u64::try_from(self.offset).map_err(|_| Code::OffsetOutOfRange)?;
+        let backlog = partition.backlog(offset, enough).map_err(|error| error.code())?;
+        Ok((backlog.bytes + backlog.batches * HEADER_BYTES as u64).min(self.bytes_max as u64))
+    }
 }
 
 impl AskedTopic<'_> {
@@ -124,31 +135,39 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let deadline = Instant::now() + max_wait;
     let waiter = call.output.waiter.clone();
     let partitions = || topics.iter().flat_map(|topic| &topic.partitions).filter_map(|asked| asked.found.as_ref().ok());
-    let mut registered = Vec::new();
-    loop {
-        let before = call.output.bytes.len();
-        let (bytes, failed) = respond(call, &topics, max_bytes, committed_only);
-        if bytes >= min_bytes || failed || Instant::now() >= deadline || partitions().next().is_none() {
-            return finish(call);
-        }
-        call.output.bytes.truncate(before);
-        call.response_at = None;
-        if registered.is_empty() {
-            // Register, look once more, wait: so no wake-up is lost.
-            registered = partitions().map(|partition| partition.register(&waiter)).collect();
-            continue;
-        }
+    let before = call.output.bytes.len();
+    let (bytes, failed) = respond(call, &topics, max_bytes, committed_only);
+    if bytes >= min_bytes || failed || Instant::now() >= deadline || partitions().next().is_none() {
+        return finish(call);
+    }
+    call.output.bytes.truncate(before);
+    call.response_at = None;
+    // Register, look once more, wait: so no wake-up is lost.
+    let _registered: Vec<_> = partitions().map(|partition| partition.register(&waiter)).collect();
+    while !is_enough(&topics, min_bytes) {
         call.output.flush()?;
         let looked = Instant::now();
         if !call.output.wait_while_connected(Some(deadline))? {
-            respond(call, &topics, max_bytes, committed_only);
-            return finish(call);
+            break;
         }
         if min_bytes > 1 {
             let next = deadline.min(looked + LOOK_EVERY);
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
+    respond(call, &topics, max_bytes, committed_only);
+    finish(call)
+}
+
+/// Whether a Fetch that waits has enough to answer, or an error: told from the log's entries, as large as Kafka would have their
+/// batches at least, and of each partition no more than it was asked for.
+fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize) -> bool {
+    let mut missing = min_bytes as u64;
+    for asked in topics.iter().flat_map(|topic| &topic.partitions) {
+        let Ok(bytes) = asked.bytes_waiting(missing) else { return true };
+        missing = missing.saturating_sub(bytes);
+    }
+    missing == 0
 }
 
 fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<TopicHandle, Code> {
