@@ -237,7 +237,7 @@ impl std::error::Error for Error {}
 impl From<log::Error> for Error {
     fn from(error: log::Error) -> Error {
         match error {
-            log::Error::OutOfRange { first, end } => Error::OffsetOutOfRange { first, end },
+            log::Error::OutOfRange { start: first, high_watermark: end } => Error::OffsetOutOfRange { first, end },
             log::Error::Corrupt { first, next, place } => Error::Corrupt { first, next, place },
             log::Error::TooLarge { bytes, limit } => Error::BatchTooLarge { bytes, limit },
             log::Error::DiskFull(why) => Error::disk_full(why),

@@ -439,14 +439,15 @@ impl Partition {
         Ok(self.topic()?.settings())
     }
 
-    /// Reads batches from the one with `offset` on: one at least (none at the end), more while they fit `bytes_max`.
+    /// Reads batches from the one with `offset` on: one at least (none at the high watermark), more while they fit
+    /// `bytes_max`.
     pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<()> {
         self.log()?.read(offset, bytes_max, chunk).map_err(|error| self.seen_by_reader(error))?;
         self.traffic.read(chunk.bytes().len() as u64);
         Ok(())
     }
 
-    /// The lowest offset whose timestamp is at or after `timestamp`; the end if there is none.
+    /// The lowest offset whose timestamp is at or after `timestamp`; the high watermark if there is none.
     pub fn offset_at(&self, timestamp: i64, chunk: &mut Chunk) -> Result<u64> {
         self.log()?.offset_at(timestamp, chunk).map_err(|error| self.seen_by_reader(error))
     }

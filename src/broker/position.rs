@@ -8,11 +8,11 @@ use crate::log::Chunk;
 pub enum Position {
     /// The record at this offset, or the first behind it.
     At(u64),
-    /// This many records before the end.
+    /// This many records before the high watermark.
     BeforeEnd(u64),
     /// The first record there is.
     Earliest,
-    /// Behind the last record.
+    /// The high watermark: behind the last record that readers see.
     Latest,
     /// The lowest offset whose timestamp is at or after this.
     Time(i64),
@@ -21,13 +21,13 @@ pub enum Position {
 impl Position {
     /// The offset it means now. A number out of range is refused.
     pub(super) fn resolve(self, partition: &Partition, chunk: &mut Chunk) -> Result<u64> {
-        let (first, end) = (partition.start()?, partition.high_watermark()?);
+        let (start, high_watermark) = (partition.start()?, partition.high_watermark()?);
         match self {
-            Position::At(offset) if offset < first || offset > end => Err(Error::OffsetOutOfRange { first, end }),
-            Position::At(offset) => Ok(offset),
-            Position::BeforeEnd(count) => Ok(end.saturating_sub(count).max(first)),
-            Position::Earliest => Ok(first),
-            Position::Latest => Ok(end),
+            Position::At(offset) if (start..=high_watermark).contains(&offset) => Ok(offset),
+            Position::At(_) => Err(Error::OffsetOutOfRange { first: start, end: high_watermark }),
+            Position::BeforeEnd(count) => Ok(high_watermark.saturating_sub(count).max(start)),
+            Position::Earliest => Ok(start),
+            Position::Latest => Ok(high_watermark),
             Position::Time(time) => partition.offset_at(time, chunk),
         }
     }

@@ -190,7 +190,8 @@ impl PartialEq for PartitionHandle {
 }
 
 impl ReadSession {
-    /// Reads batches from the one with `offset` on: one at least (none at the end), more while they fit `bytes_max`.
+    /// Reads batches from the one with `offset` on: one at least (none at the high watermark), more while they fit
+    /// `bytes_max`.
     pub fn read(&mut self, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
         self.of = Some(from.clone());
         self.cursor = Cursor::default();
@@ -203,7 +204,7 @@ impl ReadSession {
         Batches(&self.chunk)
     }
 
-    /// The first record at or after `offset`; `None` at the end. Records that follow one another are read ahead together.
+    /// The first record at or after `offset`; `None` at the high watermark. Records that follow one another are read ahead together.
     pub fn record_at(&mut self, from: &PartitionHandle, mut offset: u64) -> Result<Option<LineAt<'_>>> {
         loop {
             if self.of.as_ref() != Some(from) || !self.chunk.covers(offset) {
@@ -310,8 +311,8 @@ impl<'a> Batches<'a> {
         self.0.records_from(offset)
     }
 
-    /// The offset to read on at; `None`: the end was reached before. Where compaction left nothing up to the end there is one,
-    /// and no batch.
+    /// The offset to read on at; `None`: the read began at the high watermark. Where compaction left nothing up to there, there
+    /// is one, and no batch.
     pub fn next_offset(self) -> Option<u64> {
         self.0.next_offset()
     }

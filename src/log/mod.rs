@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - `start <= high watermark <= log end`. Readers see `start..high watermark`, and take no lock that a writer holds while it writes.
-//! - With [`Append::publish`] off, the high watermark is the synced end: nobody is shown what a crash could take back.
+//! - With [`Append::publish`] off, the high watermark is where the last sync ended: nobody is shown what a crash could take back.
 //! - After a failed write or sync the log is read-only until the broker restarts: the kernel tells an error once and then
 //!   takes the bytes for clean, so a sync that succeeds after one that failed proves nothing. Only one thread syncs at a
 //!   time, and its answer is the answer for all who wait.
@@ -22,7 +22,7 @@
 //! | --- | --- | --- |
 //! | `cleaner` | what [compaction] knows | a pass runs; nobody else waits for it |
 //! | `files` | names of sealed segments | names change, and the directory is synced between two of them |
-//! | `writer` | the end of the log | a batch is written, a segment rolls; a roll that has to wait for a sync gives it up |
+//! | `writer` | the log end | a batch is written, a segment rolls; a roll that has to wait for a sync gives it up |
 //! | `sync` | what syncs have reached, and who syncs | never a call of the disk |
 //! | `segments` | the list of segments | never a call of the disk |
 //! | a segment's `measuring` | what its files hold | a segment that nobody looked at yet is measured |
@@ -68,12 +68,12 @@ use std::{
 /// Why the log cannot do what was asked.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Error {
-    /// The offset is below the start or beyond the end.
+    /// The offset is below the log's start or beyond its high watermark.
     OutOfRange {
         /// The start offset.
-        first: u64,
-        /// The end offset.
-        end: u64,
+        start: u64,
+        /// The high watermark.
+        high_watermark: u64,
     },
     /// The batch there is damaged; `next` is the first offset behind the damage.
     Corrupt {
@@ -104,7 +104,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::OutOfRange { first, end } => write!(f, "the log holds {first} to {end}"),
+            Error::OutOfRange { start, high_watermark } => write!(f, "the log holds {start} to {high_watermark}"),
             Error::Corrupt { first, next, place } => {
                 write!(f, "offsets {first} to {} are damaged in {place}", next - 1)
             }
@@ -224,7 +224,7 @@ pub struct Log {
 #[derive(Debug)]
 struct Writer {
     segment: Arc<Segment>,
-    next_offset: u64,
+    log_end: u64,
     position: u64,
     entries: u32,
     max_timestamp: i64,
@@ -242,6 +242,7 @@ struct Writer {
 /// the disk tells only once is told to the one whose word counts.
 #[derive(Debug)]
 struct SyncState {
+    /// All below it is durable.
     synced_end: u64,
     leader: bool,
     /// Nothing that was not synced before ever will be: after a failed sync the next one proves nothing.
@@ -251,7 +252,7 @@ struct SyncState {
 /// What the files of the last segment hold at some moment.
 struct Written {
     segment: Arc<Segment>,
-    end: u64,
+    log_end: u64,
     entries: u32,
     position: u64,
 }
@@ -268,6 +269,11 @@ impl Log {
     /// Offset behind the last record that readers see.
     pub fn high_watermark(&self) -> u64 {
         self.high_watermark.load(Acquire)
+    }
+
+    /// Offset behind the last record that was written, whether readers see it yet or not.
+    pub fn log_end(&self) -> u64 {
+        self.writer_now().log_end
     }
 
     /// The directory of the partition.
@@ -390,7 +396,7 @@ impl Log {
     /// Appends records; the answer says how many were stored. They are durable after [`sync_to`](Self::sync_to).
     pub fn append(&self, append: &Append<'_, '_>) -> Result<Appended, Error> {
         let mut writer = self.writer();
-        let first = writer.next_offset;
+        let first = writer.log_end;
         writer.lines.clear();
         let mut done = Appended {
             offsets: first..first,
@@ -420,7 +426,7 @@ impl Log {
                 }
             }
         }
-        done.offsets.end = writer.next_offset;
+        done.offsets.end = writer.log_end;
         done.rolled = writer.segment.base != segment;
         done.unsynced_bytes = writer.position - writer.segment.synced_bytes();
         done.place = (writer.segment.path("log"), writer.position - writer.lines.len() as u64..writer.position);
@@ -465,7 +471,7 @@ impl Log {
         writer.lines.clear();
         while let Some(record) = append.records.get(from + count as usize) {
             let before = writer.lines.len();
-            let offset = writer.next_offset + u64::from(count);
+            let offset = writer.log_end + u64::from(count);
             let time = time(record);
             let changed = Some(time).filter(|&time| time != last);
             write_line(&mut writer.lines, offset, changed, append.records, record);
@@ -492,7 +498,7 @@ impl Log {
             return Ok(None);
         }
         let entry = Entry {
-            first: (writer.next_offset - writer.segment.base) as u32,
+            first: (writer.log_end - writer.segment.base) as u32,
             position: writer.position as u32,
             bytes: bytes as u32,
             last_delta: count - 1,
@@ -511,7 +517,7 @@ impl Log {
     }
 
     fn is_roll_due(&self, writer: &Writer, append: &Append<'_, '_>, bytes: usize, count: u32) -> bool {
-        let last = writer.next_offset + u64::from(count) - 1 - writer.segment.base;
+        let last = writer.log_end + u64::from(count) - 1 - writer.segment.base;
         let full = writer.position + bytes as u64 > u64::from(append.segment_bytes_max) || last > u64::from(u32::MAX);
         writer.sealed || writer.entries > 0 && full || writer.is_old(append.now_ms, append.segment_ms_max)
     }
@@ -536,7 +542,7 @@ impl Log {
         }
         writer.entries += 1;
         writer.position += u64::from(entry.bytes);
-        writer.next_offset += u64::from(entry.last_delta) + 1;
+        writer.log_end += u64::from(entry.last_delta) + 1;
         writer.max_timestamp = entry.max_timestamp;
         segment.grow(writer.entries, writer.position, writer.max_timestamp);
         Ok(())
@@ -561,8 +567,8 @@ impl Log {
             self.sync_written(writer.written())?;
             writer.sealed = true;
         }
-        let segment = Segment::create(&self.handles, &self.dir, writer.next_offset).map_err(|error| {
-            let segment = Segment::at(&self.dir, writer.next_offset);
+        let segment = Segment::create(&self.handles, &self.dir, writer.log_end).map_err(|error| {
+            let segment = Segment::at(&self.dir, writer.log_end);
             let why = format!("{}: {error}", segment.path("log").display());
             match segment.remove(&self.handles) {
                 Ok(()) if disk::is_full(&error) => Error::DiskFull(why),
@@ -573,7 +579,7 @@ impl Log {
         })?;
         let segment = Arc::new(segment);
         self.segments.write().expect("no panic under the segments' lock").push(segment.clone());
-        *writer = Writer::of(segment, writer.next_offset, writer.since_ms, std::mem::take(&mut writer.lines));
+        *writer = Writer::of(segment, writer.log_end, writer.since_ms, std::mem::take(&mut writer.lines));
         Ok(true)
     }
 
@@ -592,11 +598,11 @@ impl Log {
         }
     }
 
-    /// Waits until all below `end` is durable, and publishes it: the first who comes syncs for all that was written, the
+    /// Waits until all below `offset` is durable, and publishes it: the first who comes syncs for all that was written, the
     /// others wait for that.
-    pub fn sync_to(&self, end: u64) -> Result<(), Error> {
+    pub fn sync_to(&self, offset: u64) -> Result<(), Error> {
         let mut state = self.sync_state();
-        while state.synced_end < end {
+        while state.synced_end < offset {
             if state.leader {
                 state = self.synced.wait(state).expect("no panic under the sync lock");
                 continue;
@@ -621,7 +627,7 @@ impl Log {
     }
 
     /// Syncs what was written, and publishes it. This thread leads, until the end of it.
-    fn sync_written(&self, Written { segment, end, entries, position }: Written) -> Result<(), Error> {
+    fn sync_written(&self, Written { segment, log_end, entries, position }: Written) -> Result<(), Error> {
         self.cut.store(false, Release);
         let synced = segment.sync(&self.handles);
         let synced = synced.map_err(|error| self.fail(format!("{}: sync: {error}", segment.path("log").display())));
@@ -630,7 +636,7 @@ impl Log {
         match &synced {
             Ok(()) => {
                 segment.mark_synced(entries, position);
-                state.synced_end = state.synced_end.max(end);
+                state.synced_end = state.synced_end.max(log_end);
                 self.high_watermark.fetch_max(state.synced_end, AcqRel);
             }
             Err(why) => state.failed = Some(why.clone()),
@@ -639,11 +645,11 @@ impl Log {
         synced
     }
 
-    /// An error if what was written below `end` may be lost though it was written: it is not synced, and since then a write or
+    /// An error if what was written below `offset` may be lost though it was written: it is not synced, and since then a write or
     /// a sync failed.
-    pub fn check_intact(&self, end: u64) -> Result<(), Error> {
+    pub fn check_intact(&self, offset: u64) -> Result<(), Error> {
         match self.read_only.get() {
-            Some(why) if self.sync_state().synced_end < end => Err(why.clone()),
+            Some(why) if self.sync_state().synced_end < offset => Err(why.clone()),
             _ => Ok(()),
         }
     }
@@ -653,8 +659,7 @@ impl Log {
         if let Some(why) = self.read_only.get() {
             return Err(why.clone());
         }
-        let end = self.writer_now().next_offset;
-        self.sync_to(end)?;
+        self.sync_to(self.log_end())?;
         while self.cut.load(Acquire) {
             if self.lead()? {
                 let written = self.writer_now().written();
@@ -688,10 +693,10 @@ impl Log {
 
 impl Writer {
     /// The writer of an empty segment.
-    fn of(segment: Arc<Segment>, next_offset: u64, since_ms: i64, lines: Vec<u8>) -> Writer {
+    fn of(segment: Arc<Segment>, log_end: u64, since_ms: i64, lines: Vec<u8>) -> Writer {
         let (position, entries, max_timestamp) = (0, 0, -1);
         let (sealed, paused) = (false, false);
-        Writer { segment, next_offset, position, entries, max_timestamp, since_ms, lines, sealed, paused }
+        Writer { segment, log_end, position, entries, max_timestamp, since_ms, lines, sealed, paused }
     }
 
     fn is_old(&self, now_ms: i64, segment_ms_max: i64) -> bool {
@@ -700,7 +705,7 @@ impl Writer {
 
     fn written(&self) -> Written {
         let (segment, entries) = (self.segment.clone(), self.entries);
-        Written { segment, end: self.next_offset, entries, position: self.position }
+        Written { segment, log_end: self.log_end, entries, position: self.position }
     }
 }
 

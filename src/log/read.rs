@@ -46,6 +46,15 @@ pub struct Backlog {
     pub bytes: u64,
 }
 
+/// Where the batch stands that follows those that were read.
+#[derive(Clone, Copy, Debug)]
+struct Next {
+    segment_id: u64,
+    /// Index of its entry.
+    index: u32,
+    offset: u64,
+}
+
 /// Batches as they were read. Its buffers are reused from read to read; [`Chunk::default`] gives them back.
 #[derive(Debug, Default)]
 pub struct Chunk {
@@ -54,8 +63,8 @@ pub struct Chunk {
     /// The batches, in order of their offsets.
     pub batches: Vec<Batch>,
     entries: Vec<Option<Entry>>,
-    /// Where the next read goes on, if it goes on: identity of the segment, index of the entry, offset.
-    next: Option<(u64, u32, u64)>,
+    /// Where the next read goes on, if it goes on.
+    next: Option<Next>,
     /// Offset behind all that was read, the holes that compaction left too; `None`: nothing was.
     behind: Option<u64>,
     /// Base offset of the segment, for the operator.
@@ -97,8 +106,8 @@ impl Chunk {
         self.behind = None;
     }
 
-    /// The offset to read on at; `None`: the end was reached before. Where compaction left nothing up to the end there is one,
-    /// and no batch.
+    /// The offset to read on at; `None`: the read began at the high watermark. Where compaction left nothing up to there, there
+    /// is one, and no batch.
     pub fn next_offset(&self) -> Option<u64> {
         self.behind
     }
@@ -111,32 +120,33 @@ impl Chunk {
 }
 
 impl Log {
-    /// Reads batches from the one with `offset` on: one at least (none at the end), and as many more as fit `bytes_max`.
+    /// Reads batches from the one with `offset` on: one at least (none at the high watermark), and as many more as fit
+    /// `bytes_max`.
     pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<(), Error> {
         chunk.clear();
-        let (start, end) = (self.start(), self.high_watermark());
-        if offset < start || offset > end {
-            return Err(Error::OutOfRange { first: start, end });
+        let (start, high_watermark) = (self.start(), self.high_watermark());
+        if offset < start || offset > high_watermark {
+            return Err(Error::OutOfRange { start, high_watermark });
         }
-        if offset == end {
+        if offset == high_watermark {
             return Ok(());
         }
         let mut offset = offset;
         loop {
             let (segment, next) = self.segment_of(offset);
-            let read = self.read_segment(&segment, next, offset, end, bytes_max, chunk);
+            let read = self.read_segment(&segment, next, offset, high_watermark, bytes_max, chunk);
             if offset < self.start() {
                 // Retention or TRIM took the segment while it was read.
                 chunk.clear();
-                return Err(Error::OutOfRange { first: self.start(), end });
+                return Err(Error::OutOfRange { start: self.start(), high_watermark });
             }
             let went_on = read?;
-            // Compaction can leave no record here, between the offset and the segment's end, or the log's.
-            match went_on.or(next).filter(|&behind| behind < end) {
+            // Compaction can leave no record here, between the offset and the segment's end, or the high watermark.
+            match went_on.or(next).filter(|&behind| behind < high_watermark) {
                 _ if !chunk.batches.is_empty() => return Ok(()),
                 Some(behind) => offset = behind,
                 None => {
-                    chunk.behind = Some(end);
+                    chunk.behind = Some(high_watermark);
                     return Ok(());
                 }
             }
@@ -145,17 +155,18 @@ impl Log {
 
     /// What can be read from `offset` on, told from the entries alone. Segments behind `bytes_enough` are not looked at.
     pub fn backlog(&self, offset: u64, bytes_enough: u64) -> Result<Backlog, Error> {
-        let (start, end) = (self.start(), self.high_watermark());
-        if offset < start || offset > end {
-            return Err(Error::OutOfRange { first: start, end });
+        let (start, high_watermark) = (self.start(), self.high_watermark());
+        if offset < start || offset > high_watermark {
+            return Err(Error::OutOfRange { start, high_watermark });
         }
         let (mut offset, mut backlog) = (offset, Backlog::default());
-        while offset < end && backlog.bytes < bytes_enough {
+        while offset < high_watermark && backlog.bytes < bytes_enough {
             let (segment, next) = self.segment_of(offset);
-            let [before, all] = [self.entries_before(&segment, offset)?, self.entries_before(&segment, end)?];
+            let [before, all] =
+                [self.entries_before(&segment, offset)?, self.entries_before(&segment, high_watermark)?];
             backlog.batches += all.batches.saturating_sub(before.batches);
             backlog.bytes += all.bytes.saturating_sub(before.bytes);
-            offset = next.unwrap_or(end);
+            offset = next.unwrap_or(high_watermark);
         }
         Ok(backlog)
     }
@@ -189,25 +200,29 @@ impl Log {
         segment: &Segment,
         next_base: Option<u64>,
         offset: u64,
-        end: u64,
+        high_watermark: u64,
         bytes_max: usize,
         chunk: &mut Chunk,
     ) -> Result<Option<u64>, Error> {
         let log_path = || segment.path("log");
         let entries_end = segment.entries(&self.handles).map_err(|error| unreadable(log_path())(error))?;
         let mut first = match chunk.next {
-            Some((id, index, next)) if (id, next) == (segment.id, offset) && index <= entries_end => index,
+            Some(Next { segment_id, index, offset: next })
+                if segment_id == segment.id && next == offset && index <= entries_end =>
+            {
+                index
+            }
             _ => self.entry_with(segment, entries_end, offset)?,
         };
-        let mut wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
+        let mut wanted = self.plan(segment, first, entries_end, high_watermark, bytes_max, chunk)?;
         if chunk.batches.is_empty() {
             // Behind the last batch there may be damaged entries that hide nothing, and then the next batch.
             first = self.entry_with(segment, entries_end, offset)?;
-            wanted = self.plan(segment, first, entries_end, end, bytes_max, chunk)?;
+            wanted = self.plan(segment, first, entries_end, high_watermark, bytes_max, chunk)?;
         }
         chunk.segment_base = segment.base;
         let Some(position) = chunk.batches.first().map(|batch| batch.entry.position) else {
-            if first == entries_end || segment.base + u64::from(wanted) >= end {
+            if first == entries_end || segment.base + u64::from(wanted) >= high_watermark {
                 return Ok(None);
             }
             return Err(self.damage(segment, next_base, first, entries_end, offset));
@@ -228,7 +243,7 @@ impl Log {
         let Some(next) = chunk.batches.last().map(|last| last.last() + 1) else {
             return Err(self.damage(segment, next_base, first, entries_end, offset));
         };
-        chunk.next = Some((segment.id, first + whole as u32, next));
+        chunk.next = Some(Next { segment_id: segment.id, index: first + whole as u32, offset: next });
         chunk.behind = Some(next);
         // Entries without a line are kept for their producers, not for readers.
         chunk.batches.retain(|batch| batch.entry.count > 0);
@@ -257,7 +272,7 @@ impl Log {
         segment: &Segment,
         first: u32,
         entries_end: u32,
-        end: u64,
+        high_watermark: u64,
         bytes_max: usize,
         chunk: &mut Chunk,
     ) -> Result<u32, Error> {
@@ -270,7 +285,7 @@ impl Log {
                 next = entry.first;
                 let follows = chunk.batches.last().is_none_or(|last| last.entry.positions().end == entry.position);
                 let fits = chunk.batches.is_empty() || bytes + entry.bytes as usize <= bytes_max;
-                let published = segment.base + u64::from(entry.last()) < end;
+                let published = segment.base + u64::from(entry.last()) < high_watermark;
                 if !(follows && fits && published) {
                     return Ok(next);
                 }
@@ -295,7 +310,7 @@ impl Log {
         Error::Corrupt { first: offset, next: next.max(offset + 1), place }
     }
 
-    /// The lowest offset whose timestamp is at or after `timestamp`; the end if there is none.
+    /// The lowest offset whose timestamp is at or after `timestamp`; the high watermark if there is none.
     pub fn offset_at(&self, timestamp: i64, chunk: &mut Chunk) -> Result<u64, Error> {
         for segment in self.all_segments() {
             let failed = unreadable(segment.path("batches"));

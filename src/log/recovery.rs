@@ -278,17 +278,23 @@ fn adopt(segment: &Segment, end: u64, log: &dyn File, mut position: u64, mut nex
     Ok(out)
 }
 
-/// What the entries of `range` say though their lines are not as they say: the offset behind them, from the segment's
-/// base, and whether each of them can be read.
-fn claimed(handles: &Handles, segment: &Segment, range: Range<u32>) -> io::Result<(u64, bool)> {
-    let (mut end, mut all) = (0, true);
+/// What entries say though their lines are not as they say.
+struct Claimed {
+    /// The offset behind them, from the segment's base.
+    next: u64,
+    /// Whether each entry can be read.
+    all_read: bool,
+}
+
+fn claimed(handles: &Handles, segment: &Segment, range: Range<u32>) -> io::Result<Claimed> {
+    let mut claimed = Claimed { next: 0, all_read: true };
     for index in range {
         match segment.entry(handles, index)? {
-            Some((_, entry)) => end = end.max(u64::from(entry.last()) + 1),
-            None => all = false,
+            Some((_, entry)) => claimed.next = claimed.next.max(u64::from(entry.last()) + 1),
+            None => claimed.all_read = false,
         }
     }
-    Ok((end, all))
+    Ok(claimed)
 }
 
 /// The last entry of a segment with its index, if it is whole and has a file of entries.
@@ -521,16 +527,16 @@ impl Recovery<'_> {
             }
         }
         let limit = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
-        let (claimed, all_claim) = claimed(self.handles, &segment, checked.whole..limit).map_err(&failed)?;
+        let claimed = claimed(self.handles, &segment, checked.whole..limit).map_err(&failed)?;
         // After a clean stop, zeros behind the last entry, where each line has its own, describe nothing.
-        let nothing = self.clean && claimed == 0 && checked.position() == checked.bytes;
+        let nothing = self.clean && claimed.next == 0 && checked.position() == checked.bytes;
         let kept = if nothing { checked.whole } else { limit };
         if kept == checked.whole {
             // What lies behind the last whole batch is no damage but a torn tail.
             checked.damages.retain(|damage| damage.next.is_some());
         }
         self.name_damages(&segment, &checked.damages);
-        let mut end = (segment.base + checked.next(), checked.position());
+        let (mut log_end, mut position) = (segment.base + checked.next(), checked.position());
         if kept == checked.whole {
             let cut = if self.read_only.is_none() { self.cut_tail(&segment, &checked) } else { Ok(()) };
             match cut.map_err(&failed) {
@@ -539,11 +545,14 @@ impl Recovery<'_> {
             }
         } else {
             // Damage at the very end of what was synced: no offset of it may be given again.
-            let shown =
-                if all_claim { 0 } else { end_by_lines(&segment, &*log, end.1, checked.next()).map_err(&failed)? };
-            end = ((segment.base + claimed).max(end.0).max(shown), checked.bytes);
+            let shown = if claimed.all_read {
+                0
+            } else {
+                end_by_lines(&segment, &*log, position, checked.next()).map_err(&failed)?
+            };
+            (log_end, position) = ((segment.base + claimed.next).max(log_end).max(shown), checked.bytes);
             if kept < checked.entries {
-                (self.cutting)(end.0).map_err(&failed)?;
+                (self.cutting)(log_end).map_err(&failed)?;
             }
             let batches = segment.batches(self.handles).map_err(&failed)?;
             batches.set_len(u64::from(kept) * ENTRY_BYTES as u64).and_then(|()| batches.sync()).map_err(&failed)?;
@@ -556,12 +565,11 @@ impl Recovery<'_> {
             self.handles.disk().sync_dir(self.dir).map_err(&failed)?;
         }
         let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
-        segment.grow(kept, end.1, max_timestamp);
-        segment.mark_synced(kept, end.1);
+        segment.grow(kept, position, max_timestamp);
+        segment.mark_synced(kept, position);
         let first = if kept > 0 { segment.entry(self.handles, 0).map_err(&failed)? } else { None };
         let since_ms = first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms);
-        let (next_offset, position) = end;
-        let empty = Writer::of(Arc::new(segment), next_offset, since_ms, Vec::new());
+        let empty = Writer::of(Arc::new(segment), log_end, since_ms, Vec::new());
         Ok(Writer { position, entries: kept, max_timestamp, ..empty })
     }
 
@@ -714,12 +722,12 @@ impl Log {
             None => recovery.begin(start).map_err(&failed)?,
         };
         segments.push(writer.segment.clone());
-        if writer.next_offset < start {
+        if writer.log_end < start {
             // Records that TRIM or retention had taken were not even all on disk: the log goes on where they ended.
             writer = recovery.begin(start).map_err(&failed)?;
             segments.push(writer.segment.clone());
         }
-        let (end, first) = (writer.next_offset, segments[0].base);
+        let (log_end, first) = (writer.log_end, segments[0].base);
         let Recovery { mut opened, read_only, .. } = recovery;
         opened.notes.extend(read_only.clone());
         let log = Log {
@@ -727,10 +735,10 @@ impl Log {
             dir: dir.clone(),
             segments: RwLock::new(segments),
             start: AtomicU64::new(start.max(first)),
-            high_watermark: AtomicU64::new(end),
+            high_watermark: AtomicU64::new(log_end),
             writer: Mutex::new(writer),
             resumed: Condvar::new(),
-            sync: Mutex::new(SyncState { synced_end: end, leader: false, failed: None }),
+            sync: Mutex::new(SyncState { synced_end: log_end, leader: false, failed: None }),
             synced: Condvar::new(),
             read_only: read_only.map(Error::ReadOnly).map_or_else(OnceLock::new, OnceLock::from),
             closed: AtomicBool::new(false),

@@ -73,7 +73,7 @@ impl Log {
     /// Seals the last segment if all its records lie before `offset`: a log that loses its last record keeps an empty segment
     /// named by its end. Answers whether it did.
     pub fn seal_before(&self, offset: u64) -> Result<bool, Error> {
-        self.roll_if(|writer| writer.entries > 0 && writer.next_offset <= offset)
+        self.roll_if(|writer| writer.entries > 0 && writer.log_end <= offset)
     }
 
     /// Makes `offset` the start: what lies before it is gone. The caller has stored it durably.

@@ -147,7 +147,7 @@ fn an_append_that_waits_in_its_midst_gets_offsets_that_follow_each_other() {
         let long = "a record that fills much of a segment";
         let one = scope.spawn(|| append(&log, &["two", long, long]).unwrap());
         until_paused(&log);
-        assert_eq!(log.writer_now().next_offset, 2, "its first batch is written");
+        assert_eq!(log.log_end(), 2, "its first batch is written");
         let other = scope.spawn(|| append(&log, &["late"]).unwrap());
         drop(sync);
         leader.join().unwrap().unwrap();
@@ -251,5 +251,5 @@ fn what_waits_to_be_read_is_counted_by_the_entries() {
         assert!(log.backlog(offset, 1).unwrap().bytes <= count(offset).bytes);
     }
     assert!(log.backlog(0, 1).unwrap().bytes < count(0).bytes, "one segment is enough");
-    assert_eq!(log.backlog(7, 1), Err(Error::OutOfRange { first: 0, end: 6 }));
+    assert_eq!(log.backlog(7, 1), Err(Error::OutOfRange { start: 0, high_watermark: 6 }));
 }

@@ -212,7 +212,7 @@ fn everything_reads_on_over_holes() {
         assert_eq!((chunk.batches.len(), chunk.next_offset()), (0, Some(9)));
         log.read(9, 1, &mut chunk).unwrap();
         assert_eq!(chunk.next_offset(), None);
-        assert!(matches!(log.read(10, 1, &mut chunk), Err(Error::OutOfRange { first: 0, end: 9 })));
+        assert!(matches!(log.read(10, 1, &mut chunk), Err(Error::OutOfRange { start: 0, high_watermark: 9 })));
     }
 }
 
@@ -672,7 +672,7 @@ impl Model {
     }
 
     fn append(&mut self, log: &Log, text: &str) -> Result<(), Error> {
-        let next = log.writer_now().next_offset;
+        let next = log.log_end();
         self.tried.insert(next, text.to_owned());
         let offsets = append_with(log, &[pair(text)], Flags::NONE, Some((text.len() as i64, 0, next as i32)))?;
         assert_eq!(offsets.start, next);
