@@ -8,8 +8,8 @@
 //! - At least one whole batch, even above the limits; none beyond what is published.
 //! - A response waits for `min_bytes` or `max_wait_ms`, and not at all where a partition has an error.
 //! - Where compaction left nothing up to the end comes a batch without records, as Kafka keeps one.
-//! - A batch comes whole, like Kafka's, even if the offset is in its middle; one of more than a megabyte of lines begins at
-//!   the offset, and one of more than two ends in its middle.
+//! - A batch comes whole, like Kafka's, even if the offset is in its middle. Only one that leaves uncompressed begins at the
+//!   offset if its lines are more than a megabyte, and ends in its middle if they are more than two.
 //! - A batch leaves in its topic's `compression.type`; where that is `producer`, in the codec in which it came, if its client is
 //!   one of those that [`FetchCompression`] means.
 
@@ -383,12 +383,12 @@ fn write_batches(
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));
         let codec = codec_of(first);
         let mut last = first;
-        let mut added = lines(&mut encoder, first, offset);
+        let mut added = lines(&mut encoder, first, offset, codec);
         let joins = |next: ReadBatch<'_>| first.is_plain_record() && next.is_plain_record() && codec_of(next) == codec;
         while let Some(next) =
             batches.next_if(|&next| matches!(added, Ok(true)) && encoder.size() < BATCH_BYTES && joins(next))
         {
-            added = lines(&mut encoder, next, offset);
+            added = lines(&mut encoder, next, offset, codec);
             last = next;
         }
         // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
@@ -402,7 +402,10 @@ fn write_batches(
 }
 
 /// Adds a batch's lines; answers whether all of them.
-fn lines(encoder: &mut Encoder<'_>, batch: ReadBatch<'_>, offset: u64) -> Result<bool, Malformed> {
+fn lines(encoder: &mut Encoder<'_>, batch: ReadBatch<'_>, offset: u64, codec: Codec) -> Result<bool, Malformed> {
+    if codec != Codec::None {
+        return encoder.lines(batch.lines(), usize::MAX);
+    }
     let lines = match batch.bytes() {
         0..=BATCH_BYTES => batch.lines(),
         _ => batch.lines_from(offset),
