@@ -59,9 +59,7 @@ fn files_form_no_circles() {
         for one in read.uses().into_iter().filter(|one| !one.in_test) {
             let common = one.from.iter().zip(&one.to).take_while(|(a, b)| a == b).count();
             // What a folder's mod.rs and the files in it use of each other is no circle: it is a folder.
-            if let (Some(from), Some(to)) = (one.from.get(common), one.to.get(common))
-                && !["chores", "topic"].contains(&to.as_str())
-            {
+            if let (Some(from), Some(to)) = (one.from.get(common), one.to.get(common)) {
                 let level = levels.entry(one.from[..common].to_vec()).or_default();
                 level.entry(from.clone()).or_default().entry(to.clone()).or_insert(one.clone());
             }

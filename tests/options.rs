@@ -62,6 +62,8 @@ fn a_broker_refuses_quantities_that_cannot_be_meant() {
         (&["--idle-timeout", "soon"], "is not a time such as"),
         (&["--fetch-compression", "gzip"], "auto, always or never"),
         (&["--group-min-session", "-1"], "is not a time such as"),
+        (&["--retention-check-interval", "0"], "it must be above 0"),
+        (&["--retention-check-interval", "-1"], "is not a time such as"),
         (&["--offsets-retention", "1 week"], "is not a time such as"),
         (&["--data-dir", ""], "--data-dir"),
         (&["--in-memory", "--data-dir", "data"], "cannot be used with"),

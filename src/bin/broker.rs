@@ -90,6 +90,10 @@ struct Serve {
     /// setting
     #[arg(long, default_value = "-1", value_name = "SIZE", allow_hyphen_values = true, value_parser = retention_bytes)]
     retention_bytes: i64,
+    /// How often records are looked for that are too old to stay; more often in a topic whose retention.ms is shorter (Kafka:
+    /// log.retention.check.interval.ms)
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = some_time)]
+    retention_check_interval: Duration,
     /// Size of the largest message, with key and headers, unless the topic has its own setting
     #[arg(long, default_value = "1048588", value_name = "SIZE", value_parser = config::bytes)]
     max_message_bytes: u64,
@@ -179,6 +183,7 @@ impl Serve {
             idle_timeout: self.idle_timeout,
             group_min_session: self.group_min_session,
             group_initial_rebalance_delay: self.group_initial_rebalance_delay,
+            retention_check_interval: self.retention_check_interval,
             offsets_retention: self.offsets_retention,
             explain: self.explain,
             strict_replication: self.strict_replication,

@@ -1,4 +1,5 @@
-//! What every part of a broker shares: the disk, the clock, the flush mode, the chores, and what `~broker` keeps.
+//! What every part of a broker shares: the disk, the clock, the flush mode, what the broker's
+//! own threads are to do, and what `~broker` keeps.
 //!
 //! ```text
 //! cluster.id:Nk018hRAQFytWskYqtQduw
@@ -12,8 +13,9 @@
 
 use super::{
     Clock, Error, Result,
-    chores::Chores,
+    flusher::Flusher,
     random,
+    schedule::Schedule,
     small_file::{Line, Lines, Text, at},
 };
 use crate::{
@@ -31,6 +33,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering::*},
     },
+    time::Duration,
 };
 
 /// What every part of a broker shares.
@@ -47,7 +50,9 @@ pub(super) struct Env {
     identity: Mutex<Identity>,
     /// Whether it has to say something else before the first append.
     stale: AtomicBool,
-    pub(super) chores: Chores,
+    pub(super) retention_check_interval: Duration,
+    pub(super) flusher: Flusher,
+    pub(super) schedule: Schedule,
 }
 
 /// What `~broker` says.
@@ -92,13 +97,25 @@ impl Env {
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
-            chores: Chores::default(),
+            retention_check_interval: config.retention_check_interval,
+            flusher: Flusher::default(),
+            schedule: Schedule::default(),
         };
         if is_new && let Err(error) = env.begin_writing() {
             // There may be topics that can be read.
             env.tell(&error.to_string());
         }
         Ok(env)
+    }
+
+    /// The time of day after this time, in ms.
+    pub(super) fn in_ms(&self, time: Duration) -> i64 {
+        self.clock.now_ms().saturating_add(i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// How long it is to this time of day; nothing if that is over.
+    pub(super) fn until(&self, at_ms: i64) -> Duration {
+        Duration::from_millis(u64::try_from(at_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0))
     }
 
     /// Tells the operator.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Broker ── BrokerState ── topics ── Topic ── partitions ── Partition ── Log
-//!    │           └ Env: disk, clock, flush mode, chores (the background thread)
+//!    │           └ Env: disk, clock, flush mode, what the flusher and maintenance are to do
 //!    └ Caller: on whose behalf it is asked
 //! ```
 //!
@@ -34,34 +34,37 @@
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
 //! | a partition's `producers` | what idempotent producers wrote | a batch of one is written |
-//! | a topic's `file` | the `topic` file | the file is replaced |
-//! | a topic's `state` | settings, partitions | never a call of the disk |
-//! | a partition's `lines` | start and leader epochs as they are stored | never a call of the disk |
+//! | a topic's `replacing` | the `topic` file | the file is replaced |
+//! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
-//! | the chores' `queue`, then lists of [`Waiters`] | what is to be done, who waits | never a call of the disk |
+//! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`] | what is to be done, who waits | never a call of the disk |
 
 mod caller;
-mod chores;
 mod clock;
 mod code;
 mod committed_offsets;
 mod describe;
 mod env;
 mod error;
+mod flusher;
 pub mod group;
 mod group_coordinator;
 mod leader_epochs;
+mod maintenance;
 mod partition;
 mod partitioner;
 mod position;
 mod producer_state;
 pub mod random;
 mod reading;
+mod schedule;
 mod small_file;
+mod survive;
 mod sync;
 mod topic;
 mod topic_file;
+mod topic_metadata;
 mod topic_settings;
 mod topics;
 mod waiting;
@@ -82,7 +85,8 @@ pub use partition::{Partition, Terms};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
-pub use topic::{PARTITIONS_MAX, Topic, check_name, is_internal};
+pub use topic::{Topic, check_name, is_internal};
+pub use topic_file::PARTITIONS_MAX;
 pub use topic_settings::Rules;
 pub use topics::verify_topic_files;
 pub use waiting::{Registered, Waiter, Waiters};
@@ -101,9 +105,9 @@ use std::{
     io,
     path::PathBuf,
     sync::{Arc, RwLock},
-    thread::JoinHandle,
-    time::Duration,
+    thread::{Builder, JoinHandle},
 };
+use survive::survive;
 use topics::Topics;
 
 /// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
@@ -117,7 +121,7 @@ pub struct Broker {
 #[derive(Debug)]
 struct Running {
     state: Arc<BrokerState>,
-    chores: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
     _lock: Box<dyn Any + Send + Sync>,
 }
 
@@ -162,9 +166,7 @@ impl Broker {
         })?;
         let env = Arc::new(Env::new(disk, data_dir, &config, clock)?);
         let topics = Topics::read(&env)?;
-        if topics.online().next().is_some() {
-            env.chores.look_in(Duration::from_secs(5));
-        }
+        topics.online().flat_map(|topic| topic.partitions()).for_each(|partition| partition.due_after_start());
         let state = Arc::new(BrokerState {
             config,
             metrics: Metrics::default(),
@@ -174,9 +176,9 @@ impl Broker {
             topic_waiters: Waiters::default(),
             coordinator: Coordinator::default(),
         });
-        // The test that brings its own threads has no place for this one.
-        let chores = if cfg!(all(test, shuttle)) { None } else { Some(start_chores(&state)?) };
-        let running = Arc::new(Running { state, chores, _lock: lock });
+        // The test that brings its own threads has no place for these.
+        let threads = if cfg!(all(test, shuttle)) { Vec::new() } else { start_threads(&state)? };
+        let running = Arc::new(Running { state, threads, _lock: lock });
         Ok(Broker { running, caller: Arc::new(Caller::embedded()) })
     }
 
@@ -292,9 +294,11 @@ impl Broker {
         let _one = self.running.state.creating.lock().expect("no panic while a topic is made");
         let topic = self.topic(name)?;
         topic.alter(partitions, changes)?;
-        self.env().chores.look();
         self.running.state.topic_waiters.wake();
-        topic.partitions().iter().for_each(|partition| partition.wake());
+        for partition in topic.partitions() {
+            partition.settings_changed();
+            partition.wake();
+        }
         self.running.state.tell_groups(name, topic.partition_count());
         Ok(topic.describe())
     }
@@ -325,15 +329,16 @@ impl Broker {
     }
 }
 
-fn start_chores(state: &Arc<BrokerState>) -> Result<JoinHandle<()>> {
-    let state = state.clone();
-    let run = move || {
-        let env = &state.env;
-        let tell = |what: &str| env.tell(what);
-        env.chores.run(|| state.topics(), || state.tidy_groups(), || env.clock.now_ms(), tell)
+fn start_threads(state: &Arc<BrokerState>) -> Result<Vec<JoinHandle<()>>> {
+    type Run = fn(&BrokerState);
+    let start = |name: &str, run: Run| {
+        let state = state.clone();
+        let thread = Builder::new().name(name.into()).stack_size(256 << 10).spawn(move || run(&state));
+        thread.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))
     };
-    let thread = std::thread::Builder::new().name("chores".into()).stack_size(256 << 10).spawn(run);
-    thread.map_err(|error| Error::Storage(format!("cannot start a thread: {error}")))
+    let flusher = start("flusher", |state| state.env.flusher.run(|what| state.env.tell(what)))?;
+    let maintenance = start("maintenance", maintenance::run).inspect_err(|_| state.env.flusher.stop())?;
+    Ok(vec![flusher, maintenance])
 }
 
 /// Whether clients may make, write, change or drop a topic of this name.
@@ -355,8 +360,10 @@ impl Drop for Running {
     /// Syncs everything and says so on disk: the next start has nothing to check.
     fn drop(&mut self) {
         let env = &self.state.env;
-        env.chores.stop();
-        if self.chores.take().is_some_and(|chores| chores.join().is_err()) {
+        env.flusher.stop();
+        env.schedule.stop();
+        let ended: Vec<_> = self.threads.drain(..).map(JoinHandle::join).collect();
+        if ended.iter().any(|ended| ended.is_err()) {
             return;
         }
         // A disk that failed failed many.
@@ -366,8 +373,9 @@ impl Drop for Running {
         let mut unclean: BTreeSet<_> = topics.offline().flat_map(|topic| env.still_unclean(topic)).collect();
         for topic in topics.online() {
             for partition in topic.partitions() {
-                if let Err(error) = partition.finish() {
-                    let name = format!("{}/{}", topic.name, partition.index);
+                let name = partition.name();
+                let finished = survive(&name, |what| env.tell(what), || partition.finish());
+                if let Err(error) = finished.unwrap_or_else(|| Err(Error::Storage("it panicked".into()))) {
                     if told < TOLD_MAX {
                         env.tell(&format!("{name} could not be synced: {error}"));
                     }

@@ -5,21 +5,21 @@
 
 use super::{
     Env, Error, Result,
-    chores::LOOK_EVERY,
+    flusher::FlushedLog,
     leader_epochs::EpochEnd,
     producer_state::{FILE_BYTES_MAX, Numbered, Producers, Stored},
-    topic::Topic,
-    topic_file::PartitionLines,
+    topic_metadata::TopicMetadata,
     waiting::{Registered, Waiter, Waiters},
 };
 use crate::{
     config::{Flush, Settings},
     log::{
-        self, Append, Appended, Chunk, Due, Log, Numbering,
+        self, Append, Appended, Chunk, Log, Numbering, Retention,
         batches::{Entry, Flags},
         disk,
         record::Records,
         recovery::CannotOpen,
+        retention::unopened_due_at,
     },
     metrics::Traffic,
 };
@@ -27,9 +27,10 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock, Weak,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*},
     },
+    time::Duration,
 };
 
 /// A background sync runs whenever this many bytes of a partition are not synced.
@@ -38,23 +39,30 @@ const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
 /// So many entries are read in the thread that appends where a roll asks for the producers' state: 6 MB.
 const ENTRIES_READ_BY_APPENDS: u64 = 100_000;
 
+/// After a start, retention waits so long before it looks at the times of records for the first time, as Kafka's does.
+const FIRST_RETENTION: Duration = Duration::from_secs(30);
+/// However short `retention.ms` is, retention looks at times no more often than this.
+const RETENTION_PAUSE: Duration = Duration::from_secs(5);
+/// A log that has been opened is looked after this much later: a roll or a compaction may be overdue.
+const AFTER_OPENING: Duration = Duration::from_secs(5);
+
 /// A partition of a topic.
 #[derive(Debug)]
 pub struct Partition {
     /// Its number.
     pub index: u32,
-    topic: Weak<Topic>,
+    metadata: Arc<TopicMetadata>,
     env: Arc<Env>,
-    log: OnceLock<std::result::Result<Log, String>>,
+    log: OnceLock<std::result::Result<Arc<FlushedLog>, String>>,
     /// Held while the log is opened or trimmed, so that DROP waits for it.
     opening: Mutex<()>,
-    /// As the `topic` file has them.
-    lines: Mutex<PartitionLines>,
     /// Whether the topic is gone.
     dropped: AtomicBool,
+    /// When retention looks at the times of records again, in ms; `i64::MAX`: not before something happens here.
+    times_due_ms: AtomicI64,
+    /// When maintenance is due for anything else, likewise.
+    due_ms: AtomicI64,
     unsynced_records: AtomicI64,
-    /// Whether a background sync is on its way.
-    pub(super) sync_queued: AtomicBool,
     waiters: Waiters,
     pub(super) traffic: Traffic,
     /// What idempotent producers wrote; read from the log when the first of them writes.
@@ -75,17 +83,17 @@ pub struct Terms {
 }
 
 impl Partition {
-    pub(super) fn new(topic: &Weak<Topic>, env: &Arc<Env>, index: u32, lines: PartitionLines) -> Partition {
+    pub(super) fn new(metadata: &Arc<TopicMetadata>, env: &Arc<Env>, index: u32) -> Partition {
         Partition {
             index,
-            topic: topic.clone(),
+            metadata: metadata.clone(),
             env: env.clone(),
             log: OnceLock::new(),
             opening: Mutex::default(),
-            lines: Mutex::new(lines),
             dropped: AtomicBool::new(false),
+            due_ms: AtomicI64::new(i64::MAX),
+            times_due_ms: AtomicI64::new(i64::MAX),
             unsynced_records: AtomicI64::new(0),
-            sync_queued: AtomicBool::new(false),
             waiters: Waiters::default(),
             traffic: Traffic::default(),
             producers: Mutex::default(),
@@ -93,17 +101,18 @@ impl Partition {
         }
     }
 
-    /// The topic it belongs to, unless that was dropped.
-    pub fn topic(&self) -> Result<Arc<Topic>> {
-        let topic = self.topic.upgrade().filter(|_| !self.dropped.load(Acquire));
-        topic.ok_or_else(|| self.gone())
+    /// Its topic's name and its number, `orders/3`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.metadata.name, self.index)
     }
 
     /// Its log, opened if nobody has touched it before.
     pub fn log(&self) -> Result<&Log> {
-        if self.dropped.load(Acquire) {
-            return Err(self.gone());
-        }
+        self.flushed_log().map(|log| &***log)
+    }
+
+    fn flushed_log(&self) -> Result<&Arc<FlushedLog>> {
+        self.still_there()?;
         if self.log.get().is_none() {
             self.open()?;
         }
@@ -119,83 +128,78 @@ impl Partition {
     }
 
     fn gone(&self) -> Error {
-        Error::UnknownTopic(self.topic.upgrade().map_or("(dropped)".into(), |topic| topic.name.clone()))
+        Error::UnknownTopic(self.metadata.name.clone())
     }
 
     fn open(&self) -> Result<()> {
-        let topic = self.topic()?;
         let _one = self.opening.lock().expect("no panic while a log is opened");
         if self.log.get().is_some() {
             return Ok(());
         }
-        if self.dropped.load(Acquire) {
-            return Err(self.gone());
-        }
-        let env = &self.env;
-        let dir = self.dir(&topic);
-        let start = self.lines().start;
-        let cutting =
-            |end: u64| topic.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start));
+        self.still_there()?;
+        let (env, metadata) = (&self.env, &self.metadata);
+        let dir = self.dir();
+        let start = metadata.partition(self.index).start;
+        let cutting = |end: u64| {
+            metadata.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start))
+        };
         // A crash can have lost the folder of a partition that was made with ALTER.
         let made = disk::make_dir(env.handles.disk(), &dir).map_err(CannotOpen::at(&dir));
-        let clean = env.was_clean(&topic.name, self.index);
+        let clean = env.was_clean(&metadata.name, self.index);
         let open = |()| Log::open(env.handles.clone(), &dir, start, clean, env.clock.now_ms(), &cutting);
         let opened = match made.and_then(open) {
             Ok((log, opened)) => {
                 opened.notes.iter().for_each(|note| env.tell(note));
                 // A crash, or a fault, may have come between storing the start offset and removing what lies before it.
                 self.free_or_tell(&log);
-                Ok(log)
+                Ok(Arc::new(log.into()))
             }
             // The next touch tries again.
             Err(CannotOpen { why, disk_full: true }) => return Err(Error::disk_full(why)),
             Err(CannotOpen { why, .. }) => {
-                env.tell(&format!("{}/{} is offline: {why}", topic.name, self.index));
+                env.tell(&format!("{} is offline: {why}", self.name()));
                 Err(why)
             }
         };
         self.log.set(opened).expect("only one opens at a time");
+        self.due_in(AFTER_OPENING);
         Ok(())
     }
 
+    /// Whether somebody has touched the log.
+    #[cfg(test)]
+    pub(super) fn is_open(&self) -> bool {
+        self.log.get().is_some()
+    }
+
     /// The log if somebody opened it and it is well.
-    pub(super) fn opened(&self) -> Option<&Log> {
-        self.log.get().and_then(|log| log.as_ref().ok())
+    fn opened(&self) -> Option<&Log> {
+        self.log.get()?.as_ref().ok().map(|log| &***log)
     }
 
     /// Syncs what was written; an error if the next start cannot take this log for one that was stopped cleanly. After an
     /// unclean stop that holds for a log that nobody has opened too: its torn tail still stands there.
     pub(super) fn finish(&self) -> Result<()> {
         match self.log.get() {
-            None | Some(Err(_)) if self.env.was_clean(&self.topic()?.name, self.index) => Ok(()),
+            None | Some(Err(_)) if self.env.was_clean(&self.metadata.name, self.index) => Ok(()),
             _ => Ok(self.log()?.sync_all()?),
         }
     }
 
     /// The directory of its files.
-    pub fn dir(&self, topic: &Topic) -> PathBuf {
-        topic.dir().join(self.index.to_string())
-    }
-
-    /// What the `topic` file says of it.
-    pub(super) fn lines(&self) -> PartitionLines {
-        self.lines.lock().expect("no panic under this lock").clone()
-    }
-
-    /// The `topic` file says this now.
-    pub(super) fn set_lines(&self, lines: PartitionLines) {
-        *self.lines.lock().expect("no panic under this lock") = lines;
+    pub fn dir(&self) -> PathBuf {
+        self.metadata.dir().join(self.index.to_string())
     }
 
     /// Leader epoch: raised whenever records were cut off.
     pub fn leader_epoch(&self) -> u32 {
-        self.lines.lock().expect("no panic under this lock").epochs.current()
+        self.metadata.leader_epoch(self.index)
     }
 
     /// Where the newest leader epoch ended that is not above `epoch` (KIP-320); `None`: there was none so high yet.
     pub fn end_of_epoch(&self, epoch: u32) -> Result<Option<EpochEnd>> {
         let end = self.high_watermark()?;
-        Ok(self.lines().epochs.end_of(epoch, end))
+        Ok(self.metadata.partition(self.index).epochs.end_of(epoch, end))
     }
 
     /// Offset of the first record.
@@ -219,7 +223,7 @@ impl Partition {
         let Some(numbering) = terms.producer else {
             let log = self.log()?;
             let appended = self.append(log, settings, records, terms);
-            // Who reads the log for the producers' state has the lock for long. Then the chores keep the state, as they do
+            // Who reads the log for the producers' state has the lock for long. Then maintenance keeps the state, as it does
             // where there is much to be read.
             if appended.as_ref().is_ok_and(|appended| appended.rolled)
                 && let Ok(mut producers) = self.producers.try_lock()
@@ -373,32 +377,32 @@ impl Partition {
             publish: settings.flush(self.env.flush) != Flush::Always,
         };
         let appended = log.append(&append);
-        // An append that failed may have rolled before: the chores see to what is left to do then.
+        // An append that failed may have rolled before: maintenance does what is left to do then.
         let rolled = appended.as_ref().map_or(true, |appended| appended.rolled);
         if rolled {
-            self.env.chores.look();
+            self.due_in(Duration::ZERO);
         }
         let appended = appended.map_err(|error| match error {
             log::Error::Closed => self.gone(),
             error => error.into(),
         })?;
         self.traffic.written(appended.offsets.end - appended.offsets.start, appended.bytes);
-        if !rolled && appended.place.1.start == 0 {
-            // Not at once: an old record that somebody copies here may be read before retention takes it.
-            self.env.chores.look_in(LOOK_EVERY);
+        if appended.place.1.start == 0 {
+            self.times_due_in(self.retention_interval(settings));
+            self.due_in(millis(append.segment_ms_max));
         }
         Ok(appended)
     }
 
     /// Makes what was written as durable as was promised, and wakes those who wait for it. What was written before and is
     /// only answered again is promised no less.
-    pub fn make_durable(self: &Arc<Self>, appended: &Appended) -> Result<()> {
+    pub fn make_durable(&self, appended: &Appended) -> Result<()> {
         self.make_durable_with(&*self.settings()?, appended)
     }
 
     /// The same, with the topic's settings.
-    pub(super) fn make_durable_with(self: &Arc<Self>, settings: &Settings, appended: &Appended) -> Result<()> {
-        let (log, end) = (self.log()?, appended.offsets.end);
+    pub(super) fn make_durable_with(&self, settings: &Settings, appended: &Appended) -> Result<()> {
+        let (log, end) = (self.flushed_log()?, appended.offsets.end);
         let mode = settings.flush(self.env.flush);
         let count = (end - appended.offsets.start) as i64;
         let many = settings.flush_messages < i64::MAX
@@ -411,9 +415,9 @@ impl Partition {
             // No mode promises what is known to be in doubt.
             log.check_intact(end)?;
             if appended.unsynced_bytes >= UNSYNCED_BYTES_MAX {
-                self.env.chores.sync(self, 0);
+                self.env.flusher.sync_in(Duration::ZERO, log);
             } else if let Flush::Every(time) = mode {
-                self.env.chores.sync(self, time.as_millis() as i64);
+                self.env.flusher.sync_in(time, log);
             }
         }
         self.waiters.wake();
@@ -428,15 +432,18 @@ impl Partition {
     }
 
     /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.
-    pub(super) fn sync_soon(self: &Arc<Self>, settings: &Settings) {
-        if settings.flush(self.env.flush) == Flush::Always {
-            self.env.chores.sync(self, 0);
+    pub(super) fn sync_soon(&self, settings: &Settings) {
+        if settings.flush(self.env.flush) == Flush::Always
+            && let Ok(log) = self.flushed_log()
+        {
+            self.env.flusher.sync_in(Duration::ZERO, log);
         }
     }
 
     /// The settings of the topic.
     pub fn settings(&self) -> Result<Arc<Settings>> {
-        Ok(self.topic()?.settings())
+        self.still_there()?;
+        Ok(self.metadata.settings())
     }
 
     /// Reads batches from the one with `offset` on: one at least (none at the high watermark), more while they fit
@@ -473,8 +480,8 @@ impl Partition {
         if offset > first {
             // The segments that go may be the last that tell of producers.
             self.keep_known_producers(log);
-            let topic = self.topic()?;
-            let stored = topic.change_partition(self.index, |lines| lines.start = lines.start.max(offset));
+            self.still_there()?;
+            let stored = self.metadata.change_partition(self.index, |lines| lines.start = lines.start.max(offset));
             stored.map_err(|error| Error::of_disk(&error))?;
             // The records are gone, now and after a restart. What fails from here on takes room and nothing else.
             log.advance_start(offset);
@@ -501,31 +508,107 @@ impl Partition {
         }
     }
 
-    /// What time asks of this partition: rolls an old segment, removes what retention wants gone. Answers whether it is to be
-    /// compacted, and when to look again, in ms; `None`: not before something is written.
-    pub(super) fn tidy(&self) -> Result<Due> {
-        let settings = self.settings()?;
-        let retention = settings.retention();
-        if self.log.get().is_none() && retention.ms < 0 && retention.bytes < 0 && !settings.cleanup_policy.compacts() {
-            return Ok(Due { now: false, next_ms: None });
+    /// When maintenance is due, in ms; `i64::MAX`: not before something happens here.
+    pub(super) fn due_ms(&self) -> i64 {
+        self.due_ms.load(Acquire).min(self.times_due_ms.load(Acquire))
+    }
+
+    /// Maintenance is due after this time, if not sooner.
+    pub(super) fn due_in(&self, time: Duration) {
+        self.make_due(&self.due_ms, time);
+    }
+
+    /// Retention by time is due after this time, if not sooner.
+    fn times_due_in(&self, time: Duration) {
+        self.make_due(&self.times_due_ms, time);
+    }
+
+    fn make_due(&self, due_ms: &AtomicI64, time: Duration) {
+        let at_ms = self.env.in_ms(time);
+        if due_ms.fetch_min(at_ms, AcqRel) > at_ms {
+            self.env.schedule.partitions_in(time);
         }
-        let (log, now_ms) = (self.log()?, self.env.clock.now_ms());
-        log.roll_if_old(now_ms, self.segment_age_max_ms(&settings, log))?;
-        self.keep_known_producers(log);
-        match log.expired_to(now_ms, retention)? {
+    }
+
+    /// Maintenance failed: nothing of it is tried for this time, and then all of it.
+    pub(super) fn put_off(&self, time: Duration) {
+        let at_ms = self.env.in_ms(time);
+        [&self.due_ms, &self.times_due_ms].into_iter().for_each(|due_ms| due_ms.store(at_ms, Release));
+    }
+
+    /// The partition was found at the start: its records may have become too old meanwhile.
+    pub(super) fn due_after_start(&self) {
+        let settings = self.metadata.settings();
+        let interval = self.retention_interval(&settings).min(FIRST_RETENTION);
+        if settings.retention().is_limited() || settings.cleanup_policy.compacts() {
+            self.times_due_in(interval);
+        }
+    }
+
+    /// How often retention looks at the times of records.
+    fn retention_interval(&self, settings: &Settings) -> Duration {
+        let interval = self.env.retention_check_interval;
+        match settings.retention().ms {
+            ..0 => interval,
+            ms => interval.min(millis(ms).max(RETENTION_PAUSE)),
+        }
+    }
+
+    /// The topic's settings were changed.
+    pub(super) fn settings_changed(&self) {
+        self.times_due_in(self.retention_interval(&self.metadata.settings()));
+        self.due_in(Duration::ZERO);
+    }
+
+    /// Maintenance: rolls an old segment, removes what retention wants gone. Answers whether the log is to be compacted.
+    pub(super) fn look_after(&self) -> Result<bool> {
+        let (settings, now_ms) = (self.settings()?, self.env.clock.now_ms());
+        // Whoever makes it due from here on means what is done below, or more.
+        self.due_ms.store(i64::MAX, Release);
+        let looks_at_times = self.times_due_ms.load(Acquire) <= now_ms;
+        if looks_at_times {
+            self.times_due_ms.store(i64::MAX, Release);
+        }
+        let (retention, compacts) = (settings.retention(), settings.cleanup_policy.compacts());
+        if self.log.get().is_none() {
+            let roll_ms = compacts.then(|| settings.segment_age_max_ms(0));
+            let due = unopened_due_at(&self.env.handles, &self.dir(), now_ms, retention, roll_ms);
+            match due {
+                Ok(None) => return Ok(false),
+                Ok(Some(due_ms)) if due_ms > now_ms => {
+                    self.times_due_in(self.env.until(due_ms));
+                    return Ok(false);
+                }
+                // Opening it tells what is wrong, and mends it if that can be done.
+                Ok(Some(_)) | Err(_) => {}
+            }
+        }
+        let log = self.log()?;
+        let by_size = Retention { ms: -1, ..retention };
+        match log.expired_to(now_ms, if looks_at_times { retention } else { by_size })? {
             Some(start) => drop(self.trim(start)?),
             None => self.free(log)?,
         }
-        let mut due = Due { now: false, next_ms: None };
-        if settings.cleanup_policy.compacts() {
-            due = log.compaction_due(now_ms, &settings.compaction())?;
+        // On a full disk there may be room now for what a roll makes.
+        let segment_age_max_ms = self.segment_age_max_ms(&settings, log);
+        if log.roll_if_old(now_ms, segment_age_max_ms)? {
+            self.due_in(Duration::ZERO);
         }
-        due.next_ms = due
-            .next_ms
-            .into_iter()
-            .chain(log.due_at(now_ms, retention, self.segment_age_max_ms(&settings, log))?)
-            .min();
-        Ok(due)
+        self.keep_known_producers(log);
+        if let Some(at_ms) = log.expires_at(now_ms, retention)? {
+            self.times_due_in(self.env.until(at_ms).max(self.retention_interval(&settings)));
+        }
+        if let Some(at_ms) = log.rolls_at(segment_age_max_ms) {
+            self.due_in(self.env.until(at_ms));
+        }
+        if !compacts {
+            return Ok(false);
+        }
+        let due = log.compaction_due(now_ms, &settings.compaction())?;
+        if let Some(at_ms) = due.next_ms {
+            self.due_in(self.env.until(at_ms));
+        }
+        Ok(due.now)
     }
 
     /// The age at which the segment that is written to is sealed. Of the segments of many partitions, and of one partition's,
@@ -572,6 +655,11 @@ impl Partition {
     pub(super) fn wake(&self) {
         self.waiters.wake();
     }
+}
+
+/// A setting's time; -1 is for ever.
+fn millis(ms: i64) -> Duration {
+    u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -644,7 +732,7 @@ mod tests {
         let sealed_at = |now_ms| {
             clock.store(now_ms, Release);
             for partition in &partitions {
-                partition.tidy().unwrap();
+                partition.look_after().unwrap();
             }
             partitions.iter().filter(|partition| partition.log().unwrap().segments() > 1).count()
         };
@@ -668,7 +756,7 @@ mod tests {
         assert!(!write(&broker, numbered).known);
         for now_ms in [1000, 2000] {
             clock.store(now_ms, Release);
-            partition(&broker).tidy().unwrap();
+            partition(&broker).look_after().unwrap();
             write(&broker, None);
         }
         drop(broker);
@@ -730,7 +818,7 @@ mod tests {
 
     /// The first roll after a start read the entries of the last segments, which may be gigabytes, while an append waited.
     #[test]
-    fn a_roll_leaves_it_to_the_chores_to_read_many_entries() {
+    fn a_roll_leaves_it_to_maintenance_to_read_many_entries() {
         let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(0)));
         let state_of = |base: u64| {
             let path = format!("data/t/0/{base:020}.producers");
@@ -765,7 +853,7 @@ mod tests {
         (0..3).for_each(|_| drop(write_old(&broker, None)));
         assert_eq!((partition.log().unwrap().active_base(), state_of(9)), (9, None));
         drop(reading);
-        partition.tidy().unwrap();
+        partition.look_after().unwrap();
         assert!(state_of(9).is_some());
         assert_eq!(partition.trim(9), Ok(9));
         assert!(write_old(&broker, first_of(7)).known);

@@ -270,7 +270,7 @@ impl ReadSession {
     /// The file that was read last, and the positions of the lines there.
     pub fn place(&self) -> Option<(PathBuf, Range<u32>)> {
         let (of, (base, positions)) = (self.of.as_ref()?, self.chunk.place()?);
-        Some((of.partition.dir(&of.topic).join(format!("{base:020}.log")), positions))
+        Some((of.partition.dir().join(format!("{base:020}.log")), positions))
     }
 
     /// Forgets what was read, and keeps the buffer.

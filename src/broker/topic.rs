@@ -1,21 +1,11 @@
-//! A topic: its name, id, settings and partitions. The [`topic` file](super::topic_file) keeps them.
+//! A topic: its name, id, settings and partitions. [`TopicMetadata`] keeps what must outlast the broker.
 
-use super::{
-    Env, Error, Result,
-    partition::Partition,
-    small_file::at,
-    topic_file::{PartitionLines, TopicFile},
-};
+use super::{Env, Error, Result, partition::Partition, topic_file::TopicFile, topic_metadata::TopicMetadata};
 use crate::config::{Changes, Overrides, Settings};
 use std::{
-    io,
-    ops::Range,
     path::PathBuf,
-    sync::{Arc, Mutex, RwLock, Weak},
+    sync::{Arc, RwLock},
 };
-
-/// The most partitions that a topic may have.
-pub const PARTITIONS_MAX: u32 = 10_000;
 
 /// A topic.
 #[derive(Debug)]
@@ -25,17 +15,8 @@ pub struct Topic {
     /// Its id, a UUID.
     pub id: [u8; 16],
     env: Arc<Env>,
-    this: Weak<Topic>,
-    state: RwLock<TopicState>,
-    /// Held while the file is replaced.
-    file: Mutex<()>,
-}
-
-#[derive(Debug)]
-struct TopicState {
-    overrides: Overrides,
-    settings: Arc<Settings>,
-    partitions: Vec<Arc<Partition>>,
+    metadata: Arc<TopicMetadata>,
+    partitions: RwLock<Vec<Arc<Partition>>>,
 }
 
 /// Whether a topic may bear this name (Kafka's rule); the sentence says why not.
@@ -58,136 +39,57 @@ pub fn is_internal(name: &str) -> bool {
 impl Topic {
     /// The topic that a file describes.
     pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile) -> Result<Arc<Topic>> {
-        let settings = env.topic_defaults.with(&file.overrides).map_err(Error::InvalidConfig)?;
-        Ok(Arc::new_cyclic(|this| {
-            let partition = |(index, lines)| Arc::new(Partition::new(this, env, index, lines));
-            let partitions = (0..).zip(file.partitions).map(partition).collect();
-            Topic {
-                name: name.into(),
-                id: file.id,
-                env: env.clone(),
-                this: this.clone(),
-                state: RwLock::new(TopicState { overrides: file.overrides, settings: Arc::new(settings), partitions }),
-                file: Mutex::default(),
-            }
-        }))
-    }
-
-    fn state(&self) -> std::sync::RwLockReadGuard<'_, TopicState> {
-        self.state.read().expect("no panic under the topic's lock")
+        let (id, count) = (file.id, file.partitions.len() as u32);
+        let metadata = TopicMetadata::new(env, name, file)?;
+        let partitions = (0..count).map(|index| Arc::new(Partition::new(&metadata, env, index))).collect();
+        Ok(Arc::new(Topic { name: name.into(), id, env: env.clone(), metadata, partitions: RwLock::new(partitions) }))
     }
 
     /// The directory of its files.
     pub fn dir(&self) -> PathBuf {
-        self.env.data_dir.join(&self.name)
+        self.metadata.dir()
     }
 
     /// The settings as they take effect.
     pub fn settings(&self) -> Arc<Settings> {
-        self.state().settings.clone()
+        self.metadata.settings()
     }
 
     /// The settings of its own, by name.
     pub fn overrides(&self) -> Overrides {
-        self.state().overrides.clone()
+        self.metadata.overrides()
     }
 
     /// Its partitions in order.
     pub fn partitions(&self) -> Vec<Arc<Partition>> {
-        self.state().partitions.clone()
+        self.partitions.read().expect("no panic under the partitions' lock").clone()
     }
 
     /// How many partitions it has.
     pub fn partition_count(&self) -> u32 {
-        self.state().partitions.len() as u32
+        self.partitions.read().expect("no panic under the partitions' lock").len() as u32
     }
 
     /// One partition.
     pub fn partition(&self, index: u32) -> Result<Arc<Partition>> {
-        let state = self.state();
-        let partition = state.partitions.get(index as usize).cloned();
+        let partitions = self.partitions.read().expect("no panic under the partitions' lock");
+        let partition = partitions.get(index as usize).cloned();
         partition.ok_or_else(|| Error::UnknownPartition {
             topic: self.name.clone(),
             partition: index,
-            partitions: state.partitions.len() as u32,
+            partitions: partitions.len() as u32,
         })
     }
 
-    /// What its file says. Who means to replace it holds the file's lock.
-    fn file(&self) -> TopicFile {
-        let state = self.state();
-        let partitions = state.partitions.iter().map(|partition| partition.lines()).collect();
-        TopicFile { id: self.id, overrides: state.overrides.clone(), partitions }
-    }
-
-    fn write(&self, file: &TopicFile) -> io::Result<()> {
-        let path = self.dir().join("topic");
-        file.write(self.env.handles.disk(), &path).map_err(at(&path))
-    }
-
-    /// Changes what the file says of a partition. After an error all is as it was.
-    pub(super) fn change_partition(&self, index: u32, change: impl FnOnce(&mut PartitionLines)) -> io::Result<()> {
-        let _one = self.file.lock().expect("no panic while a topic file is written");
-        let mut file = self.file();
-        change(&mut file.partitions[index as usize]);
-        self.write(&file)?;
-        self.state().partitions[index as usize].set_lines(file.partitions.swap_remove(index as usize));
-        Ok(())
-    }
-
-    /// Changes settings and adds partitions. After an error all is as it was.
+    /// Changes settings and adds partitions. After an error all is as it was. The caller sees to it that changes of one topic
+    /// do not overlap.
     pub(super) fn alter(&self, partitions: Option<u32>, changes: &Changes) -> Result<()> {
-        let _one = self.file.lock().expect("no panic while a topic file is written");
-        let mut file = self.file();
-        let known = file.partitions.len() as u32;
-        let count = partitions.unwrap_or(known);
-        if !(known..=PARTITIONS_MAX).contains(&count) {
-            let why = format!("'{}' has {known} partitions; it can have from {known} to {PARTITIONS_MAX}", self.name);
-            return Err(Error::InvalidPartitions(why));
-        }
-        let defaults = &self.env.topic_defaults;
-        file.overrides = changes.applied(&file.overrides, defaults).map_err(Error::InvalidConfig)?;
-        let settings = Arc::new(defaults.with(&file.overrides).map_err(Error::InvalidConfig)?);
-        file.partitions.resize(count as usize, PartitionLines::default());
-        let mut partitions = self.partitions();
-        partitions.extend(
-            (known..count)
-                .map(|index| Arc::new(Partition::new(&self.this, &self.env, index, PartitionLines::default()))),
-        );
-        let folders = self.make_folders(known..count)?;
-        if let Err(error) = self.write(&file) {
-            self.remove_folders(&folders);
-            return Err(Error::of_disk(&error));
-        }
-        *self.state.write().expect("no panic under the topic's lock") =
-            TopicState { overrides: file.overrides, settings, partitions };
+        self.metadata.alter(partitions, changes)?;
+        let known = self.partition_count();
+        let added = known..partitions.unwrap_or(known);
+        let added = added.map(|index| Arc::new(Partition::new(&self.metadata, &self.env, index)));
+        self.partitions.write().expect("no panic under the partitions' lock").extend(added);
         Ok(())
-    }
-
-    /// Makes the folders of new partitions, all or none. Answers those that were not there.
-    fn make_folders(&self, indexes: Range<u32>) -> Result<Vec<PathBuf>> {
-        let (disk, dir, mut made) = (self.env.handles.disk(), self.dir(), Vec::new());
-        if indexes.is_empty() {
-            return Ok(made);
-        }
-        let there = disk.list(&dir).map_err(|error| Error::of_disk(&at(&dir)(error)))?;
-        for index in indexes.map(|index| index.to_string()) {
-            if there.iter().any(|name| name.is_dir && name.name == index) {
-                continue;
-            }
-            let path = dir.join(index);
-            if let Err(error) = disk.create_dir(&path) {
-                self.remove_folders(&made);
-                return Err(Error::of_disk(&at(&path)(error)));
-            }
-            made.push(path);
-        }
-        Ok(made)
-    }
-
-    /// An empty folder that stays counts for nothing: the topic's file says which partitions there are.
-    fn remove_folders(&self, made: &[PathBuf]) {
-        made.iter().for_each(|path| drop(self.env.handles.disk().remove_dir(path)));
     }
 }
 

@@ -15,13 +15,15 @@ use super::{
     leader_epochs::{EpochEnd, LeaderEpochs},
     random,
     small_file::{Line, Lines, Text},
-    topic::PARTITIONS_MAX,
 };
 use crate::{
     config::{Overrides, Settings},
     log::disk::{self, Disk},
 };
 use std::{io, path::Path};
+
+/// The most partitions that a topic may have.
+pub const PARTITIONS_MAX: u32 = 10_000;
 
 /// The largest file: of 10,000 partitions the start, the epoch and all past epochs that are kept, and every setting.
 const BYTES_MAX: u64 = 32 << 20;

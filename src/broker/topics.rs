@@ -6,8 +6,8 @@
 use super::{
     BrokerState, Env, Error, Result, check_name, random,
     small_file::at,
-    topic::{PARTITIONS_MAX, Topic},
-    topic_file::TopicFile,
+    topic::Topic,
+    topic_file::{PARTITIONS_MAX, TopicFile},
 };
 use crate::{
     config::{Overrides, Settings, canonical},

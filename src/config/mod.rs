@@ -75,6 +75,8 @@ pub struct Config {
     pub group_min_session: Duration,
     /// How long the first members of a Kafka group wait for others: not at all (Kafka: 3 s).
     pub group_initial_rebalance_delay: Duration,
+    /// How often retention looks for records that are too old, in a topic whose `retention.ms` is not shorter: 5 min.
+    pub retention_check_interval: Duration,
     /// How long the offsets of a group without members are kept: 7 days.
     pub offsets_retention: Duration,
     /// Where Kafka clients are told to connect to; `None`: where each reached the broker, and over loopback the name by
@@ -108,6 +110,7 @@ impl Config {
             verbosity: 0,
             group_min_session: Duration::from_secs(6),
             group_initial_rebalance_delay: Duration::ZERO,
+            retention_check_interval: Duration::from_secs(300),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
             advertise: None,
             strict_replication: false,

@@ -42,7 +42,7 @@ pub mod lines;
 mod read;
 pub mod record;
 pub mod recovery;
-mod retention;
+pub mod retention;
 mod segment;
 
 pub use compaction::{Compacted, Compaction, Due};
@@ -312,10 +312,8 @@ impl Log {
 
     /// A time that a record of this segment has; its file's, if the record has none or one further ahead than that.
     fn credible_ms(&self, segment: &Segment, time: i64, now_ms: i64, after_max_ms: i64) -> Result<i64, Error> {
-        if (0..=now_ms.saturating_add(after_max_ms)).contains(&time) {
-            return Ok(time);
-        }
-        segment.log(&self.handles).and_then(|log| log.modified_ms()).map_err(unreadable(segment.path("log")))
+        let credible = segment.credible_ms(&self.handles, time, now_ms.saturating_add(after_max_ms));
+        credible.map_err(unreadable(segment.path("log")))
     }
 
     /// The path of a file beside the segment at `base`.
@@ -629,7 +627,9 @@ impl Log {
     /// Syncs what was written, and publishes it. This thread leads, until the end of it.
     fn sync_written(&self, Written { segment, log_end, entries, position }: Written) -> Result<(), Error> {
         self.cut.store(false, Release);
+        let lead = Lead(self);
         let synced = segment.sync(&self.handles);
+        std::mem::forget(lead);
         let synced = synced.map_err(|error| self.fail(format!("{}: sync: {error}", segment.path("log").display())));
         let mut state = self.sync_state();
         state.leader = false;
@@ -688,6 +688,18 @@ impl Log {
     /// Whether the log was closed by [`close`](Self::close).
     pub fn is_closed(&self) -> bool {
         self.closed.load(Acquire)
+    }
+}
+
+/// Dropped only by a panic in a sync: those who wait for the leader are told that it failed.
+struct Lead<'a>(&'a Log);
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        let why = self.0.fail(format!("{}: a sync panicked", self.0.dir.display()));
+        let mut state = self.0.sync_state();
+        (state.leader, state.failed) = (false, Some(why));
+        self.0.synced.notify_all();
     }
 }
 

@@ -6,8 +6,12 @@
 //! A segment that [compaction](super::compaction) emptied goes with the next one that retention takes. By itself it moves nothing:
 //! who committed an offset there goes on at the next record.
 
-use super::{Error, Log, segment::Segment, unreadable};
-use std::sync::atomic::Ordering::*;
+use super::{Error, Log, handles::Handles, recovery::base_of, segment::Segment, unreadable};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering::*},
+};
 
 /// What may stay: `retention.ms` and `retention.bytes`, -1 for unlimited.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,6 +24,64 @@ pub struct Retention {
     pub timestamp_after_max_ms: i64,
 }
 
+impl Retention {
+    /// Whether anything may have to go.
+    pub fn is_limited(self) -> bool {
+        self.ms >= 0 || self.bytes >= 0
+    }
+
+    /// When the records of a segment are all too old; `None`: never, or there is none.
+    fn expires_at(self, handles: &Handles, segment: &Segment, now_ms: i64) -> io::Result<Option<i64>> {
+        if self.ms < 0 || segment.bytes(handles)? == 0 {
+            return Ok(None);
+        }
+        let latest_ms = now_ms.saturating_add(self.timestamp_after_max_ms);
+        let newest_ms = segment.credible_ms(handles, segment.max_timestamp(handles)?, latest_ms)?;
+        Ok(Some(newest_ms.saturating_add(self.ms)))
+    }
+}
+
+/// When a log in `dir` that nobody has opened must be opened, in ms, since retention or compaction may have something to do
+/// there; `None`: never. `roll_ms`: it is compacted, and this is the age at which its active segment is rolled.
+///
+/// It looks at the sizes of files, and at one entry of the oldest segment. A log that was put there by hand, without entries,
+/// must be opened now.
+pub fn unopened_due_at(
+    handles: &Handles,
+    dir: &Path,
+    now_ms: i64,
+    retention: Retention,
+    roll_ms: Option<i64>,
+) -> io::Result<Option<i64>> {
+    const NOW: Option<i64> = Some(i64::MIN);
+    let names = match handles.disk().list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        names => names?,
+    };
+    let dir: Arc<Path> = dir.into();
+    let bases = names.iter().filter_map(|name| base_of(&name.name, ".log"));
+    let segments: Vec<_> = bases.map(|base| Segment::at(&dir, base)).collect();
+    let Some(oldest) = segments.first() else { return Ok(None) };
+    if !names.iter().any(|name| base_of(&name.name, ".batches") == Some(oldest.base)) {
+        return Ok(NOW);
+    }
+    let is_sealed = segments.len() > 1;
+    if is_sealed && (roll_ms.is_some() || oldest.bytes(handles)? == 0) {
+        return Ok(NOW);
+    }
+    if is_sealed && retention.bytes >= 0 {
+        let bytes: u64 = segments.iter().map(|segment| segment.bytes(handles)).sum::<io::Result<_>>()?;
+        if bytes - oldest.bytes(handles)? >= retention.bytes as u64 {
+            return Ok(NOW);
+        }
+    }
+    let rolls_at = match roll_ms {
+        Some(roll_ms) => oldest.entry(handles, 0)?.map(|(_, first)| first.timestamp.saturating_add(roll_ms)),
+        None => None,
+    };
+    Ok(retention.expires_at(handles, oldest, now_ms)?.into_iter().chain(rolls_at).min())
+}
+
 impl Log {
     /// The start offset that retention asks for, if it is beyond the present one.
     pub fn expired_to(&self, now_ms: i64, retention: Retention) -> Result<Option<u64>, Error> {
@@ -27,13 +89,15 @@ impl Log {
         let mut left = if retention.bytes < 0 { 0 } else { self.bytes()? as i64 };
         let mut start = None;
         for (index, segment) in segments.iter().enumerate() {
+            let failed = unreadable(segment.path("log"));
             let next = segments.get(index + 1).map(|next| next.base);
             let bytes = self.bytes_of(segment)? as i64;
             if bytes == 0 {
                 // Compaction emptied it, which neither moves the start nor ends the look.
                 continue;
             }
-            let too_old = self.expires_at(segment, now_ms, retention)?.is_some_and(|at| now_ms > at);
+            let expires_at = retention.expires_at(&self.handles, segment, now_ms).map_err(&failed)?;
+            let too_old = expires_at.is_some_and(|at| now_ms > at);
             let too_many = retention.bytes >= 0 && next.is_some() && left - bytes >= retention.bytes;
             if !too_old && !too_many {
                 break;
@@ -44,24 +108,21 @@ impl Log {
         Ok(start.filter(|&start| start > self.start()))
     }
 
-    /// When the records of a segment are all too old; `None`: never, or there is none.
-    fn expires_at(&self, segment: &Segment, now_ms: i64, retention: Retention) -> Result<Option<i64>, Error> {
-        if retention.ms < 0 || self.bytes_of(segment)? == 0 {
-            return Ok(None);
+    /// When [`expired_to`](Self::expired_to) will next have something to do because time passes; `None`: never.
+    pub fn expires_at(&self, now_ms: i64, retention: Retention) -> Result<Option<i64>, Error> {
+        for segment in self.all_segments() {
+            let at = retention.expires_at(&self.handles, &segment, now_ms).map_err(unreadable(segment.path("log")))?;
+            if at.is_some() {
+                return Ok(at);
+            }
         }
-        let newest = self.newest_ms(segment, now_ms, retention.timestamp_after_max_ms)?;
-        Ok(Some(newest.saturating_add(retention.ms)))
+        Ok(None)
     }
 
-    /// When [`expired_to`](Self::expired_to) or [`roll_if_old`](Self::roll_if_old) will next have something to do because
-    /// time passes; `None`: never.
-    pub fn due_at(&self, now_ms: i64, retention: Retention, segment_ms_max: i64) -> Result<Option<i64>, Error> {
-        let expire = self.all_segments();
-        let mut expire = expire.iter().map(|segment| self.expires_at(segment, now_ms, retention));
-        let expires = expire.find(|at| !matches!(at, Ok(None))).transpose()?.flatten();
+    /// When [`roll_if_old`](Self::roll_if_old) will next have something to do; `None`: not before something is written.
+    pub fn rolls_at(&self, segment_ms_max: i64) -> Option<i64> {
         let writer = self.writer_now();
-        let rolls = (writer.entries > 0).then(|| writer.since_ms.saturating_add(segment_ms_max));
-        Ok([expires, rolls].into_iter().flatten().min())
+        (writer.entries > 0).then(|| writer.since_ms.saturating_add(segment_ms_max))
     }
 
     /// Seals a segment whose first record is older than `segment.ms`, so that retention can take it though nothing comes.
@@ -147,7 +208,7 @@ mod tests {
             let log = with_times(times);
             assert_eq!(log.expired_to(expires_ms - 1, retention), Ok(None), "{times:?}");
             assert_eq!(log.expired_to(expires_ms, retention), Ok(Some(start)), "{times:?}");
-            let due_at = log.due_at(expires_ms - 1, retention, i64::MAX);
+            let due_at = log.expires_at(expires_ms - 1, retention);
             assert_eq!(due_at, Ok(Some(expires_ms - 1)), "{times:?}");
         }
         let all_taken = Retention { timestamp_after_max_ms: i64::MAX, ..retention };

@@ -127,6 +127,11 @@ impl Segment {
         Ok(self.max_timestamp.load(Acquire))
     }
 
+    /// A time that a record of this segment has; its file's, if the record has none or one after `latest_ms`.
+    pub fn credible_ms(&self, handles: &Handles, time: i64, latest_ms: i64) -> io::Result<i64> {
+        if (0..=latest_ms).contains(&time) { Ok(time) } else { self.log(handles)?.modified_ms() }
+    }
+
     fn measure(&self, handles: &Handles) -> io::Result<()> {
         if self.measured.load(Acquire) {
             return Ok(());

@@ -13,7 +13,7 @@
 //!   holds a group's lock may ask for that one.
 //! - There is no timer for each group. Whoever comes to a group first lets its time pass, and who waits does so when the
 //!   group's next deadline is due: should it move closer, one of those who wait is woken to look at the clock anew. To groups
-//!   that nobody comes to, the chores come some seconds later.
+//!   that nobody comes to, maintenance comes a second later.
 //! - What a restart must find of a group is written to the log under its lock when it changes, and synced before a member is
 //!   told of its assignment, whatever the flush mode ([`BrokerState::sync_line`]). A disk that refuses it stops no group: it
 //!   goes on in memory, and GROUP says so.
@@ -60,7 +60,7 @@ const SESSION_MS_MAX: u64 = 30 * 60 * 1000;
 const SESSION_MS_MIN: u64 = 100;
 /// How long a group may be found that has nothing left: Kafka's `offsets.retention.check.interval.ms`.
 const EMPTY_KEPT: Duration = Duration::from_secs(600);
-/// How long the chores wait before they try again to save a group that the disk refused.
+/// How long maintenance waits before it tries again to save a group that the disk refused.
 const SAVE_AGAIN: Duration = Duration::from_secs(60);
 
 /// How a request waits: until it is woken (true), or until the time or the connection is over (false).
@@ -72,7 +72,7 @@ pub(super) struct Coordinator {
     started: Instant,
     /// `None` until the log is read back.
     groups: Mutex<Option<Groups>>,
-    /// When the chores will look at the groups; `u64::MAX`: they need not.
+    /// When maintenance will look at the groups; `u64::MAX`: it need not.
     looks_at: AtomicU64,
     /// Whether it was told that the disk refuses the groups.
     told_refusal: AtomicBool,
@@ -252,11 +252,11 @@ impl BrokerState {
         Ok(groups)
     }
 
-    /// The chores look at the groups at this deadline, or soon after.
+    /// Maintenance looks at the groups at this deadline, or soon after.
     fn look_by(&self, deadline: u64) {
         if self.coordinator.looks_at.fetch_min(deadline, AcqRel) > deadline {
             let time = Duration::from_millis(deadline.saturating_sub(self.coordinator.now()));
-            self.env.chores.look_at_groups_in(time);
+            self.env.schedule.groups_in(time);
         }
     }
 

@@ -345,7 +345,7 @@ fn the_start_stays_though_nothing_sealed_is_left() {
         for retention in [(-1, -1), (1, -1), (-1, 1)].map(|(ms, bytes)| retention(ms, bytes)) {
             assert_eq!(log.expired_to(NOW_MS + 1, retention), Ok(None), "{retention:?}");
         }
-        assert_eq!(log.due_at(NOW_MS, retention(1, -1), i64::MAX), Ok(Some(NOW_MS + 1)));
+        assert_eq!(log.expires_at(NOW_MS, retention(1, -1)), Ok(Some(NOW_MS + 1)));
         log.remove_before_start().unwrap();
         assert_eq!((log.start(), records_from(log, 0)), (0, Ok(vec![(6, "c=1".into())])));
     }
@@ -370,7 +370,7 @@ fn retention_looks_past_what_compaction_emptied() {
     assert_eq!(expired(-1, 103), None);
     assert_eq!(expired(-1, 102), Some(8), "one record is too many");
     assert_eq!(expired(-1, 26), Some(11));
-    assert_eq!(log.due_at(NOW_MS, retention(2, -1), i64::MAX), Ok(Some(NOW_MS + 2)));
+    assert_eq!(log.expires_at(NOW_MS, retention(2, -1)), Ok(Some(NOW_MS + 2)));
 
     trim(&log, 8).unwrap();
     assert_eq!((log.start(), log.segment_bases()), (8, vec![8, 11]));

@@ -205,6 +205,12 @@ fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> 
         ("default.replication.factor", Type::Int, "1".into(), "copies of topics made on first use"),
         ("auto.create.topics.enable", Type::Boolean, config.auto_create.to_string(), "whether first use makes a topic"),
         ("log.dirs", Type::List, log_dir, "where the log lives"),
+        (
+            "log.retention.check.interval.ms",
+            Type::Long,
+            config.retention_check_interval.as_millis().to_string(),
+            "how often retention looks for records that are too old",
+        ),
         ("max.connections", Type::Int, config.max_connections.to_string(), "connections at once"),
         (
             "connections.max.idle.ms",

@@ -390,6 +390,7 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
         ("default.replication.factor", 3),
         ("auto.create.topics.enable", 1),
         ("log.dirs", 7),
+        ("log.retention.check.interval.ms", 5),
         ("max.connections", 3),
         ("connections.max.idle.ms", 5),
         ("log.cleanup.policy", 7),

@@ -42,6 +42,8 @@ pub enum Fault {
     Error,
     /// The same, and the error says that the disk is full.
     Full,
+    /// The call is done, and then its caller panics, as over a bug.
+    Panic,
     /// Power fails before the call has an effect.
     CrashBefore,
     /// Power fails when half a write is done, half the pages or names are synced, half a tree is made or removed; what
@@ -215,13 +217,14 @@ fn met<T>(waiting: &mut Vec<(Call, u64, T)>, call: Call) -> Option<T> {
 
 impl Fault {
     fn cuts_power(self) -> bool {
-        !matches!(self, Fault::Error | Fault::Full)
+        !matches!(self, Fault::Error | Fault::Full | Fault::Panic)
     }
 
     fn error(self) -> io::Error {
         match self {
             Fault::Error => io::Error::other("the disk failed"),
             Fault::Full => io::ErrorKind::StorageFull.into(),
+            Fault::Panic => panic!("a test wants a panic here"),
             _ => no_power(),
         }
     }
@@ -246,7 +249,7 @@ impl<'a> Turn<'a> {
         let mut state = machine.power()?;
         let (fault, gate) = state.count(call);
         let halves = match (fault, call) {
-            (None | Some(Fault::CrashAfter), _) => 2,
+            (None | Some(Fault::CrashAfter | Fault::Panic), _) => 2,
             (Some(Fault::CrashBefore), _) => return Err(no_power()),
             (Some(Fault::Error | Fault::Full), Call::Sync) => 0,
             (Some(Fault::CrashMidway | Fault::Error | Fault::Full), _) => 1,
@@ -275,7 +278,7 @@ impl<'a> Turn<'a> {
 
     /// Whether the call fails, but not for want of power.
     pub(super) fn fails(&self) -> bool {
-        self.fault.is_some_and(|fault| !fault.cuts_power())
+        matches!(self.fault, Some(Fault::Error | Fault::Full))
     }
 
     pub(super) fn can_crash(&self) -> bool {
