@@ -1,6 +1,6 @@
 """The broker under test: plainlog, started once for each suite in a folder of its own, or another one that is given.
 
-Each kind has `address`, `restart()` (killed without warning and started again on the same port and data), `stop()`, which returns
+Each kind has `address`, `restart(cleanly)` (ended by SIGTERM or killed without warning, and started again on the same port and data), `stop()`, which returns
 what was wrong with the way it ran or ended, if anything, and for plainlog `data`, the folder of its lines, and `programs`, that of its programs.
 """
 import os, re, shutil, signal, socket, subprocess, tempfile, time
@@ -32,9 +32,8 @@ class Plainlog:
             raise RuntimeError(f"{' '.join(command)} said {first!r}: {self.tail()}")
         self.address = started[1]
 
-    def restart(self):
-        self.process.kill()
-        self.process.wait()
+    def restart(self, cleanly=False):
+        end(self.process, cleanly)
         self.start(self.address)
 
     def stop(self):
@@ -105,15 +104,19 @@ class ApacheKafka:
             time.sleep(0.05)
         raise RuntimeError("Apache Kafka does not start: " + open(self.folder + "/log").read()[-800:])
 
-    def restart(self):
-        self.process.kill()
-        self.process.wait()
+    def restart(self, cleanly=False):
+        end(self.process, cleanly)
         self.start()
 
     def stop(self):
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def end(process, cleanly):
+    process.send_signal(signal.SIGTERM if cleanly else signal.SIGKILL)
+    process.wait(60)
 
 
 def free_port():

@@ -7,6 +7,7 @@ A client program is called with the broker's address and talks to `run` in lines
     fail NAME: why              it does not
     unable NAME: why            this client has no way to do it: told loudly, and counted
     restart                     kill the broker and start it again; `restarted` comes back on stdin, or `no` if that is impossible here
+    restart cleanly             the same, with SIGTERM
     done                        the last line: a program that ends without it has failed
 """
 import sys, threading, time, traceback, uuid

@@ -108,9 +108,9 @@ def jars():
     return folder("java", [KAFKA, open(pom).read()], build) + "/*"
 
 
-def java_program():
-    """The class path of the jars and our Java program."""
-    source, path = os.path.join(HERE, "clients", "java", "Clients.java"), jars()
+def java_program(name):
+    """The class path of the jars and one of our Java programs."""
+    source, path = os.path.join(HERE, "clients", "java", name + ".java"), jars()
     return folder("java-program", [path, open(source).read()], lambda out: sh("javac", "-encoding", "UTF-8", "-cp", path, "-d", out, source, log="javac.log")) + ":" + path
 
 
