@@ -57,6 +57,7 @@ fn a_broker_refuses_quantities_that_cannot_be_meant() {
         (&["--max-message-bytes", "-1"], "is not a size such as"),
         (&["--max-message-bytes", "1TiB"], "max.message.bytes"),
         (&["--max-connections", "0"], "0 is not in 1..="),
+        (&["--max-groups", "0"], "0 is not in 1..="),
         (&["--max-connections", "18446744073709551615"], "number too large"),
         (&["--idle-timeout", "0"], "it must be above 0"),
         (&["--idle-timeout", "soon"], "is not a time such as"),

@@ -119,6 +119,9 @@ struct Serve {
     /// How long the first members of a Kafka group wait for others to join (Kafka: 3s)
     #[arg(long, default_value = "0s", value_name = "TIME", value_parser = config::duration)]
     group_initial_rebalance_delay: Duration,
+    /// How many groups with members or committed offsets there may be at once
+    #[arg(long, default_value_t = 250_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_groups: u32,
     /// How long the committed offsets of a group without members are kept
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = config::duration)]
     offsets_retention: Duration,
@@ -183,6 +186,7 @@ impl Serve {
             idle_timeout: self.idle_timeout,
             group_min_session: self.group_min_session,
             group_initial_rebalance_delay: self.group_initial_rebalance_delay,
+            groups_max: self.max_groups as usize,
             retention_check_interval: self.retention_check_interval,
             offsets_retention: self.offsets_retention,
             explain: self.explain,

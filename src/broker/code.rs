@@ -31,6 +31,7 @@ codes! {
     UnknownTopicOrPartition 3 "UNKNOWN_TOPIC_OR_PARTITION";
     MessageTooLarge 10 "MESSAGE_TOO_LARGE";
     OffsetMetadataTooLarge 12 "OFFSET_METADATA_TOO_LARGE";
+    CoordinatorNotAvailable 15 "COORDINATOR_NOT_AVAILABLE";
     InvalidTopicException 17 "INVALID_TOPIC_EXCEPTION";
     RecordListTooLarge 18 "RECORD_LIST_TOO_LARGE";
     InvalidRequiredAcks 21 "INVALID_REQUIRED_ACKS";

@@ -90,8 +90,6 @@ pub(super) struct LoggedGroup {
     pub(super) saved: SavedGroup,
     /// Offset of its record.
     pub(super) offset: u64,
-    /// When it was written, in ms.
-    pub(super) timestamp_ms: i64,
 }
 
 /// What a log holds of all groups, by name.
@@ -124,6 +122,30 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<Lo
     Ok(groups)
 }
 
+/// The groups that these lines of the log are about, which are in order. One that cannot be read, or is no group's, is left
+/// out.
+pub(super) fn read_groups(log: &Partition, lines: &[u64], mut each: impl FnMut(&str, LoggedGroup)) -> Result<()> {
+    let (mut wanted, mut chunk, mut topics) = (lines.iter().copied().peekable(), Chunk::default(), BTreeMap::new());
+    while let Some(&first) = wanted.peek() {
+        match log.read(first, if lines.len() > 1 { READ_BYTES } else { 1 }, &mut chunk) {
+            Err(Error::Corrupt { .. }) => chunk.clear(),
+            read => read?,
+        }
+        for line in chunk.records_from(first).flatten() {
+            while wanted.next_if(|&offset| offset < line.offset).is_some() {}
+            let mut found = LoggedGroups::new();
+            if wanted.next_if_eq(&line.offset).is_some() && apply(&line, &mut found, &mut topics).is_some() {
+                let group = |(name, logged): (String, Logged)| Some((name, logged.group?));
+                found.into_iter().filter_map(group).for_each(|(name, group)| each(&name, group));
+            }
+        }
+        // Of those before it, what was not found is not there.
+        let behind = chunk.next_offset().unwrap_or(first + 1);
+        while wanted.next_if(|&offset| offset < behind).is_some() {}
+    }
+    Ok(())
+}
+
 /// Takes one line to account; `None`: it is none of the form.
 fn apply(line: &Line<'_>, groups: &mut LoggedGroups, topics: &mut BTreeMap<String, Arc<str>>) -> Option<()> {
     let fields = line.split().ok()?;
@@ -133,7 +155,7 @@ fn apply(line: &Line<'_>, groups: &mut LoggedGroups, topics: &mut BTreeMap<Strin
     if let Some(name) = key.strip_suffix(GROUP_KEY_END) {
         let saved = value.map(|value| SavedGroup::parse(&value).ok_or(())).transpose().ok()?;
         change(groups, name, |logged| {
-            logged.group = saved.map(|saved| LoggedGroup { saved, offset, timestamp_ms });
+            logged.group = saved.map(|saved| LoggedGroup { saved, offset });
         })
     } else {
         let (name, topic, partition) = parse_key(key)?;
@@ -238,7 +260,7 @@ mod tests {
         assert!(applies(&line_of_group, &mut groups));
         assert!(applies(&line(Some(&committed(42, "")), "a/orders/0"), &mut groups));
         let logged = &groups["a/orders/0"];
-        assert_eq!(logged.group, Some(LoggedGroup { saved: saved.clone(), offset: 17, timestamp_ms: 5 }));
+        assert_eq!(logged.group, Some(LoggedGroup { saved: saved.clone(), offset: 17 }));
         assert_eq!(logged.offsets.len(), 1);
         assert!(applies(&line(None, "a/orders/0"), &mut groups));
         assert!(!applies("offset:18 key:a/orders/0/group message:type:classic", &mut groups));

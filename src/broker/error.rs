@@ -103,6 +103,8 @@ pub enum Error {
     InvalidSessionTimeout(String),
     /// What the log would have to keep of the group is more than a batch of it holds.
     GroupTooLarge,
+    /// There are so many groups that no new one is made.
+    TooManyGroups(usize),
     /// What is to be committed at once is more than a batch of the log holds.
     CommitTooLarge,
     /// The name is no group's.
@@ -160,6 +162,7 @@ impl Error {
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
             Error::InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
             Error::GroupTooLarge => Code::GroupMaxSizeReached,
+            Error::TooManyGroups(_) => Code::CoordinatorNotAvailable,
             Error::CommitTooLarge => Code::InvalidCommitOffsetSize,
             Error::InvalidGroup(_) => Code::InvalidGroupId,
             Error::MetadataTooLong { .. } => Code::OffsetMetadataTooLarge,
@@ -222,6 +225,7 @@ impl fmt::Display for Error {
             Error::GroupTooLarge => {
                 f.write_str("the members' subscriptions and assignments are more than the log takes of a group, 64 MiB")
             }
+            Error::TooManyGroups(count) => write!(f, "there are {count} groups, which is the limit (--max-groups)"),
             Error::CommitTooLarge => {
                 f.write_str("the offsets are more than the log takes at once, 64 MiB; commit them in parts")
             }

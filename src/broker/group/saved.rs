@@ -19,7 +19,7 @@ use crate::log::{
 use std::collections::BTreeSet;
 
 /// The longest line. The log takes a batch of 64 MiB, and before the line stand an offset, a time and the group's name.
-pub(super) const LINE_BYTES_MAX: usize = BATCH_BYTES_MAX - (256 << 10);
+pub(super) const LINE_BYTES_MAX: usize = if cfg!(test) { 2 << 20 } else { BATCH_BYTES_MAX - (256 << 10) };
 
 /// The longest string of a line, which is the longest that Kafka's protocol can tell a client.
 const STRING_BYTES_MAX: usize = i16::MAX as usize;

@@ -2,16 +2,19 @@
 //!
 //! None of this changes what members of a group rely on.
 
-use super::{Entry, EntryState, make_durable};
+use super::{EntryState, make_durable};
 use crate::{
     broker::{
         Broker, Error, Result,
-        committed_offsets::{Committed, Offsets},
-        group::Description,
+        committed_offsets::{self, Committed, Offsets},
+        group::{Description, Group},
     },
     log::record::shown,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// A line of a list of groups.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,26 +62,38 @@ struct Deleted<T> {
 impl Broker {
     /// All groups, by name.
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
-        let summary = |entry: Arc<Entry>| {
-            let described = self.running.state.change(&entry, |state, _| state.group.describe())?;
+        let state = &self.running.state;
+        let (awake, resting) = state.all_groups()?;
+        let mut groups = BTreeMap::new();
+        for name in awake {
+            let described = state.change_named(&name, |state, _| state.group.describe())?;
+            groups.extend(described.map(|(entry, description)| (entry.name.clone(), description)));
+        }
+        if let Some(log) = state.offsets_log()?.filter(|_| !resting.is_empty()) {
+            committed_offsets::read_groups(&log, &resting, |name, group| {
+                let described = || Group::restore(0, 0, group.saved).describe();
+                groups.entry(name.into()).or_insert_with(described);
+            })?;
+        }
+        let summary = |(name, described): (Arc<str>, Description)| {
             let Description { state, protocol_type, members, .. } = described;
-            Some(GroupSummary { name: entry.name.clone(), state, protocol_type, members: members.len() })
+            GroupSummary { name, state, protocol_type, members: members.len() }
         };
-        Ok(self.running.state.entries()?.into_iter().filter_map(summary).collect())
+        Ok(groups.into_iter().map(summary).collect())
     }
 
     /// A group, if there is one of this name.
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
-        let Some(entry) = self.running.state.entry(name)? else { return Ok(None) };
         let describe =
             |state: &mut EntryState| Description { unsaved: state.line.is_refused, ..state.group.describe() };
-        Ok(self.running.state.change(&entry, |state, _| describe(state)))
+        let described = self.running.state.change_named(name, |state, _| describe(state))?;
+        Ok(described.map(|(_, described)| described))
     }
 
     /// What a group has committed; nothing if there is no such group.
     pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
-        let Some(entry) = self.running.state.entry(name)? else { return Ok(Offsets::new()) };
-        Ok(self.running.state.change(&entry, |state, _| state.offsets.clone()).unwrap_or_default())
+        let offsets = self.running.state.change_named(name, |state, _| state.offsets.clone())?;
+        Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
     }
 
     /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
@@ -136,15 +151,16 @@ impl Broker {
     /// Deletes the offsets that `which` names, which looks at the group in the same step; answers what else it answers.
     fn delete_offsets_by<T>(&self, name: &str, which: impl FnOnce(&mut EntryState) -> Result<Deleted<T>>) -> Result<T> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
-        let entry = self.running.state.entry(name)?.ok_or_else(unknown)?;
+        self.running.state.entry(name)?.ok_or_else(unknown)?;
         let log = self.running.state.offsets_log_or_new()?;
-        let deleted: Option<Result<_>> = self.running.state.change(&entry, |state, _| {
+        let deleted = self.running.state.change_named(name, |state, _| {
             let Deleted { offsets, group, answer } = which(state)?;
             let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
             let changes = keys.into_iter().map(|key| (key, None)).collect();
-            Ok((self.running.state.write_changes(&log, name, state, changes, group)?, answer))
-        });
-        let (written, answer) = deleted.ok_or_else(unknown)??;
+            let written = self.running.state.write_changes(&log, name, state, changes, group)?;
+            Ok::<_, Error>((written, answer))
+        })?;
+        let (written, answer) = deleted.ok_or_else(unknown)?.1?;
         make_durable(written)?;
         Ok(answer)
     }

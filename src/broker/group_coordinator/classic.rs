@@ -77,12 +77,12 @@ impl Broker {
         waiter: &Arc<Waiter>,
         wait: Wait<'_>,
     ) -> Result<Vec<u8>> {
-        let entry = self.running.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
-        let reply = self.running.state.change(&entry, |state, now| {
+        let replied = self.running.state.change_named(group, |state, now| {
             let reply = state.group.sync_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
-        });
-        let assigned = match reply.unwrap_or(Err(Error::UnknownMemberId))? {
+        })?;
+        let (entry, reply) = replied.ok_or(Error::UnknownMemberId)?;
+        let assigned = match reply? {
             Reply::Now(assigned) => assigned,
             Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
                 Some(Answer::Synced(assigned)) => assigned?,
@@ -141,8 +141,7 @@ impl Broker {
     }
 
     fn of_member(&self, group: &str, change: impl FnOnce(&mut EntryState, u64) -> Result<()>) -> Result<()> {
-        let entry = self.running.state.entry(group)?.ok_or(Error::UnknownMemberId)?;
-        self.running.state.change(&entry, change).unwrap_or(Err(Error::UnknownMemberId))
+        self.running.state.change_named(group, change)?.ok_or(Error::UnknownMemberId)?.1
     }
 }
 

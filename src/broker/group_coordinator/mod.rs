@@ -18,16 +18,19 @@
 //!   told of its assignment, whatever the flush mode ([`BrokerState::sync_line`]). A disk that refuses it stops no group: it
 //!   goes on in memory, and GROUP says so.
 //! - A group without members and offsets is there for ten minutes more, so that whoever joins gets a higher generation, or
-//!   until it is deleted. Then the log gets its end. One that never had a generation or an offset goes at once.
+//!   until it is deleted. Then the log gets its end. In that time it [rests](resting), and takes next to no memory. One that
+//!   never had a generation or an offset goes at once.
 //! - What the log has is read back at the first use. Kafka's members then have their session timeout to be heard; text's and
 //!   the library's ended with their connection.
 
 mod admin;
 mod assigned_partition;
 mod classic;
+mod entry;
 mod membership;
 #[cfg(all(test, not(shuttle)))]
 mod restart_tests;
+mod resting;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
@@ -39,12 +42,14 @@ pub use classic::{CommitOutcome, OffsetCommit};
 pub use membership::{JoinOptions, Membership, PollWait};
 
 use super::{
-    BrokerState, Error, Partition, Result, Terms, Waiter,
-    committed_offsets::{self, Committed, Logged, NAME_BYTES_MAX, Offsets},
-    group::{Answer, Group, SavedGroup, Ticket},
+    BrokerState, Error, Partition, Result, Terms,
+    committed_offsets::{self, Committed, Logged, LoggedGroup, NAME_BYTES_MAX},
+    group::{Answer, Group, Ticket},
     sync::{Mutex, MutexGuard},
 };
 use crate::log::{Appended, record::Records};
+use entry::{Entry, EntryState, GroupLine, Waiting};
+use resting::{Rest, Resting};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -60,6 +65,8 @@ const SESSION_MS_MAX: u64 = 30 * 60 * 1000;
 const SESSION_MS_MIN: u64 = 100;
 /// How long a group may be found that has nothing left: Kafka's `offsets.retention.check.interval.ms`.
 const EMPTY_KEPT: Duration = Duration::from_secs(600);
+/// How many groups that rest are forgotten under one lock.
+const FORGOTTEN_AT_ONCE: usize = 1000;
 /// How long maintenance waits before it tries again to save a group that the disk refused.
 const SAVE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -78,46 +85,12 @@ pub(super) struct Coordinator {
     told_refusal: AtomicBool,
 }
 
-type Groups = BTreeMap<Arc<str>, Arc<Entry>>;
-
-/// A group with its lock.
-#[derive(Debug)]
-struct Entry {
-    name: Arc<str>,
-    state: Mutex<EntryState>,
-}
-
-#[derive(Debug)]
-struct EntryState {
-    group: Group,
-    offsets: Offsets,
-    waiting: BTreeMap<Ticket, Waiting>,
-    /// Since when there are no members, by the time of day.
-    empty_since_ms: Option<i64>,
-    /// Until when it is kept although it has nothing left; `None`: there is no reason to.
-    kept_until_ms: Option<i64>,
-    line: GroupLine,
-    /// It was forgotten, and another may have its name.
-    gone: bool,
-}
-
-/// What the log has of a group.
+/// The groups, by name: each is in one of the two.
 #[derive(Debug, Default)]
-struct GroupLine {
-    /// Whether there is a line of it, which needs an end one day.
-    is_there: bool,
-    /// The end of what was written and may not be synced yet.
-    unsynced_to: Option<u64>,
-    /// Whether the disk refused the present state.
-    is_refused: bool,
-}
-
-#[derive(Debug)]
-struct Waiting {
-    waiter: Arc<Waiter>,
-    answer: Option<Answer>,
-    /// The group's deadline at which it will look at the clock.
-    until: Option<u64>,
+struct Groups {
+    /// Those that somebody is in or that have offsets, and those that somebody asks about.
+    awake: BTreeMap<Arc<str>, Arc<Entry>>,
+    resting: Resting,
 }
 
 /// What was written to the groups' log, and is as durable as an acknowledged record after [`make_durable`](Self::make_durable).
@@ -150,6 +123,16 @@ struct Changed<T> {
     done: T,
     /// What was written of the group itself, which is not durable yet.
     written: Option<WrittenOffsets>,
+    /// Whether nobody is in the group any more, and nothing committed.
+    nothing_left: bool,
+}
+
+/// What became of offsets that were too old.
+#[derive(Default)]
+struct Expired {
+    written: Option<WrittenOffsets>,
+    /// When the next one will be, in ms.
+    next_ms: Option<i64>,
 }
 
 /// A change of a group's offsets: one is committed, or deleted (`None`).
@@ -176,52 +159,6 @@ impl Coordinator {
     }
 }
 
-impl Entry {
-    fn new(name: &str, offsets: Offsets, group: Group, now_ms: i64) -> Arc<Entry> {
-        let state = EntryState {
-            group,
-            offsets,
-            waiting: BTreeMap::new(),
-            empty_since_ms: Some(now_ms),
-            kept_until_ms: None,
-            line: GroupLine::default(),
-            gone: false,
-        };
-        Arc::new(Entry { name: name.into(), state: Mutex::new(state) })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, EntryState> {
-        self.state.lock().expect("no panic under a group's lock")
-    }
-}
-
-impl EntryState {
-    fn has_nothing(&self) -> bool {
-        let nothing_due = self.group.empty_since().is_some() && self.group.next_deadline().is_none();
-        nothing_due && self.offsets.is_empty() && self.waiting.is_empty()
-    }
-
-    fn is_forgettable(&self, now_ms: i64) -> bool {
-        self.has_nothing() && self.kept_until_ms.is_none_or(|until| until <= now_ms)
-    }
-
-    /// Brings answers to those who wait, and sees to it that one of them watches the clock.
-    fn deliver(&mut self) {
-        for (ticket, answer) in self.group.take_answers() {
-            if let Some(waiting) = self.waiting.get_mut(&ticket) {
-                waiting.answer = Some(answer);
-                waiting.waiter.wake();
-            }
-        }
-        let watched = self.waiting.values().filter_map(|waiting| waiting.until).min();
-        if self.group.next_deadline().is_some_and(|due| watched.is_none_or(|watched| due < watched))
-            && let Some(waiting) = self.waiting.values().next()
-        {
-            waiting.waiter.wake();
-        }
-    }
-}
-
 impl BrokerState {
     /// The groups, after the committed offsets were read back.
     fn groups(&self) -> Result<MutexGuard<'_, Option<Groups>>> {
@@ -233,23 +170,32 @@ impl BrokerState {
     }
 
     fn read_back(&self) -> Result<Groups> {
-        let Some(log) = self.offsets_log()? else { return Ok(Groups::new()) };
+        let mut groups = Groups::default();
+        let Some(log) = self.offsets_log()? else { return Ok(groups) };
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
-        let logged = committed_offsets::read_back(&log, |what| self.env.tell(what))?;
-        let entry = |(name, Logged { offsets, group }): (String, Logged)| {
-            let line = GroupLine { is_there: group.is_some(), ..GroupLine::default() };
-            let group = group.map_or_else(|| self.empty_group(now), |group| self.restored_group(now, group.saved));
-            let entry = Entry::new(&name, offsets, group, now_ms);
-            let mut state = entry.lock();
-            (state.line, state.kept_until_ms) = (line, Some(kept_until_ms(now_ms)));
-            drop(state);
-            (entry.name.clone(), entry)
-        };
-        let groups: Groups = logged.into_iter().map(entry).collect();
-        if !groups.is_empty() {
+        for (name, Logged { offsets, group }) in committed_offsets::read_back(&log, |what| self.env.tell(what))? {
+            let entry = match group {
+                Some(group) => self.restored(&name, group, kept_until_ms(now_ms)),
+                None => Entry::new(&name, self.empty_group(now), now_ms),
+            };
+            entry.lock().offsets = offsets;
+            groups.awake.insert(entry.name.clone(), Arc::new(entry));
+        }
+        if !groups.awake.is_empty() {
             self.look_by(now);
         }
         Ok(groups)
+    }
+
+    /// A group as the log has it.
+    fn restored(&self, name: &str, group: LoggedGroup, kept_until_ms: i64) -> Entry {
+        let LoggedGroup { saved, offset } = group;
+        let restored = Group::restore(self.coordinator.now(), self.initial_rebalance_delay_ms(), saved);
+        let entry = Entry::new(name, restored, self.env.clock.now_ms());
+        let mut state = entry.lock();
+        (state.line.offset, state.kept_until_ms) = (Some(offset), Some(kept_until_ms));
+        drop(state);
+        entry
     }
 
     /// Maintenance looks at the groups at this deadline, or soon after.
@@ -266,10 +212,6 @@ impl BrokerState {
 
     fn empty_group(&self, now: u64) -> Group {
         Group::new(now, self.initial_rebalance_delay_ms())
-    }
-
-    fn restored_group(&self, now: u64, saved: SavedGroup) -> Group {
-        Group::restore(now, self.initial_rebalance_delay_ms(), saved)
     }
 
     /// The partition of the committed offsets, if it was ever needed.
@@ -289,12 +231,21 @@ impl BrokerState {
         }
     }
 
+    /// All groups but those that rest.
     fn entries(&self) -> Result<Vec<Arc<Entry>>> {
-        Ok(self.groups()?.iter().flat_map(BTreeMap::values).cloned().collect())
+        Ok(self.groups()?.iter().flat_map(|groups| groups.awake.values()).cloned().collect())
+    }
+
+    /// The names of groups, and the lines of those that rest.
+    fn all_groups(&self) -> Result<(Vec<Arc<str>>, Vec<u64>)> {
+        let groups = self.groups()?;
+        let groups = groups.as_ref().expect("read back above");
+        Ok((groups.awake.keys().cloned().collect(), groups.resting.lines()))
     }
 
     fn entry(&self, name: &str) -> Result<Option<Arc<Entry>>> {
-        Ok(self.groups()?.as_ref().and_then(|groups| groups.get(name)).cloned())
+        let mut groups = self.groups()?;
+        self.find(groups.as_mut().expect("read back above"), name)
     }
 
     /// A name may be empty: Kafka's old clients keep offsets under it. No member joins there.
@@ -305,26 +256,51 @@ impl BrokerState {
         }
         let mut groups = self.groups()?;
         let groups = groups.as_mut().expect("read back above");
-        if let Some(entry) = groups.get(name) {
-            return Ok(entry.clone());
+        if let Some(entry) = self.find(groups, name)? {
+            return Ok(entry);
+        }
+        // Whoever joins ever new groups, with long sessions, comes no further.
+        if groups.awake.len() >= self.config.groups_max {
+            return Err(Error::TooManyGroups(self.config.groups_max));
         }
         let group = self.empty_group(self.coordinator.now());
-        let entry = Entry::new(name, Offsets::new(), group, self.env.clock.now_ms());
-        groups.insert(entry.name.clone(), entry.clone());
+        let entry = Arc::new(Entry::new(name, group, self.env.clock.now_ms()));
+        groups.awake.insert(entry.name.clone(), entry.clone());
         Ok(entry)
     }
 
+    /// The group of this name. One that rests is awake from here on, until somebody has changed or described it.
+    fn find(&self, groups: &mut Groups, name: &str) -> Result<Option<Arc<Entry>>> {
+        if let Some(entry) = groups.awake.get(name) {
+            return Ok(Some(entry.clone()));
+        }
+        let (Some(rest), Some(log)) = (groups.resting.get(name), self.offsets_log()?) else { return Ok(None) };
+        let mut found = None;
+        committed_offsets::read_groups(&log, &[rest.line], |named, group| {
+            found = (named == name).then(|| Arc::new(self.restored(name, group, rest.until_ms)));
+        })?;
+        if let Some(entry) = &found {
+            groups.resting.remove(name);
+            groups.awake.insert(entry.name.clone(), entry.clone());
+        }
+        Ok(found)
+    }
+
     /// Does something with a group under its lock, and then what follows from it; what is written of the group is made
-    /// durable. `None`: the group was forgotten.
+    /// durable. `None`: the group is gone.
     fn change<T>(&self, entry: &Arc<Entry>, change: impl FnOnce(&mut EntryState, u64) -> T) -> Option<T> {
-        let Changed { done, written } = self.change_and_write(entry, change)?;
+        let Changed { done, written, nothing_left } = self.change_and_write(entry, change)?;
         if let Some(Err(error)) = written.map(|written| written.make_durable()) {
             self.refuse_line(&mut entry.lock(), &error);
+        }
+        if nothing_left && let Err(error) = make_durable(self.put_to_rest(entry)) {
+            self.tell_refusal(&error);
         }
         Some(done)
     }
 
-    /// As [`change`](Self::change), but the caller makes durable what is written of the group.
+    /// As [`change`](Self::change), but the caller makes durable what is written, and then
+    /// [puts to rest](Self::put_to_rest) what has nothing left.
     fn change_and_write<T>(
         &self,
         entry: &Arc<Entry>,
@@ -342,14 +318,18 @@ impl BrokerState {
         state.group.tick(now);
         let done = change(&mut state, now);
         self.metrics.rebalances.add(u64::try_from(state.group.generation() - generation).unwrap_or(0));
-        let mut written = self.save(&entry.name, &mut state);
+        let nothing_left = state.has_nothing();
+        if nothing_left && state.is_kept(now_ms) && state.line.offset.is_none() {
+            // It never had a generation. To rest it needs a line.
+            state.group.save_again();
+        }
+        let written = self.save(&entry.name, &mut state);
         state.deliver();
         state.empty_since_ms = match (state.group.empty_since(), state.empty_since_ms) {
             (Some(since), None) => Some(now_ms - now.saturating_sub(since) as i64),
             (Some(_), known) => known,
             (None, _) => None,
         };
-        let forgettable = state.is_forgettable(now_ms);
         let kept = if state.line.is_refused {
             SAVE_AGAIN
         } else if state.offsets.is_empty() {
@@ -360,12 +340,38 @@ impl BrokerState {
         let kept = now.saturating_add(kept.as_millis() as u64);
         let due = state.group.next_deadline().map_or(kept, |due| due.min(kept));
         drop(state);
-        if forgettable {
-            written = self.forget(entry, now_ms).or(written);
-        } else {
-            self.look_by(due);
+        self.look_by(due);
+        Some(Changed { done, written, nothing_left })
+    }
+
+    /// Lets a group rest that has nothing left, or forgets it and writes its end: see [`resting`].
+    fn put_to_rest(&self, entry: &Entry) -> Option<WrittenOffsets> {
+        let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
+        let groups = groups.as_mut()?;
+        let mut state = entry.lock();
+        if !state.has_nothing() || state.gone {
+            return None;
         }
-        Some(Changed { done, written })
+        let log = self.offsets_log().ok().flatten();
+        let mut written = None;
+        if state.is_kept(self.env.clock.now_ms()) && !groups.resting.is_full() {
+            let until_ms = state.kept_until_ms.unwrap_or(0);
+            // A line that is not synced yet cannot be read everywhere: the group rests when somebody looks at it next.
+            let line = state.line.offset.filter(|_| !state.line.is_refused);
+            let line = line.filter(|&line| log.is_some_and(|log| log.high_watermark().is_ok_and(|end| line < end)));
+            if !line.is_some_and(|line| groups.resting.insert(&entry.name, Rest { line, until_ms })) {
+                return None;
+            }
+        } else if let Some(log) = log {
+            // Where the disk refuses its end, the group is there again after a restart, for a while.
+            written = self.write_changes(&log, &entry.name, &mut state, vec![], true).unwrap_or_else(|error| {
+                self.tell_refusal(&error);
+                None
+            });
+        }
+        state.gone = true;
+        groups.awake.remove(&entry.name);
+        written
     }
 
     /// Writes what a restart must find of a group, if that has changed, under its lock.
@@ -376,8 +382,9 @@ impl BrokerState {
         let log = self.offsets_log().and_then(|log| log.ok_or(Error::UnknownTopic(committed_offsets::TOPIC.into())));
         match log.and_then(|log| write_whole(&log, &records)) {
             Ok(written) => {
-                let unsynced_to = Some(written.appended.offsets.end);
-                state.line = GroupLine { is_there: true, unsynced_to, is_refused: false };
+                let offsets = &written.appended.offsets;
+                let (offset, unsynced_to) = (Some(offsets.start), Some(offsets.end));
+                state.line = GroupLine { offset, unsynced_to, is_refused: false };
                 self.coordinator.told_refusal.store(false, Release);
                 Some(written)
             }
@@ -418,38 +425,39 @@ impl BrokerState {
         }
     }
 
+    /// As [`change`](Self::change), of a group by name. `None`: there is no such group.
+    fn change_named<T>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut EntryState, u64) -> T,
+    ) -> Result<Option<(Arc<Entry>, T)>> {
+        self.change_found(|| self.entry(name), change)
+    }
+
     /// As [`change`](Self::change), of a group by name; it is made if need be.
     fn change_or_new<T>(&self, name: &str, change: impl FnOnce(&mut EntryState, u64) -> T) -> Result<(Arc<Entry>, T)> {
         // What is written of the group needs its place. That is made before the lock is taken.
         if let Err(error) = self.offsets_log_or_new() {
             self.tell_refusal(&error);
         }
-        let mut change = Some(change);
-        loop {
-            let entry = self.entry_or_new(name)?;
-            let done = self.change(&entry, |state, now| change.take().expect("it was not done yet")(state, now));
-            if let Some(done) = done {
-                return Ok((entry, done));
-            }
-        }
+        let changed = self.change_found(|| self.entry_or_new(name).map(Some), change)?;
+        Ok(changed.expect("a group is found or made"))
     }
 
-    /// Forgets a group that has nothing left, and writes its end.
-    fn forget(&self, entry: &Arc<Entry>, now_ms: i64) -> Option<WrittenOffsets> {
-        let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
-        let mut state = entry.lock();
-        if !state.is_forgettable(now_ms) || state.gone {
-            return None;
+    /// Changes the group that `find` answers, which is asked again if that one is gone meanwhile: it may rest.
+    fn change_found<T>(
+        &self,
+        find: impl Fn() -> Result<Option<Arc<Entry>>>,
+        change: impl FnOnce(&mut EntryState, u64) -> T,
+    ) -> Result<Option<(Arc<Entry>, T)>> {
+        let mut change = Some(change);
+        loop {
+            let Some(entry) = find()? else { return Ok(None) };
+            let done = self.change(&entry, |state, now| change.take().expect("it was not done yet")(state, now));
+            if let Some(done) = done {
+                return Ok(Some((entry, done)));
+            }
         }
-        let log = self.offsets_log().ok().flatten().filter(|_| state.line.is_there);
-        let ended = log.map(|log| self.write_changes(&log, &entry.name, &mut state, vec![], true)).transpose();
-        state.gone = true;
-        groups.as_mut().and_then(|groups| groups.remove(&entry.name));
-        // Where the disk refuses it, the group is there again after a restart, for a while.
-        ended.unwrap_or_else(|error| {
-            self.tell_refusal(&error);
-            None
-        })?
     }
 
     /// Waits for the answer to a ticket that was put among those who wait. `None`: the wait is over without one.
@@ -492,7 +500,7 @@ impl BrokerState {
         for ((topic, partition), committed) in &changes {
             committed_offsets::push(&mut records, name, (topic, *partition), committed.as_ref());
         }
-        if ends && state.line.is_there {
+        if ends && state.line.offset.is_some() {
             committed_offsets::push_group(&mut records, name, None);
         }
         let written = if records.is_empty() { None } else { Some(write_whole(log, &records)?) };
@@ -524,7 +532,7 @@ impl BrokerState {
                 let lost = lost.collect();
                 self.write_changes(log, &entry.name, state, lost, false)
             });
-            let Some(Changed { done, written }) = changed else { continue };
+            let Some(Changed { done, written, .. }) = changed else { continue };
             last = written.or(done?).or(last);
         }
         make_durable(last)
@@ -543,41 +551,68 @@ impl BrokerState {
     /// long, and groups that have nothing left. Answers when to look again, in ms, but for sessions: those are looked after.
     pub(super) fn tidy_groups(&self) -> Result<Option<i64>> {
         self.coordinator.looks_at.store(u64::MAX, Release);
-        let retention_ms = self.config.offsets_retention.as_millis() as i64;
         let loaded = self.coordinator.groups.lock().expect("no panic under the groups' lock").is_some();
         if !loaded {
             return Ok(None);
         }
         let log = self.offsets_log()?;
-        let (now_ms, mut last, mut next) = (self.env.clock.now_ms(), None, None::<i64>);
+        let (now_ms, mut last, mut next, mut left) = (self.env.clock.now_ms(), None, None::<i64>, vec![]);
         for entry in self.entries()? {
             let changed = self.change_and_write(&entry, |state, _| {
-                let due = |state: &EntryState, committed: &Committed| {
-                    committed.timestamp_ms.max(state.empty_since_ms.unwrap_or(now_ms)).saturating_add(retention_ms)
-                };
-                let over = state.offsets.iter().filter(|(_, committed)| due(state, committed) <= now_ms);
-                let over: Vec<Change> = over.map(|(key, _)| (key.clone(), None)).collect();
-                let written = match log.as_ref().filter(|_| !over.is_empty()) {
-                    Some(log) => {
-                        let ends = over.len() == state.offsets.len() && state.group.empty_since().is_some();
-                        self.write_changes(log, &entry.name, state, over, ends)?
-                    }
-                    None => None,
-                };
-                let soonest = state.offsets.values().map(|committed| due(state, committed)).min();
-                let kept = state.kept_until_ms.filter(|&until| state.has_nothing() && until > now_ms);
                 if state.line.is_refused {
                     state.group.save_again();
                 }
-                Ok::<_, Error>((written, soonest.or(kept)))
+                let expire = |log| self.expire_offsets(log, &entry.name, state, now_ms);
+                log.as_ref().map(expire).transpose()
             });
-            let Some(Changed { done, written }) = changed else { continue };
-            let (offsets_written, soonest) = done?;
-            last = written.or(offsets_written).or(last);
-            next = next.into_iter().chain(soonest).min();
+            let Some(Changed { done, written, nothing_left }) = changed else { continue };
+            let Expired { written: expired, next_ms } = done?.unwrap_or_default();
+            last = written.or(expired).or(last);
+            next = next.into_iter().chain(next_ms).min();
+            left.extend(nothing_left.then_some(entry));
         }
         make_durable(last)?;
-        Ok(next)
+        let last = left.iter().filter_map(|entry| self.put_to_rest(entry)).last();
+        make_durable(last)?;
+        if let Some(log) = log {
+            make_durable(self.forget_resting(&log, now_ms)?)?;
+        }
+        let groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
+        let next_rest = groups.as_ref().and_then(|groups| groups.resting.next_ms());
+        Ok(next.into_iter().chain(next_rest).min())
+    }
+
+    /// Forgets offsets of a group that are too old, under its lock; with the last of them the group goes, if nobody is in it.
+    fn expire_offsets(&self, log: &Arc<Partition>, name: &str, state: &mut EntryState, now_ms: i64) -> Result<Expired> {
+        let retention_ms = self.config.offsets_retention.as_millis() as i64;
+        let empty_since_ms = state.empty_since_ms.unwrap_or(now_ms);
+        let due = |committed: &Committed| committed.timestamp_ms.max(empty_since_ms).saturating_add(retention_ms);
+        let over = state.offsets.iter().filter(|(_, committed)| due(committed) <= now_ms);
+        let over: Vec<Change> = over.map(|(key, _)| (key.clone(), None)).collect();
+        let ends = !over.is_empty() && over.len() == state.offsets.len() && state.group.empty_since().is_some();
+        let written = self.write_changes(log, name, state, over, ends)?;
+        Ok(Expired { written, next_ms: state.offsets.values().map(due).min() })
+    }
+
+    /// Forgets groups that have rested long enough, and writes their ends.
+    fn forget_resting(&self, log: &Arc<Partition>, now_ms: i64) -> Result<Option<WrittenOffsets>> {
+        let mut last = None;
+        loop {
+            let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
+            let Some(groups) = groups.as_mut() else { return Ok(last) };
+            let due = groups.resting.due(now_ms, FORGOTTEN_AT_ONCE);
+            if due.is_empty() {
+                return Ok(last);
+            }
+            let mut records = Records::default();
+            committed_offsets::read_groups(log, &due, |name, _| {
+                committed_offsets::push_group(&mut records, name, None);
+            })?;
+            if !records.is_empty() {
+                last = Some(write_whole(log, &records)?);
+            }
+            groups.resting.forget(&due);
+        }
     }
 }
 

@@ -66,8 +66,8 @@ impl Client {
         self.join_for(broker, 30_000)
     }
 
-    fn join_for(&mut self, broker: &Broker, session_timeout_ms: u64) -> Result<Joined> {
-        let request = JoinRequest {
+    fn request(&self, session_timeout_ms: u64) -> JoinRequest {
+        JoinRequest {
             member_id: self.member_id.clone(),
             new_member_id: format!("{}-{}", self.name, crate::broker::random::number()),
             instance_id: self.instance.map(String::from),
@@ -79,8 +79,12 @@ impl Client {
             protocols: vec![Protocol { name: "range".into(), metadata: self.name.into() }],
             comes_with_id: false,
             can_skip_assignment: true,
-        };
+        }
+    }
+
+    fn join_for(&mut self, broker: &Broker, session_timeout_ms: u64) -> Result<Joined> {
         let waiter = Waiter::new();
+        let request = self.request(session_timeout_ms);
         let joined = broker.join_group("g", request, &waiter, &mut |until| waiter.wait(until))?;
         (self.member_id, self.generation) = (joined.member_id.clone(), joined.generation);
         Ok(joined)
@@ -406,6 +410,89 @@ fn a_group_without_members_is_there_for_ten_minutes_and_then_its_line_has_an_end
     assert_eq!(alone(&open_with(&disk, Flush::Always, &clock).unwrap(), Client::new("a")).generation, 1);
 }
 
+/// How many groups are in memory, and how many only stand in the log.
+fn in_memory(broker: &Broker) -> (usize, usize) {
+    let (awake, resting) = broker.running.state.all_groups().unwrap();
+    (awake.len(), resting.len())
+}
+
+/// 200,000 JoinGroups, each of a group of its own, kept 177 MB for good.
+#[test]
+fn a_group_that_nobody_is_in_takes_no_memory_and_is_there_all_the_same() {
+    for flush in [Flush::Never, Flush::Always] {
+        let (disk, clock) = (MemoryDisk::crashable(), Arc::new(AtomicI64::new(NOW_MS)));
+        let broker = open_with(&disk, flush, &clock).unwrap();
+        broker.create_topic("t", 1).unwrap();
+        let a = alone(&broker, Client::new("a"));
+        assert_eq!(in_memory(&broker), (1, 0));
+        broker.leave_group("g", a.sender()).unwrap();
+        assert_eq!(in_memory(&broker), (0, 1));
+        assert_eq!((describe(&broker).state, generation(&broker)), ("Empty", 2));
+        assert_eq!((broker.groups().unwrap()[0].state, broker.groups().unwrap().len()), ("Empty", 1));
+        assert_eq!(a.heartbeat(&broker), Err(Error::UnknownMemberId));
+        assert_eq!(broker.committed_offsets("g").unwrap().len(), 0);
+        assert_eq!(in_memory(&broker), (0, 1), "to look at it wakes it for no longer than that");
+
+        // It has an offset: it is there for it, and when that is deleted it rests again.
+        broker.reset_offsets("g", &[("t".into(), 0, 0)]).unwrap();
+        assert_eq!(in_memory(&broker), (1, 0));
+        broker.delete_offsets("g", &[("t".into(), 0)]).unwrap();
+        assert_eq!(in_memory(&broker), (0, 1));
+        broker.reset_offsets("offset only", &[("t".into(), 0, 0)]).unwrap();
+        broker.delete_offsets("offset only", &[("t".into(), 0)]).unwrap();
+        assert_eq!(in_memory(&broker), (0, 2));
+        assert_eq!(alone(&broker, Client::new("a")).generation, 3);
+        assert_eq!(in_memory(&broker), (1, 1));
+        assert_eq!(broker.delete_group("offset only"), Ok(()));
+        assert_eq!((in_memory(&broker), broker.groups().unwrap().len()), ((1, 0), 1));
+    }
+}
+
+/// Nobody comes to it again: maintenance ends its member's session, and lets it rest.
+#[test]
+fn a_group_that_nobody_comes_to_rests_after_its_session() {
+    let broker = open(&MemoryDisk::crashable());
+    let mut a = Client::new("a");
+    a.join_for(&broker, 50).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while in_memory(&broker) != (0, 1) {
+        assert!(Instant::now() < deadline, "its session never ends");
+        thread::sleep(Duration::from_millis(10));
+    }
+    // One that asks for a member id and never comes back with it was never a group.
+    let request = JoinRequest { comes_with_id: true, ..Client::new("b").request(50) };
+    let asked = broker.join_group("other", request, &Waiter::new(), &mut |_| false);
+    assert!(matches!(asked, Err(Error::MemberIdRequired(_))));
+    assert_eq!(in_memory(&broker), (1, 1));
+    thread::sleep(Duration::from_millis(60));
+    broker.running.state.tidy_groups().unwrap();
+    assert_eq!(in_memory(&broker), (0, 1));
+}
+
+#[test]
+fn groups_are_no_more_than_their_bounds() {
+    let config = Config { groups_max: 200, group_min_session: Duration::from_millis(1), ..Config::in_memory() };
+    let broker = Broker::open(config).unwrap();
+    let join = |n: usize, session_ms| {
+        let request = Client::new("a").request(session_ms);
+        broker.join_group(&format!("g{n}"), request, &Waiter::new(), &mut |_| false)
+    };
+    // 100 may rest; the others are forgotten at once.
+    for n in 0..150 {
+        join(n, 1).unwrap();
+    }
+    thread::sleep(Duration::from_millis(2));
+    broker.running.state.tidy_groups().unwrap();
+    assert_eq!((in_memory(&broker), broker.groups().unwrap().len()), ((0, 100), 100));
+    // 200 may have members.
+    let joined = (1000..).map(|n| join(n, 60_000)).take_while(Result::is_ok).count();
+    assert_eq!(joined, 200);
+    assert_eq!(join(2000, 60_000), Err(Error::TooManyGroups(200)));
+    assert_eq!(Error::TooManyGroups(200).code().name(), "COORDINATOR_NOT_AVAILABLE");
+    let rests = broker.groups().unwrap().iter().find(|group| group.state == "Empty").unwrap().name.clone();
+    assert_eq!(broker.group(&rests).unwrap().unwrap().state, "Empty", "those there are can be looked at");
+}
+
 #[test]
 fn a_group_is_what_it_was_after_its_log_was_compacted() {
     let disk = MemoryDisk::crashable();
@@ -462,11 +549,11 @@ fn what_the_log_does_not_take_at_once_is_refused_whole() {
         let request = SyncRequest { sender: a.sender(), generation, protocol_type: None, protocol: None, assignments };
         broker.sync_group("g", request, &Waiter::new(), &mut |_| false)
     };
-    // An escape takes four bytes.
-    assert_eq!(sync(16 << 20), Err(Error::GroupTooLarge));
+    // An escape takes four bytes, and a line here 2 MiB at most.
+    assert_eq!(sync(512 << 10), Err(Error::GroupTooLarge));
     assert_eq!(Error::GroupTooLarge.code().name(), "GROUP_MAX_SIZE_REACHED");
     assert_eq!(describe(&broker).state, "CompletingRebalance");
-    assert_eq!(sync(15 << 20).map(|assigned| assigned.len()), Ok(15 << 20));
+    assert_eq!(sync(500 << 10).map(|assigned| assigned.len()), Ok(500 << 10));
     assert!(!describe(&broker).unsaved);
 
     let offset = |metadata: &str| OffsetCommit {

@@ -177,7 +177,7 @@ impl ClassicGroup {
             synced: false,
             awaits: Awaits::Nothing,
         };
-        self.members.insert(member_id.clone(), member);
+        self.members.insert(member_id.clone(), member.into());
         self.wait_for_all(core, now, &member_id, request)
     }
 
@@ -274,7 +274,7 @@ impl ClassicGroup {
 
     /// Goes on if everybody has joined, or nobody is left.
     pub(super) fn all_joined(&mut self, core: &mut Core, now: u64) {
-        let all = self.members.values().all(Member::awaits_join);
+        let all = self.members.values().all(|member| member.awaits_join());
         let over = match self.phase {
             Phase::PreparingRebalance { .. } => self.members.is_empty() || all && self.pending.is_empty(),
             Phase::InitialRebalance(_) => self.members.is_empty(),
@@ -288,7 +288,7 @@ impl ClassicGroup {
     /// Begins the next generation, with those who joined and with static members, who may yet.
     pub(super) fn complete_join(&mut self, core: &mut Core, now: u64) {
         self.members.retain(|_, member| member.awaits_join() || member.instance_id.is_some());
-        let joined = |id: &&String| self.members.get(*id).is_some_and(Member::awaits_join);
+        let joined = |id: &&String| self.members.get(*id).is_some_and(|member| member.awaits_join());
         let leader = self.leader.iter().chain(self.members.keys()).find(joined).cloned();
         if leader.is_none() && !self.members.is_empty() {
             // Only static members are left, and none has joined: wait until one does, or until their sessions end.
@@ -344,7 +344,7 @@ impl ClassicGroup {
             instance_id: member.instance_id.clone(),
             metadata: member.metadata(protocol).to_vec(),
         };
-        self.members.iter().map(joined).collect()
+        self.members().map(joined).collect()
     }
 
     /// Of the protocols that all support, the one that most members like best.

@@ -50,7 +50,8 @@ pub(super) struct ClassicGroup {
     /// What the members of this generation agreed on.
     protocol: Option<String>,
     leader: Option<String>,
-    members: BTreeMap<String, Member>,
+    /// Boxed, since a tree of one member keeps room for eleven.
+    members: BTreeMap<String, Box<Member>>,
     /// The member of each `group.instance.id`.
     statics: BTreeMap<String, String>,
     /// Member ids that were given out and did not join yet (KIP-394), and until when they may.
@@ -193,7 +194,7 @@ impl Kind for ClassicGroup {
     fn tick(&mut self, core: &mut Core, now: u64) {
         while let Some(due) = self.next_deadline().filter(|&deadline| deadline <= now) {
             let over = |(id, member): (&String, &Member)| member.session.is_over(due).then(|| id.clone());
-            let over: Vec<_> = self.members.iter().filter_map(over).collect();
+            let over: Vec<_> = self.members().filter_map(over).collect();
             let pending = self.pending.len();
             self.pending.retain(|_, &mut deadline| deadline > due);
             if !over.is_empty() {
@@ -237,7 +238,7 @@ impl Kind for ClassicGroup {
             assignment: if is_stable { member.assignment.clone() } else { vec![] },
             owned: vec![],
         };
-        let members = self.members.iter().map(member).collect();
+        let members = self.members().map(member).collect();
         Description { protocol_type: self.protocol_type.clone(), protocol, members, ..Description::default() }
     }
 
@@ -275,6 +276,11 @@ impl Kind for ClassicGroup {
 }
 
 impl ClassicGroup {
+    /// The members, by their ids.
+    fn members(&self) -> impl Iterator<Item = (&String, &Member)> {
+        self.members.iter().map(|(id, member)| (id, &**member))
+    }
+
     /// A member that [`known`](Self::known) has found.
     fn member(&mut self, member_id: &str) -> &mut Member {
         self.members.get_mut(member_id).expect("the member is known")

@@ -27,7 +27,7 @@ impl ClassicGroup {
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
             leader: self.leader.clone(),
-            members: self.members.iter().map(saved).collect(),
+            members: self.members().map(saved).collect(),
         }
     }
 
@@ -52,7 +52,7 @@ impl ClassicGroup {
                 synced: true,
                 awaits: Awaits::Nothing,
             };
-            (saved.member_id, member)
+            (saved.member_id, member.into())
         };
         let members = members.into_iter().map(restore).collect();
         ClassicGroup { phase, protocol_type, protocol, leader, members, statics, ..ClassicGroup::default() }

@@ -97,7 +97,7 @@ impl ClassicGroup {
             MEMBER_BYTES + names + member.metadata(protocol).len() + member.assignment.len()
         };
         // An escape takes four bytes. Where even that is far from too much there is no need to write the line.
-        4 * self.members.iter().map(bytes).sum::<usize>() <= LINE_BYTES_MAX / 2
+        4 * self.members().map(bytes).sum::<usize>() <= LINE_BYTES_MAX / 2
             || SavedKind::Classic(self.to_saved()).fits_a_line()
     }
 
