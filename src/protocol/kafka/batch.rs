@@ -1,4 +1,4 @@
-//! Record batch v2, Kafka's unit of writing and reading, to the log's records, and from the log's lines.
+//! Kafka's record batches (v2): from a producer's batch to the log's records, and from the log's lines to a consumer's batch.
 //!
 //! ```text
 //!  0          8       12            16     17       21          23                 27              35
@@ -12,13 +12,12 @@
 //!              all numbers zigzag varints; a length of -1 is null
 //! ```
 //!
-//! - The length counts from byte 12, the CRC covers from byte 21 on; both are checked before a record is looked at.
-//! - What is refused, in which order and with which code, is what Apache Kafka does: a producer sees no difference.
-//! - Neither way allocates for a record: records borrow from the request, or from the buffer it was decompressed to;
-//!   lines become records in the response's own buffer.
-//! - Offset deltas of a producer are read and not believed: records get offsets in the order in which they stand, as in
-//!   Kafka.
-//! - Control records are written (transaction markers that a consumer reads) and never read: no client may send one.
+//! - The length counts from byte 12 on, and the CRC covers everything from byte 21 on. Both are checked before any record is read.
+//! - Batches are refused for the same reasons, in the same order and with the same codes as in Apache Kafka.
+//! - Neither direction allocates memory for each record. Records borrow from the request, or from the buffer into which it was
+//!   decompressed; lines are encoded straight into the response.
+//! - A producer's offset deltas are ignored: records get their offsets in the order in which they stand, as in Kafka.
+//! - Control records (transaction markers) are written for consumers and refused from clients.
 
 use super::{
     compression::{self, Codec, Codecs},
@@ -35,15 +34,16 @@ use std::{borrow::Cow, ops::Range};
 
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 61;
-/// What a compressed batch may hold: as much as a batch of lines.
+/// The most that a batch may decompress to: as much as a batch of lines may hold.
 pub const DECOMPRESSED_MAX: usize = 64 << 20;
-/// Records in one batch. Kafka knows no such limit; seven bytes of a bomb would otherwise become ten times as many.
+/// The most records in one batch. Kafka has no such limit; here each record takes ten times its seven bytes, or more, while it is
+/// in memory.
 pub const RECORDS_MAX: i32 = 1 << 20;
-/// Headers in one batch, for the same reason.
+/// The most headers in one batch, for the same reason.
 const HEADERS_MAX: usize = 1 << 21;
 /// The smallest record: its length, and six bytes.
 const RECORD_BYTES_MIN: usize = 7;
-/// How many wrong records a refusal names.
+/// The most invalid records that a refusal names.
 pub(super) const NAMED_MAX: usize = 1000;
 
 /// The timestamp of a record that has none.
@@ -124,21 +124,21 @@ impl Header {
 /// Why a producer's batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
-    /// It was damaged on its way.
+    /// It was damaged on the way.
     Corrupt(&'static str),
-    /// Its parts contradict each other, or say what a client may not say.
+    /// Its fields contradict each other, or say what a client is not allowed to say.
     Invalid(&'static str),
     /// It is beyond a limit.
     TooLarge(&'static str),
-    /// Its codec is none that Kafka knows.
+    /// Kafka knows no such codec.
     UnknownCodec,
-    /// Some records are refused, and with them all: [`Code::InvalidRecord`] or [`Code::InvalidTimestamp`], the reason, and the
-    /// first thousand of them by their place in the batch.
+    /// Some of its records are invalid, so that all are refused: [`Code::InvalidRecord`] or [`Code::InvalidTimestamp`], the
+    /// reason, and the positions in the batch of the first thousand of them.
     Records(Code, &'static str, Vec<i32>),
 }
 
 impl Error {
-    /// The code that the producer gets, and the sentence with it.
+    /// The code and the message that the producer gets.
     pub fn answer(&self) -> (Code, &'static str) {
         match self {
             Error::Corrupt(why) => (Code::CorruptMessage, why),
@@ -153,13 +153,13 @@ impl Error {
 /// The one batch that a producer sends to a partition.
 #[derive(Clone, Copy, Debug)]
 pub struct Batch<'a> {
-    /// What stands before its records.
+    /// Everything before the records.
     pub header: Header,
     bytes: &'a [u8],
 }
 
 impl<'a> Batch<'a> {
-    /// Finds the batch: there must be one, whole, of magic 2, and no other behind it.
+    /// Finds the batch: exactly one, whole, with magic 2.
     pub fn open(bytes: &'a [u8]) -> Result<Batch<'a>, Error> {
         let (batch, rest) = first_batch(bytes)?.ok_or(Error::Invalid("there is no whole record batch"))?;
         if batch[16] != 2 {
@@ -182,7 +182,7 @@ impl<'a> Batch<'a> {
         self.header.attributes & TRANSACTIONAL != 0
     }
 
-    /// Checks what can be checked without looking at a record, in Kafka's order.
+    /// Makes the checks that need no record, in Kafka's order.
     pub fn check(&self, bytes_max: usize) -> Result<(), Error> {
         let header = &self.header;
         if header.base_offset != 0 {
@@ -209,7 +209,7 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The bytes of its records, in `scratch` if they must be decompressed first.
+    /// The bytes of its records, decompressed into `scratch` if they are compressed.
     pub fn body<'b>(&self, codecs: &mut Codecs, scratch: &'b mut Vec<u8>) -> Result<&'b [u8], Error>
     where
         'a: 'b,
@@ -226,7 +226,7 @@ impl<'a> Batch<'a> {
         Ok(scratch)
     }
 
-    /// Reads the records of its [`body`](Self::body). Their memory is that of `records`.
+    /// Reads the records in its [`body`](Self::body), using the memory of `records` again.
     pub fn records<'b>(&self, body: &'b [u8], rules: &Rules, records: Records<'_>) -> Result<Records<'b>, Error> {
         let mut bytes = body;
         let mut records = records.recycle();
@@ -301,7 +301,7 @@ fn first_batch(bytes: &[u8]) -> Result<Option<Split<'_>>, Error> {
     }
 }
 
-/// What was met while records were read, so that the rules cost a record next to nothing.
+/// What has been seen while reading records, so that the rules need no second pass.
 struct Seen {
     timestamp_max: i64,
     timestamp_min: i64,
@@ -309,7 +309,7 @@ struct Seen {
     headers: usize,
 }
 
-/// Reads one record and answers what is behind it; `None`: it is no record.
+/// Reads one record and returns the bytes behind it; `None`: this is not a record.
 #[inline]
 fn read_record<'b>(
     bytes: &'b [u8],
@@ -337,7 +337,7 @@ fn read_record<'b>(
     if seen.headers > HEADERS_MAX {
         return None;
     }
-    // A header takes two bytes at least, so a count that lies ends with the body.
+    // A header takes at least two bytes, so a count that is too large ends with the body.
     for _ in 0..header_count {
         let (name, after) = nullable(body)?;
         let (value, after) = nullable(after)?;
@@ -347,7 +347,7 @@ fn read_record<'b>(
     body.is_empty().then_some(rest)
 }
 
-/// A length, and as many bytes.
+/// A length, and that many bytes.
 #[inline]
 fn nullable(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     match varint(bytes)? {
@@ -359,8 +359,8 @@ fn nullable(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     }
 }
 
-/// A zigzag varint of at most ten bytes. [`Reader`](super::wire::Reader) has it too; a record has seven of them, and most
-/// are one or two bytes long.
+/// A zigzag varint of at most ten bytes. [`Reader`](super::wire::Reader) reads them too, but a record has seven, most of them one or
+/// two bytes long, and this is faster.
 #[inline]
 fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
     let unzigzag = |number: u64| (number >> 1) as i64 ^ -((number & 1) as i64);
@@ -382,9 +382,9 @@ fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
 /// What the log knows of lines that become a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// Offset of the first record of the batch as it was appended; its lines may begin later.
+    /// Offset of the first record when the batch was appended; it may be gone by now.
     pub first: u64,
-    /// The records bear the time of their append.
+    /// The records have the time at which they were appended.
     pub append_time: bool,
     /// They belong to a transaction.
     pub transactional: bool,
@@ -414,7 +414,7 @@ pub struct Encoder<'o> {
 }
 
 impl<'o> Encoder<'o> {
-    /// Begins a batch behind what is in `out`.
+    /// Begins a batch at the end of `out`.
     pub fn new(out: &'o mut Vec<u8>, facts: Facts) -> Encoder<'o> {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_BYTES]);
@@ -427,8 +427,8 @@ impl<'o> Encoder<'o> {
         self.out.len() - self.start
     }
 
-    /// Adds the records of `lines`. Once the batch has `bytes_max` bytes the rest is left out; at least one record is not.
-    /// Answers whether all are there.
+    /// Adds the records of `lines` until the batch has `bytes_max` bytes, and at least one. Returns whether all of them were
+    /// added.
     pub fn lines(&mut self, mut lines: Lines<'_>, bytes_max: usize) -> Result<bool, Malformed> {
         while self.size() < bytes_max || self.count == 0 {
             let Some(line) = lines.next() else { return Ok(true) };
@@ -449,7 +449,7 @@ impl<'o> Encoder<'o> {
         Ok(lines.rest().is_empty())
     }
 
-    /// Counts a record, the first of which gives the batch its base.
+    /// Counts a record and returns its deltas. The first record is the base of the batch.
     #[inline]
     fn deltas(&mut self, offset: u64, timestamp: i64) -> Result<(i64, i64), Malformed> {
         if self.count == 0 {
@@ -485,8 +485,8 @@ impl<'o> Encoder<'o> {
         Ok(())
     }
 
-    /// Completes the batch, which covers the offsets up to `last_offset` whatever became of their records. A batch without
-    /// records is taken back. Answers how many records it has.
+    /// Completes the batch, which covers the offsets up to `last_offset` even if their records are gone. A batch without records is
+    /// removed again. Returns the number of records.
     pub fn finish(self, last_offset: u64, codec: Codec, codecs: &mut Codecs, scratch: &mut Vec<u8>) -> i32 {
         let Encoder { out, start, facts, .. } = self;
         if self.count == 0 {
@@ -499,7 +499,7 @@ impl<'o> Encoder<'o> {
             out.extend_from_slice(scratch);
         }
         let flag = |set: bool, bit: i16| if set { bit } else { 0 };
-        // Sequences go round after 2^31-1.
+        // Sequences wrap around after 2^31-1.
         let trimmed = (self.base_offset - facts.first.min(self.base_offset)) as i64;
         let sequence = (i64::from(facts.base_sequence) + trimmed) & i64::from(i32::MAX);
         let last_delta = last_offset.max(self.last_offset) - self.base_offset;
@@ -528,7 +528,7 @@ impl<'o> Encoder<'o> {
     }
 }
 
-/// A batch without records that covers `offsets`: so a reader gets over a hole up to the log's end.
+/// Writes a batch without records that covers `offsets`. It takes a reader past a hole at the end of the log.
 pub fn write_empty(out: &mut Vec<u8>, offsets: Range<u64>, leader_epoch: i32) {
     let start = out.len();
     let last_delta = offsets.end.saturating_sub(offsets.start + 1);
@@ -559,10 +559,10 @@ fn write_deltas(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64) {
     write_varlong(out, offset_delta);
 }
 
-/// What stands before a record's value at most: four numbers and two bytes.
+/// The most bytes before a record's value: four numbers and two bytes.
 const HEAD_BYTES: usize = 48;
 
-/// A record that is nothing but a value: by far the most frequent.
+/// Writes a record that is only a value, by far the most common kind.
 #[inline]
 fn write_plain(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64, value: &[u8]) {
     let [timestamp_delta, offset_delta, length] = [timestamp_delta, offset_delta, value.len() as i64].map(zigzag);
@@ -574,7 +574,7 @@ fn write_plain(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64, value
     at = put_uvarint(&mut head, at, offset_delta);
     head[at] = 1;
     at = put_uvarint(&mut head, at + 1, length);
-    // A copy of a fixed size is a few instructions, one of another length is a call.
+    // A copy of a fixed size takes a few instructions; one of a variable size is a call.
     let start = out.len();
     out.extend_from_slice(&head);
     out.truncate(start + at);
@@ -593,7 +593,7 @@ fn put_uvarint(head: &mut [u8; HEAD_BYTES], mut at: usize, mut number: u64) -> u
     at + 1
 }
 
-/// Any record; `line_bytes` is about its length.
+/// Writes any record; `line_bytes` is a guess at its length.
 fn write_record(
     out: &mut Vec<u8>,
     line_bytes: usize,
@@ -624,7 +624,7 @@ fn write_record(
     )
 }
 
-/// The bytes of an escaped word behind their length.
+/// Writes an escaped word, unescaped, behind its length.
 fn write_word(out: &mut Vec<u8>, word: Option<&[u8]>) -> Result<(), Malformed> {
     match word {
         None => out.push(1),

@@ -1,6 +1,7 @@
 //! Settings as Kafka's configs: DescribeConfigs, AlterConfigs, IncrementalAlterConfigs.
 //!
-//! A topic's configs are its settings, which text has too. The broker's can be read and not set: they are its command line.
+//! A topic's configs are the settings that text clients know, too. The broker's configs come from its command line, so they can be
+//! read but not changed.
 
 use super::{
     Call, Code, NODE_ID, Refusal, Stop, shown_list, tell,
@@ -21,7 +22,7 @@ const OF_TOPIC: i8 = 1;
 const OF_COMMAND_LINE: i8 = 4;
 const DEFAULT: i8 = 5;
 
-/// A config as it is told.
+/// A config as DescribeConfigs reports it.
 pub(super) struct Config {
     pub(super) name: &'static str,
     pub(super) value: String,
@@ -29,7 +30,7 @@ pub(super) struct Config {
     read_only: bool,
     kind: Type,
     what: &'static str,
-    /// Where the value comes from, and what it would be otherwise; the first holds.
+    /// Where the value comes from, and the values that it would have otherwise; the first one is in effect.
     synonyms: Vec<Synonym>,
 }
 
@@ -52,7 +53,7 @@ fn type_number(kind: Type) -> i8 {
     }
 }
 
-/// What is told of each config beside its value.
+/// What a client wants to know about each config besides its value.
 #[derive(Clone, Copy)]
 struct Wanted {
     synonyms: bool,
@@ -61,7 +62,7 @@ struct Wanted {
 
 /// DescribeConfigs (key 32).
 pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    // Each is answered once: a small request for the same a million times would have an answer of gigabytes.
+    // Each resource is answered once: a small request that names one a million times would get gigabytes.
     let resources: BTreeSet<_> = r
         .array(|r| {
             let resource = (r.i8()?, r.string()?, r.nullable_array(Reader::string)?);
@@ -166,7 +167,7 @@ fn set_at_start(setting: &Setting, of_broker: &Settings) -> bool {
     setting.value(of_broker) != setting.value(&Settings::default())
 }
 
-/// What the broker has to say of a setting's default.
+/// The broker's own default of a setting, and its name in Kafka.
 fn broker_synonyms(setting: &'static Setting, of_broker: &Settings) -> Vec<Synonym> {
     /// Their defaults stand in Kafka under other names: `log.retention.hours`, `log.roll.hours` and so on.
     const NO_DEFAULT: [&str; 4] = ["flush.ms", "retention.ms", "segment.jitter.ms", "segment.ms"];
@@ -184,7 +185,7 @@ fn broker_synonyms(setting: &'static Setting, of_broker: &Settings) -> Vec<Synon
 fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refusal> {
     let config = broker.config();
     if name.is_empty() {
-        // The defaults of all brokers, of which none can be set.
+        // The defaults of all brokers. None can be set.
         return Ok(Vec::new());
     }
     match name.parse::<i32>() {
@@ -239,7 +240,7 @@ struct Asked<'a> {
     value: Option<&'a str>,
 }
 
-/// What a request wants to be changed of one resource.
+/// The changes that a request wants for one resource.
 struct Resource<'a> {
     kind: i8,
     name: &'a str,
@@ -307,8 +308,8 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
     Ok(())
 }
 
-/// Changes the configs of one resource. What is refused is looked at in Kafka's order: the request itself, the topic's name, the
-/// configs, and only then whether there is such a topic.
+/// Changes the configs of one resource. The checks are in Kafka's order: the request itself, the topic's name, the configs, and
+/// only then whether there is such a topic.
 fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool) -> Result<(), Refusal> {
     let name = resource.name;
     let changes = Changes { named: changes(&resource.changes)?, reset_others: !incremental };
@@ -331,7 +332,7 @@ fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool
     broker.alter_topic(name, None, &changes).map(drop).map_err(Refusal::from)
 }
 
-/// The changes that a request asks for, each of another config.
+/// The changes that a request asks for, each to a different config.
 fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refusal> {
     let mut changes = BTreeMap::new();
     for Asked { name, operation, value } in asked {

@@ -1,17 +1,17 @@
-//! Fetch: the log's lines as record batches, written straight into the response.
+//! Fetch: the log's lines as record batches, encoded straight into the response.
 //!
 //! ```text
 //! entries   [0-3] [4] [5] [6] [7] [8 of producer 1000] [9-12 gzip]
 //! batches   [0-3] [4────────────7] [8                ] [9-12 gzip]   single records without a producer become one
 //! ```
 //!
-//! - At least one whole batch, even above the limits; none beyond what is published.
-//! - A response waits for `min_bytes` or `max_wait_ms`, and not at all where a partition has an error.
-//! - Where compaction left nothing up to the end comes a batch without records, as Kafka keeps one.
-//! - A batch comes whole, like Kafka's, even if the offset is in its middle. Only one that leaves uncompressed begins at the
-//!   offset if its lines are more than a megabyte, and ends in its middle if they are more than two.
-//! - A batch leaves in its topic's `compression.type`; where that is `producer`, in the codec in which it came, if its client is
-//!   one of those that [`FetchCompression`] means.
+//! - A response holds at least one batch if there is one, even above the limits, and nothing above the high watermark.
+//! - It waits until there are `min_bytes`, for at most `max_wait_ms`, and not at all if a partition has an error.
+//! - If compaction left no record up to the end of the log, the response has a batch without records, as Kafka would keep one.
+//! - A batch is sent whole, as Kafka does, even if the offset is in the middle of it. The exception is a large batch sent
+//!   uncompressed: with more than a megabyte of lines it begins at the offset, with more than two it ends early.
+//! - A batch is sent in the codec of its topic's `compression.type`. If that is `producer`, it is sent in the codec in which it
+//!   came to the clients that [`FetchCompression`] selects, and uncompressed to the others.
 
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
@@ -32,36 +32,36 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The largest batch that is written whatever the limits are.
+/// Single records are joined into batches of about this size. A large batch sent uncompressed ends at twice this size.
 const BATCH_BYTES: usize = 1 << 20;
-/// No answer is larger, whatever a client asks for: Kafka's `fetch.max.bytes`, the broker's half.
+/// The largest answer, whatever a client asks for: the broker's own `fetch.max.bytes` in Kafka.
 const ANSWER_BYTES_MAX: usize = 55 << 20;
 
-/// A Fetch that waits for more than a byte looks again no sooner, or each of many small batches would wake it.
+/// A Fetch that waits for more than one byte looks again no sooner than this: many small batches may come meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A partition as it was asked for.
+/// A partition in the request.
 struct Asked {
     index: i32,
     leader_epoch: i32,
     offset: i64,
     bytes_max: usize,
-    /// The partition, or what is wrong with it.
+    /// The partition, or why it cannot be read.
     found: Result<PartitionHandle, Code>,
 }
 
-/// A topic as it was asked for: by name, since version 13 by id.
+/// A topic in the request: by name, or since version 13 by id.
 struct AskedTopic<'a> {
     name: &'a str,
     id: Uuid,
-    /// How its batches are compressed; `None`: as each came.
+    /// The codec in which its batches are sent; `None`: each in its own.
     codec: Option<Codec>,
     levels: Levels,
     partitions: Vec<Asked>,
 }
 
 impl Asked {
-    /// About how many bytes wait there, counted no further than to `enough`.
+    /// About how many bytes there are to be read. What exceeds `enough` need not be counted.
     fn bytes_waiting(&self, enough: u64) -> Result<u64, Code> {
         let partition = self.found.as_ref().map_err(|code| *code)?;
         check_leader_epoch(self.leader_epoch, partition.leader_epoch())?;
@@ -72,7 +72,7 @@ impl Asked {
 }
 
 impl AskedTopic<'_> {
-    /// How a batch is compressed in an answer of this version. Zstd is for version 10 and later.
+    /// The codec in which a batch is sent in this version. Clients know zstd since version 10.
     fn codec_of(&self, batch: ReadBatch<'_>, version: i16) -> Codec {
         match self.codec.unwrap_or_else(|| Codec::of_stored(batch.codec())) {
             _ if batch.is_control() => Codec::None,
@@ -90,7 +90,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let max_wait = Duration::from_millis(r.i32()?.max(0) as u64);
     let min_bytes = r.i32()?.max(0) as usize;
     let max_bytes = (r.i32()?.max(0) as usize).min(ANSWER_BYTES_MAX);
-    // More will not come together.
+    // The answer cannot have more than that.
     let min_bytes = min_bytes.min(max_bytes);
     let committed_only = r.i8()? == 1;
     let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
@@ -106,7 +106,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         let topic = find(broker, name, &id, r.version);
         let mut partitions = r.array(|r| read_partition(r, &topic))?;
         r.tags()?;
-        // One that stands twice is answered once.
+        // A partition that is listed twice is answered once.
         partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
         let settings = topic.map(|topic| topic.settings()).unwrap_or_default();
         let (codec, levels) = compression(&settings, as_produced);
@@ -127,7 +127,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         r.string()?;
     }
     r.tags()?;
-    // No session is ever given out, so none can be gone on with.
+    // Sessions are never opened, so none can be continued.
     if !matches!(session_epoch, -1 | 0) {
         write_head(&mut call.respond(), Code::FetchSessionIdNotFound, 0);
         return finish(call);
@@ -142,7 +142,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     }
     call.output.bytes.truncate(before);
     call.response_at = None;
-    // Register, look once more, wait: so no wake-up is lost.
+    // Registering before looking again makes sure that no wake-up is missed.
     let _registered: Vec<_> = partitions().map(|partition| partition.register(&waiter)).collect();
     while !is_enough(&topics, min_bytes) {
         call.output.flush()?;
@@ -159,8 +159,8 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     finish(call)
 }
 
-/// Whether a Fetch that waits has enough to answer, or an error: told from the log's entries, as large as Kafka would have their
-/// batches at least, and of each partition no more than it was asked for.
+/// Whether a waiting Fetch has `min_bytes` to send, or an error. Only the log's entries are read for that: each counts about as
+/// many bytes as its batch would take in Kafka's log, and a partition no more than the client wants from it.
 fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize) -> bool {
     let mut missing = min_bytes as u64;
     for asked in topics.iter().flat_map(|topic| &topic.partitions) {
@@ -177,7 +177,8 @@ fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<TopicHan
     }
 }
 
-/// How the batches of a topic are compressed, and how hard. Levels are for a codec that the topic chose, as in Kafka.
+/// The codec in which a topic's batches are sent (`None`: each in its own), and the levels. As in Kafka, a topic's levels apply
+/// only to a codec that the topic chose.
 fn compression(settings: &Settings, as_produced: bool) -> (Option<Codec>, Levels) {
     match settings.compression_type {
         CompressionType::Producer if as_produced => (None, Levels::FAST),
@@ -220,7 +221,7 @@ fn finish(call: &mut Call<'_, '_>) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Writes the response but for its end; answers how many bytes of records are in it, and whether a partition has an error.
+/// Writes the response except its end. Returns how many bytes of records it has, and whether a partition has an error.
 fn respond(
     call: &mut Call<'_, '_>,
     topics: &[AskedTopic<'_>],
@@ -255,7 +256,7 @@ fn respond(
     (bytes, failed)
 }
 
-/// What the response says of a partition beside its records.
+/// What the response says about a partition besides its records.
 #[derive(Clone, Copy)]
 struct Bounds {
     high_watermark: i64,
@@ -263,13 +264,13 @@ struct Bounds {
     leader_epoch: i32,
 }
 
-/// Reads as much as fits; the first batch even if it does not, if `whatever`. Otherwise the answer is `full`: a batch must be
-/// read to know its size, and one read in vain is enough.
+/// Reads as much as fits in `bytes_max`; with `at_least_one`, the first batch even if it does not fit. Without, a first batch that
+/// does not fit makes the answer `full`, so that no other is read in vain.
 fn read(
     asked: &Asked,
     reader: &mut ReadSession,
     bytes_max: usize,
-    whatever: bool,
+    at_least_one: bool,
     full: &mut bool,
 ) -> Result<Bounds, Code> {
     let partition = asked.found.as_ref().map_err(|code| *code)?;
@@ -278,20 +279,20 @@ fn read(
     let failed = |error: broker::Error| error.code();
     let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);
     let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
-    if bytes_max > 0 || whatever || offset > end || offset < start {
+    if bytes_max > 0 || at_least_one || offset > end || offset < start {
         let batches = reader.read(partition, offset, bytes_max).map_err(failed)?;
         let too_large = batches.iter().next().is_some_and(|first| first.bytes() > bytes_max);
-        if too_large && !whatever {
+        if too_large && !at_least_one {
             reader.clear();
             *full = true;
         }
     }
-    // The end may have moved while it was read; records beyond the high watermark would look unsafe.
+    // The high watermark may have moved since, and a client must not see records above it.
     let end = reader.batches().next_offset().unwrap_or(0).max(end);
     Ok(Bounds { high_watermark: end as i64, start: start as i64, leader_epoch: partition.leader_epoch() as i32 })
 }
 
-/// Writes one partition; answers how many bytes of records.
+/// Writes one partition and returns how many bytes of records it has.
 fn write_partition(
     w: &mut Writer<'_>,
     asked: &Asked,
@@ -312,7 +313,7 @@ fn write_partition(
     if w.version >= 5 {
         w.i64(start);
     }
-    // Aborted transactions: there are none. Null is Kafka's word where nobody asked, unless the partition is not there.
+    // There are no aborted transactions. Kafka says null if the client reads uncommitted records of a partition that exists.
     match committed_only && read.is_ok() || asked.found.is_err() {
         true => w.count(0),
         false => w.null_array(),
@@ -331,7 +332,7 @@ fn write_partition(
         let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec_of, session);
         (out.len() - before, written.is_ok())
     });
-    // Lines that are none, before any that is one: nothing comes of asking again.
+    // The very first line is invalid: asking again would not help.
     if bytes == 0 && !whole {
         w.out[code_at..code_at + 2].copy_from_slice(&i16::from(Code::CorruptMessage).to_be_bytes());
     }
@@ -361,9 +362,9 @@ fn explain(
     tell(explained, || format!("{name}/{} from offset {}: {what}", asked.index, asked.offset));
 }
 
-/// Writes the batches that were read from the one with `offset` on. Their CRCs were right, so a line that is none was put there by
-/// hand: what comes before it is written. Small batches take more bytes than their lines: they end with the one that
-/// reaches `bytes_max`.
+/// Writes the batches that were read, from the one with `offset` on. A small batch can take more bytes than its lines, so this ends
+/// with the one that reaches `bytes_max`. The CRCs are known to be right, so an invalid line was put there by hand: only
+/// what comes before it is written.
 fn write_batches(
     out: &mut Vec<u8>,
     offset: u64,
@@ -375,7 +376,7 @@ fn write_batches(
     let Session { read, codecs, compressed, .. } = session;
     let (read, start) = (read.batches(), out.len());
     if let Some(next) = read.next_offset().filter(|_| read.is_empty()) {
-        // Compaction left nothing up to the end, and only a batch moves a client on.
+        // Compaction left no record up to the end, and without a batch the client would ask for the same offset forever.
         write_empty(out, offset..next, leader_epoch);
     }
     let mut batches = read.iter().peekable();
@@ -391,7 +392,7 @@ fn write_batches(
             added = lines(&mut encoder, next, offset, codec);
             last = next;
         }
-        // A batch that ends in its middle covers the offsets of its own records only, and ends the answer.
+        // A batch that ends early covers only the offsets of its own records, and is the last.
         let covered = if matches!(added, Ok(true)) { last.last() } else { 0 };
         encoder.finish(covered, codec, codecs, compressed);
         if !added? || out.len() - start >= bytes_max {
@@ -401,7 +402,7 @@ fn write_batches(
     Ok(())
 }
 
-/// Adds a batch's lines; answers whether all of them.
+/// Adds a batch's lines. Returns whether all of them were added.
 fn lines(encoder: &mut Encoder<'_>, batch: ReadBatch<'_>, offset: u64, codec: Codec) -> Result<bool, Malformed> {
     if codec != Codec::None {
         return encoder.lines(batch.lines(), usize::MAX);

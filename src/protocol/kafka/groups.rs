@@ -1,8 +1,8 @@
-//! Classic consumer groups: FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and those who look after groups.
+//! Classic consumer groups: FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and the calls that list, describe and
+//! delete groups.
 //!
-//! The groups are the broker's, and text members' too; a group has one kind of members at a time. A JoinGroup or SyncGroup
-//! that waits holds its connection, as in Kafka; one that was never answered gives its place up when it
-//! hangs up meanwhile.
+//! Text clients use the same groups, but a group has only one kind of members at a time. A JoinGroup or SyncGroup that waits
+//! blocks its connection, as in Kafka. A member whose connection ends before its first answer loses its place.
 
 use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
@@ -33,7 +33,7 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         format!("which broker coordinates {}", shown_list(keys.into_iter()))
     });
     let (host, port) = call.advertised()?;
-    // Of groups and of transactional ids, whose coordinator this broker will be too.
+    // Groups and transactional ids: this broker coordinates both.
     let known = matches!(key_type, 0 | 1);
     let code = if known { Code::None } else { Code::InvalidRequest };
     let why = (!known).then_some("there are coordinators of groups (0) and of transactions (1)");
@@ -65,7 +65,7 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     Ok(())
 }
 
-/// Runs `ask` with a way to wait for its answer on this connection. A broken socket ends the wait, and the connection.
+/// Runs `ask` with a way to wait on this connection for the answer. A broken socket ends the wait, and the connection.
 fn waiting<T>(
     call: &mut Call<'_, '_>,
     ask: impl FnOnce(broker::Wait<'_>) -> broker::Result<T>,
@@ -82,7 +82,7 @@ fn waiting<T>(
     broken.map_or(Ok(answer), |error| Err(error.into()))
 }
 
-/// What a member's protocols may take, which are kept as long as it stays; Kafka knows no such limit.
+/// The most bytes that a member's protocols may have. They are kept as long as the member stays. Kafka has no such limit.
 const PROTOCOLS_BYTES_MAX: usize = 1 << 20;
 
 /// JoinGroup (key 11).
@@ -148,12 +148,12 @@ fn not_joined(member_id: &str) -> Joined {
     Joined { generation: -1, member_id: member_id.to_owned(), ..Joined::default() }
 }
 
-/// A member id that nobody can guess; what is in front helps those who look.
+/// A member id that nobody can guess; it begins with the client's name, for those who read it.
 fn new_member_id(name: &str) -> String {
     let id = random::uuid();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let [a, b, c, d, e] = [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..]].map(hex);
-    // With what comes behind it stays a string that Kafka's protocol can tell.
+    // With what is added it is still short enough for a string of Kafka's protocol.
     let name = &name[..name.floor_char_boundary(i16::MAX as usize - 37)];
     format!("{name}-{a}-{b}-{c}-{d}-{e}")
 }
@@ -204,7 +204,7 @@ pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     let sender = Sender { member_id, instance_id };
     let request = SyncRequest { sender, generation, protocol_type, protocol, assignments };
     let (broker, waiter) = (call.broker, call.output.waiter.clone());
-    // Since version 5 a member says which protocol it knows of (KIP-559).
+    // Since version 5 a member tells which protocol it expects (KIP-559).
     let unnamed = call.version >= 5 && (protocol_type.is_none() || protocol.is_none());
     let synced = if unnamed {
         Err(Error::InconsistentGroupProtocol)
@@ -301,7 +301,7 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 
 /// DescribeGroups (key 15).
 pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    // Each is answered once: its members may be many times as many bytes as its name.
+    // Each group is answered once: its members may take many times the bytes of its name.
     let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     if r.version >= 3 {
         r.bool()?;
@@ -340,7 +340,7 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     Ok(())
 }
 
-/// A group as it is; one that is not there is dead, which is no error.
+/// A group's description. A group that does not exist is reported as Dead, without an error.
 fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
     let described = broker.group(group).map_err(|error| error.code())?;
     Ok(described.unwrap_or_else(|| Description { state: "Dead", ..Description::default() }))

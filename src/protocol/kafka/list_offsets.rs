@@ -1,4 +1,4 @@
-//! Where records are: ListOffsets and OffsetForLeaderEpoch.
+//! Offsets by time and by leader epoch: ListOffsets and OffsetForLeaderEpoch.
 
 use super::{
     Call, Code, Stop, check_leader_epoch, partition_index, shown_list, tell,
@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
-/// What a record has that has no time.
+/// The timestamp of a record without one.
 const NO_TIMESTAMP: i64 = -1;
 
-/// What is asked of one partition.
+/// A partition in a ListOffsets request.
 #[derive(Clone, Copy)]
 struct Asked {
     index: i32,
@@ -22,15 +22,15 @@ struct Asked {
     timestamp: i64,
 }
 
-/// A place in a partition.
+/// An offset that was found.
 struct Place {
     offset: i64,
-    /// Of the record there, or -1.
+    /// The timestamp of the record there, or -1.
     timestamp: i64,
     leader_epoch: i32,
 }
 
-/// Where no record is.
+/// The answer if no record was found.
 const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 /// ListOffsets (key 2).
@@ -73,7 +73,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     }
     w.array(topics.iter_mut(), |w, (name, partitions)| {
         w.string(name);
-        // One that stands twice is answered once, and refused.
+        // A partition that is listed twice is answered once, with an error.
         partitions.sort_by_key(|asked| asked.index);
         let partitions: Vec<&[Asked]> = partitions.chunk_by(|a, b| a.index == b.index).collect();
         w.array(partitions.iter(), |w, same| {
@@ -129,15 +129,15 @@ fn place(partition: &PartitionHandle, timestamp: i64, read: &mut ReadSession) ->
         MAX_TIMESTAMP => read.record_with_largest_time(partition)?,
         time => read.record_since(partition, time.max(0))?,
     };
-    // No record is so late: Kafka says so without an error.
+    // No record is that late. In Kafka that is no error.
     Ok(found.map_or(NOWHERE, |TimedOffset { offset, timestamp }| place(offset, timestamp)))
 }
 
 /// OffsetForLeaderEpoch (key 23): where an epoch ended (KIP-320).
 ///
-/// Epochs rise where records were cut off after a crash. What is answered is the newest epoch that is not above the one asked
-/// for, and where it ended: what a client has of it behind that are records which no longer are. An epoch still to come has
-/// no end: -1, as in Kafka.
+/// The epoch rises whenever records were cut off after a crash. The answer is the newest epoch that is not above the one in the
+/// request, and the offset at which it ended: records that a client has beyond that offset no longer exist. For an epoch
+/// that has not begun the answer is -1, as in Kafka.
 pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     if r.version >= 3 {
         r.i32()?;

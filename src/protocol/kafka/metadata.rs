@@ -1,6 +1,6 @@
 //! What there is: Metadata, DescribeCluster, DescribeTopicPartitions.
 //!
-//! One node leads, replicates and is in sync with every partition of every topic.
+//! The one node is the leader of every partition, and its only replica, which is always in sync.
 
 use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
@@ -11,14 +11,14 @@ use std::collections::BTreeSet;
 
 const NO_ID: Uuid = [0; 16];
 
-/// A topic as it was asked for: by its name, or by its id. (Java clients send an empty name with an id.)
+/// A topic in a request: its name or its id. (With an id, Java clients send an empty name.)
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Asked {
     name: Option<String>,
     id: Uuid,
 }
 
-/// A topic that is not there.
+/// A topic that cannot be described, and why.
 struct Missing {
     code: Code,
     asked: Asked,
@@ -36,7 +36,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         let id = if r.version >= 10 { r.uuid()? } else { NO_ID };
         let name = if r.version >= 10 { r.nullable_string()? } else { Some(r.string()?) };
         r.tags()?;
-        // The id is what counts (KIP-516); a topic whose id comes with many names is still one.
+        // If there is an id, the name does not matter (KIP-516): the same id with several names is still one topic.
         let name = name.filter(|_| id == NO_ID || r.version < 12);
         Ok(Asked { name: name.map(String::from), id })
     })?;
@@ -56,7 +56,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
             format!("which broker leads {}", shown_list(names))
         }
     });
-    // Version 0 has no null: there an empty list means all.
+    // Version 0 cannot say null, so there an empty list means all topics.
     let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
     let found: Vec<Result<TopicDescription, Missing>> = match topics {
         None => {
@@ -100,7 +100,7 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Result<TopicDesc
     let broker = call.broker;
     let name = match asked {
         Asked { name: Some(name), id: NO_ID } => name,
-        // The id came with version 10, its use with version 12 (KIP-516).
+        // The field is there since version 10, but may be used only since version 12 (KIP-516).
         asked if call.version < 12 => return Err(Missing { code: Code::InvalidRequest, asked }),
         asked => {
             let found = broker.describe_topic_by_id(&asked.id);
@@ -194,7 +194,7 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     Ok(())
 }
 
-/// DescribeTopicPartitions (key 75): topics in the order of their names, from the cursor on, up to a limit of partitions.
+/// DescribeTopicPartitions (key 75): topics ordered by name, beginning at the cursor, with no more than a number of partitions.
 pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     /// Kafka's `max.request.partition.size.limit`.
     const PARTITIONS_MAX: i32 = 2000;

@@ -6,14 +6,15 @@
 //!                                                 └ only in an API's flexible versions ┘
 //! ```
 //!
-//! [`APIS`] is the one table: dispatch, the answer to ApiVersions and the list of what is served below come from it. Each family
-//! of APIs has a file, which reads like the protocol's grammar: a request is read, the broker is asked, the response is written.
+//! [`APIS`] is the one table of what is served: dispatch, the answer to ApiVersions and the list below come from it. Each
+//! family of APIs has its own file, which reads like the protocol's grammar: read the request, ask the broker, write the response.
 //!
-//! - One request of a connection at a time, responses in order: a Fetch that waits holds those behind it, as in Kafka.
-//! - A frame of a negative size or above [`FRAME_BYTES_MAX`] closes the connection, before anything is held for it.
-//! - What cannot be read, or is no API of the table, closes the connection with one line on stderr; nobody could say where
-//!   the next request begins, or what it means. The same goes for what has an answer above [`ANSWER_BYTES_MAX`].
-//! - Left out: fetch sessions (the id is always 0, which every client takes), telemetry, transactions, SASL.
+//! - A connection's requests are served one at a time, and answered in order. While a Fetch waits, the requests behind it wait
+//!   too, as in Kafka.
+//! - A frame whose size is negative or above [`FRAME_BYTES_MAX`] closes the connection before any memory is set aside for it.
+//! - A request that cannot be read, or whose API is not in the table, closes the connection with one line on stderr: from there
+//!   on the bytes have no meaning. So does a request whose answer would exceed [`ANSWER_BYTES_MAX`].
+//! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry, transactions, SASL.
 //!
 #![doc = include_str!("clients.md")]
 
@@ -42,13 +43,13 @@ use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
 /// The largest request: Kafka's `socket.request.max.bytes`.
 pub const FRAME_BYTES_MAX: i32 = 100 << 20;
-/// Answers are sent once there are so many bytes of them, even if more requests have arrived.
+/// Responses are sent once this many bytes are waiting, even if more requests have arrived.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
-/// A connection keeps no larger buffer from request to request.
+/// The largest buffer that a connection keeps from one request to the next.
 const KEPT_BYTES_MAX: usize = 4 << 20;
-/// This broker's id, and so the leader of every partition, the coordinator of every group and the controller.
+/// This broker's id. It leads every partition, coordinates every group, and is the controller.
 const NODE_ID: i32 = 1;
-/// What a response says where operations were not asked for, or nobody is authorized to know them.
+/// The authorized operations in a response to a client that did not ask for them.
 const NO_OPERATIONS: i32 = i32::MIN;
 
 /// A row of the table.
@@ -58,14 +59,14 @@ pub struct Api {
     pub key: i16,
     /// Its name.
     pub name: &'static str,
-    /// The versions that ApiVersions tells.
+    /// The versions that ApiVersions advertises.
     pub versions: RangeInclusive<i16>,
     /// The first flexible version.
     flexible_from: i16,
     handle: Handler,
 }
 
-/// The number of OffsetCommit, of which several that arrived together share a sync.
+/// The key of OffsetCommit: requests of this kind that arrive together share one sync.
 const OFFSET_COMMIT: i16 = 8;
 
 type Handler = fn(&mut Call<'_, '_>, &mut Reader<'_>) -> Result<(), Stop>;
@@ -76,7 +77,7 @@ const fn api(key: i16, name: &'static str, versions: (i16, i16), flexible_from: 
 
 /// Every API that is served.
 pub static APIS: &[Api] = &[
-    // 0 to 2 are told and refused: librdkafka 2.0 otherwise stops compressing without a word.
+    // 0 to 2 are advertised but refused: without them librdkafka 2.0 silently stops compressing.
     api(0, "Produce", (0, 11), 9, produce::produce),
     api(1, "Fetch", (4, 16), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 7), 6, list_offsets::list_offsets),
@@ -108,7 +109,7 @@ pub static APIS: &[Api] = &[
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 
-/// Why a connection cannot go on.
+/// Why a connection has to end.
 #[derive(Debug)]
 pub enum Stop {
     /// Its client broke the protocol.
@@ -129,7 +130,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// Why a part of a request is refused.
+/// Why part of a request is refused.
 #[derive(Clone, Debug)]
 struct Refusal {
     code: Code,
@@ -148,7 +149,7 @@ impl From<broker::Error> for Refusal {
     }
 }
 
-/// What a connection keeps from request to request: memory, so that the next one needs none.
+/// What a connection keeps from one request to the next, mostly buffers to be used again.
 #[derive(Debug, Default)]
 pub struct Session {
     /// The name by which the broker listens, if it does.
@@ -158,16 +159,16 @@ pub struct Session {
     compressed: Vec<u8>,
     records: Records<'static>,
     read: ReadSession,
-    /// Whether one of them got large: by bytes that were read, or by what they became.
+    /// Whether the last request made one of the buffers large.
     large: bool,
-    /// What is answered and not durable yet.
+    /// Commits whose answers are written but not sent, since they are not durable yet.
     commits: PendingCommits,
-    /// Whether the request behind the one at hand arrived already and is an OffsetCommit: it shares the sync.
+    /// Whether the next request has arrived already and is an OffsetCommit, which can share the sync.
     commits_follow: bool,
 }
 
 impl Session {
-    /// Gives back what a large request or a large answer took: it may be the only one.
+    /// Frees the buffers after a large request or a large answer: there may never be another.
     fn shrink(&mut self) {
         let buffers = [self.decompressed.capacity(), self.compressed.capacity(), self.read.batches().bytes().len()];
         if self.large || buffers.iter().any(|&bytes| bytes > KEPT_BYTES_MAX) {
@@ -175,7 +176,7 @@ impl Session {
         }
     }
 
-    /// Gives its memory back, but keeps what is owed.
+    /// Frees the buffers, and keeps the commits that have yet to be made durable.
     fn forget(&mut self) {
         let (name, commits, commits_follow) =
             (self.name.take(), std::mem::take(&mut self.commits), self.commits_follow);
@@ -183,7 +184,7 @@ impl Session {
     }
 }
 
-/// A request on its way through its handler.
+/// A request while its handler works on it.
 struct Call<'c, 's> {
     broker: &'c Broker,
     session: &'c mut Session,
@@ -191,18 +192,18 @@ struct Call<'c, 's> {
     api: &'static Api,
     version: i16,
     correlation_id: i32,
-    /// Who its client says it is.
+    /// The name that the client gave itself.
     client_id: &'c str,
-    /// Where the response begins in the output, once it does.
+    /// Where in the output the response begins, once it has begun.
     response_at: Option<usize>,
-    /// With `--explain`: who is told of.
+    /// With `--explain`, the client to name on stderr.
     explained: Explained,
 }
 
-/// Who each step of an exchange is told of on stderr, if it is.
+/// With `--explain`, the client whose requests are explained on stderr.
 type Explained = Option<SocketAddr>;
 
-/// Tells one step. What clients named in it steers no terminal.
+/// Explains one step. Control characters in names that clients sent are made visible, so they cannot steer a terminal.
 fn tell(explained: Explained, step: impl FnOnce() -> String) {
     if let Some(peer) = explained {
         let mut visible = Vec::new();
@@ -211,7 +212,7 @@ fn tell(explained: Explained, step: impl FnOnce() -> String) {
     }
 }
 
-/// Serves a connection until its client leaves. `name` is the one by which the broker listens, if it listens by name.
+/// Serves a connection until its client leaves. `name` is the host name on which the broker listens, if it listens by name.
 pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut session = Session { name: name.map(String::from), ..Session::default() };
     input.silence_max = Some(broker.config().idle_timeout);
@@ -243,7 +244,7 @@ fn is_whole_offset_commit(bytes: &[u8]) -> bool {
     is_whole && frame.starts_with(&OFFSET_COMMIT.to_be_bytes())
 }
 
-/// Waits for a whole frame and answers the size of what is behind its first four bytes; `None`: no more will come.
+/// Waits for a whole frame and returns its size, without the four bytes that tell it; `None`: the client is gone.
 fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Session) -> io::Result<Option<usize>> {
     loop {
         if let Some(size) = input.bytes().first_chunk() {
@@ -262,7 +263,7 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
         output.flush()?;
         match input.fill(usize::MAX, output) {
             Ok(0) => return Ok(None),
-            // Its client was silent for too long: it was asked nothing and owes nothing.
+            // The client was silent for too long. It is owed no answer.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Ok(None);
             }
@@ -274,7 +275,7 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
     }
 }
 
-/// A few of many, for a person.
+/// The first few of a list, and how many more there are.
 fn shown_list(items: impl ExactSizeIterator<Item = String>) -> String {
     const FEW: usize = 5;
     let more = items.len().saturating_sub(FEW);
@@ -285,8 +286,8 @@ fn shown_list(items: impl ExactSizeIterator<Item = String>) -> String {
     }
 }
 
-/// Answers one request, which is the frame without its size, into what `output` has to send. What it returns is how many
-/// bytes stood behind the request: Kafka does not mind them. After an error, part of a response may stand in `output`.
+/// Answers one request: `frame` is the frame without its size, and the response is appended to `output`. Returns how many bytes
+/// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
     let mut r = Reader::new(frame, 0, false);
     let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
@@ -336,21 +337,22 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
 }
 
 impl Call<'_, '_> {
-    /// Begins the response. A handler does so once it has done everything else: what waits sends the responses before.
+    /// Begins the response. Handlers do this last, since a handler that waits first sends the responses written before.
     fn respond(&mut self) -> Writer<'_> {
         let flexible = self.version >= self.api.flexible_from;
         let out = &mut self.output.bytes;
         self.response_at = Some(out.len());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&self.correlation_id.to_be_bytes());
-        // KIP-511: a client that does not know the version must be able to read the header.
+        // KIP-511: a client that does not know this version must still be able to read the header.
         if flexible && self.api.key != 18 {
             out.push(0);
         }
         Writer { out, version: self.version, flexible }
     }
 
-    /// A version that is not served: ApiVersions says in version 0 what is, any other API closes the connection (KIP-511).
+    /// Handles a version that is not served: ApiVersions answers in version 0 with what is; any other API closes the connection
+    /// (KIP-511).
     fn unsupported_version(&mut self) -> Result<(), Stop> {
         if self.api.key != 18 {
             return Err(Stop::Broken(format!("{} has no version {} here", self.api.name, self.version)));
@@ -363,8 +365,9 @@ impl Call<'_, '_> {
         Ok(())
     }
 
-    /// Host and port at which clients reach this broker: what `--advertise` says, or where this one reached it. Over loopback
-    /// that is the name by which the broker listens, if it does: it is what was typed, and what a certificate has.
+    /// The host and port that the client is told to connect to: those of `--advertise`, or those at which it reached the broker.
+    /// Over loopback the host is the name on which the broker listens, if it has one: that is what a user typed and what a
+    /// certificate names.
     fn advertised(&self) -> Result<(String, i32), Stop> {
         if let Some(Address { host, port }) = &self.broker.config().advertise {
             return Ok((host.clone(), i32::from(*port)));
@@ -400,7 +403,7 @@ fn is_software_word(word: &str) -> bool {
 
 fn write_api_versions(w: &mut Writer<'_>, code: Code) {
     w.i16(code.into());
-    // To a client that is not understood Kafka tells nothing; to one that is too new, everything.
+    // As in Kafka: nothing for a client whose name is invalid, everything for one that is too new.
     let told = if code == Code::InvalidRequest { &[] } else { APIS };
     w.array(told.iter(), |w, api| {
         w.i16(api.key);
@@ -414,19 +417,19 @@ fn write_api_versions(w: &mut Writer<'_>, code: Code) {
     w.tags();
 }
 
-/// The table of [`APIS`] as `clients.md` has it.
+/// [`APIS`] as the table in `clients.md`.
 pub fn support_table() -> String {
     let row = |api: &Api| format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end());
     format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
 }
 
-/// The number of a partition, which a client may have made up.
+/// A partition's number as a client sent it.
 fn partition_index(index: i32) -> u32 {
-    // No topic has that many, so a negative index is as unknown as one too large.
+    // No topic has that many partitions, so a negative number is simply unknown.
     u32::try_from(index).unwrap_or(u32::MAX)
 }
 
-/// Whether a client's idea of a partition's leader epoch is the broker's; -1: it has none (KIP-320).
+/// Compares the leader epoch that a client knows, -1 if none, with the partition's (KIP-320).
 fn check_leader_epoch(asked: i32, leader_epoch: u32) -> Result<(), Code> {
     match asked {
         -1 => Ok(()),

@@ -21,7 +21,7 @@ struct Asked<'a> {
     metadata: &'a str,
 }
 
-/// OffsetCommits that are answered, in what is to be sent, but are not durable yet: requests that arrived together share a
+/// OffsetCommits whose answers are written but not sent, since they are not durable yet: requests that arrived together share one
 /// sync. Nothing is sent before [`make_durable`](Self::make_durable).
 #[derive(Debug, Default)]
 pub(super) struct PendingCommits(Vec<PendingCommit>);
@@ -29,12 +29,12 @@ pub(super) struct PendingCommits(Vec<PendingCommit>);
 #[derive(Debug)]
 struct PendingCommit {
     written: WrittenOffsets,
-    /// Where in the output the codes stand that say it was committed.
+    /// Where in the output the codes are that say it was committed.
     codes_at: Vec<usize>,
 }
 
 impl PendingCommits {
-    /// Makes all durable. An answer whose commit could not be says so.
+    /// Makes all of them durable. If one cannot be, its answer says so.
     pub(super) fn make_durable(&mut self, output: &mut Output<'_>) {
         for PendingCommit { written, codes_at } in self.0.drain(..) {
             if let Err(error) = written.make_durable() {
@@ -45,7 +45,7 @@ impl PendingCommits {
     }
 }
 
-/// OffsetCommit (key 8). What cannot be committed is refused by itself; the rest is committed together.
+/// OffsetCommit (key 8). What cannot be committed is refused; the rest is committed together.
 pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
     let instance_id = if r.version >= 7 { r.nullable_string()? } else { None };
@@ -66,7 +66,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     })?;
     r.tags()?;
     let (broker, timestamp_ms) = (call.broker, call.broker.now_ms());
-    // As in Kafka: partitions that are not there are refused first, whoever asks; then the group looks at who does.
+    // As in Kafka, unknown partitions are refused first; then the group checks the member.
     let (mut codes, mut offsets) = (Vec::new(), Vec::new());
     for (name, partitions) in &topics {
         let topic: Arc<str> = (*name).into();
@@ -117,7 +117,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     Ok(())
 }
 
-/// Topics with the partitions asked for, each once: an answer may be many times as many bytes. `None`: all that the group has
+/// The topics and partitions in a request, each once, since an answer is many times larger. `None`: all that the group has
 /// committed.
 type Wanted = Option<BTreeMap<String, BTreeSet<i32>>>;
 
@@ -131,7 +131,7 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         })?;
         Ok(topics.map(|_| wanted))
     }
-    // Each is answered once, with all that is asked of it.
+    // Each group is answered once, with everything that is asked about it.
     let mut groups: BTreeMap<&str, Wanted> = BTreeMap::new();
     if r.version < 8 {
         groups.insert(r.string()?, wanted(r)?);
@@ -178,7 +178,7 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     Ok(())
 }
 
-/// Writes a group's offsets by topic; an offset that it has not committed is -1.
+/// Writes a group's offsets by topic; one that was not committed is -1.
 fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wanted) -> Code {
     let offsets = broker.committed_offsets(group);
     let code = offsets.as_ref().map_or_else(broker::Error::code, |_| Code::None);
@@ -210,7 +210,7 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wante
     code
 }
 
-/// OffsetDelete (key 47). The group is looked at in the step that deletes: nobody can subscribe in between.
+/// OffsetDelete (key 47). Checking the group and deleting are one step, so that nobody can subscribe in between.
 pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let group = r.string()?;
     let topics = r.array(|r| Ok((r.string()?, r.array(Reader::i32)?)))?;

@@ -1,7 +1,8 @@
 //! Writing: Produce, and InitProducerId for producers that number their batches.
 //!
-//! A request over many partitions writes to all of them and then makes all durable; each partition is atomic by itself, the
-//! request is not. `acks=0` gets no response at all, and an error closes the connection: nothing else can tell its client.
+//! A request with many partitions first writes to all of them and then makes everything durable. Each partition's batch is
+//! atomic, the request is not. With `acks=0` there is no response, so an error closes the connection: the client can be told in
+//! no other way.
 
 use super::{
     Call, Code, KEPT_BYTES_MAX, Session, Stop,
@@ -19,14 +20,14 @@ use std::ops::Range;
 /// A topic's partitions, each with its batch.
 type Topic<'a> = (&'a str, Vec<(i32, Option<&'a [u8]>)>);
 
-/// What becomes of one partition's batch.
+/// What became of one partition's batch.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) code: Code,
     pub(super) base_offset: i64,
     pub(super) append_time: i64,
     pub(super) log_start: i64,
-    /// Records that are the reason, and the reason.
+    /// The records that were the reason for a refusal, by their positions.
     pub(super) records: Vec<i32>,
     pub(super) why: Option<String>,
 }
@@ -70,7 +71,7 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     Ok(())
 }
 
-/// Writes everything, then makes everything durable. An outcome for each partition, in order.
+/// Writes everything, then makes everything durable. Returns an outcome for each partition, in order.
 fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<Outcome> {
     let batches = || topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| (*name, p)));
     let refused = if !(-1..=1).contains(&acks) {
@@ -87,7 +88,7 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
     let mut tickets = Vec::new();
     for (name, (index, bytes)) in batches() {
         let mut ticket = write(&mut written, call.session, call.version, name, *index, bytes.unwrap_or_default());
-        // So many records are named in all: a request may hold any number of batches.
+        // The limit holds for the request, which may have any number of batches.
         if let Err(outcome) = &mut ticket {
             outcome.records.truncate(named_left);
             outcome.records.shrink_to_fit();
@@ -117,7 +118,7 @@ fn is_transactional(bytes: &[u8]) -> bool {
     Batch::open(bytes).is_ok_and(|batch| batch.is_transactional())
 }
 
-/// Writes one batch, or answers why it is refused.
+/// Writes one batch, or returns why it is refused.
 fn write(
     written: &mut WriteSession,
     session: &mut Session,
@@ -145,7 +146,7 @@ fn write(
         let why = "in its topic's compression.type the record batch is larger than max.message.bytes";
         return Err(refused(batch::Error::TooLarge(why)));
     }
-    // Few bytes become many: 7 are a record, 2 a header.
+    // A record may have only 7 bytes and a header 2, and takes far more in memory.
     let parsed = records.iter().map(|record| 1 + records.headers_of(record).len()).sum::<usize>();
     session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
     let terms = Terms {
@@ -154,7 +155,7 @@ fn write(
             producer_epoch: header.producer_epoch,
             base_sequence: header.base_sequence,
         }),
-        // No transaction comes this far.
+        // Transactional batches were refused above.
         flags: Flags::of_codec(batch.codec().map_or(0, |codec| codec as u8)),
         ..Terms::default()
     };
@@ -163,8 +164,8 @@ fn write(
     ticket.map_err(|error| Outcome::failed(error).in_log_of(&target))
 }
 
-/// Whether the batch is larger than its topic takes once it is compressed as the topic wants it, where that is not how it came.
-/// One that is small enough uncompressed is not compressed to know that.
+/// Whether the batch would exceed `max.message.bytes` in the codec that its topic asks for, if that is not the one in which it
+/// came. A batch that fits uncompressed need not be compressed to find out.
 fn would_store_too_much(
     batch: &Batch<'_>,
     body: &[u8],
@@ -183,13 +184,13 @@ fn would_store_too_much(
     HEADER_BYTES + compressed.len() > most
 }
 
-/// What its client is told of a batch that was stored.
+/// What the client is told about a batch that was stored.
 fn stored(written: &WriteSession, ticket: Ticket) -> Result<Outcome, Outcome> {
     let StoredBatch { offsets, appended_ms, duplicate, start } = written.stored(ticket).map_err(Outcome::failed)?;
     Ok(Outcome {
         code: Code::None,
         base_offset: offsets.start as i64,
-        // Kafka tells it of duplicates, whatever the topic's clock is.
+        // For a duplicate Kafka tells it even if the topic's timestamps are the producer's.
         append_time: if written.target_of(ticket).rules().append_time || duplicate { appended_ms } else { -1 },
         log_start: start.map_or(-1, |start| start as i64),
         records: Vec::new(),
@@ -197,7 +198,7 @@ fn stored(written: &WriteSession, ticket: Ticket) -> Result<Outcome, Outcome> {
     })
 }
 
-/// The same for a person.
+/// The same in words, for `--explain`.
 fn shown(written: &WriteSession, ticket: Ticket) -> String {
     let (Ok(stored), Some((file, positions))) = (written.stored(ticket), written.place(ticket)) else {
         return "is gone".into();
@@ -219,7 +220,7 @@ impl Outcome {
         Outcome::refused(error.code(), error.to_string())
     }
 
-    /// Why a batch is refused. Kafka tells the start offset with it, unless it did not look at the records.
+    /// Why a batch is refused. As in Kafka, the start offset is told unless the batch was refused before its records were read.
     fn batch(error: batch::Error, target: Option<&Target>) -> Outcome {
         let (code, why) = error.answer();
         let records = if let batch::Error::Records(_, _, records) = error { records } else { Vec::new() };
@@ -263,7 +264,7 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     let transactional_id = r.nullable_string()?;
     let _timeout_ms = r.i32()?;
     if r.version >= 3 {
-        // Without a transactional id Kafka does not look at the id and epoch that a client has: it gets new ones.
+        // Without a transactional id Kafka ignores the id and epoch that the client has, and gives it new ones.
         let _known = (r.i64()?, r.i16()?);
     }
     r.tags()?;

@@ -1,4 +1,4 @@
-//! Making and unmaking: CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords, DescribeLogDirs.
+//! Creating and deleting: CreateTopics, DeleteTopics, CreatePartitions, DeleteRecords; and DescribeLogDirs.
 
 use super::{
     Call, Code, NODE_ID, Refusal, Stop,
@@ -12,17 +12,17 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
-/// A topic to be made.
+/// A topic to be created.
 struct New<'a> {
     name: &'a str,
     partitions: i32,
     replication_factor: i16,
-    /// Partition and the brokers that shall have it.
+    /// Partitions, and the brokers that are to have them.
     assignments: Vec<(i32, Vec<i32>)>,
     configs: Vec<(&'a str, Option<&'a str>)>,
 }
 
-/// What was made, or would be.
+/// A topic that was created, or would have been.
 struct Made {
     id: Uuid,
     partitions: u32,
@@ -57,7 +57,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let broker = call.broker;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     topics.iter().for_each(|topic| *counts.entry(topic.name).or_default() += 1);
-    // A name that stands twice is answered once.
+    // A name that is listed twice is answered once.
     let mut topics: Vec<&New<'_>> = topics.iter().collect();
     topics.sort_by_key(|topic| topic.name);
     topics.dedup_by_key(|topic| topic.name);
@@ -109,8 +109,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     Ok(())
 }
 
-/// Makes one topic. What is refused is looked at in Kafka's order: name, existence, configs, assignments or replication factor,
-/// partitions.
+/// Creates one topic. The checks are in Kafka's order: name, existence, configs, assignments or replication factor, partitions.
 fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refusal> {
     if new.name == "__cluster_metadata" {
         return Err(Refusal::new(Code::InvalidRequest, "'__cluster_metadata' is the broker's own topic".into()));
@@ -132,12 +131,12 @@ fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &s
     Ok(Made { id: topic.id, partitions, overrides: topic.overrides })
 }
 
-/// A name as a metric has it: `.` and `_` are one.
+/// A name as Kafka's metrics write it, where `.` and `_` are the same.
 fn fold(name: &str) -> String {
     name.replace('.', "_")
 }
 
-/// Names that are one when folded would be one in a metric, so Kafka refuses the second.
+/// Two names that differ only in `.` and `_` would share their metrics, so Kafka refuses the second.
 fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refusal> {
     if !matches!(broker.describe_topic(name), Err(broker::Error::UnknownTopic(_))) {
         return Err(Refusal::new(Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
@@ -161,7 +160,7 @@ fn partition_count(count: i32) -> Result<u32, Refusal> {
     }
 }
 
-/// The partitions of a topic whose replicas the broker may place.
+/// How many partitions a topic gets whose replicas the broker may place.
 fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refusal> {
     let factor = new.replication_factor;
     let wrong =
@@ -171,11 +170,11 @@ fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refusal> {
     }
     let partitions =
         if new.partitions == -1 { broker.config().default_partitions } else { partition_count(new.partitions)? };
-    // More copies than brokers: taken as one, unless the operator is strict about it.
+    // More copies than there are brokers become one, unless --strict-replication forbids it.
     if factor > 1 && broker.config().strict_replication { Err(wrong()) } else { Ok(partitions) }
 }
 
-/// The partitions of a topic whose replicas are assigned by hand: to this broker, and partitions 0, 1, 2...
+/// How many partitions a topic gets whose replicas are assigned by hand: all to this broker, and partitions 0, 1, 2...
 fn assigned(new: &New<'_>) -> Result<u32, Refusal> {
     if new.partitions != -1 || new.replication_factor != -1 {
         let why = "with assignments the number of partitions and the replication factor must be -1";
@@ -235,7 +234,7 @@ fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uu
     let topic: Result<TopicDescription, Refusal> = match name {
         Some(_) if *id != [0; 16] => Err(Refusal::new(Code::InvalidRequest, "give a name or an id".into())),
         Some(name) => match broker.describe_topic(name) {
-            // It is offline, and has no id.
+            // The topic is offline and has no id.
             Err(broker::Error::Storage(_)) => {
                 return (Some(name.into()), *id, broker.drop_topic(name).map_err(Refusal::from));
             }
@@ -275,7 +274,7 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let grown: Vec<_> = topics
         .iter()
         .map(|(name, count, assignments)| {
-            // The request is no set: a name that stands twice is refused wherever it stands.
+            // A name that is listed twice is refused each time.
             match counts[name] {
                 1 => grow(broker, name, *count, assignments.as_deref(), dry),
                 _ => Err(Refusal::new(Code::InvalidRequest, "the topic stands in the request more than once".into())),
@@ -319,7 +318,7 @@ fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]
 
 /// DeleteRecords (key 21).
 pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    /// The end, whatever it is.
+    /// Stands for the high watermark.
     const HIGH_WATERMARK: i64 = -1;
     let topics = r.array(|r| {
         let name = r.string()?;
@@ -348,7 +347,7 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         }
         let offset = match offset {
             HIGH_WATERMARK => broker.describe_partition(name, index).map(|partition| partition.high_watermark),
-            // Any other negative number is out of range.
+            // Any other negative offset is out of range.
             _ => Ok(u64::try_from(offset).unwrap_or(u64::MAX)),
         };
         offset.and_then(|offset| broker.trim(name, index, offset)).map_err(|error| error.code())
@@ -373,7 +372,7 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
     Ok(())
 }
 
-/// DescribeLogDirs (key 35): there is one.
+/// DescribeLogDirs (key 35): there is one directory.
 pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let asked = r.nullable_array(|r| {
         let topic = (r.string()?, r.array(Reader::i32)?);
@@ -420,7 +419,7 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         w.tags();
     });
     if w.version >= 4 {
-        // The size of the volume and what is free of it: unknown.
+        // The volume's size and free space are unknown.
         w.i64(-1);
         w.i64(-1);
     }

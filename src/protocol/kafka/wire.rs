@@ -1,4 +1,4 @@
-//! Kafka's primitive types: a reader over a request's bytes that trusts none of them, and a writer of responses.
+//! Kafka's primitive types: a reader of requests, which trusts no byte of them, and a writer of responses.
 //!
 //! ```text
 //!                 classic versions                flexible versions (KIP-482)
@@ -8,22 +8,22 @@
 //! end of a struct nothing                         tagged fields: uvarint count, then tag, length, bytes of each
 //! ```
 //!
-//! Both carry the API's version and whether it is flexible, so `r.string()?` is the whole story in either encoding, and a
-//! gate stands where its field stands: `if r.version >= 5 { r.i32()? }`.
+//! Both know the API's version and whether it is flexible. So `r.string()?` reads a string in either encoding, and a field that
+//! only some versions have is read where it stands: `if r.version >= 5 { r.i32()? }`.
 //!
-//! - A length is compared with the bytes that are left before anything is done with it.
-//! - All arrays of a request together have at most [`ELEMENTS_MAX`] elements: a frame's bytes bound its memory.
+//! - A length is compared with the bytes that are left before it is used.
+//! - The arrays of a request have at most [`ELEMENTS_MAX`] elements in all, so that the size of a frame bounds the memory it takes.
 //! - Strings are UTF-8. Unknown tagged fields are skipped.
 
 use std::fmt;
 
-/// What the arrays of one request may hold together. Kafka knows no such limit; 100 MiB of one-byte elements would otherwise
-/// become gigabytes of parsed structs.
+/// The most elements that the arrays of one request may have in all. Kafka has no such limit; without it 100 MiB of one-byte
+/// elements would become gigabytes of structs.
 pub const ELEMENTS_MAX: usize = 1 << 20;
-/// No answer is larger: twice what a Fetch may hold, and a batch. Small requests for much would otherwise fill the memory.
+/// The largest answer: twice what a Fetch may hold, and a batch. Otherwise a small request could ask for gigabytes.
 pub const ANSWER_BYTES_MAX: usize = 128 << 20;
 
-/// Why bytes are no request: the connection cannot go on, for nobody knows what follows.
+/// Why bytes cannot be read as a request. The connection has to end, since nobody can tell where the next request begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -46,7 +46,7 @@ pub type Uuid = [u8; 16];
 pub struct Reader<'a> {
     bytes: &'a [u8],
     elements_left: usize,
-    /// The API's version that the request is in.
+    /// The version of the API that the request uses.
     pub version: i16,
     /// Whether that version has compact lengths and tagged fields.
     pub flexible: bool,
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         let mut number = 0;
         for shift in (0..70).step_by(7) {
             let [byte] = self.array_of()?;
-            // The tenth byte has room for one bit.
+            // The tenth byte has only one bit left.
             if shift == 63 && byte > 1 {
                 return Err(Malformed("a varlong has more than 64 bits"));
             }
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         unreachable!("the tenth byte is at most 1")
     }
 
-    /// The length of something; `None`: it is null. Not checked against the bytes left.
+    /// A length; `None`: null. It is not yet compared with the bytes that are left.
     fn length(&mut self, classic: impl Fn(&mut Self) -> Result<i32>) -> Result<Option<usize>> {
         if self.flexible {
             return Ok((self.uvarint()? as usize).checked_sub(1));
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
     /// NULLABLE_STRING or COMPACT_NULLABLE_STRING.
     pub fn nullable_string(&mut self) -> Result<Option<&'a str>> {
         let Some(length) = self.length(|r| r.i16().map(i32::from))? else { return Ok(None) };
-        // A compact one could say more; Kafka takes no more in either form.
+        // A compact string could be longer, but Kafka accepts no more in either form.
         if length > i16::MAX as usize {
             return Err(Malformed("a string is longer than 32767 bytes"));
         }
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
     /// How many elements an array has, or `None` where it is null.
     pub fn nullable_count(&mut self) -> Result<Option<usize>> {
         let Some(count) = self.length(Self::i32)? else { return Ok(None) };
-        // An element takes a byte at least.
+        // An element takes at least one byte.
         if count > self.bytes.len() {
             return Err(Malformed("an array counts more elements than there are bytes"));
         }
@@ -189,7 +189,7 @@ impl<'a> Reader<'a> {
         Ok(Some(count))
     }
 
-    /// How many elements an array has; a null one has none.
+    /// How many elements an array has; 0 if it is null.
     pub fn count(&mut self) -> Result<usize> {
         Ok(self.nullable_count()?.unwrap_or(0))
     }
@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         Ok(self.nullable_array(element)?.unwrap_or_default())
     }
 
-    /// Skips the tagged fields that end a struct in flexible versions: none is known here.
+    /// Skips the tagged fields at the end of a struct in flexible versions. None of them is known here.
     pub fn tags(&mut self) -> Result<()> {
         if !self.flexible {
             return Ok(());
@@ -219,12 +219,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Appends a response's fields to a buffer that is used again and again.
+/// Appends the fields of a response to a buffer.
 #[derive(Debug)]
 pub struct Writer<'a> {
-    /// Where the bytes go: behind what is there.
+    /// The buffer; what is in it stays.
     pub out: &'a mut Vec<u8>,
-    /// The API's version that the response is in.
+    /// The version of the API that the response uses.
     pub version: i16,
     /// Whether that version has compact lengths and tagged fields.
     pub flexible: bool,
@@ -266,7 +266,7 @@ impl Writer<'_> {
         write_uvarint(self.out, number.into());
     }
 
-    /// NULLABLE_STRING or COMPACT_NULLABLE_STRING. What a classic string cannot hold is cut.
+    /// NULLABLE_STRING or COMPACT_NULLABLE_STRING. What is too long for a classic string is cut off.
     pub fn nullable_string(&mut self, text: Option<&str>) {
         let text = text.map(|text| &text[..text.floor_char_boundary(i16::MAX as usize)]);
         match text {
@@ -287,7 +287,7 @@ impl Writer<'_> {
         self.out.extend_from_slice(bytes);
     }
 
-    /// RECORDS or COMPACT_RECORDS, whatever `write` appends; about `estimate` bytes.
+    /// RECORDS or COMPACT_RECORDS: what `write` appends, which is about `estimate` bytes.
     pub fn records<T>(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         if self.flexible {
             return prefixed(self.out, estimate, |length| length as u64 + 1, write);
@@ -316,8 +316,8 @@ impl Writer<'_> {
         }
     }
 
-    /// An array of what `element` writes for each item. It ends early once there are more than [`ANSWER_BYTES_MAX`], which
-    /// nobody is sent.
+    /// An array of what `element` writes for each item. It ends early once the answer exceeds [`ANSWER_BYTES_MAX`] bytes: such an
+    /// answer is never sent.
     pub fn array<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut element: impl FnMut(&mut Self, T)) {
         self.count(items.len());
         for item in items {
@@ -328,7 +328,7 @@ impl Writer<'_> {
         }
     }
 
-    /// Ends a struct: no tagged fields.
+    /// Ends a struct, without tagged fields.
     pub fn tags(&mut self) {
         if self.flexible {
             self.out.push(0);
@@ -357,12 +357,12 @@ pub fn zigzag(number: i64) -> u64 {
 
 /// How many bytes an unsigned varint takes.
 pub fn uvarint_bytes(number: u64) -> usize {
-    // A byte for every seven bits, and one where there is none.
+    // A byte for every seven bits, and one for 0.
     (70 - (number | 1).leading_zeros() as usize) / 7
 }
 
-/// Appends what `write` writes, behind a varint of its length as `encode` turns it. Room is left for the varint of about
-/// `estimate` bytes; only if that was too much or too little do the bytes move.
+/// Appends what `write` writes behind its length, which `encode` makes an unsigned varint. Room is left for the varint of
+/// `estimate`; only if that was wrong do the bytes have to move.
 pub fn prefixed<T>(
     out: &mut Vec<u8>,
     estimate: usize,
