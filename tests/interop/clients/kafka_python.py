@@ -32,8 +32,13 @@ def plain(*values):
 
 
 def consumer(*topics, group=None, **conf):
-    return KafkaConsumer(*topics, bootstrap_servers=ADDRESS, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
-                         session_timeout_ms=6000, heartbeat_interval_ms=500, **conf)
+    reader = KafkaConsumer(bootstrap_servers=ADDRESS, group_id=group, auto_offset_reset="earliest", enable_auto_commit=False,
+                           session_timeout_ms=6000, heartbeat_interval_ms=500, **conf)
+    if topics:
+        # It forgets a subscription that comes while its first Metadata request is under way.
+        reader.topics()
+        reader.subscribe(topics)
+    return reader
 
 
 def polled(reader):
