@@ -18,7 +18,7 @@ use crate::{
         batches::{Entry, Flags},
         disk,
         record::Records,
-        recovery::CannotOpen,
+        recovery::{CannotOpen, Cause},
         retention::unopened_due_at,
     },
     metrics::Traffic,
@@ -155,7 +155,7 @@ impl Partition {
                 Ok(Arc::new(log.into()))
             }
             // The next touch tries again.
-            Err(CannotOpen { why, disk_full: true }) => return Err(Error::disk_full(why)),
+            Err(CannotOpen { why, cause: Cause::DiskFull }) => return Err(Error::disk_full(why)),
             Err(CannotOpen { why, .. }) => {
                 env.tell(&format!("{} is offline: {why}", self.name()));
                 Err(why)

@@ -52,21 +52,35 @@ pub struct Opened {
 pub struct CannotOpen {
     /// A sentence for the operator.
     pub why: String,
-    /// Whether it may be opened once the disk has room.
-    pub disk_full: bool,
+    /// What may be done about it.
+    pub cause: Cause,
+}
+
+/// What keeps a log from being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The disk has no room for what is to be done first.
+    DiskFull,
+    /// A call of the disk failed, which says nothing of what stands there.
+    Disk,
+    /// What stands in a file is wrong.
+    Content,
 }
 
 impl CannotOpen {
     /// For what a disk answers about this file or folder.
     pub fn at(path: &Path) -> impl Fn(io::Error) -> CannotOpen + use<> {
         let path = path.display().to_string();
-        move |error| CannotOpen { why: format!("{path}: {error}"), disk_full: disk::is_full(&error) }
+        move |error| {
+            let cause = if disk::is_full(&error) { Cause::DiskFull } else { Cause::Disk };
+            CannotOpen { why: format!("{path}: {error}"), cause }
+        }
     }
 }
 
 impl From<String> for CannotOpen {
     fn from(why: String) -> CannotOpen {
-        CannotOpen { why, disk_full: false }
+        CannotOpen { why, cause: Cause::Content }
     }
 }
 
@@ -169,19 +183,21 @@ pub(super) fn check_lines(
     while index < checked.entries {
         segment.read_entries(handles, index, u32::MAX, checked.entries, &mut entries)?;
         for entry in &entries {
-            let trusted = index < from;
-            let whole = entry.filter(|entry| {
+            let fitting = entry.filter(|entry| {
                 let follows =
                     u64::from(entry.first) >= checked.next() && u64::from(entry.position) >= checked.position();
-                let there = u64::from(entry.positions().end) <= checked.bytes;
-                let mut crc_fits = || {
-                    let bytes = lines.at(u64::from(entry.position), entry.bytes as usize).ok();
-                    let lines = bytes.and_then(|bytes| bytes.get(..entry.bytes as usize));
-                    let lines = lines.filter(|lines| crc32c::crc32c(lines) == entry.lines_crc);
-                    lines.inspect(|lines| each(entry, lines)).is_some()
-                };
-                follows && there && (trusted || crc_fits())
+                follows && u64::from(entry.positions().end) <= checked.bytes
             });
+            let whole = match fitting {
+                Some(entry) if index >= from => {
+                    // A read that fails says nothing of the lines.
+                    let bytes = lines.at(u64::from(entry.position), entry.bytes as usize)?;
+                    let lines = bytes.get(..entry.bytes as usize);
+                    let lines = lines.filter(|lines| crc32c::crc32c(lines) == entry.lines_crc);
+                    lines.inspect(|lines| each(&entry, lines)).map(|_| entry)
+                }
+                trusted => trusted,
+            };
             checked.mark = checked.mark.max(entry.map_or(0, |entry| entry.sync_mark()));
             index += 1;
             match whole {
@@ -218,26 +234,28 @@ pub(super) fn check_lines(
 
 /// Gives entries to the lines of a `.log` from `position` on, whose first must bear `base + next`, and all lie below `end`,
 /// where the next segment begins. Answers the entries as they stand in the file. An error names the line.
-fn adopt(segment: &Segment, end: u64, log: &dyn File, mut position: u64, mut next: u64) -> Result<Vec<u8>, String> {
-    let why = |position: u64, what: &str| format!("{} at position {position}: {what}", segment.path("log").display());
-    let failed = |error: io::Error| why(0, &error.to_string());
-    let length = log.len().map_err(failed)?;
+fn adopt(segment: &Segment, end: u64, log: &dyn File, mut position: u64, mut next: u64) -> Result<Vec<u8>, CannotOpen> {
+    let file = segment.path("log");
+    let why =
+        |position: u64, what: &str| CannotOpen::from(format!("{} at position {position}: {what}", file.display()));
+    let failed = CannotOpen::at(&file);
+    let length = log.len().map_err(&failed)?;
     if length > ADOPTED_BYTES_MAX {
         return Err(why(0, &format!("{length} bytes are more than the {ADOPTED_BYTES_MAX} that can be adopted")));
     }
-    let file_time = log.modified_ms().map_err(failed)?;
+    let file_time = log.modified_ms().map_err(&failed)?;
     let mut window = Window::new(log);
     let (mut out, mut last, mut line_number) = (Vec::new(), None::<Entry>, 0_u64);
     while position < length {
         let mut wanted = ADOPTED_BATCH_BYTES;
-        let mut bytes = window.at(position, wanted.min((length - position) as usize)).map_err(failed)?;
+        let mut bytes = window.at(position, wanted.min((length - position) as usize)).map_err(&failed)?;
         while memchr::memchr(b'\n', bytes).is_none() {
             if bytes.len() as u64 >= length - position || wanted > BATCH_BYTES_MAX {
                 let what = format!("line {}: no line end within {} bytes", line_number + 1, bytes.len());
                 return Err(why(position, &what));
             }
             wanted *= 2;
-            bytes = window.at(position, wanted.min((length - position) as usize)).map_err(failed)?;
+            bytes = window.at(position, wanted.min((length - position) as usize)).map_err(&failed)?;
         }
         let first_end = memchr::memchr(b'\n', bytes).expect("looked for above") + 1;
         let limit = bytes.len().min(ADOPTED_BATCH_BYTES.max(first_end));
@@ -487,8 +505,8 @@ impl Recovery<'_> {
             self.name_damages(&segment, &checked.damages);
             if checked.whole == checked.entries {
                 match self.adopt(&segment, end, &checked) {
-                    Ok(()) => return Ok(Segment::at(self.dir, base)),
-                    Err(CannotOpen { why, .. }) => self.opened.notes.push(why),
+                    Err(CannotOpen { why, cause: Cause::Content | Cause::DiskFull }) => self.opened.notes.push(why),
+                    adopted => return adopted.map(|()| Segment::at(self.dir, base)),
                 }
             }
         }
@@ -507,9 +525,14 @@ impl Recovery<'_> {
         let mut segment = Segment::at(self.dir, base);
         let failed = CannotOpen::at(&segment.path("log"));
         let mut checked = self.check_last(&segment).map_err(&failed)?;
-        let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
         let log = segment.log(self.handles).map_err(&failed)?;
-        if foreign && adopt(&segment, u64::MAX, &*log, 0, 0).is_ok() {
+        let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
+        let foreign = foreign
+            && match adopt(&segment, u64::MAX, &*log, 0, 0) {
+                Err(CannotOpen { cause: Cause::Content, .. }) => false,
+                adopted => adopted.map(|_| true)?,
+            };
+        if foreign {
             (self.cutting)(base).and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(&failed)?;
             self.note(&segment, "its .batches describes other lines; it was set aside");
             checked = Checked { bytes: checked.bytes, ..Checked::default() };
@@ -518,7 +541,7 @@ impl Recovery<'_> {
             checked = self.check_last(&segment).map_err(&failed)?;
         } else if self.clean && checked.whole == checked.entries && checked.position() < checked.bytes {
             match self.adopt(&segment, u64::MAX, &checked) {
-                Err(CannotOpen { why, disk_full: true }) => self.leave_tail(&why),
+                Err(CannotOpen { why, cause: Cause::DiskFull }) => self.leave_tail(&why),
                 adopted => {
                     adopted?;
                     segment = Segment::at(self.dir, base);
@@ -540,7 +563,7 @@ impl Recovery<'_> {
         if kept == checked.whole {
             let cut = if self.read_only.is_none() { self.cut_tail(&segment, &checked) } else { Ok(()) };
             match cut.map_err(&failed) {
-                Err(CannotOpen { why, disk_full: true }) => self.leave_tail(&why),
+                Err(CannotOpen { why, cause: Cause::DiskFull }) => self.leave_tail(&why),
                 cut => cut?,
             }
         } else {

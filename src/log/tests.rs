@@ -10,10 +10,20 @@ const NOW_MS: i64 = 1_700_000_000_000;
 const SEGMENT_BYTES: u32 = 60;
 
 fn open(disk: &MemoryDisk, open_max: usize) -> Log {
-    disk.create_dir(Path::new(DIR)).unwrap();
-    disk.sync_dir(Path::new("")).unwrap();
+    disk::make_dir(disk, Path::new(DIR)).unwrap();
+    open_after(Stop::Unclean, disk, open_max).unwrap()
+}
+
+/// How the process ended that had the log open before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stop {
+    Clean,
+    Unclean,
+}
+
+fn open_after(stop: Stop, disk: &MemoryDisk, open_max: usize) -> Result<Log, recovery::CannotOpen> {
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), open_max));
-    Log::open(handles, Path::new(DIR), 0, false, NOW_MS, &|_| Ok(())).unwrap().0
+    Ok(Log::open(handles, Path::new(DIR), 0, stop == Stop::Clean, NOW_MS, &|_| Ok(()))?.0)
 }
 
 fn new() -> (MemoryDisk, Log) {
@@ -24,13 +34,17 @@ fn new() -> (MemoryDisk, Log) {
 
 /// Appends records that readers see once they are synced.
 fn append(log: &Log, values: &[&str]) -> Result<Range<u64>, Error> {
+    append_numbered(log, values, None)
+}
+
+fn append_numbered(log: &Log, values: &[&str], producer: Option<Numbering>) -> Result<Range<u64>, Error> {
     let mut records = Records::default();
     values.iter().for_each(|value| records.push(None, None, Some(Cow::Borrowed(value.as_bytes()))));
     let append = Append {
         records: &records,
         now_ms: NOW_MS,
         flags: Flags::NONE,
-        producer: None,
+        producer,
         whole: false,
         segment_bytes_max: SEGMENT_BYTES,
         segment_ms_max: i64::MAX,
@@ -252,4 +266,49 @@ fn what_waits_to_be_read_is_counted_by_the_entries() {
     }
     assert!(log.backlog(0, 1).unwrap().bytes < count(0).bytes, "one segment is enough");
     assert_eq!(log.backlog(7, 1), Err(Error::OutOfRange { start: 0, high_watermark: 6 }));
+}
+
+/// After a crash the lines of the last batch could not be read at the start, for a moment. That was taken for a torn tail: what had
+/// been acknowledged was cut off, and its offset given again. Or it was taken for entries of other lines, and the producer's
+/// numbering was gone.
+#[test]
+fn a_read_that_fails_at_a_start_takes_nothing() {
+    for (batches, torn, stop) in [
+        (1, false, Stop::Unclean),
+        (3, false, Stop::Unclean),
+        (3, true, Stop::Unclean),
+        (5, true, Stop::Unclean),
+        (3, false, Stop::Clean),
+        (5, false, Stop::Clean),
+    ] {
+        let (disk, log) = new();
+        for base_sequence in 0..batches {
+            let producer = Numbering { producer_id: 7, producer_epoch: 0, base_sequence };
+            append_numbered(&log, &["a record"], Some(producer)).unwrap();
+            log.sync_all().unwrap();
+        }
+        let (expected, end) = (read(&log), log.high_watermark());
+        if torn {
+            append(&log, &["torn"]).unwrap();
+        }
+        for (width, nth) in [1, 2, 3, 6, 100].into_iter().flat_map(|width| (1..).map(move |nth| (width, nth))) {
+            let context = format!("{batches} batches, torn: {torn}, {stop:?}, {width} reads fail from the {nth}th on");
+            let disk = disk.reboot(if torn { Survivors::Seed(nth) } else { Survivors::Nothing });
+            (nth..nth + width).for_each(|nth| disk.fault(Call::Read, nth, Fault::Error));
+            drop(open_after(stop, &disk, 16));
+            let met_none = disk.faults_left() as u64 == width;
+            for survivors in [Survivors::Everything, Survivors::Nothing] {
+                let log = open_after(stop, &disk.reboot(survivors), 16).unwrap();
+                assert!(read(&log).starts_with(&expected), "{context}, {survivors:?}: {}", read(&log));
+                let mut sequences = Vec::new();
+                log.each_entry(0, |_, entry| sequences.push(entry.base_sequence)).unwrap();
+                assert!(sequences.starts_with(&Vec::from_iter(0..batches)), "{context}, {survivors:?}: {sequences:?}");
+                assert!(append(&log, &["more"]).unwrap().start >= end, "{context}, {survivors:?}");
+            }
+            if met_none {
+                assert!(nth > 8, "{context}");
+                break;
+            }
+        }
+    }
 }

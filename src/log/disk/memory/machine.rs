@@ -8,9 +8,9 @@
 //!                     half done, error
 //! ```
 //!
-//! - Calls that change or sync something are counted and meet faults. A crash before a call that only reads would leave
-//!   nothing else than one after the change before it.
-//! - Such calls take [`Turn`]s, one at a time. A disk that cannot crash has no machine, and its turns cost nothing.
+//! - Calls that change or sync something are counted. Those that only read meet faults of their own: a crash before one would
+//!   leave nothing else than one after the change before it.
+//! - Calls that change or sync something take [`Turn`]s, one at a time. A disk that cannot crash has no machine, and its turns cost nothing.
 //! - A call can be [held](MemoryDisk::hold): it has had its effect, and its caller does not know yet. So a test decides what
 //!   other threads do in between.
 
@@ -24,15 +24,23 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-/// The calls that change or sync something; only those are counted, and only those meet a [`Fault`].
+/// The calls for which a [`Fault`] can wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Call {
-    /// Each of them.
+    /// Each that changes or syncs something; those are counted.
     Any,
     /// A write to a file.
     Write,
     /// A sync of a file or directory.
     Sync,
+    /// Each that only reads: opens a file, lists a directory, reads bytes, a length or a time.
+    Read,
+}
+
+impl Call {
+    fn is_one_of(self, calls: Call) -> bool {
+        self == calls || calls == Call::Any && self != Call::Read
+    }
 }
 
 /// What happens at a call. It answers an error in each case.
@@ -60,7 +68,7 @@ impl MemoryDisk {
         Self { root: Arc::default(), machine: Some(Machine::new(u64::MAX, 1_700_000_000_000)) }
     }
 
-    /// How many [calls](Call) there have been.
+    /// How many calls there have been that change or sync something.
     pub fn calls(&self) -> u64 {
         self.state().calls
     }
@@ -68,6 +76,11 @@ impl MemoryDisk {
     /// Puts a fault in the way of the `nth` such call from now; 1 is the next. Several may wait.
     pub fn fault(&self, call: Call, nth: u64, fault: Fault) {
         self.state().faults.push((call, nth.max(1), fault));
+    }
+
+    /// How many faults still wait for their call.
+    pub fn faults_left(&self) -> usize {
+        self.state().faults.len()
     }
 
     /// Holds the `nth` such call from now, when it is done, until the answer is dropped.
@@ -181,9 +194,14 @@ impl Machine {
         Self::new(state.capacity, state.now_ms)
     }
 
-    /// Refuses a call that only reads once power has failed.
+    /// What each call does that only reads. It is refused once power has failed.
     pub(super) fn check(machine: &Option<Arc<Self>>) -> io::Result<()> {
-        machine.as_ref().map_or(Ok(()), |machine| machine.power().map(drop))
+        let Some(machine) = machine else { return Ok(()) };
+        let mut state = machine.power()?;
+        let fault = met(&mut state.faults, Call::Read);
+        state.crashed = fault.is_some_and(Fault::cuts_power);
+        drop(state);
+        fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
     fn power(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -210,7 +228,7 @@ impl State {
 /// Counts a call towards all that waits for its like; answers what waited for this one.
 fn met<T>(waiting: &mut Vec<(Call, u64, T)>, call: Call) -> Option<T> {
     for (of, left, _) in waiting.iter_mut() {
-        *left -= u64::from(*of == Call::Any || *of == call);
+        *left -= u64::from(call.is_one_of(*of));
     }
     waiting.extract_if(.., |(_, left, _)| *left == 0).map(|(_, _, met)| met).last()
 }
@@ -360,6 +378,33 @@ mod tests {
             file.modified_ms().err(),
         ];
         assert!(errors.iter().all(|error| error.as_ref().is_some_and(|error| error.to_string().contains("no power"))));
+    }
+
+    #[test]
+    fn calls_that_only_read_meet_faults_of_their_own() {
+        let (disk, file) = disk_and_file();
+        let path = Path::new(F);
+        let reads: [&dyn Fn() -> Option<io::Error>; 5] = [
+            &|| disk.open(path).err(),
+            &|| disk.list(Path::new("")).err(),
+            &|| file.read_at(&mut [0], 0).err(),
+            &|| file.len().err(),
+            &|| file.modified_ms().err(),
+        ];
+        for read in reads {
+            disk.fault(Call::Any, 2, Fault::Error);
+            disk.fault(Call::Read, 2, Fault::Error);
+            assert!(read().is_none());
+            file.write_at(b"x", 0).unwrap();
+            assert_eq!(disk.faults_left(), 2);
+            assert_eq!(read().unwrap().to_string(), "the disk failed");
+            assert!(read().is_none());
+            file.write_at(b"x", 0).unwrap_err();
+            assert_eq!(disk.faults_left(), 0);
+        }
+        disk.fault(Call::Read, 1, Fault::CrashBefore);
+        file.len().unwrap_err();
+        assert!(disk.crashed());
     }
 
     #[test]
