@@ -315,13 +315,12 @@ fn claimed(handles: &Handles, segment: &Segment, range: Range<u32>) -> io::Resul
     Ok(claimed)
 }
 
-/// The last entry of a segment with its index, if it is whole and has a file of entries.
-fn last_entry(handles: &Handles, segment: &Segment) -> io::Result<Option<(u32, Entry)>> {
-    let entries = match segment.batches(handles).and_then(|batches| batches.len()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-        length => (length? / ENTRY_BYTES as u64) as u32,
-    };
-    Ok(entries.checked_sub(1).map(|last| segment.entry(handles, last)).transpose()?.flatten())
+/// Entries in a segment's file; a file that is missing has none.
+fn entries_of(handles: &Handles, segment: &Segment) -> io::Result<u32> {
+    match segment.batches(handles).and_then(|batches| batches.len()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        length => Ok((length? / ENTRY_BYTES as u64) as u32),
+    }
 }
 
 /// Whether a line is the record at `offset`, and one that the log itself could hold; answers its own timestamp.
@@ -425,7 +424,9 @@ fn remove_merged(handles: &Handles, dir: &Arc<Path>, bases: &mut Vec<u64>) -> io
             continue;
         }
         kept.push(base);
-        let compacted = last_entry(handles, &segment)?.filter(|(index, entry)| entry.is_compacted(*index));
+        let last = entries_of(handles, &segment)?.checked_sub(1);
+        let last = last.map(|last| segment.entry(handles, last)).transpose()?.flatten();
+        let compacted = last.filter(|(index, entry)| entry.is_compacted(*index));
         end = compacted.map_or(0, |(_, entry)| base + u64::from(entry.last()) + 1);
     }
     *bases = kept;
@@ -451,14 +452,16 @@ impl Recovery<'_> {
     }
 
     /// Removes an empty last segment if records of the one before it reach behind its base. A roll that failed may have left
-    /// it, whereupon the log went on in the old segment: earlier versions let it.
+    /// it, whereupon the log went on in the old segment after a restart: a crash can bring back names that were taken away. The
+    /// very last entry may be torn.
     fn remove_overtaken(&mut self, bases: &mut Vec<u64>) -> io::Result<()> {
         let [.., before, base] = bases[..] else { return Ok(()) };
         let (before, last) = (Segment::at(self.dir, before), Segment::at(self.dir, base));
         if last.log(self.handles)?.len()? > 0 {
             return Ok(());
         }
-        let Some((_, entry)) = last_entry(self.handles, &before)? else { return Ok(()) };
+        let entries = entries_of(self.handles, &before)?;
+        let Some((_, entry)) = before.last_whole(self.handles, entries)? else { return Ok(()) };
         let end = before.base + u64::from(entry.last()) + 1;
         let has_more = before.log(self.handles)?.len()? > u64::from(entry.positions().end);
         if end > base || end == base && has_more {
@@ -605,7 +608,7 @@ impl Recovery<'_> {
     /// Checks the last segment from its sync mark on, or wholly if its sizes disagree.
     fn check_last(&self, segment: &Segment) -> io::Result<Checked> {
         let entries = (segment.batches(self.handles)?.len()? / ENTRY_BYTES as u64) as u32;
-        let last = (0..entries).rev().find_map(|index| segment.entry(self.handles, index).transpose()).transpose()?;
+        let last = segment.last_whole(self.handles, entries)?;
         let mark = if self.clean { entries } else { last.map_or(0, |(index, entry)| entry.sync_mark().min(index)) };
         let checked = check(self.handles, segment, mark)?;
         if checked.sizes_agree || mark == 0 { Ok(checked) } else { check(self.handles, segment, 0) }

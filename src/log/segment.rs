@@ -142,7 +142,7 @@ impl Segment {
         }
         let bytes = self.log(handles)?.len()?;
         let entries = (self.batches(handles)?.len()? / ENTRY_BYTES as u64) as u32;
-        let last = (0..entries).rev().find_map(|index| self.entry(handles, index).transpose()).transpose()?;
+        let last = self.last_whole(handles, entries)?;
         self.grow(entries, bytes, last.map_or(-1, |(_, entry)| entry.max_timestamp));
         Ok(())
     }
@@ -189,6 +189,11 @@ impl Segment {
         let mut bytes = [0; ENTRY_BYTES];
         let read = self.batches(handles)?.read_at(&mut bytes, u64::from(index) * ENTRY_BYTES as u64)?;
         Ok((read == ENTRY_BYTES).then(|| Entry::decode(&bytes)).flatten().map(|entry| (index, entry)))
+    }
+
+    /// The last of the first `entries` entries that is whole, with its index.
+    pub fn last_whole(&self, handles: &Handles, entries: u32) -> io::Result<Option<(u32, Entry)>> {
+        (0..entries).rev().find_map(|index| self.entry(handles, index).transpose()).transpose()
     }
 
     /// Reads entries from `index` on into `into` (damaged ones as `None`), at most `count`, and not beyond `end`.

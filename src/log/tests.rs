@@ -312,3 +312,26 @@ fn a_read_that_fails_at_a_start_takes_nothing() {
         }
     }
 }
+
+/// A roll found the disk full when it synced the directory, and took its names back. The broker stopped cleanly, and the next start
+/// went on in the old segment. Power failed in the midst of an append, the roll's empty segment was back, and the last entry
+/// before it was torn: the segment was taken for the end of the log, and hid what had been acknowledged.
+#[test]
+fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
+    let (disk, log) = new();
+    append(&log, &["one"]).unwrap();
+    disk.fault(Call::Any, 7, Fault::Full);
+    assert!(matches!(log.seal_before(1), Err(Error::DiskFull(_))));
+    log.sync_all().unwrap();
+    let log = open_after(Stop::Clean, &disk, 16).unwrap();
+    append(&log, &["2"]).unwrap();
+    log.sync_all().unwrap();
+    let acknowledged = read(&log);
+    append(&log, &["3"]).unwrap();
+    assert_eq!(log.segment_bases(), [0]);
+    for seed in 0..500 {
+        let log = open(&disk.reboot(Survivors::Seed(seed)), 16);
+        assert!(read(&log).starts_with(&acknowledged), "{seed}: {}", read(&log));
+        assert!(append(&log, &["next"]).unwrap().start >= 2, "{seed}");
+    }
+}
