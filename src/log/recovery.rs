@@ -676,10 +676,10 @@ impl Recovery<'_> {
         Ok(Writer::of(Arc::new(segment), base, self.now_ms, Vec::new()))
     }
 
-    /// Writes entries `mark..whole` and their lines again in place, and syncs them.
+    /// Writes entries `mark..whole` and their lines again in place, and syncs them, and what was cut off before.
     fn write_again(&self, segment: &Segment, mark: u32, whole: u32) -> io::Result<()> {
         if mark >= whole {
-            return Ok(());
+            return segment.sync(self.handles);
         }
         let (log, batches) = (segment.log(self.handles)?, segment.batches(self.handles)?);
         let before = mark.checked_sub(1).map(|index| segment.entry(self.handles, index)).transpose()?.flatten();

@@ -335,3 +335,19 @@ fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
         assert!(append(&log, &["next"]).unwrap().start >= 2, "{seed}");
     }
 }
+
+/// The first append of a segment failed, and was cut off. The next start found nothing to sync, nor did its clean stop. Then power
+/// failed, what had been cut off was back, and was taken for lines put there by hand: the partition was offline for good.
+#[test]
+fn what_was_cut_off_stays_gone_after_a_start_and_a_clean_stop() {
+    for nth in 1..=2 {
+        let (disk, log) = new();
+        disk.fault(Call::Write, nth, Fault::Error);
+        assert!(is_read_only(append(&log, &["refused"])));
+        open(&disk, 16).sync_all().unwrap();
+        for seed in 0..200 {
+            let log = open_after(Stop::Clean, &disk.reboot(Survivors::Seed(seed)), 16).unwrap();
+            assert_eq!(append(&log, &["first"]), Ok(0..1), "write {nth}, seed {seed}");
+        }
+    }
+}
