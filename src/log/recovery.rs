@@ -529,7 +529,9 @@ impl Recovery<'_> {
         let failed = CannotOpen::at(&segment.path("log"));
         let mut checked = self.check_last(&segment).map_err(&failed)?;
         let log = segment.log(self.handles).map_err(&failed)?;
-        let foreign = checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
+        // After a crash, entries of which none is known to be synced may be torn, as their lines may.
+        let torn = !self.clean && checked.mark == 0;
+        let foreign = !torn && checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
         let foreign = foreign
             && match adopt(&segment, u64::MAX, &*log, 0, 0) {
                 Err(CannotOpen { cause: Cause::Content, .. }) => false,

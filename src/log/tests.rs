@@ -351,3 +351,22 @@ fn what_was_cut_off_stays_gone_after_a_start_and_a_clean_stop() {
         }
     }
 }
+
+/// A crash left lines of an idempotent producer's first batch, and of its entry zeros, or an entry of more lines. They were
+/// taken for another log's, and adopted without the producer's number: the batch was stored again when it was sent again.
+#[test]
+fn a_torn_first_batch_is_not_adopted_without_its_number() {
+    let (disk, log) = new();
+    let producer = Numbering { producer_id: 7, producer_epoch: 0, base_sequence: 0 };
+    append_numbered(&log, &["a", "b"], Some(producer)).unwrap();
+    let (mut stored, mut torn) = (0, 0);
+    for seed in 0..2000 {
+        let log = open(&disk.reboot(Survivors::Seed(seed)), 16);
+        log.each_entry(0, |_, entry| assert_eq!(entry.producer_id, 7, "{seed}: {}", read(&log))).unwrap();
+        match log.high_watermark() {
+            0 => torn += 1,
+            end => stored += end / 2,
+        }
+    }
+    assert!(stored > 10 && torn > 10, "{stored} {torn}");
+}
