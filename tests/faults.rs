@@ -210,6 +210,93 @@ fn what_was_refused_has_not_happened_whatever_call_failed() {
     }
 }
 
+/// A disk on which nothing can be written any more: even a byte is too much.
+fn fill(disk: &MemoryDisk) {
+    disk.set_capacity(disk.used());
+}
+
+/// The broker asked the full disk for room for the `topic` file before it freed a byte, so nothing could be freed.
+#[test]
+fn on_a_full_disk_room_can_be_freed() {
+    let start = disk_with_a_topic();
+    for (name, step) in STEPS.into_iter().filter(|(name, _)| *name != "create") {
+        let expected = Expected::of(step, &start);
+        for restart in [false, true] {
+            let context = format!("{name}, restart: {restart}");
+            let disk = copy(&start);
+            let mut broker = open(&disk);
+            look(&broker).unwrap();
+            fill(&disk);
+            if restart {
+                drop(broker);
+                broker = open(&disk);
+            }
+            let used = disk.used();
+            step(&broker).unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert_eq!(look(&broker).unwrap(), expected.after, "{context}: now");
+            // This disk gives room back once the names are durable.
+            disk.sync_dir(Path::new("data")).unwrap();
+            let frees = ["trim all", "drop"].contains(&name);
+            assert!(!frees || disk.used() < used, "{context}: it frees room");
+            drop(broker);
+            assert_eq!(seen_on(&disk), expected.after, "{context}: after a restart");
+            let disk = disk.reboot(Survivors::Nothing);
+            assert_eq!(seen_on(&disk), expected.after, "{context}: after a crash");
+            disk.set_capacity(u64::MAX);
+            check_usable(&disk, &context);
+        }
+    }
+}
+
+#[test]
+fn on_a_full_disk_a_second_trim_works_as_the_first_did() {
+    let disk = disk_with_a_topic();
+    let broker = open(&disk);
+    look(&broker).unwrap();
+    for offset in 1..12 {
+        fill(&disk);
+        assert_eq!(broker.trim("a", 0, offset), Ok(offset));
+    }
+    assert!(append(&broker, "a", 0, &[b'x'; 300]).is_err(), "it is still full");
+    assert_eq!(broker.trim("a", 0, 12), Ok(12));
+    append(&broker, "a", 0, &[b'x'; 300]).unwrap();
+}
+
+/// On a full disk each call fails, or power fails there.
+#[test]
+fn on_a_full_disk_whatever_call_fails_it_is_done_or_not() {
+    let start = disk_with_a_topic();
+    for (name, step) in STEPS.into_iter().filter(|(name, _)| *name != "create") {
+        let expected = Expected::of(step, &start);
+        for fault in [Fault::Error, Fault::Full, Fault::CrashBefore, Fault::CrashMidway, Fault::CrashAfter] {
+            for nth in 1.. {
+                let disk = copy(&start);
+                let broker = open(&disk);
+                look(&broker).unwrap();
+                fill(&disk);
+                let calls = disk.calls();
+                disk.fault(Call::Any, nth, fault);
+                let done = step(&broker);
+                if disk.calls() - calls < nth {
+                    assert!(done.is_ok() && nth > 5, "{name}, {fault:?} at call {nth}: {done:?}");
+                    break;
+                }
+                for survivors in SURVIVORS {
+                    let context = format!("{name}, {fault:?} at call {nth}, {survivors:?}, done: {}", done.is_ok());
+                    let disk = disk.reboot(survivors);
+                    let found = seen_on(&disk);
+                    let is_undone = found == expected.before && done.is_err();
+                    let is_in_doubt = matches!(fault, Fault::CrashBefore | Fault::CrashMidway | Fault::CrashAfter);
+                    let is_done = found == expected.after && (done.is_ok() || is_in_doubt);
+                    assert!(is_done || is_undone, "{context}: {found:?}");
+                    disk.set_capacity(u64::MAX);
+                    check_usable(&disk, &context);
+                }
+            }
+        }
+    }
+}
+
 /// The disk fails at one call and at all that follow. Nobody can promise then what a restart finds; it is the one or the other,
 /// nothing between, and can be used.
 #[test]

@@ -15,6 +15,7 @@ use super::{
     Clock, Error, Result,
     flusher::Flusher,
     random,
+    reserve::Reserve,
     schedule::Schedule,
     small_file::{Line, Lines, Text, at},
 };
@@ -27,6 +28,7 @@ use crate::{
 };
 use std::{
     collections::BTreeSet,
+    io,
     ops::Range,
     path::{Path, PathBuf},
     sync::{
@@ -50,6 +52,9 @@ pub(super) struct Env {
     identity: Mutex<Identity>,
     /// Whether it has to say something else before the first append.
     stale: AtomicBool,
+    /// Room for a `topic` file, and for a `.producers` file, on a full disk.
+    pub(super) topic_reserve: Reserve,
+    pub(super) producers_reserve: Reserve,
     pub(super) retention_check_interval: Duration,
     pub(super) flusher: Flusher,
     pub(super) schedule: Schedule,
@@ -88,6 +93,8 @@ impl Env {
         let found = Identity::read(&*disk, &data_dir)?;
         let is_new = found.is_none();
         let identity = found.unwrap_or_else(Identity::new);
+        let reserve = |name: &str| Reserve::new(config.data_dir.is_some().then(|| data_dir.join(name)));
+        let (topic_reserve, producers_reserve) = (reserve("~reserve-topic"), reserve("~reserve-producers"));
         let env = Env {
             handles: Arc::new(Handles::new(disk, config.open_files_max)),
             data_dir,
@@ -97,6 +104,8 @@ impl Env {
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
+            topic_reserve,
+            producers_reserve,
             retention_check_interval: config.retention_check_interval,
             flusher: Flusher::default(),
             schedule: Schedule::default(),
@@ -116,6 +125,18 @@ impl Env {
     /// How long it is to this time of day; nothing if that is over.
     pub(super) fn until(&self, at_ms: i64) -> Duration {
         Duration::from_millis(u64::try_from(at_ms.saturating_sub(self.clock.now_ms())).unwrap_or(0))
+    }
+
+    /// Makes the reserves for a full disk whole, as far as there is room.
+    pub(super) fn fill_reserves(&self) -> io::Result<()> {
+        let disk = self.handles.disk();
+        self.topic_reserve.fill(disk).and(self.producers_reserve.fill(disk))
+    }
+
+    /// Makes the reserves whole once there may be room again.
+    pub(super) fn refill_reserves(&self) {
+        // There may be none yet.
+        drop(self.fill_reserves());
     }
 
     /// Tells the operator.

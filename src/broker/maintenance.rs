@@ -239,6 +239,30 @@ mod tests {
         assert_eq!(turned.start_at("t", 0), 6);
     }
 
+    /// Retention rolled first, for which there was no room, and so it never came to what it was to remove.
+    #[test]
+    fn retention_frees_room_on_a_full_disk() {
+        let disk = MemoryDisk::crashable();
+        let turned = Turned::new(&disk);
+        turned.create("t", &[("segment.bytes", "1024"), ("segment.ms", "1000"), ("retention.ms", "60000")]);
+        (0..7).for_each(|number| turned.append("t", second_of_2001(number), 300));
+        for nth in [None, Some(1), Some(2)] {
+            disk.set_capacity(disk.used());
+            turned.clock.fetch_add(60_000, AcqRel);
+            // Where the first call fails, it is put off; then it comes to its end.
+            nth.into_iter().for_each(|nth| disk.fault(Call::Any, nth, Fault::Full));
+            let done = turned.partition("t").look_after();
+            let end = turned.partition("t").high_watermark().unwrap();
+            if done.is_err() {
+                turned.partition("t").put_off(Duration::ZERO);
+                turned.partition("t").look_after().unwrap();
+            }
+            assert_eq!(turned.partition("t").start(), Ok(end), "{nth:?}: {done:?}");
+            disk.set_capacity(u64::MAX);
+            (0..7).for_each(|number| turned.append("t", second_of_2001(number), 300));
+        }
+    }
+
     /// Two thousand topics were all open five seconds after a start.
     #[test]
     fn what_nobody_touches_is_opened_when_something_is_to_be_done_there() {

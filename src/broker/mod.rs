@@ -36,6 +36,7 @@
 //! | a partition's `producers` | what idempotent producers wrote | a batch of one is written |
 //! | a topic's `replacing` | the `topic` file | the file is replaced |
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
+//! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`] | what is to be done, who waits | never a call of the disk |
@@ -58,6 +59,7 @@ mod position;
 mod producer_state;
 pub mod random;
 mod reading;
+mod reserve;
 mod schedule;
 mod small_file;
 mod survive;
@@ -166,6 +168,9 @@ impl Broker {
         })?;
         let env = Arc::new(Env::new(disk, data_dir, &config, clock)?);
         let topics = Topics::read(&env)?;
+        if let Err(error) = env.fill_reserves() {
+            env.tell(&format!("{}: no room is kept for a full disk: {error}", env.data_dir.display()));
+        }
         topics.online().flat_map(|topic| topic.partitions()).for_each(|partition| partition.due_after_start());
         let state = Arc::new(BrokerState {
             config,

@@ -350,7 +350,7 @@ impl Partition {
         }
         let active = log.active_base();
         let (path, lines) = (log.beside(active, "producers"), producers.to_lines(active));
-        let stored = disk::replace(self.env.handles.disk(), &path, lines.as_bytes());
+        let stored = self.env.producers_reserve.replace(self.env.handles.disk(), &path, lines.as_bytes());
         stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?;
         self.kept_at.store(active, Release);
         Ok(())
@@ -486,6 +486,7 @@ impl Partition {
             // The records are gone, now and after a restart. What fails from here on takes room and nothing else.
             log.advance_start(offset);
             self.free_or_tell(log);
+            self.env.refill_reserves();
             self.waiters.wake();
         }
         Ok(log.start())

@@ -14,6 +14,7 @@
 use super::{
     leader_epochs::{EpochEnd, LeaderEpochs},
     random,
+    reserve::Reserve,
     small_file::{Line, Lines, Text},
 };
 use crate::{
@@ -114,6 +115,16 @@ impl TopicFile {
     /// Replaces the file, durably. After an error it says what it said before, and so it will after a restart.
     pub(super) fn write(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
         disk::replace(disk, path, self.lines().bytes(BYTES_MAX)?)
+    }
+
+    /// The same, on a full disk with the room that was reserved.
+    pub(super) fn write_with(&self, reserve: &Reserve, disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        reserve.replace(disk, path, self.lines().bytes(BYTES_MAX)?)
+    }
+
+    /// How large the file is.
+    pub(super) fn bytes(&self) -> usize {
+        self.lines().bytes(u64::MAX).map_or(0, <[u8]>::len)
     }
 }
 

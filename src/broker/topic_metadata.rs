@@ -35,6 +35,7 @@ impl TopicMetadata {
     /// The metadata of the topic that a file describes.
     pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile) -> Result<Arc<TopicMetadata>> {
         let settings = Arc::new(env.topic_defaults.with(&file.overrides).map_err(Error::InvalidConfig)?);
+        env.topic_reserve.must_hold(file.bytes());
         let state = RwLock::new(State { file, settings });
         Ok(Arc::new(TopicMetadata { name: name.into(), env: env.clone(), state, replacing: Mutex::default() }))
     }
@@ -103,7 +104,7 @@ impl TopicMetadata {
 
     fn write(&self, file: &TopicFile) -> io::Result<()> {
         let path = self.dir().join("topic");
-        file.write(self.env.handles.disk(), &path).map_err(at(&path))
+        file.write_with(&self.env.topic_reserve, self.env.handles.disk(), &path).map_err(at(&path))
     }
 
     /// Makes the folders of new partitions, all or none. Answers those that were not there.

@@ -232,16 +232,18 @@ impl BrokerState {
         partitions.iter().for_each(|partition| self.metrics.dropped.take_over(partition.traffic.get()));
         partitions.iter().for_each(|partition| partition.wake());
         self.topic_waiters.wake();
-        // It is gone. What fails from here on is made up for by the next CREATE of the name, and by the next start.
-        if let Err(error) = self.topic_changed(name, None) {
-            self.env.tell(&format!("{name} was dropped, what groups had read of it is still on disk: {error}"));
-        }
+        // It is gone. What fails from here on is made up for by the next CREATE of the name, and by the next start. The files go
+        // first: on a full disk there is room then for what is to be written.
         match disk.remove_dir(&doomed) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 self.env.tell(&format!("{}: takes room until the next start: {error}", doomed.display()));
             }
             _ => {}
         }
+        if let Err(error) = self.topic_changed(name, None) {
+            self.env.tell(&format!("{name} was dropped, what groups had read of it is still on disk: {error}"));
+        }
+        self.env.refill_reserves();
         Ok(())
     }
 

@@ -37,7 +37,7 @@ pub trait Disk: Send + Sync + Debug {
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>>;
     /// Makes a directory and those above it; one that is there is left as it is.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Renames a file or directory within its directory, over a file that bears the new name.
+    /// Renames a file or directory within its directory, or a file into another directory; over a file that bears the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -97,12 +97,29 @@ pub fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 /// Replaces a small file so that a crash leaves either the old bytes or the new: temporary file, sync, rename, directory
 /// sync. After an error the old ones count, now and after a restart; if that cannot be had either, the error says so.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(disk, path, || put_beside(disk, path, bytes))
+}
+
+/// The same on a disk that has no room: `reserve`, a file of at least as many bytes, is written over and takes the file's
+/// place. After an error it is no reserve any more, and may be gone.
+pub fn replace_from(disk: &dyn Disk, reserve: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(disk, path, || {
+        let file = disk.open(reserve)?;
+        file.write_at(bytes, 0)?;
+        // Here there is room again, by which the old bytes can be put back.
+        file.set_len(bytes.len() as u64)?;
+        file.sync()?;
+        disk.rename(reserve, path)
+    })
+}
+
+fn replace_by(disk: &dyn Disk, path: &Path, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let old = match disk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         // The handle reads the old bytes though another file bears their name.
         old => Some(old?),
     };
-    put_beside(disk, path, bytes)?;
+    put()?;
     let Err(error) = sync_parent(disk, path) else { return Ok(()) };
     let put_back = match old {
         Some(old) => read_whole(&*old).and_then(|old| put_beside(disk, path, &old)),

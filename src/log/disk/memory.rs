@@ -12,7 +12,7 @@
 //!   as zeros, so holes and small files cost nothing.
 //! - Locks are held for one chunk or one directory at a time, a parent's before its child's.
 //!
-//! Left out: links, permissions, `..` in paths, renames from one directory to another. The log needs none.
+//! Left out: links, permissions, `..` in paths, renames of a directory into another one. The log needs none.
 
 mod chunks;
 mod crash;
@@ -137,7 +137,15 @@ impl Disk for MemoryDisk {
         let turn = self.turn(Call::Any)?;
         let ((dir, from), (to_dir, to)) = (self.place(from)?, self.place(to)?);
         if !Arc::ptr_eq(&dir, &to_dir) {
-            return Err(io::ErrorKind::CrossesDevices.into());
+            let node = Node::File(dir.get(from)?.file()?);
+            if matches!(to_dir.names().now.get(to), Some(Node::Dir(_))) {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            if turn.happens() {
+                to_dir.names().change(&turn, None, node.clone(), Some(to));
+                dir.names().change(&turn, Some(from), node, None);
+            }
+            return turn.end(());
         }
         let mut names = dir.names();
         let node = names.get(from)?;
@@ -315,6 +323,16 @@ mod tests {
         note(done(disk.rename(&at("a/f"), &at("a/g"))));
         note(done(disk.rename(&at("a/f"), &at("a/h"))));
         note(done(disk.rename(&at("a/b"), &at("a/d"))));
+        disk.create(&at("r")).unwrap().write_at(b"moved", 0).unwrap();
+        note(done(disk.rename(&at("r"), &at("a/d"))));
+        note(done(disk.rename(&at("r"), &at("a/d/r"))));
+        note(held("a/d/r"));
+        disk.create(&at("r")).unwrap().write_at(b"over", 0).unwrap();
+        note(done(disk.rename(&at("r"), &at("a/d/r"))));
+        note(held("a/d/r"));
+        note(held("r"));
+        note(done(disk.rename(&at("r"), &at("a/d/r"))));
+        note(done(disk.rename(&at("a/d/r"), &at("none/r"))));
         note(listed("a"));
         note(held("a/g"));
         disk.create(&at("a/g")).unwrap();
@@ -378,7 +396,8 @@ mod tests {
         disk.create(Path::new("f")).unwrap();
         let rename = |to: &str| disk.rename(Path::new("f"), Path::new(to)).unwrap_err().kind();
         assert_eq!(rename("d"), io::ErrorKind::AlreadyExists);
-        assert_eq!(rename("d/f"), io::ErrorKind::CrossesDevices);
+        disk.create_dir(Path::new("e")).unwrap();
+        assert_eq!(disk.rename(Path::new("d"), Path::new("e/d")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
         assert_eq!(rename("../f"), io::ErrorKind::InvalidInput);
     }
 }

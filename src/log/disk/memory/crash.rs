@@ -12,7 +12,8 @@
 //! - A page is 4096 bytes. The kernel may write it out at any moment, so each of its versions since the last sync may be
 //!   the one found. To go back, a page keeps the old bytes of each write (an undo log): no more than was written.
 //! - A change of names moves one inode from nowhere or a name to a name or nowhere. So a rename is one change, and no
-//!   inode is ever found under two names.
+//!   inode is ever found under two names. A rename into another directory is a change in each of them: a crash may leave the
+//!   file in both, each a file of its own from then on, or in neither.
 //! - A failed sync of a file leaves its pages readable and takes them for clean, as Linux does: no later sync makes them
 //!   durable until they are written again, and the next sync finds nothing to do and succeeds. The kernel may fail so on its
 //!   own ([`MemoryDisk::fail_writeback`]); then each open handle is told once, at its next sync. When the last handle is
