@@ -7,7 +7,7 @@ use plainlog::{
     config::{Config, Flush, Settings},
     log::{
         Chunk, Log,
-        disk::{Call, Disk, Fault, MemoryDisk, Survivors, read_small},
+        disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir, read_small},
         handles::Handles,
         record::{Records, split_offset},
         recovery::{CannotOpen, Opened},
@@ -427,7 +427,7 @@ fn an_empty_segment_that_begins_where_the_one_before_it_ends_is_the_end_of_the_l
 /// A folder of plain lines, put there by hand.
 fn folder(lines: &str) -> MemoryDisk {
     let disk = MemoryDisk::crashable();
-    disk.create_dir(Path::new("data/a/0")).unwrap();
+    make_dir(&disk, Path::new("data/a/0")).unwrap();
     put(&disk, &path("log"), lines.as_bytes());
     disk
 }

@@ -5,7 +5,7 @@ use plainlog::{
     broker::{Broker, Clock, EpochEnd, Error, Terms},
     config::{Change, Changes, Config, Flush, Overrides},
     log::{
-        disk::{Disk, MemoryDisk, Survivors, read_small},
+        disk::{Disk, MemoryDisk, Survivors, make_dir, read_small},
         record::Records,
     },
 };
@@ -107,7 +107,7 @@ fn a_topic_that_was_copied_gets_an_id_of_its_own() {
     let id = broker.create_topic("a", 1).unwrap().id;
     append(&broker, "a", b"hello");
     drop(broker);
-    disk.create_dir(Path::new("data/b/0")).unwrap();
+    make_dir(&disk, Path::new("data/b/0")).unwrap();
     for file in ["topic", "0/00000000000000000000.log", "0/00000000000000000000.batches"] {
         let bytes = read_small(&disk, &Path::new("data/a").join(file), 1 << 20).unwrap();
         disk.create(&Path::new("data/b").join(file)).unwrap().write_at(&bytes, 0).unwrap();

@@ -130,6 +130,6 @@ impl TopicMetadata {
 
     /// An empty folder that stays counts for nothing: the topic's file says which partitions there are.
     fn remove_folders(&self, made: &[PathBuf]) {
-        made.iter().for_each(|path| drop(self.env.handles.disk().remove_dir(path)));
+        made.iter().for_each(|path| drop(self.env.handles.disk().remove_empty_dir(path)));
     }
 }

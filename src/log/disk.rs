@@ -35,7 +35,7 @@ pub trait Disk: Send + Sync + Debug {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>>;
-    /// Makes a directory and those above it; one that is there is left as it is.
+    /// Makes a directory; `AlreadyExists`: the name is there.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
     /// Renames a file or directory within its directory, or a file into another directory; over a file that bears the new name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -43,6 +43,8 @@ pub trait Disk: Send + Sync + Debug {
     fn remove_file(&self, path: &Path) -> io::Result<()>;
     /// Removes a directory and all in it.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Removes a directory in which nothing is.
+    fn remove_empty_dir(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Takes the lock that a file stands for until the answer is dropped; `None`: another holds it.
@@ -87,11 +89,19 @@ pub fn read_small(disk: &dyn Disk, path: &Path, limit: u64) -> io::Result<Vec<u8
 
 /// Makes a directory, durably, and those above it that are missing; one that is there is left as it is.
 pub fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let Some(parent) = dir.parent().filter(|_| disk.list(dir).is_err()) else { return Ok(()) };
-    make_dir(disk, parent)?;
-    disk.create_dir(dir)?;
-    // One that stayed would be taken for durable by the next who needs it.
-    disk.sync_dir(parent).inspect_err(|_| drop(disk.remove_dir(dir)))
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    let made = match disk.create_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_dir(disk, parent)?;
+            disk.create_dir(dir)
+        }
+        made => made,
+    };
+    match made {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // One that stayed would be taken for durable by the next who needs it.
+        made => made.and_then(|()| disk.sync_dir(parent).inspect_err(|_| drop(disk.remove_empty_dir(dir)))),
+    }
 }
 
 /// Replaces a small file so that a crash leaves either the old bytes or the new: temporary file, sync, rename, directory
@@ -215,11 +225,30 @@ mod tests {
         }
     }
 
+    /// The folder could not be listed for want of a descriptor, which was taken for its absence. The one above could not be
+    /// synced either, and so the folder was removed, with all the records in it.
+    #[test]
+    fn a_directory_that_is_there_stays_whatever_fails() {
+        let (dir, file) = (Path::new("a/b"), Path::new("a/b/f"));
+        for refused in 0..5 {
+            for nth in 1..5 {
+                let disk = MemoryDisk::crashable();
+                make_dir(&disk, dir).unwrap();
+                disk.create(file).unwrap();
+                disk.refuse_descriptors(refused);
+                disk.fault(Call::Any, nth, Fault::Error);
+                let _ = make_dir(&disk, dir);
+                disk.refuse_descriptors(0);
+                assert!(disk.open(file).is_ok(), "{refused}, {nth}");
+            }
+        }
+    }
+
     /// The sync of the directory above failed. The next who needed the directory found it there and did not sync again, so
     /// that a crash took all that was written in it.
     #[test]
     fn a_directory_that_could_not_be_made_durable_is_made_again() {
-        for nth in 1..=4 {
+        for nth in 1..=5 {
             let (disk, dir) = (MemoryDisk::crashable(), Path::new("a/b"));
             disk.fault(Call::Any, nth, Fault::Error);
             make_dir(&disk, dir).unwrap_err();

@@ -31,7 +31,7 @@ const SETTINGS: Compaction = Compaction {
 };
 
 fn open(disk: &MemoryDisk, start: u64) -> Result<Log, String> {
-    let made = disk.create_dir(Path::new(DIR)).and_then(|()| disk.sync_dir(Path::new("")));
+    let made = make_dir(disk, Path::new(DIR));
     made.map_err(|error| error.to_string())?;
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), 16));
     let (log, opened) =

@@ -72,6 +72,10 @@ impl Disk for DryRun {
         unsupported()
     }
 
+    fn remove_empty_dir(&self, _: &Path) -> io::Result<()> {
+        unsupported()
+    }
+
     fn sync_dir(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }

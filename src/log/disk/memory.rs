@@ -70,6 +70,11 @@ impl MemoryDisk {
         Turn::take(self.machine.as_deref(), call)
     }
 
+    /// What each call does that needs a descriptor.
+    fn take_descriptor(&self) -> io::Result<()> {
+        self.machine.as_ref().map_or(Ok(()), |machine| machine.take_descriptor())
+    }
+
     fn dir(&self, path: &Path) -> io::Result<Arc<Dir>> {
         names(path)?.into_iter().try_fold(self.root.clone(), |dir, name| dir.get(name)?.dir())
     }
@@ -95,12 +100,14 @@ impl MemoryDisk {
 
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.take_descriptor()?;
         Machine::check(&self.machine)?;
         let (dir, name) = self.place(path)?;
         Ok(Arc::new(Handle::open(dir.get(name)?.file()?)))
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.take_descriptor()?;
         let turn = self.turn(Call::Any)?;
         let (dir, name) = self.place(path)?;
         let mut names = dir.names();
@@ -118,6 +125,7 @@ impl Disk for MemoryDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>> {
+        self.take_descriptor()?;
         Machine::check(&self.machine)?;
         let dir = self.dir(dir)?;
         let names = dir.names();
@@ -127,10 +135,18 @@ impl Disk for MemoryDisk {
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
         let turn = self.turn(Call::Any)?;
-        let names = names(dir)?;
-        let made = turn.share(names.len());
-        names.into_iter().take(made).try_fold(self.root.clone(), |dir, name| dir.sub_dir(&turn, name))?;
-        turn.end(())
+        let made = self.place(dir).and_then(|(parent, name)| {
+            let mut names = parent.names();
+            if names.now.contains_key(name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            if turn.happens() {
+                names.change(&turn, None, Node::Dir(Arc::default()), Some(name));
+            }
+            Ok(())
+        });
+        turn.end(())?;
+        made
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -172,6 +188,7 @@ impl Disk for MemoryDisk {
     }
 
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.take_descriptor()?;
         let turn = self.turn(Call::Any)?;
         let (parent, name) = self.place(path)?;
         let dir = parent.get(name)?.dir()?;
@@ -185,7 +202,23 @@ impl Disk for MemoryDisk {
         turn.end(())
     }
 
+    fn remove_empty_dir(&self, path: &Path) -> io::Result<()> {
+        let turn = self.turn(Call::Any)?;
+        let (parent, name) = self.place(path)?;
+        let mut names = parent.names();
+        let dir = names.get(name)?.dir()?;
+        if !dir.names().now.is_empty() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
+        }
+        if turn.happens() {
+            names.change(&turn, Some(name), Node::Dir(dir), None);
+        }
+        drop(names);
+        turn.end(())
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.take_descriptor()?;
         let turn = self.turn(Call::Sync)?;
         let dir = self.dir(dir)?;
         let mut names = dir.names();
@@ -244,16 +277,6 @@ impl Dir {
         self.names().get(name)
     }
 
-    fn sub_dir(&self, turn: &Turn, name: &OsStr) -> io::Result<Arc<Dir>> {
-        let mut names = self.names();
-        if let Some(node) = names.now.get(name) {
-            return node.clone().dir();
-        }
-        let made = Arc::new(Dir::default());
-        names.change(turn, None, Node::Dir(made.clone()), Some(name));
-        Ok(made)
-    }
-
     /// All that is below, each name after those below it.
     fn collect(self: &Arc<Self>, list: &mut Vec<(Arc<Dir>, OsString, Node)>) {
         for (name, node) in &self.names().now {
@@ -300,7 +323,10 @@ mod tests {
             |name: &str| disk.open(&at(name)).and_then(|file| Ok(format!("{} {:?}", file.len()?, bytes(&*file))));
 
         note(done(disk.create_dir(&at("a/b/c"))));
-        note(done(disk.create_dir(&at("a/b"))));
+        ["a", "a/b", "a/b/c", "a/b"].into_iter().for_each(|dir| note(done(disk.create_dir(&at(dir)))));
+        note(done(disk.remove_empty_dir(&at("a/b"))));
+        note(done(disk.remove_empty_dir(&at("a/b/c"))));
+        note(done(disk.remove_empty_dir(&at("a/b/c"))));
         note(disk.open(&at("a/f")).map(|_| String::new()));
         note(disk.create(&at("x/f")).map(|_| String::new()));
         let file = disk.create(&at("a/f")).unwrap();
@@ -315,6 +341,8 @@ mod tests {
         note(disk.open(&at("a/b")).map(|_| String::new()));
         note(disk.open(&at("a/f/g")).map(|_| String::new()));
         note(disk.create(&at("a/b")).map(|_| String::new()));
+        note(done(disk.create_dir(&at("a/f"))));
+        note(done(disk.remove_empty_dir(&at("a/f"))));
         note(listed("a"));
         note(listed("a/f"));
         note(listed("none"));
@@ -381,7 +409,7 @@ mod tests {
     #[test]
     fn disk_is_freed_with_its_last_clone() {
         let disk = MemoryDisk::default();
-        disk.create_dir(Path::new("a/b")).unwrap();
+        ["a", "a/b"].into_iter().for_each(|dir| disk.create_dir(Path::new(dir)).unwrap());
         let file = disk.create(Path::new("a/b/f")).unwrap();
         let memory = Arc::downgrade(&disk.root);
         drop((disk.clone(), disk));

@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn made_directory_may_be_gone_and_removed_tree_partly_there() {
         let disk = MemoryDisk::crashable();
-        disk.create_dir(Path::new("d/e")).unwrap();
+        ["d", "d/e"].into_iter().for_each(|dir| disk.create_dir(Path::new(dir)).unwrap());
         disk.create(Path::new("d/e/f")).unwrap();
         disk.sync_dir(Path::new("d/e")).unwrap();
         disk.sync_dir(Path::new("d")).unwrap();
