@@ -328,3 +328,38 @@ fn where_nothing_can_be_undone_a_restart_finds_the_one_or_the_other() {
         }
     }
 }
+
+/// A DROP moved the topic's folder and could not open the one above it to make that durable: no descriptor was free. It looked
+/// whether the folder had moved, which could not be seen either and counted as no. So the topic went on in a folder that the next
+/// start removed: what was open there took records, the rest began anew at offset 0.
+#[test]
+fn what_was_refused_has_not_happened_though_no_descriptor_was_free() {
+    let start = disk_with_a_topic();
+    for (name, step) in STEPS.into_iter().filter(|(name, _)| *name == "drop") {
+        let expected = Expected::of(step, &start);
+        for (first, count) in (0..).flat_map(|first| [1, 2, 3, 100].map(|count| (first, count))) {
+            let context = format!("{name}, {count} descriptors refused from {first} on");
+            let disk = copy(&start);
+            let broker = open(&disk);
+            broker.committed_offsets("group").unwrap();
+            broker.find_partition("a", 1).unwrap().high_watermark().unwrap();
+            disk.refuse_descriptors(first..first + count);
+            let done = step(&broker);
+            let was_refused = disk.descriptors() > first;
+            disk.refuse_descriptors(0..0);
+            if !was_refused {
+                assert!(done.is_ok() && first > 0, "{context}: {done:?}");
+                break;
+            }
+            let wanted = if done.is_ok() { &expected.after } else { &expected.before };
+            assert_eq!(&without_new_ids(look(&broker).unwrap()), wanted, "{context}: now");
+            for topic in ["a", "b"].into_iter().filter(|topic| broker.topic(topic).is_ok()) {
+                for index in 0..2 {
+                    append(&broker, topic, index, b"acknowledged").unwrap();
+                }
+            }
+            let acknowledged = without_new_ids(look(&broker).unwrap());
+            assert_eq!(seen_on(&disk.reboot(Survivors::Nothing)), acknowledged, "{context}: after a crash");
+        }
+    }
+}

@@ -205,19 +205,22 @@ impl BrokerState {
         };
         let (disk, data_dir) = (self.env.handles.disk(), &self.env.data_dir);
         let (dir, doomed) = (data_dir.join(name), data_dir.join(format!("~drop-{}", random::shown(&random::uuid()))));
+        // Opened first: what is renamed can be made durable, or be undone, though no descriptor is free any more.
+        let names = disk.open_dir(data_dir).map_err(|error| Error::of_disk(&at(&dir)(error)))?;
         // Closed first: what is acknowledged from here on is acknowledged by another topic of the name.
         partitions.iter().for_each(|partition| partition.close());
+        let mut back = Ok(());
         let moved = match disk.rename(&dir, &doomed) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            moved => moved.and_then(|()| disk.sync_dir(data_dir)),
+            moved => moved.and_then(|()| {
+                names.sync().inspect_err(|_| {
+                    // Back again, durably: a crash must not carry out what was refused.
+                    back = disk.rename(&doomed, &dir).and_then(|()| names.sync());
+                })
+            }),
         };
         if let Err(error) = moved {
             let why = format!("{}: {error}", dir.display());
-            // Back again, durably: a crash must not carry out what was refused.
-            let back = match disk.list(&doomed) {
-                Ok(_) => disk.rename(&doomed, &dir).and_then(|()| disk.sync_dir(data_dir)),
-                Err(_) => Ok(()),
-            };
             match back {
                 Ok(()) => partitions.iter().for_each(|partition| partition.reopen()),
                 Err(again) => {

@@ -45,8 +45,12 @@ pub trait Disk: Send + Sync + Debug {
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     /// Removes a directory in which nothing is.
     fn remove_empty_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Opens a directory. Whoever does so before a name changes there needs no descriptor afterwards to make that durable.
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>>;
     /// Makes the names in a directory durable.
-    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.open_dir(dir)?.sync()
+    }
     /// Takes the lock that a file stands for until the answer is dropped; `None`: another holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
 }
@@ -66,6 +70,12 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// When the file was last written, in milliseconds since 1970-01-01 UTC.
     fn modified_ms(&self) -> io::Result<i64>;
+}
+
+/// An open directory.
+pub trait OpenDir {
+    /// Makes the names in it durable.
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// Whether an error says that there is no room: more can be written once there is.
@@ -235,10 +245,10 @@ mod tests {
                 let disk = MemoryDisk::crashable();
                 make_dir(&disk, dir).unwrap();
                 disk.create(file).unwrap();
-                disk.refuse_descriptors(refused);
+                disk.refuse_descriptors(0..refused);
                 disk.fault(Call::Any, nth, Fault::Error);
                 let _ = make_dir(&disk, dir);
-                disk.refuse_descriptors(0);
+                disk.refuse_descriptors(0..0);
                 assert!(disk.open(file).is_ok(), "{refused}, {nth}");
             }
         }

@@ -1,6 +1,6 @@
 //! A directory whose names change in memory only: what a start would do to them can be tried without writing anything.
 
-use super::{Disk, File, Name};
+use super::{Disk, File, Name, OpenDir};
 use std::{
     any::Any,
     collections::BTreeMap,
@@ -73,6 +73,10 @@ impl Disk for DryRun {
     }
 
     fn remove_empty_dir(&self, _: &Path) -> io::Result<()> {
+        unsupported()
+    }
+
+    fn open_dir(&self, _: &Path) -> io::Result<Box<dyn OpenDir>> {
         unsupported()
     }
 

@@ -1,6 +1,6 @@
 //! The machine's file system.
 
-use super::{Disk, File, Name};
+use super::{Disk, File, Name, OpenDir};
 use std::{any::Any, fs, io, os::unix::fs::FileExt, path::Path, sync::Arc, time::UNIX_EPOCH};
 
 /// The machine's file system.
@@ -51,9 +51,9 @@ impl Disk for FileDisk {
         fs::remove_dir(dir)
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::File::open(dir)?.sync_all()
+        Ok(Box::new(fs::File::open(dir)?))
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
@@ -63,6 +63,12 @@ impl Disk for FileDisk {
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(error)) => Err(error),
         }
+    }
+}
+
+impl OpenDir for fs::File {
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
     }
 }
 

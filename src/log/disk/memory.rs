@@ -24,7 +24,7 @@ mod undo;
 pub use dice::Survivors;
 pub use machine::{Call, Fault, Held};
 
-use super::{Disk, File, Name};
+use super::{Disk, File, Name, OpenDir};
 use crash::PendingNames;
 use file::{Content, Handle, Inode};
 use machine::{Machine, Turn};
@@ -217,20 +217,31 @@ impl Disk for MemoryDisk {
         turn.end(())
     }
 
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+    fn open_dir(&self, dir: &Path) -> io::Result<Box<dyn OpenDir>> {
         self.take_descriptor()?;
-        let turn = self.turn(Call::Sync)?;
-        let dir = self.dir(dir)?;
-        let mut names = dir.names();
-        names.pending = names.pending.take().and_then(|pending| pending.sync(&turn));
-        drop(names);
-        turn.end(())
+        Ok(Box::new(DirHandle { dir: self.dir(dir)?, machine: self.machine.clone() }))
     }
 
     /// Always succeeds: no other process can reach this disk.
     fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
         Machine::check(&self.machine)?;
         Ok(Some(Box::new(())))
+    }
+}
+
+/// An open directory.
+struct DirHandle {
+    dir: Arc<Dir>,
+    machine: Option<Arc<Machine>>,
+}
+
+impl OpenDir for DirHandle {
+    fn sync(&self) -> io::Result<()> {
+        let turn = Turn::take(self.machine.as_deref(), Call::Sync)?;
+        let mut names = self.dir.names();
+        names.pending = names.pending.take().and_then(|pending| pending.sync(&turn));
+        drop(names);
+        turn.end(())
     }
 }
 

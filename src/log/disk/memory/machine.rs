@@ -17,6 +17,7 @@
 use super::{MemoryDisk, NO_PANIC};
 use std::{
     io,
+    ops::Range,
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -105,10 +106,16 @@ impl MemoryDisk {
         self.state().capacity = bytes;
     }
 
-    /// Refuses the next `calls` that need a descriptor, as where none is free: those that open a file or a directory, list one,
-    /// sync one by its name, or remove one with all in it. Files that are open go on working.
-    pub fn refuse_descriptors(&self, calls: u64) {
-        self.state().refused = calls;
+    /// Refuses a descriptor to these of the next calls that need one, from 0 on, as where none is free: to those that open a file
+    /// or a directory, list one, or remove one with all in it. What is open goes on working.
+    pub fn refuse_descriptors(&self, calls: Range<u64>) {
+        let mut state = self.state();
+        (state.descriptors, state.refused) = (0, calls);
+    }
+
+    /// How many calls needed a descriptor since they were last [refused](Self::refuse_descriptors).
+    pub fn descriptors(&self) -> u64 {
+        self.state().descriptors
     }
 
     /// The time that files are stamped with when they are written from now on.
@@ -185,14 +192,23 @@ struct State {
     crashed: bool,
     capacity: u64,
     now_ms: i64,
-    /// How many of the next calls that need a descriptor get none.
-    refused: u64,
+    /// How many calls needed a descriptor, and which of them get none.
+    descriptors: u64,
+    refused: Range<u64>,
 }
 
 impl Machine {
     fn new(capacity: u64, now_ms: i64) -> Arc<Self> {
-        let state =
-            State { calls: 0, faults: Vec::new(), holds: Vec::new(), crashed: false, capacity, now_ms, refused: 0 };
+        let state = State {
+            calls: 0,
+            faults: Vec::new(),
+            holds: Vec::new(),
+            crashed: false,
+            capacity,
+            now_ms,
+            descriptors: 0,
+            refused: 0..0,
+        };
         Arc::new(Self { used: AtomicU64::new(0), state: Mutex::new(state) })
     }
 
@@ -222,8 +238,8 @@ impl Machine {
     pub(super) fn take_descriptor(&self) -> io::Result<()> {
         const TOO_MANY_OPEN_FILES: i32 = 24;
         let mut state = self.power()?;
-        let is_refused = state.refused > 0;
-        state.refused = state.refused.saturating_sub(1);
+        let is_refused = state.refused.contains(&state.descriptors);
+        state.descriptors += 1;
         if is_refused { Err(io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES)) } else { Ok(()) }
     }
 
