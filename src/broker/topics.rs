@@ -153,6 +153,13 @@ pub fn verify_topic_files(dir: &Path) -> io::Result<Vec<String>> {
     Ok(files.filter(|file| file.is_file()).filter_map(|file| read(&file).err()).collect())
 }
 
+/// Why a topic could not be made.
+struct NotBuilt {
+    error: io::Error,
+    /// Whether its folder stands there all the same.
+    is_there: bool,
+}
+
 impl BrokerState {
     /// Makes a topic. It is there durably, or not at all.
     pub(super) fn create(&self, name: &str, partitions: u32, overrides: Overrides) -> Result<Arc<Topic>> {
@@ -166,19 +173,16 @@ impl BrokerState {
         // disk can have come between.
         self.forget_offsets_of(name)?;
         let dir = self.env.data_dir.join(name);
-        let is_there = || match self.env.handles.disk().list(&dir) {
-            Err(error) => error.kind() != io::ErrorKind::NotFound,
-            Ok(_) => true,
+        let of_disk = |error: io::Error| Error::of_disk(&at(&dir)(error));
+        match self.env.handles.disk().list(&dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() != io::ErrorKind::NotADirectory => return Err(of_disk(error)),
+            _ => return Err(Error::Storage(format!("{} is there and is no topic's; move it away", dir.display()))),
+        }
+        let built = match self.build(&file, &dir) {
+            Err(NotBuilt { error, is_there: false }) => return Err(of_disk(error)),
+            built => built.map_err(|not_built| of_disk(not_built.error)),
         };
-        if is_there() {
-            return Err(Error::Storage(format!("{} is there and is no topic's; move it away", dir.display())));
-        }
-        let built = self.build(&file, &dir).map_err(|error| Error::of_disk(&at(&dir)(error)));
-        if let Err(error) = &built
-            && !is_there()
-        {
-            return Err(error.clone());
-        }
         // One that a failing disk neither made durable nor took back is there, so that it can be dropped.
         let topic = Topic::new(&self.env, name, file)?;
         self.topics.write().expect("no panic under the topics' lock").insert(topic.clone());
@@ -262,9 +266,12 @@ impl BrokerState {
     }
 
     /// Makes a topic's directory with its file and one directory for each partition, durably, under a name of its own,
-    /// and gives it the topic's name at the end. After an error none of it is there.
-    fn build(&self, file: &TopicFile, dir: &Path) -> io::Result<()> {
+    /// and gives it the topic's name at the end. After an error none of it is there, as far as the disk lets it.
+    fn build(&self, file: &TopicFile, dir: &Path) -> std::result::Result<(), NotBuilt> {
         let (disk, data_dir) = (self.env.handles.disk(), &self.env.data_dir);
+        let failed = |error| NotBuilt { error, is_there: false };
+        // Opened first: what is renamed can be made durable, or be undone, though no descriptor is free any more.
+        let names = disk.open_dir(data_dir).map_err(failed)?;
         let new = data_dir.join(format!("~new-{}", random::shown(&random::uuid())));
         let fill = || {
             disk.create_dir(&new)?;
@@ -272,12 +279,17 @@ impl BrokerState {
             file.write(disk, &new.join("topic"))?;
             disk.rename(&new, dir)
         };
-        let Err(error) = fill().and_then(|()| disk.sync_dir(data_dir)) else { return Ok(()) };
-        // The name may stand there already, but nobody knows whether durably.
-        let _ = disk.rename(dir, &new);
         // What cannot be removed now goes at the next start.
-        let _ = disk.remove_dir(&new);
-        disk.sync_dir(data_dir).map_err(|again| io::Error::new(error.kind(), format!("{error}; {again}")))?;
-        Err(error)
+        let remove = || drop(disk.remove_dir(&new));
+        fill().inspect_err(|_| remove()).map_err(failed)?;
+        let Err(error) = names.sync() else { return Ok(()) };
+        // The name stands there, but nobody knows whether durably.
+        let is_there = disk.rename(dir, &new).is_err();
+        remove();
+        let error = match names.sync() {
+            Ok(()) => error,
+            Err(again) => io::Error::new(error.kind(), format!("{error}; {again}")),
+        };
+        Err(NotBuilt { error, is_there })
     }
 }
