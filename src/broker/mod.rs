@@ -79,8 +79,8 @@ pub use committed_offsets::{Committed, Offsets};
 pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
 pub use group_coordinator::{
-    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord, Wait,
-    WrittenOffsets,
+    CommitOutcome, GroupSummary, GroupWrite, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait,
+    PolledRecord, Wait,
 };
 pub use leader_epochs::EpochEnd;
 pub use partition::{Partition, Terms};

@@ -132,7 +132,7 @@ trait Kind {
     /// When [`tick`](Self::tick) has something to do next.
     fn next_deadline(&self) -> Option<u64>;
 
-    /// All about it but the generation.
+    /// Everything about it but the generation.
     fn describe(&self) -> Description;
 
     /// `consumer`, or what else the members call themselves.
@@ -290,14 +290,14 @@ impl Group {
         self.members.kind().map_or("Empty", |kind| if kind.is_empty() { "Empty" } else { kind.state() })
     }
 
-    /// All about it.
+    /// Everything about it.
     pub fn describe(&self) -> Description {
         let described = self.members.kind().map(Kind::describe).unwrap_or_default();
         Description { state: self.state(), generation: self.generation(), ..described }
     }
 
-    /// The topics of `topics` that no member subscribes to: their offsets may be deleted. Members that are no consumers have
-    /// offsets that nobody may touch: `None`.
+    /// Those of `topics` that no member subscribes to: their offsets may be deleted. `None`: the members are no consumers, and
+    /// nobody may touch their offsets.
     pub fn unread<'t>(&self, topics: impl Iterator<Item = &'t str>) -> Option<BTreeSet<&'t str>> {
         let Some(kind) = self.members.kind().filter(|kind| !kind.is_empty()) else { return Some(topics.collect()) };
         if kind.protocol_type() != "consumer" {

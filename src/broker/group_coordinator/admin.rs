@@ -1,8 +1,8 @@
-//! Looking after groups: which there are, how far behind they are, and setting or deleting what they committed.
+//! Administering groups: listing them, how far behind they are, and setting or deleting what they committed.
 //!
-//! None of this changes what members of a group rely on.
+//! None of this takes away what a member relies on.
 
-use super::{EntryState, make_durable};
+use super::{GroupState, OffsetChange, make_durable};
 use crate::{
     broker::{
         Broker, Error, Result,
@@ -67,7 +67,7 @@ impl Broker {
         let mut groups = BTreeMap::new();
         for name in awake {
             let described = state.change_named(&name, |state, _| state.group.describe())?;
-            groups.extend(described.map(|(entry, description)| (entry.name.clone(), description)));
+            groups.extend(described.map(|(cell, description)| (cell.name.clone(), description)));
         }
         if let Some(log) = state.offsets_log()?.filter(|_| !resting.is_empty()) {
             committed_offsets::read_groups(&log, &resting, |name, group| {
@@ -85,7 +85,7 @@ impl Broker {
     /// A group, if there is one of this name.
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
         let describe =
-            |state: &mut EntryState| Description { unsaved: state.line.is_refused, ..state.group.describe() };
+            |state: &mut GroupState| Description { unsaved: state.line.is_refused, ..state.group.describe() };
         let described = self.running.state.change_named(name, |state, _| describe(state))?;
         Ok(described.map(|(_, described)| described))
     }
@@ -116,12 +116,11 @@ impl Broker {
         let now_ms = self.now_ms();
         let (_, written) = self.running.state.change_or_new(name, |state, _| {
             check_empty(name, state)?;
-            let committed = |(topic, partition, offset): &(Arc<str>, u32, u64)| {
-                self.topic(topic)?.partition(*partition)?;
-                let committed = self.at(topic, *partition, *offset, now_ms)?;
-                Ok(((topic.clone(), *partition), Some(committed)))
+            let change = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| {
+                let committed = self.at(topic, partition, offset, now_ms)?;
+                Ok(OffsetChange { topic: topic.clone(), partition, committed: Some(committed) })
             };
-            let changes = offsets.iter().map(committed).collect::<Result<_>>()?;
+            let changes = offsets.iter().map(change).collect::<Result<_>>()?;
             self.running.state.write_changes(&log, name, state, changes, false)
         })?;
         make_durable(written?)
@@ -149,14 +148,14 @@ impl Broker {
     }
 
     /// Deletes the offsets that `which` names, which looks at the group in the same step; answers what else it answers.
-    fn delete_offsets_by<T>(&self, name: &str, which: impl FnOnce(&mut EntryState) -> Result<Deleted<T>>) -> Result<T> {
+    fn delete_offsets_by<T>(&self, name: &str, which: impl FnOnce(&mut GroupState) -> Result<Deleted<T>>) -> Result<T> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
-        self.running.state.entry(name)?.ok_or_else(unknown)?;
+        self.running.state.find_group(name)?.ok_or_else(unknown)?;
         let log = self.running.state.offsets_log_or_new()?;
         let deleted = self.running.state.change_named(name, |state, _| {
             let Deleted { offsets, group, answer } = which(state)?;
             let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
-            let changes = keys.into_iter().map(|key| (key, None)).collect();
+            let changes = keys.into_iter().map(OffsetChange::deletion).collect();
             let written = self.running.state.write_changes(&log, name, state, changes, group)?;
             Ok::<_, Error>((written, answer))
         })?;
@@ -172,7 +171,7 @@ impl Broker {
     }
 }
 
-fn check_empty(name: &str, state: &EntryState) -> Result<()> {
+fn check_empty(name: &str, state: &GroupState) -> Result<()> {
     match state.group.empty_since() {
         Some(_) => Ok(()),
         None => Err(Error::NonEmptyGroup(shown(name.as_bytes()))),

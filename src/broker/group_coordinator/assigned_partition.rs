@@ -1,4 +1,4 @@
-//! A partition that a member reads: its position there, and what was read and not handed out yet.
+//! A partition that a member reads: its position, and what was read ahead but not handed out yet.
 
 use crate::{
     broker::{Error, Partition, Position, Result, group::consumer::Owned},

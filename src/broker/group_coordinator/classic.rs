@@ -1,6 +1,6 @@
-//! What Kafka's classic members ask the coordinator. Whoever waits here is woken through the connection's waiter.
+//! What Kafka's classic members ask of the coordinator. A request that waits is woken through its connection's waiter.
 
-use super::{Change, EntryState, SESSION_MS_MAX, Wait, Waiting, WrittenOffsets};
+use super::{GroupState, GroupWrite, OffsetChange, SESSION_MS_MAX, Wait, Waiting};
 use crate::broker::{
     Broker, Error, Result, Waiter,
     committed_offsets::Committed,
@@ -32,7 +32,7 @@ pub struct CommitOutcome {
     /// Of each offset, in order.
     pub outcomes: Vec<Result<()>>,
     /// What was written for those that were taken; it is made durable before they are answered.
-    pub written: Option<WrittenOffsets>,
+    pub written: Option<GroupWrite>,
 }
 
 impl Broker {
@@ -49,20 +49,20 @@ impl Broker {
             let why = format!("a session of {} ms; it takes {least} to {SESSION_MS_MAX}", request.session_timeout_ms);
             return Err(Error::InvalidSessionTimeout(why));
         }
-        if !request.member_id.is_empty() && self.running.state.entry(group)?.is_none() {
+        if !request.member_id.is_empty() && self.running.state.find_group(group)?.is_none() {
             return Err(Error::UnknownMemberId);
         }
-        let (entry, reply) = self.running.state.change_or_new(group, |state, now| {
+        let (cell, reply) = self.running.state.change_or_new(group, |state, now| {
             let reply = state.group.join_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;
         match reply? {
             Reply::Now(joined) => {
                 // It may have taken over a member's assignment.
-                self.running.state.sync_line(&entry);
+                self.running.state.sync_line(&cell);
                 Ok(joined)
             }
-            Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
+            Reply::Later(ticket) => match self.running.state.wait_for(&cell, ticket, wait) {
                 Some(Answer::Joined(joined)) => joined,
                 _ => Err(Error::RebalanceInProgress),
             },
@@ -81,15 +81,15 @@ impl Broker {
             let reply = state.group.sync_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;
-        let (entry, reply) = replied.ok_or(Error::UnknownMemberId)?;
+        let (cell, reply) = replied.ok_or(Error::UnknownMemberId)?;
         let assigned = match reply? {
             Reply::Now(assigned) => assigned,
-            Reply::Later(ticket) => match self.running.state.wait_for(&entry, ticket, wait) {
+            Reply::Later(ticket) => match self.running.state.wait_for(&cell, ticket, wait) {
                 Some(Answer::Synced(assigned)) => assigned?,
                 _ => return Err(Error::RebalanceInProgress),
             },
         };
-        self.running.state.sync_line(&entry);
+        self.running.state.sync_line(&cell);
         Ok(assigned)
     }
 
@@ -113,7 +113,7 @@ impl Broker {
         generation: i32,
         offsets: Vec<OffsetCommit>,
     ) -> Result<CommitOutcome> {
-        if generation >= 0 && self.running.state.entry(group)?.is_none() {
+        if generation >= 0 && self.running.state.find_group(group)?.is_none() {
             return Err(Error::IllegalGeneration(format!("generation {generation} of a group that is not there")));
         }
         let log = self.running.state.offsets_log_or_new()?;
@@ -121,8 +121,11 @@ impl Broker {
             state.group.may_commit(now, sender, generation)?;
             let checked: Vec<_> = offsets.iter().map(|offset| self.check_commit(offset)).collect();
             let taken = offsets.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
-            let changes: Vec<Change> =
-                taken.map(|(taken, _)| ((taken.topic, taken.partition), Some(taken.committed))).collect();
+            let change = |OffsetCommit { topic, partition, committed }| {
+                let committed = Some(committed);
+                OffsetChange { topic, partition, committed }
+            };
+            let changes = taken.map(|(taken, _)| change(taken)).collect();
             let written = self.running.state.write_changes(&log, group, state, changes, false)?;
             Ok(CommitOutcome { outcomes: checked, written })
         })?;
@@ -140,12 +143,12 @@ impl Broker {
         Ok(())
     }
 
-    fn of_member(&self, group: &str, change: impl FnOnce(&mut EntryState, u64) -> Result<()>) -> Result<()> {
+    fn of_member(&self, group: &str, change: impl FnOnce(&mut GroupState, u64) -> Result<()>) -> Result<()> {
         self.running.state.change_named(group, change)?.ok_or(Error::UnknownMemberId)?.1
     }
 }
 
-impl EntryState {
+impl GroupState {
     /// Puts a waiter to the ticket, if the answer is not there yet.
     fn wait_if_later<T>(&mut self, reply: Reply<T>, waiter: &Arc<Waiter>) -> Reply<T> {
         if let Reply::Later(ticket) = reply {

@@ -8,14 +8,14 @@
 //!                                hand out, but only what is still owned ◄── end of the poll ◄─── something
 //! ```
 //!
-//! - What was read is handed out only if the partition has been owned without a break since before it was read: then nobody
-//!   else was handed it in this generation.
-//! - A position is the offset to read next. It begins at what the group committed, else where `from` says. What a poll hands
-//!   out moves it, and so does `seek`; a commit without arguments commits the positions that moved.
-//! - Dropping a membership leaves the group, without a commit.
+//! - Records are handed out only if the member has owned the partition without a break since before they were read: so nobody
+//!   else was handed them in this generation.
+//! - A position is the offset to read next. It begins where the group committed, otherwise where `from` says. Polls and `seek`
+//!   move it; a commit without arguments commits the positions that moved.
+//! - Dropping a membership leaves the group without a commit.
 
 use super::{
-    Change, Entry, EntryState, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting, WrittenOffsets,
+    GroupCell, GroupState, GroupWrite, OffsetChange, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
     assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
     make_durable,
 };
@@ -52,7 +52,7 @@ impl Default for JoinOptions {
 #[derive(Debug)]
 pub struct Membership {
     broker: Broker,
-    entry: Arc<Entry>,
+    cell: Arc<GroupCell>,
     number: MemberNumber,
     from: Position,
     auto_commit: bool,
@@ -95,17 +95,17 @@ impl Broker {
             return Err(Error::InvalidGroup("a group needs a name".into()));
         }
         let topics: BTreeSet<_> = topics.iter().copied().collect();
-        let (entry, joined) = self.running.state.change_or_new(group, |state, now| {
+        let (cell, joined) = self.running.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
             let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
             state.group.join(now, Subscription { topics, client, session_timeout_ms })
         })?;
         let (number, assignment) = joined?;
-        self.running.state.sync_line(&entry);
+        self.running.state.sync_line(&cell);
         let (from, auto_commit) = (options.from, options.auto_commit);
         let (broker, generation, partitions) = (self.clone(), 0, vec![]);
-        let mut member = Membership { broker, entry, number, from, auto_commit, generation, partitions, turn: 0 };
+        let mut member = Membership { broker, cell, number, from, auto_commit, generation, partitions, turn: 0 };
         member.take_up(assignment)?;
         // What `latest` and the like mean is decided now, not at the first poll.
         member.partitions.iter_mut().try_for_each(|assigned| assigned.find_position(from).map(drop))?;
@@ -116,7 +116,7 @@ impl Broker {
 impl Membership {
     /// The group's name.
     pub fn group(&self) -> &str {
-        &self.entry.name
+        &self.cell.name
     }
 
     /// The member's id.
@@ -196,7 +196,7 @@ impl Membership {
             Ok((state.group.end_poll(now, number)?, state.line.unsynced_to.is_none()))
         })?;
         if !is_synced {
-            self.broker.running.state.sync_line(&self.entry);
+            self.broker.running.state.sync_line(&self.cell);
         }
         self.take_up(assignment)
     }
@@ -208,7 +208,7 @@ impl Membership {
     }
 
     /// As [`commit`](Self::commit), but the caller makes durable what it answers.
-    pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<WrittenOffsets>> {
+    pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<GroupWrite>> {
         let log = self.broker.running.state.offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
         let written = self.change(|state, now, number| {
@@ -217,14 +217,15 @@ impl Membership {
                 None => self.moved(state, now)?,
             };
             state.group.begin_commit(now, number, offsets.iter().map(|&(topic, partition, _)| (topic, partition)))?;
-            let change = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<Change> {
+            let change = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<OffsetChange> {
                 // One copy of the name for all its partitions.
                 let known = self.partitions.iter().find(|assigned| *assigned.owned.topic == *topic);
-                let key = (known.map_or_else(|| topic.into(), |assigned| assigned.owned.topic.clone()), partition);
-                Ok((key, Some(self.broker.at(topic, partition, offset, now_ms)?)))
+                let committed = Some(self.broker.at(topic, partition, offset, now_ms)?);
+                let topic = known.map_or_else(|| topic.into(), |assigned| assigned.owned.topic.clone());
+                Ok(OffsetChange { topic, partition, committed })
             };
             let changes = offsets.iter().map(change).collect::<Result<_>>();
-            let name = &self.entry.name;
+            let name = &self.cell.name;
             let written =
                 changes.and_then(|all| self.broker.running.state.write_changes(&log, name, state, all, false));
             state.group.end_commit(now, number)?;
@@ -238,7 +239,7 @@ impl Membership {
     }
 
     /// The positions that moved, of partitions that are still owned: a dropped topic takes its own away.
-    fn moved(&self, state: &mut EntryState, now: u64) -> Result<Vec<(&str, u32, u64)>> {
+    fn moved(&self, state: &mut GroupState, now: u64) -> Result<Vec<(&str, u32, u64)>> {
         let mut moved = vec![];
         for assigned in self.partitions.iter().filter(|assigned| assigned.moved) {
             let (topic, partition) = assigned.key();
@@ -269,8 +270,8 @@ impl Membership {
         self.change(|state, now, number| state.group.leave(now, number))
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut EntryState, u64, MemberNumber) -> Result<T>) -> Result<T> {
-        let done = self.broker.running.state.change(&self.entry, |state, now| change(state, now, self.number));
+    fn change<T>(&self, change: impl FnOnce(&mut GroupState, u64, MemberNumber) -> Result<T>) -> Result<T> {
+        let done = self.broker.running.state.change(&self.cell, |state, now| change(state, now, self.number));
         done.unwrap_or(Err(Error::UnknownMemberId))
     }
 
@@ -285,11 +286,11 @@ impl Membership {
         let new =
             assignment.owned.into_iter().filter(|owned| !self.partitions.iter().any(|assigned| same(assigned, owned)));
         let new: Vec<_> = new.collect();
-        let committed = |state: &EntryState, owned: &Owned| {
+        let committed = |state: &GroupState, owned: &Owned| {
             let committed = state.offsets.get(&(owned.topic.clone(), owned.partition))?;
             u64::try_from(committed.offset).ok()
         };
-        let committed = |state: &mut EntryState| new.iter().map(|owned| committed(state, owned)).collect::<Vec<_>>();
+        let committed = |state: &mut GroupState| new.iter().map(|owned| committed(state, owned)).collect::<Vec<_>>();
         let committed = self.change(|state, _, _| Ok(committed(state)))?;
         self.partitions.reserve_exact(new.len());
         for (owned, position) in new.into_iter().zip(committed) {

@@ -1,5 +1,5 @@
-//! Members on threads that meet in every order shuttle can think of. A wake-up that is lost is a deadlock here, which it
-//! reports: nobody waits with a deadline.
+//! Members on threads, in every order that shuttle can think of. Nobody waits with a deadline here, so a lost wake-up is a
+//! deadlock, which shuttle reports.
 
 use super::{JoinOptions, Membership, PollLimits, PollWait};
 use crate::{

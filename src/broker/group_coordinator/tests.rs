@@ -171,7 +171,7 @@ fn who_waits_watches_a_session_that_begins_later() {
     poll(&mut waits);
     thread::scope(|scope| {
         const MINUTE: Duration = Duration::from_secs(60);
-        let waiting = || broker.running.state.entry("g").unwrap().unwrap().lock().waiting.len();
+        let waiting = || broker.running.state.find_group("g").unwrap().unwrap().lock().waiting.len();
         let await_waiting = |count| {
             while waiting() < count {
                 thread::yield_now()

@@ -5,7 +5,7 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, Broker, CommitOutcome, Committed, Error, OffsetCommit, WrittenOffsets, group::classic::Sender},
+    broker::{self, Broker, CommitOutcome, Committed, Error, GroupWrite, OffsetCommit, group::classic::Sender},
     protocol::connection::Output,
 };
 use std::{
@@ -28,7 +28,7 @@ pub(super) struct PendingCommits(Vec<PendingCommit>);
 
 #[derive(Debug)]
 struct PendingCommit {
-    written: WrittenOffsets,
+    written: GroupWrite,
     /// Where in the output the codes are that say it was committed.
     codes_at: Vec<usize>,
 }

@@ -1,4 +1,4 @@
-//! JOIN, POLL, COMMIT, SEEK, LEAVE, and GROUPS, GROUP, RESET for those who look after groups.
+//! JOIN, POLL, COMMIT, SEEK and LEAVE for members; GROUPS, GROUP and RESET for administrators.
 //!
 //! ```text
 //! JOIN analytics orders      JOINED group:analytics member:1 generation:1 assigned:orders/0,orders/1
@@ -7,7 +7,7 @@
 //! COMMIT                     OK
 //! ```
 //!
-//! A connection has one membership at most. It ends with LEAVE, with another JOIN, or with the connection.
+//! A connection has at most one membership, which ends with LEAVE, with another JOIN, or with the connection.
 
 use super::{
     Answered, Flow, Refusal, Session,

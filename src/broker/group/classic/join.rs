@@ -1,6 +1,6 @@
 //! JoinGroup, and the rebalance up to its answer.
 
-use super::{Awaits, ClassicGroup, InitialRebalance, Member, Phase, Sender};
+use super::{Awaits, ClassicGroup, ClassicMember, InitialRebalance, Phase, Sender};
 use crate::broker::{
     Error, Result,
     group::{Answer, Core, Group, SessionTimer, Ticket},
@@ -165,7 +165,7 @@ impl ClassicGroup {
             initial.joined = true;
         }
         self.leader.get_or_insert_with(|| member_id.clone());
-        let member = Member {
+        let member = ClassicMember {
             instance_id: request.instance_id.clone(),
             client_id: request.client_id.clone(),
             client_host: request.client_host.clone(),
@@ -339,7 +339,7 @@ impl ClassicGroup {
 
     fn joined_members(&self) -> Vec<JoinedMember> {
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        let joined = |(id, member): (&String, &Member)| JoinedMember {
+        let joined = |(id, member): (&String, &ClassicMember)| JoinedMember {
             member_id: id.clone(),
             instance_id: member.instance_id.clone(),
             metadata: member.metadata(protocol).to_vec(),
@@ -366,7 +366,7 @@ impl ClassicGroup {
     }
 }
 
-impl Member {
+impl ClassicMember {
     /// It has joined again, perhaps with other protocols and timeouts.
     fn update(&mut self, now: u64, request: &JoinRequest) {
         self.protocols = request.protocols.clone();

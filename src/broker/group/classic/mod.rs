@@ -51,7 +51,7 @@ pub(super) struct ClassicGroup {
     protocol: Option<String>,
     leader: Option<String>,
     /// Boxed, since a tree of one member keeps room for eleven.
-    members: BTreeMap<String, Box<Member>>,
+    members: BTreeMap<String, Box<ClassicMember>>,
     /// The member of each `group.instance.id`.
     statics: BTreeMap<String, String>,
     /// Member ids that were given out and did not join yet (KIP-394), and until when they may.
@@ -84,7 +84,7 @@ struct InitialRebalance {
 }
 
 #[derive(Debug)]
-struct Member {
+struct ClassicMember {
     instance_id: Option<String>,
     client_id: String,
     client_host: String,
@@ -149,7 +149,7 @@ impl Group {
     /// session runs from now on.
     pub fn hung_up(&mut self, now: u64, ticket: Ticket) {
         let Members::Classic(members) = &mut self.members else { return };
-        let waited = |member: &Member| [Awaits::Join(ticket), Awaits::Sync(ticket)].contains(&member.awaits);
+        let waited = |member: &ClassicMember| [Awaits::Join(ticket), Awaits::Sync(ticket)].contains(&member.awaits);
         let Some((id, member)) = members.members.iter_mut().find(|(_, member)| waited(member)) else { return };
         if member.is_new {
             let id = id.clone();
@@ -193,7 +193,7 @@ impl Kind for ClassicGroup {
     /// Each deadline that is due, in order: what one leads to may set others.
     fn tick(&mut self, core: &mut Core, now: u64) {
         while let Some(due) = self.next_deadline().filter(|&deadline| deadline <= now) {
-            let over = |(id, member): (&String, &Member)| member.session.is_over(due).then(|| id.clone());
+            let over = |(id, member): (&String, &ClassicMember)| member.session.is_over(due).then(|| id.clone());
             let over: Vec<_> = self.members().filter_map(over).collect();
             let pending = self.pending.len();
             self.pending.retain(|_, &mut deadline| deadline > due);
@@ -229,7 +229,7 @@ impl Kind for ClassicGroup {
         // As Kafka: which protocol was chosen, and what follows from that, is told once the group is stable.
         let is_stable = matches!(self.phase, Phase::Stable { .. });
         let protocol = self.protocol.clone().filter(|_| is_stable).unwrap_or_default();
-        let member = |(member_id, member): (&String, &Member)| MemberDescription {
+        let member = |(member_id, member): (&String, &ClassicMember)| MemberDescription {
             member_id: member_id.clone(),
             instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
@@ -277,12 +277,12 @@ impl Kind for ClassicGroup {
 
 impl ClassicGroup {
     /// The members, by their ids.
-    fn members(&self) -> impl Iterator<Item = (&String, &Member)> {
+    fn members(&self) -> impl Iterator<Item = (&String, &ClassicMember)> {
         self.members.iter().map(|(id, member)| (id, &**member))
     }
 
     /// A member that [`known`](Self::known) has found.
-    fn member(&mut self, member_id: &str) -> &mut Member {
+    fn member(&mut self, member_id: &str) -> &mut ClassicMember {
         self.members.get_mut(member_id).expect("the member is known")
     }
 
@@ -318,7 +318,7 @@ impl ClassicGroup {
     }
 }
 
-impl Member {
+impl ClassicMember {
     /// Answers the request that the member waits in, if it does, with an error.
     fn end_wait(&mut self, core: &mut Core, now: u64, why: Error) {
         match std::mem::replace(&mut self.awaits, Awaits::Nothing) {

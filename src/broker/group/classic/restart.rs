@@ -3,7 +3,7 @@
 //! What came after it and was not assigned yet is not kept, as in Kafka: members who joined it are told that they ask for
 //! another generation than the present one, and join again.
 
-use super::{Awaits, ClassicGroup, Member, Phase, Protocol};
+use super::{Awaits, ClassicGroup, ClassicMember, Phase, Protocol};
 use crate::broker::group::{
     SessionTimer,
     saved::{SavedClassic, SavedMember},
@@ -13,7 +13,7 @@ impl ClassicGroup {
     /// What of it outlives a restart.
     pub(super) fn to_saved(&self) -> SavedClassic {
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        let saved = |(member_id, member): (&String, &Member)| SavedMember {
+        let saved = |(member_id, member): (&String, &ClassicMember)| SavedMember {
             member_id: member_id.clone(),
             instance_id: member.instance_id.clone(),
             client_id: member.client_id.clone(),
@@ -40,7 +40,7 @@ impl ClassicGroup {
         let restore = |saved: SavedMember| {
             // Only the protocol that was chosen is known. Whoever joins again brings all of its own.
             let name = protocol.clone().unwrap_or_default();
-            let member = Member {
+            let member = ClassicMember {
                 instance_id: saved.instance_id,
                 client_id: saved.client_id,
                 client_host: saved.client_host,

@@ -1,6 +1,6 @@
 //! SyncGroup: the leader brings the assignments, and each member gets its own.
 
-use super::{Awaits, ClassicGroup, Member, Phase, Reply, Sender};
+use super::{Awaits, ClassicGroup, ClassicMember, Phase, Reply, Sender};
 use crate::broker::{
     Error, Result,
     group::{
@@ -91,7 +91,7 @@ impl ClassicGroup {
     /// Whether the log takes the generation.
     fn fits_a_line(&self) -> bool {
         let protocol = self.protocol.as_deref().unwrap_or_default();
-        let bytes = |(id, member): (&String, &Member)| {
+        let bytes = |(id, member): (&String, &ClassicMember)| {
             let instance = member.instance_id.as_ref().map_or(0, String::len);
             let names = id.len() + instance + member.client_id.len() + member.client_host.len();
             MEMBER_BYTES + names + member.metadata(protocol).len() + member.assignment.len()

@@ -1,4 +1,4 @@
-//! Which member is to have which partition: ranges spread evenly, and as few moves as possible.
+//! Which member gets which partition: even ranges, with as few moves as possible.
 //!
 //! Members are numbers from 0, in the order they joined. Each topic is shared out among those who subscribe to it:
 //!

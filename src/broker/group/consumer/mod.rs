@@ -80,12 +80,12 @@ pub struct Assignment {
 #[derive(Debug, Default)]
 pub(super) struct ConsumerGroup {
     /// Boxed, since a tree of one member keeps room for eleven.
-    members: BTreeMap<MemberNumber, Box<Member>>,
+    members: BTreeMap<MemberNumber, Box<ConsumerMember>>,
     topics: BTreeMap<Arc<str>, Vec<SharedPartition>>,
 }
 
 #[derive(Debug)]
-struct Member {
+struct ConsumerMember {
     client: Arc<str>,
     topics: Vec<Arc<str>>,
     session: SessionTimer,
@@ -211,7 +211,7 @@ impl SharedPartition {
     }
 }
 
-impl Member {
+impl ConsumerMember {
     /// An error, once, if a topic of its subscription was dropped.
     fn check_dropped(&mut self) -> Result<()> {
         self.dropped.take().map_or(Ok(()), |topic| Err(Error::UnknownTopic(topic.to_string())))
@@ -242,7 +242,7 @@ impl Kind for ConsumerGroup {
     }
 
     fn describe(&self) -> Description {
-        let describe = |number: MemberNumber, member: &Member| MemberDescription {
+        let describe = |number: MemberNumber, member: &ConsumerMember| MemberDescription {
             member_id: number.to_string(),
             client_id: member.client.to_string(),
             owned: self.owned(number),
@@ -287,7 +287,7 @@ impl Kind for ConsumerGroup {
 }
 
 impl ConsumerGroup {
-    fn member(&mut self, number: MemberNumber) -> Result<&mut Member> {
+    fn member(&mut self, number: MemberNumber) -> Result<&mut ConsumerMember> {
         self.members.get_mut(&number).map(|member| &mut **member).ok_or(Error::UnknownMemberId)
     }
 
@@ -316,7 +316,7 @@ impl ConsumerGroup {
         let topics = subscription.topics.into_iter().map(|(topic, _)| topic).collect();
         let session = SessionTimer::new(now, subscription.session_timeout_ms);
         let client = subscription.client;
-        let member = Member { client, topics, session, polling: true, ticket: None, dropped: None };
+        let member = ConsumerMember { client, topics, session, polling: true, ticket: None, dropped: None };
         self.members.insert(number, member.into());
         self.rebalance(core);
         self.members.entry(number).and_modify(|member| member.polling = false);

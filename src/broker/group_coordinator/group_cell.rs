@@ -10,13 +10,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 /// A group with its lock.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct GroupCell {
     pub(super) name: Arc<str>,
-    state: Mutex<EntryState>,
+    state: Mutex<GroupState>,
 }
 
 #[derive(Debug)]
-pub(super) struct EntryState {
+pub(super) struct GroupState {
     pub(super) group: Group,
     pub(super) offsets: Offsets,
     pub(super) waiting: BTreeMap<Ticket, Waiting>,
@@ -49,9 +49,9 @@ pub(super) struct GroupLine {
     pub(super) is_refused: bool,
 }
 
-impl Entry {
-    pub(super) fn new(name: &str, group: Group, now_ms: i64) -> Entry {
-        let state = EntryState {
+impl GroupCell {
+    pub(super) fn new(name: &str, group: Group, now_ms: i64) -> GroupCell {
+        let state = GroupState {
             group,
             offsets: Offsets::new(),
             waiting: BTreeMap::new(),
@@ -60,15 +60,15 @@ impl Entry {
             line: GroupLine::default(),
             gone: false,
         };
-        Entry { name: name.into(), state: Mutex::new(state) }
+        GroupCell { name: name.into(), state: Mutex::new(state) }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, EntryState> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, GroupState> {
         self.state.lock().expect("no panic under a group's lock")
     }
 }
 
-impl EntryState {
+impl GroupState {
     /// Whether nobody is in it or about to be, and nothing is committed.
     pub(super) fn has_nothing(&self) -> bool {
         let nothing_due = self.group.empty_since().is_some() && self.group.next_deadline().is_none();

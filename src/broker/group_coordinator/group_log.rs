@@ -1,0 +1,155 @@
+//! What is written to the groups' log: offsets, and a line of each group that a restart must find.
+//!
+//! All of it is written under the group's lock, and synced without it.
+
+use super::group_cell::{GroupCell, GroupLine, GroupState};
+use crate::{
+    broker::{
+        BrokerState, Error, Partition, Result, Terms,
+        committed_offsets::{self, Committed},
+    },
+    log::{Appended, record::Records},
+};
+use std::sync::{Arc, atomic::Ordering::*};
+
+/// What was written to the groups' log, and is as durable as an acknowledged record after [`make_durable`](Self::make_durable).
+#[derive(Debug)]
+pub struct GroupWrite {
+    log: Arc<Partition>,
+    appended: Appended,
+}
+
+impl GroupWrite {
+    /// Waits until it is as durable as the flush mode promises.
+    pub fn make_durable(&self) -> Result<()> {
+        self.log.make_durable(&self.appended)
+    }
+}
+
+/// Makes durable what was written, if anything was.
+pub(super) fn make_durable(written: Option<GroupWrite>) -> Result<()> {
+    written.map_or(Ok(()), |written| written.make_durable())
+}
+
+/// A change of a group's offsets: one is committed, or deleted (`None`).
+pub(super) struct OffsetChange {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: u32,
+    pub(super) committed: Option<Committed>,
+}
+
+impl OffsetChange {
+    /// The offset of this topic and partition is deleted.
+    pub(super) fn deletion((topic, partition): (Arc<str>, u32)) -> OffsetChange {
+        OffsetChange { topic, partition, committed: None }
+    }
+}
+
+impl BrokerState {
+    /// The partition of the committed offsets, if it was ever needed.
+    pub(super) fn offsets_log(&self) -> Result<Option<Arc<Partition>>> {
+        let topics = self.topics.read().expect("no panic under the topics' lock");
+        match topics.get(committed_offsets::TOPIC) {
+            Err(Error::UnknownTopic(_)) => Ok(None),
+            topic => topic?.partition(0).map(Some),
+        }
+    }
+
+    /// The partition of the committed offsets, made if need be. Not for those who hold a group's lock.
+    pub(super) fn offsets_log_or_new(&self) -> Result<Arc<Partition>> {
+        match self.offsets_log()? {
+            Some(log) => Ok(log),
+            None => self.internal_topic(committed_offsets::TOPIC, &committed_offsets::SETTINGS)?.partition(0),
+        }
+    }
+
+    /// Writes changes of a group's offsets, and perhaps the group's end, under its lock: all of it or nothing.
+    pub(super) fn write_changes(
+        &self,
+        log: &Arc<Partition>,
+        name: &str,
+        state: &mut GroupState,
+        changes: Vec<OffsetChange>,
+        ends: bool,
+    ) -> Result<Option<GroupWrite>> {
+        let mut records = Records::default();
+        for OffsetChange { topic, partition, committed } in &changes {
+            committed_offsets::push(&mut records, name, (topic, *partition), committed.as_ref());
+        }
+        if ends && state.line.offset.is_some() {
+            committed_offsets::push_group(&mut records, name, None);
+        }
+        let written = if records.is_empty() { None } else { Some(write_whole(log, &records)?) };
+        for OffsetChange { topic, partition, committed } in changes {
+            match committed {
+                Some(committed) => drop(state.offsets.insert((topic, partition), committed)),
+                None => drop(state.offsets.remove(&(topic, partition))),
+            }
+        }
+        if ends {
+            (state.line, state.kept_until_ms) = (GroupLine::default(), None);
+        }
+        Ok(written)
+    }
+
+    /// Writes what a restart must find of a group, if that has changed, under its lock.
+    pub(super) fn save(&self, name: &str, state: &mut GroupState) -> Option<GroupWrite> {
+        let saved = state.group.take_unsaved()?;
+        let mut records = Records::default();
+        committed_offsets::push_group(&mut records, name, Some(&saved));
+        let log = self.offsets_log().and_then(|log| log.ok_or(Error::UnknownTopic(committed_offsets::TOPIC.into())));
+        match log.and_then(|log| write_whole(&log, &records)) {
+            Ok(written) => {
+                let offsets = &written.appended.offsets;
+                let (offset, unsynced_to) = (Some(offsets.start), Some(offsets.end));
+                state.line = GroupLine { offset, unsynced_to, is_refused: false };
+                self.coordinator.told_refusal.store(false, Release);
+                Some(written)
+            }
+            Err(error) => {
+                self.refuse_line(state, &error);
+                None
+            }
+        }
+    }
+
+    /// The disk refused the line of a group.
+    pub(super) fn refuse_line(&self, state: &mut GroupState, error: &Error) {
+        (state.line.is_refused, state.line.unsynced_to) = (true, None);
+        self.tell_refusal(error);
+    }
+
+    /// Tells, once until a line is written again, that groups go on in memory alone.
+    pub(super) fn tell_refusal(&self, error: &Error) {
+        if !self.coordinator.told_refusal.swap(true, AcqRel) {
+            self.env.tell(&format!("groups go on, but a restart will not know who is in them: {error}"));
+        }
+    }
+
+    /// Waits until the line of a group is synced, whatever the flush mode. Whoever is told of an assignment waits for this:
+    /// a crash must not take it back.
+    pub(super) fn sync_line(&self, cell: &GroupCell) {
+        let Some(end) = cell.lock().line.unsynced_to else { return };
+        let sync = |log: Option<Arc<Partition>>| match log {
+            Some(log) => log.sync_to(end),
+            None => Ok(()),
+        };
+        let synced = self.offsets_log().and_then(sync);
+        let mut state = cell.lock();
+        match synced {
+            Ok(()) if state.line.unsynced_to == Some(end) => state.line.unsynced_to = None,
+            Ok(()) => {}
+            Err(error) => self.refuse_line(&mut state, &error),
+        }
+    }
+}
+
+/// Writes records of a group to the groups' log, all or none of them.
+pub(super) fn write_whole(log: &Arc<Partition>, records: &Records<'_>) -> Result<GroupWrite> {
+    let written = log.write(records, Terms { whole: true, ..Terms::default() });
+    let appended = written.map_err(|error| match error {
+        Error::BatchTooLarge { .. } => Error::CommitTooLarge,
+        error => error,
+    })?;
+    Ok(GroupWrite { log: log.clone(), appended })
+}
