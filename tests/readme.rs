@@ -168,6 +168,7 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
         include_str!("../benches/load/scenarios/resources.rs"),
     ];
     let kafka = include_str!("../benches/kafka.py");
+    let codecs = include_str!("../benches/fetch_compression.py");
     let (mut rows, mut source) = (0, "");
     for line in page.lines() {
         let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
@@ -179,6 +180,13 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
             let printed = if source == "load" { load[0] } else { kafka };
             for column in &cells {
                 assert!(printed.contains(&format!("| {column} |")), "no benchmark prints the column {column}");
+            }
+        } else if cells[0] == "produced in" {
+            source = "codecs";
+            assert!(codecs.contains(line), "no benchmark prints {line}");
+        } else if source == "codecs" {
+            for what in [format!("\"{}\"", cells[0]), format!("'{}'", cells[1])] {
+                assert!(codecs.contains(&what), "{what} is not measured");
             }
         } else if source == "load" {
             let what = cells[0].split(", `--flush").next().unwrap();
