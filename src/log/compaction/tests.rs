@@ -328,6 +328,22 @@ fn records_without_a_key_and_before_the_start_go() {
     assert_eq!(log.start(), 1, "compaction does not move the start");
 }
 
+#[test]
+fn what_is_left_of_a_batch_keeps_its_codec() {
+    let (disk, log) = new();
+    append_with(&log, &["a=1", "b=1", "t="].map(pair), Flags::of_codec(4), None).unwrap();
+    append_with(&log, &["b=2", "c=1"].map(pair), Flags::of_codec(2), None).unwrap();
+    roll(&log);
+    compact(&log);
+    assert_eq!(found(&log), "0:a=1 2:t= 3:b=2 4:c=1");
+    for log in [&log, &open(&disk, 0).unwrap()] {
+        let mut chunk = Chunk::default();
+        log.read(0, usize::MAX, &mut chunk).unwrap();
+        let codecs: Vec<u8> = chunk.batches.iter().map(|batch| batch.entry.flags.codec()).collect();
+        assert_eq!(codecs, [4, 2], "the first one has a tombstone, and its flag");
+    }
+}
+
 /// All that was sealed had gone, and the start went with it: the next offset of a group that had read nothing yet lay below,
 /// so it was sent to the end.
 #[test]
