@@ -150,7 +150,10 @@ impl NetworkProducer {
     fn write_lines(&mut self) -> Result<(), Error> {
         while let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.written < chunk.lines.len()) {
             match self.connection.stream().write(&chunk.lines[chunk.written..]) {
-                Ok(written) => chunk.written += written,
+                Ok(written) => {
+                    chunk.written += written;
+                    self.forget_answered();
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::WouldBlock if self.chunks.iter().any(Chunk::is_owed) => self.wait()?,
@@ -192,13 +195,19 @@ impl NetworkProducer {
                 return Err(Error::Answer("it answered what was not asked".into()));
             };
             chunk.answered += 1;
-            if chunk.answered == chunk.records {
-                self.chunks.pop_front();
-            }
             self.outage = None;
             self.outcomes.push((tag, outcome));
+            self.forget_answered();
         }
         Ok(())
+    }
+
+    /// Drops a chunk that is answered, unless it is still being written: a line that is too long is refused before its end
+    /// has arrived, and without its end the next line would become a part of it.
+    fn forget_answered(&mut self) {
+        if self.chunks.front().is_some_and(|chunk| chunk.answered == chunk.records && chunk.written == chunk.lines.len()) {
+            self.chunks.pop_front();
+        }
     }
 
     /// Connects again; everything that was not answered is to be written again.
@@ -224,7 +233,7 @@ impl Chunk {
 
     /// Drops what is answered and makes the rest unwritten; answers how many lines had been written.
     fn unwrite(&mut self) -> u64 {
-        let resent = lines_in(&self.lines[..self.written]) - self.answered;
+        let resent = lines_in(&self.lines[..self.written]).saturating_sub(self.answered);
         if let Some(last) = self.answered.checked_sub(1) {
             let end = memchr::memchr_iter(b'\n', &self.lines).nth(last).expect("what was answered is a line");
             self.lines.drain(..=end);
@@ -356,6 +365,31 @@ mod tests {
         }
         producer.flush().unwrap();
         assert_eq!((outcomes + producer.outcomes().count()) as u64, COUNT);
+    }
+
+    /// The rest of the line was never sent, so the next record became a part of it, and the answers that followed were
+    /// those of other records.
+    #[test]
+    fn a_line_that_is_refused_before_its_end_is_sent_to_its_end() {
+        let address = peer(|peer| {
+            greet(peer).expect("SEND t message:a");
+            peer.say("ACK topic:t partition:0 offset:0\nERROR MESSAGE_TOO_LARGE no\n");
+            peer.expect("SEND t message:too long");
+            peer.expect("SEND t message:b").say("ACK topic:t partition:0 offset:1\n");
+        });
+        let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
+        // The sockets were full in the middle of the second line.
+        let (lines, written) = (b"SEND t message:a\nSEND t message:too long\n", b"SEND t message:a\nSEND t message:too");
+        producer.connection.stream().write_all(written).unwrap();
+        producer.chunks.push_back(Chunk { lines: lines.into(), written: written.len(), records: 2, answered: 0 });
+        producer.tags.extend([1, 2]);
+        while producer.outcomes.len() < 2 {
+            producer.wait().unwrap();
+        }
+        producer.push("t", &Record::new("b"), 3).unwrap();
+        producer.flush().unwrap();
+        let no = Refused { code: "MESSAGE_TOO_LARGE".into(), sentence: "no".into() };
+        assert_eq!(producer.outcomes().collect::<Vec<_>>(), [(1, ack(0)), (2, Err(no)), (3, ack(1))]);
     }
 
     #[test]
