@@ -168,7 +168,7 @@ fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let stream = result?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(OPEN_TIMEOUT))?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3))?;
     Ok(stream)
 }
 
@@ -233,12 +233,17 @@ impl Lines {
             }
             self.buffer.resize((self.end * 2).clamp(BUFFER_BYTES, LINE_BYTES_MAX), 0);
         }
-        match stream.read(&mut self.buffer[self.end..])? {
-            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection")),
-            received => {
-                self.end += received;
-                Ok(())
+        let received = loop {
+            match stream.read(&mut self.buffer[self.end..]) {
+                // A signal is no reason to connect anew and send twice.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                received => break received?,
             }
+        };
+        self.end += received;
+        match received {
+            0 => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the broker closed the connection")),
+            _ => Ok(()),
         }
     }
 }
@@ -261,13 +266,20 @@ mod tests {
         (found, error)
     }
 
-    /// Gives one byte a read.
-    struct Drip<'a>(&'a [u8]);
+    /// Gives one byte a read, and is interrupted by a signal before each.
+    struct Drip<'a> {
+        bytes: &'a [u8],
+        is_interrupted: bool,
+    }
 
     impl Read for Drip<'_> {
         fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-            let length = self.0.len().min(1);
-            self.0.read(&mut out[..length])
+            self.is_interrupted = !self.is_interrupted;
+            if self.is_interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let length = self.bytes.len().min(1);
+            self.bytes.read(&mut out[..length])
         }
     }
 
@@ -275,7 +287,8 @@ mod tests {
     fn lines_come_whole_however_they_arrive() {
         for text in ["a\n\nbc\n", "a\n\nbc\ntorn"] {
             assert_eq!(lines(text.as_bytes()).0, ["a", "", "bc"]);
-            assert_eq!(lines(Drip(text.as_bytes())).0, ["a", "", "bc"]);
+            let drip = Drip { bytes: text.as_bytes(), is_interrupted: false };
+            assert_eq!(lines(drip).0, ["a", "", "bc"]);
         }
     }
 
