@@ -284,3 +284,12 @@ fn what_a_closed_broker_stored_is_there_when_it_is_opened_again() {
     drop((consumer, broker));
     std::fs::remove_dir_all(folder).unwrap();
 }
+
+/// A client set `max.message.bytes` to two gigabytes and sent a line without an end.
+#[test]
+fn no_setting_lets_a_line_be_longer_than_a_log_could_take() {
+    let broker = Broker::in_memory();
+    let settings = [("max.message.bytes".to_string(), "2147483647".to_string())].into();
+    broker.create_topic_with("t", Some(1), settings).unwrap();
+    assert_eq!(broker.message_bytes_max(), 64 << 20);
+}

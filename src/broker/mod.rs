@@ -96,7 +96,10 @@ pub use writing::{Gathered, StoredBatch, Target, Ticket, WriteSession};
 
 use crate::{
     config::{Changes, Config, Overrides},
-    log::disk::{self, Disk, FileDisk, MemoryDisk},
+    log::{
+        batches::BATCH_BYTES_MAX,
+        disk::{self, Disk, FileDisk, MemoryDisk},
+    },
     metrics::{Metrics, TrafficSum},
 };
 use env::Env;
@@ -326,11 +329,11 @@ impl Broker {
         self.running.state.topic_waiters.register(waiter)
     }
 
-    /// The largest `max.message.bytes` of any topic, and of those not made yet.
+    /// The largest `max.message.bytes` of any topic, and of those not made yet, up to what a log takes.
     pub fn message_bytes_max(&self) -> usize {
         let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
-        largest.max(self.env().topic_defaults.max_message_bytes) as usize
+        (largest.max(self.env().topic_defaults.max_message_bytes) as usize).min(BATCH_BYTES_MAX)
     }
 }
 

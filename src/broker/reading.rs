@@ -279,8 +279,8 @@ impl ReadSession {
         self.of = None;
     }
 
-    /// Gives the buffer back.
-    pub fn rest(&mut self) {
+    /// Frees the buffer: a client that waits, as thousands may at once, needs none.
+    pub fn free(&mut self) {
         *self = ReadSession::default();
     }
 }

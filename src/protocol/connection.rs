@@ -39,7 +39,6 @@ pub struct Input<'a> {
     ended: bool,
     /// Whether the last read took all that it had room for.
     full: bool,
-    rested: bool,
     /// How long a protocol lets its client be silent; `None`: for ever. Longer is an error of kind `TimedOut`.
     pub silence_max: Option<Duration>,
 }
@@ -59,16 +58,8 @@ pub struct Output<'a> {
 
 /// Both ends of what `transport` carries, whose broker says with `stopping` that it stops.
 pub fn open<'a>(transport: &'a Transport, waiter: Arc<Waiter>, stopping: &'a AtomicBool) -> (Input<'a>, Output<'a>) {
-    let input = Input {
-        transport,
-        buffer: Vec::new(),
-        used: 0,
-        filled: 0,
-        ended: false,
-        full: false,
-        rested: false,
-        silence_max: None,
-    };
+    let input =
+        Input { transport, buffer: Vec::new(), used: 0, filled: 0, ended: false, full: false, silence_max: None };
     (input, Output { transport, bytes: Vec::new(), peer: transport.peer(), waiter, stopping })
 }
 
@@ -88,19 +79,15 @@ impl Input<'_> {
         self.ended
     }
 
-    /// Whether the last [`fill`](Self::fill) gave the buffers back because of silence.
-    pub fn rested(&self) -> bool {
-        self.rested
-    }
-
     /// Whether [`fill`](Self::fill) will find more bytes without waiting. It is asked of the system only where it is likely.
     pub fn more_waits(&self) -> io::Result<bool> {
         Ok(self.full && self.transport.is_readable()?)
     }
 
     /// Waits for more bytes, at most `more`, and answers how many came; 0: the client will send no more. The first of the
-    /// bytes that were used make room, then the buffer grows.
-    pub fn fill(&mut self, more: usize, output: &mut Output<'_>) -> io::Result<usize> {
+    /// bytes that were used make room, then the buffer grows. When the client falls silent, the buffers are freed and
+    /// `on_silence` frees what else its protocol holds.
+    pub fn fill(&mut self, more: usize, output: &mut Output<'_>, mut on_silence: impl FnMut()) -> io::Result<usize> {
         let held = self.filled - self.used;
         if held == 0 && self.buffer.len() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
@@ -119,7 +106,6 @@ impl Input<'_> {
         } else if held == 0 {
             (self.used, self.filled) = (0, 0);
         }
-        self.rested = false;
         loop {
             let room = self.buffer.len().min(self.filled.saturating_add(more));
             match self.transport.read(&mut self.buffer[self.filled..room]) {
@@ -131,6 +117,7 @@ impl Input<'_> {
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    on_silence();
                     self.rest(output)?;
                 }
                 Err(error) => return Err(error),
@@ -142,7 +129,6 @@ impl Input<'_> {
     fn rest(&mut self, output: &mut Output<'_>) -> io::Result<()> {
         self.buffer = Vec::from(self.bytes());
         (self.used, self.filled) = (0, self.buffer.len());
-        self.rested = true;
         output.bytes = Vec::new();
         self.transport.wait_readable(self.silence_max.map(|most| most.saturating_sub(SILENCE)), SILENCE)?;
         let room = BUFFER_BYTES.max(self.filled * 2);
@@ -208,7 +194,8 @@ impl Output<'_> {
         }
     }
 
-    /// As [`wait`](Self::wait), but false also when the client will send no more: its place is to be given up then.
+    /// As [`wait`](Self::wait), but false also when the client will send no more: its place is to be given up then. That shows
+    /// only behind what it has sent; that the connection broke shows at once.
     pub fn wait_while_connected(&self, deadline: Option<Instant>) -> io::Result<bool> {
         while !self.stopping() && !self.transport.has_ended()? {
             let look = Instant::now() + MEMBER_LOOKS_EVERY;
@@ -218,7 +205,58 @@ impl Output<'_> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(false);
             }
+            if let Some(error) = self.transport.take_error()? {
+                return Err(error);
+            }
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use socket2::SockRef;
+    use std::{
+        io::Write,
+        net::{TcpListener, TcpStream},
+        sync::mpsc,
+        thread,
+    };
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn pair() -> (Transport, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        (Transport::tcp(stream, peer, LONG).unwrap(), client)
+    }
+
+    /// What a protocol held was freed only when its client spoke again: 40 silent ones took 850 MB.
+    #[test]
+    fn a_protocol_frees_what_it_holds_when_its_client_falls_silent() {
+        let (transport, mut client) = pair();
+        let stopping = AtomicBool::new(false);
+        let (mut input, mut output) = open(&transport, Waiter::new(), &stopping);
+        transport.set_read_timeout(Duration::from_millis(1)).unwrap();
+        let (freed, speak) = mpsc::channel();
+        // The client speaks again only after that, and keeps its end open.
+        let client = thread::spawn(move || speak.recv().map(|()| client.write_all(b"a")).map(|_| client));
+        assert_eq!(input.fill(10, &mut output, || freed.send(()).unwrap()).unwrap(), 1);
+        assert_eq!(input.bytes(), b"a");
+        drop(client.join().unwrap());
+    }
+
+    /// Its place was kept until the time of its Fetch was over, which its client chooses.
+    #[test]
+    fn a_client_that_breaks_off_is_noticed_though_much_that_it_sent_is_unread() {
+        let (transport, mut client) = pair();
+        let stopping = AtomicBool::new(false);
+        let (_, output) = open(&transport, Waiter::new(), &stopping);
+        client.write_all(&[b'x'; 100_000]).unwrap();
+        SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(client);
+        assert!(output.wait_while_connected(Some(Instant::now() + LONG)).is_err());
     }
 }

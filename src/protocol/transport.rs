@@ -154,6 +154,7 @@ impl Transport {
 
     /// Takes what has come; whether that was anything.
     fn look(&self, ahead: &mut Ahead) -> io::Result<bool> {
+        ahead.bytes.drain(..std::mem::take(&mut ahead.used));
         let held = ahead.bytes.len();
         let room = AHEAD_BYTES_MAX.saturating_sub(ahead.waiting().len());
         if room == 0 {
@@ -245,6 +246,19 @@ mod tests {
         assert!(transport.is_readable().unwrap());
         assert_eq!((transport.read(&mut read).unwrap(), read[0]), (1, b'o'));
         assert_eq!(transport.read(&mut read).unwrap(), 0);
+    }
+
+    #[test]
+    fn what_was_read_is_not_kept_however_often_looks_and_reads_take_turns() {
+        let (transport, mut client) = pair();
+        let mut read = [0; 9];
+        client.write_all(b"x").unwrap();
+        for _ in 0..100 {
+            client.write_all(b"nine more").unwrap();
+            wait_until("nothing comes", || transport.look_ahead(None, |bytes, _| bytes.len() == 10).unwrap());
+            assert_eq!(transport.read(&mut read).unwrap(), 9);
+            assert!(transport.ahead().bytes.len() <= 10);
+        }
     }
 
     #[test]

@@ -120,11 +120,13 @@ impl Server {
     }
 
     /// Stops: takes no more connections, lets those there are finish what they were asked, and closes them.
-    pub fn stop(mut self) {
-        self.shut_down();
+    pub fn stop(self) {
+        drop(self);
     }
+}
 
-    fn shut_down(&mut self) {
+impl Drop for Server {
+    fn drop(&mut self) {
         self.shared.stopping.store(true, Release);
         for address in &self.addresses {
             // Wakes the accepting thread; it sees that the server stops.
@@ -149,12 +151,6 @@ impl Server {
         while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
             thread::yield_now();
         }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.shut_down();
     }
 }
 

@@ -11,7 +11,10 @@
 //! The protocol reads these bytes again. A first line that is too long to be looked at whole is text.
 
 use crate::protocol::transport::Transport;
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 /// What a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +31,16 @@ pub enum Spoken {
     Unknown(u8),
 }
 
-/// Waits until it is clear what the other end speaks, for `most` (for ever: `None`) between its bytes at the longest; `None`:
-/// it left without a word.
+/// Waits until it is clear what the other end speaks, for `most` (for ever: `None`) at the longest; `None`: it left without a
+/// word.
 pub(super) fn sniff(transport: &Transport, most: Option<Duration>) -> io::Result<Option<Spoken>> {
+    let deadline = most.map(|most| Instant::now() + most);
     loop {
-        match transport.look_ahead(most, |bytes, all| (spoken(bytes, all), all))? {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match transport.look_ahead(left, |bytes, all| (spoken(bytes, all), all))? {
             (None, false) => {}
             (spoken, _) => return Ok(spoken),
         }
@@ -73,6 +81,11 @@ pub(super) fn http_answer() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        io::Write,
+        net::{TcpListener, TcpStream},
+        thread,
+    };
 
     #[test]
     fn http_is_known_by_its_whole_first_line() {
@@ -85,6 +98,24 @@ mod tests {
         assert_eq!(of("GET / HTTP/1.1"), None, "more may come");
         assert_eq!(spoken(b"PRODUCE a", true), Some(Spoken::Text));
         assert_eq!(spoken(b"", true), None);
+    }
+
+    /// Each byte gave it the time anew, and 16 KiB of them kept a place, and a stop, waiting for hours.
+    #[test]
+    fn the_time_is_for_all_that_it_says_and_not_for_each_byte() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        let transport = Transport::tcp(stream, peer, Duration::from_secs(60)).unwrap();
+        let dripping = thread::spawn(move || {
+            while client.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let error = sniff(&transport, Some(Duration::from_millis(20))).unwrap_err();
+        assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
+        drop(transport);
+        dripping.join().unwrap();
     }
 
     #[test]

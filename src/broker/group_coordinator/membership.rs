@@ -262,8 +262,8 @@ impl Membership {
         Ok(offset)
     }
 
-    /// Leaves the group, after committing the rest if that is automatic.
-    pub fn leave(mut self) -> Result<()> {
+    /// Leaves the group, after committing the rest if that is automatic. If that fails it is a member as before.
+    pub fn leave(&mut self) -> Result<()> {
         if self.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
             self.commit(None)?;
         }

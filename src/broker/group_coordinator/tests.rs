@@ -8,7 +8,10 @@ use crate::{
         group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
     },
     config::Config,
-    log::{disk::MemoryDisk, record::Records},
+    log::{
+        disk::{Call, Fault, MemoryDisk},
+        record::Records,
+    },
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -349,6 +352,23 @@ fn partitions_that_are_new_are_read_from_their_first_record() {
 fn open(disk: &MemoryDisk, clock: &Arc<AtomicI64>) -> Broker {
     let config = Config { offsets_retention: Duration::from_millis(1000), ..Config::new("data") };
     Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone())).unwrap()
+}
+
+/// A LEAVE was refused since what it commits could not be written, and the member was gone all the same.
+#[test]
+fn who_cannot_commit_does_not_leave() {
+    let (disk, clock) = (MemoryDisk::crashable(), Arc::new(AtomicI64::new(5)));
+    let broker = open(&disk, &clock);
+    broker.create_topic("t", 1).unwrap();
+    produce(&broker, "t", 0, &["a"]);
+    let mut member = broker.join("g", &["t"], JoinOptions::default()).unwrap();
+    assert_eq!(poll(&mut member), ["t/0:0 message:a"]);
+    disk.fault(Call::Write, 1, Fault::Full);
+    assert!(matches!(member.leave(), Err(Error::Storage(_))));
+    assert_eq!(held(&member), [0]);
+    member.leave().unwrap();
+    assert_eq!(broker.lag("g").unwrap()[0].committed.as_ref().unwrap().offset, 1);
+    assert_eq!(member.leave(), Err(Error::UnknownMemberId));
 }
 
 #[test]

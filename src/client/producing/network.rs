@@ -205,7 +205,11 @@ impl NetworkProducer {
     /// Drops a chunk that is answered, unless it is still being written: a line that is too long is refused before its end
     /// has arrived, and without its end the next line would become a part of it.
     fn forget_answered(&mut self) {
-        if self.chunks.front().is_some_and(|chunk| chunk.answered == chunk.records && chunk.written == chunk.lines.len()) {
+        if self
+            .chunks
+            .front()
+            .is_some_and(|chunk| chunk.answered == chunk.records && chunk.written == chunk.lines.len())
+        {
             self.chunks.pop_front();
         }
     }
@@ -379,7 +383,8 @@ mod tests {
         });
         let mut producer = NetworkProducer::open(&address, PATIENT).unwrap();
         // The sockets were full in the middle of the second line.
-        let (lines, written) = (b"SEND t message:a\nSEND t message:too long\n", b"SEND t message:a\nSEND t message:too");
+        let (lines, written) =
+            (b"SEND t message:a\nSEND t message:too long\n", b"SEND t message:a\nSEND t message:too");
         producer.connection.stream().write_all(written).unwrap();
         producer.chunks.push_back(Chunk { lines: lines.into(), written: written.len(), records: 2, answered: 0 });
         producer.tags.extend([1, 2]);

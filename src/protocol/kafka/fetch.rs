@@ -145,6 +145,8 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     // Registering before looking again makes sure that no wake-up is missed.
     let _registered: Vec<_> = partitions().map(|partition| partition.register(&waiter)).collect();
     while !is_enough(&topics, min_bytes) {
+        // Thousands may wait at once.
+        call.session.forget();
         call.output.flush()?;
         let looked = Instant::now();
         if !call.output.wait_while_connected(Some(deadline))? {

@@ -216,7 +216,9 @@ fn tell(explained: Explained, step: impl FnOnce() -> String) {
 pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut session = Session { name: name.map(String::from), ..Session::default() };
     input.silence_max = Some(broker.config().idle_timeout);
-    while let Some(size) = next_frame(input, output, &mut session)? {
+    while !output.stopping()
+        && let Some(size) = next_frame(input, output, &mut session)?
+    {
         let (frame, behind) = input.bytes()[4..].split_at(size);
         session.commits_follow = is_whole_offset_commit(behind) && output.bytes.len() < UNSENT_BYTES_MAX;
         match answer(broker, &mut session, output, frame) {
@@ -261,16 +263,13 @@ fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Sess
             }
         }
         output.flush()?;
-        match input.fill(usize::MAX, output) {
+        match input.fill(usize::MAX, output, || session.forget()) {
             Ok(0) => return Ok(None),
             // The client was silent for too long. It is owed no answer.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 return Ok(None);
             }
             filled => drop(filled?),
-        }
-        if input.rested() {
-            session.forget();
         }
     }
 }

@@ -29,6 +29,17 @@ struct Made {
     overrides: Overrides,
 }
 
+impl New<'_> {
+    /// How many partitions it is to have, as far as that makes sense.
+    fn partition_count(&self, broker: &Broker) -> u64 {
+        match (self.assignments.len(), self.partitions) {
+            (0, -1) => broker.config().default_partitions.into(),
+            (0, count) => u64::try_from(count).unwrap_or(0),
+            (assigned, _) => assigned as u64,
+        }
+    }
+}
+
 /// CreateTopics (key 19).
 pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let topics = r.array(|r| {
@@ -63,7 +74,12 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     topics.dedup_by_key(|topic| topic.name);
     let there = broker.describe_topics();
     let mut folded: HashMap<String, &str> = there.keys().map(|name| (fold(name), name.as_str())).collect();
+    let total: u64 = topics.iter().map(|topic| topic.partition_count(broker)).sum();
     let made = topics.iter().map(|topic| match counts[topic.name] {
+        _ if total > PARTITIONS_MAX.into() => Err(Refusal::new(
+            Code::PolicyViolation,
+            format!("{total} partitions in one request; it may ask for at most {PARTITIONS_MAX}"),
+        )),
         1 => create(broker, topic, dry, &folded).inspect(|_| {
             if !dry {
                 folded.insert(fold(topic.name), topic.name);

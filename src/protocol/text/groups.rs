@@ -45,7 +45,7 @@ impl Session {
             session_ms: number_or("session:", session, default.session_ms)?,
         };
         self.broker.may_join(&topics, &options)?;
-        if let Some(before) = self.member.take() {
+        if let Some(before) = &mut self.member {
             leave(before)?;
         }
         let member = self.member.insert(self.broker.join(&group, &topics, options)?);
@@ -119,8 +119,11 @@ impl Session {
     /// `LEAVE`
     pub(super) fn leave(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
-        member(&mut self.member)?;
-        self.member.take().map_or(Ok(()), Membership::leave)?;
+        let left = member(&mut self.member)?.leave();
+        if matches!(left, Ok(()) | Err(broker::Error::UnknownMemberId)) {
+            self.member = None;
+        }
+        left?;
         output.bytes.extend_from_slice(b"OK\n");
         Ok(Flow::Next)
     }
@@ -191,7 +194,7 @@ fn member(member: &mut Option<Membership>) -> Result<&mut Membership, Refusal> {
 }
 
 /// Leaves, unless the place is lost already.
-fn leave(member: Membership) -> Result<(), Refusal> {
+fn leave(member: &mut Membership) -> Result<(), Refusal> {
     match member.leave() {
         Err(broker::Error::UnknownMemberId) => Ok(()),
         left => Ok(left?),

@@ -85,6 +85,7 @@ impl Session {
                 }
             }
             output.flush_before_wait(deadline)?;
+            self.read.free();
             if !output.wait(deadline)? {
                 output.bytes.extend_from_slice(b"NO_MESSAGE\n");
                 return Ok(Flow::Next);
@@ -147,6 +148,7 @@ impl Session {
                 break;
             }
             output.flush_before_wait(deadline)?;
+            self.read.free();
             let goes_on = output.wait(deadline)?;
             drop(registered);
             partition.still_there()?;

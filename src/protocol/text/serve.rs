@@ -26,7 +26,7 @@ const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 
 /// Serves a connection until either side has enough of it.
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
-    let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false };
+    let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false, searched: 0 };
     let served = lines.serve(input, output);
     lines.tell_metrics();
     // A broken connection leaves what it wrote to be shown to others.
@@ -43,6 +43,8 @@ struct Lines {
     counted: u64,
     /// Whether a line that was too long is being skipped.
     skipping: bool,
+    /// How many bytes of the line that is arriving hold no line end.
+    searched: usize,
 }
 
 impl Lines {
@@ -70,10 +72,7 @@ impl Lines {
             self.check_length(input, output)?;
             let held = input.bytes().len();
             let most = if held < BYTES_AT_ONCE { BYTES_AT_ONCE } else { self.limit() + 1 };
-            input.fill(most.saturating_sub(held).max(1), output)?;
-            if input.rested() {
-                self.session.read.rest();
-            }
+            input.fill(most.saturating_sub(held).max(1), output, || self.session.read.free())?;
         }
     }
 
@@ -89,9 +88,11 @@ impl Lines {
             at = 3;
         }
         let mut gathered = Gathered::default();
-        while let Some(end) = memchr::memchr(b'\n', &bytes[at..]) {
-            let line = &bytes[at..at + end];
-            at += end + 1;
+        let mut from = at.max(std::mem::take(&mut self.searched));
+        while let Some(end) = memchr::memchr(b'\n', &bytes[from..]) {
+            let line = &bytes[at..from + end];
+            at = from + end + 1;
+            from = at;
             if std::mem::take(&mut self.skipping) {
                 continue;
             }
@@ -109,6 +110,7 @@ impl Lines {
         if self.skipping {
             at = bytes.len();
         }
+        self.searched = bytes.len() - at;
         Ok((at, Flow::Next))
     }
 
@@ -199,6 +201,7 @@ impl Lines {
         let length = input.bytes().len();
         if length > LINE_BYTES_MORE && length > self.limit() {
             input.consume(length);
+            self.searched = 0;
             if !std::mem::replace(&mut self.skipping, true) {
                 self.count += 1;
                 self.session.answer(output);

@@ -129,7 +129,7 @@ impl Session {
                 break;
             }
             output.flush()?;
-            self.read.rest();
+            self.read.free();
             if !output.wait(None)? {
                 return Ok(false);
             }

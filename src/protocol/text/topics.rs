@@ -28,7 +28,7 @@ impl Session {
         for (name, topic) in topics {
             let partitions = topic.as_ref().map_or("-".into(), |topic| topic.partition_count().to_string());
             // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
-            let sums = topic.map(|topic| self.sums(&topic).unwrap_or((0, 0)));
+            let sums = topic.and_then(|topic| self.sums(&topic));
             let (records, bytes) =
                 sums.map_or(("-".into(), "-".into()), |(records, bytes)| (records.to_string(), bytes.to_string()));
             let _ = writeln!(lines, "topic:{name} partitions:{partitions} records:{records} bytes:{bytes}");

@@ -68,7 +68,7 @@ impl GroupMember for EmbeddedMember {
     }
 
     fn leave(&mut self) -> Result<(), Error> {
-        Ok(self.member.take().map_or(Ok(()), broker::Membership::leave)?)
+        Ok(self.member.take().map_or(Ok(()), |mut member| member.leave())?)
     }
 
     fn address(&self) -> &str {

@@ -58,6 +58,17 @@ fn assigned<'a>(assignments: &'a [(i32, &'a [i32])]) -> New<'a> {
 }
 
 fn make(talk: &Talk, name: &str, new: &New<'_>) -> i16 {
+    make_all(talk, &[name], new)[0]
+}
+
+/// Asks for topics that are alike in one request; their error codes.
+fn make_all(talk: &Talk, names: &[&str], new: &New<'_>) -> Vec<i16> {
+    let topics = names.iter().map(|name| creatable(name, new)).collect();
+    let (response, _) = talk.ask(19, 7, &encoded(CreateTopicsRequest::default().with_topics(topics), 7)).unwrap();
+    CreateTopicsResponse::decode(&mut &response[..], 7).unwrap().topics.iter().map(|topic| topic.error_code).collect()
+}
+
+fn creatable(name: &str, new: &New<'_>) -> create::CreatableTopic {
     let topic = create::CreatableTopic::default().with_name(s(name).into()).with_num_partitions(new.partitions);
     let assignment = |(index, brokers): &(i32, &[i32])| {
         let assignment = create::CreatableReplicaAssignment::default().with_partition_index(*index);
@@ -67,9 +78,7 @@ fn make(talk: &Talk, name: &str, new: &New<'_>) -> i16 {
         create::CreatableTopicConfig::default().with_name(s(name)).with_value(value.map(s))
     };
     let topic = topic.with_assignments(new.assignments.iter().map(assignment).collect());
-    let topic = topic.with_replication_factor(new.factor).with_configs(new.configs.iter().map(config).collect());
-    let (response, _) = talk.ask(19, 7, &encoded(CreateTopicsRequest::default().with_topics(vec![topic]), 7)).unwrap();
-    CreateTopicsResponse::decode(&mut &response[..], 7).unwrap().topics[0].error_code
+    topic.with_replication_factor(new.factor).with_configs(new.configs.iter().map(config).collect())
 }
 
 const SET: i8 = 0;
@@ -206,6 +215,14 @@ fn new_topics_are_refused_in_kafkas_order() {
     ] {
         assert_eq!(make(&talk, name, &new), code, "'{name}' {new:?}");
     }
+}
+
+/// Each topic had the limit to itself, so that one small request could ask for any number of partitions.
+#[test]
+fn the_limit_of_partitions_is_the_requests() {
+    let talk = Talk::new();
+    assert_eq!(make_all(&talk, &["a", "b"], &of(6000, 1)), [44, 44]);
+    assert_eq!(make_all(&talk, &["a", "b"], &of(2, 1)), [0, 0]);
 }
 
 #[test]
