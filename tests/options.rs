@@ -43,7 +43,7 @@ fn a_broker_refuses_addresses_that_are_none() {
 #[test]
 fn a_broker_refuses_quantities_that_cannot_be_meant() {
     let cases: &[(&[&str], &str)] = &[
-        (&["--flush", "0"], "no time at all is 'always'"),
+        (&["--flush", "0"], "for a time of 0 use 'always'"),
         (&["--flush", "sometimes"], "always, never or a time"),
         (&["--flush", "-5"], "always, never or a time"),
         (&["--default-partitions", "0"], "0 is not in 1..="),
@@ -92,7 +92,7 @@ fn words_that_would_become_several_are_refused() {
         (&["topic", "list", "-b", "http://localhost:9092"], "without 'http://'"),
         (&["group", "describe", ""], "a value is required"),
         (&["group", "reset", "g", "a b", "earliest"], "is no topic name"),
-        (&["group", "reset", "g", "a/b", "earliest"], "'b' is no number of a partition"),
+        (&["group", "reset", "g", "a/b", "earliest"], "'b' is not a partition number"),
         (&["group", "reset", "g", "a", "yesterday"], "is not earliest, latest, an offset"),
         (&["log", "verify"], "required"),
     ];

@@ -74,7 +74,7 @@ struct Serve {
     /// system (never)
     #[arg(long, default_value = "always", value_name = "always|never|TIME", value_parser = flush)]
     flush: Flush,
-    /// How many partitions a topic gets that is created by its first use
+    /// Number of partitions of a topic that its first use creates
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(plainlog::broker::PARTITIONS_MAX)))]
     default_partitions: u32,
     /// Create a topic only when asked to, not when it is first used
@@ -141,7 +141,7 @@ fn flush(text: &str) -> Result<Flush, String> {
         "always" => Ok(Flush::Always),
         "never" => Ok(Flush::Never),
         time => match config::duration(time) {
-            Ok(Duration::ZERO) => Err("no time at all is 'always'".into()),
+            Ok(Duration::ZERO) => Err("for a time of 0 use 'always'".into()),
             Ok(time) => Ok(Flush::Every(time)),
             Err(why) => Err(format!("always, never or a time: {why}")),
         },

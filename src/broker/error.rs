@@ -211,7 +211,7 @@ impl fmt::Display for Error {
                 write!(f, "{timestamp} is earlier than message.timestamp.before.max.ms allows, which is {least} now")
             }
             Error::UnknownMemberId => {
-                f.write_str("no member here: it never joined, left, or was silent for longer than its session")
+                f.write_str("this connection is not a member: it never joined, has left, or was silent for longer than its session")
             }
             Error::NotAssigned { topic, partition } => write!(f, "this member does not hold {topic}/{partition}"),
             Error::RebalanceInProgress => f.write_str("the group rebalances; join again"),
@@ -230,7 +230,7 @@ impl fmt::Display for Error {
                 f.write_str("the offsets are more than the log takes at once, 64 MiB; commit them in parts")
             }
             Error::MetadataTooLong { units, limit } => {
-                write!(f, "the metadata of an offset has {units} characters; it takes {limit}")
+                write!(f, "the metadata of an offset has {units} characters; the limit is {limit}")
             }
         }
     }

@@ -26,7 +26,7 @@ pub fn check_name(name: &str) -> Result<()> {
     known.then_some(()).ok_or_else(|| {
         let shown = crate::log::record::shown(name.as_bytes());
         Error::InvalidTopic(format!(
-            "'{shown}' is no topic name; it takes 1 to 249 of a-z A-Z 0-9 . _ - and is not . or .."
+            "'{shown}' is not a topic name; a name is 1 to 249 of a-z A-Z 0-9 . _ - and neither . nor .."
         ))
     })
 }

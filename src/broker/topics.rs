@@ -177,7 +177,12 @@ impl BrokerState {
         match self.env.handles.disk().list(&dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) if error.kind() != io::ErrorKind::NotADirectory => return Err(of_disk(error)),
-            _ => return Err(Error::Storage(format!("{} is there and is no topic's; move it away", dir.display()))),
+            _ => {
+                return Err(Error::Storage(format!(
+                    "{} exists but does not belong to a topic; move it away",
+                    dir.display()
+                )));
+            }
         }
         let built = match self.build(&file, &dir) {
             Err(NotBuilt { error, is_there: false }) => return Err(of_disk(error)),

@@ -96,7 +96,7 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 
 settings! {
     "cleanup.policy" / "log.cleanup.policy", cleanup_policy: CleanupPolicy => CleanupPolicy::Delete,
-        "what goes in the background: with delete whole old segments, with compact all but the latest record of each key";
+        "what is removed in the background: with delete whole old segments, with compact all but the latest record of each key";
     "compression.gzip.level" / "compression.gzip.level", compression_gzip_level: i32 [-1..=9] => -1,
         "how hard gzip compresses where it is the compression.type, from 1 to 9; -1 is its own default";
     "compression.lz4.level" / "compression.lz4.level", compression_lz4_level: i32 [1..=17] => 9,
@@ -150,7 +150,7 @@ settings! {
     "retention.bytes" / "log.retention.bytes", retention_bytes: i64 [i64::MIN..=LONG_MAX] => -1,
         "size of a partition above which its oldest segments go; unlimited if it is negative";
     "retention.ms" / "log.retention.ms", retention_ms: i64 [-1..=LONG_MAX] => 7 * DAY_MS,
-        "age at which a segment goes; -1 is never";
+        "age at which a segment is removed; -1 is never";
     // Kafka begins at 1 MiB; lessons and tests want to see a roll.
     "segment.bytes" / "log.segment.bytes", segment_bytes: u32 [1024..=INT_MAX] => 1 << 30,
         "size at which a segment is sealed and the next one begins";

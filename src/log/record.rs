@@ -276,9 +276,9 @@ fn take_word<'a>(word: &'a [u8], fields: &mut Fields<'a>) -> Result<(), Malforme
     let twice = if let Some(digits) = word.strip_prefix(b"timestamp:") {
         let parsed = if digits == b"-1" { Some(-1) } else { parse_u63(digits).map(|n| n as i64) };
         let parsed = parsed.ok_or_else(|| Malformed(format!("'{}' is no time in milliseconds", shown(digits))))?;
-        fields.timestamp.replace(parsed).map(|_| "timestamp: stands twice")
+        fields.timestamp.replace(parsed).map(|_| "timestamp: is given twice")
     } else if let Some(text) = word.strip_prefix(b"key:") {
-        fields.key.replace(text).map(|_| "key: stands twice")
+        fields.key.replace(text).map(|_| "key: is given twice")
     } else {
         let known = "timestamp:, key:, header.NAME:, then message:, escaped:, base64: or tombstone";
         return Err(Malformed(format!("'{}' is no field of a record; there are {known}", shown(word))));
@@ -635,8 +635,8 @@ mod tests {
         for (text, why) in [
             ("key:a", "the value is missing"),
             ("", "'' is no field"),
-            ("key:a key:b message:", "key: stands twice"),
-            ("timestamp:1 timestamp:1 message:", "timestamp: stands twice"),
+            ("key:a key:b message:", "key: is given twice"),
+            ("timestamp:1 timestamp:1 message:", "timestamp: is given twice"),
             ("timestamp:-2 message:", "'-2' is no time"),
             ("timestamp:9223372036854775808 message:", "is no time"),
             ("escaped:\\q", "'\\q' is no escape"),

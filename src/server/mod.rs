@@ -308,7 +308,7 @@ impl Shared {
             if count <= max {
                 shared.serve(served, peer)
             } else {
-                let why = format!("there are {max} connections, which is the limit (--max-connections)");
+                let why = format!("the limit of {max} connections (--max-connections) is reached");
                 turn_away(&served, &why, TURNING_AWAY)
             }
         };

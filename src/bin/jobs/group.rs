@@ -74,7 +74,7 @@ fn topic_or_partition(text: &str) -> Result<String, String> {
     let (name, partition) = text.split_once('/').unwrap_or((text, "0"));
     let number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u32>().is_ok();
     if !number(partition) {
-        return Err(format!("'{partition}' is no number of a partition; write TOPIC or TOPIC/N"));
+        return Err(format!("'{partition}' is not a partition number; write TOPIC or TOPIC/N"));
     }
     topic(name).map(|_| text.into())
 }

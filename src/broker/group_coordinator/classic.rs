@@ -46,7 +46,8 @@ impl Broker {
     ) -> Result<Joined> {
         let least = self.config().group_min_session.as_millis() as u64;
         if !(least..=SESSION_MS_MAX).contains(&request.session_timeout_ms) {
-            let why = format!("a session of {} ms; it takes {least} to {SESSION_MS_MAX}", request.session_timeout_ms);
+            let why =
+                format!("the session is {} ms; it must be {least} to {SESSION_MS_MAX}", request.session_timeout_ms);
             return Err(Error::InvalidSessionTimeout(why));
         }
         if !request.member_id.is_empty() && self.running.state.find_group(group)?.is_none() {

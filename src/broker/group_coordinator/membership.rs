@@ -76,7 +76,8 @@ impl Broker {
     /// Whether a member could [`join`](Self::join) with this, as far as the group has no say in it.
     pub fn may_join(&self, topics: &[&str], options: &JoinOptions) -> Result<()> {
         if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&options.session_ms) {
-            let why = format!("a session of {} ms; it takes {SESSION_MS_MIN} to {SESSION_MS_MAX}", options.session_ms);
+            let why =
+                format!("the session is {} ms; it must be {SESSION_MS_MIN} to {SESSION_MS_MAX}", options.session_ms);
             return Err(Error::InvalidSessionTimeout(why));
         }
         let topics = topics.iter().map(|topic| self.topic(topic)).collect::<Result<Vec<_>>>()?;

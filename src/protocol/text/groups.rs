@@ -31,7 +31,7 @@ impl Session {
         let topics = words.expect("JOIN takes a group and topics; the topics")?.split(|&byte| byte == b',');
         let topics = topics.map(topic_name).collect::<Result<Vec<_>, _>>()?;
         if topics.iter().collect::<BTreeSet<_>>().len() < topics.len() {
-            return Err(Refusal::invalid("a topic stands twice").into());
+            return Err(Refusal::invalid("a topic is given twice").into());
         }
         let [from, commit, session] = words.named(["from", "commit", "session"])?;
         let default = JoinOptions::default();
@@ -95,7 +95,7 @@ impl Session {
                 number("the offset", words.expect("COMMIT takes partitions, each with an offset; the offset")?)?;
             let topic = Place::parse(place)?.topic;
             if offsets.iter().any(|&(t, p, _)| (t, p) == (topic, partition)) {
-                return Err(Refusal::invalid(format!("{topic}/{partition} stands twice")).into());
+                return Err(Refusal::invalid(format!("{topic}/{partition} is given twice")).into());
             }
             offsets.push((topic, partition, offset));
         }
@@ -174,7 +174,7 @@ impl Session {
             let offset = self.read.resolve(Position::parse(position)?, &partition)?;
             let (topic, partition) = (Place::parse(place)?.topic, partition.index());
             if offsets.iter().any(|(t, p, _)| (&**t, *p) == (topic, partition)) {
-                return Err(Refusal::invalid(format!("{topic}/{partition} stands twice")).into());
+                return Err(Refusal::invalid(format!("{topic}/{partition} is given twice")).into());
             }
             offsets.push((topic.into(), partition, offset));
         }

@@ -64,7 +64,7 @@ const LESSON: [&str; 8] = [
     "Type CONSUME 0: it answers MESSAGE offset:0 hello. CONSUME 1 wait:10000 waits ten seconds for the next.",
     "Each message has a number, its offset; reading removes nothing; the log is a text file.",
     "USE orders makes PRODUCE and CONSUME mean the topic orders.",
-    "HELP <verb> explains a verb, HELP SETTINGS what topics can be told, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
+    "HELP <verb> explains a verb, HELP SETTINGS lists the settings of topics, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
     "Verbs of the lesson: PRODUCE CONSUME USE QUIT",
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
     "All others: SEND TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",

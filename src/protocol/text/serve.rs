@@ -224,7 +224,7 @@ impl Lines {
         } else {
             gathered.refuse(
                 &mut self.session,
-                Refusal::invalid("the last line has no end, so it may be torn; nothing of it was done"),
+                Refusal::invalid("the last line has no line end, so it may be incomplete; it was not carried out"),
             );
         }
         gathered.complete(&mut self.session, output);
@@ -233,6 +233,6 @@ impl Lines {
 }
 
 fn too_long(limit: usize) -> Refusal {
-    let text = format!("a line of more than {limit} bytes; it is skipped to its end");
+    let text = format!("the line is longer than {limit} bytes; the rest of it is skipped");
     Refusal { code: Code::MessageTooLarge, text }
 }

@@ -19,7 +19,7 @@ impl Session {
             None => false,
             Some(b"all") => true,
             Some(word) => {
-                return Err(Refusal::invalid(format!("'{}' is no word of TOPICS; it takes all", shown(word))).into());
+                return Err(Refusal::invalid(format!("TOPICS does not take '{}'; it takes all", shown(word))).into());
             }
         };
         words.end()?;
@@ -139,7 +139,7 @@ fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>,
             settings.insert(name.into(), value).is_some()
         };
         if twice {
-            return Err(Refusal::invalid(format!("{}: stands twice", shown(name.as_bytes()))).into());
+            return Err(Refusal::invalid(format!("{}: is given twice", shown(name.as_bytes()))).into());
         }
     }
     Ok((name, partitions, settings))

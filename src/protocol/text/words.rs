@@ -50,10 +50,10 @@ impl<'a> Words<'a> {
             let (Some(colon), Some(at)) = (colon, at) else {
                 let known = names.map(|name| format!("{name}:")).join(" ");
                 let known = if N == 0 { "no more words".into() } else { known };
-                return Err(Refusal::invalid(format!("'{}' is no word of this verb; it takes {known}", shown(word))));
+                return Err(Refusal::invalid(format!("this verb does not take '{}'; it takes {known}", shown(word))));
             };
             if values[at].replace(&word[colon + 1..]).is_some() {
-                return Err(Refusal::invalid(format!("{}: stands twice", names[at])));
+                return Err(Refusal::invalid(format!("{}: is given twice", names[at])));
             }
         }
         Ok(values)
@@ -88,7 +88,7 @@ impl<'a> Place<'a> {
         let partition = slash.map(|slash| {
             let digits = &word[slash + 1..];
             let number = parse_u63(digits).and_then(|number| u32::try_from(number).ok());
-            number.ok_or_else(|| Refusal::invalid(format!("'{}' is no number of a partition", shown(digits))))
+            number.ok_or_else(|| Refusal::invalid(format!("'{}' is not a partition number", shown(digits))))
         });
         Ok(Place { topic, partition: partition.transpose()? })
     }
@@ -99,7 +99,7 @@ pub(super) fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
     match std::str::from_utf8(word) {
         Ok(name) => Ok(check_name(name).map(|()| name)?),
         Err(_) => {
-            Err(broker::Error::InvalidTopic(format!("'{}' is no topic name: it is no UTF-8", shown(word))).into())
+            Err(broker::Error::InvalidTopic(format!("'{}' is not a topic name: it is no UTF-8", shown(word))).into())
         }
     }
 }
@@ -131,10 +131,10 @@ mod tests {
     fn named_words_are_known_and_stand_once() {
         let named = |text: &'static str| Words::new(Some(text.as_bytes())).named(["wait", "max"]);
         assert_eq!(named("max:2 wait:1").unwrap(), [Some(b"1".as_slice()), Some(b"2".as_slice())]);
-        assert!(named("max:1 max:2").unwrap_err().text.contains("stands twice"));
+        assert!(named("max:1 max:2").unwrap_err().text.contains("is given twice"));
         assert!(named("maxi:1").unwrap_err().text.contains("it takes wait: max:"));
-        assert!(named("max").unwrap_err().text.contains("'max' is no word"));
-        assert!(named("max:1  wait:1").unwrap_err().text.contains("'' is no word"));
+        assert!(named("max").unwrap_err().text.contains("does not take 'max'"));
+        assert!(named("max:1  wait:1").unwrap_err().text.contains("does not take ''"));
     }
 
     #[test]
