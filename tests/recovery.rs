@@ -6,7 +6,7 @@ use plainlog::{
     broker::{Broker, Clock, Error, Terms},
     config::{Config, Flush, Settings},
     log::{
-        Chunk, Log,
+        Chunk, Log, Retention,
         disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir, read_small},
         handles::Handles,
         record::{Records, split_offset},
@@ -345,10 +345,10 @@ fn whole_lines_appended_by_hand_after_a_clean_stop_are_served() {
 fn a_line_that_does_not_fit_puts_the_partition_offline_and_leaves_the_file_alone() {
     for (added, why) in [
         ("offset:8 message:no line end", "no line end"),
-        ("offset:8 message:good\noffset:8 message:twice\n", "line 2: offset:8 where offset:9 follows"),
-        ("offset:9 message:a gap\n", "line 1: offset:9 where offset:8 follows"),
-        ("hello\n", "line 1: it does not begin with offset:<n>"),
-        ("offset:8 mesage:misspelt\n", "line 1"),
+        ("offset:8 message:good\noffset:8 message:twice\n", "line 10: offset:8 where offset:9 follows"),
+        ("offset:9 message:a gap\n", "line 9: offset:9 where offset:8 follows"),
+        ("hello\n", "line 9: it does not begin with offset:<n>"),
+        ("offset:8 mesage:misspelt\n", "line 9"),
         ("\0\0\0\0", "no line end"),
     ] {
         let disk = small_log(Flush::Always, Stop::Clean);
@@ -374,14 +374,14 @@ fn a_line_that_does_not_fit_puts_the_partition_offline_and_leaves_the_file_alone
 #[test]
 fn a_line_by_hand_that_would_steer_a_terminal_is_refused_with_its_place() {
     let refused: [(&[u8], &str); 8] = [
-        (b"offset:8 message:\x1b[2J\n", "line 1: '\\x1b' at byte 17; a line is UTF-8 without control characters"),
-        (b"offset:8 message:good\noffset:9 message:caf\xe9 au lait\n", "line 2: '\\xe9' at byte 20; a line is UTF-8"),
-        (b"offset:8 message:a\r\n", "line 1: it ends with CR LF; a line ends with LF alone"),
-        (b"offset:8 message:a\rb\n", "line 1: '\\r' at byte 18;"),
-        (b"offset:8 key:a\x07 message:b\n", "line 1: '\\x07' at byte 14;"),
-        (b"offset:8 escaped:\xc2\x9b2J\n", "line 1: '\\xc2\\x9b' at byte 17;"),
-        (b"offset:8 header.a\x7f:b message:c\n", "line 1: '\\x7f' at byte 17;"),
-        (b"offset:8 key:a timestamp:5 message:b\n", "line 1: timestamp: stands right behind offset: or nowhere"),
+        (b"offset:8 message:\x1b[2J\n", "line 9: '\\x1b' at byte 17; a line is UTF-8 without control characters"),
+        (b"offset:8 message:good\noffset:9 message:caf\xe9 au lait\n", "line 10: '\\xe9' at byte 20; a line is UTF-8"),
+        (b"offset:8 message:a\r\n", "line 9: it ends with CR LF; a line ends with LF alone"),
+        (b"offset:8 message:a\rb\n", "line 9: '\\r' at byte 18;"),
+        (b"offset:8 key:a\x07 message:b\n", "line 9: '\\x07' at byte 14;"),
+        (b"offset:8 escaped:\xc2\x9b2J\n", "line 9: '\\xc2\\x9b' at byte 17;"),
+        (b"offset:8 header.a\x7f:b message:c\n", "line 9: '\\x7f' at byte 17;"),
+        (b"offset:8 key:a timestamp:5 message:b\n", "line 9: timestamp: stands right behind offset: or nowhere"),
     ];
     for (added, why) in refused {
         let disk = small_log(Flush::Always, Stop::Clean);
@@ -457,6 +457,44 @@ fn a_folder_with_a_line_that_does_not_fit_is_offline_and_untouched() {
     assert_eq!(names.len(), 1, "{names:?}");
 }
 
+/// A line with an old time was appended by hand. It alone counted for the age of its segment: retention took it, and all the newer
+/// records before it.
+#[test]
+fn an_old_line_by_hand_makes_no_segment_older() {
+    let disk = small_log(Flush::Always, Stop::Clean);
+    let lines = [&bytes(&disk, &path("log"))[..], b"offset:8 timestamp:1500000000000 message:old\n"].concat();
+    put(&disk, &path("log"), &lines);
+    let (log, _) = open_log(&disk).unwrap();
+    assert_eq!((log.high_watermark(), log.max_timestamp()), (9, Ok(NOW_MS)));
+    let retention = Retention { ms: 1000, bytes: -1, timestamp_after_max_ms: 0 };
+    assert_eq!(log.expired_to(NOW_MS + 1000, retention), Ok(None));
+    assert_eq!(log.expired_to(NOW_MS + 1001, retention), Ok(Some(9)));
+}
+
+/// A line by hand was longer than a batch may be. It got an entry that nobody reads, and was called damaged from then on; the place
+/// of the next line that did not fit was counted from the last entry.
+#[test]
+fn a_line_by_hand_that_is_longer_than_a_batch_is_refused_with_its_place() {
+    const BATCH_BYTES_MAX: usize = 64 << 20;
+    let line = |bytes: usize| [b"offset:8 message:", &vec![b'x'; bytes - 18][..], b"\n"].concat();
+    for (bytes_of_line, fits) in [(BATCH_BYTES_MAX, true), (BATCH_BYTES_MAX + 1, false)] {
+        let disk = small_log(Flush::Always, Stop::Clean);
+        let before = bytes(&disk, &path("log"));
+        put(&disk, &path("log"), &[&before[..], &line(bytes_of_line), b"offset:9 message:next\n"].concat());
+        match open_log(&disk) {
+            Ok((log, _)) => {
+                let mut chunk = Chunk::default();
+                log.read(8, 0, &mut chunk).unwrap();
+                assert!(fits && chunk.bytes().len() == BATCH_BYTES_MAX);
+            }
+            Err(CannotOpen { why, .. }) => {
+                let place = format!("at position {}: line 9: no line end within {BATCH_BYTES_MAX} bytes", before.len());
+                assert!(!fits && why.ends_with(&place), "{why}");
+            }
+        }
+    }
+}
+
 /// Two segments put there by hand, the second from offset 2 on, and opened once.
 fn two_segments() -> MemoryDisk {
     let disk = folder("offset:0 message:record 0\noffset:1 message:record 1\n");
@@ -477,10 +515,10 @@ fn open_log(disk: &MemoryDisk) -> Result<(Log, Opened), CannotOpen> {
 #[test]
 fn a_line_by_hand_in_a_sealed_segment_is_refused_with_its_place() {
     for (added, why) in [
-        (&b"offset:2 message:\x1b[2J\n"[..], "at position 52: line 1: '\\x1b' at byte 17; a line is UTF-8"),
-        (b"offset:2 message:a\r\n", "at position 52: line 1: it ends with CR LF"),
-        (b"offset:2 message:\xff\n", "at position 52: line 1: '\\xff' at byte 17;"),
-        (b"offset:2 message:a\n", "at position 52: line 1: offset:2 is in the next segment, which begins at 2"),
+        (&b"offset:2 message:\x1b[2J\n"[..], "at position 52: line 3: '\\x1b' at byte 17; a line is UTF-8"),
+        (b"offset:2 message:a\r\n", "at position 52: line 3: it ends with CR LF"),
+        (b"offset:2 message:\xff\n", "at position 52: line 3: '\\xff' at byte 17;"),
+        (b"offset:2 message:a\n", "at position 52: line 3: offset:2 is in the next segment, which begins at 2"),
     ] {
         let disk = two_segments();
         let lines = [&bytes(&disk, &path("log")), added].concat();

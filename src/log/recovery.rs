@@ -152,6 +152,14 @@ impl<'a> Window<'a> {
         }
         Ok(&self.bytes[(position - self.start) as usize..])
     }
+
+    /// The same, and at least one byte: that the file ends there is an error.
+    pub(super) fn some_at(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
+        match self.at(position, wanted)? {
+            [] => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read")),
+            bytes => Ok(bytes),
+        }
+    }
 }
 
 /// Checks each batch of a segment from entry `from` on against its lines. Changes nothing.
@@ -232,50 +240,59 @@ pub(super) fn check_lines(
     Ok(checked)
 }
 
-/// Gives entries to the lines of a `.log` from `position` on, whose first must bear `base + next`, and all lie below `end`,
-/// where the next segment begins. Answers the entries as they stand in the file. An error names the line.
-fn adopt(segment: &Segment, end: u64, log: &dyn File, mut position: u64, mut next: u64) -> Result<Vec<u8>, CannotOpen> {
+/// Gives entries to the lines of a `.log` behind `last`, its last entry so far; the next segment begins at `end`. Answers the
+/// entries as they stand in the file. An error names the line, counted from the file's start.
+fn adopt(segment: &Segment, end: u64, log: &dyn File, last: Option<Entry>) -> Result<Vec<u8>, CannotOpen> {
     let file = segment.path("log");
-    let why =
-        |position: u64, what: &str| CannotOpen::from(format!("{} at position {position}: {what}", file.display()));
     let failed = CannotOpen::at(&file);
+    let wrong = |position: u64, what: &str| match lines_before(log, position) {
+        Ok(lines) => format!("{} at position {position}: line {}: {what}", file.display(), lines + 1).into(),
+        Err(error) => failed(error),
+    };
     let length = log.len().map_err(&failed)?;
     if length > ADOPTED_BYTES_MAX {
-        return Err(why(0, &format!("{length} bytes are more than the {ADOPTED_BYTES_MAX} that can be adopted")));
+        let what = format!("{length} bytes are more than the {ADOPTED_BYTES_MAX} that can be adopted");
+        return Err(format!("{}: {what}", file.display()).into());
     }
     let file_time = log.modified_ms().map_err(&failed)?;
-    let mut window = Window::new(log);
-    let (mut out, mut last, mut line_number) = (Vec::new(), None::<Entry>, 0_u64);
+    let mut position = last.map_or(0, |last| u64::from(last.positions().end));
+    let mut next = last.map_or(0, |last| u64::from(last.last()) + 1);
+    let mut max_timestamp = last.map_or(-1, |last| last.max_timestamp);
+    let (mut window, mut out) = (Window::new(log), Vec::new());
     while position < length {
         let mut wanted = ADOPTED_BATCH_BYTES;
-        let mut bytes = window.at(position, wanted.min((length - position) as usize)).map_err(&failed)?;
-        while memchr::memchr(b'\n', bytes).is_none() {
-            if bytes.len() as u64 >= length - position || wanted > BATCH_BYTES_MAX {
-                let what = format!("line {}: no line end within {} bytes", line_number + 1, bytes.len());
-                return Err(why(position, &what));
-            }
-            wanted *= 2;
-            bytes = window.at(position, wanted.min((length - position) as usize)).map_err(&failed)?;
-        }
-        let first_end = memchr::memchr(b'\n', bytes).expect("looked for above") + 1;
-        let limit = bytes.len().min(ADOPTED_BATCH_BYTES.max(first_end));
-        let bytes = &bytes[..memchr::memrchr(b'\n', &bytes[..limit]).map_or(first_end, |end| end + 1)];
-        let first = next;
-        let mut newest = last.map_or(-1, |last| last.max_timestamp);
-        for line in bytes[..bytes.len() - 1].split(|&byte| byte == b'\n') {
-            line_number += 1;
-            let checked = checked_line(line, segment.base + next).and_then(|timestamp| match segment.base + next {
-                offset if offset >= end => {
-                    Err(format!("offset:{offset} is in the next segment, which begins at {end}"))
+        let bytes = loop {
+            let found = window.at(position, wanted).map_err(&failed)?;
+            let found = &found[..found.len().min(wanted)];
+            match memchr::memchr(b'\n', found) {
+                Some(first_end) => {
+                    let limit = found.len().min(ADOPTED_BATCH_BYTES.max(first_end + 1));
+                    break memchr::memrchr(b'\n', &found[..limit]).unwrap_or(first_end) + 1;
                 }
-                _ => Ok(timestamp),
+                None if found.len() < wanted || wanted == BATCH_BYTES_MAX => {
+                    return Err(wrong(position, &format!("no line end within {} bytes", found.len())));
+                }
+                None => wanted *= 2,
+            }
+        };
+        let bytes = &window.at(position, bytes).map_err(&failed)?[..bytes];
+        let (first, mut at) = (next, position);
+        for line in bytes[..bytes.len() - 1].split(|&byte| byte == b'\n') {
+            let offset = segment.base + next;
+            let timestamp = checked_line(line, offset).and_then(|timestamp| match offset < end {
+                true => Ok(timestamp),
+                false => Err(format!("offset:{offset} is in the next segment, which begins at {end}")),
             });
-            let timestamp = checked.map_err(|what| why(position, &format!("line {line_number}: {what}")))?;
-            newest = newest.max(timestamp.unwrap_or(file_time));
+            let timestamp = timestamp.map_err(|what| wrong(at, &what))?;
+            max_timestamp = max_timestamp.max(timestamp.unwrap_or(file_time));
             next += 1;
+            at += line.len() as u64 + 1;
+        }
+        if next > 1 << 32 {
+            return Err(wrong(position, "more than 2^32 records"));
         }
         let entry = Entry {
-            first: u32::try_from(first).map_err(|_| why(position, "more than 2^32 records"))?,
+            first: first as u32,
             position: position as u32,
             bytes: bytes.len() as u32,
             last_delta: (next - 1 - first) as u32,
@@ -286,14 +303,25 @@ fn adopt(segment: &Segment, end: u64, log: &dyn File, mut position: u64, mut nex
             base_sequence: -1,
             mark: 0,
             timestamp: file_time,
-            max_timestamp: newest,
+            max_timestamp,
             lines_crc: crc32c::crc32c(bytes),
         };
         out.extend_from_slice(&entry.encode());
         position += bytes.len() as u64;
-        last = Some(entry);
     }
     Ok(out)
+}
+
+/// How many lines end before `position`.
+fn lines_before(log: &dyn File, position: u64) -> io::Result<u64> {
+    let (mut window, mut at, mut lines) = (Window::new(log), 0, 0);
+    while at < position {
+        let bytes = window.some_at(at, 1)?;
+        let bytes = &bytes[..bytes.len().min((position - at) as usize)];
+        lines += memchr::memchr_iter(b'\n', bytes).count() as u64;
+        at += bytes.len() as u64;
+    }
+    Ok(lines)
 }
 
 /// What entries say though their lines are not as they say.
@@ -350,7 +378,7 @@ fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
 fn end_by_lines(segment: &Segment, log: &dyn File, mut position: u64, next: u64) -> io::Result<u64> {
     let (length, mut window, mut end) = (log.len()?, Window::new(log), segment.base + next);
     while position < length {
-        let bytes = window.at(position, 4096.min((length - position) as usize))?;
+        let bytes = window.some_at(position, 4096)?;
         if let Some((offset, _)) = split_offset(&bytes[..bytes.len().min(40)]) {
             end = end.max(offset.saturating_add(1).min(segment.base + u64::from(u32::MAX)));
         }
@@ -476,7 +504,7 @@ impl Recovery<'_> {
     fn adopt(&mut self, segment: &Segment, end: u64, checked: &Checked) -> Result<(), CannotOpen> {
         let failed = CannotOpen::at(&segment.path("batches"));
         let log = segment.log(self.handles).map_err(&failed)?;
-        let mut entries = adopt(segment, end, &*log, checked.position(), checked.next())?;
+        let mut entries = adopt(segment, end, &*log, checked.last)?;
         let adopted = entries.len() / ENTRY_BYTES;
         if checked.whole > 0 {
             let mut before = vec![0; checked.whole as usize * ENTRY_BYTES];
@@ -533,7 +561,7 @@ impl Recovery<'_> {
         let torn = !self.clean && checked.mark == 0;
         let foreign = !torn && checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
         let foreign = foreign
-            && match adopt(&segment, u64::MAX, &*log, 0, 0) {
+            && match adopt(&segment, u64::MAX, &*log, None) {
                 Err(CannotOpen { cause: Cause::Content, .. }) => false,
                 adopted => adopted.map(|_| true)?,
             };
@@ -635,7 +663,7 @@ impl Recovery<'_> {
         let copy = self.handles.disk().create(to)?;
         let (mut window, mut position) = (Window::new(file), range.start);
         while position < range.end {
-            let part = window.at(position, 1)?;
+            let part = window.some_at(position, 1)?;
             copy.write_at(part, position - range.start)?;
             position += part.len() as u64;
         }
@@ -691,7 +719,7 @@ impl Recovery<'_> {
             let end = file.len()?;
             let mut window = Window::new(&*file);
             while position < end {
-                let bytes = window.at(position, 1)?;
+                let bytes = window.some_at(position, 1)?;
                 file.write_at(bytes, position)?;
                 position += bytes.len() as u64;
             }

@@ -370,3 +370,15 @@ fn a_torn_first_batch_is_not_adopted_without_its_number() {
     }
     assert!(stored > 10 && torn > 10, "{stored} {torn}");
 }
+
+/// A file became shorter beside who copied it. He found no more bytes, and looked for them for ever.
+#[test]
+fn the_bytes_of_a_file_that_became_shorter_are_an_error() {
+    let disk = MemoryDisk::crashable();
+    let file = disk.create(Path::new("f")).unwrap();
+    file.write_at(b"0123456789", 0).unwrap();
+    let mut window = recovery::Window::new(&*file);
+    file.set_len(3).unwrap();
+    assert_eq!(window.some_at(2, 5).unwrap(), b"2");
+    assert_eq!(window.some_at(5, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+}
