@@ -324,23 +324,24 @@ fn lines_before(log: &dyn File, position: u64) -> io::Result<u64> {
     Ok(lines)
 }
 
-/// What entries say though their lines are not as they say.
-struct Claimed {
-    /// The offset behind them, from the segment's base.
-    next: u64,
-    /// Whether each entry can be read.
-    all_read: bool,
-}
-
-fn claimed(handles: &Handles, segment: &Segment, range: Range<u32>) -> io::Result<Claimed> {
-    let mut claimed = Claimed { next: 0, all_read: true };
-    for index in range {
-        match segment.entry(handles, index)? {
-            Some((_, entry)) => claimed.next = claimed.next.max(u64::from(entry.last()) + 1),
-            None => claimed.all_read = false,
-        }
-    }
-    Ok(claimed)
+/// What stands behind the last whole batch of the segment that grows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tail {
+    /// Nothing.
+    Whole,
+    /// What a crash left of appends that were promised to nobody. It is cut.
+    Torn,
+    /// What was promised, and is not what it was. It stays, and none of its offsets is given again.
+    Damaged {
+        /// Entries that stay.
+        entries: u32,
+        /// The offset behind them.
+        log_end: u64,
+    },
+    /// Lines that somebody appended.
+    ByHand,
+    /// Lines that the entries do not describe, not one, and that could all be somebody's.
+    Foreign,
 }
 
 /// Entries in a segment's file; a file that is missing has none.
@@ -556,77 +557,103 @@ impl Recovery<'_> {
         let mut segment = Segment::at(self.dir, base);
         let failed = CannotOpen::at(&segment.path("log"));
         let mut checked = self.check_last(&segment).map_err(&failed)?;
-        let log = segment.log(self.handles).map_err(&failed)?;
-        // After a crash, entries of which none is known to be synced may be torn, as their lines may.
-        let torn = !self.clean && checked.mark == 0;
-        let foreign = !torn && checked.whole == 0 && checked.bytes > 0 && checked.entries > 0;
-        let foreign = foreign
-            && match adopt(&segment, u64::MAX, &*log, None) {
-                Err(CannotOpen { cause: Cause::Content, .. }) => false,
-                adopted => adopted.map(|_| true)?,
-            };
-        if foreign {
+        let mut tail = self.tail(&segment, &checked)?;
+        if tail == Tail::Foreign {
             (self.cutting)(base).and_then(|()| self.set_aside(&segment, "batches", 0)).map_err(&failed)?;
             self.note(&segment, "its .batches describes other lines; it was set aside");
             checked = Checked { bytes: checked.bytes, ..Checked::default() };
-            self.adopt(&segment, u64::MAX, &checked)?;
-            segment = Segment::at(self.dir, base);
-            checked = self.check_last(&segment).map_err(&failed)?;
-        } else if self.clean && checked.whole == checked.entries && checked.position() < checked.bytes {
+        }
+        if matches!(tail, Tail::Foreign | Tail::ByHand) {
             match self.adopt(&segment, u64::MAX, &checked) {
-                Err(CannotOpen { why, cause: Cause::DiskFull }) => self.leave_tail(&why),
+                Err(CannotOpen { why, cause: Cause::DiskFull }) if tail == Tail::ByHand => self.leave_tail(&why),
                 adopted => {
                     adopted?;
                     segment = Segment::at(self.dir, base);
                     checked = self.check_last(&segment).map_err(&failed)?;
+                    tail = self.tail(&segment, &checked)?;
                 }
             }
         }
-        let limit = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
-        let claimed = claimed(self.handles, &segment, checked.whole..limit).map_err(&failed)?;
-        // After a clean stop, zeros behind the last entry, where each line has its own, describe nothing.
-        let nothing = self.clean && claimed.next == 0 && checked.position() == checked.bytes;
-        let kept = if nothing { checked.whole } else { limit };
-        if kept == checked.whole {
-            // What lies behind the last whole batch is no damage but a torn tail.
-            checked.damages.retain(|damage| damage.next.is_some());
-        }
+        let is_damaged = matches!(tail, Tail::Damaged { .. });
+        checked.damages.retain(|damage| is_damaged || damage.next.is_some());
         self.name_damages(&segment, &checked.damages);
-        let (mut log_end, mut position) = (segment.base + checked.next(), checked.position());
-        if kept == checked.whole {
-            let cut = if self.read_only.is_none() { self.cut_tail(&segment, &checked) } else { Ok(()) };
-            match cut.map_err(&failed) {
+        let (mut entries, mut log_end, mut position) = (checked.whole, base + checked.next(), checked.position());
+        match tail {
+            Tail::Whole => {}
+            Tail::Torn => match self.cut_tail(&segment, &checked).map_err(&failed) {
                 Err(CannotOpen { why, cause: Cause::DiskFull }) => self.leave_tail(&why),
                 cut => cut?,
+            },
+            Tail::Damaged { entries: kept, log_end: end } => {
+                (entries, log_end, position) = (kept, end, checked.bytes);
+                if entries < checked.entries {
+                    (self.cutting)(log_end).map_err(&failed)?;
+                }
+                let batches = segment.batches(self.handles).map_err(&failed)?;
+                let cut = batches.set_len(u64::from(entries) * ENTRY_BYTES as u64);
+                cut.and_then(|()| batches.sync()).map_err(&failed)?;
             }
-        } else {
-            // Damage at the very end of what was synced: no offset of it may be given again.
-            let shown = if claimed.all_read {
-                0
-            } else {
-                end_by_lines(&segment, &*log, position, checked.next()).map_err(&failed)?
-            };
-            (log_end, position) = ((segment.base + claimed.next).max(log_end).max(shown), checked.bytes);
-            if kept < checked.entries {
-                (self.cutting)(log_end).map_err(&failed)?;
+            // Those that found no room are left where they are.
+            Tail::ByHand | Tail::Foreign if self.read_only.is_some() => {}
+            Tail::ByHand | Tail::Foreign => {
+                return Err(format!("{}: it changed while it was read", segment.path("log").display()).into());
             }
-            let batches = segment.batches(self.handles).map_err(&failed)?;
-            batches.set_len(u64::from(kept) * ENTRY_BYTES as u64).and_then(|()| batches.sync()).map_err(&failed)?;
         }
         if !self.clean {
             self.write_again(&segment, checked.mark, checked.whole).map_err(&failed)?;
         }
-        if !self.clean && kept == 0 {
+        if !self.clean && entries == 0 {
             // The process may have ended before it synced the names.
             self.handles.disk().sync_dir(self.dir).map_err(&failed)?;
         }
         let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
-        segment.grow(kept, position, max_timestamp);
-        segment.mark_synced(kept, position);
-        let first = if kept > 0 { segment.entry(self.handles, 0).map_err(&failed)? } else { None };
+        segment.grow(entries, position, max_timestamp);
+        segment.mark_synced(entries, position);
+        let first = if entries > 0 { segment.entry(self.handles, 0).map_err(&failed)? } else { None };
         let since_ms = first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms);
         let empty = Writer::of(Arc::new(segment), log_end, since_ms, Vec::new());
-        Ok(Writer { position, entries: kept, max_timestamp, ..empty })
+        Ok(Writer { position, entries, max_timestamp, ..empty })
+    }
+
+    /// What stands behind the last whole batch. Changes nothing.
+    fn tail(&self, segment: &Segment, checked: &Checked) -> Result<Tail, CannotOpen> {
+        if checked.sizes_agree {
+            return Ok(Tail::Whole);
+        }
+        let failed = CannotOpen::at(&segment.path("log"));
+        let log = segment.log(self.handles).map_err(&failed)?;
+        // After a crash, entries of which none is known to be synced may be torn, as their lines may.
+        if (self.clean || checked.mark > 0) && checked.whole == 0 && checked.bytes > 0 && checked.entries > 0 {
+            match adopt(segment, u64::MAX, &*log, None) {
+                Ok(_) => return Ok(Tail::Foreign),
+                Err(CannotOpen { cause: Cause::Content, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.clean && checked.whole == checked.entries && checked.position() < checked.bytes {
+            return Ok(Tail::ByHand);
+        }
+        let promised = if self.clean { checked.entries } else { checked.whole.max(checked.mark) };
+        if promised == checked.whole {
+            return Ok(Tail::Torn);
+        }
+        let (mut behind, mut all_read) = (0, true);
+        for index in checked.whole..promised {
+            match segment.entry(self.handles, index).map_err(&failed)? {
+                Some((_, entry)) => behind = behind.max(u64::from(entry.last()) + 1),
+                None => all_read = false,
+            }
+        }
+        if self.clean && behind == 0 && checked.position() == checked.bytes {
+            // Zeros behind the last entry, where each line has its own, describe nothing.
+            return Ok(Tail::Torn);
+        }
+        let mut log_end = segment.base + behind.max(checked.next());
+        if !all_read {
+            let shown = end_by_lines(segment, &*log, checked.position(), checked.next()).map_err(&failed)?;
+            log_end = log_end.max(shown);
+        }
+        Ok(Tail::Damaged { entries: promised, log_end })
     }
 
     /// The disk has no room for what is to be done with the log's end. What stands before it can be read.
