@@ -350,7 +350,8 @@ impl Partition {
         }
         let active = log.active_base();
         let (path, lines) = (log.beside(active, "producers"), producers.to_lines(active));
-        let stored = self.env.producers_reserve.replace(self.env.handles.disk(), &path, lines.as_bytes());
+        let (reserve, disk) = (&self.env.producers_reserve, self.env.handles.disk());
+        let stored = log.change_names(|| reserve.replace(disk, &path, lines.as_bytes()));
         stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?;
         self.kept_at.store(active, Release);
         Ok(())

@@ -23,6 +23,7 @@
 //! | `cleaner` | what [compaction] knows | a pass runs; nobody else waits for it |
 //! | `files` | names of sealed segments | names change, and the directory is synced between two of them |
 //! | `writer` | the log end | a batch is written, a segment rolls; a roll that has to wait for a sync gives it up |
+//! | `names` | how often the directory could not be synced | the directory is synced |
 //! | `sync` | what syncs have reached, and who syncs | never a call of the disk |
 //! | `segments` | the list of segments | never a call of the disk |
 //! | a segment's `measuring` | what its files hold | a segment that nobody looked at yet is measured |
@@ -213,6 +214,8 @@ pub struct Log {
     /// segments, or opens them by name to keep them open.
     files: Mutex<Vec<Arc<Segment>>>,
     cleaner: Mutex<Cleaner>,
+    /// How often a sync of the directory failed. Held while it is synced.
+    names: Mutex<u64>,
     /// Why nothing more is written: a write or a sync failed.
     read_only: OnceLock<Error>,
     closed: AtomicBool,
@@ -377,6 +380,31 @@ impl Log {
 
     fn files(&self) -> MutexGuard<'_, Vec<Arc<Segment>>> {
         self.files.lock().expect("no panic under the files' lock")
+    }
+
+    fn names(&self) -> MutexGuard<'_, u64> {
+        self.names.lock().expect("no panic while the directory is synced")
+    }
+
+    /// What to say to [`sync_names`](Self::sync_names) of names that change from now on.
+    fn failed_name_syncs(&self) -> u64 {
+        *self.names()
+    }
+
+    /// Makes names durable that changed since so many syncs of the directory had failed. One that failed since then took them for
+    /// clean, whoever asked for it: the next would have nothing to do, and prove nothing.
+    fn sync_names(&self, failed_before: u64) -> io::Result<()> {
+        let mut failed = self.names();
+        if *failed != failed_before {
+            return Err(io::Error::other("the directory could not be synced meanwhile"));
+        }
+        self.handles.disk().sync_dir(&self.dir).inspect_err(|_| *failed += 1)
+    }
+
+    /// Does what changes names in the directory and syncs them by itself, as [`disk::replace`] does.
+    pub fn change_names<E>(&self, change: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let mut failed = self.names();
+        change().inspect_err(|_| *failed += 1)
     }
 
     fn sync_state(&self) -> MutexGuard<'_, SyncState> {
@@ -565,7 +593,10 @@ impl Log {
             self.sync_written(writer.written())?;
             writer.sealed = true;
         }
-        let segment = Segment::create(&self.handles, &self.dir, writer.log_end).map_err(|error| {
+        let failed_before = self.failed_name_syncs();
+        let made = Segment::create(&self.handles, &self.dir, writer.log_end);
+        let made = made.and_then(|segment| self.sync_names(failed_before).map(|()| segment));
+        let segment = made.map_err(|error| {
             let segment = Segment::at(&self.dir, writer.log_end);
             let why = format!("{}: {error}", segment.path("log").display());
             match segment.remove(&self.handles) {

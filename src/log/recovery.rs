@@ -603,8 +603,11 @@ impl Recovery<'_> {
             self.write_again(&segment, checked.mark, checked.whole).map_err(&failed)?;
         }
         if !self.clean && entries == 0 {
-            // The process may have ended before it synced the names.
-            self.handles.disk().sync_dir(self.dir).map_err(&failed)?;
+            // The process may have ended before it synced the names. A sync that failed took them for clean: they are synced
+            // again with one that changes.
+            let (disk, batches, away) = (self.handles.disk(), segment.path("batches"), segment.path("batches.new"));
+            let changed = disk.rename(&batches, &away).and_then(|()| disk.rename(&away, &batches));
+            changed.and_then(|()| disk.sync_dir(self.dir)).map_err(&failed)?;
         }
         let max_timestamp = checked.last.map_or(-1, |last| last.max_timestamp);
         segment.grow(entries, position, max_timestamp);
@@ -728,8 +731,9 @@ impl Recovery<'_> {
 
     /// A segment that begins the log, or goes on behind a gap.
     fn begin(&self, base: u64) -> io::Result<Writer> {
-        let segment = Segment::create(self.handles, self.dir, base)
-            .inspect_err(|_| drop(Segment::at(self.dir, base).remove(self.handles)))?;
+        let made = Segment::create(self.handles, self.dir, base);
+        let durable = made.and_then(|segment| self.handles.disk().sync_dir(self.dir).map(|()| segment));
+        let segment = durable.inspect_err(|_| drop(Segment::at(self.dir, base).remove(self.handles)))?;
         Ok(Writer::of(Arc::new(segment), base, self.now_ms, Vec::new()))
     }
 
@@ -828,6 +832,7 @@ impl Log {
             cut: AtomicBool::new(false),
             files: Mutex::default(),
             cleaner: Mutex::default(),
+            names: Mutex::default(),
         };
         Ok((log, opened))
     }

@@ -70,14 +70,13 @@ impl Segment {
         }
     }
 
-    /// Makes an empty segment, durably: `.batches`, then `.log`, then the directory is synced. After an error some of it may
-    /// be there.
+    /// Makes an empty segment: `.batches`, then `.log`, both synced. It is durable once the directory is synced too. After an error
+    /// some of it may be there.
     pub fn create(handles: &Handles, dir: &Arc<Path>, base: u64) -> io::Result<Segment> {
         let segment = Segment::at(dir, base);
         handles.create(&segment.batches, &segment.path("batches"))?;
         handles.create(&segment.log, &segment.path("log"))?;
         segment.sync(handles)?;
-        handles.disk().sync_dir(dir)?;
         segment.measured.store(true, Release);
         Ok(segment)
     }

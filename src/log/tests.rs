@@ -382,3 +382,20 @@ fn the_bytes_of_a_file_that_became_shorter_are_an_error() {
     assert_eq!(window.some_at(2, 5).unwrap(), b"2");
     assert_eq!(window.some_at(5, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 }
+
+/// A roll could neither sync its names nor take them back, and the log was read-only. After a restart the new segment was there, and its
+/// directory was synced with nothing to do: what was acknowledged in it was gone after a crash.
+#[test]
+fn names_that_a_failed_roll_left_are_made_durable_by_the_next_start() {
+    let (disk, log) = new();
+    append(&log, &["one"]).unwrap();
+    [7, 8, 9].into_iter().for_each(|nth| disk.fault(Call::Any, nth, Fault::Error));
+    assert!(is_read_only(log.seal_before(1)));
+    drop(log);
+    let log = open(&disk, 16);
+    assert_eq!((log.segment_bases(), append(&log, &["two"])), (vec![0, 1], Ok(1..2)));
+    log.sync_all().unwrap();
+    for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(1)] {
+        assert_eq!(open(&disk.reboot(survivors), 16).high_watermark(), 2, "{survivors:?}");
+    }
+}

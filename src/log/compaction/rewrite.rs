@@ -65,6 +65,7 @@ impl Log {
         done: &mut Compacted,
     ) -> Result<(), Halt> {
         let (first, disk) = (&segments[0], self.handles.disk());
+        let failed_before = self.failed_name_syncs();
         self.pinned(segments, || {
             let made = {
                 let _files = self.files();
@@ -87,7 +88,7 @@ impl Log {
                 let before = segments.iter().map(|segment| segment.bytes(&self.handles)).sum::<io::Result<u64>>();
                 done.bytes_before += before.map_err(failed(first))?;
                 done.bytes_after += rewrite.log.written;
-                self.replace(segments, &rewrite)
+                self.replace(segments, &rewrite, failed_before)
             });
             if matches!(replaced, Err(Halt::Stopped | Halt::Gone | Halt::Damaged(..) | Halt::Failed(_)))
                 && !self.is_closed()
@@ -102,17 +103,18 @@ impl Log {
     }
 
     /// Gives the new pair its names, and the log the new segment. Held: `files`.
-    fn replace(&self, segments: &[Arc<Segment>], rewrite: &Rewrite<'_>) -> Result<(), Halt> {
-        let (first, disk, dir) = (&segments[0], self.handles.disk(), &self.dir);
+    fn replace(&self, segments: &[Arc<Segment>], rewrite: &Rewrite<'_>, failed_before: u64) -> Result<(), Halt> {
+        let (first, disk) = (&segments[0], self.handles.disk());
+        let sync_names = || self.sync_names(failed_before);
         let rename = |from, to| disk.rename(&first.path(from), &first.path(to));
-        disk.sync_dir(dir).map_err(failed(first))?;
+        sync_names().map_err(failed(first))?;
         // From here on the old segments are served from these handles only, for as long as somebody reads them.
         self.pin(segments)?;
         let half_done = half_done(first);
         rename("batches.new", "batches.swap")
-            .and_then(|()| disk.sync_dir(dir))
+            .and_then(|()| sync_names())
             .and_then(|()| rename("log.new", "log"))
-            .and_then(|()| disk.sync_dir(dir))
+            .and_then(|()| sync_names())
             .and_then(|()| rename("batches.swap", "batches"))
             .map_err(&half_done)?;
         let segment = Segment::at(&self.dir, first.base);
@@ -122,11 +124,11 @@ impl Log {
         let at = all.iter().position(|other| Arc::ptr_eq(other, first)).ok_or(Halt::Gone)?;
         all.splice(at..at + segments.len(), [Arc::new(segment)]);
         drop(all);
-        let removed = disk.sync_dir(dir).and_then(|()| {
+        let removed = sync_names().and_then(|()| {
             if segments.len() > 1 {
                 // Lines without entries would be taken for a log that was put there by hand.
                 segments[1..].iter().try_for_each(|segment| segment.remove_file(&self.handles, "log"))?;
-                disk.sync_dir(dir)?;
+                sync_names()?;
             }
             segments[1..].iter().try_for_each(|segment| segment.remove(&self.handles))
         });

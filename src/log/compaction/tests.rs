@@ -566,6 +566,43 @@ fn a_disk_that_fails_between_two_names_is_repaired_by_the_next_start() {
     }
 }
 
+/// A segment rolled while a compaction gave names in the same directory, and could not sync them. The system took the new segment's
+/// names for clean too: the roll's own sync had nothing to do, and succeeded. What was acknowledged in that segment was gone
+/// after a crash.
+#[test]
+fn a_roll_beside_a_compaction_whose_directory_sync_fails_is_not_believed() {
+    let value = format!("k={}", "x".repeat(SEGMENT_BYTES as usize));
+    // The compaction syncs two files, and the directory before the first new name and behind each.
+    for nth in 1..=4 {
+        let (disk, log) = new();
+        append(&log, &[&value, &value, &value]);
+        log.sync_all().unwrap();
+        let compacting = disk.hold(Call::Sync, 2);
+        let mut rolled = Ok(0..0);
+        std::thread::scope(|scope| {
+            let compaction = scope.spawn(|| log.compact(NOW_MS, &SETTINGS, &|| false));
+            compacting.reached();
+            // The roll syncs the old pair and the new one, and then the directory.
+            let rolling = disk.hold(Call::Sync, 4);
+            let roll = scope.spawn(|| append_with(&log, &[pair(&value)], Flags::NONE, None));
+            rolling.reached();
+            disk.fault(Call::Sync, nth, Fault::Error);
+            drop(compacting);
+            compaction.join().unwrap().unwrap_err();
+            drop(rolling);
+            rolled = roll.join().unwrap();
+        });
+        assert!(matches!(rolled, Err(Error::Unreadable(_))), "{nth}: {rolled:?}");
+        assert_eq!(append_with(&log, &[pair("last=1")], Flags::NONE, None), Ok(3..4), "{nth}");
+        log.sync_all().unwrap();
+        drop(log);
+        for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(nth)] {
+            let log = open(&disk.reboot(survivors), 0).unwrap();
+            assert!(found(&log).ends_with(" 3:last=1"), "{nth}, {survivors:?}: {}", found(&log));
+        }
+    }
+}
+
 #[test]
 fn a_closed_log_and_one_that_is_asked_to_stop_leave_no_file() {
     let (disk, log) = new();
