@@ -48,6 +48,12 @@ impl Slot {
         self.written.store(true, Release);
     }
 
+    /// Makes the bytes of the file durable, by this handle of it.
+    pub(super) fn sync(&self, file: &dyn File) -> io::Result<()> {
+        self.written.store(false, Release);
+        file.sync()
+    }
+
     /// Whether the word of a later handle would not count as much, or it is held anyway.
     fn is_needed(&self) -> bool {
         let file = self.file.lock().expect("no panic while a handle is closed");
@@ -104,13 +110,6 @@ impl Handles {
     pub(super) fn unpin(&self, slot: &Arc<Slot>) {
         slot.pins.fetch_sub(1, AcqRel);
         self.remember(slot);
-    }
-
-    /// Makes the bytes of the file durable.
-    pub(super) fn sync(&self, slot: &Arc<Slot>, path: &Path) -> io::Result<()> {
-        let file = self.get(slot, path)?;
-        slot.written.store(false, Release);
-        file.sync()
     }
 
     fn remember(&self, slot: &Arc<Slot>) {

@@ -655,13 +655,17 @@ impl Log {
         }
     }
 
-    /// Syncs what was written, and publishes it. This thread leads, until the end of it.
+    /// Syncs what was written, and publishes it. This thread leads, until the end of it. Where it cannot even open the files no sync
+    /// has failed, and the log goes on.
     fn sync_written(&self, Written { segment, log_end, entries, position }: Written) -> Result<(), Error> {
-        self.cut.store(false, Release);
         let lead = Lead(self);
-        let synced = segment.sync(&self.handles);
+        let open = segment.open(&self.handles).map_err(unreadable(segment.path("log")));
+        let synced = open.and_then(|files| {
+            self.cut.store(false, Release);
+            let synced = segment.sync(&self.handles, &files);
+            synced.map_err(|error| self.fail(format!("{}: sync: {error}", segment.path("log").display())))
+        });
         std::mem::forget(lead);
-        let synced = synced.map_err(|error| self.fail(format!("{}: sync: {error}", segment.path("log").display())));
         let mut state = self.sync_state();
         state.leader = false;
         match &synced {
@@ -670,6 +674,7 @@ impl Log {
                 state.synced_end = state.synced_end.max(log_end);
                 self.high_watermark.fetch_max(state.synced_end, AcqRel);
             }
+            Err(Error::Unreadable(_)) => {}
             Err(why) => state.failed = Some(why.clone()),
         }
         self.synced.notify_all();

@@ -740,7 +740,7 @@ impl Recovery<'_> {
     /// Writes entries `mark..whole` and their lines again in place, and syncs them, and what was cut off before.
     fn write_again(&self, segment: &Segment, mark: u32, whole: u32) -> io::Result<()> {
         if mark >= whole {
-            return segment.sync(self.handles);
+            return segment.sync(self.handles, &segment.open(self.handles)?);
         }
         let (log, batches) = (segment.log(self.handles)?, segment.batches(self.handles)?);
         let before = mark.checked_sub(1).map(|index| segment.entry(self.handles, index)).transpose()?.flatten();

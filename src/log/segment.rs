@@ -45,6 +45,13 @@ pub struct Segment {
     measuring: Mutex<()>,
 }
 
+/// Handles of both files of a segment.
+#[derive(Debug)]
+pub struct OpenFiles {
+    log: Arc<dyn File>,
+    batches: Arc<dyn File>,
+}
+
 /// The path of a file of the segment at `base`.
 pub(super) fn path(dir: &Path, base: u64, extension: &str) -> PathBuf {
     dir.join(format!("{base:020}.{extension}"))
@@ -76,7 +83,7 @@ impl Segment {
         let segment = Segment::at(dir, base);
         handles.create(&segment.batches, &segment.path("batches"))?;
         handles.create(&segment.log, &segment.path("log"))?;
-        segment.sync(handles)?;
+        segment.sync(handles, &segment.open(handles)?)?;
         segment.measured.store(true, Release);
         Ok(segment)
     }
@@ -176,11 +183,16 @@ impl Segment {
         self.batches.mark_written();
     }
 
+    /// Opens both files, to be synced.
+    pub fn open(&self, handles: &Handles) -> io::Result<OpenFiles> {
+        Ok(OpenFiles { log: self.log(handles)?, batches: self.batches(handles)? })
+    }
+
     /// Syncs lines and entries.
-    pub fn sync(&self, handles: &Handles) -> io::Result<()> {
+    pub fn sync(&self, handles: &Handles, files: &OpenFiles) -> io::Result<()> {
         handles.syncs.add(1);
-        handles.sync(&self.log, &self.path("log"))?;
-        handles.sync(&self.batches, &self.path("batches"))
+        self.log.sync(&*files.log)?;
+        self.batches.sync(&*files.batches)
     }
 
     /// The entry at `index` with its index; `None` if it is damaged.

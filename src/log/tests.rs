@@ -399,3 +399,27 @@ fn names_that_a_failed_roll_left_are_made_durable_by_the_next_start() {
         assert_eq!(open(&disk.reboot(survivors), 16).high_watermark(), 2, "{survivors:?}");
     }
 }
+
+/// A roll came when no descriptor was free. The segment was synced, and its files had been closed; that they could not be opened was
+/// taken for a sync that failed, and the log was read-only until a restart.
+#[test]
+fn a_roll_that_gets_no_descriptor_is_tried_again() {
+    type Roll = fn(&Log) -> Result<(), Error>;
+    let rolls: [Roll; 2] = [|log| log.seal_before(1).map(drop), |log| append(log, &[&"x".repeat(60)]).map(drop)];
+    for (roll, nth) in rolls.into_iter().flat_map(|roll| (1..=2).map(move |nth| (roll, nth))) {
+        let (disk, log) = new();
+        append(&log, &["one"]).unwrap();
+        log.sync_all().unwrap();
+        for other in (0..40).map(|other| PathBuf::from(format!("other{other}"))) {
+            disk.create(&other).unwrap();
+            log.handles.get(&Arc::default(), &other).unwrap();
+        }
+        disk.fault(Call::Read, nth, Fault::Error);
+        let rolled = roll(&log);
+        assert!(matches!(rolled, Err(Error::Unreadable(_))), "{nth}: {rolled:?}");
+        roll(&log).unwrap();
+        append(&log, &["more"]).unwrap();
+        log.sync_all().unwrap();
+        assert_eq!(log.segment_bases()[..2], [0, 1]);
+    }
+}
