@@ -134,18 +134,20 @@ pub fn replace_from(disk: &dyn Disk, reserve: &Path, path: &Path, bytes: &[u8]) 
 }
 
 fn replace_by(disk: &dyn Disk, path: &Path, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    // Opened first: once a name has changed only the disk itself can fail.
+    let names = disk.open_dir(path.parent().expect("a small file stands in a directory"))?;
     let old = match disk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         // The handle reads the old bytes though another file bears their name.
         old => Some(old?),
     };
     put()?;
-    let Err(error) = sync_parent(disk, path) else { return Ok(()) };
+    let Err(error) = names.sync() else { return Ok(()) };
     let put_back = match old {
         Some(old) => read_whole(&*old).and_then(|old| put_beside(disk, path, &old)),
         None => disk.remove_file(path),
     };
-    let Err(again) = put_back.and_then(|()| sync_parent(disk, path)) else { return Err(error) };
+    let Err(again) = put_back.and_then(|()| names.sync()) else { return Err(error) };
     let why = format!("{error}; {again}; a restart may find the file as it was or as it was to be");
     Err(io::Error::new(error.kind(), why))
 }
@@ -157,10 +159,6 @@ fn put_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let put = written.and_then(|()| disk.rename(&temporary, path));
     // A full disk gets its room back. What cannot be removed is overwritten by the next.
     put.inspect_err(|_| drop(disk.remove_file(&temporary)))
-}
-
-fn sync_parent(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    disk.sync_dir(path.parent().expect("a small file stands in a directory"))
 }
 
 fn read_whole(file: &dyn File) -> io::Result<Vec<u8>> {
@@ -215,6 +213,22 @@ mod tests {
                 replace(&disk, Path::new("f"), b"new").unwrap();
                 assert_eq!(found(&disk.reboot(Survivors::Nothing)), "f:new", "{fault:?} {nth}");
             }
+        }
+    }
+
+    /// The file stood there under its name, and there was no descriptor to make that durable, nor to put the old bytes back: a TRIM
+    /// that was refused took effect at the next start.
+    #[test]
+    fn for_want_of_a_descriptor_no_file_is_left_in_doubt() {
+        for (old, first) in [None, Some("old")].into_iter().flat_map(|old| (0..5).map(move |first| (old, first))) {
+            let (disk, before) = disk_with(old);
+            disk.refuse_descriptors(first..u64::MAX);
+            let replaced = replace(&disk, Path::new("f"), b"new");
+            disk.refuse_descriptors(0..0);
+            assert_eq!(replaced.is_ok(), first >= 3, "the old file, the directory, the new file");
+            let expected = if replaced.is_ok() { "f:new" } else { &before };
+            assert_eq!(found(&disk), expected, "{first}");
+            assert_eq!(found(&disk.reboot(Survivors::Nothing)), expected, "{first}");
         }
     }
 
