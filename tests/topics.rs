@@ -5,7 +5,7 @@ use plainlog::{
     broker::{Broker, Clock, EpochEnd, Error, Terms},
     config::{Change, Changes, Config, Flush, Overrides},
     log::{
-        disk::{Disk, MemoryDisk, Survivors, make_dir, read_small},
+        disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir, read_small},
         record::Records,
     },
 };
@@ -16,12 +16,16 @@ fn open(disk: &MemoryDisk) -> Broker {
 }
 
 fn append(broker: &Broker, topic: &str, value: &[u8]) -> u64 {
-    let partition = broker.topic(topic).unwrap().partition(0).unwrap();
+    try_to_append(broker, topic, value).unwrap()
+}
+
+fn try_to_append(broker: &Broker, topic: &str, value: &[u8]) -> Result<u64, Error> {
+    let partition = broker.topic(topic)?.partition(0)?;
     let mut records = Records::default();
     records.push(None, Some(Cow::Borrowed(b"k")), Some(Cow::Borrowed(value)));
-    let appended = partition.write(&records, Terms::default()).unwrap();
-    partition.make_durable(&appended).unwrap();
-    appended.offsets.start
+    let appended = partition.write(&records, Terms::default())?;
+    partition.make_durable(&appended)?;
+    Ok(appended.offsets.start)
 }
 
 fn end(broker: &Broker, topic: &str) -> u64 {
@@ -97,6 +101,69 @@ fn a_topic_whose_file_cannot_be_read_is_there_and_offline() {
     assert!(matches!(broker.topic("a"), Err(Error::UnknownTopic(_))));
     broker.create_topic("a", 1).unwrap();
     assert_eq!(append(&broker, "a", b"again"), 0);
+}
+
+/// One file could not be opened for want of a descriptor. The topic was offline until a restart, with the advice to mend its file;
+/// or the partition was.
+#[test]
+fn what_could_not_be_read_once_is_read_when_it_is_asked_for_again() {
+    let disk = MemoryDisk::crashable();
+    let broker = open(&disk);
+    broker.create_topic("a", 1).unwrap();
+    append(&broker, "a", b"hello");
+    drop(broker);
+    for nth in 0.. {
+        let disk = disk.reboot(Survivors::Everything);
+        disk.refuse_descriptors(nth..nth + 1);
+        let opened = Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::System);
+        let refused =
+            opened.as_ref().map_or(None, |broker| broker.find_partition("a", 0).and_then(|a| a.start()).err());
+        if disk.descriptors() <= nth {
+            assert!(nth > 5, "it opens files");
+            break;
+        }
+        disk.refuse_descriptors(0..0);
+        let broker = opened.unwrap_or_else(|_| open(&disk));
+        if let Some(error) = refused {
+            assert!(
+                error.to_string().contains("Too many open files") && !error.to_string().contains("mend"),
+                "{error}"
+            );
+        }
+        assert_eq!(append(&broker, "a", b"again"), 1, "{nth}");
+        drop(broker);
+        assert_eq!(end(&open(&disk.reboot(Survivors::Nothing)), "a"), 2, "{nth}");
+    }
+}
+
+/// A broker was killed before it had synced the names of a partition's first segment. The next one could not sync them either, and
+/// tried again; that sync succeeded, since no name had changed, and proved nothing. A power cut took the segment with its records.
+#[test]
+fn what_is_acknowledged_after_a_second_try_to_open_a_partition_is_durable() {
+    let mut opened_again = 0;
+    for nth in 1.. {
+        let disk = MemoryDisk::crashable();
+        let broker = open(&disk);
+        broker.create_topic("a", 1).unwrap();
+        drop(broker);
+        let identity = text(&disk, "data/~broker").replace("clean:yes\n", "");
+        put(&disk, "data/~broker", &identity);
+        disk.remove_dir(Path::new("data/a/0")).unwrap();
+        make_dir(&disk, Path::new("data/a/0")).unwrap();
+        put(&disk, "data/a/0/00000000000000000000.log", "");
+        put(&disk, "data/a/0/00000000000000000000.batches", "");
+        let broker = open(&disk);
+        disk.fault(Call::Sync, nth, Fault::Error);
+        let opened = broker.find_partition("a", 0).unwrap().start();
+        if disk.faults_left() > 0 {
+            break;
+        }
+        let acknowledged = try_to_append(&broker, "a", b"hello");
+        opened_again += u32::from(opened.is_err() && acknowledged.is_ok());
+        let found = open(&disk.reboot(Survivors::Nothing)).find_partition("a", 0).unwrap().high_watermark();
+        assert_eq!(found.unwrap(), u64::from(acknowledged.is_ok()), "{nth}: {opened:?}");
+    }
+    assert!(opened_again > 0);
 }
 
 /// `cp -r data/a data/b`: whoever asks for a topic by its id must not be given the other.

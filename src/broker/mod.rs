@@ -242,8 +242,7 @@ impl Broker {
 
     /// A topic as it runs: for tests that look below the verbs.
     pub fn topic(&self, name: &str) -> Result<Arc<Topic>> {
-        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
-        topics.get(name).cloned()
+        self.running.state.topic(name)
     }
 
     /// A topic by its id.

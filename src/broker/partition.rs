@@ -54,8 +54,8 @@ pub struct Partition {
     metadata: Arc<TopicMetadata>,
     env: Arc<Env>,
     log: OnceLock<std::result::Result<Arc<FlushedLog>, String>>,
-    /// Held while the log is opened or trimmed, so that DROP waits for it.
-    opening: Mutex<()>,
+    /// Held while the log is opened or trimmed, so that DROP waits for it. Whether the last try to open it failed.
+    opening: Mutex<bool>,
     /// Whether the topic is gone.
     dropped: AtomicBool,
     /// When retention looks at the times of records again, in ms; `i64::MAX`: not before something happens here.
@@ -132,19 +132,25 @@ impl Partition {
     }
 
     fn open(&self) -> Result<()> {
-        let _one = self.opening.lock().expect("no panic while a log is opened");
+        let mut failed = self.opening.lock().expect("no panic while a log is opened");
         if self.log.get().is_some() {
             return Ok(());
         }
         self.still_there()?;
         let (env, metadata) = (&self.env, &self.metadata);
-        let dir = self.dir();
+        let (dir, disk) = (self.dir(), env.handles.disk());
         let start = metadata.partition(self.index).start;
         let cutting = |end: u64| {
             metadata.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start))
         };
         // A crash can have lost the folder of a partition that was made with ALTER.
-        let made = disk::make_dir(env.handles.disk(), &dir).map_err(CannotOpen::at(&dir));
+        let made = disk::make_dir(disk, &dir).and_then(|()| {
+            // What failed may have been a sync of the names here. The next one proves something once a name has changed.
+            let touched = dir.join("open.tmp~");
+            if *failed { disk.create(&touched).and_then(|_| disk.remove_file(&touched)) } else { Ok(()) }
+        });
+        let made = made.map_err(CannotOpen::at(&dir));
+        *failed = true;
         let clean = env.was_clean(&metadata.name, self.index);
         let open = |()| Log::open(env.handles.clone(), &dir, start, clean, env.clock.now_ms(), &cutting);
         let opened = match made.and_then(open) {
@@ -156,7 +162,8 @@ impl Partition {
             }
             // The next touch tries again.
             Err(CannotOpen { why, cause: Cause::DiskFull }) => return Err(Error::disk_full(why)),
-            Err(CannotOpen { why, .. }) => {
+            Err(CannotOpen { why, cause: Cause::Disk }) => return Err(Error::Storage(why)),
+            Err(CannotOpen { why, cause: Cause::Content }) => {
                 env.tell(&format!("{} is offline: {why}", self.name()));
                 Err(why)
             }

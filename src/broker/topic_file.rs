@@ -45,6 +45,32 @@ pub(super) struct PartitionLines {
     pub(super) epochs: LeaderEpochs,
 }
 
+/// Why a file cannot be read.
+#[derive(Debug, PartialEq)]
+pub(super) struct CannotRead {
+    /// A sentence, which names the file.
+    pub(super) why: String,
+    /// Whether the disk did not do what it must, which it may do at the next try. If not, a line is wrong.
+    pub(super) disk_failed: bool,
+}
+
+impl CannotRead {
+    /// For what a disk answers about this file or folder. One that is too large is no fault of the disk.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> CannotRead + use<> {
+        let path = path.display().to_string();
+        move |error| CannotRead {
+            why: format!("{path}: {error}"),
+            disk_failed: error.kind() != io::ErrorKind::InvalidData,
+        }
+    }
+}
+
+impl From<String> for CannotRead {
+    fn from(why: String) -> CannotRead {
+        CannotRead { why, disk_failed: false }
+    }
+}
+
 impl TopicFile {
     /// What a new topic's file says.
     pub(super) fn new(partitions: u32, overrides: Overrides) -> TopicFile {
@@ -52,9 +78,8 @@ impl TopicFile {
     }
 
     /// Reads a file, if there is one. An error names the file, and the line that is wrong.
-    pub(super) fn read(disk: &dyn Disk, path: &Path, defaults: &Settings) -> Result<Option<TopicFile>, String> {
-        let failed = |error: io::Error| format!("{}: {error}", path.display());
-        let Some(text) = Text::read(disk, path, BYTES_MAX).map_err(failed)? else { return Ok(None) };
+    pub(super) fn read(disk: &dyn Disk, path: &Path, defaults: &Settings) -> Result<Option<TopicFile>, CannotRead> {
+        let Some(text) = Text::read(disk, path, BYTES_MAX).map_err(CannotRead::at(path))? else { return Ok(None) };
         let (mut id, mut count, mut scratch) = (None, None, defaults.clone());
         let mut file = TopicFile { id: [0; 16], overrides: Overrides::new(), partitions: Vec::new() };
         for line in text.lines() {
@@ -66,9 +91,8 @@ impl TopicFile {
                 "partition" => {
                     let (index, lines) = PartitionLines::parse(&line).ok_or_else(bad)?;
                     if index != file.partitions.len() {
-                        return Err(
-                            line.error(path, format!("stands where partition {} follows", file.partitions.len()))
-                        );
+                        let why = format!("stands where partition {} follows", file.partitions.len());
+                        return Err(line.error(path, why).into());
                     }
                     file.partitions.push(lines);
                 }
@@ -91,10 +115,10 @@ impl TopicFile {
         defaults.with(&file.overrides).map_err(|why| format!("{}: {why}", path.display()))?;
         match (id, whole) {
             (Some(id), Some(_)) => Ok(Some(TopicFile { id, ..file })),
-            _ => Err(format!(
+            _ => Err(CannotRead::from(format!(
                 "{}: it must have the lines id:<id>, partitions:<n> and one for each partition, partition:<p> start:<offset> epoch:<n>",
                 path.display()
-            )),
+            ))),
         }
     }
 
@@ -155,7 +179,7 @@ mod tests {
 
     const PATH: &str = "topic";
 
-    fn read(text: &[u8]) -> Result<Option<TopicFile>, String> {
+    fn read(text: &[u8]) -> Result<Option<TopicFile>, CannotRead> {
         let disk = MemoryDisk::default();
         disk.create(Path::new(PATH)).unwrap().write_at(text, 0).unwrap();
         TopicFile::read(&disk, Path::new(PATH), &Settings::default())
@@ -196,11 +220,11 @@ mod tests {
             ("", "topic: it must have the lines id:<id>, partitions:<n> and one for each partition, "),
             ("partition:0 start:0 epoch:0\npartition:1 start:0 epoch:0\n", "topic: it must have the lines id:<id>, "),
         ] {
-            let error = read(format!("{head}{lines}").as_bytes()).unwrap_err();
+            let error = read(format!("{head}{lines}").as_bytes()).unwrap_err().why;
             assert!(error.starts_with(why), "{lines}: {error}");
         }
-        assert!(read(b"\xff\n").unwrap_err().starts_with("topic, line 1: '\\xff' is no line"));
-        assert!(read(&[0; 4096]).unwrap_err().starts_with("topic, line 1: '\\x00"));
+        assert!(read(b"\xff\n").unwrap_err().why.starts_with("topic, line 1: '\\xff' is no line"));
+        assert!(read(&[0; 4096]).unwrap_err().why.starts_with("topic, line 1: '\\x00"));
         assert!(read(b"").is_err());
         assert_eq!(TopicFile::read(&MemoryDisk::default(), Path::new(PATH), &Settings::default()), Ok(None));
     }

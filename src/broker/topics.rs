@@ -1,13 +1,13 @@
 //! The topics there are: found on disk, made, dropped.
 //!
 //! A topic whose `topic` file cannot be read is there, and offline: nothing is read or written, its name is taken, and it
-//! can be dropped.
+//! can be dropped. If it was the disk that failed, whoever asks for the topic tries again.
 
 use super::{
     BrokerState, Env, Error, Result, check_name, random,
     small_file::at,
     topic::Topic,
-    topic_file::{PARTITIONS_MAX, TopicFile},
+    topic_file::{CannotRead, PARTITIONS_MAX, TopicFile},
 };
 use crate::{
     config::{Overrides, Settings, canonical},
@@ -23,9 +23,16 @@ use std::{
 /// The topics, by name and by id.
 #[derive(Debug, Default)]
 pub(super) struct Topics {
-    /// A topic, or why it is offline.
-    by_name: BTreeMap<String, std::result::Result<Arc<Topic>, String>>,
+    by_name: BTreeMap<String, std::result::Result<Arc<Topic>, Offline>>,
     by_id: HashMap<[u8; 16], Arc<Topic>>,
+}
+
+/// Why there is a topic and nothing can be done with it.
+#[derive(Debug)]
+struct Offline {
+    why: String,
+    /// Whether reading its file again may mend it.
+    is_unread: bool,
 }
 
 impl Topics {
@@ -54,15 +61,19 @@ impl Topics {
             Ok(Some(file)) => file,
             Ok(None) => match adopt(env, &dir) {
                 Ok(file) => file,
-                Err(why) => {
+                Err(CannotRead { why, disk_failed: false }) => {
                     env.tell(&format!("{} is left alone: {why}", dir.display()));
                     return Ok(());
                 }
+                Err(CannotRead { why, .. }) => {
+                    self.take_offline(env, name, Offline { why, is_unread: true });
+                    return Ok(());
+                }
             },
-            Err(why) => {
-                let why = format!("{why}; mend the file and restart the broker, or delete the topic");
-                env.tell(&format!("topic {name} is offline: {why}"));
-                self.take_offline(name, why);
+            Err(CannotRead { why, disk_failed: is_unread }) => {
+                let advice = "; mend the file and restart the broker, or delete the topic";
+                let why = if is_unread { why } else { why + advice };
+                self.take_offline(env, name, Offline { why, is_unread });
                 return Ok(());
             }
         };
@@ -89,9 +100,14 @@ impl Topics {
         }
     }
 
-    fn take_offline(&mut self, name: &str, why: String) {
+    fn take_offline(&mut self, env: &Env, name: &str, offline: Offline) {
+        env.tell(&format!("topic {name} is offline: {}", offline.why));
         self.remove(name);
-        self.by_name.insert(name.into(), Err(why));
+        self.by_name.insert(name.into(), Err(offline));
+    }
+
+    fn is_unread(&self, name: &str) -> bool {
+        matches!(self.by_name.get(name), Some(Err(Offline { is_unread: true, .. })))
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
@@ -101,7 +117,7 @@ impl Topics {
     pub(super) fn get(&self, name: &str) -> Result<&Arc<Topic>> {
         match self.by_name.get(name) {
             Some(Ok(topic)) => Ok(topic),
-            Some(Err(why)) => Err(Error::Storage(format!("topic '{name}' is offline: {why}"))),
+            Some(Err(Offline { why, .. })) => Err(Error::Storage(format!("topic '{name}' is offline: {why}"))),
             None => Err(Error::UnknownTopic(crate::log::record::shown(name.as_bytes()))),
         }
     }
@@ -127,13 +143,13 @@ impl Topics {
 }
 
 /// A folder without a `topic` file was put there by hand, with a folder for each partition.
-fn adopt(env: &Env, dir: &Path) -> std::result::Result<TopicFile, String> {
+fn adopt(env: &Env, dir: &Path) -> std::result::Result<TopicFile, CannotRead> {
     let disk = env.handles.disk();
-    let names = disk.list(dir).map_err(|error| error.to_string())?;
+    let names = disk.list(dir).map_err(CannotRead::at(dir))?;
     let is_there = |index: &u32| names.iter().any(|name| name.is_dir && name.name == index.to_string());
     let partitions = (0..PARTITIONS_MAX).take_while(is_there).count() as u32;
     if partitions == 0 {
-        return Err("it has neither a topic file nor a folder 0 with a log".into());
+        return Err("it has neither a topic file nor a folder 0 with a log".to_string().into());
     }
     let (file, path) = (TopicFile::new(partitions, Overrides::new()), dir.join("topic"));
     env.tell(&format!("{}: adopted as a topic of {partitions} partitions", dir.display()));
@@ -150,7 +166,7 @@ pub fn verify_topic_files(dir: &Path) -> io::Result<Vec<String>> {
     let folders = names.iter().filter(|name| name.is_dir && check_name(&name.name).is_ok());
     let files = folders.map(|folder| dir.join(&folder.name).join("topic")).chain([dir.join("topic")]);
     let read = |file: &Path| TopicFile::read(&FileDisk, file, &Settings::default());
-    Ok(files.filter(|file| file.is_file()).filter_map(|file| read(&file).err()).collect())
+    Ok(files.filter(|file| file.is_file()).filter_map(|file| Some(read(&file).err()?.why)).collect())
 }
 
 /// Why a topic could not be made.
@@ -161,6 +177,42 @@ struct NotBuilt {
 }
 
 impl BrokerState {
+    /// A topic by name. One whose file a disk that failed did not let be read is tried again.
+    pub(super) fn topic(&self, name: &str) -> Result<Arc<Topic>> {
+        let topics = || self.topics.read().expect("no panic under the topics' lock");
+        let found = topics().get(name).cloned();
+        if found.is_ok() || !topics().is_unread(name) {
+            return found;
+        }
+        // Whoever asks may hold locks that come after `creating`, and so must not wait for it.
+        let Ok(_one) = self.creating.try_lock() else { return found };
+        self.read_again(name)?;
+        topics().get(name).cloned()
+    }
+
+    /// Reads a topic's file again. The caller sees to it that no topic is made or dropped meanwhile.
+    fn read_again(&self, name: &str) -> Result<()> {
+        let known = || self.topics.read().expect("no panic under the topics' lock");
+        if !known().is_unread(name) {
+            return Ok(());
+        }
+        let mut found = Topics { by_id: known().by_id.clone(), ..Topics::default() };
+        found.read_one(&self.env, name)?;
+        let mut topics = self.topics.write().expect("no panic under the topics' lock");
+        match found.by_name.remove(name) {
+            Some(Ok(topic)) => {
+                topic.partitions().iter().for_each(|partition| partition.due_after_start());
+                topics.insert(topic);
+            }
+            Some(Err(offline)) => drop(topics.by_name.insert(name.into(), Err(offline))),
+            // There is nothing in the folder.
+            None => topics.remove(name),
+        }
+        drop(topics);
+        self.topic_waiters.wake();
+        Ok(())
+    }
+
     /// Makes a topic. It is there durably, or not at all.
     pub(super) fn create(&self, name: &str, partitions: u32, overrides: Overrides) -> Result<Arc<Topic>> {
         let _one = self.creating.lock().expect("no panic while a topic is made");
@@ -234,7 +286,10 @@ impl BrokerState {
                 Ok(()) => partitions.iter().for_each(|partition| partition.reopen()),
                 Err(again) => {
                     let why = format!("{why}; {again}; whether it was dropped is known after a restart of the broker");
-                    self.topics.write().expect("no panic under the topics' lock").take_offline(name, why);
+                    let offline = Offline { why, is_unread: false };
+                    let mut topics = self.topics.write().expect("no panic under the topics' lock");
+                    topics.take_offline(&self.env, name, offline);
+                    drop(topics);
                     partitions.iter().for_each(|partition| partition.wake());
                 }
             }
@@ -263,9 +318,7 @@ impl BrokerState {
     pub(super) fn internal_topic(&self, name: &str, settings: &[(&str, &str)]) -> Result<Arc<Topic>> {
         let overrides: Overrides = settings.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         match self.create(name, 1, overrides) {
-            Err(Error::TopicExists(_)) => {
-                self.topics.read().expect("no panic under the topics' lock").get(name).cloned()
-            }
+            Err(Error::TopicExists(_)) => self.topic(name),
             made => made,
         }
     }

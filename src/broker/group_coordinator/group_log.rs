@@ -48,8 +48,7 @@ impl OffsetChange {
 impl BrokerState {
     /// The partition of the committed offsets, if it was ever needed.
     pub(super) fn offsets_log(&self) -> Result<Option<Arc<Partition>>> {
-        let topics = self.topics.read().expect("no panic under the topics' lock");
-        match topics.get(committed_offsets::TOPIC) {
+        match self.topic(committed_offsets::TOPIC) {
             Err(Error::UnknownTopic(_)) => Ok(None),
             topic => topic?.partition(0).map(Some),
         }
