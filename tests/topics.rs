@@ -166,6 +166,28 @@ fn what_is_acknowledged_after_a_second_try_to_open_a_partition_is_durable() {
     assert!(opened_again > 0);
 }
 
+/// A DROP could neither be done nor undone. Its records were not synced, and the stop was called clean: after the next start nobody
+/// looked for what a crash had torn there.
+#[test]
+fn a_topic_that_a_drop_left_in_doubt_was_not_stopped_cleanly() {
+    let (disk, config) = (MemoryDisk::crashable(), Config { flush: Flush::Never, ..Config::new("data") });
+    let open = || Broker::open_on(Arc::new(disk.clone()), config.clone(), Clock::System).unwrap();
+    let broker = open();
+    broker.create_topic("a", 1).unwrap();
+    broker.create_topic("b", 1).unwrap();
+    drop(broker);
+    let broker = open();
+    append(&broker, "a", b"not synced");
+    for nth in [1, 2] {
+        disk.fault(Call::Sync, nth, Fault::Error);
+    }
+    broker.drop_topic("a").unwrap_err();
+    assert!(broker.topic("a").is_err_and(|error| error.to_string().contains("known after a restart")));
+    drop(broker);
+    let said = text(&disk, "data/~broker");
+    assert!(said.ends_with("clean:yes\nunclean:a\n"), "{said}");
+}
+
 /// `cp -r data/a data/b`: whoever asks for a topic by its id must not be given the other.
 #[test]
 fn a_topic_that_was_copied_gets_an_id_of_its_own() {

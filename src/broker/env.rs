@@ -52,6 +52,8 @@ pub(super) struct Env {
     identity: Mutex<Identity>,
     /// Whether it has to say something else before the first append.
     stale: AtomicBool,
+    /// What must not be called clean at the stop, however that goes: all of these topics.
+    in_doubt: Mutex<BTreeSet<String>>,
     /// Room for a `topic` file, and for a `.producers` file, on a full disk.
     pub(super) topic_reserve: Reserve,
     pub(super) producers_reserve: Reserve,
@@ -104,6 +106,7 @@ impl Env {
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
+            in_doubt: Mutex::default(),
             topic_reserve,
             producers_reserve,
             retention_check_interval: config.retention_check_interval,
@@ -183,8 +186,14 @@ impl Env {
         Ok(())
     }
 
-    /// All is synced but these partitions: the next start has nothing else to check.
-    pub(super) fn end_writing(&self, unclean: BTreeSet<String>) -> Result<()> {
+    /// Nobody knows what the next start finds of this topic: it has to look.
+    pub(super) fn doubt(&self, topic: &str) {
+        self.in_doubt.lock().expect("no panic while a name is added").insert(topic.into());
+    }
+
+    /// All is synced but these partitions, and the topics that are in doubt: the next start has nothing else to check.
+    pub(super) fn end_writing(&self, mut unclean: BTreeSet<String>) -> Result<()> {
+        unclean.extend(self.in_doubt.lock().expect("no panic while a name is added").iter().cloned());
         let stop = if unclean.len() > UNCLEAN_MAX { Stop::Unclean } else { Stop::CleanBut(unclean) };
         let mut identity = self.identity();
         if identity.stop == stop { Ok(()) } else { self.change(&mut identity, |next| next.stop = stop) }

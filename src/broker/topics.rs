@@ -286,6 +286,8 @@ impl BrokerState {
                 Ok(()) => partitions.iter().for_each(|partition| partition.reopen()),
                 Err(again) => {
                     let why = format!("{why}; {again}; whether it was dropped is known after a restart of the broker");
+                    // What of it is not synced never will be.
+                    self.env.doubt(name);
                     let offline = Offline { why, is_unread: false };
                     let mut topics = self.topics.write().expect("no panic under the topics' lock");
                     topics.take_offline(&self.env, name, offline);
