@@ -9,7 +9,7 @@ use plainlog::{
         record::Records,
     },
 };
-use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 fn open(disk: &MemoryDisk) -> Broker {
     Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::System).unwrap()
@@ -260,6 +260,42 @@ fn each_leader_epoch_is_known_to_end_where_a_crash_cut_the_log() {
     let broker = open(&disk);
     assert_eq!(end_of(&broker, 0), Some((0, 3)));
     assert_eq!(broker.leader_epoch("a", 0).unwrap(), 2);
+}
+
+/// Records were shown before they were synced, and a power cut took some: both files were shorter, and agreed. The epoch stayed, so
+/// a reader passed over the records that got their offsets, and was not told of it.
+#[test]
+fn an_epoch_ends_where_a_crash_may_have_taken_records_without_a_trace() {
+    for flush in [Flush::Never, Flush::Every(Duration::from_secs(3600)), Flush::Always] {
+        let open = |disk: &MemoryDisk| {
+            let config = Config { flush, ..Config::new("data") };
+            Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap()
+        };
+        let start = MemoryDisk::crashable();
+        let broker = open(&start);
+        broker.create_topic("a", 1).unwrap();
+        (0..3).for_each(|offset| assert_eq!(append(&broker, "a", b"synced"), offset));
+        drop(broker);
+        let (shown_early, mut lost) = (flush != Flush::Always, 0);
+        for seed in 0..40 {
+            let disk = start.reboot(Survivors::Everything);
+            let broker = open(&disk);
+            assert_eq!(broker.leader_epoch("a", 0).unwrap(), 0, "it was stopped cleanly");
+            (3..5).for_each(|offset| assert_eq!(append(&broker, "a", b"shown"), offset));
+            let disk = disk.reboot(Survivors::Seed(seed));
+            let broker = open(&disk);
+            let found = end(&broker, "a");
+            assert_eq!(broker.leader_epoch("a", 0).unwrap(), u32::from(shown_early), "{flush:?}, {seed}");
+            append(&broker, "a", b"again");
+            let end_of_0 = broker.end_of_epoch("a", 0, 0).unwrap().unwrap();
+            assert_eq!(end_of_0, EpochEnd { epoch: 0, end: found + u64::from(!shown_early) }, "{flush:?}, {seed}");
+            broker.create_topic("b", 1).unwrap();
+            append(&broker, "b", b"hello");
+            assert_eq!(broker.leader_epoch("b", 0).unwrap(), 0, "no crash took anything there");
+            lost += u32::from(found < 5);
+        }
+        assert_eq!(lost > 0, shown_early, "{flush:?}: {lost}");
+    }
 }
 
 /// One partition was offline, so the broker did not call its stop clean, and lines that somebody appended by hand to another,

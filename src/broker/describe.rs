@@ -83,7 +83,7 @@ impl Broker {
         Some(self.topic_by_id(id)?.describe())
     }
 
-    /// The leader epoch of a partition: raised whenever records were cut off.
+    /// The leader epoch of a partition: raised whenever records that were shown were cut off, or a crash may have taken some.
     pub fn leader_epoch(&self, topic: &str, partition: u32) -> Result<u32> {
         Ok(self.topic(topic)?.partition(partition)?.leader_epoch())
     }

@@ -9,6 +9,8 @@
 //!
 //! - An epoch ends where a log is cut: from there on, offsets are given a second time, to other records. A client that read
 //!   some of the first ones asks for the end of its epoch, and learns where its records stop being those of the log (KIP-320).
+//! - With a flush mode other than `always`, records are shown before they are synced, and a crash may take them so that nothing
+//!   looks cut. There an epoch ends wherever the log ends after a crash.
 //! - Past epochs rise, and so do their ends. An epoch whose records were all cut off is not kept.
 //! - Of the epochs that ended before the log's start only the last is kept, and of all only the newest [`PAST_MAX`].
 

@@ -18,7 +18,7 @@ use crate::{
         batches::{Entry, Flags},
         disk,
         record::Records,
-        recovery::{CannotOpen, Cause},
+        recovery::{CannotOpen, Cause, Opened},
         retention::unopened_due_at,
     },
     metrics::Traffic,
@@ -153,7 +153,16 @@ impl Partition {
         *failed = true;
         let clean = env.was_clean(&metadata.name, self.index);
         let open = |()| Log::open(env.handles.clone(), &dir, start, clean, env.clock.now_ms(), &cutting);
-        let opened = match made.and_then(open) {
+        let epoch = self.leader_epoch();
+        let ending_epoch = |(log, opened): (Log, Opened)| {
+            // Where records are shown before they are synced, a crash may have taken some without a trace.
+            let shown_early = metadata.settings().flush(env.flush) != Flush::Always;
+            if shown_early && !clean && !opened.is_new && self.leader_epoch() == epoch {
+                cutting(log.high_watermark()).map_err(CannotOpen::at(&dir))?;
+            }
+            Ok((log, opened))
+        };
+        let opened = match made.and_then(open).and_then(ending_epoch) {
             Ok((log, opened)) => {
                 opened.notes.iter().for_each(|note| env.tell(note));
                 // A crash, or a fault, may have come between storing the start offset and removing what lies before it.
@@ -198,7 +207,7 @@ impl Partition {
         self.metadata.dir().join(self.index.to_string())
     }
 
-    /// Leader epoch: raised whenever records were cut off.
+    /// Leader epoch: raised whenever records that were shown were cut off, or a crash may have taken some.
     pub fn leader_epoch(&self) -> u32 {
         self.metadata.leader_epoch(self.index)
     }

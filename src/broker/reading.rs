@@ -161,7 +161,7 @@ impl PartitionHandle {
         Ok(self.partition.log()?.backlog(offset, bytes_enough)?)
     }
 
-    /// Leader epoch: raised whenever records were cut off.
+    /// Leader epoch: raised whenever records that were shown were cut off, or a crash may have taken some.
     pub fn leader_epoch(&self) -> u32 {
         self.partition.leader_epoch()
     }

@@ -45,6 +45,8 @@ const ADOPTED_BYTES_MAX: u64 = u32::MAX as u64;
 pub struct Opened {
     /// Sentences for the operator.
     pub notes: Vec<String>,
+    /// Whether there was no segment: nothing was ever written here.
+    pub is_new: bool,
 }
 
 /// Why a log cannot be opened.
@@ -806,7 +808,10 @@ impl Log {
                 }
                 recovery.last(last)?
             }
-            None => recovery.begin(start).map_err(&failed)?,
+            None => {
+                recovery.opened.is_new = true;
+                recovery.begin(start).map_err(&failed)?
+            }
         };
         segments.push(writer.segment.clone());
         if writer.log_end < start {
