@@ -25,7 +25,7 @@ use crate::{
 };
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*},
@@ -365,12 +365,16 @@ impl Partition {
             return Ok(());
         }
         let active = log.active_base();
-        let (path, lines) = (log.beside(active, "producers"), producers.to_lines(active));
-        let (reserve, disk) = (&self.env.producers_reserve, self.env.handles.disk());
-        let stored = log.change_names(|| reserve.replace(disk, &path, lines.as_bytes()));
-        stored.map_err(|error| Error::Storage(format!("{}: {error}", path.display())))?;
-        self.kept_at.store(active, Release);
-        Ok(())
+        let (disk, lines) = (self.env.handles.disk(), producers.to_lines(active));
+        let write = |path: &Path| self.env.producers_reserve.replace(disk, path, lines.as_bytes());
+        match log.write_beside(active, "producers", write) {
+            Err(log::Error::Closed) => Ok(()),
+            written => {
+                written?;
+                self.kept_at.store(active, Release);
+                Ok(())
+            }
+        }
     }
 
     /// The same where no append waits for it.
@@ -834,13 +838,35 @@ mod tests {
         }
     }
 
+    /// DROP and CREATE of the same name came between a roll and its `.producers` file, which went to the new topic's folder: the new
+    /// topic took the first batch of a producer for one that it had.
+    #[test]
+    fn what_producers_wrote_is_not_kept_in_the_folder_of_another_topic() {
+        let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(0)));
+        let broker = broker_on(&disk, &clock);
+        write_old(&broker, first_of(7));
+        (0..3).for_each(|_| drop(write_old(&broker, None)));
+        let old = broker.topic("t").unwrap().partition(0).unwrap();
+        let log = old.log().unwrap();
+        assert_eq!(log.active_base(), 3);
+        broker.drop_topic("t").unwrap();
+        broker.create_topic("t", 1).unwrap();
+        (0..4).for_each(|_| drop(write_old(&broker, None)));
+        let state = Path::new("data/t/0/00000000000000000003.producers");
+        disk.remove_file(state).unwrap();
+        old.kept_at.store(u64::MAX, Release);
+        old.keep_known_producers(log);
+        assert!(disk.open(state).is_err());
+        assert!(!write_old(&broker, first_of(7)).known);
+    }
+
     /// The first roll after a start read the entries of the last segments, which may be gigabytes, while an append waited.
     #[test]
     fn a_roll_leaves_it_to_maintenance_to_read_many_entries() {
         let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(0)));
         let state_of = |base: u64| {
             let path = format!("data/t/0/{base:020}.producers");
-            disk::read_small(&disk, std::path::Path::new(&path), 1 << 20).ok()
+            disk::read_small(&disk, Path::new(&path), 1 << 20).ok()
         };
         let broker = broker_on(&disk, &clock);
         write_old(&broker, first_of(7));
@@ -851,7 +877,7 @@ mod tests {
 
         // Two segments without: a crash came before they were kept, or somebody lost them.
         for base in [3, 6] {
-            disk.remove_file(std::path::Path::new(&format!("data/t/0/{base:020}.producers"))).unwrap();
+            disk.remove_file(Path::new(&format!("data/t/0/{base:020}.producers"))).unwrap();
         }
         let broker = broker_on(&disk, &clock);
         let partition = broker.topic("t").unwrap().partition(0).unwrap();
@@ -863,7 +889,7 @@ mod tests {
         assert!(state_of(6).is_some_and(|state| state.starts_with(b"producer:7 epoch:0 batch:0-0@0 ")));
         drop(broker);
 
-        disk.remove_file(std::path::Path::new("data/t/0/00000000000000000006.producers")).unwrap();
+        disk.remove_file(Path::new("data/t/0/00000000000000000006.producers")).unwrap();
         let broker = broker_on(&disk, &clock);
         let partition = broker.topic("t").unwrap().partition(0).unwrap();
         // Whoever holds the lock reads.

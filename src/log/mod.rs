@@ -324,6 +324,21 @@ impl Log {
         segment::path(&self.dir, base, extension)
     }
 
+    /// Has a file written beside the segment at `base`. Not once the log is closed: its folder may be that of another log by then.
+    pub fn write_beside(
+        &self,
+        base: u64,
+        extension: &str,
+        write: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        let _names = self.files();
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        let path = self.beside(base, extension);
+        self.change_names(|| write(&path)).map_err(unreadable(path))
+    }
+
     /// Where the segment begins that is written to.
     pub fn active_base(&self) -> u64 {
         let segments = self.segments.read().expect("no panic under the segments' lock");
@@ -402,7 +417,7 @@ impl Log {
     }
 
     /// Does what changes names in the directory and syncs them by itself, as [`disk::replace`] does.
-    pub fn change_names<E>(&self, change: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+    fn change_names<E>(&self, change: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let mut failed = self.names();
         change().inspect_err(|_| *failed += 1)
     }
