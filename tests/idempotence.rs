@@ -229,6 +229,33 @@ fn a_batch_refused_on_its_way_to_the_log_is_awaited_too() {
     assert_eq!(send(&broker, batch(1, 1, 1)), Ok(2));
 }
 
+/// A DROP had closed the topic and then failed. What had come meanwhile was told that there is no such topic, for which its client
+/// sends it again; but the batch behind it had been taken by then, and so it was out of order for ever.
+#[test]
+fn what_a_drop_refused_that_failed_is_awaited() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    broker.find_partition("t", 0).unwrap().start().unwrap();
+    // The sync of the data directory.
+    let held = disk.hold(Call::Sync, 1);
+    disk.fault(Call::Sync, 1, Fault::Error);
+    std::thread::scope(|scope| {
+        let dropping = scope.spawn(|| broker.drop_topic("t"));
+        held.reached();
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(b"0 ")));
+        let target = broker.write_session().target("t", 0).unwrap();
+        let terms = Terms { producer: Some(numbering((7, 0, 0))), ..Terms::default() };
+        let refused = broker.write_session().write_batch(target, &records, terms).map(drop);
+        assert_eq!(refused, Err(Error::UnknownTopic("t".into())));
+        drop(held);
+        dropping.join().unwrap().unwrap_err();
+    });
+    assert!(is_out_of_order(&send(&broker, batch(1, 1, 1))));
+    assert_eq!(send(&broker, batch(0, 1, 1)), Ok(0));
+    assert_eq!(send(&broker, batch(1, 1, 1)), Ok(1));
+}
+
 /// Kafka's clients give up a batch, raise their epoch and begin again with what is left.
 #[test]
 fn a_higher_epoch_ends_the_wait() {

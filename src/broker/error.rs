@@ -169,9 +169,10 @@ impl Error {
         }
     }
 
-    /// Whether a write that was refused so may succeed later: Kafka clients then send the same batch again.
+    /// Whether a write that was refused so may succeed later: Kafka clients then send the same batch again. A topic that is unknown
+    /// while it is being dropped is there again if that fails.
     pub fn is_retriable(&self) -> bool {
-        matches!(self, Error::Storage(_))
+        matches!(self, Error::Storage(_) | Error::UnknownTopic(_))
     }
 }
 
