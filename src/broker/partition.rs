@@ -15,7 +15,7 @@ use crate::{
     config::{Flush, Settings},
     log::{
         self, Append, Appended, Chunk, Log, Numbering, Retention,
-        batches::{Entry, Flags},
+        batches::{Entry, Flags, crc32c},
         disk,
         record::Records,
         recovery::{CannotOpen, Cause, Opened},
@@ -640,7 +640,7 @@ impl Partition {
             return settings.segment_age_max_ms(0);
         }
         let place = log.beside(log.active_base(), "log");
-        settings.segment_age_max_ms(crc32c::crc32c(place.as_os_str().as_encoded_bytes()))
+        settings.segment_age_max_ms(crc32c(place.as_os_str().as_encoded_bytes()))
     }
 
     /// Compacts until nothing is due, the topic is dropped or `stop` answers yes.

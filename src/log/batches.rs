@@ -19,6 +19,11 @@ pub const ENTRY_BYTES: usize = 64;
 /// The most that one batch's lines may take.
 pub const BATCH_BYTES_MAX: usize = 64 << 20;
 
+/// CRC-32C of these bytes (Castagnoli's polynomial, as in iSCSI).
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc_fast::crc32_iscsi(bytes)
+}
+
 /// What is true of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u16);
@@ -124,7 +129,7 @@ impl Entry {
         put(&self.timestamp.to_le_bytes());
         put(&self.max_timestamp.to_le_bytes());
         put(&self.lines_crc.to_le_bytes());
-        let crc = crc32c::crc32c(&out[..60]);
+        let crc = crc32c(&out[..60]);
         out[60..].copy_from_slice(&crc.to_le_bytes());
         out
     }
@@ -134,7 +139,7 @@ impl Entry {
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let i64_at = |at: usize| i64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let u16_at = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
-        if u32_at(60) != crc32c::crc32c(&bytes[..60]) {
+        if u32_at(60) != crc32c(&bytes[..60]) {
             return None;
         }
         let entry = Entry {
@@ -197,6 +202,23 @@ mod tests {
             assert_eq!((flags | Flags::CONTROL | Flags::RUNNING_TIMES).codec(), codec);
         }
         assert_eq!(Flags::of_codec(9), Flags::of_codec(1), "no other bit is touched");
+    }
+
+    #[test]
+    fn the_crc_is_castagnolis_at_every_length_and_place() {
+        let by_bits = |bytes: &[u8]| {
+            !bytes.iter().fold(!0_u32, |crc, &byte| {
+                (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (crc & 1).wrapping_neg() & 0x82f6_3b78)
+            })
+        };
+        assert_eq!(by_bits(b"123456789"), 0xe306_9283);
+        let bytes: Vec<u8> = (0..70_000_u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for length in (0..600).chain([1023, 1024, 4095, 4097, 16_385, 65_536, 69_000]) {
+            for place in [0, 1, 7] {
+                let bytes = &bytes[place..place + length];
+                assert_eq!(crc32c(bytes), by_bits(bytes), "{length} bytes from {place} on");
+            }
+        }
     }
 
     #[test]

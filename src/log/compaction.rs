@@ -44,7 +44,7 @@ mod rewrite;
 
 use super::{
     Error, Log,
-    batches::{Entry, Flags},
+    batches::{Entry, Flags, crc32c},
     lines::Lines,
     record::{Malformed, unescape},
     recovery::Window,
@@ -476,7 +476,7 @@ impl Log {
                     entry.filter(|entry| u64::from(entry.position) == position && u64::from(entry.first) >= next);
                 let entry = entry.ok_or_else(|| damaged(position, "an entry is damaged"))?;
                 let lines = window.at(position, entry.bytes as usize).map_err(&failed)?;
-                let lines = lines.get(..entry.bytes as usize).filter(|lines| crc32c::crc32c(lines) == entry.lines_crc);
+                let lines = lines.get(..entry.bytes as usize).filter(|lines| crc32c(lines) == entry.lines_crc);
                 let lines = lines.filter(|lines| lines.last().is_none_or(|&end| end == b'\n'));
                 let lines = lines.ok_or_else(|| damaged(position, "lines are damaged"))?;
                 match each(&entry, lines) {

@@ -4,7 +4,7 @@
 //! what that start would serve.
 
 use super::{
-    batches::{ENTRY_BYTES, Flags},
+    batches::{ENTRY_BYTES, Flags, crc32c},
     disk::{Disk, DryRun, FileDisk},
     handles::Handles,
     record::{first_unprintable, shown, write_visible},
@@ -161,7 +161,7 @@ fn dump_of(disk: &Arc<dyn Disk>, dir: &Path, out: &mut dyn Write) -> io::Result<
                 4 => " codec:zstd",
                 5.. => " codec:unknown",
             };
-            let state = if crc32c::crc32c(&lines) == entry.lines_crc { "" } else { " DAMAGED" };
+            let state = if crc32c(&lines) == entry.lines_crc { "" } else { " DAMAGED" };
             writeln!(
                 out,
                 "# batch first:{first} count:{count} timestamp:{timestamp}{times}{codec} position:{position} bytes:{bytes}{state}"
@@ -277,7 +277,7 @@ mod tests {
         log.write_at(b"\x1b[2J", 30).unwrap();
         let lines = b"offset:4 message:good\noffset:5 message:caf\xe9\r\n";
         disk.create(Path::new("0/00000000000000000004.log")).unwrap().write_at(lines, 0).unwrap();
-        let entry = Entry { bytes: lines.len() as u32, lines_crc: crc32c::crc32c(lines), ..entry_at(&disk, 4) };
+        let entry = Entry { bytes: lines.len() as u32, lines_crc: crc32c(lines), ..entry_at(&disk, 4) };
         disk.open(Path::new("0/00000000000000000004.batches")).unwrap().write_at(&entry.encode(), 0).unwrap();
 
         let (verified, dumped) = inspected(&disk);

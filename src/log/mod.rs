@@ -51,7 +51,7 @@ pub use lines::{Line, Lines};
 pub use read::{Backlog, Batch, Chunk};
 pub use retention::Retention;
 
-use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags};
+use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags, crc32c};
 use compaction::Cleaner;
 use handles::Handles;
 use record::{RecordRef, Records, write_line};
@@ -551,7 +551,7 @@ impl Log {
             mark: writer.segment.synced(),
             timestamp,
             max_timestamp: writer.max_timestamp.max(max_timestamp),
-            lines_crc: crc32c::crc32c(&writer.lines),
+            lines_crc: crc32c(&writer.lines),
         };
         self.write(writer, &entry, append.now_ms)?;
         Ok(Some(count))

@@ -11,7 +11,7 @@
 
 use super::{
     Error, Log,
-    batches::Entry,
+    batches::{Entry, crc32c},
     lines::{Line, Lines},
     record::Malformed,
     segment::Segment,
@@ -235,7 +235,7 @@ impl Log {
         let read = log.read_at(&mut chunk.bytes[..bytes], u64::from(position));
         let read = read.map_err(|error| unreadable(log_path())(error))?;
         let whole = chunk.batches.iter().take_while(|batch| {
-            batch.lines.end <= read && crc32c::crc32c(&chunk.bytes[batch.lines.clone()]) == batch.entry.lines_crc
+            batch.lines.end <= read && crc32c(&chunk.bytes[batch.lines.clone()]) == batch.entry.lines_crc
         });
         let whole = whole.count();
         chunk.batches.truncate(whole);

@@ -19,7 +19,7 @@
 
 use super::{
     Error, Log, SyncState, Writer,
-    batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags},
+    batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags, crc32c},
     disk::{self, Disk, File},
     handles::Handles,
     record::{Records, first_unprintable, parse_fields, shown, split_offset, split_timestamp},
@@ -203,7 +203,7 @@ pub(super) fn check_lines(
                     // A read that fails says nothing of the lines.
                     let bytes = lines.at(u64::from(entry.position), entry.bytes as usize)?;
                     let lines = bytes.get(..entry.bytes as usize);
-                    let lines = lines.filter(|lines| crc32c::crc32c(lines) == entry.lines_crc);
+                    let lines = lines.filter(|lines| crc32c(lines) == entry.lines_crc);
                     lines.inspect(|lines| each(&entry, lines)).map(|_| entry)
                 }
                 trusted => trusted,
@@ -306,7 +306,7 @@ fn adopt(segment: &Segment, end: u64, log: &dyn File, last: Option<Entry>) -> Re
             mark: 0,
             timestamp: file_time,
             max_timestamp,
-            lines_crc: crc32c::crc32c(bytes),
+            lines_crc: crc32c(bytes),
         };
         out.extend_from_slice(&entry.encode());
         position += bytes.len() as u64;

@@ -4,7 +4,7 @@ use plainlog::{
     broker::{Broker, Rules, Waiter},
     log::{
         Lines,
-        batches::Flags,
+        batches::{Flags, crc32c},
         record::{Records, write_line},
     },
     protocol::{
@@ -53,7 +53,7 @@ pub(crate) fn batch(bytes: &[u8]) -> Option<usize> {
     if bytes.len() >= HEADER_BYTES {
         let length = (bytes.len() - 12) as u32;
         bytes[8..12].copy_from_slice(&length.to_be_bytes());
-        let crc = crc32c::crc32c(&bytes[21..]);
+        let crc = crc32c(&bytes[21..]);
         bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     }
     let taken = |bytes: &[u8], count: &mut dyn FnMut(&Records<'_>)| {

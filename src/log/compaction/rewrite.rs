@@ -3,7 +3,7 @@
 use super::{
     super::{
         Log,
-        batches::{Entry, Flags},
+        batches::{Entry, Flags, crc32c},
         disk::File,
         lines::Lines,
         record::Value,
@@ -217,7 +217,7 @@ impl Rewrite<'_> {
             flags,
             mark,
             max_timestamp: self.newest,
-            lines_crc: crc32c::crc32c(&self.kept),
+            lines_crc: crc32c(&self.kept),
             ..*entry
         };
         self.log.push(&self.kept)?;

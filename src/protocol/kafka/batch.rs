@@ -27,6 +27,7 @@ use crate::{
     broker::{Code, Rules},
     log::{
         Lines,
+        batches::crc32c,
         record::{Fields, Malformed, Records, Value, unescape_to},
     },
 };
@@ -191,7 +192,7 @@ impl<'a> Batch<'a> {
         if self.bytes.len() > bytes_max {
             return Err(Error::TooLarge("the record batch is larger than max.message.bytes"));
         }
-        if crc32c::crc32c(&self.bytes[21..]) != header.crc {
+        if crc32c(&self.bytes[21..]) != header.crc {
             return Err(Error::Corrupt("the record batch does not have its CRC"));
         }
         if header.count <= 0 || header.last_offset_delta.checked_add(1) != Some(header.count) {
@@ -522,7 +523,7 @@ impl<'o> Encoder<'o> {
             count: self.count,
         };
         out[start..start + HEADER_BYTES].copy_from_slice(&header.encode());
-        let crc = crc32c::crc32c(&out[start + 21..]);
+        let crc = crc32c(&out[start + 21..]);
         out[start + 17..start + 21].copy_from_slice(&crc.to_be_bytes());
         self.count
     }
@@ -548,7 +549,7 @@ pub fn write_empty(out: &mut Vec<u8>, offsets: Range<u64>, leader_epoch: i32) {
         count: 0,
     };
     out.extend_from_slice(&header.encode());
-    let crc = crc32c::crc32c(&out[start + 21..]);
+    let crc = crc32c(&out[start + 21..]);
     out[start + 17..start + 21].copy_from_slice(&crc.to_be_bytes());
 }
 

@@ -110,7 +110,7 @@ fn decode(bytes: &[u8], rules: &Rules) -> Result<Vec<Given>, Error> {
 fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
     let length = (bytes.len() - 12) as i32;
     bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    let crc = crc32c::crc32c(&bytes[21..]);
+    let crc = crc32c(&bytes[21..]);
     bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
@@ -273,7 +273,7 @@ fn every_length_that_lies_is_refused() {
         for what in [-2, 0x7fff_ffff, 1 + i32::from_be_bytes(one[at..at + 4].try_into().unwrap())] {
             let bytes = with(&one, at, &what.to_be_bytes());
             assert!(decode(&bytes, &RULES).is_err(), "{at} is {what}");
-            let crc = crc32c::crc32c(&bytes[21..]);
+            let crc = crc32c(&bytes[21..]);
             assert!(decode(&with(&bytes, 17, &crc.to_be_bytes()), &RULES).is_err(), "{at} is {what}, with its CRC");
         }
     }
