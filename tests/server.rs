@@ -368,6 +368,22 @@ fn topics_are_managed_from_the_command_line() {
     assert_eq!(run(&["describe", "orders"]).0, 1);
 }
 
+/// What arrived together was one batch, of up to 8 MB: who asked for a little of it got all.
+#[test]
+fn what_arrives_together_becomes_batches_of_half_a_mebibyte() {
+    let broker = Broker::start();
+    let lines: String = (0..30_000).map(|n| format!("PRODUCE {n:0>100}\n")).collect();
+    assert_eq!(say(&broker, lines.as_bytes()).lines().count(), 30_000);
+    let little = say(&broker, b"FETCH messages/0 12345 max_bytes:1\n");
+    assert!(little.starts_with("RECORDS topic:messages partition:0 count:1 next:"), "{}", &little[..80]);
+    assert!(little.len() < 600 << 10, "{} bytes", little.len());
+    let much = say(&broker, b"FETCH messages/0 0 max_bytes:16777216\nPING\n");
+    assert!(much.ends_with("\nPONG\n"));
+    let lines = much.lines().filter(|line| line.starts_with("offset:"));
+    let expected = (0..30_000).map(|n| format!("offset:{n} message:{n:0>100}"));
+    assert!(lines.eq(expected), "something is missing in an answer that is sent in pieces");
+}
+
 #[test]
 fn explain_tells_client_file_bytes_and_answer() {
     let folder = std::env::temp_dir().join(format!("plainlog-explain-{}", std::process::id()));

@@ -260,8 +260,10 @@ struct Written {
     position: u64,
 }
 
+/// A batch that need not be whole ends at so many bytes: who wants one record of it reads and checks all of it.
+const SPLIT_BYTES: usize = 512 << 10;
 /// The line buffer is given back when it grew beyond this.
-const LINES_KEPT: usize = 1 << 20;
+const LINES_KEPT: usize = 2 * SPLIT_BYTES;
 
 impl Log {
     /// Offset of the first record.
@@ -502,7 +504,7 @@ impl Log {
     /// another thread syncs.
     fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<Option<u32>, Error> {
         self.check_writable()?;
-        let limit = if append.whole { BATCH_BYTES_MAX } else { BATCH_BYTES_MAX.min(append.segment_bytes_max as usize) };
+        let limit = if append.whole { BATCH_BYTES_MAX } else { SPLIT_BYTES.min(append.segment_bytes_max as usize) };
         let first = append.records.get(from).expect("there is a record left");
         let stamped = append.flags.has(Flags::APPEND_TIME);
         let time = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped).unwrap_or(append.now_ms);
