@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// The most that one FETCH answers, but for a batch that is larger.
 const FETCH_BYTES_MAX: u64 = 16 << 20;
+/// An answer to FETCH that is longer is sent in pieces of this size.
+const FETCH_BYTES_AT_ONCE: usize = 128 << 10;
 
 impl Session {
     /// `USE <topic>[/<p>]`
@@ -158,7 +160,9 @@ impl Session {
             }
         }
         self.tell_read();
-        write_batches(self.read.batches(), &partition, offset, &mut output.bytes)?;
+        // Whoever explains shows the beginning of the answer.
+        let pieces = if self.steps.is_none() { FETCH_BYTES_AT_ONCE } else { usize::MAX };
+        write_batches(self.read.batches(), &partition, offset, pieces, output)?;
         Ok(Flow::Next)
     }
 
@@ -184,13 +188,15 @@ pub(super) fn deadline(wait_ms: u64) -> Option<Instant> {
     Instant::now().checked_add(Duration::from_millis(wait_ms))
 }
 
-/// FETCH's answer.
+/// FETCH's answer, sent in pieces of so many bytes: a client reads the first while the next is made.
 fn write_batches(
     batches: Batches<'_>,
     partition: &PartitionHandle,
     offset: u64,
-    out: &mut Vec<u8>,
-) -> broker::Result<()> {
+    bytes_at_once: usize,
+    output: &mut Output<'_>,
+) -> Result<(), Stop> {
+    let out = &mut output.bytes;
     let field = |out: &mut Vec<u8>, name: &str, number: u64| {
         out.extend_from_slice(name.as_bytes());
         write_u64(out, number);
@@ -203,6 +209,10 @@ fn write_batches(
     field(out, " end:", partition.high_watermark()?);
     out.push(b'\n');
     for batch in batches.iter() {
+        if output.bytes.len() >= bytes_at_once {
+            output.flush()?;
+        }
+        let out = &mut output.bytes;
         let lines = batch.lines_from(offset);
         let (mut first, mut count, mut timestamp) = (batch.first(), u64::from(batch.count()), batch.timestamp());
         let (trimmed, running) = (offset > first, batch.has_running_times());
