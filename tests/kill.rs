@@ -168,7 +168,7 @@ struct Tmpfs(Folder);
 impl Tmpfs {
     fn mount() -> Option<Tmpfs> {
         let folder = Folder::new("full");
-        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=256k", "plainlog"]).arg(&folder.0).output();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=384k", "plainlog"]).arg(&folder.0).output();
         mount.is_ok_and(|output| output.status.success()).then_some(Tmpfs(folder))
     }
 }
@@ -204,7 +204,7 @@ fn a_full_file_system_refuses_and_serves_and_takes_more_once_there_is_room() {
             assert_eq!(answer, format!("ACK offset:{}", stored.len()));
             stored.push(value);
         }
-        assert!(stored.len() < 300, "256 KiB cannot hold that");
+        assert!(stored.len() < 300, "384 KiB, of which 128 are the reserve, cannot hold that");
     }
     assert!(stored.len() > 100, "only {} fitted", stored.len());
     assert_eq!(read_all(&mut broker.connect()), stored);
