@@ -199,3 +199,34 @@ fn shuttle_classic_members_find_each_other() {
     shuttle::check_random(meet, 300);
     shuttle::check_pct(meet, 300, 3);
 }
+
+/// Members come and go while somebody looks: the group rests in between, and is woken, and is always there.
+fn a_group_rests_and_wakes() {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", 1).unwrap();
+    drop(join(&broker));
+    let guests = [(), ()].map(|()| {
+        let broker = broker.clone();
+        thread::spawn(move || (0..2).for_each(|_| drop(join(&broker))))
+    });
+    let looks = thread::spawn({
+        let broker = broker.clone();
+        move || {
+            for _ in 0..3 {
+                assert!(broker.group("g").unwrap().is_some());
+                assert_eq!(broker.groups().unwrap().len(), 1);
+            }
+        }
+    });
+    guests.into_iter().chain([looks]).for_each(|thread| thread.join().unwrap());
+    let group = broker.group("g").unwrap().unwrap();
+    assert_eq!((group.state, group.generation), ("Empty", 10), "each came and went");
+    let (awake, resting) = broker.running.state.all_groups().unwrap();
+    assert_eq!((awake.len(), resting.len()), (0, 1));
+}
+
+#[test]
+fn shuttle_groups_rest_and_wake() {
+    shuttle::check_random(a_group_rests_and_wakes, 300);
+    shuttle::check_pct(a_group_rests_and_wakes, 300, 3);
+}

@@ -3,7 +3,7 @@
 use super::{JoinRequest, Joined, Protocol, Reply, Sender, SyncRequest};
 use crate::broker::{
     Error, Result,
-    group::{Answer, Group, Ticket, consumer::Subscription},
+    group::{Answer, Group, SavedGroup, Ticket, consumer::Subscription},
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -376,10 +376,39 @@ struct World {
     group: Group,
     clients: Vec<(String, Client)>,
     count: usize,
+    /// What the log has of the group.
+    saved: Option<SavedGroup>,
 }
 
 impl World {
+    /// What is to be saved is in the log before anybody is told.
+    fn save(&mut self) {
+        if let Some(saved) = self.group.take_unsaved() {
+            self.saved = Some(SavedGroup::parse(&saved.to_line()).expect("what is written can be read"));
+        }
+    }
+
+    /// The broker is killed and starts again. Clients that waited have lost their connection and join again.
+    fn restart(&mut self, delay: u64) {
+        let described = self.group.describe();
+        self.group = match self.saved.clone() {
+            Some(saved) => Group::restore(self.now, delay, saved),
+            None => Group::new(self.now, delay),
+        };
+        if described.state == "Stable" {
+            assert_eq!(self.group.describe(), described);
+        }
+        for (_, client) in &mut self.clients {
+            match client {
+                Client::Joins(_) | Client::Syncs(..) => *client = Client::Out,
+                Client::In(joined, _) => assert!(joined.generation <= self.group.generation(), "it was told so"),
+                Client::Out | Client::Joined(_) => {}
+            }
+        }
+    }
+
     fn deliver(&mut self) {
+        self.save();
         for (ticket, answer) in self.group.take_answers() {
             let waits = |client: &Client| matches!(client, Client::Joins(t) | Client::Syncs(t, _) if *t == ticket);
             let mut waiting = self.clients.iter_mut().filter(|(_, client)| waits(client));
@@ -477,8 +506,8 @@ impl World {
 
 proptest! {
     #[test]
-    fn clients_that_keep_to_the_protocol_end_up_stable(
-        events in proptest::collection::vec((0..6usize, 0..10u8, 0..400u64), 0..150),
+    fn clients_that_keep_to_the_protocol_end_up_stable_though_the_broker_restarts(
+        events in proptest::collection::vec((0..6usize, 0..24u8, 0..400u64), 0..150),
         delay in prop_oneof![Just(0), 1..600u64],
     ) {
         let (group, clients) = (Group::new(0, delay), vec![(String::new(), Client::Out); 6]);
@@ -486,8 +515,12 @@ proptest! {
         let mut generation = 0;
         for (index, what, time) in events {
             match what {
-                0 => world.leave(index),
-                1..3 => {
+                0..2 => world.leave(index),
+                2 => {
+                    world.restart(delay);
+                    generation = world.group.generation();
+                }
+                3..7 => {
                     world.now += time;
                     world.group.tick(world.now);
                     world.deliver();
