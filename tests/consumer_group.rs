@@ -187,6 +187,8 @@ fn groups_are_told_in_json_with_the_names_of_kafka() {
     let described = json(&["describe", "7"]);
     assert_eq!((&described["groupId"], &described["memberCount"]), (&"7".into(), &1.into()));
     assert_eq!(described["members"][0]["assignment"], "t/0");
+    assert_eq!(group(&broker, &["reset", "two words", "t", "latest"]).0, "");
+    assert_eq!(json(&["describe", "two words"])["groupId"], "two words");
     let partition = serde_json::json!(
         { "name": "t", "partitionIndex": 0, "committedOffset": 1, "logEndOffset": 2, "lag": 1 });
     assert_eq!(described["partitions"], serde_json::json!([partition]));

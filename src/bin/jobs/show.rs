@@ -87,12 +87,17 @@ const TEXTS: [&str; 5] = ["topic", "group", "member", "client", "assigned"];
 
 #[cfg(feature = "comfort")]
 fn json(answer: &Answer, names: &Names) -> String {
+    use plainlog::log::record::unescape;
     use serde_json::{Map, Value, json};
     let object = |line: &str| {
         let (mut object, mut others) = (Map::new(), Map::new());
         for (name, value) in fields(line) {
             let number = match value.parse::<i64>() {
-                _ if TEXTS.contains(&name) => json!(value),
+                // The protocol escapes spaces and the like; JSON has its own way.
+                _ if TEXTS.contains(&name) => {
+                    let text = unescape(value.as_bytes()).unwrap_or_else(|_| value.as_bytes().into());
+                    json!(String::from_utf8_lossy(&text))
+                }
                 Ok(number) => json!(number),
                 Err(_) if value == "-" => Value::Null,
                 Err(_) => json!(value),
