@@ -788,11 +788,12 @@ impl Log {
         };
         let failed = CannotOpen::at(&dir);
         let mut bases = end_renames(&handles, &dir).map_err(&failed)?;
+        // First: it says nothing of where the segment before it ends.
+        recovery.remove_overtaken(&mut bases).map_err(&failed)?;
         while bases.get(1).is_some_and(|&next| next <= start) {
             // What a crash left of it may be one file of two, and is nobody's any more.
             Segment::at(&dir, bases.remove(0)).remove(&handles).map_err(&failed)?;
         }
-        recovery.remove_overtaken(&mut bases).map_err(&failed)?;
         let names = handles.disk().list(&dir).map_err(&failed)?;
         let ends: Vec<u64> = bases.iter().skip(1).copied().chain([u64::MAX]).collect();
         for (&base, &end) in bases.iter().zip(&ends) {

@@ -22,8 +22,12 @@ enum Stop {
 }
 
 fn open_after(stop: Stop, disk: &MemoryDisk, open_max: usize) -> Result<Log, recovery::CannotOpen> {
+    open_at(0, stop, disk, open_max)
+}
+
+fn open_at(start: u64, stop: Stop, disk: &MemoryDisk, open_max: usize) -> Result<Log, recovery::CannotOpen> {
     let handles = Arc::new(Handles::new(Arc::new(disk.clone()), open_max));
-    Ok(Log::open(handles, Path::new(DIR), 0, stop == Stop::Clean, NOW_MS, &|_| Ok(()))?.0)
+    Ok(Log::open(handles, Path::new(DIR), start, stop == Stop::Clean, NOW_MS, &|_| Ok(()))?.0)
 }
 
 fn new() -> (MemoryDisk, Log) {
@@ -334,6 +338,28 @@ fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
         assert!(read(&log).starts_with(&acknowledged), "{seed}: {}", read(&log));
         assert!(append(&log, &["next"]).unwrap().start >= 2, "{seed}");
     }
+}
+
+/// The empty segment of such a roll was back, and TRIM had moved the start to its base meanwhile. The whole segment before it was taken
+/// for one that lies before the start, and removed, with all that had been acknowledged behind the start.
+#[test]
+fn a_segment_that_a_failed_roll_left_ends_none_before_the_start() {
+    let (disk, log) = new();
+    append(&log, &["one"]).unwrap();
+    disk.fault(Call::Any, 7, Fault::Full);
+    assert!(matches!(log.seal_before(1), Err(Error::DiskFull(_))));
+    log.sync_all().unwrap();
+    let log = open_after(Stop::Clean, &disk, 16).unwrap();
+    append(&log, &["2"]).unwrap();
+    log.sync_all().unwrap();
+    let mut came_back = 0;
+    for seed in 0..100 {
+        let disk = disk.reboot(Survivors::Seed(seed));
+        came_back += u64::from(disk.open(&log.beside(1, "log")).is_ok());
+        let log = open_at(1, Stop::Unclean, &disk, 16).unwrap();
+        assert_eq!((read(&log).as_str(), log.high_watermark()), ("offset:1 message:2\n", 2), "{seed}");
+    }
+    assert!(came_back > 10, "{came_back}");
 }
 
 /// The first append of a segment failed, and was cut off. The next start found nothing to sync, nor did its clean stop. Then power
