@@ -188,6 +188,25 @@ fn a_topic_that_a_drop_left_in_doubt_was_not_stopped_cleanly() {
     assert!(said.ends_with("clean:yes\nunclean:a\n"), "{said}");
 }
 
+/// A TRIM could neither be made durable nor undone; the next start found it done, and clients saw that. But nobody made it durable,
+/// and a power cut brought the records back.
+#[test]
+fn a_trim_that_was_seen_after_a_restart_stays_done() {
+    let disk = MemoryDisk::crashable();
+    let broker = open(&disk);
+    broker.create_topic("a", 1).unwrap();
+    (0..3).for_each(|offset| assert_eq!(append(&broker, "a", b"hello"), offset));
+    // The sync of the topic's folder, and the file that was to bring the old bytes back.
+    disk.fault(Call::Any, 5, Fault::Error);
+    disk.fault(Call::Any, 6, Fault::Error);
+    let error = broker.trim("a", 0, 2).unwrap_err().to_string();
+    assert!(error.contains("a restart may find the file as it was or as it was to be"), "{error}");
+    drop(broker);
+    let start = |broker: &Broker| broker.find_partition("a", 0).unwrap().start().unwrap();
+    assert_eq!(start(&open(&disk)), 2);
+    assert_eq!(start(&open(&disk.reboot(Survivors::Nothing))), 2);
+}
+
 /// `cp -r data/a data/b`: whoever asks for a topic by its id must not be given the other.
 #[test]
 fn a_topic_that_was_copied_gets_an_id_of_its_own() {

@@ -147,6 +147,11 @@ impl Env {
         crate::tell::tell(format_args!("{what}"));
     }
 
+    /// Whether the broker that wrote this topic's file last left it durable when it stopped.
+    pub(super) fn was_topic_clean(&self, topic: &str) -> bool {
+        matches!(&self.stop, Stop::CleanBut(unclean) if !unclean.contains(topic))
+    }
+
     /// Whether the broker that wrote this partition last synced it when it stopped.
     pub(super) fn was_clean(&self, topic: &str, partition: u32) -> bool {
         match &self.stop {

@@ -139,6 +139,10 @@ impl Partition {
         self.still_there()?;
         let (env, metadata) = (&self.env, &self.metadata);
         let (dir, disk) = (self.dir(), env.handles.disk());
+        if let Err(error) = metadata.make_durable() {
+            // It says what it says. The next that is opened tries again.
+            env.tell(&error.to_string());
+        }
         let start = metadata.partition(self.index).start;
         let cutting = |end: u64| {
             metadata.change_partition(self.index, |lines| lines.epochs.cut(end.max(lines.start), lines.start))

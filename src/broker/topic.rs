@@ -37,10 +37,10 @@ pub fn is_internal(name: &str) -> bool {
 }
 
 impl Topic {
-    /// The topic that a file describes.
-    pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile) -> Result<Arc<Topic>> {
+    /// The topic that a file describes, which is known to be durable or not.
+    pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile, is_durable: bool) -> Result<Arc<Topic>> {
         let (id, count) = (file.id, file.partitions.len() as u32);
-        let metadata = TopicMetadata::new(env, name, file)?;
+        let metadata = TopicMetadata::new(env, name, file, is_durable)?;
         let partitions = (0..count).map(|index| Arc::new(Partition::new(&metadata, env, index))).collect();
         Ok(Arc::new(Topic { name: name.into(), id, env: env.clone(), metadata, partitions: RwLock::new(partitions) }))
     }

@@ -11,7 +11,10 @@ use std::{
     io,
     ops::Range,
     path::PathBuf,
-    sync::{Arc, Mutex, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, Mutex, RwLock, RwLockReadGuard,
+        atomic::{AtomicBool, Ordering::*},
+    },
 };
 
 /// The metadata of one topic.
@@ -22,6 +25,8 @@ pub(super) struct TopicMetadata {
     state: RwLock<State>,
     /// Held while the file is replaced.
     replacing: Mutex<()>,
+    /// Whether what the file says is known to be durable.
+    is_durable: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -32,12 +37,13 @@ struct State {
 }
 
 impl TopicMetadata {
-    /// The metadata of the topic that a file describes.
-    pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile) -> Result<Arc<TopicMetadata>> {
+    /// The metadata of the topic that a file describes. Its bytes are, but its name need not be durable after an unclean stop.
+    pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile, is_durable: bool) -> Result<Arc<TopicMetadata>> {
         let settings = Arc::new(env.topic_defaults.with(&file.overrides).map_err(Error::InvalidConfig)?);
         env.topic_reserve.must_hold(file.bytes());
         let state = RwLock::new(State { file, settings });
-        Ok(Arc::new(TopicMetadata { name: name.into(), env: env.clone(), state, replacing: Mutex::default() }))
+        let (replacing, is_durable) = (Mutex::default(), AtomicBool::new(is_durable));
+        Ok(Arc::new(TopicMetadata { name: name.into(), env: env.clone(), state, replacing, is_durable }))
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
@@ -67,6 +73,21 @@ impl TopicMetadata {
     /// The leader epoch of a partition.
     pub(super) fn leader_epoch(&self, index: u32) -> u32 {
         self.state().file.partitions[index as usize].epochs.current()
+    }
+
+    /// Makes durable what the file says, before anybody goes by it whom a crash must not tell otherwise. The broker before may have
+    /// died, or failed, between the new file's name and the sync of it; that sync would prove nothing now, so the file is written
+    /// again.
+    pub(super) fn make_durable(&self) -> io::Result<()> {
+        if self.is_durable.load(Acquire) {
+            return Ok(());
+        }
+        let _one = self.replacing.lock().expect("no panic while a topic file is written");
+        if self.is_durable.load(Acquire) {
+            return Ok(());
+        }
+        let file = self.state().file.clone();
+        self.write(&file)
     }
 
     /// Changes what the file says of a partition. After an error all is as it was.
@@ -104,7 +125,13 @@ impl TopicMetadata {
 
     fn write(&self, file: &TopicFile) -> io::Result<()> {
         let path = self.dir().join("topic");
-        file.write_with(&self.env.topic_reserve, self.env.handles.disk(), &path).map_err(at(&path))
+        let written = file.write_with(&self.env.topic_reserve, self.env.handles.disk(), &path);
+        match &written {
+            Ok(()) => self.is_durable.store(true, Release),
+            // The next start may find the one or the other.
+            Err(_) => self.env.doubt(&self.name),
+        }
+        written.map_err(at(&path))
     }
 
     /// Makes the folders of new partitions, all or none. Answers those that were not there.

@@ -85,7 +85,7 @@ impl Topics {
                 env.tell(&format!("{}: {error}", path.display()));
             }
         }
-        self.insert(Topic::new(env, name, file)?);
+        self.insert(Topic::new(env, name, file, env.was_topic_clean(name))?);
         Ok(())
     }
 
@@ -241,7 +241,7 @@ impl BrokerState {
             built => built.map_err(|not_built| of_disk(not_built.error)),
         };
         // One that a failing disk neither made durable nor took back is there, so that it can be dropped.
-        let topic = Topic::new(&self.env, name, file)?;
+        let topic = Topic::new(&self.env, name, file, true)?;
         self.topics.write().expect("no panic under the topics' lock").insert(topic.clone());
         self.topic_waiters.wake();
         built?;
