@@ -197,11 +197,22 @@ impl Partition {
         self.log.get()?.as_ref().ok().map(|log| &***log)
     }
 
+    /// Where the log will begin, if there is none yet: nobody has opened it, and the folder holds nothing.
+    pub(super) fn untouched_start(&self) -> Option<u64> {
+        let is_untouched = self.log.get().is_none()
+            && match self.env.handles.disk().list(&self.dir()) {
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+                Ok(names) => names.is_empty(),
+            };
+        is_untouched.then(|| self.metadata.partition(self.index).start)
+    }
+
     /// Syncs what was written; an error if the next start cannot take this log for one that was stopped cleanly. After an
     /// unclean stop that holds for a log that nobody has opened too: its torn tail still stands there.
     pub(super) fn finish(&self) -> Result<()> {
         match self.log.get() {
             None | Some(Err(_)) if self.env.was_clean(&self.metadata.name, self.index) => Ok(()),
+            None if self.untouched_start().is_some() => Ok(()),
             _ => Ok(self.log()?.sync_all()?),
         }
     }
