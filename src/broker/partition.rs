@@ -288,7 +288,10 @@ impl Partition {
         if let Some(Stored { first, timestamp, .. }) = producers.check(batch, self.env.clock.now_ms())? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
-            let (now_ms, published) = (timestamp, offsets.end <= log.high_watermark());
+            // What is known from an entry has the time of its first record; the records that come again tell the largest.
+            let own = records.iter().filter_map(|record| record.timestamp).max().filter(|_| !settings.append_time());
+            let now_ms = own.map_or(timestamp, |own| own.max(timestamp));
+            let published = offsets.end <= log.high_watermark();
             let (bytes, unsynced_bytes, failed, rolled) = (0, 0, None, false);
             return Ok(Appended {
                 offsets,
@@ -826,6 +829,29 @@ mod tests {
         records.push(Some(1_000_000_000_000), None, Some(Cow::Owned(vec![b'x'; 300])));
         let partition = broker.topic("t").unwrap().partition(0).unwrap();
         partition.write(&records, Terms { producer, ..Terms::default() }).unwrap()
+    }
+
+    /// A batch that came again was answered with its largest time, and after a restart with that of its first record.
+    #[test]
+    fn a_duplicate_has_the_same_time_after_a_restart() {
+        let (disk, clock) = (MemoryDisk::default(), Arc::new(AtomicI64::new(1_700_000_000_000)));
+        let write = |broker: &Broker| {
+            let mut records = Records::default();
+            for timestamp in [1_000_000_000_000, 1_000_000_000_500, 1_000_000_000_300] {
+                records.push(Some(timestamp), None, Some(Cow::Borrowed(b"hello")));
+            }
+            let partition = broker.topic("t").unwrap().partition(0).unwrap();
+            partition.write(&records, Terms { producer: first_of(7), ..Terms::default() }).unwrap()
+        };
+        assert!(!write(&broker_on(&disk, &clock)).known);
+        for _ in 0..2 {
+            let broker = broker_on(&disk, &clock);
+            for _ in 0..2 {
+                let again = write(&broker);
+                assert!(again.known);
+                assert_eq!(again.now_ms, 1_000_000_000_500);
+            }
+        }
     }
 
     /// A mirror writes what was written years ago. Its producer was as good as forgotten at once.
