@@ -82,16 +82,16 @@ fn a_broker_refuses_quantities_that_cannot_be_meant() {
 #[test]
 fn words_that_would_become_several_are_refused() {
     let cases: &[(&[&str], &str)] = &[
-        (&["topic", "create", "a partitions:9"], "is no topic name"),
-        (&["topic", "delete", "a\nDROP b"], "is no topic name"),
-        (&["topic", "describe", ""], "is no topic name"),
-        (&["topic", "alter", "..", "-p", "2"], "is no topic name"),
+        (&["topic", "create", "a partitions:9"], "is not a topic name"),
+        (&["topic", "delete", "a\nDROP b"], "is not a topic name"),
+        (&["topic", "describe", ""], "is not a topic name"),
+        (&["topic", "alter", "..", "-p", "2"], "is not a topic name"),
         (&["topic", "create", "a", "-c", "retention.ms"], "write NAME=VALUE"),
         (&["topic", "create", "a", "-c", "cleanup.policy=compact, delete"], "a setting has no ' '"),
         (&["topic", "create", "a", "-p", "-1"], "-p"),
         (&["topic", "list", "-b", "http://localhost:9092"], "without 'http://'"),
         (&["group", "describe", ""], "a value is required"),
-        (&["group", "reset", "g", "a b", "earliest"], "is no topic name"),
+        (&["group", "reset", "g", "a b", "earliest"], "is not a topic name"),
         (&["group", "reset", "g", "a/b", "earliest"], "'b' is not a partition number"),
         (&["group", "reset", "g", "a", "yesterday"], "is not earliest, latest, an offset"),
         (&["log", "verify"], "required"),
@@ -109,8 +109,8 @@ fn a_client_refuses_at_once_what_can_never_be_there() {
             (&["-b", "a:9092,b:9092"], "it is one address"),
             (&["-b", ""], "the host is missing"),
             (&["-b", "::1"], "in brackets"),
-            (&["-t", "two words"], "is no topic name"),
-            (&["-t", ""], "is no topic name"),
+            (&["-t", "two words"], "is not a topic name"),
+            (&["-t", ""], "is not a topic name"),
             (&["-p", "2147483648"], "is not in 0..="),
             (&["-p", "-1"], "-p"),
         ];

@@ -205,7 +205,7 @@ fn leave(member: &mut Membership) -> Result<(), Refusal> {
 fn group_name(word: &[u8]) -> Result<String, Refusal> {
     let name = String::from_utf8(unescape(word)?.into_owned());
     name.map_err(|_| {
-        broker::Error::InvalidGroup(format!("'{}' is no name of a group: it is no UTF-8", shown(word))).into()
+        broker::Error::InvalidGroup(format!("'{}' is not a group name: it is not UTF-8", shown(word))).into()
     })
 }
 

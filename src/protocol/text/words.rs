@@ -99,7 +99,7 @@ pub(super) fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
     match std::str::from_utf8(word) {
         Ok(name) => Ok(check_name(name).map(|()| name)?),
         Err(_) => {
-            Err(broker::Error::InvalidTopic(format!("'{}' is not a topic name: it is no UTF-8", shown(word))).into())
+            Err(broker::Error::InvalidTopic(format!("'{}' is not a topic name: it is not UTF-8", shown(word))).into())
         }
     }
 }
