@@ -665,7 +665,7 @@ fn explain_tells_what_is_asked_and_steers_no_terminal() {
 
 /// A Fetch that waited for a megabyte read and encoded all that was there at each batch that came, to throw it away.
 #[test]
-fn a_fetch_that_waits_for_much_reads_it_once() {
+fn a_fetch_that_waits_for_much_does_not_read_it_at_each_batch() {
     const BATCHES: usize = 100;
     let mut child = Command::new(BROKER)
         .args(["--listen", "127.0.0.1:0", "--in-memory", "--explain"])
@@ -691,7 +691,8 @@ fn a_fetch_that_waits_for_much_reads_it_once() {
     child.kill().unwrap();
     let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     let reads = told.lines().filter(|line| line.contains("t/0 from offset 0: up to offset")).count();
-    assert_eq!(reads, 1, "{told}");
+    // Once at the end, and before it waits if a batch was there already.
+    assert!(reads <= 2, "{told}");
 }
 
 #[test]
