@@ -75,6 +75,7 @@
 //!
 //! Imports point one way only: server → protocol → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
 //! at the other end of the socket, or beside the broker where it is embedded.
+#![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod broker;

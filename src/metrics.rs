@@ -130,6 +130,11 @@ impl Metrics {
         self.started.elapsed()
     }
 
+    /// Requests of either protocol.
+    pub fn requests(&self) -> u64 {
+        self.text_requests.get() + self.kafka_requests.get()
+    }
+
     /// Connections there are.
     pub fn connections(&self) -> usize {
         self.connections.load(Relaxed)

@@ -1,6 +1,7 @@
 //! `broker`: serves clients, and has subcommands for topics, groups and logs. It turns flags into a `Config`; the library
 //! does the work.
 
+mod allocator;
 mod common;
 mod jobs;
 
@@ -16,7 +17,7 @@ use std::{
     io::Write,
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc,
+    sync::mpsc::{self, RecvTimeoutError},
     time::{Duration, Instant},
 };
 
@@ -201,6 +202,7 @@ impl Serve {
 
 fn main() -> ExitCode {
     let begun = Instant::now();
+    allocator::use_one_arena();
     let cli = Cli::parse();
     let done = match cli.job {
         None => serve(&cli.serve, begun),
@@ -229,7 +231,7 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
     let data_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
     let broker = Broker::open(config)?;
     let topics = broker.describe_topics().len();
-    let server = Server::start(broker, &options.listen.to_string())
+    let server = Server::start(broker.clone(), &options.listen.to_string())
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let started = Address { port: server.port(), ..options.listen.clone() };
     writeln!(std::io::stdout(), "Broker started on {started}")?;
@@ -239,7 +241,10 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
             "plainlog {version}, data in {data_dir}, {topics} topics, flush {flush}, ready in {ready:.1} ms"
         ));
     }
-    interrupted.recv().context("the signal handler is gone")?;
+    let mut memory = allocator::Memory::default();
+    while let Err(RecvTimeoutError::Timeout) = interrupted.recv_timeout(allocator::LOOK_EVERY) {
+        memory.look(broker.metrics().requests());
+    }
     server.stop();
     Ok(ExitCode::SUCCESS)
 }
