@@ -45,7 +45,7 @@ struct Seen {
     committed: Vec<(u32, i64)>,
 }
 
-fn look(broker: &Broker) -> Result<BTreeMap<String, Seen>> {
+fn seen(broker: &Broker) -> Result<BTreeMap<String, Seen>> {
     let offsets = broker.committed_offsets("group")?;
     let mut seen = BTreeMap::new();
     for topic in broker.topics().iter().filter(|topic| !topic.name.starts_with("__")) {
@@ -114,7 +114,7 @@ fn without_new_ids(mut seen: BTreeMap<String, Seen>) -> BTreeMap<String, Seen> {
 }
 
 fn seen_on(disk: &MemoryDisk) -> BTreeMap<String, Seen> {
-    without_new_ids(look(&open(disk)).unwrap())
+    without_new_ids(seen(&open(disk)).unwrap())
 }
 
 /// What is seen before a step, and after it.
@@ -129,7 +129,7 @@ impl Expected {
         let before = seen_on(&disk);
         let broker = open(&disk);
         step(&broker).unwrap();
-        let after = without_new_ids(look(&broker).unwrap());
+        let after = without_new_ids(seen(&broker).unwrap());
         assert_ne!(before, after);
         drop(broker);
         assert_eq!(seen_on(&disk), after);
@@ -151,7 +151,7 @@ fn check_usable(disk: &MemoryDisk, context: &str) {
     let names = disk.list(Path::new("data")).unwrap();
     let left: Vec<_> = names.into_iter().filter(|name| name.name.starts_with(['a', 'b'])).collect();
     assert_eq!(left, [], "{context}");
-    assert!(look(&open(disk)).unwrap().is_empty(), "{context}");
+    assert!(seen(&open(disk)).unwrap().is_empty(), "{context}");
 }
 
 /// A refused TRIM took effect at the next change of a setting, or at the next start. A topic whose DROP had failed could neither be
@@ -166,7 +166,7 @@ fn what_was_refused_has_not_happened_whatever_call_failed() {
                 let context = format!("{name}, {fault:?} at call {nth}");
                 let disk = copy(&start);
                 let broker = open(&disk);
-                look(&broker).unwrap();
+                seen(&broker).unwrap();
                 let calls = disk.calls();
                 disk.fault(Call::Any, nth, fault);
                 let done = step(&broker);
@@ -178,12 +178,12 @@ fn what_was_refused_has_not_happened_whatever_call_failed() {
                 if let Err(error) = &done {
                     assert!(matches!(error, Error::Storage(why) if why.contains("data/")), "{context}: {error:?}");
                 }
-                assert_eq!(&without_new_ids(look(&broker).unwrap()), wanted, "{context}: now");
+                assert_eq!(&without_new_ids(seen(&broker).unwrap()), wanted, "{context}: now");
                 // Another change, which writes all that the broker believes.
                 if broker.topic("a").is_ok() {
                     broker.alter_topic("a", None, &Changes::default()).unwrap();
                 }
-                assert_eq!(&without_new_ids(look(&broker).unwrap()), wanted, "{context}: after another change");
+                assert_eq!(&without_new_ids(seen(&broker).unwrap()), wanted, "{context}: after another change");
                 drop(broker);
                 assert_eq!(&seen_on(&disk), wanted, "{context}: after a restart");
                 if done.is_err() {
@@ -196,7 +196,7 @@ fn what_was_refused_has_not_happened_whatever_call_failed() {
 
                 let disk = copy(&start);
                 let broker = open(&disk);
-                look(&broker).unwrap();
+                seen(&broker).unwrap();
                 disk.fault(Call::Any, nth, fault);
                 assert_eq!(step(&broker).is_ok(), done.is_ok(), "{context}");
                 for survivors in SURVIVORS {
@@ -225,7 +225,7 @@ fn on_a_full_disk_room_can_be_freed() {
             let context = format!("{name}, restart: {restart}");
             let disk = copy(&start);
             let mut broker = open(&disk);
-            look(&broker).unwrap();
+            seen(&broker).unwrap();
             fill(&disk);
             if restart {
                 drop(broker);
@@ -233,7 +233,7 @@ fn on_a_full_disk_room_can_be_freed() {
             }
             let used = disk.used();
             step(&broker).unwrap_or_else(|error| panic!("{context}: {error}"));
-            assert_eq!(look(&broker).unwrap(), expected.after, "{context}: now");
+            assert_eq!(seen(&broker).unwrap(), expected.after, "{context}: now");
             // This disk gives room back once the names are durable.
             disk.sync_dir(Path::new("data")).unwrap();
             let frees = ["trim all", "drop"].contains(&name);
@@ -252,7 +252,7 @@ fn on_a_full_disk_room_can_be_freed() {
 fn on_a_full_disk_a_second_trim_works_as_the_first_did() {
     let disk = disk_with_a_topic();
     let broker = open(&disk);
-    look(&broker).unwrap();
+    seen(&broker).unwrap();
     for offset in 1..12 {
         fill(&disk);
         assert_eq!(broker.trim("a", 0, offset), Ok(offset));
@@ -272,7 +272,7 @@ fn on_a_full_disk_whatever_call_fails_it_is_done_or_not() {
             for nth in 1.. {
                 let disk = copy(&start);
                 let broker = open(&disk);
-                look(&broker).unwrap();
+                seen(&broker).unwrap();
                 fill(&disk);
                 let calls = disk.calls();
                 disk.fault(Call::Any, nth, fault);
@@ -308,7 +308,7 @@ fn where_nothing_can_be_undone_a_restart_finds_the_one_or_the_other() {
             let context = format!("{name}, from call {nth} on");
             let disk = copy(&start);
             let broker = open(&disk);
-            look(&broker).unwrap();
+            seen(&broker).unwrap();
             let calls = disk.calls();
             (nth..nth + 60).for_each(|call| disk.fault(Call::Any, call, Fault::Error));
             let done = step(&broker);
@@ -353,13 +353,13 @@ fn what_was_refused_has_not_happened_though_no_descriptor_was_free() {
                 break;
             }
             let wanted = if done.is_ok() { &expected.after } else { &expected.before };
-            assert_eq!(&without_new_ids(look(&broker).unwrap()), wanted, "{context}: now");
+            assert_eq!(&without_new_ids(seen(&broker).unwrap()), wanted, "{context}: now");
             for topic in ["a", "b"].into_iter().filter(|topic| broker.topic(topic).is_ok()) {
                 for index in 0..2 {
                     append(&broker, topic, index, b"acknowledged").unwrap();
                 }
             }
-            let acknowledged = without_new_ids(look(&broker).unwrap());
+            let acknowledged = without_new_ids(seen(&broker).unwrap());
             assert_eq!(seen_on(&disk.reboot(Survivors::Nothing)), acknowledged, "{context}: after a crash");
         }
     }

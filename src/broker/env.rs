@@ -1,5 +1,5 @@
-//! What every part of a broker shares: the disk, the clock, the flush mode, what the broker's
-//! own threads are to do, and what `~broker` keeps.
+//! What all parts of a broker share: the disk, the clock, the flush mode, the work of the broker's own threads, and what
+//! the `~broker` file keeps.
 //!
 //! ```text
 //! cluster.id:Nk018hRAQFytWskYqtQduw
@@ -8,8 +8,8 @@
 //! unclean:orders/3
 //! ```
 //!
-//! `clean:yes` stands there from a clean stop to the first append: a start that finds it has nothing to check, but for the
-//! partitions that are named `unclean`, since they were offline or could not be synced.
+//! `clean:yes` stands there from a clean stop until the first append. A start that finds it has nothing to check, except
+//! for the partitions that are named `unclean`: those were offline or could not be synced.
 
 use super::{
     Clock, Error, Result,

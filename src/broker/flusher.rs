@@ -1,5 +1,5 @@
-//! The flusher: a thread that syncs logs in the background when their time has come (`--flush 20ms`, `flush.ms`), or when
-//! much of them is not synced. It does nothing else, so nothing else delays a sync.
+//! The flusher: a thread that syncs logs in the background, when their time has come (`--flush 20ms`, `flush.ms`) or when
+//! much of them is not synced yet. It does nothing else, so nothing but another sync delays a sync.
 
 use super::survive::survive;
 use crate::log::Log;

@@ -1,14 +1,15 @@
-//! Maintenance: what time asks of partitions and groups, in a thread of its own. A broker that has nothing to do does not wake.
+//! Maintenance: what has to be done to partitions and groups as time passes, in a thread of its own, which sleeps while
+//! nothing is due.
 //!
 //! ```text
-//! a segment has been begun         retention by size; the producers' state, if the append left that
+//! a segment was rolled             retention by size; the producers' state is stored, if the append could not wait for that
 //! segment.ms is over               the active segment is rolled
 //! enough is dirty                  compaction, in another thread, one partition after another
 //! records may be too old           retention by time: every --retention-check-interval, or retention.ms if that is shorter
 //! a group's deadline is over       its member is put out; offsets and groups that are too old are forgotten
 //! ```
 //!
-//! Each partition knows when it is due ([`Partition::due_ms`]), so a pass goes only to those that are.
+//! Each partition knows when it is due ([`Partition::due_ms`]), and a pass looks only after those that are.
 
 use super::{BrokerState, Error, Result, partition::Partition, survive::survive};
 use std::{

@@ -1,7 +1,10 @@
-//! A partition: its log, opened at the first touch, the promise an append makes, and those who wait for records.
+//! A partition: its log, which is opened at its first use, what an append promises, and who waits for records.
 //!
-//! An append has two steps, so that a request over many partitions writes all and then syncs all:
+//! An append has two steps, so that a request to many partitions first writes to all of them and then syncs them:
 //! [`Partition::write`] stores the lines, [`Partition::make_durable`] makes them as durable as the flush mode promises.
+//!
+//! A partition knows when time will ask something of it ([`Partition::due_ms`]): a roll, retention, compaction. The
+//! [maintenance](super::maintenance) thread then calls [`Partition::look_after`].
 
 use super::{
     Env, Error, Result,

@@ -6,10 +6,10 @@
 //! partition:0 start:42 epoch:1
 //! ```
 //!
-//! - A value is a word of the record format: what would end it, or its line, is escaped. So whatever a client has named
-//!   or set is read back as it was, and becomes no line of its own.
-//! - No file is written that is larger than its reader takes.
-//! - What cannot be read names the file and the line.
+//! - A value is a word of the record format: whatever would end the word or its line is escaped. So what a client names or
+//!   sets is read back as it was, and never becomes a line of its own.
+//! - No file is written that its reader would refuse as too large.
+//! - An error names the file and the line.
 
 use crate::log::{
     disk::{self, Disk},

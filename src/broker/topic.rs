@@ -1,4 +1,4 @@
-//! A topic: its name, id, settings and partitions. [`TopicMetadata`] keeps what must outlast the broker.
+//! A topic: its name, id, settings and partitions. What must outlast the broker is in its [`TopicMetadata`].
 
 use super::{Env, Error, Result, partition::Partition, topic_file::TopicFile, topic_metadata::TopicMetadata};
 use crate::config::{Changes, Overrides, Settings};

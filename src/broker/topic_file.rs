@@ -1,4 +1,4 @@
-//! The `topic` file: what of a topic must outlast the broker, beside its records.
+//! The `topic` file: what must outlast the broker besides a topic's records.
 //!
 //! ```text
 //! id:bWVzc2FnZXMtdG9waWMtaQ
@@ -9,7 +9,7 @@
 //! partition:1 start:7 epoch:0
 //! ```
 //!
-//! The file is replaced whole, so a crash leaves the old one or the new.
+//! The file is replaced as a whole, so a crash leaves the old one or the new one.
 
 use super::{
     leader_epochs::{EpochEnd, LeaderEpochs},

@@ -1,9 +1,10 @@
-//! Open files, bounded in number: a file is opened when it is read or written, and the one unused for longest is closed
-//! when there are too many. Whoever holds a handle keeps it, so closing disturbs nobody.
+//! Open files, of which there is a bounded number. A file is opened when it is read or written; when there are too many, the
+//! one that was unused for longest is closed. Whoever holds a handle keeps it, so closing disturbs nobody.
 //!
-//! A file that was written to stays open until it is synced. The kernel may fail to write it meanwhile, tells that to each
-//! open handle once, and may forget it when none is left; so a sync by a later handle would prove nothing. Only when so many
-//! files are written to that the bound would not hold they are closed too, and it is for the kernel not to forget so soon.
+//! A file that was written to stays open until it is synced. The kernel may fail to write it in the meantime. It tells each
+//! open handle of that once, and may forget it when no handle is left, so a sync through a later handle would prove nothing.
+//! Only when more files are written to than may be open are such files closed too, and we trust that the kernel does not
+//! forget so soon.
 
 use super::disk::{Disk, File};
 use crate::metrics::Counter;

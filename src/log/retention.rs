@@ -1,10 +1,10 @@
-//! Retention: whole old segments go, oldest first, and the start offset with them.
+//! Retention: whole old segments are removed, oldest first, and the start offset moves with them.
 //!
-//! The owner of the log stores the new start offset durably before [`Log::remove_before_start`] removes a file, so a crash
+//! The owner of the log stores the new start offset durably before [`Log::remove_before_start`] removes a file. So a crash
 //! in between leaves files that the next start removes, never a log that begins earlier than it says.
 //!
-//! A segment that [compaction](super::compaction) emptied goes with the next one that retention takes. By itself it moves nothing:
-//! who committed an offset there goes on at the next record.
+//! A segment that [compaction](super::compaction) emptied goes together with the next one that retention takes. By itself it
+//! does not move the start: whoever committed an offset there goes on at the next record.
 
 use super::{Error, Log, handles::Handles, recovery::base_of, segment::Segment, unreadable};
 use std::{
@@ -93,7 +93,7 @@ impl Log {
             let next = segments.get(index + 1).map(|next| next.base);
             let bytes = self.bytes_of(segment)? as i64;
             if bytes == 0 {
-                // Compaction emptied it, which neither moves the start nor ends the look.
+                // Compaction emptied it, which neither moves the start nor ends the search.
                 continue;
             }
             let expires_at = retention.expires_at(&self.handles, segment, now_ms).map_err(&failed)?;
