@@ -70,11 +70,14 @@ impl Session {
             }
             match self.partition() {
                 Ok(partition) => found = Some(partition),
-                // Its end is 0 until it is made, whatever comes between that and the waking.
-                Err(_) if self.may_come() => {
+                Err(_) => {
+                    // It is still to come, or was made since it was looked for, or the refusal stands.
+                    if !self.may_come() {
+                        found = Some(self.partition()?);
+                    }
+                    // Its end is 0 until it is made, whatever comes between that and the waking.
                     wanted = wanted.or(matches!(position, Position::Latest | Position::BeforeEnd(_)).then_some(0));
                 }
-                Err(refusal) => return Err(refusal.into()),
             }
             let _records = found.as_ref().map(|partition| partition.register(&output.waiter));
             if let Some(partition) = &found {
