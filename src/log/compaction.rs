@@ -169,6 +169,21 @@ impl From<io::Error> for Bad {
     }
 }
 
+/// The segments of a log at one moment.
+struct Segments {
+    sealed: Vec<Sealed>,
+    /// Base of the one that is written to.
+    active: u64,
+}
+
+/// What `min.compaction.lag.ms` leaves to compact.
+struct Lag {
+    /// The first offset that is to stay as it is.
+    bound: u64,
+    /// When the next segment may be compacted, in ms; `None`: nothing waits for it.
+    ends_ms: Option<i64>,
+}
+
 /// A sealed segment with the base of the one that follows it.
 #[derive(Clone, Debug)]
 struct Sealed {
@@ -215,11 +230,11 @@ impl Log {
     pub fn compaction_due(&self, now_ms: i64, settings: &Compaction) -> Result<Due, Error> {
         let Ok(mut cleaner) = self.cleaner.try_lock() else { return Ok(Due { now: false, next_ms: None }) };
         self.survey(&mut cleaner)?;
-        let (sealed, active) = self.sealed();
+        let Segments { sealed, active } = self.segments_now();
         if cleaner.half_done.is_some() || cleaner.failed_at.is_some_and(|failed_at| active <= failed_at) {
             return Ok(Due { now: false, next_ms: None });
         }
-        let (bound, lag_ends_ms) = self.lag(&sealed, now_ms, settings)?;
+        let Lag { bound, ends_ms: lag_ends_ms } = self.lag(&sealed, now_ms, settings)?;
         let (mut clean, mut dirty, mut late_ms) = (0, 0, None);
         for Sealed { segment, end } in sealed.iter().filter(|sealed| !cleaner.damaged.contains(&sealed.segment.base)) {
             let bytes = self.bytes_of(segment)?;
@@ -256,7 +271,7 @@ impl Log {
         match self.pass(&mut cleaner, now_ms, settings, stop, &mut done) {
             Ok(()) | Err(Halt::Stopped | Halt::Gone) => Ok(done),
             Err(Halt::Damaged(_, why) | Halt::Failed(why)) => {
-                cleaner.failed_at = Some(self.sealed().1);
+                cleaner.failed_at = Some(self.segments_now().active);
                 Err(Error::Unreadable(format!("compaction: {why}")))
             }
             Err(Halt::HalfDone(why)) => {
@@ -266,12 +281,11 @@ impl Log {
         }
     }
 
-    /// The sealed segments, and the base of the active one.
-    fn sealed(&self) -> (Vec<Sealed>, u64) {
+    fn segments_now(&self) -> Segments {
         let segments = self.all_segments();
         let ends = segments.iter().skip(1).map(|next| next.base);
         let sealed = segments.iter().zip(ends).map(|(segment, end)| Sealed { segment: segment.clone(), end });
-        (sealed.collect(), segments.last().map_or(0, |active| active.base))
+        Segments { sealed: sealed.collect(), active: segments.last().map_or(0, |active| active.base) }
     }
 
     /// Reads from the entries what was compacted.
@@ -279,7 +293,7 @@ impl Log {
         if cleaner.known {
             return Ok(());
         }
-        let (sealed, mut clean_to) = self.sealed();
+        let Segments { sealed, active: mut clean_to } = self.segments_now();
         let mut horizon_ms = None;
         for Sealed { segment, .. } in sealed.iter().filter(|sealed| !cleaner.damaged.contains(&sealed.segment.base)) {
             let mut dirty = None;
@@ -323,20 +337,19 @@ impl Log {
         self.credible_ms(segment, timestamp, now_ms, settings.timestamp_after_max_ms)
     }
 
-    /// Where `min.compaction.lag.ms` ends compaction, and when it will let the next segment go.
-    fn lag(&self, sealed: &[Sealed], now_ms: i64, settings: &Compaction) -> Result<(u64, Option<i64>), Error> {
+    fn lag(&self, sealed: &[Sealed], now_ms: i64, settings: &Compaction) -> Result<Lag, Error> {
         let mut bound = 0;
         for Sealed { segment, end } in sealed {
             if settings.min_compaction_lag_ms > 0 {
                 let newest = self.newest_ms(segment, now_ms, settings.timestamp_after_max_ms)?;
                 let free_ms = newest.saturating_add(settings.min_compaction_lag_ms);
                 if free_ms > now_ms {
-                    return Ok((bound, Some(free_ms)));
+                    return Ok(Lag { bound, ends_ms: Some(free_ms) });
                 }
             }
             bound = *end;
         }
-        Ok((bound, None))
+        Ok(Lag { bound, ends_ms: None })
     }
 
     fn pass(
@@ -347,8 +360,8 @@ impl Log {
         stop: &dyn Fn() -> bool,
         done: &mut Compacted,
     ) -> Result<(), Halt> {
-        let sealed = self.sealed().0;
-        let (bound, _) = self.lag(&sealed, now_ms, settings).map_err(|error| Halt::Failed(error.to_string()))?;
+        let sealed = self.segments_now().sealed;
+        let Lag { bound, .. } = self.lag(&sealed, now_ms, settings).map_err(|error| Halt::Failed(error.to_string()))?;
         let (hashers, offsets) = ([RandomState::new(), RandomState::new()], HashMap::new());
         let latest = Latest { hashers, offsets, end: cleaner.clean_to };
         let mut pass = Pass { settings, now_ms, start: self.start(), latest, producers: HashMap::new(), stop };
@@ -535,7 +548,8 @@ impl Log {
         merging: bool,
         done: &mut Compacted,
     ) -> Result<(), Halt> {
-        let sealed: Vec<Sealed> = self.sealed().0.into_iter().filter(|s| s.segment.base < pass.latest.end).collect();
+        let mut sealed = self.segments_now().sealed;
+        sealed.retain(|sealed| sealed.segment.base < pass.latest.end);
         let mut index = 0;
         while index < sealed.len() {
             let group = self.group(&sealed[index..], cleaner, pass)?;
