@@ -66,9 +66,14 @@ impl Reserve {
         let Some(reserve) = &self.path else { return done };
         self.must_hold(bytes.len());
         let mut room = self.room();
-        if done.as_ref().is_err_and(disk::is_full) && room.there > 0 {
+        if let Err(full) = &done
+            && disk::is_full(full)
+            && room.there > 0
+        {
             room.there = 0;
-            done = disk::replace_from(disk, reserve, path, bytes);
+            let replaced = disk::replace_from(disk, reserve, path, bytes);
+            // The first error may say that the file is in doubt.
+            done = replaced.map_err(|error| io::Error::new(error.kind(), format!("{full}; {error}")));
         }
         // What cannot be kept now is for the next to try.
         let _ = room.fill(disk, reserve);
