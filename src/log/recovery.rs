@@ -604,9 +604,9 @@ impl Recovery<'_> {
         if !self.clean {
             self.write_again(&segment, checked.mark, checked.whole).map_err(&failed)?;
         }
-        if !self.clean && entries == 0 {
+        if !self.clean && entries == 0 && position == 0 && self.read_only.is_none() {
             // The process may have ended before it synced the names. A sync that failed took them for clean: they are synced
-            // again with one that changes.
+            // again with one that changes. It is that of an empty file, so nothing is lost if it cannot be given back.
             let (disk, batches, away) = (self.handles.disk(), segment.path("batches"), segment.path("batches.new"));
             let changed = disk.rename(&batches, &away).and_then(|()| disk.rename(&away, &batches));
             changed.and_then(|()| disk.sync_dir(self.dir)).map_err(&failed)?;

@@ -378,6 +378,29 @@ fn what_was_cut_off_stays_gone_after_a_start_and_a_clean_stop() {
     }
 }
 
+/// A torn tail could not be cut since the disk was full, and then a rename failed midway: the entries were gone, the tail was
+/// taken for lines put there by hand, and the partition was offline for good.
+#[test]
+fn a_tail_that_can_be_cut_only_later_is_still_a_torn_tail_then() {
+    let torn = || {
+        let (disk, log) = new();
+        disk.fault(Call::Write, 1, Fault::CrashMidway);
+        append(&log, &["torn"]).unwrap_err();
+        disk.reboot(Survivors::Everything)
+    };
+    for full in 1..=8 {
+        for error in 1..=8 {
+            let disk = torn();
+            disk.fault(Call::Any, full, Fault::Full);
+            disk.fault(Call::Any, full + error, Fault::Error);
+            drop(open_after(Stop::Unclean, &disk, 16));
+            let disk = disk.reboot(Survivors::Everything);
+            let log = open_after(Stop::Unclean, &disk, 16).unwrap();
+            assert_eq!(append(&log, &["first"]), Ok(0..1), "full at call {full}, error {error} later");
+        }
+    }
+}
+
 /// A crash left lines of an idempotent producer's first batch, and of its entry zeros, or an entry of more lines. They were
 /// taken for another log's, and adopted without the producer's number: the batch was stored again when it was sent again.
 #[test]
