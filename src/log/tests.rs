@@ -317,11 +317,9 @@ fn a_read_that_fails_at_a_start_takes_nothing() {
     }
 }
 
-/// A roll found the disk full when it synced the directory, and took its names back. The broker stopped cleanly, and the next start
-/// went on in the old segment. Power failed in the midst of an append, the roll's empty segment was back, and the last entry
-/// before it was torn: the segment was taken for the end of the log, and hid what had been acknowledged.
-#[test]
-fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
+/// A log of two records in one segment, though a roll between them found the disk full when it synced the directory. It took its
+/// names back, but a crash may bring them back. After a clean stop the second record was appended, and both are synced.
+fn after_a_failed_roll() -> (MemoryDisk, Log) {
     let (disk, log) = new();
     append(&log, &["one"]).unwrap();
     disk.fault(Call::Any, 7, Fault::Full);
@@ -330,6 +328,14 @@ fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
     let log = open_after(Stop::Clean, &disk, 16).unwrap();
     append(&log, &["2"]).unwrap();
     log.sync_all().unwrap();
+    (disk, log)
+}
+
+/// Power failed in the midst of an append, the failed roll's empty segment was back, and the last entry before it was torn: the
+/// segment was taken for the end of the log, and hid what had been acknowledged.
+#[test]
+fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
+    let (disk, log) = after_a_failed_roll();
     let acknowledged = read(&log);
     append(&log, &["3"]).unwrap();
     assert_eq!(log.segment_bases(), [0]);
@@ -344,14 +350,7 @@ fn a_roll_that_failed_before_a_clean_stop_hides_nothing() {
 /// for one that lies before the start, and removed, with all that had been acknowledged behind the start.
 #[test]
 fn a_segment_that_a_failed_roll_left_ends_none_before_the_start() {
-    let (disk, log) = new();
-    append(&log, &["one"]).unwrap();
-    disk.fault(Call::Any, 7, Fault::Full);
-    assert!(matches!(log.seal_before(1), Err(Error::DiskFull(_))));
-    log.sync_all().unwrap();
-    let log = open_after(Stop::Clean, &disk, 16).unwrap();
-    append(&log, &["2"]).unwrap();
-    log.sync_all().unwrap();
+    let (disk, log) = after_a_failed_roll();
     let mut came_back = 0;
     for seed in 0..100 {
         let disk = disk.reboot(Survivors::Seed(seed));
