@@ -240,6 +240,7 @@ mod tests {
         let stopping = AtomicBool::new(false);
         let (mut input, mut output) = open(&transport, Waiter::new(), &stopping);
         transport.set_read_timeout(Duration::from_millis(1)).unwrap();
+        input.silence_max = Some(LONG);
         let (freed, speak) = mpsc::channel();
         // The client speaks again only after that, and keeps its end open.
         let client = thread::spawn(move || speak.recv().map(|()| client.write_all(b"a")).map(|_| client));
