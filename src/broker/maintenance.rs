@@ -42,7 +42,7 @@ pub(super) fn run(state: &BrokerState) {
 
 fn look_after_groups(state: &BrokerState) {
     let tell = |why: &str| state.env.tell(why);
-    let next = match survive("looking after groups", tell, || state.tidy_groups()) {
+    let next = match survive("looking after groups", tell, || state.look_after_groups()) {
         Some(Ok(None)) => return,
         Some(Ok(Some(next_ms))) => state.env.until(next_ms),
         Some(Err(error)) => {

@@ -374,7 +374,7 @@ fn on_a_full_disk_groups_go_on_and_are_saved_when_there_is_room() {
     assert_eq!(lines(&broker).len(), 1, "a restart would find the first generation");
 
     disk.set_capacity(u64::MAX);
-    broker.running.state.tidy_groups().unwrap();
+    broker.running.state.look_after_groups().unwrap();
     assert!(!describe(&broker).unsaved);
     assert_eq!(generation(&open(&disk.reboot(Survivors::Nothing))), 2);
 }
@@ -383,12 +383,12 @@ fn on_a_full_disk_groups_go_on_and_are_saved_when_there_is_room() {
 fn a_group_without_members_is_there_for_ten_minutes_and_then_its_line_has_an_end() {
     let (disk, clock) = (MemoryDisk::crashable(), Arc::new(AtomicI64::new(NOW_MS)));
     let open = || open_with(&disk, Flush::Always, &clock).unwrap();
-    let tidy = |broker: &Broker| broker.running.state.tidy_groups();
+    let look_after = |broker: &Broker| broker.running.state.look_after_groups();
     let broker = open();
     let a = alone(&broker, Client::new("a"));
     broker.leave_group("g", a.sender()).unwrap();
     clock.fetch_add(599_999, AcqRel);
-    assert_eq!(tidy(&broker), Ok(Some(NOW_MS + 600_000)));
+    assert_eq!(look_after(&broker), Ok(Some(NOW_MS + 600_000)));
     assert_eq!((describe(&broker).state, describe(&broker).protocol_type), ("Empty", "consumer".into()));
     assert_eq!(broker.groups().unwrap().len(), 1);
     drop(broker);
@@ -397,12 +397,12 @@ fn a_group_without_members_is_there_for_ten_minutes_and_then_its_line_has_an_end
     let broker = open();
     assert_eq!((describe(&broker).state, generation(&broker)), ("Empty", 2));
     clock.fetch_add(599_999, AcqRel);
-    tidy(&broker).unwrap();
+    look_after(&broker).unwrap();
     let a = alone(&broker, Client::new("a"));
     assert_eq!(a.generation, 3, "whoever joins in that time gets a higher generation");
     broker.leave_group("g", a.sender()).unwrap();
     clock.fetch_add(600_000, AcqRel);
-    assert_eq!(tidy(&broker), Ok(None));
+    assert_eq!(look_after(&broker), Ok(None));
     assert_eq!((broker.group("g"), broker.groups().unwrap()), (Ok(None), vec![]));
     assert_eq!(lines(&broker).last().unwrap(), "offset:4 key:g/group tombstone");
     drop(broker);
@@ -465,7 +465,7 @@ fn a_group_that_nobody_comes_to_rests_after_its_session() {
     assert!(matches!(asked, Err(Error::MemberIdRequired(_))));
     assert_eq!(in_memory(&broker), (1, 1));
     thread::sleep(Duration::from_millis(60));
-    broker.running.state.tidy_groups().unwrap();
+    broker.running.state.look_after_groups().unwrap();
     assert_eq!(in_memory(&broker), (0, 1));
 }
 
@@ -482,7 +482,7 @@ fn groups_are_no_more_than_their_bounds() {
         join(n, 1).unwrap();
     }
     thread::sleep(Duration::from_millis(2));
-    broker.running.state.tidy_groups().unwrap();
+    broker.running.state.look_after_groups().unwrap();
     assert_eq!((in_memory(&broker), broker.groups().unwrap().len()), ((0, 100), 100));
     // 200 may have members.
     let joined = (1000..).map(|n| join(n, 60_000)).take_while(Result::is_ok).count();

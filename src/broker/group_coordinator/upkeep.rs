@@ -59,7 +59,7 @@ impl BrokerState {
 
     /// What time asks of the groups: ends sessions, forgets offsets that are too old, of groups that had no members for as
     /// long, and groups that have nothing left. Answers when to look again, in ms, but for sessions: those are looked after.
-    pub(in crate::broker) fn tidy_groups(&self) -> Result<Option<i64>> {
+    pub(in crate::broker) fn look_after_groups(&self) -> Result<Option<i64>> {
         self.coordinator.looks_at.store(u64::MAX, Release);
         let loaded = self.coordinator.groups.lock().expect("no panic under the groups' lock").is_some();
         if !loaded {
