@@ -29,9 +29,11 @@ codes! {
     OffsetOutOfRange 1 "OFFSET_OUT_OF_RANGE";
     CorruptMessage 2 "CORRUPT_MESSAGE";
     UnknownTopicOrPartition 3 "UNKNOWN_TOPIC_OR_PARTITION";
+    RequestTimedOut 7 "REQUEST_TIMED_OUT";
     MessageTooLarge 10 "MESSAGE_TOO_LARGE";
     OffsetMetadataTooLarge 12 "OFFSET_METADATA_TOO_LARGE";
     CoordinatorNotAvailable 15 "COORDINATOR_NOT_AVAILABLE";
+    NotCoordinator 16 "NOT_COORDINATOR";
     InvalidTopicException 17 "INVALID_TOPIC_EXCEPTION";
     RecordListTooLarge 18 "RECORD_LIST_TOO_LARGE";
     InvalidRequiredAcks 21 "INVALID_REQUIRED_ACKS";
@@ -53,7 +55,13 @@ codes! {
     PolicyViolation 44 "POLICY_VIOLATION";
     OutOfOrderSequenceNumber 45 "OUT_OF_ORDER_SEQUENCE_NUMBER";
     InvalidProducerEpoch 47 "INVALID_PRODUCER_EPOCH";
+    InvalidTxnState 48 "INVALID_TXN_STATE";
+    InvalidProducerIdMapping 49 "INVALID_PRODUCER_ID_MAPPING";
+    InvalidTransactionTimeout 50 "INVALID_TRANSACTION_TIMEOUT";
+    ConcurrentTransactions 51 "CONCURRENT_TRANSACTIONS";
+    TransactionCoordinatorFenced 52 "TRANSACTION_COORDINATOR_FENCED";
     TransactionalIdAuthorizationFailed 53 "TRANSACTIONAL_ID_AUTHORIZATION_FAILED";
+    OperationNotAttempted 55 "OPERATION_NOT_ATTEMPTED";
     KafkaStorageError 56 "KAFKA_STORAGE_ERROR";
     NonEmptyGroup 68 "NON_EMPTY_GROUP";
     GroupIdNotFound 69 "GROUP_ID_NOT_FOUND";
@@ -66,8 +74,12 @@ codes! {
     FencedInstanceId 82 "FENCED_INSTANCE_ID";
     GroupSubscribedToTopic 86 "GROUP_SUBSCRIBED_TO_TOPIC";
     InvalidRecord 87 "INVALID_RECORD";
+    UnstableOffsetCommit 88 "UNSTABLE_OFFSET_COMMIT";
+    ProducerFenced 90 "PRODUCER_FENCED";
     UnknownTopicId 100 "UNKNOWN_TOPIC_ID";
+    TransactionalIdNotFound 105 "TRANSACTIONAL_ID_NOT_FOUND";
     MismatchedEndpointType 114 "MISMATCHED_ENDPOINT_TYPE";
+    TransactionAbortable 120 "TRANSACTION_ABORTABLE";
 }
 
 impl From<Code> for i16 {

@@ -74,6 +74,28 @@ pub enum Error {
     Sequence(String),
     /// A producer writes in an epoch that is over.
     ProducerEpoch(String),
+    /// Another producer has taken over the transactional id (KIP-360).
+    ProducerFenced(String),
+    /// The transaction is not in a state in which this can be done, or there is none.
+    InvalidTxnState(String),
+    /// The transactional id is unknown, or another producer id belongs to it.
+    InvalidProducerIdMapping(String),
+    /// A transaction cannot be allowed so much time, or so little.
+    InvalidTransactionTimeout(String),
+    /// The last transaction of this id is still being ended.
+    ConcurrentTransactions(String),
+    /// A marker comes from a coordinator that another one has replaced.
+    TransactionCoordinatorFenced(String),
+    /// The name is no transactional id.
+    InvalidTransactionalId(String),
+    /// Nothing is known of this transactional id.
+    UnknownTransactionalId(String),
+    /// The transaction can only be aborted, and the producer may go on afterwards (KIP-890).
+    TransactionAbortable(String),
+    /// Offsets of a transaction that is still open are pending here (KIP-447).
+    UnstableOffsetCommit,
+    /// What was asked goes on, and was not done in time.
+    TimedOut(String),
     /// The disk does not do what it must.
     Storage(String),
     /// No such member of the group: its session is over, it left, or it never was one. It may join again.
@@ -150,6 +172,17 @@ impl Error {
             Error::InvalidTimestamp { .. } => Code::InvalidTimestamp,
             Error::Sequence(_) => Code::OutOfOrderSequenceNumber,
             Error::ProducerEpoch(_) => Code::InvalidProducerEpoch,
+            Error::ProducerFenced(_) => Code::ProducerFenced,
+            Error::InvalidTxnState(_) => Code::InvalidTxnState,
+            Error::InvalidProducerIdMapping(_) => Code::InvalidProducerIdMapping,
+            Error::InvalidTransactionTimeout(_) => Code::InvalidTransactionTimeout,
+            Error::ConcurrentTransactions(_) => Code::ConcurrentTransactions,
+            Error::TransactionCoordinatorFenced(_) => Code::TransactionCoordinatorFenced,
+            Error::InvalidTransactionalId(_) => Code::InvalidRequest,
+            Error::UnknownTransactionalId(_) => Code::TransactionalIdNotFound,
+            Error::TransactionAbortable(_) => Code::TransactionAbortable,
+            Error::UnstableOffsetCommit => Code::UnstableOffsetCommit,
+            Error::TimedOut(_) => Code::RequestTimedOut,
             Error::Storage(_) => Code::KafkaStorageError,
             Error::UnknownMemberId => Code::UnknownMemberId,
             Error::IllegalGeneration(_) => Code::IllegalGeneration,
@@ -189,6 +222,15 @@ impl fmt::Display for Error {
             | Error::InvalidConfig(why)
             | Error::Sequence(why)
             | Error::ProducerEpoch(why)
+            | Error::ProducerFenced(why)
+            | Error::InvalidTxnState(why)
+            | Error::InvalidProducerIdMapping(why)
+            | Error::InvalidTransactionTimeout(why)
+            | Error::ConcurrentTransactions(why)
+            | Error::TransactionCoordinatorFenced(why)
+            | Error::InvalidTransactionalId(why)
+            | Error::TransactionAbortable(why)
+            | Error::TimedOut(why)
             | Error::Storage(why)
             | Error::IllegalGeneration(why)
             | Error::InvalidSessionTimeout(why)
@@ -221,6 +263,8 @@ impl fmt::Display for Error {
             ),
             Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
+            Error::UnknownTransactionalId(id) => write!(f, "nothing is known of the transactional id '{id}'"),
+            Error::UnstableOffsetCommit => f.write_str("a transaction that is still open has committed an offset here"),
             Error::UnknownGroup(group) => write!(f, "no group '{group}'"),
             Error::NonEmptyGroup(group) => write!(f, "the group '{group}' has members; this takes one without"),
             Error::GroupTooLarge => {
