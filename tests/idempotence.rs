@@ -244,7 +244,7 @@ fn what_a_drop_refused_that_failed_is_awaited() {
         held.reached();
         let mut records = Records::default();
         records.push(None, None, Some(Cow::Borrowed(b"0 ")));
-        let target = broker.write_session().target("t", 0).unwrap();
+        let target = broker.write_session().target(&broker.find_topic("t").unwrap(), 0).unwrap();
         let terms = Terms { producer: Some(numbering((7, 0, 0))), ..Terms::default() };
         let refused = broker.write_session().write_batch(target, &records, terms).map(drop);
         assert_eq!(refused, Err(Error::UnknownTopic("t".into())));

@@ -108,6 +108,10 @@ impl Broker {
 }
 
 impl TopicHandle {
+    pub(super) fn topic(&self) -> &Arc<Topic> {
+        &self.0
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.0.name

@@ -13,7 +13,7 @@
 //! until the session is cleared.
 
 use super::{
-    Broker, Error, Partition, Result, Terms, Topic,
+    Broker, Error, Partition, Result, Terms, Topic, TopicHandle,
     partitioner::choose,
     random,
     topic_settings::{Rules, Shape},
@@ -234,12 +234,12 @@ impl WriteSession {
         }
     }
 
-    /// The partition of this name.
-    pub fn target(&self, topic: &str, partition: u32) -> Result<Target> {
-        let found = self.broker.topic(topic)?;
-        writable(topic)?;
-        let (partition, settings) = (found.partition(partition)?, found.settings());
-        Ok(Target::new(&self.broker, found, partition, settings))
+    /// A partition of a topic that was found.
+    pub fn target(&self, topic: &TopicHandle, partition: u32) -> Result<Target> {
+        writable(topic.name())?;
+        let topic = topic.topic();
+        let (partition, settings) = (topic.partition(partition)?, topic.settings());
+        Ok(Target::new(&self.broker, topic.clone(), partition, settings))
     }
 
     /// Writes one batch, whose records keep to the target's rules, whole or not at all.

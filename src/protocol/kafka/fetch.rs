@@ -19,10 +19,11 @@ use super::{
     check_leader_epoch,
     compression::{Codec, Levels},
     partition_index, tell,
-    wire::{Reader, Uuid, Writer},
+    topic_ref::TopicRef,
+    wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, Broker, PartitionHandle, ReadBatch, ReadSession, TopicHandle, random},
+    broker::{self, PartitionHandle, ReadBatch, ReadSession, TopicHandle},
     config::{CompressionType, FetchCompression, Settings},
     log::record::Malformed,
 };
@@ -32,6 +33,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The first version that names topics by their ids.
+const IDS_FROM: i16 = 13;
 /// Single records are joined into batches of about this size. A large batch sent uncompressed ends at twice this size.
 const BATCH_BYTES: usize = 1 << 20;
 /// The largest answer, whatever a client asks for: the broker's own `fetch.max.bytes` in Kafka.
@@ -50,10 +53,9 @@ struct Asked {
     found: Result<PartitionHandle, Code>,
 }
 
-/// A topic in the request: by name, or since version 13 by id.
+/// A topic in the request.
 struct AskedTopic<'a> {
-    name: &'a str,
-    id: Uuid,
+    topic: TopicRef<'a>,
     /// The codec in which its batches are sent; `None`: each in its own.
     codec: Option<Codec>,
     levels: Levels,
@@ -102,23 +104,19 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     };
     let mut asked_for = HashSet::new();
     let topics = r.array(|r| {
-        let (name, id) = if r.version < 13 { (r.string()?, [0; 16]) } else { ("", r.uuid()?) };
-        let topic = find(broker, name, &id, r.version);
-        let mut partitions = r.array(|r| read_partition(r, &topic))?;
+        let topic = TopicRef::read(r, IDS_FROM)?;
+        let found = topic.find(broker).map_err(|refusal| refusal.code);
+        let mut partitions = r.array(|r| read_partition(r, &found))?;
         r.tags()?;
         // A partition that is listed twice is answered once.
-        partitions.retain(|asked| asked_for.insert((name, id, asked.index)));
-        let settings = topic.map(|topic| topic.settings()).unwrap_or_default();
+        partitions.retain(|asked| asked_for.insert((topic, asked.index)));
+        let settings = found.map(|found| found.settings()).unwrap_or_default();
         let (codec, levels) = compression(&settings, as_produced);
-        Ok(AskedTopic { name, id, codec, levels, partitions })
+        Ok(AskedTopic { topic, codec, levels, partitions })
     })?;
     if r.version >= 7 {
         r.array(|r| {
-            if r.version < 13 {
-                r.string().map(drop)?
-            } else {
-                r.uuid().map(drop)?
-            };
+            TopicRef::read(r, IDS_FROM)?;
             r.array(Reader::i32)?;
             r.tags()
         })?;
@@ -170,13 +168,6 @@ fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize) -> bool {
         missing = missing.saturating_sub(bytes);
     }
     missing == 0
-}
-
-fn find(broker: &Broker, name: &str, id: &Uuid, version: i16) -> Result<TopicHandle, Code> {
-    match version {
-        ..13 => broker.find_topic(name).map_err(|error| error.code()),
-        _ => broker.find_topic_by_id(id).ok_or(Code::UnknownTopicId),
-    }
 }
 
 /// The codec in which a topic's batches are sent (`None`: each in its own), and the levels. As in Kafka, a topic's levels apply
@@ -237,10 +228,7 @@ fn respond(
     write_head(&mut w, Code::None, topics.len());
     for topic in topics {
         session.codecs.levels = topic.levels;
-        match w.version {
-            ..13 => w.string(topic.name),
-            _ => w.uuid(&topic.id),
-        }
+        topic.topic.write(&mut w);
         w.array(topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
             let read = read(asked, &mut session.read, left, bytes == 0, &mut full);
@@ -350,8 +338,7 @@ fn explain(
 ) {
     let name = match &asked.found {
         Ok(partition) => partition.topic().into(),
-        Err(_) if topic.name.is_empty() => random::shown(&topic.id),
-        Err(_) => topic.name.into(),
+        Err(_) => topic.topic.to_string(),
     };
     let what = match (read, reader.place()) {
         (Err(code), _) => format!("{code:?}"),

@@ -27,6 +27,7 @@ mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod topic_ref;
 mod topics;
 pub mod wire;
 
@@ -78,7 +79,7 @@ const fn api(key: i16, name: &'static str, versions: (i16, i16), flexible_from: 
 /// Every API that is served.
 pub static APIS: &[Api] = &[
     // 0 to 2 are advertised but refused: without them librdkafka 2.0 silently stops compressing.
-    api(0, "Produce", (0, 11), 9, produce::produce),
+    api(0, "Produce", (0, 13), 9, produce::produce),
     api(1, "Fetch", (4, 16), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 7), 6, list_offsets::list_offsets),
     api(3, "Metadata", (0, 12), 9, metadata::metadata),
@@ -95,7 +96,7 @@ pub static APIS: &[Api] = &[
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
     api(21, "DeleteRecords", (0, 2), 2, topics::delete_records),
-    api(22, "InitProducerId", (0, 4), 2, produce::init_producer_id),
+    api(22, "InitProducerId", (0, 5), 2, produce::init_producer_id),
     api(23, "OffsetForLeaderEpoch", (2, 4), 4, list_offsets::offset_for_leader_epoch),
     api(32, "DescribeConfigs", (1, 4), 4, configs::describe_configs),
     api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),

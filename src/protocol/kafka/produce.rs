@@ -5,20 +5,35 @@
 //! no other way.
 
 use super::{
-    Call, Code, KEPT_BYTES_MAX, Session, Stop,
+    Call, Code, KEPT_BYTES_MAX, Refusal, Session, Stop,
     batch::{self, Batch, HEADER_BYTES, NAMED_MAX},
     compression::{Codec, Codecs, Levels},
     partition_index, tell,
+    topic_ref::TopicRef,
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, StoredBatch, Target, Terms, Ticket, WriteSession},
+    broker::{self, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
     log::{Numbering, batches::Flags, record::RecordRef},
 };
 use std::ops::Range;
 
-/// A topic's partitions, each with its batch.
-type Topic<'a> = (&'a str, Vec<(i32, Option<&'a [u8]>)>);
+/// The first version that names topics by their ids.
+const IDS_FROM: i16 = 13;
+
+/// A topic in the request, with a batch for each of these partitions.
+struct Topic<'a> {
+    topic: TopicRef<'a>,
+    /// The topic, or why it cannot be written to.
+    found: Result<TopicHandle, Refusal>,
+    batches: Vec<Sent<'a>>,
+}
+
+/// What is to be written to a partition.
+struct Sent<'a> {
+    index: i32,
+    bytes: Option<&'a [u8]>,
+}
 
 /// What became of one partition's batch.
 #[derive(Clone, Debug)]
@@ -40,15 +55,16 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     let _transactional_id = r.nullable_string()?;
     let acks = r.i16()?;
     let _timeout_ms = r.i32()?;
+    let broker = call.broker;
     let topics = r.array(|r| {
-        let name = r.string()?;
-        let partitions = r.array(|r| {
-            let partition = (r.i32()?, r.nullable_bytes()?);
+        let topic = TopicRef::read(r, IDS_FROM)?;
+        let batches = r.array(|r| {
+            let sent = Sent { index: r.i32()?, bytes: r.nullable_bytes()? };
             r.tags()?;
-            Ok(partition)
+            Ok(sent)
         })?;
         r.tags()?;
-        Ok((name, partitions))
+        Ok(Topic { topic, found: topic.find(broker), batches })
     })?;
     r.tags()?;
     let outcomes = produce_all(call, acks, &topics);
@@ -61,9 +77,9 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     }
     let mut w = call.respond();
     let mut outcomes = outcomes.iter();
-    w.array(topics.iter(), |w, (name, partitions)| {
-        w.string(name);
-        w.array(partitions.iter().zip(&mut outcomes), |w, ((index, _), outcome)| outcome.write(w, *index));
+    w.array(topics.iter(), |w, Topic { topic, batches, .. }| {
+        topic.write(w);
+        w.array(batches.iter().zip(&mut outcomes), |w, (sent, outcome)| outcome.write(w, sent.index));
         w.tags();
     });
     w.i32(0);
@@ -73,10 +89,10 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
 
 /// Writes everything, then makes everything durable. Returns an outcome for each partition, in order.
 fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<Outcome> {
-    let batches = || topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |p| (*name, p)));
+    let batches = || topics.iter().flat_map(|topic| topic.batches.iter().map(move |sent| (topic, sent)));
     let refused = if !(-1..=1).contains(&acks) {
         Some((Code::InvalidRequiredAcks, "acks is -1, 0 or 1"))
-    } else if batches().any(|(_, (_, bytes))| bytes.is_some_and(is_transactional)) {
+    } else if batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional)) {
         Some((Code::TransactionalIdAuthorizationFailed, "there are no transactions here"))
     } else {
         None
@@ -86,8 +102,8 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
     }
     let (mut written, mut named_left) = (call.broker.write_session(), NAMED_MAX);
     let mut tickets = Vec::new();
-    for (name, (index, bytes)) in batches() {
-        let mut ticket = write(&mut written, call.session, call.version, name, *index, bytes.unwrap_or_default());
+    for (topic, sent) in batches() {
+        let mut ticket = write(&mut written, call.session, call.version, &topic.found, sent);
         // The limit holds for the request, which may have any number of batches.
         if let Err(outcome) = &mut ticket {
             outcome.records.truncate(named_left);
@@ -101,14 +117,15 @@ fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<
         ticket.and_then(|ticket| stored(&written, ticket)).unwrap_or_else(|refused| refused)
     };
     let outcomes: Vec<Outcome> = tickets.iter().cloned().map(outcome).collect();
-    for (((name, (index, bytes)), ticket), outcome) in batches().zip(&tickets).zip(&outcomes) {
+    for (((Topic { topic, found, .. }, sent), ticket), outcome) in batches().zip(&tickets).zip(&outcomes) {
         tell(call.explained, || {
-            let size = bytes.map_or(0, |bytes| bytes.len());
+            let size = sent.bytes.map_or(0, |bytes| bytes.len());
+            let name = found.as_ref().map_or_else(|_| topic.to_string(), |found| found.name().into());
             let what = match ticket {
                 Ok(ticket) if outcome.code == Code::None => shown(&written, *ticket),
                 _ => outcome.shown(),
             };
-            format!("{name}/{index}: a batch of {size} bytes {what}")
+            format!("{name}/{}: a batch of {size} bytes {what}", sent.index)
         });
     }
     outcomes
@@ -123,11 +140,12 @@ fn write(
     written: &mut WriteSession,
     session: &mut Session,
     version: i16,
-    name: &str,
-    index: i32,
-    bytes: &[u8],
+    topic: &Result<TopicHandle, Refusal>,
+    sent: &Sent<'_>,
 ) -> Result<Ticket, Outcome> {
-    let target = written.target(name, partition_index(index)).map_err(Outcome::failed)?;
+    let topic = topic.as_ref().map_err(|refusal| Outcome::refused(refusal.code, &*refusal.why))?;
+    let target = written.target(topic, partition_index(sent.index)).map_err(Outcome::failed)?;
+    let bytes = sent.bytes.unwrap_or_default();
     let batch = Batch::open(bytes).map_err(|error| Outcome::batch(error, None))?;
     let header = &batch.header;
     if version < 7 && batch.codec().map_or(true, |codec| codec == Codec::Zstd) {

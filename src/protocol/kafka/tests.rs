@@ -160,9 +160,12 @@ fn oracles() -> Vec<Oracle> {
         offset_for_leader_epoch_request as epochs, produce_request as produce, sync_group_request as sync,
     };
     vec![
-        oracle!(0 ProduceRequest ProduceResponse |v, _version| |r: ProduceRequest| r.with_acks(-1).with_timeout_ms(v.number).with_topic_data(vec![
-            produce::TopicProduceData::default().with_name(topic(v)).with_partition_data(vec![
-                produce::PartitionProduceData::default().with_index(v.number).with_records(Some(v.bytes.clone().into()))])])),
+        oracle!(0 ProduceRequest ProduceResponse |v, version| |r: ProduceRequest| {
+            let topic_ = produce::TopicProduceData::default().with_partition_data(vec![
+                produce::PartitionProduceData::default().with_index(v.number).with_records(Some(v.bytes.clone().into()))]);
+            let topic_ = if version < 13 { topic_.with_name(topic(v)) } else { topic_.with_topic_id(uuid(v)) };
+            r.with_acks(-1).with_timeout_ms(v.number).with_topic_data(vec![topic_])
+        }),
         oracle!(1 FetchRequest FetchResponse |v, version| |r: FetchRequest| {
             let partition = fetch::FetchPartition::default().with_partition(v.number).with_fetch_offset(v.long).with_partition_max_bytes(v.number)
                 .with_current_leader_epoch(if version >= 9 { v.number } else { -1 });
@@ -278,7 +281,7 @@ fn all() -> Vec<(Oracle, i16)> {
     let oracles = oracles();
     let keys: Vec<i16> = oracles.iter().map(|(key, ..)| *key).collect();
     assert_eq!(keys, APIS.iter().map(|api| api.key).collect::<Vec<_>>(), "each API of the table has its oracle");
-    let versions = |api: &Api| if api.key == 0 { 3..=11 } else { api.versions.clone() };
+    let versions = |api: &Api| if api.key == 0 { 3..=*api.versions.end() } else { api.versions.clone() };
     let each = oracles.into_iter().zip(APIS);
     each.flat_map(|(oracle, api)| versions(api).map(move |version| (oracle, version))).collect()
 }
@@ -293,7 +296,8 @@ fn every_request_is_read_to_its_end_and_its_answer_can_be_read() {
         assert_eq!(left, 0, "API {key} version {version} left bytes of its request");
         let shown = read(&response, version);
         // Whoever is asked about a topic or a group by name says whom he means.
-        let names = [0, 2, 3, 8, 19, 20, 21, 23, 33, 37, 44, 75].contains(&key);
+        let by_id = key == 0 && version >= 13;
+        let names = !by_id && [0, 2, 3, 8, 19, 20, 21, 23, 33, 37, 44, 75].contains(&key);
         assert!(!names || shown.contains("there") || shown.contains("retention.ms"), "{key} {version}: {shown}");
     }
 }
@@ -642,6 +646,29 @@ fn a_batch_whose_sync_failed_is_never_acknowledged_though_a_roll_follows() {
         failed += 1;
     }
     assert!(failed >= 5, "two files, then two files and their directory, are synced: {failed}");
+}
+
+#[test]
+fn a_topic_that_is_named_by_its_id_is_written_to_unless_another_has_its_name_now() {
+    use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
+    let talk = Talk::new();
+    let ask = |id: [u8; 16]| {
+        let batch = batch("hello", 1, 1_700_000_000_000, Codec::None);
+        let topic = TopicProduceData::default().with_topic_id(of_bytes(id));
+        let topic = topic.with_partition_data(vec![PartitionProduceData::default().with_records(Some(batch.into()))]);
+        let request = ProduceRequest::default().with_acks(-1).with_topic_data(vec![topic]);
+        let (response, _) = talk.ask(0, 13, &encoded(request, 13)).unwrap();
+        let response = ProduceResponse::decode(&mut &response[..], 13).unwrap().responses.remove(0);
+        assert_eq!(response.topic_id.as_bytes(), &id);
+        (response.partition_responses[0].error_code, response.partition_responses[0].base_offset)
+    };
+    let before = talk.broker.topic("there").unwrap().id;
+    assert_eq!((ask(before), ask(before)), ((0, 0), (0, 1)));
+    talk.broker.drop_topic("there").unwrap();
+    talk.broker.create_topic("there", 1).unwrap();
+    for unknown in [before, [0; 16]] {
+        assert_eq!(ask(unknown), (Code::UnknownTopicId.into(), -1));
+    }
 }
 
 /// So many records of one value.
