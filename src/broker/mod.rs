@@ -69,7 +69,9 @@ mod topic_file;
 mod topic_metadata;
 mod topic_settings;
 mod topics;
+pub mod transaction;
 mod waiting;
+mod words;
 mod writing;
 
 pub use caller::{Caller, Protocol};

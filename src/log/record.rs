@@ -423,6 +423,11 @@ pub fn write_word(out: &mut Vec<u8>, bytes: &[u8]) {
     escape(out, bytes, b" ");
 }
 
+/// Appends one of a list of words: a word without a comma.
+pub fn write_listed(out: &mut Vec<u8>, bytes: &[u8]) {
+    escape(out, bytes, b" ,");
+}
+
 /// Appends a header's name: a word without a colon.
 pub fn write_header_name(out: &mut Vec<u8>, bytes: &[u8]) {
     escape(out, bytes, b" :");

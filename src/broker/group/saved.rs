@@ -12,17 +12,14 @@
 //!
 //! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
 
-use crate::log::{
-    batches::BATCH_BYTES_MAX,
-    record::{parse_u63, unescape, write_u64, write_word},
+use crate::{
+    broker::words::{Words, push, push_number},
+    log::batches::BATCH_BYTES_MAX,
 };
 use std::collections::BTreeSet;
 
 /// The longest line. The log takes a batch of 64 MiB, and before the line stand an offset, a time and the group's name.
 pub(super) const LINE_BYTES_MAX: usize = if cfg!(test) { 2 << 20 } else { BATCH_BYTES_MAX - (256 << 10) };
-
-/// The longest string of a line, which is the longest that Kafka's protocol can tell a client.
-const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// A group as the log has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +93,7 @@ impl SavedGroup {
 
     /// What a line says; `None`: it is none, or says what no group comes to.
     pub fn parse(line: &[u8]) -> Option<SavedGroup> {
-        let mut words = Words(std::str::from_utf8(line).ok()?.split(' ').peekable());
+        let mut words = Words::of(line)?;
         let kind = words.string("type:")?;
         let generation = i32::try_from(words.number("generation:")?).ok()?;
         let last_member = words.number("last_member:").unwrap_or(0);
@@ -106,7 +103,7 @@ impl SavedGroup {
             "consumer" => SavedKind::Consumer,
             _ => return None,
         };
-        words.0.next().is_none().then_some(SavedGroup { generation, last_member, kind })
+        words.are_over().then_some(SavedGroup { generation, last_member, kind })
     }
 }
 
@@ -171,47 +168,6 @@ impl SavedMember {
             subscription,
             assignment,
         })
-    }
-}
-
-fn push(line: &mut Vec<u8>, name: &str, value: &[u8]) {
-    line.extend_from_slice(if line.is_empty() { b"" } else { b" " });
-    line.extend_from_slice(name.as_bytes());
-    write_word(line, value);
-}
-
-fn push_number(line: &mut Vec<u8>, name: &str, number: u64) {
-    push(line, name, b"");
-    write_u64(line, number);
-}
-
-/// The words of a line, which are asked for by name.
-struct Words<'a>(std::iter::Peekable<std::str::Split<'a, char>>);
-
-impl<'a> Words<'a> {
-    fn is_next(&mut self, name: &str) -> bool {
-        self.0.peek().is_some_and(|word| word.starts_with(name))
-    }
-
-    fn word(&mut self, name: &str) -> Option<&'a [u8]> {
-        Some(&self.0.next_if(|word| word.starts_with(name))?.as_bytes()[name.len()..])
-    }
-
-    fn bytes(&mut self, name: &str) -> Option<Vec<u8>> {
-        Some(unescape(self.word(name)?).ok()?.into_owned())
-    }
-
-    fn string(&mut self, name: &str) -> Option<String> {
-        String::from_utf8(self.bytes(name)?).ok().filter(|string| string.len() <= STRING_BYTES_MAX)
-    }
-
-    /// `Some(None)`: the word is not there.
-    fn optional(&mut self, name: &str) -> Option<Option<String>> {
-        if self.is_next(name) { self.string(name).map(Some) } else { Some(None) }
-    }
-
-    fn number(&mut self, name: &str) -> Option<u64> {
-        parse_u63(self.word(name)?)
     }
 }
 
