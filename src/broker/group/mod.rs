@@ -38,6 +38,22 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
+/// Who commits offsets in a transaction (KIP-447).
+#[derive(Clone, Copy, Debug)]
+pub enum Committer<'a> {
+    /// Somebody who names no member, and may commit whoever is in the group, as in Kafka.
+    Anybody,
+    /// Somebody who names no member, and may commit while the group has none.
+    Outsider,
+    /// A member.
+    Member {
+        /// Which one.
+        sender: Sender<'a>,
+        /// The generation that it was told.
+        generation: i32,
+    },
+}
+
 /// The answer to a request that waits.
 #[derive(Debug, PartialEq)]
 pub enum Answer {
@@ -143,6 +159,16 @@ trait Kind {
 
     /// Whether the sender of an OffsetCommit may commit now; the broker has heard from it by this.
     fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: i32) -> Result<()>;
+
+    /// Whether a member may commit offsets of these partitions in a transaction; the broker has heard from it by this.
+    fn may_commit_later(
+        &mut self,
+        core: &Core,
+        now: u64,
+        sender: Sender<'_>,
+        generation: i32,
+        partitions: &[(&str, u32)],
+    ) -> Result<()>;
 
     /// A topic has another number of partitions than before, or was dropped (`None`).
     fn topic_changed(&mut self, core: &mut Core, topic: &str, partitions: Option<u32>);
@@ -316,6 +342,23 @@ impl Group {
         }
         let kind = self.members.kind_mut().ok_or(super::Error::UnknownMemberId)?;
         kind.may_commit(&self.core, now, sender, generation)
+    }
+
+    /// Whether offsets of these partitions may be committed in a transaction now. One who names a member and a negative
+    /// generation is taken for nobody's member while there are none.
+    pub fn may_commit_later(&mut self, now: u64, committer: Committer<'_>, partitions: &[(&str, u32)]) -> Result<()> {
+        self.tick(now);
+        let is_empty = self.empty_since().is_some();
+        match committer {
+            Committer::Anybody => Ok(()),
+            Committer::Outsider if is_empty => Ok(()),
+            Committer::Outsider => Err(super::Error::UnknownMemberId),
+            Committer::Member { generation: ..0, .. } if is_empty => Ok(()),
+            Committer::Member { sender, generation } => {
+                let kind = self.members.kind_mut().ok_or(super::Error::UnknownMemberId)?;
+                kind.may_commit_later(&self.core, now, sender, generation, partitions)
+            }
+        }
     }
 
     /// A topic has another number of partitions than before, or was dropped (`None`).

@@ -24,8 +24,9 @@ use crate::{
         Broker, Error, Position, Result, Waiter,
         group::{
             Ticket,
-            consumer::{Assignment, MemberNumber, Owned, Subscription},
+            consumer::{Assignment, MemberNumber, Owned, Subscription, member_id},
         },
+        random,
     },
     log::Chunk,
 };
@@ -54,6 +55,8 @@ pub struct Membership {
     broker: Broker,
     cell: Arc<GroupCell>,
     number: MemberNumber,
+    /// What in its id nobody can guess.
+    secret: u64,
     from: Position,
     auto_commit: bool,
     generation: i32,
@@ -96,17 +99,19 @@ impl Broker {
             return Err(Error::InvalidGroup("a group needs a name".into()));
         }
         let topics: BTreeSet<_> = topics.iter().copied().collect();
+        let secret = random::number();
         let (cell, joined) = self.running.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
             let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
-            state.group.join(now, Subscription { topics, client, session_timeout_ms })
+            state.group.join(now, Subscription { topics, client, session_timeout_ms, secret })
         })?;
         let (number, assignment) = joined?;
         self.running.state.sync_line(&cell);
         let (from, auto_commit) = (options.from, options.auto_commit);
         let (broker, generation, partitions) = (self.clone(), 0, vec![]);
-        let mut member = Membership { broker, cell, number, from, auto_commit, generation, partitions, turn: 0 };
+        let mut member =
+            Membership { broker, cell, number, secret, from, auto_commit, generation, partitions, turn: 0 };
         member.take_up(assignment)?;
         // What `latest` and the like mean is decided now, not at the first poll.
         member.partitions.iter_mut().try_for_each(|assigned| assigned.find_position(from).map(drop))?;
@@ -122,7 +127,13 @@ impl Membership {
 
     /// The member's id.
     pub fn id(&self) -> String {
-        self.number.to_string()
+        member_id(self.number, self.secret)
+    }
+
+    /// Whether each poll commits what the one before returned. Such a membership is in no transaction: its polls would commit
+    /// outside.
+    pub fn commits_by_itself(&self) -> bool {
+        self.auto_commit
     }
 
     /// The group's generation as the member last heard of it.

@@ -1,7 +1,7 @@
 //! JOIN, POLL, COMMIT, SEEK and LEAVE for members; GROUPS, GROUP and RESET for administrators.
 //!
 //! ```text
-//! JOIN analytics orders      JOINED group:analytics member:1 generation:1 assigned:orders/0,orders/1
+//! JOIN analytics orders      JOINED group:analytics member:1-5f0c9a77b2e4d816 generation:1 assigned:orders/0,orders/1
 //! POLL wait:1000             POLLED count:1 generation:1 assigned:orders/0,orders/1
 //!                            topic:orders partition:0 offset:0 timestamp:1763600000000 message:hello
 //! COMMIT                     OK

@@ -17,6 +17,8 @@
 //! | Heartbeat | `UnknownMemberId` | `RebalanceInProgress` | ok | ok |
 //! | OffsetCommit by a member | `UnknownMemberId` | ok | `RebalanceInProgress` | ok |
 //! | OffsetCommit without one | ok | `UnknownMemberId` | `UnknownMemberId` | `UnknownMemberId` |
+//! | TxnOffsetCommit by a member | `UnknownMemberId` | ok | ok | ok |
+//! | TxnOffsetCommit without one | ok | ok | ok | ok |
 //! | LeaveGroup, a session's end | `UnknownMemberId` | perhaps all have joined now | rebalance | rebalance |
 //!
 //! Before the state: a member id that is none gets `UnknownMemberId`, a member id that another took over
@@ -257,13 +259,26 @@ impl Kind for ClassicGroup {
         if !is_member {
             return Err(Error::UnknownMemberId);
         }
-        self.known(sender)?;
-        self.of_generation(core, generation)?;
-        self.member(sender.member_id).heard(now);
+        self.may_commit_later(core, now, sender, generation, &[])?;
         match self.phase {
             Phase::CompletingRebalance { .. } => Err(Error::RebalanceInProgress),
             _ => Ok(()),
         }
+    }
+
+    /// Its members read what their leader assigned, so of partitions they know better than the broker.
+    fn may_commit_later(
+        &mut self,
+        core: &Core,
+        now: u64,
+        sender: Sender<'_>,
+        generation: i32,
+        _: &[(&str, u32)],
+    ) -> Result<()> {
+        self.known(sender)?;
+        self.of_generation(core, generation)?;
+        self.member(sender.member_id).heard(now);
+        Ok(())
     }
 
     /// The leader looks after topics: its client sees the change and joins again.

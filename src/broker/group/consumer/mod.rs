@@ -17,15 +17,22 @@
 //! | `end_poll` | the partitions it still owns | its session starts anew |
 //! | `begin_commit` | `NotAssigned` unless it owns them all | its session stands still |
 //! | `end_commit` | | lets go what is to move; its session starts anew |
+//! | `may_commit_later` | `IllegalGeneration` unless it is the one it was told last, `NotAssigned` unless it owns them all | its session starts anew |
+//! | `hold` | | until `release`, or the time given, it stays in its generation with what it owns, and its session stands still |
+//! | `release` | | lets go what is to move; its session starts anew |
 //! | `owns` | whether it owns a partition | none, not even on its session |
 //! | `leave`, a session's end | | its partitions are free; a rebalance |
 //! | `topic_changed` | | a rebalance; every subscriber of a dropped topic is told once, by its next poll |
 //! | anything from one who is no member | `UnknownMemberId` | |
 //!
+//! A member commits in a transaction (`may_commit_later`) by its id and a generation, perhaps on another connection than the one
+//! it polls on. The generation that it was told holds good until its next poll or commit: before that it lets nothing go, whoever
+//! joins meanwhile. While a transaction is open on its own connection no rebalance reaches it.
+//!
 //! The state is `Stable` when every partition has the owner it is to have, else `Reconciling`.
 //!
 //! Always true: a partition has one owner or none; an owner subscribes to the topic; a member that polls owns what it is to have
-//! unless another still does, so no partition is free while its target polls. A partition that moves and comes back has a new
+//! unless another still does, or it is held; a member that is held neither gives nor takes. A partition that moves and comes back has a new
 //! `since`, so what was read under the earlier ownership is known as such.
 
 mod assignor;
@@ -45,6 +52,11 @@ use std::{
 /// A member's number in its group, in the order they joined; never given twice.
 pub type MemberNumber = u32;
 
+/// The id of a member: its number, and what nobody can guess, since who knows the id can commit for the member.
+pub fn member_id(number: MemberNumber, secret: u64) -> String {
+    format!("{number}-{secret:016x}")
+}
+
 /// What a member joins with.
 #[derive(Clone, Debug)]
 pub struct Subscription {
@@ -54,6 +66,8 @@ pub struct Subscription {
     pub client: Arc<str>,
     /// A member that is silent for this long is removed.
     pub session_timeout_ms: u64,
+    /// The part of its [id](member_id) that nobody can guess.
+    pub secret: u64,
 }
 
 /// A partition that a member owns.
@@ -89,12 +103,26 @@ struct ConsumerMember {
     client: Arc<str>,
     topics: Vec<Arc<str>>,
     session: SessionTimer,
-    /// It is in a poll: it gives and takes partitions at any time.
+    secret: u64,
+    /// The generation that it was told last; `None` while it polls.
+    told: Option<i32>,
+    /// A transaction is open on its connection.
+    hold: Option<Hold>,
+    /// It is in a poll.
     polling: bool,
     /// The ticket of its poll.
     ticket: Option<Ticket>,
     /// A topic of its subscription that was dropped, which it is to be told.
     dropped: Option<Arc<str>>,
+}
+
+/// What a member is held by: no rebalance reaches it before the end.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    /// When it ends at the latest.
+    until: u64,
+    /// The generation in which the member stays.
+    generation: i32,
 }
 
 /// A partition, who owns it and who is to.
@@ -123,7 +151,7 @@ impl Group {
         let member = group.member(number)?;
         member.check_dropped()?;
         member.session.pause();
-        member.polling = true;
+        (member.polling, member.told) = (true, member.hold.map(|hold| hold.generation));
         group.reconcile(core);
         let ticket = core.ticket();
         group.member(number)?.ticket = Some(ticket);
@@ -134,9 +162,10 @@ impl Group {
     pub fn end_poll(&mut self, now: u64, number: MemberNumber) -> Result<Assignment> {
         let (core, group) = self.consumer(now)?;
         let member = group.member(number)?;
-        member.session.restart(now);
         (member.polling, member.ticket) = (false, None);
+        member.heard(now);
         member.check_dropped()?;
+        member.told = Some(member.generation(core));
         Ok(group.assignment(core, number))
     }
 
@@ -159,10 +188,32 @@ impl Group {
     /// The offsets are in the log: what is to move may go.
     pub fn end_commit(&mut self, now: u64, number: MemberNumber) -> Result<()> {
         let (core, group) = self.consumer(now)?;
-        group.member(number)?.session.restart(now);
-        let partitions = group.topics.values_mut().flatten();
-        partitions.filter(|partition| partition.moves_from(number)).for_each(SharedPartition::free);
-        group.reconcile(core);
+        let member = group.member(number)?;
+        member.heard(now);
+        member.told = member.told.map(|_| member.generation(core));
+        if member.hold.is_none() {
+            group.let_go(core, number);
+        }
+        Ok(())
+    }
+
+    /// A transaction has begun on a member's connection: until [`release`](Self::release), or until `until`, it stays in the
+    /// generation that it was told and lets nothing go.
+    pub fn hold(&mut self, now: u64, number: MemberNumber, until: u64) -> Result<()> {
+        let (core, group) = self.consumer(now)?;
+        let member = group.member(number)?;
+        member.hold = Some(Hold { until, generation: member.told.unwrap_or(core.generation) });
+        member.session.pause();
+        Ok(())
+    }
+
+    /// The transaction has ended: what is to move may go.
+    pub fn release(&mut self, now: u64, number: MemberNumber) -> Result<()> {
+        let (core, group) = self.consumer(now)?;
+        let member = group.member(number)?;
+        member.hold = None;
+        member.heard(now);
+        group.let_go(core, number);
         Ok(())
     }
 
@@ -212,6 +263,31 @@ impl SharedPartition {
 }
 
 impl ConsumerMember {
+    /// Restarts its session, unless it stands still.
+    fn heard(&mut self, now: u64) {
+        if !self.polling && self.hold.is_none() {
+            self.session.restart(now);
+        }
+    }
+
+    /// Ends what holds it, if that is due at `now`; whether it is.
+    fn end_hold(&mut self, now: u64) -> bool {
+        let Some(hold) = self.hold.filter(|hold| hold.until <= now) else { return false };
+        self.hold = None;
+        self.heard(hold.until);
+        true
+    }
+
+    /// Whether it gives and takes partitions at any time.
+    fn is_moving(&self) -> bool {
+        self.polling && self.hold.is_none()
+    }
+
+    /// The generation that it is in.
+    fn generation(&self, core: &Core) -> i32 {
+        self.hold.map_or(core.generation, |hold| hold.generation)
+    }
+
     /// An error, once, if a topic of its subscription was dropped.
     fn check_dropped(&mut self) -> Result<()> {
         self.dropped.take().map_or(Ok(()), |topic| Err(Error::UnknownTopic(topic.to_string())))
@@ -229,6 +305,10 @@ impl Kind for ConsumerGroup {
     }
 
     fn tick(&mut self, core: &mut Core, now: u64) {
+        let ended = self.members.values_mut().filter_map(|member| member.end_hold(now).then_some(())).count();
+        if ended > 0 {
+            self.reconcile(core);
+        }
         let due = self.members.iter().filter(|(_, member)| member.session.is_over(now));
         let last = due.clone().filter_map(|(_, member)| member.session.deadline).max();
         let due: Vec<_> = due.map(|(&number, _)| number).collect();
@@ -238,12 +318,12 @@ impl Kind for ConsumerGroup {
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        self.members.values().filter_map(|member| member.session.deadline).min()
+        self.members.values().filter_map(|member| member.session.deadline.or(member.hold.map(|hold| hold.until))).min()
     }
 
     fn describe(&self) -> Description {
         let describe = |number: MemberNumber, member: &ConsumerMember| MemberDescription {
-            member_id: number.to_string(),
+            member_id: member_id(number, member.secret),
             client_id: member.client.to_string(),
             owned: self.owned(number),
             ..MemberDescription::default()
@@ -263,6 +343,31 @@ impl Kind for ConsumerGroup {
     /// Its members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
     fn may_commit(&mut self, _: &Core, _: u64, _: Sender<'_>, _: i32) -> Result<()> {
         Err(Error::UnknownMemberId)
+    }
+
+    fn may_commit_later(
+        &mut self,
+        _: &Core,
+        now: u64,
+        sender: Sender<'_>,
+        generation: i32,
+        partitions: &[(&str, u32)],
+    ) -> Result<()> {
+        let number = sender.member_id.split_once('-').and_then(|(number, _)| number.parse().ok());
+        let number = number.ok_or(Error::UnknownMemberId)?;
+        let member = self.member(number)?;
+        if member_id(number, member.secret) != sender.member_id {
+            return Err(Error::UnknownMemberId);
+        }
+        if member.told != Some(generation) {
+            let why = format!("generation {generation} is not the one that this member was told last; it is to POLL");
+            return Err(Error::IllegalGeneration(why));
+        }
+        member.heard(now);
+        match partitions.iter().find(|(topic, partition)| !self.owns(number, topic, *partition)) {
+            Some(&(topic, partition)) => Err(Error::NotAssigned { topic: topic.into(), partition }),
+            None => Ok(()),
+        }
     }
 
     fn topic_changed(&mut self, core: &mut Core, topic: &str, partitions: Option<u32>) {
@@ -306,7 +411,8 @@ impl ConsumerGroup {
     }
 
     fn assignment(&self, core: &Core, number: MemberNumber) -> Assignment {
-        Assignment { generation: core.generation, owned: self.owned(number) }
+        let generation = self.members.get(&number).map_or(core.generation, |member| member.generation(core));
+        Assignment { generation, owned: self.owned(number) }
     }
 
     fn join(&mut self, core: &mut Core, now: u64, number: MemberNumber, subscription: Subscription) {
@@ -315,11 +421,22 @@ impl ConsumerGroup {
         }
         let topics = subscription.topics.into_iter().map(|(topic, _)| topic).collect();
         let session = SessionTimer::new(now, subscription.session_timeout_ms);
-        let client = subscription.client;
-        let member = ConsumerMember { client, topics, session, polling: true, ticket: None, dropped: None };
+        let Subscription { client, secret, .. } = subscription;
+        let member = ConsumerMember {
+            client,
+            topics,
+            session,
+            secret,
+            told: None,
+            hold: None,
+            polling: true,
+            ticket: None,
+            dropped: None,
+        };
         self.members.insert(number, member.into());
         self.rebalance(core);
-        self.members.entry(number).and_modify(|member| member.polling = false);
+        let generation = core.generation;
+        self.members.entry(number).and_modify(|member| (member.polling, member.told) = (false, Some(generation)));
     }
 
     fn remove(&mut self, core: &mut Core, now: u64, numbers: &[MemberNumber]) {
@@ -355,16 +472,23 @@ impl ConsumerGroup {
         self.reconcile(core);
     }
 
+    /// A member lets go what is to move.
+    fn let_go(&mut self, core: &mut Core, number: MemberNumber) {
+        let partitions = self.topics.values_mut().flatten();
+        partitions.filter(|partition| partition.moves_from(number)).for_each(SharedPartition::free);
+        self.reconcile(core);
+    }
+
     /// Moves what can move: members that poll let go what is not theirs any more, and take what is free.
     fn reconcile(&mut self, core: &mut Core) {
-        let polling = |number: Option<MemberNumber>| self.members.get(&number?).filter(|member| member.polling);
+        let moving = |number: Option<MemberNumber>| self.members.get(&number?).filter(|member| member.is_moving());
         let mut told = BTreeSet::new();
         for shared in self.topics.values_mut().flatten().filter(|shared| !shared.is_reconciled()) {
-            if let Some(owner) = polling(shared.owner) {
+            if let Some(owner) = moving(shared.owner) {
                 shared.free();
                 told.extend(owner.ticket);
             }
-            if let (None, Some(target)) = (shared.owner, polling(shared.target)) {
+            if let (None, Some(target)) = (shared.owner, moving(shared.target)) {
                 (shared.owner, shared.since) = (shared.target, core.generation);
                 told.extend(target.ticket);
             }
@@ -376,9 +500,10 @@ impl ConsumerGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::broker::group::Committer;
 
     fn two_partitions() -> Subscription {
-        Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: 100 }
+        Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: 100, secret: 10 }
     }
 
     fn poll(group: &mut Group, seat: MemberNumber) -> Vec<u32> {
@@ -477,5 +602,91 @@ mod tests {
         assert_eq!((poll(&mut group, a), poll(&mut group, b)), (vec![], vec![]));
         group.topic_changed(0, "t", Some(2));
         assert_eq!((poll(&mut group, a), poll(&mut group, b)), (vec![0], vec![1]));
+    }
+
+    fn commits(group: &mut Group, member_id: &str, generation: i32, partition: u32) -> Result<()> {
+        let sender = Sender { member_id, instance_id: None };
+        group.may_commit_later(0, Committer::Member { sender, generation }, &[("t", partition)])
+    }
+
+    #[test]
+    fn who_commits_in_a_transaction_names_itself_and_the_generation_that_it_was_told() {
+        let (mut group, a, b) = newcomer();
+        let (a_id, b_id) = ("1-000000000000000a", "2-000000000000000a");
+        assert_eq!(group.describe().members[0].member_id, a_id);
+        assert_eq!(
+            commits(&mut group, a_id, 1, 1),
+            Ok(()),
+            "it was told of the first, and lets nothing go before its next poll"
+        );
+        assert!(matches!(commits(&mut group, a_id, 2, 0), Err(Error::IllegalGeneration(_))));
+        for unknown in ["", "1", "1-", "1-000000000000000b", "01-000000000000000a", "3-000000000000000a", "-a"] {
+            assert_eq!(commits(&mut group, unknown, 1, 0), Err(Error::UnknownMemberId), "{unknown}");
+        }
+        assert_eq!(commits(&mut group, b_id, 2, 1), Err(Error::NotAssigned { topic: "t".into(), partition: 1 }));
+
+        group.begin_poll(0, a).unwrap();
+        assert!(matches!(commits(&mut group, a_id, 1, 0), Err(Error::IllegalGeneration(_))), "it polls");
+        group.end_poll(0, a).unwrap();
+        assert_eq!(commits(&mut group, a_id, 2, 0), Ok(()));
+        assert!(matches!(commits(&mut group, a_id, 2, 1), Err(Error::NotAssigned { .. })));
+
+        let (_, _) = group.join(0, two_partitions()).unwrap();
+        group.begin_commit(0, b, [].into_iter()).unwrap();
+        group.end_commit(0, b).unwrap();
+        assert!(matches!(commits(&mut group, b_id, 2, 1), Err(Error::IllegalGeneration(_))), "its commit let it go");
+    }
+
+    #[test]
+    fn members_are_named_or_there_is_none() {
+        let commits = |group: &mut Group, committer| group.may_commit_later(0, committer, &[("t", 0)]);
+        let nobody = Committer::Member { sender: Sender { member_id: "", instance_id: None }, generation: -1 };
+        let mut group = Group::new(0, 0);
+        for committer in [Committer::Anybody, Committer::Outsider, nobody] {
+            assert_eq!(commits(&mut group, committer), Ok(()));
+        }
+        let (_, _) = group.join(0, two_partitions()).unwrap();
+        assert_eq!(commits(&mut group, Committer::Anybody), Ok(()));
+        assert_eq!(commits(&mut group, Committer::Outsider), Err(Error::UnknownMemberId));
+        assert_eq!(commits(&mut group, nobody), Err(Error::UnknownMemberId));
+    }
+
+    #[test]
+    fn who_is_in_a_transaction_lets_nothing_go_and_keeps_its_session() {
+        let (mut group, a, b) = newcomer();
+        group.hold(0, a, 10_000).unwrap();
+        assert_eq!(poll(&mut group, a), [0, 1]);
+        group.begin_commit(0, a, [("t", 1)].into_iter()).unwrap();
+        group.end_commit(0, a).unwrap();
+        group.hold(0, b, 10_000).unwrap();
+        assert_eq!((poll(&mut group, b), group.next_deadline()), (vec![], Some(10_000)));
+        group.tick(9_999);
+        group.release(9_999, a).unwrap();
+        assert_eq!(group.next_deadline(), Some(10_000));
+        group.begin_poll(9_999, b).unwrap();
+        assert_eq!(numbers(group.end_poll(9_999, b).unwrap()), [0; 0], "who is held takes nothing either");
+        group.begin_poll(10_000, b).unwrap();
+        assert_eq!(numbers(group.end_poll(10_000, b).unwrap()), [1]);
+    }
+
+    #[test]
+    fn a_transaction_that_never_ends_holds_for_as_long_as_it_may_take() {
+        let (mut group, a, b) = newcomer();
+        group.hold(0, a, 10_000).unwrap();
+        let (_, none) = group.begin_poll(0, b).unwrap();
+        assert_eq!(numbers(none), [0; 0]);
+        let (ticket, both) = group.begin_poll(0, a).unwrap();
+        assert_eq!((numbers(both), group.take_answers()), (vec![0, 1], vec![]));
+        group.tick(10_000);
+        let told = group.take_answers();
+        assert!(told.contains(&(ticket, Answer::LookAgain)), "who waits lets go then: {told:?}");
+        assert_eq!(numbers(group.end_poll(10_000, b).unwrap()), [1]);
+        assert_eq!(numbers(group.end_poll(10_000, a).unwrap()), [0]);
+
+        group.hold(10_000, a, 20_000).unwrap();
+        group.hold(10_000, b, 40_000).unwrap();
+        group.tick(20_099);
+        assert!(group.owns(20_099, a, "t", 0).is_ok());
+        assert_eq!(group.owns(20_100, a, "t", 0), Err(Error::UnknownMemberId), "its session began when that was over");
     }
 }

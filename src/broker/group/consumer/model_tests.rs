@@ -22,6 +22,9 @@ enum Event {
     EndPoll(usize),
     /// A commit of what the member was told it holds.
     Commit(usize),
+    /// A transaction begins on the member's connection, with so much time.
+    Hold(usize, u64),
+    Release(usize),
     Wait(u64),
     /// A topic gets so many partitions more.
     Grow(usize, u32),
@@ -36,7 +39,9 @@ fn event() -> impl Strategy<Value = Event> {
         6 => member.clone().prop_map(Event::Poll),
         3 => member.clone().prop_map(Event::StartPoll),
         3 => member.clone().prop_map(Event::EndPoll),
-        3 => member.prop_map(Event::Commit),
+        3 => member.clone().prop_map(Event::Commit),
+        2 => (member.clone(), 0..500u64).prop_map(|(index, time)| Event::Hold(index, time)),
+        2 => member.prop_map(Event::Release),
         4 => (0..300u64).prop_map(Event::Wait),
         1 => (0..3usize, 1..4u32).prop_map(|(topic, more)| Event::Grow(topic, more)),
         1 => (0..3usize).prop_map(Event::Drop),
@@ -48,12 +53,20 @@ fn event() -> impl Strategy<Value = Event> {
 struct Modelled {
     topics: BTreeSet<&'static str>,
     session_ms: u64,
-    /// `None` while it polls.
+    /// `None` while it polls or is held.
     deadline: Option<u64>,
+    polls: bool,
+    held_until: Option<u64>,
     /// What it was told last.
     told: Assignment,
     /// Topics that were dropped under it and that it was not told of.
     dropped: bool,
+}
+
+impl Modelled {
+    fn heard(&mut self, now: u64) {
+        self.deadline = (!self.polls && self.held_until.is_none()).then_some(now + self.session_ms);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -87,12 +100,15 @@ impl Model {
             Event::StartPoll(index) => pick(index).into_iter().for_each(|number| self.start_poll(number)),
             Event::EndPoll(index) => pick(index).into_iter().for_each(|number| self.end_poll(number)),
             Event::Commit(index) => pick(index).into_iter().for_each(|number| self.commit(number)),
+            Event::Hold(index, time) => pick(index).into_iter().for_each(|number| self.hold(number, time)),
+            Event::Release(index) => pick(index).into_iter().for_each(|number| self.release(number)),
             Event::Grow(index, more) => changed = self.grow(TOPICS[index], more),
             Event::Drop(index) => changed = self.drop(TOPICS[index]),
         }
         assert_eq!(self.group.generation() > generation, changed, "a generation is a rebalance");
         assert_eq!(self.members.keys().copied().collect::<Vec<_>>(), self.numbers(), "sessions end exactly");
-        assert_eq!(self.group.next_deadline(), self.members.values().filter_map(|member| member.deadline).min());
+        let due = self.members.values().filter_map(|member| member.deadline.or(member.held_until)).min();
+        assert_eq!(self.group.next_deadline(), due);
         if changed {
             self.moves_no_more_than_it_must(&owned_before);
         }
@@ -107,11 +123,13 @@ impl Model {
             self.counts.entry(topic).or_insert(2);
         }
         let counted = topics.iter().map(|topic| (Arc::from(*topic), self.counts[topic])).collect();
-        let subscription = Subscription { topics: counted, client: "c".into(), session_timeout_ms: session_ms };
+        let subscription =
+            Subscription { topics: counted, client: "c".into(), session_timeout_ms: session_ms, secret: 0 };
         let (number, told) = self.group.join(self.now, subscription).unwrap();
         self.hand(number, &told);
         let deadline = Some(self.now + session_ms);
-        self.members.insert(number, Modelled { topics, session_ms, deadline, told, dropped: false });
+        let (polls, held_until, dropped) = (false, None, false);
+        self.members.insert(number, Modelled { topics, session_ms, deadline, polls, held_until, told, dropped });
         true
     }
 
@@ -124,6 +142,11 @@ impl Model {
 
     fn expire(&mut self) -> bool {
         let before = self.members.len();
+        for member in self.members.values_mut() {
+            if let Some(until) = member.held_until.take_if(|until| *until <= self.now) {
+                member.heard(until);
+            }
+        }
         self.members.retain(|_, member| member.deadline.is_none_or(|deadline| deadline > self.now));
         self.members.len() < before
     }
@@ -131,7 +154,7 @@ impl Model {
     fn start_poll(&mut self, number: MemberNumber) {
         let member = self.members.get_mut(&number).unwrap();
         match self.group.begin_poll(self.now, number) {
-            Ok(_) => member.deadline = None,
+            Ok(_) => (member.polls, member.deadline) = (true, None),
             Err(error) => {
                 assert!(member.dropped && matches!(error, Error::UnknownTopic(_)));
                 member.dropped = false;
@@ -141,10 +164,10 @@ impl Model {
 
     fn end_poll(&mut self, number: MemberNumber) {
         let member = self.members.get_mut(&number).unwrap();
-        if member.deadline.is_some() {
+        if !std::mem::take(&mut member.polls) {
             return;
         }
-        member.deadline = Some(self.now + member.session_ms);
+        member.heard(self.now);
         match self.group.end_poll(self.now, number) {
             Ok(told) => {
                 self.hand(number, &told);
@@ -158,7 +181,7 @@ impl Model {
     }
 
     fn commit(&mut self, number: MemberNumber) {
-        if self.members[&number].deadline.is_none() {
+        if self.members[&number].polls {
             return;
         }
         let told = self.members[&number].told.clone();
@@ -171,10 +194,37 @@ impl Model {
         if holds_all {
             self.group.end_commit(self.now, number).unwrap();
             let member = self.members.get_mut(&number).unwrap();
-            member.deadline = Some(self.now + member.session_ms);
-            let to_move = |shared: &SharedPartition| shared.owner == Some(number) && shared.target != shared.owner;
-            assert!(!self.partitions().any(|(_, _, shared)| to_move(shared)), "what is to move goes with the commit");
+            member.heard(self.now);
+            let is_held = member.held_until.is_some();
+            assert!(is_held || !self.has_to_let_go(number), "what is to move goes with the commit");
         }
+    }
+
+    fn hold(&mut self, number: MemberNumber, time: u64) {
+        let member = self.members.get_mut(&number).unwrap();
+        if member.polls {
+            return;
+        }
+        // What is over at once is over when somebody next looks.
+        let until = self.now + time + 1;
+        (member.held_until, member.deadline) = (Some(until), None);
+        self.group.hold(self.now, number, until).unwrap();
+    }
+
+    fn release(&mut self, number: MemberNumber) {
+        let member = self.members.get_mut(&number).unwrap();
+        if member.polls {
+            return;
+        }
+        member.held_until = None;
+        member.heard(self.now);
+        self.group.release(self.now, number).unwrap();
+        assert!(!self.has_to_let_go(number), "what is to move goes with the end");
+    }
+
+    fn has_to_let_go(&self, number: MemberNumber) -> bool {
+        let to_move = |shared: &SharedPartition| shared.owner == Some(number) && shared.target != shared.owner;
+        self.partitions().any(|(_, _, shared)| to_move(shared))
     }
 
     fn grow(&mut self, topic: &'static str, more: u32) -> bool {
@@ -254,16 +304,23 @@ impl Model {
             for number in shared.owner.iter().chain(&shared.target) {
                 assert!(self.members[number].topics.contains(topic), "{topic}/{partition} {shared:?}");
             }
-            let polls =
-                |number: Option<MemberNumber>| number.is_some_and(|number| self.members[&number].deadline.is_none());
-            assert!(shared.owner == shared.target || !polls(shared.owner), "who polls lets go: {shared:?}");
-            assert!(shared.owner.is_some() || !polls(shared.target), "who polls takes: {shared:?}");
+            let moves = |number: Option<MemberNumber>| {
+                number
+                    .map(|number| &self.members[&number])
+                    .is_some_and(|member| member.polls && member.held_until.is_none())
+            };
+            assert!(shared.owner == shared.target || !moves(shared.owner), "who polls lets go: {shared:?}");
+            assert!(shared.owner.is_some() || !moves(shared.target), "who polls takes: {shared:?}");
         }
     }
 
     /// Once every member has polled, every partition has the owner it is to have.
     fn one_round_of_polls_reconciles(&mut self) {
         let numbers: Vec<_> = self.members.keys().copied().collect();
+        for &number in &numbers {
+            self.end_poll(number);
+            self.release(number);
+        }
         for &number in &numbers {
             self.start_poll(number);
             self.start_poll(number);
