@@ -10,7 +10,9 @@
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use plainlog::log::{Append, Compaction, Log, batches::Flags, disk::FileDisk, handles::Handles, record::Records};
+use plainlog::log::{
+    Append, Compaction, Content, Log, batches::Flags, disk::FileDisk, handles::Handles, record::Records,
+};
 use std::{fs, path::PathBuf, sync::Arc, time::Instant};
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -63,7 +65,7 @@ fn measure(options: &Options, dir: &std::path::Path) -> Result<()> {
             number += 1;
         }
         let append = Append {
-            records: &records,
+            content: Content::Records(&records),
             now_ms: NOW_MS,
             flags: Flags::NONE,
             producer: None,

@@ -10,7 +10,7 @@
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime};
 use plainlog::log::{
-    Append, Chunk, Log,
+    Append, Chunk, Content, Log,
     batches::Flags,
     disk::FileDisk,
     handles::Handles,
@@ -118,7 +118,7 @@ impl Fresh {
 
     fn append(&self, records: &Records<'_>) {
         let append = Append {
-            records,
+            content: Content::Records(records),
             now_ms: NOW_MS,
             flags: Flags::NONE,
             producer: None,

@@ -3,42 +3,56 @@
 
 use plainlog::{
     Broker, Config, Producer, Record,
-    broker::Clock,
+    broker::{Clock, Marker, Sequence, Terms},
+    config::Settings,
     log::{
-        batches::Entry,
+        Numbering, Outcome,
+        batches::{Entry, Flags},
         disk::{Disk, MemoryDisk},
+        record::Records,
     },
 };
-use std::{path::Path, sync::Arc};
+use std::{borrow::Cow, path::Path, sync::Arc};
 
 const PAGE: &str = include_str!("../src/log/format.md");
 
 /// The block of the page behind a heading.
 fn picture(heading: &str) -> Vec<&'static str> {
+    pictures(heading)[0].clone()
+}
+
+/// The blocks of the page between a heading and the next.
+fn pictures(heading: &str) -> Vec<Vec<&'static str>> {
     let (_, rest) = PAGE.split_once(&format!("## {heading}\n")).unwrap();
-    let (_, rest) = rest.split_once("```text\n").unwrap();
-    rest.split_once("```").unwrap().0.lines().collect()
+    let section = rest.split("\n## ").next().unwrap();
+    section.split("```").skip(1).step_by(2).map(|block| block.lines().skip(1).collect()).collect()
+}
+
+fn broker_on(disk: &MemoryDisk) -> Broker {
+    let clock = Clock::Manual(Arc::new(1_700_000_000_000.into()));
+    let topic_defaults = Settings { segment_bytes: 1024, ..Settings::default() };
+    let config = Config { data_dir: Some("data".into()), topic_defaults, ..Config::in_memory() };
+    Broker::open_on(Arc::new(disk.clone()), config, clock).unwrap()
+}
+
+fn read(disk: &MemoryDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(&Path::new("data/messages/0").join(name)).unwrap();
+    let mut bytes = vec![0; file.len().unwrap() as usize];
+    file.read_at(&mut bytes, 0).unwrap();
+    bytes
 }
 
 /// A disk on which a broker stored `hello` and, in one batch, `world`, a keyed record with a time of its own, and one with
 /// the same time.
 fn example() -> (MemoryDisk, Vec<u8>, Vec<u8>) {
     let disk = MemoryDisk::default();
-    let clock = Clock::Manual(Arc::new(1_700_000_000_000.into()));
-    let config = Config { data_dir: Some("data".into()), ..Config::in_memory() };
-    let broker = Broker::open_on(Arc::new(disk.clone()), config, clock).unwrap();
+    let broker = broker_on(&disk);
     let mut producer = Producer::embedded(&broker);
     producer.send("messages", "hello").unwrap();
     let keyed = Record::new("two\nlines").key("user-1").timestamp(1_700_000_000_500);
     let again = Record::new("again").timestamp(1_700_000_000_500);
     producer.send_batch("messages", [Record::new("world"), keyed, again]).unwrap();
-    let read = |name: &str| {
-        let file = disk.open(&Path::new("data/messages/0").join(name)).unwrap();
-        let mut bytes = vec![0; file.len().unwrap() as usize];
-        file.read_at(&mut bytes, 0).unwrap();
-        bytes
-    };
-    let (log, batches) = (read("00000000000000000000.log"), read("00000000000000000000.batches"));
+    let (log, batches) = (read(&disk, "00000000000000000000.log"), read(&disk, "00000000000000000000.batches"));
     (disk, log, batches)
 }
 
@@ -89,4 +103,45 @@ fn the_fields_of_the_page_are_those_of_an_entry() {
         at += size;
     }
     assert_eq!(at, 64);
+}
+
+#[test]
+fn the_transactions_of_the_page_are_those_of_a_log() {
+    let disk = MemoryDisk::default();
+    let broker = broker_on(&disk);
+    broker.create_topic("messages", 1).unwrap();
+    let partition = broker.topic("messages").unwrap().partition(0).unwrap();
+    let write = |producer_id, value: &str| {
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(value.as_bytes())));
+        let producer = Some(Numbering { producer_id, producer_epoch: 0, base_sequence: 0 });
+        let terms = Terms { flags: Flags::TRANSACTIONAL, producer, sequence: Sequence::Next, ..Terms::default() };
+        partition.write(&records, terms).unwrap();
+    };
+    let end = |producer_epoch, outcome, coordinator_epoch| {
+        let marker = Marker { producer_id: 7, producer_epoch, outcome, coordinator_epoch };
+        partition.make_durable(&partition.write_marker(marker).unwrap()).unwrap();
+    };
+    ["paid", "sent"].into_iter().for_each(|value| write(7, value));
+    end(0, Outcome::Commit, 0);
+    write(7, "lost");
+    write(8, "of another transaction");
+    end(1, Outcome::Abort, 2);
+    let [lines, producers] = &pictures("Transactions")[..] else { panic!("two pictures") };
+    let log = String::from_utf8(read(&disk, "00000000000000000000.log")).unwrap();
+    assert_eq!(log.lines().collect::<Vec<_>>(), *lines);
+    let batches = read(&disk, "00000000000000000000.batches");
+    let flags: Vec<_> = batches.chunks(64).map(|entry| u16::from_le_bytes([entry[20], entry[21]])).collect();
+    assert_eq!(flags, [512 + 1, 512 + 1, 512 + 3, 512 + 1, 512 + 1, 512 + 11]);
+    assert_eq!(partition.last_stable_offset(), Ok(4));
+
+    // The next segment.
+    write(8, &"x".repeat(900));
+    let kept = String::from_utf8(read(&disk, "00000000000000000006.producers")).unwrap();
+    let (kept, crc) = kept.split_at(kept.rfind("crc32c:").unwrap());
+    let mut kept: Vec<_> = kept.lines().collect();
+    kept.sort_by_key(|line| line[..10].to_string());
+    let (last, drawn) = producers.split_last().unwrap();
+    assert_eq!(kept, drawn);
+    assert_eq!((crc.len(), crc.split(':').next()), (last.len() + 1, last.split(':').next()));
 }

@@ -33,7 +33,8 @@
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
-//! | a partition's `producers` | what idempotent producers wrote | a batch of one is written |
+//! | a partition's `producers` | what producers wrote | a batch of one, or a marker, is written; what is kept of them is read |
+//! | a partition's `aborted` | its aborted transactions | never a call of the disk |
 //! | a topic's `replacing` | the `topic` file | the file is replaced |
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
@@ -85,9 +86,10 @@ pub use group_coordinator::{
     PolledRecord, Wait,
 };
 pub use leader_epochs::EpochEnd;
-pub use partition::{Partition, Terms};
+pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
+pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 pub use topic::{Topic, check_name, is_internal};
 pub use topic_file::PARTITIONS_MAX;

@@ -387,7 +387,8 @@ impl<'a> ReadBatch<'a> {
     /// mean the same as one batch of their records.
     pub fn is_plain_record(self) -> bool {
         let entry = &self.batch.entry;
-        let flags = entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES | Flags::CODEC);
+        let flags =
+            entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES | Flags::CODEC | Flags::TRANSACTIONS);
         entry.last_delta == 0 && entry.producer_id < 0 && flags == Flags::NONE
     }
 
@@ -403,7 +404,7 @@ impl<'a> ReadBatch<'a> {
 
     /// The sequence of its first record, -1: none.
     pub fn base_sequence(self) -> i32 {
-        self.batch.entry.base_sequence
+        if self.is_control() { -1 } else { self.batch.entry.base_sequence }
     }
 
     fn has(self, flag: Flags) -> bool {

@@ -45,6 +45,8 @@ impl Flags {
     pub const RUNNING_TIMES: Flags = Flags(32);
     /// The three bits that say in which codec the batch came.
     pub const CODEC: Flags = Flags(0b111 << 6);
+    /// The segment holds something of a transaction up to here, or began within one.
+    pub const TRANSACTIONS: Flags = Flags(512);
 
     /// The codec in which a batch came, by the number that Kafka's batches give it: at most 7, 0 is none.
     pub const fn of_codec(codec: u8) -> Flags {
@@ -59,6 +61,11 @@ impl Flags {
     /// Whether one of `flags` is among these.
     pub fn has(self, flags: Flags) -> bool {
         self.0 & flags.0 != 0
+    }
+
+    /// Those of `flags` that are among these.
+    pub fn only(self, flags: Flags) -> Flags {
+        Flags(self.0 & flags.0)
     }
 
     /// These without `flags`.
@@ -94,7 +101,7 @@ pub struct Entry {
     pub producer_epoch: i16,
     /// Producer id, -1: none.
     pub producer_id: i64,
-    /// Sequence of the first record, -1: none.
+    /// Sequence of the first record, -1: none. Of a transaction's marker, which has none: the coordinator's epoch.
     pub base_sequence: i32,
     /// How many entries of the segment were known to be synced when this one was written. Compaction counts the entry
     /// itself too: it syncs a pair before it gives it its name.
@@ -171,6 +178,11 @@ impl Entry {
     /// Where the lines stand in the `.log`.
     pub fn positions(&self) -> Range<u32> {
         self.position..self.position + self.bytes
+    }
+
+    /// Whether the segment holds something of a transaction up to here, or began within one.
+    pub fn holds_transactions(&self) -> bool {
+        self.flags.has(Flags::TRANSACTIONS)
     }
 
     /// Whether compaction wrote this entry, the one at `index`, and left nothing in it that it could have taken then.

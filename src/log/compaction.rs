@@ -315,7 +315,7 @@ impl Log {
     }
 
     /// Hands the whole entries of a segment with their indexes on to `each`, for as long as that wants more.
-    fn each_entry_of(&self, segment: &Segment, mut each: impl FnMut(u32, &Entry) -> bool) -> io::Result<()> {
+    pub(super) fn each_entry_of(&self, segment: &Segment, mut each: impl FnMut(u32, &Entry) -> bool) -> io::Result<()> {
         let all = segment.entries(&self.handles)?;
         let (mut index, mut entries) = (0, Vec::new());
         while index < all {

@@ -6,6 +6,8 @@
 //!               start offset                                  high watermark   log end
 //! ```
 //!
+//! - The *last stable offset* is the high watermark, or the first offset of the oldest transaction that is not ended. Appending
+//!   that transaction's first record lowers it beforehand; the log's owner knows when it may rise. It never falls.
 //! - `start <= high watermark <= log end`. Readers see `start..high watermark`, and take no lock that a writer holds while it writes.
 //! - With [`Append::publish`] off, the high watermark is where the last sync ended: nobody is shown what a crash could take back.
 //! - After a failed write or sync the log is read-only until the broker restarts: the kernel tells an error once and then
@@ -45,16 +47,19 @@ pub mod record;
 pub mod recovery;
 pub mod retention;
 mod segment;
+mod transactions;
 
 pub use compaction::{Compacted, Compaction, Due};
 pub use lines::{Line, Lines};
 pub use read::{Backlog, Batch, Chunk};
+pub use record::Outcome;
 pub use retention::Retention;
+pub use transactions::{Aborted, AbortedList};
 
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags, crc32c};
 use compaction::Cleaner;
 use handles::Handles;
-use record::{RecordRef, Records, write_line};
+use record::{ControlLine, RecordRef, Records, write_control_line, write_line};
 use segment::Segment;
 use std::{
     fmt, io,
@@ -140,11 +145,29 @@ impl Numbering {
     const NONE: Numbering = Numbering { producer_id: -1, producer_epoch: -1, base_sequence: -1 };
 }
 
-/// Records to be appended, and how.
+/// What is appended.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a, 'r> {
+    /// Records.
+    Records(&'a Records<'r>),
+    /// The marker that ends a transaction of the producer.
+    Marker(ControlLine),
+}
+
+impl Content<'_, '_> {
+    fn len(&self) -> usize {
+        match self {
+            Content::Records(records) => records.len(),
+            Content::Marker(_) => 1,
+        }
+    }
+}
+
+/// Records or a marker to be appended, and how.
 #[derive(Debug)]
 pub struct Append<'a, 'r> {
-    /// The records.
-    pub records: &'a Records<'r>,
+    /// The records, or the marker.
+    pub content: Content<'a, 'r>,
     /// The time of the append, in ms: that of records which have none of their own.
     pub now_ms: i64,
     /// What is true of each batch.
@@ -160,6 +183,12 @@ pub struct Append<'a, 'r> {
     pub segment_ms_max: i64,
     /// Whether readers see the records before they are synced.
     pub publish: bool,
+}
+
+impl Append<'_, '_> {
+    fn is_in_transaction(&self) -> bool {
+        matches!(self.content, Content::Records(_)) && self.flags.has(Flags::TRANSACTIONAL) && self.producer.is_some()
+    }
 }
 
 /// What an append stored.
@@ -204,6 +233,8 @@ pub struct Log {
     segments: RwLock<Vec<Arc<Segment>>>,
     start: AtomicU64,
     high_watermark: AtomicU64,
+    /// Where the first transaction began that is not ended; `u64::MAX`: there is none.
+    first_unstable: AtomicU64,
     writer: Mutex<Writer>,
     /// Told when an append that had given up the writer's lock in its midst has it again.
     resumed: Condvar,
@@ -239,6 +270,17 @@ struct Writer {
     sealed: bool,
     /// An append waits in its midst, without the lock: its offsets follow each other, so nobody else may append.
     paused: bool,
+    /// Whether the segment holds something of a transaction, or began within one.
+    transactions: bool,
+}
+
+/// What is to be known of the lines of one batch, once they are formatted.
+struct Formatted {
+    count: u32,
+    flags: Flags,
+    base_sequence: i32,
+    timestamp: i64,
+    max_timestamp: i64,
 }
 
 /// What syncs have reached. Whoever syncs a segment that is written to leads: there is one at a time, so an error that
@@ -274,6 +316,26 @@ impl Log {
     /// Offset behind the last record that readers see.
     pub fn high_watermark(&self) -> u64 {
         self.high_watermark.load(Acquire)
+    }
+
+    /// Offset behind the last record that is shown to readers who must not see an open transaction.
+    pub fn last_stable_offset(&self) -> u64 {
+        // In this order: every transaction with records below this high watermark began before it rose so high.
+        let high_watermark = self.high_watermark();
+        let first_unstable = self.first_unstable.load(Acquire);
+        first_unstable.max(self.start()).min(high_watermark)
+    }
+
+    /// Says where the oldest transaction began that is not ended, if there is one. Nobody appends to a transaction meanwhile.
+    pub fn set_first_unstable(&self, offset: Option<u64>) {
+        self.first_unstable.store(offset.unwrap_or(u64::MAX), Release);
+    }
+
+    /// Whether a transaction may be open, as far as the last entry tells; `true`, too, where there is no entry any more.
+    pub fn may_hold_open_transaction(&self) -> bool {
+        let writer = self.writer_now();
+        let all_trimmed = writer.entries == 0 && writer.log_end > 0 && self.segments() == 1;
+        writer.transactions || all_trimmed
     }
 
     /// Offset behind the last record that was written, whether readers see it yet or not.
@@ -440,6 +502,9 @@ impl Log {
     pub fn append(&self, append: &Append<'_, '_>) -> Result<Appended, Error> {
         let mut writer = self.writer();
         let first = writer.log_end;
+        if append.is_in_transaction() {
+            self.first_unstable.fetch_min(first, AcqRel);
+        }
         writer.lines.clear();
         let mut done = Appended {
             offsets: first..first,
@@ -454,7 +519,7 @@ impl Log {
         };
         let segment = writer.segment.base;
         let mut stored = 0;
-        while stored < append.records.len() {
+        while stored < append.content.len() {
             match self.append_batch(&mut writer, append, stored) {
                 Ok(Some(count)) => {
                     stored += count as usize;
@@ -500,53 +565,32 @@ impl Log {
         drop(self.synced.wait_while(self.sync_state(), |state| state.leader).expect("no panic under the sync lock"));
     }
 
-    /// Writes as many records from the `from`th on as fit one batch. Answers how many; `None`: a roll is due first, and
-    /// another thread syncs.
+    /// Writes as many records from the `from`th on as fit one batch, or the marker. Answers how many; `None`: a roll is due
+    /// first, and another thread syncs.
     fn append_batch(&self, writer: &mut Writer, append: &Append<'_, '_>, from: usize) -> Result<Option<u32>, Error> {
         self.check_writable()?;
-        let limit = if append.whole { BATCH_BYTES_MAX } else { SPLIT_BYTES.min(append.segment_bytes_max as usize) };
-        let first = append.records.get(from).expect("there is a record left");
-        let stamped = append.flags.has(Flags::APPEND_TIME);
-        let time = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped).unwrap_or(append.now_ms);
-        let timestamp = time(first);
-        // A time is written where it changes.
-        let (mut count, mut max_timestamp, mut last, mut flags) = (0, i64::MIN, timestamp, append.flags);
-        writer.lines.clear();
-        while let Some(record) = append.records.get(from + count as usize) {
-            let before = writer.lines.len();
-            let offset = writer.log_end + u64::from(count);
-            let time = time(record);
-            let changed = Some(time).filter(|&time| time != last);
-            write_line(&mut writer.lines, offset, changed, append.records, record);
-            let bytes = writer.lines.len();
-            if append.whole && bytes > limit {
-                return Err(Error::TooLarge { bytes, limit });
-            }
-            if bytes > limit && count > 0 {
-                writer.lines.truncate(before);
-                break;
-            }
-            max_timestamp = max_timestamp.max(time);
-            if changed.is_some() {
-                (last, flags) = (time, flags | Flags::RUNNING_TIMES);
-            }
-            count += 1;
-        }
+        let formatted = match append.content {
+            Content::Records(records) => writer.format(append, records, from)?,
+            Content::Marker(control) => writer.format_marker(append, &control),
+        };
+        let Formatted { count, flags, base_sequence, timestamp, max_timestamp } = formatted;
         let bytes = writer.lines.len();
         if bytes > BATCH_BYTES_MAX {
             return Err(Error::TooLarge { bytes, limit: BATCH_BYTES_MAX });
         }
-        let Numbering { producer_id, producer_epoch, base_sequence } = append.producer.unwrap_or(Numbering::NONE);
         if self.is_roll_due(writer, append, bytes, count) && !self.roll(writer)? {
             return Ok(None);
         }
+        let Numbering { producer_id, producer_epoch, .. } = append.producer.unwrap_or(Numbering::NONE);
+        let begins_within = writer.entries == 0 && self.first_unstable.load(Acquire) < u64::MAX;
+        let transactions = writer.transactions || begins_within || flags.has(Flags::TRANSACTIONAL | Flags::CONTROL);
         let entry = Entry {
             first: (writer.log_end - writer.segment.base) as u32,
             position: writer.position as u32,
             bytes: bytes as u32,
             last_delta: count - 1,
             count,
-            flags,
+            flags: flags | if transactions { Flags::TRANSACTIONS } else { Flags::NONE },
             producer_epoch,
             producer_id,
             base_sequence,
@@ -587,6 +631,7 @@ impl Log {
         writer.position += u64::from(entry.bytes);
         writer.log_end += u64::from(entry.last_delta) + 1;
         writer.max_timestamp = entry.max_timestamp;
+        writer.transactions = entry.flags.has(Flags::TRANSACTIONS);
         segment.grow(writer.entries, writer.position, writer.max_timestamp);
         Ok(())
     }
@@ -760,8 +805,52 @@ impl Writer {
     /// The writer of an empty segment.
     fn of(segment: Arc<Segment>, log_end: u64, since_ms: i64, lines: Vec<u8>) -> Writer {
         let (position, entries, max_timestamp) = (0, 0, -1);
-        let (sealed, paused) = (false, false);
-        Writer { segment, log_end, position, entries, max_timestamp, since_ms, lines, sealed, paused }
+        let (sealed, paused, transactions) = (false, false, false);
+        Writer { segment, log_end, position, entries, max_timestamp, since_ms, lines, sealed, paused, transactions }
+    }
+
+    /// Formats as many records from the `from`th on as fit one batch.
+    fn format(&mut self, append: &Append<'_, '_>, records: &Records<'_>, from: usize) -> Result<Formatted, Error> {
+        let limit = if append.whole { BATCH_BYTES_MAX } else { SPLIT_BYTES.min(append.segment_bytes_max as usize) };
+        let first = records.get(from).expect("there is a record left");
+        let stamped = append.flags.has(Flags::APPEND_TIME);
+        let time = |record: &RecordRef<'_>| record.timestamp.filter(|_| !stamped).unwrap_or(append.now_ms);
+        let timestamp = time(first);
+        // A time is written where it changes.
+        let (mut count, mut max_timestamp, mut last, mut flags) = (0, i64::MIN, timestamp, append.flags);
+        self.lines.clear();
+        while let Some(record) = records.get(from + count as usize) {
+            let before = self.lines.len();
+            let offset = self.log_end + u64::from(count);
+            let time = time(record);
+            let changed = Some(time).filter(|&time| time != last);
+            write_line(&mut self.lines, offset, changed, records, record);
+            let bytes = self.lines.len();
+            if append.whole && bytes > limit {
+                return Err(Error::TooLarge { bytes, limit });
+            }
+            if bytes > limit && count > 0 {
+                self.lines.truncate(before);
+                break;
+            }
+            max_timestamp = max_timestamp.max(time);
+            if changed.is_some() {
+                (last, flags) = (time, flags | Flags::RUNNING_TIMES);
+            }
+            count += 1;
+        }
+        let base_sequence = append.producer.unwrap_or(Numbering::NONE).base_sequence;
+        Ok(Formatted { count, flags, base_sequence, timestamp, max_timestamp })
+    }
+
+    /// Formats a marker, whose time is that of the append.
+    fn format_marker(&mut self, append: &Append<'_, '_>, control: &ControlLine) -> Formatted {
+        self.lines.clear();
+        write_control_line(&mut self.lines, self.log_end, control);
+        let abort = if control.outcome == Outcome::Abort { Flags::ABORT } else { Flags::NONE };
+        let flags = append.flags | Flags::TRANSACTIONAL | Flags::CONTROL | abort;
+        let (timestamp, max_timestamp) = (append.now_ms, append.now_ms);
+        Formatted { count: 1, flags, base_sequence: control.coordinator_epoch, timestamp, max_timestamp }
     }
 
     fn is_old(&self, now_ms: i64, segment_ms_max: i64) -> bool {

@@ -8,6 +8,8 @@
 //! At least one batch is read, however large, and none beyond the high watermark. The first batch is whole even if the
 //! offset is in its middle: [`Chunk::lines_from`] begins at the record. A read stops before damage; one that begins in
 //! it is an error that says where it ends.
+//!
+//! Who may see no open transaction reads up to the last stable offset, in the same way.
 
 use super::{
     Error, Log,
@@ -99,6 +101,25 @@ impl Chunk {
             && self.batches.last().is_some_and(|last| offset <= last.last())
     }
 
+    /// Drops the other batches and their lines, as if nothing stood there.
+    pub fn retain(&mut self, mut keep: impl FnMut(&Batch) -> bool) {
+        let mut used = 0;
+        let bytes = &mut self.bytes;
+        self.batches.retain_mut(|batch| {
+            let kept = keep(batch);
+            if kept {
+                let lines = batch.lines.clone();
+                batch.lines = used..used + lines.len();
+                if used < lines.start {
+                    bytes.copy_within(lines, used);
+                }
+                used = batch.lines.end;
+            }
+            kept
+        });
+        self.used = used;
+    }
+
     /// Forgets what was read, and keeps the buffers.
     pub fn clear(&mut self) {
         self.batches.clear();
@@ -106,8 +127,8 @@ impl Chunk {
         self.behind = None;
     }
 
-    /// The offset to read on at; `None`: the read began at the high watermark. Where compaction left nothing up to there, there
-    /// is one, and no batch.
+    /// The offset to read on at; `None`: the read began at the end. Where compaction left nothing up to there, or all that was
+    /// read was [dropped](Self::retain), there is one, and no batch.
     pub fn next_offset(&self) -> Option<u64> {
         self.behind
     }
@@ -123,30 +144,36 @@ impl Log {
     /// Reads batches from the one with `offset` on: one at least (none at the high watermark), and as many more as fit
     /// `bytes_max`.
     pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<(), Error> {
+        self.read_below(self.high_watermark(), offset, bytes_max, chunk)
+    }
+
+    /// The same of batches that end at `end` at the latest: the high watermark, or the last stable offset. None is read from
+    /// there on, or between there and the high watermark.
+    pub fn read_below(&self, end: u64, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<(), Error> {
         chunk.clear();
         let (start, high_watermark) = (self.start(), self.high_watermark());
         if offset < start || offset > high_watermark {
             return Err(Error::OutOfRange { start, high_watermark });
         }
-        if offset == high_watermark {
+        if offset >= end {
             return Ok(());
         }
         let mut offset = offset;
         loop {
             let (segment, next) = self.segment_of(offset);
-            let read = self.read_segment(&segment, next, offset, high_watermark, bytes_max, chunk);
+            let read = self.read_segment(&segment, next, offset, end, bytes_max, chunk);
             if offset < self.start() {
                 // Retention or TRIM took the segment while it was read.
                 chunk.clear();
                 return Err(Error::OutOfRange { start: self.start(), high_watermark });
             }
             let went_on = read?;
-            // Compaction can leave no record here, between the offset and the segment's end, or the high watermark.
-            match went_on.or(next).filter(|&behind| behind < high_watermark) {
+            // Compaction can leave no record here, between the offset and the segment's end, or the end of all.
+            match went_on.or(next).filter(|&behind| behind < end) {
                 _ if !chunk.batches.is_empty() => return Ok(()),
                 Some(behind) => offset = behind,
                 None => {
-                    chunk.behind = Some(high_watermark);
+                    chunk.behind = Some(end);
                     return Ok(());
                 }
             }
@@ -155,18 +182,22 @@ impl Log {
 
     /// What can be read from `offset` on, told from the entries alone. Segments behind `bytes_enough` are not looked at.
     pub fn backlog(&self, offset: u64, bytes_enough: u64) -> Result<Backlog, Error> {
+        self.backlog_below(self.high_watermark(), offset, bytes_enough)
+    }
+
+    /// The same of what [`read_below`](Self::read_below) reads.
+    pub fn backlog_below(&self, end: u64, offset: u64, bytes_enough: u64) -> Result<Backlog, Error> {
         let (start, high_watermark) = (self.start(), self.high_watermark());
         if offset < start || offset > high_watermark {
             return Err(Error::OutOfRange { start, high_watermark });
         }
         let (mut offset, mut backlog) = (offset, Backlog::default());
-        while offset < high_watermark && backlog.bytes < bytes_enough {
+        while offset < end && backlog.bytes < bytes_enough {
             let (segment, next) = self.segment_of(offset);
-            let [before, all] =
-                [self.entries_before(&segment, offset)?, self.entries_before(&segment, high_watermark)?];
+            let [before, all] = [self.entries_before(&segment, offset)?, self.entries_before(&segment, end)?];
             backlog.batches += all.batches.saturating_sub(before.batches);
             backlog.bytes += all.bytes.saturating_sub(before.bytes);
-            offset = next.unwrap_or(high_watermark);
+            offset = next.unwrap_or(end);
         }
         Ok(backlog)
     }
@@ -200,7 +231,7 @@ impl Log {
         segment: &Segment,
         next_base: Option<u64>,
         offset: u64,
-        high_watermark: u64,
+        read_end: u64,
         bytes_max: usize,
         chunk: &mut Chunk,
     ) -> Result<Option<u64>, Error> {
@@ -214,15 +245,15 @@ impl Log {
             }
             _ => self.entry_with(segment, entries_end, offset)?,
         };
-        let mut wanted = self.plan(segment, first, entries_end, high_watermark, bytes_max, chunk)?;
+        let mut wanted = self.plan(segment, first, entries_end, read_end, bytes_max, chunk)?;
         if chunk.batches.is_empty() {
             // Behind the last batch there may be damaged entries that hide nothing, and then the next batch.
             first = self.entry_with(segment, entries_end, offset)?;
-            wanted = self.plan(segment, first, entries_end, high_watermark, bytes_max, chunk)?;
+            wanted = self.plan(segment, first, entries_end, read_end, bytes_max, chunk)?;
         }
         chunk.segment_base = segment.base;
         let Some(position) = chunk.batches.first().map(|batch| batch.entry.position) else {
-            if first == entries_end || segment.base + u64::from(wanted) >= high_watermark {
+            if first == entries_end || segment.base + u64::from(wanted) >= read_end {
                 return Ok(None);
             }
             return Err(self.damage(segment, next_base, first, entries_end, offset));
@@ -272,7 +303,7 @@ impl Log {
         segment: &Segment,
         first: u32,
         entries_end: u32,
-        high_watermark: u64,
+        read_end: u64,
         bytes_max: usize,
         chunk: &mut Chunk,
     ) -> Result<u32, Error> {
@@ -285,7 +316,7 @@ impl Log {
                 next = entry.first;
                 let follows = chunk.batches.last().is_none_or(|last| last.entry.positions().end == entry.position);
                 let fits = chunk.batches.is_empty() || bytes + entry.bytes as usize <= bytes_max;
-                let published = segment.base + u64::from(entry.last()) < high_watermark;
+                let published = segment.base + u64::from(entry.last()) < read_end;
                 if !(follows && fits && published) {
                     return Ok(next);
                 }

@@ -10,6 +10,15 @@
 //! value is UTF-8 without control characters other than TAB, else `escaped:` if it is UTF-8, else `base64:`. So a log
 //! never steers a terminal, and one record is one line.
 //!
+//! A transaction's marker is a line too, and no record:
+//!
+//! ```text
+//! offset:9 control:commit
+//! offset:9 control:abort first:3 coordinator:2
+//!                        │       └ epoch of the coordinator that ended it, where that is not 0
+//!                        └ the first offset of what is aborted; a marker that ends nothing has its own
+//! ```
+//!
 //! Words (keys, header names and values) escape what a word cannot hold: `\\ \n \r \t \xHH`, a space as `\x20`, and in
 //! header names a colon as `\x3a`. `\xHH` is one byte, in lower-case hex.
 
@@ -129,6 +138,27 @@ impl<'a> Records<'a> {
     }
 }
 
+/// How a transaction ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its records are there for all to read.
+    Commit,
+    /// Its records never were.
+    Abort,
+}
+
+/// A transaction's marker, as its line tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ControlLine {
+    /// How the transaction of the batch's producer ended here.
+    pub outcome: Outcome,
+    /// Where it began in this partition, which is told of an aborted one only. `None`, of one to be written: it did not, and the
+    /// marker's own offset stands there.
+    pub first: Option<u64>,
+    /// Epoch of the coordinator that ended it.
+    pub coordinator_epoch: i32,
+}
+
 /// Why a piece of text is no record: a sentence for its author.
 #[derive(Debug, PartialEq)]
 pub struct Malformed(pub String);
@@ -200,6 +230,44 @@ pub fn write_line(
     out.push(b' ');
     write_fields(out, timestamp, record.key.as_deref(), records.headers_of(record), record.value.as_deref());
     out.push(b'\n');
+}
+
+/// Appends the log's line of a transaction's marker, with its line end.
+pub fn write_control_line(out: &mut Vec<u8>, offset: u64, control: &ControlLine) {
+    out.extend_from_slice(b"offset:");
+    write_u64(out, offset);
+    match control.outcome {
+        Outcome::Commit => out.extend_from_slice(b" control:commit"),
+        Outcome::Abort => {
+            out.extend_from_slice(b" control:abort first:");
+            write_u64(out, control.first.unwrap_or(offset));
+        }
+    }
+    if control.coordinator_epoch != 0 {
+        out.extend_from_slice(b" coordinator:");
+        write_i64(out, control.coordinator_epoch.into());
+    }
+    out.push(b'\n');
+}
+
+/// Reads what stands behind the offset of a marker's line.
+pub fn parse_control(fields: &[u8]) -> Result<ControlLine, Malformed> {
+    let malformed = || Malformed(format!("'{}' is no transaction's marker", shown(fields)));
+    let (word, mut rest) = split_word(fields);
+    let (outcome, first) = match word {
+        b"control:commit" => (Outcome::Commit, None),
+        b"control:abort" => {
+            let (word, behind) = split_word(rest.ok_or_else(malformed)?);
+            rest = behind;
+            (Outcome::Abort, Some(word.strip_prefix(b"first:").and_then(parse_u63).ok_or_else(malformed)?))
+        }
+        _ => return Err(malformed()),
+    };
+    let coordinator_epoch = match rest {
+        None => 0,
+        Some(word) => word.strip_prefix(b"coordinator:").and_then(parse_i32).ok_or_else(malformed)?,
+    };
+    Ok(ControlLine { outcome, first, coordinator_epoch })
 }
 
 /// Splits a log line (without its line end) into its offset and the fields behind it.
@@ -538,6 +606,15 @@ pub fn parse_u63(digits: &[u8]) -> Option<u64> {
     (number <= i64::MAX as u64).then_some(number)
 }
 
+/// A decimal number of 32 bits: digits, and a sign if it is negative.
+fn parse_i32(text: &[u8]) -> Option<i32> {
+    let number = match text.strip_prefix(b"-") {
+        Some(digits) => -i64::try_from(parse_u63(digits)?).ok()?,
+        None => i64::try_from(parse_u63(text)?).ok()?,
+    };
+    number.try_into().ok()
+}
+
 /// The digits of 0 to 99, two each.
 const PAIRS: [[u8; 2]; 100] = {
     let mut pairs = [[0; 2]; 100];
@@ -653,6 +730,42 @@ mod tests {
         ] {
             let error = parsed(text).unwrap_err();
             assert!(error.0.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_marker_is_a_line_that_is_read_back_and_nothing_else_is() {
+        let marker = |outcome, first, coordinator_epoch| ControlLine { outcome, first, coordinator_epoch };
+        for (control, line) in [
+            (marker(Outcome::Commit, None, 0), "offset:9 control:commit\n"),
+            (marker(Outcome::Abort, Some(3), 0), "offset:9 control:abort first:3\n"),
+            (marker(Outcome::Commit, None, 2), "offset:9 control:commit coordinator:2\n"),
+            (marker(Outcome::Abort, Some(3), i32::MIN), "offset:9 control:abort first:3 coordinator:-2147483648\n"),
+        ] {
+            let mut out = Vec::new();
+            write_control_line(&mut out, 9, &control);
+            assert_eq!(out, line.as_bytes());
+            let (_, fields) = split_offset(line.trim_end().as_bytes()).unwrap();
+            assert_eq!(parse_control(fields), Ok(control));
+            assert!(parsed(str::from_utf8(fields).unwrap()).is_err(), "it is no record");
+        }
+        let mut out = Vec::new();
+        write_control_line(&mut out, 9, &marker(Outcome::Abort, None, 0));
+        assert_eq!(out, b"offset:9 control:abort first:9\n");
+        for bad in [
+            "message:x",
+            "control:",
+            "control:abort",
+            "control:abort first:",
+            "control:abort first:-1",
+            "control:abort first:3 ",
+            "control:commit first:3",
+            "control:commit coordinator:",
+            "control:commit coordinator:-",
+            "control:commit coordinator:2147483648",
+            "control:commit coordinator:1 ",
+        ] {
+            assert!(parse_control(bad.as_bytes()).is_err(), "{bad}");
         }
     }
 

@@ -22,7 +22,7 @@ use super::{
     batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags, crc32c},
     disk::{self, Disk, File},
     handles::Handles,
-    record::{Records, first_unprintable, parse_fields, shown, split_offset, split_timestamp},
+    record::{Records, first_unprintable, parse_control, parse_fields, shown, split_offset, split_timestamp},
     segment::{Segment, path},
 };
 use std::{
@@ -244,7 +244,15 @@ pub(super) fn check_lines(
 
 /// Gives entries to the lines of a `.log` behind `last`, its last entry so far; the next segment begins at `end`. Answers the
 /// entries as they stand in the file. An error names the line, counted from the file's start.
-fn adopt(segment: &Segment, end: u64, log: &dyn File, last: Option<Entry>) -> Result<Vec<u8>, CannotOpen> {
+///
+/// `within`: what stands before them is in a segment that holds something of a transaction.
+fn adopt(
+    segment: &Segment,
+    end: u64,
+    log: &dyn File,
+    last: Option<Entry>,
+    within: bool,
+) -> Result<Vec<u8>, CannotOpen> {
     let file = segment.path("log");
     let failed = CannotOpen::at(&file);
     let wrong = |position: u64, what: &str| match lines_before(log, position) {
@@ -299,7 +307,7 @@ fn adopt(segment: &Segment, end: u64, log: &dyn File, last: Option<Entry>) -> Re
             bytes: bytes.len() as u32,
             last_delta: (next - 1 - first) as u32,
             count: (next - first) as u32,
-            flags: Flags::NONE,
+            flags: if within { Flags::TRANSACTIONS } else { Flags::NONE },
             producer_epoch: -1,
             producer_id: -1,
             base_sequence: -1,
@@ -367,6 +375,11 @@ fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
             return Err(format!("'{}' at byte {at}; {hint}", shown(bytes)));
         }
         None => {}
+    }
+    if parse_control(fields).is_ok() {
+        return Err(
+            "it ends a transaction; which records were in it stood in the .batches of this log, which is lost".into()
+        );
     }
     let (own, fields) = split_timestamp(fields);
     let mut records = Records::default();
@@ -475,6 +488,8 @@ struct Recovery<'a> {
     opened: Opened,
     /// Why nothing can be appended.
     read_only: Option<String>,
+    /// Whether the sealed segments may end within a transaction: the last entry says that its segment holds one, or is damaged.
+    within: bool,
 }
 
 impl Recovery<'_> {
@@ -507,7 +522,8 @@ impl Recovery<'_> {
     fn adopt(&mut self, segment: &Segment, end: u64, checked: &Checked) -> Result<(), CannotOpen> {
         let failed = CannotOpen::at(&segment.path("batches"));
         let log = segment.log(self.handles).map_err(&failed)?;
-        let mut entries = adopt(segment, end, &*log, checked.last)?;
+        let within = checked.last.map_or(self.within, |last| last.holds_transactions());
+        let mut entries = adopt(segment, end, &*log, checked.last, within)?;
         let adopted = entries.len() / ENTRY_BYTES;
         if checked.whole > 0 {
             let mut before = vec![0; checked.whole as usize * ENTRY_BYTES];
@@ -533,6 +549,9 @@ impl Recovery<'_> {
             (segment.batches(self.handles).and_then(|file| file.len()).map_err(&failed)? / ENTRY_BYTES as u64) as u32;
         let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose().map_err(&failed)?;
         let bytes = segment.log(self.handles).and_then(|log| log.len()).map_err(&failed)?;
+        if let Some(last) = last {
+            self.within = last.is_none_or(|(_, entry)| entry.holds_transactions());
+        }
         let described = last.flatten().map_or(0, |(_, entry)| u64::from(entry.positions().end));
         if described != bytes {
             let checked = check(self.handles, &segment, 0).map_err(&failed)?;
@@ -616,8 +635,10 @@ impl Recovery<'_> {
         segment.mark_synced(entries, position);
         let first = if entries > 0 { segment.entry(self.handles, 0).map_err(&failed)? } else { None };
         let since_ms = first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms);
+        let transactions =
+            if is_damaged { true } else { checked.last.map_or(self.within, |last| last.holds_transactions()) };
         let empty = Writer::of(Arc::new(segment), log_end, since_ms, Vec::new());
-        Ok(Writer { position, entries, max_timestamp, ..empty })
+        Ok(Writer { position, entries, max_timestamp, transactions, ..empty })
     }
 
     /// What stands behind the last whole batch. Changes nothing.
@@ -629,7 +650,7 @@ impl Recovery<'_> {
         let log = segment.log(self.handles).map_err(&failed)?;
         // After a crash, entries of which none is known to be synced may be torn, as their lines may.
         if (self.clean || checked.mark > 0) && checked.whole == 0 && checked.bytes > 0 && checked.entries > 0 {
-            match adopt(segment, u64::MAX, &*log, None) {
+            match adopt(segment, u64::MAX, &*log, None, false) {
                 Ok(_) => return Ok(Tail::Foreign),
                 Err(CannotOpen { cause: Cause::Content, .. }) => {}
                 Err(error) => return Err(error),
@@ -785,6 +806,7 @@ impl Log {
             cutting,
             opened: Opened::default(),
             read_only: None,
+            within: false,
         };
         let failed = CannotOpen::at(&dir);
         let mut bases = end_renames(&handles, &dir).map_err(&failed)?;
@@ -829,6 +851,7 @@ impl Log {
             segments: RwLock::new(segments),
             start: AtomicU64::new(start.max(first)),
             high_watermark: AtomicU64::new(log_end),
+            first_unstable: AtomicU64::new(u64::MAX),
             writer: Mutex::new(writer),
             resumed: Condvar::new(),
             sync: Mutex::new(SyncState { synced_end: log_end, leader: false, failed: None }),

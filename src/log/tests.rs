@@ -45,7 +45,7 @@ fn append_numbered(log: &Log, values: &[&str], producer: Option<Numbering>) -> R
     let mut records = Records::default();
     values.iter().for_each(|value| records.push(None, None, Some(Cow::Borrowed(value.as_bytes()))));
     let append = Append {
-        records: &records,
+        content: Content::Records(&records),
         now_ms: NOW_MS,
         flags: Flags::NONE,
         producer,

@@ -9,11 +9,15 @@
 //! ```text
 //! mod        opening, reading        producers   what they wrote, kept beside each segment
 //! writing    appends, durability     upkeep      TRIM, retention, rolls, compaction
+//!                                    transactions  markers, the last stable offset, aborted records
 //! ```
 
 mod producers;
+mod transactions;
 mod upkeep;
 mod writing;
+
+pub use transactions::{Form, Isolation, View};
 
 use super::{
     Env, Error, Result,
@@ -26,7 +30,7 @@ use super::{
 use crate::{
     config::{Flush, Settings},
     log::{
-        self, Chunk, Log, Numbering,
+        self, AbortedList, Chunk, Log, Numbering,
         batches::Flags,
         disk,
         recovery::{CannotOpen, Cause, Opened},
@@ -37,7 +41,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex, OnceLock, RwLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*},
     },
     time::Duration,
@@ -65,8 +69,14 @@ pub struct Partition {
     unsynced_records: AtomicI64,
     waiters: Waiters,
     pub(super) traffic: Traffic,
-    /// What idempotent producers wrote; read from the log when the first of them writes.
+    /// What producers wrote; read from the log when the first of them writes, or when a transaction may be open.
     producers: Mutex<Producers>,
+    /// Aborted transactions; read from the log when they are first asked for.
+    aborted: RwLock<Option<AbortedList>>,
+    /// Whether the last stable offset waits for markers to be shown.
+    unsettled: AtomicBool,
+    /// Whether opening the log found open transactions, and nobody has looked after them yet.
+    found_open: AtomicBool,
     /// Base of the segment beside which their state is known to be kept; `u64::MAX`: of none.
     kept_at: AtomicU64,
 }
@@ -76,10 +86,23 @@ pub struct Partition {
 pub struct Terms {
     /// What is true of each batch.
     pub flags: Flags,
-    /// How its producer numbers them. Such records are a whole batch.
+    /// How its producer numbers them. Such records are a whole batch; with [`Flags::TRANSACTIONAL`] it is in the producer's
+    /// transaction.
     pub producer: Option<Numbering>,
+    /// Which sequence the first of them has.
+    pub sequence: Sequence,
     /// The records are one batch, stored whole or not at all.
     pub whole: bool,
+}
+
+/// Who numbers a producer's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sequence {
+    /// The producer: its base sequence stands in [`Terms::producer`].
+    #[default]
+    Given,
+    /// The partition: they follow those that it has of this epoch.
+    Next,
 }
 
 impl Partition {
@@ -97,6 +120,9 @@ impl Partition {
             waiters: Waiters::default(),
             traffic: Traffic::default(),
             producers: Mutex::default(),
+            aborted: RwLock::default(),
+            unsettled: AtomicBool::new(false),
+            found_open: AtomicBool::new(false),
             kept_at: AtomicU64::new(u64::MAX),
         }
     }
@@ -169,6 +195,8 @@ impl Partition {
         let opened = match made.and_then(open).and_then(ending_epoch) {
             Ok((log, opened)) => {
                 opened.notes.iter().for_each(|note| env.tell(note));
+                // Before anybody reads, and before the last entry that tells of one is removed.
+                self.find_open_transactions(&log)?;
                 // A crash, or a fault, may have come between storing the start offset and removing what lies before it.
                 self.free_or_tell(&log);
                 Ok(Arc::new(log.into()))
@@ -182,7 +210,7 @@ impl Partition {
             }
         };
         self.log.set(opened).expect("only one opens at a time");
-        self.due_in(AFTER_OPENING);
+        self.due_in(if self.found_open.load(Acquire) { Duration::ZERO } else { AFTER_OPENING });
         Ok(())
     }
 
@@ -302,3 +330,5 @@ fn millis(ms: i64) -> Duration {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;

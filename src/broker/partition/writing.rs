@@ -1,13 +1,13 @@
 //! Writing to a partition: records are appended, and then made as durable as the flush mode promises.
 
-use super::{Partition, Terms, millis};
+use super::{Partition, Sequence, Terms, millis};
 use crate::{
     broker::{
         Error, Result,
         producer_state::{Numbered, Producers, Stored},
     },
     config::{Flush, Settings},
-    log::{self, Append, Appended, Log, batches::Flags, record::Records},
+    log::{self, Append, Appended, Content, Log, Numbering, batches::Flags, record::Records},
 };
 use std::{path::PathBuf, sync::atomic::Ordering::*, time::Duration};
 
@@ -33,7 +33,7 @@ impl Partition {
     ) -> Result<Appended> {
         let Some(numbering) = terms.producer else {
             let log = self.log()?;
-            let appended = self.append(log, settings, records, terms);
+            let appended = self.append(log, settings, Content::Records(records), terms);
             // Who reads the log for the producers' state has the lock for long. Then maintenance keeps the state, as it does
             // where there is much to be read.
             if appended.as_ref().is_ok_and(|appended| appended.rolled)
@@ -49,7 +49,7 @@ impl Partition {
         // Held until the log's order and the producers' are the same again.
         let mut producers = self.producers.lock().expect("no panic under the producers' lock");
         let appended = log.and_then(|log| self.write_numbered(log, &mut producers, batch, settings, records, terms));
-        if appended.as_ref().is_err_and(Error::is_retriable) {
+        if terms.sequence == Sequence::Given && appended.as_ref().is_err_and(Error::is_retriable) {
             producers.refused(batch, self.env.clock.now_ms());
         }
         appended
@@ -59,12 +59,16 @@ impl Partition {
         &self,
         log: &Log,
         producers: &mut Producers,
-        batch: Numbered,
+        mut batch: Numbered,
         settings: &Settings,
         records: &Records<'_>,
         terms: Terms,
     ) -> Result<Appended> {
         self.load_producers(log, producers, u64::MAX)?;
+        let Numbering { producer_id, producer_epoch, .. } = batch.numbering;
+        if terms.sequence == Sequence::Next {
+            batch.numbering.base_sequence = producers.next_sequence(producer_id, producer_epoch);
+        }
         if let Some(Stored { first, timestamp, .. }) = producers.check(batch, self.env.clock.now_ms())? {
             let offsets = first..first + records.len() as u64;
             let place = (PathBuf::new(), 0..0);
@@ -85,15 +89,28 @@ impl Partition {
                 rolled,
             });
         }
-        let appended = self.append(log, settings, records, terms);
+        let in_transaction = terms.flags.has(Flags::TRANSACTIONAL);
+        if !in_transaction {
+            producers.check_outside(producer_id)?;
+        }
+        let terms = Terms { producer: Some(batch.numbering), ..terms };
+        let appended = self.append(log, settings, Content::Records(records), terms);
+        if appended.as_ref().is_ok_and(|appended| appended.rolled) {
+            // First: the state beside the new segment is that of its start.
+            self.keep_producers(log, producers, u64::MAX);
+        }
         if let Ok(Appended { offsets, now_ms: appended_ms, .. }) = &appended {
             let own = records.iter().map(|record| record.timestamp.unwrap_or(*appended_ms)).max();
             let timestamp = own.filter(|_| !settings.append_time());
             let timestamp = timestamp.unwrap_or(*appended_ms);
             producers.stored(batch, Stored { first: offsets.start, timestamp, appended_ms: *appended_ms });
+            if in_transaction {
+                producers.stored_in_transaction(producer_id, offsets.start);
+            }
         }
-        if appended.as_ref().is_ok_and(|appended| appended.rolled) {
-            self.keep_producers(log, producers, u64::MAX);
+        if in_transaction {
+            // The append lowered it, though it may have failed.
+            self.raise_stable(log, producers);
         }
         appended
     }
@@ -102,12 +119,12 @@ impl Partition {
         &self,
         log: &Log,
         settings: &Settings,
-        records: &Records<'_>,
+        content: Content<'_, '_>,
         terms: Terms,
     ) -> Result<Appended> {
         self.env.begin_writing()?;
         let append = Append {
-            records,
+            content,
             now_ms: self.env.clock.now_ms(),
             flags: terms.flags | if settings.append_time() { Flags::APPEND_TIME } else { Flags::NONE },
             producer: terms.producer,
@@ -160,13 +177,16 @@ impl Partition {
                 self.env.flusher.sync_in(time, log);
             }
         }
+        self.settle(log);
         self.waiters.wake();
         Ok(())
     }
 
     /// Syncs what was written below `end`, whatever the flush mode, and wakes those who wait for it.
     pub(in crate::broker) fn sync_to(&self, end: u64) -> Result<()> {
-        self.log()?.sync_to(end)?;
+        let log = self.log()?;
+        log.sync_to(end)?;
+        self.settle(log);
         self.waiters.wake();
         Ok(())
     }

@@ -74,8 +74,9 @@ impl Log {
                 create("log.new").and_then(|log| Ok((log, create("batches.new")?))).map_err(failed(first))
             };
             let written = made.and_then(|(log, batches)| {
-                let (base, kept) = (first.base, Vec::new());
-                let mut rewrite = Rewrite { base, log, batches, index: 0, newest: -1, kept, pass, keep_tombstones };
+                let (base, index, newest, kept, transactions) = (first.base, 0, -1, Vec::new(), Flags::NONE);
+                let mut rewrite =
+                    Rewrite { base, log, batches, index, newest, kept, transactions, pass, keep_tombstones };
                 for segment in segments {
                     self.each_batch(segment, pass.stop, |entry, lines| rewrite.batch(segment.base, entry, lines))?;
                 }
@@ -147,6 +148,8 @@ struct Rewrite<'a> {
     newest: i64,
     /// The lines of one batch that stay.
     kept: Vec<u8>,
+    /// Whether it holds something of a transaction so far, or began within one.
+    transactions: Flags,
     pass: &'a Pass<'a>,
     keep_tombstones: bool,
 }
@@ -159,6 +162,8 @@ impl Rewrite<'_> {
         let reached = first < pass.latest.end;
         let horizon_ms = entry.delete_horizon_ms();
         let expired = !self.keep_tombstones && horizon_ms.is_some_and(|horizon| horizon <= pass.now_ms);
+        // What says so may go, or be in another segment of those that become one.
+        self.transactions = self.transactions | entry.flags.only(Flags::TRANSACTIONS);
         let (mut count, mut tombstones) = (0, false);
         let (running, mut last) = (entry.flags.has(Flags::RUNNING_TIMES), entry.timestamp);
         self.kept.clear();
@@ -202,7 +207,7 @@ impl Rewrite<'_> {
             None if !reached || self.keep_tombstones => None,
             known => Some(known.unwrap_or(pass.now_ms.saturating_add(pass.settings.delete_retention_ms))),
         };
-        let flags = entry.flags.without(Flags::DELETE_HORIZON);
+        let flags = entry.flags.without(Flags::DELETE_HORIZON) | self.transactions;
         let (flags, mark) = match horizon_ms.filter(|_| tombstones) {
             Some(ms) => {
                 (flags | Flags::DELETE_HORIZON, u32::try_from(ms.saturating_add(999) / 1000).unwrap_or(u32::MAX))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::log::{
-    Append, Chunk, Numbering, Retention,
+    Append, Chunk, Content, Numbering, Retention,
     batches::ENTRY_BYTES,
     disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir},
     handles::Handles,
@@ -78,7 +78,7 @@ fn append_at(
         records.push(timestamp, bytes(key), bytes(value));
     }
     let append = Append {
-        records: &records,
+        content: Content::Records(&records),
         now_ms: NOW_MS,
         flags,
         producer: producer.map(|(producer_id, producer_epoch, base_sequence)| Numbering {

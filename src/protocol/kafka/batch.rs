@@ -26,9 +26,9 @@ use super::{
 use crate::{
     broker::{Code, Rules},
     log::{
-        Lines,
+        Lines, Outcome,
         batches::crc32c,
-        record::{Fields, Malformed, Records, Value, unescape_to},
+        record::{Fields, Malformed, Records, Value, parse_control, unescape_to},
     },
 };
 use std::{borrow::Cow, ops::Range};
@@ -464,14 +464,11 @@ impl<'o> Encoder<'o> {
         Ok(((offset - self.base_offset) as i64, timestamp.wrapping_sub(self.base_timestamp)))
     }
 
-    /// `control:commit` or `control:abort first:N` as Kafka's control record: a version and a type, a version and the
-    /// coordinator's epoch.
+    /// A marker's line as Kafka's control record: a version and a type, a version and the coordinator's epoch.
     fn marker(&mut self, offset: u64, fields: &[u8], timestamp: i64) -> Result<(), Malformed> {
-        let kind = match fields {
-            b"control:commit" => 1,
-            _ if fields.starts_with(b"control:abort") => 0,
-            _ => return Err(Malformed("a control batch has a line that is no marker".into())),
-        };
+        let control = parse_control(fields)?;
+        let kind = if control.outcome == Outcome::Commit { 1 } else { 0 };
+        let [a, b, c, d] = control.coordinator_epoch.to_be_bytes();
         let (offset_delta, timestamp_delta) = self.deltas(offset, timestamp)?;
         prefixed(
             self.out,
@@ -480,7 +477,7 @@ impl<'o> Encoder<'o> {
             |out| {
                 write_deltas(out, offset_delta, timestamp_delta);
                 out.extend_from_slice(&[8, 0, 0, 0, kind]);
-                out.extend_from_slice(&[12, 0, 0, 0, 0, 0, 0, 0]);
+                out.extend_from_slice(&[12, 0, 0, a, b, c, d, 0]);
             },
         );
         Ok(())

@@ -364,13 +364,17 @@ fn records_share_a_time_or_have_their_own() {
 #[test]
 fn markers_are_control_records() {
     let facts = Facts { first: 9, control: true, producer_id: 3, producer_epoch: 2, ..PLAIN };
-    for (line, kind) in [(&b"offset:9 control:commit\n"[..], 1), (b"offset:9 control:abort first:3\n", 0)] {
+    for (line, kind, epoch) in [
+        (&b"offset:9 control:commit\n"[..], 1, 0),
+        (b"offset:9 control:abort first:3\n", 0, 0),
+        (b"offset:9 control:commit coordinator:258\n", 1, 258_i32),
+    ] {
         let bytes = encoded(facts, line, 50, 9, Codec::None);
         let header = Header::read(&bytes).unwrap();
         assert_eq!((header.attributes, header.base_offset, header.last_offset_delta, header.count), (0x30, 9, 0, 1));
         let record = &RecordBatchDecoder::decode(&mut &bytes[..]).unwrap().records[0];
         assert_eq!(record.key.as_deref(), Some(&[0, 0, 0, kind][..]));
-        assert_eq!(record.value.as_deref(), Some(&[0; 6][..]));
+        assert_eq!(record.value.as_deref(), Some(&[&[0, 0], &epoch.to_be_bytes()[..]].concat()[..]));
         assert!(record.control && record.transactional);
     }
     let mut out = Vec::new();

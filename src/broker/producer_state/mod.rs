@@ -1,9 +1,10 @@
-//! What idempotent producers have written to a partition (KIP-98): a batch that is sent twice is stored once, and never before
-//! a batch that its producer sent earlier.
+//! What producers have written to a partition (KIP-98): a batch that is sent twice is stored once, and never before a batch that
+//! its producer sent earlier; and which transactions are open.
 //!
 //! ```text
 //! producer 1000 epoch 0   last batches   sequence 0-1 at offset 0 │ 2-2 at 2 │ 3-3 at 3      at most five
 //!                         next           sequence 4
+//!                         transaction    open since offset 2
 //! ```
 //!
 //! - A batch with the next sequence is new. One of the last five is a duplicate and gets its old offset. Any other is out of
@@ -16,23 +17,23 @@
 //!   the batch is stored, with a higher epoch, or when the producer is forgotten. It does not outlast a restart, which ends
 //!   all connections: clients then send the refused batch again before anything later.
 //! - Sequences wrap around after 2^31-1.
+//! - A producer's first batch in a transaction opens it, and a marker ends it. Until then the producer writes nothing outside of it.
+//!   A marker of a newer epoch fences the older ones, and the sequence begins at 0.
 //! - Producers that were silent for a day are forgotten. When there are too many, those that were silent longest go first,
-//!   down to [`PRODUCERS_MAX`]. Silence is measured by the broker's clock, since records may be dated years ago.
+//!   down to [`PRODUCERS_MAX`]. Silence is measured by the broker's clock, since records may be dated years ago. A producer with
+//!   an open transaction stays, however silent.
 //!
-//! Each roll writes the state at the new segment's start to a file beside it, even if it is empty. What came later follows
-//! from the segment's entries. If the file is missing or damaged, an earlier one or all entries tell the same.
-//!
-//! ```text
-//! producer:1000 epoch:0 batch:0-1@0 timestamp:1700000000000 appended:1764180000000
-//! producer:1000 epoch:0 batch:2-2@2 timestamp:1700000000005 appended:1764180000007
-//! ```
+//! Each roll writes the state at the new segment's start to a file beside it, even if it is empty: see [`lines`]. What came
+//! later follows from the segment's entries. If the file is missing or damaged, an earlier one or all entries tell the same.
 //!
 //! An entry has the time of its records, not of its append. So a producer that is known from entries counts as heard from when
 //! they are read: after a restart it may stay known for up to a day longer, but is not forgotten too soon.
 
+pub(super) mod lines;
+
 use super::{Error, Result};
-use crate::log::Numbering;
-use std::collections::{HashMap, VecDeque};
+use crate::log::{Numbering, Outcome};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// How many batches of a producer are remembered: what a client may have on its way at once.
 const BATCHES_KEPT: usize = 5;
@@ -43,10 +44,9 @@ const NEW_BETWEEN_SWEEPS: usize = 1000;
 
 /// How many producers stay known; older ones are forgotten when there are twice as many.
 const PRODUCERS_MAX: usize = 50_000;
-/// Bytes of a line at most: its words, and seven numbers of up to 20, 6, 10, 10, 20, 20 and 20.
-const LINE_BYTES_MAX: u64 = 52 + 106;
-/// Bytes of a file that [`Producers::to_lines`] may write.
-pub(super) const FILE_BYTES_MAX: u64 = 2 * PRODUCERS_MAX as u64 * BATCHES_KEPT as u64 * LINE_BYTES_MAX;
+
+/// Coordinator epoch of a producer that no marker was written for.
+const NO_COORDINATOR: i32 = -1;
 
 /// A batch as its producer numbered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,49 +85,125 @@ pub(super) struct Stored {
     pub(super) appended_ms: i64,
 }
 
+/// What ends a transaction in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    /// The producer.
+    pub producer_id: i64,
+    /// The epoch that it has from here on.
+    pub producer_epoch: i16,
+    /// How the transaction ends.
+    pub outcome: Outcome,
+    /// Epoch of the coordinator that ends it.
+    pub coordinator_epoch: i32,
+}
+
+/// A transaction that is not ended in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    /// Its producer.
+    pub producer_id: i64,
+    /// The epoch of that producer's newest batch.
+    pub producer_epoch: i16,
+    /// Offset of its first record here.
+    pub first: u64,
+}
+
+/// What a partition knows of a producer: Kafka's DescribeProducers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub producer_epoch: i16,
+    /// Sequence of its last record, -1: none in this epoch.
+    pub last_sequence: i32,
+    /// The time of its last batch or marker, in ms.
+    pub last_timestamp: i64,
+    /// Epoch of the coordinator that wrote its last marker, -1: there is none.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction began.
+    pub transaction_first: Option<u64>,
+}
+
 /// A producer that wrote, or that tried to.
 #[derive(Debug)]
 struct Producer {
     epoch: i16,
     /// The sequence that is next in this epoch.
     next: i32,
-    /// The last that were stored, oldest first; none: the first one was refused and is awaited.
+    /// The last that were stored, oldest first.
     batches: VecDeque<(Numbered, Stored)>,
     /// When it last had a batch stored or refused, in ms.
     heard_ms: i64,
+    /// Whether the log has something of it. If not, its first batch was refused and is awaited.
+    is_logged: bool,
+    /// Offset of the first record of its open transaction.
+    transaction: Option<u64>,
+    coordinator_epoch: i32,
+    /// The time of its last batch or marker, in ms.
+    timestamp: i64,
+}
+
+impl Producer {
+    /// Of whom nothing is in the log.
+    fn awaited(epoch: i16, next: i32, heard_ms: i64) -> Producer {
+        Producer {
+            epoch,
+            next,
+            batches: VecDeque::new(),
+            heard_ms,
+            is_logged: false,
+            transaction: None,
+            coordinator_epoch: NO_COORDINATOR,
+            timestamp: -1,
+        }
+    }
+
+    fn has_expired(&self, now_ms: i64) -> bool {
+        self.transaction.is_none() && self.heard_ms < now_ms - EXPIRES_MS
+    }
+}
+
+/// A transaction that was ended.
+#[derive(Debug)]
+struct Held {
+    first: u64,
+    marker: u64,
 }
 
 /// The producers of one partition.
 #[derive(Debug, Default)]
 pub(super) struct Producers {
     known: HashMap<i64, Producer>,
+    /// Whose transactions are open, by the offsets of their first records.
+    open: BTreeMap<u64, i64>,
+    /// Those that were ended, while readers do not see their markers.
+    held: Vec<Held>,
     new: usize,
     /// Whether what the log tells is among them.
     loaded: bool,
+    /// Offset of the newest batch or marker that the state knows of.
+    newest: Option<u64>,
 }
 
 impl Producers {
     /// What is to be done with a batch: `None`: it is new, or where it was stored before.
     pub(super) fn check(&mut self, batch: Numbered, now_ms: i64) -> Result<Option<Stored>> {
         let Some(producer) = self.known.get(&batch.id()) else { return Ok(None) };
-        if producer.heard_ms < now_ms - EXPIRES_MS {
+        if producer.has_expired(now_ms) {
             self.known.remove(&batch.id());
             return Ok(None);
         }
         if batch.epoch() < producer.epoch {
-            return Err(Error::ProducerEpoch(format!(
-                "producer {} writes in epoch {}; its epoch is {}",
-                batch.id(),
-                batch.epoch(),
-                producer.epoch
-            )));
+            return Err(old_epoch(batch.id(), batch.epoch(), producer.epoch));
         }
         if let Some((_, stored)) = producer.batches.iter().find(|(known, _)| *known == batch) {
             return Ok(Some(*stored));
         }
         let newer = batch.epoch() > producer.epoch;
         let next = if newer { 0 } else { producer.next };
-        if batch.base_sequence() == next || newer && producer.batches.is_empty() {
+        if batch.base_sequence() == next || newer && !producer.is_logged {
             return Ok(None);
         }
         Err(Error::Sequence(format!(
@@ -135,6 +211,39 @@ impl Producers {
             batch.id(),
             batch.base_sequence()
         )))
+    }
+
+    /// An error if a producer may write nothing outside of its transaction, which is open.
+    pub(super) fn check_outside(&self, producer_id: i64) -> Result<()> {
+        match self.transaction(producer_id) {
+            None => Ok(()),
+            Some(OpenTransaction { first, .. }) => Err(Error::InvalidTxnState(format!(
+                "producer {producer_id} has a transaction open here since offset {first}, and the batch is not in it"
+            ))),
+        }
+    }
+
+    /// An error if a marker comes from a producer, or a coordinator, that another one has replaced.
+    pub(super) fn check_marker(&self, marker: &Marker) -> Result<()> {
+        let Some(producer) = self.known.get(&marker.producer_id).filter(|producer| producer.is_logged) else {
+            return Ok(());
+        };
+        if marker.producer_epoch < producer.epoch {
+            return Err(old_epoch(marker.producer_id, marker.producer_epoch, producer.epoch));
+        }
+        if marker.coordinator_epoch < producer.coordinator_epoch {
+            return Err(Error::TransactionCoordinatorFenced(format!(
+                "the marker is of coordinator epoch {}; the last one was of {}",
+                marker.coordinator_epoch, producer.coordinator_epoch
+            )));
+        }
+        Ok(())
+    }
+
+    /// The sequence that is next for a producer in this epoch.
+    pub(super) fn next_sequence(&self, producer_id: i64, producer_epoch: i16) -> i32 {
+        let known = self.known.get(&producer_id).filter(|producer| producer.epoch == producer_epoch);
+        known.map_or(0, |producer| producer.next)
     }
 
     /// Remembers a batch that was stored. One that is known already changes nothing.
@@ -146,17 +255,100 @@ impl Producers {
         if batch.epoch() >= producer.epoch {
             (producer.epoch, producer.next) = (batch.epoch(), batch.last_sequence().wrapping_add(1) & i32::MAX);
         }
+        (producer.is_logged, producer.timestamp) = (true, stored.timestamp);
         producer.batches.push_back((batch, stored));
         if producer.batches.len() > BATCHES_KEPT {
             producer.batches.pop_front();
         }
+        self.newest = self.newest.max(Some(stored.first));
+    }
+
+    /// Remembers that the batch of a producer that was [stored](Self::stored) at `first` is in a transaction.
+    pub(super) fn stored_in_transaction(&mut self, producer_id: i64, first: u64) {
+        let producer = self.known.get_mut(&producer_id).expect("its batch was stored");
+        if producer.transaction.is_none() {
+            producer.transaction = Some(first);
+            self.open.insert(first, producer_id);
+        }
+    }
+
+    /// Remembers a marker that was stored there.
+    pub(super) fn ended(&mut self, marker: &Marker, at: Stored) {
+        let numbering =
+            Numbering { producer_id: marker.producer_id, producer_epoch: marker.producer_epoch, base_sequence: 0 };
+        let producer = self.heard(Numbered { numbering, last_delta: 0 }, at.appended_ms);
+        if marker.producer_epoch > producer.epoch || !producer.is_logged {
+            producer.batches.clear();
+            (producer.epoch, producer.next) = (marker.producer_epoch, 0);
+        }
+        (producer.is_logged, producer.timestamp) = (true, at.timestamp);
+        producer.coordinator_epoch = marker.coordinator_epoch;
+        if let Some(first) = producer.transaction.take() {
+            self.open.remove(&first);
+        }
+        self.newest = self.newest.max(Some(at.first));
+    }
+
+    /// The transaction of a producer that is open.
+    pub(super) fn transaction(&self, producer_id: i64) -> Option<OpenTransaction> {
+        let producer = self.known.get(&producer_id)?;
+        Some(OpenTransaction { producer_id, producer_epoch: producer.epoch, first: producer.transaction? })
+    }
+
+    /// All that are open, oldest first.
+    pub(super) fn transactions(&self) -> impl Iterator<Item = OpenTransaction> {
+        self.open.values().filter_map(|&producer_id| self.transaction(producer_id))
+    }
+
+    /// Where the oldest transaction began that is open.
+    pub(super) fn first_open(&self) -> Option<u64> {
+        self.open.first_key_value().map(|(&first, _)| first)
+    }
+
+    /// Readers of committed records wait for this transaction until its marker is shown.
+    pub(super) fn hold(&mut self, first: u64, marker: u64) {
+        self.held.push(Held { first, marker });
+    }
+
+    /// Markers below the high watermark are shown.
+    pub(super) fn settle(&mut self, high_watermark: u64) {
+        self.held.retain(|held| held.marker >= high_watermark);
+    }
+
+    /// Whether there is a marker that is not shown yet.
+    pub(super) fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Where the oldest transaction began that is open, or whose marker is not shown yet.
+    pub(super) fn first_unstable(&self) -> Option<u64> {
+        self.held.iter().map(|held| held.first).chain(self.first_open()).min()
+    }
+
+    /// Those that the log knows of and that were not silent for too long.
+    pub(super) fn active(&self, now_ms: i64) -> Vec<ActiveProducer> {
+        let active = self.known.iter().filter(|(_, producer)| producer.is_logged && !producer.has_expired(now_ms));
+        let describe = |(&producer_id, producer): (&i64, &Producer)| {
+            let last = producer.batches.back().filter(|(batch, _)| batch.epoch() == producer.epoch);
+            ActiveProducer {
+                producer_id,
+                producer_epoch: producer.epoch,
+                last_sequence: last.map_or(-1, |(batch, _)| batch.last_sequence()),
+                last_timestamp: producer.timestamp,
+                coordinator_epoch: producer.coordinator_epoch,
+                transaction_first: producer.transaction,
+            }
+        };
+        let mut described: Vec<_> = active.map(describe).collect();
+        described.sort_unstable_by_key(|producer| producer.producer_id);
+        described
     }
 
     /// Remembers that a batch was refused which its client may send again: nothing is taken before it. Of a producer that
     /// wrote before, the next sequence says so already.
     pub(super) fn refused(&mut self, batch: Numbered, now_ms: i64) {
         let producer = self.heard(batch, now_ms);
-        if producer.batches.is_empty() && batch.epoch() > producer.epoch {
+        if !producer.is_logged && batch.epoch() > producer.epoch {
             (producer.epoch, producer.next) = (batch.epoch(), batch.base_sequence());
         }
     }
@@ -166,14 +358,13 @@ impl Producers {
         if !self.known.contains_key(&batch.id()) {
             self.new += 1;
             if self.new.is_multiple_of(NEW_BETWEEN_SWEEPS) {
-                self.known.retain(|_, producer| producer.heard_ms >= now_ms - EXPIRES_MS);
+                self.known.retain(|_, producer| !producer.has_expired(now_ms));
             }
-            if self.known.len() >= 2 * PRODUCERS_MAX {
+            if self.known.len() - self.open.len() >= 2 * PRODUCERS_MAX {
                 self.forget_most();
             }
         }
-        let (epoch, next) = (batch.epoch(), batch.base_sequence());
-        let unknown = || Producer { epoch, next, batches: VecDeque::new(), heard_ms: now_ms };
+        let unknown = || Producer::awaited(batch.epoch(), batch.base_sequence(), now_ms);
         let producer = self.known.entry(batch.id()).or_insert_with(unknown);
         producer.heard_ms = producer.heard_ms.max(now_ms);
         producer
@@ -182,10 +373,12 @@ impl Producers {
     fn forget_most(&mut self) {
         // Ids tell apart those that were heard from, or wrote, at the same time.
         let order = |id: &i64, producer: &Producer| {
-            (producer.heard_ms, producer.batches.back().map_or(0, |(_, newest)| newest.first), *id)
+            let is_open = producer.transaction.is_some();
+            (is_open, producer.heard_ms, producer.batches.back().map_or(0, |(_, newest)| newest.first), *id)
         };
         let mut heard: Vec<_> = self.known.iter().map(|(id, producer)| order(id, producer)).collect();
-        let (_, &mut first_kept, _) = heard.select_nth_unstable(self.known.len() - PRODUCERS_MAX);
+        let stay = PRODUCERS_MAX + self.open.len();
+        let (_, &mut first_kept, _) = heard.select_nth_unstable(self.known.len() - stay);
         self.known.retain(|id, producer| order(id, producer) >= first_kept);
     }
 
@@ -202,36 +395,14 @@ impl Producers {
         }
     }
 
-    /// The state as lines, as far as it was so before `offset`.
-    pub(super) fn to_lines(&self, offset: u64) -> String {
-        let batches = self.known.values().flat_map(|producer| &producer.batches);
-        let line = |(batch, stored): &(Numbered, Stored)| {
-            let Numbering { producer_id: id, producer_epoch: epoch, base_sequence } = batch.numbering;
-            let (last, Stored { first, timestamp, appended_ms }) = (batch.last_sequence(), stored);
-            let batch = format_args!("{base_sequence}-{last}@{first}");
-            format!("producer:{id} epoch:{epoch} batch:{batch} timestamp:{timestamp} appended:{appended_ms}\n")
-        };
-        batches.filter(|(_, stored)| stored.first < offset).map(line).collect()
+    /// Whether this is how it was before `offset` was given, too.
+    pub(super) fn is_of(&self, offset: u64) -> bool {
+        self.newest.is_none_or(|newest| newest < offset)
     }
+}
 
-    /// Reads lines back; `None`: they are not what [`to_lines`](Self::to_lines) writes.
-    pub(super) fn from_lines(text: &str) -> Option<Producers> {
-        let mut producers = Producers::default();
-        for line in text.lines() {
-            let mut words = line.split(' ');
-            let mut field = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix(':');
-            let (producer_id, producer_epoch) = (field("producer")?.parse().ok()?, field("epoch")?.parse().ok()?);
-            let (sequences, first) = field("batch")?.split_once('@')?;
-            let (base, last) = sequences.split_once('-')?;
-            let (base_sequence, last): (i32, i32) = (base.parse().ok()?, last.parse().ok()?);
-            let last_delta = ((i64::from(last) - i64::from(base_sequence)) & i64::from(i32::MAX)) as u32;
-            let (first, timestamp) = (first.parse().ok()?, field("timestamp")?.parse().ok()?);
-            let stored = Stored { first, timestamp, appended_ms: field("appended")?.parse().ok()? };
-            let numbering = Numbering { producer_id, producer_epoch, base_sequence };
-            producers.stored(Numbered { numbering, last_delta }, stored);
-        }
-        Some(producers)
-    }
+fn old_epoch(producer_id: i64, epoch: i16, current: i16) -> Error {
+    Error::ProducerEpoch(format!("producer {producer_id} writes in epoch {epoch}; its epoch is {current}"))
 }
 
 #[cfg(test)]
@@ -328,6 +499,63 @@ mod tests {
         assert!(is_awaited(&mut producers, 2));
     }
 
+    fn marker(producer_epoch: i16, coordinator_epoch: i32) -> Marker {
+        Marker { producer_id: 7, producer_epoch, outcome: Outcome::Commit, coordinator_epoch }
+    }
+
+    fn at(first: u64) -> Stored {
+        Stored { first, timestamp: 3, appended_ms: 5 }
+    }
+
+    #[test]
+    fn a_marker_ends_the_transaction_and_a_newer_epoch_in_it_fences_the_old() {
+        let mut log = Log::default();
+        assert_eq!(log.produce(batch(1, 0, 2)), Ok(0));
+        log.0.stored_in_transaction(7, 0);
+        assert_eq!(log.produce(batch(1, 2, 1)), Ok(2));
+        log.0.stored_in_transaction(7, 2);
+        assert_eq!(log.0.first_open(), Some(0), "its first record");
+        assert!(matches!(log.0.check_outside(7), Err(Error::InvalidTxnState(_))));
+        log.0.ended(&marker(1, 0), at(3));
+        assert_eq!((log.0.first_open(), log.0.check_outside(7)), (None, Ok(())));
+        assert_eq!(log.0.check(batch(1, 3, 1), 5), Ok(None), "the epoch is the same, and so are the sequences");
+        log.0.ended(&marker(2, 0), at(4));
+        assert!(matches!(log.0.check(batch(1, 3, 1), 5), Err(Error::ProducerEpoch(_))));
+        assert!(matches!(log.0.check(batch(2, 3, 1), 5), Err(Error::Sequence(_))));
+        assert!(
+            matches!(log.0.check(batch(3, 3, 1), 5), Err(Error::Sequence(_))),
+            "it is known, though without a batch"
+        );
+        assert_eq!((log.0.next_sequence(7, 2), log.0.next_sequence(7, 3)), (0, 0));
+        assert_eq!(log.0.check(batch(2, 0, 1), 5), Ok(None));
+    }
+
+    #[test]
+    fn a_marker_of_a_replaced_producer_or_coordinator_is_refused() {
+        let mut producers = Producers::default();
+        assert_eq!(producers.check_marker(&marker(0, 0)), Ok(()), "nobody knows this producer");
+        producers.refused(batch(9, 0, 1), 5);
+        assert_eq!(producers.check_marker(&marker(0, 0)), Ok(()), "of epoch 9 nothing was stored");
+        producers.ended(&marker(3, 4), at(0));
+        assert!(matches!(producers.check_marker(&marker(2, 4)), Err(Error::ProducerEpoch(_))));
+        assert!(matches!(producers.check_marker(&marker(3, 3)), Err(Error::TransactionCoordinatorFenced(_))));
+        assert_eq!(producers.check_marker(&marker(3, 4)), Ok(()), "once more");
+    }
+
+    #[test]
+    fn a_producer_with_an_open_transaction_is_never_forgotten() {
+        let mut producers = Producers::default();
+        producers.stored(numbered(-1, 0, 0, 0), Stored { first: 0, timestamp: 0, appended_ms: 0 });
+        producers.stored_in_transaction(-1, 0);
+        for id in 0..2 * PRODUCERS_MAX as u64 + 1 {
+            let stored = Stored { first: id + 1, timestamp: 0, appended_ms: EXPIRES_MS + 1 };
+            producers.stored(numbered(id as i64, 0, 0, 0), stored);
+        }
+        assert_eq!(producers.known.len(), PRODUCERS_MAX + 2, "the one, and the new one");
+        assert!(producers.check(numbered(-1, 0, 5, 0), 2 * EXPIRES_MS).is_err(), "it is known");
+        assert_eq!(producers.first_open(), Some(0));
+    }
+
     #[test]
     fn sequences_go_round() {
         let mut log = Log::default();
@@ -342,15 +570,14 @@ mod tests {
         for (sequence, count) in [(i32::MAX, 2), (1, 1), (2, 3)] {
             log.produce(batch(3, sequence, count)).unwrap();
         }
-        let lines = log.0.to_lines(u64::MAX);
+        let lines = log.0.to_lines();
         assert_eq!(lines.lines().next(), Some("producer:7 epoch:3 batch:2147483647-0@0 timestamp:3 appended:5"));
-        let mut again = Log(Producers::from_lines(&lines).unwrap(), log.1);
+        let mut again = Log(Producers::from_lines(lines.as_bytes()).unwrap(), log.1);
         again.0.stored(batch(3, 2, 3), Stored { first: 3, timestamp: 3, appended_ms: 5 });
-        assert_eq!(again.0.to_lines(u64::MAX), lines);
+        assert_eq!(again.0.to_lines(), lines);
         assert_eq!(again.produce(batch(3, i32::MAX, 2)), Ok(0));
         assert_eq!(again.produce(batch(3, 5, 1)), Ok(6));
-        assert_eq!(log.0.to_lines(3).lines().count(), 2, "what came after the segment's start is in its entries");
-        assert!(Producers::from_lines("producer:7 epoch:0\n").is_none());
+        assert!(log.0.is_of(4) && !log.0.is_of(3) && Producers::default().is_of(0));
     }
 
     #[test]
@@ -388,13 +615,5 @@ mod tests {
         producers.refused(batch(0, 3, 1), 10);
         assert!(producers.check(next, EXPIRES_MS + 10).is_err());
         assert_eq!(producers.check(next, EXPIRES_MS + 11), Ok(None));
-    }
-
-    #[test]
-    fn the_longest_line_is_as_long_as_it_may_be() {
-        let mut producers = Producers::default();
-        let batch = numbered(i64::MAX, i16::MAX, i32::MAX, i32::MAX as u32);
-        producers.stored(batch, Stored { first: u64::MAX - 1, timestamp: i64::MIN, appended_ms: i64::MIN });
-        assert!(producers.to_lines(u64::MAX).len() as u64 <= LINE_BYTES_MAX);
     }
 }
