@@ -126,6 +126,12 @@ struct Serve {
     /// How long the committed offsets of a group without members are kept
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = config::duration)]
     offsets_retention: Duration,
+    /// Longest time that a transaction may take; Flink asks for 1h unless told otherwise (Kafka: transaction.max.timeout.ms)
+    #[arg(long, default_value = "15m", value_name = "TIME", value_parser = some_time)]
+    transaction_max_timeout_ms: Duration,
+    /// How long a transactional id is known that nobody uses (Kafka: transactional.id.expiration.ms)
+    #[arg(long, default_value = "7d", value_name = "TIME", value_parser = some_time)]
+    transactional_id_expiration_ms: Duration,
     /// Explain every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
@@ -190,6 +196,8 @@ impl Serve {
             groups_max: self.max_groups as usize,
             retention_check_interval: self.retention_check_interval,
             offsets_retention: self.offsets_retention,
+            transaction_max_timeout: self.transaction_max_timeout_ms,
+            transactional_id_expiration: self.transactional_id_expiration_ms,
             explain: self.explain,
             strict_replication: self.strict_replication,
             fetch_compression: self.fetch_compression,

@@ -90,6 +90,10 @@ pub enum Error {
     InvalidTransactionalId(String),
     /// Nothing is known of this transactional id.
     UnknownTransactionalId(String),
+    /// There are so many transactional ids that no new one is taken.
+    TooManyTransactionalIds(usize),
+    /// The transaction would have more partitions and groups than its line takes.
+    TransactionTooLarge,
     /// The transaction can only be aborted, and the producer may go on afterwards (KIP-890).
     TransactionAbortable(String),
     /// Offsets of a transaction that is still open are pending here (KIP-447).
@@ -180,6 +184,8 @@ impl Error {
             Error::TransactionCoordinatorFenced(_) => Code::TransactionCoordinatorFenced,
             Error::InvalidTransactionalId(_) => Code::InvalidRequest,
             Error::UnknownTransactionalId(_) => Code::TransactionalIdNotFound,
+            Error::TransactionTooLarge => Code::PolicyViolation,
+            Error::TooManyTransactionalIds(_) => Code::CoordinatorNotAvailable,
             Error::TransactionAbortable(_) => Code::TransactionAbortable,
             Error::UnstableOffsetCommit => Code::UnstableOffsetCommit,
             Error::TimedOut(_) => Code::RequestTimedOut,
@@ -264,6 +270,12 @@ impl fmt::Display for Error {
             Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
             Error::UnknownTransactionalId(id) => write!(f, "nothing is known of the transactional id '{id}'"),
+            Error::TransactionTooLarge => {
+                f.write_str("the transaction would have more partitions and groups than its state takes, 1 MiB; end it sooner")
+            }
+            Error::TooManyTransactionalIds(count) => {
+                write!(f, "there are {count} transactional ids, which is the limit; those that nobody uses expire")
+            }
             Error::UnstableOffsetCommit => f.write_str("a transaction that is still open has committed an offset here"),
             Error::UnknownGroup(group) => write!(f, "no group '{group}'"),
             Error::NonEmptyGroup(group) => write!(f, "the group '{group}' has members; this takes one without"),

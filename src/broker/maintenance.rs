@@ -6,6 +6,7 @@
 //! segment.ms is over               the active segment is rolled
 //! enough is dirty                  compaction, in another thread, one partition after another
 //! records may be too old           retention by time: every --retention-check-interval, or retention.ms if that is shorter
+//! a transaction is too old          it is aborted; markers that could not be written are tried again
 //! a group's deadline is over       its member is put out; offsets and groups that are too old are forgotten
 //! ```
 //!
@@ -29,6 +30,9 @@ pub(super) fn run(state: &BrokerState) {
         let mut compacting = None;
         let mut earliest = Instant::now();
         while let Some(woken) = state.env.schedule.wait(earliest) {
+            if woken.transactions {
+                look_after_transactions(state);
+            }
             if woken.groups {
                 look_after_groups(state);
             }
@@ -41,17 +45,28 @@ pub(super) fn run(state: &BrokerState) {
 }
 
 fn look_after_groups(state: &BrokerState) {
+    if let Some(next) = next_look(state, "groups", || state.look_after_groups()) {
+        state.env.schedule.groups_in(next);
+    }
+}
+
+fn look_after_transactions(state: &BrokerState) {
+    if let Some(next) = next_look(state, "transactions", || state.look_after_transactions()) {
+        state.env.schedule.transactions_in(next);
+    }
+}
+
+/// Looks after `what`; answers when it wants to be looked after again.
+fn next_look(state: &BrokerState, what: &str, look_after: impl FnOnce() -> Result<Option<i64>>) -> Option<Duration> {
     let tell = |why: &str| state.env.tell(why);
-    let next = match survive("looking after groups", tell, || state.look_after_groups()) {
-        Some(Ok(None)) => return,
-        Some(Ok(Some(next_ms))) => state.env.until(next_ms),
+    match survive(&format!("looking after {what}"), tell, look_after) {
+        Some(Ok(next_ms)) => next_ms.map(|next_ms| state.env.until(next_ms)),
         Some(Err(error)) => {
-            tell(&format!("groups: {error}"));
-            RETRY
+            tell(&format!("{what}: {error}"));
+            Some(RETRY)
         }
-        None => RETRY,
-    };
-    state.env.schedule.groups_in(next);
+        None => Some(RETRY),
+    }
 }
 
 /// Looks after each partition that is due, and compacts those that ask for it, unless a compaction runs.

@@ -17,6 +17,8 @@
 //! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `leader_epoch`, `end_of_epoch` | `describe` |
 //! | reading | `find_topic`, `find_topic_by_id`, `find_partition`, `read_session` | `reading` |
 //! | writing | `write_session`, `new_producer_id` | `writing`, here |
+//! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
+//! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `committed_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
@@ -29,6 +31,8 @@
 //! | lock | guards | held while |
 //! | --- | --- | --- |
 //! | `creating` | which topics there are | a topic is made, altered or dropped |
+//! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is |
+//! | the `ids` | which transactional ids there are | their states are read back, at the start |
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
 //! | `topics` | topics by name and id | never a call of the disk |
@@ -71,6 +75,7 @@ mod topic_metadata;
 mod topic_settings;
 mod topics;
 pub mod transaction;
+mod transaction_coordinator;
 mod waiting;
 mod words;
 mod writing;
@@ -95,9 +100,14 @@ pub use topic::{Topic, check_name, is_internal};
 pub use topic_file::PARTITIONS_MAX;
 pub use topic_settings::Rules;
 pub use topics::verify_topic_files;
+pub use transaction::{Epochs, LastTransaction, ProducerIdentity};
+pub use transaction_coordinator::{
+    Begun, IfAbsent, PartitionOfTransaction, TopicPartition, Transaction, TransactionDescription, TransactionSummary,
+};
 pub use waiting::{Registered, Waiter, Waiters};
 pub use writing::{Gathered, StoredBatch, Target, Ticket, WriteSession};
 
+pub use crate::log::Outcome;
 use crate::{
     config::{Changes, Config, Overrides},
     log::{
@@ -118,6 +128,7 @@ use std::{
 };
 use survive::survive;
 use topics::Topics;
+use transaction_coordinator::TransactionCoordinator;
 
 /// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
 /// stops it.
@@ -145,6 +156,7 @@ struct BrokerState {
     /// Those who wait for a topic to be made, to grow or to go.
     topic_waiters: Waiters,
     coordinator: Coordinator,
+    transactions: TransactionCoordinator,
 }
 
 impl Broker {
@@ -187,7 +199,9 @@ impl Broker {
             creating: sync::Mutex::new(()),
             topic_waiters: Waiters::default(),
             coordinator: Coordinator::default(),
+            transactions: TransactionCoordinator::default(),
         });
+        state.resume_transactions();
         // The test that brings its own threads has no place for these.
         let threads = if cfg!(all(test, shuttle)) { Vec::new() } else { start_threads(&state)? };
         let running = Arc::new(Running { state, threads, _lock: lock });

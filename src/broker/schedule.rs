@@ -1,5 +1,5 @@
 //! When the [maintenance](super::maintenance) thread is to wake. Whoever makes work for it says here how soon; it knows
-//! neither partitions nor groups.
+//! neither partitions nor groups nor transactions.
 
 use std::{
     sync::{Condvar, Mutex, MutexGuard},
@@ -19,6 +19,8 @@ struct Due {
     partitions: Option<Instant>,
     /// For a group.
     groups: Option<Instant>,
+    /// For a transaction.
+    transactions: Option<Instant>,
     stopped: bool,
 }
 
@@ -27,6 +29,7 @@ struct Due {
 pub(super) struct Woken {
     pub(super) partitions: bool,
     pub(super) groups: bool,
+    pub(super) transactions: bool,
 }
 
 impl Schedule {
@@ -45,6 +48,13 @@ impl Schedule {
     pub(super) fn groups_in(&self, time: Duration) {
         let mut due = self.due();
         due.groups = sooner(due.groups, time);
+        self.changed.notify_one();
+    }
+
+    /// A transaction is due after this time.
+    pub(super) fn transactions_in(&self, time: Duration) {
+        let mut due = self.due();
+        due.transactions = sooner(due.transactions, time);
         self.changed.notify_one();
     }
 
@@ -67,12 +77,16 @@ impl Schedule {
                 return None;
             }
             let now = Instant::now();
-            let next = [due.partitions, due.groups].into_iter().flatten().min().map(|at| at.max(earliest));
+            let next =
+                [due.partitions, due.groups, due.transactions].into_iter().flatten().min().map(|at| at.max(earliest));
             due = match next {
                 Some(next) if next <= now => {
                     let is_due = |at: &mut Instant| *at <= now;
-                    let (partitions, groups) = (due.partitions.take_if(is_due), due.groups.take_if(is_due));
-                    return Some(Woken { partitions: partitions.is_some(), groups: groups.is_some() });
+                    return Some(Woken {
+                        partitions: due.partitions.take_if(is_due).is_some(),
+                        groups: due.groups.take_if(is_due).is_some(),
+                        transactions: due.transactions.take_if(is_due).is_some(),
+                    });
                 }
                 Some(next) => {
                     let left = next.saturating_duration_since(now);

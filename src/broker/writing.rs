@@ -13,15 +13,17 @@
 //! until the session is cleared.
 
 use super::{
-    Broker, Error, Partition, Result, Terms, Topic, TopicHandle,
+    Broker, Error, IfAbsent, Partition, ProducerIdentity, Result, Terms, Topic, TopicHandle, Transaction,
     partitioner::choose,
     random,
     topic_settings::{Rules, Shape},
+    transaction::Parts,
+    transaction_coordinator::{InTransaction, StateWrite, WrittenInTransaction},
     writable,
 };
 use crate::{
     config::Settings,
-    log::{Appended, record::Records},
+    log::{Appended, Numbering, batches::Flags, record::Records},
 };
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 
@@ -30,6 +32,10 @@ use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
 pub struct WriteSession {
     broker: Broker,
     batches: Vec<Written>,
+    /// The transaction that what is gathered belongs to.
+    transaction: Option<InTransaction>,
+    /// Lines that added partitions to a transaction, which are not durable yet.
+    added: Vec<StateWrite>,
 }
 
 #[derive(Debug)]
@@ -93,7 +99,7 @@ pub struct StoredBatch {
 impl Broker {
     /// A session of writing.
     pub fn write_session(&self) -> WriteSession {
-        WriteSession { broker: self.clone(), batches: Vec::new() }
+        WriteSession { broker: self.clone(), batches: Vec::new(), transaction: None, added: Vec::new() }
     }
 }
 
@@ -226,12 +232,49 @@ impl WriteSession {
         }
     }
 
+    /// From here on what is gathered is written in this transaction.
+    pub fn enter(&mut self, transaction: &Transaction) {
+        self.transaction = Some(transaction.writer());
+    }
+
+    /// From here on what is gathered is written outside of any transaction.
+    pub fn leave(&mut self) {
+        self.transaction = None;
+    }
+
     /// Writes all that was gathered.
     pub fn write(&mut self, gathered: &mut Gathered<'_>) {
-        for Gathering { target, records } in std::mem::take(gathered).batches {
-            let appended = target.write(&records, Terms::default());
-            self.batches.push(Written { target, appended });
-        }
+        let batches = std::mem::take(gathered).batches;
+        let write = |terms: Terms| {
+            let appended = batches.iter().map(|Gathering { target, records }| target.write(records, terms));
+            appended.collect::<Vec<_>>()
+        };
+        let appended = match self.transaction.clone() {
+            None => write(Terms::default()),
+            Some(_) if batches.is_empty() => return,
+            Some(transaction) => {
+                let targets = batches.iter().map(|batch| &batch.target);
+                let written = self.write_in(&transaction, targets, || write(transaction.terms()));
+                written.unwrap_or_else(|error| vec![Err(transaction.refusal(error)); batches.len()])
+            }
+        };
+        let written = batches.into_iter().zip(appended);
+        self.batches.extend(written.map(|(Gathering { target, .. }, appended)| Written { target, appended }));
+    }
+
+    /// Does a write in a transaction that goes to these partitions.
+    fn write_in<'t, T>(
+        &mut self,
+        transaction: &InTransaction,
+        targets: impl Iterator<Item = &'t Target>,
+        write: impl FnOnce() -> T,
+    ) -> Result<T> {
+        let mut parts = Parts::default();
+        targets.for_each(|target| parts.add_partition(&target.topic().into(), target.topic.id, target.partition()));
+        let WrittenInTransaction { written, added } = self.broker.running.state.write_in(transaction, &parts, write)?;
+        added.iter().for_each(StateWrite::sync_soon);
+        self.added.extend(added);
+        Ok(written)
     }
 
     /// A partition of a topic that was found.
@@ -245,6 +288,25 @@ impl WriteSession {
     /// Writes one batch, whose records keep to the target's rules, whole or not at all.
     pub fn write_batch(&mut self, target: Target, records: &Records<'_>, terms: Terms) -> Result<Ticket> {
         let appended = target.write(records, Terms { whole: true, ..terms })?;
+        self.batches.push(Written { target, appended: Ok(appended) });
+        Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
+    }
+
+    /// The same, in the transaction of a Kafka producer, which [`Terms::producer`] names. What is not in it is treated as
+    /// `if_absent` says.
+    pub fn write_batch_in_transaction(
+        &mut self,
+        target: Target,
+        records: &Records<'_>,
+        terms: Terms,
+        if_absent: IfAbsent,
+    ) -> Result<Ticket> {
+        let Numbering { producer_id: id, producer_epoch: epoch, .. } =
+            terms.producer.expect("a batch of a transaction has a producer");
+        let identity = ProducerIdentity { id, epoch };
+        let transaction = self.broker.running.state.transaction_of(identity, if_absent)?;
+        let terms = Terms { flags: terms.flags | Flags::TRANSACTIONAL, whole: true, ..terms };
+        let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;
         self.batches.push(Written { target, appended: Ok(appended) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
     }
@@ -263,11 +325,17 @@ impl WriteSession {
                 *appended = Err(error);
             }
         }
+        // What a transaction's state does not name is no part of it.
+        let added = std::mem::take(&mut self.added);
+        if let Err(error) = added.iter().try_for_each(StateWrite::make_durable) {
+            self.batches.iter_mut().for_each(|batch| batch.appended = Err(error.clone()));
+        }
     }
 
     /// Forgets all of it, tickets too.
     pub fn clear(&mut self) {
         self.batches.clear();
+        self.added.clear();
     }
 
     /// The offset that a record got, or why it got none.

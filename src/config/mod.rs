@@ -81,6 +81,10 @@ pub struct Config {
     pub retention_check_interval: Duration,
     /// How long the offsets of a group without members are kept: 7 days.
     pub offsets_retention: Duration,
+    /// The longest time that a transaction may take (Kafka: `transaction.max.timeout.ms`): 15 min.
+    pub transaction_max_timeout: Duration,
+    /// How long a transactional id is known that nobody uses (Kafka: `transactional.id.expiration.ms`): 7 days.
+    pub transactional_id_expiration: Duration,
     /// Where Kafka clients are told to connect to; `None`: where each reached the broker, and over loopback the name by
     /// which it listens, if it does.
     pub advertise: Option<Address>,
@@ -115,6 +119,8 @@ impl Config {
             groups_max: 250_000,
             retention_check_interval: Duration::from_secs(300),
             offsets_retention: Duration::from_secs(7 * 24 * 3600),
+            transaction_max_timeout: Duration::from_secs(15 * 60),
+            transactional_id_expiration: Duration::from_secs(7 * 24 * 3600),
             advertise: None,
             strict_replication: false,
             fetch_compression: FetchCompression::Auto,

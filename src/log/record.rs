@@ -147,6 +147,16 @@ pub enum Outcome {
     Abort,
 }
 
+impl Outcome {
+    /// `commit` or `abort`, as lines say it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Outcome::Commit => "commit",
+            Outcome::Abort => "abort",
+        }
+    }
+}
+
 /// A transaction's marker, as its line tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ControlLine {

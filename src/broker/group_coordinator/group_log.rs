@@ -55,7 +55,7 @@ impl BrokerState {
     }
 
     /// The partition of the committed offsets, made if need be. Not for those who hold a group's lock.
-    pub(super) fn offsets_log_or_new(&self) -> Result<Arc<Partition>> {
+    pub(in crate::broker) fn offsets_log_or_new(&self) -> Result<Arc<Partition>> {
         match self.offsets_log()? {
             Some(log) => Ok(log),
             None => self.internal_topic(committed_offsets::TOPIC, &committed_offsets::SETTINGS)?.partition(0),

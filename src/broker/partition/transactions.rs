@@ -22,7 +22,7 @@ use crate::{
         Aborted, AbortedList, Appended, Chunk, Content, Log, Numbering, Outcome, batches::Flags, record::ControlLine,
     },
 };
-use std::{ops::Range, sync::atomic::Ordering::*};
+use std::{ops::Range, sync::atomic::Ordering::*, time::Duration};
 
 /// Which records a reader may see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,9 +178,17 @@ impl Partition {
             let mut producers = self.producers.lock().expect("no panic under the producers' lock");
             self.load_producers(log, &mut producers, u64::MAX)?;
             self.raise_stable(log, &mut producers);
-            self.found_open.store(producers.first_open().is_some(), Release);
+            if producers.first_open().is_some() {
+                self.look_after_open();
+            }
         }
         Ok(())
+    }
+
+    /// Its open transactions are to be looked after: the coordinator may know them to be over.
+    pub(in crate::broker) fn look_after_open(&self) {
+        self.found_open.store(true, Release);
+        self.env.schedule.transactions_in(Duration::ZERO);
     }
 
     /// Whether transactions were open when the log was opened. Whoever asks looks after them: the answer is `true` once.

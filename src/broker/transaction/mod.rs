@@ -39,6 +39,7 @@ mod model_tests;
 mod saved;
 
 use super::{Error, Result};
+use crate::log::Outcome;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -57,15 +58,6 @@ pub struct ProducerIdentity {
     pub id: i64,
     /// The epoch, from 0.
     pub epoch: i16,
-}
-
-/// How a transaction ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All of it takes effect.
-    Commit,
-    /// None of it does.
-    Abort,
 }
 
 /// What the end of a transaction does to the epoch (KIP-890).
@@ -93,8 +85,8 @@ pub enum Cause {
     Fenced,
     /// It took longer than it was allowed.
     TimedOut,
-    /// An operator aborted it.
-    Operator,
+    /// An operator aborted it, or it was left open by a broker that is gone.
+    Elsewhere,
     /// What it wrote may be lost: a disk failed.
     Storage,
 }
@@ -221,16 +213,6 @@ pub struct Init {
     pub timeout_ms: u64,
     /// The pair that the producer goes on from, if it says one (KIP-360).
     pub known: Option<ProducerIdentity>,
-}
-
-impl Outcome {
-    /// `commit` or `abort`, as lines say it.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Outcome::Commit => "commit",
-            Outcome::Abort => "abort",
-        }
-    }
 }
 
 impl Parts {
@@ -437,6 +419,11 @@ impl TransactionState {
         Some(since_ms.saturating_add(i64::try_from(self.timeout_ms).unwrap_or(i64::MAX)))
     }
 
+    /// The producer ids that requests may bear.
+    pub fn producer_ids(&self) -> [Option<i64>; 2] {
+        [Some(self.producer.id), self.next_id]
+    }
+
     /// Whether nothing of it is open or being ended.
     pub fn is_at_rest(&self) -> bool {
         matches!(self.phase, Phase::Empty | Phase::Completed { .. })
@@ -450,7 +437,7 @@ impl TransactionState {
                 "the transaction took longer than {} ms and was aborted",
                 self.timeout_ms
             )),
-            (Some(Cause::Operator), _) if is_last => {
+            (Some(Cause::Elsewhere), _) if is_last => {
                 Error::InvalidTxnState("the transaction was aborted by somebody else".into())
             }
             (Some(Cause::Storage), _) if is_last => {

@@ -13,15 +13,17 @@
 //! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
 
 use super::{
-    Epochs, LastTransaction, NEVER_MS, Outcome, Part, Parts, Phase, ProducerIdentity, Starter, TopicParts,
-    TransactionState,
+    Epochs, LastTransaction, NEVER_MS, Part, Parts, Phase, ProducerIdentity, Starter, TopicParts, TransactionState,
 };
 use crate::{
     broker::{
         check_name, random,
         words::{STRING_BYTES_MAX, Words, push, push_number},
     },
-    log::record::{unescape, write_listed},
+    log::{
+        Outcome,
+        record::{unescape, write_listed},
+    },
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -35,6 +37,18 @@ impl Phase {
             Phase::Prepared { outcome: Outcome::Abort, .. } => "prepare_abort",
             Phase::Completed { outcome: Outcome::Commit, .. } => "complete_commit",
             Phase::Completed { outcome: Outcome::Abort, .. } => "complete_abort",
+        }
+    }
+
+    /// Kafka's name of the state.
+    pub fn kafka_name(&self) -> &'static str {
+        match self {
+            Phase::Empty => "Empty",
+            Phase::Ongoing { .. } => "Ongoing",
+            Phase::Prepared { outcome: Outcome::Commit, .. } => "PrepareCommit",
+            Phase::Prepared { outcome: Outcome::Abort, .. } => "PrepareAbort",
+            Phase::Completed { outcome: Outcome::Commit, .. } => "CompleteCommit",
+            Phase::Completed { outcome: Outcome::Abort, .. } => "CompleteAbort",
         }
     }
 

@@ -1,0 +1,130 @@
+//! Looking after transactions: which there are, what one holds, who writes a partition; and ending one by hand.
+
+use super::{IdCell, ending::Place, id_cell::IdState};
+use crate::{
+    broker::{
+        ActiveProducer, Broker, BrokerState, Error, Marker, Partition, Result,
+        transaction::{Cause, LastTransaction, Phase, ProducerIdentity},
+    },
+    log::record::shown,
+};
+use std::sync::Arc;
+
+/// A line of a list of transactional ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransactionSummary {
+    /// The transactional id.
+    pub transactional_id: Arc<str>,
+    /// Its state, as the log names it: `ongoing`.
+    pub state: &'static str,
+    /// The same, as Kafka names it: `Ongoing`.
+    pub kafka_state: &'static str,
+    /// Its producer.
+    pub producer: ProducerIdentity,
+    /// How long a transaction of it may take, in ms.
+    pub timeout_ms: u64,
+    /// When the present or last transaction began, in ms; -1: there was none.
+    pub since_ms: i64,
+    /// In how many partitions the present one is, that with its groups' offsets among them.
+    pub partitions: usize,
+}
+
+/// All about a transactional id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TransactionDescription {
+    /// As a list tells it.
+    pub summary: TransactionSummary,
+    /// Its last transaction that held anything.
+    pub last: Option<LastTransaction>,
+    /// The partitions of the present transaction, that with its groups' offsets behind the others.
+    pub partitions: Vec<PartitionOfTransaction>,
+    /// The groups whose offsets it commits.
+    pub groups: Vec<Arc<str>>,
+}
+
+/// A partition of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionOfTransaction {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// Offset of the transaction's first record there; `None`: there is none yet, or it cannot be looked at.
+    pub first: Option<u64>,
+}
+
+impl Broker {
+    /// All transactional ids, by name.
+    pub fn transactions(&self) -> Result<Vec<TransactionSummary>> {
+        let cells = self.running.state.id_cells()?;
+        Ok(cells.iter().filter_map(|cell| summary(cell, &cell.read())).collect())
+    }
+
+    /// What is known of a transactional id.
+    pub fn transaction(&self, transactional_id: &str) -> Result<TransactionDescription> {
+        let state = &self.running.state;
+        let cell = state.cell_of(transactional_id)?;
+        let (summary, known) = {
+            let id = cell.read();
+            summary(&cell, &id).zip(id.known.clone()).ok_or_else(|| unknown(transactional_id))?
+        };
+        let parts = known.phase.parts().cloned().unwrap_or_default();
+        let described = |Place { topic, index, partition }: Place| {
+            let open = |partition: Arc<Partition>| partition.open_transaction(known.producer.id).ok().flatten();
+            let first = partition.ok().flatten().and_then(open).map(|open| open.first);
+            PartitionOfTransaction { topic, partition: index, first }
+        };
+        let partitions = state.places(&parts).into_iter().map(described).collect();
+        Ok(TransactionDescription { summary, last: known.last, partitions, groups: parts.groups.into_iter().collect() })
+    }
+
+    /// Aborts the open transaction of somebody else.
+    pub fn abort_transaction(&self, transactional_id: &str) -> Result<()> {
+        let cell = self.running.state.cell_of(transactional_id)?;
+        let ended = self.running.state.abort(&cell, Cause::Elsewhere)?;
+        ended
+            .left
+            .map_or(Ok(()), |why| Err(Error::TimedOut(format!("abort is decided, and not everywhere yet: {why}"))))
+    }
+
+    /// Writes a marker, durably, whether a transaction is open there or not: Kafka's WriteTxnMarkers, by which an operator ends
+    /// one that hangs.
+    pub fn write_marker(&self, topic: &str, partition: u32, marker: Marker) -> Result<()> {
+        let partition = self.topic(topic)?.partition(partition)?;
+        let appended = partition.write_marker(marker)?;
+        partition.make_durable(&appended)
+    }
+
+    /// Who writes a partition with a producer id: Kafka's DescribeProducers.
+    pub fn active_producers(&self, topic: &str, partition: u32) -> Result<Vec<ActiveProducer>> {
+        self.topic(topic)?.partition(partition)?.producers()
+    }
+}
+
+impl BrokerState {
+    /// The cell of an id that somebody asks about.
+    fn cell_of(&self, transactional_id: &str) -> Result<Arc<IdCell>> {
+        self.find_id(transactional_id)?.ok_or_else(|| unknown(transactional_id))
+    }
+}
+
+fn unknown(transactional_id: &str) -> Error {
+    Error::UnknownTransactionalId(shown(transactional_id.as_bytes()))
+}
+
+/// `None`: nobody has begun with it yet.
+fn summary(cell: &IdCell, state: &IdState) -> Option<TransactionSummary> {
+    let known = state.known.as_ref()?;
+    let count = |phase: &Phase| {
+        phase.parts().map_or(0, |parts| parts.partitions().count() + usize::from(!parts.groups.is_empty()))
+    };
+    Some(TransactionSummary {
+        transactional_id: cell.name.clone(),
+        state: known.phase.name(),
+        kafka_state: known.phase.kafka_name(),
+        producer: known.producer,
+        timeout_ms: known.timeout_ms,
+        since_ms: known.phase.since_ms(),
+        partitions: count(&known.phase),
+    })
+}
