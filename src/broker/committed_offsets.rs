@@ -16,16 +16,27 @@
 //!   offset's, and one that ends in `/group` a group's, whose value is a [`SavedGroup`].
 //! - The record's own timestamp is when the offset was committed, or the group became so.
 //! - A line that is none of these is left alone, and said once.
+//! - Offsets that a transaction commits are lines of its batches, and take effect with its marker here. A group's own line is
+//!   never part of a transaction.
 //!
 //! Here is the form of the records, and what one group has in the log; who may commit when, and when a group is written, is
 //! the coordinator's affair.
 
-use super::{Error, Partition, Result, group::SavedGroup};
+use super::{
+    Error, Partition, Result,
+    group::SavedGroup,
+    group_offsets::{Committed, GroupOffsets},
+};
 use crate::log::{
-    Chunk, Line,
+    Chunk, Line, Outcome,
+    batches::{Entry, Flags},
     record::{Records, parse_u63, unescape, write_i64, write_word},
 };
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The topic's name.
 pub(super) const TOPIC: &str = "__consumer_offsets";
@@ -42,22 +53,6 @@ pub(super) const NAME_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Bytes read at once at the start.
 const READ_BYTES: usize = 1 << 20;
-
-/// How far a group has read a partition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Committed {
-    /// The offset to read next. Any is taken, as Kafka does; text writes none below 0.
-    pub offset: i64,
-    /// Leader epoch of the record before it; -1: unknown.
-    pub leader_epoch: i32,
-    /// What the client noted with it.
-    pub metadata: String,
-    /// When it was committed, in ms.
-    pub timestamp_ms: i64,
-}
-
-/// The offsets of one group, by topic and partition.
-pub type Offsets = BTreeMap<(Arc<str>, u32), Committed>;
 
 /// Adds the record of an offset, or of its end (`None`).
 pub(super) fn push(
@@ -80,7 +75,7 @@ pub(super) fn push_group(records: &mut Records<'_>, name: &str, saved: Option<&S
 /// What the log has of a group.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Logged {
-    pub(super) offsets: Offsets,
+    pub(super) offsets: GroupOffsets,
     pub(super) group: Option<LoggedGroup>,
 }
 
@@ -93,12 +88,11 @@ pub(super) struct LoggedGroup {
 }
 
 /// What a log holds of all groups, by name.
-type LoggedGroups = BTreeMap<String, Logged>;
+pub(super) type LoggedGroups = BTreeMap<String, Logged>;
 
 /// Reads back what a log of offsets holds, by group. Damage is passed by, and said with `tell`.
 pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<LoggedGroups> {
-    let (mut groups, mut chunk, mut strange) = (BTreeMap::new(), Chunk::default(), 0);
-    let mut topics: BTreeMap<String, Arc<str>> = BTreeMap::new();
+    let (mut lines, mut chunk, mut strange) = (ReadLines::default(), Chunk::default(), 0);
     let mut next = partition.start()?;
     loop {
         match partition.read(next, READ_BYTES, &mut chunk) {
@@ -109,8 +103,17 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<Lo
             }
             read => read?,
         }
-        let mut apply = |line: Line<'_>| apply(&line, &mut groups, &mut topics).is_some();
-        strange += chunk.records_from(next).filter(|line| !line.as_ref().is_ok_and(|line| apply(*line))).count();
+        for batch in &chunk.batches {
+            let Entry { flags, producer_id, .. } = batch.entry;
+            if flags.has(Flags::CONTROL) {
+                let outcome = if flags.has(Flags::ABORT) { Outcome::Abort } else { Outcome::Commit };
+                lines.end(producer_id, outcome, batch.first);
+                continue;
+            }
+            let transaction = flags.has(Flags::TRANSACTIONAL).then_some(producer_id);
+            let mut applies = |line: &Line<'_>| lines.apply(line, transaction).is_some();
+            strange += chunk.lines_from(batch, next).filter(|line| !line.as_ref().is_ok_and(&mut applies)).count();
+        }
         match chunk.next_offset() {
             Some(behind) => next = behind,
             None => break,
@@ -119,13 +122,13 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<Lo
     if strange > 0 {
         tell(&format!("{TOPIC}: {strange} records are no committed offsets and no groups; they are left alone"));
     }
-    Ok(groups)
+    Ok(lines.groups)
 }
 
 /// The groups that these lines of the log are about, which are in order. One that cannot be read, or is no group's, is left
 /// out.
 pub(super) fn read_groups(log: &Partition, lines: &[u64], mut each: impl FnMut(&str, LoggedGroup)) -> Result<()> {
-    let (mut wanted, mut chunk, mut topics) = (lines.iter().copied().peekable(), Chunk::default(), BTreeMap::new());
+    let (mut wanted, mut chunk) = (lines.iter().copied().peekable(), Chunk::default());
     while let Some(&first) = wanted.peek() {
         match log.read(first, if lines.len() > 1 { READ_BYTES } else { 1 }, &mut chunk) {
             Err(Error::Corrupt { .. }) => chunk.clear(),
@@ -133,10 +136,10 @@ pub(super) fn read_groups(log: &Partition, lines: &[u64], mut each: impl FnMut(&
         }
         for line in chunk.records_from(first).flatten() {
             while wanted.next_if(|&offset| offset < line.offset).is_some() {}
-            let mut found = LoggedGroups::new();
-            if wanted.next_if_eq(&line.offset).is_some() && apply(&line, &mut found, &mut topics).is_some() {
+            let mut found = ReadLines::default();
+            if wanted.next_if_eq(&line.offset).is_some() && found.apply(&line, None).is_some() {
                 let group = |(name, logged): (String, Logged)| Some((name, logged.group?));
-                found.into_iter().filter_map(group).for_each(|(name, group)| each(&name, group));
+                found.groups.into_iter().filter_map(group).for_each(|(name, group)| each(&name, group));
             }
         }
         // Of those before it, what was not found is not there.
@@ -146,39 +149,70 @@ pub(super) fn read_groups(log: &Partition, lines: &[u64], mut each: impl FnMut(&
     Ok(())
 }
 
-/// Takes one line to account; `None`: it is none of the form.
-fn apply(line: &Line<'_>, groups: &mut LoggedGroups, topics: &mut BTreeMap<String, Arc<str>>) -> Option<()> {
-    let fields = line.split().ok()?;
-    let (key, value) = (unescape(fields.key?).ok()?, fields.value.bytes().ok()?);
-    let key = std::str::from_utf8(&key).ok()?;
-    let (offset, timestamp_ms) = (line.offset, line.timestamp);
-    if let Some(name) = key.strip_suffix(GROUP_KEY_END) {
-        let saved = value.map(|value| SavedGroup::parse(&value).ok_or(())).transpose().ok()?;
-        change(groups, name, |logged| {
-            logged.group = saved.map(|saved| LoggedGroup { saved, offset });
-        })
-    } else {
-        let (name, topic, partition) = parse_key(key)?;
-        let topic = topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
-        let committed = value.map(|value| Committed::parse(&value, timestamp_ms).ok_or(())).transpose().ok()?;
-        change(groups, name, |logged| match committed {
-            Some(committed) => drop(logged.offsets.insert((topic, partition), committed)),
-            None => drop(logged.offsets.remove(&(topic, partition))),
-        })
-    }
+/// What the lines come to that were read so far.
+#[derive(Debug, Default)]
+struct ReadLines {
+    groups: LoggedGroups,
+    /// One copy of each topic's name.
+    topics: BTreeMap<String, Arc<str>>,
+    /// The groups in which a producer's open transaction has offsets.
+    pending: BTreeMap<i64, BTreeSet<String>>,
 }
 
-/// Changes what is known of a group. One of which nothing is left is forgotten.
-fn change(groups: &mut LoggedGroups, name: &str, change: impl FnOnce(&mut Logged)) -> Option<()> {
-    if name.len() > NAME_BYTES_MAX {
-        return None;
+impl ReadLines {
+    /// Takes one line to account, which may be part of a producer's transaction; `None`: it is none of the form.
+    fn apply(&mut self, line: &Line<'_>, transaction: Option<i64>) -> Option<()> {
+        let fields = line.split().ok()?;
+        let (key, value) = (unescape(fields.key?).ok()?, fields.value.bytes().ok()?);
+        let key = std::str::from_utf8(&key).ok()?;
+        let (offset, timestamp_ms) = (line.offset, line.timestamp);
+        if let Some(name) = key.strip_suffix(GROUP_KEY_END) {
+            let saved = value.map(|value| SavedGroup::parse(&value).ok_or(())).transpose().ok()?;
+            if transaction.is_some() {
+                return None;
+            }
+            return self.change(name, |logged| {
+                logged.group = saved.map(|saved| LoggedGroup { saved, offset });
+            });
+        }
+        let (name, topic, partition) = parse_key(key)?;
+        let topic = self.topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
+        let committed = value.map(|value| Committed::parse(&value, timestamp_ms).ok_or(())).transpose().ok()?;
+        match (committed, transaction) {
+            (Some(committed), None) => {
+                self.change(name, |logged| logged.offsets.commit((topic, partition), committed, offset))
+            }
+            (None, None) => self.change(name, |logged| logged.offsets.delete(&(topic, partition))),
+            (Some(committed), Some(producer_id)) => {
+                self.change(name, |logged| {
+                    logged.offsets.commit_later(producer_id, (topic, partition), committed, offset);
+                })?;
+                self.pending.entry(producer_id).or_default().insert(name.to_owned());
+                Some(())
+            }
+            (None, Some(_)) => None,
+        }
     }
-    let logged = groups.entry(name.to_owned()).or_default();
-    change(logged);
-    if *logged == Logged::default() {
-        groups.remove(name);
+
+    /// Takes a marker to account.
+    fn end(&mut self, producer_id: i64, outcome: Outcome, marker: u64) {
+        for name in self.pending.remove(&producer_id).unwrap_or_default() {
+            self.change(&name, |logged| logged.offsets.end(producer_id, outcome, marker));
+        }
     }
-    Some(())
+
+    /// Changes what is known of a group. One of which nothing is left is forgotten.
+    fn change(&mut self, name: &str, change: impl FnOnce(&mut Logged)) -> Option<()> {
+        if name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let logged = self.groups.entry(name.to_owned()).or_default();
+        change(logged);
+        if *logged == Logged::default() {
+            self.groups.remove(name);
+        }
+        Some(())
+    }
 }
 
 /// Group, topic and partition.
@@ -228,10 +262,14 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    fn applies(line: &str, groups: &mut LoggedGroups) -> bool {
+    fn applies(line: &str, read: &mut ReadLines) -> bool {
+        applies_in(None, line, read)
+    }
+
+    fn applies_in(transaction: Option<i64>, line: &str, read: &mut ReadLines) -> bool {
         let line = format!("{line}\n");
         let line = Lines::new(line.as_bytes(), 5, Flags::NONE).next().unwrap();
-        line.is_ok_and(|line| apply(&line, groups, &mut BTreeMap::new()).is_some())
+        line.is_ok_and(|line| read.apply(&line, transaction).is_some())
     }
 
     fn committed(offset: i64, metadata: &str) -> Committed {
@@ -251,22 +289,22 @@ mod tests {
 
     #[test]
     fn groups_are_readable_lines_beside_their_offsets() {
-        let mut groups = BTreeMap::new();
+        let mut read = ReadLines::default();
         let saved = SavedGroup::parse(b"type:consumer generation:3 last_member:2").unwrap();
         let group = |name, saved| line_of(|records| push_group(records, name, saved));
         assert_eq!(group("a b", None), "offset:17 key:a\\x20b/group tombstone");
         let line_of_group = group("a/orders/0", Some(&saved));
         assert_eq!(line_of_group, "offset:17 key:a/orders/0/group message:type:consumer generation:3 last_member:2");
-        assert!(applies(&line_of_group, &mut groups));
-        assert!(applies(&line(Some(&committed(42, "")), "a/orders/0"), &mut groups));
-        let logged = &groups["a/orders/0"];
+        assert!(applies(&line_of_group, &mut read));
+        assert!(applies(&line(Some(&committed(42, "")), "a/orders/0"), &mut read));
+        let logged = &read.groups["a/orders/0"];
         assert_eq!(logged.group, Some(LoggedGroup { saved: saved.clone(), offset: 17 }));
-        assert_eq!(logged.offsets.len(), 1);
-        assert!(applies(&line(None, "a/orders/0"), &mut groups));
-        assert!(!applies("offset:18 key:a/orders/0/group message:type:classic", &mut groups));
-        assert!(groups["a/orders/0"].group.is_some(), "what is no line of a group changes none");
-        assert!(applies(&group("a/orders/0", None), &mut groups));
-        assert!(groups.is_empty());
+        assert_eq!(logged.offsets.committed().len(), 1);
+        assert!(applies(&line(None, "a/orders/0"), &mut read));
+        assert!(!applies("offset:18 key:a/orders/0/group message:type:classic", &mut read));
+        assert!(read.groups["a/orders/0"].group.is_some(), "what is no line of a group changes none");
+        assert!(applies(&group("a/orders/0", None), &mut read));
+        assert!(read.groups.is_empty());
     }
 
     #[test]
@@ -286,8 +324,26 @@ mod tests {
             &format!("offset:1 key:{}/group message:type:consumer generation:1", "g".repeat(32_768)),
             &format!("offset:1 key:{}/orders/0 message:offset:42 epoch:0 metadata:", "g".repeat(32_768)),
         ] {
-            assert!(!applies(strange, &mut BTreeMap::new()), "{strange}");
+            assert!(!applies(strange, &mut ReadLines::default()), "{strange}");
         }
+    }
+
+    #[test]
+    fn offsets_of_a_transaction_take_effect_with_its_marker() {
+        for (outcome, then) in [(Outcome::Commit, Some(42)), (Outcome::Abort, None)] {
+            let mut read = ReadLines::default();
+            let first = line(Some(&committed(42, "")), "analytics");
+            assert!(applies_in(Some(7), &first, &mut read));
+            assert!(!applies_in(Some(7), &line(None, "analytics"), &mut read), "no transaction deletes offsets");
+            assert!(read.groups["analytics"].offsets.committed().is_empty());
+            read.end(8, outcome, 18);
+            assert!(read.groups.contains_key("analytics"), "it has an offset that may come to count");
+            read.end(7, outcome, 18);
+            let found = read.groups.get("analytics").map(|logged| logged.offsets.committed());
+            assert_eq!(found.map(|offsets| offsets[&("orders".into(), 0)].offset), then);
+        }
+        let group = "offset:17 key:g/group message:type:consumer generation:1";
+        assert!(!applies_in(Some(7), group, &mut ReadLines::default()), "no group is part of one");
     }
 
     proptest! {
@@ -299,11 +355,11 @@ mod tests {
             metadata in any::<String>(),
         ) {
             let committed = Committed { offset, leader_epoch, metadata, timestamp_ms: 5 };
-            let mut groups = BTreeMap::new();
-            prop_assert!(applies(&line(Some(&committed), &group), &mut groups));
-            prop_assert_eq!(&groups[&group].offsets[&("orders".into(), 0)], &committed);
-            prop_assert!(applies(&line(None, &group), &mut groups));
-            prop_assert!(groups.is_empty());
+            let mut read = ReadLines::default();
+            prop_assert!(applies(&line(Some(&committed), &group), &mut read));
+            prop_assert_eq!(&read.groups[&group].offsets.committed()[&("orders".into(), 0)], &committed);
+            prop_assert!(applies(&line(None, &group), &mut read));
+            prop_assert!(read.groups.is_empty());
         }
     }
 }

@@ -20,7 +20,7 @@
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets` | `group_coordinator` |
-//! | looking after groups | `groups`, `group`, `committed_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
+//! | looking after groups | `groups`, `group`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
@@ -35,6 +35,7 @@
 //! | the `ids` | which transactional ids there are | their states are read back, at the start |
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
+//! | the coordinator's `pending` | which groups open transactions have offsets in | never a call of the disk |
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
 //! | a partition's `producers` | what producers wrote | a batch of one, or a marker, is written; what is kept of them is read |
@@ -56,6 +57,7 @@ mod error;
 mod flusher;
 pub mod group;
 mod group_coordinator;
+mod group_offsets;
 mod leader_epochs;
 mod maintenance;
 mod partition;
@@ -83,13 +85,13 @@ mod writing;
 pub use caller::{Caller, Protocol};
 pub use clock::Clock;
 pub use code::Code;
-pub use committed_offsets::{Committed, Offsets};
 pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, GroupWrite, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait,
     PolledRecord, Wait,
 };
+pub use group_offsets::{Committed, GroupOffsets, Offsets};
 pub use leader_epochs::EpochEnd;
 pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};

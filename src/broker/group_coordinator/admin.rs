@@ -5,9 +5,9 @@
 use super::{GroupState, OffsetChange, make_durable};
 use crate::{
     broker::{
-        Broker, Error, Result,
-        committed_offsets::{self, Committed, Offsets},
+        Broker, Committed, Error, Result, committed_offsets,
         group::{Description, Group},
+        group_offsets::{GroupOffsets, Offsets},
     },
     log::record::shown,
 };
@@ -92,6 +92,12 @@ impl Broker {
 
     /// What a group has committed; nothing if there is no such group.
     pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
+        let offsets = self.running.state.change_named(name, |state, _| state.offsets.committed().clone())?;
+        Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
+    }
+
+    /// What a group has committed, and where an open transaction may change that; nothing if there is no such group.
+    pub fn group_offsets(&self, name: &str) -> Result<GroupOffsets> {
         let offsets = self.running.state.change_named(name, |state, _| state.offsets.clone())?;
         Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
     }
@@ -126,11 +132,11 @@ impl Broker {
         make_durable(written?)
     }
 
-    /// Deletes a group without members, with all that it committed.
+    /// Deletes a group without members, with all that it committed and all that is pending, as Kafka does.
     pub fn delete_group(&self, name: &str) -> Result<()> {
         self.delete_offsets_by(name, |state| {
             check_empty(name, state)?;
-            Ok(Deleted { offsets: state.offsets.keys().cloned().collect(), group: true, answer: () })
+            Ok(Deleted { offsets: state.offsets.partitions().into_iter().collect(), group: true, answer: () })
         })
     }
 
@@ -154,7 +160,7 @@ impl Broker {
         let log = self.running.state.offsets_log_or_new()?;
         let deleted = self.running.state.change_named(name, |state, _| {
             let Deleted { offsets, group, answer } = which(state)?;
-            let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.contains_key(key)).collect();
+            let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.has(key)).collect();
             let changes = keys.into_iter().map(OffsetChange::deletion).collect();
             let written = self.running.state.write_changes(&log, name, state, changes, group)?;
             Ok::<_, Error>((written, answer))

@@ -13,6 +13,8 @@ pub(super) struct AssignedPartition {
     pub(super) partition: Arc<Partition>,
     /// The offset to read next, once it is known.
     pub(super) position: Option<u64>,
+    /// It was not looked up yet where the group is, or a transaction that would change that has not ended yet.
+    pub(super) awaits_outcome: bool,
     /// Whether the position moved since it was last committed.
     pub(super) moved: bool,
     /// What was read and not handed out yet.
@@ -44,12 +46,22 @@ pub struct PollLimits {
 }
 
 impl AssignedPartition {
+    pub(super) fn new(owned: Owned, partition: Arc<Partition>) -> AssignedPartition {
+        AssignedPartition { owned, partition, position: None, awaits_outcome: true, moved: false, chunk: None }
+    }
+
+    /// Forgets how far it was read: where the group is is to be looked up.
+    pub(super) fn forget_position(&mut self) {
+        (self.position, self.awaits_outcome, self.moved, self.chunk) = (None, true, false, None);
+    }
+
     pub(super) fn key(&self) -> (&str, u32) {
         (&self.owned.topic, self.owned.partition)
     }
 
     pub(super) fn has_more(&self) -> bool {
-        self.position.is_none_or(|position| self.partition.high_watermark().is_ok_and(|end| end > position))
+        let is_behind = |position| self.partition.high_watermark().is_ok_and(|end| end > position);
+        !self.awaits_outcome && self.position.is_none_or(is_behind)
     }
 
     pub(super) fn find_position(&mut self, from: Position) -> Result<u64> {
@@ -61,6 +73,9 @@ impl AssignedPartition {
 
     /// Reads what comes next, unless it was read already; answers how many records and bytes there are.
     pub(super) fn read(&mut self, from: Position, bytes_max: usize) -> Result<(usize, usize)> {
+        if self.awaits_outcome {
+            return Ok((0, 0));
+        }
         let mut chunk = self.chunk.take().unwrap_or_default();
         loop {
             let position = self.find_position(from)?;

@@ -2,8 +2,7 @@
 
 use super::{GroupState, GroupWrite, OffsetChange, SESSION_MS_MAX, Wait, Waiting};
 use crate::broker::{
-    Broker, Error, Result, Waiter,
-    committed_offsets::Committed,
+    Broker, Committed, Error, Result, Waiter,
     group::{
         Answer,
         classic::{JoinRequest, Joined, Reply, Sender, SyncRequest},
@@ -133,7 +132,7 @@ impl Broker {
         done
     }
 
-    fn check_commit(&self, offset: &OffsetCommit) -> Result<()> {
+    pub(super) fn check_commit(&self, offset: &OffsetCommit) -> Result<()> {
         self.topic(&offset.topic)?.partition(offset.partition)?;
         let (metadata, limit) = (&offset.committed.metadata, METADATA_UNITS_MAX);
         // No more units than bytes: the short ones need not be counted.

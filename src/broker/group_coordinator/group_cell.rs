@@ -2,8 +2,8 @@
 
 use crate::broker::{
     Waiter,
-    committed_offsets::Offsets,
     group::{Answer, Group, Ticket},
+    group_offsets::GroupOffsets,
     sync::{Mutex, MutexGuard},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -18,7 +18,7 @@ pub(super) struct GroupCell {
 #[derive(Debug)]
 pub(super) struct GroupState {
     pub(super) group: Group,
-    pub(super) offsets: Offsets,
+    pub(super) offsets: GroupOffsets,
     pub(super) waiting: BTreeMap<Ticket, Waiting>,
     /// Since when there are no members, by the time of day.
     pub(super) empty_since_ms: Option<i64>,
@@ -53,7 +53,7 @@ impl GroupCell {
     pub(super) fn new(name: &str, group: Group, now_ms: i64) -> GroupCell {
         let state = GroupState {
             group,
-            offsets: Offsets::new(),
+            offsets: GroupOffsets::default(),
             waiting: BTreeMap::new(),
             empty_since_ms: Some(now_ms),
             kept_until_ms: None,
@@ -69,7 +69,7 @@ impl GroupCell {
 }
 
 impl GroupState {
-    /// Whether nobody is in it or about to be, and nothing is committed.
+    /// Whether nobody is in it or about to be, and nothing is committed or pending.
     pub(super) fn has_nothing(&self) -> bool {
         let nothing_due = self.group.empty_since().is_some() && self.group.next_deadline().is_none();
         nothing_due && self.offsets.is_empty() && self.waiting.is_empty()

@@ -4,13 +4,13 @@
 
 use super::group_cell::{GroupCell, GroupLine, GroupState};
 use crate::{
-    broker::{
-        BrokerState, Error, Partition, Result, Terms,
-        committed_offsets::{self, Committed},
-    },
+    broker::{BrokerState, Committed, Error, Partition, Result, Terms, committed_offsets},
     log::{Appended, record::Records},
 };
-use std::sync::{Arc, atomic::Ordering::*};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::*},
+};
 
 /// What was written to the groups' log, and is as durable as an acknowledged record after [`make_durable`](Self::make_durable).
 #[derive(Debug)]
@@ -23,6 +23,11 @@ impl GroupWrite {
     /// Waits until it is as durable as the flush mode promises.
     pub fn make_durable(&self) -> Result<()> {
         self.log.make_durable(&self.appended)
+    }
+
+    /// The offsets of its lines.
+    pub(super) fn lines(&self) -> Range<u64> {
+        self.appended.offsets.clone()
     }
 }
 
@@ -79,10 +84,17 @@ impl BrokerState {
             committed_offsets::push_group(&mut records, name, None);
         }
         let written = if records.is_empty() { None } else { Some(write_whole(log, &records)?) };
-        for OffsetChange { topic, partition, committed } in changes {
+        let before: Vec<_> = state.offsets.pending_producers().collect();
+        let lines = written.iter().flat_map(GroupWrite::lines);
+        for (line, OffsetChange { topic, partition, committed }) in lines.zip(changes) {
             match committed {
-                Some(committed) => drop(state.offsets.insert((topic, partition), committed)),
-                None => drop(state.offsets.remove(&(topic, partition))),
+                Some(committed) => state.offsets.commit((topic, partition), committed, line),
+                None => state.offsets.delete(&(topic, partition)),
+            }
+        }
+        for producer_id in before {
+            if !state.offsets.has_pending_of(producer_id) {
+                self.coordinator.pending.remove(producer_id, name);
             }
         }
         if ends {
@@ -145,7 +157,12 @@ impl BrokerState {
 
 /// Writes records of a group to the groups' log, all or none of them.
 pub(super) fn write_whole(log: &Arc<Partition>, records: &Records<'_>) -> Result<GroupWrite> {
-    let written = log.write(records, Terms { whole: true, ..Terms::default() });
+    write_records(log, records, Terms { whole: true, ..Terms::default() })
+}
+
+/// The same, of a transaction perhaps.
+pub(super) fn write_records(log: &Arc<Partition>, records: &Records<'_>, terms: Terms) -> Result<GroupWrite> {
+    let written = log.write(records, terms);
     let appended = written.map_err(|error| match error {
         Error::BatchTooLarge { .. } => Error::CommitTooLarge,
         error => error,

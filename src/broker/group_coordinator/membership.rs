@@ -12,23 +12,25 @@
 //!   else was handed them in this generation.
 //! - A position is the offset to read next. It begins where the group committed, otherwise where `from` says. Polls and `seek`
 //!   move it; a commit without arguments commits the positions that moved.
+//! - Where a transaction's offset is pending the position is known when that has ended: until then there is nothing to read.
 //! - Dropping a membership leaves the group without a commit.
 
 use super::{
-    GroupCell, GroupState, GroupWrite, OffsetChange, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
+    GroupCell, GroupState, GroupWrite, OffsetChange, OffsetCommit, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
     assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
     make_durable,
 };
 use crate::{
     broker::{
-        Broker, Error, Position, Result, Waiter,
+        Broker, BrokerState, Error, Partition, Position, Result, Transaction, Waiter,
         group::{
             Ticket,
             consumer::{Assignment, MemberNumber, Owned, Subscription, member_id},
         },
         random,
+        transaction::{Parts, ProducerIdentity},
     },
-    log::Chunk,
+    log::{Chunk, Outcome},
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -114,7 +116,8 @@ impl Broker {
             Membership { broker, cell, number, secret, from, auto_commit, generation, partitions, turn: 0 };
         member.take_up(assignment)?;
         // What `latest` and the like mean is decided now, not at the first poll.
-        member.partitions.iter_mut().try_for_each(|assigned| assigned.find_position(from).map(drop))?;
+        let known = member.partitions.iter_mut().filter(|assigned| !assigned.awaits_outcome);
+        known.map(|assigned| assigned.find_position(from)).try_for_each(|found| found.map(drop))?;
         Ok(member)
     }
 }
@@ -221,6 +224,27 @@ impl Membership {
 
     /// As [`commit`](Self::commit), but the caller makes durable what it answers.
     pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<GroupWrite>> {
+        self.write_offsets(offsets, |state, broker, log, name, offsets| {
+            let commits = |OffsetCommit { topic, partition, committed }| {
+                let committed = Some(committed);
+                OffsetChange { topic, partition, committed }
+            };
+            broker.write_changes(log, name, state, offsets.into_iter().map(commits).collect(), false)
+        })
+    }
+
+    /// Writes offsets of partitions that the member owns, with `write`: these, or the positions that moved.
+    fn write_offsets(
+        &mut self,
+        offsets: Option<&[(&str, u32, u64)]>,
+        write: impl FnOnce(
+            &mut GroupState,
+            &BrokerState,
+            &Arc<Partition>,
+            &Arc<str>,
+            Vec<OffsetCommit>,
+        ) -> Result<Option<GroupWrite>>,
+    ) -> Result<Option<GroupWrite>> {
         let log = self.broker.running.state.offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
         let written = self.change(|state, now, number| {
@@ -229,17 +253,16 @@ impl Membership {
                 None => self.moved(state, now)?,
             };
             state.group.begin_commit(now, number, offsets.iter().map(|&(topic, partition, _)| (topic, partition)))?;
-            let change = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<OffsetChange> {
+            let commit = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<OffsetCommit> {
                 // One copy of the name for all its partitions.
                 let known = self.partitions.iter().find(|assigned| *assigned.owned.topic == *topic);
-                let committed = Some(self.broker.at(topic, partition, offset, now_ms)?);
+                let committed = self.broker.at(topic, partition, offset, now_ms)?;
                 let topic = known.map_or_else(|| topic.into(), |assigned| assigned.owned.topic.clone());
-                Ok(OffsetChange { topic, partition, committed })
+                Ok(OffsetCommit { topic, partition, committed })
             };
-            let changes = offsets.iter().map(change).collect::<Result<_>>();
-            let name = &self.cell.name;
-            let written =
-                changes.and_then(|all| self.broker.running.state.write_changes(&log, name, state, all, false));
+            let commits = offsets.iter().map(commit).collect::<Result<_>>();
+            let broker = &self.broker.running.state;
+            let written = commits.and_then(|commits| write(state, broker, &log, &self.cell.name, commits));
             state.group.end_commit(now, number)?;
             written
         })?;
@@ -248,6 +271,42 @@ impl Membership {
             assigned.moved &= offsets.is_some_and(|offsets| !offsets.iter().any(is_this));
         }
         Ok(written)
+    }
+
+    /// As [`commit`](Self::commit), as part of a transaction: the offsets are pending until it ends.
+    pub fn commit_in(&mut self, transaction: &Transaction, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
+        let (state, transaction) = (self.broker.running.state.clone(), transaction.writer());
+        let parts = Parts { groups: [self.cell.name.clone()].into(), ..Parts::default() };
+        let write = || self.write_pending_commit(transaction.identity, offsets);
+        let written = state.write_in(&transaction, &parts, write).map_err(|error| transaction.refusal(error))?;
+        written.added.map_or(Ok(()), |added| added.make_durable())?;
+        make_durable(written.written?)
+    }
+
+    /// Writes what is to be pending. The caller holds the transaction's lock.
+    fn write_pending_commit(
+        &mut self,
+        producer: ProducerIdentity,
+        offsets: Option<&[(&str, u32, u64)]>,
+    ) -> Result<Option<GroupWrite>> {
+        self.write_offsets(offsets, |state, broker, log, name, offsets| {
+            broker.write_pending(log, name, state, producer, offsets)
+        })
+    }
+
+    /// A transaction has begun on the member's connection. Until [`end_transaction`](Self::end_transaction), at most for
+    /// `timeout_ms`, neither polls nor commits give a partition up, and its session stands still.
+    pub fn begin_transaction(&mut self, timeout_ms: u64) -> Result<()> {
+        self.change(|state, now, number| state.group.hold(now, number, now.saturating_add(timeout_ms)))
+    }
+
+    /// The transaction has ended: what is to move may go. If it was aborted the member goes on where the group committed.
+    pub fn end_transaction(&mut self, outcome: Outcome) -> Result<()> {
+        if outcome == Outcome::Abort {
+            self.partitions.iter_mut().for_each(AssignedPartition::forget_position);
+            self.go_on_where_committed()?;
+        }
+        self.change(|state, now, number| state.group.release(now, number))
     }
 
     /// The positions that moved, of partitions that are still owned: a dropped topic takes its own away.
@@ -270,7 +329,8 @@ impl Membership {
             return Err(Error::NotAssigned { topic: topic.into(), partition });
         };
         let offset = position.resolve(&assigned.partition, &mut Chunk::default())?;
-        (assigned.position, assigned.moved, assigned.chunk) = (Some(offset), true, None);
+        (assigned.position, assigned.awaits_outcome) = (Some(offset), false);
+        (assigned.moved, assigned.chunk) = (true, None);
         Ok(offset)
     }
 
@@ -291,28 +351,41 @@ impl Membership {
     fn take_up(&mut self, assignment: Assignment) -> Result<()> {
         self.generation = assignment.generation;
         let same = |assigned: &AssignedPartition, owned: &Owned| assigned.owned == *owned;
-        if self.partitions.iter().map(|assigned| &assigned.owned).eq(&assignment.owned) {
+        if !self.partitions.iter().map(|assigned| &assigned.owned).eq(&assignment.owned) {
+            self.partitions.retain(|assigned| assignment.owned.iter().any(|owned| same(assigned, owned)));
+            let is_new = |owned: &Owned| !self.partitions.iter().any(|assigned| same(assigned, owned));
+            let new: Vec<_> = assignment.owned.into_iter().filter(is_new).collect();
+            self.partitions.reserve_exact(new.len());
+            for owned in new {
+                // A topic that is just being dropped takes the partition away again.
+                let topic = self.broker.topic(&owned.topic);
+                if let Ok(partition) = topic.and_then(|topic| topic.partition(owned.partition)) {
+                    self.partitions.push(AssignedPartition::new(owned, partition));
+                }
+            }
+            self.partitions.sort_by(|a, b| a.owned.cmp(&b.owned));
+        }
+        self.go_on_where_committed()
+    }
+
+    /// Looks up where to read on in partitions that are new. Where a transaction's offset is pending, that is known when it
+    /// has ended.
+    fn go_on_where_committed(&mut self) -> Result<()> {
+        let mut waiting: Vec<_> = self.partitions.iter_mut().filter(|assigned| assigned.awaits_outcome).collect();
+        if waiting.is_empty() {
             return Ok(());
         }
-        self.partitions.retain(|assigned| assignment.owned.iter().any(|owned| same(assigned, owned)));
-        let new =
-            assignment.owned.into_iter().filter(|owned| !self.partitions.iter().any(|assigned| same(assigned, owned)));
-        let new: Vec<_> = new.collect();
-        let committed = |state: &GroupState, owned: &Owned| {
-            let committed = state.offsets.get(&(owned.topic.clone(), owned.partition))?;
-            u64::try_from(committed.offset).ok()
-        };
-        let committed = |state: &mut GroupState| new.iter().map(|owned| committed(state, owned)).collect::<Vec<_>>();
-        let committed = self.change(|state, _, _| Ok(committed(state)))?;
-        self.partitions.reserve_exact(new.len());
-        for (owned, position) in new.into_iter().zip(committed) {
-            // A topic that is just being dropped takes the partition away again.
-            if let Ok(partition) = self.broker.topic(&owned.topic).and_then(|topic| topic.partition(owned.partition)) {
-                self.partitions.push(AssignedPartition { owned, partition, position, moved: false, chunk: None });
+        let (broker, cell) = (&self.broker, &self.cell);
+        let looked_up = broker.running.state.change(cell, |state, _| {
+            for assigned in &mut waiting {
+                let partition = (assigned.owned.topic.clone(), assigned.owned.partition);
+                if let Ok(committed) = state.offsets.stable(&partition) {
+                    assigned.awaits_outcome = false;
+                    assigned.position = committed.and_then(|committed| u64::try_from(committed.offset).ok());
+                }
             }
-        }
-        self.partitions.sort_by(|a, b| a.owned.cmp(&b.owned));
-        Ok(())
+        });
+        looked_up.ok_or(Error::UnknownMemberId)
     }
 
     /// Reads, by turns, until there is enough; whether there is anything. A partition that cannot be read is an error when

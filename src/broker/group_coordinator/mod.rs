@@ -20,6 +20,7 @@
 //! - A group without members and offsets is there for ten minutes more, so that whoever joins gets a higher generation, or
 //!   until it is deleted. Then the log gets its end. In that time it [rests](resting), and takes next to no memory. One that
 //!   never had a generation or an offset goes at once.
+//! - Offsets that a transaction commits are [pending] until it ends.
 //! - What the log has is read back at the first use. Kafka's members then have their session timeout to be heard; text's and
 //!   the library's ended with their connection.
 
@@ -29,6 +30,9 @@ mod classic;
 mod group_cell;
 mod group_log;
 mod membership;
+mod pending;
+#[cfg(all(test, not(shuttle)))]
+mod pending_tests;
 #[cfg(all(test, not(shuttle)))]
 mod restart_tests;
 mod resting;
@@ -52,6 +56,7 @@ use super::{
 };
 use group_cell::{GroupCell, GroupState, Waiting};
 use group_log::{OffsetChange, make_durable};
+use pending::PendingGroups;
 use resting::{Rest, Resting};
 use std::{
     collections::BTreeMap,
@@ -80,6 +85,7 @@ pub(super) struct Coordinator {
     started: Instant,
     /// `None` until the log is read back.
     groups: Mutex<Option<Groups>>,
+    pending: PendingGroups,
     /// When maintenance will look at the groups; `u64::MAX`: it need not.
     looks_at: AtomicU64,
     /// Whether it was told that the disk refuses the groups.
@@ -114,6 +120,7 @@ impl Default for Coordinator {
         Coordinator {
             started: Instant::now(),
             groups: Mutex::new(None),
+            pending: PendingGroups::default(),
             looks_at: AtomicU64::new(u64::MAX),
             told_refusal: AtomicBool::new(false),
         }
@@ -149,6 +156,7 @@ impl BrokerState {
                 Some(group) => self.restored(&name, group, kept_until_ms(now_ms)),
                 None => GroupCell::new(&name, self.empty_group(now), now_ms),
             };
+            offsets.pending_producers().for_each(|producer_id| self.coordinator.pending.add(producer_id, &cell.name));
             cell.lock().offsets = offsets;
             groups.awake.insert(cell.name.clone(), Arc::new(cell));
         }

@@ -4,8 +4,7 @@
 use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
 use crate::{
     broker::{
-        Broker, Clock, Error, Result, Terms, Waiter,
-        committed_offsets::Committed,
+        Broker, Clock, Committed, Error, Result, Terms, Waiter,
         group::{
             Description,
             classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},

@@ -3,8 +3,7 @@
 use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
 use crate::{
     broker::{
-        Broker, Clock, Error, Position, Result, Terms, Waiter,
-        committed_offsets::Committed,
+        Broker, Clock, Committed, Error, Position, Result, Terms, Waiter,
         group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
     },
     config::Config,

@@ -4,12 +4,10 @@ use super::{
     Changed,
     group_cell::GroupState,
     group_log::{GroupWrite, OffsetChange, make_durable, write_whole},
+    kept_until_ms,
 };
 use crate::{
-    broker::{
-        BrokerState, Partition, Result,
-        committed_offsets::{self, Committed},
-    },
+    broker::{BrokerState, Committed, Partition, Result, committed_offsets, group_offsets::TopicPartition},
     log::record::Records,
 };
 use std::sync::{Arc, atomic::Ordering::*};
@@ -38,7 +36,7 @@ impl BrokerState {
             let changed = self.change_and_write(&cell, |state, now| {
                 state.group.topic_changed(now, topic, partitions);
                 let Some(log) = log.as_ref().filter(|_| partitions.is_none()) else { return Ok(None) };
-                let lost = state.offsets.keys().filter(|(of, _)| **of == *topic).cloned();
+                let lost = state.offsets.partitions().into_iter().filter(|(of, _)| **of == *topic);
                 let lost = lost.map(OffsetChange::deletion).collect();
                 self.write_changes(log, &cell.name, state, lost, false)
             });
@@ -93,15 +91,23 @@ impl BrokerState {
     }
 
     /// Forgets offsets of a group that are too old, under its lock; with the last of them the group goes, if nobody is in it.
+    /// An open transaction's are kept until it ends.
     fn expire_offsets(&self, log: &Arc<Partition>, name: &str, state: &mut GroupState, now_ms: i64) -> Result<Expired> {
         let retention_ms = self.config.offsets_retention.as_millis() as i64;
         let empty_since_ms = state.empty_since_ms.unwrap_or(now_ms);
-        let due = |committed: &Committed| committed.timestamp_ms.max(empty_since_ms).saturating_add(retention_ms);
-        let over = state.offsets.iter().filter(|(_, committed)| due(committed) <= now_ms);
-        let over: Vec<_> = over.map(|(key, _)| OffsetChange::deletion(key.clone())).collect();
-        let ends = !over.is_empty() && over.len() == state.offsets.len() && state.group.empty_since().is_some();
+        let offsets = &state.offsets;
+        // Whether one is too old that a transaction may replace is asked again when it may have ended.
+        let due = |(partition, committed): (&TopicPartition, &Committed)| {
+            let due = committed.timestamp_ms.max(empty_since_ms).saturating_add(retention_ms);
+            if offsets.is_pending(partition) { due.max(kept_until_ms(now_ms)) } else { due }
+        };
+        let over = offsets.committed().iter().filter(|&offset| due(offset) <= now_ms);
+        let over: Vec<_> = over.map(|(partition, _)| OffsetChange::deletion(partition.clone())).collect();
+        let is_all = over.len() == offsets.committed().len() && !offsets.has_pending();
+        let ends = !over.is_empty() && is_all && state.group.empty_since().is_some();
+        let next_ms = offsets.committed().iter().map(due).filter(|&due| due > now_ms).min();
         let written = self.write_changes(log, name, state, over, ends)?;
-        Ok(Expired { written, next_ms: state.offsets.values().map(due).min() })
+        Ok(Expired { written, next_ms })
     }
 
     /// Forgets groups that have rested long enough, and writes their ends.

@@ -224,6 +224,7 @@ impl BrokerState {
             return Ok(None);
         }
         let appended = partition.write_marker(marker)?;
+        self.marker_written(partition, &marker, appended.offsets.start);
         partition.sync_soon(&*partition.settings()?);
         Ok(Some(appended))
     }

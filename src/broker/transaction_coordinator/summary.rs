@@ -92,6 +92,7 @@ impl Broker {
     pub fn write_marker(&self, topic: &str, partition: u32, marker: Marker) -> Result<()> {
         let partition = self.topic(topic)?.partition(partition)?;
         let appended = partition.write_marker(marker)?;
+        self.running.state.marker_written(&partition, &marker, appended.offsets.start);
         partition.make_durable(&appended)
     }
 

@@ -1,0 +1,140 @@
+//! Offsets that transactions commit (KIP-447): they take effect when the transaction does, or never.
+//!
+//! ```text
+//! write_pending_offsets    a batch of the transaction in the groups' log ─► pending in the group
+//! marker_written           its marker is there                           ─► committed, or forgotten
+//! ```
+//!
+//! - Whoever writes them holds the transaction's lock from the check of its state until they are written. So no line comes
+//!   behind the marker that ends its transaction.
+//! - While an offset is pending nobody begins to read from there: a new owner of the partition waits, and is woken at the end.
+//! - A group with pending offsets neither rests nor is forgotten. Whoever deletes it deletes them too, as in Kafka.
+//! - Over a restart they are pending as before: the log tells of them.
+
+use super::{CommitOutcome, GroupCell, GroupState, GroupWrite, OffsetCommit, group_log::write_records};
+use crate::{
+    broker::{
+        Broker, BrokerState, Error, Marker, Partition, Result, Sequence, Terms, committed_offsets, group::Committer,
+        sync::Mutex, transaction::ProducerIdentity,
+    },
+    log::{Numbering, Outcome, batches::Flags, record::Records},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// The groups in which open transactions have offsets, by the producer's id.
+#[derive(Debug, Default)]
+pub(super) struct PendingGroups(Mutex<BTreeMap<i64, BTreeSet<Arc<str>>>>);
+
+impl PendingGroups {
+    pub(super) fn add(&self, producer_id: i64, group: &Arc<str>) {
+        let mut pending = self.0.lock().expect("no panic under the lock of pending groups");
+        pending.entry(producer_id).or_default().insert(group.clone());
+    }
+
+    fn take(&self, producer_id: i64) -> BTreeSet<Arc<str>> {
+        self.0.lock().expect("no panic under the lock of pending groups").remove(&producer_id).unwrap_or_default()
+    }
+
+    pub(super) fn remove(&self, producer_id: i64, group: &str) {
+        let mut pending = self.0.lock().expect("no panic under the lock of pending groups");
+        if let Some(groups) = pending.get_mut(&producer_id) {
+            groups.remove(group);
+            if groups.is_empty() {
+                pending.remove(&producer_id);
+            }
+        }
+    }
+}
+
+impl Broker {
+    /// TxnOffsetCommit, and COMMIT in a transaction. Answers what becomes of each offset, in order; those that can be taken are
+    /// pending together, and made durable by the caller before it answers. The caller holds the transaction's lock.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the transactions' coordinator is its only caller"))]
+    pub(in crate::broker) fn write_pending_offsets(
+        &self,
+        group: &str,
+        producer: ProducerIdentity,
+        committer: Committer<'_>,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<CommitOutcome> {
+        if group.is_empty() {
+            return Err(Error::InvalidGroup("a group needs a name".into()));
+        }
+        let state = &self.running.state;
+        if let Committer::Member { generation: generation @ 0.., .. } = committer
+            && state.find_group(group)?.is_none()
+        {
+            return Err(Error::IllegalGeneration(format!("generation {generation} of a group that is not there")));
+        }
+        let log = state.offsets_log_or_new()?;
+        let (_, done) = state.change_or_new(group, |cell, now| {
+            let partitions: Vec<_> = offsets.iter().map(|offset| (&*offset.topic, offset.partition)).collect();
+            cell.group.may_commit_later(now, committer, &partitions)?;
+            let checked: Vec<_> = offsets.iter().map(|offset| self.check_commit(offset)).collect();
+            let taken = offsets.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
+            let taken = taken.map(|(offset, _)| offset).collect();
+            let written = state.write_pending(&log, &group.into(), cell, producer, taken)?;
+            Ok(CommitOutcome { outcomes: checked, written })
+        })?;
+        done
+    }
+}
+
+impl BrokerState {
+    /// Writes offsets that are pending from here on, under the group's lock: all of them or none.
+    pub(super) fn write_pending(
+        &self,
+        log: &Arc<Partition>,
+        name: &Arc<str>,
+        state: &mut GroupState,
+        producer: ProducerIdentity,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<Option<GroupWrite>> {
+        if offsets.is_empty() {
+            return Ok(None);
+        }
+        let mut records = Records::default();
+        for OffsetCommit { topic, partition, committed } in &offsets {
+            committed_offsets::push(&mut records, name, (topic, *partition), Some(committed));
+        }
+        let (flags, ProducerIdentity { id: producer_id, epoch: producer_epoch }) = (Flags::TRANSACTIONAL, producer);
+        let numbering = Numbering { producer_id, producer_epoch, base_sequence: -1 };
+        let terms = Terms { flags, producer: Some(numbering), sequence: Sequence::Next, whole: true };
+        let written = write_records(log, &records, terms)?;
+        for (line, OffsetCommit { topic, partition, committed }) in written.lines().zip(offsets) {
+            state.offsets.commit_later(producer.id, (topic, partition), committed, line);
+        }
+        self.coordinator.pending.add(producer.id, name);
+        Ok(Some(written))
+    }
+
+    /// A marker stands in a partition, at this offset. If it is that of the groups' log, the offsets that the producer has
+    /// pending before it take effect or are forgotten. A marker that was told before changes nothing.
+    pub(in crate::broker) fn marker_written(&self, partition: &Partition, marker: &Marker, offset: u64) {
+        let is_groups_log = |log: Arc<Partition>| std::ptr::eq(&*log, partition);
+        if self.offsets_log().is_ok_and(|log| log.is_some_and(is_groups_log)) {
+            self.end_pending(marker.producer_id, marker.outcome, offset);
+        }
+    }
+
+    fn end_pending(&self, producer_id: i64, outcome: Outcome, marker: u64) {
+        // Whoever reads the log back after this finds the marker there.
+        let find = |name: &Arc<str>| -> Option<Arc<GroupCell>> {
+            let groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
+            groups.as_ref()?.awake.get(name).cloned()
+        };
+        for name in self.coordinator.pending.take(producer_id) {
+            let Some(cell) = find(&name) else { continue };
+            self.change(&cell, |state, _| {
+                state.offsets.end(producer_id, outcome, marker);
+                if state.offsets.has_pending_of(producer_id) {
+                    self.coordinator.pending.add(producer_id, &name);
+                }
+                state.waiting.values().for_each(|waiting| waiting.waiter.wake());
+            });
+        }
+    }
+}
