@@ -33,12 +33,28 @@ pub(super) struct Ended {
     pub(super) left: Option<Error>,
 }
 
+/// What is answered where an outcome is decided, and its markers take longer than anybody waits.
+pub(super) fn not_everywhere(outcome: Outcome, why: &Error) -> Error {
+    Error::TimedOut(format!("{} is decided, and not everywhere yet: {why}", outcome.name()))
+}
+
+fn to_be_aborted(why: impl std::fmt::Display) -> Error {
+    Error::Storage(format!("the transaction is aborted as soon as the disk lets it: {why}"))
+}
+
 /// A place of a transaction: a partition that it wrote, or the one with the offsets of its groups.
 pub(super) struct Place {
     pub(super) topic: Arc<str>,
     pub(super) index: u32,
     /// `None`: it is gone. An error: it cannot be looked at now.
     pub(super) partition: Result<Option<Arc<Partition>>>,
+}
+
+impl Ended {
+    /// An error if not all markers are written yet.
+    pub(super) fn everywhere(self) -> Result<()> {
+        self.left.map_or(Ok(()), Err)
+    }
 }
 
 impl BrokerState {
@@ -102,7 +118,7 @@ impl BrokerState {
         let next = known.abort(Cause::Storage, || self.env.new_producer_id())?;
         state.hold = Hold::Busy;
         drop(state);
-        self.prepare(&log, cell, next).map(drop)
+        self.prepare(&log, cell, next).and_then(Ended::everywhere)
     }
 
     /// Writes the markers of what is prepared, if nobody else does.
@@ -136,6 +152,10 @@ impl BrokerState {
     /// Writes the prepare line, and then the markers. The caller has put the hold on the id.
     fn prepare(&self, log: &Arc<Partition>, cell: &Arc<IdCell>, next: TransactionState) -> Result<Ended> {
         let (producer, is_prepared) = (next.complete().producer, matches!(next.phase, Phase::Prepared { .. }));
+        if !is_intact(log) {
+            self.leave_to_be_aborted(cell);
+            return Err(to_be_aborted("its log takes nothing more until the broker restarts"));
+        }
         let written = self.to_state(log, cell, &mut cell.write(), next);
         if let Err(error) = written.as_ref().map_err(Error::clone).and_then(StateWrite::make_durable) {
             return Err(self.not_prepared(log, cell, written.is_ok(), error));
@@ -152,7 +172,7 @@ impl BrokerState {
         match (is_intact(log), is_written) {
             (true, false) => {
                 self.leave_to_be_aborted(cell);
-                Error::Storage(format!("the transaction is aborted as soon as the disk lets it: {error}"))
+                to_be_aborted(error)
             }
             // It stands there. Before the markers it is made durable.
             (true, true) => {

@@ -4,7 +4,12 @@
 //! fenced by whoever begins with the same id, aborted when its time is over, or by an operator. Then whatever is tried in it
 //! gets the error that says so, and nothing lands outside of it.
 
-use super::{IdCell, InTransaction, WAIT, ending::Ended, requests::Started, writing::IfAbsent};
+use super::{
+    IdCell, InTransaction, WAIT,
+    ending::{Ended, not_everywhere},
+    requests::Started,
+    writing::IfAbsent,
+};
 use crate::broker::{
     Broker, Error, Outcome, Result,
     transaction::{Epochs, LastTransaction, Phase, ProducerIdentity, Start, TransactionState},
@@ -109,8 +114,11 @@ impl Transaction {
     pub fn end(&mut self) -> Result<()> {
         match self.doomed() {
             Ok(()) => self.end_as(Outcome::Commit),
-            // That it was lost goes before an error in it.
-            Err(doomed) => self.end_as(Outcome::Abort).and(Err(doomed)),
+            Err(doomed) => match self.end_as(Outcome::Abort) {
+                // That it was lost goes before an error in it.
+                Err(lost @ (Error::ProducerFenced(_) | Error::InvalidTxnState(_))) => Err(lost),
+                _ => Err(doomed),
+            },
         }
     }
 
@@ -143,8 +151,7 @@ impl Transaction {
         let state = self.cell.read();
         let is_last = |known: &TransactionState| known.outcome_of(self.identity).is_some();
         if state.is_prepared() && state.known.as_ref().is_some_and(is_last) {
-            let name = outcome.name();
-            return Err(Error::TimedOut(format!("{name} is decided, and not everywhere yet: {why}")));
+            return Err(not_everywhere(outcome, why));
         }
         Ok(())
     }

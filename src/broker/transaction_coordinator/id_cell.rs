@@ -28,6 +28,8 @@ pub(super) struct IdState {
     pub(super) hold: Hold,
     /// Whether it has changed since the start: of what a connection had open before, nobody is left to end it.
     pub(super) is_attended: bool,
+    /// Whether the operator was told what failed last.
+    pub(super) is_told: bool,
     /// It is not found any more, and another may have its name.
     pub(super) is_gone: bool,
 }
@@ -47,7 +49,7 @@ pub(super) enum Hold {
 
 impl IdCell {
     pub(super) fn new(name: &str, known: Option<TransactionState>, written_ms: i64) -> IdCell {
-        let state = IdState { known, written_ms, hold: Hold::Free, is_attended: false, is_gone: false };
+        let state = IdState { known, written_ms, hold: Hold::Free, is_attended: false, is_told: false, is_gone: false };
         IdCell { name: name.into(), state: RwLock::new(state), changed: Waiters::default() }
     }
 

@@ -28,6 +28,8 @@
 //! - A partition that is opened may hold an open transaction of which the state's log says that it is over, or nothing: it
 //!   gets the marker then, see [`reopened`].
 
+#[cfg(all(test, not(shuttle)))]
+mod crash_tests;
 mod ending;
 mod handle;
 mod id_cell;
@@ -62,7 +64,7 @@ const IDS_MAX: usize = if cfg!(test) { 100 } else { 250_000 };
 /// The longest transactional id, Kafka's limit for any string.
 const NAME_BYTES_MAX: usize = i16::MAX as usize;
 /// How long BEGIN waits for the transaction before it, and END for its markers.
-const WAIT: Duration = Duration::from_secs(5);
+const WAIT: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 5000 });
 
 /// All transactional ids.
 #[derive(Debug)]
@@ -200,7 +202,7 @@ impl BrokerState {
     ) -> Result<StateWrite> {
         let written = state_log::write(log, &cell.name, Some(&next))?;
         let before = state.known.replace(next);
-        (state.written_ms, state.is_attended) = (self.env.clock.now_ms(), true);
+        (state.written_ms, state.is_attended, state.is_told) = (self.env.clock.now_ms(), true, false);
         let is_new = |id| before.as_ref().is_none_or(|before| before.producer_ids() != id);
         if is_new(state.known.as_ref().expect("replaced above").producer_ids()) {
             let mut ids = self.transactions.ids.write().expect("no panic under the ids' lock");

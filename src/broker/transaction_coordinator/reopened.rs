@@ -132,12 +132,30 @@ impl BrokerState {
             Verdict::Unknown => {
                 self.env.tell(&format!(
                     "{}: the transaction of producer {producer_id} in epoch {producer_epoch} stays open: part of the log that \
-                     tells how it ended cannot be read. Abort it, or write its marker, once you know",
+                     tells how it ended cannot be read. Abort its transactional id, or write its marker \
+                     (kafka-transactions.sh abort)",
                     found.partition.name()
                 ));
                 Ok(())
             }
         }
+    }
+
+    /// Aborts what of an id's producer is open in any partition, though its state says that nothing is. An error if nothing is.
+    pub(super) fn abort_hanging(&self, cell: &IdCell) -> Result<()> {
+        let state = cell.write();
+        state.free()?;
+        let none = || Error::InvalidTxnState("no transaction is open".into());
+        let producer = state.known.as_ref().filter(|known| known.is_at_rest()).ok_or_else(none)?.producer;
+        let mut found = Err(none());
+        for partition in self.topics().into_iter().flat_map(|topic| topic.partitions()) {
+            let Some(open) = partition.open_transaction(producer.id)? else { continue };
+            let OpenTransaction { producer_id, producer_epoch, .. } = open;
+            let marker = Marker { producer_id, producer_epoch, outcome: Outcome::Abort, coordinator_epoch: 0 };
+            self.mark_durably(&partition, marker)?;
+            found = Ok(());
+        }
+        found
     }
 
     /// The transactional id that this pair belongs to, or that tells how its transaction ended.
@@ -150,7 +168,7 @@ impl BrokerState {
         Ok(self.id_cells()?.into_iter().find(tells))
     }
 
-    fn is_incomplete(&self) -> Result<bool> {
+    pub(super) fn is_incomplete(&self) -> Result<bool> {
         Ok(self.ids()?.as_ref().is_some_and(|ids| ids.is_incomplete))
     }
 

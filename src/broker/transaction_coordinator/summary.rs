@@ -1,9 +1,13 @@
 //! Looking after transactions: which there are, what one holds, who writes a partition; and ending one by hand.
 
-use super::{IdCell, ending::Place, id_cell::IdState};
+use super::{
+    IdCell,
+    ending::{Place, not_everywhere},
+    id_cell::IdState,
+};
 use crate::{
     broker::{
-        ActiveProducer, Broker, BrokerState, Error, Marker, Partition, Result,
+        ActiveProducer, Broker, BrokerState, Error, Marker, Outcome, Partition, Result,
         transaction::{Cause, LastTransaction, Phase, ProducerIdentity},
     },
     log::record::shown,
@@ -78,13 +82,14 @@ impl Broker {
         Ok(TransactionDescription { summary, last: known.last, partitions, groups: parts.groups.into_iter().collect() })
     }
 
-    /// Aborts the open transaction of somebody else.
+    /// Aborts the open transaction of somebody else, or what of it hangs in a partition though it should have ended.
     pub fn abort_transaction(&self, transactional_id: &str) -> Result<()> {
-        let cell = self.running.state.cell_of(transactional_id)?;
-        let ended = self.running.state.abort(&cell, Cause::Elsewhere)?;
-        ended
-            .left
-            .map_or(Ok(()), |why| Err(Error::TimedOut(format!("abort is decided, and not everywhere yet: {why}"))))
+        let state = &self.running.state;
+        let cell = state.cell_of(transactional_id)?;
+        match state.abort(&cell, Cause::Elsewhere) {
+            Err(Error::InvalidTxnState(_)) => state.abort_hanging(&cell),
+            ended => ended?.left.map_or(Ok(()), |why| Err(not_everywhere(Outcome::Abort, &why))),
+        }
     }
 
     /// Writes a marker, durably, whether a transaction is open there or not: Kafka's WriteTxnMarkers, by which an operator ends

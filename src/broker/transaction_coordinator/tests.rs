@@ -10,7 +10,7 @@ use crate::{
     log::{
         Chunk, Numbering,
         batches::Flags,
-        disk::{MemoryDisk, Survivors},
+        disk::{Call, Fault, MemoryDisk, Survivors},
         record::Records,
     },
 };
@@ -374,4 +374,182 @@ fn a_transaction_holds_no_more_than_a_line() {
     assert_eq!(code(turned.broker.add_group("t", producer, &"d".repeat(32_768))), Code::InvalidGroupId);
     turned.broker.end_transaction("t", producer, Outcome::Commit, Epochs::Kept).unwrap();
     assert_eq!(turned.states(), [("t".into(), "complete_commit")]);
+}
+
+/// What was written in another mode than `always` may be lost without anybody's being told: its sync comes later.
+#[test]
+fn a_log_that_failed_after_the_write_makes_the_end_an_abort() {
+    for flush in [Flush::Every(Duration::from_secs(3600)), Flush::Never] {
+        let disk = MemoryDisk::crashable();
+        let turned = Turned::on(&disk, flush);
+        turned.broker.create_topic("orders", 2).unwrap();
+        let mut transaction = turned.begin("t");
+        send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+        send(&turned.broker, Some(&transaction), "orders", 1, "b").unwrap();
+        let partition = turned.broker.topic("orders").unwrap().partition(1).unwrap();
+        disk.fault(Call::Sync, 1, Fault::Error);
+        partition.log().unwrap().sync_all().unwrap_err();
+        let error = transaction.end().unwrap_err();
+        assert_eq!(error.code(), Code::KafkaStorageError);
+        assert!(error.to_string().starts_with("the transaction was aborted: orders/1: "), "{error}");
+        assert_eq!(turned.committed("orders", 0), Vec::<String>::new());
+        // The marker in the partition that failed follows after a restart.
+        assert_eq!(turned.states(), [("t".into(), "prepare_abort")]);
+        drop(transaction);
+        let again = Turned::on(&disk.reboot(Survivors::Everything), flush);
+        again.look_after();
+        assert_eq!(again.states(), [("t".into(), "complete_abort")]);
+        assert_eq!(again.committed("orders", 1), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn an_end_that_is_decided_says_so_where_a_marker_cannot_be_written_and_maintenance_writes_it() {
+    let turned = Turned::new();
+    let mut transaction = turned.begin("t");
+    send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+    send(&turned.broker, Some(&transaction), "payments", 0, "b").unwrap();
+    // The prepare line takes two writes and a sync.
+    turned.disk.fault(Call::Write, 3, Fault::Full);
+    let error = transaction.end().unwrap_err();
+    assert_eq!(error.code(), Code::RequestTimedOut);
+    assert!(
+        error.to_string().starts_with("commit is decided, and not everywhere yet: orders/0: the disk is full"),
+        "{error}"
+    );
+    assert_eq!((turned.committed("orders", 0), turned.committed("payments", 0)), (vec![], vec!["b".into()]));
+    assert_eq!(code(turned.broker.begin_transaction("t", 60_000)), Code::ConcurrentTransactions);
+    turned.look_after();
+    assert_eq!(turned.committed("orders", 0), ["a"]);
+    let last = turned.broker.begin_transaction("t", 60_000).unwrap().last.unwrap();
+    assert_eq!((last.identity, last.outcome), (transaction.identity(), Outcome::Commit));
+}
+
+#[test]
+fn a_prepare_line_that_a_full_disk_refused_makes_the_end_an_abort_once_there_is_room() {
+    let turned = Turned::new();
+    let mut transaction = turned.begin("t");
+    send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+    turned.disk.set_capacity(turned.disk.used());
+    let error = transaction.end().unwrap_err();
+    assert_eq!(error.code(), Code::KafkaStorageError);
+    assert!(error.to_string().starts_with("the transaction is aborted as soon as the disk lets it: "), "{error}");
+    assert_eq!(code(send(&turned.broker, Some(&transaction), "orders", 0, "late")), Code::InvalidTxnState);
+    turned.look_after();
+    assert_eq!(turned.states(), [("t".into(), "ongoing")], "there is no room yet");
+    turned.disk.set_capacity(u64::MAX);
+    turned.look_after();
+    assert_eq!(turned.states(), [("t".into(), "complete_abort")]);
+    assert_eq!(turned.committed("orders", 0), Vec::<String>::new());
+    turned.begin("t").end().unwrap();
+}
+
+#[test]
+fn a_prepare_line_whose_sync_failed_is_in_doubt_until_a_restart() {
+    let turned = Turned::new();
+    let kafka = turned.broker.init_producer("kafka", 60_000, None).unwrap();
+    produce(&turned.broker, kafka, 0, "orders", "kafka", IfAbsent::Add).unwrap();
+    let mut transaction = turned.begin("t");
+    send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+    turned.disk.fault(Call::Sync, 1, Fault::Error);
+    let error = transaction.end().unwrap_err();
+    assert_eq!(error.code(), Code::KafkaStorageError);
+    assert!(error.to_string().starts_with("whether the transaction ended is known after a restart"), "{error}");
+    assert_eq!(code(turned.broker.begin_transaction("t", 60_000)), Code::ConcurrentTransactions);
+    assert_eq!(code(turned.broker.init_producer("t", 60_000, None)), Code::ConcurrentTransactions);
+    turned.after(900_000);
+    assert_eq!(turned.committed("orders", 0), Vec::<String>::new(), "no marker is written");
+    // The log takes no line any more, so the other one is not ended either.
+    assert_eq!(turned.states(), [("kafka".into(), "ongoing"), ("t".into(), "prepare_commit")]);
+    let end = || turned.broker.end_transaction("kafka", kafka, Outcome::Commit, Epochs::Kept);
+    assert_eq!(code(end()), Code::ConcurrentTransactions);
+    for (survivors, seen) in [(Survivors::Nothing, vec![]), (Survivors::Everything, vec!["a".to_string()])] {
+        let again = turned.crashed(survivors);
+        again.look_after();
+        assert_eq!(again.committed("orders", 0), Vec::<String>::new(), "the other one is still open");
+        again.after(60_000);
+        assert_eq!(again.committed("orders", 0), seen);
+    }
+}
+
+/// The lines of two ids were in a batch that the disk has damaged: one had promised a commit.
+#[test]
+fn where_part_of_the_log_cannot_be_read_nothing_is_aborted_by_guessing() {
+    let turned = Turned::new();
+    let transaction = turned.begin("t");
+    send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+    let log = turned.broker.topic(state_log::TOPIC).unwrap().partition(0).unwrap();
+    let path = log.dir().join("00000000000000000000.log");
+    let disk = turned.disk.reboot(Survivors::Everything);
+    std::mem::forget(transaction);
+    let file = crate::log::disk::Disk::open(&disk, &path).unwrap();
+    [3, file.len().unwrap() - 3].into_iter().for_each(|position| file.write_at(b"#", position).unwrap());
+    let again = Turned::on(&disk, Flush::Always);
+    again.broker.topic("orders").unwrap().partition(0).unwrap().log().unwrap();
+    again.look_after();
+    let open = again.broker.topic("orders").unwrap().partition(0).unwrap().open_transactions().unwrap();
+    let marker = |open: &crate::broker::OpenTransaction| crate::broker::Marker {
+        producer_id: open.producer_id,
+        producer_epoch: open.producer_epoch,
+        outcome: Outcome::Commit,
+        coordinator_epoch: 0,
+    };
+    assert_eq!(open.len(), 1);
+    again.broker.write_marker("orders", 0, marker(&open[0])).unwrap();
+    assert_eq!(again.committed("orders", 0), ["a"]);
+}
+
+#[test]
+fn what_hangs_in_a_partition_is_aborted_by_its_id() {
+    let turned = Turned::new();
+    let producer = turned.broker.init_producer("t", 60_000, None).unwrap();
+    let partition = turned.broker.topic("orders").unwrap().partition(0).unwrap();
+    let mut records = Records::default();
+    records.push(None, None, Some(b"hangs".as_slice().into()));
+    let ProducerIdentity { id: producer_id, epoch: producer_epoch } = producer;
+    let producer = Some(Numbering { producer_id, producer_epoch, base_sequence: 0 });
+    let terms = Terms { flags: Flags::TRANSACTIONAL, producer, sequence: Sequence::Given, whole: true };
+    partition.make_durable(&partition.write(&records, terms).unwrap()).unwrap();
+    turned.broker.abort_transaction("t").unwrap();
+    assert_eq!(partition.last_stable_offset(), Ok(2));
+    assert_eq!(turned.committed("orders", 0), Vec::<String>::new());
+    assert_eq!(code(turned.broker.abort_transaction("t")), Code::InvalidTxnState);
+}
+
+#[test]
+fn a_topic_that_is_dropped_or_made_anew_is_no_part_of_the_transaction_any_more() {
+    let turned = Turned::new();
+    let mut transaction = turned.begin("t");
+    send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+    send(&turned.broker, Some(&transaction), "payments", 0, "b").unwrap();
+    turned.broker.drop_topic("payments").unwrap();
+    turned.broker.drop_topic("orders").unwrap();
+    turned.broker.create_topic("orders", 2).unwrap();
+    send(&turned.broker, Some(&transaction), "orders", 1, "c").unwrap();
+    transaction.end().unwrap();
+    assert_eq!((turned.committed("orders", 0), turned.committed("orders", 1)), (vec![], vec!["c".into()]));
+    let partition = turned.broker.topic("orders").unwrap().partition(0).unwrap();
+    assert_eq!(partition.high_watermark(), Ok(0), "no marker without a record");
+}
+
+#[test]
+fn after_a_crash_that_may_have_lost_records_an_id_gets_a_new_producer_id() {
+    for (flush, epoch) in [(Flush::Always, 2), (Flush::Never, 0)] {
+        let disk = MemoryDisk::crashable();
+        let turned = Turned::on(&disk, flush);
+        turned.broker.create_topic("orders", 1).unwrap();
+        let mut transaction = turned.begin("t");
+        send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+        transaction.end().unwrap();
+        let kafka = turned.broker.init_producer("kafka", 60_000, None).unwrap();
+        let disk = disk.reboot(Survivors::Everything);
+        // A clean stop in between changes nothing.
+        Turned::on(&disk, flush).look_after();
+        let again = Turned::on(&disk.reboot(Survivors::Everything), flush);
+        let next = again.begin("t").identity();
+        assert_eq!((next.id == transaction.identity().id, next.epoch), (epoch > 0, epoch));
+        let renewed = again.broker.init_producer("kafka", 60_000, Some(kafka)).unwrap();
+        assert_eq!((renewed.id == kafka.id, renewed.epoch), (epoch > 0, i16::from(epoch > 0)));
+        assert_eq!(again.broker.init_producer("kafka", 60_000, Some(kafka)), Ok(renewed), "a repeat");
+    }
 }

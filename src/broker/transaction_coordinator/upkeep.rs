@@ -3,7 +3,7 @@
 
 use super::{
     IdCell, Ids,
-    ending::RETRY,
+    ending::{Ended, RETRY},
     id_cell::{Hold, IdState},
     state_log,
 };
@@ -12,7 +12,7 @@ use crate::{
         BrokerState, Partition, Result,
         transaction::{Cause, Phase, Starter},
     },
-    log::record::Records,
+    log::record::{Records, shown},
 };
 use std::{
     sync::{Arc, atomic::Ordering::*},
@@ -69,13 +69,15 @@ impl BrokerState {
                     next_ms = next_ms.min(at_ms);
                     continue;
                 }
-                Due::Abort(cause) => self.abort(&cell, cause).map(drop),
+                Due::Abort(cause) => self.abort(&cell, cause).and_then(Ended::everywhere),
                 Due::AbortAgain => self.abort_due(&cell),
                 Due::Markers => self.go_on_ending(&cell),
                 Due::Expire => self.expire(&cell, now_ms),
             };
             if let Err(error) = done {
-                self.env.tell(&format!("transaction {}: {error}", crate::log::record::shown(cell.name.as_bytes())));
+                if !std::mem::replace(&mut cell.write().is_told, true) {
+                    self.env.tell(&format!("transaction {}: {error}", shown(cell.name.as_bytes())));
+                }
                 next_ms = next_ms.min(self.env.in_ms(RETRY));
             } else if let Due::Later(at_ms) = self.due(&cell.read(), now_ms) {
                 next_ms = next_ms.min(at_ms);
