@@ -4,7 +4,7 @@
 
 use plainlog::{
     Broker, Consumer, Producer, Record, Server,
-    broker::{Clock, Terms},
+    broker::{Clock, Isolation, Terms, View},
     client::Position,
     config::{Config, Settings},
     log::{
@@ -172,9 +172,10 @@ impl Readers {
             #[cfg(feature = "kafka")]
             assert_eq!(self.fetched_by_kafka(from), expected, "Fetch from {from}");
             let (partition, mut chunk) = (self.broker.topic("t").unwrap().partition(0).unwrap(), Default::default());
+            let view = View::records(Isolation::ReadCommitted);
             let first = |time| times.iter().find(|(_, found)| **found >= time).map_or(end, |(offset, _)| *offset);
             for time in times.range(from..).map(|(_, time)| *time).take(1) {
-                assert_eq!(partition.offset_at(time, &mut chunk).unwrap(), first(time), "the first at {time}");
+                assert_eq!(partition.offset_at(view, time, &mut chunk).unwrap(), first(time), "the first at {time}");
             }
         }
     }

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use clap::{Parser, builder::NonEmptyStringValueParser};
 use common::say;
 use plainlog::client::programs::style::{self, Format, Place, Style};
-use plainlog::client::{Consumer, Error, Position};
+use plainlog::client::{Consumer, Error, Isolation, Position};
 use plainlog::config;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -47,6 +47,10 @@ struct Args {
     /// printed is committed. --from applies only where nothing was committed
     #[arg(short, long, value_name = "NAME", conflicts_with = "partition", value_parser = NonEmptyStringValueParser::new())]
     group: Option<String>,
+    /// Whether to wait for the end of transactions and leave aborted ones out (read_committed), or to read everything
+    /// (read_uncommitted)
+    #[arg(long, default_value = "read_committed", value_name = "LEVEL", value_parser = isolation)]
+    isolation: Isolation,
     /// Stop after this many messages
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
@@ -85,6 +89,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn isolation(name: &str) -> Result<Isolation, String> {
+    Isolation::named(name.as_bytes()).ok_or_else(|| "it is read_committed or read_uncommitted".into())
 }
 
 fn style(args: &Args) -> Result<Style, String> {
@@ -154,7 +162,7 @@ fn open(args: &Args) -> Result<Consumer> {
     let patience = args.timeout.map_or(RETRY_FOR, |timeout| timeout.min(RETRY_FOR));
     let consumer = connecting::connect(&args.broker, patience, Consumer::connect_within)?;
     say(format_args!("Connected to broker at {}", consumer.address()));
-    let consumer = consumer.retry_for(RETRY_FOR).start_at(args.from);
+    let consumer = consumer.retry_for(RETRY_FOR).start_at(args.from).isolation(args.isolation);
     let consumer = match args.partition {
         Some(partition) => consumer.assign(&args.topic, partition)?,
         None => match &args.group {

@@ -26,6 +26,8 @@ pub struct PartitionDescription {
     pub start: u64,
     /// Offset behind the last record that readers see.
     pub high_watermark: u64,
+    /// Offset behind the last record that is shown to readers of committed records.
+    pub last_stable_offset: u64,
     /// Bytes of its lines on disk.
     pub bytes: u64,
     /// How many segments it has.
@@ -99,11 +101,13 @@ impl Broker {
         let partition = self.topic(topic)?.partition(partition)?;
         partition.still_there()?;
         if let Some(start) = partition.untouched_start() {
-            return Ok(PartitionDescription { start, high_watermark: start, bytes: 0, segments: 0 });
+            let (high_watermark, last_stable_offset) = (start, start);
+            return Ok(PartitionDescription { start, high_watermark, last_stable_offset, bytes: 0, segments: 0 });
         }
         let log = partition.log()?;
-        let (start, high_watermark, bytes) = (log.start(), log.high_watermark(), log.bytes()?);
-        Ok(PartitionDescription { start, high_watermark, bytes, segments: log.segments() })
+        let (last_stable_offset, high_watermark) = (log.last_stable_offset(), log.high_watermark());
+        let (start, bytes, segments) = (log.start(), log.bytes()?, log.segments());
+        Ok(PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments })
     }
 }
 
@@ -128,7 +132,8 @@ mod tests {
         let mut records = Records::default();
         records.push(None, None, Some(Cow::Borrowed(b"hello")));
         broker.topic("t").unwrap().partition(1).unwrap().write(&records, Terms::default()).unwrap();
-        let empty = PartitionDescription { start: 0, high_watermark: 0, bytes: 0, segments: 0 };
+        let (start, high_watermark, last_stable_offset, bytes, segments) = (0, 0, 0, 0, 0);
+        let empty = PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments };
         let calls = disk.calls();
         for index in [0, 2] {
             assert_eq!(broker.describe_partition("t", index).unwrap(), empty);

@@ -6,10 +6,10 @@
 //! an offset, how many bytes ───────┘
 //! ```
 //!
-//! What a read returns borrows from the session's buffer until the next read, so nothing is copied between the file and the
+//! Every read says what the reader [may see](View). What it returns borrows from the session's buffer until the next read, so nothing is copied between the file and the
 //! client's answer. Handles are opaque: the records behind them need not be in a log of this process.
 
-use super::{Broker, EpochEnd, Partition, Position, Registered, Result, Topic, Waiter};
+use super::{Broker, EpochEnd, Isolation, Partition, Position, Registered, Result, Topic, View, Waiter};
 use crate::{
     config::Settings,
     log::{
@@ -38,8 +38,8 @@ pub struct PartitionHandle {
 #[derive(Debug, Default)]
 pub struct ReadSession {
     chunk: Chunk,
-    /// The partition that it is of.
-    of: Option<PartitionHandle>,
+    /// The partition that it is of, and in which view.
+    of: Option<(PartitionHandle, View)>,
     /// Offset and position (in the lines) at which the last search ended.
     cursor: Cursor,
 }
@@ -160,9 +160,20 @@ impl PartitionHandle {
         self.partition.high_watermark()
     }
 
-    /// What can be read from an offset on, without reading it. What lies behind `bytes_enough` need not be counted.
-    pub fn backlog(&self, offset: u64, bytes_enough: u64) -> Result<Backlog> {
-        Ok(self.partition.log()?.backlog(offset, bytes_enough)?)
+    /// Offset behind the last record that is shown to readers of committed records.
+    pub fn last_stable_offset(&self) -> Result<u64> {
+        self.partition.last_stable_offset()
+    }
+
+    /// Offset behind the last record that a reader may see.
+    pub fn end(&self, isolation: Isolation) -> Result<u64> {
+        self.partition.end(isolation)
+    }
+
+    /// What stands from an offset on up to a reader's end, without reading it. What lies behind `bytes_enough` need not be
+    /// counted.
+    pub fn backlog(&self, isolation: Isolation, offset: u64, bytes_enough: u64) -> Result<Backlog> {
+        Ok(self.partition.log()?.backlog_below(self.end(isolation)?, offset, bytes_enough)?)
     }
 
     /// Leader epoch: raised whenever records that were shown were cut off, or a crash may have taken some.
@@ -194,12 +205,12 @@ impl PartialEq for PartitionHandle {
 }
 
 impl ReadSession {
-    /// Reads batches from the one with `offset` on: one at least (none at the high watermark), more while they fit
-    /// `bytes_max`.
-    pub fn read(&mut self, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
-        self.of = Some(from.clone());
+    /// Reads batches from the one with `offset` on: one at least (none at the reader's end, and none where all that was read
+    /// is not for it), more while they fit `bytes_max`.
+    pub fn read(&mut self, view: View, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
+        self.of = Some((from.clone(), view));
         self.cursor = Cursor::default();
-        from.partition.read(offset, bytes_max, &mut self.chunk)?;
+        from.partition.read_as(view, offset, bytes_max, &mut self.chunk)?;
         Ok(Batches(&self.chunk))
     }
 
@@ -208,11 +219,19 @@ impl ReadSession {
         Batches(&self.chunk)
     }
 
-    /// The first record at or after `offset`; `None` at the high watermark. Records that follow one another are read ahead together.
-    pub fn record_at(&mut self, from: &PartitionHandle, mut offset: u64) -> Result<Option<LineAt<'_>>> {
+    /// The first record at or after `offset`; `None` at the reader's end. Records that follow one another are read ahead
+    /// together.
+    pub fn record_at(
+        &mut self,
+        isolation: Isolation,
+        from: &PartitionHandle,
+        mut offset: u64,
+    ) -> Result<Option<LineAt<'_>>> {
+        let view = View::records(isolation);
         loop {
-            if self.of.as_ref() != Some(from) || !self.chunk.covers(offset) {
-                self.read(from, offset, READ_AHEAD_BYTES)?;
+            let is_of = self.of.as_ref().is_some_and(|(of, viewed)| of == from && *viewed == view);
+            if !is_of || !self.chunk.covers(offset) {
+                self.read(view, from, offset, READ_AHEAD_BYTES)?;
             }
             let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
             if let Some((offset, place)) = self.find(offset) {
@@ -243,37 +262,41 @@ impl ReadSession {
         None
     }
 
-    /// The offset that a position means now. A number out of range is refused.
-    pub fn resolve(&mut self, position: Position, of: &PartitionHandle) -> Result<u64> {
+    /// The offset that a position means now to a reader of records. A number out of range is refused.
+    pub fn resolve(&mut self, isolation: Isolation, position: Position, of: &PartitionHandle) -> Result<u64> {
+        self.resolve_in(View::records(isolation), position, of)
+    }
+
+    fn resolve_in(&mut self, view: View, position: Position, of: &PartitionHandle) -> Result<u64> {
         if matches!(position, Position::Time(_)) {
             // The search reads: what was read ahead is gone.
             self.of = None;
         }
-        position.resolve(&of.partition, &mut self.chunk)
+        position.resolve(view, &of.partition, &mut self.chunk)
     }
 
-    /// The first record whose time is at or after `time`.
-    pub fn record_since(&mut self, of: &PartitionHandle, time: i64) -> Result<Option<TimedOffset>> {
-        let offset = self.resolve(Position::Time(time), of)?;
-        let found = self.read(of, offset, 1)?.records_from(offset).flatten().next();
+    /// What the reader sees first whose time is at or after `time`.
+    pub fn record_since(&mut self, view: View, of: &PartitionHandle, time: i64) -> Result<Option<TimedOffset>> {
+        let offset = self.resolve_in(view, Position::Time(time), of)?;
+        let found = self.read(view, of, offset, 1)?.records_from(offset).flatten().next();
         Ok(found.map(|line| TimedOffset { offset, timestamp: line.timestamp }))
     }
 
     /// The first record with the largest time. Where no record has a time it is the first of the oldest segment, removed or
     /// not, as in Kafka.
-    pub fn record_with_largest_time(&mut self, of: &PartitionHandle) -> Result<Option<TimedOffset>> {
+    pub fn record_with_largest_time(&mut self, view: View, of: &PartitionHandle) -> Result<Option<TimedOffset>> {
         let log = of.partition.log()?;
         match log.max_timestamp()? {
             timestamp @ -1 if log.high_watermark() > 0 => {
                 Ok(Some(TimedOffset { offset: log.segment_bases()[0], timestamp }))
             }
-            largest => self.record_since(of, largest.max(0)),
+            largest => self.record_since(view, of, largest.max(0)),
         }
     }
 
     /// The file that was read last, and the positions of the lines there.
     pub fn place(&self) -> Option<(PathBuf, Range<u32>)> {
-        let (of, (base, positions)) = (self.of.as_ref()?, self.chunk.place()?);
+        let ((of, _), (base, positions)) = (self.of.as_ref()?, self.chunk.place()?);
         Some((of.partition.dir().join(format!("{base:020}.log")), positions))
     }
 
@@ -315,8 +338,8 @@ impl<'a> Batches<'a> {
         self.0.records_from(offset)
     }
 
-    /// The offset to read on at; `None`: the read began at the high watermark. Where compaction left nothing up to there, there
-    /// is one, and no batch.
+    /// The offset to read on at; `None`: the read began at the reader's end. Where compaction left nothing up to there, or
+    /// nothing that was read is for the reader, there is one, and no batch.
     pub fn next_offset(self) -> Option<u64> {
         self.0.next_offset()
     }

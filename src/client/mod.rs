@@ -40,6 +40,7 @@ mod record;
 #[cfg(test)]
 mod testing;
 
+pub use crate::broker::Isolation;
 pub use answer::{Answer, Refused, field};
 pub use connection::Connection;
 pub use consuming::{Consumer, Position};

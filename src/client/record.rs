@@ -1,9 +1,12 @@
 //! Records to send, messages that were read, and acknowledgements. They own their bytes, so they outlive every buffer.
 
 use super::Error;
-use crate::log::{
-    Lines,
-    record::{Malformed, split_fields, unescape, write_fields},
+use crate::{
+    broker::Isolation,
+    log::{
+        Lines,
+        record::{Malformed, is_marker, split_fields, unescape, write_fields},
+    },
 };
 use std::{borrow::Cow, sync::Arc};
 
@@ -153,9 +156,21 @@ pub(super) fn read_lines(
 ) -> Result<(), Error> {
     for line in lines {
         let line = line.map_err(unreadable)?;
+        // Who reads what is not committed gets the markers too, which are no messages.
+        if is_marker(line.fields) {
+            continue;
+        }
         messages.push(Message::read(topic, partition, line.offset, line.timestamp, line.fields)?);
     }
     Ok(())
+}
+
+/// The last word of a line that reads, where it is not what the broker does unasked.
+pub(super) fn isolation_word(isolation: Isolation) -> &'static str {
+    match isolation {
+        Isolation::ReadCommitted => "",
+        Isolation::ReadUncommitted => " isolation:read_uncommitted",
+    }
 }
 
 /// Refuses what is no topic's name, before it becomes a word of a line.

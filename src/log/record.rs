@@ -260,6 +260,11 @@ pub fn write_control_line(out: &mut Vec<u8>, offset: u64, control: &ControlLine)
     out.push(b'\n');
 }
 
+/// Whether what stands behind a line's offset is a marker's, and no record's.
+pub fn is_marker(fields: &[u8]) -> bool {
+    fields.starts_with(b"control:")
+}
+
 /// Reads what stands behind the offset of a marker's line.
 pub fn parse_control(fields: &[u8]) -> Result<ControlLine, Malformed> {
     let malformed = || Malformed(format!("'{}' is no transaction's marker", shown(fields)));

@@ -1,7 +1,8 @@
 //! A partition that a member reads: its position, and what was read ahead but not handed out yet.
 
+use super::join_options::JoinOptions;
 use crate::{
-    broker::{Error, Partition, Position, Result, group::consumer::Owned},
+    broker::{Error, Isolation, Partition, Result, group::consumer::Owned},
     log::Chunk,
 };
 use std::sync::Arc;
@@ -59,31 +60,36 @@ impl AssignedPartition {
         (&self.owned.topic, self.owned.partition)
     }
 
-    pub(super) fn has_more(&self) -> bool {
-        let is_behind = |position| self.partition.high_watermark().is_ok_and(|end| end > position);
+    pub(super) fn has_more(&self, isolation: Isolation) -> bool {
+        let is_behind = |position| self.partition.end(isolation).is_ok_and(|end| end > position);
         !self.awaits_outcome && self.position.is_none_or(is_behind)
     }
 
-    pub(super) fn find_position(&mut self, from: Position) -> Result<u64> {
+    pub(super) fn find_position(&mut self, options: &JoinOptions) -> Result<u64> {
         match self.position {
             Some(position) => Ok(position),
-            None => Ok(*self.position.insert(from.nearest(&self.partition, &mut Chunk::default())?)),
+            None => self.begin(options),
         }
     }
 
+    /// Begins where a member does that finds nothing committed, or what it finds gone.
+    fn begin(&mut self, options: &JoinOptions) -> Result<u64> {
+        Ok(*self.position.insert(options.from.nearest(options.view(), &self.partition, &mut Chunk::default())?))
+    }
+
     /// Reads what comes next, unless it was read already; answers how many records and bytes there are.
-    pub(super) fn read(&mut self, from: Position, bytes_max: usize) -> Result<(usize, usize)> {
+    pub(super) fn read(&mut self, options: &JoinOptions, bytes_max: usize) -> Result<(usize, usize)> {
         if self.awaits_outcome {
             return Ok((0, 0));
         }
         let mut chunk = self.chunk.take().unwrap_or_default();
         loop {
-            let position = self.find_position(from)?;
+            let position = self.find_position(options)?;
             if chunk.next_offset().is_none_or(|next| next <= position) {
-                match self.partition.read(position, bytes_max, &mut chunk) {
+                match self.partition.read_as(options.view(), position, bytes_max, &mut chunk) {
                     Err(Error::OffsetOutOfRange { .. }) => {
                         chunk.clear();
-                        self.position = Some(from.nearest(&self.partition, &mut Chunk::default())?);
+                        self.begin(options)?;
                         continue;
                     }
                     read => read?,
@@ -97,7 +103,7 @@ impl AssignedPartition {
                 self.chunk = Some(chunk);
                 return Ok((records, bytes));
             }
-            // Compaction left nothing here.
+            // Compaction left nothing here, or it is a marker, or of an aborted transaction.
             self.position = Some(next);
         }
     }

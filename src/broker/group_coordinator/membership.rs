@@ -18,6 +18,7 @@
 use super::{
     GroupCell, GroupState, GroupWrite, OffsetChange, OffsetCommit, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
     assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
+    join_options::JoinOptions,
     make_durable,
 };
 use crate::{
@@ -34,23 +35,6 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
-/// What a member joins with.
-#[derive(Clone, Debug)]
-pub struct JoinOptions {
-    /// Where to read from where the group committed nothing, or what it committed is gone.
-    pub from: Position,
-    /// Whether each poll commits what the one before returned, and leaving the rest.
-    pub auto_commit: bool,
-    /// A member that is silent for this long is removed.
-    pub session_ms: u64,
-}
-
-impl Default for JoinOptions {
-    fn default() -> JoinOptions {
-        JoinOptions { from: Position::Earliest, auto_commit: true, session_ms: 45_000 }
-    }
-}
-
 /// A membership in a group.
 #[derive(Debug)]
 pub struct Membership {
@@ -59,8 +43,7 @@ pub struct Membership {
     number: MemberNumber,
     /// What in its id nobody can guess.
     secret: u64,
-    from: Position,
-    auto_commit: bool,
+    options: JoinOptions,
     generation: i32,
     partitions: Vec<AssignedPartition>,
     /// The partition that the next poll begins with.
@@ -89,7 +72,8 @@ impl Broker {
         if let Position::At(_) = options.from {
             let mut chunk = Chunk::default();
             let mut partitions = topics.iter().flat_map(|topic| topic.partitions());
-            partitions.try_for_each(|partition| options.from.resolve(&partition, &mut chunk).map(drop))?;
+            let view = options.view();
+            partitions.try_for_each(|partition| options.from.resolve(view, &partition, &mut chunk).map(drop))?;
         }
         Ok(())
     }
@@ -110,14 +94,12 @@ impl Broker {
         })?;
         let (number, assignment) = joined?;
         self.running.state.sync_line(&cell);
-        let (from, auto_commit) = (options.from, options.auto_commit);
         let (broker, generation, partitions) = (self.clone(), 0, vec![]);
-        let mut member =
-            Membership { broker, cell, number, secret, from, auto_commit, generation, partitions, turn: 0 };
+        let mut member = Membership { broker, cell, number, secret, options, generation, partitions, turn: 0 };
         member.take_up(assignment)?;
         // What `latest` and the like mean is decided now, not at the first poll.
         let known = member.partitions.iter_mut().filter(|assigned| !assigned.awaits_outcome);
-        known.map(|assigned| assigned.find_position(from)).try_for_each(|found| found.map(drop))?;
+        known.map(|assigned| assigned.find_position(&options)).try_for_each(|found| found.map(drop))?;
         Ok(member)
     }
 }
@@ -136,7 +118,7 @@ impl Membership {
     /// Whether each poll commits what the one before returned. Such a membership is in no transaction: its polls would commit
     /// outside.
     pub fn commits_by_itself(&self) -> bool {
-        self.auto_commit
+        self.options.auto_commit
     }
 
     /// The group's generation as the member last heard of it.
@@ -156,7 +138,7 @@ impl Membership {
         mut wait: PollWait<'_>,
         each: &mut dyn FnMut(&PolledRecord<'_>),
     ) -> Result<usize> {
-        if self.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
+        if self.options.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
             self.commit(None)?;
         }
         let limits = PollLimits { records: limits.records.max(1), ..limits };
@@ -194,7 +176,7 @@ impl Membership {
     fn wait(&self, wait: &mut PollWait<'_>, due: Option<Instant>) -> bool {
         let _registered: Vec<_> =
             self.partitions.iter().map(|assigned| assigned.partition.register(wait.waiter)).collect();
-        if self.partitions.iter().any(AssignedPartition::has_more) {
+        if self.partitions.iter().any(|assigned| assigned.has_more(self.options.isolation)) {
             return false;
         }
         let deadline = wait.deadline;
@@ -328,7 +310,8 @@ impl Membership {
         let Some(assigned) = assigned else {
             return Err(Error::NotAssigned { topic: topic.into(), partition });
         };
-        let offset = position.resolve(&assigned.partition, &mut Chunk::default())?;
+        let view = self.options.view();
+        let offset = position.resolve(view, &assigned.partition, &mut Chunk::default())?;
         (assigned.position, assigned.awaits_outcome) = (Some(offset), false);
         (assigned.moved, assigned.chunk) = (true, None);
         Ok(offset)
@@ -336,7 +319,7 @@ impl Membership {
 
     /// Leaves the group, after committing the rest if that is automatic. If that fails it is a member as before.
     pub fn leave(&mut self) -> Result<()> {
-        if self.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
+        if self.options.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
             self.commit(None)?;
         }
         self.change(|state, now, number| state.group.leave(now, number))
@@ -396,7 +379,7 @@ impl Membership {
             if records >= limits.records || bytes >= limits.bytes && records > 0 {
                 break;
             }
-            match self.partitions[index].read(self.from, limits.bytes - bytes.min(limits.bytes)) {
+            match self.partitions[index].read(&self.options, limits.bytes - bytes.min(limits.bytes)) {
                 Ok((more_records, more_bytes)) => (records, bytes) = (records + more_records, bytes + more_bytes),
                 // The group tells of the drop.
                 Err(Error::UnknownTopic(_)) => {}

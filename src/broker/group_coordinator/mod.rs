@@ -29,6 +29,7 @@ mod assigned_partition;
 mod classic;
 mod group_cell;
 mod group_log;
+mod join_options;
 mod membership;
 mod pending;
 #[cfg(all(test, not(shuttle)))]
@@ -46,7 +47,8 @@ pub use admin::{GroupSummary, Lag};
 pub use assigned_partition::{PollLimits, PolledRecord};
 pub use classic::{CommitOutcome, OffsetCommit};
 pub use group_log::GroupWrite;
-pub use membership::{JoinOptions, Membership, PollWait};
+pub use join_options::JoinOptions;
+pub use membership::{Membership, PollWait};
 
 use super::{
     BrokerState, Error, Result,

@@ -285,11 +285,6 @@ impl Partition {
         Ok(())
     }
 
-    /// The lowest offset whose timestamp is at or after `timestamp`; the high watermark if there is none.
-    pub fn offset_at(&self, timestamp: i64, chunk: &mut Chunk) -> Result<u64> {
-        self.log()?.offset_at(timestamp, chunk).map_err(|error| self.seen_by_reader(error))
-    }
-
     /// DROP takes files away under those who read them.
     fn seen_by_reader(&self, error: log::Error) -> Error {
         if self.dropped.load(Acquire) { self.gone() } else { error.into() }

@@ -19,7 +19,8 @@ use crate::{
         producer_state::{ActiveProducer, Marker, OpenTransaction, Producers, Stored},
     },
     log::{
-        Aborted, AbortedList, Appended, Chunk, Content, Log, Numbering, Outcome, batches::Flags, record::ControlLine,
+        Aborted, AbortedList, Appended, Batch, Chunk, Content, Log, Numbering, Outcome, batches::Flags,
+        record::ControlLine,
     },
 };
 use std::{ops::Range, sync::atomic::Ordering::*, time::Duration};
@@ -52,6 +53,38 @@ pub struct View {
     pub form: Form,
 }
 
+/// Whether there are readers that a batch is hidden from.
+fn may_be_hidden(batch: &Batch) -> bool {
+    batch.entry.flags.has(Flags::TRANSACTIONAL | Flags::CONTROL)
+}
+
+impl Isolation {
+    /// As Kafka's clients and the text protocol call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Isolation::ReadUncommitted => "read_uncommitted",
+            Isolation::ReadCommitted => "read_committed",
+        }
+    }
+
+    /// The one of this name.
+    pub fn named(name: &[u8]) -> Option<Isolation> {
+        [Isolation::ReadCommitted, Isolation::ReadUncommitted].into_iter().find(|one| one.name().as_bytes() == name)
+    }
+}
+
+impl View {
+    /// Records, without markers and, if only committed ones are read, without aborted ones.
+    pub const fn records(isolation: Isolation) -> View {
+        View { isolation, form: Form::Records }
+    }
+
+    /// All that stands in the log.
+    pub const fn stored(isolation: Isolation) -> View {
+        View { isolation, form: Form::AsStored }
+    }
+}
+
 impl Partition {
     /// Offset behind the last record that is shown to readers of committed records.
     pub fn last_stable_offset(&self) -> Result<u64> {
@@ -76,10 +109,35 @@ impl Partition {
         Ok(())
     }
 
+    /// The lowest offset of what a reader sees whose timestamp is at or after `timestamp`; the end if there is none.
+    pub fn offset_at(&self, view: View, timestamp: i64, chunk: &mut Chunk) -> Result<u64> {
+        let log = self.log()?;
+        let found = log.offset_at(timestamp, chunk).map_err(|error| self.seen_by_reader(error))?;
+        let end = end_of(log, view.isolation);
+        if found >= end {
+            return Ok(end);
+        }
+        let hides = |batch: &Batch| may_be_hidden(batch) && (batch.first..=batch.last()).contains(&found);
+        if view.form == Form::AsStored || !chunk.batches.iter().any(hides) {
+            return Ok(found);
+        }
+        let mut next = found;
+        loop {
+            self.read_as(view, next, 1, chunk)?;
+            let mut records = chunk.records_from(next).flatten();
+            if let Some(line) = records.find(|line| line.timestamp >= timestamp) {
+                return Ok(line.offset);
+            }
+            match chunk.next_offset() {
+                Some(behind) => next = behind,
+                None => return Ok(end),
+            }
+        }
+    }
+
     /// Drops markers, and aborted records if only committed ones are read.
     fn pass_over(&self, log: &Log, isolation: Isolation, chunk: &mut Chunk) -> Result<()> {
-        let hidden = Flags::TRANSACTIONAL | Flags::CONTROL;
-        if !chunk.batches.iter().any(|batch| batch.entry.flags.has(hidden)) {
+        if !chunk.batches.iter().any(may_be_hidden) {
             return Ok(());
         }
         let (first, last) = (chunk.batches.first(), chunk.batches.last());

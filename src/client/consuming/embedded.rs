@@ -7,7 +7,7 @@ use super::{
     source::{SLICE, Source},
 };
 use crate::{
-    broker::{self, Broker, PartitionHandle, ReadSession, Waiter},
+    broker::{self, Broker, Isolation, PartitionHandle, ReadSession, View, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
@@ -30,6 +30,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct EmbeddedConsumer {
     broker: Broker,
+    isolation: Isolation,
     wanted: Vec<Wanted>,
     readings: Vec<Reading>,
     /// The reading whose turn it is.
@@ -61,6 +62,7 @@ impl EmbeddedConsumer {
     pub(super) fn new(broker: &Broker) -> EmbeddedConsumer {
         EmbeddedConsumer {
             broker: broker.clone(),
+            isolation: Isolation::ReadCommitted,
             wanted: Vec::new(),
             readings: Vec::new(),
             turn: 0,
@@ -88,7 +90,7 @@ impl EmbeddedConsumer {
         let new = partitions.iter().skip(wanted.known as usize);
         let new = new.filter(|partition| wanted.only.is_none_or(|only| only == partition.index()));
         let reading = |partition: &PartitionHandle| {
-            let position = self.read.resolve(start.into(), partition)?;
+            let position = self.read.resolve(self.isolation, start.into(), partition)?;
             Ok(Reading { topic: wanted.topic.clone(), partition: partition.clone(), position, has_read: false })
         };
         // All or none: after an error the next look begins to read them.
@@ -112,7 +114,7 @@ impl EmbeddedConsumer {
         for _ in 0..self.readings.len() {
             self.turn = (self.turn + 1) % self.readings.len();
             let Reading { topic, partition, position, has_read } = &mut self.readings[self.turn];
-            let batches = match self.read.read(partition, *position, READ_BYTES) {
+            let batches = match self.read.read(View::records(self.isolation), partition, *position, READ_BYTES) {
                 Ok(batches) => batches,
                 Err(error) => return Err(self.failed(error)),
             };
@@ -151,6 +153,10 @@ impl EmbeddedConsumer {
         Error::Skipped { topic, partition, wanted, next, reason: error.into() }
     }
 
+    fn has_more(&self) -> bool {
+        self.readings.iter().any(|reading| reading.has_more(self.isolation))
+    }
+
     /// Waits until there may be something to read.
     fn wait(&self, deadline: Option<Instant>) {
         let waiter = Waiter::new();
@@ -159,7 +165,7 @@ impl EmbeddedConsumer {
         let is_new = |wanted: &Wanted| {
             self.broker.find_topic(&wanted.topic).is_ok_and(|topic| topic.partition_count() > wanted.known)
         };
-        if !self.readings.iter().any(Reading::has_more) && !self.wanted.iter().any(is_new) {
+        if !self.has_more() && !self.wanted.iter().any(is_new) {
             let slice = Instant::now() + SLICE;
             waiter.wait(Some(deadline.map_or(slice, |deadline| deadline.min(slice))));
         }
@@ -168,13 +174,18 @@ impl EmbeddedConsumer {
 
 impl Reading {
     /// Whether reading answers something; an error is something.
-    fn has_more(&self) -> bool {
-        !self.partition.high_watermark().is_ok_and(|end| end == self.position)
+    fn has_more(&self, isolation: Isolation) -> bool {
+        let nothing = |end| (end..=self.partition.high_watermark().unwrap_or(end)).contains(&self.position);
+        !self.partition.end(isolation).is_ok_and(nothing)
     }
 }
 
 impl Source for EmbeddedConsumer {
     fn set_retry_for(&mut self, _: Duration) {}
+
+    fn set_isolation(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
+    }
 
     fn subscribe(&mut self, topic: &str, start: Position) -> Result<(), Error> {
         self.want(topic, None, start)
@@ -222,7 +233,7 @@ impl Source for EmbeddedConsumer {
     }
 
     fn at_end(&self) -> bool {
-        self.ready.len() == 0 && self.missing().is_empty() && !self.readings.iter().any(Reading::has_more)
+        self.ready.len() == 0 && self.missing().is_empty() && !self.has_more()
     }
 
     fn waker(&self) -> Box<dyn Fn() + Send> {

@@ -17,12 +17,13 @@
 
 use super::{Position, source::Lookout};
 use crate::{
+    broker::Isolation,
     client::{
         Connection, Error, Message, Refused,
         answer::{UNKNOWN_TOPIC, field},
         connection::{number, partitions_in},
         endpoint::Outage,
-        record::read_lines,
+        record::{isolation_word, read_lines},
     },
     log::{
         Lines,
@@ -64,6 +65,7 @@ pub(super) struct Task {
     pub(super) topic: Arc<str>,
     pub(super) partition: u32,
     pub(super) position: Position,
+    pub(super) isolation: Isolation,
     /// For a scout, how many partitions the consumer knows of.
     pub(super) partitions_known: Option<u32>,
     /// How long an outage lasts before the consumer is told.
@@ -232,7 +234,8 @@ impl Reader {
             self.asked = Some(Instant::now());
         }
         let wait_ms = if wait { WAIT.as_millis() } else { 0 };
-        lines += &format!("FETCH {topic}/{partition} {position} wait:{wait_ms}\n");
+        let isolation = isolation_word(self.task.isolation);
+        lines += &format!("FETCH {topic}/{partition} {position} wait:{wait_ms}{isolation}\n");
         Ok(connection.send(lines.as_bytes())?)
     }
 

@@ -10,7 +10,7 @@ mod source;
 pub use position::Position;
 
 use super::{Error, Message, endpoint::RETRY_FOR};
-use crate::broker::Broker;
+use crate::broker::{Broker, Isolation};
 use embedded::EmbeddedConsumer;
 use group::{Membership, Subscription};
 use network::NetworkConsumer;
@@ -31,6 +31,7 @@ pub struct Consumer {
     start: Position,
     group: Option<String>,
     auto_commit: bool,
+    isolation: Isolation,
     retry_for: Duration,
 }
 
@@ -51,8 +52,8 @@ impl Consumer {
     }
 
     fn of(source: impl Source + 'static) -> Consumer {
-        let (start, group) = (Position::Earliest, None);
-        Consumer { source: Box::new(source), start, group, auto_commit: true, retry_for: RETRY_FOR }
+        let (start, group, isolation) = (Position::Earliest, None, Isolation::ReadCommitted);
+        Consumer { source: Box::new(source), start, group, auto_commit: true, isolation, retry_for: RETRY_FOR }
     }
 
     /// How long a broker may be gone before [`poll`](Self::poll) says so; 30 seconds unless this says otherwise.
@@ -66,6 +67,14 @@ impl Consumer {
     /// With a group, only where the group committed nothing.
     pub fn start_at(mut self, position: Position) -> Self {
         self.start = position;
+        self
+    }
+
+    /// Whether it also reads records of transactions that are open or were aborted; it does not unless this says so. To be said
+    /// before the topics are named.
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self.source.set_isolation(isolation);
         self
     }
 
@@ -90,7 +99,8 @@ impl Consumer {
             return Ok(self);
         };
         let topics = topics.iter().map(|topic| topic.as_ref().into()).collect();
-        let subscription = Subscription { group, topics, from: self.start, auto_commit: self.auto_commit };
+        let (from, auto_commit, isolation) = (self.start, self.auto_commit, self.isolation);
+        let subscription = Subscription { group, topics, from, auto_commit, isolation };
         let membership = Membership::join(self.source.into_endpoint(), subscription, self.retry_for)?;
         Ok(Consumer { source: Box::new(membership), ..self })
     }

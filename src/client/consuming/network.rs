@@ -5,9 +5,12 @@ use super::{
     fetcher::{Event, Fetcher, Task},
     source::Source,
 };
-use crate::client::{
-    Connection, Error, Message,
-    endpoint::{Endpoint, connect_within},
+use crate::{
+    broker::Isolation,
+    client::{
+        Connection, Error, Message,
+        endpoint::{Endpoint, connect_within},
+    },
 };
 use std::{
     sync::{
@@ -26,6 +29,7 @@ const READ_AHEAD: usize = 2;
 pub(super) struct NetworkConsumer {
     address: String,
     retry_for: Duration,
+    isolation: Isolation,
     /// For questions; the first fetcher takes it over.
     control: Option<Connection>,
     reading: Vec<Reading>,
@@ -55,6 +59,7 @@ impl NetworkConsumer {
         Ok(NetworkConsumer {
             address: control.address().into(),
             retry_for,
+            isolation: Isolation::ReadCommitted,
             control: Some(control),
             reading: Vec::new(),
             missing: Vec::new(),
@@ -99,6 +104,7 @@ impl NetworkConsumer {
             topic: topic.clone(),
             partition,
             position,
+            isolation: self.isolation,
             partitions_known,
             retry_for: self.retry_for,
             events: self.sender.clone(),
@@ -152,6 +158,10 @@ impl NetworkConsumer {
 impl Source for NetworkConsumer {
     fn set_retry_for(&mut self, retry_for: Duration) {
         self.retry_for = retry_for;
+    }
+
+    fn set_isolation(&mut self, isolation: Isolation) {
+        self.isolation = isolation;
     }
 
     fn subscribe(&mut self, topic: &str, start: Position) -> Result<(), Error> {

@@ -7,7 +7,10 @@
 //! ```
 
 use super::Position;
-use crate::client::{Error, Message, endpoint::Endpoint};
+use crate::{
+    broker::Isolation,
+    client::{Error, Message, endpoint::Endpoint},
+};
 use std::{fmt::Debug, time::Duration};
 
 /// How long a poll waits before it looks whether somebody woke it.
@@ -36,6 +39,9 @@ impl Lookout {
 pub(super) trait Source: Debug + Send {
     /// How long a broker may be gone before `poll` says so.
     fn set_retry_for(&mut self, retry_for: Duration);
+
+    /// Which records are read of what is named next.
+    fn set_isolation(&mut self, isolation: Isolation);
 
     /// Reads all partitions of a topic.
     fn subscribe(&mut self, topic: &str, start: Position) -> Result<(), Error>;

@@ -23,7 +23,7 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, PartitionHandle, ReadBatch, ReadSession, TopicHandle},
+    broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View},
     config::{CompressionType, FetchCompression, Settings},
     log::record::Malformed,
 };
@@ -68,7 +68,7 @@ impl Asked {
         let partition = self.found.as_ref().map_err(|code| *code)?;
         check_leader_epoch(self.leader_epoch, partition.leader_epoch())?;
         let offset = u64::try_from(self.offset).map_err(|_| Code::OffsetOutOfRange)?;
-        let backlog = partition.backlog(offset, enough).map_err(|error| error.code())?;
+        let backlog = partition.backlog(Isolation::ReadUncommitted, offset, enough).map_err(|error| error.code())?;
         Ok((backlog.bytes + backlog.batches * HEADER_BYTES as u64).min(self.bytes_max as u64))
     }
 }
@@ -270,7 +270,8 @@ fn read(
     let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);
     let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
     if bytes_max > 0 || at_least_one || offset > end || offset < start {
-        let batches = reader.read(partition, offset, bytes_max).map_err(failed)?;
+        let batches =
+            reader.read(View::stored(Isolation::ReadUncommitted), partition, offset, bytes_max).map_err(failed)?;
         let too_large = batches.iter().next().is_some_and(|first| first.bytes() > bytes_max);
         if too_large && !at_least_one {
             reader.clear();

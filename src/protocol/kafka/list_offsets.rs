@@ -4,7 +4,7 @@ use super::{
     Call, Code, Stop, check_leader_epoch, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
-use crate::broker::{self, Broker, EpochEnd, PartitionHandle, ReadSession, TimedOffset};
+use crate::broker::{self, Broker, EpochEnd, Isolation, PartitionHandle, ReadSession, TimedOffset, View};
 use std::collections::BTreeMap;
 
 /// Timestamps that mean a place instead of a time.
@@ -13,6 +13,9 @@ const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 /// The timestamp of a record without one.
 const NO_TIMESTAMP: i64 = -1;
+
+/// Times are looked for in all that stands in the log.
+const VIEW: View = View::stored(Isolation::ReadUncommitted);
 
 /// A partition in a ListOffsets request.
 #[derive(Clone, Copy)]
@@ -126,8 +129,8 @@ fn place(partition: &PartitionHandle, timestamp: i64, read: &mut ReadSession) ->
     let found = match timestamp {
         LATEST => return Ok(place(partition.high_watermark()?, NO_TIMESTAMP)),
         EARLIEST => return Ok(place(partition.start()?, NO_TIMESTAMP)),
-        MAX_TIMESTAMP => read.record_with_largest_time(partition)?,
-        time => read.record_since(partition, time.max(0))?,
+        MAX_TIMESTAMP => read.record_with_largest_time(VIEW, partition)?,
+        time => read.record_since(VIEW, partition, time.max(0))?,
     };
     // No record is that late. In Kafka that is no error.
     Ok(found.map_or(NOWHERE, |TimedOffset { offset, timestamp }| place(offset, timestamp)))

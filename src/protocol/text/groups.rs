@@ -12,10 +12,10 @@
 use super::{
     Answered, Flow, Refusal, Session,
     reading::deadline,
-    words::{Place, Position, Words, number, number_or, topic_name},
+    words::{self, Place, Position, Words, number, number_or, topic_name},
 };
 use crate::{
-    broker::{self, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, group::Description},
+    broker::{self, Isolation, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, group::Description},
     log::record::{shown, unescape, write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
@@ -25,7 +25,8 @@ use std::{collections::BTreeSet, io, sync::Arc};
 const POLL_BYTES_MAX: u64 = 16 << 20;
 
 impl Session {
-    /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]`
+    /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]
+    /// [isolation:=read_committed]`
     pub(super) fn join(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let group = group_name(words.expect("JOIN takes a group and topics; the group")?)?;
         let topics = words.expect("JOIN takes a group and topics; the topics")?.split(|&byte| byte == b',');
@@ -33,7 +34,7 @@ impl Session {
         if topics.iter().collect::<BTreeSet<_>>().len() < topics.len() {
             return Err(Refusal::invalid("a topic is given twice").into());
         }
-        let [from, commit, session] = words.named(["from", "commit", "session"])?;
+        let [from, commit, session, isolation] = words.named(["from", "commit", "session", "isolation"])?;
         let default = JoinOptions::default();
         let options = JoinOptions {
             from: from.map_or(Ok(default.from), Position::parse)?,
@@ -43,6 +44,7 @@ impl Session {
                 Some(_) => return Err(Refusal::invalid("commit can be 'auto' or 'manual'").into()),
             },
             session_ms: number_or("session:", session, default.session_ms)?,
+            isolation: words::isolation(isolation)?,
         };
         self.broker.may_join(&topics, &options)?;
         if let Some(before) = &mut self.member {
@@ -171,7 +173,7 @@ impl Session {
         while let Some(place) = words.next() {
             let partition = self.partition_named(place)?;
             let position = words.expect("RESET takes partitions, each with a position; the position")?;
-            let offset = self.read.resolve(Position::parse(position)?, &partition)?;
+            let offset = self.read.resolve(Isolation::ReadCommitted, Position::parse(position)?, &partition)?;
             let (topic, partition) = (Place::parse(place)?.topic, partition.index());
             if offsets.iter().any(|(t, p, _)| (&**t, *p) == (topic, partition)) {
                 return Err(Refusal::invalid(format!("{topic}/{partition} is given twice")).into());

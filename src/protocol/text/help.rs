@@ -20,7 +20,7 @@ macro_rules! terms {
     };
 }
 
-static TERMS: [Term; 18] = terms! {
+static TERMS: [Term; 19] = terms! {
     "topic" "a notebook with a name: everybody who knows the name can write into it and read it"
         "a named set of partitions that share settings; the unit of CREATE, DROP and retention";
     "broker" "the librarian who keeps the notebooks: takes what you hand in, and shows any page you ask for"
@@ -55,6 +55,8 @@ static TERMS: [Term; 18] = terms! {
         "a pair of files (.log and .batches) named by its base offset; retention removes whole ones";
     "retention" "how long old pages are kept"
         "retention.ms and retention.bytes: segments that are older or in excess are removed";
+    "isolation" "whether a reader waits until several notes that belong together are all there, and skips what was crossed out"
+        "read_committed ends at the last stable offset, where the oldest open transaction began, and passes over aborted records; read_uncommitted reads up to the high watermark";
     "lag" "how many lines a reader has still to read"
         "the end offset minus the offset that a reader or group has reached";
 };
@@ -136,9 +138,18 @@ mod tests {
 
     #[test]
     fn terms_are_told_in_plain_and_in_technical_words() {
-        for term in
-            ["topic", "broker", "producer", "consumer", "partition", "offset", "replication factor", "group", "Offsets"]
-        {
+        for term in [
+            "topic",
+            "broker",
+            "producer",
+            "consumer",
+            "partition",
+            "offset",
+            "replication factor",
+            "group",
+            "Offsets",
+            "isolation",
+        ] {
             let lines = explain(term.as_bytes()).unwrap().join("\n");
             assert!(lines.contains("in plain words") && lines.contains("technically"), "{term}");
         }

@@ -2,10 +2,10 @@
 
 use super::{
     Answered, Current, Flow, Refusal, Session, Stop,
-    words::{Place, Position, Words, number_or},
+    words::{self, Place, Position, Words, number_or},
 };
 use crate::{
-    broker::{self, Batches, LineAt, PartitionHandle},
+    broker::{self, Batches, Isolation, LineAt, PartitionHandle, View},
     log::record::{split_offset, split_timestamp, write_i64, write_u64},
     protocol::connection::Output,
 };
@@ -48,12 +48,13 @@ impl Session {
         Ok(Flow::Next)
     }
 
-    /// `CONSUME <position> [wait:<ms>=0]`
+    /// `CONSUME <position> [wait:<ms>=0] [isolation:read_committed|read_uncommitted=read_committed]`
     pub(super) fn consume(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let position = Position::parse(
             words.expect("CONSUME takes a position: an offset, -N, earliest, latest or time:<ms>; it")?,
         )?;
-        let [wait] = words.named(["wait"])?;
+        let [wait, isolation] = words.named(["wait", "isolation"])?;
+        let isolation = words::isolation(isolation)?;
         let deadline = deadline(number_or("wait:", wait, 0)?);
         // One that this connection knew and that was dropped is gone, whether the DROP came before the wait or in it.
         let (name, mut found) = match &mut self.current {
@@ -83,9 +84,9 @@ impl Session {
             if let Some(partition) = &found {
                 let offset = match wanted {
                     Some(offset) => offset,
-                    None => *wanted.insert(self.read.resolve(position, partition)?),
+                    None => *wanted.insert(self.read.resolve(isolation, position, partition)?),
                 };
-                if self.consume_at(partition, offset, output)? {
+                if self.consume_at(isolation, partition, offset, output)? {
                     return Ok(Flow::Next);
                 }
             }
@@ -106,12 +107,19 @@ impl Session {
     }
 
     /// Answers the first record at or after `offset`, if there is one.
-    fn consume_at(&mut self, partition: &PartitionHandle, offset: u64, output: &mut Output<'_>) -> Result<bool, Stop> {
+    fn consume_at(
+        &mut self,
+        isolation: Isolation,
+        partition: &PartitionHandle,
+        offset: u64,
+        output: &mut Output<'_>,
+    ) -> Result<bool, Stop> {
         let (first, end) = (partition.start()?, partition.high_watermark()?);
         if offset < first {
             return Err(broker::Error::OffsetOutOfRange { first, end }.into());
         }
-        let Some(LineAt { offset, text: line }) = self.read.record_at(partition, offset)? else { return Ok(false) };
+        let found = self.read.record_at(isolation, partition, offset)?;
+        let Some(LineAt { offset, text: line }) = found else { return Ok(false) };
         let fields = split_offset(line).map_or(line, |(_, fields)| fields);
         let (_, fields) = split_timestamp(fields);
         if let Some(value) = fields.strip_prefix(b"message:") {
@@ -137,19 +145,20 @@ impl Session {
         }
     }
 
-    /// `FETCH <tp> <position> [max_bytes:=1048576] [min_bytes:=1] [wait:=0]`
+    /// `FETCH <tp> <position> [max_bytes:=1048576] [min_bytes:=1] [wait:=0] [isolation:=read_committed]`
     pub(super) fn fetch(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let partition = self.partition_named(words.expect("FETCH takes <topic>/<p> and a position; the partition")?)?;
         let position = Position::parse(words.expect("FETCH takes <topic>/<p> and a position; the position")?)?;
-        let [max_bytes, min_bytes, wait] = words.named(["max_bytes", "min_bytes", "wait"])?;
+        let [max_bytes, min_bytes, wait, isolation] = words.named(["max_bytes", "min_bytes", "wait", "isolation"])?;
+        let isolation = words::isolation(isolation)?;
         let max_bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(FETCH_BYTES_MAX) as usize;
         let min_bytes = number_or("min_bytes:", min_bytes, 1)? as usize;
         let deadline = deadline(number_or("wait:", wait, 0)?);
-        let offset = self.read.resolve(position, &partition)?;
+        let mut offset = self.read.resolve(isolation, position, &partition)?;
         loop {
             let registered = partition.register(&output.waiter);
-            let read = self.read.read(&partition, offset, max_bytes)?;
-            if read.bytes().len() >= min_bytes.min(max_bytes.max(1)) {
+            self.fetch_at(isolation, &partition, &mut offset, max_bytes)?;
+            if self.read.batches().bytes().len() >= min_bytes.min(max_bytes.max(1)) {
                 break;
             }
             output.flush_before_wait(deadline)?;
@@ -158,15 +167,37 @@ impl Session {
             drop(registered);
             partition.still_there()?;
             if !goes_on {
-                self.read.read(&partition, offset, max_bytes)?;
+                self.fetch_at(isolation, &partition, &mut offset, max_bytes)?;
                 break;
             }
         }
         self.tell_read();
         // Whoever explains shows the beginning of the answer.
         let pieces = if self.steps.is_none() { FETCH_BYTES_AT_ONCE } else { usize::MAX };
-        write_batches(self.read.batches(), &partition, offset, pieces, output)?;
+        let end = partition.end(isolation)?;
+        write_batches(self.read.batches(), &partition, offset, end, pieces, output)?;
         Ok(Flow::Next)
+    }
+
+    /// Reads batches at `offset`, which moves over what is passed over.
+    fn fetch_at(
+        &mut self,
+        isolation: Isolation,
+        partition: &PartitionHandle,
+        offset: &mut u64,
+        bytes_max: usize,
+    ) -> Result<(), Stop> {
+        let view = match isolation {
+            Isolation::ReadCommitted => View::records(isolation),
+            Isolation::ReadUncommitted => View::stored(isolation),
+        };
+        loop {
+            let read = self.read.read(view, partition, *offset, bytes_max)?;
+            match read.next_offset().filter(|_| read.is_empty()) {
+                Some(behind) => *offset = behind,
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The partition that `<topic>/<p>` names; `/0` may be left out where it is the only one.
@@ -196,6 +227,7 @@ fn write_batches(
     batches: Batches<'_>,
     partition: &PartitionHandle,
     offset: u64,
+    end: u64,
     bytes_at_once: usize,
     output: &mut Output<'_>,
 ) -> Result<(), Stop> {
@@ -209,7 +241,7 @@ fn write_batches(
     field(out, " partition:", u64::from(partition.index()));
     field(out, " count:", batches.len() as u64);
     field(out, " next:", batches.next_offset().unwrap_or(offset));
-    field(out, " end:", partition.high_watermark()?);
+    field(out, " end:", end);
     out.push(b'\n');
     for batch in batches.iter() {
         if output.bytes.len() >= bytes_at_once {

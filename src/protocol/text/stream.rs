@@ -2,10 +2,10 @@
 
 use super::{
     Answered, Flow, Refusal, Session, Stop,
-    words::{Place, Position, Words, number},
+    words::{self, Place, Position, Words, number},
 };
 use crate::{
-    broker::{self, PartitionHandle, TopicHandle},
+    broker::{self, Isolation, PartitionHandle, TopicHandle, View},
     log::record::write_u64,
     protocol::connection::Output,
 };
@@ -22,6 +22,7 @@ struct Tail {
     count: Option<u64>,
     until_end: bool,
     timestamps: bool,
+    view: View,
 }
 
 /// How far a partition was streamed.
@@ -42,7 +43,13 @@ impl TailPosition {
 impl Tail {
     fn new(session: &mut Session, mut words: Words<'_>) -> Result<Tail, Stop> {
         let place = Place::parse(words.expect("TAIL takes <topic>[/<p>]; the topic")?)?;
-        let [from, count, until, timestamps] = words.named(["from", "count", "until", "timestamps"])?;
+        let [from, count, until, timestamps, isolation] =
+            words.named(["from", "count", "until", "timestamps", "isolation"])?;
+        // Who reads what is not committed is shown how it comes to be so.
+        let view = match words::isolation(isolation)? {
+            isolation @ Isolation::ReadCommitted => View::records(isolation),
+            isolation @ Isolation::ReadUncommitted => View::stored(isolation),
+        };
         let topic = session.broker.find_topic(place.topic)?;
         let partitions = match place.partition {
             Some(index) => vec![topic.partition(index)?],
@@ -57,11 +64,11 @@ impl Tail {
         let until_end = flag("until:", until, "end")?;
         let timestamps = flag("timestamps:", timestamps, "yes")?;
         let count = count.map(|count| number("count:", count)).transpose()?;
-        let mut tail =
-            Tail { topic, positions: Vec::new(), whole: place.partition.is_none(), count, until_end, timestamps };
+        let (positions, whole) = (Vec::new(), place.partition.is_none());
+        let mut tail = Tail { topic, positions, whole, count, until_end, timestamps, view };
         for partition in partitions {
-            let next = session.read.resolve(from, &partition)?;
-            let end = partition.high_watermark()?;
+            let next = session.read.resolve(view.isolation, from, &partition)?;
+            let end = partition.end(view.isolation)?;
             tail.positions.push(TailPosition { partition, next, end: until_end.then_some(end) });
         }
         Ok(tail)
@@ -82,7 +89,7 @@ impl Tail {
 }
 
 impl Session {
-    /// `TAIL <topic>[/<p>] [from:<position>=latest] [count:<n>] [until:end] [timestamps:yes]`
+    /// `TAIL <topic>[/<p>] [from:<position>=latest] [count:<n>] [until:end] [timestamps:yes] [isolation:=read_committed]`
     pub(super) fn tail(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let mut tail = Tail::new(self, words)?;
         let ends = tail.count.is_some() || tail.until_end;
@@ -147,7 +154,7 @@ impl Session {
         if tail.positions[index].is_at_end() {
             return Ok(false);
         }
-        match self.read.read(&partition, next, READ_BYTES) {
+        match self.read.read(tail.view, &partition, next, READ_BYTES) {
             Err(broker::Error::Corrupt { first, next, place }) => {
                 Refusal::from(broker::Error::Corrupt { first, next, place }).write(&mut output.bytes);
                 tail.positions[index].next = next;
@@ -165,7 +172,8 @@ impl Session {
             output.send(batches.bytes())?;
             return Ok(true);
         }
-        for line in batches.records_from(next).flatten() {
+        let lines = batches.iter().flat_map(|batch| batch.lines_from(next).map(move |line| (batch.is_control(), line)));
+        for (is_control, line) in lines.filter_map(|(is_control, line)| Some((is_control, line.ok()?))) {
             if tail.count == Some(0) || end.is_some_and(|end| line.offset >= end) {
                 tail.positions[index].next = line.offset;
                 return Ok(true);
@@ -181,7 +189,7 @@ impl Session {
                 output.bytes.extend_from_slice(line.text);
                 output.bytes.push(b'\n');
             }
-            tail.count = tail.count.map(|count| count - 1);
+            tail.count = tail.count.map(|count| count - u64::from(!is_control));
         }
         if output.bytes.len() >= READ_BYTES {
             output.flush()?;

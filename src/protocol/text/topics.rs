@@ -5,7 +5,7 @@ use super::{
     words::{Place, Position, Words, topic_name},
 };
 use crate::{
-    broker::{self, PartitionDescription, TopicDescription, is_internal, random},
+    broker::{self, Isolation, PartitionDescription, TopicDescription, is_internal, random},
     config::{Change, Changes, Overrides, Setting},
     log::record::{parse_u63, shown, unescape, write_word},
     protocol::connection::Output,
@@ -62,10 +62,11 @@ impl Session {
         text.push('\n');
         for index in 0..topic.partition_count() {
             let partition = self.broker.describe_partition(&topic.name, index)?;
-            let PartitionDescription { start: first, high_watermark: end, bytes, segments } = partition;
+            let PartitionDescription { start: first, high_watermark: end, bytes, segments, .. } = partition;
+            let stable = partition.last_stable_offset;
             let _ = writeln!(
                 text,
-                "partition:{index} first:{first} end:{end} stable:{end} bytes:{bytes} segments:{segments}"
+                "partition:{index} first:{first} end:{end} stable:{stable} bytes:{bytes} segments:{segments}"
             );
         }
         output.bytes.extend_from_slice(text.as_bytes());
@@ -107,7 +108,7 @@ impl Session {
         let position = Position::parse(words.expect("TRIM takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
         let partition = self.partition_named(place)?;
-        let offset = self.read.resolve(position, &partition)?;
+        let offset = self.read.resolve(Isolation::ReadUncommitted, position, &partition)?;
         let first = self.broker.trim(Place::parse(place)?.topic, partition.index(), offset)?;
         output.bytes.extend_from_slice(format!("OK first:{first}\n").as_bytes());
         Ok(Flow::Next)

@@ -24,18 +24,18 @@ macro_rules! verbs {
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
 pub(super) static VERBS: [Verb; 24] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
-    "CONSUME" "<position> [wait:<ms>]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
+    "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
     "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
     "SEND" "<topic>[/<p>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] => |_, _, _| Ok(Flow::Next);
-    "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] => Session::tail;
-    "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>]" "read whole batches, for programs" [] => Session::fetch;
+    "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes] [isolation:read_uncommitted]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] => Session::tail;
+    "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>] [isolation:read_uncommitted]" "read whole batches, for programs" [] => Session::fetch;
     "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] => Session::topics;
     "TOPIC" "<topic>" "describe a topic and its partitions" ["DESCRIBE"] => Session::topic;
     "CREATE" "<topic> [partitions:<n>] [<setting>:<value>]..." "make a topic" ["NEW", "MAKE"] => Session::create;
     "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] => Session::alter;
     "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] => Session::drop_topic;
     "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] => Session::trim;
-    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>]" "become a member of a group, which shares the reading of topics" [] => Session::join;
+    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted]" "become a member of a group, which shares the reading of topics" [] => Session::join;
     "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] => Session::poll;
     "COMMIT" "[<topic>/<p> <offset>]..." "remember how far the group has read" [] => Session::commit;
     "SEEK" "<topic>/<p> <position>" "go on elsewhere in one of the member's partitions" [] => Session::seek;

@@ -2,7 +2,7 @@
 
 use super::Refusal;
 use crate::{
-    broker::{self, check_name},
+    broker::{self, Isolation, check_name},
     log::record::{self, parse_u63, shown},
 };
 
@@ -121,6 +121,12 @@ impl Position {
         let why = || format!("'{}' is no position; it is N, -N, earliest, latest or time:<ms>", shown(word));
         parsed.ok_or_else(|| Refusal::invalid(why()))
     }
+}
+
+/// Which records are read, by the word `isolation:`.
+pub(super) fn isolation(word: Option<&[u8]>) -> Result<Isolation, Refusal> {
+    let bad = || Refusal::invalid("isolation: can be 'read_committed' or 'read_uncommitted'");
+    word.map_or(Ok(Isolation::ReadCommitted), |word| Isolation::named(word).ok_or_else(bad))
 }
 
 #[cfg(test)]

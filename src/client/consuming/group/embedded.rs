@@ -40,6 +40,7 @@ impl GroupMember for EmbeddedMember {
         let options = JoinOptions {
             from: subscription.from.into(),
             auto_commit: subscription.auto_commit,
+            isolation: subscription.isolation,
             ..JoinOptions::default()
         };
         self.member = Some(self.broker.join(&subscription.group, &topics, options)?);

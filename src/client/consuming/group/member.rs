@@ -12,7 +12,10 @@
 //!
 //! [`Membership`]: super::Membership
 
-use crate::client::{Error, Message, Position, endpoint::Endpoint};
+use crate::{
+    broker::Isolation,
+    client::{Error, Message, Position, endpoint::Endpoint},
+};
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// What a member joins for.
@@ -22,6 +25,7 @@ pub(in super::super) struct Subscription {
     pub(in super::super) topics: Vec<String>,
     pub(in super::super) from: Position,
     pub(in super::super) auto_commit: bool,
+    pub(in super::super) isolation: Isolation,
 }
 
 pub(super) trait GroupMember: Debug + Send {

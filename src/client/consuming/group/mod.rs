@@ -21,11 +21,14 @@ use super::{
     Position,
     source::{Lookout, SLICE, Source},
 };
-use crate::client::{
-    Error, Message, Refused,
-    answer::UNKNOWN_TOPIC,
-    endpoint::{Endpoint, Outage},
-    record::check_topic,
+use crate::{
+    broker::Isolation,
+    client::{
+        Error, Message, Refused,
+        answer::UNKNOWN_TOPIC,
+        endpoint::{Endpoint, Outage},
+        record::check_topic,
+    },
 };
 use embedded::EmbeddedMember;
 use member::GroupMember;
@@ -150,6 +153,10 @@ impl Membership {
 impl Source for Membership {
     fn set_retry_for(&mut self, retry_for: Duration) {
         self.retry_for = retry_for;
+    }
+
+    fn set_isolation(&mut self, isolation: Isolation) {
+        self.subscription.isolation = isolation;
     }
 
     fn subscribe(&mut self, _: &str, _: Position) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use crate::{
         Connection, Error, Message, Refused,
         answer::{field, line_count},
         endpoint::Endpoint,
-        record::check_topic,
+        record::{check_topic, isolation_word},
     },
     log::record::{parse_u63, shown, split_timestamp, split_word, write_word},
 };
@@ -45,7 +45,9 @@ impl GroupMember for NetworkMember {
         write_word(&mut group, subscription.group.as_bytes());
         let group = String::from_utf8_lossy(&group);
         let commit = if subscription.auto_commit { "auto" } else { "manual" };
-        let line = format!("JOIN {group} {} from:{} commit:{commit}", subscription.topics.join(","), subscription.from);
+        let (topics, from, isolation) =
+            (subscription.topics.join(","), subscription.from, isolation_word(subscription.isolation));
+        let line = format!("JOIN {group} {topics} from:{from} commit:{commit}{isolation}");
         let answer = self.talk(|connection| connection.ask(&line))?;
         self.partitions = assigned(answer.first.as_bytes());
         Ok(())

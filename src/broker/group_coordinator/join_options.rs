@@ -1,0 +1,30 @@
+//! What a member of the text protocol, or of the library, joins with.
+
+use crate::broker::{Isolation, Position, View};
+
+/// What a member joins with.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinOptions {
+    /// Where to read from where the group committed nothing, or what it committed is gone.
+    pub from: Position,
+    /// Whether each poll commits what the one before returned, and leaving the rest.
+    pub auto_commit: bool,
+    /// A member that is silent for this long is removed.
+    pub session_ms: u64,
+    /// Which records it is handed.
+    pub isolation: Isolation,
+}
+
+impl Default for JoinOptions {
+    fn default() -> JoinOptions {
+        let isolation = Isolation::ReadCommitted;
+        JoinOptions { from: Position::Earliest, auto_commit: true, session_ms: 45_000, isolation }
+    }
+}
+
+impl JoinOptions {
+    /// What it sees of the partitions.
+    pub(super) fn view(&self) -> View {
+        View::records(self.isolation)
+    }
+}
