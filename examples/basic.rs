@@ -15,7 +15,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let mut producer = Producer::embedded(&broker);
     let ack = producer.send("events", Record::new("login").key("user-1"))?;
-    println!("stored in partition {} at offset {}", ack.partition, ack.offset);
+    println!("stored: {ack}");
     producer.send("events", Record::new("to partition 2").partition(2).header("trace", "a1"))?;
     producer.send_batch("events", [("user-1", "click"), ("user-2", "login")])?;
 
@@ -29,8 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     consumer.commit()?;
 
-    consumer.seek("events", ack.partition, ack.offset)?;
-    println!("and from offset {} again:", ack.offset);
+    let offset = ack.offset.expect("it is known of what was sent once");
+    consumer.seek("events", ack.partition, offset)?;
+    println!("and from offset {offset} again:");
     consumer.poll(Duration::from_secs(1), 1)?.iter().for_each(show);
     consumer.close()?;
     Ok(())

@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("and runs again");
 
     let ack = producer.send("events", Record::new("after it").key("user-1"))?;
-    println!("acknowledged: partition {} offset {}", ack.partition, ack.offset);
+    println!("acknowledged: {ack}");
     let mut read = 0;
     while read < 2 {
         for message in consumer.poll(Duration::from_secs(1), 10)? {

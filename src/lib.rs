@@ -16,7 +16,7 @@
 //!
 //! let mut producer = Producer::embedded(&broker); // or Producer::connect("localhost:9092")?
 //! let ack = producer.send("events", Record::new("login").key("user-1"))?;
-//! assert_eq!(ack.offset, 0);
+//! assert_eq!(ack.offset, Some(0));
 //! producer.send_batch("events", [("user-1", "a"), ("user-2", "b")])?;
 //!
 //! let mut consumer = Consumer::embedded(&broker).group("analytics").auto_commit(false).subscribe(&["events"])?;

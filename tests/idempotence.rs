@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used)]
 
 use plainlog::{
-    broker::{Broker, Clock, Error, Result, Terms},
+    broker::{Broker, Clock, Error, Gathered, Result, Terms},
     config::{Changes, Config, Flush, Overrides, Settings},
     log::{
         Chunk, Numbering,
@@ -386,7 +386,148 @@ fn what_was_stored_of_lines_that_came_together_is_settled() {
     assert_eq!(sequences(&open(&disk.reboot(Survivors::Nothing))), [0; 3]);
 }
 
+/// Sends the lines of these sequences, each of as many bytes, as they are gathered; the offset of each, where it is known.
+fn send_lines(broker: &Broker, lines: &[(i32, usize)]) -> Vec<Result<Option<u64>>> {
+    let (mut session, mut gathered) = (broker.write_session(), Gathered::default());
+    let mut taken = Vec::new();
+    for &(sequence, bytes) in lines {
+        let mut one = Records::default();
+        one.push(None, None, Some(Cow::Owned(format!("{sequence} {}", "x".repeat(bytes)).into_bytes())));
+        let number = Some(numbering((7, 0, sequence)));
+        taken.push(session.add_last(&mut gathered, "t", Some(0), &mut one, number));
+    }
+    session.write(&mut gathered);
+    session.make_durable();
+    taken.into_iter().map(|ticket| ticket.and_then(|ticket| session.offset(ticket))).collect()
+}
+
+/// Lines that are more than a segment holds become several batches, each with its own sequence: the next start reads them.
+#[test]
+fn many_lines_are_several_batches_and_each_is_known_after_a_crash() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    let lines: Vec<_> = (0..40).map(|sequence| (sequence, 100)).collect();
+    let offsets = |from: u64, to: u64| (from..to).map(|offset| Ok(Some(offset))).collect::<Vec<_>>();
+    assert_eq!(send_lines(&broker, &lines), offsets(0, 40));
+    drop(broker);
+    let broker = open(&disk.reboot(Survivors::Nothing));
+    let sent = send_lines(&broker, &[&lines[30..], &[(40, 1)]].concat());
+    assert_eq!(sent, offsets(30, 41));
+    assert_eq!(send_lines(&broker, &lines)[39], Ok(Some(39)));
+    assert_eq!(sequences(&broker), (0..41).collect::<Vec<_>>());
+}
+
+/// The state that a roll keeps beside the new segment told of lines in that segment. A crash took them, they were sent again, and
+/// acknowledged as stored.
+#[test]
+fn the_state_kept_at_a_roll_tells_of_nothing_that_a_crash_can_take() {
+    let lines: Vec<_> = (0..14).map(|sequence| (sequence, 150)).collect();
+    for survivors in [Survivors::Nothing, Survivors::Everything] {
+        for nth in 1.. {
+            let disk = MemoryDisk::crashable();
+            let broker = broker_with_topic(&disk);
+            assert_eq!(send_lines(&broker, &[(0, 150)]), [Ok(Some(0))]);
+            disk.fault(Call::Any, nth, Fault::CrashBefore);
+            let sent = send_lines(&broker, &lines);
+            drop(broker);
+            if disk.faults_left() > 0 {
+                assert!(sent.iter().all(Result::is_ok) && nth > 20, "the script ends after {nth} calls");
+                break;
+            }
+            let broker = open(&disk.reboot(survivors));
+            assert!(send_lines(&broker, &lines).iter().all(Result::is_ok), "call {nth}");
+            assert_eq!(sequences(&broker), (0..14).collect::<Vec<_>>(), "call {nth}");
+        }
+    }
+}
+
+/// What the disk took of them is known, and what it did not take is next.
+#[test]
+fn lines_that_a_full_disk_took_in_part_are_sent_again() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    let lines: Vec<_> = (0..10).map(|sequence| (sequence, 300)).collect();
+    disk.set_capacity(disk.used() + 1500);
+    let sent = send_lines(&broker, &lines);
+    assert_eq!(sent.iter().take_while(|sent| sent.is_ok()).count(), 3);
+    assert!(sent[3..].iter().all(|sent| matches!(sent, Err(Error::Storage(_)))), "{sent:?}");
+    assert!(matches!(send_lines(&broker, &lines[4..])[0], Err(Error::Sequence(_))));
+    disk.set_capacity(u64::MAX);
+    assert!(send_lines(&broker, &lines).iter().all(Result::is_ok));
+    assert_eq!(sequences(&broker), (0..10).collect::<Vec<_>>());
+}
+
+/// Numbers that do not follow each other, and lines without any, are batches of their own, in the order of the lines.
+#[test]
+fn lines_keep_their_order_however_they_are_numbered() {
+    let broker = broker_with_topic(&MemoryDisk::crashable());
+    let (mut session, mut gathered) = (broker.write_session(), Gathered::default());
+    let numbers = [Some((7, 0, 0)), Some((7, 0, 1)), None, Some((7, 0, 1)), Some((8, 0, 0)), None, Some((7, 0, 3))];
+    let tickets = numbers.map(|number| {
+        let mut one = Records::default();
+        one.push(
+            None,
+            None,
+            Some(Cow::Owned(number.map_or("-1 ", |(_, _, sequence)| ["0 ", "1 ", "", "3 "][sequence as usize]).into())),
+        );
+        session.add_last(&mut gathered, "t", Some(0), &mut one, number.map(numbering)).unwrap()
+    });
+    session.write(&mut gathered);
+    session.make_durable();
+    let offsets = tickets.map(|ticket| session.offset(ticket).ok().flatten());
+    assert_eq!(offsets, [Some(0), Some(1), Some(2), Some(1), Some(3), Some(4), None]);
+    assert_eq!(sequences(&broker), [0, 1, -1, 0, -1]);
+}
+
+/// Who is told that a line is stored can count on it, though it is only told again.
+#[test]
+fn a_line_that_is_known_is_durable_before_it_is_acknowledged() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker_with_topic(&disk);
+    assert_eq!(send_lines(&broker, &[(0, 1)]), [Ok(Some(0))]);
+    disk.fault(Call::Sync, 1, Fault::Error);
+    assert!(matches!(send_lines(&broker, &[(1, 1)])[0], Err(Error::Storage(_))));
+    assert!(matches!(send_lines(&broker, &[(1, 1)])[0], Err(Error::Storage(_))), "it was written, and may be lost");
+    drop(broker);
+    let broker = open(&disk.reboot(Survivors::Nothing));
+    assert_eq!(send_lines(&broker, &[(0, 1), (1, 1)]), [Ok(Some(0)), Ok(Some(1))]);
+}
+
 proptest! {
+    /// A client that sends lines again from some line on that it may have an answer for, gathered otherwise each time, while the disk
+    /// is full at times and the broker crashes.
+    #[test]
+    fn all_lines_that_are_sent_are_stored_once_and_in_order(
+        sizes in proptest::collection::vec(prop_oneof![0..30usize, 100..300usize], 1..40),
+        steps in proptest::collection::vec((0..600u64, 1..8usize, 0..8usize, 0..10u8), 0..30),
+    ) {
+        let lines: Vec<_> = (0..).zip(sizes).collect();
+        let (mut disk, mut acknowledged) = (MemoryDisk::crashable(), 0);
+        let mut broker = broker_with_topic(&disk);
+        let end = std::iter::once((u64::MAX, 1, 0, 0)).chain([(u64::MAX, 3, 2, 9); 20]);
+        for (room, together, back, fate) in steps.into_iter().chain(end) {
+            disk.set_capacity(disk.used().saturating_add(room));
+            let from = acknowledged - back.min(acknowledged);
+            let sent: Vec<_> = lines[from..].chunks(together).take(3).flat_map(|lines| send_lines(&broker, lines)).collect();
+            let stored = sent.iter().take_while(|sent| sent.is_ok()).count();
+            prop_assert!(sent[stored..].iter().all(Result::is_err), "{:?}", sent);
+            for (line, sent) in sent[..stored].iter().enumerate() {
+                prop_assert!(matches!(sent, Ok(None)) || *sent == Ok(Some((from + line) as u64)), "{line}: {sent:?}");
+            }
+            acknowledged = acknowledged.max(from + if fate < 2 { stored / 2 } else { stored });
+            if fate < 2 {
+                drop(broker);
+                if fate == 1 {
+                    disk = disk.reboot(Survivors::Seed(room));
+                }
+                disk.set_capacity(u64::MAX);
+                broker = open(&disk);
+            }
+        }
+        prop_assert_eq!(acknowledged, lines.len());
+        prop_assert_eq!(sequences(&broker), (0..lines.len() as i32).collect::<Vec<_>>());
+    }
+
     /// A client with five batches on their way, which sends what was refused again in order, as librdkafka does.
     #[test]
     fn all_that_is_sent_is_stored_once_and_in_order(

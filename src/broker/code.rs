@@ -63,6 +63,7 @@ codes! {
     TransactionalIdAuthorizationFailed 53 "TRANSACTIONAL_ID_AUTHORIZATION_FAILED";
     OperationNotAttempted 55 "OPERATION_NOT_ATTEMPTED";
     KafkaStorageError 56 "KAFKA_STORAGE_ERROR";
+    UnknownProducerId 59 "UNKNOWN_PRODUCER_ID";
     NonEmptyGroup 68 "NON_EMPTY_GROUP";
     GroupIdNotFound 69 "GROUP_ID_NOT_FOUND";
     FetchSessionIdNotFound 70 "FETCH_SESSION_ID_NOT_FOUND";

@@ -212,6 +212,11 @@ impl Env {
         Ok(identity.producer_ids.next().expect("a block was taken"))
     }
 
+    /// Whether a producer has, or had, this id.
+    pub(super) fn has_given(&self, producer_id: i64) -> bool {
+        (0..self.identity().producer_ids.start).contains(&producer_id)
+    }
+
     fn change(&self, identity: &mut Identity, change: impl FnOnce(&mut Identity)) -> Result<()> {
         let (mut next, path) = (identity.clone(), self.data_dir.join(FILE));
         change(&mut next);

@@ -74,6 +74,8 @@ pub enum Error {
     Sequence(String),
     /// A producer writes in an epoch that is over.
     ProducerEpoch(String),
+    /// This broker never gave a producer this id.
+    UnknownProducerId(i64),
     /// Another producer has taken over the transactional id (KIP-360).
     ProducerFenced(String),
     /// The transaction is not in a state in which this can be done, or there is none.
@@ -176,6 +178,7 @@ impl Error {
             Error::InvalidTimestamp { .. } => Code::InvalidTimestamp,
             Error::Sequence(_) => Code::OutOfOrderSequenceNumber,
             Error::ProducerEpoch(_) => Code::InvalidProducerEpoch,
+            Error::UnknownProducerId(_) => Code::UnknownProducerId,
             Error::ProducerFenced(_) => Code::ProducerFenced,
             Error::InvalidTxnState(_) => Code::InvalidTxnState,
             Error::InvalidProducerIdMapping(_) => Code::InvalidProducerIdMapping,
@@ -241,6 +244,7 @@ impl fmt::Display for Error {
             | Error::IllegalGeneration(why)
             | Error::InvalidSessionTimeout(why)
             | Error::InvalidGroup(why) => f.write_str(why),
+            Error::UnknownProducerId(id) => write!(f, "no producer was given the id {id} here"),
             Error::OffsetOutOfRange { first, end } => write!(f, "the partition holds {first} up to its end {end}"),
             Error::Corrupt { first, next, place } => {
                 write!(f, "offsets {first} to {} are damaged in {place}; go on at {next}", next - 1)

@@ -16,7 +16,7 @@
 //! | topics | `create_topic`, `create_topic_with`, `alter_topic`, `drop_topic`, `trim`, `register` | here |
 //! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `leader_epoch`, `end_of_epoch` | `describe` |
 //! | reading | `find_topic`, `find_topic_by_id`, `find_partition`, `read_session` | `reading` |
-//! | writing | `write_session`, `new_producer_id` | `writing`, here |
+//! | writing | `write_session`, `new_producer_id`, `known_producer_id` | `writing`, here |
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets` | `group_coordinator` |
@@ -274,6 +274,11 @@ impl Broker {
     /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
     pub fn new_producer_id(&self) -> Result<i64> {
         self.env().new_producer_id()
+    }
+
+    /// Goes on with a producer id that this broker gave.
+    pub fn known_producer_id(&self, id: i64) -> Result<i64> {
+        if self.env().has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
     }
 
     /// A topic by name, made with the defaults if it is not there and first use makes topics here.

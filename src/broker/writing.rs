@@ -14,6 +14,7 @@
 
 use super::{
     Broker, Error, IfAbsent, Partition, ProducerIdentity, Result, Terms, Topic, TopicHandle, Transaction,
+    partition::Sequenced,
     partitioner::choose,
     random,
     topic_settings::{Rules, Shape},
@@ -41,7 +42,7 @@ pub struct WriteSession {
 #[derive(Debug)]
 struct Written {
     target: Target,
-    appended: Result<Appended>,
+    stored: Result<Sequenced>,
 }
 
 /// A partition that is written to, with what its topic asks of records.
@@ -66,7 +67,26 @@ pub struct Gathered<'a> {
 #[derive(Debug)]
 struct Gathering<'a> {
     target: Target,
+    /// How the producer numbers the records, if it does.
+    numbering: Option<Numbering>,
     records: Records<'a>,
+}
+
+impl Gathering<'_> {
+    /// Whether a record that is numbered so can be the next here.
+    fn goes_on(&self, numbering: Option<Numbering>) -> bool {
+        numbering == self.numbering.map(|first| first.after(self.records.len() as u32))
+    }
+
+    /// Writes it outside of any transaction.
+    fn write(self) -> Written {
+        let Gathering { target, numbering, records } = self;
+        let stored = match numbering {
+            None => target.write(&records, Terms::default()).map(Sequenced::from),
+            Some(numbering) => target.write_sequence(records, numbering),
+        };
+        Written { target, stored }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +158,10 @@ impl Target {
         self.partition.write_with(&self.settings, records, terms)
     }
 
+    fn write_sequence(&self, records: Records<'_>, numbering: Numbering) -> Result<Sequenced> {
+        self.partition.write_sequence(&self.settings, records, numbering)
+    }
+
     fn make_durable(&self, appended: &Appended) -> Result<()> {
         self.partition.make_durable_with(&self.settings, appended)
     }
@@ -157,24 +181,25 @@ impl WriteSession {
         value: &'a [u8],
     ) -> Result<Ticket> {
         let record = Shape { timestamp: None, key: None, bytes: value.len() };
-        let slot = self.slot_for(gathered, topic, Some(partition), record)?;
+        let slot = self.slot_for(gathered, topic, Some(partition), record, None)?;
         let records = &mut gathered.batches[slot].records;
         records.push(None, None, Some(Cow::Borrowed(value)));
         Ok(self.ticket(slot, records))
     }
 
     /// Takes the last of `records`, unless it is refused. It goes to the partition that is named, to that of its key, or to
-    /// the one where all go for this time that have none.
+    /// the one where all go for this time that have none. Those that are numbered are stored only once.
     pub fn add_last<'a>(
         &self,
         gathered: &mut Gathered<'a>,
         topic: &str,
         partition: Option<u32>,
         from: &mut Records<'a>,
+        numbering: Option<Numbering>,
     ) -> Result<Ticket> {
         let record = from.last().expect("there is one to be added");
         let shape = Shape { timestamp: record.timestamp, key: record.key.as_deref(), bytes: from.size_of(record) };
-        let slot = self.slot_for(gathered, topic, partition, shape)?;
+        let slot = self.slot_for(gathered, topic, partition, shape, numbering)?;
         let records = &mut gathered.batches[slot].records;
         records.take_last(from);
         Ok(self.ticket(slot, records))
@@ -191,6 +216,7 @@ impl WriteSession {
         topic: &str,
         partition: Option<u32>,
         record: Shape<'_>,
+        numbering: Option<Numbering>,
     ) -> Result<usize> {
         if gathered.sticky == 0 {
             gathered.sticky = random::number().max(1);
@@ -205,7 +231,10 @@ impl WriteSession {
         };
         let index = choose(partition, record.key, gathered.sticky, found.partition_count);
         let is_this = |target: &Target| target.partition.index == index && Arc::ptr_eq(&target.topic, &found.topic);
-        if let Some(slot) = gathered.batches.iter().position(|batch| is_this(&batch.target)) {
+        // Only the last batch of a partition can take it: its records are stored in the order in which they came.
+        if let Some(slot) = gathered.batches.iter().rposition(|batch| is_this(&batch.target))
+            && gathered.batches[slot].goes_on(numbering)
+        {
             gathered.batches[slot].target.rules.check(record)?;
             return Ok(slot);
         }
@@ -213,7 +242,7 @@ impl WriteSession {
         let partition = topic.partition(index)?;
         let target = Target::new(&self.broker, topic, partition, settings);
         target.rules.check(record)?;
-        gathered.batches.push(Gathering { target, records: Records::default() });
+        gathered.batches.push(Gathering { target, numbering, records: Records::default() });
         Ok(gathered.batches.len() - 1)
     }
 
@@ -245,21 +274,18 @@ impl WriteSession {
     /// Writes all that was gathered.
     pub fn write(&mut self, gathered: &mut Gathered<'_>) {
         let batches = std::mem::take(gathered).batches;
-        let write = |terms: Terms| {
-            let appended = batches.iter().map(|Gathering { target, records }| target.write(records, terms));
-            appended.collect::<Vec<_>>()
+        let Some(transaction) = self.transaction.clone() else {
+            return self.batches.extend(batches.into_iter().map(Gathering::write));
         };
-        let appended = match self.transaction.clone() {
-            None => write(Terms::default()),
-            Some(_) if batches.is_empty() => return,
-            Some(transaction) => {
-                let targets = batches.iter().map(|batch| &batch.target);
-                let written = self.write_in(&transaction, targets, || write(transaction.terms()));
-                written.unwrap_or_else(|error| vec![Err(transaction.refusal(error)); batches.len()])
-            }
-        };
-        let written = batches.into_iter().zip(appended);
-        self.batches.extend(written.map(|(Gathering { target, .. }, appended)| Written { target, appended }));
+        if batches.is_empty() {
+            return;
+        }
+        let write = || batches.iter().map(|batch| batch.target.write(&batch.records, transaction.terms())).collect();
+        let written = self.write_in(&transaction, batches.iter().map(|batch| &batch.target), write);
+        let written = written.unwrap_or_else(|error| vec![Err(transaction.refusal(error)); batches.len()]);
+        let stored = written.into_iter().map(|appended| appended.map(Sequenced::from));
+        let written = batches.into_iter().zip(stored);
+        self.batches.extend(written.map(|(Gathering { target, .. }, stored)| Written { target, stored }));
     }
 
     /// Does a write in a transaction that goes to these partitions.
@@ -288,7 +314,7 @@ impl WriteSession {
     /// Writes one batch, whose records keep to the target's rules, whole or not at all.
     pub fn write_batch(&mut self, target: Target, records: &Records<'_>, terms: Terms) -> Result<Ticket> {
         let appended = target.write(records, Terms { whole: true, ..terms })?;
-        self.batches.push(Written { target, appended: Ok(appended) });
+        self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
     }
 
@@ -307,7 +333,7 @@ impl WriteSession {
         let transaction = self.broker.running.state.transaction_of(identity, if_absent)?;
         let terms = Terms { flags: terms.flags | Flags::TRANSACTIONAL, whole: true, ..terms };
         let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;
-        self.batches.push(Written { target, appended: Ok(appended) });
+        self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
     }
 
@@ -318,17 +344,17 @@ impl WriteSession {
 
     /// Makes everything as durable as was promised. Afterwards tickets can be asked for.
     pub fn make_durable(&mut self) {
-        for Written { target, appended } in &mut self.batches {
-            if let Ok(written) = appended
-                && let Err(error) = target.make_durable(written)
+        for Written { target, stored } in &mut self.batches {
+            if let Ok(Sequenced { appended, .. }) = stored
+                && let Err(error) = target.make_durable(appended)
             {
-                *appended = Err(error);
+                *stored = Err(error);
             }
         }
         // What a transaction's state does not name is no part of it.
         let added = std::mem::take(&mut self.added);
         if let Err(error) = added.iter().try_for_each(StateWrite::make_durable) {
-            self.batches.iter_mut().for_each(|batch| batch.appended = Err(error.clone()));
+            self.batches.iter_mut().for_each(|batch| batch.stored = Err(error.clone()));
         }
     }
 
@@ -338,10 +364,14 @@ impl WriteSession {
         self.added.clear();
     }
 
-    /// The offset that a record got, or why it got none.
-    pub fn offset(&self, ticket: Ticket) -> Result<u64> {
-        let appended = self.appended(ticket.batch)?;
-        Ok(appended.offset_of(u64::from(ticket.record))?)
+    /// The offset that a record got, or why it got none. `None`: it had been stored before, and nobody knows where any more.
+    pub fn offset(&self, ticket: Ticket) -> Result<Option<u64>> {
+        let Sequenced { known, appended } = self.batch_stored(ticket.batch)?;
+        let record = ticket.record as usize;
+        match known.get(record) {
+            Some(offset) => Ok(*offset),
+            None => Ok(Some(appended.offset_of((record - known.len()) as u64)?)),
+        }
     }
 
     /// Where a record was to go.
@@ -363,10 +393,15 @@ impl WriteSession {
 
     /// The same of each batch that was stored.
     pub fn places(&self) -> impl Iterator<Item = (&Path, Range<u64>)> {
-        self.batches.iter().filter_map(|batch| Some(place(batch.appended.as_ref().ok()?)))
+        let stored = self.batches.iter().filter_map(|batch| batch.stored.as_ref().ok());
+        stored.filter(|stored| !stored.appended.known).map(|stored| place(&stored.appended))
     }
 
     fn appended(&self, batch: u32) -> Result<&Appended> {
-        self.batches[batch as usize].appended.as_ref().map_err(Clone::clone)
+        self.batch_stored(batch).map(|stored| &stored.appended)
+    }
+
+    fn batch_stored(&self, batch: u32) -> Result<&Sequenced> {
+        self.batches[batch as usize].stored.as_ref().map_err(Clone::clone)
     }
 }

@@ -5,10 +5,10 @@ use crate::{
     broker::Isolation,
     log::{
         Lines,
-        record::{Malformed, is_marker, split_fields, unescape, write_fields},
+        record::{Malformed, is_marker, split_fields, unescape, write_fields, write_u64},
     },
 };
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A header: its name, and its value (`None` is null).
 pub type Header = crate::log::record::Header<'static>;
@@ -69,9 +69,19 @@ impl Record {
         out.extend_from_slice(topic.as_bytes());
         if let Some(partition) = self.partition {
             out.push(b'/');
-            crate::log::record::write_u64(out, partition.into());
+            write_u64(out, partition.into());
         }
         out.push(b' ');
+        self.write_line(out);
+    }
+
+    /// Appends the line that sends it to `topic` under a number.
+    pub(super) fn write_numbered(&self, out: &mut Vec<u8>, topic: &str, number: Number) {
+        number.write_send(out, topic);
+        self.write_line(out);
+    }
+
+    fn write_line(&self, out: &mut Vec<u8>) {
         write_fields(out, self.timestamp, self.key.as_deref(), &self.headers, self.value.as_deref());
         out.push(b'\n');
     }
@@ -90,13 +100,44 @@ impl<K: Into<Vec<u8>>, V: Into<Vec<u8>>> From<(K, V)> for Record {
     }
 }
 
-/// Where a record was stored.
+/// A record's number among those that its producer sends to a partition.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Number {
+    pub(super) partition: u32,
+    pub(super) sequence: u32,
+}
+
+impl Number {
+    /// Appends the begin of the line, up to the record's fields.
+    pub(super) fn write_send(self, out: &mut Vec<u8>, topic: &str) {
+        out.extend_from_slice(b"SEND ");
+        out.extend_from_slice(topic.as_bytes());
+        out.push(b'/');
+        write_u64(out, self.partition.into());
+        out.extend_from_slice(b" sequence:");
+        write_u64(out, self.sequence.into());
+        out.push(b' ');
+    }
+}
+
+/// Where a record was stored. `Display` has the words of the text protocol.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ack {
     /// The partition.
     pub partition: u32,
-    /// The offset in it.
-    pub offset: u64,
+    /// The offset in it; `None` where the record was sent a second time, because the first answer was lost, and the broker knows only
+    /// that it is stored.
+    pub offset: Option<u64>,
+}
+
+impl fmt::Display for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "partition:{} offset:", self.partition)?;
+        match self.offset {
+            Some(offset) => offset.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
 }
 
 /// A record that was read.

@@ -143,6 +143,12 @@ pub struct Numbering {
 impl Numbering {
     /// What the entry of a batch says that nobody numbers.
     const NONE: Numbering = Numbering { producer_id: -1, producer_epoch: -1, base_sequence: -1 };
+
+    /// How the record is numbered that comes so many later. Behind 2^31-1 comes 0.
+    pub fn after(self, records: u32) -> Numbering {
+        let sequence = (i64::from(self.base_sequence) + i64::from(records)) & i64::from(i32::MAX);
+        Numbering { base_sequence: sequence as i32, ..self }
+    }
 }
 
 /// What is appended.
@@ -172,7 +178,7 @@ pub struct Append<'a, 'r> {
     pub now_ms: i64,
     /// What is true of each batch.
     pub flags: Flags,
-    /// How its producer numbers the batch, if it does.
+    /// How its producer numbers the records, if it does, from the first on.
     pub producer: Option<Numbering>,
     /// The records are one batch, stored whole or not at all, though it be larger than a segment. If not, they become as many
     /// batches as it takes, and what follows one that fails is not stored.
@@ -839,7 +845,8 @@ impl Writer {
             }
             count += 1;
         }
-        let base_sequence = append.producer.unwrap_or(Numbering::NONE).base_sequence;
+        let numbering = append.producer.map_or(Numbering::NONE, |numbering| numbering.after(from as u32));
+        let base_sequence = numbering.base_sequence;
         Ok(Formatted { count, flags, base_sequence, timestamp, max_timestamp })
     }
 

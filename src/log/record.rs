@@ -85,6 +85,11 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// Forgets the first `count` records.
+    pub fn remove_first(&mut self, count: usize) {
+        self.list.drain(..count);
+    }
+
     /// Forgets the records and keeps the memory, for records that borrow from elsewhere.
     pub fn recycle<'b>(mut self) -> Records<'b> {
         self.list.clear();

@@ -9,14 +9,16 @@
 //! ```text
 //! mod        opening, reading        producers   what they wrote, kept beside each segment
 //! writing    appends, durability     upkeep      TRIM, retention, rolls, compaction
-//!                                    transactions  markers, the last stable offset, aborted records
+//! sequence   records with numbers    transactions  markers, the last stable offset, aborted records
 //! ```
 
 mod producers;
+mod sequence;
 mod transactions;
 mod upkeep;
 mod writing;
 
+pub(super) use sequence::Sequenced;
 pub use transactions::{Form, Isolation, View};
 
 use super::{

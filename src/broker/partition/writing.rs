@@ -93,7 +93,7 @@ impl Partition {
         if !in_transaction {
             producers.check_outside(producer_id)?;
         }
-        let terms = Terms { producer: Some(batch.numbering), ..terms };
+        let terms = Terms { producer: Some(batch.numbering), whole: true, ..terms };
         let appended = self.append(log, settings, Content::Records(records), terms);
         if appended.as_ref().is_ok_and(|appended| appended.rolled) {
             // First: the state beside the new segment is that of its start.
@@ -128,7 +128,7 @@ impl Partition {
             now_ms: self.env.clock.now_ms(),
             flags: terms.flags | if settings.append_time() { Flags::APPEND_TIME } else { Flags::NONE },
             producer: terms.producer,
-            whole: terms.whole || terms.producer.is_some(),
+            whole: terms.whole,
             segment_bytes_max: settings.segment_bytes,
             segment_ms_max: self.segment_age_max_ms(settings, log),
             publish: settings.flush(self.env.flush) != Flush::Always,

@@ -160,6 +160,15 @@ impl Producer {
         }
     }
 
+    /// The offset of a record of its epoch, where one of the last batches holds it.
+    fn offset_of(&self, sequence: i32) -> Option<u64> {
+        let in_epoch = self.batches.iter().filter(|(batch, _)| batch.epoch() == self.epoch);
+        in_epoch.rev().find_map(|(batch, stored)| {
+            let delta = distance(batch.base_sequence(), sequence) as u32;
+            (delta <= batch.last_delta).then(|| stored.first + u64::from(delta))
+        })
+    }
+
     fn has_expired(&self, now_ms: i64) -> bool {
         self.transaction.is_none() && self.heard_ms < now_ms - EXPIRES_MS
     }
@@ -190,14 +199,7 @@ pub(super) struct Producers {
 impl Producers {
     /// What is to be done with a batch: `None`: it is new, or where it was stored before.
     pub(super) fn check(&mut self, batch: Numbered, now_ms: i64) -> Result<Option<Stored>> {
-        let Some(producer) = self.known.get(&batch.id()) else { return Ok(None) };
-        if producer.has_expired(now_ms) {
-            self.known.remove(&batch.id());
-            return Ok(None);
-        }
-        if batch.epoch() < producer.epoch {
-            return Err(old_epoch(batch.id(), batch.epoch(), producer.epoch));
-        }
+        let Some(producer) = self.in_epoch(batch, now_ms)? else { return Ok(None) };
         if let Some((_, stored)) = producer.batches.iter().find(|(known, _)| *known == batch) {
             return Ok(Some(*stored));
         }
@@ -206,11 +208,39 @@ impl Producers {
         if batch.base_sequence() == next || newer && !producer.is_logged {
             return Ok(None);
         }
-        Err(Error::Sequence(format!(
-            "producer {} sends sequence {}; {next} is next",
-            batch.id(),
-            batch.base_sequence()
-        )))
+        Err(out_of_order(batch, next))
+    }
+
+    /// Of records that are numbered one by one, those that were stored before, from the first on: the offset of each, where the
+    /// last batches tell it. All are refused where those behind would leave a gap. A producer that is not known begins at 0.
+    pub(super) fn stored_before(&mut self, batch: Numbered, now_ms: i64) -> Result<Vec<Option<u64>>> {
+        let Some(producer) = self.in_epoch(batch, now_ms)?.filter(|producer| producer.epoch == batch.epoch()) else {
+            return if batch.base_sequence() == 0 { Ok(Vec::new()) } else { Err(out_of_order(batch, 0)) };
+        };
+        let below = distance(batch.base_sequence(), producer.next);
+        if below > i32::MAX / 2 || below > 0 && producer.batches.is_empty() {
+            return Err(out_of_order(batch, producer.next));
+        }
+        let known = (below as u32).min(batch.last_delta + 1);
+        Ok((0..known).map(|delta| producer.offset_of(batch.numbering.after(delta).base_sequence)).collect())
+    }
+
+    /// Offset behind the last record of a producer.
+    pub(super) fn end_of(&self, producer_id: i64) -> Option<u64> {
+        let (batch, stored) = self.known.get(&producer_id)?.batches.back()?;
+        Some(stored.first + u64::from(batch.last_delta) + 1)
+    }
+
+    /// The producer of a batch, if it is known; an error if the batch is of an epoch that is over.
+    fn in_epoch(&mut self, batch: Numbered, now_ms: i64) -> Result<Option<&Producer>> {
+        if self.known.get(&batch.id()).is_some_and(|producer| producer.has_expired(now_ms)) {
+            self.known.remove(&batch.id());
+        }
+        let Some(producer) = self.known.get(&batch.id()) else { return Ok(None) };
+        if batch.epoch() < producer.epoch {
+            return Err(old_epoch(batch.id(), batch.epoch(), producer.epoch));
+        }
+        Ok(Some(producer))
     }
 
     /// An error if a producer may write nothing outside of its transaction, which is open.
@@ -401,6 +431,16 @@ impl Producers {
     }
 }
 
+/// How many sequences lie between two, the second of which is the later one.
+fn distance(from: i32, to: i32) -> i32 {
+    to.wrapping_sub(from) & i32::MAX
+}
+
+fn out_of_order(batch: Numbered, next: i32) -> Error {
+    let (id, sequence) = (batch.id(), batch.base_sequence());
+    Error::Sequence(format!("producer {id} sends sequence {sequence}; {next} is next"))
+}
+
 fn old_epoch(producer_id: i64, epoch: i16, current: i16) -> Error {
     Error::ProducerEpoch(format!("producer {producer_id} writes in epoch {epoch}; its epoch is {current}"))
 }
@@ -446,6 +486,48 @@ mod tests {
         assert!(matches!(log.produce(batch(0, 10, 1)), Err(Error::Sequence(_))), "a gap");
         assert!(matches!(log.produce(batch(0, 6, 2)), Err(Error::Sequence(_))), "not as it was");
         assert_eq!(log.1, 9);
+    }
+
+    /// What is told of so many records from a sequence on.
+    fn before(log: &mut Log, sequence: i32, count: u32) -> Result<Vec<Option<u64>>> {
+        log.0.stored_before(batch(0, sequence, count), 5)
+    }
+
+    #[test]
+    fn records_are_known_one_by_one_however_they_are_gathered() {
+        let mut log = Log::default();
+        assert_eq!(before(&mut log, 0, 3), Ok(vec![]), "new");
+        assert!(matches!(before(&mut log, 1, 1), Err(Error::Sequence(_))), "who is not known begins at 0");
+        for (sequence, count) in [(0, 3), (3, 2), (5, 1)] {
+            log.produce(batch(0, sequence, count)).unwrap();
+        }
+        assert_eq!(before(&mut log, 2, 3), Ok(vec![Some(2), Some(3), Some(4)]));
+        assert_eq!(before(&mut log, 4, 9), Ok(vec![Some(4), Some(5)]));
+        assert_eq!(before(&mut log, 6, 9), Ok(vec![]));
+        assert!(matches!(before(&mut log, 7, 1), Err(Error::Sequence(_))), "a gap");
+        for sequence in 6..10 {
+            log.produce(batch(0, sequence, 1)).unwrap();
+        }
+        assert_eq!(before(&mut log, 2, 4), Ok(vec![None, None, None, Some(5)]), "five batches ago it ended");
+        assert_eq!(log.0.end_of(7), Some(10));
+        assert!(matches!(log.0.stored_before(batch(1, 10, 1), 5), Err(Error::Sequence(_))), "a new epoch begins at 0");
+        assert_eq!(log.0.stored_before(batch(1, 0, 1), 5), Ok(vec![]));
+    }
+
+    #[test]
+    fn records_are_known_where_sequences_go_round() {
+        let mut log = Log::default();
+        log.0.stored(batch(0, i32::MAX - 1, 3), Stored { first: 0, timestamp: 3, appended_ms: 5 });
+        assert_eq!(before(&mut log, i32::MAX, 3), Ok(vec![Some(1), Some(2)]));
+        assert_eq!(before(&mut log, 1, 1), Ok(vec![]));
+        assert!(matches!(before(&mut log, 2, 1), Err(Error::Sequence(_))));
+    }
+
+    #[test]
+    fn what_is_awaited_is_not_taken_for_stored() {
+        let mut log = Log::default();
+        log.0.refused(batch(0, 5, 1), 5);
+        assert!(matches!(before(&mut log, 4, 1), Err(Error::Sequence(_))));
     }
 
     #[test]

@@ -45,7 +45,7 @@ impl EmbeddedProducer {
         one.push(record.timestamp, record.key.as_ref().map(owned), record.value.as_ref().map(owned));
         record.headers.iter().for_each(|(name, value)| one.header(name.clone(), value.clone()));
         let bytes = one.size_of(one.last().expect("pushed above"));
-        let ticket = self.written.add_last(&mut self.gathered, topic, record.partition, &mut one)?;
+        let ticket = self.written.add_last(&mut self.gathered, topic, record.partition, &mut one, None)?;
         self.bytes += bytes;
         Ok(ticket)
     }

@@ -261,7 +261,7 @@ fn outcome(line: &[u8]) -> Result<Result<Ack, Refused>, Error> {
     }
     let partition = number(line, "partition")?;
     let partition = u32::try_from(partition).map_err(|_| Error::Answer(format!("partition {partition}")))?;
-    Ok(Ok(Ack { partition, offset: number(line, "offset")? }))
+    Ok(Ok(Ack { partition, offset: Some(number(line, "offset")?) }))
 }
 
 fn nonblocking(connection: &Connection, on: bool) -> Result<(), Error> {
@@ -280,7 +280,7 @@ mod tests {
     }
 
     fn ack(offset: u64) -> Result<Ack, Refused> {
-        Ok(Ack { partition: 0, offset })
+        Ok(Ack { partition: 0, offset: Some(offset) })
     }
 
     #[test]

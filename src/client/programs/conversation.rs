@@ -49,9 +49,9 @@ fn acknowledged(ack: Ack, topic: &str, producer: &Producer, partitions: &mut Opt
         let asked = Connection::open(producer.address()).and_then(|mut connection| connection.partitions(topic));
         *partitions = asked.unwrap_or(None);
     }
-    let Ack { partition, offset } = ack;
+    let offset = ack.offset.map_or_else(|| "-".into(), |offset| offset.to_string());
     Ok(match partitions {
-        Some(2..) => format!("ACK partition:{partition} offset:{offset}"),
+        Some(2..) => format!("ACK {ack}"),
         _ => format!("ACK offset:{offset}"),
     })
 }

@@ -13,7 +13,7 @@ pub struct Tally {
     pub stored: u64,
     /// Messages that were not.
     pub refused: u64,
-    /// First and last offset of each partition.
+    /// First and last offset of each partition, as far as they are known.
     offsets: BTreeMap<u32, (u64, u64)>,
 }
 
@@ -21,8 +21,10 @@ impl Tally {
     /// Counts a stored record.
     pub fn add(&mut self, ack: Ack) {
         self.stored += 1;
-        let (first, last) = self.offsets.entry(ack.partition).or_insert((ack.offset, ack.offset));
-        (*first, *last) = (ack.offset.min(*first), ack.offset.max(*last));
+        if let Some(offset) = ack.offset {
+            let (first, last) = self.offsets.entry(ack.partition).or_insert((offset, offset));
+            (*first, *last) = (offset.min(*first), offset.max(*last));
+        }
     }
 
     /// `3 messages, offsets 0-2; 0.001 s, 3000 messages/s`
@@ -64,7 +66,7 @@ mod tests {
 
     fn summary(acks: &[(u32, u64)], refused: u64) -> String {
         let mut tally = Tally { refused, ..Tally::default() };
-        acks.iter().for_each(|&(partition, offset)| tally.add(Ack { partition, offset }));
+        acks.iter().for_each(|&(partition, offset)| tally.add(Ack { partition, offset: Some(offset) }));
         tally.summary(Duration::from_millis(500))
     }
 

@@ -69,7 +69,7 @@ const LESSON: [&str; 8] = [
     "HELP <verb> explains a verb, HELP SETTINGS lists the settings of topics, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
     "Verbs of the lesson: PRODUCE CONSUME USE QUIT",
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
-    "All others: SEND TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
+    "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
 ];
 
 impl Session {

@@ -42,6 +42,8 @@ struct Session {
     written: WriteSession,
     /// What the lines get that were not answered yet.
     answers: Vec<Answer>,
+    /// As whom the connection numbers its records, once it has said PRODUCER.
+    producer_id: Option<i64>,
     /// The connection's place in a group.
     member: Option<Membership>,
     /// With `--explain`: what the line at hand did, step by step.
@@ -105,6 +107,7 @@ impl Session {
             read: broker.read_session(),
             written: broker.write_session(),
             answers: Vec::new(),
+            producer_id: None,
             member: None,
             steps: broker.config().explain.then(Vec::new),
         }

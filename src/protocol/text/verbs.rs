@@ -22,11 +22,12 @@ macro_rules! verbs {
 }
 
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
-pub(super) static VERBS: [Verb; 24] = verbs! {
+pub(super) static VERBS: [Verb; 25] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
     "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
     "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
-    "SEND" "<topic>[/<p>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] => |_, _, _| Ok(Flow::Next);
+    "SEND" "<topic>[/<p>] [sequence:<n>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] => |_, _, _| Ok(Flow::Next);
+    "PRODUCER" "[<producer_id>]" "number the records that the connection sends, so that none is stored twice" ["IDEMPOTENT"] => Session::producer;
     "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes] [isolation:read_uncommitted]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] => Session::tail;
     "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>] [isolation:read_uncommitted]" "read whole batches, for programs" [] => Session::fetch;
     "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] => Session::topics;
@@ -118,6 +119,7 @@ impl Session {
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", String::from_utf8_lossy(&escaped).into_owned()),
             ("topics", broker.describe_topics().len().to_string()),
+            ("default_partitions", config.default_partitions.to_string()),
             ("cluster_id", broker.cluster_id()),
         ];
         let text: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();

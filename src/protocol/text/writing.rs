@@ -10,12 +10,15 @@
 //! each of them little.
 
 use super::{
-    Current, Refusal, Session,
-    words::{Place, Words},
+    Answered, Current, Flow, Refusal, Session,
+    words::{Place, Words, number},
 };
 use crate::{
     broker::{self, Ticket},
-    log::record::{Records, parse_fields, write_u64},
+    log::{
+        Numbering,
+        record::{Records, parse_fields, parse_u63, shown, split_word, write_u64},
+    },
     protocol::connection::Output,
 };
 
@@ -36,7 +39,7 @@ pub(super) struct Gathered<'a> {
 pub(super) enum Answer {
     /// The offset, to a PRODUCE.
     Produced(Ticket),
-    /// The offset with topic and partition, to a SEND.
+    /// The offset, if it is known, with topic and partition, to a SEND.
     Sent(Ticket),
     Refused(Box<Refusal>),
 }
@@ -61,7 +64,7 @@ impl<'a> Gathered<'a> {
         Ok(ticket)
     }
 
-    /// `SEND <topic>[/<p>] [timestamp:] [key:] [header.N:]... <value field>`
+    /// `SEND <topic>[/<p>] [sequence:] [timestamp:] [key:] [header.N:]... <value field>`
     pub(super) fn send(&mut self, session: &mut Session, words: Words<'a>) {
         let sent = self.try_send(session, words);
         session.answers.push(sent.map_or_else(|refusal| Answer::Refused(refusal.into()), Answer::Sent));
@@ -69,8 +72,10 @@ impl<'a> Gathered<'a> {
 
     fn try_send(&mut self, session: &Session, mut words: Words<'a>) -> Result<Ticket, Refusal> {
         let place = Place::parse(words.expect("SEND takes <topic>[/<p>] and a record; the topic")?)?;
-        parse_fields(&mut self.scratch, words.rest().unwrap_or_default())?;
-        let sent = session.written.add_last(&mut self.records, place.topic, place.partition, &mut self.scratch);
+        let (numbering, fields) = session.numbering(place, words.rest().unwrap_or_default())?;
+        parse_fields(&mut self.scratch, fields)?;
+        let Place { topic, partition } = place;
+        let sent = session.written.add_last(&mut self.records, topic, partition, &mut self.scratch, numbering);
         if sent.is_err() {
             self.scratch.pop();
         }
@@ -96,6 +101,35 @@ impl<'a> Gathered<'a> {
 }
 
 impl Session {
+    /// `PRODUCER [<producer_id>]`
+    pub(super) fn producer(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let given = words.next().map(|id| number("the producer id", id)).transpose()?;
+        words.end()?;
+        let id = match given {
+            None => self.broker.new_producer_id()?,
+            Some(id) => self.broker.known_producer_id(id as i64)?,
+        };
+        self.producer_id = Some(id);
+        output.bytes.extend_from_slice(format!("OK producer_id:{id}\n").as_bytes());
+        Ok(Flow::Next)
+    }
+
+    /// The number in front of a record's fields, if there is one, and the fields.
+    fn numbering<'a>(&self, place: Place<'_>, fields: &'a [u8]) -> Result<(Option<Numbering>, &'a [u8]), Refusal> {
+        let (word, rest) = split_word(fields);
+        let Some(digits) = word.strip_prefix(b"sequence:") else { return Ok((None, fields)) };
+        let sequence = parse_u63(digits).and_then(|sequence| i32::try_from(sequence).ok());
+        let why = || Refusal::invalid(format!("sequence: '{}' is no number from 0 to 2147483647", shown(digits)));
+        let base_sequence = sequence.ok_or_else(why)?;
+        if place.partition.is_none() {
+            return Err(Refusal::invalid("sequence: counts the records of one partition; name it, <topic>/<p>"));
+        }
+        let Some(producer_id) = self.producer_id else {
+            return Err(Refusal::invalid("sequence: takes a producer id; say PRODUCER first"));
+        };
+        Ok((Some(Numbering { producer_id, producer_epoch: 0, base_sequence }), rest.unwrap_or_default()))
+    }
+
     /// Makes durable what was written, and writes the answers.
     pub(super) fn answer(&mut self, output: &mut Output<'_>) {
         let Session { written, answers, steps, .. } = self;
@@ -132,7 +166,10 @@ impl Session {
                 output.bytes.push(b' ');
             }
             output.bytes.extend_from_slice(b"offset:");
-            write_u64(&mut output.bytes, offset);
+            match offset {
+                Some(offset) => write_u64(&mut output.bytes, offset),
+                None => output.bytes.push(b'-'),
+            }
             output.bytes.push(b'\n');
         }
         written.clear();
