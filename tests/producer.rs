@@ -271,6 +271,7 @@ fn usage_is_complete_and_its_errors_are_2() {
         "--json",
         "--file",
         "--interactive",
+        "--idempotent",
         "--retry-for",
         "--verbose",
         "--version",

@@ -9,7 +9,7 @@ use clap::Parser;
 use common::say;
 use plainlog::client::programs::intake::{Intake, header};
 use plainlog::client::programs::{News, Tally, converse, input::Input, pour, progress::Progress, style};
-use plainlog::client::{Ack, Header, Producer};
+use plainlog::client::{Header, Producer};
 use plainlog::config;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 use std::process::ExitCode;
@@ -55,8 +55,11 @@ struct Args {
     /// Ask for each message even if standard input is not a terminal
     #[arg(short, long, conflicts_with_all = ["file", "json", "delimiter"])]
     interactive: bool,
+    /// Number the messages, so that none is stored twice when the connection breaks
+    #[arg(long)]
+    idempotent: bool,
     /// How long to try again while the broker is gone (500ms, 30s, 15m; a plain number is ms). What it had not acknowledged
-    /// is then sent again, so it can be stored twice
+    /// is then sent again, so it can be stored twice (not with --idempotent)
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = config::duration)]
     retry_for: Duration,
     /// Print each acknowledgement
@@ -99,6 +102,7 @@ fn run(args: &Args) -> Result<u8> {
     };
     let producer =
         connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
+    let producer = producer.idempotent(args.idempotent);
     let input = Input::open(source, args.delimiter.as_deref());
     common::on_interrupt(input.interrupter())?;
     if in_conversation {
@@ -115,12 +119,7 @@ fn send_all(args: &Args, intake: &Intake, mut input: Input, mut producer: Produc
     let poured = pour(&args.topic, intake, &mut input, &mut producer, |news| match news {
         News::Stored(_, ack) => {
             tally.add(ack);
-            let Ack { partition, offset } = ack;
-            if args.verbose {
-                writeln!(out, "ACK topic:{} partition:{partition} offset:{offset}", args.topic)
-            } else {
-                Ok(())
-            }
+            if args.verbose { writeln!(out, "ACK topic:{} {ack}", args.topic) } else { Ok(()) }
         }
         News::Refused(number, why) => {
             tally.refused += 1;
@@ -136,7 +135,8 @@ fn send_all(args: &Args, intake: &Intake, mut input: Input, mut producer: Produc
     progress.end();
     say(tally.summary(begun.elapsed()));
     if producer.resent() > 0 {
-        say(format_args!("{} messages were sent again and may be stored twice", producer.resent()));
+        let stored = if args.idempotent { "; each is stored once" } else { " and may be stored twice" };
+        say(format_args!("{} messages were sent again{stored}", producer.resent()));
     }
     poured?;
     Ok(if input.is_exhausted() { u8::from(tally.refused > 0) } else { 130 })

@@ -10,6 +10,12 @@ use std::fmt;
 /// Kafka's name for what is not there.
 pub(super) const UNKNOWN_TOPIC: &str = "UNKNOWN_TOPIC_OR_PARTITION";
 
+/// Kafka's name for a producer that the broker does not know,
+pub(super) const UNKNOWN_PRODUCER: &str = "UNKNOWN_PRODUCER_ID";
+
+/// and for one whose record is not the next.
+pub(super) const OUT_OF_ORDER: &str = "OUT_OF_ORDER_SEQUENCE_NUMBER";
+
 /// What a broker answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {

@@ -6,7 +6,7 @@
 //!
 //! let mut producer = Producer::connect("localhost:9092")?;
 //! let ack = producer.send("events", Record::new("login").key("user-1"))?;
-//! println!("partition {} offset {}", ack.partition, ack.offset);
+//! println!("{ack}");
 //!
 //! let mut consumer = Consumer::connect("localhost:9092")?.subscribe(&["events"])?;
 //! for message in consumer.poll(Duration::from_secs(1), 10)? {
@@ -25,8 +25,9 @@
 //! ```
 //!
 //! - Over the network everything is the text protocol: what can be done here can be done with netcat.
-//! - A lost connection is opened again, with growing pauses. A producer sends again what was not acknowledged. So a record
-//!   can be stored twice, but it is not lost unless the call that sent it fails. A consumer goes on at its offset.
+//! - A lost connection is opened again, with growing pauses. A producer sends again what was not acknowledged, under the
+//!   numbers it had, so that the broker stores no record twice. None is lost unless the call that sent it fails. A consumer
+//!   goes on at its offset.
 //! - [`programs`] is what the programs `producer` and `consumer` are made of.
 
 mod answer;

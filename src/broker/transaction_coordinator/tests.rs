@@ -100,7 +100,7 @@ fn send(broker: &Broker, transaction: Option<&Transaction>, topic: &str, partiti
     let ticket = session.add_value(&mut gathered, topic, partition, value.as_bytes())?;
     session.write(&mut gathered);
     session.make_durable();
-    session.offset(ticket)
+    Ok(session.offset(ticket)?.expect("it is new"))
 }
 
 /// Writes a value as a Kafka producer does.
@@ -121,7 +121,7 @@ fn produce(
     let terms = Terms { flags: Flags::TRANSACTIONAL, producer, sequence: Sequence::Given, whole: true };
     let ticket = session.write_batch_in_transaction(target, &records, terms, if_absent)?;
     session.make_durable();
-    session.offset(ticket)
+    Ok(session.offset(ticket)?.expect("it is new"))
 }
 
 fn code<T: std::fmt::Debug>(result: Result<T>) -> Code {

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod network;
+mod sequences;
 
 use super::{
     Ack, Error, Record, Refused,
@@ -15,8 +16,8 @@ use std::{time::Duration, vec};
 
 /// Sends records to topics.
 ///
-/// A record whose answer was lost with the connection is sent again once there is a new one, so the broker can hold it
-/// twice ([`resent`](Self::resent) tells of it). After [`Error::Connection`] it may be stored or not.
+/// A record whose answer was lost with the connection is sent again once there is a new one ([`resent`](Self::resent) counts
+/// them), and stored once all the same: it bears a number (KIP-98). After [`Error::Connection`] it may be stored or not.
 #[derive(Debug)]
 pub struct Producer {
     backend: Backend,
@@ -49,6 +50,15 @@ impl Producer {
     pub fn retry_for(mut self, retry_for: Duration) -> Self {
         if let Backend::Network(producer) = &mut self.backend {
             producer.set_retry_for(retry_for);
+        }
+        self
+    }
+
+    /// Whether records are numbered, which costs a few questions before the first one; they are unless this says otherwise. Without
+    /// numbers a record that is sent again can be stored twice. In this process no connection is lost.
+    pub fn idempotent(mut self, idempotent: bool) -> Self {
+        if let Backend::Network(producer) = &mut self.backend {
+            producer.set_idempotent(idempotent);
         }
         self
     }
@@ -141,7 +151,7 @@ impl Producer {
         }
     }
 
-    /// How many records were sent twice, because the connection was lost before their answers came.
+    /// How many records were sent again, because the connection was lost before their answers came.
     pub fn resent(&self) -> u64 {
         match &self.backend {
             Backend::Network(producer) => producer.resent(),
