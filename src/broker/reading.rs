@@ -13,7 +13,7 @@ use super::{Broker, EpochEnd, Isolation, Partition, Position, Registered, Result
 use crate::{
     config::Settings,
     log::{
-        self, Backlog, Chunk, Line, Lines,
+        self, Aborted, Backlog, Chunk, Line, Lines,
         batches::Flags,
         record::{Malformed, split_offset},
     },
@@ -163,6 +163,11 @@ impl PartitionHandle {
     /// Offset behind the last record that is shown to readers of committed records.
     pub fn last_stable_offset(&self) -> Result<u64> {
         self.partition.last_stable_offset()
+    }
+
+    /// The aborted transactions with anything at these offsets, in the order of their markers.
+    pub fn aborted(&self, offsets: Range<u64>) -> Result<Vec<Aborted>> {
+        self.partition.aborted(offsets)
     }
 
     /// Offset behind the last record that a reader may see.

@@ -11,11 +11,17 @@
 //! - A group with pending offsets neither rests nor is forgotten. Whoever deletes it deletes them too, as in Kafka.
 //! - Over a restart they are pending as before: the log tells of them.
 
-use super::{CommitOutcome, GroupCell, GroupState, GroupWrite, OffsetCommit, group_log::write_records};
+use super::{
+    CommitOutcome, GroupCell, GroupState, GroupWrite, OffsetCommit,
+    group_log::{make_durable, write_records},
+};
 use crate::{
     broker::{
-        Broker, BrokerState, Error, Marker, Partition, Result, Sequence, Terms, committed_offsets, group::Committer,
-        sync::Mutex, transaction::ProducerIdentity,
+        Broker, BrokerState, Error, IfAbsent, Marker, Partition, Result, Sequence, Terms, committed_offsets,
+        group::Committer,
+        sync::Mutex,
+        transaction::{Parts, ProducerIdentity},
+        transaction_coordinator::WrittenInTransaction,
     },
     log::{Numbering, Outcome, batches::Flags, record::Records},
 };
@@ -50,19 +56,50 @@ impl PendingGroups {
 }
 
 impl Broker {
-    /// TxnOffsetCommit, and COMMIT in a transaction. Answers what becomes of each offset, in order; those that can be taken are
-    /// pending together, and made durable by the caller before it answers. The caller holds the transaction's lock.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the transactions' coordinator is its only caller"))]
-    pub(in crate::broker) fn write_pending_offsets(
+    /// TxnOffsetCommit: offsets of a group in a Kafka producer's transaction. Answers what became of each, in order; those that
+    /// were taken are as durable as was promised. As in Kafka, the transactional id matters only while the group is not in the
+    /// transaction.
+    pub fn commit_offsets_in_transaction(
+        &self,
+        transactional_id: &str,
+        identity: ProducerIdentity,
+        if_absent: IfAbsent,
+        group: &str,
+        committer: Committer<'_>,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<Vec<Result<()>>> {
+        check_name(group)?;
+        let state = &self.running.state;
+        let mut transaction = state.transaction_of(identity, if_absent)?;
+        let is_its_own = transaction.is_of(transactional_id);
+        if !is_its_own {
+            transaction.if_absent = IfAbsent::Refuse;
+        }
+        let parts = Parts { groups: [group.into()].into(), ..Parts::default() };
+        let write = || self.write_pending_offsets(group, identity, committer, offsets);
+        let WrittenInTransaction { written, added } = match state.write_in(&transaction, &parts, write) {
+            Err(Error::InvalidTxnState(_)) if !is_its_own => {
+                let why = format!("producer {} does not belong to this transactional id", identity.id);
+                return Err(Error::InvalidProducerIdMapping(why));
+            }
+            written => written?,
+        };
+        let CommitOutcome { outcomes, written } = written?;
+        added.map_or(Ok(()), |added| added.make_durable())?;
+        make_durable(written)?;
+        Ok(outcomes)
+    }
+
+    /// Answers what becomes of each offset, in order; those that can be taken are pending together. The caller holds the
+    /// transaction's lock, and makes them durable before it answers.
+    pub(super) fn write_pending_offsets(
         &self,
         group: &str,
         producer: ProducerIdentity,
         committer: Committer<'_>,
         offsets: Vec<OffsetCommit>,
     ) -> Result<CommitOutcome> {
-        if group.is_empty() {
-            return Err(Error::InvalidGroup("a group needs a name".into()));
-        }
+        check_name(group)?;
         let state = &self.running.state;
         if let Committer::Member { generation: generation @ 0.., .. } = committer
             && state.find_group(group)?.is_none()
@@ -81,6 +118,10 @@ impl Broker {
         })?;
         done
     }
+}
+
+fn check_name(group: &str) -> Result<()> {
+    if group.is_empty() { Err(Error::InvalidGroup("a group needs a name".into())) } else { Ok(()) }
 }
 
 impl BrokerState {

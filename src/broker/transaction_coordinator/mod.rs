@@ -203,6 +203,9 @@ impl BrokerState {
         let written = state_log::write(log, &cell.name, Some(&next))?;
         let before = state.known.replace(next);
         (state.written_ms, state.is_attended, state.is_told) = (self.env.clock.now_ms(), true, false);
+        if let Some(at_ms) = state.known.as_ref().and_then(TransactionState::times_out_ms) {
+            self.look_at_transactions_at(at_ms);
+        }
         let is_new = |id| before.as_ref().is_none_or(|before| before.producer_ids() != id);
         if is_new(state.known.as_ref().expect("replaced above").producer_ids()) {
             let mut ids = self.transactions.ids.write().expect("no panic under the ids' lock");

@@ -4,6 +4,7 @@ use super::{
     IdCell,
     ending::{Place, not_everywhere},
     id_cell::IdState,
+    state_log,
 };
 use crate::{
     broker::{
@@ -95,6 +96,9 @@ impl Broker {
     /// Writes a marker, durably, whether a transaction is open there or not: Kafka's WriteTxnMarkers, by which an operator ends
     /// one that hangs.
     pub fn write_marker(&self, topic: &str, partition: u32, marker: Marker) -> Result<()> {
+        if topic == state_log::TOPIC {
+            return Err(Error::InvalidTopic(format!("no transaction writes to '{topic}', which tells of all of them")));
+        }
         let partition = self.topic(topic)?.partition(partition)?;
         let appended = partition.write_marker(marker)?;
         self.running.state.marker_written(&partition, &marker, appended.offsets.start);

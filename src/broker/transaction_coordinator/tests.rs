@@ -14,7 +14,10 @@ use crate::{
         record::Records,
     },
 };
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::{
+    sync::atomic::{AtomicI64, Ordering},
+    time::Instant,
+};
 
 const NOW_MS: i64 = 1_700_000_000_000;
 
@@ -53,7 +56,11 @@ impl Turned {
     }
 
     fn look_after(&self) {
-        self.broker.running.state.look_after_transactions().unwrap();
+        let state = &self.broker.running.state;
+        state.look_after_transactions().unwrap();
+        // The broker's own maintenance may be at work on one.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        state.id_cells().unwrap().iter().for_each(|cell| cell.wait_until_idle(deadline));
     }
 
     fn begin(&self, id: &str) -> Transaction {

@@ -38,6 +38,11 @@ pub(in crate::broker) struct WrittenInTransaction<T> {
 }
 
 impl InTransaction {
+    /// Whether it is one of this transactional id.
+    pub(in crate::broker) fn is_of(&self, transactional_id: &str) -> bool {
+        *self.cell.name == *transactional_id
+    }
+
     /// How records are written whose producer does not number them.
     pub(in crate::broker) fn terms(&self) -> Terms {
         let ProducerIdentity { id: producer_id, epoch: producer_epoch } = self.identity;
