@@ -6,6 +6,8 @@
 //! ```
 //!
 //! - A response holds at least one batch if there is one, even above the limits, and nothing above the high watermark.
+//! - Who reads what is committed gets the log up to the last stable offset as it stands, with aborted records and markers, and
+//!   the aborted transactions of which something is in the answer: the client passes over their records (KIP-98).
 //! - It waits until there are `min_bytes`, for at most `max_wait_ms`, and not at all if a partition has an error.
 //! - If compaction left no record up to the end of the log, the response has a batch without records, as Kafka would keep one.
 //! - A batch is sent whole, as Kafka does, even if the offset is in the middle of it. The exception is a large batch sent
@@ -18,14 +20,14 @@ use super::{
     batch::{self, Encoder, HEADER_BYTES, write_empty},
     check_leader_epoch,
     compression::{Codec, Levels},
-    partition_index, tell,
+    isolation, partition_index, tell,
     topic_ref::TopicRef,
     wire::{Reader, Writer},
 };
 use crate::{
     broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View},
     config::{CompressionType, FetchCompression, Settings},
-    log::record::Malformed,
+    log::{Aborted, record::Malformed},
 };
 use std::{
     collections::HashSet,
@@ -64,11 +66,11 @@ struct AskedTopic<'a> {
 
 impl Asked {
     /// About how many bytes there are to be read. What exceeds `enough` need not be counted.
-    fn bytes_waiting(&self, enough: u64) -> Result<u64, Code> {
+    fn bytes_waiting(&self, enough: u64, isolation: Isolation) -> Result<u64, Code> {
         let partition = self.found.as_ref().map_err(|code| *code)?;
         check_leader_epoch(self.leader_epoch, partition.leader_epoch())?;
         let offset = u64::try_from(self.offset).map_err(|_| Code::OffsetOutOfRange)?;
-        let backlog = partition.backlog(Isolation::ReadUncommitted, offset, enough).map_err(|error| error.code())?;
+        let backlog = partition.backlog(isolation, offset, enough).map_err(|error| error.code())?;
         Ok((backlog.bytes + backlog.batches * HEADER_BYTES as u64).min(self.bytes_max as u64))
     }
 }
@@ -94,7 +96,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let max_bytes = (r.i32()?.max(0) as usize).min(ANSWER_BYTES_MAX);
     // The answer cannot have more than that.
     let min_bytes = min_bytes.min(max_bytes);
-    let committed_only = r.i8()? == 1;
+    let isolation = isolation(r.i8()?);
     let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
     let broker = call.broker;
     let as_produced = match broker.config().fetch_compression {
@@ -126,15 +128,21 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     }
     r.tags()?;
     // Sessions are never opened, so none can be continued.
-    if !matches!(session_epoch, -1 | 0) {
-        write_head(&mut call.respond(), Code::FetchSessionIdNotFound, 0);
+    let refused = match isolation {
+        _ if !matches!(session_epoch, -1 | 0) => Some(Code::FetchSessionIdNotFound),
+        // As in Kafka: where topics have names, each partition says it.
+        Err(code) if r.version >= IDS_FROM => Some(code),
+        _ => None,
+    };
+    if let Some(code) = refused {
+        write_head(&mut call.respond(), code, 0);
         return finish(call);
     }
     let deadline = Instant::now() + max_wait;
     let waiter = call.output.waiter.clone();
     let partitions = || topics.iter().flat_map(|topic| &topic.partitions).filter_map(|asked| asked.found.as_ref().ok());
     let before = call.output.bytes.len();
-    let (bytes, failed) = respond(call, &topics, max_bytes, committed_only);
+    let (bytes, failed) = respond(call, &topics, max_bytes, isolation);
     if bytes >= min_bytes || failed || Instant::now() >= deadline || partitions().next().is_none() {
         return finish(call);
     }
@@ -142,7 +150,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     call.response_at = None;
     // Registering before looking again makes sure that no wake-up is missed.
     let _registered: Vec<_> = partitions().map(|partition| partition.register(&waiter)).collect();
-    while !is_enough(&topics, min_bytes) {
+    while isolation.is_ok_and(|isolation| !is_enough(&topics, min_bytes, isolation)) {
         // Thousands may wait at once.
         call.session.forget();
         call.output.flush()?;
@@ -155,16 +163,16 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
-    respond(call, &topics, max_bytes, committed_only);
+    respond(call, &topics, max_bytes, isolation);
     finish(call)
 }
 
 /// Whether a waiting Fetch has `min_bytes` to send, or an error. Only the log's entries are read for that: each counts about as
 /// many bytes as its batch would take in Kafka's log, and a partition no more than the client wants from it.
-fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize) -> bool {
+fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize, isolation: Isolation) -> bool {
     let mut missing = min_bytes as u64;
     for asked in topics.iter().flat_map(|topic| &topic.partitions) {
-        let Ok(bytes) = asked.bytes_waiting(missing) else { return true };
+        let Ok(bytes) = asked.bytes_waiting(missing, isolation) else { return true };
         missing = missing.saturating_sub(bytes);
     }
     missing == 0
@@ -219,25 +227,27 @@ fn respond(
     call: &mut Call<'_, '_>,
     topics: &[AskedTopic<'_>],
     max_bytes: usize,
-    committed_only: bool,
+    isolation: Result<Isolation, Code>,
 ) -> (usize, bool) {
     let (mut bytes, mut failed, mut full) = (0, false, false);
     let mut session = std::mem::take(call.session);
     let explained = call.explained;
     let mut w = call.respond();
-    write_head(&mut w, Code::None, topics.len());
+    write_head(&mut w, isolation.err().unwrap_or(Code::None), topics.len());
     for topic in topics {
         session.codecs.levels = topic.levels;
         topic.topic.write(&mut w);
         w.array(topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
-            let read = read(asked, &mut session.read, left, bytes == 0, &mut full);
+            let at_least_one = bytes == 0;
+            let read = isolation
+                .and_then(|isolation| read(asked, isolation, &mut session.read, left, at_least_one, &mut full));
             session.large |= full || session.read.batches().bytes().len() > KEPT_BYTES_MAX;
             failed |= read.is_err();
             if explained.is_some() && (read.is_err() || !session.read.batches().is_empty()) {
                 explain(explained, topic, asked, &read, &session.read);
             }
-            bytes += write_partition(w, asked, topic, read, left, &mut session, committed_only);
+            bytes += write_partition(w, asked, topic, read, left, &mut session);
             w.tags();
         });
         w.tags();
@@ -247,17 +257,28 @@ fn respond(
 }
 
 /// What the response says about a partition besides its records.
-#[derive(Clone, Copy)]
 struct Bounds {
     high_watermark: i64,
+    last_stable: i64,
     start: i64,
     leader_epoch: i32,
+    /// The aborted transactions with records or a marker among what was read; `None`: the client wants those records, too.
+    aborted: Option<Vec<Aborted>>,
+}
+
+impl Bounds {
+    /// What is said where nothing can be read. As in Kafka, the list is null for a partition that was looked at.
+    fn nowhere(asked: &Asked, code: Code) -> Bounds {
+        let aborted = (asked.found.is_err() || code == Code::InvalidRequest).then(Vec::new);
+        Bounds { high_watermark: -1, last_stable: -1, start: -1, leader_epoch: 0, aborted }
+    }
 }
 
 /// Reads as much as fits in `bytes_max`; with `at_least_one`, the first batch even if it does not fit. Without, a first batch that
 /// does not fit makes the answer `full`, so that no other is read in vain.
 fn read(
     asked: &Asked,
+    isolation: Isolation,
     reader: &mut ReadSession,
     bytes_max: usize,
     at_least_one: bool,
@@ -268,19 +289,26 @@ fn read(
     reader.clear();
     let failed = |error: broker::Error| error.code();
     let (start, end) = (partition.start().map_err(failed)?, partition.high_watermark().map_err(failed)?);
+    let last_stable = partition.last_stable_offset().map_err(failed)?;
     let offset = u64::try_from(asked.offset).map_err(|_| Code::OffsetOutOfRange)?;
     if bytes_max > 0 || at_least_one || offset > end || offset < start {
-        let batches =
-            reader.read(View::stored(Isolation::ReadUncommitted), partition, offset, bytes_max).map_err(failed)?;
+        let batches = reader.read(View::stored(isolation), partition, offset, bytes_max).map_err(failed)?;
         let too_large = batches.iter().next().is_some_and(|first| first.bytes() > bytes_max);
         if too_large && !at_least_one {
             reader.clear();
             *full = true;
         }
     }
-    // The high watermark may have moved since, and a client must not see records above it.
-    let end = reader.batches().next_offset().unwrap_or(0).max(end);
-    Ok(Bounds { high_watermark: end as i64, start: start as i64, leader_epoch: partition.leader_epoch() as i32 })
+    // Both may have moved since. A client must not see records above them, nor the one above the other.
+    let next = reader.batches().next_offset().unwrap_or(0);
+    let last_stable = if isolation == Isolation::ReadCommitted { last_stable.max(next) } else { last_stable };
+    let high_watermark = end.max(next).max(last_stable);
+    let aborted = match isolation {
+        Isolation::ReadUncommitted => None,
+        Isolation::ReadCommitted => Some(partition.aborted(offset..next.max(offset)).map_err(failed)?),
+    };
+    let [high_watermark, last_stable, start] = [high_watermark, last_stable, start].map(|offset| offset as i64);
+    Ok(Bounds { high_watermark, last_stable, start, leader_epoch: partition.leader_epoch() as i32, aborted })
 }
 
 /// Writes one partition and returns how many bytes of records it has.
@@ -291,29 +319,30 @@ fn write_partition(
     read: Result<Bounds, Code>,
     bytes_max: usize,
     session: &mut Session,
-    committed_only: bool,
 ) -> usize {
     w.i32(asked.index);
     let code_at = w.out.len();
-    w.i16(read.map_or_else(|code| code, |_| Code::None).into());
-    let Bounds { high_watermark, start, leader_epoch } =
-        read.unwrap_or(Bounds { high_watermark: -1, start: -1, leader_epoch: 0 });
-    // The last stable offset is the high watermark: there are no transactions.
+    w.i16(read.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+    if read.is_err() {
+        session.read.clear();
+    }
+    let Bounds { high_watermark, last_stable, start, leader_epoch, aborted } =
+        read.unwrap_or_else(|code| Bounds::nowhere(asked, code));
     w.i64(high_watermark);
-    w.i64(high_watermark);
+    w.i64(last_stable);
     if w.version >= 5 {
         w.i64(start);
     }
-    // There are no aborted transactions. Kafka says null if the client reads uncommitted records of a partition that exists.
-    match committed_only && read.is_ok() || asked.found.is_err() {
-        true => w.count(0),
-        false => w.null_array(),
+    match aborted {
+        None => w.null_array(),
+        Some(aborted) => w.array(aborted.iter(), |w, aborted| {
+            w.i64(aborted.producer_id);
+            w.i64(aborted.first as i64);
+            w.tags();
+        }),
     }
     if w.version >= 11 {
         w.i32(-1);
-    }
-    if read.is_err() {
-        session.read.clear();
     }
     let version = w.version;
     let estimate = session.read.batches().bytes().len();

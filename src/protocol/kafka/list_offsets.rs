@@ -1,7 +1,7 @@
 //! Offsets by time and by leader epoch: ListOffsets and OffsetForLeaderEpoch.
 
 use super::{
-    Call, Code, Stop, check_leader_epoch, partition_index, shown_list, tell,
+    Call, Code, Stop, check_leader_epoch, isolation, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::broker::{self, Broker, EpochEnd, Isolation, PartitionHandle, ReadSession, TimedOffset, View};
@@ -14,7 +14,7 @@ const MAX_TIMESTAMP: i64 = -3;
 /// The timestamp of a record without one.
 const NO_TIMESTAMP: i64 = -1;
 
-/// Times are looked for in all that stands in the log.
+/// Times are looked for in all that stands in the log, markers and aborted records too, as in Kafka.
 const VIEW: View = View::stored(Isolation::ReadUncommitted);
 
 /// A partition in a ListOffsets request.
@@ -39,9 +39,7 @@ const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: -1 };
 /// ListOffsets (key 2).
 pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let _replica_id = r.i32()?;
-    if r.version >= 2 {
-        r.i8()?;
-    }
+    let isolation = if r.version >= 2 { isolation(r.i8()?) } else { Ok(Isolation::ReadUncommitted) };
     let asked = r.array(|r| {
         let name = r.string()?;
         let partitions = r.array(|r| {
@@ -87,7 +85,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
                 find(broker, name, index, leader_epoch, |partition| match timestamp {
                     MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
                     ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
-                    _ => place(partition, timestamp, &mut read).map_err(|error| error.code()),
+                    _ => place(partition, isolation?, timestamp, &mut read).map_err(|error| error.code()),
                 })
             };
             write_place(w, index, place);
@@ -123,16 +121,23 @@ fn find<T>(
     then(&partition)
 }
 
-fn place(partition: &PartitionHandle, timestamp: i64, read: &mut ReadSession) -> broker::Result<Place> {
+fn place(
+    partition: &PartitionHandle,
+    isolation: Isolation,
+    timestamp: i64,
+    read: &mut ReadSession,
+) -> broker::Result<Place> {
     let leader_epoch = partition.leader_epoch() as i32;
     let place = |offset: u64, timestamp| Place { offset: offset as i64, timestamp, leader_epoch };
     let found = match timestamp {
-        LATEST => return Ok(place(partition.high_watermark()?, NO_TIMESTAMP)),
+        LATEST => return Ok(place(partition.end(isolation)?, NO_TIMESTAMP)),
         EARLIEST => return Ok(place(partition.start()?, NO_TIMESTAMP)),
         MAX_TIMESTAMP => read.record_with_largest_time(VIEW, partition)?,
         time => read.record_since(VIEW, partition, time.max(0))?,
     };
-    // No record is that late. In Kafka that is no error.
+    // No record is that late, or none below the last stable offset. In Kafka that is no error.
+    let end = partition.end(isolation)?;
+    let found = found.filter(|found| found.offset < end);
     Ok(found.map_or(NOWHERE, |TimedOffset { offset, timestamp }| place(offset, timestamp)))
 }
 

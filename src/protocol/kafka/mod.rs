@@ -14,10 +14,11 @@
 //! - A frame whose size is negative or above [`FRAME_BYTES_MAX`] closes the connection before any memory is set aside for it.
 //! - A request that cannot be read, or whose API is not in the table, closes the connection with one line on stderr: from there
 //!   on the bytes have no meaning. So does a request whose answer would exceed [`ANSWER_BYTES_MAX`].
-//! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry, transactions, SASL.
+//! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry, SASL.
 //!
 #![doc = include_str!("clients.md")]
 
+mod api_versions;
 pub mod batch;
 pub mod compression;
 mod configs;
@@ -29,10 +30,12 @@ mod offsets;
 mod produce;
 mod topic_ref;
 mod topics;
+mod transaction_admin;
+mod transactions;
 pub mod wire;
 
 use crate::{
-    broker::{self, Broker, Caller, Code, ReadSession},
+    broker::{self, Broker, Caller, Code, Isolation, ReadSession},
     config::Address,
     log::record::{Records, shown, write_visible},
     protocol::connection::{Input, Output},
@@ -92,12 +95,17 @@ pub static APIS: &[Api] = &[
     api(14, "SyncGroup", (0, 5), 4, groups::sync_group),
     api(15, "DescribeGroups", (0, 5), 5, groups::describe_groups),
     api(16, "ListGroups", (0, 4), 3, groups::list_groups),
-    api(18, "ApiVersions", (0, 4), 3, api_versions),
+    api(18, "ApiVersions", (0, 4), 3, api_versions::api_versions),
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
     api(21, "DeleteRecords", (0, 2), 2, topics::delete_records),
-    api(22, "InitProducerId", (0, 5), 2, produce::init_producer_id),
+    api(22, "InitProducerId", (0, 5), 2, transactions::init_producer_id),
     api(23, "OffsetForLeaderEpoch", (2, 4), 4, list_offsets::offset_for_leader_epoch),
+    api(24, "AddPartitionsToTxn", (0, 5), 3, transactions::add_partitions_to_txn),
+    api(25, "AddOffsetsToTxn", (0, 4), 3, transactions::add_offsets_to_txn),
+    api(26, "EndTxn", (0, 5), 3, transactions::end_txn),
+    api(27, "WriteTxnMarkers", (1, 2), 1, transaction_admin::write_txn_markers),
+    api(28, "TxnOffsetCommit", (0, 5), 3, offsets::txn_offset_commit),
     api(32, "DescribeConfigs", (1, 4), 4, configs::describe_configs),
     api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),
     api(35, "DescribeLogDirs", (1, 4), 2, topics::describe_log_dirs),
@@ -107,6 +115,9 @@ pub static APIS: &[Api] = &[
     // It has no flexible version.
     api(47, "OffsetDelete", (0, 0), 1, offsets::offset_delete),
     api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),
+    api(61, "DescribeProducers", (0, 0), 0, transaction_admin::describe_producers),
+    api(65, "DescribeTransactions", (0, 0), 0, transaction_admin::describe_transactions),
+    api(66, "ListTransactions", (0, 1), 0, transaction_admin::list_transactions),
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 
@@ -359,7 +370,7 @@ impl Call<'_, '_> {
         }
         self.version = 0;
         let at = self.output.bytes.len();
-        write_api_versions(&mut self.respond(), Code::UnsupportedVersion);
+        api_versions::write(&mut self.respond(), Code::UnsupportedVersion);
         let size = (self.output.bytes.len() - at - 4) as i32;
         self.output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
         Ok(())
@@ -379,48 +390,19 @@ impl Call<'_, '_> {
     }
 }
 
-/// ApiVersions (KIP-511).
-fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let mut code = Code::None;
-    if r.version >= 3 {
-        let (name, version) = (r.string()?, r.string()?);
-        r.tags()?;
-        if !is_software_word(name) || !is_software_word(version) {
-            code = Code::InvalidRequest;
-        }
-        tell(call.explained, || format!("which APIs are served here; the client is {name} {version}"));
-    }
-    write_api_versions(&mut call.respond(), code);
-    Ok(())
-}
-
-/// `[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?`
-fn is_software_word(word: &str) -> bool {
-    let ends = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = word.as_bytes();
-    ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(|byte| ends(Some(byte)) || b"-.".contains(byte))
-}
-
-fn write_api_versions(w: &mut Writer<'_>, code: Code) {
-    w.i16(code.into());
-    // As in Kafka: nothing for a client whose name is invalid, everything for one that is too new.
-    let told = if code == Code::InvalidRequest { &[] } else { APIS };
-    w.array(told.iter(), |w, api| {
-        w.i16(api.key);
-        w.i16(*api.versions.start());
-        w.i16(*api.versions.end());
-        w.tags();
-    });
-    if w.version >= 1 {
-        w.i32(0);
-    }
-    w.tags();
-}
-
 /// [`APIS`] as the table in `clients.md`.
 pub fn support_table() -> String {
     let row = |api: &Api| format!("| {} | {} | {}-{} |\n", api.key, api.name, api.versions.start(), api.versions.end());
     format!("| key | API | versions |\n| --- | --- | --- |\n{}", APIS.iter().map(row).collect::<String>())
+}
+
+/// Which records a client wants to see, as it says it (KIP-98).
+fn isolation(level: i8) -> Result<Isolation, Code> {
+    match level {
+        0 => Ok(Isolation::ReadUncommitted),
+        1 => Ok(Isolation::ReadCommitted),
+        _ => Err(Code::InvalidRequest),
+    }
 }
 
 /// A partition's number as a client sent it.

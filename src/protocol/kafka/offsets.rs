@@ -1,11 +1,14 @@
-//! How far groups have read: OffsetCommit, OffsetFetch, OffsetDelete.
+//! How far groups have read: OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete.
 
 use super::{
     Call, Code, Stop, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, Broker, CommitOutcome, Committed, Error, GroupWrite, OffsetCommit, group::classic::Sender},
+    broker::{
+        self, Broker, CommitOutcome, Committed, Error, GroupWrite, IfAbsent, OffsetCommit, ProducerIdentity,
+        group::{Committer, classic::Sender},
+    },
     protocol::connection::Output,
 };
 use std::{
@@ -45,6 +48,87 @@ impl PendingCommits {
     }
 }
 
+/// The topics of a request that commits offsets, and what becomes of each partition in it.
+struct Commit<'a> {
+    topics: Vec<(&'a str, Vec<Asked<'a>>)>,
+    /// A code for each partition, in order.
+    codes: Vec<Code>,
+}
+
+impl<'a> Commit<'a> {
+    /// Reads them; a version from `epochs_from` on says leader epochs, too.
+    fn read(r: &mut Reader<'a>, epochs_from: i16) -> super::wire::Result<Commit<'a>> {
+        let topics = r.array(|r| {
+            let name = r.string()?;
+            let partitions = r.array(|r| {
+                let (index, offset) = (r.i32()?, r.i64()?);
+                let leader_epoch = if r.version >= epochs_from { r.i32()? } else { -1 };
+                let metadata = r.nullable_string()?.unwrap_or_default();
+                r.tags()?;
+                Ok(Asked { index, offset, leader_epoch, metadata })
+            })?;
+            r.tags()?;
+            Ok((name, partitions))
+        })?;
+        Ok(Commit { topics, codes: Vec::new() })
+    }
+
+    /// Refuses the unknown partitions, as Kafka does before the group looks at the member. Answers the others.
+    fn check(&mut self, broker: &Broker) -> Vec<OffsetCommit> {
+        let (timestamp_ms, mut offsets) = (broker.now_ms(), Vec::new());
+        for (name, partitions) in &self.topics {
+            let topic: Arc<str> = (*name).into();
+            for &Asked { index, offset, leader_epoch, metadata } in partitions {
+                let partition = partition_index(index);
+                let there = broker.leader_epoch(name, partition);
+                self.codes.push(there.as_ref().map_or_else(Error::code, |_| Code::None));
+                if there.is_ok() {
+                    let committed = Committed { offset, leader_epoch, metadata: metadata.into(), timestamp_ms };
+                    offsets.push(OffsetCommit { topic: topic.clone(), partition, committed });
+                }
+            }
+        }
+        offsets
+    }
+
+    /// Notes what became of those that [`check`](Self::check) answered.
+    fn done(&mut self, outcomes: &broker::Result<Vec<broker::Result<()>>>) {
+        let known = self.codes.iter_mut().filter(|code| **code == Code::None);
+        match outcomes {
+            Ok(outcomes) => known.zip(outcomes).for_each(|(code, outcome)| {
+                *code = outcome.as_ref().map_or_else(Error::code, |()| Code::None);
+            }),
+            Err(error) => known.for_each(|code| *code = error.code()),
+        }
+    }
+
+    /// Writes the codes. Answers where in the output those are that say it was committed.
+    fn write(&self, w: &mut Writer<'_>) -> Vec<usize> {
+        let (mut codes, mut codes_at) = (self.codes.iter(), Vec::new());
+        w.array(self.topics.iter(), |w, (name, partitions)| {
+            w.string(name);
+            w.array(partitions.iter(), |w, asked| {
+                let code = *codes.next().expect("each partition has one");
+                w.i32(asked.index);
+                if code == Code::None {
+                    codes_at.push(w.out.len());
+                }
+                w.i16(code.into());
+                w.tags();
+            });
+            w.tags();
+        });
+        codes_at
+    }
+
+    /// What is committed, in words.
+    fn shown(&self) -> String {
+        let all = self.topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
+        let all: Vec<String> = all.map(|(name, asked)| format!("{name}/{} at {}", asked.index, asked.offset)).collect();
+        shown_list(all.into_iter())
+    }
+}
+
 /// OffsetCommit (key 8). What cannot be committed is refused; the rest is committed together.
 pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
@@ -52,68 +136,69 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     if (2..=4).contains(&r.version) {
         r.i64()?;
     }
-    let topics = r.array(|r| {
-        let name = r.string()?;
-        let partitions = r.array(|r| {
-            let (index, offset) = (r.i32()?, r.i64()?);
-            let leader_epoch = if r.version >= 6 { r.i32()? } else { -1 };
-            let metadata = r.nullable_string()?.unwrap_or_default();
-            r.tags()?;
-            Ok(Asked { index, offset, leader_epoch, metadata })
-        })?;
-        r.tags()?;
-        Ok((name, partitions))
-    })?;
+    let mut commit = Commit::read(r, 6)?;
     r.tags()?;
-    let (broker, timestamp_ms) = (call.broker, call.broker.now_ms());
-    // As in Kafka, unknown partitions are refused first; then the group checks the member.
-    let (mut codes, mut offsets) = (Vec::new(), Vec::new());
-    for (name, partitions) in &topics {
-        let topic: Arc<str> = (*name).into();
-        for &Asked { index, offset, leader_epoch, metadata } in partitions {
-            let partition = partition_index(index);
-            let there = broker.leader_epoch(name, partition);
-            codes.push(there.as_ref().map_or_else(Error::code, |_| Code::None));
-            if there.is_ok() {
-                let committed = Committed { offset, leader_epoch, metadata: metadata.into(), timestamp_ms };
-                offsets.push(OffsetCommit { topic: topic.clone(), partition, committed });
-            }
-        }
-    }
+    let offsets = commit.check(call.broker);
     let committed = match offsets.is_empty() {
         true => Ok(CommitOutcome { outcomes: vec![], written: None }),
-        false => broker.commit_offsets(group, Sender { member_id, instance_id }, generation, offsets),
+        false => call.broker.commit_offsets(group, Sender { member_id, instance_id }, generation, offsets),
     };
     tell(call.explained, || {
-        let all = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
-        let all: Vec<String> = all.map(|(name, asked)| format!("{name}/{} at {}", asked.index, asked.offset)).collect();
         let refused = committed.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
-        format!("group {group} commits {}{refused}", shown_list(all.into_iter()))
+        format!("group {group} commits {}{refused}", commit.shown())
     });
-    let CommitOutcome { outcomes, written } =
-        committed.unwrap_or_else(|error| CommitOutcome { outcomes: vec![Err(error); codes.len()], written: None });
-    let there = codes.iter_mut().filter(|code| **code == Code::None);
-    there.zip(&outcomes).for_each(|(code, outcome)| *code = outcome.as_ref().map_or_else(Error::code, |()| Code::None));
-    let (mut codes, mut codes_at) = (codes.into_iter(), Vec::new());
+    let (outcomes, written) = match committed {
+        Ok(CommitOutcome { outcomes, written }) => (Ok(outcomes), written),
+        Err(error) => (Err(error), None),
+    };
+    commit.done(&outcomes);
     let mut w = call.respond();
     if w.version >= 3 {
         w.i32(0);
     }
-    w.array(topics.iter(), |w, (name, partitions)| {
-        w.string(name);
-        w.array(partitions.iter(), |w, asked| {
-            let code = codes.next().expect("each partition has one");
-            w.i32(asked.index);
-            if code == Code::None {
-                codes_at.push(w.out.len());
-            }
-            w.i16(code.into());
-            w.tags();
-        });
-        w.tags();
-    });
+    let codes_at = commit.write(&mut w);
     w.tags();
     call.session.commits.0.extend(written.map(|written| PendingCommit { written, codes_at }));
+    Ok(())
+}
+
+/// TxnOffsetCommit (key 28): offsets that take effect with the transaction (KIP-447). Since version 5 the group is added to it by
+/// this; before, AddOffsetsToTxn did so.
+pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let (transactional_id, group) = (r.string()?, r.string()?);
+    let producer = ProducerIdentity { id: r.i64()?, epoch: r.i16()? };
+    let committer = match r.version {
+        ..3 => Committer::Anybody,
+        _ => match (r.i32()?, r.string()?, r.nullable_string()?) {
+            (-1, "", None) => Committer::Anybody,
+            (generation, member_id, instance_id) => {
+                Committer::Member { sender: Sender { member_id, instance_id }, generation }
+            }
+        },
+    };
+    let mut commit = Commit::read(r, 2)?;
+    r.tags()?;
+    let if_absent = match r.version {
+        ..4 => IfAbsent::Refuse,
+        4 => IfAbsent::AskToAbort,
+        5.. => IfAbsent::Add,
+    };
+    let offsets = commit.check(call.broker);
+    let outcomes = match offsets.is_empty() {
+        true => Ok(vec![]),
+        false => {
+            call.broker.commit_offsets_in_transaction(transactional_id, producer, if_absent, group, committer, offsets)
+        }
+    };
+    tell(call.explained, || {
+        let refused = outcomes.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
+        format!("group {group} commits {} in the transaction of {transactional_id}{refused}", commit.shown())
+    });
+    commit.done(&outcomes);
+    let mut w = call.respond();
+    w.i32(0);
+    commit.write(&mut w);
+    w.tags();
     Ok(())
 }
 
@@ -147,9 +232,7 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             r.tags()
         })?;
     }
-    if r.version >= 7 {
-        r.bool()?;
-    }
+    let require_stable = r.version >= 7 && r.bool()?;
     r.tags()?;
     tell(call.explained, || {
         let names = groups.keys().map(|group| group.to_string());
@@ -162,14 +245,14 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     }
     if w.version < 8 {
         let (group, wanted) = groups.into_iter().next().expect("one was read");
-        let code = write_offsets(&mut w, broker, group, wanted);
+        let code = write_offsets(&mut w, broker, group, wanted, require_stable);
         if w.version >= 2 {
             w.i16(code.into());
         }
     } else {
         w.array(groups.into_iter(), |w, (group, wanted)| {
             w.string(group);
-            let code = write_offsets(w, broker, group, wanted);
+            let code = write_offsets(w, broker, group, wanted, require_stable);
             w.i16(code.into());
             w.tags();
         });
@@ -178,14 +261,15 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     Ok(())
 }
 
-/// Writes a group's offsets by topic; one that was not committed is -1.
-fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wanted) -> Code {
-    let offsets = broker.committed_offsets(group);
+/// Writes a group's offsets by topic; one that was not committed is -1. Who `require_stable` ones is not shown what an open
+/// transaction may change, and asks again (KIP-447).
+fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wanted, require_stable: bool) -> Code {
+    let offsets = broker.group_offsets(group);
     let code = offsets.as_ref().map_or_else(broker::Error::code, |_| Code::None);
     let offsets = offsets.unwrap_or_default();
     let wanted = wanted.unwrap_or_else(|| {
         let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-        for (topic, index) in offsets.keys() {
+        for (topic, index) in offsets.committed().keys() {
             topics.entry(topic.to_string()).or_default().insert(*index as i32);
         }
         topics
@@ -194,8 +278,11 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wante
         w.string(name);
         let topic: Arc<str> = name.as_str().into();
         w.array(indexes.iter(), |w, &index| {
-            let key = u32::try_from(index).ok().map(|index| (topic.clone(), index));
-            let committed = key.and_then(|key| offsets.get(&key));
+            let key = (topic.clone(), partition_index(index));
+            let (committed, code) = match offsets.stable(&key) {
+                Err(error) if require_stable => (None, error.code()),
+                _ => (offsets.committed().get(&key), code),
+            };
             w.i32(index);
             w.i64(committed.map_or(-1, |committed| committed.offset));
             if w.version >= 5 {

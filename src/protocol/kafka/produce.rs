@@ -1,4 +1,4 @@
-//! Writing: Produce, and InitProducerId for producers that number their batches.
+//! Writing: Produce.
 //!
 //! A request with many partitions first writes to all of them and then makes everything durable. Each partition's batch is
 //! atomic, the request is not. With `acks=0` there is no response, so an error closes the connection: the client can be told in
@@ -13,7 +13,7 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
+    broker::{self, IfAbsent, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
     log::{Numbering, batches::Flags, record::RecordRef},
 };
 use std::ops::Range;
@@ -52,7 +52,7 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     if r.version < 3 {
         return Err(Stop::Broken("versions 0 to 2 carry messages of an older format; they are refused".into()));
     }
-    let _transactional_id = r.nullable_string()?;
+    let transactional_id = r.nullable_string()?;
     let acks = r.i16()?;
     let _timeout_ms = r.i32()?;
     let broker = call.broker;
@@ -67,7 +67,7 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
         Ok(Topic { topic, found: topic.find(broker), batches })
     })?;
     r.tags()?;
-    let outcomes = produce_all(call, acks, &topics);
+    let outcomes = produce_all(call, transactional_id, acks, &topics);
     if acks == 0 {
         let failed = outcomes.iter().find(|outcome| outcome.code != Code::None);
         return failed.map_or(Ok(()), |outcome| {
@@ -88,12 +88,20 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
 }
 
 /// Writes everything, then makes everything durable. Returns an outcome for each partition, in order.
-fn produce_all(call: &mut Call<'_, '_>, acks: i16, topics: &[Topic<'_>]) -> Vec<Outcome> {
+fn produce_all(
+    call: &mut Call<'_, '_>,
+    transactional_id: Option<&str>,
+    acks: i16,
+    topics: &[Topic<'_>],
+) -> Vec<Outcome> {
     let batches = || topics.iter().flat_map(|topic| topic.batches.iter().map(move |sent| (topic, sent)));
     let refused = if !(-1..=1).contains(&acks) {
         Some((Code::InvalidRequiredAcks, "acks is -1, 0 or 1"))
-    } else if batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional)) {
-        Some((Code::TransactionalIdAuthorizationFailed, "there are no transactions here"))
+    } else if transactional_id.is_none() && batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional)) {
+        Some((
+            Code::TransactionalIdAuthorizationFailed,
+            "a batch is of a transaction, and the request has no transactional id",
+        ))
     } else {
         None
     };
@@ -167,19 +175,35 @@ fn write(
     // A record may have only 7 bytes and a header 2, and takes far more in memory.
     let parsed = records.iter().map(|record| 1 + records.headers_of(record).len()).sum::<usize>();
     session.large |= parsed * size_of::<RecordRef<'_>>() > 4 * KEPT_BYTES_MAX;
-    let terms = Terms {
-        producer: (header.producer_id >= 0).then_some(Numbering {
-            producer_id: header.producer_id,
-            producer_epoch: header.producer_epoch,
-            base_sequence: header.base_sequence,
-        }),
-        // Transactional batches were refused above.
-        flags: Flags::of_codec(batch.codec().map_or(0, |codec| codec as u8)),
-        ..Terms::default()
+    let producer = (header.producer_id >= 0).then_some(Numbering {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+    });
+    // Without a producer a batch is in no transaction, whatever it says of itself: Kafka takes it, too.
+    let in_transaction = producer.is_some() && batch.is_transactional();
+    let flags = Flags::of_codec(batch.codec().map_or(0, |codec| codec as u8));
+    let terms = Terms { producer, flags, ..Terms::default() };
+    let ticket = match in_transaction {
+        true => written.write_batch_in_transaction(target.clone(), &records, terms, if_absent(version)),
+        false => written.write_batch(target.clone(), &records, terms),
     };
-    let ticket = written.write_batch(target.clone(), &records, terms);
     session.records = records.recycle();
-    ticket.map_err(|error| Outcome::failed(error).in_log_of(&target))
+    ticket.map_err(|error| match error {
+        // As in Kafka, the start offset is told by who looks into the log. The coordinator of transactions does not.
+        broker::Error::Sequence(_) => Outcome::failed(error).in_log_of(&target),
+        _ if in_transaction => Outcome::failed(error),
+        _ => Outcome::failed(error).in_log_of(&target),
+    })
+}
+
+/// What becomes of a batch whose partition is not in the transaction (KIP-890).
+fn if_absent(version: i16) -> IfAbsent {
+    match version {
+        ..11 => IfAbsent::Refuse,
+        11 => IfAbsent::AskToAbort,
+        12.. => IfAbsent::Add,
+    }
 }
 
 /// Whether the batch would exceed `max.message.bytes` in the codec that its topic asks for, if that is not the one in which it
@@ -275,31 +299,4 @@ impl Outcome {
         }
         w.tags();
     }
-}
-
-/// InitProducerId (key 22).
-pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let transactional_id = r.nullable_string()?;
-    let _timeout_ms = r.i32()?;
-    if r.version >= 3 {
-        // Without a transactional id Kafka ignores the id and epoch that the client has, and gives it new ones.
-        let _known = (r.i64()?, r.i16()?);
-    }
-    r.tags()?;
-    let made = match transactional_id {
-        None => call.broker.new_producer_id().map_err(|error| error.code()),
-        Some("") => Err(Code::InvalidRequest),
-        Some(_) => Err(Code::TransactionalIdAuthorizationFailed),
-    };
-    tell(call.explained, || match made {
-        Ok(id) => format!("an id for an idempotent producer: {id}"),
-        Err(code) => format!("no id for a producer: {code:?}"),
-    });
-    let mut w = call.respond();
-    w.i32(0);
-    w.i16(made.map_or_else(|code| code, |_| Code::None).into());
-    w.i64(made.unwrap_or(-1));
-    w.i16(if made.is_ok() { 0 } else { -1 });
-    w.tags();
-    Ok(())
 }

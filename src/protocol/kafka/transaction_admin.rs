@@ -1,0 +1,199 @@
+//! Transactions as administrators look at them, and end those that hang: ListTransactions, DescribeTransactions,
+//! DescribeProducers, WriteTxnMarkers (KIP-664). `kafka-transactions.sh` asks nothing else.
+//!
+//! WriteTxnMarkers is what a coordinator sends to the leaders of partitions. Here the two are one, so only those send it who
+//! abort what no coordinator knows any more; the marker keeps the coordinator epoch that they name.
+
+use super::{Call, Code, Stop, partition_index, shown_list, tell, wire::Reader};
+use crate::broker::{Error, Marker, Outcome, TransactionDescription, check_name};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The states that Kafka knows, and so do filters.
+const STATES: [&str; 8] = [
+    "Empty",
+    "Ongoing",
+    "PrepareCommit",
+    "PrepareAbort",
+    "CompleteCommit",
+    "CompleteAbort",
+    "Dead",
+    "PrepareEpochFence",
+];
+
+/// ListTransactions (key 66). Filters that name no state are named back and match nothing.
+pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let states: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
+    let producer_ids: BTreeSet<i64> = r.array(Reader::i64)?.into_iter().collect();
+    let duration_ms = if r.version >= 1 { r.i64()? } else { -1 };
+    r.tags()?;
+    tell(call.explained, || "which transactions there are".into());
+    let listed = call.broker.transactions();
+    let code = listed.as_ref().map_or_else(Error::code, |_| Code::None);
+    let unknown: Vec<&str> = states.iter().copied().filter(|name| !STATES.contains(name)).collect();
+    let old = call.broker.now_ms().saturating_sub(duration_ms.max(0));
+    let mut listed = listed.unwrap_or_default();
+    listed.retain(|one| {
+        (states.is_empty() || states.contains(one.kafka_state))
+            && (producer_ids.is_empty() || producer_ids.contains(&one.producer.id))
+            // As in Kafka, an id that never had one (-1) is as old as can be.
+            && (duration_ms <= 0 || one.since_ms < old)
+    });
+    let mut w = call.respond();
+    w.i32(0);
+    w.i16(code.into());
+    w.array(unknown.iter(), |w, name| w.string(name));
+    w.array(listed.iter(), |w, one| {
+        w.string(&one.transactional_id);
+        w.i64(one.producer.id);
+        w.string(one.kafka_state);
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// DescribeTransactions (key 65).
+pub(super) fn describe_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    // Each is answered once: its partitions may take many times the bytes of its id.
+    let ids: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
+    r.tags()?;
+    tell(call.explained, || {
+        format!("what is in the transactions of {}", shown_list(ids.iter().map(|id| id.to_string())))
+    });
+    let describe = |id: &&str| match *id {
+        "" => Err(Code::InvalidRequest),
+        id => call.broker.transaction(id).map_err(|error| error.code()),
+    };
+    let described: Vec<_> = ids.iter().map(describe).collect();
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(ids.iter().zip(&described), |w, (id, described)| {
+        w.i16(described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+        w.string(id);
+        let topics = described.as_ref().map(by_topic).unwrap_or_default();
+        let summary = described.as_ref().ok().map(|described| &described.summary);
+        w.string(summary.map_or("", |one| one.kafka_state));
+        w.i32(summary.map_or(0, |one| one.timeout_ms as i32));
+        w.i64(summary.map_or(0, |one| one.since_ms));
+        w.i64(summary.map_or(0, |one| one.producer.id));
+        w.i16(summary.map_or(0, |one| one.producer.epoch));
+        w.array(topics.iter(), |w, (topic, indexes)| {
+            w.string(topic);
+            w.array(indexes.iter(), |w, &index| w.i32(index as i32));
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn by_topic(described: &TransactionDescription) -> BTreeMap<&str, Vec<u32>> {
+    let mut topics: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
+    for of in &described.partitions {
+        topics.entry(&of.topic).or_default().push(of.partition);
+    }
+    topics
+}
+
+/// DescribeProducers (key 61): who writes to a partition with sequences, and since where in a transaction.
+pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
+    r.array(|r| {
+        topics.entry(r.string()?).or_default().extend(r.array(Reader::i32)?);
+        r.tags()
+    })?;
+    r.tags()?;
+    tell(call.explained, || {
+        let all = topics.iter().flat_map(|(name, indexes)| indexes.iter().map(move |index| format!("{name}/{index}")));
+        format!("who writes to {}", shown_list(all.collect::<Vec<_>>().into_iter()))
+    });
+    let broker = call.broker;
+    let mut w = call.respond();
+    w.i32(0);
+    w.array(topics.iter(), |w, (name, indexes)| {
+        w.string(name);
+        w.array(indexes.iter(), |w, &index| {
+            let known = check_name(name);
+            let producers = known.and_then(|()| broker.active_producers(name, partition_index(index)));
+            w.i32(index);
+            w.i16(producers.as_ref().map_or_else(Error::code, |_| Code::None).into());
+            w.nullable_string(producers.as_ref().err().map(Error::to_string).as_deref());
+            w.array(producers.unwrap_or_default().iter(), |w, producer| {
+                w.i64(producer.producer_id);
+                w.i32(producer.producer_epoch.into());
+                w.i32(producer.last_sequence);
+                w.i64(producer.last_timestamp);
+                w.i32(producer.coordinator_epoch);
+                w.i64(producer.transaction_first.map_or(-1, |first| first as i64));
+                w.tags();
+            });
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// A marker, and where it is to be written.
+struct AskedMarker<'a> {
+    marker: Marker,
+    topics: Vec<(&'a str, Vec<i32>)>,
+}
+
+/// WriteTxnMarkers (key 27). Markers for nothing are not answered, as in Kafka.
+pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let mut asked = r.array(|r| {
+        let (producer_id, producer_epoch) = (r.i64()?, r.i16()?);
+        let outcome = if r.bool()? { Outcome::Commit } else { Outcome::Abort };
+        let topics = r.array(|r| {
+            let topic = (r.string()?, r.array(Reader::i32)?);
+            r.tags()?;
+            Ok(topic)
+        })?;
+        let coordinator_epoch = r.i32()?;
+        if r.version >= 2 {
+            // Whether the epoch was raised for the marker. It says that itself.
+            r.i8()?;
+        }
+        r.tags()?;
+        let marker = Marker { producer_id, producer_epoch, outcome, coordinator_epoch };
+        Ok(AskedMarker { marker, topics })
+    })?;
+    r.tags()?;
+    asked.iter_mut().for_each(|asked| asked.topics.retain(|(_, indexes)| !indexes.is_empty()));
+    asked.retain(|asked| !asked.topics.is_empty());
+    let broker = call.broker;
+    let write = |asked: &AskedMarker<'_>| -> Vec<Code> {
+        let each = asked.topics.iter().flat_map(|(name, indexes)| indexes.iter().map(move |&index| (*name, index)));
+        let written = each.map(|(name, index)| broker.write_marker(name, partition_index(index), asked.marker));
+        written.map(|written| written.as_ref().map_or_else(Error::code, |()| Code::None)).collect()
+    };
+    let codes: Vec<Vec<Code>> = asked.iter().map(write).collect();
+    for (AskedMarker { marker, topics }, codes) in asked.iter().zip(&codes) {
+        tell(call.explained, || {
+            let each =
+                topics.iter().flat_map(|(name, indexes)| indexes.iter().map(move |index| format!("{name}/{index}")));
+            let each: Vec<String> = each.zip(codes).map(|(name, code)| format!("{name}: {code:?}")).collect();
+            format!("{} of producer {}: {}", marker.outcome.name(), marker.producer_id, shown_list(each.into_iter()))
+        });
+    }
+    let mut w = call.respond();
+    w.array(asked.iter().zip(&codes), |w, (asked, codes)| {
+        let mut codes = codes.iter();
+        w.i64(asked.marker.producer_id);
+        w.array(asked.topics.iter(), |w, (name, indexes)| {
+            w.string(name);
+            w.array(indexes.iter().zip(&mut codes), |w, (&index, &code)| {
+                w.i32(index);
+                w.i16(code.into());
+                w.tags();
+            });
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}

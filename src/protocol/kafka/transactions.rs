@@ -1,0 +1,217 @@
+//! Transactions as producers drive them: InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn (KIP-98, KIP-360, KIP-890).
+//!
+//! ```text
+//! first protocol    InitProducerId  AddPartitionsToTxn  Produce 3-11  AddOffsetsToTxn  TxnOffsetCommit 0-4  EndTxn 0-4
+//! second protocol   InitProducerId                      Produce 12-                    TxnOffsetCommit 5    EndTxn 5
+//! ```
+//!
+//! In the second one producing adds the partition, and committing offsets the group, and EndTxn answers the epoch in which the
+//! next transaction begins: what is left of an ended one is told from what belongs to the next.
+//!
+//! Old versions know no code for a producer that another one has replaced: they are told that its epoch is over.
+
+use super::{
+    Call, Code, Stop, partition_index, shown_list, tell,
+    wire::{self, Reader, Writer},
+};
+use crate::broker::{Broker, Epochs, Error, Outcome, ProducerIdentity, Result, TopicPartition, is_internal};
+use std::sync::Arc;
+
+/// The first version of InitProducerId that knows the code of a fenced producer.
+const FENCED_SINCE_INIT: i16 = 4;
+/// The same of the other requests here.
+const FENCED_SINCE: i16 = 2;
+
+/// The answer where there is no producer.
+const NOBODY: ProducerIdentity = ProducerIdentity { id: -1, epoch: -1 };
+
+/// The code that a version can tell.
+fn code(error: &Error, version: i16, fenced_since: i16) -> Code {
+    match error.code() {
+        Code::ProducerFenced if version < fenced_since => Code::InvalidProducerEpoch,
+        code => code,
+    }
+}
+
+fn read_identity(r: &mut Reader<'_>) -> wire::Result<ProducerIdentity> {
+    Ok(ProducerIdentity { id: r.i64()?, epoch: r.i16()? })
+}
+
+/// InitProducerId (key 22). Without a transactional id it is only a number that no other producer has.
+pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
+    let (transactional_id, timeout_ms) = (r.nullable_string()?, r.i32()?);
+    let known = if r.version >= 3 { read_identity(r)? } else { NOBODY };
+    r.tags()?;
+    let broker = call.broker;
+    let half_known = (known.id == NOBODY.id) != (known.epoch == NOBODY.epoch);
+    let of = |error: Error| (code(&error, call.version, FENCED_SINCE_INIT), error.to_string());
+    let made = match transactional_id {
+        // What the client had before does not matter, as in Kafka.
+        None => broker.new_producer_id().map(|id| ProducerIdentity { id, epoch: 0 }).map_err(of),
+        Some(_) if half_known => Err((Code::InvalidRequest, "an id and an epoch are known together".into())),
+        Some(id) => broker.init_producer(id, timeout_ms, (known != NOBODY).then_some(known)).map_err(of),
+    };
+    tell(call.explained, || match (transactional_id, &made) {
+        (None, Ok(made)) => format!("an id for an idempotent producer: {}", made.id),
+        (Some(id), Ok(made)) => format!("{id} is producer {} in epoch {} from here on", made.id, made.epoch),
+        (_, Err((_, why))) => format!("no id for a producer: {why}"),
+    });
+    let mut w = call.respond();
+    w.i32(0);
+    w.i16(made.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
+    write_identity(&mut w, made.unwrap_or(NOBODY));
+    w.tags();
+    Ok(())
+}
+
+fn write_identity(w: &mut Writer<'_>, ProducerIdentity { id, epoch }: ProducerIdentity) {
+    w.i64(id);
+    w.i16(epoch);
+}
+
+/// A topic, and those of its partitions that belong into a transaction.
+struct AskedTopic<'a> {
+    name: &'a str,
+    indexes: Vec<i32>,
+}
+
+/// What is asked of one transaction's partitions.
+struct Asked<'a> {
+    transactional_id: &'a str,
+    producer: ProducerIdentity,
+    verify_only: bool,
+    topics: Vec<AskedTopic<'a>>,
+}
+
+impl<'a> Asked<'a> {
+    fn read(r: &mut Reader<'a>) -> wire::Result<Asked<'a>> {
+        let (transactional_id, producer) = (r.string()?, read_identity(r)?);
+        let verify_only = r.version >= 4 && r.bool()?;
+        let topics = r.array(|r| {
+            let topic = AskedTopic { name: r.string()?, indexes: r.array(Reader::i32)? };
+            r.tags()?;
+            Ok(topic)
+        })?;
+        Ok(Asked { transactional_id, producer, verify_only, topics })
+    }
+
+    /// Answers the code of each partition, in order.
+    fn add(&self, broker: &Broker, version: i16) -> Vec<Code> {
+        let mut partitions = Vec::new();
+        for AskedTopic { name, indexes } in &self.topics {
+            let topic: Arc<str> = (*name).into();
+            let of = |&index: &i32| TopicPartition { topic: topic.clone(), partition: partition_index(index) };
+            partitions.extend(indexes.iter().map(of));
+        }
+        if partitions.iter().any(|of| is_internal(&of.topic)) {
+            return vec![Code::InvalidTopicException; partitions.len()];
+        }
+        let outcomes = broker.add_partitions(self.transactional_id, self.producer, &partitions, self.verify_only);
+        let outcomes = match outcomes {
+            Ok(outcomes) => outcomes,
+            Err(error) => return vec![code(&error, version, FENCED_SINCE); partitions.len()],
+        };
+        let of = |outcome: &Result<()>| match outcome {
+            Ok(()) => Code::None,
+            Err(error) => code(error, version, FENCED_SINCE),
+        };
+        let mut codes: Vec<Code> = outcomes.iter().map(of).collect();
+        // Where one is unknown, none is added.
+        if codes.contains(&Code::UnknownTopicOrPartition) {
+            codes.iter_mut().filter(|code| **code == Code::None).for_each(|code| *code = Code::OperationNotAttempted);
+        }
+        codes
+    }
+
+    fn write(&self, w: &mut Writer<'_>, codes: &[Code]) {
+        let mut codes = codes.iter();
+        w.array(self.topics.iter(), |w, topic| {
+            w.string(topic.name);
+            w.array(topic.indexes.iter().zip(&mut codes), |w, (index, &code)| {
+                w.i32(*index);
+                w.i16(code.into());
+                w.tags();
+            });
+            w.tags();
+        });
+    }
+}
+
+/// AddPartitionsToTxn (key 24). Since version 4 it is what brokers ask, about several transactions, and may be only to verify.
+pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
+    let asked = if r.version < 4 {
+        vec![Asked::read(r)?]
+    } else {
+        r.array(|r| {
+            let asked = Asked::read(r)?;
+            r.tags()?;
+            Ok(asked)
+        })?
+    };
+    r.tags()?;
+    let (broker, version) = (call.broker, call.version);
+    let codes: Vec<Vec<Code>> = asked.iter().map(|asked| asked.add(broker, version)).collect();
+    for (Asked { transactional_id, topics, .. }, codes) in asked.iter().zip(&codes) {
+        tell(call.explained, || {
+            let all =
+                topics.iter().flat_map(|topic| topic.indexes.iter().map(|index| format!("{}/{index}", topic.name)));
+            let all: Vec<String> = all.zip(codes).map(|(name, code)| format!("{name}: {code:?}")).collect();
+            format!("into the transaction of {transactional_id}: {}", shown_list(all.into_iter()))
+        });
+    }
+    let mut w = call.respond();
+    w.i32(0);
+    if w.version < 4 {
+        asked[0].write(&mut w, &codes[0]);
+    } else {
+        w.i16(Code::None.into());
+        w.array(asked.iter().zip(&codes), |w, (asked, codes)| {
+            w.string(asked.transactional_id);
+            asked.write(w, codes);
+            w.tags();
+        });
+    }
+    w.tags();
+    Ok(())
+}
+
+/// AddOffsetsToTxn (key 25).
+pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
+    let (transactional_id, producer, group) = (r.string()?, read_identity(r)?, r.string()?);
+    r.tags()?;
+    let added = call.broker.add_group(transactional_id, producer, group);
+    tell(call.explained, || {
+        let refused = added.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
+        format!("group {group} into the transaction of {transactional_id}{refused}")
+    });
+    let code = added.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |()| Code::None);
+    let mut w = call.respond();
+    w.i32(0);
+    w.i16(code.into());
+    w.tags();
+    Ok(())
+}
+
+/// EndTxn (key 26).
+pub(super) fn end_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
+    let (transactional_id, producer) = (r.string()?, read_identity(r)?);
+    let outcome = if r.bool()? { Outcome::Commit } else { Outcome::Abort };
+    r.tags()?;
+    let epochs = if call.version >= 5 { Epochs::Raised } else { Epochs::Kept };
+    let ended = call.broker.end_transaction(transactional_id, producer, outcome, epochs);
+    tell(call.explained, || match &ended {
+        Ok(next) => {
+            format!("{} of the transaction of {transactional_id}; the next is in epoch {}", outcome.name(), next.epoch)
+        }
+        Err(error) => format!("{} of the transaction of {transactional_id} is refused: {error}", outcome.name()),
+    });
+    let code = ended.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |_| Code::None);
+    let mut w = call.respond();
+    w.i32(0);
+    w.i16(code.into());
+    if w.version >= 5 {
+        write_identity(&mut w, ended.unwrap_or(NOBODY));
+    }
+    w.tags();
+    Ok(())
+}
