@@ -5,7 +5,7 @@ import aiokafka
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, ProducerFenced
 
 import check as checks
 from check import ADDRESS, RECORDS, START, equal, for_each_codec, fresh, main, numbers_across_a_restart
@@ -226,6 +226,94 @@ async def idempotent_producer_survives_a_broker_restart():
             sent.append(await producer.send(topic, b"%d" % number, partition=0))
         equal([(await future).offset for future in sent], list(range(len(sent))))
     equal([m.value for m in await read_all(topic, len(sent))], [b"%d" % n for n in range(len(sent))])
+
+
+def transactional(identity):
+    """A transactional producer that fences whoever had its id."""
+    return AIOKafkaProducer(bootstrap_servers=ADDRESS, transactional_id=identity)
+
+
+async def send(producer, topic, partition, *values):
+    """Sends these values, and waits until the broker has them."""
+    for sent in [await producer.send(topic, value, partition=partition) for value in values]:
+        await sent
+
+
+async def read_to_the_end(topic, partition, isolation):
+    """What a reader at this isolation level finds before the end of the partition."""
+    one, values = TopicPartition(topic, partition), []
+    async with reader(isolation_level=isolation) as consumer:
+        consumer.assign([one])
+        await consumer.seek_to_beginning()
+        end = (await consumer.end_offsets([one]))[one]
+        while await consumer.position(one) < end:
+            values += [message.value for message in (await consumer.getmany(one, timeout_ms=200)).get(one, [])]
+    return values
+
+
+async def committed(topic, partition=0):
+    return await read_to_the_end(topic, partition, "read_committed")
+
+
+@checks.check
+@check
+async def transaction_is_seen_whole_or_not_at_all():
+    topic, seen = await create(fresh("transactions"), 2), []
+    async with transactional(fresh("id")) as producer:
+        for outcome in (b"commit", b"abort", b"commit"):
+            await producer.begin_transaction()
+            for partition in (0, 1):
+                await send(producer, topic, partition, outcome, b"more")
+            equal((await read_to_the_end(topic, 1, "read_uncommitted"))[-2:], [outcome, b"more"])
+            equal([await committed(topic, partition) for partition in (0, 1)], [seen, seen])
+            await (producer.commit_transaction() if outcome == b"commit" else producer.abort_transaction())
+            seen += [b"commit", b"more"] if outcome == b"commit" else []
+            # Kafka writes its markers after it has answered.
+            while [await committed(topic, partition) for partition in (0, 1)] != [seen, seen]:
+                await asyncio.sleep(0.05)
+    for partition in (0, 1):
+        equal(await committed(topic, partition), [b"commit", b"more"] * 2)
+        equal(await read_to_the_end(topic, partition, "read_uncommitted"), [b"commit", b"more", b"abort", b"more", b"commit", b"more"])
+
+
+@checks.check
+@check
+async def offsets_are_committed_with_the_records_that_were_made_of_them():
+    source, target, group, identity = await create(fresh("in")), await create(fresh("out")), fresh("group"), fresh("id")
+    partition = TopicPartition(source, 0)
+    await produce(source, plain(*(b"%d" % n for n in range(10))))
+    # Each try begins where the last one that was committed ended.
+    for commits in (False, True, True):
+        async with reader(source, group=group, isolation_level="read_committed") as consumer, transactional(identity) as producer:
+            taken = await take(consumer, 5)
+            await producer.begin_transaction()
+            await send(producer, target, 0, *(2 * message.value for message in taken))
+            await producer.send_offsets_to_transaction({partition: taken[-1].offset + 1}, group)
+            await (producer.commit_transaction() if commits else producer.abort_transaction())
+    equal(await committed(target), [b"%d%d" % (n, n) for n in range(10)])
+    async with admin() as client:
+        equal((await client.list_consumer_group_offsets(group))[partition].offset, 10)
+
+
+@checks.check
+@check
+async def second_producer_fences_the_first():
+    topic, identity = await create(fresh("fenced")), fresh("id")
+    first = transactional(identity)
+    await first.start()
+    await first.begin_transaction()
+    await send(first, topic, 0, b"of the first")
+    async with transactional(identity) as second:
+        await second.begin_transaction()
+        await send(second, topic, 0, b"of the second")
+        try:
+            await first.commit_transaction()
+            raise AssertionError("it was not fenced")
+        except ProducerFenced:
+            pass
+        await second.commit_transaction()
+    await first.stop()
+    equal(await committed(topic), [b"of the second"])
 
 
 if __name__ == "__main__":

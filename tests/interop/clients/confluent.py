@@ -1,5 +1,5 @@
 """confluent-kafka, the Python client on librdkafka."""
-import os, subprocess, sys, time
+import itertools, os, subprocess, sys, time
 
 import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, ConsumerGroupTopicPartitions, Producer, TopicCollection, TopicPartition
@@ -295,6 +295,122 @@ def idempotent_producer_survives_a_broker_restart():
         producer.poll(0)
     equal((producer.flush(90), errors), (0, []))
     equal([m.value() for m in read_from(topic, OFFSET_BEGINNING, number + 1)], [b"%d" % n for n in range(number + 1)])
+
+
+def transactional(identity):
+    """A transactional producer that has fenced whoever had its id."""
+    producer = Producer({**CONF, "transactional.id": identity, "linger.ms": 0})
+    producer.init_transactions(30)
+    return producer
+
+
+def send(producer, topic, partition, *values):
+    """Sends these values, and waits until the broker has them."""
+    errors = []
+    for value in values:
+        producer.produce(topic, value, partition=partition, on_delivery=lambda error, _: error and errors.append(error))
+    equal(producer.flush(30), 0)
+    if errors:
+        raise confluent_kafka.KafkaException(errors[0])
+
+
+def read_to_the_end(topic, partition, isolation):
+    """What a reader at this isolation level finds before the end of the partition."""
+    reader, values = consumer(**{"isolation.level": isolation, "enable.partition.eof": True}), []
+    reader.assign([TopicPartition(topic, partition, OFFSET_BEGINNING)])
+
+    def at_end():
+        message = reader.poll(0.2)
+        if message is not None and not message.error():
+            values.append(message.value())
+        return message is not None and message.error() and message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF
+    wait_until(at_end, "the end of the partition")
+    reader.close()
+    return values
+
+
+def committed(topic, partition=0):
+    return read_to_the_end(topic, partition, "read_committed")
+
+
+@check
+def transaction_is_seen_whole_or_not_at_all():
+    topic = create(fresh("transactions"), 2)
+    producer, seen = transactional(fresh("id")), []
+    for outcome in (b"commit", b"abort", b"commit"):
+        producer.begin_transaction()
+        for partition in (0, 1):
+            send(producer, topic, partition, outcome, b"more")
+        equal(read_to_the_end(topic, 1, "read_uncommitted")[-2:], [outcome, b"more"])
+        equal([committed(topic, partition) for partition in (0, 1)], [seen, seen])
+        producer.commit_transaction(30) if outcome == b"commit" else producer.abort_transaction(30)
+        seen += [b"commit", b"more"] if outcome == b"commit" else []
+        # Kafka writes its markers after it has answered.
+        wait_until(lambda: [committed(topic, partition) for partition in (0, 1)] == [seen, seen], "the end of the transaction")
+    for partition in (0, 1):
+        equal(committed(topic, partition), [b"commit", b"more"] * 2)
+        equal(read_to_the_end(topic, partition, "read_uncommitted"), [b"commit", b"more", b"abort", b"more", b"commit", b"more"])
+
+
+@check
+def offsets_are_committed_with_the_records_that_were_made_of_them():
+    source, target, group, identity = create(fresh("in")), create(fresh("out")), fresh("group"), fresh("id")
+    produce(source, plain(*(b"%d" % n for n in range(10))))
+    # Each try begins where the last one that was committed ended.
+    for commits in (False, True, True):
+        reader, producer = consumer(group, **{"isolation.level": "read_committed"}), transactional(identity)
+        reader.subscribe([source])
+        taken = take(reader, 5)[:5]
+        producer.begin_transaction()
+        send(producer, target, 0, *(2 * message.value() for message in taken))
+        producer.send_offsets_to_transaction([TopicPartition(source, 0, taken[-1].offset() + 1)], reader.consumer_group_metadata(), 30)
+        producer.commit_transaction(30) if commits else producer.abort_transaction(30)
+        reader.close()
+    equal(committed(target), [b"%d%d" % (n, n) for n in range(10)])
+    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(source, 0)])
+    equal(result(ADMIN.list_consumer_group_offsets([asked]))[group].topic_partitions[0].offset, 10)
+
+
+@check
+def second_producer_fences_the_first():
+    topic, identity = create(fresh("fenced")), fresh("id")
+    first = transactional(identity)
+    first.begin_transaction()
+    send(first, topic, 0, b"of the first")
+    second = transactional(identity)
+    second.begin_transaction()
+    send(second, topic, 0, b"of the second")
+    try:
+        first.commit_transaction(30)
+        raise AssertionError("it was not fenced")
+    except confluent_kafka.KafkaException as refusal:
+        assert refusal.args[0].fatal() and refusal.args[0].name() in ("_FENCED", "INVALID_PRODUCER_EPOCH"), refusal
+    second.commit_transaction(30)
+    equal(committed(topic), [b"of the second"])
+
+
+def patiently(action):
+    """Calls it again while librdkafka says that this is safe."""
+    for _ in range(20):
+        try:
+            return action(10)
+        except confluent_kafka.KafkaException as failure:
+            if not failure.args[0].retriable():
+                raise
+    raise AssertionError("it never succeeded")
+
+
+@check
+def transactions_survive_a_broker_restart():
+    topic, producer, values = create(fresh("restarted"), 2), transactional(fresh("id")), []
+    for number in itertools.islice(numbers_across_a_restart(), 0, None, 20):
+        producer.begin_transaction()
+        for partition in (0, 1):
+            producer.produce(topic, b"%d" % number, partition=partition)
+        patiently(producer.commit_transaction)
+        values.append(b"%d" % number)
+    for partition in (0, 1):
+        equal(committed(topic, partition), values)
 
 
 @check

@@ -1,7 +1,7 @@
 """Kafka's own command-line tools, from their jars: what a Kafka administrator has in the fingers."""
 import json, os, re, subprocess, tempfile
 
-from check import ADDRESS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart
+from check import ADDRESS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart, wait_until
 from install import KAFKA, jars
 
 TOOLS = {
@@ -11,6 +11,7 @@ TOOLS = {
     "kafka-verifiable-consumer": "tools.VerifiableConsumer", "kafka-get-offsets": "tools.GetOffsetShell", "kafka-delete-records": "tools.DeleteRecordsCommand",
     "kafka-log-dirs": "tools.LogDirsCommand", "kafka-broker-api-versions": "tools.BrokerApiVersionsCommand", "kafka-cluster": "tools.ClusterTool",
     "kafka-groups": "tools.GroupsCommand", "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-transactions": "tools.TransactionsCommand", "transactional-message-copier": "tools.TransactionalMessageCopier",
 }
 
 
@@ -203,6 +204,68 @@ def verifiable_producer_survives_a_broker_restart():
     acknowledged = [int(e["value"]) for e in sent if e["name"] == "producer_send_success"]
     read = tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", str(len(acknowledged)))
     equal([int(line) for line in read.split()], acknowledged)
+
+
+@check
+def transactions_are_listed_described_found_hanging_and_aborted():
+    topic, identity = create(fresh("hanging")), fresh("id")
+    # It writes for half a minute into one transaction, and is killed before that.
+    writer = start("kafka-producer-perf-test", "--bootstrap-server", ADDRESS, "--topic", topic, "--transactional-id", identity, "--num-records", "30000",
+                   "--throughput", "1000", "--record-size", "10", "--transaction-duration-ms", "60000")
+    try:
+        wait_until(lambda: (state := open_transaction(identity)) and topic in state, "an open transaction", 60)
+    finally:
+        writer.kill()
+        writer.wait(20)
+    listed = [row for row in rows(tool("kafka-transactions", "list")) if row["TransactionalId"] == identity]
+    equal([row["TransactionState"] for row in listed], ["Ongoing"])
+    equal([row["CurrentTransactionStartOffset"] for row in rows(tool("kafka-transactions", "describe-producers", "--topic", topic, "--partition", "0"))], ["0"])
+    # None is as old as the coordinator's longest timeout: what it knows does not hang.
+    assert topic not in tool("kafka-transactions", "find-hanging", "--broker-id", "1")
+    tool("kafka-transactions", "abort", "--topic", topic, "--partition", "0", "--start-offset", "0")
+    equal([row["CurrentTransactionStartOffset"] for row in rows(tool("kafka-transactions", "describe-producers", "--topic", topic, "--partition", "0"))], ["None"])
+    equal(committed(topic, "none of it"), ["none of it"])
+
+
+def open_transaction(identity):
+    """What is told of a transaction that is open; empty: it is not, or nobody knows the id yet."""
+    process = start("kafka-transactions", "--bootstrap-server", ADDRESS, "describe", "--transactional-id", identity)
+    out, _ = process.communicate("", 90)
+    return out if "Ongoing" in out else ""
+
+
+def committed(topic, end):
+    """What was committed before a last message that is written now."""
+    tool("kafka-console-producer", "--topic", topic, given=end + "\n")
+    reader = start("kafka-console-consumer", "--bootstrap-server", ADDRESS, "--topic", topic, "--from-beginning", "--isolation-level", "read_committed")
+    try:
+        lines = []
+        while not lines or lines[-1] != end:
+            lines.append(reader.stdout.readline().rstrip("\n"))
+        return lines
+    finally:
+        reader.kill()
+        reader.wait(20)
+
+
+@check
+def copier_copies_each_message_once_though_it_aborts_at_random_and_the_broker_is_restarted():
+    source, target, count = create(fresh("source")), create(fresh("target")), 20_000
+    tool("kafka-console-producer", "--topic", source, given="".join(f"{n}\n" for n in range(count)))
+    copier = start("transactional-message-copier", "--broker-list", ADDRESS, "--input-topic", source, "--input-partition", "0", "--output-topic", target,
+                   "--transactional-id", fresh("id"), "--consumer-group", fresh("group"), "--transaction-size", "50", "--max-messages", str(count),
+                   "--enable-random-aborts", "--use-group-metadata")
+    told = []
+    try:
+        for line in copier.stdout:
+            told.append(line)
+            if len(told) == 20:
+                for _ in numbers_across_a_restart():
+                    pass
+        equal(copier.wait(60), 0)
+    finally:
+        copier.kill()
+    equal(committed(target, "end"), [f"{n}" for n in range(count)] + ["end"])
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@ import threading, time
 
 import kafka
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
-from kafka.admin import ConfigResource, OffsetSpec
-from kafka.errors import MessageSizeTooLargeError, TopicAlreadyExistsError
+from kafka.admin import AbortTransactionSpec, ConfigResource, OffsetSpec
+from kafka.errors import InvalidProducerEpochError, MessageSizeTooLargeError, ProducerFencedError, TopicAlreadyExistsError
 
 import check as checks
 from check import ADDRESS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart, wait_until
@@ -243,6 +243,104 @@ def idempotent_producer_survives_a_broker_restart():
         producer.flush(90)
         equal([future.get(1).offset for future in sent], list(range(len(sent))))
     equal([m.value for m in read_all(topic, len(sent))], [b"%d" % n for n in range(len(sent))])
+
+
+def transactional(identity):
+    """A transactional producer that has fenced whoever had its id."""
+    producer = KafkaProducer(bootstrap_servers=ADDRESS, transactional_id=identity, linger_ms=0, max_block_ms=30_000)
+    producer.init_transactions()
+    return producer
+
+
+def send(producer, topic, partition, *values):
+    """Sends these values, and waits until the broker has them."""
+    for future in [producer.send(topic, value, partition=partition) for value in values]:
+        future.get(30)
+
+
+def read_to_the_end(topic, partition, isolation):
+    """What a reader at this isolation level finds before the end of the partition."""
+    one = TopicPartition(topic, partition)
+    with consumer(isolation_level=isolation) as reader:
+        reader.assign([one])
+        reader.seek_to_beginning()
+        end, values = reader.end_offsets([one])[one], []
+        wait_until(lambda: values.extend(message.value for message in polled(reader)) or reader.position(one) >= end, "the end of the partition")
+        return values
+
+
+def committed(topic, partition=0):
+    return read_to_the_end(topic, partition, "read_committed")
+
+
+@check
+def transaction_is_seen_whole_or_not_at_all():
+    topic = create(fresh("transactions"), 2)
+    seen = []
+    with transactional(fresh("id")) as producer:
+        for outcome in (b"commit", b"abort", b"commit"):
+            producer.begin_transaction()
+            for partition in (0, 1):
+                send(producer, topic, partition, outcome, b"more")
+            equal(read_to_the_end(topic, 1, "read_uncommitted")[-2:], [outcome, b"more"])
+            equal([committed(topic, partition) for partition in (0, 1)], [seen, seen])
+            producer.commit_transaction() if outcome == b"commit" else producer.abort_transaction()
+            seen += [b"commit", b"more"] if outcome == b"commit" else []
+            # Kafka writes its markers after it has answered.
+            wait_until(lambda: [committed(topic, partition) for partition in (0, 1)] == [seen, seen], "the end of the transaction")
+    for partition in (0, 1):
+        equal(committed(topic, partition), [b"commit", b"more"] * 2)
+        equal(read_to_the_end(topic, partition, "read_uncommitted"), [b"commit", b"more", b"abort", b"more", b"commit", b"more"])
+
+
+@check
+def offsets_are_committed_with_the_records_that_were_made_of_them():
+    source, target, group, identity = create(fresh("in")), create(fresh("out")), fresh("group"), fresh("id")
+    partition = TopicPartition(source, 0)
+    produce(source, plain(*(b"%d" % n for n in range(10))))
+    # Each try begins where the last one that was committed ended.
+    for commits in (False, True, True):
+        with consumer(source, group=group, isolation_level="read_committed", max_poll_records=5) as reader, transactional(identity) as producer:
+            taken = take(reader, 5)
+            producer.begin_transaction()
+            send(producer, target, 0, *(2 * message.value for message in taken))
+            producer.send_offsets_to_transaction({partition: OffsetAndMetadata(taken[-1].offset + 1, "", -1)}, reader.group_metadata())
+            producer.commit_transaction() if commits else producer.abort_transaction()
+    equal(committed(target), [b"%d%d" % (n, n) for n in range(10)])
+    equal(ADMIN.list_group_offsets([group])[group][partition].offset, 10)
+
+
+@check
+def second_producer_fences_the_first():
+    topic, identity = create(fresh("fenced")), fresh("id")
+    first = transactional(identity)
+    first.begin_transaction()
+    send(first, topic, 0, b"of the first")
+    with transactional(identity) as second:
+        second.begin_transaction()
+        send(second, topic, 0, b"of the second")
+        refused((ProducerFencedError, InvalidProducerEpochError), first.commit_transaction)
+        second.commit_transaction()
+    first.close(timeout=0)
+    equal(committed(topic), [b"of the second"])
+
+
+@check
+def admin_lists_describes_and_aborts_transactions():
+    topic, identity = create(fresh("administered")), fresh("id")
+    partition = TopicPartition(topic, 0)
+    with transactional(identity) as producer:
+        producer.begin_transaction()
+        send(producer, topic, 0, b"hangs")
+        listed = [one for all_of_a_broker in ADMIN.list_transactions(state_filters=["Ongoing"]).values() for one in all_of_a_broker]
+        assert identity in [one.transactional_id for one in listed], listed
+        described = ADMIN.describe_transactions([identity])[identity]
+        equal((described.state.value, set(described.topic_partitions)), ("Ongoing", {partition}))
+        active, = ADMIN.describe_producers([partition])[partition].active_producers
+        equal((active.producer_id, active.current_transaction_start_offset), (described.producer_id, 0))
+        ADMIN.abort_transaction(AbortTransactionSpec(partition, active.producer_id, active.producer_epoch, max(active.coordinator_epoch, 0)))
+        equal(committed(topic), [])
+        producer.abort_transaction()
 
 
 if __name__ == "__main__":

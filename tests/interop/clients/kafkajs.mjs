@@ -111,6 +111,15 @@ async function readAll(topic, count) {
   return messages;
 }
 
+const valuesOf = ({ messages }, partition) => messages.filter((m) => m.partition === partition).map((m) => text(m.value));
+
+/** A transactional producer that fences whoever had its id. */
+async function transactional(transactionalId) {
+  const producer = kafka.producer({ transactionalId, idempotent: true, maxInFlightRequests: 1, retry: { retries: 5, initialRetryTime: 100 } });
+  await producer.connect();
+  return producer;
+}
+
 const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 async function restartBroker() {
   say("restart");
@@ -247,6 +256,60 @@ const checks = {
     for (let n = 0; n < 100; n++) await send();
     await producer.disconnect();
     equal((await readAll(topic, count)).map((m) => text(m.value)), Array.from({ length: count }, (_, n) => String(n)));
+  },
+
+  async transaction_is_seen_whole_or_not_at_all() {
+    const topic = await create(fresh("transactions"), 2);
+    const producer = await transactional(fresh("id"));
+    const [committed, uncommitted] = [await member(topic, fresh("reader")), await member(topic, fresh("reader"), { readUncommitted: true })];
+    let [sent, seen] = [0, 0];
+    for (const commits of [true, false, true]) {
+      const transaction = await producer.transaction();
+      const messages = [0, 1].flatMap((partition) => [commits ? "commit" : "abort", "more"].map((value) => ({ partition, value })));
+      await transaction.send({ topic, messages });
+      await until(() => uncommitted.messages.length === sent + 4, "what is not committed yet");
+      sent += 4;
+      equal(committed.messages.length, seen);
+      await (commits ? transaction.commit() : transaction.abort());
+      if (commits) await until(() => committed.messages.length === seen + 4, "what is committed");
+      seen = committed.messages.length;
+    }
+    await Promise.all([producer, committed.consumer, uncommitted.consumer].map((client) => client.disconnect()));
+    for (const partition of [0, 1]) {
+      equal(valuesOf(committed, partition), ["commit", "more", "commit", "more"]);
+      equal(valuesOf(uncommitted, partition), ["commit", "more", "abort", "more", "commit", "more"]);
+    }
+  },
+
+  async offsets_are_committed_with_the_records_that_were_made_of_them() {
+    const [source, target, groupId] = [await create(fresh("in")), await create(fresh("out")), fresh("group")];
+    await produce(source, plain(..."0123456789"));
+    const producer = await transactional(fresh("id"));
+    for (const [commits, from] of [[false, 0], [true, 0], [true, 5]]) {
+      const transaction = await producer.transaction();
+      const made = [0, 1, 2, 3, 4].map((n) => ({ partition: 0, value: String(11 * (from + n)) }));
+      await transaction.send({ topic: target, messages: made });
+      await transaction.sendOffsets({ consumerGroupId: groupId, topics: [{ topic: source, partitions: [{ partition: 0, offset: String(from + 5) }] }] });
+      await (commits ? transaction.commit() : transaction.abort());
+      const [{ partitions: [{ offset }] }] = await admin.fetchOffsets({ groupId, topics: [source] });
+      equal(offset, commits ? String(from + 5) : "-1");
+    }
+    await producer.disconnect();
+    equal((await readAll(target, 10)).map((m) => text(m.value)), Array.from({ length: 10 }, (_, n) => String(11 * n)));
+  },
+
+  async second_producer_fences_the_first() {
+    const [topic, id] = [await create(fresh("fenced")), fresh("id")];
+    const first = await transactional(id);
+    const open = await first.transaction();
+    await open.send({ topic, messages: [{ partition: 0, value: "of the first" }] });
+    const second = await transactional(id);
+    const next = await second.transaction();
+    await next.send({ topic, messages: [{ partition: 0, value: "of the second" }] });
+    await refused("INVALID_PRODUCER_EPOCH", () => open.commit());
+    await next.commit();
+    await Promise.all([first, second].map((producer) => producer.disconnect()));
+    equal((await readAll(topic, 1)).map((m) => text(m.value)), ["of the second"]);
   },
 };
 

@@ -211,6 +211,65 @@ func keepsRecords(codec kgo.CompressionCodec) {
 	}
 }
 
+// transactional is a producer that fences whoever had its id, with what it does at the end of each transaction.
+type transactional struct{ *kgo.Client }
+
+func producer(id string) transactional { return transactional{client(kgo.TransactionalID(id))} }
+
+func (p transactional) send(topic string, partition int32, values ...string) error {
+	records := plain(partition, values...)
+	for _, record := range records {
+		record.Topic = topic
+	}
+	return p.ProduceSync(ctx, records...).FirstErr()
+}
+
+func (p transactional) end(commit kgo.TransactionEndTry) error {
+	if err := p.Flush(ctx); err != nil {
+		return err
+	}
+	return p.EndTransaction(ctx, commit)
+}
+
+// readToTheEnd returns what a reader at this isolation level finds before the end of the partition.
+func readToTheEnd(level kgo.IsolationLevel, topic string, partition int32) (out []string) {
+	list := admin.ListEndOffsets
+	if level == kgo.ReadCommitted() {
+		list = admin.ListCommittedOffsets
+	}
+	end := get(list(ctx, topic))[topic][partition].Offset
+	cl := client(kgo.FetchIsolationLevel(level), kgo.KeepControlRecords(),
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: {partition: kgo.NewOffset().AtStart()}}))
+	defer cl.Close()
+	limit, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for next := int64(0); next < end; {
+		fetches := cl.PollFetches(limit)
+		must(fetches.Err())
+		for _, record := range fetches.Records() {
+			if next = record.Offset + 1; !record.Attrs.IsControl() {
+				out = append(out, string(record.Value))
+			}
+		}
+	}
+	return out
+}
+
+// settled tells whether no transaction is open in any partition.
+func settled(topic string, partitions int32) bool {
+	stable, ends := get(admin.ListCommittedOffsets(ctx, topic)), get(admin.ListEndOffsets(ctx, topic))
+	for partition := range partitions {
+		if stable[topic][partition].Offset != ends[topic][partition].Offset {
+			return false
+		}
+	}
+	return true
+}
+
+func committed(topic string, partition int32) []string {
+	return readToTheEnd(kgo.ReadCommitted(), topic, partition)
+}
+
 func restartBroker() error {
 	fmt.Println("restart")
 	if answer, err := answers.ReadString('\n'); err != nil || answer != "restarted\n" {
@@ -372,6 +431,85 @@ var checks = []check{
 			panic(<-failed)
 		}
 		equal(values(readFrom(topic, kgo.NewOffset().AtStart(), len(sent))), sent)
+	}},
+	{"transaction_is_seen_whole_or_not_at_all", func() {
+		topic, p := create(fresh("transactions"), 2, nil), producer(fresh("id"))
+		defer p.Close()
+		var seen []string
+		for _, outcome := range []string{"commit", "abort", "commit"} {
+			must(p.BeginTransaction())
+			for partition := range int32(2) {
+				must(p.send(topic, partition, outcome, "more"))
+			}
+			all := readToTheEnd(kgo.ReadUncommitted(), topic, 1)
+			equal(all[len(all)-2:], []string{outcome, "more"})
+			equal([][]string{committed(topic, 0), committed(topic, 1)}, [][]string{seen, seen})
+			must(p.end(kgo.TransactionEndTry(outcome == "commit")))
+			if outcome == "commit" {
+				seen = append(seen, "commit", "more")
+			}
+			// Kafka writes its markers after it has answered.
+			until("the end of the transaction", func() bool { return settled(topic, 2) })
+		}
+		for partition := range int32(2) {
+			equal(committed(topic, partition), []string{"commit", "more", "commit", "more"})
+			equal(readToTheEnd(kgo.ReadUncommitted(), topic, partition), []string{"commit", "more", "abort", "more", "commit", "more"})
+		}
+	}},
+	{"offsets_are_committed_with_the_records_that_were_made_of_them", func() {
+		in, out, group, id := create(fresh("in"), 1, nil), create(fresh("out"), 1, nil), fresh("group"), fresh("id")
+		must(produce(in, plain(0, strings.Split("0123456789", "")...)))
+		// Each try begins where the last one that was committed ended.
+		for _, commits := range []bool{false, true, true} {
+			session := get(kgo.NewGroupTransactSession(kgo.SeedBrokers(address), kgo.TransactionalID(id), kgo.ConsumerGroup(group), kgo.ConsumeTopics(in),
+				kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.DefaultProduceTopic(out)))
+			var taken []*kgo.Record
+			for len(taken) < 5 {
+				taken = append(taken, session.PollRecords(ctx, 5-len(taken)).Records()...)
+			}
+			must(session.Begin())
+			for _, record := range taken {
+				session.Produce(ctx, &kgo.Record{Value: append(record.Value, record.Value...)}, func(_ *kgo.Record, err error) { must(err) })
+			}
+			must(session.Client().Flush(ctx))
+			equal(get(session.End(ctx, kgo.TransactionEndTry(commits))), commits)
+			session.Close()
+		}
+		equal(committed(out, 0), []string{"00", "11", "22", "33", "44", "55", "66", "77", "88", "99"})
+		equal(get(admin.FetchOffsets(ctx, group))[in][0].At, int64(10))
+	}},
+	{"second_producer_fences_the_first", func() {
+		topic, id := create(fresh("fenced"), 1, nil), fresh("id")
+		first, second := producer(id), producer(id)
+		defer first.Close()
+		defer second.Close()
+		must(first.BeginTransaction())
+		must(first.send(topic, 0, "of the first"))
+		must(second.BeginTransaction())
+		must(second.send(topic, 0, "of the second"))
+		if err := first.end(kgo.TryCommit); !errors.Is(err, kerr.ProducerFenced) && !errors.Is(err, kerr.InvalidProducerEpoch) {
+			panic(fmt.Errorf("it was not fenced: %v", err))
+		}
+		must(second.end(kgo.TryCommit))
+		equal(committed(topic, 0), []string{"of the second"})
+	}},
+	{"admin_lists_describes_and_aborts_transactions", func() {
+		topic, id := create(fresh("administered"), 1, nil), fresh("id")
+		p := producer(id)
+		defer p.Close()
+		must(p.BeginTransaction())
+		must(p.send(topic, 0, "hangs"))
+		described := get(admin.DescribeTransactions(ctx, id))[id]
+		must(described.Err)
+		equal([]any{described.State, described.Topics.Lookup(topic, 0)}, []any{"Ongoing", true})
+		equal(get(admin.ListTransactions(ctx, nil, []string{"Ongoing"}))[id].ProducerID, described.ProducerID)
+		active := get(admin.DescribeProducers(ctx, described.Topics))[topic].Partitions[0].ActiveProducers[described.ProducerID]
+		equal(active.CurrentTxnStartOffset, int64(0))
+		marker := kadm.TxnMarkers{ProducerID: active.ProducerID, ProducerEpoch: active.ProducerEpoch, Topics: described.Topics}
+		must(get(admin.WriteTxnMarkers(ctx, marker))[active.ProducerID].Topics[topic].Partitions[0].Err)
+		equal(get(admin.ListCommittedOffsets(ctx, topic))[topic][0].Offset, int64(2))
+		equal(len(committed(topic, 0)), 0)
+		must(p.end(kgo.TryAbort))
 	}},
 }
 

@@ -172,6 +172,49 @@ public class Clients {
         first.leave();
     }
 
+    /** A transactional producer that has fenced whoever had its id. */
+    static KafkaProducer<byte[], byte[]> transactional(String id, Object... more) {
+        var producer = producer(Stream.concat(Stream.of("transactional.id", id, "linger.ms", 0), Stream.of(more)).toArray());
+        producer.initTransactions();
+        return producer;
+    }
+
+    /** Sends these values, and waits until the broker has them. */
+    static void send(KafkaProducer<byte[], byte[]> producer, String topic, int partition, String... values) throws Exception {
+        for (var record : plain(topic, partition, values)) producer.send(record).get(30, TimeUnit.SECONDS);
+    }
+
+    /** What a reader at this isolation level finds in a partition from its beginning to its end. */
+    static List<String> read(String isolation, String topic, int partition) throws Exception {
+        try (var consumer = consumer("isolation.level", isolation)) {
+            var one = new TopicPartition(topic, partition);
+            consumer.assign(List.of(one));
+            long end = consumer.endOffsets(List.of(one)).get(one);
+            var out = new ArrayList<ConsumerRecord<byte[], byte[]>>();
+            until("the end", () -> {
+                consumer.poll(Duration.ofMillis(100)).forEach(out::add);
+                return consumer.position(one) >= end;
+            });
+            return values(out);
+        }
+    }
+
+    static List<String> committed(String topic, int partition) throws Exception { return read("read_committed", topic, partition); }
+    static List<String> uncommitted(String topic, int partition) throws Exception { return read("read_uncommitted", topic, partition); }
+
+    static void fenced(Check action) throws Exception {
+        try {
+            action.run();
+        } catch (ProducerFencedException | InvalidProducerEpochException fenced) {
+            return;
+        } catch (ExecutionException | KafkaException refusal) {
+            for (Throwable cause = refusal; cause != null; cause = cause.getCause())
+                if (cause instanceof ProducerFencedException || cause instanceof InvalidProducerEpochException) return;
+            throw refusal;
+        }
+        throw new AssertionError("it was not fenced");
+    }
+
     static void restartBroker() {
         System.out.println("restart");
         try {
@@ -324,6 +367,111 @@ public class Clients {
                 for (int n = 0; n < sent.size(); n++) equal(sent.get(n).get(90, TimeUnit.SECONDS).offset(), (long) n);
             }
             equal(values(readAll(topic, sent.size())), IntStream.range(0, sent.size()).mapToObj(n -> "" + n).toList());
+        });
+        checks.put("transaction_is_seen_whole_or_not_at_all", () -> {
+            String topic = create(fresh("transactions"), 2, Map.of());
+            try (var producer = transactional(fresh("id"))) {
+                var seen = new ArrayList<String>();
+                for (String outcome : List.of("commit", "abort", "commit")) {
+                    producer.beginTransaction();
+                    for (int partition = 0; partition < 2; partition++) send(producer, topic, partition, outcome, "more");
+                    equal(uncommitted(topic, 1).containsAll(List.of(outcome, "more")), true);
+                    equal(List.of(committed(topic, 0), committed(topic, 1)), List.of(seen, seen));
+                    if (outcome.equals("commit")) producer.commitTransaction();
+                    else producer.abortTransaction();
+                    if (outcome.equals("commit")) seen.addAll(List.of(outcome, "more"));
+                    // Kafka writes its markers after it has answered.
+                    until("the end of the transaction", () -> List.of(committed(topic, 0), committed(topic, 1)).equals(List.of(seen, seen)));
+                }
+            }
+            for (int partition = 0; partition < 2; partition++) {
+                equal(committed(topic, partition), List.of("commit", "more", "commit", "more"));
+                equal(uncommitted(topic, partition), List.of("commit", "more", "abort", "more", "commit", "more"));
+            }
+        });
+        checks.put("offsets_are_committed_with_the_records_that_were_made_of_them", () -> {
+            String in = create(fresh("in"), 1, Map.of()), out = create(fresh("out"), 1, Map.of()), group = fresh("group"), id = fresh("id");
+            produce(plain(in, 0, "0123456789".split("")));
+            // Each try begins where the last one that was committed ended.
+            for (boolean commits : new boolean[] {false, true, true}) {
+                try (var consumer = consumer("group.id", group, "isolation.level", "read_committed", "max.poll.records", 5); var producer = transactional(id)) {
+                    consumer.subscribe(List.of(in));
+                    var taken = take(consumer, 5);
+                    producer.beginTransaction();
+                    send(producer, out, 0, values(taken).stream().map(value -> value + value).toArray(String[]::new));
+                    var next = new OffsetAndMetadata(taken.get(taken.size() - 1).offset() + 1);
+                    producer.sendOffsetsToTransaction(Map.of(new TopicPartition(in, 0), next), consumer.groupMetadata());
+                    if (commits) producer.commitTransaction();
+                    else producer.abortTransaction();
+                }
+            }
+            equal(committed(out, 0), List.of("00", "11", "22", "33", "44", "55", "66", "77", "88", "99"));
+            equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(new TopicPartition(in, 0)).offset(), 10L);
+        });
+        checks.put("second_producer_fences_the_first", () -> {
+            String topic = create(fresh("fenced"), 1, Map.of()), id = fresh("id");
+            try (var first = transactional(id)) {
+                first.beginTransaction();
+                send(first, topic, 0, "of the first");
+                try (var second = transactional(id)) {
+                    equal(committed(topic, 0), List.of());
+                    second.beginTransaction();
+                    send(second, topic, 0, "of the second");
+                    fenced(() -> send(first, topic, 0, "too late"));
+                    fenced(first::commitTransaction);
+                    second.commitTransaction();
+                }
+            }
+            equal(committed(topic, 0), List.of("of the second"));
+        });
+        checks.put("admin_lists_describes_and_aborts_transactions", () -> {
+            String topic = create(fresh("administered"), 1, Map.of()), id = fresh("id");
+            var partition = new TopicPartition(topic, 0);
+            try (var producer = transactional(id)) {
+                producer.beginTransaction();
+                send(producer, topic, 0, "hangs");
+                equal(get(admin.listTransactions(new ListTransactionsOptions().filterStates(Set.of(TransactionState.ONGOING))).all()).stream()
+                    .anyMatch(one -> one.transactionalId().equals(id)), true);
+                var described = get(admin.describeTransactions(List.of(id)).description(id));
+                equal(List.of(described.state(), described.topicPartitions()), List.of(TransactionState.ONGOING, Set.of(partition)));
+                var active = get(admin.describeProducers(List.of(partition)).partitionResult(partition)).activeProducers().get(0);
+                equal(List.of(active.producerId(), active.currentTransactionStartOffset().getAsLong()), List.of(described.producerId(), 0L));
+                get(admin.abortTransaction(new AbortTransactionSpec(partition, active.producerId(), (short) active.producerEpoch(),
+                    active.coordinatorEpoch().orElse(0))).all());
+                equal(get(admin.listOffsets(Map.of(partition, OffsetSpec.latest()), new ListOffsetsOptions(IsolationLevel.READ_COMMITTED)).all())
+                    .get(partition).offset(), 2L);
+                equal(committed(topic, 0), List.of());
+                get(admin.fenceProducers(List.of(id)).all());
+                fenced(producer::commitTransaction);
+            }
+        });
+        checks.put("transactions_survive_a_broker_restart", () -> {
+            String topic = create(fresh("restarted"), 2, Map.of());
+            int count = 0;
+            try (var producer = transactional(fresh("id"))) {
+                var restart = CompletableFuture.runAsync(() -> {
+                    try {
+                        Thread.sleep(500);
+                    } catch (InterruptedException stopped) {
+                        throw new CompletionException(stopped);
+                    }
+                    restartBroker();
+                });
+                for (int left = 100; left > 0; count++) {
+                    producer.beginTransaction();
+                    for (int p = 0; p < 2; p++) producer.send(plain(topic, p, "" + count).get(0));
+                    if (count % 3 == 2) producer.abortTransaction();
+                    else producer.commitTransaction();
+                    if (restart.isDone()) left--;
+                }
+                try {
+                    restart.join();
+                } catch (CompletionException failure) {
+                    throw (RuntimeException) failure.getCause();
+                }
+            }
+            var expected = IntStream.range(0, count).filter(n -> n % 3 != 2).mapToObj(n -> "" + n).toList();
+            for (int p = 0; p < 2; p++) equal(committed(topic, p), expected);
         });
     }
 
