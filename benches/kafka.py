@@ -122,6 +122,38 @@ def produce_and_consume(broker, results, client, sizes, produce, consume, all_ac
                     results[client, f"consume {label}"] = measured(broker, count, lambda: consume(broker.address, topic, count))
 
 
+def small_transactions(address, topic, count, size):
+    """Rate of one transaction after the other, each of `size` records; each commit is waited for."""
+    producer = Producer({"bootstrap.servers": address, "transactional.id": topic, "linger.ms": 0})
+    producer.init_transactions(30)
+    started = time.perf_counter()
+    for _ in range(count // size):
+        producer.begin_transaction()
+        for _ in range(size):
+            producer.produce(topic, bytes(100), partition=0)
+        producer.commit_transaction(30)
+    return count / (time.perf_counter() - started)
+
+
+def long_transactions(address, topic, count):
+    return float(last(r"records sent, ([\d.]+) records/sec", java("ProducerPerformance", address, topic, count, "--record-size", "100", "--throughput", "-1",
+                                                                   "--transactional-id", topic, "--transaction-duration-ms", "100", "--command-property", "linger.ms=5")))
+
+
+def consume_committed(address, topic, count):
+    told = java("ConsumerPerformance", address, topic, count, "--timeout", "60000", "--command-property", "isolation.level=read_committed")
+    return float(told.splitlines()[-1].split(", ")[-1])
+
+
+def transactions(broker, results, small, count):
+    for size in (1, 100):
+        with Topic(broker) as topic:
+            results["librdkafka", f"transactions of {size} × 100 B"] = measured(broker, small * size, lambda: small_transactions(broker.address, topic, small * size, size))
+    with Topic(broker) as topic:
+        results["Java", "produce 100 B, a commit each 100 ms"] = measured(broker, count, lambda: long_transactions(broker.address, topic, count))
+        results["Java", "consume 100 B, read_committed"] = measured(broker, count, lambda: consume_committed(broker.address, topic, count))
+
+
 def latency(broker, results, count):
     """Mean and 99th percentile in ms, with confluent-kafka here and with Kafka's own tool, which tells whole ms for the percentile."""
     with Topic(broker) as topic:
@@ -150,6 +182,7 @@ def one_round(broker, scale):
     produce_and_consume(broker, results, "librdkafka", [("100 B", 100, count(4_000_000), []), ("1 KB", 1000, count(800_000), [])], rdkafka_produce, rdkafka_consume, (1, -1))
     produce_and_consume(broker, results, "librdkafka", [("1 KB binary", 1000, count(800_000), [NOT_UTF8])], rdkafka_produce, rdkafka_consume, (1,))
     produce_and_consume(broker, results, "Java", [("100 B", 100, count(2_000_000), []), ("1 KB", 1000, count(400_000), [])], java_produce, java_consume, (1, -1))
+    transactions(broker, results, count(2000), count(2_000_000))
     latency(broker, results, count(3000))
     print(f"{broker.name}: a round in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return results
