@@ -127,21 +127,23 @@ fn the_transactions_of_the_page_are_those_of_a_log() {
     write(7, "lost");
     write(8, "of another transaction");
     end(1, Outcome::Abort, 2);
-    let [lines, producers] = &pictures("Transactions")[..] else { panic!("two pictures") };
+    let [lines, producers, aborted] = &pictures("Transactions")[..] else { panic!("three pictures") };
     let log = String::from_utf8(read(&disk, "00000000000000000000.log")).unwrap();
     assert_eq!(log.lines().collect::<Vec<_>>(), *lines);
     let batches = read(&disk, "00000000000000000000.batches");
     let flags: Vec<_> = batches.chunks(64).map(|entry| u16::from_le_bytes([entry[20], entry[21]])).collect();
-    assert_eq!(flags, [512 + 1, 512 + 1, 512 + 3, 512 + 1, 512 + 1, 512 + 11]);
+    assert_eq!(flags, [512 + 1, 512 + 1, 512 + 3, 512 + 1, 512 + 1, 512 + 1024 + 11]);
     assert_eq!(partition.last_stable_offset(), Ok(4));
 
     // The next segment.
     write(8, &"x".repeat(900));
-    let kept = String::from_utf8(read(&disk, "00000000000000000006.producers")).unwrap();
-    let (kept, crc) = kept.split_at(kept.rfind("crc32c:").unwrap());
-    let mut kept: Vec<_> = kept.lines().collect();
-    kept.sort_by_key(|line| line[..10].to_string());
-    let (last, drawn) = producers.split_last().unwrap();
-    assert_eq!(kept, drawn);
-    assert_eq!((crc.len(), crc.split(':').next()), (last.len() + 1, last.split(':').next()));
+    for (name, drawn) in [("00000000000000000006.producers", producers), ("00000000000000000000.aborted", aborted)] {
+        let kept = String::from_utf8(read(&disk, name)).unwrap();
+        let (kept, crc) = kept.split_at(kept.rfind("crc32c:").unwrap());
+        let mut kept: Vec<_> = kept.lines().collect();
+        kept.sort_by_key(|line| line[..10].to_string());
+        let (last, drawn) = drawn.split_last().unwrap();
+        assert_eq!(kept, drawn);
+        assert_eq!((crc.len(), crc.split(':').next()), (last.len() + 1, last.split(':').next()));
+    }
 }

@@ -39,7 +39,6 @@
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
 //! | a partition's `producers` | what producers wrote | a batch of one, or a marker, is written; what is kept of them is read |
-//! | a partition's `aborted` | its aborted transactions | never a call of the disk |
 //! | a topic's `replacing` | the `topic` file | the file is replaced |
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |

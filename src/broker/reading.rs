@@ -415,8 +415,7 @@ impl<'a> ReadBatch<'a> {
     /// mean the same as one batch of their records.
     pub fn is_plain_record(self) -> bool {
         let entry = &self.batch.entry;
-        let flags =
-            entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES | Flags::CODEC | Flags::TRANSACTIONS);
+        let flags = entry.flags.without(Flags::DELETE_HORIZON | Flags::RUNNING_TIMES | Flags::CODEC | Flags::SO_FAR);
         entry.last_delta == 0 && entry.producer_id < 0 && flags == Flags::NONE
     }
 

@@ -47,6 +47,10 @@ impl Flags {
     pub const CODEC: Flags = Flags(0b111 << 6);
     /// The segment holds something of a transaction up to here, or began within one.
     pub const TRANSACTIONS: Flags = Flags(512);
+    /// The segment holds a marker that aborts up to here.
+    pub const ABORTS: Flags = Flags(1024);
+    /// What is true of the segment up to here, and so of each entry that follows in it.
+    pub const SO_FAR: Flags = Flags(512 | 1024);
 
     /// The codec in which a batch came, by the number that Kafka's batches give it: at most 7, 0 is none.
     pub const fn of_codec(codec: u8) -> Flags {
@@ -180,9 +184,9 @@ impl Entry {
         self.position..self.position + self.bytes
     }
 
-    /// Whether the segment holds something of a transaction up to here, or began within one.
-    pub fn holds_transactions(&self) -> bool {
-        self.flags.has(Flags::TRANSACTIONS)
+    /// What is true of the segment up to here.
+    pub fn so_far(&self) -> Flags {
+        self.flags.only(Flags::SO_FAR)
     }
 
     /// Whether compaction wrote this entry, the one at `index`, and left nothing in it that it could have taken then.

@@ -28,14 +28,17 @@
 //! | `names` | how often the directory could not be synced | the directory is synced |
 //! | `sync` | what syncs have reached, and who syncs | never a call of the disk |
 //! | `segments` | the list of segments | never a call of the disk |
+//! | `aborted` | the list of aborted transactions | never a call of the disk |
 //! | a segment's `measuring` | what its files hold | a segment that nobody looked at yet is measured |
 //! | [`handles`]: `open`, then a slot's `file` | open files | a file is opened or closed |
 //!
-//! Readers take the last three only. [`disk::MemoryDisk`] has locks of its own below all these.
+//! Readers take the last four only. [`disk::MemoryDisk`] has locks of its own below all these.
 //!
 //! The format on disk has a page of its own: [`mod@format`].
 
+mod aborted;
 pub mod batches;
+pub mod checked_text;
 mod compaction;
 pub mod disk;
 pub mod format;
@@ -47,15 +50,15 @@ pub mod record;
 pub mod recovery;
 pub mod retention;
 mod segment;
-mod transactions;
 
+pub use aborted::Aborted;
 pub use compaction::{Compacted, Compaction, Due};
 pub use lines::{Line, Lines};
 pub use read::{Backlog, Batch, Chunk};
 pub use record::Outcome;
 pub use retention::Retention;
-pub use transactions::{Aborted, AbortedList};
 
+use aborted::AbortedList;
 use batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags, crc32c};
 use compaction::Cleaner;
 use handles::Handles;
@@ -241,6 +244,8 @@ pub struct Log {
     high_watermark: AtomicU64,
     /// Where the first transaction began that is not ended; `u64::MAX`: there is none.
     first_unstable: AtomicU64,
+    /// Aborted transactions, once somebody has asked for them.
+    aborted: RwLock<Option<AbortedList>>,
     writer: Mutex<Writer>,
     /// Told when an append that had given up the writer's lock in its midst has it again.
     resumed: Condvar,
@@ -276,8 +281,8 @@ struct Writer {
     sealed: bool,
     /// An append waits in its midst, without the lock: its offsets follow each other, so nobody else may append.
     paused: bool,
-    /// Whether the segment holds something of a transaction, or began within one.
-    transactions: bool,
+    /// What is true of the segment's last entry and of all that follow.
+    so_far: Flags,
 }
 
 /// What is to be known of the lines of one batch, once they are formatted.
@@ -341,7 +346,7 @@ impl Log {
     pub fn may_hold_open_transaction(&self) -> bool {
         let writer = self.writer_now();
         let all_trimmed = writer.entries == 0 && writer.log_end > 0 && self.segments() == 1;
-        writer.transactions || all_trimmed
+        writer.so_far.has(Flags::TRANSACTIONS) || all_trimmed
     }
 
     /// Offset behind the last record that was written, whether readers see it yet or not.
@@ -589,14 +594,16 @@ impl Log {
         }
         let Numbering { producer_id, producer_epoch, .. } = append.producer.unwrap_or(Numbering::NONE);
         let begins_within = writer.entries == 0 && self.first_unstable.load(Acquire) < u64::MAX;
-        let transactions = writer.transactions || begins_within || flags.has(Flags::TRANSACTIONAL | Flags::CONTROL);
+        let in_transactions = begins_within || flags.has(Flags::TRANSACTIONAL | Flags::CONTROL);
+        let transactions = if in_transactions { Flags::TRANSACTIONS } else { Flags::NONE };
+        let aborts = if flags.has(Flags::ABORT) { Flags::ABORTS } else { Flags::NONE };
         let entry = Entry {
             first: (writer.log_end - writer.segment.base) as u32,
             position: writer.position as u32,
             bytes: bytes as u32,
             last_delta: count - 1,
             count,
-            flags: flags | if transactions { Flags::TRANSACTIONS } else { Flags::NONE },
+            flags: flags | writer.so_far | transactions | aborts,
             producer_epoch,
             producer_id,
             base_sequence,
@@ -637,7 +644,7 @@ impl Log {
         writer.position += u64::from(entry.bytes);
         writer.log_end += u64::from(entry.last_delta) + 1;
         writer.max_timestamp = entry.max_timestamp;
-        writer.transactions = entry.flags.has(Flags::TRANSACTIONS);
+        writer.so_far = entry.so_far();
         segment.grow(writer.entries, writer.position, writer.max_timestamp);
         Ok(())
     }
@@ -811,8 +818,8 @@ impl Writer {
     /// The writer of an empty segment.
     fn of(segment: Arc<Segment>, log_end: u64, since_ms: i64, lines: Vec<u8>) -> Writer {
         let (position, entries, max_timestamp) = (0, 0, -1);
-        let (sealed, paused, transactions) = (false, false, false);
-        Writer { segment, log_end, position, entries, max_timestamp, since_ms, lines, sealed, paused, transactions }
+        let (sealed, paused, so_far) = (false, false, Flags::NONE);
+        Writer { segment, log_end, position, entries, max_timestamp, since_ms, lines, sealed, paused, so_far }
     }
 
     /// Formats as many records from the `from`th on as fit one batch.

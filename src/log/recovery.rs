@@ -245,13 +245,13 @@ pub(super) fn check_lines(
 /// Gives entries to the lines of a `.log` behind `last`, its last entry so far; the next segment begins at `end`. Answers the
 /// entries as they stand in the file. An error names the line, counted from the file's start.
 ///
-/// `within`: what stands before them is in a segment that holds something of a transaction.
+/// `so_far`: what is true of the entries before them, and so of these.
 fn adopt(
     segment: &Segment,
     end: u64,
     log: &dyn File,
     last: Option<Entry>,
-    within: bool,
+    so_far: Flags,
 ) -> Result<Vec<u8>, CannotOpen> {
     let file = segment.path("log");
     let failed = CannotOpen::at(&file);
@@ -307,7 +307,7 @@ fn adopt(
             bytes: bytes.len() as u32,
             last_delta: (next - 1 - first) as u32,
             count: (next - first) as u32,
-            flags: if within { Flags::TRANSACTIONS } else { Flags::NONE },
+            flags: so_far,
             producer_epoch: -1,
             producer_id: -1,
             base_sequence: -1,
@@ -488,8 +488,8 @@ struct Recovery<'a> {
     opened: Opened,
     /// Why nothing can be appended.
     read_only: Option<String>,
-    /// Whether the sealed segments may end within a transaction: the last entry says that its segment holds one, or is damaged.
-    within: bool,
+    /// What the last entry of the sealed segments tells of the one that follows: it may have begun within a transaction.
+    within: Flags,
 }
 
 impl Recovery<'_> {
@@ -522,8 +522,8 @@ impl Recovery<'_> {
     fn adopt(&mut self, segment: &Segment, end: u64, checked: &Checked) -> Result<(), CannotOpen> {
         let failed = CannotOpen::at(&segment.path("batches"));
         let log = segment.log(self.handles).map_err(&failed)?;
-        let within = checked.last.map_or(self.within, |last| last.holds_transactions());
-        let mut entries = adopt(segment, end, &*log, checked.last, within)?;
+        let so_far = checked.last.map_or(self.within, |last| last.so_far());
+        let mut entries = adopt(segment, end, &*log, checked.last, so_far)?;
         let adopted = entries.len() / ENTRY_BYTES;
         if checked.whole > 0 {
             let mut before = vec![0; checked.whole as usize * ENTRY_BYTES];
@@ -550,7 +550,7 @@ impl Recovery<'_> {
         let last = entries.checked_sub(1).map(|last| segment.entry(self.handles, last)).transpose().map_err(&failed)?;
         let bytes = segment.log(self.handles).and_then(|log| log.len()).map_err(&failed)?;
         if let Some(last) = last {
-            self.within = last.is_none_or(|(_, entry)| entry.holds_transactions());
+            self.within = last.map_or(Flags::TRANSACTIONS, |(_, entry)| entry.flags.only(Flags::TRANSACTIONS));
         }
         let described = last.flatten().map_or(0, |(_, entry)| u64::from(entry.positions().end));
         if described != bytes {
@@ -635,10 +635,11 @@ impl Recovery<'_> {
         segment.mark_synced(entries, position);
         let first = if entries > 0 { segment.entry(self.handles, 0).map_err(&failed)? } else { None };
         let since_ms = first.map_or(self.now_ms, |(_, entry)| entry.timestamp).clamp(0, self.now_ms);
-        let transactions =
-            if is_damaged { true } else { checked.last.map_or(self.within, |last| last.holds_transactions()) };
+        let so_far = checked.last.map_or(self.within, |last| last.so_far());
+        // Nobody knows what was in what is damaged.
+        let so_far = if is_damaged { Flags::SO_FAR } else { so_far };
         let empty = Writer::of(Arc::new(segment), log_end, since_ms, Vec::new());
-        Ok(Writer { position, entries, max_timestamp, transactions, ..empty })
+        Ok(Writer { position, entries, max_timestamp, so_far, ..empty })
     }
 
     /// What stands behind the last whole batch. Changes nothing.
@@ -650,7 +651,7 @@ impl Recovery<'_> {
         let log = segment.log(self.handles).map_err(&failed)?;
         // After a crash, entries of which none is known to be synced may be torn, as their lines may.
         if (self.clean || checked.mark > 0) && checked.whole == 0 && checked.bytes > 0 && checked.entries > 0 {
-            match adopt(segment, u64::MAX, &*log, None, false) {
+            match adopt(segment, u64::MAX, &*log, None, Flags::NONE) {
                 Ok(_) => return Ok(Tail::Foreign),
                 Err(CannotOpen { cause: Cause::Content, .. }) => {}
                 Err(error) => return Err(error),
@@ -806,7 +807,7 @@ impl Log {
             cutting,
             opened: Opened::default(),
             read_only: None,
-            within: false,
+            within: Flags::NONE,
         };
         let failed = CannotOpen::at(&dir);
         let mut bases = end_renames(&handles, &dir).map_err(&failed)?;
@@ -852,6 +853,7 @@ impl Log {
             start: AtomicU64::new(start.max(first)),
             high_watermark: AtomicU64::new(log_end),
             first_unstable: AtomicU64::new(u64::MAX),
+            aborted: RwLock::default(),
             writer: Mutex::new(writer),
             resumed: Condvar::new(),
             sync: Mutex::new(SyncState { synced_end: log_end, leader: false, failed: None }),

@@ -140,6 +140,7 @@ impl Log {
     /// Makes `offset` the start: what lies before it is gone. The caller has stored it durably.
     pub fn advance_start(&self, offset: u64) {
         self.start.fetch_max(offset, AcqRel);
+        self.forget_aborted_before(offset);
     }
 
     /// Removes the files of the sealed segments that lie before the start. What cannot be removed waits for the next call,

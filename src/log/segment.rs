@@ -244,7 +244,7 @@ impl Segment {
     /// Removes the files: `.log` first, so that a crash leaves no lines without their entries. One that is gone is no
     /// error: a crash can have come in between, and nobody syncs the order.
     pub fn remove(&self, handles: &Handles) -> io::Result<()> {
-        let removed = ["log", "batches", "producers"].map(|extension| self.remove_file(handles, extension));
+        let removed = ["log", "batches", "producers", "aborted"].map(|extension| self.remove_file(handles, extension));
         removed.into_iter().collect()
     }
 

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::{Flush, Settings},
     log::{
-        self, AbortedList, Chunk, Log, Numbering,
+        self, Chunk, Log, Numbering,
         batches::Flags,
         disk,
         recovery::{CannotOpen, Cause, Opened},
@@ -43,7 +43,7 @@ use std::{
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, OnceLock, RwLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::*},
     },
     time::Duration,
@@ -73,8 +73,6 @@ pub struct Partition {
     pub(super) traffic: Traffic,
     /// What producers wrote; read from the log when the first of them writes, or when a transaction may be open.
     producers: Mutex<Producers>,
-    /// Aborted transactions; read from the log when they are first asked for.
-    aborted: RwLock<Option<AbortedList>>,
     /// Whether the last stable offset waits for markers to be shown.
     unsettled: AtomicBool,
     /// Whether opening the log found open transactions, and nobody has looked after them yet.
@@ -122,7 +120,6 @@ impl Partition {
             waiters: Waiters::default(),
             traffic: Traffic::default(),
             producers: Mutex::default(),
-            aborted: RwLock::default(),
             unsettled: AtomicBool::new(false),
             found_open: AtomicBool::new(false),
             kept_at: AtomicU64::new(u64::MAX),

@@ -99,6 +99,10 @@ impl Partition {
             let Some(before) = self.read_producers(log, active, entries_max)? else { return Ok(()) };
             before.to_lines()
         };
+        // Where this fails the segment itself tells it.
+        if let Err(error) = log.keep_aborted() {
+            self.env.tell(&format!("what was aborted is not kept: {error}"));
+        }
         let disk = self.env.handles.disk();
         let write = |path: &Path| self.env.producers_reserve.replace(disk, path, lines.as_bytes());
         match log.write_beside(active, "producers", write) {
@@ -130,7 +134,8 @@ fn take_entry(producers: &mut Producers, entry: &Entry, at: Stored) {
     }
     let numbering = Numbering { producer_id, producer_epoch, base_sequence };
     producers.stored(Numbered { numbering, last_delta }, at);
-    if flags.has(Flags::TRANSACTIONAL) {
+    // Compaction empties nothing that is in an open transaction.
+    if flags.has(Flags::TRANSACTIONAL) && entry.count > 0 {
         producers.stored_in_transaction(producer_id, at.first);
     }
 }

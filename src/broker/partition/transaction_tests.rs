@@ -202,13 +202,17 @@ fn three(t: &Partition) {
     write_many(t, None, 5, 200);
 }
 
+fn read_text(disk: &MemoryDisk, path: &str) -> String {
+    String::from_utf8(disk::read_small(disk, Path::new(path), 1 << 20).unwrap()).unwrap()
+}
+
 fn seen(t: &Partition) -> (u64, Vec<OpenTransaction>, Vec<Aborted>, String) {
     let (stable, open) = (t.last_stable_offset().unwrap(), t.open_transactions().unwrap());
     (stable, open, t.aborted(0..u64::MAX).unwrap(), committed(t))
 }
 
 #[test]
-fn a_restart_finds_transactions_as_they_were_whatever_is_lost_of_what_is_kept_of_producers() {
+fn a_restart_finds_transactions_as_they_were_whatever_is_lost_of_what_is_kept_beside_segments() {
     for clean in [false, true] {
         let disk = MemoryDisk::crashable();
         let broker = open(&disk, Flush::Always);
@@ -218,26 +222,33 @@ fn a_restart_finds_transactions_as_they_were_whatever_is_lost_of_what_is_kept_of
         assert_eq!(before.0, 3);
         assert_eq!(before.1, [OpenTransaction { producer_id: 9, producer_epoch: 0, first: 3 }]);
         assert_eq!(before.2, [Aborted { producer_id: 7, first: 0, marker: 12 }]);
-        let bases = t.log().unwrap().segment_bases();
-        assert!(bases.len() > 4);
+        let beside = |disk: &MemoryDisk| {
+            let names = disk.list(Path::new("data/t/0")).unwrap().into_iter().map(|name| name.name);
+            names.filter(|name| name.ends_with(".producers") || name.ends_with(".aborted")).collect::<Vec<_>>()
+        };
+        let names = beside(&disk);
+        assert!(names.len() > 4 && names.iter().any(|name| name.ends_with(".aborted")), "{names:?}");
         let disk = if clean {
             drop((t, broker));
             disk
         } else {
             disk.reboot(Survivors::Nothing)
         };
-        for lost in 0..1 << (bases.len() - 1) {
+        assert_eq!(beside(&disk), names);
+        for lost in 0..1 << names.len() {
             let disk = disk.reboot(Survivors::Everything);
-            for (index, base) in bases[1..].iter().enumerate().filter(|(index, _)| lost >> index & 1 == 1) {
-                let path = format!("data/t/0/{base:020}.producers");
-                match index % 2 {
-                    0 => disk.remove_file(Path::new(&path)).unwrap(),
-                    _ => disk.open(Path::new(&path)).unwrap().write_at(b"X", 3).unwrap(),
+            for (index, name) in names.iter().enumerate().filter(|(index, _)| lost >> index & 1 == 1) {
+                let path = Path::new("data/t/0").join(name);
+                match (lost >> 1 ^ index) % 2 {
+                    0 => disk.remove_file(&path).unwrap(),
+                    _ => disk.open(&path).unwrap().write_at(b"X", 3).unwrap(),
                 }
             }
             let broker = open(&disk, Flush::Always);
             let t = partition(&broker);
             assert_eq!(seen(&t), before, "clean {clean}, lost {lost:b}");
+            let aborted = read_text(&disk, "data/t/0/00000000000000000008.aborted");
+            assert!(aborted.starts_with("producer:7 first:0 marker:12\ncrc32c:"), "made anew: {aborted}");
             assert!(t.take_found_open() && !t.take_found_open());
             end(&t, 9, Outcome::Abort);
             assert_eq!(t.last_stable_offset(), t.high_watermark());
@@ -350,8 +361,7 @@ fn what_is_kept_of_producers_tells_of_nothing_behind_the_roll() {
     end(&t, 7, Outcome::Abort);
     write(&t, Some(8), "x");
     t.look_after().unwrap();
-    let kept = disk::read_small(&disk, &log.beside(active, "producers"), 1 << 20).unwrap();
-    let kept = String::from_utf8(kept).unwrap();
+    let kept = read_text(&disk, log.beside(active, "producers").to_str().unwrap());
     assert!(kept.contains("next:1 coordinator:-1") && kept.contains("transaction:0\n"), "{kept}");
     assert!(!kept.contains("producer:8"), "{kept}");
 }

@@ -18,10 +18,7 @@ use crate::{
         Result,
         producer_state::{ActiveProducer, Marker, OpenTransaction, Producers, Stored},
     },
-    log::{
-        Aborted, AbortedList, Appended, Batch, Chunk, Content, Log, Numbering, Outcome, batches::Flags,
-        record::ControlLine,
-    },
+    log::{Aborted, Appended, Batch, Chunk, Content, Log, Numbering, Outcome, batches::Flags, record::ControlLine},
 };
 use std::{ops::Range, sync::atomic::Ordering::*, time::Duration};
 
@@ -166,22 +163,18 @@ impl Partition {
     }
 
     fn aborted_of(&self, log: &Log, offsets: Range<u64>) -> Result<Vec<Aborted>> {
-        let known = || {
-            let aborted = self.aborted.read().expect("no panic under the lock of the aborted");
-            aborted.as_ref().map(|aborted| aborted.within(offsets.clone()).collect())
-        };
-        if let Some(found) = known() {
+        if let Some(found) = log.aborted_within(&offsets) {
             return Ok(found);
         }
         // No marker is written without this lock.
         let producers = self.producers.lock().expect("no panic under the producers' lock");
-        if known().is_none() {
-            let found = log.read_aborted().map_err(|error| self.seen_by_reader(error))?;
+        loop {
+            if let Some(found) = log.aborted_within(&offsets) {
+                return Ok(found);
+            }
             let later = producers.first_open().unwrap_or(log.log_end());
-            let list = AbortedList::new(found, later);
-            *self.aborted.write().expect("no panic under the lock of the aborted") = Some(list);
+            log.load_aborted(later).map_err(|error| self.seen_by_reader(error))?;
         }
-        Ok(known().expect("read above"))
     }
 
     /// Ends a producer's transaction here, or fences its older epochs if none is open. What it answers is promised after
@@ -203,12 +196,9 @@ impl Partition {
         let (at, now_ms) = (appended.offsets.start, appended.now_ms);
         producers.ended(&marker, Stored { first: at, timestamp: now_ms, appended_ms: now_ms });
         if let Some(first) = first {
-            if outcome == Outcome::Abort
-                && let Some(list) = &mut *self.aborted.write().expect("no panic under the lock of the aborted")
-            {
-                list.prune(log.start());
+            if outcome == Outcome::Abort {
                 let later = producers.first_open().unwrap_or(at + 1);
-                list.push(Aborted { producer_id, first, marker: at }, later);
+                log.add_aborted(Aborted { producer_id, first, marker: at }, later);
             }
             producers.hold(first, at);
         }

@@ -13,15 +13,16 @@
 //! epoch, or there was one at all (`coordinator:` is the epoch of the last one's), or a transaction is open.
 
 use super::{BATCHES_KEPT, NO_COORDINATOR, Numbered, PRODUCERS_MAX, Producer, Producers, Stored};
-use crate::log::{Numbering, batches::crc32c};
+use crate::log::{
+    Numbering,
+    checked_text::{self, CRC_BYTES},
+};
 use std::fmt::Write;
 
 /// Bytes of a batch's line at most: its words, and seven numbers of up to 20, 6, 10, 10, 20, 20 and 20.
 const BATCH_BYTES_MAX: usize = 52 + 106;
 /// Bytes of a producer's other line at most: its words, and seven numbers of up to 20, 6, 10, 11, 20, 20 and 20.
 const STATE_BYTES_MAX: usize = 70 + 107;
-/// Bytes of the last line.
-const CRC_BYTES: usize = "crc32c:00000000\n".len();
 /// Bytes of a file that [`Producers::to_lines`] may write, unless more transactions are open than producers stay known.
 pub(in crate::broker) const FILE_BYTES_MAX: u64 =
     (3 * PRODUCERS_MAX * (BATCHES_KEPT * BATCH_BYTES_MAX + STATE_BYTES_MAX) + CRC_BYTES) as u64;
@@ -36,19 +37,13 @@ impl Producers {
                 producer.write_state(&mut out, *id);
             }
         }
-        let crc = crc32c(out.as_bytes());
-        writeln!(out, "crc32c:{crc:08x}").expect("a string takes it");
-        out
+        checked_text::seal(out)
     }
 
     /// Reads lines back; `None`: they are not what [`to_lines`](Self::to_lines) writes.
     pub(in crate::broker) fn from_lines(bytes: &[u8]) -> Option<Producers> {
-        let (lines, last) = bytes.split_at_checked(bytes.len().checked_sub(CRC_BYTES)?)?;
-        if last != format!("crc32c:{:08x}\n", crc32c(lines)).as_bytes() {
-            return None;
-        }
         let mut producers = Producers::default();
-        str::from_utf8(lines).ok()?.lines().try_for_each(|line| producers.take_line(line))?;
+        checked_text::open(bytes)?.lines().try_for_each(|line| producers.take_line(line))?;
         Some(producers)
     }
 
@@ -181,22 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_which_any_bit_differs_is_none() {
-        let whole = example().to_lines().into_bytes();
-        for bit in 0..8 * whole.len() {
-            let mut bytes = whole.clone();
-            bytes[bit / 8] ^= 1 << (bit % 8);
-            assert!(Producers::from_lines(&bytes).is_none(), "bit {bit}");
-        }
-        for length in 0..whole.len() {
-            assert!(Producers::from_lines(&whole[..length]).is_none(), "{length} bytes");
-        }
-        assert!(Producers::from_lines(Producers::default().to_lines().as_bytes()).is_some());
-    }
-
-    #[test]
     fn lines_that_are_none_are_refused_though_their_crc_is_right() {
-        let with_crc = |lines: &str| format!("{lines}crc32c:{:08x}\n", crc32c(lines.as_bytes()));
         for line in [
             "",
             "producer:7 epoch:0",
@@ -206,7 +186,7 @@ mod tests {
             "producer:7 epoch:0 next:0 coordinator:0 timestamp:3 appended:5 transaction:1 more",
             "producer:7 epoch:0 other:0 timestamp:3 appended:5",
         ] {
-            assert!(Producers::from_lines(with_crc(&format!("{line}\n")).as_bytes()).is_none(), "{line}");
+            assert!(Producers::from_lines(checked_text::seal(format!("{line}\n")).as_bytes()).is_none(), "{line}");
         }
     }
 

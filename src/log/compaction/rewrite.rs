@@ -74,9 +74,8 @@ impl Log {
                 create("log.new").and_then(|log| Ok((log, create("batches.new")?))).map_err(failed(first))
             };
             let written = made.and_then(|(log, batches)| {
-                let (base, index, newest, kept, transactions) = (first.base, 0, -1, Vec::new(), Flags::NONE);
-                let mut rewrite =
-                    Rewrite { base, log, batches, index, newest, kept, transactions, pass, keep_tombstones };
+                let (base, index, newest, kept, so_far) = (first.base, 0, -1, Vec::new(), Flags::NONE);
+                let mut rewrite = Rewrite { base, log, batches, index, newest, kept, so_far, pass, keep_tombstones };
                 for segment in segments {
                     self.each_batch(segment, pass.stop, |entry, lines| rewrite.batch(segment.base, entry, lines))?;
                 }
@@ -148,8 +147,8 @@ struct Rewrite<'a> {
     newest: i64,
     /// The lines of one batch that stay.
     kept: Vec<u8>,
-    /// Whether it holds something of a transaction so far, or began within one.
-    transactions: Flags,
+    /// What is true of the segment so far.
+    so_far: Flags,
     pass: &'a Pass<'a>,
     keep_tombstones: bool,
 }
@@ -163,7 +162,7 @@ impl Rewrite<'_> {
         let horizon_ms = entry.delete_horizon_ms();
         let expired = !self.keep_tombstones && horizon_ms.is_some_and(|horizon| horizon <= pass.now_ms);
         // What says so may go, or be in another segment of those that become one.
-        self.transactions = self.transactions | entry.flags.only(Flags::TRANSACTIONS);
+        self.so_far = self.so_far | entry.so_far();
         let (mut count, mut tombstones) = (0, false);
         let (running, mut last) = (entry.flags.has(Flags::RUNNING_TIMES), entry.timestamp);
         self.kept.clear();
@@ -207,7 +206,7 @@ impl Rewrite<'_> {
             None if !reached || self.keep_tombstones => None,
             known => Some(known.unwrap_or(pass.now_ms.saturating_add(pass.settings.delete_retention_ms))),
         };
-        let flags = entry.flags.without(Flags::DELETE_HORIZON) | self.transactions;
+        let flags = entry.flags.without(Flags::DELETE_HORIZON) | self.so_far;
         let (flags, mark) = match horizon_ms.filter(|_| tombstones) {
             Some(ms) => {
                 (flags | Flags::DELETE_HORIZON, u32::try_from(ms.saturating_add(999) / 1000).unwrap_or(u32::MAX))
