@@ -4,10 +4,12 @@
 //! what that start would serve.
 
 use super::{
-    batches::{ENTRY_BYTES, Flags, crc32c},
-    disk::{Disk, DryRun, FileDisk},
+    Outcome,
+    batches::{ENTRY_BYTES, Entry, Flags, crc32c},
+    checked_text,
+    disk::{Disk, DryRun, FileDisk, read_small},
     handles::Handles,
-    record::{first_unprintable, shown, write_visible},
+    record::{first_unprintable, parse_control, shown, split_offset, write_visible},
     recovery::{Checked, base_of, check_lines, end_renames},
     segment::Segment,
 };
@@ -19,6 +21,9 @@ use std::{
 
 /// Files open at once.
 const OPEN_FILES: usize = 64;
+
+/// The largest file beside a segment that is looked at.
+const BESIDE_BYTES_MAX: u64 = 1 << 30;
 
 /// What a verification found.
 #[derive(Debug, Default)]
@@ -73,24 +78,36 @@ fn find(disk: &Arc<dyn Disk>, dir: &Path) -> io::Result<Found> {
 /// A segment whose batches were checked.
 struct Looked {
     checked: Checked,
-    /// A sentence for the first line of each batch that would steer a terminal. Earlier versions adopted such lines.
-    unprintable: Vec<String>,
+    /// A sentence for the first line of each batch that would steer a terminal: earlier versions adopted such lines. And for each
+    /// marker that is none.
+    wrong: Vec<String>,
 }
 
 fn look_at(handles: &Handles, segment: &Segment) -> io::Result<Looked> {
-    let mut unprintable = Vec::new();
+    let mut wrong = Vec::new();
     let checked = check_lines(handles, segment, 0, &mut |entry, lines| {
         let mut position = u64::from(entry.position);
+        if entry.flags.has(Flags::CONTROL) && !is_marker(entry, lines) {
+            wrong
+                .push(format!("the batch at position {position} is no transaction's marker, though its entry says so"));
+        }
         for line in lines.split(|&byte| byte == b'\n') {
             if let Some((at, bytes)) = first_unprintable(line) {
                 let bytes = shown(bytes);
-                unprintable.push(format!("the line at position {position} has '{bytes}' at byte {at}, not escaped"));
+                wrong.push(format!("the line at position {position} has '{bytes}' at byte {at}, not escaped"));
                 return;
             }
             position += line.len() as u64 + 1;
         }
     })?;
-    Ok(Looked { checked, unprintable })
+    Ok(Looked { checked, wrong })
+}
+
+/// Whether these lines are the one marker that an entry tells of.
+fn is_marker(entry: &Entry, lines: &[u8]) -> bool {
+    let control = lines.strip_suffix(b"\n").and_then(split_offset).and_then(|(_, fields)| parse_control(fields).ok());
+    let aborts = entry.flags.has(Flags::ABORT);
+    control.is_some_and(|control| (control.outcome == Outcome::Abort) == aborts)
 }
 
 fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut Verified) -> io::Result<()> {
@@ -104,7 +121,7 @@ fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut
             let Some(segment) = now.segments.iter().find(|now| now.base == segment.base) else { continue };
             looked = look_at(&now.handles, segment);
         }
-        let Looked { checked, unprintable } = match looked {
+        let Looked { checked, wrong } = match looked {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let why = "its .batches is missing; a broker that starts here makes one from the lines";
                 verified.damages.push(format!("{}: {why}", file.display()));
@@ -112,6 +129,17 @@ fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut
             }
             looked => looked?,
         };
+        for extension in ["producers", "aborted"] {
+            let path = segment.path(extension);
+            match read_small(handles.disk(), &path, BESIDE_BYTES_MAX) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Ok(bytes) if checked_text::open(&bytes).is_some() => {}
+                Err(error) if error.kind() != io::ErrorKind::InvalidData => return Err(error),
+                _ => verified
+                    .damages
+                    .push(format!("{}: damaged; a broker that needs it reads the segments", path.display())),
+            }
+        }
         let growing = live && index + 1 == segments.len();
         let damages: Vec<_> = checked.damages.iter().filter(|damage| !growing || damage.next.is_some()).collect();
         verified.batches += u64::from(checked.whole);
@@ -122,7 +150,7 @@ fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut
                 format!("{}: damaged at position {}, offsets {} {to}", file.display(), damage.position, damage.first);
             verified.damages.push(what);
         }
-        verified.damages.extend(unprintable.into_iter().map(|what| format!("{}: {what}", file.display())));
+        verified.damages.extend(wrong.into_iter().map(|what| format!("{}: {what}", file.display())));
     }
     Ok(())
 }
@@ -152,6 +180,7 @@ fn dump_of(disk: &Arc<dyn Disk>, dir: &Path, out: &mut dyn Write) -> io::Result<
             let there = length.saturating_sub(u64::from(position)).min(u64::from(bytes));
             let mut lines = vec![0; there as usize];
             log.read_at(&mut lines, u64::from(position))?;
+            let producer = producer_of(&entry);
             let times = if entry.flags.has(Flags::RUNNING_TIMES) { " times:running" } else { "" };
             let codec = match entry.flags.codec() {
                 0 => "",
@@ -164,7 +193,7 @@ fn dump_of(disk: &Arc<dyn Disk>, dir: &Path, out: &mut dyn Write) -> io::Result<
             let state = if crc32c(&lines) == entry.lines_crc { "" } else { " DAMAGED" };
             writeln!(
                 out,
-                "# batch first:{first} count:{count} timestamp:{timestamp}{times}{codec} position:{position} bytes:{bytes}{state}"
+                "# batch first:{first} count:{count} timestamp:{timestamp}{times}{codec}{producer} position:{position} bytes:{bytes}{state}"
             )?;
             // What is damaged may hold anything, and a terminal may be what gets it.
             for line in lines.split_inclusive(|&byte| byte == b'\n') {
@@ -178,15 +207,35 @@ fn dump_of(disk: &Arc<dyn Disk>, dir: &Path, out: &mut dyn Write) -> io::Result<
     Ok(())
 }
 
+/// What an entry tells of its producer and its transaction, as words.
+fn producer_of(entry: &Entry) -> String {
+    let Entry { producer_id, producer_epoch, base_sequence, flags, .. } = *entry;
+    let mut words = match producer_id {
+        ..0 => String::new(),
+        _ => format!(" producer:{producer_id} epoch:{producer_epoch}"),
+    };
+    match (flags.has(Flags::CONTROL), flags.has(Flags::ABORT)) {
+        (true, true) => words += " marker:abort",
+        (true, false) => words += " marker:commit",
+        _ if producer_id >= 0 => words += &format!(" sequence:{base_sequence}"),
+        _ => {}
+    }
+    if flags.has(Flags::TRANSACTIONAL) && !flags.has(Flags::CONTROL) {
+        words += " transactional";
+    }
+    words
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::log::{
-        Chunk, Compaction, Log,
+        Append, Chunk, Compaction, Content, Log, Numbering,
         batches::Entry,
         disk::{Call, Fault, MemoryDisk, Survivors},
+        record::{ControlLine, Records},
     };
-    use std::collections::BTreeSet;
+    use std::{borrow::Cow, collections::BTreeSet};
 
     const DIR: &str = "0";
 
@@ -267,6 +316,74 @@ mod tests {
             assert!(names.contains(name), "{name} is not among {names:?}");
         }
     }
+
+    /// Two producers' transactions, one aborted, in a sealed segment; and a record in the one that is written to.
+    fn with_transactions(disk: &MemoryDisk) {
+        disk.create_dir(Path::new(DIR)).unwrap();
+        let log = open(disk);
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(b"hello")));
+        let (plain, transactional) = (Flags::NONE, Flags::TRANSACTIONAL);
+        let marker = |outcome, first| Content::Marker(ControlLine { outcome, first, coordinator_epoch: 0 });
+        for (content, flags, producer) in [
+            (Content::Records(&records), plain, None),
+            (Content::Records(&records), plain, Some((6, 0))),
+            (Content::Records(&records), transactional, Some((7, 0))),
+            (Content::Records(&records), transactional, Some((8, 3))),
+            (marker(Outcome::Abort, Some(2)), plain, Some((7, -1))),
+            (marker(Outcome::Commit, None), plain, Some((8, -1))),
+        ] {
+            let producer = producer.map(|(producer_id, base_sequence)| Numbering {
+                producer_id,
+                producer_epoch: 1,
+                base_sequence,
+            });
+            let append = Append {
+                content,
+                now_ms: 50,
+                flags,
+                producer,
+                whole: true,
+                segment_bytes_max: 1 << 20,
+                segment_ms_max: i64::MAX,
+                publish: true,
+            };
+            log.append(&append).unwrap();
+        }
+        log.roll_if_old(i64::MAX, 0).unwrap();
+        log.keep_aborted().unwrap();
+    }
+
+    #[test]
+    fn transactions_and_producers_are_told_and_markers_are_checked() {
+        let disk = MemoryDisk::crashable();
+        with_transactions(&disk);
+        let (verified, dumped) = inspected(&disk);
+        assert_eq!((verified.batches, verified.damages), (6, Vec::new()));
+        let heads = dumped.lines().filter_map(|line| line.strip_prefix("# batch ")?.split_once(" position:"));
+        let heads: Vec<_> = heads.map(|(head, _)| head.replace(" count:1 timestamp:50", "")).collect();
+        let expected = [
+            "first:0",
+            "first:1 producer:6 epoch:1 sequence:0",
+            "first:2 producer:7 epoch:1 sequence:0 transactional",
+            "first:3 producer:8 epoch:1 sequence:3 transactional",
+            "first:4 producer:7 epoch:1 marker:abort",
+            "first:5 producer:8 epoch:1 marker:commit",
+        ];
+        assert_eq!(heads, expected);
+        assert!(dumped.contains("offset:4 control:abort first:2\n# batch first:5"), "{dumped}");
+
+        // A line that is no marker where the entry tells of one, and a file that is damaged.
+        let entry = Entry { flags: Flags::TRANSACTIONAL | Flags::CONTROL, ..entry_at(&disk, 0) };
+        disk.open(Path::new("0/00000000000000000000.batches")).unwrap().write_at(&entry.encode(), 0).unwrap();
+        disk.open(Path::new("0/00000000000000000000.aborted")).unwrap().write_at(b"X", 3).unwrap();
+        let damages = [
+            "0/00000000000000000000.aborted: damaged; a broker that needs it reads the segments",
+            "0/00000000000000000000.log: the batch at position 0 is no transaction's marker, though its entry says so",
+        ];
+        assert_eq!(inspected(&disk).0.damages, damages);
+    }
+
     /// A batch was damaged so that it held an escape sequence, and lines that an earlier version had adopted held others:
     /// `broker log dump` sent both to the terminal.
     #[test]
