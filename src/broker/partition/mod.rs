@@ -325,4 +325,6 @@ fn millis(ms: i64) -> Duration {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod transaction_crash_tests;
+#[cfg(test)]
 mod transaction_tests;

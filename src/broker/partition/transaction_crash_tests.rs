@@ -8,14 +8,13 @@
 //!
 //! What a partition answers (open and aborted transactions, the last stable offset, committed records) is compared with what a reader
 //! finds who reads the whole log, in order, and knows nothing but flags.
-#![allow(clippy::unwrap_used)]
 
-use plainlog::{
-    broker::{Broker, Clock, Error, Form, Isolation, Marker, Partition, Result, Sequence, Terms, View},
-    config::{Config, Flush, Settings},
+use super::*;
+use crate::{
+    broker::{Broker, Clock, Marker},
+    config::Config,
     log::{
-        Aborted, Chunk, Numbering, Outcome,
-        batches::Flags,
+        Aborted, Outcome,
         disk::{Call, Fault, MemoryDisk, Survivors},
         record::{Records, split_offset},
     },
@@ -23,8 +22,7 @@ use plainlog::{
 use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, atomic::AtomicI64},
-    time::Duration,
+    sync::atomic::AtomicI64,
 };
 
 const NOW_MS: i64 = 1_700_000_000_000;
@@ -37,6 +35,8 @@ fn open(disk: &MemoryDisk, flush: Flush) -> Result<Arc<Broker>> {
     let topic_defaults = Settings { retention_ms: -1, segment_bytes: 600, ..Settings::default() };
     let config = Config { flush, topic_defaults, ..Config::new("data") };
     let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(Arc::new(AtomicI64::new(NOW_MS))))?;
+    // The coordinator would end what is open: it knows none of these producers.
+    broker.env().schedule.stop();
     match broker.create_topic("t", 1) {
         Ok(_) | Err(Error::TopicExists(_)) => Ok(Arc::new(broker)),
         Err(error) => Err(error),
@@ -321,13 +321,16 @@ fn crash_everywhere(flush: Flush) {
     let mut all = Model::new(flush);
     all.script(&disk, false).unwrap();
     all.recover(&disk.reboot(Survivors::Nothing), "no crash");
-    let (mut first_crashes, mut second_crashes) = (0, 0);
+    let (mut runs, mut first_crashes, mut second_crashes) = (0, 0, 0);
     for nth in 1..=disk.calls() {
-        for (fault, crash) in CRASHES.into_iter().enumerate() {
+        // With any other flush there are fewer syncs, and one crash for each call is enough.
+        let kinds = if flush == Flush::Always { 0..3 } else { nth as usize % 3..nth as usize % 3 + 1 };
+        for (fault, crash) in CRASHES.into_iter().enumerate().skip(kinds.start).take(kinds.len()) {
             let (disk, mut model) = (MemoryDisk::crashable(), Model::new(flush));
             disk.fault(Call::Any, nth, crash);
             let done = model.script(&disk, false);
             assert!(disk.crashed() || done.is_ok(), "{flush}, {crash:?} call {nth}: {done:?}");
+            runs += 1;
             first_crashes += u64::from(disk.crashed());
             let seed = nth * 3 + fault as u64;
             for survivors in [Survivors::Nothing, Survivors::Everything, Survivors::Seed(seed)] {
@@ -345,8 +348,8 @@ fn crash_everywhere(flush: Flush) {
             model.recover(&found.reboot(Survivors::Nothing), &format!("{context}, once more"));
         }
     }
-    assert!(first_crashes * 10 > disk.calls() * 3 * 9, "nine of ten runs end in a crash: {first_crashes}");
-    assert!(second_crashes > disk.calls(), "most recoveries are interrupted: {second_crashes}");
+    assert!(first_crashes * 10 > runs * 9, "nine of ten runs end in a crash: {first_crashes} of {runs}");
+    assert!(second_crashes * 3 > runs, "many recoveries are interrupted: {second_crashes} of {runs}");
 }
 
 #[test]
