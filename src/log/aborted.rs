@@ -86,8 +86,13 @@ impl AbortedList {
         self.0.drain(..self.0.partition_point(|listed| listed.aborted.marker < start));
     }
 
+    /// Whether the record of that producer's transaction at `offset` was aborted.
+    pub(super) fn holds(&self, producer_id: i64, offset: u64) -> bool {
+        self.within(offset..offset + 1).any(|aborted| aborted.producer_id == producer_id)
+    }
+
     /// Those with anything at these offsets, their markers included.
-    fn within(&self, offsets: Range<u64>) -> impl Iterator<Item = Aborted> {
+    pub(super) fn within(&self, offsets: Range<u64>) -> impl Iterator<Item = Aborted> {
         let from = self.0.partition_point(|listed| listed.aborted.marker < offsets.start);
         let mut ended = false;
         let reached = self.0[from..].iter().take_while(move |listed| {
@@ -110,6 +115,20 @@ impl Log {
     /// Reads which transactions were aborted. None that is aborted from now on began before `later`, and no marker is written
     /// meanwhile.
     pub fn load_aborted(&self, later: u64) -> Result<(), Error> {
+        self.with_aborted(|all| {
+            let mut list = AbortedList::new(all, later);
+            list.prune(self.start());
+            *self.aborted.write().expect("no panic under the lock of the aborted") = Some(list);
+        })
+    }
+
+    /// Reads which transactions were aborted by now.
+    pub(super) fn read_aborted(&self) -> Result<AbortedList, Error> {
+        self.with_aborted(|all| AbortedList::new(all, u64::MAX))
+    }
+
+    /// Reads what was aborted in all segments, and does something with it before any of them is replaced or removed.
+    fn with_aborted<T>(&self, work: impl FnOnce(Vec<Aborted>) -> T) -> Result<T, Error> {
         let mut read = HashMap::new();
         loop {
             for segment in self.all_segments() {
@@ -122,15 +141,11 @@ impl Log {
                     }
                 }
             }
-            // While this is held no compaction ends.
+            // Held while segments are replaced or removed.
             let _files = self.files();
             let segments = self.all_segments();
             if segments.iter().all(|segment| read.contains_key(&segment.id)) {
-                let all = segments.iter().filter_map(|segment| read.remove(&segment.id)).flatten().collect();
-                let mut list = AbortedList::new(all, later);
-                list.prune(self.start());
-                *self.aborted.write().expect("no panic under the lock of the aborted") = Some(list);
-                return Ok(());
+                return Ok(work(segments.iter().filter_map(|segment| read.remove(&segment.id)).flatten().collect()));
             }
         }
     }
@@ -143,6 +158,15 @@ impl Log {
     pub fn add_aborted(&self, aborted: Aborted, later: u64) {
         if let Some(list) = &mut *self.aborted.write().expect("no panic under the lock of the aborted") {
             list.push(aborted, later);
+        }
+    }
+
+    /// Forgets those whose markers, in order, are gone.
+    pub(super) fn forget_aborted(&self, markers: &[u64]) {
+        if let Some(list) = &mut *self.aborted.write().expect("no panic under the lock of the aborted")
+            && !markers.is_empty()
+        {
+            list.0.retain(|listed| markers.binary_search(&listed.aborted.marker).is_err());
         }
     }
 
@@ -166,6 +190,14 @@ impl Log {
             None => self.aborted_by_entries(sealed)?,
         };
         self.write_aborted(sealed, &aborted)
+    }
+
+    /// The same beside a segment that compaction wrote.
+    pub(super) fn keep_aborted_of(&self, segment: &Segment) -> Result<(), Error> {
+        match self.is_aborting(segment)? {
+            true => self.write_aborted(segment, &self.aborted_by_entries(segment)?),
+            false => Ok(()),
+        }
     }
 
     /// What was aborted in a segment, by the file beside it, or by its entries.

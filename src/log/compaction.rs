@@ -16,7 +16,9 @@
 //!   batch's entry. Afterwards it goes: nothing older of its key is left.
 //! - Records without a key, and those before the start offset, go.
 //! - The newest batch of an idempotent producer keeps its entry, for its sequence, though all its lines went.
-//! - Batches of transactions stay as they are, and nothing goes because of them.
+//! - What a transaction wrote is compacted once it is committed, and goes at once if it was aborted. A marker is needed for as long as
+//!   a record of its transaction is left; then it goes as a tombstone does, after its delete horizon. Nothing from the last stable
+//!   offset on is compacted: who began a transaction there may yet abort it.
 //! - A damaged segment is left as it is. What comes after it is compacted, but keeps its tombstones: the segment may hold
 //!   what they delete.
 //! - What compaction wrote is told by its entries ([`Entry::is_compacted`]), so nothing else keeps account of it.
@@ -44,6 +46,7 @@ mod rewrite;
 
 use super::{
     Error, Log,
+    aborted::AbortedList,
     batches::{Entry, Flags, crc32c},
     lines::Lines,
     record::{Malformed, unescape},
@@ -52,9 +55,10 @@ use super::{
     unreadable,
 };
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::RandomState},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::RandomState},
     hash::BuildHasher,
     io,
+    ops::Range,
     sync::Arc,
 };
 
@@ -217,7 +221,35 @@ struct Pass<'a> {
     latest: Latest,
     /// First offset of the newest batch of each producer in the segments of the pass.
     producers: HashMap<i64, u64>,
+    aborted: AbortedList,
     stop: &'a dyn Fn() -> bool,
+}
+
+impl Pass<'_> {
+    /// Whether the batch whose first offset that is belongs to an aborted transaction.
+    fn is_aborted(&self, entry: &Entry, first: u64) -> bool {
+        entry.flags.has(Flags::TRANSACTIONAL) && self.aborted.holds(entry.producer_id, first)
+    }
+
+    /// Whether anything may have to go from these offsets, though no map says so.
+    fn holds_aborted(&self, offsets: Range<u64>) -> bool {
+        self.aborted.within(offsets).next().is_some()
+    }
+}
+
+/// Producers of whose present transaction records stay, on the way from the log's start on.
+#[derive(Clone, Debug, Default)]
+struct Unended(HashSet<i64>);
+
+impl Unended {
+    /// Goes over a batch that stays as it is.
+    fn pass_by(&mut self, entry: &Entry) {
+        if entry.flags.has(Flags::CONTROL) {
+            self.0.remove(&entry.producer_id);
+        } else if entry.flags.has(Flags::TRANSACTIONAL) && entry.count > 0 {
+            self.0.insert(entry.producer_id);
+        }
+    }
 }
 
 fn failed(segment: &Segment) -> impl Fn(io::Error) -> Halt {
@@ -338,8 +370,12 @@ impl Log {
     }
 
     fn lag(&self, sealed: &[Sealed], now_ms: i64, settings: &Compaction) -> Result<Lag, Error> {
-        let mut bound = 0;
+        let (mut bound, stable) = (0, self.last_stable_offset());
         for Sealed { segment, end } in sealed {
+            if *end > stable {
+                // Whoever ends the transaction that is open there has somebody look again.
+                return Ok(Lag { bound, ends_ms: None });
+            }
             if settings.min_compaction_lag_ms > 0 {
                 let newest = self.newest_ms(segment, now_ms, settings.timestamp_after_max_ms)?;
                 let free_ms = newest.saturating_add(settings.min_compaction_lag_ms);
@@ -364,7 +400,10 @@ impl Log {
         let Lag { bound, .. } = self.lag(&sealed, now_ms, settings).map_err(|error| Halt::Failed(error.to_string()))?;
         let (hashers, offsets) = ([RandomState::new(), RandomState::new()], HashMap::new());
         let latest = Latest { hashers, offsets, end: cleaner.clean_to };
-        let mut pass = Pass { settings, now_ms, start: self.start(), latest, producers: HashMap::new(), stop };
+        // After the bound was told: all that is below it is committed by now, or aborted.
+        let aborted = self.read_aborted().map_err(|error| Halt::Failed(error.to_string()))?;
+        let (start, producers) = (self.start(), HashMap::new());
+        let mut pass = Pass { settings, now_ms, start, latest, producers, aborted, stop };
         self.map(&sealed, bound, cleaner, &mut pass, done)?;
         let end = pass.latest.end;
         for Sealed { segment, .. } in sealed.iter().filter(|sealed| sealed.segment.base < end) {
@@ -426,7 +465,7 @@ impl Log {
         let mut full = false;
         self.each_batch(segment, pass.stop, |entry, lines| {
             let first = segment.base + u64::from(entry.first);
-            if first < from || entry.flags.has(Flags::TRANSACTIONAL | Flags::CONTROL) {
+            if first < from || entry.flags.has(Flags::CONTROL) || pass.is_aborted(entry, first) {
                 return Ok(true);
             }
             let keys = pass.latest.offsets.len();
@@ -452,7 +491,7 @@ impl Log {
     fn note_producers(&self, segment: &Segment, pass: &mut Pass<'_>) -> Result<(), Halt> {
         let oldest_ms = pass.now_ms - pass.settings.producer_expires_ms;
         let noted = self.each_entry_of(segment, |_, entry| {
-            if entry.producer_id >= 0 && entry.timestamp >= oldest_ms {
+            if entry.producer_id >= 0 && entry.timestamp >= oldest_ms && !entry.flags.has(Flags::CONTROL) {
                 pass.producers.insert(entry.producer_id, segment.base + u64::from(entry.first));
             }
             true
@@ -550,7 +589,7 @@ impl Log {
     ) -> Result<(), Halt> {
         let mut sealed = self.segments_now().sealed;
         sealed.retain(|sealed| sealed.segment.base < pass.latest.end);
-        let mut index = 0;
+        let (mut index, mut unended) = (0, Unended::default());
         while index < sealed.len() {
             let group = self.group(&sealed[index..], cleaner, pass)?;
             let segments: Vec<_> = sealed[index..index + group].iter().map(|sealed| sealed.segment.clone()).collect();
@@ -558,15 +597,29 @@ impl Log {
             let wanted = match merging {
                 true => group > 1,
                 false if group == 0 => false,
-                false => !pass.latest.offsets.is_empty() || !keep_tombstones && self.has_expired(&segments, pass)?,
+                false => {
+                    !pass.latest.offsets.is_empty()
+                        || !keep_tombstones && self.has_expired(&segments, pass)?
+                        || pass.holds_aborted(sealed[index].segment.base..sealed[index + group - 1].end)
+                }
             };
             if !wanted {
+                for Sealed { segment, .. } in &sealed[index..index + group.max(1)] {
+                    self.pass_by(segment, &mut unended)?;
+                }
                 index += group.max(1);
                 continue;
             }
-            match self.rewrite(&segments, pass, keep_tombstones, done) {
-                Err(Halt::Damaged(base, why)) => note_damage(cleaner, done, base, &why),
-                Err(Halt::Gone) => index += 1,
+            let before = unended.clone();
+            match self.rewrite(&segments, pass, &mut unended, keep_tombstones, done) {
+                Err(Halt::Damaged(base, why)) => {
+                    unended = before;
+                    note_damage(cleaner, done, base, &why);
+                }
+                Err(Halt::Gone) => {
+                    unended = before;
+                    index += 1;
+                }
                 rewritten => {
                     rewritten?;
                     index += group;
@@ -574,6 +627,15 @@ impl Log {
             }
         }
         Ok(())
+    }
+
+    /// Goes over the batches of a segment that stays as it is.
+    fn pass_by(&self, segment: &Segment, unended: &mut Unended) -> Result<(), Halt> {
+        let passed = self.each_entry_of(segment, |_, entry| {
+            unended.pass_by(entry);
+            true
+        });
+        passed.map_err(failed(segment))
     }
 
     /// How many of the segments, from the first on, fit one; 0: the first is damaged.

@@ -201,6 +201,10 @@ impl Partition {
                 log.add_aborted(Aborted { producer_id, first, marker: at }, later);
             }
             producers.hold(first, at);
+            if first < log.active_base() {
+                // Compaction waited for it.
+                self.due_in(Duration::ZERO);
+            }
         }
         self.raise_stable(log, &mut producers);
         Ok(appended)

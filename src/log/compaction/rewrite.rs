@@ -9,7 +9,7 @@ use super::{
         record::Value,
         segment::Segment,
     },
-    Bad, Compacted, Halt, Pass, failed,
+    Bad, Compacted, Halt, Pass, Unended, failed,
 };
 use std::{io, sync::Arc};
 
@@ -61,6 +61,7 @@ impl Log {
         &self,
         segments: &[Arc<Segment>],
         pass: &Pass<'_>,
+        unended: &mut Unended,
         keep_tombstones: bool,
         done: &mut Compacted,
     ) -> Result<(), Halt> {
@@ -74,15 +75,26 @@ impl Log {
                 create("log.new").and_then(|log| Ok((log, create("batches.new")?))).map_err(failed(first))
             };
             let written = made.and_then(|(log, batches)| {
-                let (base, index, newest, kept, so_far) = (first.base, 0, -1, Vec::new(), Flags::NONE);
-                let mut rewrite = Rewrite { base, log, batches, index, newest, kept, so_far, pass, keep_tombstones };
+                let mut rewrite = Rewrite {
+                    base: first.base,
+                    log,
+                    batches,
+                    index: 0,
+                    newest: -1,
+                    kept: Vec::new(),
+                    so_far: Flags::NONE,
+                    unended,
+                    aborts_gone: Vec::new(),
+                    pass,
+                    keep_tombstones,
+                };
                 for segment in segments {
                     self.each_batch(segment, pass.stop, |entry, lines| rewrite.batch(segment.base, entry, lines))?;
                 }
                 rewrite.finish().map_err(failed(first))?;
                 Ok(rewrite)
             });
-            let _files = self.files();
+            let files = self.files();
             let replaced = written.and_then(|rewrite| {
                 self.present(segments)?;
                 let before = segments.iter().map(|segment| segment.bytes(&self.handles)).sum::<io::Result<u64>>();
@@ -98,15 +110,26 @@ impl Log {
                 // The next pass would take a name that is there for a durable one.
                 removed.map_err(half_done(first))?;
             }
-            replaced
+            let segment = replaced?;
+            drop(files);
+            // Whoever asks what was aborted reads the segment where this fails.
+            let _ = self.keep_aborted_of(&segment);
+            Ok(())
         })
     }
 
     /// Gives the new pair its names, and the log the new segment. Held: `files`.
-    fn replace(&self, segments: &[Arc<Segment>], rewrite: &Rewrite<'_>, failed_before: u64) -> Result<(), Halt> {
+    fn replace(
+        &self,
+        segments: &[Arc<Segment>],
+        rewrite: &Rewrite<'_>,
+        failed_before: u64,
+    ) -> Result<Arc<Segment>, Halt> {
         let (first, disk) = (&segments[0], self.handles.disk());
         let sync_names = || self.sync_names(failed_before);
         let rename = |from, to| disk.rename(&first.path(from), &first.path(to));
+        // It tells of markers that may be gone from the new segment, which is read where it is missing.
+        first.remove_file(&self.handles, "aborted").map_err(failed(first))?;
         sync_names().map_err(failed(first))?;
         // From here on the old segments are served from these handles only, for as long as somebody reads them.
         self.pin(segments)?;
@@ -120,9 +143,12 @@ impl Log {
         let segment = Segment::at(&self.dir, first.base);
         segment.grow(rewrite.index, rewrite.log.written, rewrite.newest);
         segment.mark_synced(rewrite.index, rewrite.log.written);
+        // First: nobody reads the new segment and is told of a marker that is not in it.
+        self.forget_aborted(&rewrite.aborts_gone);
+        let segment = Arc::new(segment);
         let mut all = self.segments.write().expect("no panic under the segments' lock");
         let at = all.iter().position(|other| Arc::ptr_eq(other, first)).ok_or(Halt::Gone)?;
-        all.splice(at..at + segments.len(), [Arc::new(segment)]);
+        all.splice(at..at + segments.len(), [segment.clone()]);
         drop(all);
         let removed = sync_names().and_then(|()| {
             if segments.len() > 1 {
@@ -132,7 +158,8 @@ impl Log {
             }
             segments[1..].iter().try_for_each(|segment| segment.remove(&self.handles))
         });
-        removed.map_err(half_done)
+        removed.map_err(half_done)?;
+        Ok(segment)
     }
 }
 
@@ -149,6 +176,9 @@ struct Rewrite<'a> {
     kept: Vec<u8>,
     /// What is true of the segment so far.
     so_far: Flags,
+    unended: &'a mut Unended,
+    /// Offsets of markers that abort, and do not stay.
+    aborts_gone: Vec<u64>,
     pass: &'a Pass<'a>,
     keep_tombstones: bool,
 }
@@ -162,15 +192,24 @@ impl Rewrite<'_> {
         let horizon_ms = entry.delete_horizon_ms();
         let expired = !self.keep_tombstones && horizon_ms.is_some_and(|horizon| horizon <= pass.now_ms);
         // What says so may go, or be in another segment of those that become one.
-        self.so_far = self.so_far | entry.so_far();
+        self.so_far = self.so_far | entry.flags.only(Flags::TRANSACTIONS);
         let (mut count, mut tombstones) = (0, false);
         let (running, mut last) = (entry.flags.has(Flags::RUNNING_TIMES), entry.timestamp);
         self.kept.clear();
-        if entry.flags.has(Flags::TRANSACTIONAL | Flags::CONTROL) {
-            self.kept.extend_from_slice(lines);
-            self.newest = self.newest.max(entry.max_timestamp);
-            count = entry.count;
-        } else {
+        if entry.flags.has(Flags::CONTROL) {
+            let is_needed = self.unended.0.remove(&entry.producer_id);
+            // It goes as a tombstone does.
+            tombstones = !is_needed;
+            let is_abort = entry.flags.has(Flags::ABORT);
+            if is_needed || !expired {
+                self.kept.extend_from_slice(lines);
+                self.newest = self.newest.max(entry.timestamp);
+                self.so_far = self.so_far | if is_abort { Flags::ABORTS } else { Flags::NONE };
+                count = entry.count;
+            } else if is_abort {
+                self.aborts_gone.push(first);
+            }
+        } else if !pass.is_aborted(entry, first) {
             for line in Lines::of(entry, lines) {
                 let line = line?;
                 let (offset, fields) = (line.offset, line.split()?);
@@ -198,6 +237,7 @@ impl Rewrite<'_> {
                 count += 1;
             }
         }
+        self.unended.pass_by(&Entry { count, ..*entry });
         let numbered = entry.producer_id >= 0 && pass.producers.get(&entry.producer_id) == Some(&first);
         if count == 0 && !numbered {
             return Ok(true);
@@ -206,7 +246,7 @@ impl Rewrite<'_> {
             None if !reached || self.keep_tombstones => None,
             known => Some(known.unwrap_or(pass.now_ms.saturating_add(pass.settings.delete_retention_ms))),
         };
-        let flags = entry.flags.without(Flags::DELETE_HORIZON) | self.so_far;
+        let flags = entry.flags.without(Flags::DELETE_HORIZON | Flags::SO_FAR) | self.so_far;
         let (flags, mark) = match horizon_ms.filter(|_| tombstones) {
             Some(ms) => {
                 (flags | Flags::DELETE_HORIZON, u32::try_from(ms.saturating_add(999) / 1000).unwrap_or(u32::MAX))

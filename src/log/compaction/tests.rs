@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::log::{
-    Append, Chunk, Content, Numbering, Retention,
+    Aborted, Append, Chunk, Content, Numbering, Outcome, Retention,
     batches::ENTRY_BYTES,
     disk::{Call, Disk, Fault, MemoryDisk, Survivors, make_dir},
     handles::Handles,
-    record::Records,
+    record::{ControlLine, Records},
 };
 use proptest::prelude::*;
 use std::{
@@ -438,17 +438,136 @@ fn the_newest_batch_of_a_producer_keeps_its_entry() {
     assert_eq!(producers, 0, "it was silent for too long");
 }
 
+/// Ends a transaction that began at `first`, as the owner of the log does.
+fn end(log: &Log, producer_id: i64, outcome: Outcome, first: u64) {
+    let control = ControlLine { outcome, first: Some(first), coordinator_epoch: 0 };
+    let append = Append {
+        content: Content::Marker(control),
+        now_ms: NOW_MS,
+        flags: Flags::NONE,
+        producer: Some(Numbering { producer_id, producer_epoch: 0, base_sequence: -1 }),
+        whole: true,
+        segment_bytes_max: SEGMENT_BYTES,
+        segment_ms_max: i64::MAX,
+        publish: true,
+    };
+    let marker = log.append(&append).unwrap().offsets.start;
+    if outcome == Outcome::Abort {
+        log.add_aborted(Aborted { producer_id, first, marker }, marker + 1);
+    }
+}
+
+/// Appends `k=v` in a transaction of the producer.
+fn append_in(log: &Log, producer_id: i64, sequence: i32, text: &str) {
+    append_with(log, &[pair(text)], Flags::TRANSACTIONAL, Some((producer_id, 0, sequence))).unwrap();
+}
+
+fn aborted(log: &Log) -> Vec<u64> {
+    log.aborted_within(&(0..u64::MAX)).unwrap().into_iter().map(|aborted| aborted.marker).collect()
+}
+
 #[test]
-fn batches_of_transactions_stay_as_they_are() {
-    let (_, log) = new();
-    append(&log, &["a=1"]);
-    append_with(&log, &[pair("a=2")], Flags::TRANSACTIONAL, Some((7, 0, 0))).unwrap();
-    append_with(&log, &[pair("x=x")], Flags::TRANSACTIONAL | Flags::CONTROL | Flags::ABORT, Some((7, 0, -1))).unwrap();
-    append(&log, &["b=1", "b=2"]);
+fn what_was_aborted_goes_and_what_was_committed_is_compacted() {
+    let (disk, log) = new();
+    append(&log, &["a=1", "b=1", "c=1"]);
+    append_in(&log, 7, 0, "a=aborted");
+    append_in(&log, 8, 0, "b=2");
+    append_in(&log, 7, 1, "d=aborted");
+    end(&log, 7, Outcome::Abort, 3);
+    append_in(&log, 8, 1, "e=1");
+    end(&log, 8, Outcome::Commit, 4);
+    append(&log, &["e=2", "f=1"]);
+    log.set_first_unstable(None);
+    log.load_aborted(u64::MAX).unwrap();
     roll(&log);
     compact(&log);
-    assert_eq!(found(&log), "0:a=1 1:a=2 2:x=x 4:b=2");
+    let expected = "0:a=1 2:c=1 4:b=2 6:control:abort first:3 8:control:commit 9:e=2 10:f=1";
+    for log in [&log, &open(&disk, 0).unwrap()] {
+        assert_eq!(found(log), expected);
+        log.load_aborted(u64::MAX).unwrap();
+        assert_eq!(aborted(log), [6]);
+        assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    }
+    let mut empty = Vec::new();
+    log.each_entry(0, |first, entry| empty.extend((entry.count == 0).then_some(first))).unwrap();
+    assert_eq!(empty, [5, 7], "of each producer the newest batch keeps its entry");
+}
+
+/// A marker whose transaction has a record left tells that it is committed; and a Kafka client that is told of an aborted
+/// transaction looks for its marker.
+#[test]
+fn a_marker_goes_after_its_horizon_once_no_record_of_its_transaction_is_left() {
+    let (disk, log) = new();
+    append_in(&log, 7, 0, "a=1");
+    append_in(&log, 8, 0, "b=1");
+    append_in(&log, 9, 0, "c=1");
+    for (producer, outcome, first) in [(7, Outcome::Abort, 0), (8, Outcome::Commit, 1), (9, Outcome::Commit, 2)] {
+        end(&log, producer, outcome, first);
+    }
+    log.set_first_unstable(None);
+    log.load_aborted(u64::MAX).unwrap();
+    append(&log, &["c=2", "d=1"]);
+    roll(&log);
+    let markers = "3:control:abort first:0 4:control:commit 5:control:commit";
+    let step = |log: &Log, now_ms: i64, expected: &str, aborts: &[u64]| {
+        compact_at(log, now_ms);
+        assert_eq!((&*found(log), &*aborted(log)), (expected, aborts), "{now_ms}");
+        let again = open(&disk, 0).unwrap();
+        again.load_aborted(u64::MAX).unwrap();
+        assert_eq!((&*found(&again), &*aborted(&again)), (expected, aborts), "{now_ms}");
+    };
+    step(&log, NOW_MS, &format!("1:b=1 {markers} 6:c=2 7:d=1"), &[3]);
+    append(&log, &["e=1", "f=1", "g=1"]);
+    roll(&log);
+    // At the latest now nothing of 7's and 9's is left, and the horizon of their markers is told.
+    step(&log, NOW_MS, &format!("1:b=1 {markers} 6:c=2 7:d=1 8:e=1 9:f=1 10:g=1"), &[3]);
+    assert_eq!(log.compaction_due(NOW_MS, &SETTINGS).unwrap().next_ms, Some(NOW_MS + 1000));
+    step(&log, NOW_MS + 1000, "1:b=1 4:control:commit 6:c=2 7:d=1 8:e=1 9:f=1 10:g=1", &[]);
+    append(&log, &["b=2", "h=1", "i=1"]);
+    roll(&log);
+    for now_ms in [NOW_MS + 1000, NOW_MS + 2000, NOW_MS + 3000] {
+        compact_at(&log, now_ms);
+    }
+    assert_eq!(found(&log), "6:c=2 7:d=1 8:e=1 9:f=1 10:g=1 11:b=2 12:h=1 13:i=1");
+}
+
+#[test]
+fn nothing_from_the_last_stable_offset_on_is_compacted() {
+    let (_, log) = new();
+    append(&log, &["a=1", "a=2", "b=1", "b=2"]);
+    roll(&log);
+    append_in(&log, 7, 0, "a=3");
+    append(&log, &["a=4", "a=5"]);
+    roll(&log);
+    append(&log, &["a=6", "b=3", "a=7"]);
+    roll(&log);
+    let before = "1:a=2 3:b=2 4:a=3 5:a=4 6:a=5 7:a=6 8:b=3 9:a=7";
+    compact(&log);
+    assert_eq!(found(&log), before);
     assert!(!log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    end(&log, 7, Outcome::Commit, 4);
+    log.set_first_unstable(None);
+    assert!(log.compaction_due(NOW_MS, &SETTINGS).unwrap().now);
+    compact(&log);
+    assert_eq!(found(&log), "8:b=3 9:a=7 10:control:commit");
+}
+
+/// Two segments became one of which only the first held transactions: the last entry told of none, and what was aborted was shown.
+#[test]
+fn segments_that_become_one_tell_what_each_of_them_held() {
+    let (disk, log) = new();
+    append_in(&log, 7, 0, "a=aborted");
+    end(&log, 7, Outcome::Abort, 0);
+    log.set_first_unstable(None);
+    roll(&log);
+    append(&log, &["b=1", "c=1"]);
+    roll(&log);
+    compact(&log);
+    assert_eq!(log.segment_bases(), [0, 4]);
+    let log = open(&disk, 0).unwrap();
+    log.load_aborted(u64::MAX).unwrap();
+    assert_eq!((&*found(&log), &*aborted(&log)), ("1:control:abort first:0 2:b=1 3:c=1", &[1][..]));
+    assert!(log.may_hold_open_transaction(), "as far as the last entry tells");
 }
 
 #[test]
