@@ -325,6 +325,8 @@ fn millis(ms: i64) -> Duration {
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod transaction_compaction_tests;
+#[cfg(test)]
 mod transaction_crash_tests;
 #[cfg(test)]
 mod transaction_tests;
