@@ -18,8 +18,8 @@
 //! | `begin_commit` | `NotAssigned` unless it owns them all | its session stands still |
 //! | `end_commit` | | lets go what is to move; its session starts anew |
 //! | `may_commit_later` | `IllegalGeneration` unless it is the one it was told last, `NotAssigned` unless it owns them all | its session starts anew |
-//! | `hold` | | until `release`, or the time given, it stays in its generation with what it owns, and its session stands still |
-//! | `release` | | lets go what is to move; its session starts anew |
+//! | `hold` | | takes what is free, unless something is to move; until `release`, or the time given, it stays in its generation with what it owns, and its session stands still |
+//! | `release` | | lets go what is to move, takes what is free; its session starts anew |
 //! | `owns` | whether it owns a partition | none, not even on its session |
 //! | `leave`, a session's end | | its partitions are free; a rebalance |
 //! | `topic_changed` | | a rebalance; every subscriber of a dropped topic is told once, by its next poll |
@@ -164,8 +164,8 @@ impl Group {
         let member = group.member(number)?;
         (member.polling, member.ticket) = (false, None);
         member.heard(now);
-        member.check_dropped()?;
         member.told = Some(member.generation(core));
+        member.check_dropped()?;
         Ok(group.assignment(core, number))
     }
 
@@ -197,23 +197,31 @@ impl Group {
         Ok(())
     }
 
-    /// A transaction has begun on a member's connection: until [`release`](Self::release), or until `until`, it stays in the
-    /// generation that it was told and lets nothing go.
+    /// A transaction has begun on a member's connection: until [`release`](Self::release), or until `until`, it stays in its
+    /// generation and lets nothing go. That is the newest one, with all that is free for it, unless something is to move: then
+    /// it is the one that it was told, since in the newest its partitions are another's.
     pub fn hold(&mut self, now: u64, number: MemberNumber, until: u64) -> Result<()> {
         let (core, group) = self.consumer(now)?;
+        let mut generation = group.member(number)?.told.unwrap_or(core.generation);
+        if !group.partitions().any(|shared| shared.moves_from(number)) {
+            group.take(core, number);
+            generation = core.generation;
+        }
         let member = group.member(number)?;
-        member.hold = Some(Hold { until, generation: member.told.unwrap_or(core.generation) });
+        member.hold = Some(Hold { until, generation });
         member.session.pause();
         Ok(())
     }
 
-    /// The transaction has ended: what is to move may go.
+    /// The transaction has ended: what is to move may go, and what is free for the member comes.
     pub fn release(&mut self, now: u64, number: MemberNumber) -> Result<()> {
         let (core, group) = self.consumer(now)?;
         let member = group.member(number)?;
         member.hold = None;
         member.heard(now);
+        member.told = member.told.map(|_| core.generation);
         group.let_go(core, number);
+        group.take(core, number);
         Ok(())
     }
 
@@ -300,8 +308,7 @@ impl Kind for ConsumerGroup {
     }
 
     fn state(&self) -> &'static str {
-        let mut partitions = self.topics.values().flatten();
-        if partitions.all(SharedPartition::is_reconciled) { "Stable" } else { "Reconciling" }
+        if self.partitions().all(SharedPartition::is_reconciled) { "Stable" } else { "Reconciling" }
     }
 
     fn tick(&mut self, core: &mut Core, now: u64) {
@@ -477,6 +484,18 @@ impl ConsumerGroup {
         let partitions = self.topics.values_mut().flatten();
         partitions.filter(|partition| partition.moves_from(number)).for_each(SharedPartition::free);
         self.reconcile(core);
+    }
+
+    /// A member takes what is free for it.
+    fn take(&mut self, core: &Core, number: MemberNumber) {
+        let partitions = self.topics.values_mut().flatten();
+        for shared in partitions.filter(|shared| shared.owner.is_none() && shared.target == Some(number)) {
+            (shared.owner, shared.since) = (shared.target, core.generation);
+        }
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &SharedPartition> {
+        self.topics.values().flatten()
     }
 
     /// Moves what can move: members that poll let go what is not theirs any more, and take what is free.
@@ -667,6 +686,24 @@ mod tests {
         assert_eq!(numbers(group.end_poll(9_999, b).unwrap()), [0; 0], "who is held takes nothing either");
         group.begin_poll(10_000, b).unwrap();
         assert_eq!(numbers(group.end_poll(10_000, b).unwrap()), [1]);
+    }
+
+    /// Workers that polled only in transactions never got a partition.
+    #[test]
+    fn who_polls_only_in_transactions_gets_its_share() {
+        let (mut group, a, b) = newcomer();
+        let transact = |group: &mut Group, member| {
+            group.hold(0, member, 10_000).unwrap();
+            group.begin_poll(0, member).unwrap();
+            let told = group.end_poll(0, member).unwrap();
+            group.release(0, member).unwrap();
+            (told.generation, numbers(told))
+        };
+        assert_eq!(transact(&mut group, a), (1, vec![0, 1]), "in the next generation one of them is another's");
+        assert_eq!(transact(&mut group, b), (2, vec![1]));
+        assert_eq!(transact(&mut group, a), (2, vec![0]));
+        group.leave(0, a).unwrap();
+        assert_eq!(transact(&mut group, b), (3, vec![0, 1]));
     }
 
     #[test]
