@@ -268,6 +268,26 @@ fn positions_by_time_pass_over_what_was_aborted() {
     client.expect(&format!("SEEK t/0 time:{}", NOW + 250), &["OK offset:4"]);
 }
 
+/// GROUP told a lag of 1 for good of a group that had read all of a topic that ends with a marker.
+#[test]
+fn a_group_that_has_read_everything_lags_behind_by_nothing() {
+    let world = World::with_an_open_transaction();
+    let mut client = world.connect();
+    client.say("JOIN g t");
+    client.line();
+    client.expect("POLL", &["POLLED count:1 generation:1 assigned:t/0"]);
+    client.line();
+    world.end(7, Outcome::Abort);
+    client.expect("POLL", &["POLLED count:1 generation:1 assigned:t/0"]);
+    client.line();
+    world.transact(7, "e");
+    world.end(7, Outcome::Abort);
+    (0..2).for_each(|_| client.expect("POLL", &["POLLED count:0 generation:1 assigned:t/0"]));
+    client.say("GROUP g");
+    let told = [(); 3].map(|()| client.line());
+    assert_eq!(told[2], "topic:t partition:0 committed:7 end:7 lag:0");
+}
+
 fn values(messages: Vec<Message>) -> Vec<String> {
     messages.into_iter().map(|message| String::from_utf8(message.value.unwrap()).unwrap()).collect()
 }

@@ -103,8 +103,8 @@ impl AssignedPartition {
                 self.chunk = Some(chunk);
                 return Ok((records, bytes));
             }
-            // Compaction left nothing here, or it is a marker, or of an aborted transaction.
-            self.position = Some(next);
+            // Compaction left nothing here, or it is a marker, or of an aborted transaction: that is done with, too.
+            (self.position, self.moved) = (Some(next), true);
         }
     }
 
