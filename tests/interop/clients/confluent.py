@@ -5,7 +5,7 @@ import confluent_kafka
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, ConsumerGroupTopicPartitions, Producer, TopicCollection, TopicPartition
 from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, OffsetSpec, ResourceType)
 
-from check import ADDRESS, RECORDS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart, wait_until
+from check import ADDRESS, RECORDS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart, restart_broker, wait_until
 
 CONF = {"bootstrap.servers": ADDRESS}
 ADMIN = AdminClient(CONF)
@@ -413,6 +413,70 @@ def transactions_survive_a_broker_restart():
         equal(committed(topic, partition), values)
 
 
+class Worker:
+    """A process that copies one topic into another, each batch and its offsets in a transaction."""
+    def __init__(self, *arguments):
+        self.arguments = arguments
+        self.start()
+
+    def start(self):
+        self.process = subprocess.Popen([sys.executable, os.path.abspath(__file__), "copy", *self.arguments, ADDRESS], stderr=sys.stderr)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+def copy(source, target, group, identity):
+    """What a worker does, until an error ends it: whoever starts it again goes on where it committed last."""
+    reader, producer = consumer(group, **{"isolation.level": "read_committed", "group.instance.id": identity}), transactional(identity)
+    reader.subscribe([source])
+    while True:
+        if messages := reader.consume(20, 0.2):
+            producer.begin_transaction()
+            for message in messages:
+                assert not message.error(), message.error()
+                producer.produce(target, message.value(), partition=message.partition())
+            producer.send_offsets_to_transaction(reader.position(reader.assignment()), reader.consumer_group_metadata(), 30)
+            producer.commit_transaction(30)
+
+
+@check
+def workers_copy_each_message_once_though_they_and_the_broker_are_killed():
+    source, target, group, partitions, count = create(fresh("source"), 3), create(fresh("target"), 3), fresh("group"), range(3), 5000
+    for partition in partitions:
+        produce(source, plain(*(b"%d" % n for n in range(count))), partition)
+    workers = [Worker(source, target, group, fresh("worker")) for _ in partitions]
+    watcher = consumer(**{"isolation.level": "read_committed"})
+
+    def copied():
+        """Where the partitions end, together; -1 while the broker is away."""
+        try:
+            return sum(watcher.get_watermark_offsets(TopicPartition(target, partition), 10)[1] for partition in partitions)
+        except confluent_kafka.KafkaException:
+            return -1
+
+    def go_on():
+        """Starts those again that an error has ended."""
+        for worker in workers:
+            if worker.process.poll() is not None:
+                worker.start()
+        time.sleep(0.05)
+    try:
+        # Each is killed when more has been copied than before, so that there is something to lose.
+        for victim in [*workers, None, *workers]:
+            before = copied()
+            wait_until(lambda: go_on() or copied() > before, "more is copied", 60)
+            victim.kill() if victim else restart_broker()
+        wait_until(lambda: go_on() or all(len(committed(target, partition)) >= count for partition in partitions), "all is copied", 120)
+    finally:
+        for worker in workers:
+            worker.kill()
+        watcher.close()
+    for partition in partitions:
+        equal(committed(target, partition), [b"%d" % n for n in range(count)])
+
+
 @check
 def order_example_produces_and_consumes():
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "examples", "confluent")
@@ -425,5 +489,7 @@ def order_example_produces_and_consumes():
     equal((seen.returncode, seen.stdout.count("placed"), seen.stderr), (0, 3, ""))
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1] == "copy":
+    copy(*sys.argv[2:-1])
+elif __name__ == "__main__":
     main(f"confluent-kafka {confluent_kafka.__version__}, librdkafka {confluent_kafka.libversion()[0]}")
