@@ -297,6 +297,11 @@ fn shown_list(items: impl ExactSizeIterator<Item = String>) -> String {
     }
 }
 
+/// What was asked of, with the reason if that was refused.
+fn with_code(asked: String, code: Code) -> String {
+    if code == Code::None { asked } else { format!("{asked} refused with {code:?}") }
+}
+
 /// Answers one request: `frame` is the frame without its size, and the response is appended to `output`. Returns how many bytes
 /// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {

@@ -4,7 +4,7 @@
 //! WriteTxnMarkers is what a coordinator sends to the leaders of partitions. Here the two are one, so only those send it who
 //! abort what no coordinator knows any more; the marker keeps the coordinator epoch that they name.
 
-use super::{Call, Code, Stop, partition_index, shown_list, tell, wire::Reader};
+use super::{Call, Code, Stop, partition_index, shown_list, tell, wire::Reader, with_code};
 use crate::broker::{Error, Marker, Outcome, TransactionDescription, check_name};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -175,7 +175,7 @@ pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         tell(call.explained, || {
             let each =
                 topics.iter().flat_map(|(name, indexes)| indexes.iter().map(move |index| format!("{name}/{index}")));
-            let each: Vec<String> = each.zip(codes).map(|(name, code)| format!("{name}: {code:?}")).collect();
+            let each: Vec<String> = each.zip(codes).map(|(name, code)| with_code(name, *code)).collect();
             format!("{} of producer {}: {}", marker.outcome.name(), marker.producer_id, shown_list(each.into_iter()))
         });
     }

@@ -13,6 +13,7 @@
 use super::{
     Call, Code, Stop, partition_index, shown_list, tell,
     wire::{self, Reader, Writer},
+    with_code,
 };
 use crate::broker::{Broker, Epochs, Error, Outcome, ProducerIdentity, Result, TopicPartition, is_internal};
 use std::sync::Arc;
@@ -155,7 +156,7 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         tell(call.explained, || {
             let all =
                 topics.iter().flat_map(|topic| topic.indexes.iter().map(|index| format!("{}/{index}", topic.name)));
-            let all: Vec<String> = all.zip(codes).map(|(name, code)| format!("{name}: {code:?}")).collect();
+            let all: Vec<String> = all.zip(codes).map(|(name, code)| with_code(name, *code)).collect();
             format!("into the transaction of {transactional_id}: {}", shown_list(all.into_iter()))
         });
     }
