@@ -67,7 +67,12 @@ impl Talk {
             Connection { stream: BufReader::new(stream), verb: String::new(), unsent: Vec::new() }
         });
         match rest.as_bytes()[0] {
-            b'>' => connection.say(text, next.is_some_and(|next| next.starts_with(&line[..digits + 1]))),
+            b'>' => {
+                // A name ends with its bracket.
+                let heard = |text: String, (name, word): (&String, &String)| text.replace(&format!("<{name}"), word);
+                let text = self.names.iter().fold(text.to_string(), heard);
+                connection.say(&text, next.is_some_and(|next| next.starts_with(&line[..digits + 1])));
+            }
             b'<' => return connection.hear(text, &mut self.names),
             _ => panic!("a line of a conversation begins with >, < or $"),
         }

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Broker, BrokerState, Error, IfAbsent, Marker, Partition, Result, Sequence, Terms, committed_offsets,
+        Broker, BrokerState, Error, IfAbsent, Marker, Partition, Result, Sequence, Terms, Transaction,
+        committed_offsets,
         group::Committer,
         sync::Mutex,
         transaction::{Parts, ProducerIdentity},
@@ -88,6 +89,30 @@ impl Broker {
         added.map_or(Ok(()), |added| added.make_durable())?;
         make_durable(written)?;
         Ok(outcomes)
+    }
+
+    /// Commits offsets of a group in a transaction that a connection, or an embedded producer, has begun: for a member elsewhere or,
+    /// while the group has none, for nobody. All of them, durably, or none.
+    pub fn commit_offsets_in(
+        &self,
+        transaction: &Transaction,
+        group: &str,
+        committer: Committer<'_>,
+        offsets: &[(&str, u32, u64)],
+    ) -> Result<()> {
+        let writer = transaction.writer();
+        let commit = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<OffsetCommit> {
+            let committed = self.at(topic, partition, offset, self.now_ms())?;
+            Ok(OffsetCommit { topic: topic.into(), partition, committed })
+        };
+        let offsets = offsets.iter().map(commit).collect::<Result<_>>()?;
+        let parts = Parts { groups: [group.into()].into(), ..Parts::default() };
+        let write = || self.write_pending_offsets(group, writer.identity, committer, offsets);
+        let written = self.running.state.write_in(&writer, &parts, write).map_err(|error| writer.refusal(error))?;
+        let CommitOutcome { outcomes, written: offsets } = written.written?;
+        written.added.map_or(Ok(()), |added| added.make_durable())?;
+        make_durable(offsets)?;
+        outcomes.into_iter().collect()
     }
 
     /// Answers what becomes of each offset, in order; those that can be taken are pending together. The caller holds the

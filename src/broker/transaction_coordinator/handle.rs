@@ -88,11 +88,17 @@ impl Transaction {
 
     /// An error if nothing more can be written in it: it was lost, or something went wrong in it.
     pub fn check(&self) -> Result<()> {
+        self.check_not_lost()?;
+        self.doomed()
+    }
+
+    /// An error if it was lost, and how.
+    pub fn check_not_lost(&self) -> Result<()> {
         let is_mine =
             |known: &TransactionState| known.producer == self.identity && matches!(known.phase, Phase::Ongoing { .. });
         let state = self.cell.read();
         if state.free().is_ok() && state.known.as_ref().is_some_and(is_mine) {
-            return self.doomed();
+            return Ok(());
         }
         drop(state);
         Err(self.lost())

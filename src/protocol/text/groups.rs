@@ -12,11 +12,12 @@
 use super::{
     Answered, Flow, Refusal, Session,
     reading::deadline,
-    words::{self, Place, Position, Words, number, number_or, topic_name},
+    transactions::{Elsewhere, Stage},
+    words::{self, Place, Position, Words, group_name, number, number_or, topic_name},
 };
 use crate::{
     broker::{self, Isolation, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, group::Description},
-    log::record::{shown, unescape, write_i64, write_u64, write_word},
+    log::record::{shown, write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
 use std::{collections::BTreeSet, io, sync::Arc};
@@ -88,10 +89,17 @@ impl Session {
         Ok(Flow::Next)
     }
 
-    /// `COMMIT [<tp> <offset>]...`
+    /// `COMMIT [<tp> <offset>]... [group:<group> [member:<id> generation:<n>]]`
     pub(super) fn commit(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
-        let mut offsets = vec![];
-        while let Some(place) = words.next() {
+        self.stage.may_write()?;
+        let (mut offsets, mut elsewhere) = (vec![], None);
+        loop {
+            let named = words;
+            let Some(place) = words.next() else { break };
+            if memchr::memchr(b':', place).is_some() {
+                elsewhere = Some(Elsewhere::parse(named)?);
+                break;
+            }
             let partition = self.partition_named(place)?.index();
             let offset =
                 number("the offset", words.expect("COMMIT takes partitions, each with an offset; the offset")?)?;
@@ -101,7 +109,18 @@ impl Session {
             }
             offsets.push((topic, partition, offset));
         }
-        member(&mut self.member)?.commit((!offsets.is_empty()).then_some(&offsets))?;
+        let given = (!offsets.is_empty()).then_some(offsets.as_slice());
+        match (elsewhere, given) {
+            (Some(place), Some(offsets)) => self.commit_elsewhere(&place, offsets)?,
+            (Some(_), None) => return Err(Refusal::invalid("with group: the partitions and offsets are given").into()),
+            (None, given) => {
+                let member = member(&mut self.member)?;
+                match &self.stage {
+                    Stage::Within(transaction) => member.commit_in(transaction, given)?,
+                    _ => member.commit(given)?,
+                }
+            }
+        }
         output.bytes.extend_from_slice(b"OK\n");
         Ok(Flow::Next)
     }
@@ -201,14 +220,6 @@ fn leave(member: &mut Membership) -> Result<(), Refusal> {
         Err(broker::Error::UnknownMemberId) => Ok(()),
         left => Ok(left?),
     }
-}
-
-/// A group's name: a word, escaped.
-fn group_name(word: &[u8]) -> Result<String, Refusal> {
-    let name = String::from_utf8(unescape(word)?.into_owned());
-    name.map_err(|_| {
-        broker::Error::InvalidGroup(format!("'{}' is not a group name: it is not UTF-8", shown(word))).into()
-    })
 }
 
 /// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.

@@ -61,7 +61,7 @@ static TERMS: [Term; 19] = terms! {
         "the end offset minus the offset that a reader or group has reached";
 };
 
-const LESSON: [&str; 8] = [
+const LESSON: [&str; 9] = [
     "Type PRODUCE hello and Enter: the broker appends it and answers ACK offset:0.",
     "Type CONSUME 0: it answers MESSAGE offset:0 hello. CONSUME 1 wait:10000 waits ten seconds for the next.",
     "Each message has a number, its offset; reading removes nothing; the log is a text file.",
@@ -69,6 +69,7 @@ const LESSON: [&str; 8] = [
     "HELP <verb> explains a verb, HELP SETTINGS lists the settings of topics, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
     "Verbs of the lesson: PRODUCE CONSUME USE QUIT",
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
+    "What takes effect together: BEGIN END ABORT TRANSACTIONS TRANSACTION",
     "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
 ];
 

@@ -4,6 +4,7 @@
 //! bytes ── lines ──┬── PRODUCE, SEND ── writing: gathered, appended together, answered in order
 //!                  ├── CONSUME, TAIL, FETCH ── reading: first completes what was gathered
 //!                  ├── JOIN, POLL, COMMIT, ... ── groups: a membership in a group
+//!                  ├── BEGIN, END, ABORT, ... ── transactions: what takes effect together
 //!                  └── the other verbs ── one row each in the table of `verbs`
 //! ```
 //!
@@ -16,6 +17,7 @@ mod refusal;
 mod serve;
 mod stream;
 mod topics;
+mod transactions;
 mod verbs;
 mod words;
 mod writing;
@@ -28,6 +30,7 @@ pub mod specification {}
 
 use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, WriteSession};
 use std::io;
+use transactions::Stage;
 use writing::Answer;
 
 /// What the text protocol keeps for a connection.
@@ -44,6 +47,8 @@ struct Session {
     answers: Vec<Answer>,
     /// As whom the connection numbers its records, once it has said PRODUCER.
     producer_id: Option<i64>,
+    /// The transaction that the connection is in. It ends before the membership does.
+    stage: Stage,
     /// The connection's place in a group.
     member: Option<Membership>,
     /// With `--explain`: what the line at hand did, step by step.
@@ -108,6 +113,7 @@ impl Session {
             written: broker.write_session(),
             answers: Vec::new(),
             producer_id: None,
+            stage: Stage::default(),
             member: None,
             steps: broker.config().explain.then(Vec::new),
         }

@@ -162,9 +162,11 @@ impl Lines {
             output.flush()?;
         }
         let before = output.bytes.len();
-        let flow = match (verb.run)(&mut self.session, Words::new(rest), output) {
+        let may_run = self.session.stage.may_run(verb.name).map_err(Stop::from);
+        let flow = match may_run.and_then(|()| (verb.run)(&mut self.session, Words::new(rest), output)) {
             Ok(flow) => flow,
             Err(Stop::Refused(refusal)) => {
+                self.session.stage.doom(&refusal);
                 refusal.write(&mut output.bytes);
                 Flow::Next
             }
@@ -205,7 +207,9 @@ impl Lines {
             if !std::mem::replace(&mut self.skipping, true) {
                 self.count += 1;
                 self.session.answer(output);
-                too_long(self.limit()).write(&mut output.bytes);
+                let refusal = too_long(self.limit());
+                self.session.stage.doom(&refusal);
+                refusal.write(&mut output.bytes);
                 output.flush()?;
             }
         }

@@ -22,12 +22,17 @@ macro_rules! verbs {
 }
 
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
-pub(super) static VERBS: [Verb; 25] = verbs! {
+pub(super) static VERBS: [Verb; 30] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
     "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
     "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
     "SEND" "<topic>[/<p>] [sequence:<n>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] => |_, _, _| Ok(Flow::Next);
     "PRODUCER" "[<producer_id>]" "number the records that the connection sends, so that none is stored twice" ["IDEMPOTENT"] => Session::producer;
+    "BEGIN" "<transactional-id> [timeout:<ms>]" "begin a transaction: what is written until END takes effect together" ["START"] => Session::begin;
+    "END" "" "end the transaction: all of it takes effect" [] => Session::end;
+    "ABORT" "[<transactional-id>]" "end the transaction, or that of somebody else: none of it takes effect" ["ROLLBACK", "CANCEL"] => Session::abort;
+    "TRANSACTIONS" "" "list the transactional ids" [] => Session::transactions;
+    "TRANSACTION" "<transactional-id>" "describe a transaction and its partitions" ["TX"] => Session::transaction;
     "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes] [isolation:read_uncommitted]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] => Session::tail;
     "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>] [isolation:read_uncommitted]" "read whole batches, for programs" [] => Session::fetch;
     "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] => Session::topics;
@@ -38,7 +43,7 @@ pub(super) static VERBS: [Verb; 25] = verbs! {
     "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] => Session::trim;
     "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted]" "become a member of a group, which shares the reading of topics" [] => Session::join;
     "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] => Session::poll;
-    "COMMIT" "[<topic>/<p> <offset>]..." "remember how far the group has read" [] => Session::commit;
+    "COMMIT" "[<topic>/<p> <offset>]... [group:<group> [member:<id> generation:<n>]]" "remember how far the group has read" [] => Session::commit;
     "SEEK" "<topic>/<p> <position>" "go on elsewhere in one of the member's partitions" [] => Session::seek;
     "LEAVE" "" "leave the group" ["UNSUBSCRIBE"] => Session::leave;
     "GROUPS" "" "list the groups" [] => Session::groups;

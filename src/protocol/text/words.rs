@@ -3,7 +3,7 @@
 use super::Refusal;
 use crate::{
     broker::{self, Isolation, check_name},
-    log::record::{self, parse_u63, shown},
+    log::record::{self, parse_u63, shown, unescape},
 };
 
 /// The words of a line that are left.
@@ -102,6 +102,14 @@ pub(super) fn topic_name(word: &[u8]) -> Result<&str, Refusal> {
             Err(broker::Error::InvalidTopic(format!("'{}' is not a topic name: it is not UTF-8", shown(word))).into())
         }
     }
+}
+
+/// A group's name: a word, escaped.
+pub(super) fn group_name(word: &[u8]) -> Result<String, Refusal> {
+    let name = String::from_utf8(unescape(word)?.into_owned());
+    name.map_err(|_| {
+        broker::Error::InvalidGroup(format!("'{}' is not a group name: it is not UTF-8", shown(word))).into()
+    })
 }
 
 pub(super) use crate::broker::Position;

@@ -47,13 +47,16 @@ pub(super) enum Answer {
 impl<'a> Gathered<'a> {
     /// `PRODUCE <message>`: all after the first space.
     pub(super) fn produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) {
-        let produced = self.try_produce(session, rest);
-        session.answers.push(produced.map_or_else(|refusal| Answer::Refused(refusal.into()), Answer::Produced));
+        match self.try_produce(session, rest) {
+            Ok(ticket) => session.answers.push(Answer::Produced(ticket)),
+            Err(refusal) => self.refuse(session, refusal),
+        }
     }
 
     fn try_produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) -> Result<Ticket, Refusal> {
         let value =
             rest.ok_or_else(|| Refusal::invalid("PRODUCE takes a space and the message, which may be empty"))?;
+        session.stage.may_write()?;
         let Current::Named(topic, index, _) = &session.current else { return Err(Current::nothing()) };
         let ticket = session.written.add_value(&mut self.records, topic, *index, value)?;
         if !self.known {
@@ -66,11 +69,14 @@ impl<'a> Gathered<'a> {
 
     /// `SEND <topic>[/<p>] [sequence:] [timestamp:] [key:] [header.N:]... <value field>`
     pub(super) fn send(&mut self, session: &mut Session, words: Words<'a>) {
-        let sent = self.try_send(session, words);
-        session.answers.push(sent.map_or_else(|refusal| Answer::Refused(refusal.into()), Answer::Sent));
+        match self.try_send(session, words) {
+            Ok(ticket) => session.answers.push(Answer::Sent(ticket)),
+            Err(refusal) => self.refuse(session, refusal),
+        }
     }
 
     fn try_send(&mut self, session: &Session, mut words: Words<'a>) -> Result<Ticket, Refusal> {
+        session.stage.may_write()?;
         let place = Place::parse(words.expect("SEND takes <topic>[/<p>] and a record; the topic")?)?;
         let (numbering, fields) = session.numbering(place, words.rest().unwrap_or_default())?;
         parse_fields(&mut self.scratch, fields)?;
@@ -82,8 +88,9 @@ impl<'a> Gathered<'a> {
         Ok(sent?)
     }
 
-    /// Answers a line that never came to be carried out.
+    /// Answers a line that is not carried out.
     pub(super) fn refuse(&mut self, session: &mut Session, refusal: Refusal) {
+        session.stage.doom(&refusal);
         session.answers.push(Answer::Refused(refusal.into()));
     }
 
@@ -121,6 +128,7 @@ impl Session {
         let sequence = parse_u63(digits).and_then(|sequence| i32::try_from(sequence).ok());
         let why = || Refusal::invalid(format!("sequence: '{}' is no number from 0 to 2147483647", shown(digits)));
         let base_sequence = sequence.ok_or_else(why)?;
+        self.stage.may_number()?;
         if place.partition.is_none() {
             return Err(Refusal::invalid("sequence: counts the records of one partition; name it, <topic>/<p>"));
         }
@@ -132,7 +140,7 @@ impl Session {
 
     /// Makes durable what was written, and writes the answers.
     pub(super) fn answer(&mut self, output: &mut Output<'_>) {
-        let Session { written, answers, steps, .. } = self;
+        let Session { written, answers, steps, stage, .. } = self;
         written.make_durable();
         if let Some(steps) = steps {
             let flush = self.broker.config().flush;
@@ -140,6 +148,8 @@ impl Session {
                 format!("wrote {} bytes {}..{} (flush: {flush})", file.display(), bytes.start, bytes.end)
             }));
         }
+        // What comes behind an error in a transaction is refused; a line that was refused before it was written has seen to that.
+        let mut failed = Ok(());
         for answer in answers.drain(..) {
             let (ticket, sent) = match answer {
                 Answer::Produced(ticket) => (ticket, false),
@@ -149,10 +159,12 @@ impl Session {
                     continue;
                 }
             };
-            let offset = match written.offset(ticket) {
+            let offset = match failed.clone().and_then(|()| Ok(written.offset(ticket)?)) {
                 Ok(offset) => offset,
-                Err(error) => {
-                    Refusal::from(error).write(&mut output.bytes);
+                Err(refusal) => {
+                    stage.doom(&refusal);
+                    failed = stage.may_write();
+                    refusal.write(&mut output.bytes);
                     continue;
                 }
             };
