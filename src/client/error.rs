@@ -29,6 +29,8 @@ pub enum Error {
         /// What the broker said.
         reason: Refused,
     },
+    /// The transaction was aborted, because its connection was lost: nothing of it takes effect, and it can be tried again.
+    Aborted(String),
     /// The peer does not speak the protocol.
     Answer(String),
     /// What was asked for cannot be asked.
@@ -49,6 +51,7 @@ impl fmt::Display for Error {
             Error::Skipped { topic, partition, wanted, next, reason } => {
                 write!(f, "offset {wanted} of {topic}/{partition} cannot be read, going on at {next}: {reason}")
             }
+            Error::Aborted(why) => write!(f, "the transaction was aborted: {why}"),
             Error::Answer(what) => write!(f, "this is no plainlog broker, or a newer one: {what}"),
             Error::Invalid(why) => f.write_str(why),
         }

@@ -46,5 +46,5 @@ pub use answer::{Answer, Refused, field};
 pub use connection::Connection;
 pub use consuming::{Consumer, Position};
 pub use error::Error;
-pub use producing::{Pipeline, Producer};
+pub use producing::{Pipeline, Producer, Transaction, TransactionalProducer};
 pub use record::{Ack, Header, Message, Record};

@@ -9,6 +9,8 @@ mod source;
 
 pub use position::Position;
 
+pub(super) use source::GroupPlace;
+
 use super::{Error, Message, endpoint::RETRY_FOR};
 use crate::broker::{Broker, Isolation};
 use embedded::EmbeddedConsumer;
@@ -125,6 +127,22 @@ impl Consumer {
     /// An error says that nothing was committed, as far as is known; what was polled may come again then.
     pub fn commit(&mut self) -> Result<(), Error> {
         self.source.commit()
+    }
+
+    /// Leaves the group without a commit; the next [`poll`](Self::poll) joins again and goes on at what the group has committed. That is
+    /// what to do when a transaction with [its offsets](super::Transaction::send_offsets) was aborted.
+    pub fn rejoin(&mut self) -> Result<(), Error> {
+        self.source.rejoin()
+    }
+
+    /// Where it stands in its group.
+    pub(super) fn place(&self) -> Result<GroupPlace<'_>, Error> {
+        if self.auto_commit {
+            return Err(Error::Invalid(
+                "a transaction commits the offsets, so the consumer takes auto_commit(false)".into(),
+            ));
+        }
+        self.source.place()
     }
 
     /// Goes on reading a partition at this offset.

@@ -11,7 +11,7 @@ use crate::{
     broker::Isolation,
     client::{Error, Message, endpoint::Endpoint},
 };
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// How long a poll waits before it looks whether somebody woke it.
 pub(super) const SLICE: Duration = Duration::from_millis(250);
@@ -36,6 +36,18 @@ impl Lookout {
     }
 }
 
+/// Where a member stands in its group.
+#[derive(Debug)]
+pub(in crate::client) struct GroupPlace<'m> {
+    pub(in crate::client) group: &'m str,
+    /// The member's id,
+    pub(in crate::client) member: String,
+    /// and the generation that it was told last.
+    pub(in crate::client) generation: i32,
+    /// What it has polled: topic, partition and the offset to go on at.
+    pub(in crate::client) offsets: Vec<(Arc<str>, u32, u64)>,
+}
+
 pub(super) trait Source: Debug + Send {
     /// How long a broker may be gone before `poll` says so.
     fn set_retry_for(&mut self, retry_for: Duration);
@@ -55,6 +67,15 @@ pub(super) trait Source: Debug + Send {
 
     fn commit(&mut self) -> Result<(), Error> {
         Err(Error::Invalid("only a consumer of a group commits; name one with group()".into()))
+    }
+
+    /// Leaves the group without a commit, to join again at the next poll.
+    fn rejoin(&mut self) -> Result<(), Error> {
+        Err(Error::Invalid("only a consumer of a group joins again; name one with group()".into()))
+    }
+
+    fn place(&self) -> Result<GroupPlace<'_>, Error> {
+        Err(Error::Invalid("only a consumer of a group has offsets to commit; name one with group()".into()))
     }
 
     /// Leaves the group, if there is one.

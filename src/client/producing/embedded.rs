@@ -16,6 +16,7 @@ const GATHERED_BYTES_MAX: usize = 1 << 20;
 /// Gathers records and writes them in the caller's thread.
 #[derive(Debug)]
 pub(super) struct EmbeddedProducer {
+    broker: Broker,
     written: WriteSession,
     gathered: Gathered<'static>,
     /// What becomes of each record, with its tag.
@@ -27,7 +28,29 @@ pub(super) struct EmbeddedProducer {
 impl EmbeddedProducer {
     pub(super) fn new(broker: &Broker) -> EmbeddedProducer {
         let (waiting, outcomes) = (Vec::new(), Vec::new());
-        EmbeddedProducer { written: broker.write_session(), gathered: Gathered::default(), waiting, bytes: 0, outcomes }
+        let broker = broker.clone();
+        EmbeddedProducer {
+            written: broker.write_session(),
+            broker,
+            gathered: Gathered::default(),
+            waiting,
+            bytes: 0,
+            outcomes,
+        }
+    }
+
+    pub(super) fn broker(&self) -> &Broker {
+        &self.broker
+    }
+
+    /// From here on records are written in this transaction.
+    pub(super) fn enter(&mut self, transaction: &broker::Transaction) {
+        self.written.enter(transaction);
+    }
+
+    /// From here on they are written outside of any.
+    pub(super) fn leave(&mut self) {
+        self.written.leave();
     }
 
     /// Takes a record; writes when enough has gathered.

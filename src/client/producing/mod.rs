@@ -3,6 +3,7 @@
 mod embedded;
 mod network;
 mod sequences;
+mod transactional;
 
 use super::{
     Ack, Error, Record, Refused,
@@ -13,6 +14,8 @@ use crate::broker::Broker;
 use embedded::EmbeddedProducer;
 use network::{NetworkProducer, Outcome};
 use std::{time::Duration, vec};
+
+pub use transactional::{Transaction, TransactionalProducer};
 
 /// Sends records to topics.
 ///
@@ -27,7 +30,7 @@ pub struct Producer {
 #[derive(Debug)]
 enum Backend {
     Network(Box<NetworkProducer>),
-    Embedded(EmbeddedProducer),
+    Embedded(Box<EmbeddedProducer>),
 }
 
 impl Producer {
@@ -43,7 +46,7 @@ impl Producer {
 
     /// Sends to a broker in this process.
     pub fn embedded(broker: &Broker) -> Producer {
-        Producer { backend: Backend::Embedded(EmbeddedProducer::new(broker)) }
+        Producer { backend: Backend::Embedded(EmbeddedProducer::new(broker).into()) }
     }
 
     /// How long a broker that went away is tried to be reached again; 30 seconds unless this says otherwise.

@@ -20,7 +20,7 @@
 
 use super::sequences::{Sequences, sequence_in};
 use crate::client::{
-    Ack, Connection, Error, Record, Refused,
+    Ack, Answer, Connection, Error, Record, Refused,
     answer::{OUT_OF_ORDER, UNKNOWN_TOPIC, field},
     connection::number,
     endpoint::{Outage, connect_within, reconnect},
@@ -113,6 +113,10 @@ impl NetworkProducer {
         self.retry_for = retry_for;
     }
 
+    pub(super) fn retry_for(&self) -> Duration {
+        self.retry_for
+    }
+
     /// Whether records are numbered; to be said before the first is pushed.
     pub(super) fn set_idempotent(&mut self, idempotent: bool) {
         self.idempotent = idempotent;
@@ -163,6 +167,23 @@ impl NetworkProducer {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Asks a line when nothing is in flight. A connection that is lost over it is not made again before the next record, or
+    /// [`restore`](Self::restore).
+    pub(super) fn ask(&mut self, line: &str) -> Result<Answer, Error> {
+        nonblocking(&self.connection, false)?;
+        let answer = self.connection.ask(line);
+        match &answer {
+            Ok(_) | Err(Error::Refused(_)) => nonblocking(&self.connection, true)?,
+            Err(_) => self.abandoned = true,
+        }
+        answer
+    }
+
+    /// Connects again if the connection was lost.
+    pub(super) fn restore(&mut self) -> Result<(), Error> {
+        if self.abandoned { self.reconnect(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
 
     /// Writes what is not written and waits until everything is answered.

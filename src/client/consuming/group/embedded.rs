@@ -80,6 +80,14 @@ impl GroupMember for EmbeddedMember {
         self.member.as_ref().map_or(0, |member| member.assigned().count())
     }
 
+    fn identity(&self) -> (String, i32) {
+        self.member.as_ref().map_or_else(Default::default, |member| (member.id(), member.generation()))
+    }
+
+    fn holds(&self, topic: &str, partition: u32) -> bool {
+        self.member.as_ref().is_some_and(|member| member.assigned().any(|held| held == (topic, partition)))
+    }
+
     fn into_endpoint(self: Box<Self>) -> Endpoint {
         Endpoint::Embedded(self.broker)
     }

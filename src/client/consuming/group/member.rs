@@ -36,6 +36,9 @@ pub(super) trait GroupMember: Debug + Send {
     fn leave(&mut self) -> Result<(), Error>;
     fn address(&self) -> &str;
     fn partitions(&self) -> usize;
+    /// The member's id and the generation that it was told last.
+    fn identity(&self) -> (String, i32);
+    fn holds(&self, topic: &str, partition: u32) -> bool;
     fn into_endpoint(self: Box<Self>) -> Endpoint;
 }
 

@@ -19,7 +19,7 @@ pub(super) use member::Subscription;
 
 use super::{
     Position,
-    source::{Lookout, SLICE, Source},
+    source::{GroupPlace, Lookout, SLICE, Source},
 };
 use crate::{
     broker::Isolation,
@@ -34,6 +34,7 @@ use embedded::EmbeddedMember;
 use member::GroupMember;
 use network::NetworkMember;
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::*},
@@ -55,6 +56,8 @@ pub(super) struct Membership {
     at_end: bool,
     outage: Option<Outage>,
     lookout: Lookout,
+    /// The offset to go on at, in each partition that was polled and is still held.
+    polled: BTreeMap<(Arc<str>, u32), u64>,
     /// The refusal that the caller knows of.
     told: Option<Refused>,
     woken: Arc<AtomicBool>,
@@ -77,6 +80,7 @@ impl Membership {
             at_end: false,
             outage: None,
             lookout: Lookout::begin(),
+            polled: BTreeMap::new(),
             told: None,
             woken: Arc::default(),
         };
@@ -97,6 +101,7 @@ impl Membership {
 
     fn join_if_lost(&mut self) -> Result<(), Error> {
         if !self.joined {
+            self.polled.clear();
             self.member.join(&self.subscription)?;
             (self.joined, self.missing, self.lookout) = (true, false, Lookout::begin());
         }
@@ -174,6 +179,11 @@ impl Source for Membership {
             match self.join_if_lost().and_then(|()| self.member.poll(left, max)) {
                 Ok(messages) => {
                     (self.outage, self.told, self.at_end) = (None, None, messages.is_empty());
+                    let member = &self.member;
+                    self.polled.retain(|(topic, partition), _| member.holds(topic, *partition));
+                    for Message { topic, partition, offset, .. } in &messages {
+                        self.polled.insert((topic.clone(), *partition), offset + 1);
+                    }
                     if !messages.is_empty() {
                         return Ok(messages);
                     }
@@ -189,6 +199,9 @@ impl Source for Membership {
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
         self.check_joined()?;
         let sought = self.member.seek(topic, partition, offset);
+        if sought.is_ok() {
+            self.polled.insert((topic.into(), partition), offset);
+        }
         self.note_loss(sought)
     }
 
@@ -196,6 +209,17 @@ impl Source for Membership {
         self.check_joined()?;
         let committed = self.member.commit();
         self.note_loss(committed)
+    }
+
+    fn rejoin(&mut self) -> Result<(), Error> {
+        self.close()
+    }
+
+    fn place(&self) -> Result<GroupPlace<'_>, Error> {
+        self.check_joined()?;
+        let offsets = self.polled.iter().map(|((topic, partition), next)| (topic.clone(), *partition, *next)).collect();
+        let (member, generation) = self.member.identity();
+        Ok(GroupPlace { group: &self.subscription.group, member, generation, offsets })
     }
 
     fn close(&mut self) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use crate::{
     client::{
         Connection, Error, Message, Refused,
         answer::{field, line_count},
+        connection::number,
         endpoint::Endpoint,
         record::{check_topic, isolation_word},
     },
@@ -17,12 +18,15 @@ use std::{sync::Arc, time::Duration};
 pub(super) struct NetworkMember {
     address: String,
     connection: Option<Connection>,
-    partitions: usize,
+    /// `<topic>/<p>,...`
+    assigned: String,
+    id: String,
+    generation: i32,
 }
 
 impl NetworkMember {
     pub(super) fn new(address: String, connection: Option<Connection>) -> NetworkMember {
-        NetworkMember { address, connection, partitions: 0 }
+        NetworkMember { address, connection, assigned: String::new(), id: String::new(), generation: 0 }
     }
 
     /// Talks over the connection, made anew if need be. One that failed is not used again.
@@ -39,6 +43,19 @@ impl NetworkMember {
     }
 }
 
+impl NetworkMember {
+    /// ` generation: assigned:` of a line.
+    fn take_up(&mut self, line: &[u8]) -> Result<(), Error> {
+        self.generation = i32::try_from(number(line, "generation")?).unwrap_or(i32::MAX);
+        self.assigned = word(line, "assigned");
+        Ok(())
+    }
+
+    fn held(&self) -> impl Iterator<Item = &str> {
+        self.assigned.split(',').filter(|held| !held.is_empty())
+    }
+}
+
 impl GroupMember for NetworkMember {
     fn join(&mut self, subscription: &Subscription) -> Result<(), Error> {
         let mut group = Vec::new();
@@ -49,15 +66,16 @@ impl GroupMember for NetworkMember {
             (subscription.topics.join(","), subscription.from, isolation_word(subscription.isolation));
         let line = format!("JOIN {group} {topics} from:{from} commit:{commit}{isolation}");
         let answer = self.talk(|connection| connection.ask(&line))?;
-        self.partitions = assigned(answer.first.as_bytes());
-        Ok(())
+        let line = answer.first.as_bytes();
+        self.id = word(line, "member");
+        self.take_up(line)
     }
 
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error> {
         let line = format!("POLL max:{max} wait:{}\n", wait.as_millis());
         let address = self.address.clone();
         let lost = |cause| Error::Connection { address: address.clone(), cause };
-        let (partitions, messages) = self.talk(|connection| {
+        let (first, messages) = self.talk(|connection| {
             connection.send(line.as_bytes()).map_err(lost)?;
             let first = connection.line().map_err(lost)?;
             if let Some(refused) = Refused::parse(first) {
@@ -66,14 +84,14 @@ impl GroupMember for NetworkMember {
             if !first.starts_with(b"POLLED ") {
                 return Err(Error::Answer(format!("'{}' answers no POLL", shown(first))));
             }
-            let (count, partitions) = (line_count(first), assigned(first));
+            let (count, first) = (line_count(first), first.to_vec());
             let (mut messages, mut topic) = (Vec::new(), Arc::from(""));
             for _ in 0..count {
                 messages.push(polled(connection.line().map_err(lost)?, &mut topic)?);
             }
-            Ok((partitions, messages))
+            Ok((first, messages))
         })?;
-        self.partitions = partitions;
+        self.take_up(&first)?;
         Ok(messages)
     }
 
@@ -95,7 +113,15 @@ impl GroupMember for NetworkMember {
     }
 
     fn partitions(&self) -> usize {
-        self.partitions
+        self.held().count()
+    }
+
+    fn identity(&self) -> (String, i32) {
+        (self.id.clone(), self.generation)
+    }
+
+    fn holds(&self, topic: &str, partition: u32) -> bool {
+        self.held().any(|held| held.strip_prefix(topic).is_some_and(|rest| rest == format!("/{partition}")))
     }
 
     fn into_endpoint(self: Box<Self>) -> Endpoint {
@@ -103,12 +129,9 @@ impl GroupMember for NetworkMember {
     }
 }
 
-/// How many partitions `assigned:` names.
-fn assigned(line: &[u8]) -> usize {
-    match field(line, "assigned") {
-        None | Some(b"") => 0,
-        Some(partitions) => memchr::memchr_iter(b',', partitions).count() + 1,
-    }
+/// The word of this name, as it stands.
+fn word(line: &[u8], name: &str) -> String {
+    String::from_utf8_lossy(field(line, name).unwrap_or_default()).into_owned()
 }
 
 /// `topic: partition: offset:` and the record's fields. Messages of one topic share its name.

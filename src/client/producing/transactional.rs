@@ -1,0 +1,400 @@
+//! A producer whose records take effect by transactions, over the network or in this process.
+//!
+//! ```text
+//! begin ─► send ─► send_offsets ─► commit      all of it takes effect, or nothing
+//! BEGIN    SEND    COMMIT group:   END
+//! ```
+//!
+//! - A transaction that is dropped, whose connection is lost, or in which a record was refused, is aborted.
+//! - Where the answer to END is lost with the connection, the next BEGIN tells what became of the transaction. So
+//!   [`Transaction::commit`] knows the outcome, unless no connection can be had.
+
+use super::{
+    Backend, Producer,
+    embedded::EmbeddedProducer,
+    network::{self, NetworkProducer},
+};
+use crate::{
+    broker::{
+        self, Broker, LastTransaction, Outcome, ProducerIdentity,
+        group::{Committer, classic::Sender},
+    },
+    client::{
+        Ack, Answer, Consumer, Error, Record, Refused, answer::field, consuming::GroupPlace, endpoint::IN_PROCESS,
+        record::check_topic,
+    },
+    log::record::write_word,
+};
+use std::{time::Duration, vec};
+
+/// How long a transaction may take, unless the program says otherwise.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How often BEGIN is said over connections that break before its answer.
+const BEGIN_TRIES: usize = 5;
+
+/// Sends records in transactions. Whoever begins with the same transactional id elsewhere takes over: what this one has open is
+/// aborted, and its calls fail.
+///
+/// ```
+/// # use plainlog::{Broker, Producer};
+/// # let broker = Broker::in_memory();
+/// let mut producer = Producer::embedded(&broker).transactional("transfer-1");
+/// let mut transfer = producer.begin()?;
+/// transfer.send("accounts", ("alice", "-10"))?;
+/// transfer.send("accounts", ("bob", "+10"))?;
+/// transfer.commit()?;
+/// # Ok::<(), plainlog::client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct TransactionalProducer {
+    id: String,
+    timeout: Duration,
+    side: Side,
+}
+
+#[derive(Debug)]
+enum Side {
+    Network { producer: Box<NetworkProducer>, retry_for: Duration },
+    Embedded { broker: Broker, producer: Box<EmbeddedProducer> },
+}
+
+/// An open transaction. Dropped without [`commit`](Self::commit) it is aborted.
+#[derive(Debug)]
+pub struct Transaction<'p> {
+    producer: &'p mut TransactionalProducer,
+    identity: ProducerIdentity,
+    /// In this process: the broker's end of it.
+    embedded: Option<broker::Transaction>,
+    /// Whether something was sent in it.
+    is_used: bool,
+    is_over: bool,
+    outcomes: Vec<network::Outcome>,
+}
+
+impl Producer {
+    /// Makes it a producer whose records take effect by transactions of this id.
+    pub fn transactional(self, transactional_id: &str) -> TransactionalProducer {
+        let side = match self.backend {
+            Backend::Network(mut producer) => {
+                // The broker numbers the records of a transaction.
+                producer.set_idempotent(false);
+                let retry_for = producer.retry_for();
+                Side::Network { producer, retry_for }
+            }
+            Backend::Embedded(producer) => Side::Embedded { broker: producer.broker().clone(), producer },
+        };
+        TransactionalProducer { id: transactional_id.into(), timeout: TIMEOUT, side }
+    }
+}
+
+impl TransactionalProducer {
+    /// How long a transaction may take before the broker aborts it, from a second on; a minute unless this says otherwise.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The broker's address.
+    pub fn address(&self) -> &str {
+        match &self.side {
+            Side::Network { producer, .. } => producer.address(),
+            Side::Embedded { .. } => IN_PROCESS,
+        }
+    }
+
+    /// Begins a transaction. What the id has open elsewhere is aborted.
+    pub fn begin(&mut self) -> Result<Transaction<'_>, Error> {
+        let (identity, embedded) = match &mut self.side {
+            Side::Network { producer, retry_for } => {
+                producer.set_retry_for(*retry_for);
+                let begun = Begun::ask(producer, &self.id, self.timeout)?;
+                // Within a transaction nothing is sent again: without its connection it is aborted.
+                producer.set_retry_for(Duration::ZERO);
+                (begun.identity, None)
+            }
+            Side::Embedded { broker, producer } => {
+                let timeout_ms = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+                let begun = broker.begin_transaction(&self.id, timeout_ms)?;
+                producer.enter(&begun.transaction);
+                (begun.transaction.identity(), Some(begun.transaction))
+            }
+        };
+        Ok(Transaction { producer: self, identity, embedded, is_used: false, is_over: false, outcomes: Vec::new() })
+    }
+}
+
+/// What BEGIN answers.
+struct Begun {
+    identity: ProducerIdentity,
+    last: Option<LastTransaction>,
+}
+
+impl Begun {
+    fn ask(producer: &mut NetworkProducer, id: &str, timeout: Duration) -> Result<Begun, Error> {
+        let mut word = Vec::new();
+        write_word(&mut word, id.as_bytes());
+        let line = format!("BEGIN {} timeout:{}", String::from_utf8_lossy(&word), timeout.as_millis());
+        let mut tries = BEGIN_TRIES;
+        loop {
+            tries -= 1;
+            producer.restore()?;
+            match producer.ask(&line) {
+                Err(Error::Connection { .. }) if tries > 0 => {}
+                answer => return Begun::read(&answer?),
+            }
+        }
+    }
+
+    /// `OK producer_id: epoch: last_id: last_epoch: last:`
+    fn read(answer: &Answer) -> Result<Begun, Error> {
+        let line = answer.first.as_bytes();
+        let word = |name| field(line, name).and_then(|word| str::from_utf8(word).ok());
+        let identity =
+            |id, epoch| Some(ProducerIdentity { id: word(id)?.parse().ok()?, epoch: word(epoch)?.parse().ok()? });
+        let read = || {
+            let last = identity("last_id", "last_epoch")?;
+            let last = match word("last")? {
+                "commit" => Some(LastTransaction { identity: last, outcome: Outcome::Commit }),
+                "abort" => Some(LastTransaction { identity: last, outcome: Outcome::Abort }),
+                _ => None,
+            };
+            Some(Begun { identity: identity("producer_id", "epoch")?, last })
+        };
+        read().ok_or_else(|| Error::Answer(format!("'{}' answers no BEGIN", answer.first)))
+    }
+}
+
+impl Transaction<'_> {
+    /// Sends a record and waits until the broker has it. It takes effect with the transaction.
+    pub fn send(&mut self, topic: &str, record: impl Into<Record>) -> Result<Ack, Error> {
+        self.push(topic, &record.into(), 0)?;
+        self.flush()?;
+        let (_, outcome) = self.outcomes.pop().expect("flush waits for the outcome");
+        outcome.map_err(Error::Refused)
+    }
+
+    /// Sends a record without waiting for its answer; [`commit`](Self::commit) fails if it is refused. The tag names it in
+    /// [`outcomes`](Self::outcomes).
+    pub fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
+        check_topic(topic)?;
+        self.is_used = true;
+        let pushed = match &mut self.producer.side {
+            Side::Network { producer, .. } => producer.push(topic, record, tag),
+            Side::Embedded { producer, .. } => {
+                producer.push(topic, record, tag);
+                Ok(())
+            }
+        };
+        self.take_outcomes();
+        pushed.map_err(|error| self.lost(error))
+    }
+
+    /// Waits for the answers to everything that was sent.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        let flushed = match &mut self.producer.side {
+            Side::Network { producer, .. } => producer.flush(),
+            Side::Embedded { producer, .. } => {
+                producer.flush();
+                Ok(())
+            }
+        };
+        self.take_outcomes();
+        flushed.map_err(|error| self.lost(error))
+    }
+
+    /// The outcomes of the records that were pushed since the last call, in order, with their tags.
+    pub fn outcomes(&mut self) -> vec::Drain<'_, (u64, Result<Ack, Refused>)> {
+        self.outcomes.drain(..)
+    }
+
+    fn take_outcomes(&mut self) {
+        let outcomes = match &mut self.producer.side {
+            Side::Network { producer, .. } => producer.outcomes(),
+            Side::Embedded { producer, .. } => producer.outcomes(),
+        };
+        for (tag, outcome) in outcomes {
+            if let (Err(refused), Some(transaction)) = (&outcome, &mut self.embedded) {
+                // Over the network the broker sees to it.
+                transaction.doom(refused.to_string());
+            }
+            self.outcomes.push((tag, outcome));
+        }
+    }
+
+    /// Commits in the transaction what a consumer of a group has polled: the group goes on behind it if the transaction is committed.
+    /// The consumer takes [`auto_commit(false)`](Consumer::auto_commit), and after an abort it has to [`rejoin`](Consumer::rejoin).
+    pub fn send_offsets(&mut self, consumer: &Consumer) -> Result<(), Error> {
+        let GroupPlace { group, member, generation, offsets } = consumer.place()?;
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.flush()?;
+        self.is_used = true;
+        let done = match (&mut self.producer.side, &mut self.embedded) {
+            (Side::Network { producer, .. }, _) => {
+                let offsets: String =
+                    offsets.iter().map(|(topic, partition, offset)| format!(" {topic}/{partition} {offset}")).collect();
+                let mut words = Vec::new();
+                for (name, word) in [(" group:", group), (" member:", &member)] {
+                    words.extend_from_slice(name.as_bytes());
+                    write_word(&mut words, word.as_bytes());
+                }
+                let words = String::from_utf8_lossy(&words);
+                producer.ask(&format!("COMMIT{offsets}{words} generation:{generation}")).map(drop)
+            }
+            (Side::Embedded { broker, .. }, Some(transaction)) => {
+                let offsets: Vec<_> =
+                    offsets.iter().map(|(topic, partition, offset)| (&**topic, *partition, *offset)).collect();
+                let committer =
+                    Committer::Member { sender: Sender { member_id: &member, instance_id: None }, generation };
+                let done = broker.commit_offsets_in(transaction, group, committer, &offsets);
+                done.map_err(|error| {
+                    let refused = Refused::from(error);
+                    transaction.doom(refused.to_string());
+                    Error::Refused(refused)
+                })
+            }
+            (Side::Embedded { .. }, None) => unreachable!("it is there until the transaction is over"),
+        };
+        done.map_err(|error| self.lost(error))
+    }
+
+    /// Ends it: all of it takes effect, durably as the flush mode promises. An error says that nothing of it does, but for
+    /// [`Error::Connection`]: then nobody could be asked what became of it.
+    pub fn commit(mut self) -> Result<(), Error> {
+        self.flush()?;
+        self.is_over = true;
+        let ended = match (&mut self.producer.side, &mut self.embedded) {
+            (Side::Network { producer, .. }, _) => producer.ask("END").map(drop),
+            (Side::Embedded { producer, .. }, Some(transaction)) => {
+                producer.leave();
+                transaction.end().map_err(Error::from)
+            }
+            (Side::Embedded { .. }, None) => unreachable!("it is there until the transaction is over"),
+        };
+        match ended {
+            Err(lost @ Error::Connection { .. }) => self.learn_outcome(lost),
+            ended => ended,
+        }
+    }
+
+    /// Asks over a new connection what became of the transaction.
+    fn learn_outcome(&mut self, lost: Error) -> Result<(), Error> {
+        let TransactionalProducer { id, timeout, side } = &mut *self.producer;
+        let Side::Network { producer, retry_for } = side else { return Err(lost) };
+        producer.set_retry_for(*retry_for);
+        let Ok(begun) = Begun::ask(producer, id, *timeout) else { return Err(lost) };
+        // It was begun only to ask.
+        let _ = producer.ask("ABORT");
+        match begun.last.filter(|last| last.identity == self.identity) {
+            Some(LastTransaction { outcome: Outcome::Commit, .. }) => Ok(()),
+            Some(_) => Err(Error::Aborted(lost.to_string())),
+            None if !self.is_used => Ok(()),
+            // Somebody else has used the id since.
+            None => Err(lost),
+        }
+    }
+
+    /// Ends it: nothing of it takes effect.
+    pub fn abort(mut self) -> Result<(), Error> {
+        self.end_by_abort()
+    }
+
+    fn end_by_abort(&mut self) -> Result<(), Error> {
+        if std::mem::replace(&mut self.is_over, true) {
+            return Ok(());
+        }
+        match (&mut self.producer.side, &mut self.embedded) {
+            (Side::Network { producer, .. }, _) => match producer.flush().and_then(|()| producer.ask("ABORT")) {
+                // It ended with its connection.
+                Err(Error::Connection { .. }) => Ok(()),
+                aborted => aborted.map(drop),
+            },
+            (Side::Embedded { producer, .. }, Some(transaction)) => {
+                producer.flush();
+                producer.outcomes();
+                producer.leave();
+                Ok(transaction.abort()?)
+            }
+            (Side::Embedded { .. }, None) => unreachable!("it is there until the transaction is over"),
+        }
+    }
+
+    /// What an error in the midst of it means: without its connection it is aborted.
+    fn lost(&mut self, error: Error) -> Error {
+        match error {
+            lost @ Error::Connection { .. } => {
+                self.is_over = true;
+                Error::Aborted(lost.to_string())
+            }
+            error => error,
+        }
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        let _ = self.end_by_abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::{Peer, peers};
+
+    const RECORD: &str = "SEND t message:a";
+
+    fn begin<'p>(peer: &'p mut Peer, epoch: u32, last: &str) -> &'p mut Peer {
+        peer.expect("PING").say("PONG\n").expect("BEGIN t timeout:60000");
+        peer.say(&format!("OK producer_id:7 epoch:{epoch} {last}\n"))
+    }
+
+    /// Sends a record in a transaction whose END is not answered; what the next BEGIN says of the last transaction.
+    fn committed(last: &'static str) -> Result<(), Error> {
+        let address = peers(2, move |nth, peer| match nth {
+            0 => {
+                begin(peer, 2, "last_id:-1 last_epoch:-1 last:none").expect(RECORD);
+                peer.say("ACK topic:t partition:0 offset:0\n").expect("END");
+            }
+            _ => drop(begin(peer, 4, last).expect("ABORT").say("OK\n")),
+        });
+        let mut producer = Producer::connect(&address).unwrap().transactional("t");
+        let mut transaction = producer.begin().unwrap();
+        transaction.send("t", "a").unwrap();
+        transaction.commit()
+    }
+
+    #[test]
+    fn a_commit_whose_answer_is_lost_is_known_from_the_next_begin() {
+        assert!(matches!(committed("last_id:7 last_epoch:2 last:commit"), Ok(())));
+        assert!(matches!(committed("last_id:7 last_epoch:2 last:abort"), Err(Error::Aborted(_))));
+        // Others were there meanwhile, and nobody knows.
+        for last in [
+            "last_id:7 last_epoch:3 last:commit",
+            "last_id:8 last_epoch:2 last:commit",
+            "last_id:-1 last_epoch:-1 last:none",
+        ] {
+            assert!(matches!(committed(last), Err(Error::Connection { .. })), "{last}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_sent_again_in_a_transaction_and_the_next_one_begins_over_a_new_connection() {
+        let address = peers(2, |nth, peer| match nth {
+            0 => drop(begin(peer, 2, "last_id:-1 last_epoch:-1 last:none").expect(RECORD)),
+            _ => {
+                begin(peer, 4, "last_id:7 last_epoch:2 last:abort").expect(RECORD);
+                peer.say("ACK topic:t partition:0 offset:2\n").expect("END").say("OK\n");
+            }
+        });
+        let mut producer = Producer::connect(&address).unwrap().transactional("t");
+        let mut transaction = producer.begin().unwrap();
+        assert!(matches!(transaction.send("t", "a"), Err(Error::Aborted(_))));
+        drop(transaction);
+        let mut transaction = producer.begin().unwrap();
+        assert_eq!(transaction.send("t", "a").unwrap().offset, Some(2));
+        transaction.commit().unwrap();
+    }
+}
