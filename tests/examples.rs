@@ -22,6 +22,7 @@ fn the_examples_print_what_they_promise() {
         ("many_threads", "monitoring: 300\n"),
         ("pipeline", "offset 0: LOGIN\noffset 1: CLICK\noffset 2: LOGOUT\n"),
         ("by_key", "each user in one partition: true, in order: true\n"),
+        ("transfer", "10 transfers, sum 0\n"),
     ] {
         let printed = printed(example);
         assert!(printed.contains(promised), "{example}: {printed}");

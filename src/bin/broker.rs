@@ -45,6 +45,9 @@ enum Job {
     /// List and change the consumer groups of a running broker
     #[command(subcommand)]
     Group(jobs::group::Job),
+    /// List, describe and abort the transactions of a running broker
+    #[command(subcommand)]
+    Transaction(jobs::transaction::Job),
     /// Check or print a log on disk; no broker is needed
     #[command(subcommand)]
     Log(jobs::log::Job),
@@ -216,6 +219,7 @@ fn main() -> ExitCode {
         None => serve(&cli.serve, begun),
         Some(Job::Topic(job)) => jobs::topic::run(&job),
         Some(Job::Group(job)) => jobs::group::run(&job),
+        Some(Job::Transaction(job)) => jobs::transaction::run(&job),
         Some(Job::Log(job)) => jobs::log::run(&job),
         Some(Job::Completions { shell }) => jobs::completions::<Cli>(&shell),
     };

@@ -8,10 +8,13 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use common::say;
 use plainlog::client::programs::intake::{Intake, header};
-use plainlog::client::programs::{News, Tally, converse, input::Input, pour, progress::Progress, style};
+use plainlog::client::programs::{
+    News, Tally, converse, input::Input, pour, pour_in_transactions, progress::Progress, style,
+};
 use plainlog::client::{Header, Producer};
 use plainlog::config;
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{fs::File, path::PathBuf};
@@ -58,6 +61,15 @@ struct Args {
     /// Number the messages, so that none is stored twice when the connection breaks
     #[arg(long)]
     idempotent: bool,
+    /// Send the input in a transaction of this id: all of it can be read together, or nothing (not from a conversation)
+    #[arg(long, value_name = "ID", conflicts_with_all = ["interactive", "idempotent"])]
+    transactional_id: Option<String>,
+    /// Make a transaction of each N messages
+    #[arg(long, value_name = "N", requires = "transactional_id")]
+    transaction_messages: Option<NonZeroUsize>,
+    /// How long a transaction may take before the broker aborts it
+    #[arg(long, default_value = "1m", value_name = "TIME", value_parser = config::duration)]
+    transaction_timeout: Duration,
     /// How long to try again while the broker is gone (500ms, 30s, 15m; a plain number is ms). What it had not acknowledged
     /// is then sent again, so it can be stored twice (not with --idempotent)
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = config::duration)]
@@ -83,7 +95,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<u8> {
-    let in_conversation = args.interactive || args.file.is_none() && !args.json && io::stdin().is_terminal();
+    let is_typed = args.file.is_none() && !args.json && io::stdin().is_terminal();
+    let in_conversation = args.interactive || args.transactional_id.is_none() && is_typed;
     let intake = Intake {
         key: args.key.clone().map(String::into_bytes),
         key_separator: args.key_separator.clone(),
@@ -102,21 +115,20 @@ fn run(args: &Args) -> Result<u8> {
     };
     let producer =
         connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
-    let producer = producer.idempotent(args.idempotent);
     let input = Input::open(source, args.delimiter.as_deref());
     common::on_interrupt(input.interrupter())?;
     if in_conversation {
-        converse(&args.topic, &intake, input, producer, &mut io::stdout())?;
+        converse(&args.topic, &intake, input, producer.idempotent(args.idempotent), &mut io::stdout())?;
         return Ok(0);
     }
     send_all(args, &intake, input, producer, bytes)
 }
 
 /// Sends all of the input, tells what became of it, and answers the exit status.
-fn send_all(args: &Args, intake: &Intake, mut input: Input, mut producer: Producer, bytes: Option<u64>) -> Result<u8> {
+fn send_all(args: &Args, intake: &Intake, mut input: Input, producer: Producer, bytes: Option<u64>) -> Result<u8> {
     let (begun, progress, mut tally) = (Instant::now(), Progress::begin(bytes), Tally::default());
     let mut out = BufWriter::new(io::stdout());
-    let poured = pour(&args.topic, intake, &mut input, &mut producer, |news| match news {
+    let tell = |news| match news {
         News::Stored(_, ack) => {
             tally.add(ack);
             if args.verbose { writeln!(out, "ACK topic:{} {ack}", args.topic) } else { Ok(()) }
@@ -130,7 +142,20 @@ fn send_all(args: &Args, intake: &Intake, mut input: Input, mut producer: Produc
             progress.show(bytes, tally.stored);
             out.flush()
         }
-    });
+    };
+    if let Some(id) = &args.transactional_id {
+        let mut producer = producer.transactional(id).timeout(args.transaction_timeout);
+        let each = args.transaction_messages;
+        let poured = pour_in_transactions(&args.topic, intake, &mut input, &mut producer, each, tell);
+        progress.end();
+        if each.is_some() || poured.is_ok() {
+            say(tally.summary(begun.elapsed()));
+        }
+        poured.and_then(|()| out.flush())?;
+        return Ok(0);
+    }
+    let mut producer = producer.idempotent(args.idempotent);
+    let poured = pour(&args.topic, intake, &mut input, &mut producer, tell);
     let poured = poured.and_then(|()| out.flush());
     progress.end();
     say(tally.summary(begun.elapsed()));

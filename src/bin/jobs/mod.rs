@@ -4,6 +4,7 @@ pub(crate) mod group;
 pub(crate) mod log;
 mod show;
 pub(crate) mod topic;
+pub(crate) mod transaction;
 
 use anyhow::Result;
 use std::process::ExitCode;

@@ -15,7 +15,9 @@ mod pour;
 pub mod progress;
 pub mod style;
 mod tally;
+mod transactions;
 
 pub use conversation::converse;
 pub use pour::{News, pour};
 pub use tally::Tally;
+pub use transactions::pour_in_transactions;

@@ -11,7 +11,7 @@ use crate::client::{Ack, Producer, Record};
 use std::io;
 
 /// How many records go between two looks at the clock.
-const PROGRESS_EVERY: u64 = 4096;
+pub(super) const PROGRESS_EVERY: u64 = 4096;
 
 /// What happens on the way.
 #[derive(Clone, Debug, PartialEq)]
