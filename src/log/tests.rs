@@ -2,7 +2,8 @@
 
 use super::*;
 use disk::{Call, Disk, Fault, MemoryDisk, Survivors};
-use std::{borrow::Cow, thread};
+use record::Records;
+use std::{borrow::Cow, ops::Range, thread};
 
 const DIR: &str = "0";
 const NOW_MS: i64 = 1_700_000_000_000;
