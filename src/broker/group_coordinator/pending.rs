@@ -177,7 +177,7 @@ impl BrokerState {
         Ok(Some(written))
     }
 
-    /// A marker stands in a partition, at this offset. If it is that of the groups' log, the offsets that the producer has
+    /// A marker stands in a partition, at this offset, and readers see it. If it is that of the groups' log, the offsets that the producer has
     /// pending before it take effect or are forgotten. A marker that was told before changes nothing.
     pub(in crate::broker) fn marker_written(&self, partition: &Partition, marker: &Marker, offset: u64) {
         let is_groups_log = |log: Arc<Partition>| std::ptr::eq(&*log, partition);
@@ -187,7 +187,10 @@ impl BrokerState {
     }
 
     fn end_pending(&self, producer_id: i64, outcome: Outcome, marker: u64) {
-        // Whoever reads the log back after this finds the marker there.
+        // Whoever reads the log back from here on finds the marker there; who is at it may have come before it, and is waited for.
+        if self.coordinator.groups.lock().expect("no panic under the groups' lock").is_none() {
+            return;
+        }
         let find = |name: &Arc<str>| -> Option<Arc<GroupCell>> {
             let groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
             groups.as_ref()?.awake.get(name).cloned()

@@ -1,5 +1,5 @@
-//! Power fails, or the disk does, at every call of a script of transactions that overlap in three partitions. After a
-//! recovery, and one that is interrupted itself, each transaction is whole or absent, none is open, and no marker stands there twice.
+//! Power fails, or the disk does, at every call of a script of transactions that overlap in three partitions and commit
+//! offsets of groups. After a recovery, and one that is interrupted itself, each transaction is whole or absent, none is open, and no marker stands there twice.
 //!
 //! ```text
 //! script ─ fault ─ reboot, some of it survives ─ recovery ─ fault ─ reboot ─ recovery ─ whole or absent, everywhere
@@ -11,8 +11,8 @@
 use super::*;
 use crate::{
     broker::{
-        Broker, Clock, Epochs, Form, Gathered, Isolation, Outcome, Partition, ProducerIdentity, Sequence, Terms, View,
-        WriteSession,
+        Broker, Clock, Committed, Epochs, Form, Gathered, Isolation, OffsetCommit, Outcome, Partition,
+        ProducerIdentity, Sequence, Terms, View, WriteSession, group::Committer, transaction::Parts,
     },
     config::{Config, Flush, Settings},
     log::{
@@ -30,6 +30,8 @@ use std::{
 const NOW_MS: i64 = 1_700_000_000_000;
 const CRASHES: [Fault; 3] = [Fault::CrashBefore, Fault::CrashMidway, Fault::CrashAfter];
 const PLACES: [(&str, u32); 3] = [("orders", 0), ("orders", 1), ("payments", 0)];
+/// The place that is no partition but a group of the transaction's own, which reads the first partition.
+const GROUP: usize = PLACES.len();
 
 /// What a reader of committed records may find of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,19 +63,35 @@ impl Turned {
         let clock = Arc::new(AtomicI64::new(NOW_MS));
         let config = Config { flush, topic_defaults, ..Config::new("data") };
         let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone()))?;
-        broker.env().schedule.stop();
+        tests::stop_maintenance(&broker);
         Ok(Turned { broker, clock })
     }
 
-    /// Does what maintenance does. That may have begun before it was stopped.
     fn look_after(&self) -> Result<()> {
-        let state = &self.broker.running.state;
-        for cell in state.id_cells()? {
-            while cell.read().hold == id_cell::Hold::Busy {
-                std::thread::yield_now();
-            }
-        }
-        state.look_after_transactions().map(drop)
+        self.broker.running.state.look_after_transactions().map(drop)
+    }
+
+    /// Commits an offset of the group of a transaction.
+    fn commit(&self, transaction: &InTransaction, number: u32) -> Result<()> {
+        let (state, group) = (&self.broker.running.state, group(number));
+        let committed = Committed { offset: 1, leader_epoch: -1, metadata: String::new(), timestamp_ms: NOW_MS };
+        let offset = OffsetCommit { topic: PLACES[0].0.into(), partition: PLACES[0].1, committed };
+        let parts = Parts { groups: [group.as_str().into()].into(), ..Parts::default() };
+        let written = state.write_in(transaction, &parts, || {
+            self.broker.write_pending_offsets(&group, transaction.identity, Committer::Anybody, vec![offset])
+        })?;
+        written.added.map_or(Ok(()), |added| added.make_durable())?;
+        let done = written.written?;
+        done.written.map_or(Ok(()), |written| written.make_durable())?;
+        done.outcomes.into_iter().collect()
+    }
+
+    /// Whether the group of a transaction has committed, and nothing is pending.
+    fn has_committed(&self, number: u32, context: &str) -> bool {
+        let (offsets, partition) =
+            (self.broker.group_offsets(&group(number)).unwrap(), (PLACES[0].0.into(), PLACES[0].1));
+        assert!(offsets.stable(&partition).is_ok(), "{context}: the group of {number} waits for ever");
+        offsets.committed().contains_key(&partition)
     }
 
     fn partition(&self, place: usize) -> Result<Arc<Partition>> {
@@ -126,15 +144,21 @@ impl Model {
         let (mut session, mut gathered) = (turned.broker.write_session(), Gathered::default());
         session.enter(transaction);
         let mut tickets = vec![];
-        for place in places {
+        for place in places.iter().filter(|place| **place < GROUP) {
             let (topic, partition) = PLACES[*place];
-            tickets.push(session.add_value(&mut gathered, topic, partition, value.as_bytes()));
+            tickets.push((*place, session.add_value(&mut gathered, topic, partition, value.as_bytes())));
         }
         session.write(&mut gathered);
         make_durable(&mut session);
-        for (ticket, place) in tickets.into_iter().zip(places) {
-            match ticket.and_then(|ticket| session.offset(ticket)) {
-                Ok(_) => drop(self.tried(number).acknowledged.insert(*place)),
+        let stored =
+            tickets.into_iter().map(|(place, ticket)| (place, ticket.and_then(|ticket| session.offset(ticket))));
+        let mut stored: Vec<_> = stored.map(|(place, offset)| (place, offset.map(drop))).collect();
+        if places.contains(&GROUP) {
+            stored.push((GROUP, turned.commit(&transaction.writer(), number)));
+        }
+        for (place, stored) in stored {
+            match stored {
+                Ok(()) => drop(self.tried(number).acknowledged.insert(place)),
                 Err(error) => {
                     transaction.doom(error.to_string());
                     self.got(Err::<(), _>(error))?;
@@ -182,6 +206,17 @@ impl Model {
         let done = self.got(write())?.is_some();
         if done {
             self.tried(number).acknowledged.insert(place);
+        }
+        Ok(done)
+    }
+
+    /// Commits an offset in a transaction of a Kafka producer.
+    fn commit_kafka(&mut self, turned: &Turned, producer: Option<ProducerIdentity>, number: u32) -> Result<bool> {
+        let Some(producer) = producer else { return Ok(false) };
+        let found = turned.broker.running.state.transaction_of(producer, IfAbsent::Add);
+        let done = self.got(found.and_then(|transaction| turned.commit(&transaction, number)))?.is_some();
+        if done {
+            self.tried(number).acknowledged.insert(GROUP);
         }
         Ok(done)
     }
@@ -248,7 +283,7 @@ impl Model {
         self.produce(turned, old, 0, 2, 0)?;
         self.plain(turned, 0)?;
         if let Some(mut first) = first {
-            self.send(turned, &mut first, 1, &[2])?;
+            self.send(turned, &mut first, 1, &[2, GROUP])?;
             self.end(first, 1, Outcome::Commit)?;
         }
         self.end_kafka(turned, "old", old, 2, Outcome::Abort, Epochs::Kept)?;
@@ -261,11 +296,11 @@ impl Model {
         self.end_kafka(turned, "old", old, 3, outcome, Epochs::Kept)?;
         let mut fenced = self.begin(turned, "other", 4)?;
         if let Some(fenced) = &mut fenced {
-            self.send(turned, fenced, 4, &[0, 2])?;
+            self.send(turned, fenced, 4, &[0, 2, GROUP])?;
         }
         let second = self.begin(turned, "other", 5)?;
         if let Some(mut second) = second {
-            self.send(turned, &mut second, 5, &[0, 1, 2])?;
+            self.send(turned, &mut second, 5, &[0, 1, 2, GROUP])?;
             self.end(second, 5, Outcome::Commit)?;
         }
         drop(fenced);
@@ -288,11 +323,13 @@ impl Model {
         for place in [1, 0] {
             all &= self.produce(turned, new, 0, 7, place)?;
         }
+        all &= self.commit_kafka(turned, new, 7)?;
         let outcome = if all { Outcome::Commit } else { Outcome::Abort };
         let new = self.end_kafka(turned, "new", new, 7, outcome, Epochs::Raised)?;
         self.produce(turned, new, 0, 8, 1)?;
+        self.commit_kafka(turned, new, 8)?;
         if let Some(mut last) = self.begin(turned, "text", 9)? {
-            self.send(turned, &mut last, 9, &[2, 1])?;
+            self.send(turned, &mut last, 9, &[2, 1, GROUP])?;
             self.end(last, 9, Outcome::Commit)?;
         }
         Ok(())
@@ -307,6 +344,7 @@ impl Model {
             Err(Error::UnknownTopic(_) | Error::UnknownPartition { .. }) => Ok(()),
             Err(error) => Err(error),
         })?;
+        turned.broker.groups()?;
         turned.look_after()?;
         // What a Kafka client left open.
         turned.clock.fetch_add(60_000, Ordering::AcqRel);
@@ -355,7 +393,9 @@ impl Model {
             return;
         }
         for (number, Tried { fate, acknowledged }) in &self.tried {
-            let found: BTreeSet<usize> = (0..PLACES.len()).filter(|place| seen[*place].contains_key(number)).collect();
+            let has_committed = turned.has_committed(*number, context).then_some(GROUP);
+            let written = (0..PLACES.len()).filter(|place| seen[*place].contains_key(number));
+            let found: BTreeSet<usize> = written.chain(has_committed).collect();
             let is_right = match fate {
                 Fate::Absent => found.is_empty(),
                 Fate::Either => found.is_empty() || found == *acknowledged,
@@ -369,6 +409,10 @@ impl Model {
 /// Long enough for a few of them to fill a segment.
 fn value(number: u32) -> String {
     format!("{number}-{}", "x".repeat(250))
+}
+
+fn group(number: u32) -> String {
+    format!("g{number}")
 }
 
 /// What the answer to a commit says of the transaction.
@@ -463,11 +507,10 @@ fn fault_everywhere(flush: Flush, fault: Fault) {
         let (disk, mut model) = (MemoryDisk::crashable(), Model::new(flush, true));
         disk.fault(Call::Any, nth, fault);
         model.script(&disk).unwrap();
-        for survivors in [Survivors::Everything, Survivors::Seed(nth)] {
-            let context = format!("{flush}, {fault:?} call {nth}, {survivors:?}");
-            let is_whole_or_absent = flush == Flush::Always || survivors == Survivors::Everything;
-            model.recover(&disk.reboot(survivors), &context, is_whole_or_absent);
-        }
+        let survivors = if nth % 2 == 0 { Survivors::Everything } else { Survivors::Seed(nth) };
+        let context = format!("{flush}, {fault:?} call {nth}, {survivors:?}");
+        let is_whole_or_absent = flush == Flush::Always || survivors == Survivors::Everything;
+        model.recover(&disk.reboot(survivors), &context, is_whole_or_absent);
     }
 }
 

@@ -224,7 +224,7 @@ impl BrokerState {
             }
         }
         for (appended, partition) in &written {
-            match self.make_marker_durable(partition, appended.as_ref()) {
+            match self.make_marker_durable(partition, &marker, appended.as_ref()) {
                 Ok(()) | Err(Error::UnknownTopic(_)) => {}
                 Err(error) => drop(first_error.get_or_insert(Error::Storage(format!("{}: {error}", partition.name())))),
             }
@@ -235,7 +235,7 @@ impl BrokerState {
     /// Ends an open transaction in one partition, durably.
     pub(super) fn mark_durably(&self, partition: &Partition, marker: Marker) -> Result<()> {
         let marked = self.mark(partition, marker)?;
-        self.make_marker_durable(partition, marked.as_ref())
+        self.make_marker_durable(partition, &marker, marked.as_ref())
     }
 
     /// Appends a marker where a transaction of the producer waits for one.
@@ -244,14 +244,22 @@ impl BrokerState {
             return Ok(None);
         }
         let appended = partition.write_marker(marker)?;
-        self.marker_written(partition, &marker, appended.offsets.start);
         partition.sync_soon(&*partition.settings()?);
         Ok(Some(appended))
     }
 
-    /// A marker that was written is made durable; one that is not missing may have been written by a try whose sync failed.
-    fn make_marker_durable(&self, partition: &Partition, appended: Option<&Appended>) -> Result<()> {
-        appended.map_or_else(|| self.settle(partition), |appended| partition.make_durable(appended))
+    /// Makes a marker durable, and tells groups whose offsets it decides on. One that was not missing may have been written by a
+    /// try whose sync failed.
+    pub(super) fn make_marker_durable(
+        &self,
+        partition: &Partition,
+        marker: &Marker,
+        appended: Option<&Appended>,
+    ) -> Result<()> {
+        appended.map_or_else(|| self.settle(partition), |appended| partition.make_durable(appended))?;
+        // Nobody writes in a transaction that is being ended: whatever is pending lies before its marker.
+        self.marker_written(partition, marker, appended.map_or(u64::MAX, |appended| appended.offsets.start));
+        Ok(())
     }
 
     /// Makes what a transaction wrote as durable as the flush modes promise. An error if some of it may be lost.

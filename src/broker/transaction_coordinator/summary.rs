@@ -101,8 +101,7 @@ impl Broker {
         }
         let partition = self.topic(topic)?.partition(partition)?;
         let appended = partition.write_marker(marker)?;
-        self.running.state.marker_written(&partition, &marker, appended.offsets.start);
-        partition.make_durable(&appended)
+        self.running.state.make_marker_durable(&partition, &marker, Some(&appended))
     }
 
     /// Who writes a partition with a producer id: Kafka's DescribeProducers.

@@ -40,7 +40,7 @@ impl Turned {
         let clock = Arc::new(AtomicI64::new(NOW_MS));
         let config = Config { flush, ..Config::new("data") };
         let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone())).unwrap();
-        broker.env().schedule.stop();
+        stop_maintenance(&broker);
         Turned { broker, disk: disk.clone(), clock }
     }
 
@@ -97,6 +97,19 @@ impl Turned {
         let partition = self.broker.topic(state_log::TOPIC).unwrap().partition(0).unwrap();
         partition.sync_to(partition.log().unwrap().log_end()).unwrap();
         self.values(state_log::TOPIC, 0, Isolation::ReadUncommitted)
+    }
+}
+
+/// Maintenance, which is the test's affair, may have begun with what a start asks for.
+pub(super) fn stop_maintenance(broker: &Broker) {
+    broker.env().schedule.stop();
+    while broker
+        .running
+        .threads
+        .iter()
+        .any(|thread| thread.thread().name() == Some("maintenance") && !thread.is_finished())
+    {
+        std::thread::yield_now();
     }
 }
 
