@@ -3,7 +3,7 @@
 
 use plainlog::{
     Broker, Config, Producer, Record,
-    broker::{Clock, Marker, Sequence, Terms},
+    broker::{Clock, Gathered, Marker, Sequence, Terms},
     config::Settings,
     log::{
         Numbering, Outcome,
@@ -146,4 +146,28 @@ fn the_transactions_of_the_page_are_those_of_a_log() {
         assert_eq!(kept, drawn);
         assert_eq!((crc.len(), crc.split(':').next()), (last.len() + 1, last.split(':').next()));
     }
+}
+
+#[test]
+fn the_transactional_ids_of_the_page_are_those_of_a_broker() {
+    let disk = MemoryDisk::default();
+    let broker = broker_on(&disk);
+    broker.create_topic("messages", 1).unwrap();
+    let mut transaction = broker.begin_transaction("transfer-1", 60_000).unwrap().transaction;
+    let (mut session, mut gathered) = (broker.write_session(), Gathered::default());
+    session.enter(&transaction);
+    session.add_value(&mut gathered, "messages", 0, b"paid").unwrap();
+    session.write(&mut gathered);
+    session.make_durable();
+    transaction.end().unwrap();
+    let file = disk.open(Path::new("data/__transaction_state/0/00000000000000000000.log")).unwrap();
+    let mut lines = vec![0; file.len().unwrap() as usize];
+    file.read_at(&mut lines, 0).unwrap();
+    let mut lines = String::from_utf8(lines).unwrap();
+    while let Some(id) = lines.split_once("topics:messages=").map(|(_, rest)| rest[..22].to_string())
+        && id.is_ascii()
+    {
+        lines = lines.replace(&id, "…");
+    }
+    assert_eq!(lines.lines().collect::<Vec<_>>(), picture("Transactional ids"));
 }
