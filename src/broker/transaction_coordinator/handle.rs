@@ -60,7 +60,6 @@ impl Broker {
             });
             match started {
                 Ok(Started::With(identity)) => {
-                    state.look_at_transactions_at(now_ms.saturating_add(timeout_ms as i64));
                     let broker = self.clone();
                     let transaction = Transaction { broker, cell, identity, doomed: None, is_over: false };
                     return Ok(Begun { transaction, last });

@@ -16,7 +16,8 @@
 //!   the append. Whoever changes the state has it alone, while the line of the change is appended. So no record of a
 //!   transaction comes behind its marker.
 //! - The lock is not held while something is synced, or settled, or a marker written. Whoever does that has put a
-//!   [`Hold`](id_cell::Hold) on the id before: meanwhile others are answered CONCURRENT_TRANSACTIONS, or wait.
+//!   [`Hold`](id_cell::Hold) on the id before: meanwhile others are answered CONCURRENT_TRANSACTIONS, or wait. Only what hangs
+//!   in a partition, which is rare, is ended under the lock.
 //! - A partition is in the state's line before a record of the transaction is in the partition, and the line is as durable as
 //!   the flush mode promises before the record is acknowledged.
 //! - The records are settled before the prepare line is written: where a log of the transaction may have lost one, it is aborted.
@@ -28,6 +29,8 @@
 //! - A partition that is opened may hold an open transaction of which the state's log says that it is over, or nothing: it
 //!   gets the marker then, see [`reopened`].
 
+#[cfg(all(test, not(shuttle)))]
+mod concurrency_tests;
 #[cfg(all(test, not(shuttle)))]
 mod crash_tests;
 mod ending;
@@ -203,15 +206,13 @@ impl BrokerState {
         let written = state_log::write(log, &cell.name, Some(&next))?;
         let before = state.known.replace(next);
         (state.written_ms, state.is_attended, state.is_told) = (self.env.clock.now_ms(), true, false);
-        if let Some(at_ms) = state.known.as_ref().and_then(TransactionState::times_out_ms) {
-            self.look_at_transactions_at(at_ms);
-        }
         let is_new = |id| before.as_ref().is_none_or(|before| before.producer_ids() != id);
         if is_new(state.known.as_ref().expect("replaced above").producer_ids()) {
             let mut ids = self.transactions.ids.write().expect("no panic under the ids' lock");
             let ids = ids.as_mut().expect("a cell is there once they were read back");
             ids.lead(cell, before.as_ref(), state.known.as_ref());
         }
+        self.look_when_due(state);
         Ok(written)
     }
 

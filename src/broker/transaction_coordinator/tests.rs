@@ -573,3 +573,19 @@ fn after_a_crash_that_may_have_lost_records_an_id_gets_a_new_producer_id() {
         assert_eq!(again.broker.init_producer("kafka", 60_000, Some(kafka)), Ok(renewed), "a repeat");
     }
 }
+
+/// Nobody looked at it again: only a BEGIN had said when its time would be over.
+#[test]
+fn a_kafka_client_s_transaction_is_aborted_when_its_time_is_over_though_nobody_asks() {
+    let broker = Broker::in_memory();
+    broker.create_topic("orders", 1).unwrap();
+    let producer = broker.init_producer("t", 1, None).unwrap();
+    let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+    let waiter = crate::broker::Waiter::new();
+    let _registered = partition.register(&waiter);
+    produce(&broker, producer, 0, "orders", "a", IfAbsent::Add).unwrap();
+    while partition.last_stable_offset().unwrap() < 2 {
+        assert!(waiter.wait(None));
+    }
+    assert_eq!(broker.transactions().unwrap()[0].producer.epoch, 1);
+}

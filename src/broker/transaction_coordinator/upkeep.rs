@@ -44,7 +44,7 @@ impl BrokerState {
     }
 
     /// The same, at a time of day in ms.
-    pub(super) fn look_at_transactions_at(&self, at_ms: i64) {
+    fn look_at_transactions_at(&self, at_ms: i64) {
         if self.transactions.looks_at_ms.fetch_min(at_ms, AcqRel) > at_ms {
             self.env.schedule.transactions_in(self.env.until(at_ms));
         }
@@ -87,6 +87,13 @@ impl BrokerState {
             next_ms = next_ms.min(self.env.in_ms(RETRY));
         }
         Ok((next_ms < i64::MAX).then_some(next_ms))
+    }
+
+    /// Maintenance looks at the ids when time asks something of this one.
+    pub(super) fn look_when_due(&self, state: &IdState) {
+        if let Due::Later(at_ms) = self.due(state, self.env.clock.now_ms()) {
+            self.look_at_transactions_at(at_ms);
+        }
     }
 
     fn due(&self, state: &IdState, now_ms: i64) -> Due {
