@@ -5,7 +5,10 @@
 use plainlog::{
     Broker, Consumer, Producer, Record,
     broker::{
-        Error, Gathered, JoinOptions, Membership, Outcome, PollLimits, PollWait, Result, Transaction, Waiter, random,
+        Committed, Error, Gathered, IfAbsent, JoinOptions, Membership, OffsetCommit, Outcome, PollLimits, PollWait,
+        Result, Transaction, Waiter,
+        group::{Committer, classic::Sender},
+        random,
     },
 };
 use std::{
@@ -23,7 +26,9 @@ const PARTITIONS: u32 = 3;
 enum Fate {
     Commits,
     Aborts,
-    /// The worker goes, its membership before its transaction.
+    /// Its membership ends before its transaction commits: the next owner is not to read on before that.
+    LeavesAndCommits,
+    /// Its membership ends before its transaction, which aborts.
     LeavesFirst,
     /// The other way round.
     AbortsFirst,
@@ -34,7 +39,8 @@ enum Fate {
 impl Fate {
     fn any() -> Fate {
         match random::number() % 10 {
-            0 | 1 => Fate::Aborts,
+            0 => Fate::Aborts,
+            1 => Fate::LeavesAndCommits,
             2 => Fate::LeavesFirst,
             3 => Fate::AbortsFirst,
             4 => Fate::IsFenced,
@@ -43,10 +49,20 @@ impl Fate {
     }
 }
 
+/// How a worker commits what it has read.
+#[derive(Clone, Copy, Debug)]
+enum Commits {
+    /// As the member that is in the transaction: no rebalance reaches it.
+    Itself,
+    /// By the name of a member, as a program that reads on one connection and writes on another.
+    ForAnother,
+}
+
 struct Worker {
     broker: Broker,
     id: String,
     member: Membership,
+    commits: Commits,
 }
 
 impl Worker {
@@ -55,15 +71,32 @@ impl Worker {
     }
 
     /// Reads a few inputs.
-    fn poll(&mut self) -> Result<Vec<Vec<u8>>> {
+    fn poll(&mut self) -> Result<Polled> {
         let waiter = Waiter::new();
         let deadline = Some(Instant::now() + Duration::from_millis(20));
         let wait = PollWait { waiter: &waiter, deadline, wait: &mut |until| waiter.wait(until) };
-        let (mut values, limits) = (vec![], PollLimits { records: 3, bytes: 1 << 20 });
+        let (mut polled, limits) = (Polled::default(), PollLimits { records: 3, bytes: 1 << 20 });
         self.member.poll(limits, wait, &mut |record| {
-            values.push(record.fields.strip_prefix(b"message:").unwrap().to_vec());
+            polled.values.push(record.fields.strip_prefix(b"message:").unwrap().to_vec());
+            polled.next.insert(record.partition, record.offset as i64 + 1);
         })?;
-        Ok(values)
+        Ok(polled)
+    }
+
+    /// Commits what was read, as part of a transaction.
+    fn commit(&mut self, transaction: &Transaction, next: BTreeMap<u32, i64>) -> Result<()> {
+        if let Commits::Itself = self.commits {
+            return self.member.commit_in(transaction, None);
+        }
+        let (member_id, generation, timestamp_ms) = (self.member.id(), self.member.generation(), self.broker.now_ms());
+        let sender = Sender { member_id: &member_id, instance_id: None };
+        let committed = |offset| Committed { offset, leader_epoch: -1, metadata: String::new(), timestamp_ms };
+        let offset = |(partition, offset)| OffsetCommit { topic: "in".into(), partition, committed: committed(offset) };
+        let offsets = next.into_iter().map(offset).collect();
+        let (committer, id) = (Committer::Member { sender, generation }, transaction.transactional_id());
+        let (identity, add) = (transaction.identity(), IfAbsent::Add);
+        let done = self.broker.commit_offsets_in_transaction(id, identity, add, "workers", committer, offsets)?;
+        done.into_iter().collect()
     }
 
     /// Writes what comes of them.
@@ -80,16 +113,24 @@ impl Worker {
         tickets.into_iter().try_for_each(|ticket| session.offset(ticket).map(drop))
     }
 
-    /// Reads, writes and commits in one transaction. An error is one of its own, or that it was fenced.
+    /// Reads, writes and commits in one transaction.
     fn transact(&mut self, fate: Fate) -> Result<()> {
         let mut transaction = self.broker.begin_transaction(&self.id, 60_000)?.transaction;
-        self.member.begin_transaction(60_000)?;
-        let values = self.poll()?;
+        if let Commits::Itself = self.commits {
+            self.member.begin_transaction(60_000)?;
+        }
+        let Polled { values, next } = self.poll()?;
         self.write(&transaction, &values)?;
-        self.member.commit_in(&transaction, None)?;
+        self.commit(&transaction, next)?;
         match fate {
             Fate::Commits => transaction.end()?,
             Fate::Aborts => transaction.abort()?,
+            Fate::LeavesAndCommits => {
+                self.member = Worker::join(&self.broker)?;
+                // Time enough for others to read what they must not.
+                thread::sleep(Duration::from_millis(30));
+                return transaction.end();
+            }
             Fate::LeavesFirst => {
                 self.member = Worker::join(&self.broker)?;
                 thread::yield_now();
@@ -105,9 +146,23 @@ impl Worker {
                 assert!(matches!(transaction.end(), Err(Error::ProducerFenced(_))));
             }
         }
-        let outcome = if matches!(fate, Fate::Commits) { Outcome::Commit } else { Outcome::Abort };
-        self.member.end_transaction(outcome)
+        match (self.commits, fate) {
+            (Commits::Itself, Fate::Commits) => self.member.end_transaction(Outcome::Commit)?,
+            (Commits::Itself, _) => self.member.end_transaction(Outcome::Abort)?,
+            (Commits::ForAnother, Fate::Commits) => {}
+            // Its position is not where the group is.
+            (Commits::ForAnother, _) => self.member = Worker::join(&self.broker)?,
+        }
+        Ok(())
     }
+}
+
+/// What a poll gave.
+#[derive(Default)]
+struct Polled {
+    values: Vec<Vec<u8>>,
+    /// The offset to read next, by partition.
+    next: BTreeMap<u32, i64>,
 }
 
 /// What is in `out`, by input: how often.
@@ -124,14 +179,24 @@ fn written(broker: &Broker) -> BTreeMap<Vec<u8>, usize> {
 
 /// A member comes, reads and goes, and commits nothing.
 fn disturb(broker: &Broker) {
-    let mut worker = Worker { broker: broker.clone(), id: String::new(), member: Worker::join(broker).unwrap() };
+    let (member, commits) = (Worker::join(broker).unwrap(), Commits::Itself);
+    let mut worker = Worker { broker: broker.clone(), id: String::new(), member, commits };
     for _ in 0..3 {
         worker.poll().unwrap();
     }
 }
 
 #[test]
-fn what_workers_of_a_group_write_holds_each_input_once() {
+fn what_workers_write_that_are_in_their_transactions_holds_each_input_once() {
+    each_input_is_written_once(Commits::Itself);
+}
+
+#[test]
+fn what_workers_write_that_commit_by_the_name_of_a_member_holds_each_input_once() {
+    each_input_is_written_once(Commits::ForAnother);
+}
+
+fn each_input_is_written_once(commits: Commits) {
     let broker = Broker::in_memory();
     ["in", "out"].iter().for_each(|topic| drop(broker.create_topic(topic, PARTITIONS).unwrap()));
     let stop = AtomicBool::new(false);
@@ -140,7 +205,7 @@ fn what_workers_of_a_group_write_holds_each_input_once() {
             let (broker, stop) = (broker.clone(), &stop);
             scope.spawn(move || {
                 let member = Worker::join(&broker).unwrap();
-                let mut worker = Worker { broker, id: id.into(), member };
+                let mut worker = Worker { broker, id: id.into(), member, commits };
                 while !stop.load(Acquire) {
                     worker.transact(Fate::any()).unwrap_or_else(|error| panic!("{id}: {error}"));
                 }
