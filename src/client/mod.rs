@@ -28,6 +28,8 @@
 //! - A lost connection is opened again, with growing pauses. A producer sends again what was not acknowledged, under the
 //!   numbers it had, so that the broker stores no record twice. None is lost unless the call that sent it fails. A consumer
 //!   goes on at its offset.
+//! - [`Producer::transactional`] makes records of several partitions, and the offsets that a consumer of a group read, take effect
+//!   together.
 //! - [`programs`] is what the programs `producer` and `consumer` are made of.
 
 mod answer;

@@ -20,7 +20,7 @@ macro_rules! terms {
     };
 }
 
-static TERMS: [Term; 19] = terms! {
+static TERMS: [Term; 20] = terms! {
     "topic" "a notebook with a name: everybody who knows the name can write into it and read it"
         "a named set of partitions that share settings; the unit of CREATE, DROP and retention";
     "broker" "the librarian who keeps the notebooks: takes what you hand in, and shows any page you ask for"
@@ -57,6 +57,8 @@ static TERMS: [Term; 19] = terms! {
         "retention.ms and retention.bytes: segments that are older or in excess are removed";
     "isolation" "whether a reader waits until several notes that belong together are all there, and skips what was crossed out"
         "read_committed ends at the last stable offset, where the oldest open transaction began, and passes over aborted records; read_uncommitted reads up to the high watermark";
+    "transaction" "lines in several notebooks that are all there at once, or never"
+        "records and offsets under a transactional id: a marker in each partition commits or aborts them, and readers are held back until then";
     "lag" "how many lines a reader has still to read"
         "the end offset minus the offset that a reader or group has reached";
 };

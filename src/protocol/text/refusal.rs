@@ -51,6 +51,7 @@ impl From<broker::Error> for Refusal {
             Error::KeyRequired => "; give the record one (SEND, key:)",
             Error::Sequence(_) => "; send what comes before it, or say PRODUCER and begin at 0",
             Error::UnknownProducerId(_) => "; PRODUCER alone gives a new one",
+            Error::UnknownTransactionalId(_) => "; TRANSACTIONS lists those there are, BEGIN makes one",
             Error::UnknownMemberId => "; JOIN again",
             Error::NotAssigned { .. } => "; POLL says what it holds",
             Error::UnknownGroup(_) => "; GROUPS lists those there are, JOIN makes one",

@@ -156,7 +156,9 @@ impl Session {
         }
         match self.read.read(tail.view, &partition, next, READ_BYTES) {
             Err(broker::Error::Corrupt { first, next, place }) => {
-                Refusal::from(broker::Error::Corrupt { first, next, place }).write(&mut output.bytes);
+                let refusal = Refusal::from(broker::Error::Corrupt { first, next, place });
+                self.stage.doom(&refusal);
+                refusal.write(&mut output.bytes);
                 tail.positions[index].next = next;
                 output.flush()?;
                 return Ok(true);
