@@ -95,6 +95,42 @@ fn a_record_that_is_refused_takes_the_transaction_with_it() {
     });
 }
 
+/// A record that could not be sent at all, or offsets that could not be told, were overlooked by commit, which made the rest take effect.
+#[test]
+fn whatever_call_fails_takes_the_transaction_with_it() {
+    both(|producer, read| {
+        let mut producer = producer.transactional("t");
+        let mut transaction = producer.begin().unwrap();
+        transaction.send("a", "1").unwrap();
+        assert!(matches!(transaction.send("no topic", "2"), Err(Error::Invalid(_))));
+        let refused = transaction.commit().unwrap_err().to_string();
+        assert!(refused.starts_with("ERROR INVALID_TXN_STATE ") && refused.contains("no topic"), "{refused}");
+
+        let reader = Consumer::embedded(&plainlog::Broker::in_memory()).auto_commit(false);
+        let mut transaction = producer.begin().unwrap();
+        transaction.send("a", "3").unwrap();
+        assert!(matches!(transaction.send_offsets(&reader), Err(Error::Invalid(_))));
+        let refused = transaction.commit().unwrap_err().to_string();
+        assert!(refused.starts_with("ERROR INVALID_TXN_STATE ") && refused.contains("group"), "{refused}");
+        assert_eq!(read("a").len(), 0);
+    });
+}
+
+/// One that had numbered its records went on to do so, which the broker refuses in a transaction; to a topic that it did not know it
+/// panicked.
+#[test]
+fn a_producer_that_has_sent_without_transactions_goes_on_in_them() {
+    both(|mut producer, read| {
+        producer.send("a", "0").unwrap();
+        let mut producer = producer.transactional("t");
+        let mut transaction = producer.begin().unwrap();
+        transaction.send("a", "1").unwrap();
+        transaction.send("b", "2").unwrap();
+        transaction.commit().unwrap();
+        assert_eq!((read("a"), read("b")), (vec!["0".into(), "1".into()], vec!["2".to_string()]));
+    });
+}
+
 #[test]
 fn whoever_begins_with_the_same_id_fences_who_had_it() {
     let broker = Broker::start();

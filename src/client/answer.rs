@@ -16,6 +16,9 @@ pub(super) const UNKNOWN_PRODUCER: &str = "UNKNOWN_PRODUCER_ID";
 /// and for one whose record is not the next.
 pub(super) const OUT_OF_ORDER: &str = "OUT_OF_ORDER_SEQUENCE_NUMBER";
 
+/// Kafka's name for a transactional id whose last transaction is still being ended.
+pub(super) const CONCURRENT: &str = "CONCURRENT_TRANSACTIONS";
+
 /// What a broker answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {

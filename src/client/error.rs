@@ -37,6 +37,19 @@ pub enum Error {
     Invalid(String),
 }
 
+impl Error {
+    /// Of an error of [`Transaction::commit`](super::Transaction::commit): whether the transaction may still take effect, or has
+    /// done so. `REQUEST_TIMED_OUT` says that it is decided and how, but that not all partitions could be told yet; after
+    /// `KAFKA_STORAGE_ERROR` and [`Error::Connection`] nobody may know. After any other error nothing of it ever does.
+    pub fn leaves_open(&self) -> bool {
+        match self {
+            Error::Refused(refused) => matches!(&*refused.code, "REQUEST_TIMED_OUT" | "KAFKA_STORAGE_ERROR"),
+            Error::Connection { .. } | Error::Answer(_) => true,
+            Error::Aborted(_) | Error::Invalid(_) | Error::Skipped { .. } => false,
+        }
+    }
+}
+
 impl From<broker::Error> for Error {
     fn from(error: broker::Error) -> Error {
         Error::Refused(error.into())

@@ -120,6 +120,9 @@ impl NetworkProducer {
     /// Whether records are numbered; to be said before the first is pushed.
     pub(super) fn set_idempotent(&mut self, idempotent: bool) {
         self.idempotent = idempotent;
+        if !idempotent {
+            self.sequences = None;
+        }
     }
 
     pub(super) fn address(&self) -> &str {
@@ -175,10 +178,23 @@ impl NetworkProducer {
         nonblocking(&self.connection, false)?;
         let answer = self.connection.ask(line);
         match &answer {
-            Ok(_) | Err(Error::Refused(_)) => nonblocking(&self.connection, true)?,
+            Ok(_) | Err(Error::Refused(_)) => {
+                self.outage = None;
+                nonblocking(&self.connection, true)?;
+            }
             Err(_) => self.abandoned = true,
         }
         answer
+    }
+
+    /// Asks a line that is answered with `OK`. Over a connection that answers something else nothing more is asked.
+    pub(super) fn order(&mut self, line: &str) -> Result<(), Error> {
+        let answer = self.ask(line)?;
+        if answer.first == "OK" {
+            return Ok(());
+        }
+        self.abandoned = true;
+        Err(Error::Answer(format!("'{}' is no OK", answer.first)))
     }
 
     /// Connects again if the connection was lost.

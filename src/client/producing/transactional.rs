@@ -8,6 +8,8 @@
 //! - A transaction that is dropped, whose connection is lost, or in which a record was refused, is aborted.
 //! - Where the answer to END is lost with the connection, the next BEGIN tells what became of the transaction. So
 //!   [`Transaction::commit`] knows the outcome, unless no connection can be had.
+//! - A call that failed, whatever it was, leaves a transaction that can only be aborted: a caller that overlooks the error commits
+//!   no part of what it meant.
 
 use super::{
     Backend, Producer,
@@ -20,12 +22,15 @@ use crate::{
         group::{Committer, classic::Sender},
     },
     client::{
-        Ack, Answer, Consumer, Error, Record, Refused, answer::field, consuming::GroupPlace, endpoint::IN_PROCESS,
+        Ack, Answer, Consumer, Error, Record, Refused,
+        answer::{CONCURRENT, field},
+        consuming::GroupPlace,
+        endpoint::{IN_PROCESS, Outage},
         record::check_topic,
     },
     log::record::write_word,
 };
-use std::{time::Duration, vec};
+use std::{thread, time::Duration, vec};
 
 /// How long a transaction may take, unless the program says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -69,6 +74,8 @@ pub struct Transaction<'p> {
     /// Whether something was sent in it.
     is_used: bool,
     is_over: bool,
+    /// The first error of a call that the broker knows nothing of.
+    failed: Option<String>,
     outcomes: Vec<network::Outcome>,
 }
 
@@ -120,7 +127,8 @@ impl TransactionalProducer {
                 (begun.transaction.identity(), Some(begun.transaction))
             }
         };
-        Ok(Transaction { producer: self, identity, embedded, is_used: false, is_over: false, outcomes: Vec::new() })
+        let (failed, outcomes) = (None, Vec::new());
+        Ok(Transaction { producer: self, identity, embedded, is_used: false, is_over: false, failed, outcomes })
     }
 }
 
@@ -177,7 +185,7 @@ impl Transaction<'_> {
     /// Sends a record without waiting for its answer; [`commit`](Self::commit) fails if it is refused. The tag names it in
     /// [`outcomes`](Self::outcomes).
     pub fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
-        check_topic(topic)?;
+        check_topic(topic).map_err(|error| self.failed(error))?;
         self.is_used = true;
         let pushed = match &mut self.producer.side {
             Side::Network { producer, .. } => producer.push(topic, record, tag),
@@ -187,7 +195,7 @@ impl Transaction<'_> {
             }
         };
         self.take_outcomes();
-        pushed.map_err(|error| self.lost(error))
+        pushed.map_err(|error| self.failed(error))
     }
 
     /// Waits for the answers to everything that was sent.
@@ -200,7 +208,7 @@ impl Transaction<'_> {
             }
         };
         self.take_outcomes();
-        flushed.map_err(|error| self.lost(error))
+        flushed.map_err(|error| self.failed(error))
     }
 
     /// The outcomes of the records that were pushed since the last call, in order, with their tags.
@@ -225,7 +233,7 @@ impl Transaction<'_> {
     /// Commits in the transaction what a consumer of a group has polled: the group goes on behind it if the transaction is committed.
     /// The consumer takes [`auto_commit(false)`](Consumer::auto_commit), and after an abort it has to [`rejoin`](Consumer::rejoin).
     pub fn send_offsets(&mut self, consumer: &Consumer) -> Result<(), Error> {
-        let GroupPlace { group, member, generation, offsets } = consumer.place()?;
+        let GroupPlace { group, member, generation, offsets } = consumer.place().map_err(|error| self.failed(error))?;
         if offsets.is_empty() {
             return Ok(());
         }
@@ -241,7 +249,7 @@ impl Transaction<'_> {
                     write_word(&mut words, word.as_bytes());
                 }
                 let words = String::from_utf8_lossy(&words);
-                producer.ask(&format!("COMMIT{offsets}{words} generation:{generation}")).map(drop)
+                producer.order(&format!("COMMIT{offsets}{words} generation:{generation}"))
             }
             (Side::Embedded { broker, .. }, Some(transaction)) => {
                 let offsets: Vec<_> =
@@ -257,16 +265,25 @@ impl Transaction<'_> {
             }
             (Side::Embedded { .. }, None) => unreachable!("it is there until the transaction is over"),
         };
-        done.map_err(|error| self.lost(error))
+        done.map_err(|error| match error {
+            refused @ Error::Refused(_) => refused,
+            error => self.failed(error),
+        })
     }
 
-    /// Ends it: all of it takes effect, durably as the flush mode promises. An error says that nothing of it does, but for
-    /// [`Error::Connection`]: then nobody could be asked what became of it.
+    /// Ends it: all of it takes effect, durably as the flush mode promises. An error says that nothing of it does, unless
+    /// [`Error::leaves_open`] says otherwise.
     pub fn commit(mut self) -> Result<(), Error> {
         self.flush()?;
+        if let Some(why) = self.failed.take() {
+            let is_lost = self.is_over;
+            self.end_by_abort()?;
+            let doomed = || format!("the transaction can only be aborted since an error in it: {why}");
+            return Err(if is_lost { Error::Aborted(why) } else { broker::Error::InvalidTxnState(doomed()).into() });
+        }
         self.is_over = true;
         let ended = match (&mut self.producer.side, &mut self.embedded) {
-            (Side::Network { producer, .. }, _) => producer.ask("END").map(drop),
+            (Side::Network { producer, .. }, _) => producer.order("END"),
             (Side::Embedded { producer, .. }, Some(transaction)) => {
                 producer.leave();
                 transaction.end().map_err(Error::from)
@@ -274,7 +291,7 @@ impl Transaction<'_> {
             (Side::Embedded { .. }, None) => unreachable!("it is there until the transaction is over"),
         };
         match ended {
-            Err(lost @ Error::Connection { .. }) => self.learn_outcome(lost),
+            Err(lost @ (Error::Connection { .. } | Error::Answer(_))) => self.learn_outcome(lost),
             ended => ended,
         }
     }
@@ -284,9 +301,19 @@ impl Transaction<'_> {
         let TransactionalProducer { id, timeout, side } = &mut *self.producer;
         let Side::Network { producer, retry_for } = side else { return Err(lost) };
         producer.set_retry_for(*retry_for);
-        let Ok(begun) = Begun::ask(producer, id, *timeout) else { return Err(lost) };
+        let mut waiting = Outage::begin();
+        let begun = loop {
+            match Begun::ask(producer, id, *timeout) {
+                Ok(begun) => break begun,
+                // Its markers are still being written.
+                Err(Error::Refused(refused)) if refused.code == CONCURRENT && waiting.lasted() < *retry_for => {
+                    thread::sleep(waiting.next_pause());
+                }
+                Err(_) => return Err(lost),
+            }
+        };
         // It was begun only to ask.
-        let _ = producer.ask("ABORT");
+        let _ = producer.order("ABORT");
         match begun.last.filter(|last| last.identity == self.identity) {
             Some(LastTransaction { outcome: Outcome::Commit, .. }) => Ok(()),
             Some(_) => Err(Error::Aborted(lost.to_string())),
@@ -306,10 +333,10 @@ impl Transaction<'_> {
             return Ok(());
         }
         match (&mut self.producer.side, &mut self.embedded) {
-            (Side::Network { producer, .. }, _) => match producer.flush().and_then(|()| producer.ask("ABORT")) {
+            (Side::Network { producer, .. }, _) => match producer.flush().and_then(|()| producer.order("ABORT")) {
                 // It ended with its connection.
                 Err(Error::Connection { .. }) => Ok(()),
-                aborted => aborted.map(drop),
+                aborted => aborted,
             },
             (Side::Embedded { producer, .. }, Some(transaction)) => {
                 producer.flush();
@@ -321,13 +348,12 @@ impl Transaction<'_> {
         }
     }
 
-    /// What an error in the midst of it means: without its connection it is aborted.
-    fn lost(&mut self, error: Error) -> Error {
+    /// A call failed. Without its connection the transaction is aborted, otherwise it is to be.
+    fn failed(&mut self, error: Error) -> Error {
+        self.is_over |= matches!(error, Error::Connection { .. } | Error::Answer(_));
+        self.failed.get_or_insert_with(|| error.to_string());
         match error {
-            lost @ Error::Connection { .. } => {
-                self.is_over = true;
-                Error::Aborted(lost.to_string())
-            }
+            lost @ Error::Connection { .. } => Error::Aborted(lost.to_string()),
             error => error,
         }
     }
@@ -380,6 +406,62 @@ mod tests {
         }
     }
 
+    /// What END is answered with, then each BEGIN over the same or another connection.
+    fn ended(end: &'static str) -> Result<(), Error> {
+        let address = peers(1, move |_, peer| {
+            begin(peer, 2, "last_id:-1 last_epoch:-1 last:none").expect(RECORD);
+            peer.say("ACK topic:t partition:0 offset:0\n").expect("END").say(end);
+        });
+        let mut producer = Producer::connect(&address).unwrap().retry_for(Duration::ZERO).transactional("t");
+        let mut transaction = producer.begin().unwrap();
+        transaction.send("t", "a").unwrap();
+        transaction.commit()
+    }
+
+    /// `producer --transactional-id` said that nothing was sent where the transaction was committed and a marker could not be written.
+    #[test]
+    fn an_error_of_a_commit_tells_whether_it_may_still_take_effect() {
+        for (answer, leaves_open) in [
+            ("ERROR INVALID_TXN_STATE it took too long\n", false),
+            ("ERROR PRODUCER_FENCED by another\n", false),
+            ("ERROR REQUEST_TIMED_OUT it is committed, but not yet in t/0\n", true),
+            ("ERROR KAFKA_STORAGE_ERROR nobody knows\n", true),
+            ("", true),
+            ("MOO\n", true),
+        ] {
+            if let Err(error) = ended(answer) {
+                assert_eq!(error.leaves_open(), leaves_open, "{answer}");
+            } else {
+                panic!("'{answer}' is no OK");
+            }
+        }
+    }
+
+    /// BEGIN is refused while the markers of the transaction that it is to tell of are written, which may take longer than one BEGIN
+    /// waits: the outcome was given up as unknown.
+    #[test]
+    fn an_outcome_that_is_being_written_is_waited_for() {
+        let address = peers(2, |nth, peer| match nth {
+            0 => {
+                begin(peer, 2, "last_id:-1 last_epoch:-1 last:none").expect(RECORD);
+                peer.say("ACK topic:t partition:0 offset:0\n").expect("END");
+            }
+            _ => {
+                peer.expect("PING").say("PONG\n");
+                for _ in 0..3 {
+                    peer.expect("BEGIN t timeout:60000").say("ERROR CONCURRENT_TRANSACTIONS try again\n");
+                }
+                peer.expect("BEGIN t timeout:60000")
+                    .say("OK producer_id:7 epoch:4 last_id:7 last_epoch:2 last:commit\n");
+                peer.expect("ABORT").say("OK\n");
+            }
+        });
+        let mut producer = Producer::connect(&address).unwrap().transactional("t");
+        let mut transaction = producer.begin().unwrap();
+        transaction.send("t", "a").unwrap();
+        transaction.commit().unwrap();
+    }
+
     #[test]
     fn nothing_is_sent_again_in_a_transaction_and_the_next_one_begins_over_a_new_connection() {
         let address = peers(2, |nth, peer| match nth {
@@ -392,7 +474,8 @@ mod tests {
         let mut producer = Producer::connect(&address).unwrap().transactional("t");
         let mut transaction = producer.begin().unwrap();
         assert!(matches!(transaction.send("t", "a"), Err(Error::Aborted(_))));
-        drop(transaction);
+        // It is not asked for over another connection: END was never sent.
+        assert!(matches!(transaction.commit(), Err(Error::Aborted(_))));
         let mut transaction = producer.begin().unwrap();
         assert_eq!(transaction.send("t", "a").unwrap().offset, Some(2));
         transaction.commit().unwrap();

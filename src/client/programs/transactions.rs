@@ -80,7 +80,7 @@ fn pour_into_many(
         let sent = send_batch(topic, &batch, first, producer).map_err(|error| match error {
             Failed::Aborted(why) => not_sent(io::Error::other(why)),
             Failed::Unknown(error) => {
-                failed(&format!("nobody knows whether lines {first} to {} were sent", messages.number), error)
+                failed(&format!("lines {first} to {} may have been sent", messages.number), error)
             }
         });
         for (number, ack) in (first..).zip(sent?) {
@@ -94,7 +94,7 @@ fn pour_into_many(
 enum Failed {
     /// Their transaction was aborted.
     Aborted(String),
-    /// The broker could not be asked.
+    /// They may be, now or later.
     Unknown(Error),
 }
 
@@ -144,7 +144,7 @@ fn try_batch(
     match transaction.commit() {
         Ok(()) => Ok(Some(acks)),
         Err(Error::Aborted(_)) => Ok(None),
-        Err(error @ Error::Connection { .. }) => Err(Failed::Unknown(error)),
+        Err(error) if error.leaves_open() => Err(Failed::Unknown(error)),
         Err(error) => Err(error.into()),
     }
 }
@@ -174,7 +174,7 @@ fn pour_into_one(
         }
     }
     transaction.commit().map_err(|error| match error {
-        Error::Connection { .. } => failed("nobody knows whether the input was sent", error),
+        error if error.leaves_open() => failed("the input may have been sent", error),
         error => not_sent(&error),
     })
 }
