@@ -439,3 +439,34 @@ fn where_a_markers_line_is_damaged_entries_tell_what_it_ended() {
     let expected = [(0, 2), (3, 4)].map(|(first, marker)| Aborted { producer_id: 7, first, marker });
     assert_eq!(t.aborted(0..9), Ok(expected.to_vec()));
 }
+
+/// It looked when the marker was written, which nobody could read yet: with `--flush always` what a transaction had held back was
+/// not compacted before the next segment was full.
+#[test]
+fn compaction_looks_again_when_the_last_stable_offset_has_risen() {
+    for flush in [Flush::Never, Flush::Always] {
+        let broker = open(&MemoryDisk::default(), flush);
+        let settings = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("min.cleanable.dirty.ratio", "0")];
+        let settings = settings.map(|(name, value)| (name.into(), value.into())).into();
+        broker.create_topic_with("compacted", Some(1), settings).unwrap();
+        let compacted = broker.topic("compacted").unwrap().partition(0).unwrap();
+        let write = |producer_id: Option<i64>| {
+            let mut records = Records::default();
+            records.push(None, Some(Cow::Borrowed(b"k".as_slice())), Some(Cow::Owned(vec![b'x'; 200])));
+            let numbering = |producer_id| Numbering { producer_id, producer_epoch: 0, base_sequence: 0 };
+            let flags = if producer_id.is_some() { Flags::TRANSACTIONAL } else { Flags::NONE };
+            let producer = producer_id.map(numbering);
+            let terms = Terms { flags, producer, sequence: Sequence::Next, ..Terms::default() };
+            let appended = compacted.write(&records, terms).unwrap();
+            compacted.make_durable(&appended).unwrap();
+        };
+        write(Some(7));
+        (0..20).for_each(|_| write(None));
+        assert_eq!(compacted.look_after(), Ok(false), "{flush:?}: the transaction is open");
+        let appended = compacted.write_marker(marker(7, Outcome::Commit)).unwrap();
+        let due_before_it_is_read = compacted.due_ms() <= NOW_MS && compacted.look_after().unwrap();
+        compacted.make_durable(&appended).unwrap();
+        let due = compacted.due_ms() <= NOW_MS && compacted.look_after().unwrap();
+        assert!(due_before_it_is_read || due, "{flush:?}");
+    }
+}

@@ -201,10 +201,6 @@ impl Partition {
                 log.add_aborted(Aborted { producer_id, first, marker: at }, later);
             }
             producers.hold(first, at);
-            if first < log.active_base() {
-                // Compaction waited for it.
-                self.due_in(Duration::ZERO);
-            }
         }
         self.raise_stable(log, &mut producers);
         Ok(appended)
@@ -212,9 +208,14 @@ impl Partition {
 
     /// Lets the last stable offset rise to the first transaction that is open, or whose marker readers do not see yet.
     pub(super) fn raise_stable(&self, log: &Log, producers: &mut Producers) {
+        let before = log.last_stable_offset();
         producers.settle(log.high_watermark());
         self.unsettled.store(producers.is_held(), Release);
         log.set_first_unstable(producers.first_unstable());
+        if before < log.active_base() && before < log.last_stable_offset() {
+            // Compaction waits for that.
+            self.due_in(Duration::ZERO);
+        }
     }
 
     /// The same after a sync, which may have shown markers.
