@@ -99,13 +99,16 @@ impl Session {
         if !self.stage.is_over() {
             return Err(invalid("a transaction is open here already; END or ABORT it first").into());
         }
+        let lost = self.stage.may_write().err();
         if let Stage::Within(_) = std::mem::take(&mut self.stage) {
             self.out_of_transaction(Outcome::Abort);
         }
         self.try_begin(words, output).inspect_err(|refusal| {
             let why =
                 format!("BEGIN was refused, so there is no transaction: {} {}", refusal.code.name(), refusal.text);
-            self.stage = Stage::Refused(invalid(why));
+            // Who was fenced is told so until a BEGIN succeeds.
+            let fenced = lost.filter(|lost| lost.code == Code::ProducerFenced);
+            self.stage = Stage::Refused(fenced.unwrap_or_else(|| invalid(why)));
         })?;
         Ok(Flow::Next)
     }
