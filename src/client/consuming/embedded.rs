@@ -197,11 +197,14 @@ impl Source for EmbeddedConsumer {
 
     fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Message>, Error> {
         let deadline = Instant::now().checked_add(timeout);
+        let was_at_end = self.at_end();
         while self.ready.len() == 0 {
             self.look()?;
             self.ready = self.read()?.into_iter();
             let over = deadline.is_some_and(|deadline| deadline <= Instant::now());
-            if self.ready.len() > 0 || over || self.woken.swap(false, AcqRel) {
+            // All that was left may have been aborted.
+            let has_come_to_end = !was_at_end && self.at_end();
+            if self.ready.len() > 0 || over || has_come_to_end || self.woken.swap(false, AcqRel) {
                 break;
             }
             self.wait(deadline);
