@@ -9,6 +9,7 @@ use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     process::{Command, Stdio},
+    sync::mpsc,
     thread,
     time::Duration,
 };
@@ -225,13 +226,16 @@ fn an_interrupted_input_leaves_nothing() {
     broker.expect("CREATE messages\n", &["OK"]);
     let mut child =
         broker.command(common::PRODUCER, &["--transactional-id", "load"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"a\n").unwrap();
+    // It stays open: its end would be that of the input.
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(b"a\n").unwrap();
     let mut connection = broker.connect();
     while connection.say("TRANSACTIONS\n").line() == "TRANSACTIONS count:0" {
         thread::yield_now();
     }
     common::signal(&child, "INT");
     let output = child.wait_with_output().unwrap();
+    drop(stdin);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(text(&output.stderr), "producer: nothing was sent: the input was interrupted\n");
     assert_eq!(committed(&broker, "messages"), Vec::<String>::new());
@@ -266,6 +270,42 @@ fn transactions_are_listed_described_and_aborted() {
     assert!(
         open.say("END\n").line().starts_with("ERROR INVALID_TXN_STATE the transaction was aborted by somebody else")
     );
+}
+
+/// A commit whose answer is lost is known all the same: each transfer is made once, and none is missing.
+#[test]
+fn each_transfer_is_made_once_though_the_broker_is_killed() {
+    const COUNT: usize = 100;
+    let mut broker = Broker::on_disk();
+    broker.expect("CREATE accounts partitions:3\n", &["OK"]);
+    let mut bank = Producer::connect(&broker.address).unwrap().transactional("bank");
+    let (told, done) = mpsc::channel();
+    let transfers = thread::spawn(move || {
+        for nth in 0..COUNT {
+            let mut transfer = || {
+                let mut transaction = bank.begin()?;
+                for (account, amount) in [("alice", "-"), ("bob", "")] {
+                    transaction.send("accounts", (account, format!("{amount}{nth}").as_str()))?;
+                }
+                transaction.commit()
+            };
+            while let Err(error) = transfer() {
+                assert!(matches!(error, Error::Aborted(_)), "{error}");
+            }
+            told.send(nth).unwrap();
+        }
+    });
+    for nth in done {
+        if nth % 13 == 5 {
+            broker.restart();
+        }
+    }
+    transfers.join().unwrap();
+    let mut found: Vec<i64> = committed(&broker, "accounts").iter().map(|amount| amount.parse().unwrap()).collect();
+    found.sort_unstable();
+    let mut made: Vec<i64> = (0..COUNT as i64).flat_map(|amount| [-amount, amount]).collect();
+    made.sort_unstable();
+    assert_eq!(found, made);
 }
 
 /// The sum of all accounts stays nought, whenever the program that moves money is killed.

@@ -179,6 +179,11 @@ impl Input {
         self.taken
     }
 
+    /// Whether it was interrupted, be it after its end.
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Relaxed)
+    }
+
     /// Whether all of the input was taken.
     pub fn is_exhausted(&self) -> bool {
         self.ended && self.start == self.buffer.len()

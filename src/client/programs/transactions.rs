@@ -27,8 +27,8 @@ impl Messages<'_> {
     fn next(&mut self, record: &mut Record) -> io::Result<bool> {
         let filled = match self.input.next_piece()? {
             None => {
-                let is_whole = self.input.is_exhausted();
-                return if is_whole { Ok(false) } else { Err(io::Error::other("the input was interrupted")) };
+                let is_whole = self.input.is_exhausted() && !self.input.is_interrupted();
+                return if is_whole { Ok(false) } else { Err(interrupted()) };
             }
             Some(Piece::Message(message)) => self.intake.fill(record, message),
             Some(Piece::TooLong) => Err(TOO_LONG.into()),
@@ -53,6 +53,10 @@ pub fn pour_in_transactions(
         None => pour_into_one(topic, &mut messages, producer, &mut tell),
         Some(each) => pour_into_many(topic, &mut messages, producer, each, &mut tell),
     }
+}
+
+fn interrupted() -> io::Error {
+    io::Error::other("the input was interrupted")
 }
 
 /// What became of messages whose transaction failed.
@@ -173,8 +177,40 @@ fn pour_into_one(
             tell(News::Progress(messages.input.taken()))?;
         }
     }
+    // Who interrupts a pipeline ends its programs one after the other: what came before may have ended the input first.
+    if messages.input.is_interrupted() {
+        return Err(not_sent(&interrupted()));
+    }
     transaction.commit().map_err(|error| match error {
         error if error.leaves_open() => failed("the input may have been sent", error),
         error => not_sent(&error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::Broker,
+        client::{Consumer, Producer},
+    };
+
+    /// Ctrl-C ends the program in front, too: its end was taken for the end of the input, and half of it was committed.
+    #[test]
+    fn an_input_that_is_interrupted_at_its_end_is_not_committed() {
+        let broker = Broker::in_memory();
+        let mut producer = Producer::embedded(&broker).transactional("load");
+        let mut input = Input::open(&b"a\nb\n"[..], None);
+        let interrupt = input.interrupter();
+        let tell = |news| {
+            if let News::Stored(2, _) = news {
+                interrupt();
+            }
+            Ok(())
+        };
+        let poured = pour_in_transactions("t", &Intake::default(), &mut input, &mut producer, None, tell);
+        assert_eq!(poured.unwrap_err().to_string(), "nothing was sent: the input was interrupted");
+        let mut consumer = Consumer::embedded(&broker).subscribe(&["t"]).unwrap();
+        assert_eq!(consumer.poll(std::time::Duration::ZERO, 10).unwrap(), []);
+    }
 }
