@@ -81,6 +81,7 @@ codes! {
     TransactionalIdNotFound 105 "TRANSACTIONAL_ID_NOT_FOUND";
     MismatchedEndpointType 114 "MISMATCHED_ENDPOINT_TYPE";
     TransactionAbortable 120 "TRANSACTION_ABORTABLE";
+    InvalidRegularExpression 128 "INVALID_REGULAR_EXPRESSION";
 }
 
 impl From<Code> for i16 {

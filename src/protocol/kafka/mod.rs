@@ -117,7 +117,7 @@ pub static APIS: &[Api] = &[
     api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),
     api(61, "DescribeProducers", (0, 0), 0, transaction_admin::describe_producers),
     api(65, "DescribeTransactions", (0, 0), 0, transaction_admin::describe_transactions),
-    api(66, "ListTransactions", (0, 1), 0, transaction_admin::list_transactions),
+    api(66, "ListTransactions", (0, 2), 0, transaction_admin::list_transactions),
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 

@@ -303,7 +303,8 @@ fn oracles() -> Vec<Oracle> {
         oracle!(65 DescribeTransactionsRequest DescribeTransactionsResponse |v, _version| |r: DescribeTransactionsRequest| r.with_transactional_ids(vec![
             transactional_id(v), TransactionalId(s("other"))])),
         oracle!(66 ListTransactionsRequest ListTransactionsResponse |v, version| |r: ListTransactionsRequest| r.with_state_filters(vec![s("Ongoing"), s(&v.text)])
-            .with_producer_id_filters(vec![v.long.into()]).with_duration_filter(if version >= 1 { v.long } else { -1 })),
+            .with_producer_id_filters(vec![v.long.into()]).with_duration_filter(if version >= 1 { v.long } else { -1 })
+            .with_transactional_id_pattern(if version >= 2 { maybe(v, true) } else { None })),
         oracle!(75 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse |v, _version| |r: DescribeTopicPartitionsRequest| r.with_response_partition_limit(v.number)
             .with_topics(vec![partitions::TopicRequest::default().with_name(topic(v)), partitions::TopicRequest::default().with_name(s(&v.text).into())])
             .with_cursor(v.flag.then(|| partitions::Cursor::default().with_topic_name(topic(v)).with_partition_index(v.number)))),

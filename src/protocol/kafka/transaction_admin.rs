@@ -6,7 +6,11 @@
 
 use super::{Call, Code, Stop, partition_index, shown_list, tell, wire::Reader, with_code};
 use crate::broker::{Error, Marker, Outcome, TransactionDescription, check_name};
+use regex::{Regex, RegexBuilder};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// What a compiled pattern may take in memory: a few bytes of it can stand for millions of states.
+const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// The states that Kafka knows, and so do filters.
 const STATES: [&str; 8] = [
@@ -25,10 +29,16 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let states: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
     let producer_ids: BTreeSet<i64> = r.array(Reader::i64)?.into_iter().collect();
     let duration_ms = if r.version >= 1 { r.i64()? } else { -1 };
+    let pattern = if r.version >= 2 { r.nullable_string()? } else { None };
     r.tags()?;
     tell(call.explained, || "which transactions there are".into());
-    let listed = call.broker.transactions();
-    let code = listed.as_ref().map_or_else(Error::code, |_| Code::None);
+    let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(whole).transpose();
+    let listed = match &pattern {
+        Ok(_) => call.broker.transactions().map_err(|error| error.code()),
+        Err(_) => Err(Code::InvalidRegularExpression),
+    };
+    let code = listed.as_ref().map_or_else(|code| *code, |_| Code::None);
+    let is_named = |id: &str| pattern.iter().flatten().all(|pattern| pattern.is_match(id));
     let unknown: Vec<&str> = states.iter().copied().filter(|name| !STATES.contains(name)).collect();
     let old = call.broker.now_ms().saturating_sub(duration_ms.max(0));
     let mut listed = listed.unwrap_or_default();
@@ -37,6 +47,7 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             && (producer_ids.is_empty() || producer_ids.contains(&one.producer.id))
             // As in Kafka, an id that never had one (-1) is as old as can be.
             && (duration_ms <= 0 || one.since_ms < old)
+            && is_named(&one.transactional_id)
     });
     let mut w = call.respond();
     w.i32(0);
@@ -50,6 +61,14 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     });
     w.tags();
     Ok(())
+}
+
+/// A pattern that matches a whole name or nothing.
+fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    // By itself first: `a)(b` is none, and would be one in parentheses.
+    let compiled = |pattern: &str| RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
+    compiled(pattern)?;
+    compiled(&format!("^(?:{pattern})$"))
 }
 
 /// DescribeTransactions (key 65).

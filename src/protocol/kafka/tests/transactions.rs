@@ -462,6 +462,21 @@ fn administrators_see_a_transaction_that_hangs_and_end_it() {
     assert_eq!(listed(&[], &[producer.id + 1], -1), (none.clone(), nobody.clone()));
     assert_eq!(listed(&[], &[], 600_000), (none, nobody));
 
+    let named = |pattern: &str| {
+        let request = ListTransactionsRequest::default().with_transactional_id_pattern(Some(s(pattern)));
+        let response: ListTransactionsResponse = asked(&talk, 66, 2, request);
+        (response.error_code, response.transaction_states.len())
+    };
+    for whole in ["", ID, "transfer|other", ".+"] {
+        assert_eq!(named(whole), (0, 1), "'{whole}' names {ID}");
+    }
+    for other in ["x", "other", &ID[1..]] {
+        assert_eq!(named(other), (0, 0), "'{other}' does not name the whole of {ID}");
+    }
+    for broken in ["(", "a)(b", "[", "a{1000}{1000}{1000}"] {
+        assert_eq!(named(broken), (code(Code::InvalidRegularExpression), 0), "'{broken}'");
+    }
+
     let writes = |name: &str, index| {
         let topic = producers::TopicRequest::default().with_name(s(name).into()).with_partition_indexes(vec![index]);
         let response: DescribeProducersResponse =
