@@ -89,11 +89,14 @@ impl BrokerState {
         Ok((next_ms < i64::MAX).then_some(next_ms))
     }
 
-    /// Maintenance looks at the ids when time asks something of this one.
+    /// Maintenance looks at the ids when time asks something of this one, which it may do already.
     pub(super) fn look_when_due(&self, state: &IdState) {
-        if let Due::Later(at_ms) = self.due(state, self.env.clock.now_ms()) {
-            self.look_at_transactions_at(at_ms);
-        }
+        let now_ms = self.env.clock.now_ms();
+        let at_ms = match self.due(state, now_ms) {
+            Due::Later(at_ms) => at_ms,
+            _ => now_ms,
+        };
+        self.look_at_transactions_at(at_ms);
     }
 
     fn due(&self, state: &IdState, now_ms: i64) -> Due {
