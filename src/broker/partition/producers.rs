@@ -60,7 +60,7 @@ impl Partition {
     fn kept_producers(&self, log: &Log, base: u64) -> Result<Option<Producers>> {
         let path = log.beside(base, "producers");
         match disk::read_small(self.env.handles.disk(), &path, FILE_BYTES_MAX) {
-            Ok(bytes) => Ok(Producers::from_lines(&bytes)),
+            Ok(bytes) => Ok(Producers::from_lines(&bytes, base)),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
             Err(error) => Err(Error::Storage(format!("{}: {error}", path.display()))),
         }

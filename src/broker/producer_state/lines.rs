@@ -40,14 +40,15 @@ impl Producers {
         checked_text::seal(out)
     }
 
-    /// Reads lines back; `None`: they are not what [`to_lines`](Self::to_lines) writes.
-    pub(in crate::broker) fn from_lines(bytes: &[u8]) -> Option<Producers> {
+    /// Reads lines back; `None`: they are not what [`to_lines`](Self::to_lines) writes of a log before this offset. Whoever was told of
+    /// a record behind the log's end would wait for it to be durable.
+    pub(in crate::broker) fn from_lines(bytes: &[u8], end: u64) -> Option<Producers> {
         let mut producers = Producers::default();
-        checked_text::open(bytes)?.lines().try_for_each(|line| producers.take_line(line))?;
+        checked_text::open(bytes)?.lines().try_for_each(|line| producers.take_line(line, end))?;
         Some(producers)
     }
 
-    fn take_line(&mut self, line: &str) -> Option<()> {
+    fn take_line(&mut self, line: &str, end: u64) -> Option<()> {
         let mut words = Words(line.split(' '));
         let (producer_id, producer_epoch) = (words.number("producer")?, words.number("epoch")?);
         let (name, value) = words.0.next()?.split_once(':')?;
@@ -59,7 +60,9 @@ impl Producers {
                 let last_delta = ((i64::from(last) - i64::from(base_sequence)) & i64::from(i32::MAX)) as u32;
                 let numbering = Numbering { producer_id, producer_epoch, base_sequence };
                 let (timestamp, appended_ms) = (words.number("timestamp")?, words.number("appended")?);
-                let stored = Stored { first: first.parse().ok()?, timestamp, appended_ms };
+                let first: u64 = first.parse().ok()?;
+                first.checked_add(u64::from(last_delta)).filter(|&last| last < end)?;
+                let stored = Stored { first, timestamp, appended_ms };
                 self.stored(Numbered { numbering, last_delta }, stored);
             }
             "next" => {
@@ -71,7 +74,8 @@ impl Producers {
                 (producer.coordinator_epoch, producer.timestamp) = (coordinator_epoch, timestamp);
                 producer.heard_ms = appended_ms;
                 if !words.is_empty() {
-                    self.stored_in_transaction(producer_id, words.number("transaction")?);
+                    let first = words.number("transaction").filter(|&first| first < end)?;
+                    self.stored_in_transaction(producer_id, first);
                 }
             }
             _ => return None,
@@ -169,7 +173,7 @@ mod tests {
             "producer:9 epoch:2 next:0 coordinator:0 timestamp:3 appended:5",
         ];
         assert_eq!(sorted(&lines), expected);
-        let read = Producers::from_lines(lines.as_bytes()).unwrap();
+        let read = Producers::from_lines(lines.as_bytes(), 4).unwrap();
         assert_eq!(sorted(&read.to_lines()), expected);
         assert_eq!(read.active(5), example().active(5)[..4]);
         assert_eq!((read.first_open(), read.is_of(2)), (Some(2), false));
@@ -186,7 +190,22 @@ mod tests {
             "producer:7 epoch:0 next:0 coordinator:0 timestamp:3 appended:5 transaction:1 more",
             "producer:7 epoch:0 other:0 timestamp:3 appended:5",
         ] {
-            assert!(Producers::from_lines(checked_text::seal(format!("{line}\n")).as_bytes()).is_none(), "{line}");
+            assert!(Producers::from_lines(checked_text::seal(format!("{line}\n")).as_bytes(), 9).is_none(), "{line}");
+        }
+    }
+
+    /// A batch that was sent again was answered with an offset that no sync would ever reach, and its producer waited for ever.
+    #[test]
+    fn lines_of_what_the_log_does_not_have_are_refused() {
+        for (line, end) in [
+            ("producer:7 epoch:0 batch:0-2@5 timestamp:3 appended:5", 8),
+            ("producer:7 epoch:0 batch:0-0@18446744073709551615 timestamp:3 appended:5", u64::MAX),
+            ("producer:7 epoch:0 next:0 coordinator:0 timestamp:3 appended:5 transaction:5", 6),
+        ] {
+            let lines = checked_text::seal(format!("{line}\n"));
+            let is_read = |end| Producers::from_lines(lines.as_bytes(), end).is_some();
+            assert!(!is_read(end - 1), "{line}");
+            assert_eq!(is_read(end), end < u64::MAX, "{line}");
         }
     }
 

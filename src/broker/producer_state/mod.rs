@@ -654,7 +654,7 @@ mod tests {
         }
         let lines = log.0.to_lines();
         assert_eq!(lines.lines().next(), Some("producer:7 epoch:3 batch:2147483647-0@0 timestamp:3 appended:5"));
-        let mut again = Log(Producers::from_lines(lines.as_bytes()).unwrap(), log.1);
+        let mut again = Log(Producers::from_lines(lines.as_bytes(), log.1).unwrap(), log.1);
         again.0.stored(batch(3, 2, 3), Stored { first: 3, timestamp: 3, appended_ms: 5 });
         assert_eq!(again.0.to_lines(), lines);
         assert_eq!(again.produce(batch(3, i32::MAX, 2)), Ok(0));
