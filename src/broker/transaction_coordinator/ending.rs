@@ -202,8 +202,9 @@ impl BrokerState {
         let completed = marked.and_then(|()| self.to_state(log, cell, &mut state, prepared.complete()));
         drop(state);
         cell.hold(Hold::Free);
-        if completed.is_err() {
-            self.look_at_transactions_in(RETRY);
+        match &completed {
+            Ok(_) => self.look_when_due(&cell.read()),
+            Err(_) => self.look_at_transactions_in(RETRY),
         }
         completed.map(drop)
     }
