@@ -487,7 +487,8 @@ fn a_transaction_that_takes_too_long_is_aborted_though_nobody_asks() {
     let broker = Broker::start();
     text(&broker, "CREATE t");
     let mut client = Client::connect(&broker);
-    let mut transactions = Transactions::begin(&mut client, "slow", 1);
+    // Time enough to write the record, and little enough to be waited for.
+    let mut transactions = Transactions::begin(&mut client, "slow", 500);
     assert_eq!(transactions.send(&mut client, "t", "hello", 0), 0);
     assert_eq!(last_stable_beyond(&mut client, "t", 0), 2, "a marker stands behind it");
     assert_eq!(transactions.send(&mut client, "t", "more", 1), 47);
