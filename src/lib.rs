@@ -70,6 +70,7 @@
 //! | waiting without polling | [`broker::Waiters`] |
 //! | what can be asked of a broker | [`broker`] |
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
+//! | transactions | [`broker::transaction`] |
 //! | threads, limits, a clean stop | [`server`] |
 //! | producers and consumers | [`client`] |
 //!
