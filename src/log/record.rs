@@ -511,6 +511,13 @@ pub fn write_word(out: &mut Vec<u8>, bytes: &[u8]) {
     escape(out, bytes, b" ");
 }
 
+/// `text` as a word.
+pub fn as_word(text: &str) -> String {
+    let mut word = Vec::new();
+    write_word(&mut word, text.as_bytes());
+    String::from_utf8_lossy(&word).into_owned()
+}
+
 /// Appends one of a list of words: a word without a comma.
 pub fn write_listed(out: &mut Vec<u8>, bytes: &[u8]) {
     escape(out, bytes, b" ,");

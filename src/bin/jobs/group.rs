@@ -4,7 +4,7 @@ use super::show::{Names, To};
 use crate::common::topic;
 use anyhow::Result;
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
-use plainlog::{client::Position, log::record::write_word};
+use plainlog::{client::Position, log::record::as_word};
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -54,8 +54,8 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
     let mut broker = to.connect()?;
     let line = match job {
         Job::List { .. } => "GROUPS".to_string(),
-        Job::Describe { group, .. } => format!("GROUP {}", word(group)),
-        Job::Delete { group, .. } => format!("RESET {}", word(group)),
+        Job::Describe { group, .. } => format!("GROUP {}", as_word(group)),
+        Job::Delete { group, .. } => format!("RESET {}", as_word(group)),
         Job::Reset { group, topic, position, .. } => {
             // A topic that is not there is for the broker to refuse.
             let all = if topic.contains('/') { None } else { broker.partitions(topic)? };
@@ -63,7 +63,7 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
                 Some(count) => (0..count).map(|partition| format!(" {topic}/{partition} {position}")).collect(),
                 None => format!(" {topic} {position}"),
             };
-            format!("RESET {}{places}", word(group))
+            format!("RESET {}{places}", as_word(group))
         }
     };
     to.show(&broker.ask(&line)?, &NAMES)
@@ -77,13 +77,6 @@ fn topic_or_partition(text: &str) -> Result<String, String> {
         return Err(format!("'{partition}' is not a partition number; write TOPIC or TOPIC/N"));
     }
     topic(name).map(|_| text.into())
-}
-
-/// A group's name as a word of a line.
-fn word(group: &str) -> String {
-    let mut word = Vec::new();
-    write_word(&mut word, group.as_bytes());
-    String::from_utf8_lossy(&word).into_owned()
 }
 
 const NAMES: Names = Names {

@@ -3,7 +3,7 @@
 use super::show::{Names, To};
 use anyhow::Result;
 use clap::{Subcommand, builder::NonEmptyStringValueParser};
-use plainlog::log::record::write_word;
+use plainlog::log::record::as_word;
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -34,17 +34,10 @@ pub(crate) enum Job {
 pub(crate) fn run(job: &Job) -> Result<ExitCode> {
     let (to, line) = match job {
         Job::List { to } => (to, "TRANSACTIONS".to_string()),
-        Job::Describe { to, id } => (to, format!("TRANSACTION {}", word(id))),
-        Job::Abort { to, id } => (to, format!("ABORT {}", word(id))),
+        Job::Describe { to, id } => (to, format!("TRANSACTION {}", as_word(id))),
+        Job::Abort { to, id } => (to, format!("ABORT {}", as_word(id))),
     };
     to.show(&to.connect()?.ask(&line)?, &NAMES)
-}
-
-/// A transactional id as a word of a line.
-fn word(id: &str) -> String {
-    let mut word = Vec::new();
-    write_word(&mut word, id.as_bytes());
-    String::from_utf8_lossy(&word).into_owned()
 }
 
 const NAMES: Names = Names {

@@ -28,7 +28,7 @@ use crate::{
         endpoint::{IN_PROCESS, Outage},
         record::check_topic,
     },
-    log::record::write_word,
+    log::record::as_word,
 };
 use std::{thread, time::Duration, vec};
 
@@ -140,9 +140,7 @@ struct Begun {
 
 impl Begun {
     fn ask(producer: &mut NetworkProducer, id: &str, timeout: Duration) -> Result<Begun, Error> {
-        let mut word = Vec::new();
-        write_word(&mut word, id.as_bytes());
-        let line = format!("BEGIN {} timeout:{}", String::from_utf8_lossy(&word), timeout.as_millis());
+        let line = format!("BEGIN {} timeout:{}", as_word(id), timeout.as_millis());
         let mut tries = BEGIN_TRIES;
         loop {
             tries -= 1;
@@ -243,13 +241,8 @@ impl Transaction<'_> {
             (Side::Network { producer, .. }, _) => {
                 let offsets: String =
                     offsets.iter().map(|(topic, partition, offset)| format!(" {topic}/{partition} {offset}")).collect();
-                let mut words = Vec::new();
-                for (name, word) in [(" group:", group), (" member:", &member)] {
-                    words.extend_from_slice(name.as_bytes());
-                    write_word(&mut words, word.as_bytes());
-                }
-                let words = String::from_utf8_lossy(&words);
-                producer.order(&format!("COMMIT{offsets}{words} generation:{generation}"))
+                let (group, member) = (as_word(group), as_word(&member));
+                producer.order(&format!("COMMIT{offsets} group:{group} member:{member} generation:{generation}"))
             }
             (Side::Embedded { broker, .. }, Some(transaction)) => {
                 let offsets: Vec<_> =

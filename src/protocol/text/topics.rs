@@ -7,7 +7,7 @@ use super::{
 use crate::{
     broker::{self, Isolation, PartitionDescription, TopicDescription, is_internal, random},
     config::{Change, Changes, Overrides, Setting},
-    log::record::{parse_u63, shown, unescape, write_word},
+    log::record::{as_word, parse_u63, shown, unescape},
     protocol::connection::Output,
 };
 use std::fmt::Write;
@@ -55,9 +55,7 @@ impl Session {
         words.end()?;
         let mut text = format!("TOPIC count:{} {}", topic.partition_count(), identity(&topic));
         for (name, value) in &topic.overrides {
-            let mut word = Vec::new();
-            write_word(&mut word, value.as_bytes());
-            let _ = write!(text, " {name}:{}", String::from_utf8_lossy(&word));
+            let _ = write!(text, " {name}:{}", as_word(value));
         }
         text.push('\n');
         for index in 0..topic.partition_count() {

@@ -9,7 +9,7 @@ use crate::{
         endpoint::Endpoint,
         record::{check_topic, isolation_word},
     },
-    log::record::{parse_u63, shown, split_timestamp, split_word, write_word},
+    log::record::{as_word, parse_u63, shown, split_timestamp, split_word},
 };
 use std::{sync::Arc, time::Duration};
 
@@ -58,9 +58,7 @@ impl NetworkMember {
 
 impl GroupMember for NetworkMember {
     fn join(&mut self, subscription: &Subscription) -> Result<(), Error> {
-        let mut group = Vec::new();
-        write_word(&mut group, subscription.group.as_bytes());
-        let group = String::from_utf8_lossy(&group);
+        let group = as_word(&subscription.group);
         let commit = if subscription.auto_commit { "auto" } else { "manual" };
         let (topics, from, isolation) =
             (subscription.topics.join(","), subscription.from, isolation_word(subscription.isolation));
