@@ -18,16 +18,6 @@ use std::borrow::Cow;
 
 const RECORDS: u64 = 1000;
 const CODECS: [Codec; 5] = [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd];
-const FACTS: Facts = Facts {
-    first: 0,
-    append_time: false,
-    transactional: false,
-    control: false,
-    producer_id: -1,
-    producer_epoch: -1,
-    base_sequence: -1,
-    leader_epoch: 0,
-};
 const RULES: Rules = Rules { append_time: false, key_required: false, timestamps: 0..=i64::MAX, bytes_max: usize::MAX };
 
 /// Lines of a hundred bytes of value each; `shape` says what they hold besides.
@@ -51,7 +41,7 @@ fn lines(shape: &str) -> Vec<u8> {
 
 fn encode(out: &mut Vec<u8>, lines: &[u8], codec: Codec, codecs: &mut Codecs, scratch: &mut Vec<u8>) {
     out.clear();
-    let mut encoder = Encoder::new(out, FACTS);
+    let mut encoder = Encoder::new(out, Facts::PLAIN);
     encoder.lines(Lines::new(lines, 1_700_000_000_000, Flags::NONE), usize::MAX).expect("lines as the log writes them");
     encoder.finish(RECORDS - 1, codec, codecs, scratch);
 }

@@ -147,23 +147,11 @@ fn fetch(topic: &str, partitions: &[i32], partition_max_bytes: i32) -> FetchRequ
     FetchRequest::default().with_topics(vec![topic])
 }
 
-/// What is true of a batch without a producer.
-const PLAIN: Facts = Facts {
-    first: 0,
-    append_time: false,
-    transactional: false,
-    control: false,
-    producer_id: -1,
-    producer_epoch: -1,
-    base_sequence: -1,
-    leader_epoch: 0,
-};
-
 /// A batch of these values, from a producer with its epoch and sequence.
 fn batch(values: &[&str], producer: Option<(i64, i32)>, codec: Codec) -> Vec<u8> {
     let facts = match producer {
-        Some((producer_id, base_sequence)) => Facts { producer_id, producer_epoch: 0, base_sequence, ..PLAIN },
-        None => PLAIN,
+        Some((producer_id, base_sequence)) => Facts { producer_id, producer_epoch: 0, base_sequence, ..Facts::PLAIN },
+        None => Facts::PLAIN,
     };
     batch_of(facts, values, codec)
 }
@@ -412,7 +400,7 @@ impl Transactions {
     /// Sends a record; answers the code.
     fn send(&self, client: &mut Client, topic: &str, value: &str, sequence: i32) -> i16 {
         let (producer_id, producer_epoch, base_sequence) = (self.producer_id, self.epoch, sequence);
-        let facts = Facts { transactional: true, producer_id, producer_epoch, base_sequence, ..PLAIN };
+        let facts = Facts { transactional: true, producer_id, producer_epoch, base_sequence, ..Facts::PLAIN };
         let request = produce(topic, -1, batch_of(facts, &[value], Codec::None));
         let request = request.with_transactional_id(Some(TransactionalId(s(self.id))));
         let response: ProduceResponse = client.ask(ApiKey::Produce, 12, &request);
@@ -960,7 +948,7 @@ fn the_documentation_shows_what_explain_tells_of_a_transaction() {
         let request = AddPartitionsToTxnRequest::default().with_v3_and_below_transactional_id(id.clone());
         let request = request.with_v3_and_below_topics(vec![topic]);
         client.ask::<_, AddPartitionsToTxnResponse>(ApiKey::AddPartitionsToTxn, 0, &request);
-        let facts = Facts { transactional: true, producer_id: 0, producer_epoch: 0, base_sequence: 0, ..PLAIN };
+        let facts = Facts { transactional: true, producer_id: 0, producer_epoch: 0, base_sequence: 0, ..Facts::PLAIN };
         let request = produce("greetings", -1, batch_of(facts, &["hello"], Codec::None));
         let request = request.with_transactional_id(Some(id.clone()));
         client.ask::<_, ProduceResponse>(ApiKey::Produce, 10, &request);

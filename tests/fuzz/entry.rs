@@ -72,18 +72,8 @@ pub(crate) fn batch(bytes: &[u8]) -> Option<usize> {
             write_line(&mut lines, offset, record.timestamp, records, record);
         }
     })?;
-    let facts = Facts {
-        first: 0,
-        append_time: false,
-        transactional: false,
-        control: false,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        leader_epoch: 0,
-    };
     let mut again = Vec::new();
-    let mut encoder = Encoder::new(&mut again, facts);
+    let mut encoder = Encoder::new(&mut again, Facts::PLAIN);
     encoder.lines(Lines::new(&lines, 0, Flags::NONE), usize::MAX).expect("lines as the log writes them");
     encoder.finish(count as u64 - 1, Codec::None, &mut Codecs::default(), &mut Vec::new());
     assert_eq!(taken(&again, &mut |_| {}), Some(count), "records that were taken are served");

@@ -401,6 +401,20 @@ pub struct Facts {
     pub leader_epoch: i32,
 }
 
+impl Facts {
+    /// Those of a batch from offset 0 on, of nobody in particular.
+    pub const PLAIN: Facts = Facts {
+        first: 0,
+        append_time: false,
+        transactional: false,
+        control: false,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        leader_epoch: 0,
+    };
+}
+
 /// A batch under construction at the end of a response.
 #[derive(Debug)]
 pub struct Encoder<'o> {

@@ -717,18 +717,8 @@ fn a_topic_that_is_named_by_its_id_is_written_to_unless_another_has_its_name_now
 
 /// So many records of one value.
 fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
-    let facts = batch::Facts {
-        first: 0,
-        append_time: false,
-        transactional: false,
-        control: false,
-        producer_id: -1,
-        producer_epoch: -1,
-        base_sequence: -1,
-        leader_epoch: 0,
-    };
     let mut out = Vec::new();
-    let mut encoder = batch::Encoder::new(&mut out, facts);
+    let mut encoder = batch::Encoder::new(&mut out, batch::Facts::PLAIN);
     let lines: String = (0..count).map(|offset| format!("offset:{offset} message:{value}\n")).collect();
     encoder.lines(Lines::new(lines.as_bytes(), timestamp, Flags::NONE), usize::MAX).unwrap();
     encoder.finish(count - 1, codec, &mut Codecs::default(), &mut Vec::new());

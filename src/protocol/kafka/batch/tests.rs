@@ -8,17 +8,6 @@ use kafka_protocol::records::{
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 const RULES: Rules = Rules { append_time: false, key_required: false, timestamps: 0..=i64::MAX, bytes_max: usize::MAX };
-const PLAIN: Facts = Facts {
-    first: 0,
-    append_time: false,
-    transactional: false,
-    control: false,
-    producer_id: -1,
-    producer_epoch: -1,
-    base_sequence: -1,
-    leader_epoch: 0,
-};
-
 type Named<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// A record to build batches from.
@@ -94,7 +83,7 @@ fn encoded(facts: Facts, lines: &[u8], timestamp: i64, last: u64, codec: Codec) 
 
 /// A batch as a producer sends it.
 fn produced(given: &[Given], codec: Codec) -> Vec<u8> {
-    encoded(PLAIN, &lines(given, 0.., 0), 0, given.len() as u64 - 1, codec)
+    encoded(Facts::PLAIN, &lines(given, 0.., 0), 0, given.len() as u64 - 1, codec)
 }
 
 /// What a produce request does with a batch.
@@ -305,7 +294,7 @@ fn a_bomb_of_any_codec_is_refused() {
 
 #[test]
 fn a_batch_covers_the_offsets_of_records_that_are_gone() {
-    let facts = Facts { first: 10, producer_id: 7, producer_epoch: 1, base_sequence: i32::MAX - 2, ..PLAIN };
+    let facts = Facts { first: 10, producer_id: 7, producer_epoch: 1, base_sequence: i32::MAX - 2, ..Facts::PLAIN };
     let given = &sample()[..3];
     // Offsets 10 and 11 were trimmed, 13 and 16 compacted away.
     let bytes = encoded(facts, &lines(given, [12, 14, 15], 0), 0, 16, Codec::None);
@@ -321,7 +310,7 @@ fn a_batch_covers_the_offsets_of_records_that_are_gone() {
 #[test]
 fn neighbours_become_one_batch_and_a_batch_can_end_early() {
     let mut out = Vec::new();
-    let mut encoder = Encoder::new(&mut out, PLAIN);
+    let mut encoder = Encoder::new(&mut out, Facts::PLAIN);
     encoder
         .lines(Lines::new(b"offset:5 message:a\noffset:6 timestamp:70 message:b\n", 50, Flags::NONE), usize::MAX)
         .unwrap();
@@ -335,14 +324,14 @@ fn neighbours_become_one_batch_and_a_batch_can_end_early() {
     let found: Vec<_> = decoded.iter().map(|record| (record.offset, record.timestamp)).collect();
     assert_eq!(found, [(5, 50), (6, 70), (7, 60)]);
     // However small the limit, one record is there.
-    let mut encoder = Encoder::new(&mut out, PLAIN);
+    let mut encoder = Encoder::new(&mut out, Facts::PLAIN);
     encoder.lines(Lines::new(b"offset:5 message:a\noffset:6 message:b\n", 50, Flags::NONE), 0).unwrap();
     assert_eq!(encoder.finish(5, Codec::None, &mut Codecs::default(), &mut Vec::new()), 1);
 }
 
 #[test]
 fn append_time_hides_what_a_line_says() {
-    let facts = Facts { append_time: true, ..PLAIN };
+    let facts = Facts { append_time: true, ..Facts::PLAIN };
     let bytes = encoded(facts, b"offset:0 timestamp:5 message:a\noffset:1 message:b\n", 99, 1, Codec::None);
     let header = Header::read(&bytes).unwrap();
     assert_eq!((header.attributes, header.base_timestamp, header.max_timestamp), (8, 99, 99));
@@ -356,14 +345,14 @@ fn records_share_a_time_or_have_their_own() {
     let text: String =
         times.iter().enumerate().map(|(at, time)| format!("offset:{at} timestamp:{time} message:x\n")).collect();
     let text = text.replace("timestamp:7 ", "");
-    let batch = encoded(PLAIN, text.as_bytes(), 7, 8, Codec::None);
+    let batch = encoded(Facts::PLAIN, text.as_bytes(), 7, 8, Codec::None);
     let found: Vec<_> = decode(&batch, &RULES).unwrap().iter().map(|given| given.timestamp).collect();
     assert_eq!(found, times);
 }
 
 #[test]
 fn markers_are_control_records() {
-    let facts = Facts { first: 9, control: true, producer_id: 3, producer_epoch: 2, ..PLAIN };
+    let facts = Facts { first: 9, control: true, producer_id: 3, producer_epoch: 2, ..Facts::PLAIN };
     for (line, kind, epoch) in [
         (&b"offset:9 control:commit\n"[..], 1, 0),
         (b"offset:9 control:abort first:3\n", 0, 0),
@@ -399,10 +388,13 @@ fn lines_that_are_damaged_are_no_batch() {
     ] {
         let mut out = Vec::new();
         let shown = String::from_utf8_lossy(lines);
-        assert!(Encoder::new(&mut out, PLAIN).lines(Lines::new(lines, 0, Flags::NONE), usize::MAX).is_err(), "{shown}");
+        assert!(
+            Encoder::new(&mut out, Facts::PLAIN).lines(Lines::new(lines, 0, Flags::NONE), usize::MAX).is_err(),
+            "{shown}"
+        );
     }
     let mut out = b"before".to_vec();
-    assert_eq!(Encoder::new(&mut out, PLAIN).finish(9, Codec::None, &mut Codecs::default(), &mut Vec::new()), 0);
+    assert_eq!(Encoder::new(&mut out, Facts::PLAIN).finish(9, Codec::None, &mut Codecs::default(), &mut Vec::new()), 0);
     assert_eq!(out, b"before", "a batch without records is none");
 }
 
@@ -527,6 +519,6 @@ proptest! {
         let good = produced(&sample()[..1], Codec::None);
         let _ = decode(&sealed([&with(&good[..HEADER_BYTES], 21, &[0, codec]), &bytes[..]].concat()), &RULES);
         let mut out = Vec::new();
-        let _ = Encoder::new(&mut out, PLAIN).lines(Lines::new(&bytes, 0, Flags::NONE), usize::MAX);
+        let _ = Encoder::new(&mut out, Facts::PLAIN).lines(Lines::new(&bytes, 0, Flags::NONE), usize::MAX);
     }
 }

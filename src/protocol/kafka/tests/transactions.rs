@@ -34,21 +34,10 @@ impl Producer {
             producer_id: self.id,
             producer_epoch: self.epoch,
             base_sequence: sequence,
-            ..PLAIN
+            ..batch::Facts::PLAIN
         })
     }
 }
-
-const PLAIN: batch::Facts = batch::Facts {
-    first: 0,
-    append_time: false,
-    transactional: false,
-    control: false,
-    producer_id: -1,
-    producer_epoch: -1,
-    base_sequence: -1,
-    leader_epoch: 0,
-};
 
 fn encode(facts: batch::Facts) -> Vec<u8> {
     let mut out = Vec::new();
@@ -228,10 +217,15 @@ fn what_a_transactional_batch_must_say_is_looked_at_before_its_sequence() {
     assert_eq!(put(&talk, 9, Some(ID), producer.batch(0)), 0);
     assert_eq!(put(&talk, 9, Some(ID), producer.batch(0)), 0, "the same once more");
     assert_eq!(put(&talk, 9, Some(ID), producer.batch(5)), code(Code::OutOfOrderSequenceNumber));
-    let plain = batch::Facts { producer_id: producer.id, producer_epoch: producer.epoch, base_sequence: 1, ..PLAIN };
+    let plain = batch::Facts {
+        producer_id: producer.id,
+        producer_epoch: producer.epoch,
+        base_sequence: 1,
+        ..batch::Facts::PLAIN
+    };
     assert_eq!(put(&talk, 9, None, encode(plain)), code(Code::InvalidTxnState), "it would land outside");
     // A batch that says it is transactional, of nobody, is in no transaction: Kafka takes it.
-    assert_eq!(put(&talk, 9, Some(ID), encode(batch::Facts { transactional: true, ..PLAIN })), 0);
+    assert_eq!(put(&talk, 9, Some(ID), encode(batch::Facts { transactional: true, ..batch::Facts::PLAIN })), 0);
     assert_eq!(end(&talk, 4, producer, false).0, 0);
     let read = fetch(&talk, 1, 0);
     let aborted: Vec<i64> =
@@ -318,11 +312,11 @@ fn a_fetch_of_what_is_committed_ends_at_the_last_stable_offset_and_names_what_wa
     let talk = Talk::new();
     let producer = Producer::new(&talk);
     let firsts = |read: &Fetched| -> Vec<i64> { read.records.iter().map(|one| one.first).collect() };
-    assert_eq!(put(&talk, 9, None, encode(PLAIN)), 0);
+    assert_eq!(put(&talk, 9, None, encode(batch::Facts::PLAIN)), 0);
     add(&talk, 3, producer, "there", &[0]);
     assert_eq!(fetch(&talk, 1, 1).last_stable, 1, "adding alone holds nothing");
     assert_eq!(put(&talk, 9, Some(ID), producer.batch(0)), 0);
-    assert_eq!(put(&talk, 9, None, encode(PLAIN)), 0);
+    assert_eq!(put(&talk, 9, None, encode(batch::Facts::PLAIN)), 0);
     let (uncommitted, committed) = (fetch(&talk, 0, 0), fetch(&talk, 1, 0));
     assert_eq!((firsts(&uncommitted), uncommitted.aborted_is_null), (vec![0, 1, 2], true));
     assert_eq!((firsts(&committed), committed.aborted_is_null), (vec![0], false));
@@ -361,7 +355,7 @@ fn offsets_of_what_is_committed_end_at_the_last_stable_offset() {
         let response: ListOffsetsResponse = asked(&talk, 2, 7, request);
         response.topics[0].partitions[0].offset
     };
-    assert_eq!(put(&talk, 9, None, encode(PLAIN)), 0);
+    assert_eq!(put(&talk, 9, None, encode(batch::Facts::PLAIN)), 0);
     add(&talk, 3, producer, "there", &[0]);
     assert_eq!(put(&talk, 9, Some(ID), producer.batch(0)), 0);
     // All three records have the same time, which is that of the first.
