@@ -80,6 +80,14 @@ impl View {
     pub const fn stored(isolation: Isolation) -> View {
         View { isolation, form: Form::AsStored }
     }
+
+    /// What somebody is shown who reads the log itself. Who reads what is not committed sees how it comes to be so.
+    pub const fn log(isolation: Isolation) -> View {
+        match isolation {
+            Isolation::ReadCommitted => View::records(isolation),
+            Isolation::ReadUncommitted => View::stored(isolation),
+        }
+    }
 }
 
 impl Partition {

@@ -187,12 +187,8 @@ impl Session {
         offset: &mut u64,
         bytes_max: usize,
     ) -> Result<(), Stop> {
-        let view = match isolation {
-            Isolation::ReadCommitted => View::records(isolation),
-            Isolation::ReadUncommitted => View::stored(isolation),
-        };
         loop {
-            let read = self.read.read(view, partition, *offset, bytes_max)?;
+            let read = self.read.read(View::log(isolation), partition, *offset, bytes_max)?;
             match read.next_offset().filter(|_| read.is_empty()) {
                 Some(behind) => *offset = behind,
                 None => return Ok(()),

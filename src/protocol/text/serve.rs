@@ -166,8 +166,7 @@ impl Lines {
         let flow = match may_run.and_then(|()| (verb.run)(&mut self.session, Words::new(rest), output)) {
             Ok(flow) => flow,
             Err(Stop::Refused(refusal)) => {
-                self.session.stage.doom(&refusal);
-                refusal.write(&mut output.bytes);
+                self.session.stage.refuse(&refusal, &mut output.bytes);
                 Flow::Next
             }
             Err(Stop::Broken(error)) => return Err(error),
@@ -208,8 +207,7 @@ impl Lines {
                 self.count += 1;
                 self.session.answer(output);
                 let refusal = too_long(self.limit());
-                self.session.stage.doom(&refusal);
-                refusal.write(&mut output.bytes);
+                self.session.stage.refuse(&refusal, &mut output.bytes);
                 output.flush()?;
             }
         }

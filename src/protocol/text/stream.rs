@@ -5,7 +5,7 @@ use super::{
     words::{self, Place, Position, Words, number},
 };
 use crate::{
-    broker::{self, Isolation, PartitionHandle, TopicHandle, View},
+    broker::{self, PartitionHandle, TopicHandle, View},
     log::record::write_u64,
     protocol::connection::Output,
 };
@@ -45,11 +45,7 @@ impl Tail {
         let place = Place::parse(words.expect("TAIL takes <topic>[/<p>]; the topic")?)?;
         let [from, count, until, timestamps, isolation] =
             words.named(["from", "count", "until", "timestamps", "isolation"])?;
-        // Who reads what is not committed is shown how it comes to be so.
-        let view = match words::isolation(isolation)? {
-            isolation @ Isolation::ReadCommitted => View::records(isolation),
-            isolation @ Isolation::ReadUncommitted => View::stored(isolation),
-        };
+        let view = View::log(words::isolation(isolation)?);
         let topic = session.broker.find_topic(place.topic)?;
         let partitions = match place.partition {
             Some(index) => vec![topic.partition(index)?],
@@ -157,8 +153,7 @@ impl Session {
         match self.read.read(tail.view, &partition, next, READ_BYTES) {
             Err(broker::Error::Corrupt { first, next, place }) => {
                 let refusal = Refusal::from(broker::Error::Corrupt { first, next, place });
-                self.stage.doom(&refusal);
-                refusal.write(&mut output.bytes);
+                self.stage.refuse(&refusal, &mut output.bytes);
                 tail.positions[index].next = next;
                 output.flush()?;
                 return Ok(true);

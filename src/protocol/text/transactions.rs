@@ -59,6 +59,12 @@ impl Stage {
         }
     }
 
+    /// Tells the client that a line is refused.
+    pub(super) fn refuse(&mut self, refusal: &Refusal, out: &mut Vec<u8>) {
+        self.doom(refusal);
+        refusal.write(out);
+    }
+
     /// A line was refused: nothing of the transaction will take effect.
     pub(super) fn doom(&mut self, refusal: &Refusal) {
         if let Stage::Within(transaction) = self {

@@ -162,9 +162,8 @@ impl Session {
             let offset = match failed.clone().and_then(|()| Ok(written.offset(ticket)?)) {
                 Ok(offset) => offset,
                 Err(refusal) => {
-                    stage.doom(&refusal);
+                    stage.refuse(&refusal, &mut output.bytes);
                     failed = stage.may_write();
-                    refusal.write(&mut output.bytes);
                     continue;
                 }
             };
