@@ -302,6 +302,11 @@ fn with_code(asked: String, code: Code) -> String {
     if code == Code::None { asked } else { format!("{asked} refused with {code:?}") }
 }
 
+/// What is to be added to what was asked where it was refused.
+fn refused<T>(asked: &broker::Result<T>) -> String {
+    asked.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"))
+}
+
 /// Answers one request: `frame` is the frame without its size, and the response is appended to `output`. Returns how many bytes
 /// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {

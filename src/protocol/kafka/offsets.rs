@@ -1,12 +1,13 @@
 //! How far groups have read: OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete.
 
 use super::{
-    Call, Code, Stop, partition_index, shown_list, tell,
+    Call, Code, Stop, partition_index, refused, shown_list, tell,
+    transactions::read_identity,
     wire::{Reader, Writer},
 };
 use crate::{
     broker::{
-        self, Broker, CommitOutcome, Committed, Error, GroupWrite, IfAbsent, OffsetCommit, ProducerIdentity,
+        self, Broker, CommitOutcome, Committed, Error, GroupWrite, IfAbsent, OffsetCommit,
         group::{Committer, classic::Sender},
     },
     protocol::connection::Output,
@@ -144,7 +145,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         false => call.broker.commit_offsets(group, Sender { member_id, instance_id }, generation, offsets),
     };
     tell(call.explained, || {
-        let refused = committed.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
+        let refused = refused(&committed);
         format!("group {group} commits {}{refused}", commit.shown())
     });
     let (outcomes, written) = match committed {
@@ -166,7 +167,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 /// this; before, AddOffsetsToTxn did so.
 pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let (transactional_id, group) = (r.string()?, r.string()?);
-    let producer = ProducerIdentity { id: r.i64()?, epoch: r.i16()? };
+    let producer = read_identity(r)?;
     let committer = match r.version {
         ..3 => Committer::Anybody,
         _ => match (r.i32()?, r.string()?, r.nullable_string()?) {
@@ -191,7 +192,7 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         }
     };
     tell(call.explained, || {
-        let refused = outcomes.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
+        let refused = refused(&outcomes);
         format!("group {group} commits {} in the transaction of {transactional_id}{refused}", commit.shown())
     });
     commit.done(&outcomes);

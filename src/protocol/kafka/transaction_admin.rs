@@ -4,7 +4,7 @@
 //! WriteTxnMarkers is what a coordinator sends to the leaders of partitions. Here the two are one, so only those send it who
 //! abort what no coordinator knows any more; the marker keeps the coordinator epoch that they name.
 
-use super::{Call, Code, Stop, partition_index, shown_list, tell, wire::Reader, with_code};
+use super::{Call, Code, Stop, partition_index, shown_list, tell, transactions::AskedTopic, wire::Reader};
 use crate::broker::{Error, Marker, Outcome, TransactionDescription, check_name};
 use regex::{Regex, RegexBuilder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -158,7 +158,7 @@ pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
 /// A marker, and where it is to be written.
 struct AskedMarker<'a> {
     marker: Marker,
-    topics: Vec<(&'a str, Vec<i32>)>,
+    topics: Vec<AskedTopic<'a>>,
 }
 
 /// WriteTxnMarkers (key 27). Markers for nothing are not answered, as in Kafka.
@@ -166,11 +166,7 @@ pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let mut asked = r.array(|r| {
         let (producer_id, producer_epoch) = (r.i64()?, r.i16()?);
         let outcome = if r.bool()? { Outcome::Commit } else { Outcome::Abort };
-        let topics = r.array(|r| {
-            let topic = (r.string()?, r.array(Reader::i32)?);
-            r.tags()?;
-            Ok(topic)
-        })?;
+        let topics = AskedTopic::read_all(r)?;
         let coordinator_epoch = r.i32()?;
         if r.version >= 2 {
             // Whether the epoch was raised for the marker. It says that itself.
@@ -181,36 +177,25 @@ pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         Ok(AskedMarker { marker, topics })
     })?;
     r.tags()?;
-    asked.iter_mut().for_each(|asked| asked.topics.retain(|(_, indexes)| !indexes.is_empty()));
+    asked.iter_mut().for_each(|asked| asked.topics.retain(|topic| !topic.indexes.is_empty()));
     asked.retain(|asked| !asked.topics.is_empty());
     let broker = call.broker;
     let write = |asked: &AskedMarker<'_>| -> Vec<Code> {
-        let each = asked.topics.iter().flat_map(|(name, indexes)| indexes.iter().map(move |&index| (*name, index)));
+        let each = asked.topics.iter().flat_map(|topic| topic.indexes.iter().map(|&index| (topic.name, index)));
         let written = each.map(|(name, index)| broker.write_marker(name, partition_index(index), asked.marker));
         written.map(|written| written.as_ref().map_or_else(Error::code, |()| Code::None)).collect()
     };
     let codes: Vec<Vec<Code>> = asked.iter().map(write).collect();
     for (AskedMarker { marker, topics }, codes) in asked.iter().zip(&codes) {
         tell(call.explained, || {
-            let each =
-                topics.iter().flat_map(|(name, indexes)| indexes.iter().map(move |index| format!("{name}/{index}")));
-            let each: Vec<String> = each.zip(codes).map(|(name, code)| with_code(name, *code)).collect();
-            format!("{} of producer {}: {}", marker.outcome.name(), marker.producer_id, shown_list(each.into_iter()))
+            let each = AskedTopic::shown_all(topics, codes);
+            format!("{} of producer {}: {each}", marker.outcome.name(), marker.producer_id)
         });
     }
     let mut w = call.respond();
     w.array(asked.iter().zip(&codes), |w, (asked, codes)| {
-        let mut codes = codes.iter();
         w.i64(asked.marker.producer_id);
-        w.array(asked.topics.iter(), |w, (name, indexes)| {
-            w.string(name);
-            w.array(indexes.iter().zip(&mut codes), |w, (&index, &code)| {
-                w.i32(index);
-                w.i16(code.into());
-                w.tags();
-            });
-            w.tags();
-        });
+        AskedTopic::write_all(&asked.topics, w, codes);
         w.tags();
     });
     w.tags();

@@ -11,7 +11,7 @@
 //! Old versions know no code for a producer that another one has replaced: they are told that its epoch is over.
 
 use super::{
-    Call, Code, Stop, partition_index, shown_list, tell,
+    Call, Code, Stop, partition_index, refused, shown_list, tell,
     wire::{self, Reader, Writer},
     with_code,
 };
@@ -34,7 +34,7 @@ fn code(error: &Error, version: i16, fenced_since: i16) -> Code {
     }
 }
 
-fn read_identity(r: &mut Reader<'_>) -> wire::Result<ProducerIdentity> {
+pub(super) fn read_identity(r: &mut Reader<'_>) -> wire::Result<ProducerIdentity> {
     Ok(ProducerIdentity { id: r.i64()?, epoch: r.i16()? })
 }
 
@@ -70,10 +70,41 @@ fn write_identity(w: &mut Writer<'_>, ProducerIdentity { id, epoch }: ProducerId
     w.i16(epoch);
 }
 
-/// A topic, and those of its partitions that belong into a transaction.
-struct AskedTopic<'a> {
-    name: &'a str,
-    indexes: Vec<i32>,
+/// A topic, and those of its partitions that something is asked of.
+pub(super) struct AskedTopic<'a> {
+    pub(super) name: &'a str,
+    pub(super) indexes: Vec<i32>,
+}
+
+impl<'a> AskedTopic<'a> {
+    pub(super) fn read_all(r: &mut Reader<'a>) -> wire::Result<Vec<AskedTopic<'a>>> {
+        r.array(|r| {
+            let topic = AskedTopic { name: r.string()?, indexes: r.array(Reader::i32)? };
+            r.tags()?;
+            Ok(topic)
+        })
+    }
+
+    /// Writes topics with a code for each of their partitions, in order.
+    pub(super) fn write_all(topics: &[AskedTopic<'_>], w: &mut Writer<'_>, codes: &[Code]) {
+        let mut codes = codes.iter();
+        w.array(topics.iter(), |w, topic| {
+            w.string(topic.name);
+            w.array(topic.indexes.iter().zip(&mut codes), |w, (index, &code)| {
+                w.i32(*index);
+                w.i16(code.into());
+                w.tags();
+            });
+            w.tags();
+        });
+    }
+
+    /// The same in words.
+    pub(super) fn shown_all(topics: &[AskedTopic<'_>], codes: &[Code]) -> String {
+        let all = topics.iter().flat_map(|topic| topic.indexes.iter().map(|index| format!("{}/{index}", topic.name)));
+        let all: Vec<String> = all.zip(codes).map(|(name, code)| with_code(name, *code)).collect();
+        shown_list(all.into_iter())
+    }
 }
 
 /// What is asked of one transaction's partitions.
@@ -88,11 +119,7 @@ impl<'a> Asked<'a> {
     fn read(r: &mut Reader<'a>) -> wire::Result<Asked<'a>> {
         let (transactional_id, producer) = (r.string()?, read_identity(r)?);
         let verify_only = r.version >= 4 && r.bool()?;
-        let topics = r.array(|r| {
-            let topic = AskedTopic { name: r.string()?, indexes: r.array(Reader::i32)? };
-            r.tags()?;
-            Ok(topic)
-        })?;
+        let topics = AskedTopic::read_all(r)?;
         Ok(Asked { transactional_id, producer, verify_only, topics })
     }
 
@@ -123,19 +150,6 @@ impl<'a> Asked<'a> {
         }
         codes
     }
-
-    fn write(&self, w: &mut Writer<'_>, codes: &[Code]) {
-        let mut codes = codes.iter();
-        w.array(self.topics.iter(), |w, topic| {
-            w.string(topic.name);
-            w.array(topic.indexes.iter().zip(&mut codes), |w, (index, &code)| {
-                w.i32(*index);
-                w.i16(code.into());
-                w.tags();
-            });
-            w.tags();
-        });
-    }
 }
 
 /// AddPartitionsToTxn (key 24). Since version 4 it is what brokers ask, about several transactions, and may be only to verify.
@@ -154,21 +168,18 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     let codes: Vec<Vec<Code>> = asked.iter().map(|asked| asked.add(broker, version)).collect();
     for (Asked { transactional_id, topics, .. }, codes) in asked.iter().zip(&codes) {
         tell(call.explained, || {
-            let all =
-                topics.iter().flat_map(|topic| topic.indexes.iter().map(|index| format!("{}/{index}", topic.name)));
-            let all: Vec<String> = all.zip(codes).map(|(name, code)| with_code(name, *code)).collect();
-            format!("into the transaction of {transactional_id}: {}", shown_list(all.into_iter()))
+            format!("into the transaction of {transactional_id}: {}", AskedTopic::shown_all(topics, codes))
         });
     }
     let mut w = call.respond();
     w.i32(0);
     if w.version < 4 {
-        asked[0].write(&mut w, &codes[0]);
+        AskedTopic::write_all(&asked[0].topics, &mut w, &codes[0]);
     } else {
         w.i16(Code::None.into());
         w.array(asked.iter().zip(&codes), |w, (asked, codes)| {
             w.string(asked.transactional_id);
-            asked.write(w, codes);
+            AskedTopic::write_all(&asked.topics, w, codes);
             w.tags();
         });
     }
@@ -182,7 +193,7 @@ pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     r.tags()?;
     let added = call.broker.add_group(transactional_id, producer, group);
     tell(call.explained, || {
-        let refused = added.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"));
+        let refused = refused(&added);
         format!("group {group} into the transaction of {transactional_id}{refused}")
     });
     let code = added.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |()| Code::None);
