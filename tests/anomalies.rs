@@ -278,12 +278,12 @@ fn feed(world: &World) {
     }
 }
 
-/// Copies `in` to `out` as a member of the group, until the broker is killed or `enough` answers yes.
-fn copy(world: &World, id: u64, mut dice: Dice, events: &Sender<()>, enough: &dyn Fn() -> bool) {
+/// Copies `in` to `out` as a member of the group, until the broker is killed.
+fn copy(world: &World, id: u64, mut dice: Dice, events: &Sender<()>) {
     while let Some(mut talk) = world.connect() {
         if talk.ask("JOIN copy in commit:manual session:6000").is_some() {
             while copy_some(&mut talk, id, &mut dice).is_some() {
-                if events.send(()).is_err() || enough() {
+                if events.send(()).is_err() {
                     return;
                 }
             }
@@ -408,7 +408,7 @@ fn a_random_workload_under_kills_shows_no_anomaly() {
             }
             for id in 0..COPIERS {
                 let (world, sender) = (&world, sender.clone());
-                scope.spawn(move || copy(world, id, Dice(100 * life + id), &sender, &|| false));
+                scope.spawn(move || copy(world, id, Dice(100 * life + id), &sender));
             }
             PLACES.into_iter().for_each(|place| drop(scope.spawn(|| read(&world, place))));
             scope.spawn(|| fence(&world, Dice(life)));
