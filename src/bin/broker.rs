@@ -1,5 +1,5 @@
-//! `broker`: serves clients, and has subcommands for topics, groups and logs. It turns flags into a `Config`; the library
-//! does the work.
+//! `broker`: serves clients, and has subcommands for topics, groups, transactions and logs. It turns flags into a `Config`; the
+//! library does the work.
 
 mod allocator;
 mod common;
@@ -254,8 +254,11 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
         ));
     }
     let mut memory = allocator::Memory::default();
-    while let Err(RecvTimeoutError::Timeout) = interrupted.recv_timeout(allocator::LOOK_EVERY) {
-        memory.look(broker.metrics().requests());
+    loop {
+        match interrupted.recv_timeout(allocator::LOOK_EVERY) {
+            Err(RecvTimeoutError::Timeout) => memory.look(broker.metrics().requests()),
+            told => break told.context("the signal handler is gone")?,
+        }
     }
     server.stop();
     Ok(ExitCode::SUCCESS)

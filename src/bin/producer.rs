@@ -71,7 +71,7 @@ struct Args {
     #[arg(long, default_value = "1m", value_name = "TIME", value_parser = config::duration)]
     transaction_timeout: Duration,
     /// How long to try again while the broker is gone (500ms, 30s, 15m; a plain number is ms). What it had not acknowledged
-    /// is then sent again, so it can be stored twice (not with --idempotent)
+    /// is then sent again, so it can be stored twice (not with --idempotent or --transactional-id)
     #[arg(long, default_value = "30s", value_name = "TIME", value_parser = config::duration)]
     retry_for: Duration,
     /// Print each acknowledgement

@@ -129,8 +129,9 @@ impl Consumer {
         self.source.commit()
     }
 
-    /// Leaves the group without a commit; the next [`poll`](Self::poll) joins again and goes on at what the group has committed. That is
-    /// what to do when a transaction with [its offsets](super::Transaction::send_offsets) was aborted.
+    /// Leaves the group; the next [`poll`](Self::poll) joins again and goes on at what the group has committed. That is what to do when
+    /// a transaction with [its offsets](super::Transaction::send_offsets) was aborted. Nothing is committed by it, unless the consumer
+    /// [commits by itself](Self::auto_commit).
     pub fn rejoin(&mut self) -> Result<(), Error> {
         self.source.rejoin()
     }
