@@ -258,7 +258,7 @@ impl Membership {
     /// As [`commit`](Self::commit), as part of a transaction: the offsets are pending until it ends.
     pub fn commit_in(&mut self, transaction: &Transaction, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
         let (state, transaction) = (self.broker.running.state.clone(), transaction.writer());
-        let parts = Parts { groups: [self.cell.name.clone()].into(), ..Parts::default() };
+        let parts = Parts::of_group(self.cell.name.clone())?;
         let write = || self.write_pending_commit(transaction.identity, offsets);
         let written = state.write_in(&transaction, &parts, write).map_err(|error| transaction.refusal(error))?;
         written.added.map_or(Ok(()), |added| added.make_durable())?;

@@ -69,14 +69,13 @@ impl Broker {
         committer: Committer<'_>,
         offsets: Vec<OffsetCommit>,
     ) -> Result<Vec<Result<()>>> {
-        check_name(group)?;
+        let parts = parts_of(group)?;
         let state = &self.running.state;
         let mut transaction = state.transaction_of(identity, if_absent)?;
         let is_its_own = transaction.is_of(transactional_id);
         if !is_its_own {
             transaction.if_absent = IfAbsent::Refuse;
         }
-        let parts = Parts { groups: [group.into()].into(), ..Parts::default() };
         let write = || self.write_pending_offsets(group, identity, committer, offsets);
         let WrittenInTransaction { written, added } = match state.write_in(&transaction, &parts, write) {
             Err(Error::InvalidTxnState(_)) if !is_its_own => {
@@ -106,7 +105,7 @@ impl Broker {
             Ok(OffsetCommit { topic: topic.into(), partition, committed })
         };
         let offsets = offsets.iter().map(commit).collect::<Result<_>>()?;
-        let parts = Parts { groups: [group.into()].into(), ..Parts::default() };
+        let parts = parts_of(group)?;
         let write = || self.write_pending_offsets(group, writer.identity, committer, offsets);
         let written = self.running.state.write_in(&writer, &parts, write).map_err(|error| writer.refusal(error))?;
         let CommitOutcome { outcomes, written: offsets } = written.written?;
@@ -143,6 +142,11 @@ impl Broker {
         })?;
         done
     }
+}
+
+/// What a transaction is to hold for offsets of this group, whose name is checked before the transaction's line has it.
+fn parts_of(group: &str) -> Result<Parts> {
+    check_name(group).and_then(|()| Parts::of_group(group))
 }
 
 fn check_name(group: &str) -> Result<()> {

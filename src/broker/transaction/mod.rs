@@ -38,7 +38,7 @@
 mod model_tests;
 mod saved;
 
-use super::{Error, Result};
+use super::{Error, Result, words::STRING_BYTES_MAX};
 use crate::log::Outcome;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -216,6 +216,15 @@ pub struct Init {
 }
 
 impl Parts {
+    /// The offsets of one group. A name that is longer than a line of the log takes is refused.
+    pub fn of_group(group: impl Into<Arc<str>>) -> Result<Parts> {
+        let group = group.into();
+        if group.len() > STRING_BYTES_MAX {
+            return Err(Error::InvalidGroup(format!("a group's name has at most {STRING_BYTES_MAX} bytes")));
+        }
+        Ok(Parts { groups: [group].into(), ..Parts::default() })
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty() && self.groups.is_empty()

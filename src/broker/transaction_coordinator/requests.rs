@@ -3,7 +3,7 @@
 
 use super::{IdCell, StateWrite};
 use crate::broker::{
-    Broker, BrokerState, Error, Outcome, Result, committed_offsets,
+    Broker, BrokerState, Error, Outcome, Result,
     transaction::{Epochs, Init, Parts, ProducerIdentity, Start, TransactionState},
 };
 use std::sync::Arc;
@@ -99,14 +99,8 @@ impl Broker {
 
     /// A group's offsets are to be in a producer's transaction: Kafka's AddOffsetsToTxn.
     pub fn add_group(&self, transactional_id: &str, identity: ProducerIdentity, group: &str) -> Result<()> {
-        if group.len() > committed_offsets::NAME_BYTES_MAX {
-            return Err(Error::InvalidGroup(format!(
-                "a group's name has at most {} bytes",
-                committed_offsets::NAME_BYTES_MAX
-            )));
-        }
+        let parts = Parts::of_group(group)?;
         let cell = self.running.state.known_id(transactional_id)?;
-        let parts = Parts { groups: [group.into()].into(), ..Parts::default() };
         self.running.state.add_parts(&cell, identity, &parts)
     }
 

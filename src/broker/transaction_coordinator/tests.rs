@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     broker::{
         Broker, Clock, Code, Epochs, Form, Gathered, Isolation, LastTransaction, Outcome, ProducerIdentity, Sequence,
-        Terms, View,
+        Terms, View, group::Committer,
     },
     config::{Config, Flush},
     log::{
@@ -387,6 +387,25 @@ fn a_transaction_holds_no_more_than_a_line() {
     assert_eq!(code(turned.broker.add_group("t", producer, &"d".repeat(32_768))), Code::InvalidGroupId);
     turned.broker.end_transaction("t", producer, Outcome::Commit, Epochs::Kept).unwrap();
     assert_eq!(turned.states(), [("t".into(), "complete_commit")]);
+}
+
+/// The line had the name before the group refused it, and no start could read that line: the id was forgotten, and what it had
+/// written stayed open.
+#[test]
+fn a_group_whose_name_is_too_long_leaves_the_transaction_known_after_a_restart() {
+    let turned = Turned::new();
+    let transaction = turned.begin("t");
+    send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
+    for (group, why) in [("g".repeat(32_768), Code::InvalidGroupId), (String::new(), Code::InvalidGroupId)] {
+        let offsets = [("orders", 0, 1)];
+        let committed = turned.broker.commit_offsets_in(&transaction, &group, Committer::Outsider, &offsets);
+        assert_eq!(code(committed), why, "{} bytes", group.len());
+    }
+    let again = turned.crashed(Survivors::Everything);
+    again.look_after();
+    assert_eq!(again.states(), [("t".into(), "complete_abort")]);
+    assert!(!again.broker.running.state.is_incomplete().unwrap());
+    assert_eq!(again.committed("orders", 0), [] as [String; 0]);
 }
 
 /// What was written in another mode than `always` may be lost without anybody's being told: its sync comes later.
