@@ -130,7 +130,8 @@ impl BrokerState {
         }
         state.hold = Hold::Busy;
         drop(state);
-        self.finish(&log, cell)
+        // Its prepare line may be one whose sync failed.
+        self.finish(&log, cell, self.settle(&log))
     }
 
     /// Settles what was written, and ends the transaction as decided, or by an abort if some of it may be lost. The
@@ -151,7 +152,7 @@ impl BrokerState {
 
     /// Writes the prepare line, and then the markers. The caller has put the hold on the id.
     fn prepare(&self, log: &Arc<Partition>, cell: &Arc<IdCell>, next: TransactionState) -> Result<Ended> {
-        let (producer, is_prepared) = (next.complete().producer, matches!(next.phase, Phase::Prepared { .. }));
+        let producer = next.complete().producer;
         if !is_intact(log) {
             self.leave_to_be_aborted(cell);
             return Err(to_be_aborted("its log takes nothing more until the broker restarts"));
@@ -160,11 +161,7 @@ impl BrokerState {
         if let Err(error) = written.as_ref().map_err(Error::clone).and_then(StateWrite::make_durable) {
             return Err(self.not_prepared(log, cell, written.is_ok(), error));
         }
-        if !is_prepared {
-            cell.hold(Hold::Free);
-            return Ok(Ended { producer, left: None });
-        }
-        Ok(Ended { producer, left: self.finish(log, cell).err() })
+        Ok(Ended { producer, left: self.finish(log, cell, Ok(())).err() })
     }
 
     /// The prepare line could not be written, or not be synced.
@@ -192,19 +189,20 @@ impl BrokerState {
         self.look_at_transactions_in(RETRY);
     }
 
-    /// Writes markers and the complete line of what is prepared. The caller has put the hold on the id, which is taken away.
-    fn finish(&self, log: &Arc<Partition>, cell: &Arc<IdCell>) -> Result<()> {
+    /// Writes markers, if the prepare line is durable, and the complete line. The caller has put the hold on the id, which is taken
+    /// away.
+    fn finish(&self, log: &Arc<Partition>, cell: &Arc<IdCell>, durable: Result<()>) -> Result<()> {
         let known = cell.read().known.clone();
         let Some(prepared) = known else { return Ok(()) };
-        let marked = self.settle(log).and_then(|()| self.write_markers(&prepared));
+        let marked = durable.and_then(|()| self.write_markers(&prepared));
         let mut state = cell.write();
+        state.hold = Hold::Free;
         // A crash that takes this line changes nothing: the markers stand there.
         let completed = marked.and_then(|()| self.to_state(log, cell, &mut state, prepared.complete()));
         drop(state);
-        cell.hold(Hold::Free);
-        match &completed {
-            Ok(_) => self.look_when_due(&cell.read()),
-            Err(_) => self.look_at_transactions_in(RETRY),
+        cell.wake();
+        if completed.is_err() {
+            self.look_at_transactions_in(RETRY);
         }
         completed.map(drop)
     }

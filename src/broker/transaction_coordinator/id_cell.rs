@@ -66,6 +66,11 @@ impl IdCell {
     /// Puts a hold on it, or takes it away, and wakes those who wait for that.
     pub(super) fn hold(&self, hold: Hold) {
         self.write().hold = hold;
+        self.wake();
+    }
+
+    /// Wakes those who wait for what goes on without the lock.
+    pub(super) fn wake(&self) {
         self.changed.wake();
     }
 

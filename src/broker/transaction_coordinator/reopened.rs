@@ -78,7 +78,7 @@ impl BrokerState {
         let mut state = cell.write();
         let known = state.known.clone();
         let verdict = match &known {
-            Some(known) => self.verdict(found, &state, known)?,
+            Some(known) => self.verdict(found, &log, &state, known)?,
             None => Verdict::Unknown,
         };
         if let (Verdict::Unlisted, Some(known)) = (verdict, known) {
@@ -92,27 +92,34 @@ impl BrokerState {
         self.carry_out(found, verdict)
     }
 
-    fn verdict(&self, found: &Found<'_>, state: &IdState, known: &TransactionState) -> Result<Verdict> {
+    fn verdict(
+        &self,
+        found: &Found<'_>,
+        log: &Partition,
+        state: &IdState,
+        known: &TransactionState,
+    ) -> Result<Verdict> {
         let is_listed = |parts: &Parts| match &*found.topic.name {
             committed_offsets::TOPIC => !parts.groups.is_empty(),
             topic => parts.has(topic, &found.topic.id, found.partition.index),
         };
+        let is_present = known.producer == found.identity;
         let is_last = known.last.is_some_and(|last| last.identity == found.identity);
         match &known.phase {
-            Phase::Ongoing { parts, .. } if known.producer == found.identity => {
-                if found.topic.name == committed_offsets::TOPIC && !is_listed(parts) {
-                    return Ok(Verdict::Ended(Outcome::Abort));
-                }
-                if !is_listed(parts) {
-                    state.free()?;
-                }
-                Ok(if is_listed(parts) { Verdict::Listed } else { Verdict::Unlisted })
+            Phase::Ongoing { parts, .. } if is_present && is_listed(parts) => Ok(Verdict::Listed),
+            Phase::Ongoing { .. } if is_present && found.topic.name == committed_offsets::TOPIC => {
+                Ok(Verdict::Ended(Outcome::Abort))
             }
+            Phase::Ongoing { .. } if is_present => state.free().map(|()| Verdict::Unlisted),
             Phase::Prepared { parts, .. } if is_last && is_listed(parts) => Ok(Verdict::Listed),
             Phase::Prepared { outcome, .. } if is_last => Ok(Verdict::Ended(*outcome)),
             // Of a pair that is kept, another transaction may have begun whose line a crash took. Where all is synced, the one
             // that ended has all its markers, so it must be that.
-            _ if is_last && known.epochs == Epochs::Kept && self.is_all_synced(found.partition)? => {
+            _ if is_last
+                && known.epochs == Epochs::Kept
+                && self.is_synced(found.partition)?
+                && self.is_synced(log)? =>
+            {
                 Ok(Verdict::Ended(Outcome::Abort))
             }
             _ => match known.outcome_of(found.identity) {
@@ -172,10 +179,8 @@ impl BrokerState {
         Ok(self.ids()?.as_ref().is_some_and(|ids| ids.is_incomplete))
     }
 
-    /// Whether markers here, and the lines of the state, are synced before they are acknowledged.
-    fn is_all_synced(&self, partition: &Partition) -> Result<bool> {
-        let is_synced =
-            |log: &Partition| -> Result<bool> { Ok(log.settings()?.flush(self.env.flush) == Flush::Always) };
-        Ok(is_synced(partition)? && is_synced(&*self.state_log_or_new()?)?)
+    /// Whether what is acknowledged in this partition is synced before.
+    fn is_synced(&self, partition: &Partition) -> Result<bool> {
+        Ok(partition.settings()?.flush(self.env.flush) == Flush::Always)
     }
 }
