@@ -31,8 +31,8 @@
 //! | lock | guards | held while |
 //! | --- | --- | --- |
 //! | `creating` | which topics there are | a topic is made, altered or dropped |
-//! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is |
-//! | the `ids` | which transactional ids there are | their states are read back, at the start |
+//! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is, or a marker where one hangs, which is synced, too |
+//! | the `ids` | which transactional ids there are | their states are read back, at the start, and written anew after a crash |
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
 //! | the coordinator's `pending` | which groups open transactions have offsets in | never a call of the disk |

@@ -165,11 +165,6 @@ impl PartitionHandle {
         self.partition.last_stable_offset()
     }
 
-    /// The aborted transactions with anything at these offsets, in the order of their markers.
-    pub fn aborted(&self, offsets: Range<u64>) -> Result<Vec<Aborted>> {
-        self.partition.aborted(offsets)
-    }
-
     /// Offset behind the last record that a reader may see.
     pub fn end(&self, isolation: Isolation) -> Result<u64> {
         self.partition.end(isolation)
@@ -217,6 +212,15 @@ impl ReadSession {
         self.cursor = Cursor::default();
         from.partition.read_as(view, offset, bytes_max, &mut self.chunk)?;
         Ok(Batches(&self.chunk))
+    }
+
+    /// The aborted transactions with anything at these offsets, in the order of their markers; none where nothing that was read last
+    /// is of a transaction. So a log without transactions is not asked for what was aborted.
+    pub fn aborted(&self, of: &PartitionHandle, offsets: Range<u64>) -> Result<Vec<Aborted>> {
+        match self.batches().iter().any(|batch| batch.is_transactional() || batch.is_control()) {
+            true => of.partition.aborted(offsets),
+            false => Ok(Vec::new()),
+        }
     }
 
     /// What the last read gave.

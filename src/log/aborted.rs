@@ -177,8 +177,8 @@ impl Log {
         }
     }
 
-    /// Writes what was aborted in the newest sealed segment beside it, if anything was.
-    pub fn keep_aborted(&self) -> Result<(), Error> {
+    /// Writes what was aborted in the newest sealed segment beside it, if anything was, and no more entries have to be read for it.
+    pub fn keep_aborted(&self, entries_max: u64) -> Result<(), Error> {
         let segments = self.all_segments();
         let Some([sealed, active]) = segments.last_chunk() else { return Ok(()) };
         if !self.is_aborting(sealed)? {
@@ -187,6 +187,7 @@ impl Log {
         let ended = sealed.base..active.base;
         let aborted = match self.aborted_within(&ended) {
             Some(known) => known.into_iter().filter(|aborted| ended.contains(&aborted.marker)).collect(),
+            None if self.entries_of(sealed)? > entries_max => return Ok(()),
             None => self.aborted_by_entries(sealed)?,
         };
         self.write_aborted(sealed, &aborted)

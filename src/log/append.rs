@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - Who reads sees lines once their entry is written, and of a log that shows nothing early once both are synced.
-//! - A batch of a transaction lowers the last stable offset before it is written, under the writer's lock.
+//! - A batch of a transaction holds the last stable offset before it is written, under the writer's lock.
 
 use super::{
     Error, Log, Numbering, Writer,

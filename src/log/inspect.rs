@@ -351,7 +351,7 @@ mod tests {
             log.append(&append).unwrap();
         }
         log.roll_if_old(i64::MAX, 0).unwrap();
-        log.keep_aborted().unwrap();
+        log.keep_aborted(u64::MAX).unwrap();
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! - The *last stable offset* is the high watermark, or the first offset of the oldest transaction that is not ended. Appending
-//!   that transaction's first record lowers it beforehand; the log's owner knows when it may rise. It never falls.
-//! - `start <= high watermark <= log end`. Readers see `start..high watermark`, and take no lock that a writer holds while it writes.
+//!   that transaction's first record holds it there beforehand; the log's owner knows when it may rise. It never falls.
+//! - `start <= high watermark <= log end`. Readers see `start..high watermark`, and take no lock that a writer holds while it writes,
+//!   but for the first that asks which transactions were aborted.
 //! - With [`Append::publish`] off, the high watermark is where the last sync ended: nobody is shown what a crash could take back.
 //! - After a failed write or sync the log is read-only until the broker restarts: the kernel tells an error once and then
 //!   takes the bytes for clean, so a sync that succeeds after one that failed proves nothing. Only one thread syncs at a
@@ -23,7 +24,7 @@
 //! | lock | guards | held while |
 //! | --- | --- | --- |
 //! | `cleaner` | what [compaction] knows | a pass runs; nobody else waits for it |
-//! | `files` | names of sealed segments | names change, and the directory is synced between two of them |
+//! | `files` | names of sealed segments | names change, and the directory is synced between two of them; what was aborted is read or kept |
 //! | `writer` | the log end | a batch is written, a segment rolls; a roll that has to wait for a sync gives it up |
 //! | `names` | how often the directory could not be synced | the directory is synced |
 //! | `sync` | what syncs have reached, and who syncs | never a call of the disk |
@@ -32,7 +33,7 @@
 //! | a segment's `measuring` | what its files hold | a segment that nobody looked at yet is measured |
 //! | [`handles`]: `open`, then a slot's `file` | open files | a file is opened or closed |
 //!
-//! Readers take the last four only. [`disk::MemoryDisk`] has locks of its own below all these.
+//! Readers take the last four only; the first that asks what was aborted takes `files` and `names` too. [`disk::MemoryDisk`] has locks of its own below all these.
 //!
 //! The format on disk has a page of its own: [`mod@format`].
 
@@ -334,11 +335,12 @@ impl Log {
     /// How many entries there are in the segments from the one at `base` on.
     pub fn entries_from(&self, base: u64) -> Result<u64, Error> {
         let segments = self.all_segments();
-        let entries = |segment: &Arc<Segment>| -> Result<u64, Error> {
-            let entries = segment.entries(&self.handles).map_err(unreadable(segment.path("batches")))?;
-            Ok(u64::from(entries))
-        };
-        segments.iter().filter(|segment| segment.base >= base).map(entries).sum()
+        segments.iter().filter(|segment| segment.base >= base).map(|segment| self.entries_of(segment)).sum()
+    }
+
+    fn entries_of(&self, segment: &Segment) -> Result<u64, Error> {
+        let entries = segment.entries(&self.handles).map_err(unreadable(segment.path("batches")))?;
+        Ok(entries.into())
     }
 
     /// Hands every whole entry of the segments from the one at `base` on to `each`, with its first offset.

@@ -39,7 +39,7 @@ impl Batch {
     }
 }
 
-/// What lies between an offset and the high watermark.
+/// What lies between an offset and the end that is read to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Batches, that with the offset included.

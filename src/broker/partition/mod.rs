@@ -209,7 +209,7 @@ impl Partition {
             }
         };
         self.log.set(opened).expect("only one opens at a time");
-        self.due_in(if self.found_open.load(Acquire) { Duration::ZERO } else { AFTER_OPENING });
+        self.due_in(AFTER_OPENING);
         Ok(())
     }
 

@@ -100,7 +100,7 @@ impl Partition {
             before.to_lines()
         };
         // Where this fails the segment itself tells it.
-        if let Err(error) = log.keep_aborted() {
+        if let Err(error) = log.keep_aborted(entries_max) {
             self.env.tell(&format!("what was aborted is not kept: {error}"));
         }
         let disk = self.env.handles.disk();

@@ -109,7 +109,7 @@ impl Partition {
             }
         }
         if in_transaction {
-            // The append lowered it, though it may have failed.
+            // The append holds it, though it may have failed.
             self.raise_stable(log, producers);
         }
         appended

@@ -133,7 +133,7 @@ impl BrokerState {
     }
 
     /// After a crash that may have lost records or lines that were acknowledged: nobody goes on with a producer id that is in
-    /// one log and not in another.
+    /// one log and not in another. The ids' lock is held, and each id's is taken within: nobody else knows them yet.
     pub(super) fn renew_all(&self, log: &Arc<Partition>, ids: &Ids) {
         let cells: Vec<_> = ids.by_name.values().collect();
         for cells in cells.chunks(LINES_AT_ONCE) {

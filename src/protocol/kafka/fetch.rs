@@ -305,7 +305,7 @@ fn read(
     let high_watermark = end.max(next).max(last_stable);
     let aborted = match isolation {
         Isolation::ReadUncommitted => None,
-        Isolation::ReadCommitted => Some(partition.aborted(offset..next.max(offset)).map_err(failed)?),
+        Isolation::ReadCommitted => Some(reader.aborted(partition, offset..next.max(offset)).map_err(failed)?),
     };
     let [high_watermark, last_stable, start] = [high_watermark, last_stable, start].map(|offset| offset as i64);
     Ok(Bounds { high_watermark, last_stable, start, leader_epoch: partition.leader_epoch() as i32, aborted })
