@@ -105,8 +105,7 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<Lo
         }
         for batch in &chunk.batches {
             let Entry { flags, producer_id, .. } = batch.entry;
-            if flags.has(Flags::CONTROL) {
-                let outcome = if flags.has(Flags::ABORT) { Outcome::Abort } else { Outcome::Commit };
+            if let Some(outcome) = flags.outcome() {
                 lines.end(producer_id, outcome, batch.first);
                 continue;
             }

@@ -27,7 +27,7 @@ use super::{
     batches::{Entry, Flags, crc32c},
     checked_text,
     disk::{self, read_small},
-    record::{parse_control, split_offset},
+    record::{Outcome, parse_control, split_offset},
     segment::Segment,
     unreadable,
 };
@@ -181,7 +181,7 @@ impl Log {
     pub fn keep_aborted(&self, entries_max: u64) -> Result<(), Error> {
         let segments = self.all_segments();
         let Some([sealed, active]) = segments.last_chunk() else { return Ok(()) };
-        if !self.is_aborting(sealed)? {
+        if !self.may_hold(sealed, Flags::ABORTS)? {
             return Ok(());
         }
         let ended = sealed.base..active.base;
@@ -195,7 +195,7 @@ impl Log {
 
     /// The same beside a segment that compaction wrote.
     pub(super) fn keep_aborted_of(&self, segment: &Segment) -> Result<(), Error> {
-        match self.is_aborting(segment)? {
+        match self.may_hold(segment, Flags::ABORTS)? {
             true => self.write_aborted(segment, &self.aborted_by_entries(segment)?),
             false => Ok(()),
         }
@@ -203,7 +203,7 @@ impl Log {
 
     /// What was aborted in a segment, by the file beside it, or by its entries.
     fn aborted_in(&self, segment: &Segment) -> Result<Vec<Aborted>, Error> {
-        if !self.is_aborting(segment)? {
+        if !self.may_hold(segment, Flags::ABORTS)? {
             return Ok(Vec::new());
         }
         if segment.base == self.active_base() {
@@ -218,19 +218,19 @@ impl Log {
         Ok(aborted)
     }
 
-    /// Whether there may be a marker that aborts in a segment.
-    fn is_aborting(&self, segment: &Segment) -> Result<bool, Error> {
+    /// Whether a segment may hold what this flag of its last entry tells of.
+    pub(super) fn may_hold(&self, segment: &Segment, flag: Flags) -> Result<bool, Error> {
         let failed = unreadable(segment.path("batches"));
         let Some(last) = segment.entries(&self.handles).map_err(&failed)?.checked_sub(1) else { return Ok(false) };
         let last = segment.entry(&self.handles, last).map_err(&failed)?;
-        Ok(last.is_none_or(|(_, entry)| entry.flags.has(Flags::ABORTS)))
+        Ok(last.is_none_or(|(_, entry)| entry.flags.has(flag)))
     }
 
     fn aborted_by_entries(&self, segment: &Segment) -> Result<Vec<Aborted>, Error> {
         let failed = unreadable(segment.path("batches"));
         let (mut markers, mut found) = (Vec::new(), Vec::new());
         let read = self.each_entry_of(segment, |_, entry| {
-            if entry.flags.has(Flags::CONTROL) && entry.flags.has(Flags::ABORT) {
+            if entry.flags.outcome() == Some(Outcome::Abort) {
                 markers.push(*entry);
             }
             true

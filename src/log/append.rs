@@ -91,6 +91,13 @@ pub struct Appended {
 }
 
 impl Appended {
+    /// What was stored before, at these offsets and this time, and is only to be made durable.
+    pub fn known(offsets: Range<u64>, now_ms: i64, published: bool) -> Appended {
+        let (place, bytes, unsynced_bytes) = ((PathBuf::new(), 0..0), 0, 0);
+        let (failed, known, rolled) = (None, true, false);
+        Appended { offsets, place, bytes, now_ms, unsynced_bytes, failed, published, known, rolled }
+    }
+
     /// The offset that the record at this place among those to be appended got, or why it got none.
     pub fn offset_of(&self, record: u64) -> Result<u64, Error> {
         let offset = self.offsets.start + record;

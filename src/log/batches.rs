@@ -12,6 +12,7 @@
 //! All numbers are little endian. First offset and position count from the segment's start. The size is fixed, so the file
 //! is its own index: binary search by offset and, because the largest timestamp never falls, by time.
 
+use super::record::Outcome;
 use std::ops::{BitOr, Range};
 
 /// Bytes of an entry.
@@ -60,6 +61,12 @@ impl Flags {
     /// The number of the codec in which the batch came, 0 to 7.
     pub fn codec(self) -> u8 {
         ((self.0 & Flags::CODEC.0) >> 6) as u8
+    }
+
+    /// How a marker ends its transaction; `None`: the batch is no marker.
+    pub fn outcome(self) -> Option<Outcome> {
+        let outcome = if self.has(Flags::ABORT) { Outcome::Abort } else { Outcome::Commit };
+        self.has(Flags::CONTROL).then_some(outcome)
     }
 
     /// Whether one of `flags` is among these.

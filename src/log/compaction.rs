@@ -346,22 +346,6 @@ impl Log {
         Ok(())
     }
 
-    /// Hands the whole entries of a segment with their indexes on to `each`, for as long as that wants more.
-    pub(super) fn each_entry_of(&self, segment: &Segment, mut each: impl FnMut(u32, &Entry) -> bool) -> io::Result<()> {
-        let all = segment.entries(&self.handles)?;
-        let (mut index, mut entries) = (0, Vec::new());
-        while index < all {
-            segment.read_entries(&self.handles, index, u32::MAX, all, &mut entries)?;
-            for (entry, index) in entries.iter().zip(index..) {
-                if !entry.as_ref().is_none_or(|entry| each(index, entry)) {
-                    return Ok(());
-                }
-            }
-            index += entries.len().max(1) as u32;
-        }
-        Ok(())
-    }
-
     /// The time of a segment's first batch.
     fn begun_ms(&self, segment: &Segment, now_ms: i64, settings: &Compaction) -> Result<i64, Error> {
         let first = segment.entry(&self.handles, 0).map_err(unreadable(segment.path("batches")))?;
@@ -631,6 +615,9 @@ impl Log {
 
     /// Goes over the batches of a segment that stays as it is.
     fn pass_by(&self, segment: &Segment, unended: &mut Unended) -> Result<(), Halt> {
+        if !self.may_hold(segment, Flags::TRANSACTIONS).map_err(|error| Halt::Failed(error.to_string()))? {
+            return Ok(());
+        }
         let passed = self.each_entry_of(segment, |_, entry| {
             unended.pass_by(entry);
             true

@@ -4,7 +4,6 @@
 //! what that start would serve.
 
 use super::{
-    Outcome,
     batches::{ENTRY_BYTES, Entry, Flags, crc32c},
     checked_text,
     disk::{Disk, DryRun, FileDisk, read_small},
@@ -87,7 +86,7 @@ fn look_at(handles: &Handles, segment: &Segment) -> io::Result<Looked> {
     let mut wrong = Vec::new();
     let checked = check_lines(handles, segment, 0, &mut |entry, lines| {
         let mut position = u64::from(entry.position);
-        if entry.flags.has(Flags::CONTROL) && !is_marker(entry, lines) {
+        if entry.flags.has(Flags::CONTROL) && !is_its_marker(entry, lines) {
             wrong
                 .push(format!("the batch at position {position} is no transaction's marker, though its entry says so"));
         }
@@ -104,10 +103,9 @@ fn look_at(handles: &Handles, segment: &Segment) -> io::Result<Looked> {
 }
 
 /// Whether these lines are the one marker that an entry tells of.
-fn is_marker(entry: &Entry, lines: &[u8]) -> bool {
+fn is_its_marker(entry: &Entry, lines: &[u8]) -> bool {
     let control = lines.strip_suffix(b"\n").and_then(split_offset).and_then(|(_, fields)| parse_control(fields).ok());
-    let aborts = entry.flags.has(Flags::ABORT);
-    control.is_some_and(|control| (control.outcome == Outcome::Abort) == aborts)
+    control.is_some_and(|control| Some(control.outcome) == entry.flags.outcome())
 }
 
 fn verify_partition(disk: &Arc<dyn Disk>, dir: &Path, live: bool, verified: &mut Verified) -> io::Result<()> {
@@ -214,11 +212,10 @@ fn producer_of(entry: &Entry) -> String {
         ..0 => String::new(),
         _ => format!(" producer:{producer_id} epoch:{producer_epoch}"),
     };
-    match (flags.has(Flags::CONTROL), flags.has(Flags::ABORT)) {
-        (true, true) => words += " marker:abort",
-        (true, false) => words += " marker:commit",
-        _ if producer_id >= 0 => words += &format!(" sequence:{base_sequence}"),
-        _ => {}
+    match flags.outcome() {
+        Some(outcome) => words += &format!(" marker:{}", outcome.name()),
+        None if producer_id >= 0 => words += &format!(" sequence:{base_sequence}"),
+        None => {}
     }
     if flags.has(Flags::TRANSACTIONAL) && !flags.has(Flags::CONTROL) {
         words += " transactional";
@@ -230,7 +227,7 @@ fn producer_of(entry: &Entry) -> String {
 mod tests {
     use super::*;
     use crate::log::{
-        Append, Chunk, Compaction, Content, Log, Numbering,
+        Append, Chunk, Compaction, Content, Log, Numbering, Outcome,
         batches::Entry,
         disk::{Call, Fault, MemoryDisk, Survivors},
         record::{ControlLine, Records},

@@ -345,18 +345,28 @@ impl Log {
 
     /// Hands every whole entry of the segments from the one at `base` on to `each`, with its first offset.
     pub fn each_entry(&self, base: u64, mut each: impl FnMut(u64, &Entry)) -> Result<(), Error> {
-        let mut entries = Vec::new();
         for segment in self.all_segments().iter().filter(|segment| segment.base >= base) {
-            let failed = unreadable(segment.path("batches"));
-            let end = segment.entries(&self.handles).map_err(&failed)?;
-            let mut index = 0;
-            while index < end {
-                segment.read_entries(&self.handles, index, u32::MAX, end, &mut entries).map_err(&failed)?;
-                for entry in entries.iter().flatten() {
-                    each(segment.base + u64::from(entry.first), entry);
+            let read = self.each_entry_of(segment, |_, entry| {
+                each(segment.base + u64::from(entry.first), entry);
+                true
+            });
+            read.map_err(unreadable(segment.path("batches")))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the whole entries of a segment with their indexes on to `each`, for as long as that wants more.
+    fn each_entry_of(&self, segment: &Segment, mut each: impl FnMut(u32, &Entry) -> bool) -> io::Result<()> {
+        let all = segment.entries(&self.handles)?;
+        let (mut index, mut entries) = (0, Vec::new());
+        while index < all {
+            segment.read_entries(&self.handles, index, u32::MAX, all, &mut entries)?;
+            for (entry, index) in entries.iter().zip(index..) {
+                if !entry.as_ref().is_none_or(|entry| each(index, entry)) {
+                    return Ok(());
                 }
-                index += entries.len().max(1) as u32;
             }
+            index += entries.len().max(1) as u32;
         }
         Ok(())
     }

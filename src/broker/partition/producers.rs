@@ -15,7 +15,7 @@ use crate::{
         producer_state::{Marker, Numbered, Producers, Stored, lines::FILE_BYTES_MAX},
     },
     log::{
-        self, Log, Numbering, Outcome,
+        self, Log, Numbering,
         batches::{Entry, Flags},
         disk,
     },
@@ -127,8 +127,7 @@ impl Partition {
 /// Adds what an entry tells of its producer.
 fn take_entry(producers: &mut Producers, entry: &Entry, at: Stored) {
     let Entry { producer_id, producer_epoch, base_sequence, last_delta, flags, .. } = *entry;
-    if flags.has(Flags::CONTROL) {
-        let outcome = if flags.has(Flags::ABORT) { Outcome::Abort } else { Outcome::Commit };
+    if let Some(outcome) = flags.outcome() {
         producers.ended(&Marker { producer_id, producer_epoch, outcome, coordinator_epoch: base_sequence }, at);
         return;
     }

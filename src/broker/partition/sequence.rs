@@ -18,7 +18,7 @@ use crate::{
     config::Settings,
     log::{Appended, Content, Log, Numbering, record::Records},
 };
-use std::{ops::Range, path::PathBuf};
+use std::ops::Range;
 
 /// What became of records that their producer may have numbered one by one.
 #[derive(Debug)]
@@ -95,15 +95,5 @@ impl Partition {
 
 /// What is to be made durable where all was stored before: the log up to `end`.
 fn already_stored(log: &Log, end: u64) -> Appended {
-    Appended {
-        offsets: end..end,
-        place: (PathBuf::new(), 0..0),
-        bytes: 0,
-        now_ms: 0,
-        unsynced_bytes: 0,
-        failed: None,
-        published: end <= log.high_watermark(),
-        known: true,
-        rolled: false,
-    }
+    Appended::known(end..end, 0, end <= log.high_watermark())
 }

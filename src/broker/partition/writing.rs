@@ -9,7 +9,7 @@ use crate::{
     config::{Flush, Settings},
     log::{self, Append, Appended, Content, Log, Numbering, batches::Flags, record::Records},
 };
-use std::{path::PathBuf, sync::atomic::Ordering::*, time::Duration};
+use std::{sync::atomic::Ordering::*, time::Duration};
 
 /// A background sync runs whenever this many bytes of a partition are not synced.
 pub(super) const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
@@ -71,23 +71,11 @@ impl Partition {
         }
         if let Some(Stored { first, timestamp, .. }) = producers.check(batch, self.env.clock.now_ms())? {
             let offsets = first..first + records.len() as u64;
-            let place = (PathBuf::new(), 0..0);
             // What is known from an entry has the time of its first record; the records that come again tell the largest.
             let own = records.iter().filter_map(|record| record.timestamp).max().filter(|_| !settings.append_time());
             let now_ms = own.map_or(timestamp, |own| own.max(timestamp));
             let published = offsets.end <= log.high_watermark();
-            let (bytes, unsynced_bytes, failed, rolled) = (0, 0, None, false);
-            return Ok(Appended {
-                offsets,
-                place,
-                bytes,
-                now_ms,
-                unsynced_bytes,
-                failed,
-                published,
-                known: true,
-                rolled,
-            });
+            return Ok(Appended::known(offsets, now_ms, published));
         }
         let in_transaction = terms.flags.has(Flags::TRANSACTIONAL);
         if !in_transaction {
