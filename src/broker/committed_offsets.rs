@@ -10,8 +10,7 @@
 //! offset:20 key:analytics/group tombstone           the group is no more
 //! ```
 //!
-//! - The latest record of a key is what holds; compaction keeps it. So reading back takes time by the number of live keys
-//!   and of what was written since the last compaction.
+//! - The latest record of a key is what holds; compaction keeps it.
 //! - A topic and a number cannot hold a `/`, a group may: a key is read from its end. One that ends in `/<number>` is an
 //!   offset's, and one that ends in `/group` a group's, whose value is a [`SavedGroup`].
 //! - The record's own timestamp is when the offset was committed, or the group became so.
@@ -26,6 +25,7 @@ use super::{
     Error, Partition, Result,
     group::SavedGroup,
     group_offsets::{Committed, GroupOffsets},
+    internal_log::{self, READ_BYTES},
 };
 use crate::log::{
     Chunk, Line, Outcome,
@@ -41,18 +41,11 @@ use std::{
 /// The topic's name.
 pub(super) const TOPIC: &str = "__consumer_offsets";
 
-/// Its settings: small segments, so that compaction keeps it small; nothing goes by age.
-pub(super) const SETTINGS: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("segment.bytes", "4194304"), ("retention.ms", "-1")];
-
 /// How the key of a group's record ends.
 const GROUP_KEY_END: &str = "/group";
 
 /// The longest name of a group, Kafka's limit for any string.
 pub(super) const NAME_BYTES_MAX: usize = i16::MAX as usize;
-
-/// Bytes read at once at the start.
-const READ_BYTES: usize = 1 << 20;
 
 /// Adds the record of an offset, or of its end (`None`).
 pub(super) fn push(
@@ -92,17 +85,8 @@ pub(super) type LoggedGroups = BTreeMap<String, Logged>;
 
 /// Reads back what a log of offsets holds, by group. Damage is passed by, and said with `tell`.
 pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<LoggedGroups> {
-    let (mut lines, mut chunk, mut strange) = (ReadLines::default(), Chunk::default(), 0);
-    let mut next = partition.start()?;
-    loop {
-        match partition.read(next, READ_BYTES, &mut chunk) {
-            Err(Error::Corrupt { first, next: behind, place }) => {
-                tell(&format!("{TOPIC}: {}", Error::Corrupt { first, next: behind, place }));
-                next = behind;
-                continue;
-            }
-            read => read?,
-        }
+    let (mut lines, mut strange) = (ReadLines::default(), 0);
+    internal_log::read_back(partition, TOPIC, &tell, |chunk, from| {
         for batch in &chunk.batches {
             let Entry { flags, producer_id, .. } = batch.entry;
             if let Some(outcome) = flags.outcome() {
@@ -111,13 +95,9 @@ pub(super) fn read_back(partition: &Partition, tell: impl Fn(&str)) -> Result<Lo
             }
             let transaction = flags.has(Flags::TRANSACTIONAL).then_some(producer_id);
             let mut applies = |line: &Line<'_>| lines.apply(line, transaction).is_some();
-            strange += chunk.lines_from(batch, next).filter(|line| !line.as_ref().is_ok_and(&mut applies)).count();
+            strange += chunk.lines_from(batch, from).filter(|line| !line.as_ref().is_ok_and(&mut applies)).count();
         }
-        match chunk.next_offset() {
-            Some(behind) => next = behind,
-            None => break,
-        }
-    }
+    })?;
     if strange > 0 {
         tell(&format!("{TOPIC}: {strange} records are no committed offsets and no groups; they are left alone"));
     }

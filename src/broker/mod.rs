@@ -57,6 +57,7 @@ mod flusher;
 pub mod group;
 mod group_coordinator;
 mod group_offsets;
+mod internal_log;
 mod leader_epochs;
 mod maintenance;
 mod partition;
@@ -87,10 +88,10 @@ pub use code::Code;
 pub use describe::{PartitionDescription, TopicDescription};
 pub use error::{Error, Result};
 pub use group_coordinator::{
-    CommitOutcome, GroupSummary, GroupWrite, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait,
-    PolledRecord, Wait,
+    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord, Wait,
 };
 pub use group_offsets::{Committed, GroupOffsets, Offsets};
+pub use internal_log::LogWrite;
 pub use leader_epochs::EpochEnd;
 pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};

@@ -14,12 +14,13 @@
 
 use super::{
     Broker, Error, IfAbsent, Partition, ProducerIdentity, Result, Terms, Topic, TopicHandle, Transaction,
+    internal_log::LogWrite,
     partition::Sequenced,
     partitioner::choose,
     random,
     topic_settings::{Rules, Shape},
     transaction::Parts,
-    transaction_coordinator::{InTransaction, StateWrite, WrittenInTransaction},
+    transaction_coordinator::{InTransaction, WrittenInTransaction},
     writable,
 };
 use crate::{
@@ -36,7 +37,7 @@ pub struct WriteSession {
     /// The transaction that what is gathered belongs to.
     transaction: Option<InTransaction>,
     /// Lines that added partitions to a transaction, which are not durable yet.
-    added: Vec<StateWrite>,
+    added: Vec<LogWrite>,
 }
 
 #[derive(Debug)]
@@ -298,7 +299,7 @@ impl WriteSession {
         let mut parts = Parts::default();
         targets.for_each(|target| parts.add_partition(&target.topic().into(), target.topic.id, target.partition()));
         let WrittenInTransaction { written, added } = self.broker.running.state.write_in(transaction, &parts, write)?;
-        added.iter().for_each(StateWrite::sync_soon);
+        added.iter().for_each(LogWrite::sync_soon);
         self.added.extend(added);
         Ok(written)
     }
@@ -353,7 +354,7 @@ impl WriteSession {
         }
         // What a transaction's state does not name is no part of it.
         let added = std::mem::take(&mut self.added);
-        if let Err(error) = added.iter().try_for_each(StateWrite::make_durable) {
+        if let Err(error) = added.iter().try_for_each(LogWrite::make_durable) {
             self.batches.iter_mut().for_each(|batch| batch.stored = Err(error.clone()));
         }
     }

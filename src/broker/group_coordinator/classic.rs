@@ -1,6 +1,6 @@
 //! What Kafka's classic members ask of the coordinator. A request that waits is woken through its connection's waiter.
 
-use super::{GroupState, GroupWrite, OffsetChange, SESSION_MS_MAX, Wait, Waiting};
+use super::{GroupState, LogWrite, OffsetChange, SESSION_MS_MAX, Wait, Waiting};
 use crate::broker::{
     Broker, Committed, Error, Result, Waiter,
     group::{
@@ -31,7 +31,7 @@ pub struct CommitOutcome {
     /// Of each offset, in order.
     pub outcomes: Vec<Result<()>>,
     /// What was written for those that were taken; it is made durable before they are answered.
-    pub written: Option<GroupWrite>,
+    pub written: Option<LogWrite>,
 }
 
 impl Broker {

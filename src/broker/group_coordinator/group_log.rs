@@ -4,37 +4,10 @@
 
 use super::group_cell::{GroupCell, GroupLine, GroupState};
 use crate::{
-    broker::{BrokerState, Committed, Error, Partition, Result, Terms, committed_offsets},
-    log::{Appended, record::Records},
+    broker::{BrokerState, Committed, Error, Partition, Result, Terms, committed_offsets, internal_log::LogWrite},
+    log::record::Records,
 };
-use std::{
-    ops::Range,
-    sync::{Arc, atomic::Ordering::*},
-};
-
-/// What was written to the groups' log, and is as durable as an acknowledged record after [`make_durable`](Self::make_durable).
-#[derive(Debug)]
-pub struct GroupWrite {
-    log: Arc<Partition>,
-    appended: Appended,
-}
-
-impl GroupWrite {
-    /// Waits until it is as durable as the flush mode promises.
-    pub fn make_durable(&self) -> Result<()> {
-        self.log.make_durable(&self.appended)
-    }
-
-    /// The offsets of its lines.
-    pub(super) fn lines(&self) -> Range<u64> {
-        self.appended.offsets.clone()
-    }
-}
-
-/// Makes durable what was written, if anything was.
-pub(super) fn make_durable(written: Option<GroupWrite>) -> Result<()> {
-    written.map_or(Ok(()), |written| written.make_durable())
-}
+use std::sync::{Arc, atomic::Ordering::*};
 
 /// A change of a group's offsets: one is committed, or deleted (`None`).
 pub(super) struct OffsetChange {
@@ -53,18 +26,12 @@ impl OffsetChange {
 impl BrokerState {
     /// The partition of the committed offsets, if it was ever needed.
     pub(super) fn offsets_log(&self) -> Result<Option<Arc<Partition>>> {
-        match self.topic(committed_offsets::TOPIC) {
-            Err(Error::UnknownTopic(_)) => Ok(None),
-            topic => topic?.partition(0).map(Some),
-        }
+        self.internal_log(committed_offsets::TOPIC)
     }
 
     /// The partition of the committed offsets, made if need be. Not for those who hold a group's lock.
     pub(in crate::broker) fn offsets_log_or_new(&self) -> Result<Arc<Partition>> {
-        match self.offsets_log()? {
-            Some(log) => Ok(log),
-            None => self.internal_topic(committed_offsets::TOPIC, &committed_offsets::SETTINGS)?.partition(0),
-        }
+        self.internal_log_or_new(committed_offsets::TOPIC)
     }
 
     /// Writes changes of a group's offsets, and perhaps the group's end, under its lock: all of it or nothing.
@@ -75,7 +42,7 @@ impl BrokerState {
         state: &mut GroupState,
         changes: Vec<OffsetChange>,
         ends: bool,
-    ) -> Result<Option<GroupWrite>> {
+    ) -> Result<Option<LogWrite>> {
         let mut records = Records::default();
         for OffsetChange { topic, partition, committed } in &changes {
             committed_offsets::push(&mut records, name, (topic, *partition), committed.as_ref());
@@ -85,7 +52,7 @@ impl BrokerState {
         }
         let written = if records.is_empty() { None } else { Some(write_whole(log, &records)?) };
         let before: Vec<_> = state.offsets.pending_producers().collect();
-        let lines = written.iter().flat_map(GroupWrite::lines);
+        let lines = written.iter().flat_map(LogWrite::lines);
         for (line, OffsetChange { topic, partition, committed }) in lines.zip(changes) {
             match committed {
                 Some(committed) => state.offsets.commit((topic, partition), committed, line),
@@ -104,14 +71,14 @@ impl BrokerState {
     }
 
     /// Writes what a restart must find of a group, if that has changed, under its lock.
-    pub(super) fn save(&self, name: &str, state: &mut GroupState) -> Option<GroupWrite> {
+    pub(super) fn save(&self, name: &str, state: &mut GroupState) -> Option<LogWrite> {
         let saved = state.group.take_unsaved()?;
         let mut records = Records::default();
         committed_offsets::push_group(&mut records, name, Some(&saved));
         let log = self.offsets_log().and_then(|log| log.ok_or(Error::UnknownTopic(committed_offsets::TOPIC.into())));
         match log.and_then(|log| write_whole(&log, &records)) {
             Ok(written) => {
-                let offsets = &written.appended.offsets;
+                let offsets = written.lines();
                 let (offset, unsynced_to) = (Some(offsets.start), Some(offsets.end));
                 state.line = GroupLine { offset, unsynced_to, is_refused: false };
                 self.coordinator.told_refusal.store(false, Release);
@@ -156,16 +123,14 @@ impl BrokerState {
 }
 
 /// Writes records of a group to the groups' log, all or none of them.
-pub(super) fn write_whole(log: &Arc<Partition>, records: &Records<'_>) -> Result<GroupWrite> {
-    write_records(log, records, Terms { whole: true, ..Terms::default() })
+pub(super) fn write_whole(log: &Arc<Partition>, records: &Records<'_>) -> Result<LogWrite> {
+    write_records(log, records, Terms::default())
 }
 
 /// The same, of a transaction perhaps.
-pub(super) fn write_records(log: &Arc<Partition>, records: &Records<'_>, terms: Terms) -> Result<GroupWrite> {
-    let written = log.write(records, terms);
-    let appended = written.map_err(|error| match error {
+pub(super) fn write_records(log: &Arc<Partition>, records: &Records<'_>, terms: Terms) -> Result<LogWrite> {
+    LogWrite::of(log, records, terms).map_err(|error| match error {
         Error::BatchTooLarge { .. } => Error::CommitTooLarge,
         error => error,
-    })?;
-    Ok(GroupWrite { log: log.clone(), appended })
+    })
 }

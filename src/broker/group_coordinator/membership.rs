@@ -16,7 +16,7 @@
 //! - Dropping a membership leaves the group without a commit.
 
 use super::{
-    GroupCell, GroupState, GroupWrite, OffsetChange, OffsetCommit, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
+    GroupCell, GroupState, LogWrite, OffsetChange, OffsetCommit, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
     assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
     join_options::JoinOptions,
     make_durable,
@@ -205,7 +205,7 @@ impl Membership {
     }
 
     /// As [`commit`](Self::commit), but the caller makes durable what it answers.
-    pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<GroupWrite>> {
+    pub fn write_commit(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<LogWrite>> {
         self.write_offsets(offsets, |state, broker, log, name, offsets| {
             let commits = |OffsetCommit { topic, partition, committed }| {
                 let committed = Some(committed);
@@ -225,8 +225,8 @@ impl Membership {
             &Arc<Partition>,
             &Arc<str>,
             Vec<OffsetCommit>,
-        ) -> Result<Option<GroupWrite>>,
-    ) -> Result<Option<GroupWrite>> {
+        ) -> Result<Option<LogWrite>>,
+    ) -> Result<Option<LogWrite>> {
         let log = self.broker.running.state.offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
         let written = self.change(|state, now, number| {
@@ -261,7 +261,7 @@ impl Membership {
         let parts = Parts::of_group(self.cell.name.clone())?;
         let write = || self.write_pending_commit(transaction.identity, offsets);
         let written = state.write_in(&transaction, &parts, write).map_err(|error| transaction.refusal(error))?;
-        written.added.map_or(Ok(()), |added| added.make_durable())?;
+        make_durable(written.added)?;
         make_durable(written.written?)
     }
 
@@ -270,7 +270,7 @@ impl Membership {
         &mut self,
         producer: ProducerIdentity,
         offsets: Option<&[(&str, u32, u64)]>,
-    ) -> Result<Option<GroupWrite>> {
+    ) -> Result<Option<LogWrite>> {
         self.write_offsets(offsets, |state, broker, log, name, offsets| {
             broker.write_pending(log, name, state, producer, offsets)
         })

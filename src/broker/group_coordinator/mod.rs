@@ -46,7 +46,6 @@ mod upkeep;
 pub use admin::{GroupSummary, Lag};
 pub use assigned_partition::{PollLimits, PolledRecord};
 pub use classic::{CommitOutcome, OffsetCommit};
-pub use group_log::GroupWrite;
 pub use join_options::JoinOptions;
 pub use membership::{Membership, PollWait};
 
@@ -54,10 +53,11 @@ use super::{
     BrokerState, Error, Result,
     committed_offsets::{self, Logged, LoggedGroup, NAME_BYTES_MAX},
     group::{Answer, Group, Ticket},
+    internal_log::{LogWrite, make_durable},
     sync::{Mutex, MutexGuard},
 };
 use group_cell::{GroupCell, GroupState, Waiting};
-use group_log::{OffsetChange, make_durable};
+use group_log::OffsetChange;
 use pending::PendingGroups;
 use resting::{Rest, Resting};
 use std::{
@@ -112,7 +112,7 @@ struct Changed<T> {
     /// What the change answered.
     done: T,
     /// What was written of the group itself, which is not durable yet.
-    written: Option<GroupWrite>,
+    written: Option<LogWrite>,
     /// Whether nobody is in the group any more, and nothing committed.
     nothing_left: bool,
 }
@@ -309,7 +309,7 @@ impl BrokerState {
     }
 
     /// Lets a group rest that has nothing left, or forgets it and writes its end: see [`resting`].
-    fn put_to_rest(&self, cell: &GroupCell) -> Option<GroupWrite> {
+    fn put_to_rest(&self, cell: &GroupCell) -> Option<LogWrite> {
         let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");
         let groups = groups.as_mut()?;
         let mut state = cell.lock();

@@ -11,10 +11,7 @@
 //! - A group with pending offsets neither rests nor is forgotten. Whoever deletes it deletes them too, as in Kafka.
 //! - Over a restart they are pending as before: the log tells of them.
 
-use super::{
-    CommitOutcome, GroupCell, GroupState, GroupWrite, OffsetCommit,
-    group_log::{make_durable, write_records},
-};
+use super::{CommitOutcome, GroupCell, GroupState, LogWrite, OffsetCommit, group_log::write_records, make_durable};
 use crate::{
     broker::{
         Broker, BrokerState, Error, IfAbsent, Marker, Partition, Result, Sequence, Terms, Transaction,
@@ -85,7 +82,7 @@ impl Broker {
             written => written?,
         };
         let CommitOutcome { outcomes, written } = written?;
-        added.map_or(Ok(()), |added| added.make_durable())?;
+        make_durable(added)?;
         make_durable(written)?;
         Ok(outcomes)
     }
@@ -109,7 +106,7 @@ impl Broker {
         let write = || self.write_pending_offsets(group, writer.identity, committer, offsets);
         let written = self.running.state.write_in(&writer, &parts, write).map_err(|error| writer.refusal(error))?;
         let CommitOutcome { outcomes, written: offsets } = written.written?;
-        written.added.map_or(Ok(()), |added| added.make_durable())?;
+        make_durable(written.added)?;
         make_durable(offsets)?;
         outcomes.into_iter().collect()
     }
@@ -162,7 +159,7 @@ impl BrokerState {
         state: &mut GroupState,
         producer: ProducerIdentity,
         offsets: Vec<OffsetCommit>,
-    ) -> Result<Option<GroupWrite>> {
+    ) -> Result<Option<LogWrite>> {
         if offsets.is_empty() {
             return Ok(None);
         }

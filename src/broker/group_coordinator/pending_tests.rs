@@ -1,6 +1,6 @@
 //! Offsets that transactions commit: over the marker, a restart, other commits, and members who are to read on.
 
-use super::{GroupWrite, JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
+use super::{JoinOptions, LogWrite, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
 use crate::{
     broker::{
         Broker, Clock, Committed, Error, Marker, Partition, Result, Terms, Waiter,
@@ -300,7 +300,7 @@ fn a_rebalance_waits_for_the_end_of_a_members_transaction() {
 fn pending_offsets_are_part_of_the_log_before_they_are_known() {
     let broker = broker();
     let done = broker.write_pending_offsets("g", P, Committer::Anybody, vec![offset(0, 10)]).unwrap();
-    let lines = done.written.as_ref().map(GroupWrite::lines).unwrap();
+    let lines = done.written.as_ref().map(LogWrite::lines).unwrap();
     assert_eq!(lines, 0..1);
     make_durable(done.written).unwrap();
     assert_eq!(log(&broker).high_watermark().unwrap(), 1);

@@ -1,10 +1,10 @@
 //! What becomes of groups when topics change and time passes, though nobody asks for them.
 
 use super::{
-    Changed,
+    Changed, LogWrite,
     group_cell::GroupState,
-    group_log::{GroupWrite, OffsetChange, make_durable, write_whole},
-    kept_until_ms,
+    group_log::{OffsetChange, write_whole},
+    kept_until_ms, make_durable,
 };
 use crate::{
     broker::{BrokerState, Committed, Partition, Result, committed_offsets, group_offsets::TopicPartition},
@@ -18,7 +18,7 @@ const FORGOTTEN_AT_ONCE: usize = 1000;
 /// What became of offsets that were too old.
 #[derive(Default)]
 struct Expired {
-    written: Option<GroupWrite>,
+    written: Option<LogWrite>,
     /// When the next one will be, in ms.
     next_ms: Option<i64>,
 }
@@ -111,7 +111,7 @@ impl BrokerState {
     }
 
     /// Forgets groups that have rested long enough, and writes their ends.
-    fn forget_resting(&self, log: &Arc<Partition>, now_ms: i64) -> Result<Option<GroupWrite>> {
+    fn forget_resting(&self, log: &Arc<Partition>, now_ms: i64) -> Result<Option<LogWrite>> {
         let mut last = None;
         loop {
             let mut groups = self.coordinator.groups.lock().expect("no panic under the groups' lock");

@@ -4,10 +4,10 @@
 //! aborts the transaction; what fails behind it is tried again by maintenance until it is done.
 
 use super::{
-    IdCell,
+    IdCell, LogWrite,
     id_cell::{Hold, IdState},
     requests::unknown_id,
-    state_log::{StateWrite, is_intact},
+    state_log::is_intact,
 };
 use crate::{
     broker::{
@@ -158,7 +158,7 @@ impl BrokerState {
             return Err(to_be_aborted("its log takes nothing more until the broker restarts"));
         }
         let written = self.to_state(log, cell, &mut cell.write(), next);
-        if let Err(error) = written.as_ref().map_err(Error::clone).and_then(StateWrite::make_durable) {
+        if let Err(error) = written.as_ref().map_err(Error::clone).and_then(LogWrite::make_durable) {
             return Err(self.not_prepared(log, cell, written.is_ok(), error));
         }
         Ok(Ended { producer, left: self.finish(log, cell, Ok(())).err() })

@@ -49,12 +49,9 @@ pub use handle::{Begun, Transaction};
 pub use requests::TopicPartition;
 pub use summary::{PartitionOfTransaction, TransactionDescription, TransactionSummary};
 pub use writing::IfAbsent;
-pub(super) use {
-    state_log::StateWrite,
-    writing::{InTransaction, WrittenInTransaction},
-};
+pub(super) use writing::{InTransaction, WrittenInTransaction};
 
-use super::{BrokerState, Error, Partition, Result, transaction::TransactionState};
+use super::{BrokerState, Error, Partition, Result, internal_log::LogWrite, transaction::TransactionState};
 use id_cell::{IdCell, IdState};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -185,7 +182,7 @@ impl BrokerState {
         &self,
         cell: &Arc<IdCell>,
         decide: impl FnOnce(Option<&TransactionState>) -> Result<Option<TransactionState>>,
-    ) -> Result<Option<StateWrite>> {
+    ) -> Result<Option<LogWrite>> {
         let log = self.state_log_or_new()?;
         let mut state = cell.write();
         state.free()?;
@@ -202,7 +199,7 @@ impl BrokerState {
         cell: &Arc<IdCell>,
         state: &mut IdState,
         next: TransactionState,
-    ) -> Result<StateWrite> {
+    ) -> Result<LogWrite> {
         let written = state_log::write(log, &cell.name, Some(&next))?;
         let before = state.known.replace(next);
         (state.written_ms, state.is_attended, state.is_told) = (self.env.clock.now_ms(), true, false);

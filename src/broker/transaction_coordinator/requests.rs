@@ -1,7 +1,7 @@
 //! What producers ask the coordinator for: their pair of producer id and epoch, partitions and groups in their transaction, and its
 //! end. These are Kafka's requests; what connections of text and embedded producers do is in [`handle`](super::handle).
 
-use super::{IdCell, StateWrite};
+use super::{IdCell, LogWrite};
 use crate::broker::{
     Broker, BrokerState, Error, Outcome, Result,
     transaction::{Epochs, Init, Parts, ProducerIdentity, Start, TransactionState},
@@ -202,7 +202,7 @@ impl BrokerState {
         cell: &Arc<IdCell>,
         identity: ProducerIdentity,
         parts: &Parts,
-    ) -> Result<Option<StateWrite>> {
+    ) -> Result<Option<LogWrite>> {
         if !parts.groups.is_empty() {
             // Its marker will be wanted there.
             self.offsets_log_or_new()?;

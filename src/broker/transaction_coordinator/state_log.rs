@@ -11,10 +11,14 @@
 //! - A line that is none of these is left alone, and said once. As after damage, what is not known then is not taken for over.
 
 use crate::{
-    broker::{BrokerState, Error, Partition, Result, Terms, transaction::TransactionState},
+    broker::{
+        BrokerState, Partition, Result, Terms,
+        internal_log::{self, LogWrite},
+        transaction::TransactionState,
+    },
     config::Flush,
     log::{
-        Appended, Chunk, Line,
+        Line,
         record::{Records, unescape},
     },
 };
@@ -22,34 +26,6 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// The topic's name.
 pub(super) const TOPIC: &str = "__transaction_state";
-
-/// Its settings: small segments, so that compaction keeps it small; nothing goes by age.
-const SETTINGS: [(&str, &str); 3] =
-    [("cleanup.policy", "compact"), ("segment.bytes", "4194304"), ("retention.ms", "-1")];
-
-/// Bytes read at once at the start.
-const READ_BYTES: usize = 1 << 20;
-
-/// What was written to the log, and is as durable as an acknowledged record after [`make_durable`](Self::make_durable).
-#[derive(Debug)]
-pub(in crate::broker) struct StateWrite {
-    log: Arc<Partition>,
-    appended: Appended,
-}
-
-impl StateWrite {
-    /// Waits until it is as durable as the flush mode promises.
-    pub(in crate::broker) fn make_durable(&self) -> Result<()> {
-        self.log.make_durable(&self.appended)
-    }
-
-    /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.
-    pub(in crate::broker) fn sync_soon(&self) {
-        if let Ok(settings) = self.log.settings() {
-            self.log.sync_soon(&settings);
-        }
-    }
-}
 
 /// What the log tells of all ids.
 #[derive(Debug, Default)]
@@ -70,18 +46,12 @@ pub(super) struct Found {
 impl BrokerState {
     /// The partition of the states, if it was ever needed.
     pub(super) fn state_log(&self) -> Result<Option<Arc<Partition>>> {
-        match self.topic(TOPIC) {
-            Err(Error::UnknownTopic(_)) => Ok(None),
-            topic => topic?.partition(0).map(Some),
-        }
+        self.internal_log(TOPIC)
     }
 
     /// The partition of the states, made if need be. Not for those who hold an id's lock.
     pub(super) fn state_log_or_new(&self) -> Result<Arc<Partition>> {
-        match self.state_log()? {
-            Some(log) => Ok(log),
-            None => self.internal_topic(TOPIC, &SETTINGS)?.partition(0),
-        }
+        self.internal_log_or_new(TOPIC)
     }
 
     /// Makes all that was written to a partition as durable as the flush mode promises. An error if some of it may be lost: a
@@ -100,7 +70,7 @@ impl BrokerState {
 }
 
 /// Appends the line of an id, or of its end (`None`).
-pub(super) fn write(log: &Arc<Partition>, name: &str, state: Option<&TransactionState>) -> Result<StateWrite> {
+pub(super) fn write(log: &Arc<Partition>, name: &str, state: Option<&TransactionState>) -> Result<LogWrite> {
     let mut records = Records::default();
     push(&mut records, name, state);
     write_all(log, &records)
@@ -112,9 +82,8 @@ pub(super) fn push<'a>(records: &mut Records<'a>, name: &'a str, state: Option<&
 }
 
 /// Appends lines, all or none of them.
-pub(super) fn write_all(log: &Arc<Partition>, records: &Records<'_>) -> Result<StateWrite> {
-    let appended = log.write(records, Terms { whole: true, ..Terms::default() })?;
-    Ok(StateWrite { log: log.clone(), appended })
+pub(super) fn write_all(log: &Arc<Partition>, records: &Records<'_>) -> Result<LogWrite> {
+    LogWrite::of(log, records, Terms::default())
 }
 
 /// Whether the log takes more lines, and has lost none: a write that failed then wrote nothing.
@@ -124,32 +93,15 @@ pub(super) fn is_intact(log: &Partition) -> bool {
 
 /// Reads back what the log holds. Damage is passed by, and said with `tell`.
 pub(super) fn read_back(log: &Partition, tell: impl Fn(&str)) -> Result<ReadBack> {
-    let (mut read, mut chunk, mut strange) = (ReadBack::default(), Chunk::default(), 0);
-    let mut next = log.start()?;
-    loop {
-        match log.read(next, READ_BYTES, &mut chunk) {
-            Err(Error::Corrupt { first, next: behind, place }) => {
-                tell(&format!("{TOPIC}: {}", Error::Corrupt { first, next: behind, place }));
-                (next, read.is_incomplete) = (behind, true);
-                continue;
-            }
-            done => done?,
-        }
-        for line in chunk.records_from(next) {
-            if line.ok().and_then(|line| apply(&line, &mut read.ids)).is_none() {
-                strange += 1;
-            }
-        }
-        match chunk.next_offset() {
-            Some(behind) => next = behind,
-            None => break,
-        }
-    }
+    let (mut ids, mut strange) = (BTreeMap::new(), 0);
+    let is_damaged = internal_log::read_back(log, TOPIC, &tell, |chunk, from| {
+        let mut applies = |line: &Line<'_>| apply(line, &mut ids).is_some();
+        strange += chunk.records_from(from).filter(|line| !line.as_ref().is_ok_and(&mut applies)).count();
+    })?;
     if strange > 0 {
         tell(&format!("{TOPIC}: {strange} records are no transactional ids; they are left alone"));
-        read.is_incomplete = true;
     }
-    Ok(read)
+    Ok(ReadBack { ids, is_incomplete: is_damaged || strange > 0 })
 }
 
 /// Takes one line to account; `None`: it is none of the form.

@@ -1,6 +1,6 @@
 //! Writing in a transaction: whoever does it holds the id's lock shared from the check through the append.
 
-use super::{IdCell, StateWrite};
+use super::{IdCell, LogWrite};
 use crate::{
     broker::{
         BrokerState, Error, Result, Sequence, Terms,
@@ -34,7 +34,7 @@ pub(in crate::broker) struct InTransaction {
 pub(in crate::broker) struct WrittenInTransaction<T> {
     pub(in crate::broker) written: T,
     /// The line that added something to the transaction: to be made durable before the write is acknowledged.
-    pub(in crate::broker) added: Option<StateWrite>,
+    pub(in crate::broker) added: Option<LogWrite>,
 }
 
 impl InTransaction {

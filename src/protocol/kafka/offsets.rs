@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     broker::{
-        self, Broker, CommitOutcome, Committed, Error, GroupWrite, IfAbsent, OffsetCommit,
+        self, Broker, CommitOutcome, Committed, Error, IfAbsent, LogWrite, OffsetCommit,
         group::{Committer, classic::Sender},
     },
     protocol::connection::Output,
@@ -32,7 +32,7 @@ pub(super) struct PendingCommits(Vec<PendingCommit>);
 
 #[derive(Debug)]
 struct PendingCommit {
-    written: GroupWrite,
+    written: LogWrite,
     /// Where in the output the codes are that say it was committed.
     codes_at: Vec<usize>,
 }
