@@ -332,7 +332,7 @@ fn the_librarys_consumers_read_committed_records_unless_they_say_otherwise() {
 }
 
 #[test]
-fn consumers_that_wait_are_woken_by_the_commit() {
+fn consumers_that_wait_read_what_is_committed_meanwhile() {
     let world = World::with_an_open_transaction();
     let consumers = [Consumer::embedded(&world.broker), Consumer::connect(&world.address()).unwrap()];
     thread::scope(|scope| {

@@ -26,6 +26,7 @@ use super::{
     group::SavedGroup,
     group_offsets::{Committed, GroupOffsets},
     internal_log::{self, READ_BYTES},
+    words::STRING_BYTES_MAX,
 };
 use crate::log::{
     Chunk, Line, Outcome,
@@ -43,9 +44,6 @@ pub(super) const TOPIC: &str = "__consumer_offsets";
 
 /// How the key of a group's record ends.
 const GROUP_KEY_END: &str = "/group";
-
-/// The longest name of a group, Kafka's limit for any string.
-pub(super) const NAME_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Adds the record of an offset, or of its end (`None`).
 pub(super) fn push(
@@ -182,7 +180,7 @@ impl ReadLines {
 
     /// Changes what is known of a group. One of which nothing is left is forgotten.
     fn change(&mut self, name: &str, change: impl FnOnce(&mut Logged)) -> Option<()> {
-        if name.len() > NAME_BYTES_MAX {
+        if name.len() > STRING_BYTES_MAX {
             return None;
         }
         let logged = self.groups.entry(name.to_owned()).or_default();

@@ -7,7 +7,7 @@
 use crate::log::record::{parse_u63, unescape, write_u64, write_word};
 use std::{iter::Peekable, str::Split};
 
-/// The longest string of a line, which is the longest that Kafka's protocol can tell a client.
+/// The longest string of a line, such as the name of a group or a transactional id: the longest that Kafka's protocol can tell.
 pub(super) const STRING_BYTES_MAX: usize = i16::MAX as usize;
 
 /// Appends a word. The name has its colon.

@@ -51,10 +51,11 @@ pub use membership::{Membership, PollWait};
 
 use super::{
     BrokerState, Error, Result,
-    committed_offsets::{self, Logged, LoggedGroup, NAME_BYTES_MAX},
+    committed_offsets::{self, Logged, LoggedGroup},
     group::{Answer, Group, Ticket},
     internal_log::{LogWrite, make_durable},
     sync::{Mutex, MutexGuard},
+    words::STRING_BYTES_MAX,
 };
 use group_cell::{GroupCell, GroupState, Waiting};
 use group_log::OffsetChange;
@@ -214,8 +215,8 @@ impl BrokerState {
 
     /// A name may be empty: Kafka's old clients keep offsets under it. No member joins there.
     fn find_or_make(&self, name: &str) -> Result<Arc<GroupCell>> {
-        if name.len() > NAME_BYTES_MAX {
-            let why = format!("a group's name has at most {NAME_BYTES_MAX} bytes");
+        if name.len() > STRING_BYTES_MAX {
+            let why = format!("a group's name has at most {STRING_BYTES_MAX} bytes");
             return Err(Error::InvalidGroup(why));
         }
         let mut groups = self.groups()?;

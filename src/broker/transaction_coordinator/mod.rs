@@ -51,7 +51,10 @@ pub use summary::{PartitionOfTransaction, TransactionDescription, TransactionSum
 pub use writing::IfAbsent;
 pub(super) use writing::{InTransaction, WrittenInTransaction};
 
-use super::{BrokerState, Error, Partition, Result, internal_log::LogWrite, transaction::TransactionState};
+use super::{
+    BrokerState, Error, Partition, Result, internal_log::LogWrite, transaction::TransactionState,
+    words::STRING_BYTES_MAX,
+};
 use id_cell::{IdCell, IdState};
 use std::{
     collections::{BTreeMap, HashMap},
@@ -61,8 +64,6 @@ use std::{
 
 /// How many transactional ids there may be at once.
 const IDS_MAX: usize = if cfg!(test) { 100 } else { 250_000 };
-/// The longest transactional id, Kafka's limit for any string.
-const NAME_BYTES_MAX: usize = i16::MAX as usize;
 /// How long BEGIN waits for the transaction before it, and END for its markers.
 const WAIT: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 5000 });
 
@@ -156,8 +157,8 @@ impl BrokerState {
 
     /// The cell of an id, made if it is not there.
     fn find_or_make_id(&self, name: &str) -> Result<Arc<IdCell>> {
-        if name.is_empty() || name.len() > NAME_BYTES_MAX {
-            let why = format!("a transactional id has 1 to {NAME_BYTES_MAX} bytes");
+        if name.is_empty() || name.len() > STRING_BYTES_MAX {
+            let why = format!("a transactional id has 1 to {STRING_BYTES_MAX} bytes");
             return Err(Error::InvalidTransactionalId(why));
         }
         if let Some(cell) = self.find_id(name)? {
@@ -174,22 +175,6 @@ impl BrokerState {
         let cell = Arc::new(IdCell::new(name, None, self.env.clock.now_ms()));
         ids.insert(&cell);
         Ok(cell)
-    }
-
-    /// Changes an id alone: what `decide` answers is appended to the log, and then it is the state. It is made
-    /// durable by the caller. An error of the log leaves the state as it was.
-    fn change_id(
-        &self,
-        cell: &Arc<IdCell>,
-        decide: impl FnOnce(Option<&TransactionState>) -> Result<Option<TransactionState>>,
-    ) -> Result<Option<LogWrite>> {
-        let log = self.state_log_or_new()?;
-        let mut state = cell.write();
-        state.free()?;
-        match decide(state.known.as_ref())? {
-            Some(next) => self.to_state(&log, cell, &mut state, next).map(Some),
-            None => Ok(None),
-        }
     }
 
     /// Writes the next state of an id under its lock, and takes it over.

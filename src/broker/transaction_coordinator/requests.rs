@@ -207,13 +207,16 @@ impl BrokerState {
             // Its marker will be wanted there.
             self.offsets_log_or_new()?;
         }
-        self.change_id(cell, |before| {
-            let before = before.ok_or_else(|| unknown_id(&cell.name))?;
-            let next = before.add(identity, parts, self.env.clock.now_ms())?;
-            // Each addition writes all of it anew.
-            let bytes = next.as_ref().map_or(0, |next| next.to_line().len());
-            if bytes <= LINE_BYTES_MAX { Ok(next) } else { Err(Error::TransactionTooLarge) }
-        })
+        let log = self.state_log_or_new()?;
+        let mut state = cell.write();
+        state.free()?;
+        let before = state.known.as_ref().ok_or_else(|| unknown_id(&cell.name))?;
+        let Some(next) = before.add(identity, parts, self.env.clock.now_ms())? else { return Ok(None) };
+        // Each addition writes all of it anew.
+        if next.to_line().len() > LINE_BYTES_MAX {
+            return Err(Error::TransactionTooLarge);
+        }
+        self.to_state(&log, cell, &mut state, next).map(Some)
     }
 
     /// Takes away the cell of an id that came to nothing.

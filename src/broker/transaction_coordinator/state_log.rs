@@ -15,6 +15,7 @@ use crate::{
         BrokerState, Partition, Result, Terms,
         internal_log::{self, LogWrite},
         transaction::TransactionState,
+        words::STRING_BYTES_MAX,
     },
     config::Flush,
     log::{
@@ -108,7 +109,7 @@ pub(super) fn read_back(log: &Partition, tell: impl Fn(&str)) -> Result<ReadBack
 fn apply(line: &Line<'_>, ids: &mut BTreeMap<String, Found>) -> Option<()> {
     let fields = line.split().ok()?;
     let name = String::from_utf8(unescape(fields.key?).ok()?.into_owned()).ok()?;
-    let is_id = !name.is_empty() && name.len() <= super::NAME_BYTES_MAX;
+    let is_id = !name.is_empty() && name.len() <= STRING_BYTES_MAX;
     match fields.value.bytes().ok()? {
         Some(value) => {
             let state = TransactionState::parse(&value).filter(|_| is_id)?;
