@@ -176,6 +176,11 @@ impl PartitionHandle {
         Ok(self.partition.log()?.backlog_below(self.end(isolation)?, offset, bytes_enough)?)
     }
 
+    /// The aborted transactions with anything at these offsets, in the order of their markers.
+    pub fn aborted(&self, offsets: Range<u64>) -> Result<Vec<Aborted>> {
+        self.partition.aborted(offsets)
+    }
+
     /// Leader epoch: raised whenever records that were shown were cut off, or a crash may have taken some.
     pub fn leader_epoch(&self) -> u32 {
         self.partition.leader_epoch()
@@ -212,15 +217,6 @@ impl ReadSession {
         self.cursor = Cursor::default();
         from.partition.read_as(view, offset, bytes_max, &mut self.chunk)?;
         Ok(Batches(&self.chunk))
-    }
-
-    /// The aborted transactions with anything at these offsets, in the order of their markers; none where nothing that was read last
-    /// is of a transaction. So a log without transactions is not asked for what was aborted.
-    pub fn aborted(&self, of: &PartitionHandle, offsets: Range<u64>) -> Result<Vec<Aborted>> {
-        match self.batches().iter().any(|batch| batch.is_transactional() || batch.is_control()) {
-            true => of.partition.aborted(offsets),
-            false => Ok(Vec::new()),
-        }
     }
 
     /// What the last read gave.
@@ -340,6 +336,11 @@ impl<'a> Batches<'a> {
     /// The batches.
     pub fn iter(self) -> impl ExactSizeIterator<Item = ReadBatch<'a>> {
         self.0.batches.iter().map(move |batch| ReadBatch { chunk: self.0, batch })
+    }
+
+    /// Whether anything of a transaction is among them. Only then can something aborted be.
+    pub fn have_transactions(self) -> bool {
+        self.iter().any(|batch| batch.is_transactional() || batch.is_control())
     }
 
     /// The records of all batches from the first at or after `offset` on.

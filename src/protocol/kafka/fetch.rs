@@ -27,7 +27,7 @@ use super::{
 use crate::{
     broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View},
     config::{CompressionType, FetchCompression, Settings},
-    log::{Aborted, record::Malformed},
+    log::{Aborted, Backlog, record::Malformed},
 };
 use std::{
     collections::HashSet,
@@ -41,6 +41,10 @@ const IDS_FROM: i16 = 13;
 const BATCH_BYTES: usize = 1 << 20;
 /// The largest answer, whatever a client asks for: the broker's own `fetch.max.bytes` in Kafka.
 const ANSWER_BYTES_MAX: usize = 55 << 20;
+
+/// Kafka's index of a log has an entry for every so many bytes, and a Fetch is told what was aborted up to the one behind its records.
+/// Clients pass over what is beyond them.
+const INDEX_INTERVAL_BYTES: usize = 4 << 10;
 
 /// A Fetch that waits for more than one byte looks again no sooner than this: many small batches may come meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -64,6 +68,11 @@ struct AskedTopic<'a> {
     partitions: Vec<Asked>,
 }
 
+/// About how many bytes a backlog would take in Kafka's log.
+fn bytes_in_kafka(backlog: Backlog) -> u64 {
+    backlog.bytes + backlog.batches * HEADER_BYTES as u64
+}
+
 impl Asked {
     /// About how many bytes there are to be read. What exceeds `enough` need not be counted.
     fn bytes_waiting(&self, enough: u64, isolation: Isolation) -> Result<u64, Code> {
@@ -71,7 +80,7 @@ impl Asked {
         check_leader_epoch(self.leader_epoch, partition.leader_epoch())?;
         let offset = u64::try_from(self.offset).map_err(|_| Code::OffsetOutOfRange)?;
         let backlog = partition.backlog(isolation, offset, enough).map_err(|error| error.code())?;
-        Ok((backlog.bytes + backlog.batches * HEADER_BYTES as u64).min(self.bytes_max as u64))
+        Ok(bytes_in_kafka(backlog).min(self.bytes_max as u64))
     }
 }
 
@@ -305,7 +314,13 @@ fn read(
     let high_watermark = end.max(next).max(last_stable);
     let aborted = match isolation {
         Isolation::ReadUncommitted => None,
-        Isolation::ReadCommitted => Some(reader.aborted(partition, offset..next.max(offset)).map_err(failed)?),
+        Isolation::ReadCommitted if !reader.batches().have_transactions() => Some(Vec::new()),
+        Isolation::ReadCommitted => {
+            let enough = (bytes_max + INDEX_INTERVAL_BYTES) as u64;
+            let is_last = partition.backlog(isolation, offset, enough).map_err(failed).map(bytes_in_kafka)? < enough;
+            let end = if is_last { last_stable } else { next };
+            Some(partition.aborted(offset..end.max(offset)).map_err(failed)?)
+        }
     };
     let [high_watermark, last_stable, start] = [high_watermark, last_stable, start].map(|offset| offset as i64);
     Ok(Bounds { high_watermark, last_stable, start, leader_epoch: partition.leader_epoch() as i32, aborted })
@@ -382,7 +397,7 @@ fn explain(
 }
 
 /// Writes the batches that were read, from the one with `offset` on. A small batch can take more bytes than its lines, so this ends
-/// with the one that reaches `bytes_max`. The CRCs are known to be right, so an invalid line was put there by hand: only
+/// before the one that exceeds `bytes_max`, unless it is the first. The CRCs are known to be right, so an invalid line was put there by hand: only
 /// what comes before it is written.
 fn write_batches(
     out: &mut Vec<u8>,
@@ -400,6 +415,7 @@ fn write_batches(
     }
     let mut batches = read.iter().peekable();
     while let Some(first) = batches.next() {
+        let before = out.len();
         let mut encoder = Encoder::new(out, facts(first, leader_epoch));
         let codec = codec_of(first);
         let mut last = first;
@@ -414,6 +430,10 @@ fn write_batches(
         // A batch that ends early covers only the offsets of its own records, and is the last.
         let covered = if matches!(added, Ok(true)) { last.last() } else { 0 };
         encoder.finish(covered, codec, codecs, compressed);
+        if out.len() - start > bytes_max && before > start {
+            out.truncate(before);
+            break;
+        }
         if !added? || out.len() - start >= bytes_max {
             break;
         }

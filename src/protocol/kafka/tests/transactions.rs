@@ -284,7 +284,11 @@ struct Fetched {
 }
 
 fn fetch(talk: &Talk, isolation: i8, offset: i64) -> Fetched {
-    let partition = fetch::FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(1 << 20);
+    fetch_bytes(talk, isolation, offset, 1 << 20)
+}
+
+fn fetch_bytes(talk: &Talk, isolation: i8, offset: i64, bytes_max: i32) -> Fetched {
+    let partition = fetch::FetchPartition::default().with_fetch_offset(offset).with_partition_max_bytes(bytes_max);
     let topic = fetch::FetchTopic::default().with_topic(s("there").into()).with_partitions(vec![partition]);
     let request = FetchRequest::default().with_max_bytes(1 << 20).with_isolation_level(isolation);
     let mut response: FetchResponse = asked(talk, 1, 12, request.with_topics(vec![topic]));
@@ -342,6 +346,23 @@ fn a_fetch_of_what_is_committed_ends_at_the_last_stable_offset_and_names_what_wa
     assert_eq!(is_marker, [false, false, false, true, false, true]);
     assert_eq!(fetch(&talk, 1, 3).aborted, [(producer.id, 1)], "its marker is to be read yet");
     assert_eq!(fetch(&talk, 1, 4).aborted, []);
+}
+
+/// As in Kafka, whose index of a log is too coarse to tell the two apart.
+#[test]
+fn a_fetch_ends_before_the_batch_that_is_too_much_and_names_what_was_aborted_a_little_behind_it() {
+    let talk = Talk::new();
+    let producer = Producer::new(&talk);
+    for sequence in 0..3 {
+        transaction(&talk, producer, sequence, false);
+    }
+    let whole = fetch(&talk, 1, 0);
+    assert_eq!((whole.records.len(), whole.aborted.len()), (6, 3));
+    // Each of the batches takes more than half of this.
+    let read = fetch_bytes(&talk, 1, 0, 100);
+    assert_eq!((read.records.len(), &read.aborted), (1, &whole.aborted));
+    assert_eq!(fetch_bytes(&talk, 1, 0, 1).records.len(), 1, "the first comes whole");
+    assert_eq!(fetch_bytes(&talk, 0, 0, 100).records.len(), 1);
 }
 
 #[test]
