@@ -105,6 +105,8 @@ pub struct Metrics {
     pub text_requests: Counter,
     /// Requests of Kafka's protocol.
     pub kafka_requests: Counter,
+    /// Requests over HTTP.
+    pub http_requests: Counter,
     /// Generations that groups began.
     pub rebalances: Counter,
     /// What went through partitions that are gone.
@@ -118,6 +120,7 @@ impl Default for Metrics {
             connections: AtomicUsize::new(0),
             text_requests: Counter::default(),
             kafka_requests: Counter::default(),
+            http_requests: Counter::default(),
             rebalances: Counter::default(),
             dropped: Traffic::default(),
         }
@@ -130,9 +133,9 @@ impl Metrics {
         self.started.elapsed()
     }
 
-    /// Requests of either protocol.
+    /// Requests of all protocols.
     pub fn requests(&self) -> u64 {
-        self.text_requests.get() + self.kafka_requests.get()
+        self.text_requests.get() + self.kafka_requests.get() + self.http_requests.get()
     }
 
     /// Connections there are.

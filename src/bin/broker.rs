@@ -135,6 +135,16 @@ struct Serve {
     /// How long a transactional id is known that nobody uses (Kafka: transactional.id.expiration.ms)
     #[arg(long, default_value = "7d", value_name = "TIME", value_parser = some_time)]
     transactional_id_expiration_ms: Duration,
+    /// Another name by which HTTP clients may call the broker, such as that by which a scraper finds it; may be given more
+    /// than once
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "NAME")]
+    http_host: Vec<String>,
+    /// A web page of another server that may ask the broker, by its origin (https://shop.example); may be given more than
+    /// once
+    #[cfg(feature = "http")]
+    #[arg(long, value_name = "ORIGIN", value_parser = origin)]
+    http_allow_origin: Vec<String>,
     /// Explain every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
@@ -165,6 +175,14 @@ fn fetch_compression(text: &str) -> Result<FetchCompression, String> {
         "never" => Ok(FetchCompression::Never),
         _ => Err("auto, always or never".into()),
     }
+}
+
+/// An origin as browsers send it.
+#[cfg(feature = "http")]
+fn origin(text: &str) -> Result<String, String> {
+    let authority = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let is_whole = authority.is_some_and(|authority| !authority.is_empty() && !authority.contains('/'));
+    if is_whole { Ok(text.into()) } else { Err("it is http:// or https:// with a host, without a path".into()) }
 }
 
 /// A time above 0.
@@ -205,6 +223,10 @@ impl Serve {
             strict_replication: self.strict_replication,
             fetch_compression: self.fetch_compression,
             advertise: self.advertise.clone(),
+            #[cfg(feature = "http")]
+            http_hosts: self.http_host.clone(),
+            #[cfg(feature = "http")]
+            http_allow_origins: self.http_allow_origin.clone(),
             verbosity: if self.quiet { 0 } else { 1 + u8::from(self.verbose) },
             ..Config::in_memory()
         })

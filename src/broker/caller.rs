@@ -22,6 +22,8 @@ pub enum Protocol {
     Text,
     /// Kafka's protocol.
     Kafka,
+    /// HTTP.
+    Http,
 }
 
 impl Caller {

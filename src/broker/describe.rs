@@ -1,5 +1,7 @@
 //! Descriptions of topics and partitions: plain values, a snapshot of the moment they were asked for.
 
+#[cfg(feature = "http")]
+use super::Partition;
 use super::{Broker, EpochEnd, Error, Result, Topic};
 use crate::config::{Overrides, Settings};
 use std::{collections::BTreeMap, sync::Arc};
@@ -32,6 +34,18 @@ pub struct PartitionDescription {
     pub bytes: u64,
     /// How many segments it has.
     pub segments: usize,
+}
+
+/// Why a topic or a partition cannot be used as it should.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The topic.
+    pub topic: String,
+    /// The partition; `None`: the whole topic is offline.
+    pub partition: Option<u32>,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 impl TopicDescription {
@@ -68,6 +82,22 @@ impl Broker {
     pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
         let all = self.running.state.topics.read().expect("no panic under the topics' lock").all();
         all.into_iter().map(|(name, topic)| (name, topic.map(|topic| topic.describe()))).collect()
+    }
+
+    /// What is offline, or can only be read, as far as it was touched. Opens no log.
+    #[cfg(feature = "http")]
+    pub fn faults(&self) -> Vec<Fault> {
+        let all = self.running.state.topics.read().expect("no panic under the topics' lock").all();
+        let faults = all.into_iter().flat_map(|(name, topic)| match topic {
+            Ok(topic) => {
+                let fault = |partition: Arc<Partition>| {
+                    Some(Fault { topic: name.clone(), partition: Some(partition.index), why: partition.fault()? })
+                };
+                topic.partitions().into_iter().filter_map(fault).collect()
+            }
+            Err(error) => vec![Fault { topic: name, partition: None, why: error.to_string() }],
+        });
+        faults.collect()
     }
 
     /// A topic by name.

@@ -94,6 +94,12 @@ pub struct Config {
     pub fetch_compression: FetchCompression,
     /// Open files that the log keeps at most: 1,024.
     pub open_files_max: usize,
+    /// Names by which HTTP clients may call the broker besides `localhost`, its addresses and the name it listens on: none.
+    #[cfg(feature = "http")]
+    pub http_hosts: Vec<String>,
+    /// Origins of pages of other servers that may ask the broker, such as `https://shop.example`: none.
+    #[cfg(feature = "http")]
+    pub http_allow_origins: Vec<String>,
 }
 
 impl Config {
@@ -125,6 +131,10 @@ impl Config {
             strict_replication: false,
             fetch_compression: FetchCompression::Auto,
             open_files_max: 1024,
+            #[cfg(feature = "http")]
+            http_hosts: Vec::new(),
+            #[cfg(feature = "http")]
+            http_allow_origins: Vec::new(),
         }
     }
 }

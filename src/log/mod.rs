@@ -419,6 +419,12 @@ impl Log {
         self.sync.lock().expect("no panic under the sync lock")
     }
 
+    /// Why nothing can be appended any more.
+    #[cfg(feature = "http")]
+    pub fn fault(&self) -> Option<&Error> {
+        self.read_only.get()
+    }
+
     /// Whether records can be appended.
     fn check_writable(&self) -> Result<(), Error> {
         if self.is_closed() {

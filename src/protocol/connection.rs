@@ -194,6 +194,15 @@ impl Output<'_> {
         }
     }
 
+    /// Whether the client may still send or read, as far as can be seen behind what it has sent, and the broker does not stop.
+    #[cfg(feature = "http")]
+    pub fn is_connected(&self) -> io::Result<bool> {
+        if let Some(error) = self.transport.take_error()? {
+            return Err(error);
+        }
+        Ok(!self.stopping() && !self.transport.has_ended()?)
+    }
+
     /// As [`wait`](Self::wait), but false also when the client will send no more: its place is to be given up then. That shows
     /// only behind what it has sent; that the connection broke shows at once.
     pub fn wait_while_connected(&self, deadline: Option<Instant>) -> io::Result<bool> {

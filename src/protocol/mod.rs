@@ -2,7 +2,10 @@
 //! replies. What a protocol remembers belongs to one connection.
 
 pub mod connection;
+#[cfg(feature = "http")]
+pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod position;
 pub mod text;
 pub mod transport;

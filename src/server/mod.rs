@@ -66,8 +66,8 @@ pub struct Server {
 #[derive(Debug)]
 struct Shared {
     broker: Broker,
-    /// The name in `--listen`, which Kafka clients are told; `None`: an address stands there.
-    #[cfg(feature = "kafka")]
+    /// The name in `--listen`, which Kafka clients are told and HTTP clients may use; `None`: an address stands there.
+    #[cfg(any(feature = "kafka", feature = "http"))]
     name: Option<String>,
     stopping: AtomicBool,
     /// Whether the last connection got no thread.
@@ -92,7 +92,7 @@ impl Server {
         }
         let shared = Arc::new(Shared {
             broker,
-            #[cfg(feature = "kafka")]
+            #[cfg(any(feature = "kafka", feature = "http"))]
             name: name_in(listen),
             stopping: AtomicBool::new(false),
             threadless: AtomicBool::new(false),
@@ -155,7 +155,7 @@ impl Drop for Server {
 }
 
 /// The name in `host:port`; `None`: the host is an IP address.
-#[cfg(feature = "kafka")]
+#[cfg(any(feature = "kafka", feature = "http"))]
 fn name_in(listen: &str) -> Option<String> {
     let host = listen.rsplit_once(':').map_or(listen, |(host, _)| host);
     let is_address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok();
@@ -353,6 +353,12 @@ impl Shared {
             |protocol| self.broker.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() });
         match spoken {
             Spoken::Text => text::serve(&broker(Protocol::Text), &mut input, &mut output)?,
+            #[cfg(feature = "http")]
+            Spoken::Http => {
+                let name = self.name.as_deref();
+                crate::protocol::http::serve(&broker(Protocol::Http), name, &mut input, &mut output)?
+            }
+            #[cfg(not(feature = "http"))]
             Spoken::Http => transport.write_all(sniff::http_answer().as_bytes())?,
             #[cfg(feature = "kafka")]
             Spoken::Kafka => {

@@ -68,11 +68,13 @@ fn is_http(line: &[u8]) -> bool {
         if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
 }
 
-/// What HTTP gets to read.
+/// What HTTP gets to read in a build without it.
+#[cfg(not(feature = "http"))]
 const HTTP_SENTENCE: &str =
     "This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
 
-/// What HTTP gets.
+/// What HTTP gets in a build without it.
+#[cfg(not(feature = "http"))]
 pub(super) fn http_answer() -> String {
     let head = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\nContent-Type: text/plain";
     format!("{head}\r\nContent-Length: {}\r\n\r\n{HTTP_SENTENCE}", HTTP_SENTENCE.len())

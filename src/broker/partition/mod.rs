@@ -147,6 +147,15 @@ impl Partition {
         }
     }
 
+    /// Why it is offline or read-only; `None`: it is neither, or was not touched yet.
+    #[cfg(feature = "http")]
+    pub(in crate::broker) fn fault(&self) -> Option<String> {
+        match self.log.get()? {
+            Ok(log) => log.fault().map(|error| error.to_string()),
+            Err(why) => Some(format!("the partition is offline: {why}")),
+        }
+    }
+
     /// An error if the topic was dropped.
     pub fn still_there(&self) -> Result<()> {
         if self.dropped.load(Acquire) { Err(self.gone()) } else { Ok(()) }

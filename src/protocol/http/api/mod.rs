@@ -1,0 +1,151 @@
+//! The API: what each route does. A family of routes has its own file.
+//!
+//! Names are Kafka's, numbers are numbers, times are milliseconds since 1970-01-01 UTC. A list is an object with one array.
+
+pub(super) mod groups;
+pub(super) mod topics;
+
+use super::{
+    exchange::Exchange,
+    refusal::{Refusal, Stop},
+    routes::ROUTES,
+};
+use crate::{
+    broker::{Fault, TransactionSummary},
+    metrics::TrafficSum,
+};
+use serde_json::{Map, Value, json};
+
+/// The largest body of a request that is one JSON object.
+const OBJECT_BYTES_MAX: usize = 1 << 20;
+
+/// `GET /api`
+pub(super) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let route = |route: &super::routes::Route| {
+        let query: Map<_, _> = route.query.iter().map(|known| (known.name.into(), known.means.into())).collect();
+        json!({ "method": route.method, "path": route.path, "does": route.does, "query": query, "takes": route.takes, "gives": route.gives })
+    };
+    exchange.json(200, &json!({ "routes": ROUTES.iter().map(route).collect::<Vec<_>>() }))
+}
+
+/// `GET /api/transactions`
+pub(super) fn transactions(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let all = truth(exchange, "all")?;
+    let is_open = |one: &TransactionSummary| one.partitions > 0;
+    let transactions = exchange.broker.transactions()?.into_iter().filter(|one| all || is_open(one));
+    let described = |one: TransactionSummary| {
+        json!({
+            "transactional_id": &*one.transactional_id,
+            "state": one.state,
+            "producer_id": one.producer.id,
+            "producer_epoch": one.producer.epoch,
+            "timeout_ms": one.timeout_ms,
+            "since_ms": one.since_ms,
+            "partitions": one.partitions,
+        })
+    };
+    let answer = json!({ "transactions": transactions.map(described).collect::<Vec<_>>() });
+    exchange.json(200, &answer)
+}
+
+/// `GET /api/cluster`
+pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let (broker, config, metrics) = (exchange.broker, exchange.broker.config(), exchange.broker.metrics());
+    let TrafficSum { records_in, bytes_in, bytes_read } = broker.traffic();
+    let features = [("comfort", cfg!(feature = "comfort")), ("http", true), ("kafka", cfg!(feature = "kafka"))];
+    let answer = json!({
+        "cluster_id": broker.cluster_id(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_ms": metrics.uptime().as_millis() as u64,
+        "flush": config.flush.to_string(),
+        "data_dir": config.data_dir.as_ref().map(|dir| dir.display().to_string()),
+        "features": features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect::<Vec<_>>(),
+        "auto_create": config.auto_create,
+        "default_partitions": config.default_partitions,
+        "topics": broker.describe_topics().len(),
+        "connections": metrics.connections(),
+        "records_in": records_in,
+        "bytes_in": bytes_in,
+        "bytes_read": bytes_read,
+        "syncs": broker.syncs(),
+        "rebalances": metrics.rebalances.get(),
+    });
+    exchange.json(200, &answer)
+}
+
+/// `GET /health`
+pub(super) fn health(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    exchange.json(200, &json!({ "status": "serving" }))
+}
+
+/// `GET /ready`
+pub(super) fn ready(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let faults = exchange.broker.faults();
+    let status = if faults.is_empty() { 200 } else { 503 };
+    let told =
+        |Fault { topic, partition, why }: &Fault| json!({ "topic": topic, "partition": partition, "message": why });
+    exchange.json(status, &json!({ "ready": faults.is_empty(), "faults": faults.iter().map(told).collect::<Vec<_>>() }))
+}
+
+/// A parameter of the query that is `true` or `false`; without it, false.
+fn truth(exchange: &Exchange<'_, '_>, name: &str) -> Result<bool, Refusal> {
+    match exchange.head.query.text(name)? {
+        None | Some("false") => Ok(false),
+        Some("true" | "") => Ok(true),
+        Some(other) => Err(Refusal::invalid(format!("{name}= is true or false, not '{other}'"))),
+    }
+}
+
+/// The members of a JSON object, each of which is taken once and none of which may be left.
+struct Object(Map<String, Value>);
+
+impl Object {
+    /// The object that a body is.
+    fn of(value: Value) -> Result<Object, Refusal> {
+        match value {
+            Value::Object(members) => Ok(Object(members)),
+            _ => Err(Refusal::invalid("the body is a JSON object")),
+        }
+    }
+
+    /// A member by its name, if it is there and not null, as `read` takes it; `expected` says what it is.
+    fn take<T>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        read: impl FnOnce(Value) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
+        match self.0.shift_remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let not_it = || Refusal::invalid(format!("\"{name}\" is {expected}"));
+                read(value).map(Some).ok_or_else(not_it)
+            }
+        }
+    }
+
+    /// A member that must be there.
+    fn expect<T>(&mut self, name: &str, expected: &str, read: impl FnOnce(Value) -> Option<T>) -> Result<T, Refusal> {
+        let missing = || Refusal::invalid(format!("\"{name}\" is missing; it is {expected}"));
+        self.take(name, expected, read)?.ok_or_else(missing)
+    }
+
+    /// An error if there is another member.
+    fn end(self) -> Result<(), Refusal> {
+        match self.0.keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Refusal::invalid(format!("nothing is known of \"{name}\""))),
+        }
+    }
+}
+
+fn text(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn number<T: TryFrom<u64>>(value: Value) -> Option<T> {
+    value.as_u64().and_then(|number| number.try_into().ok())
+}

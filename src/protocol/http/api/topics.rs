@@ -1,0 +1,142 @@
+//! Topics: listing, making, describing, altering, deleting and trimming them.
+
+use super::{OBJECT_BYTES_MAX, Object, number, text, truth};
+use crate::{
+    broker::{Isolation, PartitionDescription, TopicDescription, is_internal, random},
+    config::{Change, Changes, Overrides},
+    protocol::{
+        http::{
+            exchange::Exchange,
+            refusal::{Refusal, Stop},
+        },
+        position,
+    },
+};
+use serde_json::{Map, Value, json};
+
+/// `GET /api/topics`
+pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let internal = truth(exchange, "internal")?;
+    let topics = exchange.broker.describe_topics().into_iter().filter(|(name, _)| internal || !is_internal(name));
+    let summary = |(name, topic): (String, _)| match topic {
+        Ok(topic) => summary(exchange, &topic),
+        Err(error) => Ok(json!({ "name": name, "offline": true, "message": crate::broker::Error::to_string(&error) })),
+    };
+    let topics = topics.map(summary).collect::<Result<Vec<_>, Stop>>()?;
+    exchange.json(200, &json!({ "topics": topics }))
+}
+
+fn summary(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, Stop> {
+    let (mut records, mut bytes) = (0, 0);
+    for index in 0..topic.partition_count() {
+        let partition = exchange.broker.describe_partition(&topic.name, index)?;
+        records += partition.high_watermark - partition.start;
+        bytes += partition.bytes;
+    }
+    Ok(json!({
+        "name": topic.name,
+        "partitions": topic.partition_count(),
+        "records": records,
+        "bytes": bytes,
+        "internal": is_internal(&topic.name),
+    }))
+}
+
+/// `POST /api/topics`: `{"name":"orders","partitions":3,"configs":{"retention.ms":"60000"}}`
+pub(in crate::protocol::http) fn create(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let mut body = Object::of(exchange.json_body(OBJECT_BYTES_MAX)?)?;
+    let name = body.expect("name", "a topic's name", text)?;
+    let partitions = body.take("partitions", "a number of partitions", number)?;
+    let configs = body.take("configs", "an object of configs", configs)?.unwrap_or_default();
+    body.end()?;
+    let own: Overrides = configs.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+    let topic = exchange.broker.create_topic_with(&name, partitions, own)?;
+    let answer = described(exchange, &topic)?;
+    exchange.json(201, &answer)
+}
+
+/// `GET /api/topics/{topic}`
+pub(in crate::protocol::http) fn describe(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let topic = exchange.broker.describe_topic(&exchange.parameters[0])?;
+    let answer = described(exchange, &topic)?;
+    exchange.json(200, &answer)
+}
+
+/// `PATCH /api/topics/{topic}`: `{"partitions":6,"configs":{"retention.ms":null}}`
+pub(in crate::protocol::http) fn alter(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let mut body = Object::of(exchange.json_body(OBJECT_BYTES_MAX)?)?;
+    let partitions = body.take("partitions", "a number of partitions", number)?;
+    let configs = body.take("configs", "an object of configs", configs)?.unwrap_or_default();
+    body.end()?;
+    let change = |value: Option<String>| value.map_or(Change::Default, Change::Set);
+    let named = configs.into_iter().map(|(name, value)| (name, change(value))).collect();
+    let changes = Changes { named, reset_others: false };
+    let topic = exchange.broker.alter_topic(&exchange.parameters[0], partitions, &changes)?;
+    let answer = described(exchange, &topic)?;
+    exchange.json(200, &answer)
+}
+
+/// `DELETE /api/topics/{topic}`
+pub(in crate::protocol::http) fn delete(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let name = &exchange.parameters[0];
+    exchange.broker.drop_topic(name)?;
+    let answer = json!({ "deleted": name });
+    exchange.json(200, &answer)
+}
+
+/// `DELETE /api/topics/{topic}/records?partition=&before=`
+pub(in crate::protocol::http) fn trim(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let name = &exchange.parameters[0];
+    let query = &exchange.head.query;
+    let partition = query.number("partition")?.ok_or_else(|| Refusal::invalid("partition= is missing"))?;
+    let before = query.text("before")?.ok_or_else(|| Refusal::invalid("before= is missing"))?;
+    let before = position::parse(before).map_err(|why| Refusal::invalid(format!("before=: {why}")))?;
+    let found = exchange.broker.find_partition(name, partition)?;
+    let offset = exchange.broker.read_session().resolve(Isolation::ReadUncommitted, before, &found)?;
+    let start = exchange.broker.trim(name, partition, offset)?;
+    let answer = json!({ "topic": name, "partition": partition, "start": start });
+    exchange.json(200, &answer)
+}
+
+/// Values of configs as strings; a number is taken too, and null asks for the default.
+fn configs(value: Value) -> Option<Vec<(String, Option<String>)>> {
+    let Value::Object(members) = value else { return None };
+    let member = |(name, value): (String, Value)| match value {
+        Value::Null => Some((name, None)),
+        Value::String(text) => Some((name, Some(text))),
+        Value::Number(_) | Value::Bool(_) => Some((name, Some(value.to_string()))),
+        _ => None,
+    };
+    members.into_iter().map(member).collect()
+}
+
+fn described(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, Stop> {
+    let partition = |(index, epoch): (usize, &u32)| {
+        let described = exchange.broker.describe_partition(&topic.name, index as u32)?;
+        let PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments } = described;
+        Ok(json!({
+            "partition": index,
+            "start": start,
+            "high_watermark": high_watermark,
+            "last_stable_offset": last_stable_offset,
+            "bytes": bytes,
+            "segments": segments,
+            "leader_epoch": epoch,
+        }))
+    };
+    let partitions = topic.leader_epochs.iter().enumerate().map(partition).collect::<Result<Vec<_>, Stop>>()?;
+    let configs: Map<_, _> = crate::config::SETTINGS
+        .iter()
+        .map(|setting| {
+            let is_own = topic.overrides.contains_key(setting.name);
+            (setting.name.into(), json!({ "value": setting.value(&topic.settings), "default": !is_own }))
+        })
+        .collect();
+    Ok(json!({
+        "name": topic.name,
+        "id": random::shown(&topic.id),
+        "internal": is_internal(&topic.name),
+        "partitions": partitions,
+        "configs": configs,
+    }))
+}

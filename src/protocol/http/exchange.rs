@@ -1,0 +1,400 @@
+//! A request while it is answered: what it asks, its body as it arrives, and its answer, whole or as a stream.
+//!
+//! ```text
+//! body     Content-Length or chunks ──► body() lends what has arrived, consume_body() ──► empty at its end
+//! answer   json(), body: the whole answer, its length known    or    stream(): chunks, as they come, until finish()
+//! ```
+//!
+//! Nothing is set aside for what a client announces. A body that was not read to its end ends the connection after the answer.
+
+use super::{
+    refusal::{Refusal, Stop},
+    request::{Framing, Head},
+};
+use crate::{
+    broker::Broker,
+    protocol::connection::{Input, Output},
+};
+use flate2::{Compression, write::GzEncoder};
+use serde_json::Value;
+use std::{
+    io::{self, ErrorKind, Write},
+    time::{Duration, Instant},
+};
+
+/// Answers smaller than this are not compressed.
+const COMPRESSED_FROM_BYTES: usize = 1 << 10;
+/// A stream is sent on when it has so many bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+/// The longest line that tells a chunk's size, with its extensions, and the most bytes of trailers.
+const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
+/// The headers of every answer: what a browser may do with it.
+const ALWAYS: &str = "Content-Security-Policy: default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'\r\n\
+                      X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n";
+
+/// A request that is being answered.
+pub(super) struct Exchange<'x, 'c> {
+    pub(super) broker: &'x Broker,
+    pub(super) head: &'x Head,
+    /// What stands in the address for the `{...}` of its route, in order.
+    pub(super) parameters: Vec<String>,
+    input: &'x mut Input<'c>,
+    pub(super) output: &'x mut Output<'c>,
+    body: Body,
+    /// The page of another server that may read the answer.
+    origin: Option<&'x str>,
+    /// Whether the connection can go on afterwards.
+    keeps_alive: bool,
+    /// Whether the answer has begun.
+    begun: bool,
+}
+
+/// Where a body's reading stands.
+#[derive(Debug)]
+struct Body {
+    framing: Framing,
+    /// What is left of it, or of the chunk.
+    left: u64,
+    /// Whether a chunk was begun: its line end is to come.
+    in_chunk: bool,
+    ended: bool,
+    /// Whether the client waits to be told that the body is wanted.
+    waits: bool,
+}
+
+impl<'x, 'c> Exchange<'x, 'c> {
+    pub(super) fn new(
+        broker: &'x Broker,
+        head: &'x Head,
+        input: &'x mut Input<'c>,
+        output: &'x mut Output<'c>,
+        origin: Option<&'x str>,
+    ) -> Exchange<'x, 'c> {
+        let (left, ended) = match head.framing {
+            Framing::Nothing | Framing::Length(0) => (0, true),
+            Framing::Length(bytes) => (bytes, false),
+            Framing::Chunked => (0, false),
+        };
+        let waits = !ended && head.is_1_1 && head.lists("expect", "100-continue");
+        let body = Body { framing: head.framing, left, in_chunk: false, ended, waits };
+        let (parameters, keeps_alive) = (Vec::new(), head.keeps_alive());
+        Exchange { broker, head, parameters, input, output, body, origin, keeps_alive, begun: false }
+    }
+
+    /// Whether the connection takes another request.
+    pub(super) fn keeps_alive(&self) -> bool {
+        self.keeps_alive
+    }
+
+    /// Whether the answer has begun, so that nothing else can be answered.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    /// What has arrived of the body and was not consumed; waits for some. Empty at its end.
+    pub(super) fn body(&mut self) -> Result<&[u8], Stop> {
+        loop {
+            match self.body.framing {
+                _ if self.body.ended => return Ok(&[]),
+                Framing::Chunked if self.body.left == 0 => self.next_chunk()?,
+                _ if self.input.bytes().is_empty() => self.fill()?,
+                _ => break,
+            }
+        }
+        let bytes = self.input.bytes();
+        Ok(&bytes[..bytes.len().min(usize::try_from(self.body.left).unwrap_or(usize::MAX))])
+    }
+
+    /// Says that so many of these bytes were used.
+    pub(super) fn consume_body(&mut self, count: usize) {
+        self.input.consume(count);
+        self.body.left -= count as u64;
+        self.body.ended |= self.body.left == 0 && self.body.framing != Framing::Chunked;
+    }
+
+    /// The whole body, unless it has more than `bytes_max`.
+    pub(super) fn whole_body(&mut self, bytes_max: usize) -> Result<Vec<u8>, Stop> {
+        let mut whole = Vec::new();
+        loop {
+            let bytes = self.body()?;
+            if bytes.is_empty() {
+                return Ok(whole);
+            }
+            if whole.len() + bytes.len() > bytes_max {
+                return Err(Refusal::new(413, format!("the body has more than {bytes_max} bytes")).into());
+            }
+            whole.extend_from_slice(bytes);
+            let count = bytes.len();
+            self.consume_body(count);
+        }
+    }
+
+    /// The whole body as JSON.
+    pub(super) fn json_body(&mut self, bytes_max: usize) -> Result<Value, Stop> {
+        let body = self.whole_body(bytes_max)?;
+        serde_json::from_slice(&body).map_err(|error| Refusal::invalid(format!("the body is no JSON: {error}")).into())
+    }
+
+    fn fill(&mut self) -> Result<(), Stop> {
+        if std::mem::take(&mut self.body.waits) {
+            self.output.bytes.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.output.flush()?;
+        self.input.silence_max = Some(self.broker.config().idle_timeout);
+        match self.input.fill(usize::MAX, self.output, || {}) {
+            Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the body ends too early").into()),
+            Ok(_) => Ok(()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                self.keeps_alive = false;
+                Err(Refusal::new(408, "the rest of the body did not come").into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads up to the begin of the next chunk, or the end of the body.
+    fn next_chunk(&mut self) -> Result<(), Stop> {
+        if self.body.in_chunk {
+            let line = self.line()?;
+            if !line.is_empty() {
+                return Err(self.broken("a chunk is longer than it says"));
+            }
+            self.body.in_chunk = false;
+        }
+        let line = self.line()?;
+        let size = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
+        let digits = !size.is_empty() && size.len() <= 15 && size.iter().all(u8::is_ascii_hexdigit);
+        let size =
+            std::str::from_utf8(size).ok().filter(|_| digits).and_then(|size| u64::from_str_radix(size, 16).ok());
+        let Some(size) = size else { return Err(self.broken("a chunk begins with its size in hexadecimal")) };
+        (self.body.left, self.body.in_chunk) = (size, size > 0);
+        if size == 0 {
+            let mut bytes = 0;
+            loop {
+                let trailer = self.line()?;
+                bytes += trailer.len();
+                if trailer.is_empty() {
+                    break;
+                }
+                if bytes > CHUNK_LINE_BYTES_MAX {
+                    return Err(self.broken("the trailers are too long"));
+                }
+            }
+            self.body.ended = true;
+        }
+        Ok(())
+    }
+
+    /// A line of the chunks' framing, without its end.
+    fn line(&mut self) -> Result<Vec<u8>, Stop> {
+        loop {
+            let bytes = self.input.bytes();
+            if let Some(end) = memchr::memchr(b'\n', bytes) {
+                let line = bytes[..end].strip_suffix(b"\r").filter(|line| line.len() <= CHUNK_LINE_BYTES_MAX);
+                let line = line.map(<[u8]>::to_vec);
+                self.input.consume(end + 1);
+                return line
+                    .ok_or_else(|| self.broken("a line between chunks is too long, or does not end with CR LF"));
+            }
+            if bytes.len() > CHUNK_LINE_BYTES_MAX {
+                return Err(self.broken("a line between chunks is too long"));
+            }
+            self.fill()?;
+        }
+    }
+
+    /// Where the next request begins is unknown.
+    fn broken(&mut self, why: &str) -> Stop {
+        self.keeps_alive = false;
+        Refusal::invalid(why).into()
+    }
+
+    /// Answers with JSON.
+    pub(super) fn json(&mut self, status: u16, answer: &Value) -> Result<(), Stop> {
+        let mut body = answer.to_string().into_bytes();
+        body.push(b'\n');
+        self.answer(status, "application/json", "", &body)
+    }
+
+    /// Answers with a whole body. `headers` are lines of their own, each with its CR LF.
+    pub(super) fn answer(&mut self, status: u16, content_type: &str, headers: &str, body: &[u8]) -> Result<(), Stop> {
+        let compressed = match self.compresses() && body.len() >= COMPRESSED_FROM_BYTES {
+            true => Some(gzip(body)?),
+            false => None,
+        };
+        let body = compressed.as_deref().unwrap_or(body);
+        let encoding = if compressed.is_some() { "Content-Encoding: gzip\r\n" } else { "" };
+        let length = match status {
+            204 | 304 => String::new(),
+            _ => format!("Content-Length: {}\r\n", body.len()),
+        };
+        self.head(status, content_type, &format!("{headers}{encoding}{length}"));
+        if self.head.method != "HEAD" {
+            self.output.bytes.extend_from_slice(body);
+        }
+        Ok(())
+    }
+
+    /// Refuses the request. What has begun as a stream cannot be: it ends without its end.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) -> Result<(), Stop> {
+        if self.begun {
+            self.keeps_alive = false;
+            return Ok(());
+        }
+        let headers = self.allowed_methods(refusal);
+        self.answer(refusal.status, "application/json", &headers, &refusal.body())
+    }
+
+    fn allowed_methods(&self, refusal: &Refusal) -> String {
+        match refusal.status {
+            405 => format!("Allow: {}\r\n", super::routes::methods_of(&self.head.path).join(", ")),
+            _ => String::new(),
+        }
+    }
+
+    /// Begins an answer whose end is not known yet.
+    pub(super) fn stream(&mut self, content_type: &str, headers: &str) -> Stream<'_, 'x, 'c> {
+        // Events are to be read at once, by whom it is not worth it.
+        let gzip = (self.compresses() && content_type != "text/event-stream")
+            .then(|| GzEncoder::new(Vec::new(), Compression::fast()));
+        let encoding = if gzip.is_some() { "Content-Encoding: gzip\r\n" } else { "" };
+        let framing = match self.head.is_1_1 {
+            true => "Transfer-Encoding: chunked\r\n",
+            false => {
+                self.keeps_alive = false;
+                ""
+            }
+        };
+        self.head(200, content_type, &format!("{headers}{encoding}{framing}"));
+        Stream { exchange: self, gzip, bytes: Vec::new() }
+    }
+
+    fn compresses(&self) -> bool {
+        self.head.accepts("accept-encoding", "gzip")
+    }
+
+    fn head(&mut self, status: u16, content_type: &str, headers: &str) {
+        self.begun = true;
+        self.keeps_alive &= self.body.ended && !self.output.stopping();
+        let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
+        let date = date.expect("the clock shows a year of four digits");
+        let reason = reason(status);
+        let out = &mut self.output.bytes;
+        let mut line = |text: std::fmt::Arguments<'_>| out.write_fmt(text).expect("a vector takes everything");
+        line(format_args!(
+            "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n{ALWAYS}Vary: Accept, Accept-Encoding, Origin\r\n{headers}"
+        ));
+        if !matches!(status, 204 | 304) {
+            line(format_args!("Content-Type: {content_type}\r\n"));
+        }
+        if let Some(origin) = self.origin {
+            line(format_args!("Access-Control-Allow-Origin: {origin}\r\n"));
+        }
+        line(format_args!("{}\r\n", if self.keeps_alive { "" } else { "Connection: close\r\n" }));
+    }
+}
+
+/// An answer that goes on until it is finished. What is dropped before is cut off, which its reader can tell.
+pub(super) struct Stream<'s, 'x, 'c> {
+    pub(super) exchange: &'s mut Exchange<'x, 'c>,
+    gzip: Option<GzEncoder<Vec<u8>>>,
+    /// What is to be sent.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Stream<'_, '_, '_> {
+    /// Sends what is to be sent if it is much. To be called after each record or two.
+    pub(super) fn send_much(&mut self) -> io::Result<()> {
+        if self.bytes.len() < CHUNK_BYTES { Ok(()) } else { self.send(false) }
+    }
+
+    /// Sends all of it now.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.send(true)?;
+        self.exchange.output.flush()
+    }
+
+    /// Sends all of it, then waits until the connection's waiter is woken, or `deadline`. False: the time is over, the client
+    /// is gone, or the broker stops.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
+        self.flush()?;
+        Ok(self.goes_on()? && self.exchange.output.wait_while_connected(deadline)?)
+    }
+
+    /// Whether there is somebody to read on, as far as can be seen, and the broker does not stop. What takes long asks now and then.
+    pub(super) fn goes_on(&self) -> io::Result<bool> {
+        Ok(self.exchange.head.method != "HEAD" && self.exchange.output.is_connected()?)
+    }
+
+    /// Ends the answer.
+    pub(super) fn finish(mut self) -> Result<(), Stop> {
+        self.send(false)?;
+        if let Some(gzip) = self.gzip.take() {
+            self.bytes = gzip.finish()?;
+            self.send(false)?;
+        }
+        if self.exchange.head.is_1_1 && self.exchange.head.method != "HEAD" {
+            self.exchange.output.bytes.extend_from_slice(b"0\r\n\r\n");
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, now: bool) -> io::Result<()> {
+        let Stream { exchange, gzip, bytes } = self;
+        if let Some(gzip) = gzip {
+            gzip.write_all(bytes)?;
+            if now && !bytes.is_empty() {
+                gzip.flush()?;
+            }
+            std::mem::swap(gzip.get_mut(), bytes);
+            gzip.get_mut().clear();
+        }
+        if exchange.head.method == "HEAD" {
+            bytes.clear();
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if exchange.head.is_1_1 {
+            write!(exchange.output.bytes, "{:x}\r\n", bytes.len())?;
+            bytes.extend_from_slice(b"\r\n");
+        }
+        exchange.output.send(bytes)?;
+        bytes.clear();
+        Ok(())
+    }
+}
+
+fn gzip(body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish()
+}
+
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        204 => "No Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        _ => "Unknown",
+    }
+}
+
+/// How long a connection may be without a request.
+pub(super) const KEPT_ALIVE: Duration = Duration::from_secs(60);

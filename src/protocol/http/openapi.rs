@@ -1,0 +1,75 @@
+//! The OpenAPI 3.1 document of the API, made from the table of routes.
+
+use super::{
+    exchange::Exchange,
+    refusal::Stop,
+    routes::{JSON, ROUTES, Route},
+};
+use serde_json::{Map, Value, json};
+
+/// `GET /api/openapi.json`
+pub(super) fn document(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.to_ascii_lowercase()] = operation(route);
+    }
+    let error = json!({
+        "type": "object",
+        "required": ["error", "message"],
+        "properties": {
+            "error": { "type": "string", "description": "Kafka's name of the error" },
+            "message": { "type": "string", "description": "a sentence for whoever asked" },
+        },
+    });
+    exchange.json(
+        200,
+        &json!({
+            "openapi": "3.1.0",
+            "info": {
+                "title": "plainlog",
+                "version": env!("CARGO_PKG_VERSION"),
+                "description": "A message broker: topics, records and groups over HTTP.",
+                "license": { "name": "MIT", "identifier": "MIT" },
+            },
+            "paths": paths,
+            "components": { "schemas": { "Error": error } },
+        }),
+    )
+}
+
+fn operation(route: &Route) -> Value {
+    let in_path = route.path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}'));
+    let in_path =
+        in_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let in_query = route.query.iter().map(|known| {
+        json!({ "name": known.name, "in": "query", "description": known.means, "schema": { "type": "string" } })
+    });
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "summary": route.does,
+        "parameters": in_path.chain(in_query).collect::<Vec<_>>(),
+        "responses": {
+            "200": { "description": "it was done", "content": content(route.gives) },
+            "default": {
+                "description": "it was refused",
+                "content": { JSON: { "schema": { "$ref": "#/components/schemas/Error" } } },
+            },
+        },
+    });
+    if !route.takes.is_empty() {
+        operation["requestBody"] = json!({ "required": true, "content": content(route.takes) });
+    }
+    operation
+}
+
+fn content(types: &[&str]) -> Map<String, Value> {
+    types.iter().map(|name| (name.to_string(), json!({}))).collect()
+}
+
+/// `getTopicsTopic` for `GET /api/topics/{topic}`.
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(|letter: char| !letter.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let capital = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    route.method.to_ascii_lowercase() + &words.map(capital).collect::<String>()
+}
