@@ -2,6 +2,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+pub mod http;
+
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
