@@ -453,3 +453,15 @@ fn what_comes_and_goes_leaves_no_memory_behind() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+/// As a browser's form could send them.
+#[cfg(not(feature = "http"))]
+#[test]
+fn a_build_without_http_says_so_and_reads_no_lines_from_a_body() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    connection.say("POST /messages HTTP/1.1\r\n\r\nPRODUCE no line of ours\n");
+    assert_eq!(connection.line(), "HTTP/1.1 426 Upgrade Required\r");
+    while !connection.line().is_empty() {}
+    broker.expect("TOPICS\n", &["TOPICS count:0"]);
+}

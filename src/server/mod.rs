@@ -394,8 +394,12 @@ fn drain(transport: &Transport, most: Duration) -> io::Result<()> {
 /// Tells a client that is not served why, if it speaks text or nothing. What it speaks is waited for, `most` at the longest.
 fn turn_away(transport: &Transport, why: &str, most: Duration) {
     let spoken = sniff::sniff(transport, Some(most));
-    if spoken.is_err() || matches!(spoken, Ok(Some(Spoken::Text | Spoken::Http))) {
-        let line = format!("ERROR INVALID_REQUEST {why}; try again later\n");
+    let line = match spoken {
+        Err(_) | Ok(Some(Spoken::Text)) => Some(format!("ERROR INVALID_REQUEST {why}; try again later\n")),
+        Ok(Some(Spoken::Http)) => Some(sniff::http_refusal(why)),
+        _ => None,
+    };
+    if let Some(line) = line {
         // It is closed either way.
         drop(transport.write_all(line.as_bytes()));
         transport.shutdown(Shutdown::Write);

@@ -68,16 +68,23 @@ fn is_http(line: &[u8]) -> bool {
         if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
 }
 
-/// What HTTP gets to read in a build without it.
-#[cfg(not(feature = "http"))]
-const HTTP_SENTENCE: &str =
-    "This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
-
 /// What HTTP gets in a build without it.
 #[cfg(not(feature = "http"))]
 pub(super) fn http_answer() -> String {
-    let head = "HTTP/1.1 426 Upgrade Required\r\nUpgrade: plainlog\r\nConnection: close\r\nContent-Type: text/plain";
-    format!("{head}\r\nContent-Length: {}\r\n\r\n{HTTP_SENTENCE}", HTTP_SENTENCE.len())
+    let sentence =
+        "This port speaks a text protocol, for example: printf 'PRODUCE hello\\nQUIT\\n' | nc localhost 9092\n";
+    closing("426 Upgrade Required", "Upgrade: plainlog\r\nContent-Type: text/plain", sentence)
+}
+
+/// What HTTP gets where it is not served now.
+pub(super) fn http_refusal(why: &str) -> String {
+    let body = format!("{{\"error\":\"INVALID_REQUEST\",\"message\":\"{why}; try again later\"}}\n");
+    closing("503 Service Unavailable", "Retry-After: 1\r\nContent-Type: application/json", &body)
+}
+
+fn closing(status: &str, headers: &str, body: &str) -> String {
+    let length = body.len();
+    format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //! Nothing is set aside for what a client announces. A body that was not read to its end ends the connection after the answer.
 
 use super::{
+    json,
     refusal::{Refusal, Stop},
     request::{Framing, Head},
 };
@@ -132,7 +133,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
     /// The whole body as JSON.
     pub(super) fn json_body(&mut self, bytes_max: usize) -> Result<Value, Stop> {
         let body = self.whole_body(bytes_max)?;
-        serde_json::from_slice(&body).map_err(|error| Refusal::invalid(format!("the body is no JSON: {error}")).into())
+        Ok(json::parse(&body)?)
     }
 
     fn fill(&mut self) -> Result<(), Stop> {
@@ -290,7 +291,12 @@ impl<'x, 'c> Exchange<'x, 'c> {
         if let Some(origin) = self.origin {
             line(format_args!("Access-Control-Allow-Origin: {origin}\r\n"));
         }
-        line(format_args!("{}\r\n", if self.keeps_alive { "" } else { "Connection: close\r\n" }));
+        let connection = match self.keeps_alive {
+            true if self.head.is_1_1 => "",
+            true => "Connection: keep-alive\r\n",
+            false => "Connection: close\r\n",
+        };
+        line(format_args!("{connection}\r\n"));
     }
 }
 

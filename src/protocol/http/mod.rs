@@ -14,6 +14,7 @@
 mod api;
 mod exchange;
 mod guard;
+mod json;
 mod openapi;
 mod query;
 mod refusal;
