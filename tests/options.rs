@@ -36,6 +36,10 @@ fn a_broker_refuses_addresses_that_are_none() {
         (&["--listen", ":9092"], "[::]:9092 is every address of this machine"),
         (&["--listen", "http://localhost:9092"], "without 'http://'"),
         (&["--listen", "localhost:99999"], "'99999' is not a port"),
+        #[cfg(feature = "http")]
+        (&["--http-allow-origin", "shop.example"], "it is http:// or https:// with a host"),
+        #[cfg(feature = "http")]
+        (&["--http-allow-origin", "https://shop.example/"], "without a path"),
     ];
     refused(BROKER, cases);
 }
@@ -116,7 +120,13 @@ fn a_client_refuses_at_once_what_can_never_be_there() {
         ];
         refused(program, cases);
     }
-    refused(PRODUCER, &[(&["-K", ""], "it cannot be empty"), (&["-D", ""], "it cannot be empty")]);
+    let of_producer: &[(&[&str], &str)] = &[
+        (&["-K", ""], "it cannot be empty"),
+        (&["-D", ""], "it cannot be empty"),
+        (&["--transaction-timeout", "5s"], "--transactional-id"),
+        (&["--transaction-messages", "5"], "--transactional-id"),
+    ];
+    refused(PRODUCER, of_producer);
     let cases: &[(&[&str], &str)] = &[
         (&["-g", ""], "a value is required"),
         (&["-c", "-1"], "-c"),

@@ -68,7 +68,7 @@ struct Args {
     #[arg(long, value_name = "N", requires = "transactional_id")]
     transaction_messages: Option<NonZeroUsize>,
     /// How long a transaction may take before the broker aborts it
-    #[arg(long, default_value = "1m", value_name = "TIME", value_parser = config::duration)]
+    #[arg(long, requires = "transactional_id", default_value = "1m", value_name = "TIME", value_parser = config::duration)]
     transaction_timeout: Duration,
     /// How long to try again while the broker is gone (500ms, 30s, 15m; a plain number is ms). What it had not acknowledged
     /// is then sent again, so it can be stored twice (not with --idempotent or --transactional-id)

@@ -35,17 +35,17 @@ pub struct Committed {
 }
 
 /// The offsets of one group, by topic and partition.
-pub type Offsets = BTreeMap<TopicPartition, Committed>;
+pub type Offsets = BTreeMap<OffsetKey, Committed>;
 
 /// A topic and the number of one of its partitions.
-pub(super) type TopicPartition = (Arc<str>, u32);
+pub(super) type OffsetKey = (Arc<str>, u32);
 
 /// What a group has committed, and what is pending.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupOffsets {
     committed: Offsets,
     /// Of each producer with an open transaction, by its id.
-    pending: BTreeMap<i64, BTreeMap<TopicPartition, PendingOffset>>,
+    pending: BTreeMap<i64, BTreeMap<OffsetKey, PendingOffset>>,
 }
 
 /// An offset that takes effect if its transaction commits.
@@ -65,12 +65,12 @@ impl GroupOffsets {
     }
 
     /// What is committed of a partition; an error while an open transaction may change that.
-    pub fn stable(&self, partition: &TopicPartition) -> Result<Option<&Committed>> {
+    pub fn stable(&self, partition: &OffsetKey) -> Result<Option<&Committed>> {
         if self.is_pending(partition) { Err(Error::UnstableOffsetCommit) } else { Ok(self.committed.get(partition)) }
     }
 
     /// Whether a transaction whose outcome is not known has an offset here.
-    pub fn is_pending(&self, partition: &TopicPartition) -> bool {
+    pub fn is_pending(&self, partition: &OffsetKey) -> bool {
         self.pending.values().any(|offsets| offsets.contains_key(partition))
     }
 
@@ -85,12 +85,12 @@ impl GroupOffsets {
     }
 
     /// Whether there is anything to delete here.
-    pub(super) fn has(&self, partition: &TopicPartition) -> bool {
+    pub(super) fn has(&self, partition: &OffsetKey) -> bool {
         self.committed.contains_key(partition) || self.is_pending(partition)
     }
 
     /// Every partition with an offset, committed or pending.
-    pub(super) fn partitions(&self) -> BTreeSet<TopicPartition> {
+    pub(super) fn partitions(&self) -> BTreeSet<OffsetKey> {
         self.committed.keys().chain(self.pending.values().flat_map(BTreeMap::keys)).cloned().collect()
     }
 
@@ -105,7 +105,7 @@ impl GroupOffsets {
     }
 
     /// An offset is committed by this line.
-    pub(super) fn commit(&mut self, partition: TopicPartition, committed: Committed, line: u64) {
+    pub(super) fn commit(&mut self, partition: OffsetKey, committed: Committed, line: u64) {
         for offset in self.pending.values_mut().filter_map(|offsets| offsets.get_mut(&partition)) {
             offset.outdone |= offset.line < line;
         }
@@ -113,19 +113,13 @@ impl GroupOffsets {
     }
 
     /// An offset is to be committed by this line, if the producer's transaction is.
-    pub(super) fn commit_later(
-        &mut self,
-        producer_id: i64,
-        partition: TopicPartition,
-        committed: Committed,
-        line: u64,
-    ) {
+    pub(super) fn commit_later(&mut self, producer_id: i64, partition: OffsetKey, committed: Committed, line: u64) {
         let offsets = self.pending.entry(producer_id).or_default();
         offsets.insert(partition, PendingOffset { committed, line, outdone: false });
     }
 
     /// The offset of a partition is deleted.
-    pub(super) fn delete(&mut self, partition: &TopicPartition) {
+    pub(super) fn delete(&mut self, partition: &OffsetKey) {
         self.committed.remove(partition);
         self.pending.retain(|_, offsets| {
             offsets.remove(partition);
@@ -152,7 +146,7 @@ mod tests {
     use super::*;
     use Outcome::*;
 
-    fn partition() -> TopicPartition {
+    fn partition() -> OffsetKey {
         ("orders".into(), 0)
     }
 

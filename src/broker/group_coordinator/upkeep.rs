@@ -7,7 +7,7 @@ use super::{
     kept_until_ms, make_durable,
 };
 use crate::{
-    broker::{BrokerState, Committed, Partition, Result, committed_offsets, group_offsets::TopicPartition},
+    broker::{BrokerState, Committed, Partition, Result, committed_offsets, group_offsets::OffsetKey},
     log::record::Records,
 };
 use std::sync::{Arc, atomic::Ordering::*};
@@ -97,7 +97,7 @@ impl BrokerState {
         let empty_since_ms = state.empty_since_ms.unwrap_or(now_ms);
         let offsets = &state.offsets;
         // Whether one is too old that a transaction may replace is asked again when it may have ended.
-        let due = |(partition, committed): (&TopicPartition, &Committed)| {
+        let due = |(partition, committed): (&OffsetKey, &Committed)| {
             let due = committed.timestamp_ms.max(empty_since_ms).saturating_add(retention_ms);
             if offsets.is_pending(partition) { due.max(kept_until_ms(now_ms)) } else { due }
         };
