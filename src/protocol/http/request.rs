@@ -63,12 +63,17 @@ impl Head {
         // Robust readers skip empty lines before a request (RFC 9112, section 2.2).
         let skipped = bytes.len() - bytes.strip_prefix(b"\r\n").unwrap_or(bytes).len();
         let bytes = &bytes[skipped..];
+        // Bytes that drip in one by one are not parsed from the first on each time.
+        let is_whole = [&b"\n\r\n"[..], b"\n\n"].iter().any(|end| memchr::memmem::find(bytes, end).is_some());
+        if !is_whole && bytes.len() <= HEAD_BYTES_MAX {
+            return Ok(None);
+        }
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut request = httparse::Request::new(&mut headers);
         let size = match request.parse(bytes) {
             Ok(httparse::Status::Complete(size)) => size,
-            Ok(httparse::Status::Partial) if bytes.len() <= HEAD_BYTES_MAX => return Ok(None),
-            Ok(httparse::Status::Partial) => return Err(too_large()),
+            Ok(httparse::Status::Partial) if bytes.len() > HEAD_BYTES_MAX => return Err(too_large()),
+            Ok(httparse::Status::Partial) => return Err(Refusal::invalid("a request begins with its method")),
             Err(httparse::Error::TooManyHeaders) => {
                 return Err(Refusal::new(431, format!("the request has more than {HEADERS_MAX} headers")));
             }
@@ -235,6 +240,7 @@ mod tests {
     fn what_readers_could_take_for_different_requests_is_refused() {
         for (text, status) in [
             ("GET / HTTP/1.1\nHost: h\n\n", 400),
+            ("\n\nGET / HTTP/1.1\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: h\nX: y\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n b\r\n\r\n", 400),
             ("GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400),
