@@ -26,6 +26,18 @@ pub enum Protocol {
     Http,
 }
 
+impl Protocol {
+    /// Its name, in small letters.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Embedded => "embedded",
+            Protocol::Text => "text",
+            Protocol::Kafka => "kafka",
+            Protocol::Http => "http",
+        }
+    }
+}
+
 impl Caller {
     /// The program that the broker runs in.
     pub fn embedded() -> Caller {

@@ -4,7 +4,7 @@
 //! for a second. An idle connection costs a small stack and a socket.
 
 use super::transport::Transport;
-use crate::broker::Waiter;
+use crate::{broker::Waiter, metrics::Connection};
 use std::{
     io::{self, ErrorKind},
     net::SocketAddr,
@@ -137,7 +137,7 @@ impl Input<'_> {
     }
 }
 
-impl Output<'_> {
+impl<'a> Output<'a> {
     /// Sends what is to be sent. A client that does not take it for the idle timeout is an error.
     pub fn flush(&mut self) -> io::Result<()> {
         self.transport.write_all(&self.bytes)?;
@@ -146,6 +146,11 @@ impl Output<'_> {
             self.bytes = Vec::new();
         }
         Ok(())
+    }
+
+    /// The connection's id and what it counts.
+    pub fn counted(&self) -> &'a Connection {
+        self.transport.counted()
     }
 
     /// The address at which the client reached the broker.
@@ -239,7 +244,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
-        (Transport::tcp(stream, peer, LONG).unwrap(), client)
+        let counted = crate::metrics::Connections::default().connected(peer, 0);
+        (Transport::tcp(stream, counted, LONG).unwrap(), client)
     }
 
     /// What a protocol held was freed only when its client spoke again: 40 silent ones took 850 MB.

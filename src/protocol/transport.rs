@@ -8,11 +8,12 @@
 //! That the peer is gone shows only behind everything it sent. So looking takes what has come and keeps it for the next read.
 //! Protocols never touch the stream itself: under TLS its bytes are not the ones they read.
 
+use crate::metrics::Connection;
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -23,7 +24,7 @@ pub const AHEAD_BYTES_MAX: usize = 16 << 10;
 #[derive(Debug)]
 pub struct Transport {
     stream: Stream,
-    peer: SocketAddr,
+    counted: Arc<Connection>,
     ahead: Mutex<Ahead>,
 }
 
@@ -47,18 +48,23 @@ impl Ahead {
 }
 
 impl Transport {
-    /// Over a TCP connection whose other end is `peer`. A write that is stuck for `write_timeout` fails.
-    pub fn tcp(stream: TcpStream, peer: SocketAddr, write_timeout: Duration) -> io::Result<Transport> {
+    /// Over a TCP connection, which counts what is read and written. A write that is stuck for `write_timeout` fails.
+    pub fn tcp(stream: TcpStream, counted: Arc<Connection>, write_timeout: Duration) -> io::Result<Transport> {
         stream.set_nodelay(true)?;
         let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         stream.set_write_timeout(Some(write_timeout))?;
-        Ok(Transport { stream: Stream::Tcp(stream), peer, ahead: Mutex::default() })
+        Ok(Transport { stream: Stream::Tcp(stream), counted, ahead: Mutex::default() })
     }
 
     /// The other end's address.
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.counted.address
+    }
+
+    /// The connection's id and what it counts.
+    pub fn counted(&self) -> &Connection {
+        &self.counted
     }
 
     /// The address at which the other end reached this one.
@@ -69,7 +75,7 @@ impl Transport {
 
     /// Whether the other end is on this machine.
     pub fn is_local(&self) -> io::Result<bool> {
-        let ip = self.peer.ip().to_canonical();
+        let ip = self.peer().ip().to_canonical();
         Ok(ip.is_loopback() || ip == self.local()?.ip().to_canonical())
     }
 
@@ -91,7 +97,7 @@ impl Transport {
         }
         drop(ahead);
         let Stream::Tcp(stream) = &self.stream;
-        (&*stream).read(into)
+        (&*stream).read(into).inspect(|&read| self.counted.received(read))
     }
 
     /// How long a read waits at the longest.
@@ -103,6 +109,8 @@ impl Transport {
     /// Sends all of `bytes`.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let Stream::Tcp(stream) = &self.stream;
+        // Counted first: whoever has read them finds them counted.
+        self.counted.sent(bytes.len());
         (&*stream).write_all(bytes)
     }
 
@@ -167,6 +175,7 @@ impl Transport {
         let read = now((&*stream).read(&mut ahead.bytes[held..]));
         stream.set_nonblocking(false)?;
         let taken = read.as_ref().map_or(0, |read| read.unwrap_or(0));
+        self.counted.received(taken);
         ahead.bytes.truncate(held + taken);
         ahead.bytes.shrink_to_fit();
         ahead.ended |= read? == Some(0);
@@ -216,7 +225,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
-        let transport = Transport::tcp(stream, peer, LONG).unwrap();
+        let counted = crate::metrics::Connections::default().connected(peer, 0);
+        let transport = Transport::tcp(stream, counted, LONG).unwrap();
         transport.set_read_timeout(LONG).unwrap();
         (transport, client)
     }

@@ -21,6 +21,7 @@ pub use sniff::{Spoken, spoken};
 use crate::{
     broker::{Broker, Caller, Protocol, Waiter},
     config::Address,
+    metrics::Connection,
     protocol::{
         connection::{self, SILENCE},
         text,
@@ -76,9 +77,9 @@ struct Shared {
     closed: Condvar,
 }
 
+/// Those that are served, by their ids.
 #[derive(Debug, Default)]
 struct Connections {
-    next_id: u64,
     open: HashMap<u64, (Arc<Transport>, Arc<Waiter>)>,
 }
 
@@ -241,11 +242,14 @@ impl Drop for Open<'_> {
 }
 
 /// A connection that counts, until its thread ends.
-struct Counted(Arc<Shared>);
+struct Counted {
+    shared: Arc<Shared>,
+    connection: Arc<Connection>,
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.broker.metrics().disconnected();
+        self.shared.broker.metrics().connections.disconnected(&self.connection);
     }
 }
 
@@ -293,20 +297,21 @@ impl Shared {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let count = self.broker.metrics().connected();
-        let (counted, max) = (Counted(self.clone()), self.broker.config().max_connections);
+        let connection = self.broker.metrics().connections.connected(peer, self.broker.now_ms());
+        let (count, max) = (connection.count_with_it, self.broker.config().max_connections);
+        let counted = Counted { shared: self.clone(), connection: connection.clone() };
         if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX {
             return;
         }
-        let transport = match Transport::tcp(stream, peer, self.broker.config().idle_timeout) {
+        let transport = match Transport::tcp(stream, connection, self.broker.config().idle_timeout) {
             Ok(transport) => Arc::new(transport),
             Err(error) => return self.tell(|| format!("{peer} is gone: {error}")),
         };
         let served = transport.clone();
         let serve = move || {
-            let shared = &counted.0;
+            let shared = &counted.shared;
             if count <= max {
-                shared.serve(served, peer)
+                shared.serve(served)
             } else {
                 let why = format!("the limit of {max} connections (--max-connections) is reached");
                 turn_away(&served, &why, TURNING_AWAY)
@@ -326,14 +331,13 @@ impl Shared {
     }
 
     /// One connection, from its first byte to its last.
-    fn serve(&self, transport: Arc<Transport>, peer: SocketAddr) {
+    fn serve(&self, transport: Arc<Transport>) {
+        let (id, peer) = (transport.counted().id, transport.peer());
         let waiter = Waiter::new();
         let mut connections = self.connections();
         if self.stopping.load(Acquire) {
             return;
         }
-        let id = connections.next_id;
-        connections.next_id += 1;
         connections.open.insert(id, (transport.clone(), waiter.clone()));
         drop(connections);
         let _open = Open { shared: self, id };
@@ -349,8 +353,10 @@ impl Shared {
         transport.set_read_timeout(SILENCE)?;
         let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
         let peer = transport.peer();
-        let broker =
-            |protocol| self.broker.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() });
+        let broker = |protocol: Protocol| {
+            transport.counted().set_protocol(protocol.name());
+            self.broker.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() })
+        };
         match spoken {
             Spoken::Text => text::serve(&broker(Protocol::Text), &mut input, &mut output)?,
             #[cfg(feature = "http")]

@@ -115,7 +115,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
-        let transport = Transport::tcp(stream, peer, Duration::from_secs(60)).unwrap();
+        let counted = crate::metrics::Connections::default().connected(peer, 0);
+        let transport = Transport::tcp(stream, counted, Duration::from_secs(60)).unwrap();
         let dripping = thread::spawn(move || {
             while client.write_all(b"x").is_ok() {
                 thread::sleep(Duration::from_millis(5));

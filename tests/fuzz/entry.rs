@@ -34,7 +34,8 @@ pub(crate) fn request(bytes: &[u8]) -> Vec<u8> {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("a connection");
         let (stream, peer) = listener.accept().expect("the client");
-        (Transport::tcp(stream, peer, Duration::from_secs(60)).expect("it is connected"), client)
+        let counted = broker.metrics().connections.connected(peer, 0);
+        (Transport::tcp(stream, counted, Duration::from_secs(60)).expect("it is connected"), client)
     });
     let stopping = AtomicBool::new(true);
     let (_, mut output) = connection::open(transport, Waiter::new(), &stopping);

@@ -85,6 +85,8 @@ fn answer<'c>(
     output: &mut Output<'c>,
 ) -> io::Result<bool> {
     broker.metrics().http_requests.add(1);
+    output.counted().set_client(head.header("user-agent").unwrap_or_default());
+    output.counted().requested(1, Instant::now());
     let mut exchange = Exchange::new(broker, head, input, output, guard.allowed_origin(head));
     let answered = match guard.check(head) {
         Ok(()) if head.method == "OPTIONS" && guard.allowed_origin(head).is_some() => preflight(&mut exchange),

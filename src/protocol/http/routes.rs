@@ -66,6 +66,7 @@ pub(super) static ROUTES: &[Route] = routes! {
     "POST" "/api/groups/{group}/reset" "set how far a group without members has read, or tell what that would do" query [], takes [JSON], gives [JSON] => groups::reset;
     "GET" "/api/transactions" "list the transactions that are open or being ended" query [parameter("all", "true: every transactional id")], takes [], gives [JSON] => api::transactions;
     "GET" "/api/cluster" "tell about the broker: version, uptime, flush mode, data directory, features" query [], takes [], gives [JSON] => api::cluster;
+    "GET" "/api/connections" "list who is connected: address, protocol, client, requests, bytes" query [], takes [], gives [JSON] => api::connections;
     "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON] => api::health;
     "GET" "/ready" "200, or 503 with each partition that is offline or read-only" query [], takes [], gives [JSON] => api::ready;
 };

@@ -42,7 +42,7 @@ use crate::{
 };
 use compression::Codecs;
 use offsets::PendingCommits;
-use std::{io, net::SocketAddr, ops::RangeInclusive};
+use std::{io, net::SocketAddr, ops::RangeInclusive, time::Instant};
 use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
 /// The largest request: Kafka's `socket.request.max.bytes`.
@@ -324,6 +324,8 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         crate::tell::tell(format_args!("{peer} asks: {name} version {version}, {request}"));
     }
     broker.metrics().kafka_requests.add(1);
+    output.counted().set_client(client_id);
+    output.counted().requested(1, Instant::now());
     let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
     let mut call =
         Call { broker, session, output, api, version, correlation_id, client_id, response_at: None, explained };

@@ -51,7 +51,8 @@ impl Talk {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, _) = listener.accept().unwrap();
-        let transport = Transport::tcp(stream, peer.parse().unwrap(), Duration::from_secs(60)).unwrap();
+        let counted = broker.metrics().connections.connected(peer.parse().unwrap(), 0);
+        let transport = Transport::tcp(stream, counted, Duration::from_secs(60)).unwrap();
         Talk { broker, transport, _other: other }
     }
 

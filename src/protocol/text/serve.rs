@@ -9,7 +9,7 @@ use crate::{
     log::record::{shown, split_word},
     protocol::connection::{Input, Output},
 };
-use std::io;
+use std::{io, time::Instant};
 
 /// What a line may have beside four times the largest message.
 const LINE_BYTES_MORE: usize = 64 << 10;
@@ -28,7 +28,7 @@ const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false, searched: 0 };
     let served = lines.serve(input, output);
-    lines.tell_metrics();
+    lines.tell_metrics(output);
     // A broken connection leaves what it wrote to be shown to others.
     lines.session.answer(output);
     served.and_then(|()| output.flush())
@@ -52,7 +52,7 @@ impl Lines {
         let mut unanswered = 0;
         loop {
             let (used, flow) = self.pass(input.bytes(), output)?;
-            self.tell_metrics();
+            self.tell_metrics(output);
             input.consume(used);
             unanswered += used;
             if flow == Flow::Close || output.stopping() {
@@ -76,8 +76,9 @@ impl Lines {
         }
     }
 
-    fn tell_metrics(&mut self) {
+    fn tell_metrics(&mut self, output: &Output<'_>) {
         let count = self.count - std::mem::replace(&mut self.counted, self.count);
+        output.counted().requested(count, Instant::now());
         self.session.broker.metrics().text_requests.add(count);
     }
 

@@ -113,7 +113,7 @@ impl Session {
         let lines = [
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime_ms", metrics.uptime().as_millis().to_string()),
-            ("connections", metrics.connections().to_string()),
+            ("connections", metrics.connections.count().to_string()),
             ("text_requests", metrics.text_requests.get().to_string()),
             ("kafka_requests", metrics.kafka_requests.get().to_string()),
             ("records_in", records_in.to_string()),

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::{
     broker::{Fault, TransactionSummary},
-    metrics::TrafficSum,
+    metrics::{Connection, TrafficSum},
 };
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 /// The largest body of a request that is one JSON object.
 const OBJECT_BYTES_MAX: usize = 1 << 20;
@@ -63,7 +64,7 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "auto_create": config.auto_create,
         "default_partitions": config.default_partitions,
         "topics": broker.describe_topics().len(),
-        "connections": metrics.connections(),
+        "connections": metrics.connections.count(),
         "records_in": records_in,
         "bytes_in": bytes_in,
         "bytes_read": bytes_read,
@@ -71,6 +72,26 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "rebalances": metrics.rebalances.get(),
     });
     exchange.json(200, &answer)
+}
+
+/// `GET /api/connections`
+pub(super) fn connections(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let described = |one: Arc<Connection>| {
+        let sum = one.sum();
+        json!({
+            "id": one.id,
+            "address": one.address.to_string(),
+            "protocol": one.protocol(),
+            "client": one.client(),
+            "connected_ms": one.connected_ms,
+            "last_request_ms": one.last_request_ms(),
+            "requests": sum.requests,
+            "bytes_in": sum.bytes_in,
+            "bytes_out": sum.bytes_out,
+        })
+    };
+    let all = exchange.broker.metrics().connections.all();
+    exchange.json(200, &json!({ "connections": all.into_iter().map(described).collect::<Vec<_>>() }))
 }
 
 /// `GET /health`

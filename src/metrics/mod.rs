@@ -1,12 +1,17 @@
 //! What a running broker counts. Counting is cheap; the sums are made when somebody asks.
 //!
 //! ```text
-//! Metrics     connections │ requests of each protocol │ rebalances │ traffic of partitions that are gone
+//! Metrics     requests of each protocol │ rebalances │ traffic of partitions that are gone
+//! Connections who is connected, and what each has said and got
 //! Traffic     of each partition, where it is written and read
 //! Counter     [ shard ][ shard ][ shard ]...    a thread counts into its own, so no two cores want the same cache line
 //! ```
 //!
 //! Sums never fall while the broker runs: what a partition counted stays counted when its topic is dropped.
+
+mod connections;
+
+pub use connections::{Connection, ConnectionSum, Connections};
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::*},
@@ -100,7 +105,8 @@ impl std::iter::Sum for TrafficSum {
 #[derive(Debug)]
 pub struct Metrics {
     started: Instant,
-    connections: AtomicUsize,
+    /// Who is connected.
+    pub connections: Connections,
     /// Lines of the text protocol that were carried out or refused.
     pub text_requests: Counter,
     /// Requests of Kafka's protocol.
@@ -117,7 +123,7 @@ impl Default for Metrics {
     fn default() -> Metrics {
         Metrics {
             started: Instant::now(),
-            connections: AtomicUsize::new(0),
+            connections: Connections::default(),
             text_requests: Counter::default(),
             kafka_requests: Counter::default(),
             http_requests: Counter::default(),
@@ -136,21 +142,6 @@ impl Metrics {
     /// Requests of all protocols.
     pub fn requests(&self) -> u64 {
         self.text_requests.get() + self.kafka_requests.get() + self.http_requests.get()
-    }
-
-    /// Connections there are.
-    pub fn connections(&self) -> usize {
-        self.connections.load(Relaxed)
-    }
-
-    /// Counts a connection; answers how many there are with it.
-    pub fn connected(&self) -> usize {
-        self.connections.fetch_add(1, AcqRel) + 1
-    }
-
-    /// A connection ended.
-    pub fn disconnected(&self) {
-        self.connections.fetch_sub(1, AcqRel);
     }
 }
 

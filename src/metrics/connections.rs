@@ -1,0 +1,247 @@
+//! Who is connected, and what each connection has said and got so far.
+//!
+//! ```text
+//! connected ──► a row with an id of its own ── disconnected ──► its sums join those of its protocol that are gone
+//!                 │ requests, bytes in, bytes out: raised by its own thread only, read by whoever lists
+//! ```
+//!
+//! Ids begin at 1 and are never given twice while the broker runs.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock,
+        atomic::{AtomicU64, Ordering::*},
+    },
+    time::Instant,
+};
+
+/// How much is kept of what a client calls itself.
+const CLIENT_BYTES_MAX: usize = 255;
+
+/// The connections there are.
+#[derive(Debug, Default)]
+pub struct Connections(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    last_id: u64,
+    open: BTreeMap<u64, Arc<Connection>>,
+    gone: BTreeMap<&'static str, ConnectionSum>,
+}
+
+/// A connection, and what it counts.
+#[derive(Debug)]
+pub struct Connection {
+    /// Tells it from every other.
+    pub id: u64,
+    /// The other end.
+    pub address: SocketAddr,
+    /// When it came, in ms since 1970-01-01 UTC.
+    pub connected_ms: i64,
+    /// How many connections there were with it.
+    pub count_with_it: usize,
+    connected: Instant,
+    protocol: OnceLock<&'static str>,
+    client: OnceLock<Box<str>>,
+    requests: AtomicU64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    /// When the last request was counted, in ms after it came; 0: none was.
+    last_request: AtomicU64,
+}
+
+/// What a connection, or all of a protocol, has said and got.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionSum {
+    /// Connections that came.
+    pub connections: u64,
+    /// Those that are still there.
+    pub open: u64,
+    /// Requests that were carried out or refused.
+    pub requests: u64,
+    /// Bytes that the other ends sent.
+    pub bytes_in: u64,
+    /// Bytes that were sent to them.
+    pub bytes_out: u64,
+}
+
+impl Connections {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().expect("no panic under the connections' lock")
+    }
+
+    /// Somebody connected, at this time.
+    pub fn connected(&self, address: SocketAddr, now_ms: i64) -> Arc<Connection> {
+        let mut state = self.state();
+        state.last_id += 1;
+        let connection = Arc::new(Connection {
+            id: state.last_id,
+            address,
+            connected_ms: now_ms,
+            count_with_it: state.open.len() + 1,
+            connected: Instant::now(),
+            protocol: OnceLock::new(),
+            client: OnceLock::new(),
+            requests: AtomicU64::new(0),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            last_request: AtomicU64::new(0),
+        });
+        state.open.insert(connection.id, connection.clone());
+        connection
+    }
+
+    /// A connection ended.
+    pub fn disconnected(&self, connection: &Connection) {
+        let mut state = self.state();
+        if state.open.remove(&connection.id).is_some() {
+            let sum = ConnectionSum { open: 0, ..connection.sum() };
+            state.gone.entry(connection.protocol()).or_default().add(sum);
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.state().open.len()
+    }
+
+    /// Those there are, by their ids.
+    pub fn all(&self) -> Vec<Arc<Connection>> {
+        self.state().open.values().cloned().collect()
+    }
+
+    /// The sums of each protocol, of connections that are gone too.
+    pub fn sums(&self) -> BTreeMap<&'static str, ConnectionSum> {
+        let state = self.state();
+        let mut sums = state.gone.clone();
+        for connection in state.open.values() {
+            sums.entry(connection.protocol()).or_default().add(connection.sum());
+        }
+        sums
+    }
+}
+
+impl Connection {
+    /// What it speaks, once that is known.
+    pub fn set_protocol(&self, name: &'static str) {
+        let _first_counts = self.protocol.set(name);
+    }
+
+    /// What it speaks; `unknown` before its first byte, and where nobody understands that.
+    pub fn protocol(&self) -> &'static str {
+        self.protocol.get().copied().unwrap_or("unknown")
+    }
+
+    /// What its client calls itself. What it said first counts, and the first part of that.
+    pub fn set_client(&self, name: &str) {
+        if !name.is_empty() {
+            self.client.get_or_init(|| name[..name.floor_char_boundary(CLIENT_BYTES_MAX)].into());
+        }
+    }
+
+    /// The same; `None`: it does not say.
+    pub fn client(&self) -> Option<&str> {
+        self.client.get().map(|name| &**name)
+    }
+
+    /// So many of its requests were carried out or refused, the last of them now.
+    pub fn requested(&self, requests: u64, now: Instant) {
+        if requests > 0 {
+            self.requests.fetch_add(requests, Relaxed);
+            self.last_request.store(now.duration_since(self.connected).as_millis().max(1) as u64, Relaxed);
+        }
+    }
+
+    /// The other end sent this much.
+    pub fn received(&self, bytes: usize) {
+        self.bytes_in.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// This much was sent to it.
+    pub fn sent(&self, bytes: usize) {
+        self.bytes_out.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// When its last request was carried out, in ms since 1970-01-01 UTC; `None`: it sent none.
+    pub fn last_request_ms(&self) -> Option<i64> {
+        let after = self.last_request.load(Relaxed);
+        (after > 0).then(|| self.connected_ms.saturating_add_unsigned(after))
+    }
+
+    /// What it counted.
+    pub fn sum(&self) -> ConnectionSum {
+        ConnectionSum {
+            connections: 1,
+            open: 1,
+            requests: self.requests.load(Relaxed),
+            bytes_in: self.bytes_in.load(Relaxed),
+            bytes_out: self.bytes_out.load(Relaxed),
+        }
+    }
+}
+
+impl ConnectionSum {
+    fn add(&mut self, other: ConnectionSum) {
+        self.connections += other.connections;
+        self.open += other.open;
+        self.requests += other.requests;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer() -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    #[test]
+    fn ids_are_never_given_twice_and_rows_go() {
+        let connections = Connections::default();
+        let (one, two) = (connections.connected(peer(), 5), connections.connected(peer(), 6));
+        assert_eq!([one.id, two.id], [1, 2]);
+        assert_eq!([one.count_with_it, two.count_with_it], [1, 2]);
+        connections.disconnected(&two);
+        connections.disconnected(&two);
+        let three = connections.connected(peer(), 7);
+        assert_eq!((three.id, three.count_with_it), (3, 2));
+        assert_eq!(connections.all().iter().map(|one| one.id).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(connections.count(), 2);
+    }
+
+    #[test]
+    fn what_a_connection_counted_stays_counted_when_it_is_gone() {
+        let connections = Connections::default();
+        let (gone, there) = (connections.connected(peer(), 0), connections.connected(peer(), 0));
+        for connection in [&gone, &there] {
+            connection.set_protocol("text");
+            connection.received(10);
+            connection.sent(20);
+            connection.requested(3, Instant::now());
+        }
+        let before = connections.sums();
+        connections.disconnected(&gone);
+        let sum = ConnectionSum { connections: 2, open: 1, requests: 6, bytes_in: 20, bytes_out: 40 };
+        assert_eq!(connections.sums(), BTreeMap::from([("text", sum)]));
+        assert_eq!(before["text"], ConnectionSum { open: 2, ..sum });
+    }
+
+    #[test]
+    fn a_client_is_called_by_what_it_said_first_and_not_for_ever_long() {
+        let connection = Connections::default().connected(peer(), 1000);
+        assert_eq!((connection.protocol(), connection.client(), connection.last_request_ms()), ("unknown", None, None));
+        connection.set_client("");
+        connection.set_client(&"ä".repeat(1 << 20));
+        connection.set_client("later");
+        assert_eq!(connection.client().unwrap(), "ä".repeat(127));
+        connection.requested(0, Instant::now());
+        assert_eq!(connection.last_request_ms(), None);
+        connection.requested(1, connection.connected + std::time::Duration::from_millis(7));
+        assert_eq!(connection.last_request_ms(), Some(1007));
+    }
+}
