@@ -12,6 +12,7 @@
 //! - After what cannot be read, where the next request would begin is unknown: it is answered, and the connection closed.
 
 mod api;
+mod console;
 mod exchange;
 mod guard;
 mod json;

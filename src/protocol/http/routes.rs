@@ -4,6 +4,7 @@
 
 use super::{
     api::{self, groups, topics},
+    console::{self, HTML, PICTURE, SCRIPT, STYLE},
     exchange::Exchange,
     openapi,
     refusal::{Refusal, Stop},
@@ -51,6 +52,8 @@ macro_rules! routes {
 
 /// All routes.
 pub(super) static ROUTES: &[Route] = routes! {
+    "GET" "/" "the console, for a browser" query [], takes [], gives [HTML] => console::page;
+    "GET" "/console/{file}" "a file of the console" query [], takes [], gives [HTML, PICTURE, SCRIPT, STYLE] => console::file;
     "GET" "/api" "list the routes" query [], takes [], gives [JSON] => api::list;
     "GET" "/api/openapi.json" "describe the routes as OpenAPI 3.1" query [], takes [], gives [JSON] => openapi::document;
     "GET" "/api/topics" "list the topics with their partitions, records and bytes" query [parameter("internal", "true: the broker's own too")], takes [], gives [JSON] => topics::list;

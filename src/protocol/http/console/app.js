@@ -1,0 +1,144 @@
+// The shell: which page an address means, and what all pages have.
+
+import { h, text, link, address } from './dom.js';
+import { get, reached } from './api.js';
+import { duration } from './format.js';
+import * as topics from './topics.js';
+import * as groups from './groups.js';
+
+const PAGES = { topics: ['Topics', topics], groups: ['Groups', groups] };
+
+// A page as it is shown: its address, and what ends with it.
+class View {
+  #ended = new AbortController();
+
+  constructor(main, path, query) {
+    Object.assign(this, { main, path, query, signal: this.#ended.signal });
+  }
+
+  end() {
+    this.#ended.abort();
+  }
+
+  show(title, ...nodes) {
+    document.title = `${title} – plainlog`;
+    this.main.replaceChildren(...nodes.flat(9).filter(Boolean));
+  }
+
+  // Keeps a part of the page's state in its address.
+  set(name, value) {
+    if (value) this.query.set(name, value);
+    else this.query.delete(name);
+    history.replaceState(null, '', address(this.path, Object.fromEntries(this.query)));
+  }
+
+  // A field that filters a list as one types.
+  filter(label, changed) {
+    const input = h('input', {
+      type: 'search', class: 'filter', placeholder: label, 'aria-label': label, value: this.query.get('filter') ?? '', spellcheck: 'false',
+      oninput: () => (this.set('filter', input.value), changed()),
+    });
+    const matches = (...texts) => texts.join(' ').toLowerCase().includes(input.value.toLowerCase());
+    return { input, matches };
+  }
+
+  // Does something now and every so often, but not while nobody sees it.
+  every(ms, work) {
+    let timer;
+    const run = async () => {
+      clearTimeout(timer);
+      if (document.hidden || this.signal.aborted) return;
+      try {
+        await work();
+      } catch (error) {
+        if (error.name === 'AbortError') return;
+        this.failed(error);
+      }
+      if (!this.signal.aborted) timer = setTimeout(run, ms);
+    };
+    document.addEventListener('visibilitychange', run, { signal: this.signal });
+    this.signal.addEventListener('abort', () => clearTimeout(timer));
+    run();
+    return run;
+  }
+
+  // What is asked for is gone, or cannot be read. A broker that does not answer is told in the head of the page.
+  failed(error) {
+    if (!error.status) return;
+    this.end();
+    this.main.replaceChildren(h('h1', { tabindex: '-1' }, 'Not here'), h('p', {}, error.message), h('p', {}, link(`Back to ${PAGES[this.path[0]][0]}`, [this.path[0]])));
+  }
+}
+
+const parse = (hash) => {
+  const [path, query] = hash.replace(/^#\/?/, '').split('?');
+  const decode = (part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  };
+  return { path: path.split('/').map(decode), query: new URLSearchParams(query ?? '') };
+};
+
+let view;
+const open = (first) => {
+  const { path, query } = parse(location.hash);
+  if (!PAGES[path[0]]) {
+    location.replace('#/topics');
+    return;
+  }
+  view?.end();
+  const main = document.getElementById('main');
+  view = new View(main, path, query);
+  for (const one of document.querySelectorAll('#pages a')) {
+    if (one.dataset.page === path[0]) one.setAttribute('aria-current', 'page');
+    else one.removeAttribute('aria-current');
+  }
+  PAGES[path[0]][1].open(view);
+  if (first) return;
+  scrollTo(0, 0);
+  main.focus({ preventScroll: true });
+};
+
+const pages = document.getElementById('pages');
+pages.append(...Object.entries(PAGES).map(([page, [name]]) => link(name, [page], {}, { 'data-page': page })));
+document.getElementById('skip').addEventListener('click', (event) => {
+  event.preventDefault();
+  document.getElementById('main').focus();
+});
+
+// `/` goes to the page's filter, as it does in `less`.
+addEventListener('keydown', (event) => {
+  const writes = event.target.matches('input, textarea, select') || document.querySelector('dialog[open]');
+  if (event.key !== '/' || writes || event.ctrlKey || event.metaKey || event.altKey) return;
+  const filter = document.querySelector('main input[type="search"]');
+  if (!filter) return;
+  event.preventDefault();
+  filter.select();
+});
+
+const broker = document.getElementById('broker');
+const told = [h('span', { class: 'wide' }, location.host, ' · '), h('span')];
+const lost = h('span', {}, 'no answer; trying again');
+reached.tell = (answers) => {
+  if (answers === broker.contains(told[1])) return;
+  broker.classList.toggle('lost', !answers);
+  broker.replaceChildren(...(answers ? told : [lost]));
+};
+const head = async () => {
+  if (!document.hidden) {
+    try {
+      const { version, uptime_ms } = await get('cluster');
+      text(told[1], `${version} · up ${duration(uptime_ms)}`);
+    } catch {
+      // Told already.
+    }
+  }
+  setTimeout(head, broker.classList.contains('lost') ? 1000 : 10000);
+};
+
+addEventListener('hashchange', () => open(false));
+head();
+open(true);
