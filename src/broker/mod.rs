@@ -69,6 +69,8 @@ mod reading;
 mod reserve;
 mod schedule;
 mod small_file;
+#[cfg(any(feature = "http", feature = "kafka"))]
+pub mod spans;
 mod survive;
 mod sync;
 mod topic;

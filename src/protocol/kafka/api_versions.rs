@@ -11,7 +11,7 @@
 
 use super::{
     APIS, Call, Code, Stop, tell,
-    wire::{Reader, Writer, prefixed, write_uvarint},
+    wire::{Reader, Writer},
 };
 
 /// The level of `transaction.version` that is in force, which is the last of those supported.
@@ -23,7 +23,7 @@ const FEATURES_EPOCH: i64 = 0;
 pub(super) fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let mut code = Code::None;
     if r.version >= 3 {
-        let (name, version) = (r.string()?, r.string()?);
+        let (name, version) = (r.string("client_software_name")?, r.string("client_software_version")?);
         r.tags()?;
         if !is_software_word(name) || !is_software_word(version) {
             code = Code::InvalidRequest;
@@ -43,16 +43,16 @@ fn is_software_word(word: &str) -> bool {
 
 /// Writes the answer. As in Kafka: nothing for a client whose name is invalid, everything for one that is too new.
 pub(super) fn write(w: &mut Writer<'_>, code: Code) {
-    w.i16(code.into());
+    w.i16("error_code", code.into());
     let told = if code == Code::InvalidRequest { &[] } else { APIS };
-    w.array(told.iter(), |w, api| {
-        w.i16(api.key);
-        w.i16(*api.versions.start());
-        w.i16(*api.versions.end());
+    w.array("api_keys", told.iter(), |w, api| {
+        w.i16("api_key", api.key);
+        w.i16("min_version", *api.versions.start());
+        w.i16("max_version", *api.versions.end());
         w.tags();
     });
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
     if code == Code::InvalidRequest {
         w.tags();
@@ -64,26 +64,21 @@ pub(super) fn write(w: &mut Writer<'_>, code: Code) {
 /// Writes the features as tagged fields. Clients before version 4 cannot read a supported one whose first level is 0 (KIP-1022).
 fn write_features(w: &mut Writer<'_>) {
     let supports_zero = w.version >= 4;
-    w.uvarint(2 + u32::from(supports_zero));
-    let feature = |w: &mut Writer<'_>, levels: [i16; 2]| {
-        w.array([levels].iter(), |w, levels| {
-            w.string("transaction.version");
-            levels.iter().for_each(|&level| w.i16(level));
+    w.uvarint("_tagged_fields", 2 + u32::from(supports_zero));
+    let feature = |w: &mut Writer<'_>, array, levels: &[(&'static str, i16)]| {
+        w.array(array, ["transaction.version"].iter(), |w, name| {
+            w.string("name", name);
+            levels.iter().for_each(|&(name, level)| w.i16(name, level));
             w.tags();
         });
     };
     if supports_zero {
-        tagged(w, 0, |w| feature(w, [0, TRANSACTION_VERSION]));
+        let levels = [("min_version", 0), ("max_version", TRANSACTION_VERSION)];
+        w.tagged(0, |w| feature(w, "supported_features", &levels));
     }
-    tagged(w, 1, |w| w.i64(FEATURES_EPOCH));
-    tagged(w, 2, |w| feature(w, [TRANSACTION_VERSION, TRANSACTION_VERSION]));
-}
-
-/// Writes a tagged field: its tag, its length, its value.
-fn tagged(w: &mut Writer<'_>, tag: u64, value: impl FnOnce(&mut Writer<'_>)) {
-    let (version, flexible) = (w.version, w.flexible);
-    write_uvarint(w.out, tag);
-    prefixed(w.out, 0, |length| length as u64, |out| value(&mut Writer { out, version, flexible }));
+    w.tagged(1, |w| w.i64("finalized_features_epoch", FEATURES_EPOCH));
+    let levels = [("max_version_level", TRANSACTION_VERSION), ("min_version_level", TRANSACTION_VERSION)];
+    w.tagged(2, |w| feature(w, "finalized_features", &levels));
 }
 
 #[cfg(test)]

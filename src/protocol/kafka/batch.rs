@@ -21,10 +21,13 @@
 
 use super::{
     compression::{self, Codec, Codecs},
-    wire::{prefixed, uvarint_bytes, write_varlong, zigzag},
+    wire::{self, Reader, prefixed, uvarint_bytes, write_varlong, zigzag},
 };
 use crate::{
-    broker::{Code, Rules},
+    broker::{
+        Code, Rules,
+        spans::{Kind, Spans},
+    },
     log::{
         Lines, Outcome,
         batches::crc32c,
@@ -76,24 +79,24 @@ pub struct Header {
 impl Header {
     /// Reads the header at the start of `bytes`; `None`: they are too few.
     pub fn read(bytes: &[u8]) -> Option<Header> {
-        let bytes: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
-        let i16_at = |at: usize| i16::from_be_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
-        let i32_at = |at: usize| i32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
-        let i64_at = |at: usize| i64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-        Some(Header {
-            base_offset: i64_at(0),
-            length: i32_at(8),
-            leader_epoch: i32_at(12),
-            magic: bytes[16] as i8,
-            crc: i32_at(17) as u32,
-            attributes: i16_at(21),
-            last_offset_delta: i32_at(23),
-            base_timestamp: i64_at(27),
-            max_timestamp: i64_at(35),
-            producer_id: i64_at(43),
-            producer_epoch: i16_at(51),
-            base_sequence: i32_at(53),
-            count: i32_at(57),
+        Header::read_fields(&mut Reader::new(bytes.first_chunk::<HEADER_BYTES>()?, 0, false)).ok()
+    }
+
+    fn read_fields(r: &mut Reader<'_>) -> wire::Result<Header> {
+        Ok(Header {
+            base_offset: r.i64("base_offset")?,
+            length: r.i32("batch_length")?,
+            leader_epoch: r.i32("partition_leader_epoch")?,
+            magic: r.i8("magic")?,
+            crc: r.u32("crc")?,
+            attributes: r.i16("attributes")?,
+            last_offset_delta: r.i32("last_offset_delta")?,
+            base_timestamp: r.i64("base_timestamp")?,
+            max_timestamp: r.i64("max_timestamp")?,
+            producer_id: r.i64("producer_id")?,
+            producer_epoch: r.i16("producer_epoch")?,
+            base_sequence: r.i32("base_sequence")?,
+            count: r.i32("records_count")?,
         })
     }
 
@@ -232,9 +235,10 @@ impl<'a> Batch<'a> {
         let mut bytes = body;
         let mut records = records.recycle();
         records.reserve((self.header.count as usize).min(bytes.len() / RECORD_BYTES_MIN));
-        let mut seen = Seen { timestamp_max: i64::MIN, timestamp_min: i64::MAX, keyless: false, headers: 0 };
+        let mut seen = Seen::default();
         for _ in 0..self.header.count {
-            let rest = read_record(bytes, self.header.base_timestamp, rules.append_time, &mut records, &mut seen);
+            let rest =
+                read_record(bytes, self.header.base_timestamp, rules.append_time, &mut records, &mut seen, &mut ());
             bytes = rest.ok_or(match seen.headers > HEADERS_MAX {
                 true => Error::TooLarge("the record batch has more than 2097152 headers"),
                 false => Error::Invalid("a record does not have the structure of a record"),
@@ -310,6 +314,61 @@ struct Seen {
     headers: usize,
 }
 
+impl Default for Seen {
+    fn default() -> Seen {
+        Seen { timestamp_max: i64::MIN, timestamp_min: i64::MAX, keyless: false, headers: 0 }
+    }
+}
+
+/// Is told of each field of a record, with the bytes before and behind it.
+trait Watch {
+    fn field(&mut self, name: &'static str, kind: Kind, before: &[u8], behind: &[u8]);
+}
+
+/// Nobody watches.
+impl Watch for () {
+    #[inline]
+    fn field(&mut self, _: &'static str, _: Kind, _: &[u8], _: &[u8]) {}
+}
+
+impl Watch for Spans {
+    fn field(&mut self, name: &'static str, kind: Kind, before: &[u8], behind: &[u8]) {
+        Spans::field(self, name, kind, false, before.len() - behind.len());
+    }
+}
+
+/// Notes the fields of the batches in `bytes`, as far as they can be read: they may have been cut.
+pub fn explain(bytes: &[u8], spans: &mut Spans) {
+    let (mut rest, mut index) = (bytes, 0);
+    while !rest.is_empty() {
+        let outer = spans.enter("batches", index);
+        let mut r = Reader::new(rest, 0, false);
+        r.spans = Some(Box::new(std::mem::take(spans)));
+        let header = Header::read_fields(&mut r);
+        *spans = *r.spans.take().unwrap_or_default();
+        let Ok(header) = header else { return };
+        let length = usize::try_from(header.length).unwrap_or(0).saturating_sub(HEADER_BYTES - 12);
+        let (body, behind) = r.rest().split_at(length.min(r.rest().len()));
+        explain_records(&header, body, spans);
+        spans.leave(outer);
+        (rest, index) = (behind, index + 1);
+    }
+}
+
+fn explain_records(header: &Header, mut body: &[u8], spans: &mut Spans) {
+    let (mut records, mut seen) = (Records::default(), Seen::default());
+    if Codec::of_attributes(header.attributes) != Some(Codec::None) {
+        return Spans::field(spans, "records", Kind::Compressed, false, body.len());
+    }
+    for index in 0..header.count.max(0) as usize {
+        let outer = spans.enter("records", index);
+        let rest = read_record(body, header.base_timestamp, false, &mut records, &mut seen, spans);
+        spans.leave(outer);
+        let Some(rest) = rest else { return };
+        body = rest;
+    }
+}
+
 /// Reads one record and returns the bytes behind it; `None`: this is not a record.
 #[inline]
 fn read_record<'b>(
@@ -318,14 +377,16 @@ fn read_record<'b>(
     append_time: bool,
     records: &mut Records<'b>,
     seen: &mut Seen,
+    watch: &mut impl Watch,
 ) -> Option<&'b [u8]> {
-    let (length, bytes) = varint(bytes)?;
+    let (length, bytes) = watched(watch, "length", Kind::Varint, bytes, varint)?;
     let (body, rest) = bytes.split_at_checked(usize::try_from(length).ok()?)?;
-    let (timestamp_delta, body) = varint(body.get(1..)?)?;
-    let (_offset_delta, body) = varint(body)?;
-    let (key, body) = nullable(body)?;
-    let (value, body) = nullable(body)?;
-    let (header_count, mut body) = varint(body)?;
+    let (_attributes, body) = watched(watch, "attributes", Kind::Int8, body, <[u8]>::split_first)?;
+    let (timestamp_delta, body) = watched(watch, "timestamp_delta", Kind::Varlong, body, varint)?;
+    let (_offset_delta, body) = watched(watch, "offset_delta", Kind::Varint, body, varint)?;
+    let (key, body) = watched(watch, "key", Kind::VarintBytes, body, nullable)?;
+    let (value, body) = watched(watch, "value", Kind::VarintBytes, body, nullable)?;
+    let (header_count, mut body) = watched(watch, "headers_count", Kind::Varint, body, varint)?;
     let timestamp = base_timestamp.wrapping_add(timestamp_delta);
     seen.timestamp_max = seen.timestamp_max.max(timestamp);
     if timestamp != NO_TIMESTAMP {
@@ -340,12 +401,26 @@ fn read_record<'b>(
     }
     // A header takes at least two bytes, so a count that is too large ends with the body.
     for _ in 0..header_count {
-        let (name, after) = nullable(body)?;
-        let (value, after) = nullable(after)?;
+        let (name, after) = watched(watch, "header_key", Kind::VarintBytes, body, nullable)?;
+        let (value, after) = watched(watch, "header_value", Kind::VarintBytes, after, nullable)?;
         records.header(Cow::Borrowed(name?), value.map(Cow::Borrowed));
         body = after;
     }
     body.is_empty().then_some(rest)
+}
+
+/// Reads a field of a record, and tells whoever watches.
+#[inline]
+fn watched<'b, T>(
+    watch: &mut impl Watch,
+    name: &'static str,
+    kind: Kind,
+    bytes: &'b [u8],
+    read: impl FnOnce(&'b [u8]) -> Option<(T, &'b [u8])>,
+) -> Option<(T, &'b [u8])> {
+    let (value, rest) = read(bytes)?;
+    watch.field(name, kind, bytes, rest);
+    Some((value, rest))
 }
 
 /// A length, and that many bytes.

@@ -5,7 +5,7 @@
 
 use super::{
     Call, Code, NODE_ID, Refusal, Stop, shown_list, tell,
-    wire::{Reader, Writer},
+    wire::{ITEM, Reader, Writer},
 };
 use crate::{
     broker::{Broker, check_name},
@@ -64,14 +64,21 @@ struct Wanted {
 pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     // Each resource is answered once: a small request that names one a million times would get gigabytes.
     let resources: BTreeSet<_> = r
-        .array(|r| {
-            let resource = (r.i8()?, r.string()?, r.nullable_array(Reader::string)?);
+        .array("resources", |r| {
+            let resource = (
+                r.i8("resource_type")?,
+                r.string("resource_name")?,
+                r.nullable_array("configuration_keys", |r| r.string(ITEM))?,
+            );
             r.tags()?;
             Ok(resource)
         })?
         .into_iter()
         .collect();
-    let wanted = Wanted { synonyms: r.bool()?, documentation: r.version >= 3 && r.bool()? };
+    let wanted = Wanted {
+        synonyms: r.bool("include_synonyms")?,
+        documentation: r.version >= 3 && r.bool("include_documentation")?,
+    };
     r.tags()?;
     tell(call.explained, || {
         let name = |(kind, name, _): &(i8, &str, _)| shown_resource(*kind, name);
@@ -80,14 +87,14 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     let broker = call.broker;
     let advertised = call.advertised()?;
     let mut w = call.respond();
-    w.i32(0);
-    w.array(resources.iter(), |w, (kind, name, keys)| {
+    w.i32("throttle_time_ms", 0);
+    w.array("results", resources.iter(), |w, (kind, name, keys)| {
         let configs = describe(broker, &advertised, *kind, name, keys.as_deref());
-        w.i16(configs.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
-        w.nullable_string(configs.as_ref().err().map(|refusal| refusal.why.as_str()));
-        w.i8(*kind);
-        w.string(name);
-        w.array(configs.unwrap_or_default().iter(), |w, config| write_config(w, config, wanted));
+        w.i16("error_code", configs.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
+        w.nullable_string("error_message", configs.as_ref().err().map(|refusal| refusal.why.as_str()));
+        w.i8("resource_type", *kind);
+        w.string("resource_name", name);
+        w.array("configs", configs.unwrap_or_default().iter(), |w, config| write_config(w, config, wanted));
         w.tags();
     });
     w.tags();
@@ -103,21 +110,21 @@ fn shown_resource(kind: i8, name: &str) -> String {
 }
 
 fn write_config(w: &mut Writer<'_>, config: &Config, wanted: Wanted) {
-    w.string(config.name);
-    w.nullable_string(Some(&config.value));
-    w.bool(config.read_only);
-    w.i8(config.source);
-    w.bool(false);
+    w.string("name", config.name);
+    w.nullable_string("value", Some(&config.value));
+    w.bool("read_only", config.read_only);
+    w.i8("config_source", config.source);
+    w.bool("is_sensitive", false);
     let synonyms = if wanted.synonyms { config.synonyms.as_slice() } else { &[] };
-    w.array(synonyms.iter(), |w, synonym| {
-        w.string(synonym.name);
-        w.nullable_string(Some(&synonym.value));
-        w.i8(synonym.source);
+    w.array("synonyms", synonyms.iter(), |w, synonym| {
+        w.string("name", synonym.name);
+        w.nullable_string("value", Some(&synonym.value));
+        w.i8("source", synonym.source);
         w.tags();
     });
     if w.version >= 3 {
-        w.i8(type_number(config.kind));
-        w.nullable_string(wanted.documentation.then_some(config.what));
+        w.i8("config_type", type_number(config.kind));
+        w.nullable_string("documentation", wanted.documentation.then_some(config.what));
     }
     w.tags();
 }
@@ -264,19 +271,19 @@ pub(super) fn incremental_alter_configs(call: &mut Call<'_, '_>, r: &mut Reader<
 }
 
 fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Result<(), Stop> {
-    let resources = r.array(|r| {
-        let (kind, name) = (r.i8()?, r.string()?);
-        let changes = r.array(|r| {
-            let name = r.string()?;
-            let operation = if incremental { r.i8()? } else { SET };
-            let change = Asked { name, operation, value: r.nullable_string()? };
+    let resources = r.array("resources", |r| {
+        let (kind, name) = (r.i8("resource_type")?, r.string("resource_name")?);
+        let changes = r.array("configs", |r| {
+            let name = r.string("name")?;
+            let operation = if incremental { r.i8("config_operation")? } else { SET };
+            let change = Asked { name, operation, value: r.nullable_string("value")? };
             r.tags()?;
             Ok(change)
         })?;
         r.tags()?;
         Ok(Resource { kind, name, changes })
     })?;
-    let dry = r.bool()?;
+    let dry = r.bool("validate_only")?;
     r.tags()?;
     let broker = call.broker;
     let mut times: BTreeMap<(i8, &str), usize> = BTreeMap::new();
@@ -296,12 +303,12 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
         format!("change settings: {}", shown_list(done.collect::<Vec<_>>().into_iter()))
     });
     let mut w = call.respond();
-    w.i32(0);
-    w.array(resources.iter().zip(&done), |w, (resource, done)| {
-        w.i16(done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
-        w.nullable_string(done.as_ref().err().map(|refusal| refusal.why.as_str()));
-        w.i8(resource.kind);
-        w.string(resource.name);
+    w.i32("throttle_time_ms", 0);
+    w.array("responses", resources.iter().zip(&done), |w, (resource, done)| {
+        w.i16("error_code", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
+        w.nullable_string("error_message", done.as_ref().err().map(|refusal| refusal.why.as_str()));
+        w.i8("resource_type", resource.kind);
+        w.string("resource_name", resource.name);
         w.tags();
     });
     w.tags();

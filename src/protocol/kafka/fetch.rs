@@ -22,7 +22,7 @@ use super::{
     compression::{Codec, Levels},
     isolation, partition_index, tell,
     topic_ref::TopicRef,
-    wire::{Reader, Writer},
+    wire::{ITEM, Reader, Writer},
 };
 use crate::{
     broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View},
@@ -98,15 +98,15 @@ impl AskedTopic<'_> {
 /// Fetch (key 1).
 pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     if r.version < 15 {
-        r.i32()?;
+        r.i32("replica_id")?;
     }
-    let max_wait = Duration::from_millis(r.i32()?.max(0) as u64);
-    let min_bytes = r.i32()?.max(0) as usize;
-    let max_bytes = (r.i32()?.max(0) as usize).min(ANSWER_BYTES_MAX);
+    let max_wait = Duration::from_millis(r.i32("max_wait_ms")?.max(0) as u64);
+    let min_bytes = r.i32("min_bytes")?.max(0) as usize;
+    let max_bytes = (r.i32("max_bytes")?.max(0) as usize).min(ANSWER_BYTES_MAX);
     // The answer cannot have more than that.
     let min_bytes = min_bytes.min(max_bytes);
-    let isolation = isolation(r.i8()?);
-    let session_epoch = if r.version >= 7 { (r.i32()?, r.i32()?).1 } else { -1 };
+    let isolation = isolation(r.i8("isolation_level")?);
+    let session_epoch = if r.version >= 7 { (r.i32("session_id")?, r.i32("session_epoch")?).1 } else { -1 };
     let broker = call.broker;
     let as_produced = match broker.config().fetch_compression {
         FetchCompression::Auto => !call.output.is_local()?,
@@ -114,10 +114,10 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         FetchCompression::Never => false,
     };
     let mut asked_for = HashSet::new();
-    let topics = r.array(|r| {
-        let topic = TopicRef::read(r, IDS_FROM)?;
+    let topics = r.array("topics", |r| {
+        let topic = TopicRef::read(r, "topic", IDS_FROM)?;
         let found = topic.find(broker).map_err(|refusal| refusal.code);
-        let mut partitions = r.array(|r| read_partition(r, &found))?;
+        let mut partitions = r.array("partitions", |r| read_partition(r, &found))?;
         r.tags()?;
         // A partition that is listed twice is answered once.
         partitions.retain(|asked| asked_for.insert((topic, asked.index)));
@@ -126,14 +126,14 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         Ok(AskedTopic { topic, codec, levels, partitions })
     })?;
     if r.version >= 7 {
-        r.array(|r| {
-            TopicRef::read(r, IDS_FROM)?;
-            r.array(Reader::i32)?;
+        r.array("forgotten_topics_data", |r| {
+            TopicRef::read(r, "topic", IDS_FROM)?;
+            r.array("partitions", |r| r.i32(ITEM))?;
             r.tags()
         })?;
     }
     if r.version >= 11 {
-        r.string()?;
+        r.string("rack_id")?;
     }
     r.tags()?;
     // Sessions are never opened, so none can be continued.
@@ -144,8 +144,11 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         _ => None,
     };
     if let Some(code) = refused {
-        write_head(&mut call.respond(), code, 0);
-        return finish(call);
+        let mut w = call.respond();
+        write_head(&mut w, code);
+        w.empty_array("responses");
+        w.tags();
+        return Ok(());
     }
     let deadline = Instant::now() + max_wait;
     let waiter = call.output.waiter.clone();
@@ -153,7 +156,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let before = call.output.bytes.len();
     let (bytes, failed) = respond(call, &topics, max_bytes, isolation);
     if bytes >= min_bytes || failed || Instant::now() >= deadline || partitions().next().is_none() {
-        return finish(call);
+        return Ok(());
     }
     call.output.bytes.truncate(before);
     call.response_at = None;
@@ -173,7 +176,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
         }
     }
     respond(call, &topics, max_bytes, isolation);
-    finish(call)
+    Ok(())
 }
 
 /// Whether a waiting Fetch has `min_bytes` to send, or an error. Only the log's entries are read for that: each counts about as
@@ -198,40 +201,31 @@ fn compression(settings: &Settings, as_produced: bool) -> (Option<Codec>, Levels
 }
 
 fn read_partition(r: &mut Reader<'_>, topic: &Result<TopicHandle, Code>) -> super::wire::Result<Asked> {
-    let index = r.i32()?;
-    let leader_epoch = if r.version >= 9 { r.i32()? } else { -1 };
-    let offset = r.i64()?;
+    let index = r.i32("partition")?;
+    let leader_epoch = if r.version >= 9 { r.i32("current_leader_epoch")? } else { -1 };
+    let offset = r.i64("fetch_offset")?;
     if r.version >= 12 {
-        r.i32()?;
+        r.i32("last_fetched_epoch")?;
     }
     if r.version >= 5 {
-        r.i64()?;
+        r.i64("log_start_offset")?;
     }
-    let bytes_max = r.i32()?.max(0) as usize;
+    let bytes_max = r.i32("partition_max_bytes")?.max(0) as usize;
     r.tags()?;
     let found = topic.as_ref().map_err(|code| *code);
     let found = found.and_then(|topic| topic.partition(partition_index(index)).map_err(|error| error.code()));
     Ok(Asked { index, leader_epoch, offset, bytes_max, found })
 }
 
-fn write_head(w: &mut Writer<'_>, code: Code, topics: usize) {
-    w.i32(0);
+fn write_head(w: &mut Writer<'_>, code: Code) {
+    w.i32("throttle_time_ms", 0);
     if w.version >= 7 {
-        w.i16(code.into());
-        w.i32(0);
+        w.i16("error_code", code.into());
+        w.i32("session_id", 0);
     }
-    w.count(topics);
 }
 
-/// Ends the response.
-fn finish(call: &mut Call<'_, '_>) -> Result<(), Stop> {
-    if call.version >= call.api.flexible_from {
-        call.output.bytes.push(0);
-    }
-    Ok(())
-}
-
-/// Writes the response except its end. Returns how many bytes of records it has, and whether a partition has an error.
+/// Writes the response. Returns how many bytes of records it has, and whether a partition has an error.
 fn respond(
     call: &mut Call<'_, '_>,
     topics: &[AskedTopic<'_>],
@@ -242,11 +236,11 @@ fn respond(
     let mut session = std::mem::take(call.session);
     let explained = call.explained;
     let mut w = call.respond();
-    write_head(&mut w, isolation.err().unwrap_or(Code::None), topics.len());
-    for topic in topics {
+    write_head(&mut w, isolation.err().unwrap_or(Code::None));
+    w.array("responses", topics.iter(), |w, topic| {
         session.codecs.levels = topic.levels;
-        topic.topic.write(&mut w);
-        w.array(topic.partitions.iter(), |w, asked| {
+        topic.topic.write(w, "topic");
+        w.array("partitions", topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
             let at_least_one = bytes == 0;
             let read = isolation
@@ -260,7 +254,8 @@ fn respond(
             w.tags();
         });
         w.tags();
-    }
+    });
+    w.tags();
     *call.session = session;
     (bytes, failed)
 }
@@ -335,33 +330,33 @@ fn write_partition(
     bytes_max: usize,
     session: &mut Session,
 ) -> usize {
-    w.i32(asked.index);
+    w.i32("partition_index", asked.index);
     let code_at = w.out.len();
-    w.i16(read.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+    w.i16("error_code", read.as_ref().map_or_else(|code| *code, |_| Code::None).into());
     if read.is_err() {
         session.read.clear();
     }
     let Bounds { high_watermark, last_stable, start, leader_epoch, aborted } =
         read.unwrap_or_else(|code| Bounds::nowhere(asked, code));
-    w.i64(high_watermark);
-    w.i64(last_stable);
+    w.i64("high_watermark", high_watermark);
+    w.i64("last_stable_offset", last_stable);
     if w.version >= 5 {
-        w.i64(start);
+        w.i64("log_start_offset", start);
     }
     match aborted {
-        None => w.null_array(),
-        Some(aborted) => w.array(aborted.iter(), |w, aborted| {
-            w.i64(aborted.producer_id);
-            w.i64(aborted.first as i64);
+        None => w.null_array("aborted_transactions"),
+        Some(aborted) => w.array("aborted_transactions", aborted.iter(), |w, aborted| {
+            w.i64("producer_id", aborted.producer_id);
+            w.i64("first_offset", aborted.first as i64);
             w.tags();
         }),
     }
     if w.version >= 11 {
-        w.i32(-1);
+        w.i32("preferred_read_replica", -1);
     }
     let version = w.version;
     let estimate = session.read.batches().bytes().len();
-    let (bytes, whole) = w.records(estimate, |out| {
+    let (bytes, whole) = w.records("records", estimate, |out| {
         let before = out.len();
         let codec_of = |batch: ReadBatch<'_>| topic.codec_of(batch, version);
         let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec_of, session);

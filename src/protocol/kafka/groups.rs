@@ -6,7 +6,7 @@
 
 use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
-    wire::{Reader, Writer},
+    wire::{ITEM, Reader, Writer},
 };
 use crate::broker::{
     self, Broker, Error,
@@ -24,9 +24,9 @@ use std::{
 
 /// FindCoordinator (key 10): it is always this broker.
 pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let single = if r.version < 4 { Some(r.string()?) } else { None };
-    let key_type = if r.version >= 1 { r.i8()? } else { 0 };
-    let keys = if r.version >= 4 { r.array(Reader::string)? } else { Vec::new() };
+    let single = if r.version < 4 { Some(r.string("key")?) } else { None };
+    let key_type = if r.version >= 1 { r.i8("key_type")? } else { 0 };
+    let keys = if r.version >= 4 { r.array("coordinator_keys", |r| r.string(ITEM))? } else { Vec::new() };
     r.tags()?;
     tell(call.explained, || {
         let keys = single.iter().chain(&keys).map(|key| key.to_string()).collect::<Vec<_>>();
@@ -39,25 +39,25 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     let why = (!known).then_some("there are coordinators of groups (0) and of transactions (1)");
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
     let (node, host, port) = if known { (NODE_ID, host.as_str(), port) } else { (-1, "", -1) };
     if single.is_some() {
-        w.i16(code.into());
+        w.i16("error_code", code.into());
         if w.version >= 1 {
-            w.nullable_string(why);
+            w.nullable_string("error_message", why);
         }
-        w.i32(node);
-        w.string(host);
-        w.i32(port);
+        w.i32("node_id", node);
+        w.string("host", host);
+        w.i32("port", port);
     } else {
-        w.array(keys.iter(), |w, key| {
-            w.string(key);
-            w.i32(node);
-            w.string(host);
-            w.i32(port);
-            w.i16(code.into());
-            w.nullable_string(why);
+        w.array("coordinators", keys.iter(), |w, key| {
+            w.string("key", key);
+            w.i32("node_id", node);
+            w.string("host", host);
+            w.i32("port", port);
+            w.i16("error_code", code.into());
+            w.nullable_string("error_message", why);
             w.tags();
         });
     }
@@ -87,18 +87,18 @@ const PROTOCOLS_BYTES_MAX: usize = 1 << 20;
 
 /// JoinGroup (key 11).
 pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let (group, session_timeout_ms) = (r.string()?, r.i32()?);
-    let rebalance_timeout_ms = if r.version >= 1 { r.i32()? } else { session_timeout_ms };
-    let member_id = r.string()?;
-    let instance_id = if r.version >= 5 { r.nullable_string()? } else { None };
-    let protocol_type = r.string()?;
-    let protocols = r.array(|r| {
-        let (name, metadata) = (r.string()?.to_owned(), r.bytes()?.to_owned());
+    let (group, session_timeout_ms) = (r.string("group_id")?, r.i32("session_timeout_ms")?);
+    let rebalance_timeout_ms = if r.version >= 1 { r.i32("rebalance_timeout_ms")? } else { session_timeout_ms };
+    let member_id = r.string("member_id")?;
+    let instance_id = if r.version >= 5 { r.nullable_string("group_instance_id")? } else { None };
+    let protocol_type = r.string("protocol_type")?;
+    let protocols = r.array("protocols", |r| {
+        let (name, metadata) = (r.string("name")?.to_owned(), r.bytes("metadata")?.to_owned());
         r.tags()?;
         Ok(Protocol { name, metadata })
     })?;
     if r.version >= 8 {
-        r.nullable_string()?;
+        r.nullable_string("reason")?;
     }
     r.tags()?;
     let client_id = call.client_id.to_owned();
@@ -160,27 +160,27 @@ fn new_member_id(name: &str) -> String {
 
 fn write_joined(w: &mut Writer<'_>, code: Code, joined: Joined) {
     if w.version >= 2 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.i16(code.into());
-    w.i32(joined.generation);
+    w.i16("error_code", code.into());
+    w.i32("generation_id", joined.generation);
     if w.version >= 7 {
-        w.nullable_string((code == Code::None).then_some(&joined.protocol_type));
-        w.nullable_string(joined.protocol.as_deref());
+        w.nullable_string("protocol_type", (code == Code::None).then_some(&joined.protocol_type));
+        w.nullable_string("protocol_name", joined.protocol.as_deref());
     } else {
-        w.string(joined.protocol.as_deref().unwrap_or_default());
+        w.string("protocol_name", joined.protocol.as_deref().unwrap_or_default());
     }
-    w.string(&joined.leader);
+    w.string("leader", &joined.leader);
     if w.version >= 9 {
-        w.bool(joined.skip_assignment);
+        w.bool("skip_assignment", joined.skip_assignment);
     }
-    w.string(&joined.member_id);
-    w.array(joined.members.iter(), |w, member| {
-        w.string(&member.member_id);
+    w.string("member_id", &joined.member_id);
+    w.array("members", joined.members.iter(), |w, member| {
+        w.string("member_id", &member.member_id);
         if w.version >= 5 {
-            w.nullable_string(member.instance_id.as_deref());
+            w.nullable_string("group_instance_id", member.instance_id.as_deref());
         }
-        w.bytes(&member.metadata);
+        w.bytes("metadata", &member.metadata);
         w.tags();
     });
     w.tags();
@@ -188,13 +188,13 @@ fn write_joined(w: &mut Writer<'_>, code: Code, joined: Joined) {
 
 /// SyncGroup (key 14).
 pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
-    let instance_id = if r.version >= 3 { r.nullable_string()? } else { None };
-    let protocol_type = if r.version >= 5 { r.nullable_string()? } else { None };
-    let protocol = if r.version >= 5 { r.nullable_string()? } else { None };
+    let (group, generation, member_id) = (r.string("group_id")?, r.i32("generation_id")?, r.string("member_id")?);
+    let instance_id = if r.version >= 3 { r.nullable_string("group_instance_id")? } else { None };
+    let protocol_type = if r.version >= 5 { r.nullable_string("protocol_type")? } else { None };
+    let protocol = if r.version >= 5 { r.nullable_string("protocol_name")? } else { None };
     let assignments: HashMap<String, Vec<u8>> = r
-        .array(|r| {
-            let assignment = (r.string()?.to_owned(), r.bytes()?.to_owned());
+        .array("assignments", |r| {
+            let assignment = (r.string("member_id")?.to_owned(), r.bytes("assignment")?.to_owned());
             r.tags()?;
             Ok(assignment)
         })?
@@ -219,22 +219,22 @@ pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     });
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.i16(synced.as_ref().map_or_else(Error::code, |_| Code::None).into());
+    w.i16("error_code", synced.as_ref().map_or_else(Error::code, |_| Code::None).into());
     if w.version >= 5 {
-        w.nullable_string(protocol_type.filter(|_| synced.is_ok()));
-        w.nullable_string(protocol.filter(|_| synced.is_ok()));
+        w.nullable_string("protocol_type", protocol_type.filter(|_| synced.is_ok()));
+        w.nullable_string("protocol_name", protocol.filter(|_| synced.is_ok()));
     }
-    w.bytes(&synced.unwrap_or_default());
+    w.bytes("assignment", &synced.unwrap_or_default());
     w.tags();
     Ok(())
 }
 
 /// Heartbeat (key 12).
 pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
-    let instance_id = if r.version >= 3 { r.nullable_string()? } else { None };
+    let (group, generation, member_id) = (r.string("group_id")?, r.i32("generation_id")?, r.string("member_id")?);
+    let instance_id = if r.version >= 3 { r.nullable_string("group_instance_id")? } else { None };
     r.tags()?;
     let done = match group {
         "" => Err(no_name()),
@@ -246,22 +246,22 @@ pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(
     });
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.i16(done.as_ref().map_or_else(Error::code, |()| Code::None).into());
+    w.i16("error_code", done.as_ref().map_or_else(Error::code, |()| Code::None).into());
     w.tags();
     Ok(())
 }
 
 /// LeaveGroup (key 13), since version 3 for several members at once (KIP-345).
 pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let group = r.string()?;
+    let group = r.string("group_id")?;
     let members = match r.version {
-        0..3 => vec![(r.string()?, None)],
-        _ => r.array(|r| {
-            let member = (r.string()?, r.nullable_string()?);
+        0..3 => vec![(r.string("member_id")?, None)],
+        _ => r.array("members", |r| {
+            let member = (r.string("member_id")?, r.nullable_string("group_instance_id")?);
             if r.version >= 5 {
-                r.nullable_string()?;
+                r.nullable_string("reason")?;
             }
             r.tags()?;
             Ok(member)
@@ -279,21 +279,25 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     });
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
     let whole = match w.version {
         _ if group.is_empty() => Code::InvalidGroupId,
         0..3 => codes[0],
         _ => Code::None,
     };
-    w.i16(whole.into());
+    w.i16("error_code", whole.into());
     if w.version >= 3 {
-        w.array(members.iter().zip(&codes).collect::<Vec<_>>().iter(), |w, ((member_id, instance_id), code)| {
-            w.string(member_id);
-            w.nullable_string(*instance_id);
-            w.i16((**code).into());
-            w.tags();
-        });
+        w.array(
+            "members",
+            members.iter().zip(&codes).collect::<Vec<_>>().iter(),
+            |w, ((member_id, instance_id), code)| {
+                w.string("member_id", member_id);
+                w.nullable_string("group_instance_id", *instance_id);
+                w.i16("error_code", (**code).into());
+                w.tags();
+            },
+        );
     }
     w.tags();
     Ok(())
@@ -302,37 +306,37 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 /// DescribeGroups (key 15).
 pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     // Each group is answered once: its members may take many times the bytes of its name.
-    let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
+    let groups: BTreeSet<&str> = r.array("groups", |r| r.string(ITEM))?.into_iter().collect();
     if r.version >= 3 {
-        r.bool()?;
+        r.bool("include_authorized_operations")?;
     }
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
     let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.array(groups.iter().zip(&described), |w, (&group, described)| {
-        w.i16(described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
-        w.string(group);
+    w.array("groups", groups.iter().zip(&described), |w, (&group, described)| {
+        w.i16("error_code", described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+        w.string("group_id", group);
         let described = described.as_ref().ok();
-        w.string(described.map_or("", |described| described.state));
-        w.string(described.map_or("", |described| &described.protocol_type));
-        w.string(described.map_or("", |described| &described.protocol));
-        w.array(described.map_or(&[][..], |described| &described.members).iter(), |w, member| {
-            w.string(&member.member_id);
+        w.string("group_state", described.map_or("", |described| described.state));
+        w.string("protocol_type", described.map_or("", |described| &described.protocol_type));
+        w.string("protocol_data", described.map_or("", |described| &described.protocol));
+        w.array("members", described.map_or(&[][..], |described| &described.members).iter(), |w, member| {
+            w.string("member_id", &member.member_id);
             if w.version >= 4 {
-                w.nullable_string(member.instance_id.as_deref());
+                w.nullable_string("group_instance_id", member.instance_id.as_deref());
             }
-            w.string(&member.client_id);
-            w.string(&member.client_host);
-            w.bytes(&member.metadata);
-            w.bytes(&member.assignment);
+            w.string("client_id", &member.client_id);
+            w.string("client_host", &member.client_host);
+            w.bytes("member_metadata", &member.metadata);
+            w.bytes("member_assignment", &member.assignment);
             w.tags();
         });
         if w.version >= 3 {
-            w.i32(NO_OPERATIONS);
+            w.i32("authorized_operations", NO_OPERATIONS);
         }
         w.tags();
     });
@@ -348,7 +352,7 @@ fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
 
 /// ListGroups (key 16).
 pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let states = if r.version >= 4 { r.array(Reader::string)? } else { Vec::new() };
+    let states = if r.version >= 4 { r.array("states_filter", |r| r.string(ITEM))? } else { Vec::new() };
     r.tags()?;
     tell(call.explained, || "which groups there are".into());
     let groups = call.broker.groups();
@@ -357,14 +361,14 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let groups: Vec<_> = groups.unwrap_or_default().into_iter().filter(|group| wanted(group.state)).collect();
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.i16(code.into());
-    w.array(groups.iter(), |w, group| {
-        w.string(&group.name);
-        w.string(&group.protocol_type);
+    w.i16("error_code", code.into());
+    w.array("groups", groups.iter(), |w, group| {
+        w.string("group_id", &group.name);
+        w.string("protocol_type", &group.protocol_type);
         if w.version >= 4 {
-            w.string(group.state);
+            w.string("group_state", group.state);
         }
         w.tags();
     });
@@ -374,7 +378,7 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 
 /// DeleteGroups (key 42).
 pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let groups: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
+    let groups: BTreeSet<&str> = r.array("groups_names", |r| r.string(ITEM))?.into_iter().collect();
     r.tags()?;
     let delete = |group: &&str| call.broker.delete_group(group).as_ref().map_or_else(Error::code, |()| Code::None);
     let codes: Vec<Code> = groups.iter().map(delete).collect();
@@ -386,10 +390,10 @@ pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         )
     });
     let mut w = call.respond();
-    w.i32(0);
-    w.array(groups.iter().zip(codes).collect::<Vec<_>>().iter(), |w, (group, code)| {
-        w.string(group);
-        w.i16((*code).into());
+    w.i32("throttle_time_ms", 0);
+    w.array("results", groups.iter().zip(codes).collect::<Vec<_>>().iter(), |w, (group, code)| {
+        w.string("group_id", group);
+        w.i16("error_code", (*code).into());
         w.tags();
     });
     w.tags();

@@ -38,14 +38,14 @@ const NOWHERE: Place = Place { offset: -1, timestamp: -1, leader_epoch: -1 };
 
 /// ListOffsets (key 2).
 pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let _replica_id = r.i32()?;
-    let isolation = if r.version >= 2 { isolation(r.i8()?) } else { Ok(Isolation::ReadUncommitted) };
-    let asked = r.array(|r| {
-        let name = r.string()?;
-        let partitions = r.array(|r| {
-            let index = r.i32()?;
-            let leader_epoch = if r.version >= 4 { r.i32()? } else { -1 };
-            let asked = Asked { index, leader_epoch, timestamp: r.i64()? };
+    let _replica_id = r.i32("replica_id")?;
+    let isolation = if r.version >= 2 { isolation(r.i8("isolation_level")?) } else { Ok(Isolation::ReadUncommitted) };
+    let asked = r.array("topics", |r| {
+        let name = r.string("name")?;
+        let partitions = r.array("partitions", |r| {
+            let index = r.i32("partition_index")?;
+            let leader_epoch = if r.version >= 4 { r.i32("current_leader_epoch")? } else { -1 };
+            let asked = Asked { index, leader_epoch, timestamp: r.i64("timestamp")? };
             r.tags()?;
             Ok(asked)
         })?;
@@ -70,14 +70,14 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     let mut read = std::mem::take(&mut call.session.read);
     let mut w = call.respond();
     if w.version >= 2 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.array(topics.iter_mut(), |w, (name, partitions)| {
-        w.string(name);
+    w.array("topics", topics.iter_mut(), |w, (name, partitions)| {
+        w.string("name", name);
         // A partition that is listed twice is answered once, with an error.
         partitions.sort_by_key(|asked| asked.index);
         let partitions: Vec<&[Asked]> = partitions.chunk_by(|a, b| a.index == b.index).collect();
-        w.array(partitions.iter(), |w, same| {
+        w.array("partitions", partitions.iter(), |w, same| {
             let Asked { index, leader_epoch, timestamp } = same[0];
             let place = if same.len() > 1 {
                 Err(Code::InvalidRequest)
@@ -98,13 +98,13 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
 }
 
 fn write_place(w: &mut Writer<'_>, index: i32, place: Result<Place, Code>) {
-    w.i32(index);
-    w.i16(place.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+    w.i32("partition_index", index);
+    w.i16("error_code", place.as_ref().map_or_else(|code| *code, |_| Code::None).into());
     let Place { offset, timestamp, leader_epoch } = place.unwrap_or(NOWHERE);
-    w.i64(timestamp);
-    w.i64(offset);
+    w.i64("timestamp", timestamp);
+    w.i64("offset", offset);
     if w.version >= 4 {
-        w.i32(leader_epoch);
+        w.i32("leader_epoch", leader_epoch);
     }
     w.tags();
 }
@@ -148,12 +148,12 @@ fn place(
 /// that has not begun the answer is -1, as in Kafka.
 pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     if r.version >= 3 {
-        r.i32()?;
+        r.i32("replica_id")?;
     }
-    let topics = r.array(|r| {
-        let name = r.string()?;
-        let partitions = r.array(|r| {
-            let asked = (r.i32()?, r.i32()?, r.i32()?);
+    let topics = r.array("topics", |r| {
+        let name = r.string("topic")?;
+        let partitions = r.array("partitions", |r| {
+            let asked = (r.i32("partition")?, r.i32("current_leader_epoch")?, r.i32("leader_epoch")?);
             r.tags()?;
             Ok(asked)
         })?;
@@ -168,19 +168,19 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
     });
     let broker = call.broker;
     let mut w = call.respond();
-    w.i32(0);
-    w.array(topics.iter(), |w, (name, partitions)| {
-        w.string(name);
-        w.array(partitions.iter(), |w, &(index, leader_epoch, asked)| {
+    w.i32("throttle_time_ms", 0);
+    w.array("topics", topics.iter(), |w, (name, partitions)| {
+        w.string("topic", name);
+        w.array("partitions", partitions.iter(), |w, &(index, leader_epoch, asked)| {
             let end = find(broker, name, index, leader_epoch, |partition| match u32::try_from(asked) {
                 Ok(asked) => partition.end_of_epoch(asked).map_err(|error| error.code()),
                 Err(_) => Ok(None),
             });
-            w.i16(end.as_ref().map_or_else(|code| *code, |_| Code::None).into());
-            w.i32(index);
+            w.i16("error_code", end.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+            w.i32("partition", index);
             let end = end.ok().flatten();
-            w.i32(end.map_or(-1, |EpochEnd { epoch, .. }| epoch as i32));
-            w.i64(end.map_or(-1, |EpochEnd { end, .. }| end as i64));
+            w.i32("leader_epoch", end.map_or(-1, |EpochEnd { epoch, .. }| epoch as i32));
+            w.i64("end_offset", end.map_or(-1, |EpochEnd { end, .. }| end as i64));
             w.tags();
         });
         w.tags();

@@ -4,7 +4,7 @@
 
 use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
-    wire::{Reader, Uuid, Writer},
+    wire::{ITEM, Reader, Uuid, Writer},
 };
 use crate::broker::{self, TopicDescription, check_name, is_internal, random};
 use std::collections::BTreeSet;
@@ -32,20 +32,20 @@ impl Missing {
 
 /// Metadata (key 3).
 pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let topics = r.nullable_array(|r| {
-        let id = if r.version >= 10 { r.uuid()? } else { NO_ID };
-        let name = if r.version >= 10 { r.nullable_string()? } else { Some(r.string()?) };
+    let topics = r.nullable_array("topics", |r| {
+        let id = if r.version >= 10 { r.uuid("topic_id")? } else { NO_ID };
+        let name = if r.version >= 10 { r.nullable_string("name")? } else { Some(r.string("name")?) };
         r.tags()?;
         // If there is an id, the name does not matter (KIP-516): the same id with several names is still one topic.
         let name = name.filter(|_| id == NO_ID || r.version < 12);
         Ok(Asked { name: name.map(String::from), id })
     })?;
-    let may_create = r.version < 4 || r.bool()?;
+    let may_create = r.version < 4 || r.bool("allow_auto_topic_creation")?;
     if (8..=10).contains(&r.version) {
-        r.bool()?;
+        r.bool("include_cluster_authorized_operations")?;
     }
     if r.version >= 8 {
-        r.bool()?;
+        r.bool("include_topic_authorized_operations")?;
     }
     r.tags()?;
     tell(call.explained, || match &topics {
@@ -72,25 +72,26 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     let cluster_id = call.broker.cluster_id();
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
-    w.count(1);
-    w.i32(NODE_ID);
-    w.string(&host);
-    w.i32(port);
-    if w.version >= 1 {
-        w.nullable_string(None);
-    }
-    w.tags();
+    w.array("brokers", [NODE_ID].iter(), |w, &id| {
+        w.i32("node_id", id);
+        w.string("host", &host);
+        w.i32("port", port);
+        if w.version >= 1 {
+            w.nullable_string("rack", None);
+        }
+        w.tags();
+    });
     if w.version >= 2 {
-        w.nullable_string(Some(&cluster_id));
+        w.nullable_string("cluster_id", Some(&cluster_id));
     }
     if w.version >= 1 {
-        w.i32(NODE_ID);
+        w.i32("controller_id", NODE_ID);
     }
-    w.array(found.iter(), |w, found| write_topic(w, found));
+    w.array("topics", found.iter(), |w, found| write_topic(w, found));
     if (8..=10).contains(&w.version) {
-        w.i32(NO_OPERATIONS);
+        w.i32("cluster_authorized_operations", NO_OPERATIONS);
     }
     w.tags();
     Ok(())
@@ -125,34 +126,34 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>) {
         Ok(topic) => (Code::None, Some(topic.name.as_str()), topic.id),
         Err(Missing { code, asked }) => (*code, asked.name.as_deref(), asked.id),
     };
-    w.i16(code.into());
+    w.i16("error_code", code.into());
     match w.version {
-        0..12 => w.string(name.unwrap_or_default()),
-        _ => w.nullable_string(name),
+        0..12 => w.string("name", name.unwrap_or_default()),
+        _ => w.nullable_string("name", name),
     }
     if w.version >= 10 {
-        w.uuid(&id);
+        w.uuid("topic_id", &id);
     }
     if w.version >= 1 {
-        w.bool(name.is_some_and(is_internal));
+        w.bool("is_internal", name.is_some_and(is_internal));
     }
     let leader_epochs = found.as_ref().map_or(&[][..], |topic| &topic.leader_epochs);
-    w.array(leader_epochs.iter().enumerate(), |w, (index, leader_epoch)| {
-        w.i16(Code::None.into());
-        w.i32(index as i32);
-        w.i32(NODE_ID);
+    w.array("partitions", leader_epochs.iter().enumerate(), |w, (index, leader_epoch)| {
+        w.i16("error_code", Code::None.into());
+        w.i32("partition_index", index as i32);
+        w.i32("leader_id", NODE_ID);
         if w.version >= 7 {
-            w.i32(*leader_epoch as i32);
+            w.i32("leader_epoch", *leader_epoch as i32);
         }
-        w.array([NODE_ID].iter(), |w, &id| w.i32(id));
-        w.array([NODE_ID].iter(), |w, &id| w.i32(id));
+        w.array("replica_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
+        w.array("isr_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
         if w.version >= 5 {
-            w.count(0);
+            w.empty_array("offline_replicas");
         }
         w.tags();
     });
     if w.version >= 8 {
-        w.i32(NO_OPERATIONS);
+        w.i32("topic_authorized_operations", NO_OPERATIONS);
     }
     w.tags();
 }
@@ -161,35 +162,39 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>) {
 pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     /// KIP-919: brokers are asked for, not controllers.
     const BROKERS: i8 = 1;
-    r.bool()?;
-    let endpoint_type = if r.version >= 1 { r.i8()? } else { BROKERS };
+    r.bool("include_cluster_authorized_operations")?;
+    let endpoint_type = if r.version >= 1 { r.i8("endpoint_type")? } else { BROKERS };
     if r.version >= 2 {
-        r.bool()?;
+        r.bool("include_fenced_brokers")?;
     }
     r.tags()?;
     tell(call.explained, || "which brokers there are".into());
     let (host, port) = call.advertised()?;
     let cluster_id = call.broker.cluster_id();
     let mut w = call.respond();
-    w.i32(0);
+    w.i32("throttle_time_ms", 0);
     let code = if endpoint_type == BROKERS { Code::None } else { Code::MismatchedEndpointType };
-    w.i16(code.into());
-    w.nullable_string((code != Code::None).then_some("this is a broker; endpoint type 1 is the one it has"));
+    w.i16("error_code", code.into());
+    w.nullable_string(
+        "error_message",
+        (code != Code::None).then_some("this is a broker; endpoint type 1 is the one it has"),
+    );
     if w.version >= 1 {
-        w.i8(endpoint_type);
+        w.i8("endpoint_type", endpoint_type);
     }
-    w.string(&cluster_id);
-    w.i32(NODE_ID);
-    w.count(1);
-    w.i32(NODE_ID);
-    w.string(&host);
-    w.i32(port);
-    w.nullable_string(None);
-    if w.version >= 2 {
-        w.bool(false);
-    }
-    w.tags();
-    w.i32(NO_OPERATIONS);
+    w.string("cluster_id", &cluster_id);
+    w.i32("controller_id", NODE_ID);
+    w.array("brokers", [NODE_ID].iter(), |w, &id| {
+        w.i32("broker_id", id);
+        w.string("host", &host);
+        w.i32("port", port);
+        w.nullable_string("rack", None);
+        if w.version >= 2 {
+            w.bool("is_fenced", false);
+        }
+        w.tags();
+    });
+    w.i32("cluster_authorized_operations", NO_OPERATIONS);
     w.tags();
     Ok(())
 }
@@ -199,18 +204,18 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     /// Kafka's `max.request.partition.size.limit`.
     const PARTITIONS_MAX: i32 = 2000;
     let names: BTreeSet<&str> = r
-        .array(|r| {
-            let name = r.string()?;
+        .array("topics", |r| {
+            let name = r.string("name")?;
             r.tags()?;
             Ok(name)
         })?
         .into_iter()
         .collect();
-    let limit = r.i32()?.clamp(1, PARTITIONS_MAX) as usize;
-    let cursor = match r.i8()? {
+    let limit = r.i32("response_partition_limit")?.clamp(1, PARTITIONS_MAX) as usize;
+    let cursor = match r.i8("cursor")? {
         -1 => None,
         _ => {
-            let cursor = (r.string()?, r.i32()?);
+            let cursor = (r.string("cursor.topic_name")?, r.i32("cursor.partition_index")?);
             r.tags()?;
             Some(cursor)
         }
@@ -229,7 +234,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     let topics: Vec<_> =
         names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.describe_topic(name)))).collect();
     let mut w = call.respond();
-    w.i32(0);
+    w.i32("throttle_time_ms", 0);
     let (mut left, mut next, mut shown) = (limit, None, Vec::new());
     for (name, topic) in &topics {
         let first = cursor.filter(|(from, _)| from == name).map_or(0, |(_, index)| index.max(0) as usize);
@@ -247,33 +252,33 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
             break;
         }
     }
-    w.array(shown.iter(), |w, (name, topic, first, leader_epochs)| {
-        w.i16(topic.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
-        w.nullable_string(Some(name));
-        w.uuid(&topic.as_ref().map_or(NO_ID, |topic| topic.id));
-        w.bool(is_internal(name));
-        w.array(leader_epochs.iter().enumerate(), |w, (index, leader_epoch)| {
-            w.i16(Code::None.into());
-            w.i32((first + index) as i32);
-            w.i32(NODE_ID);
-            w.i32(*leader_epoch as i32);
-            w.array([NODE_ID].iter(), |w, &id| w.i32(id));
-            w.array([NODE_ID].iter(), |w, &id| w.i32(id));
+    w.array("topics", shown.iter(), |w, (name, topic, first, leader_epochs)| {
+        w.i16("error_code", topic.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
+        w.nullable_string("name", Some(name));
+        w.uuid("topic_id", &topic.as_ref().map_or(NO_ID, |topic| topic.id));
+        w.bool("is_internal", is_internal(name));
+        w.array("partitions", leader_epochs.iter().enumerate(), |w, (index, leader_epoch)| {
+            w.i16("error_code", Code::None.into());
+            w.i32("partition_index", (first + index) as i32);
+            w.i32("leader_id", NODE_ID);
+            w.i32("leader_epoch", *leader_epoch as i32);
+            w.array("replica_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
+            w.array("isr_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
             // Eligible and last known leaders (KIP-966), offline replicas.
-            w.count(0);
-            w.count(0);
-            w.count(0);
+            w.empty_array("eligible_leader_replicas");
+            w.empty_array("last_known_elr");
+            w.empty_array("offline_replicas");
             w.tags();
         });
-        w.i32(NO_OPERATIONS);
+        w.i32("topic_authorized_operations", NO_OPERATIONS);
         w.tags();
     });
     match next {
-        None => w.i8(-1),
+        None => w.i8("next_cursor", -1),
         Some((name, index)) => {
-            w.i8(1);
-            w.string(name);
-            w.i32(index as i32);
+            w.i8("next_cursor", 1);
+            w.string("next_cursor.topic_name", name);
+            w.i32("next_cursor.partition_index", index as i32);
             w.tags();
         }
     }

@@ -35,7 +35,7 @@ mod transactions;
 pub mod wire;
 
 use crate::{
-    broker::{self, Broker, Caller, Code, Isolation, ReadSession},
+    broker::{self, Broker, Caller, Code, Isolation, ReadSession, spans::Spans},
     config::Address,
     log::record::{Records, shown, write_visible},
     protocol::connection::{Input, Output},
@@ -51,6 +51,8 @@ pub const FRAME_BYTES_MAX: i32 = 100 << 20;
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// The largest buffer that a connection keeps from one request to the next.
 const KEPT_BYTES_MAX: usize = 4 << 20;
+/// How much of a response is explained to whoever watches.
+const SEEN_BYTES_MAX: usize = 64 << 10;
 /// This broker's id. It leads every partition, coordinates every group, and is the controller.
 const NODE_ID: i32 = 1;
 /// The authorized operations in a response to a client that did not ask for them.
@@ -72,6 +74,9 @@ pub struct Api {
 
 /// The key of OffsetCommit: requests of this kind that arrive together share one sync.
 const OFFSET_COMMIT: i16 = 8;
+
+/// The key of ApiVersions, which is answered in whatever version it is asked.
+const API_VERSIONS: i16 = 18;
 
 type Handler = fn(&mut Call<'_, '_>, &mut Reader<'_>) -> Result<(), Stop>;
 
@@ -95,7 +100,7 @@ pub static APIS: &[Api] = &[
     api(14, "SyncGroup", (0, 5), 4, groups::sync_group),
     api(15, "DescribeGroups", (0, 5), 5, groups::describe_groups),
     api(16, "ListGroups", (0, 4), 3, groups::list_groups),
-    api(18, "ApiVersions", (0, 4), 3, api_versions::api_versions),
+    api(API_VERSIONS, "ApiVersions", (0, 4), 3, api_versions::api_versions),
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
     api(21, "DeleteRecords", (0, 2), 2, topics::delete_records),
@@ -208,6 +213,8 @@ struct Call<'c, 's> {
     client_id: &'c str,
     /// Where in the output the response begins, once it has begun.
     response_at: Option<usize>,
+    /// The fields of the response, if somebody watches.
+    spans: Option<Spans>,
     /// With `--explain`, the client to name on stderr.
     explained: Explained,
 }
@@ -311,10 +318,11 @@ fn refused<T>(asked: &broker::Result<T>) -> String {
 /// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
     let mut r = Reader::new(frame, 0, false);
-    let (key, version, correlation_id) = (r.i16()?, r.i16()?, r.i32()?);
+    let (key, version, correlation_id) =
+        (r.i16("request_api_key")?, r.i16("request_api_version")?, r.i32("correlation_id")?);
     let api = APIS.iter().find(|api| api.key == key);
     let api = api.ok_or_else(|| Stop::Broken(format!("there is no API {key} here")))?;
-    let client_id = r.nullable_string()?.unwrap_or_default();
+    let client_id = r.nullable_string("client_id")?.unwrap_or_default();
     (r.version, r.flexible) = (version, version >= api.flexible_from);
     r.tags()?;
     let explained = broker.config().explain.then_some(output.peer);
@@ -327,8 +335,18 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
     output.counted().set_client(client_id);
     output.counted().requested(1, Instant::now());
     let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
-    let mut call =
-        Call { broker, session, output, api, version, correlation_id, client_id, response_at: None, explained };
+    let mut call = Call {
+        broker,
+        session,
+        output,
+        api,
+        version,
+        correlation_id,
+        client_id,
+        response_at: None,
+        spans: None,
+        explained,
+    };
     if !api.versions.contains(&version) {
         return call.unsupported_version().map(|()| 0);
     }
@@ -363,21 +381,22 @@ impl Call<'_, '_> {
     /// Begins the response. Handlers do this last, since a handler that waits first sends the responses written before.
     fn respond(&mut self) -> Writer<'_> {
         let flexible = self.version >= self.api.flexible_from;
-        let out = &mut self.output.bytes;
-        self.response_at = Some(out.len());
-        out.extend_from_slice(&[0; 4]);
-        out.extend_from_slice(&self.correlation_id.to_be_bytes());
+        self.response_at = Some(self.output.bytes.len());
+        self.spans = self.spans.take().map(|_| Spans::new(SEEN_BYTES_MAX));
+        let mut w = Writer { out: &mut self.output.bytes, version: self.version, flexible, spans: self.spans.as_mut() };
+        w.i32("size", 0);
+        w.i32("correlation_id", self.correlation_id);
         // KIP-511: a client that does not know this version must still be able to read the header.
-        if flexible && self.api.key != 18 {
-            out.push(0);
+        if self.api.key != API_VERSIONS {
+            w.tags();
         }
-        Writer { out, version: self.version, flexible }
+        w
     }
 
     /// Handles a version that is not served: ApiVersions answers in version 0 with what is; any other API closes the connection
     /// (KIP-511).
     fn unsupported_version(&mut self) -> Result<(), Stop> {
-        if self.api.key != 18 {
+        if self.api.key != API_VERSIONS {
             return Err(Stop::Broken(format!("{} has no version {} here", self.api.name, self.version)));
         }
         self.version = 0;

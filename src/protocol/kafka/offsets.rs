@@ -3,7 +3,7 @@
 use super::{
     Call, Code, Stop, partition_index, refused, shown_list, tell,
     transactions::read_identity,
-    wire::{Reader, Writer},
+    wire::{ITEM, Reader, Writer},
 };
 use crate::{
     broker::{
@@ -59,12 +59,12 @@ struct Commit<'a> {
 impl<'a> Commit<'a> {
     /// Reads them; a version from `epochs_from` on says leader epochs, too.
     fn read(r: &mut Reader<'a>, epochs_from: i16) -> super::wire::Result<Commit<'a>> {
-        let topics = r.array(|r| {
-            let name = r.string()?;
-            let partitions = r.array(|r| {
-                let (index, offset) = (r.i32()?, r.i64()?);
-                let leader_epoch = if r.version >= epochs_from { r.i32()? } else { -1 };
-                let metadata = r.nullable_string()?.unwrap_or_default();
+        let topics = r.array("topics", |r| {
+            let name = r.string("name")?;
+            let partitions = r.array("partitions", |r| {
+                let (index, offset) = (r.i32("partition_index")?, r.i64("committed_offset")?);
+                let leader_epoch = if r.version >= epochs_from { r.i32("committed_leader_epoch")? } else { -1 };
+                let metadata = r.nullable_string("committed_metadata")?.unwrap_or_default();
                 r.tags()?;
                 Ok(Asked { index, offset, leader_epoch, metadata })
             })?;
@@ -106,15 +106,15 @@ impl<'a> Commit<'a> {
     /// Writes the codes. Answers where in the output those are that say it was committed.
     fn write(&self, w: &mut Writer<'_>) -> Vec<usize> {
         let (mut codes, mut codes_at) = (self.codes.iter(), Vec::new());
-        w.array(self.topics.iter(), |w, (name, partitions)| {
-            w.string(name);
-            w.array(partitions.iter(), |w, asked| {
+        w.array("topics", self.topics.iter(), |w, (name, partitions)| {
+            w.string("name", name);
+            w.array("partitions", partitions.iter(), |w, asked| {
                 let code = *codes.next().expect("each partition has one");
-                w.i32(asked.index);
+                w.i32("partition_index", asked.index);
                 if code == Code::None {
                     codes_at.push(w.out.len());
                 }
-                w.i16(code.into());
+                w.i16("error_code", code.into());
                 w.tags();
             });
             w.tags();
@@ -132,10 +132,11 @@ impl<'a> Commit<'a> {
 
 /// OffsetCommit (key 8). What cannot be committed is refused; the rest is committed together.
 pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let (group, generation, member_id) = (r.string()?, r.i32()?, r.string()?);
-    let instance_id = if r.version >= 7 { r.nullable_string()? } else { None };
+    let (group, generation, member_id) =
+        (r.string("group_id")?, r.i32("generation_id_or_member_epoch")?, r.string("member_id")?);
+    let instance_id = if r.version >= 7 { r.nullable_string("group_instance_id")? } else { None };
     if (2..=4).contains(&r.version) {
-        r.i64()?;
+        r.i64("retention_time_ms")?;
     }
     let mut commit = Commit::read(r, 6)?;
     r.tags()?;
@@ -155,7 +156,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     commit.done(&outcomes);
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
     let codes_at = commit.write(&mut w);
     w.tags();
@@ -166,11 +167,11 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 /// TxnOffsetCommit (key 28): offsets that take effect with the transaction (KIP-447). Since version 5 the group is added to it by
 /// this; before, AddOffsetsToTxn did so.
 pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let (transactional_id, group) = (r.string()?, r.string()?);
+    let (transactional_id, group) = (r.string("transactional_id")?, r.string("group_id")?);
     let producer = read_identity(r)?;
     let committer = match r.version {
         ..3 => Committer::Anybody,
-        _ => match (r.i32()?, r.string()?, r.nullable_string()?) {
+        _ => match (r.i32("generation_id")?, r.string("member_id")?, r.nullable_string("group_instance_id")?) {
             (-1, "", None) => Committer::Anybody,
             (generation, member_id, instance_id) => {
                 Committer::Member { sender: Sender { member_id, instance_id }, generation }
@@ -197,7 +198,7 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     });
     commit.done(&outcomes);
     let mut w = call.respond();
-    w.i32(0);
+    w.i32("throttle_time_ms", 0);
     commit.write(&mut w);
     w.tags();
     Ok(())
@@ -211,8 +212,11 @@ type Wanted = Option<BTreeMap<String, BTreeSet<i32>>>;
 pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     fn wanted(r: &mut Reader<'_>) -> super::wire::Result<Wanted> {
         let mut wanted = BTreeMap::<String, BTreeSet<i32>>::new();
-        let topics = r.nullable_array(|r| {
-            wanted.entry(r.string()?.to_owned()).or_default().extend(r.array(Reader::i32)?);
+        let topics = r.nullable_array("topics", |r| {
+            wanted
+                .entry(r.string("name")?.to_owned())
+                .or_default()
+                .extend(r.array("partition_indexes", |r| r.i32(ITEM))?);
             r.tags()
         })?;
         Ok(topics.map(|_| wanted))
@@ -220,10 +224,10 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     // Each group is answered once, with everything that is asked about it.
     let mut groups: BTreeMap<&str, Wanted> = BTreeMap::new();
     if r.version < 8 {
-        groups.insert(r.string()?, wanted(r)?);
+        groups.insert(r.string("group_id")?, wanted(r)?);
     } else {
-        r.array(|r| {
-            let (group, more) = (r.string()?, wanted(r)?);
+        r.array("groups", |r| {
+            let (group, more) = (r.string("group_id")?, wanted(r)?);
             match (groups.entry(group).or_insert_with(|| Some(BTreeMap::new())), more) {
                 (Some(all), Some(more)) => more.into_iter().for_each(|(topic, indexes)| {
                     all.entry(topic).or_default().extend(indexes);
@@ -233,7 +237,7 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             r.tags()
         })?;
     }
-    let require_stable = r.version >= 7 && r.bool()?;
+    let require_stable = r.version >= 7 && r.bool("require_stable")?;
     r.tags()?;
     tell(call.explained, || {
         let names = groups.keys().map(|group| group.to_string());
@@ -242,19 +246,19 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32(0);
+        w.i32("throttle_time_ms", 0);
     }
     if w.version < 8 {
         let (group, wanted) = groups.into_iter().next().expect("one was read");
         let code = write_offsets(&mut w, broker, group, wanted, require_stable);
         if w.version >= 2 {
-            w.i16(code.into());
+            w.i16("error_code", code.into());
         }
     } else {
-        w.array(groups.into_iter(), |w, (group, wanted)| {
-            w.string(group);
+        w.array("groups", groups.into_iter(), |w, (group, wanted)| {
+            w.string("group_id", group);
             let code = write_offsets(w, broker, group, wanted, require_stable);
-            w.i16(code.into());
+            w.i16("error_code", code.into());
             w.tags();
         });
     }
@@ -275,22 +279,22 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wante
         }
         topics
     });
-    w.array(wanted.iter(), |w, (name, indexes)| {
-        w.string(name);
+    w.array("topics", wanted.iter(), |w, (name, indexes)| {
+        w.string("name", name);
         let topic: Arc<str> = name.as_str().into();
-        w.array(indexes.iter(), |w, &index| {
+        w.array("partitions", indexes.iter(), |w, &index| {
             let key = (topic.clone(), partition_index(index));
             let (committed, code) = match offsets.stable(&key) {
                 Err(error) if require_stable => (None, error.code()),
                 _ => (offsets.committed().get(&key), code),
             };
-            w.i32(index);
-            w.i64(committed.map_or(-1, |committed| committed.offset));
+            w.i32("partition_index", index);
+            w.i64("committed_offset", committed.map_or(-1, |committed| committed.offset));
             if w.version >= 5 {
-                w.i32(committed.map_or(-1, |committed| committed.leader_epoch));
+                w.i32("committed_leader_epoch", committed.map_or(-1, |committed| committed.leader_epoch));
             }
-            w.nullable_string(Some(committed.map_or("", |committed| &committed.metadata)));
-            w.i16(code.into());
+            w.nullable_string("metadata", Some(committed.map_or("", |committed| &committed.metadata)));
+            w.i16("error_code", code.into());
             w.tags();
         });
         w.tags();
@@ -300,8 +304,8 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wante
 
 /// OffsetDelete (key 47). Checking the group and deleting are one step, so that nobody can subscribe in between.
 pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let group = r.string()?;
-    let topics = r.array(|r| Ok((r.string()?, r.array(Reader::i32)?)))?;
+    let group = r.string("group_id")?;
+    let topics = r.array("topics", |r| Ok((r.string("name")?, r.array("partitions", |r| r.i32(ITEM))?)))?;
     let broker = call.broker;
     let known = |name: &str, index: i32| {
         let index = partition_index(index);
@@ -324,20 +328,20 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         format!("group {group} deletes its offsets of {}: {code:?}", shown_list(partitions))
     });
     let mut w = call.respond();
-    w.i16(code.into());
-    w.i32(0);
+    w.i16("error_code", code.into());
+    w.i32("throttle_time_ms", 0);
     let read = deleted.unwrap_or_default();
     let told = topics.iter().zip(&known).filter(|(_, known)| code == Code::None && !known.is_empty());
-    w.array(told.collect::<Vec<_>>().iter(), |w, ((name, indexes), known)| {
-        w.string(name);
-        w.array(indexes.iter().zip(*known), |w, (&index, known)| {
-            w.i32(index);
+    w.array("topics", told.collect::<Vec<_>>().iter(), |w, ((name, indexes), known)| {
+        w.string("name", name);
+        w.array("partitions", indexes.iter().zip(*known), |w, (&index, known)| {
+            w.i32("partition_index", index);
             let code = match known {
                 Ok(_) if read.contains(*name) => Code::GroupSubscribedToTopic,
                 Ok(_) => Code::None,
                 Err(code) => *code,
             };
-            w.i16(code.into());
+            w.i16("error_code", code.into());
         });
     });
     Ok(())

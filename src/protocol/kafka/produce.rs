@@ -52,14 +52,14 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     if r.version < 3 {
         return Err(Stop::Broken("versions 0 to 2 carry messages of an older format; they are refused".into()));
     }
-    let transactional_id = r.nullable_string()?;
-    let acks = r.i16()?;
-    let _timeout_ms = r.i32()?;
+    let transactional_id = r.nullable_string("transactional_id")?;
+    let acks = r.i16("acks")?;
+    let _timeout_ms = r.i32("timeout_ms")?;
     let broker = call.broker;
-    let topics = r.array(|r| {
-        let topic = TopicRef::read(r, IDS_FROM)?;
-        let batches = r.array(|r| {
-            let sent = Sent { index: r.i32()?, bytes: r.nullable_bytes()? };
+    let topics = r.array("topic_data", |r| {
+        let topic = TopicRef::read(r, "name", IDS_FROM)?;
+        let batches = r.array("partition_data", |r| {
+            let sent = Sent { index: r.i32("index")?, bytes: r.records("records")? };
             r.tags()?;
             Ok(sent)
         })?;
@@ -77,12 +77,14 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
     }
     let mut w = call.respond();
     let mut outcomes = outcomes.iter();
-    w.array(topics.iter(), |w, Topic { topic, batches, .. }| {
-        topic.write(w);
-        w.array(batches.iter().zip(&mut outcomes), |w, (sent, outcome)| outcome.write(w, sent.index));
+    w.array("responses", topics.iter(), |w, Topic { topic, batches, .. }| {
+        topic.write(w, "name");
+        w.array("partition_responses", batches.iter().zip(&mut outcomes), |w, (sent, outcome)| {
+            outcome.write(w, sent.index)
+        });
         w.tags();
     });
-    w.i32(0);
+    w.i32("throttle_time_ms", 0);
     w.tags();
     Ok(())
 }
@@ -282,20 +284,20 @@ impl Outcome {
     }
 
     pub(super) fn write(&self, w: &mut Writer<'_>, index: i32) {
-        w.i32(index);
-        w.i16(self.code.into());
-        w.i64(self.base_offset);
-        w.i64(self.append_time);
+        w.i32("index", index);
+        w.i16("error_code", self.code.into());
+        w.i64("base_offset", self.base_offset);
+        w.i64("log_append_time_ms", self.append_time);
         if w.version >= 5 {
-            w.i64(self.log_start);
+            w.i64("log_start_offset", self.log_start);
         }
         if w.version >= 8 {
-            w.array(self.records.iter(), |w, &index| {
-                w.i32(index);
-                w.nullable_string(self.why.as_deref());
+            w.array("record_errors", self.records.iter(), |w, &index| {
+                w.i32("batch_index", index);
+                w.nullable_string("batch_index_error_message", self.why.as_deref());
                 w.tags();
             });
-            w.nullable_string(self.why.as_deref());
+            w.nullable_string("error_message", self.why.as_deref());
         }
         w.tags();
     }

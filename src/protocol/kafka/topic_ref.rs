@@ -17,15 +17,15 @@ pub(super) enum TopicRef<'a> {
 }
 
 impl<'a> TopicRef<'a> {
-    /// Reads an id from version `ids_from` on, and a name before.
-    pub(super) fn read(r: &mut Reader<'a>, ids_from: i16) -> Result<TopicRef<'a>> {
-        if r.version < ids_from { r.string().map(TopicRef::Name) } else { r.uuid().map(TopicRef::Id) }
+    /// Reads an id from version `ids_from` on, and before a name, whose field is called `name`.
+    pub(super) fn read(r: &mut Reader<'a>, name: &'static str, ids_from: i16) -> Result<TopicRef<'a>> {
+        if r.version < ids_from { r.string(name).map(TopicRef::Name) } else { r.uuid("topic_id").map(TopicRef::Id) }
     }
 
-    pub(super) fn write(&self, w: &mut Writer<'_>) {
+    pub(super) fn write(&self, w: &mut Writer<'_>, field: &'static str) {
         match self {
-            TopicRef::Name(name) => w.string(name),
-            TopicRef::Id(id) => w.uuid(id),
+            TopicRef::Name(name) => w.string(field, name),
+            TopicRef::Id(id) => w.uuid("topic_id", id),
         }
     }
 

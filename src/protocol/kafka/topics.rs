@@ -4,7 +4,7 @@ use super::{
     Call, Code, NODE_ID, Refusal, Stop,
     configs::topic_configs,
     partition_index, shown_list, tell,
-    wire::{Reader, Uuid},
+    wire::{ITEM, Reader, Uuid},
 };
 use crate::{
     broker::{self, Broker, PARTITIONS_MAX, TopicDescription, check_name, random},
@@ -42,23 +42,24 @@ impl New<'_> {
 
 /// CreateTopics (key 19).
 pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let topics = r.array(|r| {
-        let (name, partitions, replication_factor) = (r.string()?, r.i32()?, r.i16()?);
-        let assignments = r.array(|r| {
-            let assignment = (r.i32()?, r.array(Reader::i32)?);
+    let topics = r.array("topics", |r| {
+        let (name, partitions, replication_factor) =
+            (r.string("name")?, r.i32("num_partitions")?, r.i16("replication_factor")?);
+        let assignments = r.array("assignments", |r| {
+            let assignment = (r.i32("partition_index")?, r.array("broker_ids", |r| r.i32(ITEM))?);
             r.tags()?;
             Ok(assignment)
         })?;
-        let configs = r.array(|r| {
-            let config = (r.string()?, r.nullable_string()?);
+        let configs = r.array("configs", |r| {
+            let config = (r.string("name")?, r.nullable_string("value")?);
             r.tags()?;
             Ok(config)
         })?;
         r.tags()?;
         Ok(New { name, partitions, replication_factor, assignments, configs })
     })?;
-    let _timeout_ms = r.i32()?;
-    let dry = r.bool()?;
+    let _timeout_ms = r.i32("timeout_ms")?;
+    let dry = r.bool("validate_only")?;
     r.tags()?;
     tell(call.explained, || {
         let what = if dry { "what it would be to create" } else { "create" };
@@ -90,30 +91,30 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let made: Vec<_> = made.collect();
     let defaults = broker.config().topic_defaults.clone();
     let mut w = call.respond();
-    w.i32(0);
-    w.array(topics.iter().zip(&made), |w, (topic, made)| {
-        w.string(topic.name);
+    w.i32("throttle_time_ms", 0);
+    w.array("topics", topics.iter().zip(&made), |w, (topic, made)| {
+        w.string("name", topic.name);
         if w.version >= 7 {
-            w.uuid(&made.as_ref().map_or([0; 16], |made| made.id));
+            w.uuid("topic_id", &made.as_ref().map_or([0; 16], |made| made.id));
         }
-        w.i16(made.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
-        w.nullable_string(made.as_ref().err().map(|refusal| refusal.why.as_str()));
+        w.i16("error_code", made.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
+        w.nullable_string("error_message", made.as_ref().err().map(|refusal| refusal.why.as_str()));
         if w.version >= 5 {
             match made {
                 Err(_) => {
-                    w.i32(-1);
-                    w.i16(-1);
-                    w.count(0);
+                    w.i32("num_partitions", -1);
+                    w.i16("replication_factor", -1);
+                    w.empty_array("configs");
                 }
                 Ok(made) => {
-                    w.i32(made.partitions as i32);
-                    w.i16(1);
-                    w.array(topic_configs(&defaults, &made.overrides).iter(), |w, config| {
-                        w.string(config.name);
-                        w.nullable_string(Some(&config.value));
-                        w.bool(false);
-                        w.i8(config.source);
-                        w.bool(false);
+                    w.i32("num_partitions", made.partitions as i32);
+                    w.i16("replication_factor", 1);
+                    w.array("configs", topic_configs(&defaults, &made.overrides).iter(), |w, config| {
+                        w.string("name", config.name);
+                        w.nullable_string("value", Some(&config.value));
+                        w.bool("read_only", false);
+                        w.i8("config_source", config.source);
+                        w.bool("is_sensitive", false);
                         w.tags();
                     });
                 }
@@ -209,14 +210,14 @@ fn assigned(new: &New<'_>) -> Result<u32, Refusal> {
 /// DeleteTopics (key 20).
 pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let topics: Vec<(Option<&str>, Uuid)> = match r.version {
-        6.. => r.array(|r| {
-            let topic = (r.nullable_string()?, r.uuid()?);
+        6.. => r.array("topics", |r| {
+            let topic = (r.nullable_string("name")?, r.uuid("topic_id")?);
             r.tags()?;
             Ok(topic)
         })?,
-        _ => r.array(|r| Ok((Some(r.string()?), [0; 16])))?,
+        _ => r.array("topic_names", |r| Ok((Some(r.string(ITEM)?), [0; 16])))?,
     };
-    let _timeout_ms = r.i32()?;
+    let _timeout_ms = r.i32("timeout_ms")?;
     r.tags()?;
     let broker = call.broker;
     let done: Vec<(Option<String>, Uuid, Result<(), Refusal>)> =
@@ -226,18 +227,18 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         format!("drop {}", shown_list(done.iter().map(name)))
     });
     let mut w = call.respond();
-    w.i32(0);
-    w.array(done.iter(), |w, (name, id, done)| {
+    w.i32("throttle_time_ms", 0);
+    w.array("responses", done.iter(), |w, (name, id, done)| {
         match w.version {
             6.. => {
-                w.nullable_string(name.as_deref());
-                w.uuid(id);
+                w.nullable_string("name", name.as_deref());
+                w.uuid("topic_id", id);
             }
-            _ => w.string(name.as_deref().unwrap_or_default()),
+            _ => w.string("name", name.as_deref().unwrap_or_default()),
         }
-        w.i16(done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
+        w.i16("error_code", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
         if w.version >= 5 {
-            w.nullable_string(done.as_ref().err().map(|refusal| refusal.why.as_str()));
+            w.nullable_string("error_message", done.as_ref().err().map(|refusal| refusal.why.as_str()));
         }
         w.tags();
     });
@@ -266,18 +267,18 @@ fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uu
 
 /// CreatePartitions (key 37).
 pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let topics = r.array(|r| {
-        let (name, count) = (r.string()?, r.i32()?);
-        let assignments = r.nullable_array(|r| {
-            let brokers = r.array(Reader::i32)?;
+    let topics = r.array("topics", |r| {
+        let (name, count) = (r.string("name")?, r.i32("count")?);
+        let assignments = r.nullable_array("assignments", |r| {
+            let brokers = r.array("broker_ids", |r| r.i32(ITEM))?;
             r.tags()?;
             Ok(brokers)
         })?;
         r.tags()?;
         Ok((name, count, assignments))
     })?;
-    let _timeout_ms = r.i32()?;
-    let dry = r.bool()?;
+    let _timeout_ms = r.i32("timeout_ms")?;
+    let dry = r.bool("validate_only")?;
     r.tags()?;
     tell(call.explained, || {
         let what = if dry { "what it would be to grow" } else { "grow" };
@@ -298,11 +299,11 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         })
         .collect();
     let mut w = call.respond();
-    w.i32(0);
-    w.array(topics.iter().zip(&grown), |w, ((name, ..), grown)| {
-        w.string(name);
-        w.i16(grown.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
-        w.nullable_string(grown.as_ref().err().map(|refusal| refusal.why.as_str()));
+    w.i32("throttle_time_ms", 0);
+    w.array("results", topics.iter().zip(&grown), |w, ((name, ..), grown)| {
+        w.string("name", name);
+        w.i16("error_code", grown.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
+        w.nullable_string("error_message", grown.as_ref().err().map(|refusal| refusal.why.as_str()));
         w.tags();
     });
     w.tags();
@@ -336,17 +337,17 @@ fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]
 pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     /// Stands for the high watermark.
     const HIGH_WATERMARK: i64 = -1;
-    let topics = r.array(|r| {
-        let name = r.string()?;
-        let partitions = r.array(|r| {
-            let partition = (r.i32()?, r.i64()?);
+    let topics = r.array("topics", |r| {
+        let name = r.string("name")?;
+        let partitions = r.array("partitions", |r| {
+            let partition = (r.i32("partition_index")?, r.i64("offset")?);
             r.tags()?;
             Ok(partition)
         })?;
         r.tags()?;
         Ok((name, partitions))
     })?;
-    let _timeout_ms = r.i32()?;
+    let _timeout_ms = r.i32("timeout_ms")?;
     r.tags()?;
     tell(call.explained, || {
         let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
@@ -373,13 +374,13 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         .map(|(name, partitions)| partitions.iter().map(|&(index, offset)| trim(name, index, offset)).collect())
         .collect();
     let mut w = call.respond();
-    w.i32(0);
-    w.array(topics.iter().zip(&done), |w, ((name, partitions), done)| {
-        w.string(name);
-        w.array(partitions.iter().zip(done), |w, ((index, _), done)| {
-            w.i32(*index);
-            w.i64(done.as_ref().map_or(-1, |start| *start as i64));
-            w.i16(done.map_or_else(|code| code, |_| Code::None).into());
+    w.i32("throttle_time_ms", 0);
+    w.array("topics", topics.iter().zip(&done), |w, ((name, partitions), done)| {
+        w.string("name", name);
+        w.array("partitions", partitions.iter().zip(done), |w, ((index, _), done)| {
+            w.i32("partition_index", *index);
+            w.i64("low_watermark", done.as_ref().map_or(-1, |start| *start as i64));
+            w.i16("error_code", done.map_or_else(|code| code, |_| Code::None).into());
             w.tags();
         });
         w.tags();
@@ -390,8 +391,8 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
 
 /// DescribeLogDirs (key 35): there is one directory.
 pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let asked = r.nullable_array(|r| {
-        let topic = (r.string()?, r.array(Reader::i32)?);
+    let asked = r.nullable_array("topics", |r| {
+        let topic = (r.string("topic")?, r.array("partitions", |r| r.i32(ITEM))?);
         r.tags()?;
         Ok(topic)
     })?;
@@ -415,31 +416,32 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             .collect(),
     };
     let mut w = call.respond();
-    w.i32(0);
+    w.i32("throttle_time_ms", 0);
     if w.version >= 3 {
-        w.i16(Code::None.into());
+        w.i16("error_code", Code::None.into());
     }
-    w.count(1);
-    w.i16(Code::None.into());
-    w.string(&dir);
-    w.array(topics.iter(), |w, (name, partitions)| {
-        w.string(name);
-        w.array(partitions.iter(), |w, &index| {
-            w.i32(index as i32);
-            let described = broker.describe_partition(name, index);
-            w.i64(described.map_or(-1, |partition| partition.bytes as i64));
-            w.i64(0);
-            w.bool(false);
+    w.array("results", [dir].iter(), |w, dir| {
+        w.i16("error_code", Code::None.into());
+        w.string("log_dir", dir);
+        w.array("topics", topics.iter(), |w, (name, partitions)| {
+            w.string("name", name);
+            w.array("partitions", partitions.iter(), |w, &index| {
+                w.i32("partition_index", index as i32);
+                let described = broker.describe_partition(name, index);
+                w.i64("partition_size", described.map_or(-1, |partition| partition.bytes as i64));
+                w.i64("offset_lag", 0);
+                w.bool("is_future_key", false);
+                w.tags();
+            });
             w.tags();
         });
+        if w.version >= 4 {
+            // The volume's size and free space are unknown.
+            w.i64("total_bytes", -1);
+            w.i64("usable_bytes", -1);
+        }
         w.tags();
     });
-    if w.version >= 4 {
-        // The volume's size and free space are unknown.
-        w.i64(-1);
-        w.i64(-1);
-    }
-    w.tags();
     w.tags();
     Ok(())
 }

@@ -4,7 +4,11 @@
 //! WriteTxnMarkers is what a coordinator sends to the leaders of partitions. Here the two are one, so only those send it who
 //! abort what no coordinator knows any more; the marker keeps the coordinator epoch that they name.
 
-use super::{Call, Code, Stop, partition_index, shown_list, tell, transactions::AskedTopic, wire::Reader};
+use super::{
+    Call, Code, Stop, partition_index, shown_list, tell,
+    transactions::{AnswerNames, AskedTopic},
+    wire::{ITEM, Reader},
+};
 use crate::broker::{Error, Marker, Outcome, TransactionDescription, check_name};
 use regex::{Regex, RegexBuilder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,10 +30,10 @@ const STATES: [&str; 8] = [
 
 /// ListTransactions (key 66). Filters that name no state are named back and match nothing.
 pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let states: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
-    let producer_ids: BTreeSet<i64> = r.array(Reader::i64)?.into_iter().collect();
-    let duration_ms = if r.version >= 1 { r.i64()? } else { -1 };
-    let pattern = if r.version >= 2 { r.nullable_string()? } else { None };
+    let states: BTreeSet<&str> = r.array("state_filters", |r| r.string(ITEM))?.into_iter().collect();
+    let producer_ids: BTreeSet<i64> = r.array("producer_id_filters", |r| r.i64(ITEM))?.into_iter().collect();
+    let duration_ms = if r.version >= 1 { r.i64("duration_filter")? } else { -1 };
+    let pattern = if r.version >= 2 { r.nullable_string("transactional_id_pattern")? } else { None };
     r.tags()?;
     tell(call.explained, || "which transactions there are".into());
     let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(whole).transpose();
@@ -50,13 +54,13 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             && is_named(&one.transactional_id)
     });
     let mut w = call.respond();
-    w.i32(0);
-    w.i16(code.into());
-    w.array(unknown.iter(), |w, name| w.string(name));
-    w.array(listed.iter(), |w, one| {
-        w.string(&one.transactional_id);
-        w.i64(one.producer.id);
-        w.string(one.kafka_state);
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", code.into());
+    w.array("unknown_state_filters", unknown.iter(), |w, name| w.string(ITEM, name));
+    w.array("transaction_states", listed.iter(), |w, one| {
+        w.string("transactional_id", &one.transactional_id);
+        w.i64("producer_id", one.producer.id);
+        w.string("transaction_state", one.kafka_state);
         w.tags();
     });
     w.tags();
@@ -74,7 +78,7 @@ fn whole(pattern: &str) -> Result<Regex, regex::Error> {
 /// DescribeTransactions (key 65).
 pub(super) fn describe_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     // Each is answered once: its partitions may take many times the bytes of its id.
-    let ids: BTreeSet<&str> = r.array(Reader::string)?.into_iter().collect();
+    let ids: BTreeSet<&str> = r.array("transactional_ids", |r| r.string(ITEM))?.into_iter().collect();
     r.tags()?;
     tell(call.explained, || {
         format!("what is in the transactions of {}", shown_list(ids.iter().map(|id| id.to_string())))
@@ -85,20 +89,20 @@ pub(super) fn describe_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     };
     let described: Vec<_> = ids.iter().map(describe).collect();
     let mut w = call.respond();
-    w.i32(0);
-    w.array(ids.iter().zip(&described), |w, (id, described)| {
-        w.i16(described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
-        w.string(id);
+    w.i32("throttle_time_ms", 0);
+    w.array("transaction_states", ids.iter().zip(&described), |w, (id, described)| {
+        w.i16("error_code", described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+        w.string("transactional_id", id);
         let topics = described.as_ref().map(by_topic).unwrap_or_default();
         let summary = described.as_ref().ok().map(|described| &described.summary);
-        w.string(summary.map_or("", |one| one.kafka_state));
-        w.i32(summary.map_or(0, |one| one.timeout_ms as i32));
-        w.i64(summary.map_or(0, |one| one.since_ms));
-        w.i64(summary.map_or(0, |one| one.producer.id));
-        w.i16(summary.map_or(0, |one| one.producer.epoch));
-        w.array(topics.iter(), |w, (topic, indexes)| {
-            w.string(topic);
-            w.array(indexes.iter(), |w, &index| w.i32(index as i32));
+        w.string("transaction_state", summary.map_or("", |one| one.kafka_state));
+        w.i32("transaction_timeout_ms", summary.map_or(0, |one| one.timeout_ms as i32));
+        w.i64("transaction_start_time_ms", summary.map_or(0, |one| one.since_ms));
+        w.i64("producer_id", summary.map_or(0, |one| one.producer.id));
+        w.i16("producer_epoch", summary.map_or(0, |one| one.producer.epoch));
+        w.array("topics", topics.iter(), |w, (topic, indexes)| {
+            w.string("topic", topic);
+            w.array("partitions", indexes.iter(), |w, &index| w.i32(ITEM, index as i32));
             w.tags();
         });
         w.tags();
@@ -118,8 +122,8 @@ fn by_topic(described: &TransactionDescription) -> BTreeMap<&str, Vec<u32>> {
 /// DescribeProducers (key 61): who writes to a partition with sequences, and since where in a transaction.
 pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let mut topics: BTreeMap<&str, BTreeSet<i32>> = BTreeMap::new();
-    r.array(|r| {
-        topics.entry(r.string()?).or_default().extend(r.array(Reader::i32)?);
+    r.array("topics", |r| {
+        topics.entry(r.string("name")?).or_default().extend(r.array("partition_indexes", |r| r.i32(ITEM))?);
         r.tags()
     })?;
     r.tags()?;
@@ -129,22 +133,22 @@ pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     });
     let broker = call.broker;
     let mut w = call.respond();
-    w.i32(0);
-    w.array(topics.iter(), |w, (name, indexes)| {
-        w.string(name);
-        w.array(indexes.iter(), |w, &index| {
+    w.i32("throttle_time_ms", 0);
+    w.array("topics", topics.iter(), |w, (name, indexes)| {
+        w.string("name", name);
+        w.array("partitions", indexes.iter(), |w, &index| {
             let known = check_name(name);
             let producers = known.and_then(|()| broker.active_producers(name, partition_index(index)));
-            w.i32(index);
-            w.i16(producers.as_ref().map_or_else(Error::code, |_| Code::None).into());
-            w.nullable_string(producers.as_ref().err().map(Error::to_string).as_deref());
-            w.array(producers.unwrap_or_default().iter(), |w, producer| {
-                w.i64(producer.producer_id);
-                w.i32(producer.producer_epoch.into());
-                w.i32(producer.last_sequence);
-                w.i64(producer.last_timestamp);
-                w.i32(producer.coordinator_epoch);
-                w.i64(producer.transaction_first.map_or(-1, |first| first as i64));
+            w.i32("partition_index", index);
+            w.i16("error_code", producers.as_ref().map_or_else(Error::code, |_| Code::None).into());
+            w.nullable_string("error_message", producers.as_ref().err().map(Error::to_string).as_deref());
+            w.array("active_producers", producers.unwrap_or_default().iter(), |w, producer| {
+                w.i64("producer_id", producer.producer_id);
+                w.i32("producer_epoch", producer.producer_epoch.into());
+                w.i32("last_sequence", producer.last_sequence);
+                w.i64("last_timestamp", producer.last_timestamp);
+                w.i32("coordinator_epoch", producer.coordinator_epoch);
+                w.i64("current_txn_start_offset", producer.transaction_first.map_or(-1, |first| first as i64));
                 w.tags();
             });
             w.tags();
@@ -163,14 +167,14 @@ struct AskedMarker<'a> {
 
 /// WriteTxnMarkers (key 27). Markers for nothing are not answered, as in Kafka.
 pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let mut asked = r.array(|r| {
-        let (producer_id, producer_epoch) = (r.i64()?, r.i16()?);
-        let outcome = if r.bool()? { Outcome::Commit } else { Outcome::Abort };
-        let topics = AskedTopic::read_all(r)?;
-        let coordinator_epoch = r.i32()?;
+    let mut asked = r.array("markers", |r| {
+        let (producer_id, producer_epoch) = (r.i64("producer_id")?, r.i16("producer_epoch")?);
+        let outcome = if r.bool("transaction_result")? { Outcome::Commit } else { Outcome::Abort };
+        let topics = AskedTopic::read_all(r, "partition_indexes")?;
+        let coordinator_epoch = r.i32("coordinator_epoch")?;
         if r.version >= 2 {
             // Whether the epoch was raised for the marker. It says that itself.
-            r.i8()?;
+            r.i8("transaction_version")?;
         }
         r.tags()?;
         let marker = Marker { producer_id, producer_epoch, outcome, coordinator_epoch };
@@ -193,9 +197,9 @@ pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         });
     }
     let mut w = call.respond();
-    w.array(asked.iter().zip(&codes), |w, (asked, codes)| {
-        w.i64(asked.marker.producer_id);
-        AskedTopic::write_all(&asked.topics, w, codes);
+    w.array("markers", asked.iter().zip(&codes), |w, (asked, codes)| {
+        w.i64("producer_id", asked.marker.producer_id);
+        AskedTopic::write_all(&asked.topics, w, codes, &AnswerNames::OF_MARKER);
         w.tags();
     });
     w.tags();

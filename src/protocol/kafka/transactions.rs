@@ -12,7 +12,7 @@
 
 use super::{
     Call, Code, Stop, partition_index, refused, shown_list, tell,
-    wire::{self, Reader, Writer},
+    wire::{self, ITEM, Reader, Writer},
     with_code,
 };
 use crate::broker::{Broker, Epochs, Error, Outcome, ProducerIdentity, Result, TopicPartition, is_internal};
@@ -35,12 +35,12 @@ fn code(error: &Error, version: i16, fenced_since: i16) -> Code {
 }
 
 pub(super) fn read_identity(r: &mut Reader<'_>) -> wire::Result<ProducerIdentity> {
-    Ok(ProducerIdentity { id: r.i64()?, epoch: r.i16()? })
+    Ok(ProducerIdentity { id: r.i64("producer_id")?, epoch: r.i16("producer_epoch")? })
 }
 
 /// InitProducerId (key 22). Without a transactional id it is only a number that no other producer has.
 pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
-    let (transactional_id, timeout_ms) = (r.nullable_string()?, r.i32()?);
+    let (transactional_id, timeout_ms) = (r.nullable_string("transactional_id")?, r.i32("transaction_timeout_ms")?);
     let known = if r.version >= 3 { read_identity(r)? } else { NOBODY };
     r.tags()?;
     let broker = call.broker;
@@ -58,16 +58,34 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> s
         (_, Err((_, why))) => format!("no id for a producer: {why}"),
     });
     let mut w = call.respond();
-    w.i32(0);
-    w.i16(made.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", made.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
     write_identity(&mut w, made.unwrap_or(NOBODY));
     w.tags();
     Ok(())
 }
 
 fn write_identity(w: &mut Writer<'_>, ProducerIdentity { id, epoch }: ProducerIdentity) {
-    w.i64(id);
-    w.i16(epoch);
+    w.i64("producer_id", id);
+    w.i16("producer_epoch", epoch);
+}
+
+/// What the fields are called in which an API answers for each of a topic's partitions.
+pub(super) struct AnswerNames {
+    pub(super) topics: &'static str,
+    pub(super) partitions: &'static str,
+    pub(super) error_code: &'static str,
+}
+
+impl AnswerNames {
+    /// AddPartitionsToTxn before version 4.
+    const OF_ONE: AnswerNames = AnswerNames { topics: "results_by_topic_v3_and_below", ..AnswerNames::OF_SEVERAL };
+    /// AddPartitionsToTxn, for each transaction.
+    const OF_SEVERAL: AnswerNames =
+        AnswerNames { topics: "topic_results", partitions: "results_by_partition", error_code: "partition_error_code" };
+    /// WriteTxnMarkers.
+    pub(super) const OF_MARKER: AnswerNames =
+        AnswerNames { topics: "topics", partitions: "partitions", error_code: "error_code" };
 }
 
 /// A topic, and those of its partitions that something is asked of.
@@ -77,22 +95,23 @@ pub(super) struct AskedTopic<'a> {
 }
 
 impl<'a> AskedTopic<'a> {
-    pub(super) fn read_all(r: &mut Reader<'a>) -> wire::Result<Vec<AskedTopic<'a>>> {
-        r.array(|r| {
-            let topic = AskedTopic { name: r.string()?, indexes: r.array(Reader::i32)? };
+    /// Reads all of them; the numbers of a topic's partitions are in the field `partitions`.
+    pub(super) fn read_all(r: &mut Reader<'a>, partitions: &'static str) -> wire::Result<Vec<AskedTopic<'a>>> {
+        r.array("topics", |r| {
+            let topic = AskedTopic { name: r.string("name")?, indexes: r.array(partitions, |r| r.i32(ITEM))? };
             r.tags()?;
             Ok(topic)
         })
     }
 
     /// Writes topics with a code for each of their partitions, in order.
-    pub(super) fn write_all(topics: &[AskedTopic<'_>], w: &mut Writer<'_>, codes: &[Code]) {
+    pub(super) fn write_all(topics: &[AskedTopic<'_>], w: &mut Writer<'_>, codes: &[Code], names: &AnswerNames) {
         let mut codes = codes.iter();
-        w.array(topics.iter(), |w, topic| {
-            w.string(topic.name);
-            w.array(topic.indexes.iter().zip(&mut codes), |w, (index, &code)| {
-                w.i32(*index);
-                w.i16(code.into());
+        w.array(names.topics, topics.iter(), |w, topic| {
+            w.string("name", topic.name);
+            w.array(names.partitions, topic.indexes.iter().zip(&mut codes), |w, (index, &code)| {
+                w.i32("partition_index", *index);
+                w.i16(names.error_code, code.into());
                 w.tags();
             });
             w.tags();
@@ -117,9 +136,9 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn read(r: &mut Reader<'a>) -> wire::Result<Asked<'a>> {
-        let (transactional_id, producer) = (r.string()?, read_identity(r)?);
-        let verify_only = r.version >= 4 && r.bool()?;
-        let topics = AskedTopic::read_all(r)?;
+        let (transactional_id, producer) = (r.string("transactional_id")?, read_identity(r)?);
+        let verify_only = r.version >= 4 && r.bool("verify_only")?;
+        let topics = AskedTopic::read_all(r, "partitions")?;
         Ok(Asked { transactional_id, producer, verify_only, topics })
     }
 
@@ -157,7 +176,7 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     let asked = if r.version < 4 {
         vec![Asked::read(r)?]
     } else {
-        r.array(|r| {
+        r.array("transactions", |r| {
             let asked = Asked::read(r)?;
             r.tags()?;
             Ok(asked)
@@ -172,14 +191,14 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         });
     }
     let mut w = call.respond();
-    w.i32(0);
+    w.i32("throttle_time_ms", 0);
     if w.version < 4 {
-        AskedTopic::write_all(&asked[0].topics, &mut w, &codes[0]);
+        AskedTopic::write_all(&asked[0].topics, &mut w, &codes[0], &AnswerNames::OF_ONE);
     } else {
-        w.i16(Code::None.into());
-        w.array(asked.iter().zip(&codes), |w, (asked, codes)| {
-            w.string(asked.transactional_id);
-            AskedTopic::write_all(&asked.topics, w, codes);
+        w.i16("error_code", Code::None.into());
+        w.array("results_by_transaction", asked.iter().zip(&codes), |w, (asked, codes)| {
+            w.string("transactional_id", asked.transactional_id);
+            AskedTopic::write_all(&asked.topics, w, codes, &AnswerNames::OF_SEVERAL);
             w.tags();
         });
     }
@@ -189,7 +208,7 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
 
 /// AddOffsetsToTxn (key 25).
 pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
-    let (transactional_id, producer, group) = (r.string()?, read_identity(r)?, r.string()?);
+    let (transactional_id, producer, group) = (r.string("transactional_id")?, read_identity(r)?, r.string("group_id")?);
     r.tags()?;
     let added = call.broker.add_group(transactional_id, producer, group);
     tell(call.explained, || {
@@ -198,16 +217,16 @@ pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     });
     let code = added.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |()| Code::None);
     let mut w = call.respond();
-    w.i32(0);
-    w.i16(code.into());
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", code.into());
     w.tags();
     Ok(())
 }
 
 /// EndTxn (key 26).
 pub(super) fn end_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
-    let (transactional_id, producer) = (r.string()?, read_identity(r)?);
-    let outcome = if r.bool()? { Outcome::Commit } else { Outcome::Abort };
+    let (transactional_id, producer) = (r.string("transactional_id")?, read_identity(r)?);
+    let outcome = if r.bool("committed")? { Outcome::Commit } else { Outcome::Abort };
     r.tags()?;
     let epochs = if call.version >= 5 { Epochs::Raised } else { Epochs::Kept };
     let ended = call.broker.end_transaction(transactional_id, producer, outcome, epochs);
@@ -219,8 +238,8 @@ pub(super) fn end_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::resul
     });
     let code = ended.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |_| Code::None);
     let mut w = call.respond();
-    w.i32(0);
-    w.i16(code.into());
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", code.into());
     if w.version >= 5 {
         write_identity(&mut w, ended.unwrap_or(NOBODY));
     }

@@ -8,13 +8,15 @@
 //! end of a struct nothing                         tagged fields: uvarint count, then tag, length, bytes of each
 //! ```
 //!
-//! Both know the API's version and whether it is flexible. So `r.string()?` reads a string in either encoding, and a field that
-//! only some versions have is read where it stands: `if r.version >= 5 { r.i32()? }`.
+//! Both know the API's version and whether it is flexible. So `r.string("name")?` reads a string in either encoding, and a field
+//! that only some versions have is read where it stands: `if r.version >= 5 { r.i32("leader_epoch")? }`.
 //!
+//! - Each field is read and written by its name in Kafka's protocol. Where somebody watches, [`Spans`] note which bytes it is.
 //! - A length is compared with the bytes that are left before it is used.
 //! - The arrays of a request have at most [`ELEMENTS_MAX`] elements in all, so that the size of a frame bounds the memory it takes.
 //! - Strings are UTF-8. Unknown tagged fields are skipped.
 
+use crate::broker::spans::{Kind, Spans};
 use std::fmt;
 
 /// The most elements that the arrays of one request may have in all. Kafka has no such limit; without it 100 MiB of one-byte
@@ -38,6 +40,9 @@ impl std::error::Error for Malformed {}
 /// What reading returns.
 pub type Result<T> = std::result::Result<T, Malformed>;
 
+/// The name of an array's element that is no struct: it is called by the array's name and its index.
+pub const ITEM: &str = "";
+
 /// A topic's id.
 pub type Uuid = [u8; 16];
 
@@ -50,12 +55,14 @@ pub struct Reader<'a> {
     pub version: i16,
     /// Whether that version has compact lengths and tagged fields.
     pub flexible: bool,
+    /// Where the fields are noted, if somebody watches.
+    pub spans: Option<Box<Spans>>,
 }
 
 impl<'a> Reader<'a> {
     /// A cursor at the start of `bytes`.
     pub fn new(bytes: &'a [u8], version: i16, flexible: bool) -> Reader<'a> {
-        Reader { bytes, elements_left: ELEMENTS_MAX, version, flexible }
+        Reader { bytes, elements_left: ELEMENTS_MAX, version, flexible, spans: None }
     }
 
     /// The bytes not read yet.
@@ -75,34 +82,60 @@ impl<'a> Reader<'a> {
         Ok(*taken)
     }
 
+    /// Reads a field, and notes it where somebody watches.
+    #[inline]
+    fn field<T>(
+        &mut self,
+        name: &'static str,
+        kind: Kind,
+        compact: bool,
+        read: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let before = self.bytes.len();
+        let value = read(self)?;
+        if let Some(spans) = &mut self.spans {
+            spans.field(name, kind, compact, before - self.bytes.len());
+        }
+        Ok(value)
+    }
+
+    fn fixed<const N: usize>(&mut self, name: &'static str, kind: Kind) -> Result<[u8; N]> {
+        self.field(name, kind, false, Self::array_of)
+    }
+
     /// INT8.
-    pub fn i8(&mut self) -> Result<i8> {
-        self.array_of().map(i8::from_be_bytes)
+    pub fn i8(&mut self, name: &'static str) -> Result<i8> {
+        self.fixed(name, Kind::Int8).map(i8::from_be_bytes)
     }
 
     /// BOOLEAN.
-    pub fn bool(&mut self) -> Result<bool> {
-        Ok(self.i8()? != 0)
+    pub fn bool(&mut self, name: &'static str) -> Result<bool> {
+        self.fixed(name, Kind::Boolean).map(|[byte]| byte != 0)
     }
 
     /// INT16.
-    pub fn i16(&mut self) -> Result<i16> {
-        self.array_of().map(i16::from_be_bytes)
+    pub fn i16(&mut self, name: &'static str) -> Result<i16> {
+        self.fixed(name, Kind::Int16).map(i16::from_be_bytes)
     }
 
     /// INT32.
-    pub fn i32(&mut self) -> Result<i32> {
-        self.array_of().map(i32::from_be_bytes)
+    pub fn i32(&mut self, name: &'static str) -> Result<i32> {
+        self.fixed(name, Kind::Int32).map(i32::from_be_bytes)
+    }
+
+    /// UINT32.
+    pub fn u32(&mut self, name: &'static str) -> Result<u32> {
+        self.fixed(name, Kind::Uint32).map(u32::from_be_bytes)
     }
 
     /// INT64.
-    pub fn i64(&mut self) -> Result<i64> {
-        self.array_of().map(i64::from_be_bytes)
+    pub fn i64(&mut self, name: &'static str) -> Result<i64> {
+        self.fixed(name, Kind::Int64).map(i64::from_be_bytes)
     }
 
     /// UUID.
-    pub fn uuid(&mut self) -> Result<Uuid> {
-        self.array_of()
+    pub fn uuid(&mut self, name: &'static str) -> Result<Uuid> {
+        self.fixed(name, Kind::Uuid)
     }
 
     /// UNSIGNED_VARINT: seven bits a byte, the lowest first.
@@ -142,19 +175,28 @@ impl<'a> Reader<'a> {
     }
 
     /// A length; `None`: null. It is not yet compared with the bytes that are left.
-    fn length(&mut self, classic: impl Fn(&mut Self) -> Result<i32>) -> Result<Option<usize>> {
+    fn length<const N: usize>(&mut self, classic: impl Fn([u8; N]) -> i32) -> Result<Option<usize>> {
         if self.flexible {
             return Ok((self.uvarint()? as usize).checked_sub(1));
         }
-        match classic(self)? {
+        match classic(self.array_of()?) {
             -1 => Ok(None),
             length => usize::try_from(length).map(Some).map_err(|_| Malformed("a length is negative")),
         }
     }
 
     /// NULLABLE_STRING or COMPACT_NULLABLE_STRING.
-    pub fn nullable_string(&mut self) -> Result<Option<&'a str>> {
-        let Some(length) = self.length(|r| r.i16().map(i32::from))? else { return Ok(None) };
+    pub fn nullable_string(&mut self, name: &'static str) -> Result<Option<&'a str>> {
+        self.field(name, Kind::NullableString, self.flexible, Self::text)
+    }
+
+    /// STRING or COMPACT_STRING.
+    pub fn string(&mut self, name: &'static str) -> Result<&'a str> {
+        self.field(name, Kind::String, self.flexible, Self::text)?.ok_or(Malformed("a string is null"))
+    }
+
+    fn text(&mut self) -> Result<Option<&'a str>> {
+        let Some(length) = self.length(|bytes| i16::from_be_bytes(bytes).into())? else { return Ok(None) };
         // A compact string could be longer, but Kafka accepts no more in either form.
         if length > i16::MAX as usize {
             return Err(Malformed("a string is longer than 32767 bytes"));
@@ -162,25 +204,25 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length)?).map(Some).map_err(|_| Malformed("a string is not UTF-8"))
     }
 
-    /// STRING or COMPACT_STRING.
-    pub fn string(&mut self) -> Result<&'a str> {
-        self.nullable_string()?.ok_or(Malformed("a string is null"))
+    /// BYTES or COMPACT_BYTES.
+    pub fn bytes(&mut self, name: &'static str) -> Result<&'a [u8]> {
+        self.field(name, Kind::Bytes, self.flexible, Self::blob)?.ok_or(Malformed("bytes are null"))
     }
 
-    /// NULLABLE_BYTES or COMPACT_NULLABLE_BYTES; also RECORDS.
-    pub fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>> {
-        let Some(length) = self.length(Self::i32)? else { return Ok(None) };
+    /// RECORDS or COMPACT_RECORDS.
+    pub fn records(&mut self, name: &'static str) -> Result<Option<&'a [u8]>> {
+        self.field(name, Kind::Records, self.flexible, Self::blob)
+    }
+
+    fn blob(&mut self) -> Result<Option<&'a [u8]>> {
+        let Some(length) = self.length(i32::from_be_bytes)? else { return Ok(None) };
         self.take(length).map(Some)
     }
 
-    /// BYTES or COMPACT_BYTES.
-    pub fn bytes(&mut self) -> Result<&'a [u8]> {
-        self.nullable_bytes()?.ok_or(Malformed("bytes are null"))
-    }
-
     /// How many elements an array has, or `None` where it is null.
-    pub fn nullable_count(&mut self) -> Result<Option<usize>> {
-        let Some(count) = self.length(Self::i32)? else { return Ok(None) };
+    fn nullable_count(&mut self, name: &'static str) -> Result<Option<usize>> {
+        let count = self.field(name, Kind::Array, self.flexible, |r| r.length(i32::from_be_bytes))?;
+        let Some(count) = count else { return Ok(None) };
         // An element takes at least one byte.
         if count > self.bytes.len() {
             return Err(Malformed("an array counts more elements than there are bytes"));
@@ -189,20 +231,27 @@ impl<'a> Reader<'a> {
         Ok(Some(count))
     }
 
-    /// How many elements an array has; 0 if it is null.
-    pub fn count(&mut self) -> Result<usize> {
-        Ok(self.nullable_count()?.unwrap_or(0))
-    }
-
     /// An array of whatever `element` reads, or `None` where it is null.
-    pub fn nullable_array<T>(&mut self, mut element: impl FnMut(&mut Self) -> Result<T>) -> Result<Option<Vec<T>>> {
-        let Some(count) = self.nullable_count()? else { return Ok(None) };
-        (0..count).map(|_| element(self)).collect::<Result<_>>().map(Some)
+    pub fn nullable_array<T>(
+        &mut self,
+        name: &'static str,
+        mut element: impl FnMut(&mut Self) -> Result<T>,
+    ) -> Result<Option<Vec<T>>> {
+        let Some(count) = self.nullable_count(name)? else { return Ok(None) };
+        let read = |index| {
+            let outer = self.spans.as_mut().map(|spans| spans.enter(name, index));
+            let read = element(self);
+            if let (Some(spans), Some(outer)) = (&mut self.spans, outer) {
+                spans.leave(outer);
+            }
+            read
+        };
+        (0..count).map(read).collect::<Result<_>>().map(Some)
     }
 
     /// An array of whatever `element` reads; a null one is empty.
-    pub fn array<T>(&mut self, element: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
-        Ok(self.nullable_array(element)?.unwrap_or_default())
+    pub fn array<T>(&mut self, name: &'static str, element: impl FnMut(&mut Self) -> Result<T>) -> Result<Vec<T>> {
+        Ok(self.nullable_array(name, element)?.unwrap_or_default())
     }
 
     /// Skips the tagged fields at the end of a struct in flexible versions. None of them is known here.
@@ -210,14 +259,19 @@ impl<'a> Reader<'a> {
         if !self.flexible {
             return Ok(());
         }
-        for _ in 0..self.uvarint()? {
-            let _tag = self.uvarint()?;
-            let length = self.uvarint()? as usize;
-            self.take(length)?;
-        }
-        Ok(())
+        self.field(TAGS, Kind::Tags, true, |r| {
+            for _ in 0..r.uvarint()? {
+                let _tag = r.uvarint()?;
+                let length = r.uvarint()? as usize;
+                r.take(length)?;
+            }
+            Ok(())
+        })
     }
 }
+
+/// What the end of a struct is called in a flexible version.
+const TAGS: &str = "_tagged_fields";
 
 /// Appends the fields of a response to a buffer.
 #[derive(Debug)]
@@ -228,111 +282,168 @@ pub struct Writer<'a> {
     pub version: i16,
     /// Whether that version has compact lengths and tagged fields.
     pub flexible: bool,
+    /// Where the fields are noted, if somebody watches.
+    pub spans: Option<&'a mut Spans>,
 }
 
 impl Writer<'_> {
-    /// INT8.
-    pub fn i8(&mut self, number: i8) {
-        self.out.extend_from_slice(&number.to_be_bytes());
-    }
-
-    /// BOOLEAN.
-    pub fn bool(&mut self, truth: bool) {
-        self.i8(truth.into());
-    }
-
-    /// INT16.
-    pub fn i16(&mut self, number: i16) {
-        self.out.extend_from_slice(&number.to_be_bytes());
-    }
-
-    /// INT32.
-    pub fn i32(&mut self, number: i32) {
-        self.out.extend_from_slice(&number.to_be_bytes());
-    }
-
-    /// INT64.
-    pub fn i64(&mut self, number: i64) {
-        self.out.extend_from_slice(&number.to_be_bytes());
-    }
-
-    /// UUID.
-    pub fn uuid(&mut self, id: &Uuid) {
-        self.out.extend_from_slice(id);
-    }
-
-    /// UNSIGNED_VARINT.
-    pub fn uvarint(&mut self, number: u32) {
-        write_uvarint(self.out, number.into());
-    }
-
-    /// NULLABLE_STRING or COMPACT_NULLABLE_STRING. What is too long for a classic string is cut off.
-    pub fn nullable_string(&mut self, text: Option<&str>) {
-        let text = text.map(|text| &text[..text.floor_char_boundary(i16::MAX as usize)]);
-        match text {
-            _ if self.flexible => self.uvarint(text.map_or(0, |text| text.len() as u32 + 1)),
-            _ => self.i16(text.map_or(-1, |text| text.len() as i16)),
-        }
-        self.out.extend_from_slice(text.unwrap_or_default().as_bytes());
-    }
-
-    /// STRING or COMPACT_STRING.
-    pub fn string(&mut self, text: &str) {
-        self.nullable_string(Some(text));
-    }
-
-    /// BYTES or COMPACT_BYTES.
-    pub fn bytes(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        self.out.extend_from_slice(bytes);
-    }
-
-    /// RECORDS or COMPACT_RECORDS: what `write` appends, which is about `estimate` bytes.
-    pub fn records<T>(&mut self, estimate: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        if self.flexible {
-            return prefixed(self.out, estimate, |length| length as u64 + 1, write);
-        }
-        let at = self.out.len();
-        self.i32(0);
+    /// Writes a field, and notes it where somebody watches.
+    #[inline]
+    fn field<T>(&mut self, name: &'static str, kind: Kind, compact: bool, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let before = self.out.len();
         let done = write(self.out);
-        let length = (self.out.len() - at - 4) as i32;
-        self.out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        if let Some(spans) = &mut self.spans {
+            spans.field(name, kind, compact, self.out.len() - before);
+        }
         done
     }
 
-    /// How many elements the array that follows has.
-    pub fn count(&mut self, count: usize) {
-        match count as u32 {
-            count if self.flexible => self.uvarint(count + 1),
-            count => self.i32(count as i32),
-        }
+    fn fixed<const N: usize>(&mut self, name: &'static str, kind: Kind, bytes: [u8; N]) {
+        self.field(name, kind, false, |out| out.extend_from_slice(&bytes));
     }
 
-    /// A null array, or null bytes.
-    pub fn null_array(&mut self) {
-        match self.flexible {
-            true => self.uvarint(0),
-            false => self.i32(-1),
-        }
+    /// INT8.
+    pub fn i8(&mut self, name: &'static str, number: i8) {
+        self.fixed(name, Kind::Int8, number.to_be_bytes());
+    }
+
+    /// BOOLEAN.
+    pub fn bool(&mut self, name: &'static str, truth: bool) {
+        self.fixed(name, Kind::Boolean, [truth.into()]);
+    }
+
+    /// INT16.
+    pub fn i16(&mut self, name: &'static str, number: i16) {
+        self.fixed(name, Kind::Int16, number.to_be_bytes());
+    }
+
+    /// INT32.
+    pub fn i32(&mut self, name: &'static str, number: i32) {
+        self.fixed(name, Kind::Int32, number.to_be_bytes());
+    }
+
+    /// INT64.
+    pub fn i64(&mut self, name: &'static str, number: i64) {
+        self.fixed(name, Kind::Int64, number.to_be_bytes());
+    }
+
+    /// UUID.
+    pub fn uuid(&mut self, name: &'static str, id: &Uuid) {
+        self.fixed(name, Kind::Uuid, *id);
+    }
+
+    /// UNSIGNED_VARINT.
+    pub fn uvarint(&mut self, name: &'static str, number: u32) {
+        self.field(name, Kind::UnsignedVarint, false, |out| write_uvarint(out, number.into()));
+    }
+
+    /// NULLABLE_STRING or COMPACT_NULLABLE_STRING. What is too long for a classic string is cut off.
+    pub fn nullable_string(&mut self, name: &'static str, text: Option<&str>) {
+        self.text(name, Kind::NullableString, text);
+    }
+
+    /// STRING or COMPACT_STRING.
+    pub fn string(&mut self, name: &'static str, text: &str) {
+        self.text(name, Kind::String, Some(text));
+    }
+
+    fn text(&mut self, name: &'static str, kind: Kind, text: Option<&str>) {
+        let text = text.map(|text| &text[..text.floor_char_boundary(i16::MAX as usize)]);
+        let flexible = self.flexible;
+        self.field(name, kind, flexible, |out| {
+            match text {
+                _ if flexible => write_uvarint(out, text.map_or(0, |text| text.len() as u64 + 1)),
+                _ => out.extend_from_slice(&text.map_or(-1, |text| text.len() as i16).to_be_bytes()),
+            }
+            out.extend_from_slice(text.unwrap_or_default().as_bytes());
+        });
+    }
+
+    /// BYTES or COMPACT_BYTES.
+    pub fn bytes(&mut self, name: &'static str, bytes: &[u8]) {
+        let flexible = self.flexible;
+        self.field(name, Kind::Bytes, flexible, |out| {
+            write_length(out, flexible, Some(bytes.len()));
+            out.extend_from_slice(bytes);
+        });
+    }
+
+    /// RECORDS or COMPACT_RECORDS: what `write` appends, which is about `estimate` bytes.
+    pub fn records<T>(&mut self, name: &'static str, estimate: usize, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let flexible = self.flexible;
+        self.field(name, Kind::Records, flexible, |out| {
+            if flexible {
+                return prefixed(out, estimate, |length| length as u64 + 1, write);
+            }
+            let at = out.len();
+            out.extend_from_slice(&[0; 4]);
+            let done = write(out);
+            let length = (out.len() - at - 4) as i32;
+            out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+            done
+        })
+    }
+
+    /// How many elements the array that follows has.
+    fn count(&mut self, name: &'static str, count: Option<usize>) {
+        let flexible = self.flexible;
+        self.field(name, Kind::Array, flexible, |out| write_length(out, flexible, count));
+    }
+
+    /// A null array.
+    pub fn null_array(&mut self, name: &'static str) {
+        self.count(name, None);
+    }
+
+    /// An array without elements.
+    pub fn empty_array(&mut self, name: &'static str) {
+        self.count(name, Some(0));
     }
 
     /// An array of what `element` writes for each item. It ends early once the answer exceeds [`ANSWER_BYTES_MAX`] bytes: such an
     /// answer is never sent.
-    pub fn array<T>(&mut self, items: impl ExactSizeIterator<Item = T>, mut element: impl FnMut(&mut Self, T)) {
-        self.count(items.len());
-        for item in items {
+    pub fn array<T>(
+        &mut self,
+        name: &'static str,
+        items: impl ExactSizeIterator<Item = T>,
+        mut element: impl FnMut(&mut Self, T),
+    ) {
+        self.count(name, Some(items.len()));
+        for (index, item) in items.enumerate() {
             if self.out.len() > ANSWER_BYTES_MAX {
                 break;
             }
+            let outer = self.spans.as_mut().map(|spans| spans.enter(name, index));
             element(self, item);
+            if let (Some(spans), Some(outer)) = (&mut self.spans, outer) {
+                spans.leave(outer);
+            }
         }
+    }
+
+    /// A tagged field: its tag, its length, its value.
+    pub fn tagged(&mut self, tag: u32, value: impl Fn(&mut Writer<'_>)) {
+        let (version, flexible) = (self.version, self.flexible);
+        let mut measured = Vec::new();
+        value(&mut Writer { out: &mut measured, version, flexible, spans: None });
+        self.uvarint("tag", tag);
+        self.uvarint("size", measured.len() as u32);
+        value(self);
     }
 
     /// Ends a struct, without tagged fields.
     pub fn tags(&mut self) {
         if self.flexible {
-            self.out.push(0);
+            self.field(TAGS, Kind::Tags, true, |out| out.push(0));
         }
+    }
+}
+
+/// Appends the length of bytes, or the count of an array; `None`: it is null.
+fn write_length(out: &mut Vec<u8>, flexible: bool, length: Option<usize>) {
+    match flexible {
+        true => write_uvarint(out, length.map_or(0, |length| length as u64 + 1)),
+        false => out.extend_from_slice(&length.map_or(-1, |length| length as i32).to_be_bytes()),
     }
 }
 
@@ -392,26 +503,26 @@ mod tests {
     use proptest::prelude::*;
 
     fn writer(out: &mut Vec<u8>, flexible: bool) -> Writer<'_> {
-        Writer { out, version: 0, flexible }
+        Writer { out, version: 0, flexible, spans: None }
     }
 
     #[test]
     fn lengths_that_lie_are_refused_before_they_size_anything() {
-        let read = |bytes: &[u8], flexible| Reader::new(bytes, 0, flexible).count();
+        let read = |bytes: &[u8], flexible| Reader::new(bytes, 0, flexible).nullable_count(ITEM);
         for bytes in [&[0x7f, 0xff, 0xff, 0xff][..], &[0xff, 0xff, 0xff, 0xfe], &[0, 0, 0, 2, 0], &[0, 0]] {
             assert!(read(bytes, false).is_err(), "{bytes:x?}");
-            assert!(Reader::new(bytes, 0, false).bytes().is_err(), "{bytes:x?}");
+            assert!(Reader::new(bytes, 0, false).bytes(ITEM).is_err(), "{bytes:x?}");
         }
         for bytes in [&[0xff, 0xff, 0xff, 0xff, 0x0f][..], &[0xff; 6], &[0xff, 0xff, 0xff, 0xff, 0x1f], &[3, 0], &[]] {
             assert!(read(bytes, true).is_err(), "{bytes:x?}");
-            assert!(Reader::new(bytes, 0, true).bytes().is_err(), "{bytes:x?}");
+            assert!(Reader::new(bytes, 0, true).bytes(ITEM).is_err(), "{bytes:x?}");
         }
         for bytes in [&[0x7f, 0xff][..], &[0xff, 0xfe], &[0, 2, b'a'], &[0, 1, 0xff], &[0xff, 0xff]] {
-            assert!(Reader::new(bytes, 0, false).string().is_err(), "{bytes:x?}");
+            assert!(Reader::new(bytes, 0, false).string(ITEM).is_err(), "{bytes:x?}");
         }
-        assert_eq!(Reader::new(&[0xff, 0xff], 0, false).nullable_string(), Ok(None));
-        assert_eq!(Reader::new(&[0xff; 4], 0, false).nullable_count(), Ok(None));
-        assert_eq!(Reader::new(&[0], 0, true).nullable_count(), Ok(None));
+        assert_eq!(Reader::new(&[0xff, 0xff], 0, false).nullable_string(ITEM), Ok(None));
+        assert_eq!(Reader::new(&[0xff; 4], 0, false).nullable_count(ITEM), Ok(None));
+        assert_eq!(Reader::new(&[0], 0, true).nullable_count(ITEM), Ok(None));
     }
 
     #[test]
@@ -422,8 +533,8 @@ mod tests {
         }
         bytes.resize(ELEMENTS_MAX * 2, 0);
         let mut r = Reader::new(&bytes, 0, false);
-        assert_eq!(r.count(), Ok(ELEMENTS_MAX / 2 + 1));
-        assert_eq!(r.count(), Err(Malformed("there are too many elements")));
+        assert_eq!(r.nullable_count(ITEM), Ok(Some(ELEMENTS_MAX / 2 + 1)));
+        assert_eq!(r.nullable_count(ITEM), Err(Malformed("there are too many elements")));
     }
 
     #[test]
@@ -431,7 +542,7 @@ mod tests {
         let bytes = [2, 0, 2, 0, 7, 5, 3, 1, 2, 3, 0x2a];
         let mut r = Reader::new(&bytes, 0, true);
         r.tags().unwrap();
-        assert_eq!(r.i8(), Ok(0x2a));
+        assert_eq!(r.i8(ITEM), Ok(0x2a));
         let mut r = Reader::new(&bytes, 0, false);
         r.tags().unwrap();
         assert_eq!(r.rest().len(), bytes.len());
@@ -460,8 +571,8 @@ mod tests {
     #[test]
     fn a_string_too_long_for_its_length_field_is_cut_between_characters() {
         let mut out = Vec::new();
-        writer(&mut out, false).string(&"ö".repeat(20_000));
-        assert_eq!(Reader::new(&out, 0, false).string().map(str::len), Ok(32_766));
+        writer(&mut out, false).string(ITEM, &"ö".repeat(20_000));
+        assert_eq!(Reader::new(&out, 0, false).string(ITEM).map(str::len), Ok(32_766));
     }
 
     proptest! {
@@ -475,28 +586,28 @@ mod tests {
         ) {
             let mut out = Vec::new();
             let mut w = writer(&mut out, flexible);
-            w.i64(number);
-            w.i32(number as i32);
-            w.bool(number < 0);
-            w.nullable_string(text.as_deref());
-            w.bytes(&blob);
-            w.null_array();
-            w.array(list.iter(), |w, &number| w.i16(number));
-            w.records(blob.len(), |out| out.extend_from_slice(&blob));
+            w.i64(ITEM, number);
+            w.i32(ITEM, number as i32);
+            w.bool(ITEM, number < 0);
+            w.nullable_string(ITEM, text.as_deref());
+            w.bytes(ITEM, &blob);
+            w.null_array(ITEM);
+            w.array(ITEM, list.iter(), |w, &number| w.i16(ITEM, number));
+            w.records(ITEM, blob.len(), |out| out.extend_from_slice(&blob));
             w.tags();
             write_varlong(w.out, number);
             write_varlong(w.out, number as i32 as i64);
             write_uvarint(w.out, number as u32 as u64);
             prop_assert_eq!(uvarint_bytes(number as u64), { let mut v = Vec::new(); write_uvarint(&mut v, number as u64); v.len() });
             let mut r = Reader::new(&out, 0, flexible);
-            prop_assert_eq!(r.i64(), Ok(number));
-            prop_assert_eq!(r.i32(), Ok(number as i32));
-            prop_assert_eq!(r.bool(), Ok(number < 0));
-            prop_assert_eq!(r.nullable_string(), Ok(text.as_deref()));
-            prop_assert_eq!(r.bytes(), Ok(&blob[..]));
-            prop_assert_eq!(r.nullable_bytes(), Ok(None));
-            prop_assert_eq!(r.array(Reader::i16), Ok(list));
-            prop_assert_eq!(r.bytes(), Ok(&blob[..]));
+            prop_assert_eq!(r.i64(ITEM), Ok(number));
+            prop_assert_eq!(r.i32(ITEM), Ok(number as i32));
+            prop_assert_eq!(r.bool(ITEM), Ok(number < 0));
+            prop_assert_eq!(r.nullable_string(ITEM), Ok(text.as_deref()));
+            prop_assert_eq!(r.bytes(ITEM), Ok(&blob[..]));
+            prop_assert_eq!(r.records(ITEM), Ok(None));
+            prop_assert_eq!(r.array(ITEM, |r| r.i16(ITEM)), Ok(list));
+            prop_assert_eq!(r.bytes(ITEM), Ok(&blob[..]));
             r.tags().unwrap();
             prop_assert_eq!(r.varlong(), Ok(number));
             prop_assert_eq!(r.varint(), Ok(number as i32));
@@ -507,8 +618,8 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, flexible: bool) {
             let new = || Reader::new(&bytes, 0, flexible);
-            let _ = (new().varint(), new().varlong(), new().nullable_string(), new().bytes(), new().tags());
-            let _ = new().array(|r| r.array(Reader::string));
+            let _ = (new().varint(), new().varlong(), new().nullable_string(ITEM), new().bytes(ITEM), new().tags());
+            let _ = new().array(ITEM, |r| r.array(ITEM, |r| r.string(ITEM)));
         }
     }
 }
