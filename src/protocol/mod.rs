@@ -7,5 +7,7 @@ pub mod http;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod position;
+#[cfg(any(feature = "comfort", feature = "http"))]
+pub mod record_json;
 pub mod text;
 pub mod transport;

@@ -1,6 +1,8 @@
 //! How a message of the input becomes a record.
 
 use crate::client::{Header, Record};
+#[cfg(feature = "comfort")]
+use crate::protocol::record_json;
 use memchr::memmem;
 
 /// What each message is, and what all records have in common.
@@ -58,7 +60,10 @@ fn replace(field: &mut Option<Vec<u8>>, bytes: Option<&[u8]>) {
 }
 
 #[cfg(feature = "comfort")]
-use super::json::record as from_json;
+fn from_json(message: &[u8]) -> Result<Record, String> {
+    let record_json::Record { partition, timestamp, key, headers, value } = record_json::read(message)?;
+    Ok(Record { value, key, headers, timestamp, partition })
+}
 
 /// Why a build without the feature refuses JSON.
 #[cfg(not(feature = "comfort"))]

@@ -9,8 +9,6 @@
 mod conversation;
 pub mod input;
 pub mod intake;
-#[cfg(feature = "comfort")]
-mod json;
 mod pour;
 pub mod progress;
 pub mod style;

@@ -10,6 +10,8 @@
 //! On a terminal, control characters in keys, values and headers are shown escaped, so that a message cannot steer it. `Raw`
 //! is an exception: it prints the bytes as they are. `Json` always escapes.
 
+#[cfg(feature = "comfort")]
+use crate::protocol::record_json::{self, Shown};
 use crate::{
     client::{Header, Message},
     log::record::{write_i64, write_u64, write_visible},
@@ -58,7 +60,10 @@ impl Style {
             Style::Format(format) => format.write(out, message, place.terminal),
             #[cfg(feature = "comfort")]
             Style::Json => {
-                super::json::write(out, message);
+                let Message { topic, partition, offset, timestamp, key, value, headers } = message;
+                let (key, value) = (key.as_deref(), value.as_deref());
+                let (partition, offset, timestamp) = (*partition, *offset, *timestamp);
+                record_json::write(out, &Shown { topic, partition, offset, timestamp, key, headers, value });
                 out.push(b'\n');
             }
         }
