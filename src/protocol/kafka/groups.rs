@@ -5,7 +5,7 @@
 //! blocks its connection, as in Kafka. A member whose connection ends before its first answer loses its place.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
+    Call, Code, NODE_ID, Operations, Stop, shown_list, tell,
     wire::{ITEM, Reader, Writer},
 };
 use crate::broker::{
@@ -307,9 +307,7 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     // Each group is answered once: its members may take many times the bytes of its name.
     let groups: BTreeSet<&str> = r.array("groups", |r| r.string(ITEM))?.into_iter().collect();
-    if r.version >= 3 {
-        r.bool("include_authorized_operations")?;
-    }
+    let operations = r.version >= 3 && r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
     let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
@@ -336,7 +334,7 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
             w.tags();
         });
         if w.version >= 3 {
-            w.i32("authorized_operations", NO_OPERATIONS);
+            w.i32("authorized_operations", Operations::Group.asked(operations && described.is_some()));
         }
         w.tags();
     });

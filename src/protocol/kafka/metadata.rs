@@ -3,7 +3,7 @@
 //! The one node is the leader of every partition, and its only replica, which is always in sync.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Stop, shown_list, tell,
+    Call, Code, NO_OPERATIONS, NODE_ID, Operations, Stop, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
 };
 use crate::broker::{self, TopicDescription, check_name, is_internal, random};
@@ -41,12 +41,8 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         Ok(Asked { name: name.map(String::from), id })
     })?;
     let may_create = r.version < 4 || r.bool("allow_auto_topic_creation")?;
-    if (8..=10).contains(&r.version) {
-        r.bool("include_cluster_authorized_operations")?;
-    }
-    if r.version >= 8 {
-        r.bool("include_topic_authorized_operations")?;
-    }
+    let of_cluster = (8..=10).contains(&r.version) && r.bool("include_cluster_authorized_operations")?;
+    let of_topics = r.version >= 8 && r.bool("include_topic_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || match &topics {
         None => "what topics there are, and which broker leads them".into(),
@@ -89,9 +85,9 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     if w.version >= 1 {
         w.i32("controller_id", NODE_ID);
     }
-    w.array("topics", found.iter(), |w, found| write_topic(w, found));
+    w.array("topics", found.iter(), |w, found| write_topic(w, found, of_topics));
     if (8..=10).contains(&w.version) {
-        w.i32("cluster_authorized_operations", NO_OPERATIONS);
+        w.i32("cluster_authorized_operations", Operations::Cluster.asked(of_cluster));
     }
     w.tags();
     Ok(())
@@ -121,7 +117,7 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Result<TopicDesc
     topic.map_err(|error| Missing::named(error, name))
 }
 
-fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>) {
+fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>, operations: bool) {
     let (code, name, id) = match found {
         Ok(topic) => (Code::None, Some(topic.name.as_str()), topic.id),
         Err(Missing { code, asked }) => (*code, asked.name.as_deref(), asked.id),
@@ -153,7 +149,7 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>) {
         w.tags();
     });
     if w.version >= 8 {
-        w.i32("topic_authorized_operations", NO_OPERATIONS);
+        w.i32("topic_authorized_operations", Operations::Topic.asked(operations));
     }
     w.tags();
 }
@@ -162,7 +158,7 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>) {
 pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     /// KIP-919: brokers are asked for, not controllers.
     const BROKERS: i8 = 1;
-    r.bool("include_cluster_authorized_operations")?;
+    let operations = r.bool("include_cluster_authorized_operations")?;
     let endpoint_type = if r.version >= 1 { r.i8("endpoint_type")? } else { BROKERS };
     if r.version >= 2 {
         r.bool("include_fenced_brokers")?;
@@ -194,7 +190,7 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         }
         w.tags();
     });
-    w.i32("cluster_authorized_operations", NO_OPERATIONS);
+    w.i32("cluster_authorized_operations", Operations::Cluster.asked(operations));
     w.tags();
     Ok(())
 }

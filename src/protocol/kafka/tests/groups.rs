@@ -106,6 +106,28 @@ fn sync_group_looks_at_the_protocol_first() {
     assert_eq!(ask("g", &member, 1, Some("range")), 0);
 }
 
+/// Admin clients show them, and take nothing where they asked for a refusal.
+#[test]
+fn who_asks_what_it_may_do_is_told_everything_that_there_is_to_do() {
+    let talk = Talk::new();
+    stable(&talk, JOIN);
+    for asks in [true, false] {
+        let told = |bits: i32| if asks { bits } else { i32::MIN };
+        let request = DescribeGroupsRequest::default().with_groups(vec![s("g").into()]);
+        let (response, _) = talk.ask(15, 5, &encoded(request.with_include_authorized_operations(asks), 5)).unwrap();
+        let group = DescribeGroupsResponse::decode(&mut &response[..], 5).unwrap().groups.remove(0);
+        assert_eq!(group.authorized_operations, told(0b1101_0100_1000));
+        let request = DescribeClusterRequest::default().with_include_cluster_authorized_operations(asks);
+        let (response, _) = talk.ask(60, 0, &encoded(request, 0)).unwrap();
+        let cluster = DescribeClusterResponse::decode(&mut &response[..], 0).unwrap();
+        assert_eq!(cluster.cluster_authorized_operations, told(0b1_1111_1010_0000));
+        let request = MetadataRequest::default().with_topics(None).with_include_topic_authorized_operations(asks);
+        let (response, _) = talk.ask(3, 12, &encoded(request, 12)).unwrap();
+        let metadata = MetadataResponse::decode(&mut &response[..], 12).unwrap();
+        assert!(metadata.topics.iter().all(|topic| topic.topic_authorized_operations == told(0b1101_1111_1000)));
+    }
+}
+
 #[test]
 fn protocol_and_assignments_are_told_once_the_group_is_stable() {
     let talk = Talk::new();
