@@ -3,7 +3,10 @@
 #[cfg(feature = "http")]
 use super::Partition;
 use super::{Broker, EpochEnd, Error, Result, Topic};
-use crate::config::{Overrides, Settings};
+use crate::{
+    config::{Overrides, Settings},
+    log::Size,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// A topic.
@@ -34,6 +37,25 @@ pub struct PartitionDescription {
     pub bytes: u64,
     /// How many segments it has.
     pub segments: usize,
+}
+
+/// How much the partitions of a topic hold together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicSize {
+    /// Offsets from the starts to the high watermarks.
+    pub records: u64,
+    /// Bytes of lines on disk.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: usize,
+}
+
+impl TopicSize {
+    fn add(&mut self, size: Size) {
+        self.records += size.high_watermark.saturating_sub(size.start);
+        self.bytes += size.bytes;
+        self.segments += size.segments;
+    }
 }
 
 /// Why a topic or a partition cannot be used as it should.
@@ -126,18 +148,25 @@ impl Broker {
         self.topic(topic)?.partition(partition)?.end_of_epoch(epoch)
     }
 
-    /// A partition. Its log is opened if it was not yet, unless there is none.
+    /// A partition. Its log is opened if its files do not tell enough.
     pub fn describe_partition(&self, topic: &str, partition: u32) -> Result<PartitionDescription> {
         let partition = self.topic(topic)?.partition(partition)?;
-        partition.still_there()?;
-        if let Some(start) = partition.untouched_start() {
-            let (high_watermark, last_stable_offset) = (start, start);
-            return Ok(PartitionDescription { start, high_watermark, last_stable_offset, bytes: 0, segments: 0 });
+        let mut size = partition.size()?;
+        if size.last_stable_offset.is_none() {
+            size = partition.log()?.size()?;
         }
-        let log = partition.log()?;
-        let (last_stable_offset, high_watermark) = (log.last_stable_offset(), log.high_watermark());
-        let (start, bytes, segments) = (log.start(), log.bytes()?, log.segments());
+        let Size { start, high_watermark, last_stable_offset, bytes, segments } = size;
+        let last_stable_offset = last_stable_offset.unwrap_or(high_watermark);
         Ok(PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments })
+    }
+
+    /// How much the partitions of a topic hold together. Opens the logs whose files do not tell it.
+    pub fn topic_size(&self, name: &str) -> Result<TopicSize> {
+        let mut sum = TopicSize::default();
+        for partition in self.topic(name)?.partitions() {
+            sum.add(partition.size()?);
+        }
+        Ok(sum)
     }
 }
 
@@ -172,10 +201,22 @@ mod tests {
         assert_eq!(broker.describe_partition("t", 1).unwrap().segments, 1);
         drop(broker);
         let broker = open();
-        for (index, is_open) in [(0, false), (1, true), (2, false)] {
+        let of_one = |broker: &Broker| broker.describe_partition("t", 1).unwrap();
+        assert_eq!((of_one(&broker).high_watermark, of_one(&broker).segments), (1, 1));
+        for index in 0..3 {
             broker.describe_partition("t", index).unwrap();
-            assert_eq!(broker.topic("t").unwrap().partition(index).unwrap().is_open(), is_open, "{index}");
+            assert!(!broker.topic("t").unwrap().partition(index).unwrap().is_open(), "{index}");
         }
+        let calls = disk.calls();
+        assert_eq!(
+            broker.topic_size("t").unwrap(),
+            TopicSize { records: 1, bytes: of_one(&broker).bytes, segments: 1 }
+        );
+        assert_eq!(disk.calls(), calls, "what files told is told again");
+        let again = broker.topic("t").unwrap().partition(1).unwrap();
+        assert_eq!(again.write(&records, Terms::default()).unwrap().offsets, 1..2);
+        again.sync_to(2).unwrap();
+        assert_eq!(of_one(&broker).high_watermark, 2, "and not when the log is open");
         let touched = broker.topic("t").unwrap().partition(2).unwrap();
         assert_eq!(touched.write(&records, Terms::default()).unwrap().offsets, 0..1);
         assert_eq!(broker.describe_partition("t", 2).unwrap().segments, 1);

@@ -14,7 +14,7 @@
 //! | what for | verbs | in |
 //! | --- | --- | --- |
 //! | topics | `create_topic`, `create_topic_with`, `alter_topic`, `drop_topic`, `trim`, `register` | here |
-//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `faults`, `leader_epoch`, `end_of_epoch` | `describe` |
+//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `topic_size`, `faults`, `leader_epoch`, `end_of_epoch` | `describe` |
 //! | reading | `find_topic`, `find_topic_by_id`, `find_partition`, `read_session` | `reading` |
 //! | writing | `write_session`, `new_producer_id`, `known_producer_id` | `writing`, here |
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
@@ -89,7 +89,7 @@ pub use clock::Clock;
 pub use code::Code;
 #[cfg(feature = "http")]
 pub use describe::Fault;
-pub use describe::{PartitionDescription, TopicDescription};
+pub use describe::{PartitionDescription, TopicDescription, TopicSize};
 pub use error::{Error, Result};
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord, Wait,

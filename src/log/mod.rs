@@ -52,6 +52,7 @@ pub mod record;
 pub mod recovery;
 pub mod retention;
 mod segment;
+mod size;
 
 pub use aborted::Aborted;
 pub use append::{Append, Appended, Content};
@@ -60,6 +61,7 @@ pub use lines::{Line, Lines};
 pub use read::{Backlog, Batch, Chunk};
 pub use record::Outcome;
 pub use retention::Retention;
+pub use size::Size;
 
 use aborted::AbortedList;
 use batches::{Entry, Flags};

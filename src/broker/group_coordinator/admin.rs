@@ -109,7 +109,7 @@ impl Broker {
         let mut keys: BTreeSet<_> = owned.map(|owned| (owned.topic, owned.partition)).collect();
         keys.extend(offsets.keys().cloned());
         let lag = |(topic, partition): (Arc<str>, u32)| {
-            let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.high_watermark()).ok()?;
+            let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.size()).ok()?.high_watermark;
             let committed = offsets.get(&(topic.clone(), partition)).cloned();
             Some(Lag { topic, partition, committed, end })
         };

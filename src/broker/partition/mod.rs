@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::{Flush, Settings},
     log::{
-        self, Chunk, Log, Numbering,
+        self, Chunk, Log, Numbering, Size,
         batches::Flags,
         disk,
         recovery::{CannotOpen, Cause, Opened},
@@ -60,6 +60,8 @@ pub struct Partition {
     metadata: Arc<TopicMetadata>,
     env: Arc<Env>,
     log: OnceLock<std::result::Result<Arc<FlushedLog>, String>>,
+    /// What its files tell, once somebody asked before the log was opened.
+    unopened: OnceLock<Box<Size>>,
     /// Held while the log is opened or trimmed, so that DROP waits for it. Whether the last try to open it failed.
     opening: Mutex<bool>,
     /// Whether the topic is gone.
@@ -112,6 +114,7 @@ impl Partition {
             metadata: metadata.clone(),
             env: env.clone(),
             log: OnceLock::new(),
+            unopened: OnceLock::new(),
             opening: Mutex::default(),
             dropped: AtomicBool::new(false),
             due_ms: AtomicI64::new(i64::MAX),
@@ -241,6 +244,38 @@ impl Partition {
                 Ok(names) => names.is_empty(),
             };
         is_untouched.then(|| self.metadata.partition(self.index).start)
+    }
+
+    /// How much its log holds. Opens none; `None`: only opening it would tell, or it is offline.
+    pub(super) fn size_unopened(&self) -> Result<Option<Size>> {
+        self.still_there()?;
+        match self.log.get() {
+            Some(Ok(log)) => return Ok(Some(log.size()?)),
+            Some(Err(_)) => return Ok(None),
+            None => {}
+        }
+        if let Some(size) = self.unopened.get() {
+            return Ok(Some(**size));
+        }
+        let start = self.metadata.partition(self.index).start;
+        let size = match self.env.was_clean(&self.metadata.name, self.index) {
+            true => Size::of_unopened(self.env.handles.disk(), &self.dir(), start)
+                .map_err(|error| Error::of_disk(&error))?,
+            false => self.untouched_start().map(Size::nothing),
+        };
+        // Meanwhile somebody may have opened it, and then the files told of the midst of an append.
+        match self.log.get() {
+            None => Ok(size.inspect(|&size| drop(self.unopened.set(Box::new(size))))),
+            Some(_) => self.size_unopened(),
+        }
+    }
+
+    /// How much its log holds. Opens it where nothing else tells.
+    pub(super) fn size(&self) -> Result<Size> {
+        match self.size_unopened()? {
+            Some(size) => Ok(size),
+            None => Ok(self.log()?.size()?),
+        }
     }
 
     /// Syncs what was written; an error if the next start cannot take this log for one that was stopped cleanly. After an

@@ -28,25 +28,14 @@ impl Session {
         for (name, topic) in topics {
             let partitions = topic.as_ref().map_or("-".into(), |topic| topic.partition_count().to_string());
             // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
-            let sums = topic.and_then(|topic| self.sums(&topic));
+            let size = topic.and_then(|topic| self.broker.topic_size(&topic.name));
             let (records, bytes) =
-                sums.map_or(("-".into(), "-".into()), |(records, bytes)| (records.to_string(), bytes.to_string()));
+                size.map_or(("-".into(), "-".into()), |size| (size.records.to_string(), size.bytes.to_string()));
             let _ = writeln!(lines, "topic:{name} partitions:{partitions} records:{records} bytes:{bytes}");
             count += 1;
         }
         output.bytes.extend_from_slice(format!("TOPICS count:{count}\n{lines}").as_bytes());
         Ok(Flow::Next)
-    }
-
-    /// Records and bytes of a topic.
-    fn sums(&self, topic: &TopicDescription) -> broker::Result<(u64, u64)> {
-        let (mut records, mut bytes) = (0, 0);
-        for index in 0..topic.partition_count() {
-            let partition = self.broker.describe_partition(&topic.name, index)?;
-            records += partition.high_watermark - partition.start;
-            bytes += partition.bytes;
-        }
-        Ok((records, bytes))
     }
 
     /// `TOPIC <topic>`

@@ -27,17 +27,12 @@ pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result
 }
 
 fn summary(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, Stop> {
-    let (mut records, mut bytes) = (0, 0);
-    for index in 0..topic.partition_count() {
-        let partition = exchange.broker.describe_partition(&topic.name, index)?;
-        records += partition.high_watermark - partition.start;
-        bytes += partition.bytes;
-    }
+    let size = exchange.broker.topic_size(&topic.name)?;
     Ok(json!({
         "name": topic.name,
         "partitions": topic.partition_count(),
-        "records": records,
-        "bytes": bytes,
+        "records": size.records,
+        "bytes": size.bytes,
         "internal": is_internal(&topic.name),
     }))
 }
