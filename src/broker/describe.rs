@@ -3,6 +3,8 @@
 #[cfg(feature = "http")]
 use super::Partition;
 use super::{Broker, EpochEnd, Error, Result, Topic};
+#[cfg(feature = "http")]
+use crate::metrics::TrafficSum;
 use crate::{
     config::{Overrides, Settings},
     log::Size,
@@ -56,6 +58,18 @@ impl TopicSize {
         self.bytes += size.bytes;
         self.segments += size.segments;
     }
+}
+
+/// A topic, as whoever watches the broker sees it.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedTopic {
+    /// Its name.
+    pub name: String,
+    /// What went through it since the start.
+    pub traffic: TrafficSum,
+    /// Its partitions in order; `None`: it is offline, or only opening it tells.
+    pub partitions: Vec<Option<Size>>,
 }
 
 /// Why a topic or a partition cannot be used as it should.
@@ -120,6 +134,20 @@ impl Broker {
             Err(error) => vec![Fault { topic: name, partition: None, why: error.to_string() }],
         });
         faults.collect()
+    }
+
+    /// All topics that are not offline, by name, and how much they hold. Opens no log, and waits for nobody who writes.
+    #[cfg(feature = "http")]
+    pub fn observe_topics(&self) -> Vec<ObservedTopic> {
+        let observed = |topic: Arc<Topic>| {
+            let partitions = topic.partitions();
+            ObservedTopic {
+                name: topic.name.clone(),
+                traffic: partitions.iter().map(|partition| partition.traffic.get()).sum(),
+                partitions: partitions.iter().map(|partition| partition.size_unopened().ok().flatten()).collect(),
+            }
+        };
+        self.topics().into_iter().map(observed).collect()
     }
 
     /// A topic by name.

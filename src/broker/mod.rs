@@ -14,14 +14,14 @@
 //! | what for | verbs | in |
 //! | --- | --- | --- |
 //! | topics | `create_topic`, `create_topic_with`, `alter_topic`, `drop_topic`, `trim`, `register` | here |
-//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `topic_size`, `faults`, `leader_epoch`, `end_of_epoch` | `describe` |
+//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `topic_size`, `observe_topics`, `faults`, `leader_epoch`, `end_of_epoch` | `describe` |
 //! | reading | `find_topic`, `find_topic_by_id`, `find_partition`, `read_session` | `reading` |
 //! | writing | `write_session`, `new_producer_id`, `known_producer_id` | `writing`, here |
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets` | `group_coordinator` |
-//! | looking after groups | `groups`, `group`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
-//! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
+//! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
+//! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
 //!
@@ -88,9 +88,11 @@ pub use caller::{Caller, Protocol};
 pub use clock::Clock;
 pub use code::Code;
 #[cfg(feature = "http")]
-pub use describe::Fault;
+pub use describe::{Fault, ObservedTopic};
 pub use describe::{PartitionDescription, TopicDescription, TopicSize};
 pub use error::{Error, Result};
+#[cfg(feature = "http")]
+pub use group_coordinator::ObservedGroup;
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord, Wait,
 };
@@ -120,7 +122,7 @@ use crate::{
         batches::BATCH_BYTES_MAX,
         disk::{self, Disk, FileDisk, MemoryDisk},
     },
-    metrics::{Metrics, TrafficSum},
+    metrics::{LatencySum, Metrics, TrafficSum},
 };
 use env::Env;
 use group_coordinator::Coordinator;
@@ -240,9 +242,14 @@ impl Broker {
         partitions.map(|partition| partition.traffic.get()).chain([self.metrics().dropped.get()]).sum()
     }
 
-    /// How often segments were synced.
-    pub fn syncs(&self) -> u64 {
+    /// How often segments were synced, and how long that took.
+    pub fn syncs(&self) -> LatencySum {
         self.env().handles.syncs.get()
+    }
+
+    /// How often a batch was met that is not what its checksum says.
+    pub fn damaged_batches(&self) -> u64 {
+        self.env().handles.damaged.get()
     }
 
     /// The cluster's id, made at the first start.

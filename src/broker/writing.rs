@@ -27,7 +27,7 @@ use crate::{
     config::Settings,
     log::{Appended, Numbering, batches::Flags, record::Records},
 };
-use std::{borrow::Cow, ops::Range, path::Path, sync::Arc};
+use std::{borrow::Cow, ops::Range, path::Path, sync::Arc, time::Instant};
 
 /// Batches that were written on behalf of one caller and are not durable yet, then what became of them.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct WriteSession {
     transaction: Option<InTransaction>,
     /// Lines that added partitions to a transaction, which are not durable yet.
     added: Vec<LogWrite>,
+    /// When the first of the batches began to be written.
+    begun: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -120,7 +122,7 @@ pub struct StoredBatch {
 impl Broker {
     /// A session of writing.
     pub fn write_session(&self) -> WriteSession {
-        WriteSession { broker: self.clone(), batches: Vec::new(), transaction: None, added: Vec::new() }
+        WriteSession { broker: self.clone(), batches: Vec::new(), transaction: None, added: Vec::new(), begun: None }
     }
 }
 
@@ -275,18 +277,23 @@ impl WriteSession {
     /// Writes all that was gathered.
     pub fn write(&mut self, gathered: &mut Gathered<'_>) {
         let batches = std::mem::take(gathered).batches;
-        let Some(transaction) = self.transaction.clone() else {
-            return self.batches.extend(batches.into_iter().map(Gathering::write));
-        };
         if batches.is_empty() {
             return;
         }
+        self.begin();
+        let Some(transaction) = self.transaction.clone() else {
+            return self.batches.extend(batches.into_iter().map(Gathering::write));
+        };
         let write = || batches.iter().map(|batch| batch.target.write(&batch.records, transaction.terms())).collect();
         let written = self.write_in(&transaction, batches.iter().map(|batch| &batch.target), write);
         let written = written.unwrap_or_else(|error| vec![Err(transaction.refusal(error)); batches.len()]);
         let stored = written.into_iter().map(|appended| appended.map(Sequenced::from));
         let written = batches.into_iter().zip(stored);
         self.batches.extend(written.map(|(Gathering { target, .. }, stored)| Written { target, stored }));
+    }
+
+    fn begin(&mut self) {
+        self.begun.get_or_insert_with(Instant::now);
     }
 
     /// Does a write in a transaction that goes to these partitions.
@@ -314,6 +321,7 @@ impl WriteSession {
 
     /// Writes one batch, whose records keep to the target's rules, whole or not at all.
     pub fn write_batch(&mut self, target: Target, records: &Records<'_>, terms: Terms) -> Result<Ticket> {
+        self.begin();
         let appended = target.write(records, Terms { whole: true, ..terms })?;
         self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
@@ -333,6 +341,7 @@ impl WriteSession {
         let identity = ProducerIdentity { id, epoch };
         let transaction = self.broker.running.state.transaction_of(identity, if_absent)?;
         let terms = Terms { flags: terms.flags | Flags::TRANSACTIONAL, whole: true, ..terms };
+        self.begin();
         let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;
         self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
@@ -357,10 +366,14 @@ impl WriteSession {
         if let Err(error) = added.iter().try_for_each(LogWrite::make_durable) {
             self.batches.iter_mut().for_each(|batch| batch.stored = Err(error.clone()));
         }
+        if let Some(begun) = self.begun.take() {
+            self.broker.metrics().durable.add(1, begun.elapsed());
+        }
     }
 
     /// Forgets all of it, tickets too.
     pub fn clear(&mut self) {
+        self.begun = None;
         self.batches.clear();
         self.added.clear();
     }

@@ -7,7 +7,7 @@
 //! forget so soon.
 
 use super::disk::{Disk, File};
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Latency};
 use std::{
     collections::VecDeque,
     io,
@@ -23,8 +23,10 @@ use std::{
 pub struct Handles {
     disk: Arc<dyn Disk>,
     open_max: usize,
-    /// How often segments were synced.
-    pub syncs: Counter,
+    /// Syncs of segments, and how long they took.
+    pub syncs: Latency,
+    /// How often a batch was met that is not what its checksum says.
+    pub damaged: Counter,
     /// Files in the order in which they are looked at for closing (second chance: one used since then goes to the back).
     open: Mutex<VecDeque<Weak<Slot>>>,
 }
@@ -72,7 +74,13 @@ impl Slot {
 impl Handles {
     /// Files of `disk`, at most about `open_max` of them open.
     pub fn new(disk: Arc<dyn Disk>, open_max: usize) -> Handles {
-        Handles { disk, open_max: open_max.max(16), syncs: Counter::default(), open: Mutex::default() }
+        Handles {
+            disk,
+            open_max: open_max.max(16),
+            syncs: Latency::default(),
+            damaged: Counter::default(),
+            open: Mutex::default(),
+        }
     }
 
     /// The disk itself.

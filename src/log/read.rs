@@ -79,6 +79,11 @@ impl Chunk {
         &self.bytes[..self.used]
     }
 
+    /// How many records all batches have.
+    pub fn records(&self) -> u64 {
+        self.batches.iter().map(|batch| u64::from(batch.entry.count)).sum()
+    }
+
     /// The lines of one batch.
     pub fn lines_of(&self, batch: &Batch) -> Lines<'_> {
         Lines::of(&batch.entry, &self.bytes[batch.lines.clone()])
@@ -338,6 +343,7 @@ impl Log {
         let position = entry(index).map(|entry| entry.position);
         let position = position.or_else(|| Some(entry(index.checked_sub(1)?)?.positions().end)).unwrap_or(0);
         let place = format!("{} at position {position}", segment.path("log").display());
+        self.handles.damaged.add(1);
         Error::Corrupt { first: offset, next: next.max(offset + 1), place }
     }
 

@@ -567,6 +567,7 @@ impl Recovery<'_> {
     }
 
     fn name_damages(&mut self, segment: &Segment, damages: &[Damage]) {
+        self.handles.damaged.add(damages.len() as u64);
         for damage in damages {
             let to = damage.next.map_or("on".into(), |next| format!("to {}", next.saturating_sub(1)));
             self.note(segment, &format!("damaged at position {}: offsets {} {to}", damage.position, damage.first));

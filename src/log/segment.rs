@@ -20,6 +20,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::*},
     },
+    time::Instant,
 };
 
 /// How many entries are read at once at most: 32 KiB.
@@ -190,9 +191,10 @@ impl Segment {
 
     /// Syncs lines and entries.
     pub fn sync(&self, handles: &Handles, files: &OpenFiles) -> io::Result<()> {
-        handles.syncs.add(1);
-        self.log.sync(&*files.log)?;
-        self.batches.sync(&*files.batches)
+        let begun = Instant::now();
+        let synced = self.log.sync(&*files.log).and_then(|()| self.batches.sync(&*files.batches));
+        handles.syncs.add(1, begun.elapsed());
+        synced
     }
 
     /// The entry at `index` with its index; `None` if it is damaged.

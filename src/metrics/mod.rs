@@ -1,17 +1,23 @@
 //! What a running broker counts. Counting is cheap; the sums are made when somebody asks.
 //!
 //! ```text
-//! Metrics     requests of each protocol │ rebalances │ traffic of partitions that are gone
+//! Metrics     rebalances │ what writing takes │ traffic of partitions that are gone
 //! Connections who is connected, and what each has said and got
 //! Traffic     of each partition, where it is written and read
+//! Requests    of each protocol: a row for each row of its table, with a Latency
 //! Counter     [ shard ][ shard ][ shard ]...    a thread counts into its own, so no two cores want the same cache line
+//! Latency     likewise, by buckets
 //! ```
 //!
 //! Sums never fall while the broker runs: what a partition counted stays counted when its topic is dropped.
 
 mod connections;
+mod latency;
+mod requests;
 
 pub use connections::{Connection, ConnectionSum, Connections};
+pub use latency::{Latency, LatencySum};
+pub use requests::{ROWS_MAX, Requested, Requests};
 
 use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering::*},
@@ -30,12 +36,17 @@ pub struct Counter([Shard; SHARDS]);
 #[repr(align(128))]
 struct Shard(AtomicU64);
 
+/// The number of the shard that this thread counts into.
+fn shard() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static SHARD: usize = NEXT.fetch_add(1, Relaxed) % SHARDS);
+    SHARD.with(|&shard| shard)
+}
+
 impl Counter {
     /// Raises it.
     pub fn add(&self, count: u64) {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        thread_local!(static SHARD: usize = NEXT.fetch_add(1, Relaxed) % SHARDS);
-        SHARD.with(|&shard| self.0[shard].0.fetch_add(count, Relaxed));
+        self.0[shard()].0.fetch_add(count, Relaxed);
     }
 
     /// What it is.
@@ -49,6 +60,7 @@ impl Counter {
 pub struct Traffic {
     records_in: AtomicU64,
     bytes_in: AtomicU64,
+    records_read: AtomicU64,
     bytes_read: AtomicU64,
 }
 
@@ -59,6 +71,8 @@ pub struct TrafficSum {
     pub records_in: u64,
     /// Bytes of their lines.
     pub bytes_in: u64,
+    /// Records of the batches that were read for clients.
+    pub records_read: u64,
     /// Bytes of lines that were read for clients.
     pub bytes_read: u64,
 }
@@ -70,8 +84,9 @@ impl Traffic {
         self.bytes_in.fetch_add(bytes, Relaxed);
     }
 
-    /// This many bytes were read.
-    pub fn read(&self, bytes: u64) {
+    /// Batches of this many records and bytes were read.
+    pub fn read(&self, records: u64, bytes: u64) {
+        self.records_read.fetch_add(records, Relaxed);
         self.bytes_read.fetch_add(bytes, Relaxed);
     }
 
@@ -80,6 +95,7 @@ impl Traffic {
         TrafficSum {
             records_in: self.records_in.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
+            records_read: self.records_read.load(Relaxed),
             bytes_read: self.bytes_read.load(Relaxed),
         }
     }
@@ -87,7 +103,7 @@ impl Traffic {
     /// Takes over what another counted.
     pub fn take_over(&self, other: TrafficSum) {
         self.written(other.records_in, other.bytes_in);
-        self.read(other.bytes_read);
+        self.read(other.records_read, other.bytes_read);
     }
 }
 
@@ -96,6 +112,7 @@ impl std::iter::Sum for TrafficSum {
         all.fold(TrafficSum::default(), |a, b| TrafficSum {
             records_in: a.records_in + b.records_in,
             bytes_in: a.bytes_in + b.bytes_in,
+            records_read: a.records_read + b.records_read,
             bytes_read: a.bytes_read + b.bytes_read,
         })
     }
@@ -107,12 +124,14 @@ pub struct Metrics {
     started: Instant,
     /// Who is connected.
     pub connections: Connections,
-    /// Lines of the text protocol that were carried out or refused.
-    pub text_requests: Counter,
-    /// Requests of Kafka's protocol.
-    pub kafka_requests: Counter,
-    /// Requests over HTTP.
-    pub http_requests: Counter,
+    /// Lines of the text protocol, by verb.
+    pub text: Requests,
+    /// Requests of Kafka's protocol, by API.
+    pub kafka: Requests,
+    /// Requests over HTTP, by route.
+    pub http: Requests,
+    /// From when records were written until they were as durable as the flush mode promises.
+    pub durable: Latency,
     /// Generations that groups began.
     pub rebalances: Counter,
     /// What went through partitions that are gone.
@@ -124,9 +143,10 @@ impl Default for Metrics {
         Metrics {
             started: Instant::now(),
             connections: Connections::default(),
-            text_requests: Counter::default(),
-            kafka_requests: Counter::default(),
-            http_requests: Counter::default(),
+            text: Requests::default(),
+            kafka: Requests::default(),
+            http: Requests::default(),
+            durable: Latency::default(),
             rebalances: Counter::default(),
             dropped: Traffic::default(),
         }
@@ -141,7 +161,12 @@ impl Metrics {
 
     /// Requests of all protocols.
     pub fn requests(&self) -> u64 {
-        self.text_requests.get() + self.kafka_requests.get() + self.http_requests.get()
+        [&self.text, &self.kafka, &self.http].iter().map(|requests| requests.count()).sum()
+    }
+
+    /// Those that were refused, wholly or in part.
+    pub fn errors(&self) -> u64 {
+        [&self.text, &self.kafka, &self.http].iter().map(|requests| requests.errors()).sum()
     }
 }
 
@@ -165,10 +190,10 @@ mod tests {
     fn what_a_partition_counted_is_taken_over() {
         let (one, dropped) = (Traffic::default(), Traffic::default());
         one.written(3, 100);
-        one.read(70);
+        one.read(2, 70);
         dropped.written(1, 1);
         dropped.take_over(one.get());
-        let sum = TrafficSum { records_in: 4, bytes_in: 101, bytes_read: 70 };
+        let sum = TrafficSum { records_in: 4, bytes_in: 101, records_read: 2, bytes_read: 70 };
         assert_eq!(dropped.get(), sum);
         assert_eq!([sum, one.get()].into_iter().sum::<TrafficSum>().records_in, 7);
     }

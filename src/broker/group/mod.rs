@@ -136,8 +136,13 @@ enum Members {
 
 /// What every kind of group does.
 trait Kind {
-    /// Whether there are no members.
-    fn is_empty(&self) -> bool;
+    /// How many members there are.
+    fn member_count(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.member_count() == 0
+    }
 
     /// Kafka's name for the state.
     fn state(&self) -> &'static str;
@@ -314,6 +319,11 @@ impl Group {
     /// Kafka's name for the state.
     pub fn state(&self) -> &'static str {
         self.members.kind().map_or("Empty", |kind| if kind.is_empty() { "Empty" } else { kind.state() })
+    }
+
+    /// How many members it has.
+    pub fn member_count(&self) -> usize {
+        self.members.kind().map_or(0, Kind::member_count)
     }
 
     /// Everything about it.

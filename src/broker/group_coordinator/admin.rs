@@ -2,6 +2,8 @@
 //!
 //! None of this takes away what a member relies on.
 
+#[cfg(feature = "http")]
+use super::GroupCell;
 use super::{GroupState, OffsetChange, make_durable};
 use crate::{
     broker::{
@@ -27,6 +29,18 @@ pub struct GroupSummary {
     pub protocol_type: String,
     /// How many members it has.
     pub members: usize,
+}
+
+/// A group, as whoever watches the broker sees it.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedGroup {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How many members it has.
+    pub members: usize,
+    /// What it committed.
+    pub offsets: Offsets,
 }
 
 /// How far a group is behind in a partition.
@@ -80,6 +94,18 @@ impl Broker {
             GroupSummary { name, state, protocol_type, members: members.len() }
         };
         Ok(groups.into_iter().map(summary).collect())
+    }
+
+    /// All groups but those without members and offsets. Nothing of them is changed by that, not even what time asks of them.
+    #[cfg(feature = "http")]
+    pub fn observe_groups(&self) -> Result<Vec<ObservedGroup>> {
+        let observed = |cell: Arc<GroupCell>| {
+            let state = cell.lock();
+            let (members, offsets) = (state.group.member_count(), state.offsets.committed().clone());
+            let is_there = !state.gone && (members > 0 || !offsets.is_empty());
+            is_there.then(|| ObservedGroup { name: cell.name.clone(), members, offsets })
+        };
+        Ok(self.running.state.awake_groups()?.into_iter().filter_map(observed).collect())
     }
 
     /// A group, if there is one of this name.

@@ -43,6 +43,8 @@ mod shuttle_tests;
 mod tests;
 mod upkeep;
 
+#[cfg(feature = "http")]
+pub use admin::ObservedGroup;
 pub use admin::{GroupSummary, Lag};
 pub use assigned_partition::{PollLimits, PolledRecord};
 pub use classic::{CommitOutcome, OffsetCommit};

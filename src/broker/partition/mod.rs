@@ -324,7 +324,7 @@ impl Partition {
     /// `bytes_max`.
     pub fn read(&self, offset: u64, bytes_max: usize, chunk: &mut Chunk) -> Result<()> {
         self.log()?.read(offset, bytes_max, chunk).map_err(|error| self.seen_by_reader(error))?;
-        self.traffic.read(chunk.bytes().len() as u64);
+        self.traffic.read(chunk.records(), chunk.bytes().len() as u64);
         Ok(())
     }
 

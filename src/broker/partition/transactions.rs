@@ -110,7 +110,7 @@ impl Partition {
         if view.form == Form::Records {
             self.pass_over(log, view.isolation, chunk)?;
         }
-        self.traffic.read(chunk.bytes().len() as u64);
+        self.traffic.read(chunk.records(), chunk.bytes().len() as u64);
         Ok(())
     }
 

@@ -46,8 +46,8 @@ pub(super) struct Exchange<'x, 'c> {
     origin: Option<&'x str>,
     /// Whether the connection can go on afterwards.
     keeps_alive: bool,
-    /// Whether the answer has begun.
-    begun: bool,
+    /// The status of the answer, once it has begun.
+    status: Option<u16>,
 }
 
 /// Where a body's reading stands.
@@ -79,7 +79,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
         let waits = !ended && head.is_1_1 && head.lists("expect", "100-continue");
         let body = Body { framing: head.framing, left, in_chunk: false, ended, waits };
         let (parameters, keeps_alive) = (Vec::new(), head.keeps_alive());
-        Exchange { broker, head, parameters, input, output, body, origin, keeps_alive, begun: false }
+        Exchange { broker, head, parameters, input, output, body, origin, keeps_alive, status: None }
     }
 
     /// Whether the connection takes another request.
@@ -87,9 +87,9 @@ impl<'x, 'c> Exchange<'x, 'c> {
         self.keeps_alive
     }
 
-    /// Whether the answer has begun, so that nothing else can be answered.
-    pub(super) fn has_begun(&self) -> bool {
-        self.begun
+    /// The status of the answer, once it has begun, so that nothing else can be answered.
+    pub(super) fn status(&self) -> Option<u16> {
+        self.status
     }
 
     /// What has arrived of the body and was not consumed; waits for some. Empty at its end.
@@ -238,7 +238,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
 
     /// Refuses the request. What has begun as a stream cannot be: it ends without its end.
     pub(super) fn refuse(&mut self, refusal: &Refusal) -> Result<(), Stop> {
-        if self.begun {
+        if self.status.is_some() {
             self.keeps_alive = false;
             return Ok(());
         }
@@ -275,7 +275,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
     }
 
     fn head(&mut self, status: u16, content_type: &str, headers: &str) {
-        self.begun = true;
+        self.status = Some(status);
         self.keeps_alive &= self.body.ended && !self.output.stopping();
         let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
         let date = date.expect("the clock shows a year of four digits");

@@ -60,6 +60,10 @@ pub fn serve<'c>(
         goes_on = match next_head(input, output)? {
             Next::Request(head) => answer(broker, &guard, &head, input, output)?,
             Next::Refused(refusal) => {
+                let counted = broker.metrics().http.row(routes::NONE);
+                counted.took.add(1, Duration::ZERO);
+                counted.errors.add(1);
+                output.counted().requested(1, Instant::now());
                 // No request was understood, so any will do to carry the answer.
                 let head = Head::unreadable();
                 let mut exchange = Exchange::new(broker, &head, input, output, None);
@@ -85,13 +89,15 @@ fn answer<'c>(
     input: &mut Input<'c>,
     output: &mut Output<'c>,
 ) -> io::Result<bool> {
-    broker.metrics().http_requests.add(1);
+    let begun = Instant::now();
     output.counted().set_client(head.header("user-agent").unwrap_or_default());
-    output.counted().requested(1, Instant::now());
+    output.counted().requested(1, begun);
+    let mut number = routes::NONE;
     let mut exchange = Exchange::new(broker, head, input, output, guard.allowed_origin(head));
     let answered = match guard.check(head) {
         Ok(()) if head.method == "OPTIONS" && guard.allowed_origin(head).is_some() => preflight(&mut exchange),
         Ok(()) => routes::find(head).map_err(Stop::from).and_then(|(route, parameters)| {
+            number = routes::number(route);
             exchange.parameters = parameters;
             (route.run)(&mut exchange)
         }),
@@ -101,6 +107,9 @@ fn answer<'c>(
         Err(Stop::Refused(refusal)) => exchange.refuse(&refusal),
         answered => answered,
     };
+    let counted = broker.metrics().http.row(number);
+    counted.took.add(1, begun.elapsed());
+    counted.errors.add(exchange.status().is_none_or(|status| status >= 400).into());
     match answered {
         Ok(()) | Err(Stop::Refused(_)) => Ok(exchange.keeps_alive()),
         Err(Stop::Broken(error)) => Err(error),

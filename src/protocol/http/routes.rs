@@ -3,7 +3,7 @@
 //! Address and method are judged before the type of the body: 404, 405, then 415.
 
 use super::{
-    api::{self, groups, topics},
+    api::{self, groups, metrics, topics},
     console::{self, HTML, PICTURE, SCRIPT, STYLE},
     exchange::Exchange,
     openapi,
@@ -39,6 +39,8 @@ pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const BYTES: &str = "application/octet-stream";
 pub(super) const EVENTS: &str = "text/event-stream";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const fn parameter(name: &'static str, means: &'static str) -> Parameter {
     Parameter { name, means }
@@ -70,9 +72,18 @@ pub(super) static ROUTES: &[Route] = routes! {
     "GET" "/api/transactions" "list the transactions that are open or being ended" query [parameter("all", "true: every transactional id")], takes [], gives [JSON] => api::transactions;
     "GET" "/api/cluster" "tell about the broker: version, uptime, flush mode, data directory, features" query [], takes [], gives [JSON] => api::cluster;
     "GET" "/api/connections" "list who is connected: address, protocol, client, requests, bytes" query [], takes [], gives [JSON] => api::connections;
+    "GET" "/metrics" "what the broker counts, for Prometheus" query [], takes [], gives [OPENMETRICS, PROMETHEUS] => metrics::scrape;
     "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON] => api::health;
     "GET" "/ready" "200, or 503 with each partition that is offline or read-only" query [], takes [], gives [JSON] => api::ready;
 };
+
+/// The number of requests that found no route.
+pub(super) const NONE: usize = crate::metrics::ROWS_MAX - 1;
+
+/// A route's number in the table.
+pub(super) fn number(route: &'static Route) -> usize {
+    ROUTES.iter().position(|one| std::ptr::eq(one, route)).expect("it stands in the table")
+}
 
 /// The route of a request, and what stands in its address for the segments in `{}`.
 pub(super) fn find(head: &Head) -> Result<(&'static Route, Vec<String>), Refusal> {
@@ -180,6 +191,12 @@ mod tests {
         let curl =
             "curl -X POST -H 'Content-Type: application/json' --data-binary @- 'http://localhost:9092/api/topics?x=1'";
         assert!(refusal.message.ends_with(curl), "{}", refusal.message);
+    }
+
+    #[test]
+    fn routes_have_numbers() {
+        assert_eq!(number(asked("GET /api", "").unwrap().0), 0);
+        assert!(ROUTES.len() <= NONE);
     }
 
     #[test]

@@ -152,6 +152,11 @@ pub static APIS: &[Api] = &[
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 
+/// An API's number in the table.
+fn number_of(api: &'static Api) -> usize {
+    APIS.iter().position(|one| std::ptr::eq(one, api)).expect("it stands in the table")
+}
+
 /// Why a connection has to end.
 #[derive(Debug)]
 pub enum Stop {
@@ -357,9 +362,9 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         let request = format!("request {correlation_id} of '{client}', {size} bytes");
         crate::tell::tell(format_args!("{peer} asks: {name} version {version}, {request}"));
     }
-    broker.metrics().kafka_requests.add(1);
+    let begun = Instant::now();
     output.counted().set_client(client_id);
-    output.counted().requested(1, Instant::now());
+    output.counted().requested(1, begun);
     let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
     let mut call = Call {
         broker,
@@ -381,6 +386,9 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
     }
     let handled = (api.handle)(&mut call, &mut r);
     let at = call.response_at;
+    let counted = broker.metrics().kafka.row(number_of(api));
+    counted.took.add(1, begun.elapsed());
+    counted.errors.add(handled.is_err().into());
     handled.map_err(|stop| match stop {
         Stop::Broken(why) => Stop::Broken(format!("{} version {version}: {why}", api.name)),
         stop => stop,

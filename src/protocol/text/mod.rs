@@ -24,12 +24,14 @@ mod writing;
 
 pub use refusal::Refusal;
 pub use serve::serve;
+#[cfg(feature = "http")]
+pub use verbs::name as verb_name;
 
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
 use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, WriteSession};
-use std::io;
+use std::{io, time::Instant};
 use transactions::Stage;
 use writing::Answer;
 
@@ -51,6 +53,9 @@ struct Session {
     stage: Stage,
     /// The connection's place in a group.
     member: Option<Membership>,
+    /// When what is carried out next arrived, or when what came before it was answered. Lines that arrive together cost one look
+    /// at the clock.
+    lap: Instant,
     /// With `--explain`: what the line at hand did, step by step.
     steps: Option<Vec<String>>,
 }
@@ -101,6 +106,21 @@ impl From<io::Error> for Stop {
     }
 }
 
+/// Lines of a verb, and how many of them got an error.
+#[derive(Debug)]
+struct LineCount {
+    /// The verb's [number](verbs::number).
+    verb: usize,
+    lines: u64,
+    errors: u64,
+}
+
+impl LineCount {
+    fn of(verb: usize) -> LineCount {
+        LineCount { verb, lines: 0, errors: 0 }
+    }
+}
+
 /// What a verb answers with.
 type Answered = Result<Flow, Stop>;
 
@@ -115,7 +135,22 @@ impl Session {
             producer_id: None,
             stage: Stage::default(),
             member: None,
+            lap: Instant::now(),
             steps: broker.config().explain.then(Vec::new),
+        }
+    }
+
+    /// Counts lines that were answered now.
+    fn count(&mut self, counts: impl IntoIterator<Item = LineCount>) {
+        let mut took = None;
+        for LineCount { verb, lines, errors } in counts.into_iter().filter(|count| count.lines > 0) {
+            let took = *took.get_or_insert_with(|| {
+                let now = Instant::now();
+                now.duration_since(std::mem::replace(&mut self.lap, now))
+            });
+            let row = self.broker.metrics().text.row(verb);
+            row.took.add(lines, took);
+            row.errors.add(errors);
         }
     }
 

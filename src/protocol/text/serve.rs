@@ -3,7 +3,7 @@
 //! A line is held only as it arrives, and only up to the limit: four times the largest `max.message.bytes` (an escape is
 //! four bytes) and 64 KiB. What is longer is refused and skipped to its end without being held.
 
-use super::{Flow, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
+use super::{Flow, LineCount, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
 use crate::{
     broker::{Broker, Code},
     log::record::{shown, split_word},
@@ -28,7 +28,6 @@ const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false, searched: 0 };
     let served = lines.serve(input, output);
-    lines.tell_metrics(output);
     // A broken connection leaves what it wrote to be shown to others.
     lines.session.answer(output);
     served.and_then(|()| output.flush())
@@ -39,7 +38,7 @@ struct Lines {
     session: Session,
     /// Lines carried out so far.
     count: u64,
-    /// How many of them the broker's metrics know of.
+    /// How many of them were counted for the connection.
     counted: u64,
     /// Whether a line that was too long is being skipped.
     skipping: bool,
@@ -51,8 +50,11 @@ impl Lines {
     fn serve(&mut self, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
         let mut unanswered = 0;
         loop {
+            if self.session.answers.is_empty() {
+                self.session.lap = Instant::now();
+            }
             let (used, flow) = self.pass(input.bytes(), output)?;
-            self.tell_metrics(output);
+            self.tell_connection(output);
             input.consume(used);
             unanswered += used;
             if flow == Flow::Close || output.stopping() {
@@ -76,10 +78,10 @@ impl Lines {
         }
     }
 
-    fn tell_metrics(&mut self, output: &Output<'_>) {
+    /// Counts the lines that were not counted yet for the connection.
+    fn tell_connection(&mut self, output: &Output<'_>) {
         let count = self.count - std::mem::replace(&mut self.counted, self.count);
-        output.counted().requested(count, Instant::now());
-        self.session.broker.metrics().text_requests.add(count);
+        output.counted().requested(count, self.session.lap);
     }
 
     /// Carries out the whole lines at the start of `bytes`. Answers how many bytes they took.
@@ -100,7 +102,7 @@ impl Lines {
             if line.len() > LINE_BYTES_MORE && line.len() > self.limit() {
                 self.count += 1;
                 let refusal = too_long(self.limit());
-                gathered.refuse(&mut self.session, refusal);
+                gathered.refuse(&mut self.session, verbs::NONE, refusal);
                 continue;
             }
             if self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)? == Flow::Close {
@@ -148,7 +150,7 @@ impl Lines {
         output: &mut Output<'_>,
     ) -> io::Result<Flow> {
         let Some(verb) = verbs::find(word) else {
-            gathered.refuse(&mut self.session, verbs::unknown(word));
+            gathered.refuse(&mut self.session, verbs::NONE, verbs::unknown(word));
             let before = output.bytes.len();
             gathered.complete(&mut self.session, output);
             self.tell(line, before, output);
@@ -162,16 +164,21 @@ impl Lines {
         if output.bytes.len() >= ANSWERS_BYTES {
             output.flush()?;
         }
+        // It may wait for long.
+        self.tell_connection(output);
         let before = output.bytes.len();
+        let mut count = LineCount { verb: verbs::number(verb), lines: 1, errors: 0 };
         let may_run = self.session.stage.may_run(verb.name).map_err(Stop::from);
         let flow = match may_run.and_then(|()| (verb.run)(&mut self.session, Words::new(rest), output)) {
             Ok(flow) => flow,
             Err(Stop::Refused(refusal)) => {
+                count.errors = 1;
                 self.session.stage.refuse(&refusal, &mut output.bytes);
                 Flow::Next
             }
             Err(Stop::Broken(error)) => return Err(error),
         };
+        self.session.count([count]);
         self.tell(line, before, output);
         Ok(flow)
     }
@@ -209,6 +216,7 @@ impl Lines {
                 self.session.answer(output);
                 let refusal = too_long(self.limit());
                 self.session.stage.refuse(&refusal, &mut output.bytes);
+                self.session.count([LineCount { verb: verbs::NONE, lines: 1, errors: 1 }]);
                 output.flush()?;
             }
         }
@@ -227,6 +235,7 @@ impl Lines {
         } else {
             gathered.refuse(
                 &mut self.session,
+                verbs::NONE,
                 Refusal::invalid("the last line has no line end, so it may be incomplete; it was not carried out"),
             );
         }

@@ -60,6 +60,23 @@ pub(super) fn find(name: &[u8]) -> Option<&'static Verb> {
     VERBS.iter().find(|verb| verb.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
+/// PRODUCE's number, and SEND's: those that are gathered.
+pub(super) const PRODUCE: usize = 0;
+pub(super) const SEND: usize = 3;
+/// The number of lines that begin with no verb.
+pub(super) const NONE: usize = VERBS.len();
+
+/// A verb's number in the table.
+pub(super) fn number(verb: &'static Verb) -> usize {
+    VERBS.iter().position(|one| std::ptr::eq(one, verb)).expect("it stands in the table")
+}
+
+/// The name of the verb with this number.
+#[cfg(feature = "http")]
+pub fn name(number: usize) -> Option<&'static str> {
+    VERBS.get(number).map(|verb| verb.name)
+}
+
 /// What to say of a word that is no verb.
 pub(super) fn unknown(word: &[u8]) -> Refusal {
     if word.is_empty() {
@@ -106,7 +123,7 @@ impl Session {
     fn info(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
         let (broker, config, metrics) = (&self.broker, self.broker.config(), self.broker.metrics());
-        let TrafficSum { records_in, bytes_in, bytes_read } = broker.traffic();
+        let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
         let data = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
         let mut escaped = Vec::new();
         crate::log::record::write_word(&mut escaped, data.as_bytes());
@@ -114,13 +131,17 @@ impl Session {
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime_ms", metrics.uptime().as_millis().to_string()),
             ("connections", metrics.connections.count().to_string()),
-            ("text_requests", metrics.text_requests.get().to_string()),
-            ("kafka_requests", metrics.kafka_requests.get().to_string()),
+            ("text_requests", metrics.text.count().to_string()),
+            ("kafka_requests", metrics.kafka.count().to_string()),
+            ("http_requests", metrics.http.count().to_string()),
+            ("errors", metrics.errors().to_string()),
             ("records_in", records_in.to_string()),
             ("bytes_in", bytes_in.to_string()),
+            ("records_read", records_read.to_string()),
             ("bytes_read", bytes_read.to_string()),
-            ("syncs", broker.syncs().to_string()),
+            ("syncs", broker.syncs().count().to_string()),
             ("rebalances", metrics.rebalances.get().to_string()),
+            ("damaged_batches", broker.damaged_batches().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", String::from_utf8_lossy(&escaped).into_owned()),
             ("topics", broker.describe_topics().len().to_string()),
@@ -136,6 +157,13 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verbs_have_numbers() {
+        assert_eq!([VERBS[PRODUCE].name, VERBS[SEND].name], ["PRODUCE", "SEND"]);
+        assert_eq!(number(find(b"quit").unwrap()), VERBS.len() - 1);
+        const { assert!(NONE < crate::metrics::ROWS_MAX) };
+    }
 
     #[test]
     fn a_misspelt_verb_is_guessed() {

@@ -10,7 +10,7 @@
 //! each of them little.
 
 use super::{
-    Answered, Current, Flow, Refusal, Session,
+    Answered, Current, Flow, LineCount, Refusal, Session, verbs,
     words::{Place, Words, number},
 };
 use crate::{
@@ -41,7 +41,8 @@ pub(super) enum Answer {
     Produced(Ticket),
     /// The offset, if it is known, with topic and partition, to a SEND.
     Sent(Ticket),
-    Refused(Box<Refusal>),
+    /// An error, to a line with this verb.
+    Refused { verb: u16, refusal: Box<Refusal> },
 }
 
 impl<'a> Gathered<'a> {
@@ -49,7 +50,7 @@ impl<'a> Gathered<'a> {
     pub(super) fn produce(&mut self, session: &mut Session, rest: Option<&'a [u8]>) {
         match self.try_produce(session, rest) {
             Ok(ticket) => session.answers.push(Answer::Produced(ticket)),
-            Err(refusal) => self.refuse(session, refusal),
+            Err(refusal) => self.refuse(session, verbs::PRODUCE, refusal),
         }
     }
 
@@ -71,7 +72,7 @@ impl<'a> Gathered<'a> {
     pub(super) fn send(&mut self, session: &mut Session, words: Words<'a>) {
         match self.try_send(session, words) {
             Ok(ticket) => session.answers.push(Answer::Sent(ticket)),
-            Err(refusal) => self.refuse(session, refusal),
+            Err(refusal) => self.refuse(session, verbs::SEND, refusal),
         }
     }
 
@@ -88,10 +89,10 @@ impl<'a> Gathered<'a> {
         Ok(sent?)
     }
 
-    /// Answers a line that is not carried out.
-    pub(super) fn refuse(&mut self, session: &mut Session, refusal: Refusal) {
+    /// Answers a line that is not carried out, whose verb has this number.
+    pub(super) fn refuse(&mut self, session: &mut Session, verb: usize, refusal: Refusal) {
         session.stage.doom(&refusal);
-        session.answers.push(Answer::Refused(refusal.into()));
+        session.answers.push(Answer::Refused { verb: verb as u16, refusal: refusal.into() });
     }
 
     /// Writes what was gathered; it is answered together with what else is unanswered.
@@ -150,11 +151,19 @@ impl Session {
         }
         // What comes behind an error in a transaction is refused; a line that was refused before it was written has seen to that.
         let mut failed = Ok(());
+        let mut counts = [verbs::PRODUCE, verbs::SEND, verbs::NONE].map(LineCount::of);
         for answer in answers.drain(..) {
-            let (ticket, sent) = match answer {
-                Answer::Produced(ticket) => (ticket, false),
-                Answer::Sent(ticket) => (ticket, true),
-                Answer::Refused(refusal) => {
+            let (verb, answer) = match answer {
+                Answer::Produced(ticket) => (verbs::PRODUCE, Ok(ticket)),
+                Answer::Sent(ticket) => (verbs::SEND, Ok(ticket)),
+                Answer::Refused { verb, refusal } => (verb.into(), Err(refusal)),
+            };
+            let count = counts.iter_mut().find(|count| count.verb == verb).expect("no other verb is gathered");
+            count.lines += 1;
+            let ticket = match answer {
+                Ok(ticket) => ticket,
+                Err(refusal) => {
+                    count.errors += 1;
                     refusal.write(&mut output.bytes);
                     continue;
                 }
@@ -162,13 +171,14 @@ impl Session {
             let offset = match failed.clone().and_then(|()| Ok(written.offset(ticket)?)) {
                 Ok(offset) => offset,
                 Err(refusal) => {
+                    count.errors += 1;
                     stage.refuse(&refusal, &mut output.bytes);
                     failed = stage.may_write();
                     continue;
                 }
             };
             output.bytes.extend_from_slice(b"ACK ");
-            if sent {
+            if verb == verbs::SEND {
                 let target = written.target_of(ticket);
                 output.bytes.extend_from_slice(b"topic:");
                 output.bytes.extend_from_slice(target.topic().as_bytes());
@@ -187,5 +197,6 @@ impl Session {
         if answers.capacity() > ANSWERS_KEPT {
             *answers = Vec::new();
         }
+        self.count(counts);
     }
 }

@@ -179,8 +179,8 @@ impl Group {
 }
 
 impl Kind for ClassicGroup {
-    fn is_empty(&self) -> bool {
-        self.members.is_empty()
+    fn member_count(&self) -> usize {
+        self.members.len()
     }
 
     fn state(&self) -> &'static str {

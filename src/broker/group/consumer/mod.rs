@@ -303,8 +303,8 @@ impl ConsumerMember {
 }
 
 impl Kind for ConsumerGroup {
-    fn is_empty(&self) -> bool {
-        self.members.is_empty()
+    fn member_count(&self) -> usize {
+        self.members.len()
     }
 
     fn state(&self) -> &'static str {

@@ -3,6 +3,7 @@
 //! Names are Kafka's, numbers are numbers, times are milliseconds since 1970-01-01 UTC. A list is an object with one array.
 
 pub(super) mod groups;
+pub(super) mod metrics;
 pub(super) mod topics;
 
 use super::{
@@ -52,7 +53,7 @@ pub(super) fn transactions(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> 
 /// `GET /api/cluster`
 pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let (broker, config, metrics) = (exchange.broker, exchange.broker.config(), exchange.broker.metrics());
-    let TrafficSum { records_in, bytes_in, bytes_read } = broker.traffic();
+    let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
     let features = [("comfort", cfg!(feature = "comfort")), ("http", true), ("kafka", cfg!(feature = "kafka"))];
     let answer = json!({
         "cluster_id": broker.cluster_id(),
@@ -65,11 +66,17 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "default_partitions": config.default_partitions,
         "topics": broker.describe_topics().len(),
         "connections": metrics.connections.count(),
+        "text_requests": metrics.text.count(),
+        "kafka_requests": metrics.kafka.count(),
+        "http_requests": metrics.http.count(),
+        "errors": metrics.errors(),
         "records_in": records_in,
         "bytes_in": bytes_in,
+        "records_read": records_read,
         "bytes_read": bytes_read,
-        "syncs": broker.syncs(),
+        "syncs": broker.syncs().count(),
         "rebalances": metrics.rebalances.get(),
+        "damaged_batches": broker.damaged_batches(),
     });
     exchange.json(200, &answer)
 }

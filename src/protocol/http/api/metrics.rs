@@ -1,0 +1,286 @@
+//! `GET /metrics`: what the broker counts, as Prometheus and OpenMetrics have it.
+//!
+//! ```text
+//! kafka_...      the names and labels of kafka_exporter, which dashboards know
+//! plainlog_...   what is this broker's own
+//! process_...    what every program tells
+//! ```
+//!
+//! A scrape opens no log. A partition whose numbers only opening it would tell has no row until somebody has used it. What groups
+//! have committed is read back at the first scrape, as at any other first use of a group.
+
+#[cfg(feature = "kafka")]
+use crate::protocol::kafka;
+use crate::{
+    broker::{Broker, ObservedGroup, ObservedTopic, TransactionSummary},
+    log::Size,
+    metrics::{ConnectionSum, LatencySum, Metrics, Requested, Requests, TrafficSum},
+    protocol::{
+        http::{
+            exchange::Exchange,
+            refusal::Stop,
+            routes::{OPENMETRICS, PROMETHEUS, ROUTES},
+        },
+        text,
+    },
+};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, LabelSetEncoder, prometheus_text, text as open_text,
+    },
+    metrics::MetricType,
+    registry::Registry,
+};
+use std::{collections::HashMap, fmt, time::Duration};
+
+/// `GET /metrics`
+pub(in crate::protocol::http) fn scrape(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Observed::of(exchange.broker)?));
+    let (mut text, is_open) = (String::new(), exchange.head.accepts("accept", "application/openmetrics-text"));
+    let (content_type, encoded) = match is_open {
+        true => (OPENMETRICS, open_text::encode(&mut text, &registry)),
+        false => (PROMETHEUS, prometheus_text::encode(&mut text, &registry)),
+    };
+    encoded.expect("a string takes everything");
+    exchange.answer(200, content_type, "Cache-Control: no-store\r\n", text.as_bytes())
+}
+
+/// All that a scrape tells, at one moment.
+#[derive(Debug)]
+struct Observed {
+    topics: Vec<ObservedTopic>,
+    groups: Vec<ObservedGroup>,
+    requests: Vec<ObservedRequests>,
+    connections: Vec<(&'static str, ConnectionSum)>,
+    syncs: LatencySum,
+    durable: LatencySum,
+    rebalances: u64,
+    damaged_batches: u64,
+    open_transactions: usize,
+    faults: usize,
+    uptime: Duration,
+    resident_bytes: Option<u64>,
+}
+
+/// Requests that ask for the same.
+#[derive(Debug)]
+struct ObservedRequests {
+    protocol: &'static str,
+    /// The verb, the API, or method and path of the route.
+    request: String,
+    took: LatencySum,
+    errors: u64,
+}
+
+impl Observed {
+    fn of(broker: &Broker) -> Result<Observed, Stop> {
+        let metrics = broker.metrics();
+        let is_open = |one: &TransactionSummary| one.partitions > 0;
+        Ok(Observed {
+            topics: broker.observe_topics(),
+            groups: broker.observe_groups()?,
+            requests: requests(metrics),
+            connections: metrics.connections.sums().into_iter().collect(),
+            syncs: broker.syncs(),
+            durable: metrics.durable.get(),
+            rebalances: metrics.rebalances.get(),
+            damaged_batches: broker.damaged_batches(),
+            open_transactions: broker.transactions()?.iter().filter(|one| is_open(one)).count(),
+            faults: broker.faults().len(),
+            uptime: metrics.uptime(),
+            resident_bytes: resident_bytes(),
+        })
+    }
+}
+
+/// The requests of all protocols, those for what stands in no table too.
+fn requests(metrics: &Metrics) -> Vec<ObservedRequests> {
+    let of = |protocol, requests: &Requests, name: &dyn Fn(usize) -> Option<String>| {
+        let row = |(number, row): (usize, &Requested)| ObservedRequests {
+            protocol,
+            request: name(number).unwrap_or_else(|| "none".into()),
+            took: row.took.get(),
+            errors: row.errors.get(),
+        };
+        requests.rows().map(row).collect::<Vec<_>>()
+    };
+    let route = |number: usize| ROUTES.get(number).map(|route| format!("{} {}", route.method, route.path));
+    let mut all = of("text", &metrics.text, &|number| text::verb_name(number).map(String::from));
+    #[cfg(feature = "kafka")]
+    all.extend(of("kafka", &metrics.kafka, &|number| kafka::APIS.get(number).map(|api| api.name.into())));
+    all.extend(of("http", &metrics.http, &route));
+    all
+}
+
+/// The memory that this process has, where the system tells it.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    kibibytes.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
+}
+
+impl Collector for Observed {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut out = Out(encoder);
+        self.encode_topics(&mut out)?;
+        self.encode_groups(&mut out)?;
+        self.encode_requests(&mut out)?;
+        self.encode_broker(&mut out)
+    }
+}
+
+impl Observed {
+    fn encode_topics(&self, out: &mut Out<'_>) -> fmt::Result {
+        let topics = || self.topics.iter();
+        let of_topic = |topic: &'_ ObservedTopic| [("topic", topic.name.clone())];
+        let partitions = |number: fn(&Size) -> u64| {
+            topics().flat_map(move |topic| {
+                let known =
+                    topic.partitions.iter().enumerate().filter_map(|(index, size)| Some((index, size.as_ref()?)));
+                known.map(move |(index, size)| {
+                    (([("topic", &*topic.name)], [("partition", index as u64)]), number(size))
+                })
+            })
+        };
+        let sizes = |number: fn(&Size) -> u64| {
+            topics().map(move |topic| (of_topic(topic), topic.partitions.iter().flatten().map(number).sum::<u64>()))
+        };
+        let traffic =
+            |number: fn(&TrafficSum) -> u64| topics().map(move |topic| (of_topic(topic), number(&topic.traffic)));
+        let count = topics().map(|topic| (of_topic(topic), topic.partitions.len() as u64));
+        out.gauges("kafka_brokers", "Brokers", [(NoLabels, 1)])?;
+        out.gauges("kafka_topic_partitions", "Partitions of a topic", count)?;
+        let name = "kafka_topic_partition_current_offset";
+        out.gauges(
+            name,
+            "Offset behind the last record of a partition that readers see",
+            partitions(|size| size.high_watermark),
+        )?;
+        let name = "kafka_topic_partition_oldest_offset";
+        out.gauges(name, "Offset of the first record of a partition", partitions(|size| size.start))?;
+        out.gauges("plainlog_topic_size_bytes", "Bytes of lines that a topic has on disk", sizes(|size| size.bytes))?;
+        out.gauges("plainlog_topic_segments", "Segments of a topic", sizes(|size| size.segments as u64))?;
+        out.counters("plainlog_topic_records_in", "Records that were stored", traffic(|sum| sum.records_in))?;
+        out.counters("plainlog_topic_bytes_in", "Bytes of their lines", traffic(|sum| sum.bytes_in))?;
+        out.counters(
+            "plainlog_topic_records_out",
+            "Records of the batches that were read for clients",
+            traffic(|sum| sum.records_read),
+        )?;
+        out.counters("plainlog_topic_bytes_out", "Bytes of their lines", traffic(|sum| sum.bytes_read))
+    }
+
+    fn encode_groups(&self, out: &mut Out<'_>) -> fmt::Result {
+        let topics: HashMap<&str, &ObservedTopic> = self.topics.iter().map(|topic| (&*topic.name, topic)).collect();
+        let members = self.groups.iter().map(|group| ([("consumergroup", &*group.name)], group.members as u64));
+        out.gauges("kafka_consumergroup_members", "Members of a group", members)?;
+        let offsets = || {
+            self.groups.iter().flat_map(|group| {
+                group.offsets.iter().map(|((topic, partition), committed)| {
+                    let names = [("consumergroup", &*group.name), ("topic", &**topic)];
+                    ((names, [("partition", u64::from(*partition))]), committed.offset)
+                })
+            })
+        };
+        out.gauges("kafka_consumergroup_current_offset", "Offset that a group has committed", offsets())?;
+        let lag = offsets().filter_map(|(labels, committed)| {
+            let ([_, (_, topic)], [(_, partition)]) = labels;
+            let end = topics.get(topic)?.partitions.get(partition as usize)?.as_ref()?.high_watermark;
+            Some((labels, end.saturating_sub(committed.max(0) as u64)))
+        });
+        out.gauges("kafka_consumergroup_lag", "Offsets that a group has still to read", lag)
+    }
+
+    fn encode_requests(&self, out: &mut Out<'_>) -> fmt::Result {
+        let labels =
+            |row: &'_ ObservedRequests| [("protocol", row.protocol.to_owned()), ("request", row.request.clone())];
+        let rows = || self.requests.iter();
+        let count = rows().map(|row| (labels(row), row.took.count()));
+        out.counters("plainlog_requests", "Requests that were carried out or refused", count)?;
+        let errors = rows().map(|row| (labels(row), row.errors));
+        out.counters("plainlog_request_errors", "Requests that were refused, wholly or in part", errors)?;
+        let took = rows().map(|row| (labels(row), &row.took));
+        out.latencies("plainlog_request_duration_seconds", "Time that requests took, their waits included", took)
+    }
+
+    fn encode_broker(&self, out: &mut Out<'_>) -> fmt::Result {
+        let connections = |number: fn(&ConnectionSum) -> u64| {
+            self.connections.iter().map(move |(protocol, sum)| ([("protocol", *protocol)], number(sum)))
+        };
+        out.gauges("plainlog_open_connections", "Connections that there are", connections(|sum| sum.open))?;
+        out.counters("plainlog_connections", "Connections that came", connections(|sum| sum.connections))?;
+        out.counters("plainlog_received_bytes", "Bytes that clients sent", connections(|sum| sum.bytes_in))?;
+        out.counters("plainlog_sent_bytes", "Bytes that were sent to clients", connections(|sum| sum.bytes_out))?;
+        let name = "plainlog_produce_to_sync_duration_seconds";
+        let help = "Time from when records were written until they were as durable as the flush mode promises";
+        out.latencies(name, help, [(NoLabels, &self.durable)])?;
+        let help = "Time that syncs of segments took";
+        out.latencies("plainlog_sync_duration_seconds", help, [(NoLabels, &self.syncs)])?;
+        out.counters("plainlog_rebalances", "Generations that groups began", [(NoLabels, self.rebalances)])?;
+        let help = "Times that a batch was met that is not what its checksum says";
+        out.counters("plainlog_damaged_batches", help, [(NoLabels, self.damaged_batches)])?;
+        let open = self.open_transactions as u64;
+        out.gauges("plainlog_open_transactions", "Transactions that are open or being ended", [(NoLabels, open)])?;
+        let help = "Topics and partitions that are offline or read-only";
+        out.gauges("plainlog_faults", help, [(NoLabels, self.faults as u64)])?;
+        let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
+        out.gauges("plainlog_build_info", "The version that runs", version)?;
+        out.gauges("plainlog_uptime_seconds", "Time since the start", [(NoLabels, self.uptime.as_secs())])?;
+        let resident = self.resident_bytes.map(|bytes| (NoLabels, bytes));
+        out.gauges("process_resident_memory_bytes", "Memory that the process has", resident)
+    }
+}
+
+/// The labels of what has none.
+#[derive(Clone, Copy, Debug)]
+struct NoLabels;
+
+impl EncodeLabelSet for NoLabels {
+    fn encode(&self, _: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        Ok(())
+    }
+}
+
+/// Where metrics go: each has a name, a sentence, and a row for each set of labels.
+struct Out<'e>(DescriptorEncoder<'e>);
+
+impl Out<'_> {
+    fn gauges<L: EncodeLabelSet, N: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, N)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        rows.into_iter().try_for_each(|(labels, number)| metric.encode_family(&labels)?.encode_gauge(&number))
+    }
+
+    /// The name gets the end `_total`.
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        let count = |(labels, number): (L, u64)| {
+            metric.encode_family(&labels)?.encode_counter::<NoLabels, _, u64>(&number, None)
+        };
+        rows.into_iter().try_for_each(count)
+    }
+
+    fn latencies<'r, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        rows: impl IntoIterator<Item = (L, &'r LatencySum)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        rows.into_iter().try_for_each(|(labels, took)| {
+            let (sum, count, buckets) = (took.sum.as_secs_f64(), took.count(), took.in_seconds());
+            metric.encode_family(&labels)?.encode_histogram::<NoLabels>(sum, count, &buckets, None)
+        })
+    }
+}
