@@ -61,8 +61,10 @@ codes! {
     ConcurrentTransactions 51 "CONCURRENT_TRANSACTIONS";
     TransactionCoordinatorFenced 52 "TRANSACTION_COORDINATOR_FENCED";
     TransactionalIdAuthorizationFailed 53 "TRANSACTIONAL_ID_AUTHORIZATION_FAILED";
+    SecurityDisabled 54 "SECURITY_DISABLED";
     OperationNotAttempted 55 "OPERATION_NOT_ATTEMPTED";
     KafkaStorageError 56 "KAFKA_STORAGE_ERROR";
+    LogDirNotFound 57 "LOG_DIR_NOT_FOUND";
     UnknownProducerId 59 "UNKNOWN_PRODUCER_ID";
     NonEmptyGroup 68 "NON_EMPTY_GROUP";
     GroupIdNotFound 69 "GROUP_ID_NOT_FOUND";
@@ -73,6 +75,8 @@ codes! {
     MemberIdRequired 79 "MEMBER_ID_REQUIRED";
     GroupMaxSizeReached 81 "GROUP_MAX_SIZE_REACHED";
     FencedInstanceId 82 "FENCED_INSTANCE_ID";
+    ElectionNotNeeded 84 "ELECTION_NOT_NEEDED";
+    NoReassignmentInProgress 85 "NO_REASSIGNMENT_IN_PROGRESS";
     GroupSubscribedToTopic 86 "GROUP_SUBSCRIBED_TO_TOPIC";
     InvalidRecord 87 "INVALID_RECORD";
     UnstableOffsetCommit 88 "UNSTABLE_OFFSET_COMMIT";

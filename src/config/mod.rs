@@ -103,6 +103,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Kafka's `log.dirs`: the folder of the log as it was named, or a word where there is none.
+    pub fn log_dir(&self) -> String {
+        self.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string())
+    }
+
     /// A broker whose log lives in `data_dir`.
     pub fn new(data_dir: impl Into<PathBuf>) -> Config {
         Config { data_dir: Some(data_dir.into()), ..Config::in_memory() }

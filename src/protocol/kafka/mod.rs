@@ -18,6 +18,7 @@
 //!
 #![doc = include_str!("clients.md")]
 
+mod acls;
 mod api_versions;
 pub mod batch;
 pub mod compression;
@@ -28,6 +29,7 @@ mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod replicas;
 mod topic_ref;
 mod topics;
 mod transaction_admin;
@@ -137,12 +139,19 @@ pub static APIS: &[Api] = &[
     api(26, "EndTxn", (0, 5), 3, transactions::end_txn),
     api(27, "WriteTxnMarkers", (1, 2), 1, transaction_admin::write_txn_markers),
     api(28, "TxnOffsetCommit", (0, 5), 3, offsets::txn_offset_commit),
+    api(29, "DescribeAcls", (1, 3), 2, acls::describe_acls),
+    api(30, "CreateAcls", (1, 3), 2, acls::create_acls),
+    api(31, "DeleteAcls", (1, 3), 2, acls::delete_acls),
     api(32, "DescribeConfigs", (1, 4), 4, configs::describe_configs),
     api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),
+    api(34, "AlterReplicaLogDirs", (1, 2), 2, replicas::alter_replica_log_dirs),
     api(35, "DescribeLogDirs", (1, 4), 2, topics::describe_log_dirs),
     api(37, "CreatePartitions", (0, 3), 2, topics::create_partitions),
     api(42, "DeleteGroups", (0, 2), 2, groups::delete_groups),
+    api(43, "ElectLeaders", (0, 2), 2, replicas::elect_leaders),
     api(44, "IncrementalAlterConfigs", (0, 1), 1, configs::incremental_alter_configs),
+    api(45, "AlterPartitionReassignments", (0, 1), 0, replicas::alter_partition_reassignments),
+    api(46, "ListPartitionReassignments", (0, 0), 0, replicas::list_partition_reassignments),
     // It has no flexible version.
     api(47, "OffsetDelete", (0, 0), 1, offsets::offset_delete),
     api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),

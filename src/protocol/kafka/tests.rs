@@ -158,7 +158,7 @@ fn maybe(values: &Values, since: bool) -> Option<StrBytes> {
 #[rustfmt::skip]
 fn oracles() -> Vec<Oracle> {
     use kafka_protocol::messages::{
-        add_partitions_to_txn_request as add, alter_configs_request as alter, create_partitions_request as grow, create_topics_request as create, delete_records_request as trim,
+        add_partitions_to_txn_request as add, alter_configs_request as alter, alter_partition_reassignments_request as reassign, create_partitions_request as grow, create_topics_request as create, delete_records_request as trim,
         delete_topics_request as drop_, describe_configs_request as configs, describe_log_dirs_request as dirs, describe_producers_request as producers,
         describe_topic_partitions_request as partitions, fetch_request as fetch, incremental_alter_configs_request as incremental,
         join_group_request as join, leave_group_request as leave, list_offsets_request as list, metadata_request as metadata,
@@ -280,21 +280,40 @@ fn oracles() -> Vec<Oracle> {
             if version < 3 { return r }
             r.with_generation_id(if v.flag { -1 } else { v.number }).with_member_id(s(&v.text)).with_group_instance_id(maybe(v, !v.flag))
         }),
+        oracle!(29 DescribeAclsRequest DescribeAclsResponse |v, _version| |r: DescribeAclsRequest| r.with_resource_type_filter(1).with_pattern_type_filter(3)
+            .with_resource_name_filter(maybe(v, true)).with_principal_filter(maybe(v, true)).with_host_filter(maybe(v, true)).with_operation(1).with_permission_type(1)),
+        oracle!(30 CreateAclsRequest CreateAclsResponse |v, _version| |r: CreateAclsRequest| r.with_creations(vec![
+            kafka_protocol::messages::create_acls_request::AclCreation::default().with_resource_type(2).with_resource_name(s(&v.text)).with_principal(s(&v.topic))
+                .with_host(s("*")).with_operation(v.number as i8).with_permission_type(3)])),
+        oracle!(31 DeleteAclsRequest DeleteAclsResponse |v, _version| |r: DeleteAclsRequest| r.with_filters(vec![
+            kafka_protocol::messages::delete_acls_request::DeleteAclsFilter::default().with_resource_type_filter(1).with_pattern_type_filter(3)
+                .with_resource_name_filter(maybe(v, true)).with_operation(1).with_permission_type(1)])),
         oracle!(32 DescribeConfigsRequest DescribeConfigsResponse |v, version| |r: DescribeConfigsRequest| r.with_include_synonyms(v.flag).with_include_documentation(version >= 3 && v.flag).with_resources(vec![
             configs::DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s(&v.topic)).with_configuration_keys(v.flag.then(|| vec![s(&v.text)])),
             configs::DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s("1")).with_configuration_keys(None)])),
         oracle!(33 AlterConfigsRequest AlterConfigsResponse |v, _version| |r: AlterConfigsRequest| r.with_validate_only(v.flag).with_resources(vec![
             alter::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(&v.topic))
                 .with_configs(vec![alter::AlterableConfig::default().with_name(s(&v.text)).with_value(maybe(v, true))])])),
+        oracle!(34 AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse |v, _version| |r: AlterReplicaLogDirsRequest| r.with_dirs(vec![
+            kafka_protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDir::default().with_path(s(&v.text)).with_topics(vec![
+                kafka_protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirTopic::default().with_name(topic(v)).with_partitions(vec![v.number])])])),
         oracle!(35 DescribeLogDirsRequest DescribeLogDirsResponse |v, _version| |r: DescribeLogDirsRequest| r.with_topics((!v.flag).then(|| vec![
             dirs::DescribableLogDirTopic::default().with_topic(topic(v)).with_partitions(vec![v.number])]))),
         oracle!(37 CreatePartitionsRequest CreatePartitionsResponse |v, _version| |r: CreatePartitionsRequest| r.with_timeout_ms(v.number).with_validate_only(v.flag).with_topics(vec![
             grow::CreatePartitionsTopic::default().with_name(topic(v)).with_count(v.number)
                 .with_assignments((!v.flag).then(|| vec![grow::CreatePartitionsAssignment::default().with_broker_ids(vec![v.number.into()])]))])),
         oracle!(42 DeleteGroupsRequest DeleteGroupsResponse |v, _version| |r: DeleteGroupsRequest| r.with_groups_names(vec![group(v)])),
+        oracle!(43 ElectLeadersRequest ElectLeadersResponse |v, version| |r: ElectLeadersRequest| r.with_election_type(if version >= 1 { v.number as i8 } else { 0 }).with_timeout_ms(v.number)
+            .with_topic_partitions((!v.flag).then(|| vec![kafka_protocol::messages::elect_leaders_request::TopicPartitions::default().with_topic(topic(v)).with_partitions(vec![v.number])]))),
         oracle!(44 IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse |v, _version| |r: IncrementalAlterConfigsRequest| r.with_validate_only(v.flag).with_resources(vec![
             incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(&v.topic))
                 .with_configs(vec![incremental::AlterableConfig::default().with_name(s(&v.text)).with_config_operation(v.number as i8).with_value(maybe(v, true))])])),
+        oracle!(45 AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse |v, version| |r: AlterPartitionReassignmentsRequest| r.with_timeout_ms(v.number)
+            .with_allow_replication_factor_change(version < 1 || v.flag).with_topics(vec![reassign::ReassignableTopic::default().with_name(topic(v))
+                .with_partitions(vec![reassign::ReassignablePartition::default().with_partition_index(v.number).with_replicas((!v.flag).then(|| vec![v.number.into()]))])])),
+        oracle!(46 ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse |v, _version| |r: ListPartitionReassignmentsRequest| r.with_timeout_ms(v.number)
+            .with_topics((!v.flag).then(|| vec![kafka_protocol::messages::list_partition_reassignments_request::ListPartitionReassignmentsTopics::default()
+                .with_name(topic(v)).with_partition_indexes(vec![v.number])]))),
         oracle!(47 OffsetDeleteRequest OffsetDeleteResponse |v, _version| |r: OffsetDeleteRequest| r.with_group_id(group(v)).with_topics(vec![
             forget::OffsetDeleteRequestTopic::default().with_name(topic(v)).with_partitions(vec![forget::OffsetDeleteRequestPartition::default().with_partition_index(v.number)])])),
         oracle!(60 DescribeClusterRequest DescribeClusterResponse |v, version| |r: DescribeClusterRequest| r.with_include_cluster_authorized_operations(v.flag)

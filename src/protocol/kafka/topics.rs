@@ -399,7 +399,7 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     r.tags()?;
     tell(call.explained, || "where the partitions are, and how large".into());
     let broker = call.broker;
-    let dir = broker.config().data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
+    let dir = broker.config().log_dir();
     let topics: Vec<(String, Vec<u32>)> = match asked {
         None => {
             let all = broker.describe_topics().into_values().flatten();

@@ -232,3 +232,57 @@ fn a_replication_factor_above_one_is_refused_if_the_operator_is_strict() {
     assert_eq!(make(&talk, "new", &of(0, 2)), 37);
     assert_eq!(make(&Talk::new(), "new", &of(1, 2)), 0);
 }
+
+/// What tools ask that move partitions about. What is expected was asked of Apache Kafka 4.3.1.
+#[test]
+fn a_partition_is_where_it_can_be_and_goes_nowhere_else() {
+    use kafka_protocol::messages::{
+        alter_partition_reassignments_request as reassign, alter_replica_log_dirs_request as dirs,
+        elect_leaders_request as elect,
+    };
+    let talk = Talk::new();
+    let ask = |key, version, request: Vec<u8>| talk.ask(key, version, &request).unwrap().0;
+    let elected = |kind: i8, topic: &str, partition| {
+        let topics = elect::TopicPartitions::default().with_topic(s(topic).into()).with_partitions(vec![partition]);
+        let request = ElectLeadersRequest::default().with_election_type(kind).with_topic_partitions(Some(vec![topics]));
+        let response = ElectLeadersResponse::decode(&mut &ask(43, 2, encoded(request, 2))[..], 2).unwrap();
+        (response.error_code, response.replica_election_results[0].partition_result[0].error_code)
+    };
+    assert_eq!([elected(0, "there", 0), elected(1, "there", 0)], [(0, 84), (0, 84)]);
+    assert_eq!([elected(0, "there", 9), elected(0, "not", 0), elected(2, "there", 0)], [(0, 3), (0, 3), (42, 42)]);
+    let reassigned = |topic: &str, partition, replicas: Option<&[i32]>| {
+        let replicas = replicas.map(|ids| ids.iter().map(|&id| id.into()).collect());
+        let partition =
+            reassign::ReassignablePartition::default().with_partition_index(partition).with_replicas(replicas);
+        let topic = reassign::ReassignableTopic::default().with_name(s(topic).into()).with_partitions(vec![partition]);
+        let request = AlterPartitionReassignmentsRequest::default().with_topics(vec![topic]);
+        let response = ask(45, 0, encoded(request, 0));
+        AlterPartitionReassignmentsResponse::decode(&mut &response[..], 0).unwrap().responses[0].partitions[0]
+            .error_code
+    };
+    assert_eq!([reassigned("there", 0, Some(&[1])), reassigned("there", 0, None)], [0, 85]);
+    let refused = [&[][..], &[9], &[1, 9], &[1, 1]].map(|replicas| reassigned("there", 0, Some(replicas)));
+    assert_eq!((refused, reassigned("there", 9, Some(&[1])), reassigned("not", 0, None)), ([39; 4], 3, 3));
+    let moved = |path: &str, partition| {
+        let topic =
+            dirs::AlterReplicaLogDirTopic::default().with_name(s("there").into()).with_partitions(vec![partition]);
+        let dir = dirs::AlterReplicaLogDir::default().with_path(s(path)).with_topics(vec![topic]);
+        let request = AlterReplicaLogDirsRequest::default().with_dirs(vec![dir]);
+        let response = ask(34, 2, encoded(request, 2));
+        AlterReplicaLogDirsResponse::decode(&mut &response[..], 2).unwrap().results[0].partitions[0].error_code
+    };
+    let own = talk.broker.config().log_dir();
+    assert_eq!([moved(&own, 0), moved(&own, 9), moved("/nowhere", 0)], [0, 3, 57]);
+}
+
+#[test]
+fn a_broker_without_access_control_says_so() {
+    let talk = Talk::new();
+    let describe = |kind: i8| {
+        let request = DescribeAclsRequest::default().with_resource_type_filter(kind).with_pattern_type_filter(3);
+        talk.ask(29, 3, &encoded(request.with_operation(1).with_permission_type(1), 3))
+    };
+    let response = DescribeAclsResponse::decode(&mut &describe(1).unwrap().0[..], 3).unwrap();
+    assert_eq!((response.error_code, response.resources.len()), (54, 0));
+    assert!(describe(0).is_err(), "Kafka closes the connection");
+}

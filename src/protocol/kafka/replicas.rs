@@ -1,0 +1,182 @@
+//! What moves leaders and replicas in a cluster: ElectLeaders, AlterPartitionReassignments, ListPartitionReassignments,
+//! AlterReplicaLogDirs.
+//!
+//! Here each partition has one replica, on this node and in its one directory, so all are where they can be. Asking for that
+//! succeeds, and asking for another place is refused with Kafka's reasons.
+
+use super::{
+    Call, Code, NODE_ID, Stop, partition_index, tell,
+    wire::{ITEM, Reader, Writer},
+};
+use crate::broker::Broker;
+use std::collections::BTreeMap;
+
+/// Partitions of a topic in a request.
+struct Asked<'a> {
+    topic: &'a str,
+    partitions: Vec<i32>,
+}
+
+/// A partition in an answer: what became of it, and why.
+struct Outcome {
+    partition: i32,
+    code: Code,
+    why: Option<String>,
+}
+
+impl Outcome {
+    fn new(partition: i32, (code, why): (Code, Option<String>)) -> Outcome {
+        Outcome { partition, code, why }
+    }
+
+    fn write(&self, w: &mut Writer<'_>, index: &'static str) {
+        w.i32(index, self.partition);
+        w.i16("error_code", self.code.into());
+        w.nullable_string("error_message", self.why.as_deref());
+        w.tags();
+    }
+}
+
+/// Why there is no such partition; `None`: there is.
+fn missing(broker: &Broker, topic: &str, partition: i32) -> Option<(Code, Option<String>)> {
+    let found = broker.describe_topic(topic).and_then(|topic| topic.check_partition(partition_index(partition)));
+    found.err().map(|error| (Code::UnknownTopicOrPartition, Some(error.to_string())))
+}
+
+/// ElectLeaders (key 43).
+pub(super) fn elect_leaders(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    /// The preferred replica (0), or any (1).
+    const KINDS: std::ops::RangeInclusive<i8> = 0..=1;
+    let kind = if r.version >= 1 { r.i8("election_type")? } else { 0 };
+    let topics = r.nullable_array("topic_partitions", |r| asked(r, "topic", "partitions"))?;
+    r.i32("timeout_ms")?;
+    r.tags()?;
+    tell(call.explained, || "an election of leaders, of whom there is one".into());
+    let broker = call.broker;
+    // Where all are meant, only those are told that needed one.
+    let topics = topics.unwrap_or_default();
+    let outcome = |topic: &str, partition: i32| match missing(broker, topic, partition) {
+        _ if !KINDS.contains(&kind) => (Code::InvalidRequest, Some(format!("there is no election of type {kind}"))),
+        Some(missing) => missing,
+        None => (Code::ElectionNotNeeded, Some("this node leads it already".into())),
+    };
+    let code = if KINDS.contains(&kind) { Code::None } else { Code::InvalidRequest };
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    if w.version >= 1 {
+        w.i16("error_code", code.into());
+    }
+    w.array("replica_election_results", topics.iter(), |w, asked| {
+        w.string("topic", asked.topic);
+        w.array("partition_result", asked.partitions.iter(), |w, &partition| {
+            Outcome::new(partition, outcome(asked.topic, partition)).write(w, "partition_id");
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn asked<'a>(r: &mut Reader<'a>, name: &'static str, partitions: &'static str) -> super::wire::Result<Asked<'a>> {
+    let asked = Asked { topic: r.string(name)?, partitions: r.array(partitions, |r| r.i32(ITEM))? };
+    r.tags()?;
+    Ok(asked)
+}
+
+/// AlterPartitionReassignments (key 45).
+pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    r.i32("timeout_ms")?;
+    let factor_may_change = r.version < 1 || r.bool("allow_replication_factor_change")?;
+    let broker = call.broker;
+    let topics = r.array("topics", |r| {
+        let topic = r.string("name")?;
+        let outcomes = r.array("partitions", |r| {
+            let partition = r.i32("partition_index")?;
+            let replicas = r.nullable_array("replicas", |r| r.i32(ITEM))?;
+            r.tags()?;
+            let outcome = missing(broker, topic, partition).unwrap_or_else(|| reassigned(replicas.as_deref()));
+            Ok(Outcome::new(partition, outcome))
+        })?;
+        r.tags()?;
+        Ok((topic, outcomes))
+    })?;
+    r.tags()?;
+    tell(call.explained, || "to move partitions, which have one place".into());
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    if w.version >= 1 {
+        w.bool("allow_replication_factor_change", factor_may_change);
+    }
+    w.i16("error_code", Code::None.into());
+    w.nullable_string("error_message", None);
+    w.array("responses", topics.iter(), |w, (topic, outcomes)| {
+        w.string("name", topic);
+        w.array("partitions", outcomes.iter(), |w, outcome| outcome.write(w, "partition_index"));
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// What becomes of a partition that is to have these replicas; `None`: of the reassignment that is to be cancelled.
+fn reassigned(replicas: Option<&[i32]>) -> (Code, Option<String>) {
+    let refused = |why: String| (Code::InvalidReplicaAssignment, Some(why));
+    match replicas {
+        None => (Code::NoReassignmentInProgress, None),
+        Some([NODE_ID]) => (Code::None, None),
+        Some([]) => refused("a partition has a replica".into()),
+        Some(replicas) => match replicas.iter().find(|&&id| id != NODE_ID) {
+            Some(other) => refused(format!("there is no broker {other}")),
+            None => refused(format!("broker {NODE_ID} stands there more than once")),
+        },
+    }
+}
+
+/// ListPartitionReassignments (key 46): none goes on, ever.
+pub(super) fn list_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    r.i32("timeout_ms")?;
+    r.nullable_array("topics", |r| asked(r, "name", "partition_indexes"))?;
+    r.tags()?;
+    tell(call.explained, || "which partitions are being moved".into());
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", Code::None.into());
+    w.nullable_string("error_message", None);
+    w.empty_array("topics");
+    w.tags();
+    Ok(())
+}
+
+/// AlterReplicaLogDirs (key 34).
+pub(super) fn alter_replica_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let broker = call.broker;
+    let own = broker.config().log_dir();
+    let mut topics: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
+    r.array("dirs", |r| {
+        let path = r.string("path")?;
+        for Asked { topic, partitions } in r.array("topics", |r| asked(r, "name", "partitions"))? {
+            let outcome = |partition| match path == own {
+                true => missing(broker, topic, partition).unwrap_or((Code::None, None)),
+                false => (Code::LogDirNotFound, None),
+            };
+            let outcomes = partitions.into_iter().map(|partition| Outcome::new(partition, outcome(partition)));
+            topics.entry(topic).or_default().extend(outcomes);
+        }
+        r.tags()
+    })?;
+    r.tags()?;
+    tell(call.explained, || "to move partitions to another directory, of which there is one".into());
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.array("results", topics.iter(), |w, (topic, outcomes)| {
+        w.string("topic_name", topic);
+        w.array("partitions", outcomes.iter(), |w, outcome| {
+            w.i32("partition_index", outcome.partition);
+            w.i16("error_code", outcome.code.into());
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
