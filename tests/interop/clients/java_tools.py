@@ -11,7 +11,8 @@ TOOLS = {
     "kafka-verifiable-consumer": "tools.VerifiableConsumer", "kafka-get-offsets": "tools.GetOffsetShell", "kafka-delete-records": "tools.DeleteRecordsCommand",
     "kafka-log-dirs": "tools.LogDirsCommand", "kafka-broker-api-versions": "tools.BrokerApiVersionsCommand", "kafka-cluster": "tools.ClusterTool",
     "kafka-groups": "tools.GroupsCommand", "kafka-configs": "kafka.admin.ConfigCommand",
-    "kafka-transactions": "tools.TransactionsCommand", "transactional-message-copier": "tools.TransactionalMessageCopier",
+    "kafka-leader-election": "tools.LeaderElectionCommand", "kafka-reassign-partitions": "tools.reassign.ReassignPartitionsCommand",
+    "kafka-acls": "tools.AclCommand", "kafka-transactions": "tools.TransactionsCommand", "transactional-message-copier": "tools.TransactionalMessageCopier",
 }
 
 
@@ -148,6 +149,19 @@ def records_are_deleted():
         file.flush()
         assert "low_watermark: 2" in tool("kafka-delete-records", "--offset-json-file", file.name)
     equal(tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--max-messages", "1"), "2\n")
+
+
+@check
+def a_partition_stays_where_it_is():
+    topic = create(fresh("stays"))
+    elected = tool("kafka-leader-election", "--election-type", "preferred", "--topic", topic, "--partition", "0")
+    assert f"Valid replica already elected for partitions {topic}-0" in elected, elected
+    assert "No partition reassignments found." in tool("kafka-reassign-partitions", "--list")
+
+
+@check
+def access_control_is_told_to_be_off():
+    run("kafka-acls", "--bootstrap-server", ADDRESS, "--list", status=1)
 
 
 @check
