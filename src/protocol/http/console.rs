@@ -38,9 +38,13 @@ static FILES: &[File] = files! {
     "icon.svg" PICTURE;
     "api.js" SCRIPT;
     "app.js" SCRIPT;
+    "bytes.js" SCRIPT;
     "dom.js" SCRIPT;
     "format.js" SCRIPT;
     "groups.js" SCRIPT;
+    "list.js" SCRIPT;
+    "messages.js" SCRIPT;
+    "stream.js" SCRIPT;
     "topics.js" SCRIPT;
 };
 

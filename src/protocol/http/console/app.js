@@ -4,9 +4,10 @@ import { h, text, link, address } from './dom.js';
 import { get, reached } from './api.js';
 import { duration } from './format.js';
 import * as topics from './topics.js';
+import * as messages from './messages.js';
 import * as groups from './groups.js';
 
-const PAGES = { topics: ['Topics', topics], groups: ['Groups', groups] };
+const PAGES = { topics: ['Topics', topics], messages: ['Messages', messages], groups: ['Groups', groups] };
 
 // A page as it is shown: its address, and what ends with it.
 class View {

@@ -1,0 +1,419 @@
+// Messages: reading a topic page by page, searching it, following it, and writing to it.
+//
+//   page      newest first, going back as one scrolls; or from a place, going on
+//   search    all that match between there and the end, as they are found
+//   live      what comes after what is shown
+
+import { h, text, link, table, ask, field, option, say, facts } from './dom.js';
+import { get, send, path, query } from './api.js';
+import { number, bytes as size, count, time } from './format.js';
+import { list } from './list.js';
+import { stream, after } from './stream.js';
+import { plain, value, fromBase64, toBase64, pretty } from './bytes.js';
+
+const PAGE = 100;
+// What a page keeps at most; older ones are read again when they are scrolled to.
+const KEPT_RECORDS = 200000;
+const KEPT_LETTERS = 64 << 20;
+
+export const open = (view) => (view.path[1] ? read(view, view.path[1]) : choose(view));
+
+const choose = (view) => {
+  let topics = [];
+  const rows = table('Topics', [
+    { name: 'Topic', node: (topic) => link(topic.name, ['messages', topic.name]) },
+    { name: 'Records', class: 'n', text: (topic) => number(topic.records) },
+  ], (topic) => topic.name);
+  const filter = view.filter('Filter topics', () => show());
+  const show = () => rows.show(topics.filter((topic) => filter.matches(topic.name)).slice(0, 200));
+  view.show('Messages', h('h1', {}, 'Messages'), h('p', { class: 'soft' }, 'Of which topic?'), h('div', { class: 'tools' }, filter.input), rows.node);
+  view.every(5000, async () => {
+    ({ topics } = await get('topics', view.signal));
+    show();
+  });
+};
+
+const bytesOf = (record, name) => {
+  if (record[`${name}_base64`] !== undefined) return fromBase64(record[`${name}_base64`]);
+  return typeof record[name] === 'string' ? new TextEncoder().encode(record[name]) : null;
+};
+// A key or value on one line, as far as a line goes.
+const short = (record, name) => {
+  if (record[`${name}_base64`] !== undefined) return `base64 ${record[`${name}_base64`].slice(0, 200)}`;
+  return typeof record[name] === 'string' ? plain(record[name].slice(0, 300)) : name === 'value' ? 'tombstone' : '';
+};
+
+// Records in the order of their arrival, or of the log; shown from either end.
+class Records {
+  #kept = [];
+  #letters = 0;
+  newestFirst = false;
+
+  get size() {
+    return this.#kept.length;
+  }
+
+  at(n) {
+    const at = this.newestFirst ? this.#kept.length - 1 - n : n;
+    // Events are read when they are first seen.
+    if (typeof this.#kept[at] === 'string') this.#kept[at] = JSON.parse(this.#kept[at]);
+    return this.#kept[at];
+  }
+
+  append(records) {
+    for (const record of records) {
+      this.#kept.push(record);
+      this.#letters += typeof record === 'string' ? record.length : 200;
+    }
+    let gone = 0;
+    while (this.#kept.length - gone > KEPT_RECORDS || (this.#letters > KEPT_LETTERS && gone < this.#kept.length - 1)) {
+      const record = this.#kept[gone++];
+      this.#letters -= typeof record === 'string' ? record.length : 200;
+    }
+    this.#kept.splice(0, gone);
+    return gone;
+  }
+
+  prepend(records) {
+    this.#kept = [...records, ...this.#kept];
+  }
+
+  clear() {
+    this.#kept = [];
+    this.#letters = 0;
+  }
+}
+
+const STARTS = [['', 'Newest first'], ['earliest', 'Oldest first'], ['offset', 'From an offset'], ['time', 'From a time'], ['ago', 'From a time ago']];
+const EXAMPLES = { offset: '0', ago: '15m' };
+const startOf = (from) => (!from || from === 'earliest' ? from ?? '' : /^-?\d+$/.test(from) ? 'offset' : /^\d+[a-z]+$/.test(from) ? 'ago' : 'time');
+
+const read = (view, topic) => {
+  const records = new Records();
+  const asked = (name) => view.query.get(name) ?? '';
+  const where = path`topics/${topic}/records`;
+  let work = new AbortController();
+  let stop = () => {};
+  let cursor = {};
+  let loading = false;
+  let said = '';
+
+  // What is asked
+  const partition = h('select', {}, option('', 'all'), asked('partition') && option(asked('partition')));
+  partition.value = asked('partition');
+  const start = h('select', {}, STARTS.map(([name, label]) => option(name, label)));
+  start.value = startOf(asked('from'));
+  const from = h('input', { spellcheck: 'false', autocomplete: 'off', class: 'from', 'aria-label': 'Where to start' });
+  const match = h('input', { type: 'search', placeholder: 'part of a key, value or header', value: asked('match'), spellcheck: 'false' });
+  const key = h('input', { placeholder: 'the whole key', value: asked('key'), spellcheck: 'false' });
+  const header = h('input', { placeholder: 'name=value', value: asked('header'), spellcheck: 'false' });
+  const started = () => {
+    from.hidden = !['offset', 'time', 'ago'].includes(start.value);
+    from.type = start.value === 'time' ? 'datetime-local' : 'text';
+    from.step = start.value === 'time' ? '1' : '';
+    from.placeholder = EXAMPLES[start.value] ? `such as ${EXAMPLES[start.value]}` : '';
+    from.required = !from.hidden;
+  };
+  started();
+  if (start.value === 'time') {
+    const date = new Date(asked('from'));
+    from.value = new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+  } else if (!from.hidden) from.value = asked('from');
+  const place = () => (start.value === 'time' ? new Date(from.value).toISOString() : from.hidden ? start.value : from.value);
+  const headerParameter = () => {
+    const at = header.value.indexOf('=');
+    return at > 0 ? { [`header.${header.value.slice(0, at)}`]: header.value.slice(at + 1) } : {};
+  };
+  const filters = () => ({ match: match.value, key: key.value, ...headerParameter() });
+  const searches = () => Object.values(filters()).some(Boolean);
+
+  const live = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => (view.set('live', live.ariaPressed === 'true' ? '' : 'yes'), begin()) }, 'Live');
+  const stopper = h('button', { type: 'button', hidden: true, onclick: () => finish(`stopped; ${count(records.size, 'record')} found`) }, 'Stop');
+  const status = h('p', { class: 'soft status', role: 'status' });
+  const tell = (what) => text(status, (said = what));
+
+  const rows = list({
+    label: `Messages of ${topic}`,
+    source: records,
+    choose: (record) => show(record),
+    reached: () => more(),
+    columns: [
+      { class: 'when', text: (record) => time(record.timestamp) },
+      { class: 'at', text: (record) => `${record.partition}:${record.offset}` },
+      { class: 'key', text: (record) => short(record, 'key') },
+      { class: 'value', text: (record) => short(record, 'value') },
+    ],
+  });
+  rows.node.classList.add('messages');
+
+  const failed = (error) => {
+    if (error.name === 'AbortError') return;
+    tell(error.message);
+    status.classList.add('bad');
+  };
+  const parameters = () => ({ partition: partition.value });
+
+  // Reads on where the list ends.
+  const more = async () => {
+    const next = records.newestFirst ? cursor.previous : cursor.next;
+    if (loading || !next || searches() || (isLive() && !records.newestFirst)) return;
+    loading = true;
+    const { signal } = work;
+    try {
+      const page = await get(where + query({ ...parameters(), from: next, count: PAGE }), signal);
+      if (records.newestFirst) {
+        records.prepend(page.records);
+        cursor.previous = page.records.length ? page.previous : undefined;
+      } else {
+        records.append(page.records);
+        cursor.next = page.next;
+        if (!page.records.length) cursor.ended = true;
+      }
+      told();
+      // The end of the log is asked for again when somebody scrolls there, not now.
+      loading = !page.records.length;
+      rows.show();
+      if (loading) setTimeout(() => (loading = false), 2000);
+    } catch (error) {
+      loading = false;
+      failed(error);
+    }
+  };
+  const told = () => tell(records.size ? `${count(records.size, 'record')} shown${records.newestFirst && cursor.previous ? '; older ones as you scroll' : ''}` : 'No records here.');
+  const isLive = () => view.query.has('live');
+
+  const begin = async () => {
+    work.abort();
+    stop();
+    work = new AbortController();
+    const { signal } = work;
+    status.classList.remove('bad');
+    records.clear();
+    rows.clear();
+    cursor = {};
+    loading = false;
+    live.setAttribute('aria-pressed', isLive());
+    stopper.hidden = true;
+    records.newestFirst = start.value === '' && !searches();
+    exports();
+    if (searches()) {
+      search();
+      return;
+    }
+    tell('reading …');
+    try {
+      loading = true;
+      const page = await get(where + query({ ...parameters(), from: place() || `-${PAGE}`, count: PAGE }), signal);
+      loading = false;
+      records.append(page.records);
+      cursor = { next: page.next, previous: page.records.length ? page.previous : undefined };
+      told();
+      rows.show();
+      if (isLive()) follow(cursor.next);
+    } catch (error) {
+      failed(error);
+    }
+  };
+
+  // What comes over the stream is gathered until the next frame.
+  let waiting = [];
+  const arrive = (data) => {
+    if (!waiting.length) requestAnimationFrame(arrived);
+    waiting.push(data);
+  };
+  const arrived = () => {
+    const before = records.size;
+    const [atTop, atEnd] = [rows.atTop(), rows.atEnd()];
+    const gone = records.append(waiting);
+    const came = waiting.length;
+    waiting = [];
+    if (records.newestFirst) {
+      if (!atTop) rows.shift(came);
+      else if (rows.current >= 0) rows.shift(came);
+    } else {
+      if (gone) rows.shift(-gone);
+      if (atEnd && isLive() && before) rows.toEnd();
+    }
+    total += came;
+    rows.show();
+    liveTold();
+  };
+  let total = 0;
+  let connected = true;
+  let liveTold = () => {};
+  const resume = (id) => ({ from: after(id) });
+  const gap = (data) => {
+    const { partition, from, to } = JSON.parse(data);
+    say(`Partition ${partition}: offsets ${number(from)} to ${number(to)} were deleted before they could be read.`);
+  };
+
+  const follow = (next) => {
+    total = 0;
+    connected = false;
+    liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.size >= KEPT_RECORDS ? `; the last ${number(records.size)} are kept here` : ''}`);
+    liveTold();
+    stop = stream(where, { ...parameters(), from: next }, { message: arrive, gap }, {
+      resume, signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
+    });
+  };
+
+  const search = () => {
+    let progress = '';
+    total = 0;
+    stopper.hidden = false;
+    const wanted = { ...parameters(), ...filters(), from: place() || 'earliest', ...(!isLive() && { to: 'latest' }) };
+    liveTold = () => tell(`${isLive() ? 'searching, and waiting for more' : 'searching'}: ${count(records.size, 'record')} found${progress}`);
+    liveTold();
+    stop = stream(where, wanted, {
+      message: arrive,
+      gap,
+      progress: (data) => {
+        const told = JSON.parse(data);
+        if (told.bytes_total) progress = `, ${Math.floor((100 * told.bytes) / told.bytes_total)} % of ${size(told.bytes_total)} read`;
+        liveTold();
+      },
+      end: () => requestAnimationFrame(() => finish(`${count(records.size, 'record')} found in all, oldest first in each partition`)),
+    }, { resume, signal: view.signal, refused: (error) => (finish(), failed(error)) });
+  };
+  const finish = (what) => {
+    stop();
+    liveTold = () => {};
+    stopper.hidden = true;
+    if (what) tell(what);
+  };
+  view.signal.addEventListener('abort', () => (work.abort(), stop()));
+
+  // One record
+  const detail = h('aside', { class: 'detail', 'aria-label': 'The record that is chosen', hidden: true });
+  const close = () => {
+    detail.hidden = true;
+    layout.classList.remove('open');
+    view.set('at', '');
+    rows.node.focus();
+  };
+  const show = (record) => {
+    view.set('at', `${record.partition}:${record.offset}`);
+    const about = facts(['Partition', 'Offset', 'Time']);
+    about.show(number(record.partition), number(record.offset), time(record.timestamp));
+    const headers = record.headers?.length ? [h('h3', {}, 'Headers'), h('dl', { class: 'headers' }, record.headers.map(([name, held]) => [
+      h('dt', {}, plain(name?.base64 !== undefined ? `base64 ${name.base64}` : name)),
+      h('dd', {}, held === null ? 'null' : held.base64 !== undefined ? `base64 ${held.base64}` : plain(held)),
+    ]))] : [];
+    detail.replaceChildren(
+      h('div', { class: 'tools' }, h('h2', {}, `${topic} ${record.partition}:${record.offset}`),
+        h('button', { class: 'small end', onclick: () => produce(record) }, 'Send again…'),
+        h('button', { class: 'small', 'aria-label': 'Close the record', onclick: close }, 'Close')),
+      about.node, ...headers, ...(bytesOf(record, 'key') ? [value('Key', bytesOf(record, 'key'))] : []), value('Value', bytesOf(record, 'value')));
+    detail.hidden = false;
+    layout.classList.add('open');
+  };
+  detail.addEventListener('keydown', (event) => event.key === 'Escape' && close());
+  rows.node.addEventListener('keydown', (event) => event.key === 'Escape' && !detail.hidden && close());
+
+  // Writing
+  const produce = (again) => {
+    const asText = (name) => (again?.[`${name}_base64`] !== undefined ? again[`${name}_base64`] : again?.[name] ?? '');
+    const kindOf = (name) => (again?.[`${name}_base64`] !== undefined ? 'base64' : again && again[name] === null ? 'null' : 'text');
+    const kinds = (name, kind) => {
+      const chosen = h('select', { 'aria-label': `${name} as` }, ['text', 'base64', 'null'].map((one) => option(one)));
+      chosen.value = kind;
+      return chosen;
+    };
+    const keyKind = kinds('Key', again ? kindOf('key') : 'null');
+    const keyInput = h('input', { value: asText('key'), spellcheck: 'false', autocomplete: 'off', oninput: () => keyKind.value === 'null' && (keyKind.value = 'text') });
+    const valueKind = kinds('Value', kindOf('value'));
+    const body = h('textarea', { rows: '8', value: asText('value'), spellcheck: 'false', autofocus: true, required: false });
+    const headers = h('textarea', { rows: '2', placeholder: 'name: value, one on each line', spellcheck: 'false', value: (again?.headers ?? []).filter(([, held]) => typeof held === 'string').map(([name, held]) => `${name}: ${held}`).join('\n') });
+    // What cannot be written in a line is sent again as it was.
+    const carried = (again?.headers ?? []).filter(([, held]) => typeof held !== 'string');
+    const to = h('select', {}, option('', 'by its key'), ...[...partition.options].filter((one) => one.value).map((one) => option(one.value)));
+    const json = h('input', { type: 'checkbox', onchange: () => check() });
+    const checked = h('p', { class: 'soft', role: 'status' });
+    const check = () => {
+      try {
+        if (body.value.trim()) pretty(body.value);
+        text(checked, json.checked && body.value.trim() ? 'The value is JSON.' : '');
+        return true;
+      } catch (error) {
+        text(checked, json.checked ? `The value is no JSON: ${error.message}` : '');
+        return !json.checked;
+      }
+    };
+    body.addEventListener('input', check);
+    const held = (name, input, kind) => (kind.value === 'null' ? { [name]: null } : { [kind.value === 'text' ? name : `${name}_base64`]: input.value });
+    let sent = 0;
+    ask({
+      title: again ? `Send ${again.partition}:${again.offset} to ${topic} again` : `Produce to ${topic}`,
+      action: 'Send',
+      content: [
+        h('div', { class: 'tools' }, field('Key', keyInput, { class: 'grow' }), keyKind, field('Partition', to)),
+        h('div', { class: 'stack' }, h('div', { class: 'tools' }, h('label', { for: 'produced' }, 'Value'), valueKind, h('label', { class: 'check' }, json, 'must be JSON')), body, checked),
+        field('Headers', headers),
+        carried.length > 0 && h('p', { class: 'soft' }, `${count(carried.length, 'header')} without text ${carried.length === 1 ? 'goes' : 'go'} with it as before.`),
+      ],
+      act: async () => {
+        if (!check()) throw new Error('Nothing was sent: the value is no JSON.');
+        const named = headers.value.split('\n').filter((line) => line.trim()).map((line) => {
+          const at = line.indexOf(':');
+          if (at < 1) throw new Error(`Nothing was sent: a header is “name: value”, not “${line}”.`);
+          return [line.slice(0, at).trim(), line.slice(at + 1).replace(/^ /, '')];
+        });
+        const record = { ...held('key', keyInput, keyKind), headers: [...named, ...carried], ...held('value', body, valueKind) };
+        const { records: [stored] } = await send('POST', where + query({ partition: to.value }), [record]);
+        if (stored.error) throw new Error(stored.message);
+        sent += 1;
+        say(`Stored in partition ${stored.partition} at offset ${number(stored.offset)}${sent > 1 ? `; ${number(sent)} sent` : ''}.`);
+        body.focus();
+        body.select();
+        if (!isLive() && !searches() && records.newestFirst && rows.atTop()) begin();
+      },
+    });
+    body.id = 'produced';
+    if (again) check();
+  };
+
+  const saved = h('div', { class: 'tools saved' });
+  const exports = () => {
+    const range = { ...parameters(), from: start.value ? place() : '', ...filters() };
+    const file = (label, format) => h('a', { class: 'button', download: `${topic}.${format}`, href: `api/${path`topics/${topic}/export`}${query({ ...range, format })}` }, label);
+    saved.replaceChildren(h('span', { class: 'soft' }, 'Export'), file('NDJSON', 'ndjson'), file('CSV', 'csv'));
+  };
+
+  const form = h('form', {
+    class: 'asked',
+    onsubmit: (event) => {
+      event.preventDefault();
+      for (const [name, input] of Object.entries({ partition, match, key, header })) view.set(name, input.value);
+      view.set('from', place());
+      begin();
+    },
+  },
+  h('div', { class: 'tools' },
+    field('Partition', partition), field('Start', start), from,
+    field('Search', match, { class: 'grow' }), field('Key', key), field('Header', header),
+    h('button', {}, 'Read'), stopper));
+  const submit = () => form.requestSubmit();
+  partition.addEventListener('change', submit);
+  start.addEventListener('change', () => (started(), from.hidden ? submit() : from.focus()));
+
+  const layout = h('div', { class: 'split' }, rows.node, detail);
+  view.show(`Messages of ${topic}`,
+    h('div', { class: 'tools' }, h('h1', {}, 'Messages ', h('small', {}, 'of '), link(topic, ['topics', topic])),
+      h('span', { class: 'end' }, live, ' ', h('button', { class: 'first', onclick: () => produce() }, 'Produce…'))),
+    form, h('div', { class: 'tools' }, status, saved), layout);
+
+  get(path`topics/${topic}`, view.signal).then(({ partitions }) => {
+    const chosen = partition.value;
+    partition.replaceChildren(option('', 'all'), ...partitions.map((one) => option(String(one.partition))));
+    partition.value = chosen;
+    begin();
+    if (asked('at')) {
+      const [in_, offset] = asked('at').split(':');
+      get(where + query({ partition: in_, from: offset, count: 1 }), view.signal).then(({ records: [record] }) => record && show(record), failed);
+    }
+    if (view.query.has('produce')) {
+      view.set('produce', '');
+      produce();
+    }
+  }).catch((error) => view.failed(error));
+};
