@@ -34,18 +34,23 @@ pub(super) const PICTURE: &str = "image/svg+xml";
 /// All of them.
 static FILES: &[File] = files! {
     "index.html" HTML;
-    "style.css" STYLE;
     "icon.svg" PICTURE;
+    "style.css" STYLE;
     "api.js" SCRIPT;
     "app.js" SCRIPT;
     "bytes.js" SCRIPT;
+    "connections.js" SCRIPT;
     "dom.js" SCRIPT;
+    "exchange.js" SCRIPT;
     "format.js" SCRIPT;
     "groups.js" SCRIPT;
+    "learn.js" SCRIPT;
     "list.js" SCRIPT;
     "messages.js" SCRIPT;
     "stream.js" SCRIPT;
     "topics.js" SCRIPT;
+    "try.js" SCRIPT;
+    "wire.js" SCRIPT;
 };
 
 /// `GET /`

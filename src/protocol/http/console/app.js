@@ -6,8 +6,20 @@ import { duration } from './format.js';
 import * as topics from './topics.js';
 import * as messages from './messages.js';
 import * as groups from './groups.js';
+import * as connections from './connections.js';
+import * as wire from './wire.js';
+import * as tryIt from './try.js';
+import * as learn from './learn.js';
 
-const PAGES = { topics: ['Topics', topics], messages: ['Messages', messages], groups: ['Groups', groups] };
+const PAGES = {
+  topics: ['Topics', topics],
+  messages: ['Messages', messages],
+  groups: ['Groups', groups],
+  connections: ['Connections', connections],
+  wire: ['Wire', wire],
+  try: ['Try it', tryIt],
+  learn: ['Learn', learn],
+};
 
 // A page as it is shown: its address, and what ends with it.
 class View {

@@ -41,11 +41,10 @@ export const pretty = (text) => {
   return out;
 };
 
-const COLUMNS = 16;
-
-// Bytes in lines of sixteen. `spans` are { from, to } in the order of the bytes, which can be lit; `pick(n)` is called with the
+// Bytes in lines of sixteen, or of eight where there is no room. `spans` are { from, to } in the order of the bytes, which can be lit; `pick(n)` is called with the
 // number of the span whose byte was clicked.
 export const hex = (bytes, { label, spans = [], pick } = {}) => {
+  const COLUMNS = matchMedia('(max-width: 720px)').matches ? 8 : 16;
   let lit;
   const source = { size: Math.ceil(bytes.length / COLUMNS), at: (n) => n };
   const digits = (n) => Array.from(bytes.subarray(n * COLUMNS, (n + 1) * COLUMNS), (byte) => byte.toString(16).padStart(2, '0')).join(' ');
@@ -87,6 +86,7 @@ export const hex = (bytes, { label, spans = [], pick } = {}) => {
   });
   return {
     node: lines_.node,
+    rows: source.size,
     light(span) {
       lit = span;
       if (span) lines_.pick(Math.floor(span.from / COLUMNS), true);

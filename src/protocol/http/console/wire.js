@@ -1,0 +1,105 @@
+// Wire: the exchanges of connections as they happen, with every byte. Off until it is switched on here.
+
+import { h, text, field, option, say } from './dom.js';
+import { send } from './api.js';
+import { bytes as size, count, time } from './format.js';
+import { list } from './list.js';
+import { stream } from './stream.js';
+import { plain } from './bytes.js';
+import { exchange, took, wordsOf } from './exchange.js';
+
+const KEPT = 2000;
+
+export const open = (view) => {
+  let exchanges = [];
+  let missed = 0;
+  let on = false;
+  const asked = (name) => view.query.get(name) ?? '';
+  const connection = h('input', { class: 'narrow', inputmode: 'numeric', placeholder: 'any', value: asked('connection') });
+  const client = h('input', { placeholder: 'any', value: asked('client'), spellcheck: 'false' });
+  const api = h('input', { placeholder: 'any: Produce, SEND, …', value: asked('api'), spellcheck: 'false', list: 'apis' });
+  const apis = h('datalist', { id: 'apis' }, ['Produce', 'Fetch', 'Metadata', 'ApiVersions', 'FindCoordinator', 'JoinGroup', 'SyncGroup', 'Heartbeat', 'OffsetCommit', 'OffsetFetch', 'ListOffsets', 'SEND', 'PRODUCE', 'CONSUME', 'TAIL', 'POLL'].map((name) => option(name)));
+  const watch = h('button', { class: 'first' }, 'Watch');
+  const stop = h('button', { type: 'button', hidden: true, onclick: () => switchOff() }, 'Stop');
+  const status = h('p', { class: 'soft status', role: 'status' });
+  const source = { get size() { return exchanges.length; }, at: (n) => exchanges[n] };
+  const line = (message) => plain(wordsOf({ hex: (message?.hex ?? '').slice(0, 300) }).trimEnd());
+  const what = (one) => (one.protocol === 'text' ? line(one.request) : Object.values(one.request?.spans ?? []).filter((span) => /(^|\.)(topic|name|group_id|key)$/.test(span.name)).slice(0, 4).map((span) => span.value).join(' '));
+  const detail = h('div', { class: 'below' });
+  const rows = list({
+    label: 'Exchanges',
+    source,
+    choose: (one) => detail.replaceChildren(exchange(one)),
+    columns: [
+      { class: 'when', text: (one) => time(one.time_ms).slice(11) },
+      { class: 'who', text: (one) => plain(one.client || one.address) },
+      { class: 'api', text: (one) => one.api },
+      { class: 'what', text: what },
+      { class: 'n', text: (one) => took(one.took_us) },
+      { class: 'n', text: (one) => size((one.response?.hex ?? '').length / 2) },
+    ],
+  });
+  rows.node.classList.add('exchanges');
+
+  const told = () => text(status, [
+    on ? 'Watching' : 'Not watching',
+    exchanges.length ? count(exchanges.length, 'exchange') : '',
+    missed ? `${count(missed, 'other')} went by too fast to be kept` : '',
+  ].filter(Boolean).join('; '));
+  const filter = () => ({ connection: connection.value ? Number(connection.value) : null, client: client.value || null, api: api.value || null });
+  const switchOn = async () => {
+    for (const [name, input] of Object.entries({ connection, client, api })) view.set(name, input.value);
+    try {
+      await send('POST', 'wire', { on: true, ...filter() });
+      [on, watch.textContent, stop.hidden] = [true, 'Watch these', false];
+      status.classList.remove('bad');
+      told();
+    } catch (error) {
+      text(status, error.message);
+      status.classList.add('bad');
+    }
+  };
+  const switchOff = async () => {
+    [on, watch.textContent, stop.hidden] = [false, 'Watch', true];
+    await send('POST', 'wire', { on: false }).catch((error) => say(error.message));
+    told();
+  };
+  // Nobody looks any more: it costs nothing again.
+  const leave = () => {
+    if (!on) return;
+    on = false;
+    fetch('api/wire', { method: 'POST', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: '{"on":false}' }).catch(() => {});
+  };
+  view.signal.addEventListener('abort', leave);
+  addEventListener('pagehide', leave, { signal: view.signal });
+
+  let waiting = [];
+  const arrived = () => {
+    const atEnd = rows.atEnd();
+    exchanges.push(...waiting);
+    waiting = [];
+    const gone = Math.max(0, exchanges.length - KEPT);
+    if (gone) {
+      exchanges = exchanges.slice(gone);
+      rows.shift(-gone);
+    }
+    if (atEnd) rows.toEnd();
+    rows.show();
+    told();
+  };
+  view.show('Wire',
+    h('h1', {}, 'Wire'),
+    h('p', { class: 'soft' }, 'Every byte that a client sends and gets, beside the field that it belongs to. Watch one connection, one client or one API; with nothing filled in, all of them.'),
+    h('form', { class: 'tools', onsubmit: (event) => (event.preventDefault(), switchOn()) },
+      field('Connection', connection), field('Client', client), field('API or verb', api), apis, watch, stop,
+      h('button', { type: 'button', class: 'end', onclick: () => ((exchanges = []), rows.clear(), detail.replaceChildren(), told()) }, 'Clear')),
+    status, rows.node, detail);
+  told();
+  stream('wire', {}, {
+    message: (data) => {
+      if (!waiting.length) requestAnimationFrame(arrived);
+      waiting.push(JSON.parse(data));
+    },
+    missed: (data) => ((missed += JSON.parse(data).count ?? 0), told()),
+  }, { signal: view.signal, refused: (error) => text(status, error.message) });
+};
