@@ -77,7 +77,7 @@ const drawing = async (signal) => {
     .map((name) => line(centre + BOX, at.get(name), right, middle(n, read.length), group.members.length ? 'reads' : 'rests')));
   const heads = [[left, 'who is connected'], [centre, 'topics, each a few logs'], [right, 'groups, each a position in every log']].map(([x, name]) => svg('text', { x, y: 14, class: 'under' }, name));
   const [bus, busY] = [BOX + 60, 40];
-  const broker = svg('g', { class: 'box' }, svg('rect', { x: bus, y: busY, width: 50, height: height - busY, rx: 4 }),
+  const broker = svg('g', { class: 'box' }, svg('rect', { x: bus, y: busY, width: 50, height: height - busY - 2, rx: 4 }),
     svg('text', { transform: `translate(${bus + 30} ${(height + busY) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, cut(`port ${location.port || 80}`, 30)));
   const left_ = clients.map(([name, many], n) => [line(BOX, middle(n, clients.length), bus, middle(n, clients.length), 'reads'), box(left, middle(n, clients.length), name, count(many, 'connection'))]);
   const out = shown.map((topic) => line(bus + 50, at.get(topic.name), centre, at.get(topic.name), ''));
