@@ -42,9 +42,7 @@ impl Answer {
 impl Broker {
     /// Opens a connection for HTTP.
     pub fn http(&self) -> Http {
-        let stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(LONG)).unwrap();
-        Http { host: self.address.clone(), stream: BufReader::new(stream) }
+        Http::to(&self.address)
     }
 
     /// Asks for one address on a connection of its own.
@@ -59,6 +57,13 @@ impl Broker {
 }
 
 impl Http {
+    /// Opens a connection to a broker's address.
+    pub fn to(address: &str) -> Http {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        Http { host: address.into(), stream: BufReader::new(stream) }
+    }
+
     /// Sends a request with these headers, each with its CR LF, and reads the answer.
     pub fn ask(&mut self, method: &str, target: &str, headers: &str, body: &[u8]) -> Answer {
         self.request(method, target, headers, body);

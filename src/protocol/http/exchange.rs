@@ -58,6 +58,8 @@ struct Body {
     left: u64,
     /// Whether a chunk was begun: its line end is to come.
     in_chunk: bool,
+    /// Bytes of the trailers so far, behind the last chunk.
+    trailer_bytes: Option<usize>,
     ended: bool,
     /// Whether the client waits to be told that the body is wanted.
     waits: bool,
@@ -77,7 +79,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
             Framing::Chunked => (0, false),
         };
         let waits = !ended && head.is_1_1 && head.lists("expect", "100-continue");
-        let body = Body { framing: head.framing, left, in_chunk: false, ended, waits };
+        let body = Body { framing: head.framing, left, in_chunk: false, trailer_bytes: None, ended, waits };
         let (parameters, keeps_alive) = (Vec::new(), head.keeps_alive());
         Exchange { broker, head, parameters, input, output, body, origin, keeps_alive, status: None }
     }
@@ -94,16 +96,37 @@ impl<'x, 'c> Exchange<'x, 'c> {
 
     /// What has arrived of the body and was not consumed; waits for some. Empty at its end.
     pub(super) fn body(&mut self) -> Result<&[u8], Stop> {
-        loop {
-            match self.body.framing {
-                _ if self.body.ended => return Ok(&[]),
-                Framing::Chunked if self.body.left == 0 => self.next_chunk()?,
-                _ if self.input.bytes().is_empty() => self.fill()?,
-                _ => break,
+        while !self.has_body()? {
+            self.fill()?;
+        }
+        Ok(self.arrived())
+    }
+
+    /// The same without waiting: `None` if nothing has arrived.
+    pub(super) fn arrived_body(&mut self) -> Result<Option<&[u8]>, Stop> {
+        while !self.has_body()? {
+            if !self.input.more_waits()? {
+                return Ok(None);
+            }
+            self.fill()?;
+        }
+        Ok(Some(self.arrived()))
+    }
+
+    /// Whether some of the body has arrived, or its end.
+    fn has_body(&mut self) -> Result<bool, Stop> {
+        while self.body.framing == Framing::Chunked && self.body.left == 0 && !self.body.ended {
+            if !self.next_chunk()? {
+                return Ok(false);
             }
         }
+        Ok(self.body.ended || !self.input.bytes().is_empty())
+    }
+
+    fn arrived(&self) -> &[u8] {
         let bytes = self.input.bytes();
-        Ok(&bytes[..bytes.len().min(usize::try_from(self.body.left).unwrap_or(usize::MAX))])
+        let left = if self.body.ended { 0 } else { self.body.left };
+        &bytes[..bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX))]
     }
 
     /// Says that so many of these bytes were used.
@@ -153,55 +176,41 @@ impl<'x, 'c> Exchange<'x, 'c> {
         }
     }
 
-    /// Reads up to the begin of the next chunk, or the end of the body.
-    fn next_chunk(&mut self) -> Result<(), Stop> {
-        if self.body.in_chunk {
-            let line = self.line()?;
-            if !line.is_empty() {
-                return Err(self.broken("a chunk is longer than it says"));
+    /// Reads on to the begin of the next chunk, or the end of the body. False: the line that comes next has not arrived.
+    fn next_chunk(&mut self) -> Result<bool, Stop> {
+        let Some(line) = self.line()? else { return Ok(false) };
+        if let Some(bytes) = &mut self.body.trailer_bytes {
+            *bytes += line.len();
+            if *bytes > CHUNK_LINE_BYTES_MAX {
+                return Err(self.broken("the trailers are too long"));
             }
-            self.body.in_chunk = false;
+            self.body.ended = line.is_empty();
+            return Ok(true);
         }
-        let line = self.line()?;
+        if std::mem::take(&mut self.body.in_chunk) {
+            return if line.is_empty() { Ok(true) } else { Err(self.broken("a chunk is longer than it says")) };
+        }
         let size = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii_end();
         let digits = !size.is_empty() && size.len() <= 15 && size.iter().all(u8::is_ascii_hexdigit);
         let size =
             std::str::from_utf8(size).ok().filter(|_| digits).and_then(|size| u64::from_str_radix(size, 16).ok());
         let Some(size) = size else { return Err(self.broken("a chunk begins with its size in hexadecimal")) };
         (self.body.left, self.body.in_chunk) = (size, size > 0);
-        if size == 0 {
-            let mut bytes = 0;
-            loop {
-                let trailer = self.line()?;
-                bytes += trailer.len();
-                if trailer.is_empty() {
-                    break;
-                }
-                if bytes > CHUNK_LINE_BYTES_MAX {
-                    return Err(self.broken("the trailers are too long"));
-                }
-            }
-            self.body.ended = true;
-        }
-        Ok(())
+        self.body.trailer_bytes = (size == 0).then_some(0);
+        Ok(true)
     }
 
-    /// A line of the chunks' framing, without its end.
-    fn line(&mut self) -> Result<Vec<u8>, Stop> {
-        loop {
-            let bytes = self.input.bytes();
-            if let Some(end) = memchr::memchr(b'\n', bytes) {
-                let line = bytes[..end].strip_suffix(b"\r").filter(|line| line.len() <= CHUNK_LINE_BYTES_MAX);
-                let line = line.map(<[u8]>::to_vec);
-                self.input.consume(end + 1);
-                return line
-                    .ok_or_else(|| self.broken("a line between chunks is too long, or does not end with CR LF"));
-            }
-            if bytes.len() > CHUNK_LINE_BYTES_MAX {
-                return Err(self.broken("a line between chunks is too long"));
-            }
-            self.fill()?;
-        }
+    /// A line of the chunks' framing, without its end; `None`: it has not arrived.
+    fn line(&mut self) -> Result<Option<Vec<u8>>, Stop> {
+        let bytes = self.input.bytes();
+        let Some(end) = memchr::memchr(b'\n', bytes) else {
+            let is_long = bytes.len() > CHUNK_LINE_BYTES_MAX;
+            return if is_long { Err(self.broken("a line between chunks is too long")) } else { Ok(None) };
+        };
+        let line = bytes[..end].strip_suffix(b"\r").filter(|line| line.len() <= CHUNK_LINE_BYTES_MAX);
+        let line = line.map(<[u8]>::to_vec);
+        self.input.consume(end + 1);
+        line.map(Some).ok_or_else(|| self.broken("a line between chunks is too long, or does not end with CR LF"))
     }
 
     /// Where the next request begins is unknown.

@@ -3,7 +3,7 @@
 //! Address and method are judged before the type of the body: 404, 405, then 415.
 
 use super::{
-    api::{self, groups, metrics, topics},
+    api::{self, groups, metrics, records, topics},
     console::{self, HTML, PICTURE, SCRIPT, STYLE},
     exchange::Exchange,
     openapi,
@@ -38,6 +38,7 @@ pub(super) const JSON: &str = "application/json";
 pub(super) const NDJSON: &str = "application/x-ndjson";
 pub(super) const BYTES: &str = "application/octet-stream";
 pub(super) const EVENTS: &str = "text/event-stream";
+pub(super) const CSV: &str = "text/csv; charset=utf-8";
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -45,6 +46,34 @@ pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const fn parameter(name: &'static str, means: &'static str) -> Parameter {
     Parameter { name, means }
 }
+
+const PARTITION: Parameter = parameter("partition", "the partition; without it all");
+const FROM: Parameter = parameter(
+    "from",
+    "earliest, latest, an offset, -N, a time, a time ago such as 15m, or what a page calls next or previous",
+);
+const TO: Parameter =
+    parameter("to", "where to end, exclusively: earliest, latest, an offset, -N, a time or a time ago");
+const ISOLATION: Parameter = parameter("isolation", "read_committed, or read_uncommitted");
+const MATCH: Parameter = parameter("match", "only records with this in their key, their value or a header");
+const KEY: Parameter = parameter("key", "only records with this key");
+const HEADER: Parameter = parameter("header.NAME", "only records whose header NAME has this value");
+
+/// What is asked of records.
+const READING: [Parameter; 10] = [
+    PARTITION,
+    FROM,
+    TO,
+    parameter("count", "how many records at most; a page has 100"),
+    parameter("max_bytes", "how many bytes their lines in the log may have together; one is given in any case"),
+    parameter("wait", "how long to wait for records, such as 500ms or 30s; not for events, which have no end"),
+    ISOLATION,
+    MATCH,
+    KEY,
+    HEADER,
+];
+const EXPORTING: [Parameter; 8] =
+    [PARTITION, FROM, TO, ISOLATION, MATCH, KEY, HEADER, parameter("format", "ndjson or csv")];
 
 macro_rules! routes {
     ($($method:literal $path:literal $does:literal query $query:expr, takes $takes:expr, gives $gives:expr => $run:expr;)*) => {
@@ -63,6 +92,9 @@ pub(super) static ROUTES: &[Route] = routes! {
     "GET" "/api/topics/{topic}" "describe a topic and its partitions" query [], takes [], gives [JSON] => topics::describe;
     "PATCH" "/api/topics/{topic}" "add partitions, change configs (null: back to the default)" query [], takes [JSON], gives [JSON] => topics::alter;
     "DELETE" "/api/topics/{topic}" "delete a topic with all its records" query [], takes [], gives [JSON] => topics::delete;
+    "POST" "/api/topics/{topic}/records" "store records: an array, an object a line, or a value a line" query [parameter("key", "the key of records that have none"), parameter("partition", "the partition of all")], takes [JSON, NDJSON, BYTES], gives [JSON] => records::write;
+    "GET" "/api/topics/{topic}/records" "read or search records: a page, all to the end, or as they come" query READING, takes [], gives [JSON, NDJSON, EVENTS] => records::read;
+    "GET" "/api/topics/{topic}/export" "download records as a file" query EXPORTING, takes [], gives [NDJSON, CSV] => records::export;
     "DELETE" "/api/topics/{topic}/records" "delete the records of a partition before a position" query [parameter("partition", "the partition"), parameter("before", "earliest, latest, an offset, -N, a time, or a time ago such as 15m")], takes [], gives [JSON] => topics::trim;
     "GET" "/api/groups" "list the groups" query [parameter("topic", "only groups that read this topic")], takes [], gives [JSON] => groups::list;
     "GET" "/api/groups/{group}" "describe a group: members, assignments, committed offsets, lag" query [], takes [], gives [JSON] => groups::describe;

@@ -4,6 +4,7 @@
 
 pub(super) mod groups;
 pub(super) mod metrics;
+pub(super) mod records;
 pub(super) mod topics;
 
 use super::{

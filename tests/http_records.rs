@@ -1,0 +1,704 @@
+//! Records over HTTP: stored in each form, read as pages, as lines and as events, searched and exported.
+#![cfg(feature = "http")]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{
+    Broker,
+    http::{Answer, Http},
+    text,
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, thread};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
+const BYTES: &str = "Content-Type: application/octet-stream\r\n";
+const AS_LINES: &str = "Accept: application/x-ndjson\r\n";
+const AS_EVENTS: &str = "Accept: text/event-stream\r\n";
+
+fn post(broker: &Broker, target: &str, content_type: &str, body: impl AsRef<[u8]>) -> Answer {
+    broker.http().ask("POST", target, content_type, body.as_ref())
+}
+
+/// A topic with so many partitions.
+fn topic(broker: &Broker, name: &str, partitions: u32) {
+    let answer =
+        broker.send_json("POST", "/api/topics", &json!({ "name": name, "partitions": partitions }).to_string());
+    assert_eq!(answer.status, 201, "{answer:?}");
+}
+
+/// Stores values in a partition.
+fn store(broker: &Broker, topic: &str, partition: u32, values: &[&str]) {
+    let target = format!("/api/topics/{topic}/records?partition={partition}");
+    let answer = post(broker, &target, BYTES, values.join("\n"));
+    assert_eq!(answer.json()["stored"], values.len(), "{answer:?}");
+}
+
+/// Stores a value in a partition, with a time.
+fn store_at(broker: &Broker, topic: &str, partition: u32, timestamp: u64, value: &str) {
+    let record = json!([{ "value": value, "timestamp": timestamp, "partition": partition }]);
+    assert_eq!(post(broker, &format!("/api/topics/{topic}/records"), JSON, record.to_string()).status, 200);
+}
+
+fn values(records: &Value) -> Vec<&str> {
+    records.as_array().unwrap().iter().map(|record| record["value"].as_str().unwrap()).collect()
+}
+
+fn page(broker: &Broker, target: &str) -> Value {
+    let answer = broker.get(target);
+    assert_eq!(answer.status, 200, "{target}: {answer:?}");
+    answer.json()
+}
+
+/// The objects of NDJSON.
+fn lines(answer: &Answer) -> Vec<Value> {
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// A stream of events, as an `EventSource` reads it.
+struct Events {
+    http: Http,
+    text: String,
+    last_id: String,
+}
+
+#[derive(Debug, PartialEq)]
+struct Event {
+    name: String,
+    data: Value,
+}
+
+impl Events {
+    fn open(broker: &Broker, target: &str, last_id: &str) -> Events {
+        let mut http = broker.http();
+        let id = if last_id.is_empty() { String::new() } else { format!("Last-Event-ID: {last_id}\r\n") };
+        http.request("GET", target, &format!("{AS_EVENTS}{id}"), b"");
+        let head = http.head();
+        assert_eq!((head.status, head.header("content-type")), (200, "text/event-stream"), "{head:?}");
+        Events { http, text: String::new(), last_id: last_id.into() }
+    }
+
+    /// The next event with data; `None`: the stream has ended.
+    fn next(&mut self) -> Option<Event> {
+        loop {
+            while let Some((event, rest)) = self.text.split_once("\n\n") {
+                let (mut name, mut data) = ("message".to_string(), String::new());
+                for line in event.lines().filter(|line| !line.starts_with(':')) {
+                    match line.split_once(": ").unwrap() {
+                        ("id", id) => self.last_id = id.into(),
+                        ("event", event) => name = event.into(),
+                        ("data", text) => data.push_str(text),
+                        other => panic!("{other:?}"),
+                    }
+                }
+                self.text = rest.to_string();
+                if !data.is_empty() {
+                    return Some(Event { name, data: serde_json::from_str(&data).unwrap() });
+                }
+            }
+            self.text += text(&self.http.chunk()?);
+        }
+    }
+
+    /// Reads until the stream has said where it begins.
+    fn opened(mut self) -> Events {
+        while !self.text.contains("\n\n") {
+            self.text += text(&self.http.chunk().unwrap());
+        }
+        self
+    }
+
+    fn record(&mut self) -> Value {
+        let event = self.next().unwrap();
+        assert_eq!(event.name, "message");
+        event.data
+    }
+}
+
+#[test]
+fn an_array_is_answered_record_by_record() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    let body = json!([
+        { "value": "a", "partition": 1 },
+        { "value": "b", "partition": 1, "key": "k", "headers": [["h", "1"], ["h", null]], "timestamp": 1_700_000_000_000_u64 },
+        { "value": "c", "partition": 7 },
+        { "vaule": "d" },
+        { "value": null, "key": "k", "partition": 0 },
+        5,
+    ]);
+    let answer = post(&broker, "/api/topics/orders/records", JSON, body.to_string());
+    assert_eq!(answer.status, 422);
+    let records = &answer.json()["records"];
+    assert_eq!(records[0], json!({ "partition": 1, "offset": 0 }));
+    assert_eq!(records[1], json!({ "partition": 1, "offset": 1 }));
+    assert_eq!(records[2]["error"], "UNKNOWN_TOPIC_OR_PARTITION");
+    assert_eq!(records[3]["error"], "INVALID_REQUEST");
+    assert!(records[3]["message"].as_str().unwrap().contains("'vaule' is no part of a record"));
+    assert_eq!(records[4], json!({ "partition": 0, "offset": 0 }));
+    assert_eq!(records[5]["error"], "INVALID_REQUEST");
+    let read = page(&broker, "/api/topics/orders/records?partition=1");
+    let expected = json!({
+        "topic": "orders", "partition": 1, "offset": 1, "timestamp": 1_700_000_000_000_u64,
+        "key": "k", "headers": [["h", "1"], ["h", null]], "value": "b",
+    });
+    assert_eq!(read["records"][1], expected);
+    assert_eq!(page(&broker, "/api/topics/orders/records?partition=0")["records"][0]["value"], Value::Null);
+    assert_eq!(post(&broker, "/api/topics/orders/records", JSON, "[]").json(), json!({ "records": [] }));
+}
+
+#[test]
+fn an_array_that_is_none_stores_nothing() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let many = format!("[{}0]", "0,".repeat(100_000));
+    for body in ["", "{\"value\":\"a\"}", "[{\"value\":\"a\"},", "[{\"value\":\"a\"}]]", "[{\"value\":\"a\"} x]", &many]
+    {
+        let answer = post(&broker, "/api/topics/orders/records", JSON, body);
+        assert_eq!(answer.status, 400, "{}: {answer:?}", &body[..body.len().min(30)]);
+    }
+    let large = vec![b' '; (16 << 20) + 1];
+    assert_eq!(post(&broker, "/api/topics/orders/records", JSON, large).status, 413);
+    assert_eq!(page(&broker, "/api/topics/orders/records")["records"], json!([]));
+}
+
+#[test]
+fn lines_are_values() {
+    let broker = Broker::start();
+    let answer = post(&broker, "/api/topics/orders/records?key=k%201", BYTES, "a\r\n\nb\rc\n\u{e4}");
+    assert_eq!((answer.status, answer.json()), (200, json!({ "stored": 4, "refused": 0, "errors": [] })));
+    let read = page(&broker, "/api/topics/orders/records");
+    assert_eq!(values(&read["records"]), ["a", "", "b\rc", "\u{e4}"]);
+    assert!(read["records"].as_array().unwrap().iter().all(|record| record["key"] == "k 1"));
+}
+
+#[test]
+fn objects_are_stored_but_for_those_that_are_refused() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let body = "{\"value\":\"a\"}\n\n{\"value\":1}\r\n  \n{\"value\":\"b\",\"key\":\"own\"}\nno\n{\"value\":\"c\",\"partition\":3}";
+    let answer = post(&broker, "/api/topics/orders/records?key=k", NDJSON, body);
+    assert_eq!(answer.status, 422);
+    let answer = answer.json();
+    assert_eq!((&answer["stored"], &answer["refused"]), (&json!(2), &json!(3)));
+    let lines: Vec<_> =
+        answer["errors"].as_array().unwrap().iter().map(|error| error["line"].as_u64().unwrap()).collect();
+    assert_eq!(lines, [3, 6, 7]);
+    assert_eq!(answer["errors"][2]["error"], "UNKNOWN_TOPIC_OR_PARTITION");
+    let read = page(&broker, "/api/topics/orders/records");
+    let keys: Vec<_> = read["records"].as_array().unwrap().iter().map(|record| &record["key"]).collect();
+    assert_eq!(keys, ["k", "own"]);
+    // A partition for all goes before what an object says; of many errors the first are told.
+    let answer = post(&broker, "/api/topics/orders/records?partition=0", NDJSON, "{\"value\":\"c\",\"partition\":3}\n");
+    assert_eq!(answer.status, 200);
+    let answer = post(&broker, "/api/topics/orders/records", NDJSON, "x\n".repeat(250)).json();
+    assert_eq!((&answer["refused"], answer["errors"].as_array().unwrap().len()), (&json!(250), 100));
+}
+
+#[test]
+fn an_address_that_is_no_place_for_records_refuses_all() {
+    let broker = Broker::with(&["--in-memory", "--no-auto-create"]);
+    topic(&broker, "orders", 1);
+    let record = "{\"value\":\"a\"}\n";
+    for (target, status) in [
+        ("none", 404),
+        ("orders?partition=1", 404),
+        ("__consumer_offsets", 403),
+        ("__transaction_state", 403),
+        ("orders?partition=x", 400),
+        ("orders?partitions=0", 400),
+    ] {
+        let (name, query) = target.split_once('?').unwrap_or((target, ""));
+        for content_type in [JSON, NDJSON, BYTES] {
+            let answer = post(&broker, &format!("/api/topics/{name}/records?{query}"), content_type, record);
+            assert_eq!(answer.status, status, "{target}: {answer:?}");
+        }
+    }
+    assert_eq!(post(&broker, "/api/topics/orders/records", "Content-Type: text/plain\r\n", record).status, 415);
+    let broker = Broker::start();
+    assert_eq!(post(&broker, "/api/topics/new/records?partition=99", BYTES, "a").status, 404);
+    assert_eq!(post(&broker, "/api/topics/a%20b/records", BYTES, "a").status, 400);
+    assert_eq!(post(&broker, "/api/topics/new/records?partition=0", BYTES, "a").status, 200, "first use makes it");
+}
+
+/// Each line is there for readers when it has come, long before the body ends.
+#[test]
+fn a_body_without_end_is_stored_as_it_comes() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=earliest", "");
+    let mut http = broker.http();
+    http.request("POST", "/api/topics/orders/records", &format!("{NDJSON}Transfer-Encoding: chunked\r\n"), b"");
+    for number in 0..3 {
+        let line = format!("{{\"value\":\"{number}\"}}\n");
+        let (begin, rest) = line.split_at(5);
+        http.send(format!("{:x}\r\n{begin}\r\n{:x}\r\n{rest}\r\n", begin.len(), rest.len()));
+        assert_eq!(events.record()["value"], number.to_string());
+    }
+    http.send("c;x=y\r\n{\"value\":\"e\"\r\n1\r\n}\r\n0\r\ntrailer: t\r\n\r\n");
+    assert_eq!(http.answer("POST").json(), json!({ "stored": 4, "refused": 0, "errors": [] }));
+    assert_eq!(events.record()["value"], "e");
+    // Where its framing breaks, what came before is told, and stays.
+    http.request("POST", "/api/topics/orders/records", &format!("{BYTES}Transfer-Encoding: chunked\r\n"), b"");
+    http.send("4\r\nf\ng\n\r\nzz\r\n");
+    let answer = http.answer("POST");
+    assert_eq!(answer.status, 400);
+    assert!(answer.json()["message"].as_str().unwrap().ends_with("2 were stored, 0 refused"), "{answer:?}");
+    assert_eq!((events.record()["value"].clone(), events.record()["value"].clone()), (json!("f"), json!("g")));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_read_over_and_the_others_are_stored() {
+    let broker = Broker::start();
+    let configs = json!({ "name": "small", "partitions": 1, "configs": { "max.message.bytes": 1000 } });
+    broker.send_json("POST", "/api/topics", &configs.to_string());
+    let long = "x".repeat(40 << 20);
+    let answer = post(&broker, "/api/topics/small/records", BYTES, format!("a\n{long}\nb\n{}\n", "y".repeat(1001)));
+    let answer = answer.json();
+    assert_eq!((&answer["stored"], &answer["refused"]), (&json!(2), &json!(2)), "{answer}");
+    assert_eq!(answer["errors"][0]["error"], "MESSAGE_TOO_LARGE");
+    assert_eq!((&answer["errors"][0]["line"], &answer["errors"][1]["line"]), (&json!(2), &json!(4)));
+    assert_eq!(values(&page(&broker, "/api/topics/small/records")["records"]), ["a", "b"]);
+    let peak = std::fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
+    assert!(peak.trim().parse::<u64>().unwrap() < 40 << 10, "{peak} kB for a line of 40 MiB");
+}
+
+#[test]
+fn a_copy_is_restored_as_it_was() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 3);
+    topic(&broker, "copy", 3);
+    let records: Vec<Value> = (0..50)
+        .map(|number| match number % 5 {
+            0 => json!({ "value": format!("{number}"), "key": format!("k{number}") }),
+            1 => json!({ "value_base64": "AP8=", "key_base64": "/w==", "headers": [["h", { "base64": "AP8=" }], ["", null]] }),
+            2 => json!({ "value": null, "key": "k" }),
+            3 => json!({ "value": "\u{0}\n\u{1b}[31m\\ \u{2028}", "key": "" }),
+            _ => json!({ "value": "", "timestamp": 1_700_000_000_000_u64 + number }),
+        })
+        .collect();
+    assert_eq!(post(&broker, "/api/topics/orders/records", JSON, json!(records).to_string()).status, 200);
+    let copy = broker.http().ask("GET", "/api/topics/orders/records", AS_LINES, b"");
+    let restored = post(&broker, "/api/topics/copy/records", NDJSON, &copy.body);
+    assert_eq!(restored.json(), json!({ "stored": 50, "refused": 0, "errors": [] }));
+    let again = broker.http().ask("GET", "/api/topics/copy/records", AS_LINES, b"");
+    assert_eq!(again.text().replace("\"topic\":\"copy\"", "\"topic\":\"orders\""), copy.text());
+    // It is what the program writes.
+    let consumed = broker.consume(&["-t", "orders", "-e", "--json"]);
+    let mut expected: Vec<&str> = text(&consumed.stdout).lines().collect();
+    let mut lines: Vec<&str> = copy.text().lines().collect();
+    (expected.sort(), lines.sort()).0;
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn pages_lead_both_ways_by_time_and_each_record_is_on_one_of_them() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 3);
+    // Partition 0 has every second one, partition 2 none.
+    for number in 0..40_u64 {
+        let partition = if number % 2 == 0 { 0 } else { 1 };
+        store_at(&broker, "orders", partition, 1_700_000_000_000 + number, &number.to_string());
+    }
+    let (mut from, mut forth) = ("earliest".to_string(), Vec::new());
+    let mut befores = Vec::new();
+    loop {
+        let read = page(&broker, &format!("/api/topics/orders/records?count=7&from={from}"));
+        befores.push(read["previous"].clone());
+        if read["records"] == json!([]) {
+            break;
+        }
+        forth.extend(values(&read["records"]).into_iter().map(String::from));
+        from = read["next"].as_str().unwrap().to_string();
+    }
+    let expected: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    assert_eq!(forth, expected);
+    assert_eq!(from, "0:20,1:20,2:0");
+    assert_eq!(befores[0], Value::Null);
+    let (mut before, mut back) = (befores.pop().unwrap(), Vec::new());
+    while let Some(from) = before.as_str() {
+        let read = page(&broker, &format!("/api/topics/orders/records?count=7&from={from}"));
+        let there = values(&read["records"]).into_iter().map(String::from).collect::<Vec<_>>();
+        assert!(!there.is_empty() && there.len() <= 7);
+        // What stands behind it is the page that led here.
+        let behind =
+            page(&broker, &format!("/api/topics/orders/records?count=1&from={}", read["next"].as_str().unwrap()));
+        assert_eq!(values(&behind["records"]).first().copied(), back.first().map(String::as_str));
+        back.splice(0..0, there);
+        before = read["previous"].clone();
+    }
+    assert_eq!(back, expected);
+}
+
+#[test]
+fn a_page_begins_and_ends_where_it_is_asked_to() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    for number in 0..10_u64 {
+        store_at(&broker, "orders", (number % 2) as u32, 1_700_000_000_000 + 1_000 * number, &number.to_string());
+    }
+    let read = |query: &str| {
+        let read = page(&broker, &format!("/api/topics/orders/records?{query}"));
+        values(&read["records"]).join("")
+    };
+    assert_eq!(read(""), "0123456789");
+    assert_eq!(read("from=-3"), "789", "the newest by time");
+    assert_eq!(read("from=-3&partition=0"), "468");
+    assert_eq!(read("from=-0"), "");
+    assert_eq!(read("from=-100"), "0123456789");
+    assert_eq!(read("from=latest"), "");
+    assert_eq!(read("from=3"), "6789");
+    assert_eq!(read("from=3&partition=1"), "79");
+    assert_eq!(read("from=2023-11-14T22:13:24Z"), "456789");
+    assert_eq!(read("from=2023-11-14T22:13:24Z&to=2023-11-14T22:13:26Z"), "45");
+    assert_eq!(read("from=1&to=3"), "2345");
+    assert_eq!(read("from=0:4,1:1&to=latest"), "35789");
+    assert_eq!(read("from=1:4"), "024689", "a partition that is not named is read from its start");
+    assert_eq!(read("from=before:0:4,1:3&count=3"), "456");
+    assert_eq!(read("count=0"), "");
+    assert_eq!(read("max_bytes=1"), "0");
+    assert_eq!(read("from=before:0:5,1:5&max_bytes=1"), "9");
+    for (query, status) in [
+        ("from=99&partition=0", 400),
+        ("from=soon", 400),
+        ("to=0:1", 400),
+        ("partition=2", 404),
+        ("count=10001", 400),
+        ("count=-1", 400),
+        ("isolation=none", 400),
+        ("wait=soon", 400),
+        ("format=csv", 400),
+    ] {
+        assert_eq!(broker.get(&format!("/api/topics/orders/records?{query}")).status, status, "{query}");
+    }
+    assert_eq!(broker.get("/api/topics/none/records").status, 404);
+    assert_eq!(broker.http().ask("HEAD", "/api/topics/orders/records", "", b"").status, 200);
+}
+
+#[test]
+fn a_page_of_nothing_is_waited_for() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    let mut http = broker.http();
+    http.request("GET", "/api/topics/orders/records?from=0:0,1:0&wait=1h", "", b"");
+    store(&broker, "orders", 1, &["late"]);
+    assert_eq!(values(&http.answer("GET").json()["records"]), ["late"]);
+    let none = http.ask("GET", "/api/topics/orders/records?from=latest&wait=1ms", "", b"");
+    assert_eq!(none.json()["records"], json!([]));
+    http.request("GET", "/api/topics/orders/records?from=latest&wait=1h&count=2", AS_LINES, b"");
+    assert_eq!(http.head().status, 200);
+    store(&broker, "orders", 0, &["one", "two"]);
+    let mut body = Vec::new();
+    while let Some(chunk) = http.chunk() {
+        body.extend(chunk);
+    }
+    assert_eq!(text(&body).lines().count(), 2);
+}
+
+#[test]
+fn lines_go_to_the_end_and_wait_for_more_only_if_asked() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    store(&broker, "orders", 0, &["a", "b", "c"]);
+    store(&broker, "orders", 1, &["d"]);
+    let ask = |query: &str| broker.http().ask("GET", &format!("/api/topics/orders/records?{query}"), AS_LINES, b"");
+    assert_eq!(lines(&ask("")).len(), 4);
+    assert_eq!(lines(&ask("from=1&partition=0")).len(), 2);
+    assert_eq!(lines(&ask("count=3")).len(), 3);
+    assert_eq!(lines(&ask("max_bytes=1")).len(), 1);
+    assert_eq!(lines(&ask("from=-2&wait=1ms")).len(), 2);
+    assert_eq!(ask("from=before:0:1").status, 400);
+    let compressed =
+        broker.http().ask("GET", "/api/topics/orders/records", &format!("{AS_LINES}Accept-Encoding: gzip\r\n"), b"");
+    assert_eq!((compressed.header("content-encoding"), &compressed.body[..2]), ("gzip", &[0x1f, 0x8b][..]));
+}
+
+#[test]
+fn what_is_sought_is_found_wherever_and_however_it_stands() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    let records = json!([
+        { "value": "plain needle", "partition": 0 },
+        { "value": "nothing", "key": "needle", "partition": 1 },
+        { "value": "line\nneedle", "partition": 0 },
+        { "value_base64": "AG5lZWRsZf8=", "partition": 1 },
+        { "value": "x", "headers": [["needle", null]], "partition": 0 },
+        { "value": "x", "headers": [["trace", "a needle"]], "partition": 0 },
+        { "value": "x", "key": "a b", "headers": [["trace", "a b"], ["trace", "c:d"]], "partition": 1 },
+        { "value": "Needle", "partition": 1 },
+        { "value": null, "key": "x", "partition": 1 },
+    ]);
+    assert_eq!(post(&broker, "/api/topics/orders/records", JSON, records.to_string()).status, 200);
+    let count = |query: &str| {
+        let target = format!("/api/topics/orders/records?{query}");
+        let read = page(&broker, &target)["records"].as_array().unwrap().len();
+        let streamed = lines(&broker.http().ask("GET", &target, AS_LINES, b"")).len();
+        assert_eq!(read, streamed, "{query}");
+        read
+    };
+    assert_eq!(count("match=needle"), 6);
+    assert_eq!(count("match=needle&partition=1"), 2);
+    assert_eq!(count("match=%00needle"), 1);
+    assert_eq!(count("match=%0aneedle"), 1);
+    assert_eq!(count("match=message"), 0);
+    assert_eq!(count("key=needle"), 1);
+    assert_eq!(count("key=need"), 0);
+    assert_eq!(count("key=a+b&header.trace=c:d"), 1);
+    assert_eq!(count("header.trace=a+b"), 1);
+    assert_eq!(count("header.trace=a"), 0);
+    assert_eq!(count("match=needle&match=line"), 1);
+    // A search pages both ways, too.
+    let first = page(&broker, "/api/topics/orders/records?match=needle&count=4");
+    let rest =
+        page(&broker, &format!("/api/topics/orders/records?match=needle&from={}", first["next"].as_str().unwrap()));
+    assert_eq!(rest["records"].as_array().unwrap().len(), 2);
+    let before = rest["previous"].as_str().unwrap();
+    let again = page(&broker, &format!("/api/topics/orders/records?match=needle&count=4&from={before}"));
+    assert_eq!(again["records"], first["records"]);
+    assert_eq!(
+        page(&broker, "/api/topics/orders/records?match=needle&from=-1")["records"],
+        json!([rest["records"][1]])
+    );
+}
+
+#[test]
+fn a_search_says_how_far_it_is() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    store(&broker, "orders", 0, &["needle", "b", "c"]);
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=earliest&match=needle", "");
+    assert_eq!(events.record()["offset"], 0);
+    let progress = events.next().unwrap();
+    assert_eq!(progress.name, "progress");
+    assert!(
+        progress.data["bytes"].as_u64().unwrap() > 0 && progress.data["bytes"] == progress.data["of"],
+        "{progress:?}"
+    );
+    assert_eq!(events.last_id, "0:2", "nobody need look there again");
+    store(&broker, "orders", 0, &["d", "another needle"]);
+    loop {
+        let event = events.next().unwrap();
+        if event.name == "message" {
+            break assert_eq!(event.data["offset"], 4);
+        }
+    }
+}
+
+#[test]
+fn events_begin_with_where_they_begin_and_lose_nothing() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    store(&broker, "orders", 0, &["a", "b"]);
+    let events = Events::open(&broker, "/api/topics/orders/records", "").opened();
+    assert_eq!(events.text, "id: 0:1,1:-1\n\n", "from the end");
+    let opened = "0:1,1:-1";
+    drop(events);
+    // Nobody was there when it came.
+    store(&broker, "orders", 1, &["c"]);
+    let mut events = Events::open(&broker, "/api/topics/orders/records", opened);
+    assert_eq!(events.record()["value"], "c");
+    assert_eq!(events.last_id, "0:1,1:0");
+    store(&broker, "orders", 0, &["d"]);
+    assert_eq!(events.record()["value"], "d");
+    assert_eq!(events.last_id, "0:2,1:0");
+    // The id goes before what the address says, and a partition that it does not name is read from its start.
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=latest", "0:1");
+    let mut read = [events.record()["value"].clone(), events.record()["value"].clone()];
+    read.sort_by_key(Value::to_string);
+    assert_eq!(read, ["c", "d"]);
+    // One that is added while somebody reads is read, too.
+    let added = broker.send_json("PATCH", "/api/topics/orders", "{\"partitions\":3}");
+    assert_eq!(added.status, 200);
+    store(&broker, "orders", 2, &["e"]);
+    assert_eq!(events.record()["value"], "e");
+    assert_eq!(events.last_id, "0:2,1:0,2:0");
+    let mut one = Events::open(&broker, "/api/topics/orders/records?partition=0&from=earliest", "");
+    one.record();
+    assert_eq!(one.last_id, "0:0");
+    for bad in ["x", "0:", "end,0:1"] {
+        let headers = format!("{AS_EVENTS}Last-Event-ID: {bad}\r\n");
+        assert_eq!(broker.http().ask("GET", "/api/topics/orders/records", &headers, b"").status, 400, "{bad}");
+    }
+    assert_eq!(broker.http().ask("GET", "/api/topics/orders/records?wait=1s", AS_EVENTS, b"").status, 400);
+    assert_eq!(broker.http().ask("HEAD", "/api/topics/orders/records", AS_EVENTS, b"").status, 200);
+}
+
+#[test]
+fn what_is_gone_is_told_as_a_gap_until_a_record_came() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    store(&broker, "orders", 0, &["a", "b", "c", "d"]);
+    let trimmed = broker.http().ask("DELETE", "/api/topics/orders/records?partition=0&before=2", "", b"");
+    assert_eq!(trimmed.status, 200, "{trimmed:?}");
+    for _ in 0..2 {
+        let mut events = Events::open(&broker, "/api/topics/orders/records", "0:0");
+        let gap = events.next().unwrap();
+        assert_eq!((&*gap.name, &gap.data["from"], &gap.data["to"]), ("gap", &json!(1), &json!(2)));
+        assert_eq!((gap.data["partition"].clone(), &*events.last_id), (json!(0), "0:0"), "a gap has no id");
+        assert_eq!(events.record()["value"], "c");
+        assert_eq!(events.last_id, "0:2");
+    }
+    let mut events = Events::open(&broker, "/api/topics/orders/records", "0:99");
+    let gap = events.next().unwrap();
+    assert_eq!((&gap.data["from"], &gap.data["to"]), (&json!(100), &json!(4)));
+    store(&broker, "orders", 0, &["e"]);
+    assert_eq!(events.record()["value"], "e");
+    // It is told in the other forms, too.
+    let read = page(&broker, "/api/topics/orders/records?from=0:0");
+    assert_eq!((values(&read["records"]), &read["gaps"][0]["to"]), (vec!["c", "d", "e"], &json!(2)));
+    let read = lines(&broker.http().ask("GET", "/api/topics/orders/records?from=0:0", AS_LINES, b""));
+    assert_eq!((&read[0]["gap"]["to"], read.len()), (&json!(2), 4));
+    // Who reads on without a break learns of it, too.
+    let mut slow = Events::open(&broker, "/api/topics/orders/records?from=earliest", "");
+    assert_eq!(slow.record()["offset"], 2);
+}
+
+#[test]
+fn events_that_are_bounded_end_for_good() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    store(&broker, "orders", 0, &["a", "b", "c"]);
+    for (query, count) in [("from=earliest&to=2", 2), ("from=earliest&count=1", 1), ("from=latest&to=latest", 0)] {
+        let mut events = Events::open(&broker, &format!("/api/topics/orders/records?{query}"), "");
+        (0..count).for_each(|offset| assert_eq!(events.record()["offset"], offset));
+        assert_eq!(events.next(), Some(Event { name: "end".into(), data: json!({}) }));
+        assert_eq!(events.next(), None);
+        assert_eq!(events.last_id, "end");
+        let again = format!("{AS_EVENTS}Last-Event-ID: end\r\n");
+        // On the same connection, which goes on.
+        assert_eq!(events.http.ask("GET", "/api/topics/orders/records", &again, b"").status, 204);
+    }
+    // What is asked for may be still to come.
+    let mut events = Events::open(&broker, "/api/topics/orders/records?to=4", "");
+    store(&broker, "orders", 0, &["d", "e"]);
+    assert_eq!(events.record()["value"], "d");
+    assert_eq!(events.next().unwrap().name, "end");
+}
+
+#[test]
+fn a_topic_that_is_dropped_cuts_its_readers_off() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let mut events = Events::open(&broker, "/api/topics/orders/records", "").opened();
+    assert_eq!(broker.http().ask("DELETE", "/api/topics/orders", "", b"").status, 200);
+    assert!(events.http.is_closed());
+    assert_eq!(
+        broker
+            .http()
+            .ask("GET", "/api/topics/orders/records", &format!("{AS_EVENTS}Last-Event-ID: 0:5\r\n"), b"")
+            .status,
+        404
+    );
+}
+
+/// As a browser does whose connection breaks again and again.
+#[test]
+fn a_reader_that_is_cut_off_twenty_times_has_each_record_once() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 3);
+    let address = broker.address.clone();
+    let count = 3_000;
+    let writer = thread::spawn(move || {
+        for begin in (0..count).step_by(50) {
+            let records: Vec<Value> = (begin..begin + 50)
+                .map(|number| json!({ "value": number.to_string(), "partition": number % 3 }))
+                .collect();
+            let answer = Http::to(&address).ask(
+                "POST",
+                "/api/topics/orders/records",
+                JSON,
+                json!(records).to_string().as_bytes(),
+            );
+            assert_eq!(answer.status, 200);
+        }
+    });
+    let (mut last_id, mut cut_off) = ("0:-1,1:-1,2:-1".to_string(), 0);
+    let mut seen: BTreeMap<String, u32> = BTreeMap::new();
+    while seen.len() < count as usize {
+        let mut events = Events::open(&broker, "/api/topics/orders/records", &last_id);
+        let until = if cut_off < 20 { seen.len() + 1 + cut_off * 7 } else { count as usize };
+        while seen.len() < until.min(count as usize) {
+            let record = events.record();
+            *seen.entry(record["value"].as_str().unwrap().into()).or_default() += 1;
+        }
+        last_id = events.last_id.clone();
+        cut_off += 1;
+    }
+    writer.join().unwrap();
+    assert!(cut_off > 20 && seen.values().all(|times| *times == 1), "{cut_off}");
+}
+
+#[test]
+fn more_partitions_than_an_id_can_name_are_refused() {
+    let broker = Broker::start();
+    topic(&broker, "many", 501);
+    let ask = |query: &str, accept: &str| {
+        broker.http().ask("GET", &format!("/api/topics/many/records{query}"), accept, b"").status
+    };
+    assert_eq!(ask("", AS_EVENTS), 400);
+    assert_eq!(ask("", ""), 400);
+    assert_eq!(ask("?partition=500", ""), 200);
+    assert_eq!(ask("", AS_LINES), 200);
+}
+
+#[test]
+fn hostile_records_are_json_all_the_same() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let large = "<&\"\u{0}".repeat(256 << 10);
+    let records = json!([
+        { "value": "<script>alert(1)</script>", "key": "\r\n\r\nid: 7\ndata: x" },
+        { "value": "\u{1b}[2J\u{7}\u{85}\u{2028}", "headers": [["\u{0}", "\u{feff}"]] },
+        { "value_base64": "gICA", "key_base64": "/v8=" },
+        { "value": large },
+    ]);
+    assert_eq!(post(&broker, "/api/topics/orders/records", JSON, records.to_string()).status, 200);
+    let read = page(&broker, "/api/topics/orders/records");
+    for (record, sent) in read["records"].as_array().unwrap().iter().zip(records.as_array().unwrap()) {
+        sent.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&record[name], value));
+    }
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=earliest", "");
+    for sent in records.as_array().unwrap() {
+        let record = events.record();
+        sent.as_object().unwrap().iter().for_each(|(name, value)| assert_eq!(&record[name], value));
+    }
+    assert_eq!(events.last_id, "0:3");
+}
+
+#[test]
+fn an_export_is_a_file() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    store(&broker, "orders", 0, &["a,\"b\"", "c"]);
+    store(&broker, "orders", 1, &["d"]);
+    let answer = broker.get("/api/topics/orders/export");
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"orders.ndjson\"");
+    assert_eq!((answer.header("content-type"), lines(&answer).len()), ("application/x-ndjson", 3));
+    let answer = broker.get("/api/topics/orders/export?format=csv&partition=0&to=1");
+    assert_eq!(answer.header("content-disposition"), "attachment; filename=\"orders.csv\"");
+    let rows: Vec<&str> = answer.text().lines().collect();
+    assert_eq!(rows[0], "topic,partition,offset,timestamp,key,key_base64,value,value_base64,headers");
+    assert!(rows[1].starts_with("orders,0,0,") && rows[1].ends_with(",,,\"a,\"\"b\"\"\",,"), "{}", rows[1]);
+    assert_eq!(rows.len(), 2);
+    assert_eq!(lines(&broker.get("/api/topics/orders/export?match=c")).len(), 1);
+    assert_eq!(broker.get("/api/topics/orders/export?format=xml").status, 400);
+    assert_eq!(broker.get("/api/topics/orders/export?count=1").status, 400);
+    assert_eq!(broker.get("/api/topics/none/export").status, 404);
+}
+
+#[test]
+fn transactions_that_are_open_or_aborted_are_not_shown_unless_asked_for() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    broker.expect("BEGIN t1\nSEND orders message:a\nABORT\n", &["OK", "ACK", "OK"]);
+    store(&broker, "orders", 0, &["b"]);
+    assert_eq!(values(&page(&broker, "/api/topics/orders/records")["records"]), ["b"]);
+    let all = page(&broker, "/api/topics/orders/records?isolation=read_uncommitted");
+    assert_eq!(values(&all["records"]), ["a", "b"], "a marker is no record");
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=earliest", "");
+    assert_eq!(events.record()["value"], "b");
+}
