@@ -71,17 +71,41 @@ fn a_client_is_listed_by_the_name_it_gives_itself() {
     assert_eq!(rows[0]["requests"], 1, "{rows:?}");
 }
 
+/// Sends a Kafka request of this API and version, by a client `me`. Answers the response without its size.
+#[cfg(feature = "kafka")]
+fn ask_kafka(kafka: &mut TcpStream, key: u8, version: u8, body: &[u8]) -> Vec<u8> {
+    let head = [0, key, 0, version, 0, 0, 0, 7, 0, 2, b'm', b'e'];
+    let frame = [&((head.len() + body.len()) as u32).to_be_bytes(), &head[..], body].concat();
+    kafka.write_all(&frame).unwrap();
+    let mut size = [0; 4];
+    kafka.read_exact(&mut size).unwrap();
+    let mut response = vec![0; u32::from_be_bytes(size) as usize];
+    kafka.read_exact(&mut response).unwrap();
+    response
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn kafka_requests_are_counted_by_api_and_those_with_an_error_code_as_errors() {
+    let broker = Broker::start();
+    let mut kafka = TcpStream::connect(&broker.address).unwrap();
+    ask_kafka(&mut kafka, 18, 0, b"");
+    ask_kafka(&mut kafka, 18, 0, b"");
+    // DeleteTopics, version 1: the topic `gone`, in 1000 ms.
+    ask_kafka(&mut kafka, 20, 1, b"\0\0\0\x01\0\x04gone\0\0\x03\xe8");
+    for (api, requests, errors) in [("ApiVersions", 2.0, 0.0), ("DeleteTopics", 1.0, 1.0)] {
+        let row = format!(r#"{{protocol="kafka",request="{api}"}}"#);
+        assert_eq!(value(&broker, &format!("plainlog_requests_total{row}")), Some(requests), "{api}");
+        assert_eq!(value(&broker, &format!("plainlog_request_errors_total{row}")), Some(errors), "{api}");
+    }
+}
+
 #[cfg(feature = "kafka")]
 #[test]
 fn a_kafka_client_is_listed_by_its_client_id() {
     let broker = Broker::start();
     let mut kafka = TcpStream::connect(&broker.address).unwrap();
-    // ApiVersions, version 0, correlation id 7, from "me".
-    kafka.write_all(b"\0\0\0\x0c\0\x12\0\0\0\0\0\x07\0\x02me").unwrap();
-    let mut size = [0; 4];
-    kafka.read_exact(&mut size).unwrap();
-    let mut response = vec![0; u32::from_be_bytes(size) as usize];
-    kafka.read_exact(&mut response).unwrap();
+    let response = ask_kafka(&mut kafka, 18, 0, b"");
     let row = &connections(&broker, "kafka")[0];
     assert_eq!((&row["client"], &row["requests"], &row["bytes_in"]), (&"me".into(), &1.into(), &16.into()), "{row}");
     assert_eq!(row["bytes_out"].as_u64().unwrap(), 4 + response.len() as u64, "{row}");

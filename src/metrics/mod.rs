@@ -46,7 +46,9 @@ fn shard() -> usize {
 impl Counter {
     /// Raises it.
     pub fn add(&self, count: u64) {
-        self.0[shard()].0.fetch_add(count, Relaxed);
+        if count > 0 {
+            self.0[shard()].0.fetch_add(count, Relaxed);
+        }
     }
 
     /// What it is.

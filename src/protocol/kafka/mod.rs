@@ -255,6 +255,8 @@ struct Call<'c, 's> {
     response_at: Option<usize>,
     /// The fields of the response, if somebody watches.
     spans: Option<Spans>,
+    /// Whether something of the request was refused.
+    refused: bool,
     /// With `--explain`, the client to name on stderr.
     explained: Explained,
 }
@@ -385,6 +387,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         client_id,
         response_at: None,
         spans: None,
+        refused: false,
         explained,
     };
     if !api.versions.contains(&version) {
@@ -394,10 +397,10 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         call.session.commits.make_durable(call.output);
     }
     let handled = (api.handle)(&mut call, &mut r);
-    let at = call.response_at;
+    let (at, refused) = (call.response_at, call.refused || handled.is_err());
     let counted = broker.metrics().kafka.row(number_of(api));
     counted.took.add(1, begun.elapsed());
-    counted.errors.add(handled.is_err().into());
+    counted.errors.add(refused.into());
     handled.map_err(|stop| match stop {
         Stop::Broken(why) => Stop::Broken(format!("{} version {version}: {why}", api.name)),
         stop => stop,
@@ -426,7 +429,13 @@ impl Call<'_, '_> {
         let flexible = self.version >= self.api.flexible_from;
         self.response_at = Some(self.output.bytes.len());
         self.spans = self.spans.take().map(|_| Spans::new(SEEN_BYTES_MAX));
-        let mut w = Writer { out: &mut self.output.bytes, version: self.version, flexible, spans: self.spans.as_mut() };
+        let mut w = Writer {
+            out: &mut self.output.bytes,
+            version: self.version,
+            flexible,
+            spans: self.spans.as_mut(),
+            refused: Some(&mut self.refused),
+        };
         w.i32("size", 0);
         w.i32("correlation_id", self.correlation_id);
         // KIP-511: a client that does not know this version must still be able to read the header.

@@ -284,6 +284,8 @@ pub struct Writer<'a> {
     pub flexible: bool,
     /// Where the fields are noted, if somebody watches.
     pub spans: Option<&'a mut Spans>,
+    /// Where it is noted that an error code was written.
+    pub refused: Option<&'a mut bool>,
 }
 
 impl Writer<'_> {
@@ -314,6 +316,12 @@ impl Writer<'_> {
 
     /// INT16.
     pub fn i16(&mut self, name: &'static str, number: i16) {
+        if number != 0
+            && name.ends_with("error_code")
+            && let Some(refused) = &mut self.refused
+        {
+            **refused = true;
+        }
         self.fixed(name, Kind::Int16, number.to_be_bytes());
     }
 
@@ -425,7 +433,7 @@ impl Writer<'_> {
     pub fn tagged(&mut self, tag: u32, value: impl Fn(&mut Writer<'_>)) {
         let (version, flexible) = (self.version, self.flexible);
         let mut measured = Vec::new();
-        value(&mut Writer { out: &mut measured, version, flexible, spans: None });
+        value(&mut Writer { out: &mut measured, version, flexible, spans: None, refused: None });
         self.uvarint("tag", tag);
         self.uvarint("size", measured.len() as u32);
         value(self);
@@ -503,7 +511,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn writer(out: &mut Vec<u8>, flexible: bool) -> Writer<'_> {
-        Writer { out, version: 0, flexible, spans: None }
+        Writer { out, version: 0, flexible, spans: None, refused: None }
     }
 
     #[test]

@@ -163,13 +163,17 @@ impl Observed {
         out.gauges("plainlog_topic_size_bytes", "Bytes of lines that a topic has on disk", sizes(|size| size.bytes))?;
         out.gauges("plainlog_topic_segments", "Segments of a topic", sizes(|size| size.segments as u64))?;
         out.counters("plainlog_topic_records_in", "Records that were stored", traffic(|sum| sum.records_in))?;
-        out.counters("plainlog_topic_bytes_in", "Bytes of their lines", traffic(|sum| sum.bytes_in))?;
+        out.counters("plainlog_topic_bytes_in", "Bytes of the lines that were stored", traffic(|sum| sum.bytes_in))?;
         out.counters(
             "plainlog_topic_records_out",
             "Records of the batches that were read for clients",
             traffic(|sum| sum.records_read),
         )?;
-        out.counters("plainlog_topic_bytes_out", "Bytes of their lines", traffic(|sum| sum.bytes_read))
+        out.counters(
+            "plainlog_topic_bytes_out",
+            "Bytes of the lines that were read for clients",
+            traffic(|sum| sum.bytes_read),
+        )
     }
 
     fn encode_groups(&self, out: &mut Out<'_>) -> fmt::Result {
