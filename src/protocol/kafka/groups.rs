@@ -8,13 +8,16 @@ use super::{
     Call, Code, NODE_ID, Operations, Stop, shown_list, tell,
     wire::{ITEM, Reader, Writer},
 };
-use crate::broker::{
-    self, Broker, Error,
-    group::{
-        Description,
-        classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},
+use crate::{
+    broker::{
+        self, Broker, Error,
+        group::{
+            Description,
+            classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},
+        },
+        random,
     },
-    random,
+    log::record::shown,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -310,16 +313,22 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     let operations = r.version >= 3 && r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
-    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
+    let version = r.version;
+    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group, version)).collect();
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32("throttle_time_ms", 0);
     }
     w.array("groups", groups.iter().zip(&described), |w, (&group, described)| {
-        w.i16("error_code", described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
+        let code = described.as_ref().map_or_else(|error| error.code(), |_| Code::None);
+        w.i16("error_code", code.into());
+        if w.version >= 6 {
+            w.nullable_string("error_message", described.as_ref().err().map(Error::to_string).as_deref());
+        }
         w.string("group_id", group);
         let described = described.as_ref().ok();
-        w.string("group_state", described.map_or("", |described| described.state));
+        let state = if code == Code::GroupIdNotFound { "Dead" } else { "" };
+        w.string("group_state", described.map_or(state, |described| described.state));
         w.string("protocol_type", described.map_or("", |described| &described.protocol_type));
         w.string("protocol_data", described.map_or("", |described| &described.protocol));
         w.array("members", described.map_or(&[][..], |described| &described.members).iter(), |w, member| {
@@ -342,10 +351,13 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     Ok(())
 }
 
-/// A group's description. A group that does not exist is reported as Dead, without an error.
-fn describe(broker: &Broker, group: &str) -> Result<Description, Code> {
-    let described = broker.group(group).map_err(|error| error.code())?;
-    Ok(described.unwrap_or_else(|| Description { state: "Dead", ..Description::default() }))
+/// A group's description. One that does not exist is Dead, and before version 6 without an error.
+fn describe(broker: &Broker, group: &str, version: i16) -> Result<Description, Error> {
+    match broker.group(group)? {
+        Some(described) => Ok(described),
+        None if version < 6 => Ok(Description { state: "Dead", ..Description::default() }),
+        None => Err(Error::UnknownGroup(shown(group.as_bytes()))),
+    }
 }
 
 /// ListGroups (key 16).

@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+/// The first offset on this machine (KIP-405): there is no other place.
+const EARLIEST_LOCAL: i64 = -4;
+/// The last offset that was moved to, or is due for, another place (KIP-1005, KIP-1023): none is.
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING: i64 = -6;
 /// The timestamp of a record without one.
 const NO_TIMESTAMP: i64 = -1;
 
@@ -52,6 +57,9 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         r.tags()?;
         Ok((name, partitions))
     })?;
+    if r.version >= 10 {
+        r.i32("timeout_ms")?;
+    }
     r.tags()?;
     let mut topics: BTreeMap<&str, Vec<Asked>> = BTreeMap::new();
     asked.into_iter().for_each(|(name, partitions)| topics.entry(name).or_default().extend(partitions));
@@ -59,7 +67,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         let asked = topics.iter().flat_map(|(name, partitions)| partitions.iter().map(move |asked| (name, asked)));
         let place = |timestamp| match timestamp {
             LATEST => "the end".into(),
-            EARLIEST => "the beginning".into(),
+            EARLIEST | EARLIEST_LOCAL => "the beginning".into(),
             MAX_TIMESTAMP => "the largest timestamp".into(),
             time => format!("time {time}"),
         };
@@ -83,8 +91,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
                 Err(Code::InvalidRequest)
             } else {
                 find(broker, name, index, leader_epoch, |partition| match timestamp {
-                    MAX_TIMESTAMP if version < 7 => Err(Code::UnsupportedVersion),
-                    ..MAX_TIMESTAMP => Err(Code::UnsupportedVersion),
+                    ..0 if version < known_from(timestamp) => Err(Code::UnsupportedVersion),
                     _ => place(partition, isolation?, timestamp, &mut read).map_err(|error| error.code()),
                 })
             };
@@ -95,6 +102,18 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     w.tags();
     call.session.read = read;
     Ok(())
+}
+
+/// The first version in which a timestamp means a place.
+fn known_from(timestamp: i64) -> i16 {
+    match timestamp {
+        LATEST | EARLIEST => 0,
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING => 11,
+        _ => i16::MAX,
+    }
 }
 
 fn write_place(w: &mut Writer<'_>, index: i32, place: Result<Place, Code>) {
@@ -131,7 +150,8 @@ fn place(
     let place = |offset: u64, timestamp| Place { offset: offset as i64, timestamp, leader_epoch };
     let found = match timestamp {
         LATEST => return Ok(place(partition.end(isolation)?, NO_TIMESTAMP)),
-        EARLIEST => return Ok(place(partition.start()?, NO_TIMESTAMP)),
+        EARLIEST | EARLIEST_LOCAL => return Ok(place(partition.start()?, NO_TIMESTAMP)),
+        LATEST_TIERED | EARLIEST_PENDING => return Ok(NOWHERE),
         MAX_TIMESTAMP => read.record_with_largest_time(VIEW, partition)?,
         time => read.record_since(VIEW, partition, time.max(0))?,
     };

@@ -89,6 +89,9 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     if (8..=10).contains(&w.version) {
         w.i32("cluster_authorized_operations", Operations::Cluster.asked(of_cluster));
     }
+    if w.version >= 13 {
+        w.i16("error_code", Code::None.into());
+    }
     w.tags();
     Ok(())
 }

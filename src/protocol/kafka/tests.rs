@@ -15,7 +15,7 @@ use crate::{
 };
 use kafka_protocol::{
     messages::*,
-    protocol::{Decodable, Encodable, StrBytes},
+    protocol::{Decodable, Encodable, Message, StrBytes},
 };
 use proptest::{prelude::*, sample::Index};
 use std::{
@@ -105,16 +105,22 @@ fn some_values() -> Values {
     Values { topic, text, number: 1, long: 0, bytes: b"\0\x01".to_vec(), flag: true, maybe: Some("86400000".into()) }
 }
 
-fn encoded(request: impl Encodable, version: i16) -> Vec<u8> {
+fn encoded<R: Encodable + Message>(request: R, version: i16) -> Vec<u8> {
     let mut out = Vec::new();
-    request.encode(&mut out, version).unwrap();
+    request.encode(&mut out, known::<R>(version)).unwrap();
     out
 }
 
+/// The other codec does not know the last version of ListOffsets, whose fields are those of the one before.
+fn known<R: Message>(version: i16) -> i16 {
+    version.min(R::VERSIONS.max)
+}
+
 /// The fields of a response that tell whether it belongs to its request, as the other codec shows them.
-fn decoded<R: Decodable + std::fmt::Debug>(bytes: &[u8], version: i16) -> String {
+fn decoded<R: Decodable + Message + std::fmt::Debug>(bytes: &[u8], version: i16) -> String {
     let mut rest = bytes;
-    let response = R::decode(&mut rest, version).unwrap_or_else(|error| panic!("version {version}: {error:#}"));
+    let response =
+        R::decode(&mut rest, known::<R>(version)).unwrap_or_else(|error| panic!("version {version}: {error:#}"));
     assert!(rest.is_empty(), "version {version}: {} bytes behind {response:?}", rest.len());
     format!("{response:?}")
 }

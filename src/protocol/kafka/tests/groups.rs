@@ -106,6 +106,18 @@ fn sync_group_looks_at_the_protocol_first() {
     assert_eq!(ask("g", &member, 1, Some("range")), 0);
 }
 
+#[test]
+fn a_group_that_is_not_there_is_an_error_from_version_6_on() {
+    let talk = Talk::new();
+    for (version, code) in [(5, 0), (6, 69)] {
+        let request = DescribeGroupsRequest::default().with_groups(vec![s("none").into()]);
+        let (response, _) = talk.ask(15, version, &encoded(request, version)).unwrap();
+        let group = DescribeGroupsResponse::decode(&mut &response[..], version).unwrap().groups.remove(0);
+        assert_eq!((group.error_code, group.group_state.as_str()), (code, "Dead"));
+        assert_eq!(group.error_message.is_some(), version == 6);
+    }
+}
+
 /// Admin clients show them, and take nothing where they asked for a refusal.
 #[test]
 fn who_asks_what_it_may_do_is_told_everything_that_there_is_to_do() {
