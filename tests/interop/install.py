@@ -74,6 +74,13 @@ def kcat():
     return shutil.which("kcat")
 
 
+def prometheus():
+    """The server and its linter."""
+    if not shutil.which("promtool"):
+        apt("prometheus")
+    return shutil.which("promtool")
+
+
 def kafkajs():
     """A folder with kafkajs, its codecs (nothing to compile) and our program."""
     def build(path):
