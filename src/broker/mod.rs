@@ -44,7 +44,7 @@
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
-//! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`] | what is to be done, who waits | never a call of the disk |
+//! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
 
 mod caller;
 mod clock;
@@ -81,6 +81,8 @@ mod topics;
 pub mod transaction;
 mod transaction_coordinator;
 mod waiting;
+#[cfg(any(feature = "http", feature = "kafka"))]
+pub mod wire;
 mod words;
 mod writing;
 
@@ -157,6 +159,8 @@ struct Running {
 struct BrokerState {
     config: Config,
     metrics: Metrics,
+    #[cfg(any(feature = "http", feature = "kafka"))]
+    wire: wire::Wire,
     env: Arc<Env>,
     topics: RwLock<Topics>,
     /// Held while a topic is made, dropped or altered.
@@ -202,6 +206,8 @@ impl Broker {
         let state = Arc::new(BrokerState {
             config,
             metrics: Metrics::default(),
+            #[cfg(any(feature = "http", feature = "kafka"))]
+            wire: wire::Wire::default(),
             env,
             topics: RwLock::new(topics),
             creating: sync::Mutex::new(()),
@@ -234,6 +240,12 @@ impl Broker {
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
         &self.running.state.metrics
+    }
+
+    /// Its latest exchanges, for whoever watches.
+    #[cfg(any(feature = "http", feature = "kafka"))]
+    pub fn wire(&self) -> &wire::Wire {
+        &self.running.state.wire
     }
 
     /// What went through all partitions since the start.

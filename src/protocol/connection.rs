@@ -4,6 +4,8 @@
 //! for a second. An idle connection costs a small stack and a socket.
 
 use super::transport::Transport;
+#[cfg(feature = "http")]
+use crate::broker::wire::Message;
 use crate::{broker::Waiter, metrics::Connection};
 use std::{
     io::{self, ErrorKind},
@@ -54,13 +56,34 @@ pub struct Output<'a> {
     /// The connection's one waiter.
     pub waiter: Arc<Waiter>,
     stopping: &'a AtomicBool,
+    #[cfg(feature = "http")]
+    watched: Option<Watched>,
+}
+
+/// An answer that somebody watches.
+#[cfg(feature = "http")]
+#[derive(Debug)]
+struct Watched {
+    /// What was sent of it.
+    sent: Message,
+    /// How many of the bytes to be sent were there before it.
+    others: usize,
 }
 
 /// Both ends of what `transport` carries, whose broker says with `stopping` that it stops.
 pub fn open<'a>(transport: &'a Transport, waiter: Arc<Waiter>, stopping: &'a AtomicBool) -> (Input<'a>, Output<'a>) {
     let input =
         Input { transport, buffer: Vec::new(), used: 0, filled: 0, ended: false, full: false, silence_max: None };
-    (input, Output { transport, bytes: Vec::new(), peer: transport.peer(), waiter, stopping })
+    let output = Output {
+        transport,
+        bytes: Vec::new(),
+        peer: transport.peer(),
+        waiter,
+        stopping,
+        #[cfg(feature = "http")]
+        watched: None,
+    };
+    (input, output)
 }
 
 impl Input<'_> {
@@ -141,6 +164,10 @@ impl<'a> Output<'a> {
     /// Sends what is to be sent. A client that does not take it for the idle timeout is an error.
     pub fn flush(&mut self) -> io::Result<()> {
         self.transport.write_all(&self.bytes)?;
+        #[cfg(feature = "http")]
+        if let Some(Watched { sent, others }) = &mut self.watched {
+            sent.add(&self.bytes[std::mem::take(others)..]);
+        }
         self.bytes.clear();
         if self.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.bytes = Vec::new();
@@ -166,7 +193,25 @@ impl<'a> Output<'a> {
     /// Sends `bytes` behind what is to be sent, without copying them.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;
+        #[cfg(feature = "http")]
+        if let Some(Watched { sent, .. }) = &mut self.watched {
+            sent.add(bytes);
+        }
         self.transport.write_all(bytes)
+    }
+
+    /// Keeps what is sent from here on, as far as it is shown.
+    #[cfg(feature = "http")]
+    pub fn watch(&mut self) {
+        self.watched = Some(Watched { sent: Message::default(), others: self.bytes.len() });
+    }
+
+    /// What was sent since then, or is to be.
+    #[cfg(feature = "http")]
+    pub fn watched(&mut self) -> Message {
+        let Some(Watched { mut sent, others }) = self.watched.take() else { return Message::default() };
+        sent.add(self.bytes.get(others..).unwrap_or_default());
+        sent
     }
 
     /// Sends what is to be sent if there will be a wait.

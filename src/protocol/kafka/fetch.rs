@@ -234,7 +234,7 @@ fn respond(
 ) -> (usize, bool) {
     let (mut bytes, mut failed, mut full) = (0, false, false);
     let mut session = std::mem::take(call.session);
-    let explained = call.explained;
+    let (explained, is_watched, mut file) = (call.explained, call.spans.is_some(), None);
     let mut w = call.respond();
     write_head(&mut w, isolation.err().unwrap_or(Code::None));
     w.array("responses", topics.iter(), |w, topic| {
@@ -250,6 +250,9 @@ fn respond(
             if explained.is_some() && (read.is_err() || !session.read.batches().is_empty()) {
                 explain(explained, topic, asked, &read, &session.read);
             }
+            if is_watched && read.is_ok() && file.is_none() {
+                file = session.read.place();
+            }
             bytes += write_partition(w, asked, topic, read, left, &mut session);
             w.tags();
         });
@@ -257,6 +260,7 @@ fn respond(
     });
     w.tags();
     *call.session = session;
+    call.touched(file);
     (bytes, failed)
 }
 

@@ -37,14 +37,24 @@ mod transactions;
 pub mod wire;
 
 use crate::{
-    broker::{self, Broker, Caller, Code, Isolation, ReadSession, spans::Spans},
+    broker::{
+        self, Broker, Caller, Code, Isolation, ReadSession,
+        spans::{Kind, Spans},
+        wire::{Asker, Exchange, FileRange, Message, SEEN_BYTES_MAX},
+    },
     config::Address,
     log::record::{Records, shown, write_visible},
     protocol::connection::{Input, Output},
 };
 use compression::Codecs;
 use offsets::PendingCommits;
-use std::{io, net::SocketAddr, ops::RangeInclusive, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    ops::{Range, RangeInclusive},
+    path::PathBuf,
+    time::Instant,
+};
 use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
 /// The largest request: Kafka's `socket.request.max.bytes`.
@@ -53,8 +63,6 @@ pub const FRAME_BYTES_MAX: i32 = 100 << 20;
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 /// The largest buffer that a connection keeps from one request to the next.
 const KEPT_BYTES_MAX: usize = 4 << 20;
-/// How much of a response is explained to whoever watches.
-const SEEN_BYTES_MAX: usize = 64 << 10;
 /// This broker's id. It leads every partition, coordinates every group, and is the controller.
 const NODE_ID: i32 = 1;
 /// The authorized operations in a response to a client that did not ask for them.
@@ -257,6 +265,8 @@ struct Call<'c, 's> {
     spans: Option<Spans>,
     /// Whether something of the request was refused.
     refused: bool,
+    /// Which lines of a log it wrote or read, if somebody watches.
+    file: Option<FileRange>,
     /// With `--explain`, the client to name on stderr.
     explained: Explained,
 }
@@ -359,7 +369,12 @@ fn refused<T>(asked: &broker::Result<T>) -> String {
 /// Answers one request: `frame` is the frame without its size, and the response is appended to `output`. Returns how many bytes
 /// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
-    let mut r = Reader::new(frame, 0, false);
+    let (begun, mut r) = (Instant::now(), Reader::new(frame, 0, false));
+    if broker.wire().is_on() {
+        let mut spans = Box::new(Spans::new(SEEN_BYTES_MAX));
+        spans.field("size", Kind::Int32, false, 4);
+        r.spans = Some(spans);
+    }
     let (key, version, correlation_id) =
         (r.i16("request_api_key")?, r.i16("request_api_version")?, r.i32("correlation_id")?);
     let api = APIS.iter().find(|api| api.key == key);
@@ -373,10 +388,20 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         let request = format!("request {correlation_id} of '{client}', {size} bytes");
         crate::tell::tell(format_args!("{peer} asks: {name} version {version}, {request}"));
     }
-    let begun = Instant::now();
     output.counted().set_client(client_id);
     output.counted().requested(1, begun);
     let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
+    let watched = r.spans.is_some().then(|| Asker {
+        connection: output.counted().id,
+        address: output.peer,
+        client: client_id.into(),
+        api: api.name,
+    });
+    let watched = watched.filter(|asker| broker.wire().wants(asker));
+    r.spans.take_if(|_| watched.is_none());
+    let spans = watched.as_ref().map(|_| Spans::default());
+    // Who watches sees the answer as it is sent, which others that follow would put off.
+    session.commits_follow &= watched.is_none();
     let mut call = Call {
         broker,
         session,
@@ -386,44 +411,85 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         correlation_id,
         client_id,
         response_at: None,
-        spans: None,
+        spans,
+        file: None,
         refused: false,
         explained,
     };
-    if !api.versions.contains(&version) {
-        return call.unsupported_version().map(|()| 0);
-    }
-    if key != OFFSET_COMMIT {
-        call.session.commits.make_durable(call.output);
-    }
-    let handled = (api.handle)(&mut call, &mut r);
-    let (at, refused) = (call.response_at, call.refused || handled.is_err());
+    let done = call.carry_out(&mut r);
     let counted = broker.metrics().kafka.row(number_of(api));
     counted.took.add(1, begun.elapsed());
-    counted.errors.add(refused.into());
-    handled.map_err(|stop| match stop {
+    counted.errors.add((call.refused || done.is_err()).into());
+    let done = done.map_err(|stop| match stop {
         Stop::Broken(why) => Stop::Broken(format!("{} version {version}: {why}", api.name)),
         stop => stop,
-    })?;
-    if let Some(at) = at {
-        if output.bytes.len() > ANSWER_BYTES_MAX {
-            output.bytes.truncate(at);
-            return Err(Stop::Broken(format!("{} version {version}: the answer is too large", api.name)));
-        }
-        let size = (output.bytes.len() - at - 4) as i32;
-        output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
-    }
-    if !session.commits_follow {
-        session.commits.make_durable(output);
-    }
-    tell(explained, || match at {
-        Some(at) => format!("answers: {} bytes", output.bytes.len() - at),
-        None => "answers nothing, as it was asked to".into(),
     });
-    Ok(r.rest().len())
+    if let Some(asker) = watched {
+        let (spans, file) = (call.spans.take(), call.file.take());
+        let response = call.response().filter(|_| done.is_ok()).unwrap_or_default();
+        let request = message(&[&(frame.len() as u32).to_be_bytes(), frame], r.spans.take().map(|spans| *spans));
+        broker.wire().record(Exchange {
+            asker,
+            version: Some(version),
+            time_ms: broker.now_ms(),
+            request,
+            response: message(&[response], spans),
+            file,
+            took: begun.elapsed(),
+        });
+    }
+    done.map(|()| if api.versions.contains(&version) { r.rest().len() } else { 0 })
+}
+
+/// A message for whoever watches.
+fn message(parts: &[&[u8]], spans: Option<Spans>) -> Message {
+    let mut message = Message { spans, ..Message::default() };
+    parts.iter().for_each(|part| message.add(part));
+    message
 }
 
 impl Call<'_, '_> {
+    /// Has the request handled, and completes the response.
+    fn carry_out(&mut self, r: &mut Reader<'_>) -> Result<(), Stop> {
+        if !self.api.versions.contains(&self.version) {
+            self.unsupported_version()?;
+        } else {
+            if self.api.key != OFFSET_COMMIT {
+                self.session.commits.make_durable(self.output);
+            }
+            (self.api.handle)(self, r)?;
+        }
+        let bytes = &mut self.output.bytes;
+        if let Some(at) = self.response_at {
+            if bytes.len() > ANSWER_BYTES_MAX {
+                bytes.truncate(at);
+                return Err(Stop::Broken("the answer is too large".into()));
+            }
+            let size = (bytes.len() - at - 4) as i32;
+            bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
+        }
+        if !self.session.commits_follow {
+            self.session.commits.make_durable(self.output);
+        }
+        tell(self.explained, || match self.response() {
+            Some(response) => format!("answers: {} bytes", response.len()),
+            None => "answers nothing, as it was asked to".into(),
+        });
+        Ok(())
+    }
+
+    /// The response, once it is written.
+    fn response(&self) -> Option<&[u8]> {
+        self.output.bytes.get(self.response_at?..)
+    }
+
+    /// Notes which lines of a log were written or read, where somebody watches. The first ones count.
+    fn touched(&mut self, place: Option<(impl Into<PathBuf>, Range<impl Into<u64>>)>) {
+        if self.spans.is_some() && self.file.is_none() {
+            self.file = place.map(|(path, positions)| FileRange::new(path, positions));
+        }
+    }
+
     /// Begins the response. Handlers do this last, since a handler that waits first sends the responses written before.
     fn respond(&mut self) -> Writer<'_> {
         let flexible = self.version >= self.api.flexible_from;
@@ -449,13 +515,10 @@ impl Call<'_, '_> {
     /// (KIP-511).
     fn unsupported_version(&mut self) -> Result<(), Stop> {
         if self.api.key != API_VERSIONS {
-            return Err(Stop::Broken(format!("{} has no version {} here", self.api.name, self.version)));
+            return Err(Stop::Broken("it is not served here".into()));
         }
         self.version = 0;
-        let at = self.output.bytes.len();
         api_versions::write(&mut self.respond(), Code::UnsupportedVersion);
-        let size = (self.output.bytes.len() - at - 4) as i32;
-        self.output.bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use kafka_protocol::{
 use proptest::{prelude::*, sample::Index};
 use std::{
     net::{TcpListener, TcpStream},
-    sync::atomic::AtomicBool,
+    sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -125,8 +125,8 @@ fn decoded<R: Decodable + Message + std::fmt::Debug>(bytes: &[u8], version: i16)
     format!("{response:?}")
 }
 
-/// An API, how to ask it, and how to read what it says.
-type Oracle = (i16, fn(&Values, i16) -> Vec<u8>, fn(&[u8], i16) -> String);
+/// An API, how to ask it, how to read what it says, and what it is asked, with the names of its fields.
+type Oracle = (i16, fn(&Values, i16) -> Vec<u8>, fn(&[u8], i16) -> String, fn(&Values, i16) -> String);
 
 macro_rules! oracle {
     ($key:literal $request:ident $response:ident |$v:ident, $version:ident| $fill:expr) => {
@@ -137,6 +137,10 @@ macro_rules! oracle {
                 encoded(fill($request::default()), $version)
             },
             decoded::<$response>,
+            |$v: &Values, $version: i16| {
+                let fill = |request: $request| -> $request { ($fill)(request) };
+                format!("{:?}", fill($request::default()))
+            },
         )
     };
 }
@@ -277,7 +281,11 @@ fn oracles() -> Vec<Oracle> {
             // The other codec does not know version 2, in which the transaction's version stands before the tagged fields.
             if version == 2 { request.insert(request.len() - 2, 2) }
             request
-        }, |response, _version| decoded::<WriteTxnMarkersResponse>(response, 1)),
+        }, |response, _version| decoded::<WriteTxnMarkersResponse>(response, 1), |v, _version| {
+            let (marker, topic) = (markers::WritableTxnMarker::default(), markers::WritableTxnMarkerTopic::default());
+            let request = WriteTxnMarkersRequest::default().with_markers(vec![marker.with_topics(vec![topic.with_name(self::topic(v))])]);
+            format!("{request:?} transaction_version: 2")
+        }),
         oracle!(28 TxnOffsetCommitRequest TxnOffsetCommitResponse |v, version| |r: TxnOffsetCommitRequest| {
             let partition = pending::TxnOffsetCommitRequestPartition::default().with_partition_index(v.number).with_committed_offset(v.long)
                 .with_committed_leader_epoch(if version >= 2 { v.number } else { -1 }).with_committed_metadata(maybe(v, true));
@@ -358,7 +366,7 @@ fn all() -> Vec<(Oracle, i16)> {
 
 #[test]
 fn every_request_is_read_to_its_end_and_its_answer_can_be_read() {
-    for ((key, ask, read), version) in all() {
+    for ((key, ask, read, _), version) in all() {
         let talk = Talk::new();
         let request = ask(&some_values(), version);
         let (response, left) =
@@ -372,10 +380,49 @@ fn every_request_is_read_to_its_end_and_its_answer_can_be_read() {
     }
 }
 
+/// A request is watched: its bytes, and those of its answer, each with its fields.
+fn watched(talk: &Talk, key: i16, version: i16, body: &[u8]) -> [broker::wire::Message; 2] {
+    talk.broker.wire().switch(Some(broker::wire::Filter::default()));
+    let (response, _) = talk.ask(key, version, body).unwrap();
+    let seen = talk.broker.wire().next(0).unwrap().exchange;
+    talk.broker.wire().switch(None);
+    assert_eq!(seen.request.bytes[4..], frame(key, version, body));
+    assert!(seen.response.bytes.ends_with(&response));
+    let Exchange { request, response, .. } = Arc::unwrap_or_clone(seen);
+    [request, response]
+}
+
+#[test]
+fn every_byte_is_a_field_and_every_field_has_kafkas_name() {
+    const OF_HEADERS: [&str; 7] =
+        ["size", "request_api_key", "request_api_version", "correlation_id", "client_id", "tag", "_tagged_fields"];
+    // The topics of an answer have another name in the codec, or stand there as the keys of a map.
+    for ((key, ask, read, asked), version) in all() {
+        let talk = Talk::new();
+        let body = ask(&some_values(), version);
+        let (response, _) = talk.ask(key, version, &body).unwrap();
+        let messages = watched(&Talk::new(), key, version, &body);
+        for (message, told) in messages.iter().zip([asked(&some_values(), version), read(&response, version)]) {
+            let spans = message.spans.as_ref().unwrap();
+            let mut at = 0;
+            for span in spans.iter() {
+                assert_eq!(span.from, at, "API {key} version {version}: {span:?}");
+                at = span.to;
+                let path = spans.path(span);
+                for name in path.split('.').map(|name| name.split('[').next().unwrap()) {
+                    let known = told.contains(&format!("{name}: ")) || OF_HEADERS.contains(&name);
+                    assert!(known, "API {key} version {version}: {path} in {told}");
+                }
+            }
+            assert_eq!(at, message.length, "API {key} version {version}: all bytes are fields");
+        }
+    }
+}
+
 #[test]
 fn every_truncation_closes_the_connection_and_harms_nobody() {
     let talk = Talk::new();
-    for ((key, ask, _), version) in all() {
+    for ((key, ask, ..), version) in all() {
         let request = ask(&some_values(), version);
         for end in 0..request.len() {
             let cut = talk.ask(key, version, &request[..end]);
@@ -386,7 +433,7 @@ fn every_truncation_closes_the_connection_and_harms_nobody() {
 
 #[test]
 fn lengths_that_lie_are_survived_wherever_they_stand() {
-    for ((key, ask, read), version) in all() {
+    for ((key, ask, read, _), version) in all() {
         let talk = Talk::new();
         let request = ask(&some_values(), version);
         for at in 0..request.len() {
@@ -797,7 +844,7 @@ proptest! {
     #[test]
     fn any_values_get_an_answer_that_can_be_read(values in values(), which: Index) {
         let all = all();
-        let ((key, ask, read), version) = *which.get(&all);
+        let ((key, ask, read, _), version) = *which.get(&all);
         let talk = Talk::new();
         let (response, left) = talk.ask(key, version, &ask(&values, version)).unwrap();
         prop_assert_eq!(left, 0);
@@ -807,7 +854,7 @@ proptest! {
     #[test]
     fn noise_is_answered_or_refused(body: Vec<u8>, which: Index) {
         let all = all();
-        let ((key, _, read), version) = *which.get(&all);
+        let ((key, _, read, _), version) = *which.get(&all);
         check(&Talk::new(), key, version, &body, read);
     }
 }

@@ -170,7 +170,7 @@ pub(super) fn write_txn_markers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let mut asked = r.array("markers", |r| {
         let (producer_id, producer_epoch) = (r.i64("producer_id")?, r.i16("producer_epoch")?);
         let outcome = if r.bool("transaction_result")? { Outcome::Commit } else { Outcome::Abort };
-        let topics = AskedTopic::read_all(r, "partition_indexes")?;
+        let topics = AskedTopic::read_all(r, "topics", "partition_indexes")?;
         let coordinator_epoch = r.i32("coordinator_epoch")?;
         if r.version >= 2 {
             // Whether the epoch was raised for the marker. It says that itself.

@@ -95,9 +95,13 @@ pub(super) struct AskedTopic<'a> {
 }
 
 impl<'a> AskedTopic<'a> {
-    /// Reads all of them; the numbers of a topic's partitions are in the field `partitions`.
-    pub(super) fn read_all(r: &mut Reader<'a>, partitions: &'static str) -> wire::Result<Vec<AskedTopic<'a>>> {
-        r.array("topics", |r| {
+    /// Reads all of them, which are in the field `topics`, and the numbers of a topic's partitions in the field `partitions`.
+    pub(super) fn read_all(
+        r: &mut Reader<'a>,
+        topics: &'static str,
+        partitions: &'static str,
+    ) -> wire::Result<Vec<AskedTopic<'a>>> {
+        r.array(topics, |r| {
             let topic = AskedTopic { name: r.string("name")?, indexes: r.array(partitions, |r| r.i32(ITEM))? };
             r.tags()?;
             Ok(topic)
@@ -136,9 +140,20 @@ struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     fn read(r: &mut Reader<'a>) -> wire::Result<Asked<'a>> {
+        if r.version < 4 {
+            let transactional_id = r.string("v3_and_below_transactional_id")?;
+            let (id, epoch) = (r.i64("v3_and_below_producer_id")?, r.i16("v3_and_below_producer_epoch")?);
+            let topics = AskedTopic::read_all(r, "v3_and_below_topics", "partitions")?;
+            return Ok(Asked {
+                transactional_id,
+                producer: ProducerIdentity { id, epoch },
+                verify_only: false,
+                topics,
+            });
+        }
         let (transactional_id, producer) = (r.string("transactional_id")?, read_identity(r)?);
-        let verify_only = r.version >= 4 && r.bool("verify_only")?;
-        let topics = AskedTopic::read_all(r, "partitions")?;
+        let verify_only = r.bool("verify_only")?;
+        let topics = AskedTopic::read_all(r, "topics", "partitions")?;
         Ok(Asked { transactional_id, producer, verify_only, topics })
     }
 

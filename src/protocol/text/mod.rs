@@ -30,6 +30,8 @@ pub use verbs::name as verb_name;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
+#[cfg(feature = "http")]
+use crate::broker::wire::FileRange;
 use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, WriteSession};
 use std::{io, time::Instant};
 use transactions::Stage;
@@ -58,6 +60,9 @@ struct Session {
     lap: Instant,
     /// With `--explain`: what the line at hand did, step by step.
     steps: Option<Vec<String>>,
+    /// While somebody watches: the lines of a log that the line at hand wrote or read first.
+    #[cfg(feature = "http")]
+    touched: Option<FileRange>,
 }
 
 /// The connection's partition.
@@ -137,6 +142,8 @@ impl Session {
             member: None,
             lap: Instant::now(),
             steps: broker.config().explain.then(Vec::new),
+            #[cfg(feature = "http")]
+            touched: None,
         }
     }
 

@@ -4,6 +4,8 @@
 //! four bytes) and 64 KiB. What is longer is refused and skipped to its end without being held.
 
 use super::{Flow, LineCount, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
+#[cfg(feature = "http")]
+use crate::broker::wire::{Asker, Exchange, Message};
 use crate::{
     broker::{Broker, Code},
     log::record::{shown, split_word},
@@ -93,7 +95,7 @@ impl Lines {
         let mut gathered = Gathered::default();
         let mut from = at.max(std::mem::take(&mut self.searched));
         while let Some(end) = memchr::memchr(b'\n', &bytes[from..]) {
-            let line = &bytes[at..from + end];
+            let line = &bytes[at..=from + end];
             at = from + end + 1;
             from = at;
             if std::mem::take(&mut self.skipping) {
@@ -105,7 +107,7 @@ impl Lines {
                 gathered.refuse(&mut self.session, verbs::NONE, refusal);
                 continue;
             }
-            if self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)? == Flow::Close {
+            if self.line(line, &mut gathered, output)? == Flow::Close {
                 return Ok((at, Flow::Close));
             }
         }
@@ -117,8 +119,66 @@ impl Lines {
         Ok((at, Flow::Next))
     }
 
-    fn line<'a>(&mut self, line: &'a [u8], gathered: &mut Gathered<'a>, output: &mut Output<'_>) -> io::Result<Flow> {
+    /// A line with its end.
+    fn line<'a>(&mut self, whole: &'a [u8], gathered: &mut Gathered<'a>, output: &mut Output<'_>) -> io::Result<Flow> {
         self.count += 1;
+        let line = whole.strip_suffix(b"\n").unwrap_or(whole);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        #[cfg(feature = "http")]
+        if let Some(asker) = self.watched(line, output) {
+            return self.carry_out_watched(asker, whole, line, gathered, output);
+        }
+        self.carry_out(line, gathered, output)
+    }
+
+    /// Whose line it is, if somebody watches.
+    #[cfg(feature = "http")]
+    fn watched(&self, line: &[u8], output: &Output<'_>) -> Option<Asker> {
+        let wire = self.session.broker.wire();
+        if !wire.is_on() {
+            return None;
+        }
+        let (connection, address) = (output.counted().id, output.peer);
+        let api = verbs::find(split_word(line).0).map_or("no verb", |verb| verb.name);
+        Some(Asker { connection, address, client: String::new(), api }).filter(|asker| wire.wants(asker))
+    }
+
+    /// A line by itself, so that its answer is seen.
+    #[cfg(feature = "http")]
+    fn carry_out_watched<'a>(
+        &mut self,
+        asker: Asker,
+        whole: &[u8],
+        line: &'a [u8],
+        gathered: &mut Gathered<'a>,
+        output: &mut Output<'_>,
+    ) -> io::Result<Flow> {
+        gathered.complete(&mut self.session, output);
+        let begun = Instant::now();
+        self.session.touched = None;
+        output.watch();
+        let flow = self.carry_out(line, gathered, output);
+        gathered.complete(&mut self.session, output);
+        let mut request = Message::default();
+        request.add(whole);
+        self.session.broker.wire().record(Exchange {
+            asker,
+            version: None,
+            time_ms: self.session.broker.now_ms(),
+            request,
+            response: output.watched(),
+            file: self.session.touched.take(),
+            took: begun.elapsed(),
+        });
+        flow
+    }
+
+    fn carry_out<'a>(
+        &mut self,
+        line: &'a [u8],
+        gathered: &mut Gathered<'a>,
+        output: &mut Output<'_>,
+    ) -> io::Result<Flow> {
         let (word, rest) = split_word(line);
         let explained = self.session.steps.is_some().then_some(output.bytes.len());
         if word.eq_ignore_ascii_case(b"PRODUCE") {
@@ -231,7 +291,7 @@ impl Lines {
         let mut gathered = Gathered::default();
         if self.count == 0 {
             let line = rest.strip_prefix(b"\xef\xbb\xbf").unwrap_or(rest);
-            self.line(line.strip_suffix(b"\r").unwrap_or(line), &mut gathered, output)?;
+            self.line(line, &mut gathered, output)?;
         } else {
             gathered.refuse(
                 &mut self.session,

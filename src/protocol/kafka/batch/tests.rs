@@ -522,3 +522,41 @@ proptest! {
         let _ = Encoder::new(&mut out, Facts::PLAIN).lines(Lines::new(&bytes, 0, Flags::NONE), usize::MAX);
     }
 }
+
+/// Each field with its bytes, but for the header's.
+fn explained(bytes: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut spans = Spans::new(usize::MAX);
+    explain(bytes, &mut spans);
+    let mut at = 0;
+    for span in spans.iter() {
+        assert_eq!(span.from, at, "{span:?}");
+        at = span.to;
+    }
+    assert!(at <= bytes.len());
+    spans.iter().map(|span| (spans.path(span), bytes[span.from..span.to].to_vec())).collect()
+}
+
+#[test]
+fn each_field_of_each_record_is_explained() {
+    let batch = produced(&sample(), Codec::None);
+    let fields = explained(&[&batch[..], &batch].concat());
+    assert_eq!(fields.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(), 2 * batch.len(), "every byte is a field");
+    let value = |path: &str| fields.iter().find(|(name, _)| name == path).unwrap_or_else(|| panic!("{path}")).1.clone();
+    assert_eq!(value("batches[0].magic"), [2]);
+    assert_eq!(value("batches[1].records_count"), 5i32.to_be_bytes());
+    assert_eq!(value("batches[0].records[1].key"), b"\x06key");
+    assert_eq!(value("batches[1].records[1].value"), [1], "null");
+    assert_eq!(value("batches[0].records[2].header_key"), b"\x02h");
+    assert_eq!(value("batches[0].records[2].headers_count"), [6]);
+}
+
+#[test]
+fn what_was_cut_is_explained_as_far_as_it_goes_and_what_is_compressed_is_one_field() {
+    let batch = produced(&sample(), Codec::None);
+    for end in 0..batch.len() {
+        explained(&batch[..end]);
+    }
+    let batch = produced(&sample(), Codec::Gzip);
+    let fields = explained(&batch);
+    assert_eq!(fields.last().unwrap(), &("batches[0].records".to_string(), batch[HEADER_BYTES..].to_vec()));
+}
