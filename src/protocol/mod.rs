@@ -11,3 +11,5 @@ pub mod position;
 pub mod record_json;
 pub mod text;
 pub mod transport;
+#[cfg(feature = "http")]
+pub mod wire_view;

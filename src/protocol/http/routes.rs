@@ -3,7 +3,7 @@
 //! Address and method are judged before the type of the body: 404, 405, then 415.
 
 use super::{
-    api::{self, groups, metrics, records, topics},
+    api::{self, groups, metrics, records, topics, trial, wire},
     console::{self, HTML, PICTURE, SCRIPT, STYLE},
     exchange::Exchange,
     openapi,
@@ -105,6 +105,9 @@ pub(super) static ROUTES: &[Route] = routes! {
     "GET" "/api/cluster" "tell about the broker: version, uptime, flush mode, data directory, features" query [], takes [], gives [JSON] => api::cluster;
     "GET" "/api/connections" "list who is connected: address, protocol, client, requests, bytes" query [], takes [], gives [JSON] => api::connections;
     "GET" "/metrics" "what the broker counts, for Prometheus" query [], takes [], gives [OPENMETRICS, PROMETHEUS] => metrics::scrape;
+    "GET" "/api/wire" "show the exchanges of Kafka's protocol and of the text protocol as they happen, with every byte and field" query [], takes [], gives [EVENTS] => wire::watch;
+    "POST" "/api/wire" "switch that on or off, for a connection, a client's name, an API or a verb" query [], takes [JSON], gives [JSON] => wire::set;
+    "POST" "/api/try" "send a line, or a call of a Kafka client, over a connection to this port, and show its bytes and fields and the answer's" query [], takes [JSON], gives [JSON] => trial::run;
     "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON] => api::health;
     "GET" "/ready" "200, or 503 with each partition that is offline or read-only" query [], takes [], gives [JSON] => api::ready;
 };

@@ -30,6 +30,7 @@ mod metadata;
 mod offsets;
 mod produce;
 mod replicas;
+pub mod requests;
 mod topic_ref;
 mod topics;
 mod transaction_admin;

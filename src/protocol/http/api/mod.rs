@@ -6,6 +6,8 @@ pub(super) mod groups;
 pub(super) mod metrics;
 pub(super) mod records;
 pub(super) mod topics;
+pub(super) mod trial;
+pub(super) mod wire;
 
 use super::{
     exchange::Exchange,

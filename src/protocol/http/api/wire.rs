@@ -1,0 +1,96 @@
+//! Wire: the exchanges of Kafka's protocol and of the text protocol as they happen, as events; and the switch.
+//!
+//! ```text
+//! event: filter    what is wanted: when somebody begins to look, and whenever it changes
+//! id: 17           an exchange; who comes again with this id reads on behind it
+//! event: gap       {"from":18,"to":40} went unseen: more came than is kept, or than was read
+//! ```
+
+use super::{OBJECT_BYTES_MAX, Object, number, text};
+use crate::{
+    broker::wire::{Filter, Numbered},
+    protocol::{
+        http::{
+            exchange::{Exchange, Stream},
+            refusal::{Refusal, Stop},
+            routes::EVENTS,
+        },
+        wire_view,
+    },
+};
+use serde_json::{Value, json};
+use std::{
+    io::Write,
+    time::{Duration, Instant},
+};
+
+/// A comment is sent after so much silence, so that what stands between does not take the stream for dead.
+const COMMENT_EVERY: Duration = Duration::from_secs(15);
+
+/// `GET /api/wire`
+pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let last = exchange.head.header("last-event-id").map(|id| {
+        id.parse().map_err(|_| Refusal::invalid("Last-Event-ID is the number of an exchange, as the events have it"))
+    });
+    let mut last: u64 = last.transpose()?.unwrap_or(0);
+    let (broker, waiter) = (exchange.broker, exchange.output.waiter.clone());
+    let wire = broker.wire();
+    // Registered before anything is looked at, so that nothing comes unseen in between.
+    let _registered = wire.register(&waiter);
+    let mut stream = exchange.stream(EVENTS, "Cache-Control: no-store\r\n");
+    let mut told = None;
+    loop {
+        let filter = wire.filter();
+        if told.as_ref() != Some(&filter) {
+            write!(stream.bytes, "event: filter\ndata: {}\n\n", switch(filter.as_ref()))?;
+            told = Some(filter);
+        }
+        while let Some(seen) = wire.next(last) {
+            event(&mut stream, &seen, last)?;
+            last = seen.number;
+            stream.send_much()?;
+            if !stream.goes_on()? {
+                return stream.finish();
+            }
+        }
+        if !stream.wait(Some(Instant::now() + COMMENT_EVERY))? {
+            if !stream.goes_on()? {
+                return stream.finish();
+            }
+            stream.bytes.extend_from_slice(b":\n\n");
+        }
+    }
+}
+
+/// An exchange as an event; before it, what went unseen since the one with the number `last`, if there was one.
+fn event(stream: &mut Stream<'_, '_, '_>, seen: &Numbered, last: u64) -> Result<(), Stop> {
+    if last > 0 && seen.number > last + 1 {
+        write!(stream.bytes, "event: gap\ndata: {}\n\n", json!({ "from": last + 1, "to": seen.number - 1 }))?;
+    }
+    let mut shown = wire_view::shown(&seen.exchange);
+    shown.insert("number".into(), seen.number.into());
+    write!(stream.bytes, "id: {}\ndata: {}\n\n", seen.number, Value::Object(shown))?;
+    Ok(())
+}
+
+/// `POST /api/wire`: `{"on":true,"connection":7,"client":"name","api":"Produce"}`
+pub(in crate::protocol::http) fn set(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
+    let mut body = Object::of(exchange.json_body(OBJECT_BYTES_MAX)?)?;
+    let on = body.expect("on", "true or false", |value| value.as_bool())?;
+    let filter = Filter {
+        connection: body.take("connection", "a connection's id", number)?,
+        client: body.take("client", "a client's name", text)?,
+        api: body.take("api", "the name of an API or a verb", text)?,
+    };
+    body.end()?;
+    let filter = on.then_some(filter);
+    exchange.broker.wire().switch(filter.clone());
+    exchange.json(200, &switch(filter.as_ref()))
+}
+
+/// The switch, and what is wanted.
+fn switch(filter: Option<&Filter>) -> Value {
+    let on = filter.is_some();
+    let Filter { connection, client, api } = filter.cloned().unwrap_or_default();
+    json!({ "on": on, "connection": connection, "client": client, "api": api })
+}
