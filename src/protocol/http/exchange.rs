@@ -11,6 +11,7 @@ use super::{
     json,
     refusal::{Refusal, Stop},
     request::{Framing, Head},
+    route::{self, Route},
 };
 use crate::{
     broker::Broker,
@@ -37,6 +38,8 @@ const ALWAYS: &str = "Content-Security-Policy: default-src 'self'; frame-ancesto
 pub(super) struct Exchange<'x, 'c> {
     pub(super) broker: &'x Broker,
     pub(super) head: &'x Head,
+    /// All that can be asked.
+    pub(super) routes: &'static [Route],
     /// What stands in the address for the `{...}` of its route, in order.
     pub(super) parameters: Vec<String>,
     input: &'x mut Input<'c>,
@@ -68,6 +71,7 @@ struct Body {
 impl<'x, 'c> Exchange<'x, 'c> {
     pub(super) fn new(
         broker: &'x Broker,
+        routes: &'static [Route],
         head: &'x Head,
         input: &'x mut Input<'c>,
         output: &'x mut Output<'c>,
@@ -81,7 +85,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
         let waits = !ended && head.is_1_1 && head.lists("expect", "100-continue");
         let body = Body { framing: head.framing, left, in_chunk: false, trailer_bytes: None, ended, waits };
         let (parameters, keeps_alive) = (Vec::new(), head.keeps_alive());
-        Exchange { broker, head, parameters, input, output, body, origin, keeps_alive, status: None }
+        Exchange { broker, head, routes, parameters, input, output, body, origin, keeps_alive, status: None }
     }
 
     /// Whether the connection takes another request.
@@ -257,7 +261,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
 
     fn allowed_methods(&self, refusal: &Refusal) -> String {
         match refusal.status {
-            405 => format!("Allow: {}\r\n", super::routes::methods_of(&self.head.path).join(", ")),
+            405 => format!("Allow: {}\r\n", route::methods_of(self.routes, &self.head.path).join(", ")),
             _ => String::new(),
         }
     }

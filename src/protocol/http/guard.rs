@@ -78,7 +78,7 @@ impl Guard {
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
-            if port.bytes().all(|byte| byte.is_ascii_digit()) && !(name.starts_with('[') && !name.ends_with(']')) =>
+            if port.bytes().all(|byte| byte.is_ascii_digit()) && (name.ends_with(']') || !name.starts_with('[')) =>
         {
             name
         }

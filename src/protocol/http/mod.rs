@@ -20,6 +20,7 @@ mod openapi;
 mod query;
 mod refusal;
 mod request;
+mod route;
 mod routes;
 
 use super::connection::{Input, Output};
@@ -28,6 +29,7 @@ use exchange::{Exchange, KEPT_ALIVE};
 use guard::Guard;
 use refusal::{Refusal, Stop};
 use request::Head;
+use routes::{HANDLERS, ROUTES};
 use std::{
     io::{self, ErrorKind},
     time::{Duration, Instant},
@@ -60,13 +62,13 @@ pub fn serve<'c>(
         goes_on = match next_head(input, output)? {
             Next::Request(head) => answer(broker, &guard, &head, input, output)?,
             Next::Refused(refusal) => {
-                let counted = broker.metrics().http.row(routes::NONE);
+                let counted = broker.metrics().http.row(route::NONE);
                 counted.took.add(1, Duration::ZERO);
                 counted.errors.add(1);
                 output.counted().requested(1, Instant::now());
                 // No request was understood, so any will do to carry the answer.
                 let head = Head::unreadable();
-                let mut exchange = Exchange::new(broker, &head, input, output, None);
+                let mut exchange = Exchange::new(broker, ROUTES, &head, input, output, None);
                 match exchange.refuse(&refusal) {
                     Err(Stop::Broken(error)) => return Err(error),
                     _ => false,
@@ -92,14 +94,14 @@ fn answer<'c>(
     let begun = Instant::now();
     output.counted().set_client(head.header("user-agent").unwrap_or_default());
     output.counted().requested(1, begun);
-    let mut number = routes::NONE;
-    let mut exchange = Exchange::new(broker, head, input, output, guard.allowed_origin(head));
+    let mut number = route::NONE;
+    let mut exchange = Exchange::new(broker, ROUTES, head, input, output, guard.allowed_origin(head));
     let answered = match guard.check(head) {
         Ok(()) if head.method == "OPTIONS" && guard.allowed_origin(head).is_some() => preflight(&mut exchange),
-        Ok(()) => routes::find(head).map_err(Stop::from).and_then(|(route, parameters)| {
-            number = routes::number(route);
+        Ok(()) => route::find(ROUTES, head).map_err(Stop::from).and_then(|(found, parameters)| {
+            number = found;
             exchange.parameters = parameters;
-            (route.run)(&mut exchange)
+            HANDLERS[found](&mut exchange)
         }),
         Err(refusal) => Err(refusal.into()),
     };
@@ -118,7 +120,7 @@ fn answer<'c>(
 
 /// Tells a page that may ask this broker what it may send.
 fn preflight(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    let methods = routes::methods_of(&exchange.head.path).join(", ");
+    let methods = route::methods_of(ROUTES, &exchange.head.path).join(", ");
     let headers = "Access-Control-Allow-Headers: Content-Type, Last-Event-ID\r\nAccess-Control-Max-Age: 600\r\n";
     exchange.answer(204, "", &format!("Access-Control-Allow-Methods: {methods}\r\n{headers}"), b"")
 }

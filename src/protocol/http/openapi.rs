@@ -3,14 +3,14 @@
 use super::{
     exchange::Exchange,
     refusal::Stop,
-    routes::{JSON, ROUTES, Route},
+    route::{JSON, Route},
 };
 use serde_json::{Map, Value, json};
 
 /// `GET /api/openapi.json`
 pub(super) fn document(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let mut paths = Map::new();
-    for route in ROUTES {
+    for route in exchange.routes {
         let path = paths.entry(route.path).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] = operation(route);
     }

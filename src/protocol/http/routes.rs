@@ -1,51 +1,13 @@
 //! The table of routes: the whole interface on one screen. Dispatch, `GET /api` and the OpenAPI document come from it.
-//!
-//! Address and method are judged before the type of the body: 404, 405, then 415.
 
 use super::{
     api::{self, groups, metrics, records, topics, trial, wire},
     console::{self, HTML, PICTURE, SCRIPT, STYLE},
     exchange::Exchange,
     openapi,
-    refusal::{Refusal, Stop},
-    request::{Framing, Head},
+    refusal::Stop,
+    route::{BYTES, CSV, EVENTS, JSON, NDJSON, OPENMETRICS, PROMETHEUS, Parameter, Route, parameter},
 };
-use crate::log::record::shown;
-
-/// A row of the table.
-pub(super) struct Route {
-    pub(super) method: &'static str,
-    /// Segments in `{}` stand for any.
-    pub(super) path: &'static str,
-    /// What it does, in plain words.
-    pub(super) does: &'static str,
-    pub(super) query: &'static [Parameter],
-    /// The types of body that it takes; none: it has no body.
-    pub(super) takes: &'static [&'static str],
-    /// The types in which it answers.
-    pub(super) gives: &'static [&'static str],
-    pub(super) run: fn(&mut Exchange<'_, '_>) -> Result<(), Stop>,
-}
-
-/// A parameter of a query.
-pub(super) struct Parameter {
-    /// Its name; behind `header.` any.
-    pub(super) name: &'static str,
-    pub(super) means: &'static str,
-}
-
-pub(super) const JSON: &str = "application/json";
-pub(super) const NDJSON: &str = "application/x-ndjson";
-pub(super) const BYTES: &str = "application/octet-stream";
-pub(super) const EVENTS: &str = "text/event-stream";
-pub(super) const CSV: &str = "text/csv; charset=utf-8";
-pub(super) const TEXT: &str = "text/plain; charset=utf-8";
-pub(super) const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-pub(super) const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-const fn parameter(name: &'static str, means: &'static str) -> Parameter {
-    Parameter { name, means }
-}
 
 const PARTITION: Parameter = parameter("partition", "the partition; without it all");
 const FROM: Parameter = parameter(
@@ -75,14 +37,21 @@ const READING: [Parameter; 10] = [
 const EXPORTING: [Parameter; 8] =
     [PARTITION, FROM, TO, ISOLATION, MATCH, KEY, HEADER, parameter("format", "ndjson or csv")];
 
+/// What answers a request.
+pub(super) type Handler = fn(&mut Exchange<'_, '_>) -> Result<(), Stop>;
+
 macro_rules! routes {
     ($($method:literal $path:literal $does:literal query $query:expr, takes $takes:expr, gives $gives:expr => $run:expr;)*) => {
-        &[$(Route { method: $method, path: $path, does: $does, query: &$query, takes: &$takes, gives: &$gives, run: $run }),*]
+        /// All routes.
+        pub(super) static ROUTES: &[Route] =
+            &[$(Route { method: $method, path: $path, does: $does, query: &$query, takes: &$takes, gives: &$gives }),*];
+
+        /// What answers each of them.
+        pub(super) static HANDLERS: &[Handler] = &[$($run),*];
     };
 }
 
-/// All routes.
-pub(super) static ROUTES: &[Route] = routes! {
+routes! {
     "GET" "/" "the console, for a browser" query [], takes [], gives [HTML] => console::page;
     "GET" "/console/{file}" "a file of the console" query [], takes [], gives [HTML, PICTURE, SCRIPT, STYLE] => console::file;
     "GET" "/api" "list the routes" query [], takes [], gives [JSON] => api::list;
@@ -110,88 +79,16 @@ pub(super) static ROUTES: &[Route] = routes! {
     "POST" "/api/try" "send a line, or a call of a Kafka client, over a connection to this port, and show its bytes and fields and the answer's" query [], takes [JSON], gives [JSON] => trial::run;
     "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON] => api::health;
     "GET" "/ready" "200, or 503 with each partition that is offline or read-only" query [], takes [], gives [JSON] => api::ready;
-};
-
-/// The number of requests that found no route.
-pub(super) const NONE: usize = crate::metrics::ROWS_MAX - 1;
-
-/// A route's number in the table.
-pub(super) fn number(route: &'static Route) -> usize {
-    ROUTES.iter().position(|one| std::ptr::eq(one, route)).expect("it stands in the table")
-}
-
-/// The route of a request, and what stands in its address for the segments in `{}`.
-pub(super) fn find(head: &Head) -> Result<(&'static Route, Vec<String>), Refusal> {
-    let mut fitting = ROUTES.iter().filter_map(|route| Some((route, fit(route.path, &head.path)?))).peekable();
-    if fitting.peek().is_none() {
-        let path = shown(head.target.as_bytes());
-        return Err(Refusal::new(404, format!("there is nothing at '{path}'; GET /api lists what there is")));
-    }
-    let asked = if head.method == "HEAD" { "GET" } else { &head.method };
-    let found = fitting.find(|(route, _)| route.method == asked);
-    let (route, parameters) = found.ok_or_else(|| {
-        let methods = methods_of(&head.path).join(", ");
-        Refusal::new(405, format!("{} is not for this address; it takes {methods}", shown(head.method.as_bytes())))
-    })?;
-    check_type(route, head)?;
-    let known = |name: &str| {
-        route.query.iter().any(|known| match known.name.strip_suffix("NAME") {
-            Some(prefix) => name.starts_with(prefix),
-            None => known.name == name,
-        })
-    };
-    if let Some(name) = head.query.names().find(|name| !known(name)) {
-        let names: Vec<_> = route.query.iter().map(|known| known.name).collect();
-        let there = if names.is_empty() { "none here".into() } else { names.join(", ") };
-        return Err(Refusal::invalid(format!(
-            "there is no parameter '{}'; there are: {there}",
-            shown(name.as_bytes())
-        )));
-    }
-    Ok((route, parameters))
-}
-
-/// What stands in a path for the segments in `{}`; `None`: it is another address.
-fn fit(pattern: &str, path: &[String]) -> Option<Vec<String>> {
-    let segments: Vec<_> = pattern.split('/').skip(1).collect();
-    let fits =
-        |(pattern, segment): (&&str, &String)| *pattern == segment || pattern.starts_with('{') && !segment.is_empty();
-    let all = segments.len() == path.len() && segments.iter().zip(path).all(fits);
-    let parameters = segments.iter().zip(path).filter(|(pattern, _)| pattern.starts_with('{'));
-    all.then(|| parameters.map(|(_, segment)| segment.clone()).collect())
-}
-
-/// The methods that an address takes.
-pub(super) fn methods_of(path: &[String]) -> Vec<&'static str> {
-    let fitting = ROUTES.iter().filter(|route| fit(route.path, path).is_some());
-    fitting.flat_map(|route| if route.method == "GET" { vec!["GET", "HEAD"] } else { vec![route.method] }).collect()
-}
-
-/// Whatever changes something has a type that no plain form of another page can send.
-fn check_type(route: &Route, head: &Head) -> Result<(), Refusal> {
-    let has_no_body = matches!(head.framing, Framing::Nothing | Framing::Length(0));
-    if route.method == "GET" || route.takes.is_empty() && has_no_body {
-        return Ok(());
-    }
-    let taken = if route.takes.is_empty() { &[JSON, NDJSON, BYTES] } else { route.takes };
-    let sent = head.content_type();
-    if sent.as_deref().is_some_and(|sent| taken.contains(&sent)) {
-        return Ok(());
-    }
-    let host = shown(head.header("host").unwrap_or("localhost:9092").as_bytes());
-    let (method, target, first) = (&head.method, shown(head.target.as_bytes()), taken[0]);
-    let body = if route.takes.is_empty() { "" } else { " --data-binary @-" };
-    let curl = format!("curl -X {method} -H 'Content-Type: {first}'{body} 'http://{host}{target}'");
-    Err(Refusal::new(415, format!("the body's type is {}: {curl}", taken.join(" or "))))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::http::{refusal::Refusal, request::Head, route};
 
-    fn asked(line: &str, headers: &str) -> Result<(&'static Route, Vec<String>), Refusal> {
+    fn asked(line: &str, headers: &str) -> Result<(usize, Vec<String>), Refusal> {
         let text = format!("{line} HTTP/1.1\r\nHost: localhost:9092\r\n{headers}\r\n");
-        find(&Head::parse(text.as_bytes()).unwrap().unwrap().0)
+        route::find(ROUTES, &Head::parse(text.as_bytes()).unwrap().unwrap().0)
     }
 
     fn status(line: &str, headers: &str) -> u16 {
@@ -230,8 +127,8 @@ mod tests {
 
     #[test]
     fn routes_have_numbers() {
-        assert_eq!(ROUTES[number(asked("GET /api", "").unwrap().0)].path, "/api");
-        assert!(ROUTES.len() <= NONE);
+        assert_eq!(ROUTES[asked("GET /api", "").unwrap().0].path, "/api");
+        assert!(ROUTES.len() <= route::NONE);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::{
         http::{
             exchange::Exchange,
             refusal::Stop,
-            routes::{OPENMETRICS, PROMETHEUS, ROUTES},
+            route::{OPENMETRICS, PROMETHEUS, Route},
         },
         text,
     },
@@ -37,7 +37,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 /// `GET /metrics`
 pub(in crate::protocol::http) fn scrape(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Observed::of(exchange.broker)?));
+    registry.register_collector(Box::new(Observed::of(exchange.broker, exchange.routes)?));
     let (mut text, is_open) = (String::new(), exchange.head.accepts("accept", "application/openmetrics-text"));
     let (content_type, encoded) = match is_open {
         true => (OPENMETRICS, open_text::encode(&mut text, &registry)),
@@ -75,13 +75,13 @@ struct ObservedRequests {
 }
 
 impl Observed {
-    fn of(broker: &Broker) -> Result<Observed, Stop> {
+    fn of(broker: &Broker, routes: &[Route]) -> Result<Observed, Stop> {
         let metrics = broker.metrics();
         let is_open = |one: &TransactionSummary| one.partitions > 0;
         Ok(Observed {
             topics: broker.observe_topics(),
             groups: broker.observe_groups()?,
-            requests: requests(metrics),
+            requests: requests(metrics, routes),
             connections: metrics.connections.sums().into_iter().collect(),
             syncs: broker.syncs(),
             durable: metrics.durable.get(),
@@ -96,7 +96,7 @@ impl Observed {
 }
 
 /// The requests of all protocols, those for what stands in no table too.
-fn requests(metrics: &Metrics) -> Vec<ObservedRequests> {
+fn requests(metrics: &Metrics, routes: &[Route]) -> Vec<ObservedRequests> {
     let of = |protocol, requests: &Requests, name: &dyn Fn(usize) -> Option<String>| {
         let row = |(number, row): (usize, &Requested)| ObservedRequests {
             protocol,
@@ -106,7 +106,7 @@ fn requests(metrics: &Metrics) -> Vec<ObservedRequests> {
         };
         requests.rows().map(row).collect::<Vec<_>>()
     };
-    let route = |number: usize| ROUTES.get(number).map(|route| format!("{} {}", route.method, route.path));
+    let route = |number: usize| routes.get(number).map(|route| format!("{} {}", route.method, route.path));
     let mut all = of("text", &metrics.text, &|number| text::verb_name(number).map(String::from));
     #[cfg(feature = "kafka")]
     all.extend(of("kafka", &metrics.kafka, &|number| kafka::APIS.get(number).map(|api| api.name.into())));

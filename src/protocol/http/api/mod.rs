@@ -12,7 +12,7 @@ pub(super) mod wire;
 use super::{
     exchange::Exchange,
     refusal::{Refusal, Stop},
-    routes::ROUTES,
+    route::Route,
 };
 use crate::{
     broker::{Fault, TransactionSummary},
@@ -26,11 +26,11 @@ const OBJECT_BYTES_MAX: usize = 1 << 20;
 
 /// `GET /api`
 pub(super) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    let route = |route: &super::routes::Route| {
+    let route = |route: &Route| {
         let query: Map<_, _> = route.query.iter().map(|known| (known.name.into(), known.means.into())).collect();
         json!({ "method": route.method, "path": route.path, "does": route.does, "query": query, "takes": route.takes, "gives": route.gives })
     };
-    exchange.json(200, &json!({ "routes": ROUTES.iter().map(route).collect::<Vec<_>>() }))
+    exchange.json(200, &json!({ "routes": exchange.routes.iter().map(route).collect::<Vec<_>>() }))
 }
 
 /// `GET /api/transactions`

@@ -13,7 +13,7 @@ use crate::{
         http::{
             exchange::{Exchange, Stream},
             refusal::{Refusal, Stop},
-            routes::EVENTS,
+            route::EVENTS,
         },
         wire_view,
     },

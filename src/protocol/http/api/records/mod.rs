@@ -21,7 +21,7 @@ pub(in crate::protocol::http) use writing::write;
 use crate::protocol::http::{
     exchange::Exchange,
     refusal::{Refusal, Stop},
-    routes::{CSV, EVENTS, NDJSON},
+    route::{CSV, EVENTS, NDJSON},
 };
 use asked::Asked;
 use streams::Form;

@@ -19,7 +19,7 @@ use crate::{
         http::{
             exchange::Exchange,
             refusal::{Refusal, Stop},
-            routes::JSON,
+            route::JSON,
         },
         record_json,
     },

@@ -36,7 +36,7 @@ use crate::{
         http::{
             exchange::{Exchange, Stream},
             refusal::{Refusal, Stop},
-            routes::EVENTS,
+            route::EVENTS,
         },
         record_json,
     },

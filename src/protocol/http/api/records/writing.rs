@@ -15,7 +15,7 @@ use crate::{
         http::{
             exchange::Exchange,
             refusal::{Refusal, Stop},
-            routes::{JSON, NDJSON},
+            route::{JSON, NDJSON},
         },
         record_json,
     },
