@@ -8,6 +8,7 @@ URL = f"http://{ADDRESS}/metrics"
 DASHBOARD = [
     'sum(rate(kafka_topic_partition_current_offset{topic!="__consumer_offsets"}[10s])) by (topic)',
     "sum(kafka_consumergroup_lag) by (consumergroup, topic)",
+    "sum(delta(kafka_consumergroup_current_offset[10s]) / 10) by (consumergroup, topic)",
     'sum by(topic) (kafka_topic_partitions{topic!="__consumer_offsets"})',
 ]
 
