@@ -248,6 +248,12 @@ impl Broker {
         &self.running.state.wire
     }
 
+    /// An exchange that somebody wants to see.
+    #[cfg(any(feature = "http", feature = "kafka"))]
+    pub fn seen(&self, exchange: wire::Exchange) {
+        self.wire().record(exchange, self.env().handles.disk());
+    }
+
     /// What went through all partitions since the start.
     pub fn traffic(&self) -> TrafficSum {
         let partitions = self.running.state.topics().into_iter().flat_map(|topic| topic.partitions());

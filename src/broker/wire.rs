@@ -15,8 +15,10 @@ use super::{
     spans::Spans,
     waiting::{Registered, Waiter, Waiters},
 };
+use crate::log::disk::Disk;
 use std::{
     collections::{HashMap, VecDeque},
+    io,
     net::SocketAddr,
     ops::Range,
     path::PathBuf,
@@ -29,6 +31,8 @@ use std::{
 
 /// How much of a message is kept.
 pub const SEEN_BYTES_MAX: usize = 64 << 10;
+/// How much of the lines is kept that an exchange wrote or read.
+pub const LINES_BYTES_MAX: usize = 16 << 10;
 /// How many exchanges the ring holds,
 const RING_LENGTH_MAX: usize = 1000;
 /// and how much memory they take, but for one that is larger.
@@ -65,12 +69,23 @@ pub struct FileRange {
     pub path: PathBuf,
     /// The positions of the lines there.
     pub positions: Range<u64>,
+    /// The first of these lines, [`LINES_BYTES_MAX`] at most.
+    pub lines: Vec<u8>,
 }
 
 impl FileRange {
     /// These lines of this file.
     pub fn new(path: impl Into<PathBuf>, Range { start, end }: Range<impl Into<u64>>) -> FileRange {
-        FileRange { path: path.into(), positions: start.into()..end.into() }
+        FileRange { path: path.into(), positions: start.into()..end.into(), lines: Vec::new() }
+    }
+
+    /// Reads the lines. Later they may be gone.
+    fn read(&mut self, disk: &dyn Disk) -> io::Result<()> {
+        let bytes = (self.positions.end - self.positions.start).min(LINES_BYTES_MAX as u64) as usize;
+        self.lines.resize(bytes, 0);
+        let read = disk.open(&self.path)?.read_at(&mut self.lines, self.positions.start)?;
+        self.lines.truncate(read);
+        Ok(())
     }
 }
 
@@ -108,7 +123,8 @@ pub struct Exchange {
 
 impl Exchange {
     fn memory(&self) -> usize {
-        size_of::<Exchange>() + self.request.memory() + self.response.memory()
+        let lines = self.file.as_ref().map_or(0, |file| file.lines.capacity());
+        size_of::<Exchange>() + self.request.memory() + self.response.memory() + lines
     }
 }
 
@@ -177,7 +193,11 @@ impl Wire {
     }
 
     /// Takes an exchange, and wakes who waits for it.
-    pub fn record(&self, exchange: Exchange) {
+    pub(super) fn record(&self, mut exchange: Exchange, disk: &dyn Disk) {
+        // What cannot be read is not shown. Whoever asked for it was told.
+        if exchange.file.as_mut().is_some_and(|file| file.read(disk).is_err()) {
+            exchange.file = None;
+        }
         let exchange = Arc::new(exchange);
         let mut state = self.state();
         if let Some(expected) = state.expected.get_mut(&exchange.asker.address) {
@@ -263,6 +283,7 @@ impl Drop for Expected<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::disk::MemoryDisk;
 
     fn asker(connection: u64, client: &str, api: &'static str) -> Asker {
         let address = ([127, 0, 0, 1], connection as u16).into();
@@ -291,14 +312,14 @@ mod tests {
         wire.switch(Some(Filter::default()));
         wire.switch(Some(Filter::default()));
         assert!(wire.is_on() && wire.wants(&asker(1, "c", "PING")));
-        wire.record(exchange(1, 10));
+        wire.record(exchange(1, 10), &MemoryDisk::default());
         assert_eq!(wire.next(0).unwrap().number, 1);
         assert!(wire.next(1).is_none());
         wire.switch(None);
         wire.switch(None);
         assert!(!wire.is_on() && wire.next(0).is_none());
         // One that had begun before.
-        wire.record(exchange(1, 10));
+        wire.record(exchange(1, 10), &MemoryDisk::default());
         assert!(wire.next(0).is_none());
     }
 
@@ -315,10 +336,10 @@ mod tests {
     fn the_ring_is_bounded_in_exchanges_and_in_bytes_and_the_oldest_go_first() {
         let wire = Wire::default();
         wire.switch(Some(Filter::default()));
-        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1)));
+        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1), &MemoryDisk::default()));
         assert_eq!(wire.state().ring.len(), RING_LENGTH_MAX);
         assert_eq!(wire.next(0).unwrap().number, 2 * RING_LENGTH_MAX as u64 + 1, "a slow subscriber sees the gap");
-        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1 << 20)));
+        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1 << 20), &MemoryDisk::default()));
         let state = wire.state();
         assert!(state.bytes <= RING_BYTES_MAX, "{}", state.bytes);
         assert_eq!(state.bytes, state.ring.iter().map(|seen| seen.exchange.memory()).sum::<usize>());
@@ -332,8 +353,8 @@ mod tests {
         let expected = wire.expect(asker(5, "", "PING").address);
         assert!(wire.is_on() && wire.wants(&asker(5, "", "PING")) && !wire.wants(&asker(6, "", "PING")));
         assert!(expected.take().is_none());
-        wire.record(exchange(5, 3));
-        wire.record(exchange(5, 4));
+        wire.record(exchange(5, 3), &MemoryDisk::default());
+        wire.record(exchange(5, 4), &MemoryDisk::default());
         assert_eq!(expected.take().unwrap().request.length, 3);
         assert!(wire.next(0).is_none(), "the ring is for those who switch it on");
         drop(expected);

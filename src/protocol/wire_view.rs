@@ -11,17 +11,18 @@
 
 #[cfg(feature = "kafka")]
 use super::kafka::{batch, wire::Reader};
-#[cfg(feature = "kafka")]
-use crate::broker::{
-    random,
-    spans::{Kind, Span, Spans},
-};
 use crate::{
     broker::wire::{Exchange, Message},
     log::record::{split_word, unescape},
 };
 #[cfg(feature = "kafka")]
-use base64::{Engine, engine::general_purpose::STANDARD};
+use crate::{
+    broker::{
+        random,
+        spans::{Kind, Span, Spans},
+    },
+    log::record::write_visible,
+};
 use serde_json::{Map, Value, json};
 
 /// A field as it is shown.
@@ -38,7 +39,12 @@ struct Field {
 pub fn shown(exchange: &Exchange) -> Map<String, Value> {
     let Exchange { asker, version, time_ms, request, response, file, took } = exchange;
     let file = file.as_ref().map(|file| {
-        json!({ "path": file.path.display().to_string(), "from": file.positions.start, "to": file.positions.end })
+        json!({
+            "path": file.path.display().to_string(),
+            "from": file.positions.start,
+            "to": file.positions.end,
+            "text": String::from_utf8_lossy(&file.lines),
+        })
     });
     let shown = json!({
         "time_ms": time_ms,
@@ -163,10 +169,12 @@ fn value(span: &Span, bytes: &[u8]) -> Option<Value> {
     })
 }
 
-/// Bytes as text if they are that.
+/// Bytes as text; what is none is escaped.
 #[cfg(feature = "kafka")]
 fn blob(bytes: &[u8]) -> Value {
-    std::str::from_utf8(bytes).map_or_else(|_| json!({ "base64": STANDARD.encode(bytes) }), Value::from)
+    let mut visible = Vec::new();
+    write_visible(&mut visible, bytes);
+    String::from_utf8_lossy(&visible).into()
 }
 
 /// The words of lines; those of a message of several lines are named by their line, too.

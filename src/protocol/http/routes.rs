@@ -74,7 +74,7 @@ routes! {
     "GET" "/api/cluster" "tell about the broker: version, uptime, flush mode, data directory, features" query [], takes [], gives [JSON] => api::cluster;
     "GET" "/api/connections" "list who is connected: address, protocol, client, requests, bytes" query [], takes [], gives [JSON] => api::connections;
     "GET" "/metrics" "what the broker counts, for Prometheus" query [], takes [], gives [OPENMETRICS, PROMETHEUS] => metrics::scrape;
-    "GET" "/api/wire" "show the exchanges of Kafka's protocol and of the text protocol as they happen, with every byte and field" query [], takes [], gives [EVENTS] => wire::watch;
+    "GET" "/api/wire" "show the exchanges of Kafka's protocol and of the text protocol as they happen, with every byte and field" query [parameter("after", "only exchanges with a larger number")], takes [], gives [EVENTS] => wire::watch;
     "POST" "/api/wire" "switch that on or off, for a connection, a client's name, an API or a verb" query [], takes [JSON], gives [JSON] => wire::set;
     "POST" "/api/try" "send a line, or a call of a Kafka client, over a connection to this port, and show its bytes and fields and the answer's" query [], takes [JSON], gives [JSON] => trial::run;
     "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON] => api::health;

@@ -429,7 +429,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         let (spans, file) = (call.spans.take(), call.file.take());
         let response = call.response().filter(|_| done.is_ok()).unwrap_or_default();
         let request = message(&[&(frame.len() as u32).to_be_bytes(), frame], r.spans.take().map(|spans| *spans));
-        broker.wire().record(Exchange {
+        broker.seen(Exchange {
             asker,
             version: Some(version),
             time_ms: broker.now_ms(),

@@ -161,7 +161,7 @@ impl Lines {
         gathered.complete(&mut self.session, output);
         let mut request = Message::default();
         request.add(whole);
-        self.session.broker.wire().record(Exchange {
+        self.session.broker.seen(Exchange {
             asker,
             version: None,
             time_ms: self.session.broker.now_ms(),

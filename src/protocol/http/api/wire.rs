@@ -3,7 +3,7 @@
 //! ```text
 //! event: filter    what is wanted: when somebody begins to look, and whenever it changes
 //! id: 17           an exchange; who comes again with this id reads on behind it
-//! event: gap       {"from":18,"to":40} went unseen: more came than is kept, or than was read
+//! event: missed    {"count":23} went unseen before the next one: more came than is kept
 //! ```
 
 use super::{OBJECT_BYTES_MAX, Object, number, text};
@@ -32,7 +32,7 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
     let last = exchange.head.header("last-event-id").map(|id| {
         id.parse().map_err(|_| Refusal::invalid("Last-Event-ID is the number of an exchange, as the events have it"))
     });
-    let mut last: u64 = last.transpose()?.unwrap_or(0);
+    let mut last: u64 = last.transpose()?.or(exchange.head.query.number("after")?).unwrap_or(0);
     let (broker, waiter) = (exchange.broker, exchange.output.waiter.clone());
     let wire = broker.wire();
     // Registered before anything is looked at, so that nothing comes unseen in between.
@@ -65,7 +65,7 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
 /// An exchange as an event; before it, what went unseen since the one with the number `last`, if there was one.
 fn event(stream: &mut Stream<'_, '_, '_>, seen: &Numbered, last: u64) -> Result<(), Stop> {
     if last > 0 && seen.number > last + 1 {
-        write!(stream.bytes, "event: gap\ndata: {}\n\n", json!({ "from": last + 1, "to": seen.number - 1 }))?;
+        write!(stream.bytes, "event: missed\ndata: {}\n\n", json!({ "count": seen.number - last - 1 }))?;
     }
     let mut shown = wire_view::shown(&seen.exchange);
     shown.insert("number".into(), seen.number.into());
