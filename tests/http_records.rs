@@ -669,6 +669,19 @@ fn hostile_records_are_json_all_the_same() {
     assert_eq!(events.last_id, "0:3");
 }
 
+/// A thread that runs out of stack ends the broker.
+#[test]
+fn a_record_that_is_nested_without_end_is_refused() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let deep = format!("{{\"value\":{}", "[".repeat(100_000));
+    let answer = post(&broker, "/api/topics/orders/records", NDJSON, deep);
+    assert_eq!((answer.status, &answer.json()["refused"]), (422, &json!(1)));
+    let deep = format!("[{{\"value\":{}{}}}]", "[".repeat(100), "]".repeat(100));
+    let answer = post(&broker, "/api/topics/orders/records", JSON, deep);
+    assert_eq!((answer.status, &answer.json()["records"][0]["error"]), (422, &json!("INVALID_REQUEST")));
+}
+
 #[test]
 fn an_export_is_a_file() {
     let broker = Broker::start();

@@ -14,6 +14,7 @@ use crate::{
     protocol::{
         http::{
             exchange::Exchange,
+            json::check_depth,
             refusal::{Refusal, Stop},
             route::{JSON, NDJSON},
         },
@@ -98,6 +99,7 @@ impl Intake {
 
     /// Adds the record of an object.
     fn add_object(&self, session: &WriteSession, gathered: &mut Gathered<'_>, text: &[u8]) -> Result<Ticket, Refusal> {
+        check_depth(text)?;
         let record = record_json::read(text).map_err(Refusal::invalid)?;
         let key = record.key.or_else(|| self.key.clone());
         let mut one = Records::default();
