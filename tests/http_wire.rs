@@ -290,3 +290,44 @@ fn a_line_is_tried_and_what_is_no_line_is_refused() {
     let mut events = Events::of(&broker, "");
     assert_eq!(events.next().data["on"], false);
 }
+
+#[cfg(feature = "kafka")]
+#[test]
+fn every_step_of_broker_try_works_and_leaves_nothing_behind() {
+    let broker = Broker::start();
+    let tried = broker.command(common::BROKER, &["try"]).output().unwrap();
+    let told = common::text(&tried.stdout);
+    assert!(tried.status.success(), "{tried:?}");
+    assert!(told.lines().all(|line| line.starts_with("ok ")), "{told}");
+    for name in [
+        "ApiVersions v4",
+        "Metadata v12",
+        "CreateTopics v7",
+        "DescribeTopicPartitions v0",
+        "Produce v12",
+        "Fetch v12",
+        "PING",
+        "DROP",
+    ] {
+        assert!(told.contains(name), "{name} in {told}");
+    }
+    broker.expect("TOPICS\n", &["TOPICS count:0"]);
+    let tried = broker.command(common::BROKER, &["try", "--fields"]).output().unwrap();
+    let told = common::text(&tried.stdout);
+    assert!(told.contains("topic_data[0].partition_data[0].records.batches[0].magic (INT8): 2"), "{told}");
+}
+
+#[cfg(feature = "kafka")]
+#[test]
+fn a_step_that_fails_is_told_with_its_reason_and_the_rest_is_tried() {
+    // No record fits, in either protocol.
+    let broker = Broker::with(&["--in-memory", "--max-message-bytes", "1"]);
+    let tried = broker.command(common::BROKER, &["try"]).output().unwrap();
+    assert_eq!(tried.status.code(), Some(1), "{tried:?}");
+    let told = common::text(&tried.stdout);
+    let failed: Vec<&str> = told.lines().filter(|line| line.starts_with("FAILED ")).collect();
+    assert!(failed[0].contains("Produce v12") && failed[0].ends_with("error_code 10 MESSAGE_TOO_LARGE"), "{told}");
+    assert!(failed[1].contains("SEND") && failed[1].contains("ERROR MESSAGE_TOO_LARGE"), "{told}");
+    assert!(told.lines().last().unwrap().starts_with("ok     DROP"), "{told}");
+    broker.expect("TOPICS\n", &["TOPICS count:0"]);
+}

@@ -48,6 +48,11 @@ enum Job {
     /// List, describe and abort the transactions of a running broker
     #[command(subcommand)]
     Transaction(jobs::transaction::Job),
+    /// Draw the topics, partitions and groups of a running broker, and who reads what
+    Diagram(jobs::diagram::Job),
+    /// Ask a running broker what every client asks first, in both protocols, and tell what came of it (feature http)
+    #[cfg(feature = "http")]
+    Try(jobs::trial::Job),
     /// Check or print a log on disk; no broker is needed
     #[command(subcommand)]
     Log(jobs::log::Job),
@@ -242,6 +247,9 @@ fn main() -> ExitCode {
         Some(Job::Topic(job)) => jobs::topic::run(&job),
         Some(Job::Group(job)) => jobs::group::run(&job),
         Some(Job::Transaction(job)) => jobs::transaction::run(&job),
+        Some(Job::Diagram(job)) => jobs::diagram::run(&job),
+        #[cfg(feature = "http")]
+        Some(Job::Try(job)) => jobs::trial::run(&job),
         Some(Job::Log(job)) => jobs::log::run(&job),
         Some(Job::Completions { shell }) => jobs::completions::<Cli>(&shell),
     };

@@ -1,10 +1,13 @@
 //! The subcommands of `broker`.
 
+pub(crate) mod diagram;
 pub(crate) mod group;
 pub(crate) mod log;
 mod show;
 pub(crate) mod topic;
 pub(crate) mod transaction;
+#[cfg(feature = "http")]
+pub(crate) mod trial;
 
 use anyhow::Result;
 use std::process::ExitCode;

@@ -49,7 +49,7 @@ impl To {
 }
 
 /// The fields of a line; the first one may be a word of the protocol without a colon, which is none.
-fn fields(line: &str) -> Vec<(&str, &str)> {
+pub(super) fn fields(line: &str) -> Vec<(&str, &str)> {
     line.split(' ').filter_map(|word| word.split_once(':')).filter(|(name, _)| *name != "count").collect()
 }
 
