@@ -17,6 +17,7 @@ PYTHON = ["confluent-kafka==2.16.1", "kafka-python==3.0.12", "aiokafka==0.14.0",
           "lz4==4.4.5", "cramjam==2.14.0", "python-snappy==0.7.3", "zstandard==0.25.0", "crc32c==2.9.post0"]
 PYTEST = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-mock==3.17.0"]
 NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4-napi@2.10.0", "zstd-codec@0.1.5"]
+BROWSER = ["playwright-core@1.65.1"]
 KAFKA_PYTHON_TESTS = "3.0.12"
 LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
 HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
@@ -88,6 +89,17 @@ def kafkajs():
     path = folder("kafkajs", NPM, build)
     shutil.copy(os.path.join(HERE, "clients", "kafkajs.mjs"), path)
     return ["node", path + "/kafkajs.mjs"]
+
+
+def console():
+    """Chromium of this machine, driven by playwright-core, with our program."""
+    if not shutil.which("chromium"):
+        apt("chromium")
+    def build(path):
+        sh("npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", path, *BROWSER, log="npm.log")
+    path = folder("console", BROWSER, build)
+    shutil.copy(os.path.join(HERE, "clients", "console.mjs"), path)
+    return ["env", "CHROMIUM=" + shutil.which("chromium"), "node", path + "/console.mjs"]
 
 
 def franz_go():
