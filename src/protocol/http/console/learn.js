@@ -18,7 +18,7 @@ const STEPS = [
   ['Look at the topic', 'A topic has partitions, and each is a log of its own with a start and an end. Records of one key go to one partition, in order.',
     { text: `TOPIC ${TOPIC}` }],
   ['Remember a position', 'A group’s position is a number: the offset of the record that it reads next. Members of a group share partitions, and go on there.',
-    { text: `COMMIT ${TOPIC}/0 1 group:${GROUP}` }],
+    { text: `RESET ${GROUP} ${TOPIC}/0 1` }],
   ['See how far behind it is', 'The end less the position is the lag: how many records it has not read.',
     { text: `GROUP ${GROUP}` }],
   ['Read the same by Kafka’s protocol', 'Any Kafka client reads and writes the same records, on the same port. Its requests are not lines, so look at the bytes: each belongs to a field.',

@@ -243,8 +243,8 @@ const read = (view, topic) => {
   let liveTold = () => {};
   const resume = (id) => ({ from: after(id) });
   const gap = (data) => {
-    const { partition, from, to } = JSON.parse(data);
-    say(`Partition ${partition}: offsets ${number(from)} to ${number(to)} were deleted before they could be read.`);
+    const { partition, message } = JSON.parse(data);
+    say(`Partition ${partition}: ${message}`);
   };
 
   const follow = (next) => {
@@ -269,7 +269,7 @@ const read = (view, topic) => {
       gap,
       progress: (data) => {
         const told = JSON.parse(data);
-        if (told.bytes_total) progress = `, ${Math.floor((100 * told.bytes) / told.bytes_total)} % of ${size(told.bytes_total)} read`;
+        progress = told.of ? `, ${Math.floor((100 * told.bytes) / told.of)} % of ${size(told.of)} read` : '';
         liveTold();
       },
       end: () => requestAnimationFrame(() => finish(`${count(records.size, 'record')} found in all, oldest first in each partition`)),

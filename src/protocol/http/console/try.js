@@ -19,7 +19,7 @@ const TEXT = [
   ['TOPICS'], ['TOPIC orders'], ['CREATE orders partitions:3'], ['ALTER orders retention.ms:86400000'],
   ['SEND orders key:user-1 message:hello'], ['PRODUCE hello'], ['CONSUME 0'], ['USE orders/0'], ['FETCH orders/0 earliest'],
   ['TAIL orders from:earliest until:end'], ['TRIM orders/0 earliest'],
-  ['GROUPS'], ['GROUP analytics'], ['COMMIT orders/0 0 group:analytics'], ['RESET analytics orders/0 earliest'], ['JOIN analytics orders'],
+  ['GROUPS'], ['GROUP analytics'], ['COMMIT orders/0 0'], ['RESET analytics orders/0 earliest'], ['JOIN analytics orders'],
   ['POLL max:10'], ['SEEK orders/0 earliest'], ['LEAVE'], ['PRODUCER'], ['BEGIN transfer-1'], ['END'], ['ABORT transfer-1'],
   ['TRANSACTIONS'], ['TRANSACTION transfer-1'], ['DROP orders'], ['QUIT'],
 ].map(([line]) => line);
