@@ -105,10 +105,10 @@ const checks = {
     const topic = fresh("made");
     const page = await open("topics", { quiet: true });
     await page.getByRole("button", { name: "New topic" }).click();
-    await page.getByLabel("Name").fill("no such name!");
+    await page.getByLabel("Name", { exact: true }).fill("no such name!");
     await page.getByRole("button", { name: "Create topic" }).click();
     await shows(page, "dialog .wrong", /name/);
-    await page.getByLabel("Name").fill(topic);
+    await page.getByLabel("Name", { exact: true }).fill(topic);
     await page.getByLabel("Partitions").fill("2");
     await page.getByRole("button", { name: "Create topic" }).click();
     await page.waitForURL(`**/#/topics/${topic}`);
@@ -316,7 +316,7 @@ const checks = {
     equal((await body()).length, 65536);
     await page.getByRole("button", { name: /^Show all/ }).click();
     equal((await body()).length, 960_000);
-    await page.getByRole("tab", { name: "Hex" }).click();
+    await page.getByRole("button", { name: "Hex" }).last().click();
     holds((await page.locator(".detail .row").count()) < 80, "of a long value only what is seen is in the page");
     await choose(4);
     equal(await body(), '{\n  "__proto__": {\n    "a": 12345678901234567890\n  },\n  "b": [],\n  "b": {}\n}');

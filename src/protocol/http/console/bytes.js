@@ -122,13 +122,13 @@ export const value = (name, bytes) => {
     ...(decoded !== null && { Text: () => page(decoded) }),
     Hex: () => hex(bytes, { label: `${name} in hex` }).node,
   };
-  const shown = h('div', { class: 'value', role: 'tabpanel' });
-  const tabs = Object.keys(ways).map((way) => h('button', { class: 'small', role: 'tab', onclick: () => choose(way) }, way));
+  const shown = h('div', { class: 'value' });
+  const tabs = Object.keys(ways).map((way) => h('button', { class: 'small', type: 'button', onclick: () => choose(way) }, way));
   const choose = (way) => {
-    for (const tab of tabs) tab.setAttribute('aria-selected', tab.textContent === way);
+    for (const tab of tabs) tab.setAttribute('aria-pressed', tab.textContent === way);
     shown.replaceChildren(ways[way]());
   };
   choose(Object.keys(ways)[0]);
   return h('section', {}, h('div', { class: 'tabs' }, h('h3', {}, name), h('span', { class: 'soft' }, `${bytes.length.toLocaleString('en-US')} B`),
-    h('div', { role: 'tablist', 'aria-label': `${name} as` }, tabs)), shown);
+    h('div', { role: 'group', 'aria-label': `${name} as` }, tabs)), shown);
 };

@@ -6,7 +6,6 @@ import { number, bytes, rate, count, duration, gain } from './format.js';
 
 export const open = (view) => {
   let connections = [];
-  let limit = 200;
   const perSecond = (connection, what) => gain(`connection ${connection.id} ${what}`, connection[what]).at(-1);
   const flow = (connection, what) => {
     const now = perSecond(connection, what);
@@ -14,9 +13,9 @@ export const open = (view) => {
   };
   const ago = (ms) => (ms ? duration(Math.max(0, Date.now() - ms)) : '–');
   const rows = table('Connections', [
-    { name: 'Address', text: (one) => one.address },
+    { name: 'Address', class: 'fit', text: (one) => one.address },
     { name: 'Protocol', class: 'fit', text: (one) => one.protocol },
-    { name: 'Client', class: 'break', text: (one) => one.client ?? '' },
+    { name: 'Client', class: 'cut', text: (one) => one.client ?? '' },
     { name: 'Connected', class: 'n wide', text: (one) => ago(one.connected_ms) },
     { name: 'Silent', class: 'n wide', text: (one) => ago(one.last_request_ms) },
     { name: 'Requests', class: 'n wide', text: (one) => number(one.requests) },
@@ -25,19 +24,16 @@ export const open = (view) => {
     { name: 'Out/s', class: 'n wide', text: (one) => flow(one, 'bytes_out') },
     { name: '', class: 'fit', node: (one) => link('Wire', ['wire'], { connection: one.id }, { 'aria-label': `Watch ${one.address} in Wire` }) },
   ], (one) => one.id);
-  const filter = view.filter('Filter by address, client, protocol', () => show());
+  const filter = view.filter('Filter connections', () => show());
   const said = h('p', { class: 'soft', role: 'status' });
-  const more = h('button', { onclick: () => ((limit += 200), show()) });
   const show = () => {
     const found = connections.filter((one) => filter.matches(one.address, one.protocol, one.client ?? ''));
-    rows.show(found.slice(0, limit));
+    rows.show(found);
     text(said, `${count(found.length, 'connection')}${found.length === connections.length ? '' : ` of ${number(connections.length)}`}`);
-    more.hidden = found.length <= limit;
-    text(more, `Show more of ${number(found.length - limit)}`);
   };
   view.every(2000, async () => {
     ({ connections } = await get('connections', view.signal));
     show();
   });
-  view.show('Connections', h('h1', {}, 'Connections'), said, h('div', { class: 'tools' }, filter.input), rows.node, more);
+  view.show('Connections', h('h1', {}, 'Connections'), said, h('div', { class: 'tools' }, filter.input), rows.node);
 };

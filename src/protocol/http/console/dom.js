@@ -1,5 +1,7 @@
 // Builds elements and keeps them up to date. What comes from the broker becomes text, never markup.
 
+import { number } from './format.js';
+
 const build = (node, attributes, children) => {
   for (const [name, value] of Object.entries(attributes ?? {})) {
     if (value === undefined || value === null || value === false) continue;
@@ -45,7 +47,10 @@ export const keep = (parent, items, key, make) => {
   kept.set(parent, now);
 };
 
-// A table whose columns are { name, class, text(item) } or { name, class, node(item), update(cell, item) }.
+const SHOWN_AT_ONCE = 200;
+
+// A table whose columns are { name, class, text(item) } or { name, class, node(item), update(cell, item) }. Of many rows it shows
+// some, and more when asked.
 export const table = (caption, columns, key) => {
   const body = h('tbody');
   const row = (item) => {
@@ -54,9 +59,17 @@ export const table = (caption, columns, key) => {
     return { node: h('tr', {}, cells), update };
   };
   const heads = columns.map((column) => h('th', { scope: 'col', class: column.class }, column.name));
+  let [all, limit] = [[], SHOWN_AT_ONCE];
+  const more = h('button', { type: 'button', hidden: true, onclick: () => ((limit += SHOWN_AT_ONCE), show(all)) });
+  const show = (items) => {
+    all = items;
+    keep(body, items.slice(0, limit), key, row);
+    more.hidden = items.length <= limit;
+    text(more, `Show more of ${number(items.length)}`);
+  };
   const node = h('div', { class: 'scroll' },
-    h('table', {}, h('caption', { class: 'unseen' }, caption), h('thead', {}, h('tr', {}, heads)), body));
-  return { node, show: (items) => keep(body, items, key, row) };
+    h('table', {}, h('caption', { class: 'unseen' }, caption), h('thead', {}, h('tr', {}, heads)), body), more);
+  return { node, show };
 };
 
 // A list of [name, value] in a line of facts; a value is a text or an element.
@@ -95,7 +108,7 @@ export const say = (what) => {
 
 // A dialog with a form. `act` does what its button says; what it throws is told, and the dialog stays. Resolves to what `act`
 // returned, or to nothing if it was closed.
-export const ask = ({ title, content, action, danger, act, wide }) =>
+export const ask = ({ title, content, action, danger, act }) =>
   new Promise((resolve) => {
     let done;
     const wrong = h('p', { class: 'wrong', role: 'alert' });
@@ -114,7 +127,7 @@ export const ask = ({ title, content, action, danger, act, wide }) =>
     };
     const button = h('button', { class: danger ? 'bad' : 'first' }, action);
     const cancel = h('button', { type: 'button', onclick: close, autofocus: danger }, danger ? 'Keep it' : 'Close');
-    const dialog = h('dialog', { 'aria-labelledby': 'asked', class: wide ? 'wide-dialog' : null, onclose: () => (dialog.remove(), resolve(done)) },
+    const dialog = h('dialog', { 'aria-labelledby': 'asked', onclose: () => (dialog.remove(), resolve(done)) },
       h('h2', { id: 'asked' }, title),
       h('form', { onsubmit: submit }, content, wrong, h('div', { class: 'buttons' }, cancel, button)));
     document.body.append(dialog);
@@ -123,5 +136,9 @@ export const ask = ({ title, content, action, danger, act, wide }) =>
     addEventListener('hashchange', leave, { once: true });
   });
 
-export const field = (label, control, attributes) => h('label', attributes, label, control);
+let fields = 0;
+export const field = (label, control, kind = '') => {
+  control.id ||= `field${++fields}`;
+  return h('div', { class: `field ${kind}` }, h('label', { for: control.id }, label), control);
+};
 export const option = (value, label = value) => h('option', { value }, label);

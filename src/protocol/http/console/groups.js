@@ -8,7 +8,6 @@ export const open = (view) => (view.path[1] ? one(view, view.path[1]) : list(vie
 
 const list = (view) => {
   let groups = [];
-  let limit = 200;
   const rows = table('Groups', [
     { name: 'Group', node: (group) => link(group.name, ['groups', group.name]) },
     { name: 'State', class: 'fit', text: (group) => group.state },
@@ -17,24 +16,21 @@ const list = (view) => {
   ], (group) => group.name);
   const filter = view.filter('Filter groups', () => show());
   const said = h('p', { class: 'soft', role: 'status' });
-  const more = h('button', { onclick: () => ((limit += 200), show()) });
   const empty = h('div', { class: 'empty', hidden: true },
     h('p', {}, 'No group yet. Whoever reads with a group’s name makes it:'),
     h('p', {}, h('code', {}, 'consumer --topic orders --group analytics')));
   const show = () => {
     const found = groups.filter((group) => filter.matches(group.name, group.state));
-    rows.show(found.slice(0, limit));
+    rows.show(found);
     text(said, `${count(found.length, 'group')}${found.length === groups.length ? '' : ` of ${number(groups.length)}`}, ${count(found.reduce((sum, group) => sum + group.members, 0), 'member')}`);
     empty.hidden = groups.length > 0;
     rows.node.hidden = groups.length === 0;
-    more.hidden = found.length <= limit;
-    text(more, `Show more of ${number(found.length - limit)}`);
   };
   view.every(2000, async () => {
     ({ groups } = await get('groups', view.signal));
     show();
   });
-  view.show('Groups', h('h1', {}, 'Groups'), said, h('div', { class: 'tools' }, filter.input), rows.node, empty, more);
+  view.show('Groups', h('h1', {}, 'Groups'), said, h('div', { class: 'tools' }, filter.input), rows.node, empty);
 };
 
 const one = (view, name) => {
@@ -150,7 +146,7 @@ const one = (view, name) => {
       action: 'Reset positions',
       danger: true,
       content: [
-        h('div', { class: 'tools' }, field('Topic', topic), field('Partition', partition), field('To', kind), field('Value', value, { class: 'grow' })),
+        h('div', { class: 'tools' }, field('Topic', topic), field('Partition', partition), field('To', kind), field('Value', value, 'grow')),
         h('div', { class: 'preview' }, changes.node, wrong),
       ],
       act: () => send('POST', path`groups/${name}/reset`, body()),

@@ -25,7 +25,7 @@ const choose = (view) => {
     { name: 'Records', class: 'n', text: (topic) => number(topic.records) },
   ], (topic) => topic.name);
   const filter = view.filter('Filter topics', () => show());
-  const show = () => rows.show(topics.filter((topic) => filter.matches(topic.name)).slice(0, 200));
+  const show = () => rows.show(topics.filter((topic) => filter.matches(topic.name)));
   view.show('Messages', h('h1', {}, 'Messages'), h('p', { class: 'soft' }, 'Of which topic?'), h('div', { class: 'tools' }, filter.input), rows.node);
   view.every(5000, async () => {
     ({ topics } = await get('topics', view.signal));
@@ -346,8 +346,8 @@ const read = (view, topic) => {
       title: again ? `Send ${again.partition}:${again.offset} to ${topic} again` : `Produce to ${topic}`,
       action: 'Send',
       content: [
-        h('div', { class: 'tools' }, field('Key', keyInput, { class: 'grow' }), keyKind, field('Partition', to)),
-        h('div', { class: 'stack' }, h('div', { class: 'tools' }, h('label', { for: 'produced' }, 'Value'), valueKind, h('label', { class: 'check' }, json, 'must be JSON')), body, checked),
+        h('div', { class: 'tools' }, field('Key', keyInput, 'grow'), keyKind, field('Partition', to)),
+        h('div', { class: 'stack' }, h('div', { class: 'tools' }, h('label', { for: body.id = 'produced' }, 'Value'), valueKind, h('label', { class: 'check' }, json, 'must be JSON')), body, checked),
         field('Headers', headers),
         carried.length > 0 && h('p', { class: 'soft' }, `${count(carried.length, 'header')} without text ${carried.length === 1 ? 'goes' : 'go'} with it as before.`),
       ],
@@ -368,7 +368,6 @@ const read = (view, topic) => {
         if (!isLive() && !searches() && records.newestFirst && rows.atTop()) begin();
       },
     });
-    body.id = 'produced';
     if (again) check();
   };
 
@@ -390,7 +389,7 @@ const read = (view, topic) => {
   },
   h('div', { class: 'tools' },
     field('Partition', partition), field('Start', start), from,
-    field('Search', match, { class: 'grow' }), field('Key', key), field('Header', header),
+    field('Search', match, 'grow'), field('Key', key), field('Header', header),
     h('button', {}, 'Read'), stopper));
   const submit = () => form.requestSubmit();
   partition.addEventListener('change', submit);

@@ -4,14 +4,11 @@ import { h, text, link, table, facts, chart, ask, field, option, say } from './d
 import { get, send, path } from './api.js';
 import { number, bytes, rate, count, duration, gain } from './format.js';
 
-const SHOWN_AT_ONCE = 200;
-
 export const open = (view) => (view.path[1] ? one(view, view.path[1]) : list(view));
 
 const list = (view) => {
   let topics = [];
-  let limit = SHOWN_AT_ONCE;
-  const course = (topic) => gain(`topic ${topic.name}`, topic.records);
+  const course = (topic) => gain(`topic ${topic.name}`, topic.records ?? 0);
   const charts = new Map();
   const rows = table('Topics', [
     { name: 'Topic', node: (topic) => link(topic.name, ['topics', topic.name]) },
@@ -33,21 +30,18 @@ const list = (view) => {
   const filter = view.filter('Filter topics', () => show());
   const internal = h('input', { type: 'checkbox', checked: view.query.has('internal'), onchange: () => (view.set('internal', internal.checked && 'yes'), update()) });
   const said = h('p', { class: 'soft', role: 'status' });
-  const more = h('button', { onclick: () => ((limit += SHOWN_AT_ONCE), show()) });
   const empty = h('div', { class: 'empty', hidden: true },
     h('p', {}, 'No topic yet. Create one, or write a record from a terminal, and its topic is made:'),
     h('p', {}, h('code', {}, `printf 'PRODUCE hello\\nQUIT\\n' | nc ${location.hostname} ${location.port || 80}`)));
 
   const show = () => {
     const found = topics.filter((topic) => filter.matches(topic.name));
-    rows.show(found.slice(0, limit));
+    rows.show(found);
     const records = found.reduce((sum, topic) => sum + (topic.records ?? 0), 0);
     const size = found.reduce((sum, topic) => sum + (topic.bytes ?? 0), 0);
     text(said, `${count(found.length, 'topic')}${found.length === topics.length ? '' : ` of ${number(topics.length)}`}, ${count(records, 'record')}, ${bytes(size)}`);
     empty.hidden = topics.length > 0;
     rows.node.hidden = topics.length === 0;
-    more.hidden = found.length <= limit;
-    text(more, `Show ${number(Math.min(SHOWN_AT_ONCE, found.length - limit))} more of ${number(found.length - limit)}`);
   };
   const update = view.every(2000, async () => {
     ({ topics } = await get(`topics${internal.checked ? '?internal=true' : ''}`, view.signal));
@@ -58,13 +52,13 @@ const list = (view) => {
     h('h1', {}, 'Topics'), said,
     h('div', { class: 'tools' }, filter.input, h('label', { class: 'check' }, internal, 'the broker’s own too'),
       h('button', { class: 'first end', onclick: create }, 'New topic')),
-    rows.node, empty, more);
+    rows.node, empty);
 };
 
 const create = async () => {
   const name = h('input', { required: true, maxlength: '249', autocomplete: 'off', spellcheck: 'false', autofocus: true });
   const partitions = h('input', { type: 'number', min: '1', max: '10000', value: '1', class: 'narrow' });
-  const kept = h('input', { placeholder: '604800000', inputmode: 'numeric', class: 'narrow' });
+  const kept = h('input', { placeholder: '604800000', inputmode: 'numeric', size: '12' });
   const policy = h('select', {}, ['delete', 'compact', 'compact,delete'].map((value) => option(value)));
   const made = await ask({
     title: 'New topic',

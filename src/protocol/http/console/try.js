@@ -47,7 +47,7 @@ export const open = (view) => {
         value: name === 'line' ? chosen.value : view.query.get(name) ?? known, spellcheck: 'false', autocomplete: 'off',
         inputmode: typeof known === 'number' ? 'numeric' : null, class: typeof known === 'number' ? 'narrow' : null,
       });
-      return field(name[0].toUpperCase() + name.slice(1), inputs[name], { class: name === 'line' || name === 'value' ? 'grow' : null });
+      return field(name[0].toUpperCase() + name.slice(1), inputs[name], name === 'line' || name === 'value' ? 'grow' : '');
     }), h('button', { class: 'first' }, 'Send'));
   };
   const asked = () => {
