@@ -349,7 +349,7 @@ const checks = {
     const topic = fresh("tried");
     const page = await open("try");
     const ask = async (call, fill = {}) => {
-      await page.getByLabel("Request").selectOption(call);
+      await page.getByLabel("Request", { exact: true }).selectOption(call);
       for (const [name, value] of Object.entries(fill)) await page.getByLabel(name, { exact: true }).fill(value);
       await page.locator(".below > *").evaluateAll((old) => old.forEach((one) => one.remove()));
       await page.getByRole("button", { name: "Send" }).click();
@@ -364,7 +364,7 @@ const checks = {
     await until(async () => (await page.locator(".below section").last().locator(".fields").textContent()).includes("INT"), "the answer's fields have types");
     await ask({ label: "TAIL" }, { Line: `TAIL ${topic}/1 from:earliest until:end` });
     await shows(page, ".below section:last-child .said", /offset:0 key:k message:by Kafka/);
-    await page.getByLabel("Request").selectOption({ label: "DROP" });
+    await page.getByLabel("Request", { exact: true }).selectOption({ label: "DROP" });
     await page.getByLabel("Line").fill(`DROP ${topic}`);
     await page.getByRole("button", { name: "Send" }).click();
     await page.getByRole("button", { name: "Send it" }).click();

@@ -1,7 +1,7 @@
 // One exchange of a connection: a request and its answer, each as bytes beside its fields. A field lights its bytes, a byte its field.
 
 import { h, facts } from './dom.js';
-import { bytes as size, count, time } from './format.js';
+import { bytes as size, count, number, time } from './format.js';
 import { list } from './list.js';
 import { hex, fromHex, plain, lines } from './bytes.js';
 
@@ -18,7 +18,7 @@ const decoder = new TextDecoder();
 // A message's text, for the protocol that is text.
 export const wordsOf = (message) => decoder.decode(fromHex(message?.hex ?? ''));
 
-const message = (name, { hex: digits = '', spans = [], truncated } = {}, isText) => {
+const message = (name, { hex: digits = '', spans = [], length, truncated } = {}, isText) => {
   const bytes = fromHex(digits);
   if (!bytes.length) return h('section', {}, h('h3', {}, name), h('p', { class: 'soft' }, 'nothing'));
   const seen = hex(bytes, { label: `${name}: its bytes`, spans, pick: (n) => fields.pick(n) });
@@ -36,16 +36,16 @@ const message = (name, { hex: digits = '', spans = [], truncated } = {}, isText)
   const rows = Math.min(14, Math.max(seen.rows, spans.length, 3));
   for (const node of [seen.node, fields.node]) node.style.height = `${rows * 22 + 12}px`;
   return h('section', {},
-    h('div', { class: 'tabs' }, h('h3', {}, name), h('span', { class: 'soft' }, `${count(bytes.length, 'byte')}${truncated ? ' shown, of more' : ''}${spans.length ? `, ${count(spans.length, 'field')}` : ''}`)),
+    h('div', { class: 'tabs' }, h('h3', {}, name), h('span', { class: 'soft' }, `${truncated ? `the first ${count(bytes.length, 'byte')} of ${number(length)}` : count(bytes.length, 'byte')}${spans.length ? `, ${count(spans.length, 'field')}` : ''}`)),
     isText && h('pre', { class: 'said' }, lines(decoder.decode(bytes)).replace(/\n$/, '')),
     h('div', { class: spans.length ? 'bytes' : '' }, seen.node, spans.length > 0 && fields.node));
 };
 
 export const exchange = (one) => {
-  const isText = one.protocol ? one.protocol === 'text' : !/[^\t\n\r -~]/.test(wordsOf(one.request));
+  const isText = one.protocol !== 'kafka';
   const about = facts(['Asked', 'By', 'When', 'Took', 'Request', 'Answer']);
   about.show(one.api ?? '–', one.client || one.address || '–', one.time_ms ? time(one.time_ms).slice(11) : '–', took(one.took_us),
-    size((one.request?.hex ?? '').length / 2), size((one.response?.hex ?? '').length / 2));
+    size(one.request?.length), size(one.response?.length));
   const { file } = one;
   return h('div', { class: 'exchange' },
     (one.api || one.time_ms) && about.node,

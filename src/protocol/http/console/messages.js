@@ -242,6 +242,7 @@ const read = (view, topic) => {
   let connected = true;
   let liveTold = () => {};
   const resume = (id) => ({ from: after(id) });
+  const probe = (asked) => get(where + query({ ...asked, count: 1 }), view.signal);
   const gap = (data) => {
     const { partition, message } = JSON.parse(data);
     say(`Partition ${partition}: ${message}`);
@@ -253,7 +254,7 @@ const read = (view, topic) => {
     liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.size >= KEPT_RECORDS ? `; the last ${number(records.size)} are kept here` : ''}`);
     liveTold();
     stop = stream(where, { ...parameters(), from: next }, { message: arrive, gap }, {
-      resume, signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
+      resume, probe, signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
     });
   };
 
@@ -273,7 +274,7 @@ const read = (view, topic) => {
         liveTold();
       },
       end: () => requestAnimationFrame(() => finish(`${count(records.size, 'record')} found in all, oldest first in each partition`)),
-    }, { resume, signal: view.signal, refused: (error) => (finish(), failed(error)) });
+    }, { resume, probe, signal: view.signal, refused: (error) => (finish(), failed(error)) });
   };
   const finish = (what) => {
     stop();

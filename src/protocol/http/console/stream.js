@@ -1,10 +1,11 @@
 // The one connection of a page over which events come. It is closed while the page is hidden, and goes on where it was.
 
-import { get, query, reached } from './api.js';
+import { query, reached } from './api.js';
 
 // `where` is a path of the API, `parameters` its query; `heard` has a function for each kind of event. `resume(id)` makes the
-// parameters with which to go on after an event's id; without it, it begins anew.
-export const stream = (where, parameters, heard, { resume, state = () => {}, refused = () => {}, signal }) => {
+// parameters with which to go on after an event's id. `probe` asks the same plainly, for what an EventSource does not tell: why
+// it was refused.
+export const stream = (where, parameters, heard, { resume, probe, state = () => {}, refused = () => {}, signal }) => {
   let source;
   let last;
   let again;
@@ -17,7 +18,7 @@ export const stream = (where, parameters, heard, { resume, state = () => {}, ref
   const open = () => {
     close();
     if (ended || document.hidden || signal.aborted) return;
-    const from = last !== undefined && resume ? { ...parameters, ...resume(last) } : parameters;
+    const from = last !== undefined ? { ...parameters, ...resume(last) } : parameters;
     source = new EventSource(`api/${where}${query(from)}`);
     const mine = source;
     for (const [kind, hear] of Object.entries(heard)) {
@@ -31,10 +32,10 @@ export const stream = (where, parameters, heard, { resume, state = () => {}, ref
     source.onerror = async () => {
       state(false);
       if (mine.readyState !== EventSource.CLOSED || ended || mine !== source) return;
-      // The browser gave up. Why is in the answer to the same question, asked plainly.
+      // The browser gave up.
       close();
       try {
-        await get(`${where}${query({ ...from, count: 1 })}`, signal);
+        await probe?.(from);
       } catch (error) {
         if (error.status && error.status < 500) {
           end();

@@ -64,6 +64,7 @@ export const open = (view) => {
     try {
       const one = await send('POST', 'try', asked());
       text(status, '');
+      if (one.whole === false) text(status, 'It was not answered to its end in 5 s; this came.');
       answer.replaceChildren(exchange(one));
     } catch (error) {
       text(status, error.message);

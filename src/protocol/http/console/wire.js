@@ -13,7 +13,10 @@ const KEPT = 2000;
 export const open = (view) => {
   let exchanges = [];
   let missed = 0;
+  let limits = '';
+  // Whether exchanges are kept, and whether it was this page that wanted it.
   let on = false;
+  let ours = false;
   const asked = (name) => view.query.get(name) ?? '';
   const connection = h('input', { class: 'narrow', inputmode: 'numeric', placeholder: 'any', value: asked('connection') });
   const client = h('input', { placeholder: 'any', value: asked('client'), spellcheck: 'false' });
@@ -36,38 +39,43 @@ export const open = (view) => {
       { class: 'api', text: (one) => one.api },
       { class: 'what', text: what },
       { class: 'n', text: (one) => took(one.took_us) },
-      { class: 'n', text: (one) => size((one.response?.hex ?? '').length / 2) },
+      { class: 'n', text: (one) => size(one.response?.length) },
     ],
   });
   rows.node.classList.add('exchanges');
 
   const told = () => text(status, [
-    on ? 'Watching' : 'Not watching',
+    on ? `Watching ${limits || 'all'}` : 'Not watching',
     exchanges.length ? count(exchanges.length, 'exchange') : '',
     missed ? `${count(missed, 'other')} went by too fast to be kept` : '',
   ].filter(Boolean).join('; '));
+  const switched = (now) => {
+    on = now.on;
+    stop.hidden = !on;
+    text(watch, on ? 'Watch these' : 'Watch');
+    limits = ['connection', 'client', 'api'].filter((name) => now[name] !== null).map((name) => `${name} ${now[name]}`).join(', ');
+    told();
+  };
   const filter = () => ({ connection: connection.value ? Number(connection.value) : null, client: client.value || null, api: api.value || null });
   const switchOn = async () => {
     for (const [name, input] of Object.entries({ connection, client, api })) view.set(name, input.value);
     try {
-      await send('POST', 'wire', { on: true, ...filter() });
-      [on, watch.textContent, stop.hidden] = [true, 'Watch these', false];
+      switched(await send('POST', 'wire', { on: true, ...filter() }));
+      ours = true;
       status.classList.remove('bad');
-      told();
     } catch (error) {
       text(status, error.message);
       status.classList.add('bad');
     }
   };
   const switchOff = async () => {
-    [on, watch.textContent, stop.hidden] = [false, 'Watch', true];
-    await send('POST', 'wire', { on: false }).catch((error) => say(error.message));
-    told();
+    ours = false;
+    await send('POST', 'wire', { on: false }).then(switched, (error) => say(error.message));
   };
   // Nobody looks any more: it costs nothing again.
   const leave = () => {
-    if (!on) return;
-    on = false;
+    if (!ours) return;
+    ours = false;
     fetch('api/wire', { method: 'POST', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: '{"on":false}' }).catch(() => {});
   };
   view.signal.addEventListener('abort', leave);
@@ -100,6 +108,7 @@ export const open = (view) => {
       if (!waiting.length) requestAnimationFrame(arrived);
       waiting.push(JSON.parse(data));
     },
-    missed: (data) => ((missed += JSON.parse(data).count ?? 0), told()),
-  }, { signal: view.signal, refused: (error) => text(status, error.message) });
+    missed: (data) => ((missed += JSON.parse(data).count), told()),
+    filter: (data) => switched(JSON.parse(data)),
+  }, { resume: (id) => ({ after: id }), signal: view.signal, refused: (error) => text(status, error.message) });
 };
