@@ -72,6 +72,7 @@
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
 //! | transactions | [`broker::transaction`] |
 //! | threads, limits, a clean stop | [`server`] |
+//! | what a client sends and gets, byte by byte | [`broker::wire`], `protocol::wire_view` |
 //! | producers and consumers | [`client`] |
 //!
 //! Imports point one way only: server → protocol → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands

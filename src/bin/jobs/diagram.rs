@@ -215,10 +215,9 @@ impl Picture {
         for (x, stack, cards) in [(0, &left, &topics), (CARD_WIDTH + GAP_WIDTH, &right, &groups)] {
             cards.iter().zip(stack).try_for_each(|(card, &y)| card.draw(&mut out, x, y))?;
         }
-        for group in 0..self.groups.len() {
+        for (group, top) in right.iter().enumerate() {
             for (row, line) in read(group).enumerate() {
-                let (from, into) =
-                    (left[line.topic] + row_middle(line.partition + 1), right[group] + row_middle(row + 1));
+                let (from, into) = (left[line.topic] + row_middle(line.partition + 1), top + row_middle(row + 1));
                 let (x, middle, to) = (CARD_WIDTH, CARD_WIDTH + GAP_WIDTH / 2, CARD_WIDTH + GAP_WIDTH);
                 let dashes = if line.member.is_some() { "" } else { " stroke-dasharray=\"4 4\"" };
                 writeln!(out, "<path d=\"M{x} {from}C{middle} {from} {middle} {into} {to} {into}\"{dashes}/>")?;
