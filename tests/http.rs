@@ -51,7 +51,10 @@ fn every_route_refuses_what_it_does_not_take() {
         let known: BTreeSet<&str> =
             routes.iter().filter(|(_, other)| other == path).map(|(method, _)| *method).collect();
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW"] {
-            let answer = broker.http().ask(method, path, "", b"");
+            // Some answers have no end; their heads tell enough.
+            let mut http = broker.http();
+            http.request(method, path, "", b"");
+            let answer = http.head();
             if !known.contains(method) {
                 assert_eq!(answer.status, 405, "{method} {path}");
                 let allowed: BTreeSet<&str> = answer.header("allow").split(", ").filter(|one| *one != "HEAD").collect();

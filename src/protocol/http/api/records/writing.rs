@@ -14,7 +14,6 @@ use crate::{
     protocol::{
         http::{
             exchange::Exchange,
-            json::check_depth,
             refusal::{Refusal, Stop},
             route::{JSON, NDJSON},
         },
@@ -99,7 +98,6 @@ impl Intake {
 
     /// Adds the record of an object.
     fn add_object(&self, session: &WriteSession, gathered: &mut Gathered<'_>, text: &[u8]) -> Result<Ticket, Refusal> {
-        check_depth(text)?;
         let record = record_json::read(text).map_err(Refusal::invalid)?;
         let key = record.key.or_else(|| self.key.clone());
         let mut one = Records::default();
