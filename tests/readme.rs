@@ -89,6 +89,24 @@ fn the_first_conversation_is_as_shown() {
     assert_eq!((answer.as_str(), commands), ("", 2));
 }
 
+#[cfg(feature = "http")]
+#[test]
+fn the_lines_for_curl_write_read_and_copy() {
+    let shell = Shell::open("http");
+    let here = |command: &str| command.replace("localhost:9092", &shell.broker.address).replace("curl ", "curl -sS ");
+    let [write, search, follow, copy, restore, list] = blocks("HTTP", "sh").remove(0).try_into().unwrap();
+    assert!(shell.run(&here(write)).starts_with("{\"records\":[{\"partition\":0,\"offset\":0}"));
+    assert_eq!(shell.run(&here(search)).matches("\"value\":\"log").count(), 2);
+    let mut following = shell.start(&format!("exec {}", here(follow)));
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().ends_with("\"value\":\"logout\"}")));
+    following.kill().unwrap();
+    following.wait().unwrap();
+    shell.run(&here(copy));
+    assert_eq!(shell.run(&here(restore)), "{\"stored\":2,\"refused\":0,\"errors\":[]}\n");
+    assert!(shell.run(&here(list)).contains("\"/api/topics/{topic}/export\""));
+}
+
 /// Each terminal's block: how its program is started, and what it shows.
 #[test]
 fn the_lesson_is_as_shown() {
