@@ -16,6 +16,7 @@ KAFKA = "4.3.1"
 PYTHON = ["confluent-kafka==2.16.1", "kafka-python==3.0.12", "aiokafka==0.14.0",
           "lz4==4.4.5", "cramjam==2.14.0", "python-snappy==0.7.3", "zstandard==0.25.0", "crc32c==2.9.post0"]
 PYTEST = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-mock==3.17.0"]
+OPENAPI = ["openapi-spec-validator==0.9.0"]
 NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4-napi@2.10.0", "zstd-codec@0.1.5"]
 BROWSER = ["playwright-core@1.65.1"]
 KAFKA_PYTHON_TESTS = "3.0.12"
@@ -56,11 +57,11 @@ def folder(name, pins, build):
 
 
 def python():
-    """A Python with the three Python clients and pytest."""
+    """A Python with the three Python clients, pytest and a validator of OpenAPI documents."""
     def build(path):
         sh("python3", "-m", "venv", path, log="pip.log")
-        sh(path + "/bin/pip", "install", "-q", *PYTHON, *PYTEST, log="pip.log")
-    return folder("python", PYTHON + PYTEST, build) + "/bin/python"
+        sh(path + "/bin/pip", "install", "-q", *PYTHON, *PYTEST, *OPENAPI, log="pip.log")
+    return folder("python", PYTHON + PYTEST + OPENAPI, build) + "/bin/python"
 
 
 def apt(*packages):
@@ -73,6 +74,12 @@ def kcat():
     if not shutil.which("kcat"):
         apt("kcat")
     return shutil.which("kcat")
+
+
+def curl():
+    if not shutil.which("curl"):
+        apt("curl")
+    return shutil.which("curl")
 
 
 def prometheus():

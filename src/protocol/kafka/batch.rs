@@ -435,7 +435,7 @@ fn nullable(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
     }
 }
 
-/// A zigzag varint of at most ten bytes. [`Reader`](super::wire::Reader) reads them too, but a record has seven, most of them one or
+/// A zigzag varint of at most ten bytes. [`Reader`] reads them too, but a record has seven, most of them one or
 /// two bytes long, and this is faster.
 #[inline]
 fn varint(bytes: &[u8]) -> Option<(i64, &[u8])> {
