@@ -147,8 +147,8 @@ fn the_lesson_is_as_shown() {
 }
 
 /// Commands that wait for more records are interrupted when they have shown one.
-/// It restores a copy from JSON, which the small build does not have.
-#[cfg(feature = "comfort")]
+/// One restores a copy from JSON, one tries both protocols, which the small build does not have.
+#[cfg(all(feature = "comfort", feature = "http", feature = "kafka"))]
 #[test]
 fn the_commands_beyond_the_lesson_run() {
     let shell = Shell::open("commands");
