@@ -191,6 +191,27 @@ fn each_byte_of_a_kafka_clients_first_calls_is_explained() {
 }
 
 #[test]
+fn what_streams_is_seen_part_by_part() {
+    let broker = Broker::start();
+    broker.expect("PRODUCE one\n", &["ACK"]);
+    switch(&broker, json!({ "on": true, "api": "TAIL" }));
+    let mut events = Events::of(&broker, "");
+    events.next();
+    let mut reader = broker.connect();
+    assert_eq!(reader.say("TAIL messages/0 from:0\n").line(), "offset:0 message:one");
+    let first = events.exchange();
+    assert_eq!(value(&first["response"], "message"), "one");
+    broker.expect("PRODUCE two\n", &["ACK"]);
+    let second = events.exchange();
+    assert_eq!((value(&second["response"], "message"), &second["request"]), (json!("two"), &first["request"]));
+    assert_eq!(second["file"]["text"], "offset:1 message:two\n");
+    drop(reader);
+    // The end of the reader is no exchange; the next one is another's.
+    broker.expect("TAIL nothing\n", &["ERROR"]);
+    assert_eq!(value(&events.exchange()["response"], "code"), "UNKNOWN_TOPIC_OR_PARTITION");
+}
+
+#[test]
 fn off_is_off_and_a_filter_lets_through_what_it_names() {
     let broker = Broker::start();
     assert_eq!(switch(&broker, json!({ "on": false }))["on"], false);

@@ -19,6 +19,8 @@ mod stream;
 mod topics;
 mod transactions;
 mod verbs;
+#[cfg(feature = "http")]
+mod watched;
 mod words;
 mod writing;
 
@@ -30,8 +32,6 @@ pub use verbs::name as verb_name;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-#[cfg(feature = "http")]
-use crate::broker::wire::FileRange;
 use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, WriteSession};
 use std::{io, time::Instant};
 use transactions::Stage;
@@ -60,9 +60,9 @@ struct Session {
     lap: Instant,
     /// With `--explain`: what the line at hand did, step by step.
     steps: Option<Vec<String>>,
-    /// While somebody watches: the lines of a log that the line at hand wrote or read first.
+    /// The line at hand, if somebody watches it.
     #[cfg(feature = "http")]
-    touched: Option<FileRange>,
+    watched: Option<watched::Watched>,
 }
 
 /// The connection's partition.
@@ -143,7 +143,7 @@ impl Session {
             lap: Instant::now(),
             steps: broker.config().explain.then(Vec::new),
             #[cfg(feature = "http")]
-            touched: None,
+            watched: None,
         }
     }
 

@@ -4,8 +4,6 @@ use super::{
     Answered, Current, Flow, Refusal, Session, Stop,
     words::{self, Place, Position, Words, number_or},
 };
-#[cfg(feature = "http")]
-use crate::broker::wire::FileRange;
 use crate::{
     broker::{self, Batches, Isolation, LineAt, PartitionHandle, View},
     log::record::{split_offset, split_timestamp, write_i64, write_u64},
@@ -141,8 +139,8 @@ impl Session {
     /// With `--explain`, or while somebody watches: where the records were read.
     pub(super) fn tell_read(&mut self) {
         #[cfg(feature = "http")]
-        if self.broker.wire().is_on() && self.touched.is_none() {
-            self.touched = self.read.place().map(|(path, bytes)| FileRange::new(path, bytes));
+        if self.watched.is_some() {
+            self.touched(self.read.place());
         }
         if let Some(steps) = &mut self.steps
             && let Some((file, bytes)) = self.read.place()

@@ -4,8 +4,6 @@
 //! four bytes) and 64 KiB. What is longer is refused and skipped to its end without being held.
 
 use super::{Flow, LineCount, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
-#[cfg(feature = "http")]
-use crate::broker::wire::{Asker, Exchange, Message};
 use crate::{
     broker::{Broker, Code},
     log::record::{shown, split_word},
@@ -125,52 +123,15 @@ impl Lines {
         let line = whole.strip_suffix(b"\n").unwrap_or(whole);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         #[cfg(feature = "http")]
-        if let Some(asker) = self.watched(line, output) {
-            return self.carry_out_watched(asker, whole, line, gathered, output);
+        if let Some(asker) = self.session.watcher(line, output) {
+            gathered.complete(&mut self.session, output);
+            self.session.begin_watch(asker, whole, output);
+            let flow = self.carry_out(line, gathered, output);
+            gathered.complete(&mut self.session, output);
+            self.session.end_watch(output);
+            return flow;
         }
         self.carry_out(line, gathered, output)
-    }
-
-    /// Whose line it is, if somebody watches.
-    #[cfg(feature = "http")]
-    fn watched(&self, line: &[u8], output: &Output<'_>) -> Option<Asker> {
-        let wire = self.session.broker.wire();
-        if !wire.is_on() {
-            return None;
-        }
-        let (connection, address) = (output.counted().id, output.peer);
-        let api = verbs::find(split_word(line).0).map_or("no verb", |verb| verb.name);
-        Some(Asker { connection, address, client: String::new(), api }).filter(|asker| wire.wants(asker))
-    }
-
-    /// A line by itself, so that its answer is seen.
-    #[cfg(feature = "http")]
-    fn carry_out_watched<'a>(
-        &mut self,
-        asker: Asker,
-        whole: &[u8],
-        line: &'a [u8],
-        gathered: &mut Gathered<'a>,
-        output: &mut Output<'_>,
-    ) -> io::Result<Flow> {
-        gathered.complete(&mut self.session, output);
-        let begun = Instant::now();
-        self.session.touched = None;
-        output.watch();
-        let flow = self.carry_out(line, gathered, output);
-        gathered.complete(&mut self.session, output);
-        let mut request = Message::default();
-        request.add(whole);
-        self.session.broker.seen(Exchange {
-            asker,
-            version: None,
-            time_ms: self.session.broker.now_ms(),
-            request,
-            response: output.watched(),
-            file: self.session.touched.take(),
-            took: begun.elapsed(),
-        });
-        flow
     }
 
     fn carry_out<'a>(

@@ -132,6 +132,8 @@ impl Session {
                 break;
             }
             output.flush()?;
+            #[cfg(feature = "http")]
+            self.tell_part(output);
             self.read.free();
             if !output.wait(None)? {
                 return Ok(false);

@@ -13,8 +13,6 @@ use super::{
     Answered, Current, Flow, LineCount, Refusal, Session, verbs,
     words::{Place, Words, number},
 };
-#[cfg(feature = "http")]
-use crate::broker::wire::FileRange;
 use crate::{
     broker::{self, Ticket},
     log::{
@@ -143,12 +141,13 @@ impl Session {
 
     /// Makes durable what was written, and writes the answers.
     pub(super) fn answer(&mut self, output: &mut Output<'_>) {
-        let Session { written, answers, steps, stage, .. } = self;
-        written.make_durable();
+        self.written.make_durable();
         #[cfg(feature = "http")]
-        if self.broker.wire().is_on() && self.touched.is_none() {
-            self.touched = written.places().next().map(|(path, bytes)| FileRange::new(path, bytes));
+        if self.watched.is_some() {
+            let place = self.written.places().next().map(|(path, bytes)| (path.to_path_buf(), bytes));
+            self.touched(place);
         }
+        let Session { written, answers, steps, stage, .. } = self;
         if let Some(steps) = steps {
             let flush = self.broker.config().flush;
             steps.extend(written.places().map(|(file, bytes)| {
