@@ -4,12 +4,22 @@
 
 mod common;
 
-use common::Broker;
+use common::{Broker, LONG};
 use serde_json::Value;
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
+    time::Instant,
 };
+
+/// Asks until it is so.
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
+        std::thread::yield_now();
+    }
+}
 
 /// The rows of `/api/connections` whose protocol is this.
 fn connections(broker: &Broker, protocol: &str) -> Vec<Value> {
@@ -37,9 +47,17 @@ fn who_is_connected_is_listed_with_what_was_said_until_it_is_gone() {
     // The last line of a connection is an empty one: its end. The row goes with its thread, a moment later.
     assert_eq!(text.line(), "");
     drop(text);
-    while !connections(&broker, "text").is_empty() {
-        std::thread::yield_now();
-    }
+    until("the row is gone", || connections(&broker, "text").is_empty());
+}
+
+/// A TAIL is a request from when it begins, though it never ends.
+#[test]
+fn who_only_listens_has_asked_for_it() {
+    let broker = Broker::start();
+    broker.expect("SEND t message:a\nQUIT\n", &["ACK"]);
+    let mut text = broker.connect();
+    text.say("TAIL t from:earliest\n").line();
+    until("it counts", || connections(&broker, "text").iter().any(|row| row["requests"] == 1));
 }
 
 #[test]
@@ -53,9 +71,7 @@ fn an_id_stays_while_the_connection_does_and_is_not_given_again() {
     text.say("QUIT\n");
     assert_eq!(text.line(), "");
     drop(text);
-    while !connections(&broker, "text").is_empty() {
-        std::thread::yield_now();
-    }
+    until("the row is gone", || connections(&broker, "text").is_empty());
     let mut text = broker.connect();
     assert_eq!(text.say("PING\n").line(), "PONG");
     assert!(id(connections(&broker, "text")) > first);
@@ -123,13 +139,6 @@ fn value(broker: &Broker, metric: &str) -> Option<f64> {
     let lines = scrape(broker, "*/*");
     let row = lines.iter().find_map(|line| line.strip_prefix(metric)?.strip_prefix(' '));
     row.map(|number| number.parse().unwrap())
-}
-
-/// Waits until a metric has this value.
-fn until(broker: &Broker, metric: &str, wanted: f64) {
-    while value(broker, metric) != Some(wanted) {
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -201,15 +210,20 @@ fn topics_and_groups_are_told_by_the_names_that_dashboards_know() {
 fn lines_are_counted_by_verb_with_their_errors_and_their_time() {
     let broker = Broker::start();
     let mut text = broker.connect();
-    text.say(&"PRODUCE a\n".repeat(1000)).say("SEND\nPING\nPINK\nTOPIC nowhere\nSEND t message:b\n");
-    for _ in 0..1005 {
+    text.say(&"PRODUCE a\n".repeat(1000)).say("SEND\nPING\nPING\nPINK\nTOPIC nowhere\nPING\nSEND t message:b\n");
+    for _ in 0..1007 {
         text.line();
     }
+    // A line without its end is carried out if it is the only one.
+    let mut cut = TcpStream::connect(&broker.address).unwrap();
+    cut.write_all(b"PING").unwrap();
+    cut.shutdown(Shutdown::Write).unwrap();
+    cut.read_to_end(&mut Vec::new()).unwrap();
     let metric = |name: &str, verb: &str| format!(r#"plainlog_{name}{{protocol="text",request="{verb}"}}"#);
     for (verb, requests, errors) in
-        [("PRODUCE", 1000.0, 0.0), ("SEND", 2.0, 1.0), ("PING", 1.0, 0.0), ("TOPIC", 1.0, 1.0), ("none", 1.0, 1.0)]
+        [("PRODUCE", 1000.0, 0.0), ("SEND", 2.0, 1.0), ("PING", 4.0, 0.0), ("TOPIC", 1.0, 1.0), ("none", 1.0, 1.0)]
     {
-        until(&broker, &metric("requests_total", verb), requests);
+        until(verb, || value(&broker, &metric("requests_total", verb)) == Some(requests));
         assert_eq!(value(&broker, &metric("request_errors_total", verb)), Some(errors), "{verb}");
         assert_eq!(value(&broker, &metric("request_duration_seconds_count", verb)), Some(requests), "{verb}");
     }

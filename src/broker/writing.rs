@@ -24,7 +24,7 @@ use super::{
     writable,
 };
 use crate::{
-    config::Settings,
+    config::{Flush, Settings},
     log::{Appended, Numbering, batches::Flags, record::Records},
 };
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc, time::Instant};
@@ -38,7 +38,7 @@ pub struct WriteSession {
     transaction: Option<InTransaction>,
     /// Lines that added partitions to a transaction, which are not durable yet.
     added: Vec<LogWrite>,
-    /// When the first of the batches began to be written.
+    /// When the first of the batches that are to be synced began to be written.
     begun: Option<Instant>,
 }
 
@@ -280,7 +280,7 @@ impl WriteSession {
         if batches.is_empty() {
             return;
         }
-        self.begin();
+        batches.iter().for_each(|batch| self.begin(&batch.target));
         let Some(transaction) = self.transaction.clone() else {
             return self.batches.extend(batches.into_iter().map(Gathering::write));
         };
@@ -292,8 +292,11 @@ impl WriteSession {
         self.batches.extend(written.map(|(Gathering { target, .. }, stored)| Written { target, stored }));
     }
 
-    fn begin(&mut self) {
-        self.begun.get_or_insert_with(Instant::now);
+    /// Looks at the clock where it will be synced before it is answered.
+    fn begin(&mut self, target: &Target) {
+        if target.settings.flush(self.broker.config().flush) == Flush::Always {
+            self.begun.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Does a write in a transaction that goes to these partitions.
@@ -321,7 +324,7 @@ impl WriteSession {
 
     /// Writes one batch, whose records keep to the target's rules, whole or not at all.
     pub fn write_batch(&mut self, target: Target, records: &Records<'_>, terms: Terms) -> Result<Ticket> {
-        self.begin();
+        self.begin(&target);
         let appended = target.write(records, Terms { whole: true, ..terms })?;
         self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
@@ -341,7 +344,7 @@ impl WriteSession {
         let identity = ProducerIdentity { id, epoch };
         let transaction = self.broker.running.state.transaction_of(identity, if_absent)?;
         let terms = Terms { flags: terms.flags | Flags::TRANSACTIONAL, whole: true, ..terms };
-        self.begin();
+        self.begin(&target);
         let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;
         self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
@@ -367,7 +370,7 @@ impl WriteSession {
             self.batches.iter_mut().for_each(|batch| batch.stored = Err(error.clone()));
         }
         if let Some(begun) = self.begun.take() {
-            self.broker.metrics().durable.add(1, begun.elapsed());
+            self.broker.metrics().produce_to_sync.add(1, begun.elapsed());
         }
     }
 

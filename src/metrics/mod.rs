@@ -1,7 +1,7 @@
 //! What a running broker counts. Counting is cheap; the sums are made when somebody asks.
 //!
 //! ```text
-//! Metrics     rebalances │ what writing takes │ traffic of partitions that are gone
+//! Metrics     rebalances │ from write to sync │ traffic of partitions that are gone
 //! Connections who is connected, and what each has said and got
 //! Traffic     of each partition, where it is written and read
 //! Requests    of each protocol: a row for each row of its table, with a Latency
@@ -132,8 +132,8 @@ pub struct Metrics {
     pub kafka: Requests,
     /// Requests over HTTP, by route.
     pub http: Requests,
-    /// From when records were written until they were as durable as the flush mode promises.
-    pub durable: Latency,
+    /// From when records began to be written until they were synced, where that is promised.
+    pub produce_to_sync: Latency,
     /// Generations that groups began.
     pub rebalances: Counter,
     /// What went through partitions that are gone.
@@ -148,7 +148,7 @@ impl Default for Metrics {
             text: Requests::default(),
             kafka: Requests::default(),
             http: Requests::default(),
-            durable: Latency::default(),
+            produce_to_sync: Latency::default(),
             rebalances: Counter::default(),
             dropped: Traffic::default(),
         }

@@ -55,8 +55,10 @@ struct Session {
     stage: Stage,
     /// The connection's place in a group.
     member: Option<Membership>,
-    /// When what is carried out next arrived, or when what came before it was answered. Lines that arrive together cost one look
-    /// at the clock.
+    /// Lines of one verb, carried out one after the other, that are not counted yet. They cost one look at the clock, as those do
+    /// that are gathered.
+    run: LineCount,
+    /// When those arrived that are not counted yet, or when what came before them was answered.
     lap: Instant,
     /// With `--explain`: what the line at hand did, step by step.
     steps: Option<Vec<String>>,
@@ -140,10 +142,19 @@ impl Session {
             producer_id: None,
             stage: Stage::default(),
             member: None,
+            run: LineCount::of(verbs::NONE),
             lap: Instant::now(),
             steps: broker.config().explain.then(Vec::new),
             #[cfg(feature = "http")]
             watched: None,
+        }
+    }
+
+    /// Counts the lines of one verb that were carried out so far.
+    fn count_run(&mut self) {
+        if self.run.lines > 0 {
+            let run = std::mem::replace(&mut self.run, LineCount::of(verbs::NONE));
+            self.count([run]);
         }
     }
 

@@ -30,6 +30,8 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
     let served = lines.serve(input, output);
     // A broken connection leaves what it wrote to be shown to others.
     lines.session.answer(output);
+    lines.session.count_run();
+    lines.tell_connection(output);
     served.and_then(|()| output.flush())
 }
 
@@ -54,6 +56,7 @@ impl Lines {
                 self.session.lap = Instant::now();
             }
             let (used, flow) = self.pass(input.bytes(), output)?;
+            self.session.count_run();
             self.tell_connection(output);
             input.consume(used);
             unanswered += used;
@@ -143,8 +146,10 @@ impl Lines {
         let (word, rest) = split_word(line);
         let explained = self.session.steps.is_some().then_some(output.bytes.len());
         if word.eq_ignore_ascii_case(b"PRODUCE") {
+            self.session.count_run();
             gathered.produce(&mut self.session, rest);
         } else if word.eq_ignore_ascii_case(b"SEND") {
+            self.session.count_run();
             gathered.send(&mut self.session, Words::new(rest));
         } else {
             return self.other(line, word, rest, gathered, output);
@@ -171,6 +176,7 @@ impl Lines {
         output: &mut Output<'_>,
     ) -> io::Result<Flow> {
         let Some(verb) = verbs::find(word) else {
+            self.session.count_run();
             gathered.refuse(&mut self.session, verbs::NONE, verbs::unknown(word));
             let before = output.bytes.len();
             gathered.complete(&mut self.session, output);
@@ -185,21 +191,25 @@ impl Lines {
         if output.bytes.len() >= ANSWERS_BYTES {
             output.flush()?;
         }
-        // It may wait for long.
-        self.tell_connection(output);
+        let number = verbs::number(verb);
+        if self.session.run.verb != number {
+            // It may wait for long.
+            self.session.count_run();
+            self.tell_connection(output);
+            self.session.run.verb = number;
+        }
         let before = output.bytes.len();
-        let mut count = LineCount { verb: verbs::number(verb), lines: 1, errors: 0 };
         let may_run = self.session.stage.may_run(verb.name).map_err(Stop::from);
         let flow = match may_run.and_then(|()| (verb.run)(&mut self.session, Words::new(rest), output)) {
             Ok(flow) => flow,
             Err(Stop::Refused(refusal)) => {
-                count.errors = 1;
+                self.session.run.errors += 1;
                 self.session.stage.refuse(&refusal, &mut output.bytes);
                 Flow::Next
             }
             Err(Stop::Broken(error)) => return Err(error),
         };
-        self.session.count([count]);
+        self.session.run.lines += 1;
         self.tell(line, before, output);
         Ok(flow)
     }

@@ -55,7 +55,7 @@ struct Observed {
     requests: Vec<ObservedRequests>,
     connections: Vec<(&'static str, ConnectionSum)>,
     syncs: LatencySum,
-    durable: LatencySum,
+    produce_to_sync: LatencySum,
     rebalances: u64,
     damaged_batches: u64,
     open_transactions: usize,
@@ -84,7 +84,7 @@ impl Observed {
             requests: requests(metrics, routes),
             connections: metrics.connections.sums().into_iter().collect(),
             syncs: broker.syncs(),
-            durable: metrics.durable.get(),
+            produce_to_sync: metrics.produce_to_sync.get(),
             rebalances: metrics.rebalances.get(),
             damaged_batches: broker.damaged_batches(),
             open_transactions: broker.transactions()?.iter().filter(|one| is_open(one)).count(),
@@ -218,8 +218,8 @@ impl Observed {
         out.counters("plainlog_received_bytes", "Bytes that clients sent", connections(|sum| sum.bytes_in))?;
         out.counters("plainlog_sent_bytes", "Bytes that were sent to clients", connections(|sum| sum.bytes_out))?;
         let name = "plainlog_produce_to_sync_duration_seconds";
-        let help = "Time from when records were written until they were as durable as the flush mode promises";
-        out.latencies(name, help, [(NoLabels, &self.durable)])?;
+        let help = "Time from when records began to be written until they were synced, where that is promised";
+        out.latencies(name, help, [(NoLabels, &self.produce_to_sync)])?;
         let help = "Time that syncs of segments took";
         out.latencies("plainlog_sync_duration_seconds", help, [(NoLabels, &self.syncs)])?;
         out.counters("plainlog_rebalances", "Generations that groups began", [(NoLabels, self.rebalances)])?;
