@@ -44,6 +44,7 @@ static FILES: &[File] = files! {
     "exchange.js" SCRIPT;
     "format.js" SCRIPT;
     "groups.js" SCRIPT;
+    "kept.js" SCRIPT;
     "learn.js" SCRIPT;
     "list.js" SCRIPT;
     "messages.js" SCRIPT;

@@ -75,9 +75,9 @@ class View {
     return run;
   }
 
-  // What is asked for is gone, or cannot be read. A broker that does not answer is told in the head of the page.
+  // What is asked for is not there. A broker that does not answer, or cannot now, is asked again.
   failed(error) {
-    if (!error.status) return;
+    if (!error.status || error.status >= 500) return;
     this.end();
     this.main.replaceChildren(h('h1', { tabindex: '-1' }, 'Not here'), h('p', {}, error.message), h('p', {}, link(`Back to ${PAGES[this.path[0]][0]}`, [this.path[0]])));
   }

@@ -4,11 +4,6 @@ import { h } from './dom.js';
 import { list } from './list.js';
 
 export const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-export const toBase64 = (bytes) => {
-  let text = '';
-  for (let at = 0; at < bytes.length; at += 8192) text += String.fromCharCode(...bytes.subarray(at, at + 8192));
-  return btoa(text);
-};
 export const fromHex = (text) => Uint8Array.from({ length: text.length >> 1 }, (_, n) => parseInt(text.slice(2 * n, 2 * n + 2), 16));
 
 const STEERING = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
@@ -22,23 +17,27 @@ export const plain = (text) => text.replace(STEERING, sign);
 // A text on as many lines as it has.
 export const lines = (text) => text.replace(STEERING, (letter) => (letter === '\n' || letter === '\t' ? letter : sign(letter)));
 
-// JSON with its lines indented, each value as it was written: numbers keep their digits, and repeated names stay.
+const DEPTH_MAX = 100;
+
+// JSON with its lines indented, each value as it was written: numbers keep their digits, and repeated names stay. Throws where it
+// is none, or nested too deep to be read by anybody.
 export const pretty = (text) => {
   JSON.parse(text);
+  const out = [];
   let depth = 0;
-  let out = '';
-  const line = () => `\n${'  '.repeat(depth)}`;
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g)) {
-    if (token === '}' || token === ']') {
-      depth -= 1;
-      out += /[{[]$/.test(out) ? token : line() + token;
-      continue;
-    }
-    if (out && /[{[,]$/.test(out)) out += line();
+  let last = '';
+  const line = () => out.push('\n', '  '.repeat(depth));
+  for (const [token] of text.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|[{}[\],:]|[^\s{}[\],:"]+/g)) {
+    const closes = token === '}' || token === ']';
+    if (closes) depth -= 1;
+    const opened = last === '{' || last === '[';
+    if (closes ? !opened : opened || last === ',') line();
     if (token === '{' || token === '[') depth += 1;
-    out += token === ':' ? ': ' : token;
+    if (depth > DEPTH_MAX) throw new Error('it is nested too deep');
+    out.push(token === ':' ? ': ' : token);
+    last = token;
   }
-  return out;
+  return out.join('');
 };
 
 // Bytes in lines of sixteen, or of eight where there is no room. `spans` are { from, to } in the order of the bytes, which can be lit; `pick(n)` is called with the

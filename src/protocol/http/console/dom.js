@@ -111,6 +111,7 @@ export const say = (what) => {
 export const ask = ({ title, content, action, danger, act }) =>
   new Promise((resolve) => {
     let done;
+    const left = new AbortController();
     const wrong = h('p', { class: 'wrong', role: 'alert' });
     const close = () => dialog.close();
     const submit = async (event) => {
@@ -127,13 +128,12 @@ export const ask = ({ title, content, action, danger, act }) =>
     };
     const button = h('button', { class: danger ? 'bad' : 'first' }, action);
     const cancel = h('button', { type: 'button', onclick: close, autofocus: danger }, danger ? 'Keep it' : 'Close');
-    const dialog = h('dialog', { 'aria-labelledby': 'asked', onclose: () => (dialog.remove(), resolve(done)) },
+    const dialog = h('dialog', { 'aria-labelledby': 'asked', onclose: () => (left.abort(), dialog.remove(), resolve(done)) },
       h('h2', { id: 'asked' }, title),
       h('form', { onsubmit: submit }, content, wrong, h('div', { class: 'buttons' }, cancel, button)));
     document.body.append(dialog);
     dialog.showModal();
-    const leave = () => dialog.open && close();
-    addEventListener('hashchange', leave, { once: true });
+    addEventListener('hashchange', close, { signal: left.signal });
   });
 
 let fields = 0;

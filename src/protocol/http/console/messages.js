@@ -8,11 +8,12 @@ import { h, text, link, table, ask, field, option, say, facts } from './dom.js';
 import { get, send, path, query } from './api.js';
 import { number, bytes as size, count, time } from './format.js';
 import { list } from './list.js';
+import { Kept } from './kept.js';
 import { stream, after } from './stream.js';
-import { plain, value, fromBase64, toBase64, pretty } from './bytes.js';
+import { plain, value, fromBase64 } from './bytes.js';
 
 const PAGE = 100;
-// What a page keeps at most; older ones are read again when they are scrolled to.
+// What a page keeps at most.
 const KEPT_RECORDS = 200000;
 const KEPT_LETTERS = 64 << 20;
 
@@ -43,60 +44,23 @@ const short = (record, name) => {
   return typeof record[name] === 'string' ? plain(record[name].slice(0, 300)) : name === 'value' ? 'tombstone' : '';
 };
 
-// Records in the order of their arrival, or of the log; shown from either end.
-class Records {
-  #kept = [];
-  #letters = 0;
-  newestFirst = false;
-
-  get size() {
-    return this.#kept.length;
-  }
-
-  at(n) {
-    const at = this.newestFirst ? this.#kept.length - 1 - n : n;
-    // Events are read when they are first seen.
-    if (typeof this.#kept[at] === 'string') this.#kept[at] = JSON.parse(this.#kept[at]);
-    return this.#kept[at];
-  }
-
-  append(records) {
-    for (const record of records) {
-      this.#kept.push(record);
-      this.#letters += typeof record === 'string' ? record.length : 200;
-    }
-    let gone = 0;
-    while (this.#kept.length - gone > KEPT_RECORDS || (this.#letters > KEPT_LETTERS && gone < this.#kept.length - 1)) {
-      const record = this.#kept[gone++];
-      this.#letters -= typeof record === 'string' ? record.length : 200;
-    }
-    this.#kept.splice(0, gone);
-    return gone;
-  }
-
-  prepend(records) {
-    this.#kept = [...records, ...this.#kept];
-  }
-
-  clear() {
-    this.#kept = [];
-    this.#letters = 0;
-  }
-}
-
-const STARTS = [['', 'Newest first'], ['earliest', 'Oldest first'], ['offset', 'From an offset'], ['time', 'From a time'], ['ago', 'From a time ago']];
-const EXAMPLES = { offset: '0', ago: '15m' };
-const startOf = (from) => (!from || from === 'earliest' ? from ?? '' : /^-?\d+$/.test(from) ? 'offset' : /^\d+[a-z]+$/.test(from) ? 'ago' : 'time');
+const STARTS = [['', 'Newest first'], ['earliest', 'Oldest first'], ['place', 'From an offset'], ['time', 'From a time'], ['ago', 'From a time ago']];
+const EXAMPLES = { place: '0', ago: '15m' };
+const startOf = (from) => {
+  if (from === '' || from === 'earliest') return from;
+  if (/^\d+[a-z]+$/.test(from)) return 'ago';
+  return from.includes('-') && !Number.isNaN(Date.parse(from)) && !/^-\d+$/.test(from) ? 'time' : 'place';
+};
 
 const read = (view, topic) => {
-  const records = new Records();
+  const records = new Kept(KEPT_RECORDS, KEPT_LETTERS);
   const asked = (name) => view.query.get(name) ?? '';
   const where = path`topics/${topic}/records`;
   let work = new AbortController();
   let stop = () => {};
   let cursor = {};
   let loading = false;
-  let said = '';
+  let waiting = [];
 
   // What is asked
   const partition = h('select', {}, option('', 'all'), asked('partition') && option(asked('partition')));
@@ -108,7 +72,7 @@ const read = (view, topic) => {
   const key = h('input', { placeholder: 'the whole key', value: asked('key'), spellcheck: 'false' });
   const header = h('input', { placeholder: 'name=value', value: asked('header'), spellcheck: 'false' });
   const started = () => {
-    from.hidden = !['offset', 'time', 'ago'].includes(start.value);
+    from.hidden = !['place', 'time', 'ago'].includes(start.value);
     from.type = start.value === 'time' ? 'datetime-local' : 'text';
     from.step = start.value === 'time' ? '1' : '';
     from.placeholder = EXAMPLES[start.value] ? `such as ${EXAMPLES[start.value]}` : '';
@@ -130,7 +94,7 @@ const read = (view, topic) => {
   const live = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => (view.set('live', live.ariaPressed === 'true' ? '' : 'yes'), begin()) }, 'Live');
   const stopper = h('button', { type: 'button', hidden: true, onclick: () => finish(`stopped; ${count(records.size, 'record')} found`) }, 'Stop');
   const status = h('p', { class: 'soft status', role: 'status' });
-  const tell = (what) => text(status, (said = what));
+  const tell = (what) => text(status, what);
 
   const rows = list({
     label: `Messages of ${topic}`,
@@ -156,7 +120,7 @@ const read = (view, topic) => {
   // Reads on where the list ends.
   const more = async () => {
     const next = records.newestFirst ? cursor.previous : cursor.next;
-    if (loading || !next || searches() || (isLive() && !records.newestFirst)) return;
+    if (loading || !next || records.isFull || searches() || (isLive() && !records.newestFirst)) return;
     loading = true;
     const { signal } = work;
     try {
@@ -167,7 +131,6 @@ const read = (view, topic) => {
       } else {
         records.append(page.records);
         cursor.next = page.next;
-        if (!page.records.length) cursor.ended = true;
       }
       told();
       // The end of the log is asked for again when somebody scrolls there, not now.
@@ -179,7 +142,10 @@ const read = (view, topic) => {
       failed(error);
     }
   };
-  const told = () => tell(records.size ? `${count(records.size, 'record')} shown${records.newestFirst && cursor.previous ? '; older ones as you scroll' : ''}` : 'No records here.');
+  const told = () => {
+    const rest = records.isFull ? '; more are not kept here, read on from another place' : records.newestFirst && cursor.previous ? '; older ones as you scroll' : '';
+    tell(records.size ? `${count(records.size, 'record')} shown${rest}` : 'No records here.');
+  };
   const isLive = () => view.query.has('live');
 
   const begin = async () => {
@@ -190,6 +156,7 @@ const read = (view, topic) => {
     status.classList.remove('bad');
     records.clear();
     rows.clear();
+    waiting = [];
     cursor = {};
     loading = false;
     live.setAttribute('aria-pressed', isLive());
@@ -216,7 +183,6 @@ const read = (view, topic) => {
   };
 
   // What comes over the stream is gathered until the next frame.
-  let waiting = [];
   const arrive = (data) => {
     if (!waiting.length) requestAnimationFrame(arrived);
     waiting.push(data);
@@ -228,8 +194,9 @@ const read = (view, topic) => {
     const came = waiting.length;
     waiting = [];
     if (records.newestFirst) {
-      if (!atTop) rows.shift(came);
-      else if (rows.current >= 0) rows.shift(came);
+      if (!atTop || rows.current >= 0) rows.shift(came);
+      // What went is not read again, so that no hole is left.
+      if (gone) cursor.previous = undefined;
     } else {
       if (gone) rows.shift(-gone);
       if (atEnd && isLive() && before) rows.toEnd();
@@ -251,7 +218,7 @@ const read = (view, topic) => {
   const follow = (next) => {
     total = 0;
     connected = false;
-    liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.size >= KEPT_RECORDS ? `; the last ${number(records.size)} are kept here` : ''}`);
+    liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.isFull ? `; the last ${number(records.size)} are kept here` : ''}`);
     liveTold();
     stop = stream(where, { ...parameters(), from: next }, { message: arrive, gap }, {
       resume, probe, signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
@@ -332,7 +299,7 @@ const read = (view, topic) => {
     const checked = h('p', { class: 'soft', role: 'status' });
     const check = () => {
       try {
-        if (body.value.trim()) pretty(body.value);
+        if (body.value.trim()) JSON.parse(body.value);
         text(checked, json.checked && body.value.trim() ? 'The value is JSON.' : '');
         return true;
       } catch (error) {

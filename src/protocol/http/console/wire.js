@@ -4,14 +4,16 @@ import { h, text, field, option, say } from './dom.js';
 import { send } from './api.js';
 import { bytes as size, count, time } from './format.js';
 import { list } from './list.js';
+import { Kept } from './kept.js';
 import { stream } from './stream.js';
 import { plain } from './bytes.js';
 import { exchange, took, wordsOf } from './exchange.js';
 
-const KEPT = 2000;
+const KEPT_EXCHANGES = 2000;
+const KEPT_LETTERS = 32 << 20;
 
 export const open = (view) => {
-  let exchanges = [];
+  const exchanges = new Kept(KEPT_EXCHANGES, KEPT_LETTERS);
   let missed = 0;
   let limits = '';
   // Whether exchanges are kept, and whether it was this page that wanted it.
@@ -25,13 +27,12 @@ export const open = (view) => {
   const watch = h('button', { class: 'first' }, 'Watch');
   const stop = h('button', { type: 'button', hidden: true, onclick: () => switchOff() }, 'Stop');
   const status = h('p', { class: 'soft status', role: 'status' });
-  const source = { get size() { return exchanges.length; }, at: (n) => exchanges[n] };
   const line = (message) => plain(wordsOf({ hex: (message?.hex ?? '').slice(0, 300) }).trimEnd());
   const what = (one) => (one.protocol === 'text' ? line(one.request) : Object.values(one.request?.spans ?? []).filter((span) => /(^|\.)(topic|name|group_id|key)$/.test(span.name)).slice(0, 4).map((span) => span.value).join(' '));
   const detail = h('div', { class: 'below' });
   const rows = list({
     label: 'Exchanges',
-    source,
+    source: exchanges,
     choose: (one) => detail.replaceChildren(exchange(one)),
     columns: [
       { class: 'when', text: (one) => time(one.time_ms).slice(11) },
@@ -46,7 +47,7 @@ export const open = (view) => {
 
   const told = () => text(status, [
     on ? `Watching ${limits || 'all'}` : 'Not watching',
-    exchanges.length ? count(exchanges.length, 'exchange') : '',
+    exchanges.size ? count(exchanges.size, 'exchange') : '',
     missed ? `${count(missed, 'other')} went by too fast to be kept` : '',
   ].filter(Boolean).join('; '));
   const switched = (now) => {
@@ -84,13 +85,9 @@ export const open = (view) => {
   let waiting = [];
   const arrived = () => {
     const atEnd = rows.atEnd();
-    exchanges.push(...waiting);
+    const gone = exchanges.append(waiting);
     waiting = [];
-    const gone = Math.max(0, exchanges.length - KEPT);
-    if (gone) {
-      exchanges = exchanges.slice(gone);
-      rows.shift(-gone);
-    }
+    if (gone) rows.shift(-gone);
     if (atEnd) rows.toEnd();
     rows.show();
     told();
@@ -100,13 +97,13 @@ export const open = (view) => {
     h('p', { class: 'soft' }, 'Every byte that a client sends and gets, beside the field that it belongs to. Watch one connection, one client or one API; with nothing filled in, all of them.'),
     h('form', { class: 'tools', onsubmit: (event) => (event.preventDefault(), switchOn()) },
       field('Connection', connection), field('Client', client), field('API or verb', api), apis, watch, stop,
-      h('button', { type: 'button', class: 'end', onclick: () => ((exchanges = []), rows.clear(), detail.replaceChildren(), told()) }, 'Clear')),
+      h('button', { type: 'button', class: 'end', onclick: () => (exchanges.clear(), rows.clear(), detail.replaceChildren(), told()) }, 'Clear')),
     status, rows.node, detail);
   told();
   stream('wire', {}, {
     message: (data) => {
       if (!waiting.length) requestAnimationFrame(arrived);
-      waiting.push(JSON.parse(data));
+      waiting.push(data);
     },
     missed: (data) => ((missed += JSON.parse(data).count), told()),
     filter: (data) => switched(JSON.parse(data)),
