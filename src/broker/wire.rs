@@ -244,9 +244,11 @@ impl Wire {
         self.subscribers.register(waiter)
     }
 
-    /// The oldest exchange behind a number that the ring still has.
+    /// The oldest exchange behind a number that the ring still has. A number that was not reached yet is of a broker that ran
+    /// here before: whoever comes with it has seen nothing.
     pub fn next(&self, number: u64) -> Option<Numbered> {
         let state = self.state();
+        let number = if number > state.last_number { 0 } else { number };
         let at = state.ring.partition_point(|seen| seen.number <= number);
         state.ring.get(at).cloned()
     }
@@ -315,6 +317,7 @@ mod tests {
         wire.record(exchange(1, 10), &MemoryDisk::default());
         assert_eq!(wire.next(0).unwrap().number, 1);
         assert!(wire.next(1).is_none());
+        assert_eq!(wire.next(500).unwrap().number, 1, "500 was another broker's");
         wire.switch(None);
         wire.switch(None);
         assert!(!wire.is_on() && wire.next(0).is_none());

@@ -9,7 +9,7 @@ import { get, send, path, query } from './api.js';
 import { number, bytes as size, count, time } from './format.js';
 import { list } from './list.js';
 import { Kept } from './kept.js';
-import { stream, after } from './stream.js';
+import { stream } from './stream.js';
 import { plain, value, fromBase64 } from './bytes.js';
 
 const PAGE = 100;
@@ -208,8 +208,6 @@ const read = (view, topic) => {
   let total = 0;
   let connected = true;
   let liveTold = () => {};
-  const resume = (id) => ({ from: after(id) });
-  const probe = (asked) => get(where + query({ ...asked, count: 1 }), view.signal);
   const gap = (data) => {
     const { partition, message } = JSON.parse(data);
     say(`Partition ${partition}: ${message}`);
@@ -220,8 +218,8 @@ const read = (view, topic) => {
     connected = false;
     liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.isFull ? `; the last ${number(records.size)} are kept here` : ''}`);
     liveTold();
-    stop = stream(where, { ...parameters(), from: next }, { message: arrive, gap }, {
-      resume, probe, signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
+    stop = stream(where + query({ ...parameters(), from: next }), { message: arrive, gap }, {
+      signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
     });
   };
 
@@ -232,7 +230,7 @@ const read = (view, topic) => {
     const wanted = { ...parameters(), ...filters(), from: place() || 'earliest', ...(!isLive() && { to: 'latest' }) };
     liveTold = () => tell(`${isLive() ? 'searching, and waiting for more' : 'searching'}: ${count(records.size, 'record')} found${progress}`);
     liveTold();
-    stop = stream(where, wanted, {
+    stop = stream(where + query(wanted), {
       message: arrive,
       gap,
       progress: (data) => {
@@ -241,7 +239,7 @@ const read = (view, topic) => {
         liveTold();
       },
       end: () => requestAnimationFrame(() => finish(`${count(records.size, 'record')} found in all, oldest first in each partition`)),
-    }, { resume, probe, signal: view.signal, refused: (error) => (finish(), failed(error)) });
+    }, { signal: view.signal, refused: (error) => (finish(), failed(error)) });
   };
   const finish = (what) => {
     stop();

@@ -100,12 +100,12 @@ export const open = (view) => {
       h('button', { type: 'button', class: 'end', onclick: () => (exchanges.clear(), rows.clear(), detail.replaceChildren(), told()) }, 'Clear')),
     status, rows.node, detail);
   told();
-  stream('wire', {}, {
+  stream('wire', {
     message: (data) => {
       if (!waiting.length) requestAnimationFrame(arrived);
       waiting.push(data);
     },
     missed: (data) => ((missed += JSON.parse(data).count), told()),
     filter: (data) => switched(JSON.parse(data)),
-  }, { resume: (id) => ({ after: id }), signal: view.signal, refused: (error) => text(status, error.message) });
+  }, { signal: view.signal, refused: (error) => text(status, error.message) });
 };
