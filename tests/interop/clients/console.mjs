@@ -89,7 +89,7 @@ const checks = {
     for (const hash of [...PAGES, `topics/${topic}`, `messages/${topic}`, `groups/${group}`]) {
       for (const [wide, dark] of [[true, false], [false, true]]) {
         const page = await open(hash, { wide, dark });
-        await page.waitForLoadState("networkidle").catch(() => {});
+        await shows(page, "#broker", /up/);
         equal(await page.locator("nav a[aria-current=page]").getAttribute("data-page"), hash.split("/")[0]);
         const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
         holds(over <= 0, `${hash} is ${over} pixels too wide`);
