@@ -299,3 +299,39 @@ fn what_nobody_can_know_yet_is_not_told() {
     broker.expect("CONSUME 0\nFETCH orders/0 0\nQUIT\n", &["", "RECORDS"]);
     assert_eq!(value(&broker, metric), Some(1.0));
 }
+
+#[test]
+fn the_cluster_and_info_tell_the_same_sums() {
+    let broker = Broker::start();
+    broker.expect("SEND t message:a\nPINK\nFETCH t/0 0\nQUIT\n", &["ACK", "ERROR", "RECORDS"]);
+    assert_eq!(broker.get("/nowhere").status, 404);
+    let cluster = broker.get("/api/cluster").json();
+    for (name, wanted) in
+        [("text_requests", 4), ("errors", 2), ("records_in", 1), ("records_read", 1), ("rebalances", 0)]
+    {
+        assert_eq!(cluster[name], wanted, "{name}");
+    }
+    assert!(cluster["resident_bytes"].as_u64().is_none_or(|bytes| bytes > 1 << 20), "{cluster}");
+    let mut text = broker.connect();
+    let count = text.say("INFO\n").line();
+    let count: usize = count.strip_prefix("INFO count:").unwrap().parse().unwrap();
+    let told: Vec<String> = (0..count).map(|_| text.line()).collect();
+    for name in ["text_requests", "errors", "records_in", "bytes_in", "records_read", "bytes_read", "damaged_batches"] {
+        let line = format!("{name}:{}", cluster[name]);
+        assert!(told.contains(&line), "{line} {told:?}");
+    }
+}
+
+#[test]
+fn damage_is_counted_when_it_is_met() {
+    let mut broker = Broker::on_disk();
+    broker.expect("SEND t message:hello\nQUIT\n", &["ACK"]);
+    assert_eq!(value(&broker, "plainlog_damaged_batches_total"), Some(0.0));
+    assert!(broker.stop().success());
+    let log = broker.folder().join("t/0/00000000000000000000.log");
+    let text = std::fs::read_to_string(&log).unwrap();
+    std::fs::write(&log, text.replace("hello", "hollo")).unwrap();
+    broker.restart();
+    broker.expect("FETCH t/0 0\nQUIT\n", &["ERROR CORRUPT_MESSAGE"]);
+    assert!(value(&broker, "plainlog_damaged_batches_total").unwrap() >= 1.0);
+}

@@ -8,7 +8,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering::Relaxed},
     thread,
@@ -66,6 +66,11 @@ impl Broker {
     pub fn stop(&mut self) -> ExitStatus {
         signal(&self.child, "TERM");
         self.child.wait().unwrap()
+    }
+
+    /// The folder of one that is on disk.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap()
     }
 
     /// The number of its process.

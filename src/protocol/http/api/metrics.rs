@@ -115,7 +115,7 @@ fn requests(metrics: &Metrics, routes: &[Route]) -> Vec<ObservedRequests> {
 }
 
 /// The memory that this process has, where the system tells it.
-fn resident_bytes() -> Option<u64> {
+pub(super) fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
     kibibytes.parse::<u64>().ok().map(|kibibytes| kibibytes << 10)

@@ -80,6 +80,7 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "syncs": broker.syncs().count(),
         "rebalances": metrics.rebalances.get(),
         "damaged_batches": broker.damaged_batches(),
+        "resident_bytes": metrics::resident_bytes(),
     });
     exchange.json(200, &answer)
 }
