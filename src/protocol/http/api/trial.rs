@@ -6,7 +6,7 @@ use super::{OBJECT_BYTES_MAX, Object, text};
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka::requests::Request;
 use crate::{
-    broker::wire::Message,
+    broker::{spans::Spans, wire::Message},
     protocol::{
         http::{
             exchange::Exchange,
@@ -101,7 +101,9 @@ fn ask(exchange: &Exchange<'_, '_>, address: SocketAddr, request: &[u8]) -> io::
         Some(seen) => wire_view::shown(&seen),
         // It was not answered to its end, or by nobody who could be watched.
         None => {
-            let [mut sent, mut received] = [Message::default(), Message::default()];
+            // What is no text has no fields that anybody noted.
+            let spans = (!request[0].is_ascii_alphabetic()).then(Spans::default);
+            let [mut sent, mut received] = [spans.clone(), spans].map(|spans| Message { spans, ..Message::default() });
             sent.add(request);
             received.add(&response);
             let shown = json!({

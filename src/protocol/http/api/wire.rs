@@ -64,7 +64,7 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
 
 /// An exchange as an event; before it, what went unseen since the one with the number `last`, if there was one.
 fn event(stream: &mut Stream<'_, '_, '_>, seen: &Numbered, last: u64) -> Result<(), Stop> {
-    if last > 0 && seen.number > last + 1 {
+    if (1..seen.number - 1).contains(&last) {
         write!(stream.bytes, "event: missed\ndata: {}\n\n", json!({ "count": seen.number - last - 1 }))?;
     }
     let mut shown = wire_view::shown(&seen.exchange);
