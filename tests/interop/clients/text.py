@@ -1,5 +1,5 @@
 """Both protocols on one broker: what Kafka clients write is read by netcat, `grep` and plainlog's own programs, and the other way round."""
-import base64, glob, json, os, re, socket, subprocess
+import base64, glob, json, os, re, socket, subprocess, urllib.request
 
 from check import ADDRESS, check, equal, fresh, main, say, wait_until
 from java_tools import start, tool
@@ -118,6 +118,42 @@ def a_group_has_one_kind_of_members_at_a_time():
         reader.wait(20)
     joined = wait_until(lambda: [line for line in netcat(f"JOIN {group} {topic}", "QUIT") if line.startswith("JOINED")], "JOIN once the reader has left")
     assert f"assigned:{topic}/0" in joined[0], joined
+
+
+def watched(on):
+    body = json.dumps({"on": on}).encode()
+    with urllib.request.urlopen(urllib.request.Request(f"http://{ADDRESS}/api/wire", body, {"Content-Type": "application/json"}), timeout=30) as answer:
+        return json.load(answer)
+
+
+@check
+def wire_explains_every_byte_that_clients_send_and_get():
+    topic = fresh("watched")
+    watched(True)
+    try:
+        for codec in ("none", "gzip", "zstd"):
+            kcat("-P", "-t", topic, "-p", "0", "-z", codec, "-k", "user-1", "-H", "a=1", given=b"hello\n" * 10)
+        equal(len(kcat("-C", "-q", "-e", "-t", topic, "-p", "0").splitlines()), 30)
+        tool("kafka-topics", "--list")
+        netcat("PING", "QUIT")
+        seen = set()
+        with urllib.request.urlopen(f"http://{ADDRESS}/api/wire", timeout=30) as events:
+            for line in events:
+                exchange = json.loads(line[6:]) if line.startswith(b"data: ") else {}
+                if "request" not in exchange:
+                    continue
+                for side in ("request", "response"):
+                    message, at = exchange[side], 0
+                    for field in message["spans"]:
+                        assert field["from"] == at and field["type"] != "not read", (exchange["api"], side, field)
+                        at = field["to"]
+                    equal((exchange["api"], side, at), (exchange["api"], side, len(message["hex"]) // 2))
+                seen.add(exchange["api"].split(" ")[0])
+                if exchange["api"] == "PING":
+                    break
+        assert {"ApiVersions", "Metadata", "Produce", "ListOffsets", "Fetch", "PING"} <= seen, seen
+    finally:
+        watched(False)
 
 
 if __name__ == "__main__":
