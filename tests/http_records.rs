@@ -52,6 +52,13 @@ fn page(broker: &Broker, target: &str) -> Value {
     answer.json()
 }
 
+/// The most memory that the broker has had.
+fn peak_kilobytes(broker: &Broker) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
 /// The objects of NDJSON.
 fn lines(answer: &Answer) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -62,6 +69,8 @@ fn lines(answer: &Answer) -> Vec<Value> {
 struct Events {
     http: Http,
     text: String,
+    /// How much of it was read.
+    read: usize,
     last_id: String,
 }
 
@@ -78,13 +87,13 @@ impl Events {
         http.request("GET", target, &format!("{AS_EVENTS}{id}"), b"");
         let head = http.head();
         assert_eq!((head.status, head.header("content-type")), (200, "text/event-stream"), "{head:?}");
-        Events { http, text: String::new(), last_id: last_id.into() }
+        Events { http, text: String::new(), read: 0, last_id: last_id.into() }
     }
 
     /// The next event with data; `None`: the stream has ended.
     fn next(&mut self) -> Option<Event> {
         loop {
-            while let Some((event, rest)) = self.text.split_once("\n\n") {
+            while let Some((event, _)) = self.text[self.read..].split_once("\n\n") {
                 let (mut name, mut data) = ("message".to_string(), String::new());
                 for line in event.lines().filter(|line| !line.starts_with(':')) {
                     match line.split_once(": ").unwrap() {
@@ -94,11 +103,12 @@ impl Events {
                         other => panic!("{other:?}"),
                     }
                 }
-                self.text = rest.to_string();
+                self.read += event.len() + 2;
                 if !data.is_empty() {
                     return Some(Event { name, data: serde_json::from_str(&data).unwrap() });
                 }
             }
+            self.text.drain(..std::mem::take(&mut self.read));
             self.text += text(&self.http.chunk()?);
         }
     }
@@ -262,9 +272,8 @@ fn a_line_that_is_too_long_is_read_over_and_the_others_are_stored() {
     assert_eq!(answer["errors"][0]["error"], "MESSAGE_TOO_LARGE");
     assert_eq!((&answer["errors"][0]["line"], &answer["errors"][1]["line"]), (&json!(2), &json!(4)));
     assert_eq!(values(&page(&broker, "/api/topics/small/records")["records"]), ["a", "b"]);
-    let peak = std::fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
-    let peak = peak.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().trim_end_matches(" kB");
-    assert!(peak.trim().parse::<u64>().unwrap() < 40 << 10, "{peak} kB for a line of 40 MiB");
+    let peak = peak_kilobytes(&broker);
+    assert!(peak < 40 << 10, "{peak} kB for a line of 40 MiB");
 }
 
 #[test]
@@ -594,6 +603,80 @@ fn a_topic_that_is_dropped_cuts_its_readers_off() {
             .status,
         404
     );
+}
+
+/// A batch that is damaged hides nothing around it.
+#[test]
+fn what_is_damaged_is_told_as_a_gap_and_read_over() {
+    let folder = std::env::temp_dir().join(format!("plainlog-damaged-{}", std::process::id()));
+    let options = ["--data-dir", folder.to_str().unwrap()];
+    let mut broker = Broker::with(&options);
+    topic(&broker, "orders", 1);
+    ["a", "b", "c"].iter().for_each(|value| store(&broker, "orders", 0, &[value]));
+    assert!(broker.stop().success());
+    let log = folder.join("orders/0/00000000000000000000.log");
+    let damaged = std::fs::read_to_string(&log).unwrap().replace("message:b", "message:X");
+    std::fs::write(&log, damaged).unwrap();
+    let broker = Broker::with(&options);
+    let gap =
+        |gap: &Value| assert_eq!((&gap["partition"], &gap["from"], &gap["to"]), (&json!(0), &json!(1), &json!(2)));
+    let read = page(&broker, "/api/topics/orders/records");
+    assert_eq!(values(&read["records"]), ["a", "c"]);
+    gap(&read["gaps"][0]);
+    assert_eq!(values(&page(&broker, "/api/topics/orders/records?from=-3")["records"]), ["a", "c"]);
+    let read = lines(&broker.http().ask("GET", "/api/topics/orders/records", AS_LINES, b""));
+    assert_eq!((&read[0]["value"], &read[2]["value"]), (&json!("a"), &json!("c")));
+    gap(&read[1]["gap"]);
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=earliest", "");
+    assert_eq!(events.record()["value"], "a");
+    gap(&events.next().unwrap().data);
+    assert_eq!(events.record()["value"], "c");
+    // A table cannot tell of it, so it breaks off where it is.
+    let mut http = broker.http();
+    http.request("GET", "/api/topics/orders/export?format=csv", "", b"");
+    assert_eq!(http.head().status, 200);
+    while !http.is_closed() {
+        assert!(!text(&http.chunk().unwrap()).contains(",c,"));
+    }
+    drop(broker);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_body_that_breaks_off_has_stored_its_whole_lines() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let mut events = Events::open(&broker, "/api/topics/orders/records?from=earliest", "");
+    let mut http = broker.http();
+    http.send("POST /api/topics/orders/records HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n");
+    http.send(format!("{BYTES}\r\na\nhal"));
+    assert_eq!(events.record()["value"], "a");
+    drop(http);
+    store(&broker, "orders", 0, &["b"]);
+    assert_eq!(events.record()["value"], "b", "half a line is no record");
+}
+
+#[test]
+fn who_reads_slowly_is_waited_for_and_costs_no_memory() {
+    let broker = Broker::on_disk();
+    topic(&broker, "orders", 2);
+    let slow = Events::open(&broker, "/api/topics/orders/records?from=earliest", "").opened();
+    let line = "x".repeat(1_000) + "\n";
+    let body = line.repeat(20_000);
+    for partition in [0, 1] {
+        let target = format!("/api/topics/orders/records?partition={partition}");
+        assert_eq!(post(&broker, &target, BYTES, &body).json()["stored"], 20_000);
+    }
+    let mut next = [0, 0];
+    let mut events = slow;
+    while next != [20_000, 20_000] {
+        let record = events.record();
+        let next = &mut next[record["partition"].as_u64().unwrap() as usize];
+        assert_eq!(record["offset"], *next);
+        *next += 1;
+    }
+    let peak = peak_kilobytes(&broker);
+    assert!(peak < 30 << 10, "{peak} kB for a reader of 40 MB");
 }
 
 /// As a browser does whose connection breaks again and again.
