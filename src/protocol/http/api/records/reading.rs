@@ -101,9 +101,8 @@ impl Reading {
             };
             reading.cursors.push(Cursor { partition, next, end });
         }
-        match from {
-            Begin::Position(Position::BeforeEnd(count)) if !is_one => reading.go_back(exchange, count, u64::MAX)?,
-            _ => {}
+        if let (Begin::Position(Position::BeforeEnd(count)), false) = (from, is_one) {
+            reading.go_back(exchange, count, u64::MAX)?;
         }
         Ok(reading)
     }
@@ -114,7 +113,7 @@ impl Reading {
             // The newest by time are found once the ends of all partitions are known.
             Begin::Position(Position::BeforeEnd(_)) if !is_one => Position::Latest,
             // An offset of several partitions need not be one that all of them have.
-            Begin::Position(Position::At(offset)) if !is_one => Position::At((*offset).clamp(start, high_watermark)),
+            Begin::Position(Position::At(offset)) if !is_one => return Ok((*offset).clamp(start, high_watermark)),
             Begin::Position(position) => *position,
             Begin::Offsets(offsets) | Begin::Before(offsets) => {
                 let named = offsets.iter().find(|named| named.partition == partition.index());
@@ -125,7 +124,7 @@ impl Reading {
                     let message = format!("what stood at offset {from} {what}");
                     self.gaps.push(Gap { partition: partition.index(), from, to, message });
                 }
-                Position::At(to)
+                return Ok(to);
             }
         };
         Ok(self.session.resolve(self.isolation, position, partition)?)
