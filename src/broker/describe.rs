@@ -46,6 +46,8 @@ pub struct PartitionDescription {
 pub struct TopicSize {
     /// Offsets from the starts to the high watermarks.
     pub records: u64,
+    /// Offsets up to the high watermarks: what was written, whatever is left of it.
+    pub written: u64,
     /// Bytes of lines on disk.
     pub bytes: u64,
     /// Segments.
@@ -55,6 +57,7 @@ pub struct TopicSize {
 impl TopicSize {
     fn add(&mut self, size: Size) {
         self.records += size.high_watermark.saturating_sub(size.start);
+        self.written += size.high_watermark;
         self.bytes += size.bytes;
         self.segments += size.segments;
     }
@@ -238,7 +241,7 @@ mod tests {
         let calls = disk.calls();
         assert_eq!(
             broker.topic_size("t").unwrap(),
-            TopicSize { records: 1, bytes: of_one(&broker).bytes, segments: 1 }
+            TopicSize { records: 1, written: 1, bytes: of_one(&broker).bytes, segments: 1 }
         );
         assert_eq!(disk.calls(), calls, "what files told is told again");
         let again = broker.topic("t").unwrap().partition(1).unwrap();

@@ -404,6 +404,10 @@ const checks = {
       await page.getByRole("button", { name: "Send" }).click();
       await until(async () => (await page.locator(".below .hex").count()) === 2, async () => `${call.label}: ${await status(page)}`);
     };
+    const verbs = (await netcat(["HELP"])).flatMap((line) => /: ([A-Z ]+)$/.exec(line)?.[1].split(" ") ?? []);
+    const offered = await page.getByLabel("Request", { exact: true }).locator("optgroup[label=Text] option").allTextContents();
+    equal(verbs.filter((verb) => !offered.includes(verb)), []);
+    holds(verbs.length > 20, verbs.join());
     await ask({ label: "CREATE" }, { Line: `CREATE ${topic} partitions:2` });
     await ask({ label: "ApiVersions" });
     for (const call of ["Metadata", "DescribeTopicPartitions"]) await ask({ label: call }, { Topic: topic });

@@ -32,6 +32,7 @@ fn summary(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Valu
         "name": topic.name,
         "partitions": topic.partition_count(),
         "records": size.records,
+        "written": size.written,
         "bytes": size.bytes,
         "internal": is_internal(&topic.name),
     }))

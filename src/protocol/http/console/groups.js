@@ -101,11 +101,16 @@ const one = (view, name) => {
     };
     const kind = h('select', {}, [['earliest', 'earliest'], ['latest', 'latest'], ['offset', 'an offset'], ['back', 'N before the end'], ['ago', 'a time ago'], ['time', 'a time']].map(([value, label]) => option(value, label)));
     const value = h('input', { disabled: true, required: true });
-    const examples = { offset: '0', back: '100', ago: '15m', time: '2026-11-20T12:00:00Z' };
+    // What is filled in where a place needs more than its kind.
+    const places = {
+      offset: () => group.offsets.find((offset) => offset.topic === topic.value && (!partition.value || offset.partition === Number(partition.value)))?.committed ?? 0,
+      back: () => 100,
+      ago: () => '15m',
+      time: () => new Date(Date.now() - 3600000).toISOString().slice(0, 19) + 'Z',
+    };
     const typed = () => {
-      value.disabled = !examples[kind.value];
-      value.placeholder = examples[kind.value] ? `such as ${examples[kind.value]}` : '';
-      if (value.disabled) value.value = '';
+      value.disabled = !places[kind.value];
+      value.value = places[kind.value]?.() ?? '';
       preview();
     };
     const body = () => ({

@@ -58,7 +58,7 @@ const drawing = async (signal) => {
   const shown = topics.filter((topic) => topic.records > 0 || topics.length <= MOST).sort((a, b) => b.records - a.records).slice(0, MOST);
   const read = await Promise.all(groups.slice(0, MOST).map((group) => get(path`groups/${group.name}`, signal).catch(() => ({ ...group, offsets: [], members: [] }))));
   const clients = [...connections.reduce((all, one) => {
-    const name = one.client || one.protocol;
+    const name = one.client?.startsWith('Mozilla/') ? 'browsers' : one.client || one.protocol;
     return all.set(name, (all.get(name) ?? 0) + 1);
   }, new Map())].slice(0, MOST);
 
@@ -67,10 +67,12 @@ const drawing = async (signal) => {
   const middle = (n, all) => 40 + ((height - 40) * (n + 0.5)) / all;
   const cut = (name, most) => (name.length > most ? `${name.slice(0, most - 1)}…` : name);
   const box = (x, y, name, under, to) => {
-    const inside = [svg('rect', { x, y: y - 17, width: BOX, height: 34, rx: 4 }), svg('text', { x: x + 12, y: y - 2 }, cut(name, 30)), svg('text', { x: x + 12, y: y + 12, class: 'under' }, under)];
+    const inside = [svg('rect', { x, y: y - 17, width: BOX, height: 34, rx: 4 }), svg('text', { x: x + 12, y: y - 3 }, cut(name, 30)), svg('text', { x: x + 12, y: y + 10, class: 'under' }, under)];
     return to ? svg('a', { href: address(to), class: 'box' }, inside) : svg('g', { class: 'box' }, inside);
   };
   const line = (fromX, fromY, toX, toY, kind) => svg('path', { class: kind, d: `M${fromX} ${fromY}C${(fromX + toX) / 2} ${fromY} ${(fromX + toX) / 2} ${toY} ${toX} ${toY}` });
+  // Each partition is a log, a piece of the line below its topic.
+  const logs = (x, y, many) => svg('path', { class: 'logs', 'stroke-dasharray': many > 1 && many <= 60 ? `${BOX / many - 3} 3` : null, d: `M${x + 1} ${y}H${x + BOX}` });
   const [left, centre, right] = [0, 450, WIDTH - BOX];
   const at = new Map(shown.map((topic, n) => [topic.name, middle(n, shown.length)]));
   const edges = read.flatMap((group, n) => [...new Set(group.offsets.map((offset) => offset.topic))].filter((name) => at.has(name))
@@ -83,7 +85,10 @@ const drawing = async (signal) => {
   const out = shown.map((topic) => line(bus + 50, at.get(topic.name), centre, at.get(topic.name), ''));
   const drawn = svg('svg', { viewBox: `0 0 ${WIDTH} ${height}`, class: 'drawing', role: 'group', 'aria-label': `${count(clients.length, 'client')}, ${count(shown.length, 'topic')}, ${count(read.length, 'group')}` },
     heads, broker, out, edges, left_,
-    shown.map((topic) => box(centre, at.get(topic.name), topic.name, `${count(topic.partitions, 'partition')}, ${count(topic.records, 'record')}`, ['topics', topic.name])),
+    shown.map((topic) => [
+      box(centre, at.get(topic.name), topic.name, `${count(topic.partitions, 'partition')}, ${count(topic.records, 'record')}`, ['topics', topic.name]),
+      logs(centre, at.get(topic.name) + 17, topic.partitions),
+    ]),
     read.map((group, n) => box(right, middle(n, read.length), group.name, `${count(group.members.length, 'member')}, ${count(group.lag ?? 0, 'record')} behind`, ['groups', group.name])));
   const rest = [[topics.length - shown.length, 'topic'], [groups.length - read.length, 'group']].filter(([many]) => many > 0).map(([many, what]) => `${count(many, what)} more`);
   return [h('div', { class: 'scroll' }, drawn), rest.length > 0 && h('p', { class: 'soft' }, `Not drawn: ${rest.join(', ')}.`)];

@@ -8,7 +8,7 @@ export const open = (view) => (view.path[1] ? one(view, view.path[1]) : list(vie
 
 const list = (view) => {
   let topics = [];
-  const course = (topic) => gain(`topic ${topic.name}`, topic.records ?? 0);
+  const course = (topic) => gain(`topic ${topic.name}`, topic.written ?? 0);
   const charts = new Map();
   const rows = table('Topics', [
     { name: 'Topic', node: (topic) => link(topic.name, ['topics', topic.name]) },
