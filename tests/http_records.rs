@@ -605,6 +605,24 @@ fn a_topic_that_is_dropped_cuts_its_readers_off() {
     );
 }
 
+#[test]
+fn nobody_is_waited_for_who_is_gone_and_a_broker_that_stops_lets_its_readers_go() {
+    let mut broker = Broker::start();
+    topic(&broker, "orders", 2);
+    for (query, accept) in [("wait=1h", ""), ("wait=1h", AS_LINES), ("", AS_EVENTS)] {
+        let mut http = broker.http();
+        http.request("GET", &format!("/api/topics/orders/records?from=latest&{query}"), accept, b"");
+    }
+    // Each is noticed by itself: the one that asks is left.
+    while page(&broker, "/api/connections")["connections"].as_array().unwrap().len() > 1 {}
+    let mut events = Events::open(&broker, "/api/topics/orders/records", "").opened();
+    let mut waiting = broker.http();
+    waiting.request("GET", "/api/topics/orders/records?wait=1h", AS_LINES, b"");
+    assert_eq!(waiting.head().status, 200);
+    assert!(broker.stop().success());
+    assert!(events.http.is_closed() && waiting.is_closed());
+}
+
 /// A batch that is damaged hides nothing around it.
 #[test]
 fn what_is_damaged_is_told_as_a_gap_and_read_over() {
