@@ -120,7 +120,7 @@ impl Spans {
     pub fn field(&mut self, name: &'static str, kind: Kind, compact: bool, bytes: usize) {
         let (from, to) = (self.at, self.at + bytes);
         self.at = to;
-        if bytes > 0 && self.notes(from) {
+        if bytes > 0 && from < self.bytes_max && self.spans.len() < SPANS_MAX {
             self.spans.push(Span { from, to, name, kind, compact, element: self.element });
         }
     }
@@ -128,7 +128,7 @@ impl Spans {
     /// Begins an element of an array. Answers what [`leave`](Self::leave) takes.
     pub fn enter(&mut self, array: &'static str, index: usize) -> Option<usize> {
         let outer = self.element;
-        if self.notes(self.at) {
+        if self.at < self.bytes_max && self.elements.len() < SPANS_MAX {
             self.elements.push(Element { array, index, outer });
             self.element = Some(self.elements.len() - 1);
         }
@@ -138,10 +138,6 @@ impl Spans {
     /// Ends an element.
     pub fn leave(&mut self, outer: Option<usize>) {
         self.element = outer;
-    }
-
-    fn notes(&self, at: usize) -> bool {
-        at < self.bytes_max && self.spans.len() < SPANS_MAX && self.elements.len() < SPANS_MAX
     }
 
     /// All of them.
