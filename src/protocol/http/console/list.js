@@ -2,11 +2,13 @@
 
 import { h, text } from './dom.js';
 
+// Rows that are made around those that are seen, and how near the end more are asked for.
 const AROUND = 6;
+const AHEAD = 50;
 let lists = 0;
 
 // `columns` are { class, text(item) }; `source` has `size` and `at(n)`; `choose(item, n)` is called for the row that is chosen,
-// `reached()` when the last rows are seen.
+// `reached()` when the end is near.
 export const list = ({ label, columns, source, choose = () => {}, reached = () => {}, mark }) => {
   const id = `list${++lists}`;
   const rows = new Map();
@@ -52,7 +54,7 @@ export const list = ({ label, columns, source, choose = () => {}, reached = () =
       if (!row.isConnected) room.append(row);
     }
     for (const row of spare) row.remove();
-    if (last === source.size && node.clientHeight > 0) reached();
+    if (last + AHEAD > source.size && node.clientHeight > 0) reached();
   };
   const show = () => {
     if (!asked) requestAnimationFrame(draw);
