@@ -138,6 +138,7 @@ const lost = h('span', {}, 'no answer; trying again');
 reached.tell = (answers) => {
   if (answers === broker.contains(told[1])) return;
   broker.classList.toggle('lost', !answers);
+  broker.setAttribute('aria-live', answers ? 'off' : 'assertive');
   broker.replaceChildren(...(answers ? told : [lost]));
 };
 const head = async () => {

@@ -93,8 +93,12 @@ const read = (view, topic) => {
 
   const live = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => (view.set('live', live.ariaPressed === 'true' ? '' : 'yes'), begin()) }, 'Live');
   const stopper = h('button', { type: 'button', hidden: true, onclick: () => finish(`stopped; ${count(records.size, 'record')} found`) }, 'Stop');
-  const status = h('p', { class: 'soft status', role: 'status' });
-  const tell = (what) => text(status, what);
+  const status = h('p', { class: 'soft status', role: 'status', 'aria-live': 'polite' });
+  // What changes all the time is not read out.
+  const tell = (what, often) => {
+    status.setAttribute('aria-live', often ? 'off' : 'polite');
+    text(status, what);
+  };
 
   const rows = list({
     label: `Messages of ${topic}`,
@@ -132,7 +136,7 @@ const read = (view, topic) => {
         records.append(page.records);
         cursor.next = page.next;
       }
-      told();
+      (isLive() ? liveTold : told)();
       // The end of the log is asked for again when somebody scrolls there, not now.
       loading = !page.records.length;
       rows.show();
@@ -216,7 +220,7 @@ const read = (view, topic) => {
   const follow = (next) => {
     total = 0;
     connected = false;
-    liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.isFull ? `; the last ${number(records.size)} are kept here` : ''}`);
+    liveTold = () => tell(`${connected ? 'live' : 'live, connecting …'}: ${count(total, 'new record')}${records.isFull ? `; the last ${number(records.size)} are kept here` : ''}`, true);
     liveTold();
     stop = stream(where + query({ ...parameters(), from: next }), { message: arrive, gap }, {
       signal: view.signal, refused: failed, state: (open) => ((connected = open), liveTold()),
@@ -228,7 +232,7 @@ const read = (view, topic) => {
     total = 0;
     stopper.hidden = false;
     const wanted = { ...parameters(), ...filters(), from: place() || 'earliest', ...(!isLive() && { to: 'latest' }) };
-    liveTold = () => tell(`${isLive() ? 'searching, and waiting for more' : 'searching'}: ${count(records.size, 'record')} found${progress}`);
+    liveTold = () => tell(`${isLive() ? 'searching, and waiting for more' : 'searching'}: ${count(records.size, 'record')} found${progress}`, true);
     liveTold();
     stop = stream(where + query(wanted), {
       message: arrive,

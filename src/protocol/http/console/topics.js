@@ -29,7 +29,7 @@ const list = (view) => {
 
   const filter = view.filter('Filter topics', () => show());
   const internal = h('input', { type: 'checkbox', checked: view.query.has('internal'), onchange: () => (view.set('internal', internal.checked && 'yes'), update()) });
-  const said = h('p', { class: 'soft', role: 'status' });
+  const said = h('p', { class: 'soft' });
   const empty = h('div', { class: 'empty', hidden: true },
     h('p', {}, 'No topic yet. Create one, or write a record from a terminal, and its topic is made:'),
     h('p', {}, h('code', {}, `printf 'PRODUCE hello\\nQUIT\\n' | nc ${location.hostname} ${location.port || 80}`)));
