@@ -83,6 +83,10 @@ codes! {
     ProducerFenced 90 "PRODUCER_FENCED";
     UnknownTopicId 100 "UNKNOWN_TOPIC_ID";
     TransactionalIdNotFound 105 "TRANSACTIONAL_ID_NOT_FOUND";
+    FencedMemberEpoch 110 "FENCED_MEMBER_EPOCH";
+    UnreleasedInstanceId 111 "UNRELEASED_INSTANCE_ID";
+    UnsupportedAssignor 112 "UNSUPPORTED_ASSIGNOR";
+    StaleMemberEpoch 113 "STALE_MEMBER_EPOCH";
     MismatchedEndpointType 114 "MISMATCHED_ENDPOINT_TYPE";
     TransactionAbortable 120 "TRANSACTION_ABORTABLE";
     InvalidRegularExpression 128 "INVALID_REGULAR_EXPRESSION";

@@ -123,6 +123,28 @@ pub enum Error {
     MemberIdRequired(String),
     /// Another member took over this `group.instance.id` (KIP-345).
     FencedInstanceId,
+    /// Another member has this `group.instance.id`, and did not leave it (KIP-848).
+    UnreleasedInstanceId(String),
+    /// A member's epoch is not the one that it was told: it is to give its partitions up and join anew (KIP-848).
+    FencedMemberEpoch {
+        /// The epoch that it named.
+        named: i32,
+        /// The epoch that it is in.
+        known: i32,
+    },
+    /// An offset is to be committed or fetched in another epoch than the member's (KIP-848).
+    StaleMemberEpoch {
+        /// The epoch that was named.
+        named: i32,
+        /// The epoch that the member is in.
+        known: i32,
+    },
+    /// A member with an epoch asks in a version of the protocol that has none (KIP-848).
+    EpochUnknown,
+    /// The group is not one whose partitions the broker assigns, and cannot become one.
+    NotConsumerGroup,
+    /// The text is no regular expression, or one that would take too much.
+    InvalidPattern(String),
     /// No group of this name has members or committed offsets.
     UnknownGroup(String),
     /// What was asked takes a group without members.
@@ -200,6 +222,12 @@ impl Error {
             Error::InconsistentGroupProtocol => Code::InconsistentGroupProtocol,
             Error::MemberIdRequired(_) => Code::MemberIdRequired,
             Error::FencedInstanceId => Code::FencedInstanceId,
+            Error::UnreleasedInstanceId(_) => Code::UnreleasedInstanceId,
+            Error::FencedMemberEpoch { .. } => Code::FencedMemberEpoch,
+            Error::StaleMemberEpoch { .. } => Code::StaleMemberEpoch,
+            Error::EpochUnknown => Code::UnsupportedVersion,
+            Error::NotConsumerGroup => Code::GroupIdNotFound,
+            Error::InvalidPattern(_) => Code::InvalidRegularExpression,
             Error::UnknownGroup(_) => Code::GroupIdNotFound,
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
             Error::InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
@@ -273,6 +301,14 @@ impl fmt::Display for Error {
             ),
             Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
+            Error::UnreleasedInstanceId(id) => write!(f, "the instance id '{id}' is a member's that has not left"),
+            Error::FencedMemberEpoch { named, known } => {
+                write!(f, "the member is in epoch {known}, not {named}; it is to give its partitions up and join again")
+            }
+            Error::StaleMemberEpoch { named, known } => write!(f, "the member is in epoch {known}, not {named}"),
+            Error::EpochUnknown => f.write_str("the member has an epoch, which this version of the request cannot name"),
+            Error::NotConsumerGroup => f.write_str("there is no group of this name whose partitions the broker assigns"),
+            Error::InvalidPattern(why) => write!(f, "this is no pattern: {why}"),
             Error::UnknownTransactionalId(id) => write!(f, "nothing is known of the transactional id '{id}'"),
             Error::TransactionTooLarge => {
                 f.write_str("the transaction would have more partitions and groups than its state takes, 1 MiB; end it sooner")

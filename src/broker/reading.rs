@@ -117,6 +117,11 @@ impl TopicHandle {
         &self.0.name
     }
 
+    /// Its id.
+    pub fn id(&self) -> [u8; 16] {
+        self.0.id
+    }
+
     /// The settings as they take effect.
     pub fn settings(&self) -> Arc<Settings> {
         self.0.settings()

@@ -32,7 +32,7 @@ use super::Result;
 use classic::{ClassicGroup, Joined, Sender};
 use consumer::ConsumerGroup;
 use saved::SavedKind;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Names a request that waits. No two of a group are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,42 @@ pub enum Committer<'a> {
         /// The generation that it was told.
         generation: i32,
     },
+}
+
+/// The generation that an OffsetCommit names: for members that the broker assigns to, their epoch.
+#[derive(Clone, Copy, Debug)]
+pub struct Generation {
+    /// Which one.
+    pub number: i32,
+    /// Whether the protocol in which it is told knows epochs.
+    pub is_epoch: bool,
+}
+
+impl From<i32> for Generation {
+    /// One told in a protocol that does not know epochs.
+    fn from(number: i32) -> Generation {
+        Generation { number, is_epoch: false }
+    }
+}
+
+/// Who assigns in a group: Kafka's type of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupType {
+    /// One of its members.
+    #[default]
+    Classic,
+    /// The broker.
+    Consumer,
+}
+
+impl GroupType {
+    /// Kafka's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            GroupType::Classic => "classic",
+            GroupType::Consumer => "consumer",
+        }
+    }
 }
 
 /// The answer to a request that waits.
@@ -75,10 +111,14 @@ pub struct Group {
 /// A group as DescribeGroups and GROUP report it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
+    /// Who assigns.
+    pub group_type: GroupType,
     /// Kafka's name for the state.
     pub state: &'static str,
     /// Counts rebalances.
     pub generation: i32,
+    /// Consumer: the generation of the last assignment.
+    pub assignment_epoch: i32,
     /// `consumer`, or what else its members call themselves; empty if there never was one.
     pub protocol_type: String,
     /// The assignor that the members agreed on.
@@ -106,6 +146,16 @@ pub struct MemberDescription {
     pub assignment: Vec<u8>,
     /// Consumer: the partitions that it owns.
     pub owned: Vec<consumer::Owned>,
+    /// Consumer: the partitions that it is to have.
+    pub target: Vec<(Arc<str>, u32)>,
+    /// Consumer: the generation that it is in.
+    pub epoch: i32,
+    /// Consumer: the topics that it subscribes to by name.
+    pub topics: Vec<Arc<str>>,
+    /// Consumer: the pattern of those that it subscribes to besides.
+    pub pattern: Option<String>,
+    /// Consumer: the rack that its client is in.
+    pub rack_id: Option<String>,
 }
 
 /// What a group keeps whatever its kind.
@@ -163,7 +213,7 @@ trait Kind {
     fn subscribed_topics(&self) -> Option<BTreeSet<&str>>;
 
     /// Whether the sender of an OffsetCommit may commit now; the broker has heard from it by this.
-    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: i32) -> Result<()>;
+    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: Generation) -> Result<()>;
 
     /// Whether a member may commit offsets of these partitions in a transaction; the broker has heard from it by this.
     fn may_commit_later(
@@ -263,7 +313,9 @@ impl Group {
         let core = Core { generation, members_numbered: last_member, ..new.core };
         let members = match kind {
             SavedKind::Classic(classic) => Members::Classic(Box::new(ClassicGroup::restore(now, classic))),
-            SavedKind::Consumer => Members::Consumer(Box::default()),
+            SavedKind::Consumer { assignment_epoch } => {
+                Members::Consumer(Box::new(ConsumerGroup::restore(assignment_epoch)))
+            }
         };
         Group { core, members }
     }
@@ -345,9 +397,10 @@ impl Group {
 
     /// Whether the sender of an OffsetCommit may commit now; the broker has heard from it by this. One without member id and
     /// with a negative generation is no member, and may while there are none, of either kind.
-    pub fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+    pub fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: impl Into<Generation>) -> Result<()> {
         self.tick(now);
-        if self.empty_since().is_some() && generation < 0 {
+        let generation = generation.into();
+        if self.empty_since().is_some() && generation.number < 0 {
             return Ok(());
         }
         let kind = self.members.kind_mut().ok_or(super::Error::UnknownMemberId)?;

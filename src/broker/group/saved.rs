@@ -3,12 +3,13 @@
 //! ```text
 //! type:classic generation:7 protocol_type:consumer protocol:range leader:a-1 member:a-1 client:a host:/127.0.0.1
 //!   session:45000 rebalance:300000 subscription:\x00\x01... assignment:\x00\x01... member:b-1 instance:b ...
-//! type:consumer generation:3 last_member:2
+//! type:consumer generation:3 assigned:2 last_member:2
 //! ```
 //!
 //! It is one line: words with one space between them, escaped where they have to be. Of a classic group it is what Kafka
 //! keeps: the generation and its members, of whom each is there again with the subscription under the protocol that was
-//! chosen. The members of text and of the library end with their connection, so of those it is only the numbers.
+//! chosen. The members of text and of the library end with their connection, so of those it is only the numbers. `assigned` is
+//! the generation of the last assignment, where that is another. Members with epochs (KIP-848) join anew after a restart.
 //!
 //! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
 
@@ -38,7 +39,10 @@ pub enum SavedKind {
     /// Classic, or of no kind yet.
     Classic(SavedClassic),
     /// The broker assigns. Its members are not kept.
-    Consumer,
+    Consumer {
+        /// The generation of the last assignment.
+        assignment_epoch: i32,
+    },
 }
 
 /// The members of a classic group, and what they agreed on.
@@ -82,6 +86,11 @@ impl SavedGroup {
         let kind = if let SavedKind::Classic(_) = self.kind { "classic" } else { "consumer" };
         push(&mut line, "type:", kind.as_bytes());
         push_number(&mut line, "generation:", self.generation as u64);
+        if let SavedKind::Consumer { assignment_epoch } = self.kind
+            && assignment_epoch != self.generation
+        {
+            push_number(&mut line, "assigned:", assignment_epoch as u64);
+        }
         if self.last_member > 0 {
             push_number(&mut line, "last_member:", self.last_member.into());
         }
@@ -96,11 +105,15 @@ impl SavedGroup {
         let mut words = Words::of(line)?;
         let kind = words.string("type:")?;
         let generation = i32::try_from(words.number("generation:")?).ok()?;
+        let assigned = words.optional_number("assigned:")?.filter(|_| kind == "consumer");
         let last_member = words.number("last_member:").unwrap_or(0);
         let last_member = i32::try_from(last_member).ok()?.unsigned_abs();
         let kind = match &*kind {
             "classic" => SavedKind::Classic(SavedClassic::parse(&mut words)?),
-            "consumer" => SavedKind::Consumer,
+            "consumer" => {
+                let assigned = assigned.map_or(Ok(generation), i32::try_from).ok()?;
+                SavedKind::Consumer { assignment_epoch: Some(assigned).filter(|&assigned| assigned <= generation)? }
+            }
             _ => return None,
         };
         words.are_over().then_some(SavedGroup { generation, last_member, kind })
@@ -209,8 +222,10 @@ mod tests {
             member:c-2 instance:i\\x202 client:c host:/127.0.0.1 session:10000 rebalance:60000 \
             subscription:\\x00\\x01\\x00\\x06orders assignment:\\x01";
         assert_eq!(String::from_utf8(saved(classic).to_line()).unwrap(), line);
-        let text = SavedGroup { generation: 3, last_member: 2, kind: SavedKind::Consumer };
+        let text = SavedGroup { generation: 3, last_member: 2, kind: SavedKind::Consumer { assignment_epoch: 3 } };
         assert_eq!(text.to_line(), b"type:consumer generation:3 last_member:2");
+        let empty = SavedGroup { kind: SavedKind::Consumer { assignment_epoch: 2 }, ..text };
+        assert_eq!(empty.to_line(), b"type:consumer generation:3 assigned:2 last_member:2");
         assert_eq!(saved(SavedClassic::default()).to_line(), b"type:classic generation:7 protocol_type:");
     }
 
@@ -228,6 +243,8 @@ mod tests {
             "type:consumer generation:2147483648".into(),
             "type:consumer generation:1 last_member:2147483648".into(),
             "type:consumer generation:1 more".into(),
+            "type:consumer generation:1 assigned:2".into(),
+            "type:consumer generation:1 assigned:x".into(),
             "type:consumer  generation:1".into(),
             "type:classic generation:1".into(),
             format!("{begin} protocol:range"),
@@ -281,7 +298,7 @@ mod tests {
             let leader = members.last().map(|member| member.member_id.clone());
             let protocol = leader.as_ref().map(|_| protocol);
             let classic = SavedClassic { protocol_type, protocol, leader, members };
-            for kind in [SavedKind::Classic(classic), SavedKind::Consumer] {
+            for kind in [SavedKind::Classic(classic), SavedKind::Consumer { assignment_epoch: generation / 2 }] {
                 let group = SavedGroup { generation, last_member, kind };
                 prop_assert_eq!(SavedGroup::parse(&group.to_line()), Some(group));
             }

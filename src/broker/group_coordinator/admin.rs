@@ -8,7 +8,7 @@ use super::{GroupState, OffsetChange, make_durable};
 use crate::{
     broker::{
         Broker, Committed, Error, Result, committed_offsets,
-        group::{Description, Group},
+        group::{Description, Group, GroupType},
         group_offsets::{GroupOffsets, Offsets},
     },
     log::record::shown,
@@ -25,6 +25,8 @@ pub struct GroupSummary {
     pub name: Arc<str>,
     /// Kafka's name of the state.
     pub state: &'static str,
+    /// Who assigns in it.
+    pub group_type: GroupType,
     /// What kind of group it is; empty if no member ever said.
     pub protocol_type: String,
     /// How many members it has.
@@ -90,8 +92,8 @@ impl Broker {
             })?;
         }
         let summary = |(name, described): (Arc<str>, Description)| {
-            let Description { state, protocol_type, members, .. } = described;
-            GroupSummary { name, state, protocol_type, members: members.len() }
+            let Description { state, group_type, protocol_type, members, .. } = described;
+            GroupSummary { name, state, group_type, protocol_type, members: members.len() }
         };
         Ok(groups.into_iter().map(summary).collect())
     }

@@ -4,7 +4,7 @@ use super::{GroupState, LogWrite, OffsetChange, SESSION_MS_MAX, Wait, Waiting};
 use crate::broker::{
     Broker, Committed, Error, Result, Waiter,
     group::{
-        Answer,
+        Answer, Generation,
         classic::{JoinRequest, Joined, Reply, Sender, SyncRequest},
     },
 };
@@ -110,11 +110,15 @@ impl Broker {
         &self,
         group: &str,
         sender: Sender<'_>,
-        generation: i32,
+        generation: impl Into<Generation>,
         offsets: Vec<OffsetCommit>,
     ) -> Result<CommitOutcome> {
-        if generation >= 0 && self.running.state.find_group(group)?.is_none() {
-            return Err(Error::IllegalGeneration(format!("generation {generation} of a group that is not there")));
+        let generation = generation.into();
+        if generation.number >= 0 && self.running.state.find_group(group)?.is_none() {
+            return Err(Error::IllegalGeneration(format!(
+                "generation {} of a group that is not there",
+                generation.number
+            )));
         }
         let log = self.running.state.offsets_log_or_new()?;
         let (_, done) = self.running.state.change_or_new(group, |state, now| {

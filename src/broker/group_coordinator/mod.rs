@@ -29,6 +29,7 @@ mod assigned_partition;
 mod classic;
 mod group_cell;
 mod group_log;
+mod heartbeat;
 mod join_options;
 mod membership;
 mod pending;

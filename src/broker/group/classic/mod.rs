@@ -40,7 +40,9 @@ mod tests;
 pub use join::{JoinRequest, Joined, JoinedMember, Protocol, Reply};
 pub use sync::SyncRequest;
 
-use super::{Answer, Core, Description, Group, Kind, MemberDescription, Members, SavedKind, SessionTimer, Ticket};
+use super::{
+    Answer, Core, Description, Generation, Group, Kind, MemberDescription, Members, SavedKind, SessionTimer, Ticket,
+};
 use crate::broker::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -238,7 +240,7 @@ impl Kind for ClassicGroup {
             client_host: member.client_host.clone(),
             metadata: member.metadata(&protocol).to_vec(),
             assignment: if is_stable { member.assignment.clone() } else { vec![] },
-            owned: vec![],
+            ..MemberDescription::default()
         };
         let members = self.members().map(member).collect();
         Description { protocol_type: self.protocol_type.clone(), protocol, members, ..Description::default() }
@@ -254,7 +256,8 @@ impl Kind for ClassicGroup {
         Some(subscribed.collect::<Option<Vec<_>>>()?.into_iter().flatten().collect())
     }
 
-    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: Generation) -> Result<()> {
+        let generation = generation.number;
         let is_member = generation >= 0 || !sender.member_id.is_empty() || sender.instance_id.is_some();
         if !is_member {
             return Err(Error::UnknownMemberId);

@@ -17,7 +17,29 @@
 //!
 //! Partitions that nobody had are dealt out in ranges: a first assignment of one topic is Kafka's `range`.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, iter::repeat_n};
+
+/// How partitions are shared out, by Kafka's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assignor {
+    /// Even, and as few moves as possible.
+    Uniform,
+    /// Each member gets the same range of every topic, so that what belongs together in two topics has one reader.
+    Range,
+}
+
+impl Assignor {
+    /// All of them; the first is what is taken where no member asks for another.
+    pub const ALL: [Assignor; 2] = [Assignor::Uniform, Assignor::Range];
+
+    /// Kafka's name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Assignor::Uniform => "uniform",
+            Assignor::Range => "range",
+        }
+    }
+}
 
 /// A topic to share out.
 #[derive(Debug)]
@@ -54,6 +76,19 @@ pub(super) fn assign(members: usize, topics: &[Topic]) -> Vec<Vec<usize>> {
     topics.iter().zip(&shares).map(|(topic, shares)| topic.deal(shares)).collect()
 }
 
+/// As [`assign`], in ranges: members in the order of their `rank`, the first of which get one partition more where they do not
+/// divide. What a member had does not matter.
+pub(super) fn range<R: Ord>(topics: &[Topic], rank: impl Fn(usize) -> R) -> Vec<Vec<usize>> {
+    let of_topic = |topic: &Topic| {
+        let mut members = topic.subscribers.clone();
+        members.sort_by_cached_key(|&member| rank(member));
+        let (share, more) = (topic.even_share(), topic.current.len() % members.len());
+        let count = |index| share + usize::from(index < more);
+        members.into_iter().enumerate().flat_map(|(index, member)| repeat_n(member, count(index))).collect()
+    };
+    topics.iter().map(of_topic).collect()
+}
+
 impl Topic {
     fn even_share(&self) -> usize {
         self.current.len() / self.subscribers.len()
@@ -87,7 +122,7 @@ impl Topic {
             Some(*member)
         };
         let kept: Vec<_> = self.current.iter().map(|has| has.as_ref().and_then(&mut keeps)).collect();
-        let mut rest = shares.iter().zip(room).flat_map(|(share, room)| std::iter::repeat_n(share.member, room));
+        let mut rest = shares.iter().zip(room).flat_map(|(share, room)| repeat_n(share.member, room));
         let next = |kept: Option<usize>| kept.or_else(|| rest.next()).expect("the shares add up to the partitions");
         kept.into_iter().map(next).collect()
     }
@@ -130,6 +165,13 @@ mod tests {
             pairs.filter(|(has, gets)| has.is_some_and(|has| has != **gets && topic.subscribers.contains(&has))).count()
         };
         topics.iter().zip(assigned).map(|(topic, assigned)| moved(topic, assigned)).sum()
+    }
+
+    #[test]
+    fn ranges_of_every_topic_go_to_the_same_members() {
+        let topics = [topic(&[0, 1, 2], &[None; 7]), topic(&[0, 1, 2], &[None; 7]), topic(&[0, 2], &[Some(2); 3])];
+        let shared = range(&topics, Reverse);
+        assert_eq!(shared, [vec![2, 2, 2, 1, 1, 0, 0], vec![2, 2, 2, 1, 1, 0, 0], vec![2, 2, 0]]);
     }
 
     fn counts(members: usize, assigned: &[usize]) -> Vec<usize> {

@@ -1,4 +1,5 @@
-//! A group whose partitions the broker assigns: the members of the text protocol and of the library.
+//! A group whose partitions the broker assigns: the members of the text protocol and of the library, and those of Kafka's
+//! newer protocol (KIP-848), whose requests stand in [`heartbeat`].
 //!
 //! Each partition has an owner, who reads it, and a target, who is to have it. A rebalance sets targets and stops nobody.
 //! The owner lets a partition go when it next polls or commits, and the target takes it when it next polls:
@@ -36,14 +37,22 @@
 //! `since`, so what was read under the earlier ownership is known as such.
 
 mod assignor;
+pub mod heartbeat;
+#[cfg(all(test, feature = "kafka"))]
+mod heartbeat_tests;
 #[cfg(test)]
 mod model_tests;
+mod pattern;
+
+pub use assignor::Assignor;
+pub use pattern::Pattern;
 
 use super::{
-    Answer, Core, Description, Group, Kind, MemberDescription, Members, SavedKind, SessionTimer, Ticket,
-    classic::Sender,
+    Answer, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, SavedKind, SessionTimer,
+    Ticket, classic::Sender,
 };
 use crate::broker::{Error, Result};
+use heartbeat::KafkaMember;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -96,6 +105,14 @@ pub(super) struct ConsumerGroup {
     /// Boxed, since a tree of one member keeps room for eleven.
     members: BTreeMap<MemberNumber, Box<ConsumerMember>>,
     topics: BTreeMap<Arc<str>, Vec<SharedPartition>>,
+    /// Kafka's members by their ids.
+    ids: BTreeMap<Arc<str>, MemberNumber>,
+    /// The member of each `group.instance.id`.
+    instances: BTreeMap<Arc<str>, MemberNumber>,
+    /// The generation in which the targets were set.
+    assignment_epoch: i32,
+    /// Whether a generation has begun whose targets are not set.
+    is_due: bool,
 }
 
 #[derive(Debug)]
@@ -114,6 +131,8 @@ struct ConsumerMember {
     ticket: Option<Ticket>,
     /// A topic of its subscription that was dropped, which it is to be told.
     dropped: Option<Arc<str>>,
+    /// A member of Kafka's: it never polls here, nor is it held.
+    kafka: Option<Box<KafkaMember>>,
 }
 
 /// What a member is held by: no rebalance reaches it before the end.
@@ -271,6 +290,32 @@ impl SharedPartition {
 }
 
 impl ConsumerMember {
+    fn new(client: Arc<str>, topics: Vec<Arc<str>>, session: SessionTimer, secret: u64) -> ConsumerMember {
+        ConsumerMember {
+            client,
+            topics,
+            session,
+            secret,
+            told: None,
+            hold: None,
+            polling: false,
+            ticket: None,
+            dropped: None,
+            kafka: None,
+        }
+    }
+
+    /// When it is removed, if nothing is heard of it or it does not give up what is to move.
+    fn removed_at(&self) -> Option<u64> {
+        let revoke_by = self.kafka.as_ref().and_then(|kafka| kafka.revoke_by);
+        self.session.deadline.into_iter().chain(revoke_by).min()
+    }
+
+    /// Whether it came to this generation, as far as it can be asked.
+    fn is_in(&self, generation: i32) -> bool {
+        self.kafka.as_ref().is_none_or(|kafka| kafka.epoch() == generation)
+    }
+
     /// Restarts its session, unless it stands still.
     fn heard(&mut self, now: u64) {
         if !self.polling && self.hold.is_none() {
@@ -308,7 +353,12 @@ impl Kind for ConsumerGroup {
     }
 
     fn state(&self) -> &'static str {
-        if self.partitions().all(SharedPartition::is_reconciled) { "Stable" } else { "Reconciling" }
+        if self.is_due {
+            return "Assigning";
+        }
+        let is_reconciled = self.partitions().all(SharedPartition::is_reconciled);
+        let are_all_in = self.members.values().all(|member| member.is_in(self.assignment_epoch));
+        if is_reconciled && are_all_in { "Stable" } else { "Reconciling" }
     }
 
     fn tick(&mut self, core: &mut Core, now: u64) {
@@ -316,27 +366,29 @@ impl Kind for ConsumerGroup {
         if ended > 0 {
             self.reconcile(core);
         }
-        let due = self.members.iter().filter(|(_, member)| member.session.is_over(now));
-        let last = due.clone().filter_map(|(_, member)| member.session.deadline).max();
-        let due: Vec<_> = due.map(|(&number, _)| number).collect();
+        let removed = self.members.iter().filter_map(|(&number, member)| Some((number, member.removed_at()?)));
+        let due = removed.filter(|&(_, at)| at <= now);
+        let last = due.clone().map(|(_, at)| at).max();
+        let due: Vec<_> = due.map(|(number, _)| number).collect();
         if let Some(last) = last {
             self.remove(core, last, &due);
         }
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        self.members.values().filter_map(|member| member.session.deadline.or(member.hold.map(|hold| hold.until))).min()
+        self.members.values().filter_map(|member| member.removed_at().or(member.hold.map(|hold| hold.until))).min()
     }
 
     fn describe(&self) -> Description {
-        let describe = |number: MemberNumber, member: &ConsumerMember| MemberDescription {
-            member_id: member_id(number, member.secret),
-            client_id: member.client.to_string(),
-            owned: self.owned(number),
-            ..MemberDescription::default()
-        };
-        let members = self.members.iter().map(|(&number, member)| describe(number, member)).collect();
-        Description { protocol_type: "consumer".into(), protocol: "range".into(), members, ..Description::default() }
+        let members = self.members.iter().map(|(&number, member)| self.describe_member(number, member)).collect();
+        Description {
+            group_type: GroupType::Consumer,
+            assignment_epoch: self.assignment_epoch,
+            protocol_type: "consumer".into(),
+            protocol: self.assignor().name().into(),
+            members,
+            ..Description::default()
+        }
     }
 
     fn protocol_type(&self) -> &str {
@@ -347,9 +399,14 @@ impl Kind for ConsumerGroup {
         Some(self.members.values().flat_map(|member| &member.topics).map(|topic| &**topic).collect())
     }
 
-    /// Its members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
-    fn may_commit(&mut self, _: &Core, _: u64, _: Sender<'_>, _: i32) -> Result<()> {
-        Err(Error::UnknownMemberId)
+    /// Text's members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
+    fn may_commit(&mut self, _: &Core, now: u64, sender: Sender<'_>, generation: Generation) -> Result<()> {
+        self.named(sender.member_id, None)?;
+        if !generation.is_epoch {
+            return Err(Error::EpochUnknown);
+        }
+        self.of_epoch(sender.member_id, generation.number)?.heard(now);
+        Ok(())
     }
 
     fn may_commit_later(
@@ -360,6 +417,16 @@ impl Kind for ConsumerGroup {
         generation: i32,
         partitions: &[(&str, u32)],
     ) -> Result<()> {
+        match self.of_epoch(sender.member_id, generation) {
+            Ok(member) => {
+                member.heard(now);
+                return Ok(());
+            }
+            Err(Error::StaleMemberEpoch { named, known }) => {
+                return Err(Error::IllegalGeneration(format!("the member is in epoch {known}, not {named}")));
+            }
+            Err(_) => {}
+        }
         let number = sender.member_id.split_once('-').and_then(|(number, _)| number.parse().ok());
         let number = number.ok_or(Error::UnknownMemberId)?;
         let member = self.member(number)?;
@@ -378,6 +445,7 @@ impl Kind for ConsumerGroup {
     }
 
     fn topic_changed(&mut self, core: &mut Core, topic: &str, partitions: Option<u32>) {
+        self.match_patterns(topic, partitions);
         let Some(shared) = self.topics.get_mut(topic) else { return };
         let (count, before) = (partitions.unwrap_or(0) as usize, shared.len());
         if count == before {
@@ -394,11 +462,16 @@ impl Kind for ConsumerGroup {
     }
 
     fn saved(&self) -> Option<SavedKind> {
-        Some(SavedKind::Consumer)
+        Some(SavedKind::Consumer { assignment_epoch: self.assignment_epoch })
     }
 }
 
 impl ConsumerGroup {
+    /// The group as it is when the broker starts again: without members.
+    pub(super) fn restore(assignment_epoch: i32) -> ConsumerGroup {
+        ConsumerGroup { assignment_epoch, ..ConsumerGroup::default() }
+    }
+
     fn member(&mut self, number: MemberNumber) -> Result<&mut ConsumerMember> {
         self.members.get_mut(&number).map(|member| &mut **member).ok_or(Error::UnknownMemberId)
     }
@@ -409,12 +482,71 @@ impl ConsumerGroup {
     }
 
     fn owned(&self, number: MemberNumber) -> Vec<Owned> {
-        let of_topic = |(topic, partitions): (&Arc<str>, &Vec<SharedPartition>)| {
-            let owned = partitions.iter().zip(0..).filter(|(shared, _)| shared.owner == Some(number));
-            let owned = owned.map(|(shared, partition)| Owned { topic: topic.clone(), partition, since: shared.since });
-            owned.collect::<Vec<_>>()
-        };
-        self.topics.iter().flat_map(of_topic).collect()
+        self.partitions_of(|shared| shared.owner == Some(number))
+    }
+
+    /// Those partitions of which this holds, in order.
+    fn partitions_of(&self, holds: impl Fn(&SharedPartition) -> bool) -> Vec<Owned> {
+        let mut all = Vec::new();
+        for (topic, partitions) in &self.topics {
+            for (shared, partition) in partitions.iter().zip(0..).filter(|(shared, _)| holds(shared)) {
+                all.push(Owned { topic: topic.clone(), partition, since: shared.since });
+            }
+        }
+        all
+    }
+
+    fn describe_member(&self, number: MemberNumber, member: &ConsumerMember) -> MemberDescription {
+        let target = self.partitions_of(|shared| shared.target == Some(number));
+        let (owned, client_id) = (self.owned(number), member.client.to_string());
+        let target = target.into_iter().map(|target| (target.topic, target.partition)).collect();
+        let common = MemberDescription { client_id, owned, target, ..MemberDescription::default() };
+        match &member.kafka {
+            None => MemberDescription {
+                member_id: member_id(number, member.secret),
+                epoch: member.told.unwrap_or(self.assignment_epoch),
+                topics: member.topics.clone(),
+                ..common
+            },
+            Some(kafka) => MemberDescription {
+                member_id: kafka.member_id.to_string(),
+                instance_id: kafka.instance_id.as_ref().map(|instance| instance.to_string()),
+                rack_id: kafka.rack_id.clone(),
+                client_host: kafka.client_host.clone(),
+                epoch: kafka.epoch(),
+                topics: kafka.names.clone(),
+                pattern: kafka.pattern.as_ref().map(|pattern| pattern.text().to_owned()),
+                ..common
+            },
+        }
+    }
+
+    /// The assignor that most of Kafka's members would have.
+    fn assignor(&self) -> Assignor {
+        let asked = self.members.values().filter_map(|member| member.kafka.as_ref()?.assignor);
+        let votes = |assignor| asked.clone().filter(|&asked| asked == assignor).count();
+        if votes(Assignor::Range) > votes(Assignor::Uniform) { Assignor::Range } else { Assignor::Uniform }
+    }
+
+    /// A topic came or went: those whose pattern matches it subscribe to it or do not any more.
+    fn match_patterns(&mut self, topic: &str, partitions: Option<u32>) {
+        for member in self.members.values_mut() {
+            let Some(kafka) = &member.kafka else { continue };
+            let by_name = kafka.names.iter().any(|name| **name == *topic);
+            if by_name || !kafka.pattern.as_ref().is_some_and(|pattern| pattern.matches(topic)) {
+                continue;
+            }
+            let at = member.topics.binary_search_by(|known| (**known).cmp(topic));
+            match (at, partitions) {
+                (Err(at), Some(_)) => {
+                    let name = self.topics.get_key_value(topic).map_or_else(|| topic.into(), |(name, _)| name.clone());
+                    self.topics.entry(Arc::clone(&name)).or_default();
+                    member.topics.insert(at, name);
+                }
+                (Ok(at), None) => drop(member.topics.remove(at)),
+                _ => {}
+            }
+        }
     }
 
     fn assignment(&self, core: &Core, number: MemberNumber) -> Assignment {
@@ -429,17 +561,7 @@ impl ConsumerGroup {
         let topics = subscription.topics.into_iter().map(|(topic, _)| topic).collect();
         let session = SessionTimer::new(now, subscription.session_timeout_ms);
         let Subscription { client, secret, .. } = subscription;
-        let member = ConsumerMember {
-            client,
-            topics,
-            session,
-            secret,
-            told: None,
-            hold: None,
-            polling: true,
-            ticket: None,
-            dropped: None,
-        };
+        let member = ConsumerMember { polling: true, ..ConsumerMember::new(client, topics, session, secret) };
         self.members.insert(number, member.into());
         self.rebalance(core);
         let generation = core.generation;
@@ -447,36 +569,72 @@ impl ConsumerGroup {
     }
 
     fn remove(&mut self, core: &mut Core, now: u64, numbers: &[MemberNumber]) {
-        self.members.retain(|number, _| !numbers.contains(number));
-        let partitions = self.topics.values_mut().flatten();
-        let owned = partitions.filter(|shared| shared.owner.is_some_and(|owner| numbers.contains(&owner)));
-        owned.for_each(SharedPartition::free);
+        for number in numbers {
+            let Some(kafka) = self.members.remove(number).and_then(|member| member.kafka) else { continue };
+            self.ids.remove(&kafka.member_id);
+            kafka.instance_id.and_then(|instance| self.instances.remove(&instance));
+        }
+        let is_gone = |number: &MemberNumber| numbers.contains(number);
+        for shared in self.topics.values_mut().flatten() {
+            shared.owner.take_if(|number| is_gone(number));
+            shared.target.take_if(|number| is_gone(number));
+        }
         if self.members.is_empty() {
             core.empty_since = now;
+            self.topics.clear();
         }
         self.rebalance(core);
     }
 
-    /// Begins a generation: sets every partition's target, and moves what can move at once.
+    /// Begins a generation. Members of text are not kept waiting for the targets; Kafka's ask for them.
     fn rebalance(&mut self, core: &mut Core) {
         core.begin_generation();
-        core.unsaved = true;
+        (core.unsaved, self.is_due) = (true, true);
+        if self.members.values().any(|member| member.kafka.is_none()) {
+            self.assign(core);
+        }
+    }
+
+    /// Sets every partition's target, and moves what can move at once.
+    fn assign(&mut self, core: &mut Core) {
+        (self.assignment_epoch, self.is_due) = (core.generation, false);
         let numbers: Vec<_> = self.members.keys().copied().collect();
         let place = |number| numbers.binary_search(&number).ok();
-        let subscribed: BTreeSet<_> = self.members.values().flat_map(|member| &member.topics).collect();
-        self.topics.retain(|topic, _| subscribed.contains(topic));
-        let topics = self.topics.iter().map(|(topic, partitions)| {
-            let subscribers = self.members.values().zip(0..).filter(|(member, _)| member.topics.contains(topic));
-            assignor::Topic {
-                subscribers: subscribers.map(|(_, place)| place).collect(),
-                current: partitions.iter().map(|shared| shared.owner.or(shared.target).and_then(place)).collect(),
-            }
+        let mut subscribers: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (member, place) in self.members.values().zip(0..) {
+            member.topics.iter().for_each(|topic| subscribers.entry(topic.clone()).or_default().push(place));
+        }
+        // What nobody subscribes to any more is there until its last owner has let it go.
+        let is_owned = |partitions: &[SharedPartition]| partitions.iter().any(|shared| shared.owner.is_some());
+        self.topics.retain(|topic, partitions| subscribers.contains_key(topic) || is_owned(partitions));
+        self.topics.values_mut().flatten().for_each(|shared| shared.target = shared.owner.or(shared.target));
+        let topics = self.topics.iter().filter_map(|(topic, partitions)| {
+            let current = partitions.iter().map(|shared| shared.target.and_then(place)).collect();
+            Some(assignor::Topic { subscribers: subscribers.get(topic)?.clone(), current })
         });
-        let assigned = assignor::assign(numbers.len(), &topics.collect::<Vec<_>>());
-        for (shared, place) in self.topics.values_mut().flatten().zip(assigned.into_iter().flatten()) {
-            shared.target = Some(numbers[place]);
+        let topics: Vec<_> = topics.collect();
+        let assigned = match self.assignor() {
+            Assignor::Uniform => assignor::assign(numbers.len(), &topics),
+            Assignor::Range => assignor::range(&topics, |place| self.rank(numbers[place])),
+        };
+        let mut assigned = assigned.into_iter();
+        for (topic, partitions) in &mut self.topics {
+            let places = if subscribers.contains_key(topic) { assigned.next().unwrap_or_default() } else { vec![] };
+            partitions.iter_mut().for_each(|shared| shared.target = None);
+            partitions.iter_mut().zip(places).for_each(|(shared, place)| shared.target = Some(numbers[place]));
         }
         self.reconcile(core);
+    }
+
+    /// The order of members for `range`: as Kafka's, static ones first, then by name.
+    fn rank(&self, number: MemberNumber) -> (bool, Arc<str>) {
+        let kafka = self.members.get(&number).and_then(|member| member.kafka.as_ref());
+        match kafka {
+            Some(kafka) => {
+                (kafka.instance_id.is_none(), kafka.instance_id.as_ref().unwrap_or(&kafka.member_id).clone())
+            }
+            None => (true, number.to_string().into()),
+        }
     }
 
     /// A member lets go what is to move.

@@ -22,10 +22,16 @@ use std::sync::Arc;
 pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let (broker, topic) = (exchange.broker, exchange.head.query.text("topic")?);
     let mut groups = Vec::new();
-    for GroupSummary { name, state, protocol_type, members } in broker.groups()? {
+    for GroupSummary { name, state, group_type, protocol_type, members } in broker.groups()? {
         let reads = |topic: &str| Ok::<_, Stop>(broker.lag(&name)?.iter().any(|lag| &*lag.topic == topic));
         if topic.map_or(Ok(true), reads)? {
-            groups.push(json!({ "name": &*name, "state": state, "protocol_type": protocol_type, "members": members }));
+            groups.push(json!({
+                "name": &*name,
+                "type": group_type.name(),
+                "state": state,
+                "protocol_type": protocol_type,
+                "members": members,
+            }));
         }
     }
     exchange.json(200, &json!({ "groups": groups }))
@@ -49,7 +55,9 @@ pub(in crate::protocol::http) fn describe(exchange: &mut Exchange<'_, '_>) -> Re
     let total: u64 = lag.iter().filter_map(Lag::lag).sum();
     let answer = json!({
         "name": name,
+        "type": group.group_type.name(),
         "state": group.state,
+        "assignment_epoch": group.assignment_epoch,
         "generation": group.generation,
         "protocol_type": group.protocol_type,
         "protocol": group.protocol,
@@ -62,12 +70,17 @@ pub(in crate::protocol::http) fn describe(exchange: &mut Exchange<'_, '_>) -> Re
 
 fn member(member: &MemberDescription) -> Value {
     let assigned = member.owned.iter().map(|owned| json!({ "topic": &*owned.topic, "partition": owned.partition }));
+    let target = member.target.iter().map(|(topic, partition)| json!({ "topic": &**topic, "partition": partition }));
     json!({
         "member_id": member.member_id,
         "instance_id": member.instance_id,
         "client_id": member.client_id,
         "client_host": member.client_host,
+        "epoch": member.epoch,
+        "topics": member.topics.iter().map(|topic| &**topic).collect::<Vec<_>>(),
+        "pattern": member.pattern,
         "assigned": assigned.collect::<Vec<_>>(),
+        "target": target.collect::<Vec<_>>(),
     })
 }
 
