@@ -172,7 +172,7 @@ fn each_byte_of_a_kafka_clients_first_calls_is_explained() {
         assert_eq!(value(&seen["request"], "client_id"), "plainlog-try");
     }
     let answer = |call: usize| attempt(&broker, calls[call].clone());
-    assert_eq!(value(&answer(0)["response"], "finalized_features[0].name"), "transaction.version");
+    assert_eq!(value(&answer(0)["response"], "finalized_features[0].name"), "group.version");
     assert_eq!(value(&answer(2)["response"], "topics[0].error_code"), 36);
     assert_eq!(value(&answer(3)["response"], "topics[0].partitions[2].partition_index"), 2);
     assert_eq!(value(&answer(4)["response"], "topics[0].name"), "orders");

@@ -6,7 +6,7 @@
 //!                                                                   2 finalized    name, last, first level
 //! ```
 //!
-//! The one feature is `transaction.version`. Level 2 is the second protocol of transactions (KIP-890): a client that sees it
+//! `group.version` 1 is the groups whose partitions the broker assigns (KIP-848). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it
 //! finalized adds partitions by producing to them, and gets a new epoch from every EndTxn.
 
 use super::{
@@ -14,8 +14,8 @@ use super::{
     wire::{Reader, Writer},
 };
 
-/// The level of `transaction.version` that is in force, which is the last of those supported.
-const TRANSACTION_VERSION: i16 = 2;
+/// The features by name, and the level of each that is in force, which is the last of those supported.
+const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("transaction.version", 2)];
 /// Features cannot be changed here, so their epoch never rises.
 const FEATURES_EPOCH: i64 = 0;
 
@@ -65,20 +65,25 @@ pub(super) fn write(w: &mut Writer<'_>, code: Code) {
 fn write_features(w: &mut Writer<'_>) {
     let supports_zero = w.version >= 4;
     w.uvarint("_tagged_fields", 2 + u32::from(supports_zero));
-    let feature = |w: &mut Writer<'_>, array, levels: &[(&'static str, i16)]| {
-        w.array(array, ["transaction.version"].iter(), |w, name| {
-            w.string("name", name);
-            levels.iter().for_each(|&(name, level)| w.i16(name, level));
-            w.tags();
-        });
-    };
     if supports_zero {
-        let levels = [("min_version", 0), ("max_version", TRANSACTION_VERSION)];
-        w.tagged(0, |w| feature(w, "supported_features", &levels));
+        w.tagged(0, |w| {
+            w.array("supported_features", FEATURES.iter(), |w, &(name, level)| {
+                w.string("name", name);
+                w.i16("min_version", 0);
+                w.i16("max_version", level);
+                w.tags();
+            });
+        });
     }
     w.tagged(1, |w| w.i64("finalized_features_epoch", FEATURES_EPOCH));
-    let levels = [("max_version_level", TRANSACTION_VERSION), ("min_version_level", TRANSACTION_VERSION)];
-    w.tagged(2, |w| feature(w, "finalized_features", &levels));
+    w.tagged(2, |w| {
+        w.array("finalized_features", FEATURES.iter(), |w, &(name, level)| {
+            w.string("name", name);
+            w.i16("max_version_level", level);
+            w.i16("min_version_level", level);
+            w.tags();
+        });
+    });
 }
 
 #[cfg(test)]

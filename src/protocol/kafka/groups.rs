@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     broker::{
-        self, Broker, Error,
+        self, Broker, Error, GroupSummary,
         group::{
-            Description,
+            Description, GroupType,
             classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},
         },
         random,
@@ -109,7 +109,7 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
         member_id: member_id.to_owned(),
         new_member_id: new_member_id(instance_id.unwrap_or(&client_id)),
         instance_id: instance_id.map(String::from),
-        client_host: format!("/{}", call.output.peer.ip().to_canonical()),
+        client_host: call.client_host(),
         client_id,
         session_timeout_ms: session_timeout_ms.max(0) as u64,
         rebalance_timeout_ms: rebalance_timeout_ms.max(0) as u64,
@@ -152,7 +152,7 @@ fn not_joined(member_id: &str) -> Joined {
 }
 
 /// A member id that nobody can guess; it begins with the client's name, for those who read it.
-fn new_member_id(name: &str) -> String {
+pub(super) fn new_member_id(name: &str) -> String {
     let id = random::uuid();
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let [a, b, c, d, e] = [&id[..4], &id[4..6], &id[6..8], &id[8..10], &id[10..]].map(hex);
@@ -351,9 +351,10 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     Ok(())
 }
 
-/// A group's description. One that does not exist is Dead, and before version 6 without an error.
+/// A group's description. One that does not exist, or that no leader assigns in, is Dead, and before version 6 without an error.
 fn describe(broker: &Broker, group: &str, version: i16) -> Result<Description, Error> {
-    match broker.group(group)? {
+    let described = broker.group(group)?.filter(|described| described.group_type == GroupType::Classic);
+    match described {
         Some(described) => Ok(described),
         None if version < 6 => Ok(Description { state: "Dead", ..Description::default() }),
         None => Err(Error::UnknownGroup(shown(group.as_bytes()))),
@@ -363,12 +364,16 @@ fn describe(broker: &Broker, group: &str, version: i16) -> Result<Description, E
 /// ListGroups (key 16).
 pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let states = if r.version >= 4 { r.array("states_filter", |r| r.string(ITEM))? } else { Vec::new() };
+    let types = if r.version >= 5 { r.array("types_filter", |r| r.string(ITEM))? } else { Vec::new() };
     r.tags()?;
     tell(call.explained, || "which groups there are".into());
     let groups = call.broker.groups();
     let code = groups.as_ref().map_or_else(Error::code, |_| Code::None);
-    let wanted = |state: &str| states.is_empty() || states.iter().any(|asked| asked.eq_ignore_ascii_case(state));
-    let groups: Vec<_> = groups.unwrap_or_default().into_iter().filter(|group| wanted(group.state)).collect();
+    let is_wanted =
+        |filter: &[&str], is: &str| filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(is));
+    let is_wanted =
+        |group: &GroupSummary| is_wanted(&states, group.state) && is_wanted(&types, group.group_type.name());
+    let groups: Vec<_> = groups.unwrap_or_default().into_iter().filter(is_wanted).collect();
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32("throttle_time_ms", 0);
@@ -379,6 +384,9 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         w.string("protocol_type", &group.protocol_type);
         if w.version >= 4 {
             w.string("group_state", group.state);
+        }
+        if w.version >= 5 {
+            w.string("group_type", group.group_type.name());
         }
         w.tags();
     });

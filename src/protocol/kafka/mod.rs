@@ -23,6 +23,7 @@ mod api_versions;
 pub mod batch;
 pub mod compression;
 mod configs;
+mod consumer_groups;
 mod fetch;
 mod groups;
 mod list_offsets;
@@ -128,15 +129,15 @@ pub static APIS: &[Api] = &[
     api(1, "Fetch", (4, 18), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 11), 6, list_offsets::list_offsets),
     api(3, "Metadata", (0, 13), 9, metadata::metadata),
-    api(OFFSET_COMMIT, "OffsetCommit", (2, 8), 8, offsets::offset_commit),
-    api(9, "OffsetFetch", (1, 8), 6, offsets::offset_fetch),
+    api(OFFSET_COMMIT, "OffsetCommit", (2, 10), 8, offsets::offset_commit),
+    api(9, "OffsetFetch", (1, 10), 6, offsets::offset_fetch),
     api(10, "FindCoordinator", (0, 5), 3, groups::find_coordinator),
     api(11, "JoinGroup", (0, 9), 6, groups::join_group),
     api(12, "Heartbeat", (0, 4), 4, groups::heartbeat),
     api(13, "LeaveGroup", (0, 5), 4, groups::leave_group),
     api(14, "SyncGroup", (0, 5), 4, groups::sync_group),
     api(15, "DescribeGroups", (0, 6), 5, groups::describe_groups),
-    api(16, "ListGroups", (0, 4), 3, groups::list_groups),
+    api(16, "ListGroups", (0, 5), 3, groups::list_groups),
     api(API_VERSIONS, "ApiVersions", (0, 4), 3, api_versions::api_versions),
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
@@ -167,6 +168,8 @@ pub static APIS: &[Api] = &[
     api(61, "DescribeProducers", (0, 0), 0, transaction_admin::describe_producers),
     api(65, "DescribeTransactions", (0, 0), 0, transaction_admin::describe_transactions),
     api(66, "ListTransactions", (0, 2), 0, transaction_admin::list_transactions),
+    api(68, "ConsumerGroupHeartbeat", (0, 1), 0, consumer_groups::consumer_group_heartbeat),
+    api(69, "ConsumerGroupDescribe", (0, 1), 0, consumer_groups::consumer_group_describe),
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 
@@ -521,6 +524,11 @@ impl Call<'_, '_> {
         self.version = 0;
         api_versions::write(&mut self.respond(), Code::UnsupportedVersion);
         Ok(())
+    }
+
+    /// The address of the client, as Kafka writes it.
+    fn client_host(&self) -> String {
+        format!("/{}", self.output.peer.ip().to_canonical())
     }
 
     /// The host and port that the client is told to connect to: those of `--advertise`, or those at which it reached the broker.

@@ -2,13 +2,14 @@
 
 use super::{
     Call, Code, Stop, partition_index, refused, shown_list, tell,
+    topic_ref::TopicRef,
     transactions::read_identity,
     wire::{ITEM, Reader, Writer},
 };
 use crate::{
     broker::{
         self, Broker, CommitOutcome, Committed, Error, IfAbsent, LogWrite, OffsetCommit,
-        group::{Committer, classic::Sender},
+        group::{Committer, Generation, classic::Sender},
     },
     protocol::connection::Output,
 };
@@ -51,16 +52,16 @@ impl PendingCommits {
 
 /// The topics of a request that commits offsets, and what becomes of each partition in it.
 struct Commit<'a> {
-    topics: Vec<(&'a str, Vec<Asked<'a>>)>,
+    topics: Vec<(TopicRef<'a>, Vec<Asked<'a>>)>,
     /// A code for each partition, in order.
     codes: Vec<Code>,
 }
 
 impl<'a> Commit<'a> {
-    /// Reads them; a version from `epochs_from` on says leader epochs, too.
-    fn read(r: &mut Reader<'a>, epochs_from: i16) -> super::wire::Result<Commit<'a>> {
+    /// Reads them; a version from `epochs_from` on says leader epochs, too, and one from `ids_from` on the topics' ids.
+    fn read(r: &mut Reader<'a>, epochs_from: i16, ids_from: i16) -> super::wire::Result<Commit<'a>> {
         let topics = r.array("topics", |r| {
-            let name = r.string("name")?;
+            let name = TopicRef::read(r, "name", ids_from)?;
             let partitions = r.array("partitions", |r| {
                 let (index, offset) = (r.i32("partition_index")?, r.i64("committed_offset")?);
                 let leader_epoch = if r.version >= epochs_from { r.i32("committed_leader_epoch")? } else { -1 };
@@ -78,14 +79,15 @@ impl<'a> Commit<'a> {
     fn check(&mut self, broker: &Broker) -> Vec<OffsetCommit> {
         let (timestamp_ms, mut offsets) = (broker.now_ms(), Vec::new());
         for (name, partitions) in &self.topics {
-            let topic: Arc<str> = (*name).into();
+            let found = name.find(broker).map(|topic| Arc::<str>::from(topic.name()));
             for &Asked { index, offset, leader_epoch, metadata } in partitions {
                 let partition = partition_index(index);
-                let there = broker.leader_epoch(name, partition);
-                self.codes.push(there.as_ref().map_or_else(Error::code, |_| Code::None));
-                if there.is_ok() {
+                let there =
+                    found.clone().and_then(|topic| Ok(broker.leader_epoch(&topic, partition).map(|_| topic)?));
+                self.codes.push(there.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None));
+                if let Ok(topic) = there {
                     let committed = Committed { offset, leader_epoch, metadata: metadata.into(), timestamp_ms };
-                    offsets.push(OffsetCommit { topic: topic.clone(), partition, committed });
+                    offsets.push(OffsetCommit { topic, partition, committed });
                 }
             }
         }
@@ -107,7 +109,7 @@ impl<'a> Commit<'a> {
     fn write(&self, w: &mut Writer<'_>) -> Vec<usize> {
         let (mut codes, mut codes_at) = (self.codes.iter(), Vec::new());
         w.array("topics", self.topics.iter(), |w, (name, partitions)| {
-            w.string("name", name);
+            name.write(w, "name");
             w.array("partitions", partitions.iter(), |w, asked| {
                 let code = *codes.next().expect("each partition has one");
                 w.i32("partition_index", asked.index);
@@ -138,9 +140,10 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     if (2..=4).contains(&r.version) {
         r.i64("retention_time_ms")?;
     }
-    let mut commit = Commit::read(r, 6)?;
+    let mut commit = Commit::read(r, 6, 10)?;
     r.tags()?;
     let offsets = commit.check(call.broker);
+    let generation = Generation { number: generation, is_epoch: r.version >= 9 };
     let committed = match offsets.is_empty() {
         true => Ok(CommitOutcome { outcomes: vec![], written: None }),
         false => call.broker.commit_offsets(group, Sender { member_id, instance_id }, generation, offsets),
@@ -178,7 +181,7 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             }
         },
     };
-    let mut commit = Commit::read(r, 2)?;
+    let mut commit = Commit::read(r, 2, i16::MAX)?;
     r.tags()?;
     let if_absent = match r.version {
         ..4 => IfAbsent::Refuse,
@@ -206,15 +209,23 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
 
 /// The topics and partitions in a request, each once, since an answer is many times larger. `None`: all that the group has
 /// committed.
-type Wanted = Option<BTreeMap<String, BTreeSet<i32>>>;
+type Wanted<'a> = Option<BTreeMap<TopicRef<'a>, BTreeSet<i32>>>;
+
+/// What is asked about one group.
+#[derive(Default)]
+struct Fetch<'a> {
+    wanted: Wanted<'a>,
+    /// The member that asks, with the epoch that it was told. Who names none may ask, too.
+    members: BTreeSet<(&'a str, i32)>,
+}
 
 /// OffsetFetch (key 9), since version 8 for several groups at once.
 pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    fn wanted(r: &mut Reader<'_>) -> super::wire::Result<Wanted> {
-        let mut wanted = BTreeMap::<String, BTreeSet<i32>>::new();
+    fn wanted<'a>(r: &mut Reader<'a>) -> super::wire::Result<Wanted<'a>> {
+        let mut wanted = BTreeMap::<TopicRef<'a>, BTreeSet<i32>>::new();
         let topics = r.nullable_array("topics", |r| {
             wanted
-                .entry(r.string("name")?.to_owned())
+                .entry(TopicRef::read(r, "name", 10)?)
                 .or_default()
                 .extend(r.array("partition_indexes", |r| r.i32(ITEM))?);
             r.tags()
@@ -222,13 +233,20 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         Ok(topics.map(|_| wanted))
     }
     // Each group is answered once, with everything that is asked about it.
-    let mut groups: BTreeMap<&str, Wanted> = BTreeMap::new();
+    let mut groups: BTreeMap<&str, Fetch<'_>> = BTreeMap::new();
     if r.version < 8 {
-        groups.insert(r.string("group_id")?, wanted(r)?);
+        groups.insert(r.string("group_id")?, Fetch { wanted: wanted(r)?, ..Fetch::default() });
     } else {
         r.array("groups", |r| {
-            let (group, more) = (r.string("group_id")?, wanted(r)?);
-            match (groups.entry(group).or_insert_with(|| Some(BTreeMap::new())), more) {
+            let group = r.string("group_id")?;
+            let member =
+                if r.version >= 9 { (r.nullable_string("member_id")?, r.i32("member_epoch")?) } else { (None, -1) };
+            let more = wanted(r)?;
+            let fetch = groups
+                .entry(group)
+                .or_insert_with(|| Fetch { wanted: Some(BTreeMap::new()), members: BTreeSet::new() });
+            fetch.members.extend(member.0.map(|id| (id, member.1)));
+            match (&mut fetch.wanted, more) {
                 (Some(all), Some(more)) => more.into_iter().for_each(|(topic, indexes)| {
                     all.entry(topic).or_default().extend(indexes);
                 }),
@@ -249,15 +267,15 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         w.i32("throttle_time_ms", 0);
     }
     if w.version < 8 {
-        let (group, wanted) = groups.into_iter().next().expect("one was read");
-        let code = write_offsets(&mut w, broker, group, wanted, require_stable);
+        let (group, fetch) = groups.into_iter().next().expect("one was read");
+        let code = write_offsets(&mut w, broker, group, fetch, require_stable);
         if w.version >= 2 {
             w.i16("error_code", code.into());
         }
     } else {
-        w.array("groups", groups.into_iter(), |w, (group, wanted)| {
+        w.array("groups", groups.into_iter(), |w, (group, fetch)| {
             w.string("group_id", group);
-            let code = write_offsets(w, broker, group, wanted, require_stable);
+            let code = write_offsets(w, broker, group, fetch, require_stable);
             w.i16("error_code", code.into());
             w.tags();
         });
@@ -268,25 +286,46 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
 
 /// Writes a group's offsets by topic; one that was not committed is -1. Who `require_stable` ones is not shown what an open
 /// transaction may change, and asks again (KIP-447).
-fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, wanted: Wanted, require_stable: bool) -> Code {
-    let offsets = broker.group_offsets(group);
+fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, fetch: Fetch<'_>, require_stable: bool) -> Code {
+    let Fetch { wanted, members } = fetch;
+    let may = members.iter().try_for_each(|(member_id, epoch)| broker.may_fetch_offsets(group, member_id, *epoch));
+    let offsets = match may {
+        Ok(()) => broker.group_offsets(group),
+        Err(error) => {
+            w.empty_array("topics");
+            return error.code();
+        }
+    };
     let code = offsets.as_ref().map_or_else(broker::Error::code, |_| Code::None);
     let offsets = offsets.unwrap_or_default();
-    let wanted = wanted.unwrap_or_else(|| {
-        let mut topics: BTreeMap<String, BTreeSet<i32>> = BTreeMap::new();
-        for (topic, index) in offsets.committed().keys() {
-            topics.entry(topic.to_string()).or_default().insert(*index as i32);
+    let mut topics: Vec<(TopicRef<'_>, Option<Arc<str>>, BTreeSet<i32>)> = Vec::new();
+    let mut all: BTreeMap<Arc<str>, BTreeSet<i32>> = BTreeMap::new();
+    match wanted {
+        Some(wanted) => topics.extend(wanted.into_iter().map(|(topic, indexes)| match topic {
+            TopicRef::Name(name) => (topic, Some(name.into()), indexes),
+            TopicRef::Id(_) => (topic, topic.find(broker).ok().map(|found| found.name().into()), indexes),
+        })),
+        None => {
+            for (topic, index) in offsets.committed().keys() {
+                all.entry(topic.clone()).or_default().insert(*index as i32);
+            }
+            for (name, indexes) in &all {
+                let id = || broker.find_topic(name).map(|topic| TopicRef::Id(topic.id()));
+                let Ok(topic) = (if w.version < 10 { Ok(TopicRef::Name(name)) } else { id() }) else { continue };
+                topics.push((topic, Some(name.clone()), indexes.clone()));
+            }
         }
-        topics
-    });
-    w.array("topics", wanted.iter(), |w, (name, indexes)| {
-        w.string("name", name);
-        let topic: Arc<str> = name.as_str().into();
+    }
+    w.array("topics", topics.iter(), |w, (topic, name, indexes)| {
+        topic.write(w, "name");
         w.array("partitions", indexes.iter(), |w, &index| {
-            let key = (topic.clone(), partition_index(index));
-            let (committed, code) = match offsets.stable(&key) {
-                Err(error) if require_stable => (None, error.code()),
-                _ => (offsets.committed().get(&key), code),
+            let key = name.clone().map(|name| (name, partition_index(index)));
+            let (committed, code) = match &key {
+                None => (None, Code::UnknownTopicId),
+                Some(key) => match offsets.stable(key) {
+                    Err(error) if require_stable => (None, error.code()),
+                    _ => (offsets.committed().get(key), code),
+                },
             };
             w.i32("partition_index", index);
             w.i64("committed_offset", committed.map_or(-1, |committed| committed.offset));

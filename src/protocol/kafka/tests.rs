@@ -125,6 +125,9 @@ fn decoded<R: Decodable + Message + std::fmt::Debug>(bytes: &[u8], version: i16)
     format!("{response:?}")
 }
 
+/// A topic's id, which is a name where the other codec writes one: it knows no requests of OffsetCommit and OffsetFetch with ids.
+const AN_ID: &[u8; 16] = b"\x10topic_id: known";
+
 /// An API, how to ask it, how to read what it says, and what it is asked, with the names of its fields.
 type Oracle = (i16, fn(&Values, i16) -> Vec<u8>, fn(&[u8], i16) -> String, fn(&Values, i16) -> String);
 
@@ -153,6 +156,11 @@ fn topic(values: &Values) -> TopicName {
     s(&values.topic).into()
 }
 
+/// Since version 10 the bytes of the name are an id's.
+fn topic_or_id(values: &Values, version: i16) -> TopicName {
+    if version < 10 { topic(values) } else { s(std::str::from_utf8(&AN_ID[1..]).unwrap()).into() }
+}
+
 fn transactional_id(values: &Values) -> TransactionalId {
     TransactionalId(s(&values.text))
 }
@@ -168,7 +176,7 @@ fn maybe(values: &Values, since: bool) -> Option<StrBytes> {
 #[rustfmt::skip]
 fn oracles() -> Vec<Oracle> {
     use kafka_protocol::messages::{
-        add_partitions_to_txn_request as add, alter_configs_request as alter, alter_partition_reassignments_request as reassign, create_partitions_request as grow, create_topics_request as create, delete_records_request as trim,
+        add_partitions_to_txn_request as add, alter_configs_request as alter, alter_partition_reassignments_request as reassign, consumer_group_heartbeat_request as beat, create_partitions_request as grow, create_topics_request as create, delete_records_request as trim,
         delete_topics_request as drop_, describe_configs_request as configs, describe_log_dirs_request as dirs, describe_producers_request as producers,
         describe_topic_partitions_request as partitions, fetch_request as fetch, incremental_alter_configs_request as incremental,
         join_group_request as join, leave_group_request as leave, list_offsets_request as list, metadata_request as metadata,
@@ -208,7 +216,7 @@ fn oracles() -> Vec<Oracle> {
                 .with_committed_leader_epoch(if version >= 6 { v.number } else { -1 }).with_committed_metadata(maybe(v, true));
             let r = r.with_group_id(group(v)).with_generation_id_or_member_epoch(if v.flag { -1 } else { v.number })
                 .with_group_instance_id(maybe(v, version >= 7 && !v.flag))
-                .with_topics(vec![commit::OffsetCommitRequestTopic::default().with_name(topic(v)).with_partitions(vec![partition])]);
+                .with_topics(vec![commit::OffsetCommitRequestTopic::default().with_name(topic_or_id(v, version)).with_partitions(vec![partition])]);
             if version <= 4 { r.with_retention_time_ms(v.long) } else { r }
         }),
         oracle!(9 OffsetFetchRequest OffsetFetchResponse |v, version| |r: OffsetFetchRequest| {
@@ -216,8 +224,10 @@ fn oracles() -> Vec<Oracle> {
             if version < 8 {
                 return r.with_group_id(group(v)).with_topics((!v.flag || version < 2).then(|| vec![committed::OffsetFetchRequestTopic::default().with_name(topic(v)).with_partition_indexes(vec![v.number])]));
             }
-            r.with_groups(vec![committed::OffsetFetchRequestGroup::default().with_group_id(group(v)).with_topics(
-                (!v.flag).then(|| vec![committed::OffsetFetchRequestTopics::default().with_name(topic(v)).with_partition_indexes(vec![v.number])]))])
+            let asked = committed::OffsetFetchRequestGroup::default().with_group_id(group(v)).with_topics(
+                (!v.flag).then(|| vec![committed::OffsetFetchRequestTopics::default().with_name(topic_or_id(v, version)).with_partition_indexes(vec![v.number])]));
+            let asked = if version >= 9 { asked.with_member_id(maybe(v, true)).with_member_epoch(v.number) } else { asked };
+            r.with_groups(vec![asked])
         }),
         oracle!(10 FindCoordinatorRequest FindCoordinatorResponse |v, version| |r: FindCoordinatorRequest| {
             let r = if version >= 1 { r.with_key_type(v.flag.into()) } else { r };
@@ -238,7 +248,10 @@ fn oracles() -> Vec<Oracle> {
             .with_group_instance_id(maybe(v, version >= 3)).with_protocol_type(maybe(v, version >= 5)).with_protocol_name(maybe(v, version >= 5))
             .with_assignments(vec![sync::SyncGroupRequestAssignment::default().with_member_id(s(&v.text)).with_assignment(v.bytes.clone().into())])),
         oracle!(15 DescribeGroupsRequest DescribeGroupsResponse |v, version| |r: DescribeGroupsRequest| r.with_groups(vec![group(v), s("").into()]).with_include_authorized_operations(version >= 3 && v.flag)),
-        oracle!(16 ListGroupsRequest ListGroupsResponse |v, version| |r: ListGroupsRequest| r.with_states_filter(if version >= 4 { vec![s(&v.text)] } else { vec![] })),
+        oracle!(16 ListGroupsRequest ListGroupsResponse |v, version| |r: ListGroupsRequest| {
+            let r = r.with_states_filter(if version >= 4 { vec![s(&v.text)] } else { vec![] });
+            if version >= 5 { r.with_types_filter(vec![s(&v.text)]) } else { r }
+        }),
         oracle!(18 ApiVersionsRequest ApiVersionsResponse |v, version| |r: ApiVersionsRequest| if version >= 3 { r.with_client_software_name(s(&v.text)).with_client_software_version(s("1.0")) } else { r }),
         oracle!(19 CreateTopicsRequest CreateTopicsResponse |v, _version| |r: CreateTopicsRequest| r.with_timeout_ms(v.number).with_validate_only(v.flag).with_topics(vec![
             create::CreatableTopic::default().with_name(s(&v.text).into()).with_num_partitions(v.number).with_replication_factor(1)
@@ -339,6 +352,15 @@ fn oracles() -> Vec<Oracle> {
         oracle!(66 ListTransactionsRequest ListTransactionsResponse |v, version| |r: ListTransactionsRequest| r.with_state_filters(vec![s("Ongoing"), s(&v.text)])
             .with_producer_id_filters(vec![v.long.into()]).with_duration_filter(if version >= 1 { v.long } else { -1 })
             .with_transactional_id_pattern(if version >= 2 { maybe(v, true) } else { None })),
+        oracle!(68 ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse |v, version| |r: ConsumerGroupHeartbeatRequest| {
+            let owned = beat::TopicPartitions::default().with_topic_id(uuid(v)).with_partitions(vec![v.number]);
+            let r = r.with_group_id(group(v)).with_member_id(s(&v.text)).with_member_epoch(if v.flag { 0 } else { v.number }).with_rack_id(maybe(v, true))
+                .with_rebalance_timeout_ms(v.number).with_subscribed_topic_names(Some(vec![topic(v)])).with_server_assignor(Some(s("range")))
+                .with_instance_id(maybe(v, !v.flag)).with_topic_partitions(Some(if v.flag { vec![] } else { vec![owned] }));
+            if version >= 1 { r.with_subscribed_topic_regex(maybe(v, true)) } else { r }
+        }),
+        oracle!(69 ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse |v, _version| |r: ConsumerGroupDescribeRequest| r.with_include_authorized_operations(v.flag)
+            .with_group_ids(vec![group(v), s("").into()])),
         oracle!(75 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse |v, _version| |r: DescribeTopicPartitionsRequest| r.with_response_partition_limit(v.number)
             .with_topics(vec![partitions::TopicRequest::default().with_name(topic(v)), partitions::TopicRequest::default().with_name(s(&v.text).into())])
             .with_cursor(v.flag.then(|| partitions::Cursor::default().with_topic_name(topic(v)).with_partition_index(v.number)))),
@@ -374,7 +396,7 @@ fn every_request_is_read_to_its_end_and_its_answer_can_be_read() {
         assert_eq!(left, 0, "API {key} version {version} left bytes of its request");
         let shown = read(&response, version);
         // Whoever is asked about a topic or a group by name says whom he means.
-        let by_id = key == 0 && version >= 13;
+        let by_id = (key == 0 && version >= 13) || (key == 8 && version >= 10);
         let names = !by_id && [0, 2, 3, 8, 19, 20, 21, 23, 24, 27, 28, 33, 37, 44, 61, 65, 75].contains(&key);
         assert!(!names || shown.contains("there") || shown.contains("retention.ms"), "{key} {version}: {shown}");
     }

@@ -10,7 +10,7 @@ use crate::broker::{Broker, TopicHandle, random};
 use std::fmt;
 
 /// A topic as a request names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum TopicRef<'a> {
     Name(&'a str),
     Id(Uuid),
