@@ -145,7 +145,7 @@ struct Serve {
     #[cfg(feature = "http")]
     #[arg(long, value_name = "NAME")]
     http_host: Vec<String>,
-    /// A web page of another server that may ask the broker, by its origin (https://shop.example); may be given more than
+    /// A web page of another server that may ask the broker, by its origin: scheme, host and port; may be given more than
     /// once
     #[cfg(feature = "http")]
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
