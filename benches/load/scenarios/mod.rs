@@ -1,5 +1,7 @@
 //! What is measured. Each scenario checks what the broker answered before its figure counts.
 
+#[cfg(feature = "http")]
+mod http;
 mod produce;
 mod read;
 mod resources;
@@ -23,7 +25,7 @@ pub(crate) struct Scenario {
 }
 
 /// All of them, in the order of the table.
-pub(crate) const SCENARIOS: [Scenario; 10] = [
+pub(crate) const SCENARIOS: &[Scenario] = &[
     Scenario { name: "produce-100", starts_its_own: false, run: produce::produce_100 },
     Scenario { name: "produce-10k", starts_its_own: false, run: produce::produce_10k },
     Scenario { name: "send", starts_its_own: false, run: produce::send },
@@ -32,13 +34,19 @@ pub(crate) const SCENARIOS: [Scenario; 10] = [
     Scenario { name: "commits", starts_its_own: false, run: produce::commits },
     Scenario { name: "read-batched", starts_its_own: false, run: read::read_batched },
     Scenario { name: "read-single", starts_its_own: false, run: read::read_single },
+    #[cfg(feature = "http")]
+    Scenario { name: "http-get", starts_its_own: false, run: http::get },
+    #[cfg(feature = "http")]
+    Scenario { name: "http-read", starts_its_own: false, run: http::read },
+    #[cfg(feature = "http")]
+    Scenario { name: "http-metrics", starts_its_own: true, run: http::metrics },
     Scenario { name: "start", starts_its_own: true, run: resources::start },
     Scenario { name: "memory", starts_its_own: true, run: resources::memory },
 ];
 
 /// Their names, for a person.
 pub(crate) fn names() -> String {
-    SCENARIOS.map(|scenario| scenario.name).join(", ")
+    SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs `work` with a fresh broker, or with the running one that was named.
