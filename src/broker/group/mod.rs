@@ -4,11 +4,12 @@
 //! coordinator delivers the answers to those who wait. A group is of one kind while it has members:
 //!
 //! ```text
-//!              JOIN     ┌──────────────────────────────┐
-//!            ┌─────────►│ Consumer: Reconciling Stable │   the broker assigns; a partition moves when its
-//!  ┌───────┐ │          └──────────────────────────────┘   owner lets it go (text, the library)
-//!  │ Empty ├─┤ ◄─ last member gone, from either
-//!  └───────┘ │          ┌──────────────────────────────┐
+//!              JOIN     ┌──────────────────────────────┐   the broker assigns; a partition moves when its
+//!            ┌─────────►│ Consumer: Assigning          │   owner lets it go (text, the library, and Kafka's
+//!  ┌───────┐ │          │   Reconciling Stable         │   ConsumerGroupHeartbeat)
+//!  │ Empty ├─┤ ◄─ last  └──────▲───────────────┬───────┘
+//!  └───────┘ │  member gone    │ joined so     │ the last one that joined so is gone
+//!            │          ┌──────┴───────────────▼───────┐
 //!            └─────────►│ Classic: PreparingRebalance  │   members stop and rejoin, and one of them, the
 //!             JoinGroup │   CompletingRebalance Stable │   leader, assigns (Kafka clients)
 //!                       └──────────────────────────────┘
@@ -16,7 +17,9 @@
 //!
 //! Each kind has a file or folder, [`consumer`] and [`classic`], which says what each state answers, and implements [`Kind`].
 //! Rules that always hold:
-//! - A join of the other kind while there are members is refused: `INCONSISTENT_GROUP_PROTOCOL`.
+//! - Classic members whose subscriptions the broker can read go over into a group that it assigns in when a member of that kind
+//!   joins, and it is theirs again when none is left ([`consumer::classic_side`]). Else a join of the other kind while there are
+//!   members is refused: `INCONSISTENT_GROUP_PROTOCOL`.
 //! - The generation rises with every rebalance and never falls, not even when the group empties.
 //! - A session ends at its deadline, to the millisecond: each event first ends the sessions that are due.
 //! - While a member waits in a request its session does not run; it starts anew with the answer.
@@ -154,6 +157,8 @@ pub struct MemberDescription {
     pub topics: Vec<Arc<str>>,
     /// Consumer: the pattern of those that it subscribes to besides.
     pub pattern: Option<String>,
+    /// Consumer: whether its client has the classic protocol.
+    pub is_classic: bool,
     /// Consumer: the rack that its client is in.
     pub rack_id: Option<String>,
 }
@@ -339,7 +344,11 @@ impl Group {
     /// Lets time pass: ends the sessions and rebalances that are due at `now`.
     pub fn tick(&mut self, now: u64) {
         if let Some(kind) = self.members.kind_mut() {
+            let before = kind.member_count();
             kind.tick(&mut self.core, now);
+            if kind.member_count() < before {
+                self.downgrade(now);
+            }
         }
     }
 

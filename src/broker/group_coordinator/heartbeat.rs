@@ -10,10 +10,7 @@ impl Broker {
     pub fn consumer_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
         let state = &self.running.state;
         // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
-        let topics = || -> Topics {
-            let counted = self.topics().into_iter();
-            counted.map(|topic| (topic.name.as_str().into(), topic.partition_count())).collect()
-        };
+        let topics = || self.counted_topics();
         let beat = match request.epoch {
             JOINS => {
                 Some(state.change_or_new(group, |state, now| state.group.consumer_heartbeat(now, request, topics))?)
@@ -26,6 +23,11 @@ impl Broker {
             state.sync_line(&cell);
         }
         Ok(beat)
+    }
+
+    /// All topics, and how many partitions each has.
+    pub(super) fn counted_topics(&self) -> Topics {
+        self.topics().iter().map(|topic| (topic.name.as_str().into(), topic.partition_count())).collect()
     }
 
     /// Whether a member in this epoch may see what its group committed.

@@ -218,7 +218,7 @@ fn write_member(w: &mut Writer<'_>, broker: &Broker, member: MemberDescription) 
     write_partitions(w, broker, member.target.into_iter(), true);
     w.tags();
     if w.version >= 1 {
-        w.i8("member_type", 1);
+        w.i8("member_type", if member.is_classic { 0 } else { 1 });
     }
     w.tags();
 }

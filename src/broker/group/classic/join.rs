@@ -241,7 +241,7 @@ impl ClassicGroup {
     }
 
     /// All members are to join again. The first member of a group waits for others only if the group has an initial delay.
-    pub(super) fn rebalance(&mut self, core: &mut Core, now: u64) {
+    pub(in crate::broker::group) fn rebalance(&mut self, core: &mut Core, now: u64) {
         if let Phase::CompletingRebalance { .. } = self.phase {
             for member in self.members.values_mut() {
                 member.assignment.clear();
@@ -348,7 +348,7 @@ impl ClassicGroup {
     }
 
     /// Of the protocols that all support, the one that most members like best.
-    fn choose_protocol(&self) -> Option<String> {
+    pub(super) fn choose_protocol(&self) -> Option<String> {
         let first = self.members.values().next()?;
         let common = self.in_common(first.protocols.iter().map(|supported| supported.name.as_str()).collect());
         let mut votes = BTreeMap::new();

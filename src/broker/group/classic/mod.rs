@@ -32,7 +32,7 @@
 
 mod join;
 mod restart;
-mod subscription;
+pub(in crate::broker::group) mod subscription;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -123,6 +123,9 @@ pub struct Sender<'a> {
 impl Group {
     /// Heartbeat: the session starts anew.
     pub fn heartbeat(&mut self, now: u64, sender: Sender<'_>, generation: i32) -> Result<()> {
+        if let Some((core, group)) = self.assigned_by_broker(now) {
+            return group.heartbeat(core, now, sender, generation);
+        }
         let (core, members) = self.classic(now)?;
         members.known(sender)?;
         members.of_generation(core, generation)?;
@@ -135,6 +138,11 @@ impl Group {
 
     /// LeaveGroup. A static member may be named by its `group.instance.id` alone.
     pub fn leave_group(&mut self, now: u64, sender: Sender<'_>) -> Result<()> {
+        if let Some((core, group)) = self.assigned_by_broker(now) {
+            group.leave_group(core, now, sender)?;
+            self.downgrade(now);
+            return Ok(());
+        }
         let (core, members) = self.classic(now)?;
         if members.pending.remove(sender.member_id).is_some() {
             members.all_joined(core, now);
@@ -294,6 +302,11 @@ impl Kind for ClassicGroup {
 }
 
 impl ClassicGroup {
+    /// Whoever waits is to ask again.
+    pub(super) fn send_back(&mut self, core: &mut Core, now: u64) {
+        self.members.values_mut().for_each(|member| member.end_wait(core, now, Error::RebalanceInProgress));
+    }
+
     /// The members, by their ids.
     fn members(&self) -> impl Iterator<Item = (&String, &ClassicMember)> {
         self.members.iter().map(|(id, member)| (id, &**member))

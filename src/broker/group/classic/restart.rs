@@ -3,7 +3,7 @@
 //! What came after it and was not assigned yet is not kept, as in Kafka: members who joined it are told that they ask for
 //! another generation than the present one, and join again.
 
-use super::{Awaits, ClassicGroup, ClassicMember, Phase, Protocol};
+use super::{Awaits, ClassicGroup, ClassicMember, Phase, Protocol, subscription};
 use crate::broker::group::{
     SessionTimer,
     saved::{SavedClassic, SavedMember},
@@ -12,7 +12,21 @@ use crate::broker::group::{
 impl ClassicGroup {
     /// What of it outlives a restart.
     pub(super) fn to_saved(&self) -> SavedClassic {
-        let protocol = self.protocol.as_deref().unwrap_or_default();
+        self.saved_under(self.protocol.clone())
+    }
+
+    /// The members as a group takes them over whose partitions the broker assigns; `None`: there are none, or it could not read
+    /// what they subscribe to.
+    pub(in crate::broker::group) fn to_upgrade(&self, protocol_type: &str) -> Option<SavedClassic> {
+        if self.members.is_empty() || self.protocol_type != protocol_type {
+            return None;
+        }
+        let saved = self.saved_under(self.protocol.clone().or_else(|| self.choose_protocol()));
+        saved.members.iter().all(|member| subscription::read(&member.subscription).is_some()).then_some(saved)
+    }
+
+    fn saved_under(&self, chosen: Option<String>) -> SavedClassic {
+        let protocol = chosen.as_deref().unwrap_or_default();
         let saved = |(member_id, member): (&String, &ClassicMember)| SavedMember {
             member_id: member_id.clone(),
             instance_id: member.instance_id.clone(),
@@ -25,9 +39,9 @@ impl ClassicGroup {
         };
         SavedClassic {
             protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
             leader: self.leader.clone(),
             members: self.members().map(saved).collect(),
+            protocol: chosen,
         }
     }
 

@@ -31,6 +31,9 @@ pub struct SyncRequest<'a> {
 impl Group {
     /// SyncGroup: a member asks for its assignment.
     pub fn sync_group(&mut self, now: u64, request: SyncRequest<'_>) -> Result<Reply<Vec<u8>>> {
+        if let Some((core, group)) = self.assigned_by_broker(now) {
+            return group.sync(core, now, &request).map(Reply::Now);
+        }
         let (core, members) = self.classic(now)?;
         members.known(request.sender)?;
         members.of_generation(core, request.generation)?;

@@ -30,7 +30,7 @@
 use super::{ConsumerGroup, ConsumerMember, MemberNumber, Owned, Pattern, assignor::Assignor};
 use crate::broker::{
     Error, Result,
-    group::{Core, Group, Members, SessionTimer},
+    group::{Core, Group, Members, SessionTimer, classic::Protocol},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -102,12 +102,34 @@ pub(super) struct KafkaMember {
     /// A static member that left for a while.
     pub(super) is_away: bool,
     /// What it was told last that it is to have, in order.
-    told: Vec<Owned>,
+    pub(super) told: Vec<Owned>,
     /// When it is removed unless it gave up what is to move.
     pub(super) revoke_by: Option<u64>,
+    /// What a client of the [classic protocol](super::classic_side) supports.
+    pub(super) classic: Option<Vec<Protocol>>,
 }
 
 impl KafkaMember {
+    /// One that subscribes to nothing yet.
+    pub(super) fn new(member_id: &str, epoch: i32) -> KafkaMember {
+        KafkaMember {
+            member_id: member_id.into(),
+            instance_id: None,
+            rack_id: None,
+            client_host: String::new(),
+            names: vec![],
+            pattern: None,
+            assignor: None,
+            rebalance_timeout_ms: 0,
+            epoch,
+            previous_epoch: epoch,
+            is_away: false,
+            told: vec![],
+            revoke_by: None,
+            classic: None,
+        }
+    }
+
     /// The epoch by which it is known.
     pub(super) fn epoch(&self) -> i32 {
         if self.is_away { AWAY } else { self.epoch }
@@ -131,20 +153,28 @@ impl Group {
         &mut self,
         now: u64,
         request: HeartbeatRequest<'_>,
-        topics: impl FnOnce() -> Topics,
+        topics: impl Fn() -> Topics,
     ) -> Result<Heartbeat> {
+        if request.epoch == JOINS {
+            self.upgrade(now, &topics);
+        }
         let (core, group) = match request.epoch {
             JOINS => self.consumer(now).map_err(|_| Error::NotConsumerGroup)?,
             _ => self.consumer_if_any(now)?,
         };
         if request.epoch == JOINS {
-            let number = group.enter(core, now, &request)?;
-            return Ok(group.beat(core, now, number, request, topics));
+            let entered = group.enter(core, now, &request, None);
+            let beat = entered.map(|number| group.beat(core, now, number, request, topics));
+            self.downgrade(now);
+            return beat;
         }
         let number = group.named(request.member_id, request.instance_id)?;
         let member = group.kafka(number);
         match request.epoch {
-            LEAVES => group.remove(core, now, &[number]),
+            LEAVES => {
+                group.remove(core, now, &[number]);
+                self.downgrade(now);
+            }
             AWAY => member.is_away = true,
             epoch => {
                 member.check_epoch(epoch, request.owned.as_ref())?;
@@ -196,19 +226,27 @@ impl ConsumerGroup {
     }
 
     /// A member of which it is known that it is there and of this protocol.
-    fn kafka(&mut self, number: MemberNumber) -> &mut KafkaMember {
+    pub(super) fn kafka(&mut self, number: MemberNumber) -> &mut KafkaMember {
         let member = self.members.get_mut(&number).and_then(|member| member.kafka.as_mut());
         member.expect("only members of Kafka's have a name in the table")
     }
 
     /// A member joins, joins again, or takes the place of one that is away.
-    fn enter(&mut self, core: &mut Core, now: u64, request: &HeartbeatRequest<'_>) -> Result<MemberNumber> {
+    pub(super) fn enter(
+        &mut self,
+        core: &mut Core,
+        now: u64,
+        request: &HeartbeatRequest<'_>,
+        classic: Option<Vec<Protocol>>,
+    ) -> Result<MemberNumber> {
         let known = self.ids.get(request.member_id).copied();
         let holder = request.instance_id.and_then(|instance| self.instances.get(instance).copied());
         let number = match (holder, known) {
             (Some(holder), known) if known != Some(holder) => {
                 let other = self.kafka(holder);
-                if !other.is_away || known.is_some() {
+                // A classic client does not say that it goes away for a while.
+                let is_released = other.is_away || other.classic.is_some() || classic.is_some();
+                if !is_released || known.is_some() {
                     return Err(Error::UnreleasedInstanceId(request.instance_id.unwrap_or_default().into()));
                 }
                 let before = std::mem::replace(&mut other.member_id, request.member_id.into());
@@ -219,7 +257,7 @@ impl ConsumerGroup {
             (_, None) => self.add(core, now, request),
         };
         let member = self.kafka(number);
-        (member.is_away, member.revoke_by) = (false, None);
+        (member.is_away, member.revoke_by, member.classic) = (false, None, classic);
         member.told.clear();
         let (id, instance) = (member.member_id.clone(), request.instance_id.map(Arc::from));
         let before = std::mem::replace(&mut member.instance_id, instance.clone());
@@ -236,21 +274,7 @@ impl ConsumerGroup {
             // As in Kafka, where a group has an epoch before its first member subscribes.
             self.rebalance(core);
         }
-        let kafka = KafkaMember {
-            member_id: request.member_id.into(),
-            instance_id: None,
-            rack_id: None,
-            client_host: String::new(),
-            names: vec![],
-            pattern: None,
-            assignor: None,
-            rebalance_timeout_ms: 0,
-            epoch: 0,
-            previous_epoch: 0,
-            is_away: false,
-            told: vec![],
-            revoke_by: None,
-        };
+        let kafka = KafkaMember::new(request.member_id, 0);
         let session = SessionTimer::new(now, request.session_timeout_ms);
         let member = ConsumerMember { kafka: Some(kafka.into()), ..ConsumerMember::new("".into(), vec![], session, 0) };
         self.members.insert(core.members_numbered, member.into());
@@ -258,7 +282,7 @@ impl ConsumerGroup {
     }
 
     /// What follows from a heartbeat of a member.
-    fn beat(
+    pub(super) fn beat(
         &mut self,
         core: &mut Core,
         now: u64,
@@ -333,12 +357,17 @@ impl ConsumerGroup {
         }
         let matched = topics.keys().filter(|topic| kafka.pattern.as_ref().is_some_and(|all| all.matches(topic)));
         let all: BTreeSet<Arc<str>> = kafka.names.iter().chain(matched).cloned().collect();
-        for topic in &all {
-            let partitions = topics.get(topic).copied().unwrap_or(0);
-            self.topics.entry(topic.clone()).or_insert_with(|| vec![Default::default(); partitions as usize]);
-        }
+        self.count(all.iter(), &topics);
         if let Ok(member) = self.member(number) {
             member.topics = all.into_iter().collect();
+        }
+    }
+
+    /// Has a place for every partition of these topics.
+    pub(super) fn count<'t>(&mut self, names: impl Iterator<Item = &'t Arc<str>>, topics: &Topics) {
+        for topic in names {
+            let partitions = topics.get(topic).copied().unwrap_or(0);
+            self.topics.entry(topic.clone()).or_insert_with(|| vec![Default::default(); partitions as usize]);
         }
     }
 
@@ -358,7 +387,7 @@ impl ConsumerGroup {
     }
 
     /// What a member owns and is to keep.
-    fn kept(&self, number: MemberNumber) -> Vec<Owned> {
+    pub(super) fn kept(&self, number: MemberNumber) -> Vec<Owned> {
         self.partitions_of(|shared| shared.owner == Some(number) && shared.target == Some(number))
     }
 }

@@ -252,7 +252,7 @@ impl World {
         let counts: Topics = self.counts.iter().map(|(topic, count)| ((*topic).into(), *count)).collect();
         let names = Some(if id.ends_with('1') { vec!["t"] } else { vec!["t", "u"] });
         let request = HeartbeatRequest { rebalance_timeout_ms: Some(REBALANCE), names, owned, ..steady(id, epoch) };
-        self.group.consumer_heartbeat(self.now, request, || counts)
+        self.group.consumer_heartbeat(self.now, request, || counts.clone())
     }
 
     /// A heartbeat, whose answer may be lost.

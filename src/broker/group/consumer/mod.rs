@@ -37,6 +37,9 @@
 //! `since`, so what was read under the earlier ownership is known as such.
 
 mod assignor;
+pub mod classic_side;
+#[cfg(test)]
+mod classic_side_tests;
 pub mod heartbeat;
 #[cfg(all(test, feature = "kafka"))]
 mod heartbeat_tests;
@@ -256,6 +259,7 @@ impl Group {
         let (core, group) = self.consumer(now)?;
         group.member(number)?;
         group.remove(core, now, &[number]);
+        self.downgrade(now);
         Ok(())
     }
 
@@ -400,8 +404,11 @@ impl Kind for ConsumerGroup {
     }
 
     /// Text's members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
-    fn may_commit(&mut self, _: &Core, now: u64, sender: Sender<'_>, generation: Generation) -> Result<()> {
-        self.named(sender.member_id, None)?;
+    fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: Generation) -> Result<()> {
+        let number = self.named(sender.member_id, None)?;
+        if self.kafka(number).classic.is_some() {
+            return self.may_commit_later(core, now, sender, generation.number, &[]);
+        }
         if !generation.is_epoch {
             return Err(Error::EpochUnknown);
         }
@@ -515,6 +522,7 @@ impl ConsumerGroup {
                 client_host: kafka.client_host.clone(),
                 epoch: kafka.epoch(),
                 topics: kafka.names.clone(),
+                is_classic: kafka.classic.is_some(),
                 pattern: kafka.pattern.as_ref().map(|pattern| pattern.text().to_owned()),
                 ..common
             },

@@ -1,0 +1,215 @@
+//! Classic clients in groups whose partitions the broker assigns, and groups that change their type.
+
+use super::{
+    Group, Subscription,
+    heartbeat::{Heartbeat, HeartbeatRequest, JOINS, LEAVES, Topics},
+};
+use crate::broker::{
+    Error, Result,
+    group::{
+        Answer, GroupType,
+        classic::{JoinRequest, Joined, Protocol, Reply, Sender, SyncRequest, subscription},
+    },
+};
+use std::collections::{BTreeSet, HashMap};
+
+const SESSION: u64 = 10_000;
+const REBALANCE: u64 = 5_000;
+
+fn topics() -> Topics {
+    Topics::from([("t".into(), 2)])
+}
+
+/// A subscription to `t`, of version 1 if it says what the member has.
+fn metadata(owned: Option<&[u32]>) -> Vec<u8> {
+    let begin = [&[0, u8::from(owned.is_some())], &b"\0\0\0\x01\0\x01t\xff\xff\xff\xff"[..]].concat();
+    let Some(owned) = owned else { return begin };
+    let assignment = subscription::write_assignment(1, owned.iter().map(|&partition| ("t", partition)));
+    [begin, assignment[2..assignment.len() - 4].to_vec()].concat()
+}
+
+fn request(member_id: &str, metadata: Vec<u8>) -> JoinRequest {
+    JoinRequest {
+        member_id: member_id.into(),
+        new_member_id: "new".into(),
+        instance_id: None,
+        client_id: "classic".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: SESSION,
+        rebalance_timeout_ms: REBALANCE,
+        protocol_type: "consumer".into(),
+        protocols: vec![Protocol { name: "range".into(), metadata }],
+        comes_with_id: false,
+        can_skip_assignment: false,
+    }
+}
+
+fn join(group: &mut Group, now: u64, request: JoinRequest) -> Result<Joined> {
+    group.join_assigned(now, &request, topics).expect("the broker assigns")
+}
+
+fn sync(group: &mut Group, now: u64, member_id: &str, generation: i32) -> Result<Vec<u32>> {
+    let sender = Sender { member_id, instance_id: None };
+    let (protocol_type, protocol) = (Some("consumer"), Some("range"));
+    let request = SyncRequest { sender, generation, protocol_type, protocol, assignments: HashMap::new() };
+    let Reply::Now(assigned) = group.sync_group(now, request)? else { panic!("it waits") };
+    Ok(subscription::assignment(&assigned).unwrap().into_iter().map(|(_, partition)| partition).collect())
+}
+
+fn heartbeat(group: &mut Group, now: u64, member_id: &str, generation: i32) -> Result<()> {
+    group.heartbeat(now, Sender { member_id, instance_id: None }, generation)
+}
+
+/// A heartbeat of a member of the newer protocol: its epoch, and what it is told.
+fn beat(group: &mut Group, now: u64, epoch: i32, owned: &[u32]) -> Result<(i32, Option<Vec<u32>>)> {
+    let request = HeartbeatRequest {
+        member_id: "m",
+        instance_id: None,
+        epoch,
+        rack_id: None,
+        client_id: "java",
+        client_host: "/127.0.0.1",
+        session_timeout_ms: SESSION,
+        rebalance_timeout_ms: (epoch == JOINS).then_some(REBALANCE),
+        names: (epoch == JOINS).then(|| vec!["t"]),
+        pattern: None,
+        assignor: None,
+        owned: Some(owned.iter().map(|&partition| ("t".into(), partition)).collect::<BTreeSet<_>>()),
+    };
+    let Heartbeat { epoch, assigned } = group.consumer_heartbeat(now, request, topics)?;
+    Ok((epoch, assigned.map(|assigned| assigned.iter().map(|owned| owned.partition).collect())))
+}
+
+/// A classic group of `c`, which has both partitions.
+fn classic() -> Group {
+    let mut group = Group::new(0, 0);
+    let Ok(Reply::Now(joined)) =
+        group.join_group(0, JoinRequest { new_member_id: "c".into(), ..request("", metadata(None)) })
+    else {
+        panic!("it joins at once")
+    };
+    let assigned = subscription::write_assignment(0, [("t", 0), ("t", 1)].into_iter());
+    let (sender, assignments) = (Sender { member_id: "c", instance_id: None }, HashMap::from([("c".into(), assigned)]));
+    let request =
+        SyncRequest { sender, generation: joined.generation, protocol_type: None, protocol: None, assignments };
+    assert!(matches!(group.sync_group(0, request), Ok(Reply::Now(_))));
+    group
+}
+
+fn types(group: &Group) -> (GroupType, &'static str, i32) {
+    (group.describe().group_type, group.state(), group.generation())
+}
+
+#[test]
+fn classic_member_joins_beside_others_and_lets_go_before_another_has_it() {
+    let mut group = Group::new(0, 0);
+    beat(&mut group, 0, JOINS, &[]).unwrap();
+    let unreadable = join(&mut group, 0, request("", vec![0, 1]));
+    assert_eq!(unreadable, Err(Error::InconsistentGroupProtocol));
+    let comes = JoinRequest { comes_with_id: true, ..request("", metadata(None)) };
+    assert_eq!(join(&mut group, 0, comes), Err(Error::MemberIdRequired("new".into())));
+    let joined = join(&mut group, 0, request("c", metadata(None))).unwrap();
+    assert_eq!((joined.generation, &*joined.leader, joined.protocol.as_deref()), (3, "", Some("range")));
+    assert_eq!(sync(&mut group, 0, "c", 3), Ok(vec![]));
+    assert_eq!(heartbeat(&mut group, 0, "c", 3), Ok(()));
+    assert_eq!(beat(&mut group, 0, 2, &[0, 1]), Ok((2, Some(vec![0]))));
+    assert_eq!(beat(&mut group, 0, 2, &[0]), Ok((3, None)));
+    assert_eq!(heartbeat(&mut group, 0, "c", 3), Err(Error::RebalanceInProgress), "there is more for it");
+    assert_eq!(join(&mut group, 0, request("c", metadata(None))).unwrap().generation, 3);
+    assert_eq!((sync(&mut group, 0, "c", 3), group.state()), (Ok(vec![1]), "Stable"));
+    assert_eq!(heartbeat(&mut group, 0, "c", 3), Ok(()));
+    assert_eq!(heartbeat(&mut group, 0, "m", 3), Err(Error::UnknownMemberId), "that is of the newer protocol");
+    assert!(matches!(heartbeat(&mut group, 0, "c", 2), Err(Error::IllegalGeneration(_))));
+    let sender = Sender { member_id: "c", instance_id: None };
+    assert_eq!(group.may_commit(0, sender, 3), Ok(()));
+    assert!(matches!(group.may_commit(0, sender, 2), Err(Error::IllegalGeneration(_))));
+    let members = group.describe().members;
+    assert_eq!(members.iter().map(|member| member.is_classic).collect::<Vec<_>>(), [false, true]);
+}
+
+#[test]
+fn classic_member_that_says_what_it_has_keeps_it_until_it_joins_without() {
+    let mut group = classic();
+    assert_eq!(beat(&mut group, 0, JOINS, &[]), Ok((2, Some(vec![]))));
+    assert_eq!(heartbeat(&mut group, 0, "c", 1), Err(Error::RebalanceInProgress));
+    let joined = join(&mut group, 0, request("c", metadata(Some(&[0, 1])))).unwrap();
+    assert_eq!((joined.generation, sync(&mut group, 0, "c", 1)), (1, Ok(vec![0])));
+    assert_eq!(beat(&mut group, 0, 2, &[]), Ok((2, None)));
+    assert_eq!(join(&mut group, 0, request("c", metadata(Some(&[0])))).unwrap().generation, 2);
+    assert_eq!(beat(&mut group, 0, 2, &[]), Ok((2, Some(vec![1]))));
+    assert_eq!(sync(&mut group, 0, "c", 2), Ok(vec![0]));
+}
+
+#[test]
+fn classic_member_that_does_not_join_again_is_removed() {
+    let mut group = classic();
+    beat(&mut group, 0, JOINS, &[]).unwrap();
+    assert_eq!(heartbeat(&mut group, 1_000, "c", 1), Err(Error::RebalanceInProgress));
+    assert_eq!(heartbeat(&mut group, 5_000, "c", 1), Err(Error::RebalanceInProgress));
+    assert_eq!(group.next_deadline(), Some(1_000 + REBALANCE));
+    assert_eq!(beat(&mut group, 6_000, 2, &[]), Ok((3, Some(vec![0, 1]))));
+}
+
+#[test]
+fn group_of_classic_members_goes_over_and_comes_back_when_they_are_alone() {
+    let mut group = classic();
+    assert_eq!(types(&group), (GroupType::Classic, "Stable", 1));
+    assert_eq!(beat(&mut group, 0, JOINS, &[]), Ok((2, Some(vec![]))));
+    assert_eq!(types(&group), (GroupType::Consumer, "Reconciling", 2));
+    beat(&mut group, 0, LEAVES, &[]).unwrap();
+    assert_eq!(types(&group), (GroupType::Classic, "PreparingRebalance", 3));
+    assert_eq!(
+        heartbeat(&mut group, 0, "c", 1).map_err(|error| matches!(error, Error::IllegalGeneration(_))),
+        Err(true)
+    );
+    let Ok(Reply::Now(joined)) = group.join_group(0, request("c", metadata(None))) else { panic!("it is alone") };
+    assert_eq!((joined.generation, &*joined.leader), (4, "c"));
+}
+
+#[test]
+fn text_member_joins_beside_classic_ones_if_they_can_be_read() {
+    let text =
+        || Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: SESSION, secret: 0 };
+    let mut group = classic();
+    group.upgrade(0, topics);
+    let (number, told) = group.join(0, text()).unwrap();
+    assert_eq!((told.generation, told.owned), (2, vec![]));
+    assert_eq!(join(&mut group, 0, request("c", metadata(None))).unwrap().generation, 2);
+    assert_eq!(sync(&mut group, 0, "c", 2), Ok(vec![0]));
+    group.begin_poll(0, number).unwrap();
+    assert_eq!(group.end_poll(0, number).unwrap().owned[0].partition, 1);
+    group.leave(0, number).unwrap();
+    assert_eq!(types(&group), (GroupType::Classic, "PreparingRebalance", 3));
+
+    let mut group = Group::new(0, 0);
+    assert!(group.join_group(0, request("", vec![0, 1])).is_ok());
+    group.upgrade(0, topics);
+    assert_eq!(group.join(0, text()).map(drop), Err(Error::InconsistentGroupProtocol));
+    assert_eq!(beat(&mut group, 0, JOINS, &[]), Err(Error::NotConsumerGroup));
+}
+
+#[test]
+fn who_waits_while_its_group_goes_over_is_sent_back() {
+    let mut group = classic();
+    let Ok(Reply::Later(ticket)) = group.join_group(0, request("", metadata(None))) else { panic!("it waits for c") };
+    beat(&mut group, 0, JOINS, &[]).unwrap();
+    assert_eq!(group.take_answers(), [(ticket, Answer::Joined(Err(Error::RebalanceInProgress)))]);
+    assert_eq!(group.member_count(), 3);
+}
+
+#[test]
+fn static_classic_member_is_followed_by_one_of_the_newer_protocol() {
+    let mut group = Group::new(0, 0);
+    beat(&mut group, 0, JOINS, &[]).unwrap();
+    let fixed = |id| JoinRequest { instance_id: Some("i".into()), ..request(id, metadata(None)) };
+    assert_eq!(join(&mut group, 0, fixed("")).unwrap().member_id, "new");
+    let again = JoinRequest { new_member_id: "newer".into(), ..fixed("") };
+    assert_eq!(join(&mut group, 0, again).unwrap().member_id, "newer");
+    assert_eq!(join(&mut group, 0, fixed("new")), Err(Error::FencedInstanceId));
+    assert_eq!((group.member_count(), group.generation()), (2, 3));
+    let by_instance = Sender { member_id: "", instance_id: Some("i") };
+    assert_eq!(group.leave_group(0, by_instance), Ok(()));
+    assert_eq!(group.leave_group(0, by_instance), Err(Error::UnknownMemberId));
+    assert_eq!(group.leave_group(0, Sender { member_id: "m", instance_id: None }), Ok(()));
+    assert_eq!(types(&group), (GroupType::Consumer, "Empty", 5));
+}
