@@ -8,6 +8,7 @@ from confluent_kafka.admin import (AdminClient, AlterConfigOpType, ConfigEntry, 
 from check import ADDRESS, RECORDS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart, restart_broker, wait_until
 
 CONF = {"bootstrap.servers": ADDRESS}
+NEWER = {"group.protocol": "consumer"}
 ADMIN = AdminClient(CONF)
 
 
@@ -36,8 +37,9 @@ def plain(*values):
 
 
 def consumer(group=None, **conf):
-    return Consumer({**CONF, "group.id": group or fresh("none"), "auto.offset.reset": "earliest", "enable.auto.commit": False,
-                     "session.timeout.ms": 6000, "heartbeat.interval.ms": 500, **conf})
+    # Of the newer protocol the broker says how long a session is, and how often a member is heard of.
+    times = {} if "group.protocol" in conf else {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+    return Consumer({**CONF, "group.id": group or fresh("none"), "auto.offset.reset": "earliest", "enable.auto.commit": False, **times, **conf})
 
 
 def poll(reader):
@@ -157,9 +159,8 @@ def settle(members, shares):
     wait_until(settled, f"shares {shares}, not {[m.owned for m in members]}")
 
 
-def rebalances(strategy):
+def rebalances(**conf):
     topic, group = create(fresh("shared"), 4), fresh("group")
-    conf = {"partition.assignment.strategy": strategy}
     first = Member(topic, group, **conf)
     settle([first], [4])
     second = Member(topic, group, **conf)
@@ -177,22 +178,53 @@ def rebalances(strategy):
 
 @check
 def group_rebalances_when_a_member_joins_and_leaves():
-    rebalances("range")
+    rebalances(**{"partition.assignment.strategy": "range"})
 
 
 @check
 def group_rebalances_cooperatively():
-    rebalances("cooperative-sticky")
+    rebalances(**{"partition.assignment.strategy": "cooperative-sticky"})
+
+
+@check
+def group_of_the_newer_protocol_rebalances():
+    rebalances(**NEWER)
+
+
+@check
+def group_of_the_newer_protocol_goes_on_after_a_restart_of_the_broker():
+    topic, group = create(fresh("shared"), 4), fresh("group")
+    members = [Member(topic, group, **NEWER) for _ in range(2)]
+    settle(members, [2, 2])
+    restart_broker()
+    produce(topic, plain(b"after"))
+    def came():
+        for member in members:
+            member.poll()
+        return any(member.messages for member in members)
+    wait_until(came, "the record that was written after the restart")
+    settle(members, [2, 2])
+    for member in members:
+        member.reader.close()
 
 
 @check
 def static_member_keeps_its_partitions():
+    static()
+
+
+@check
+def static_member_of_the_newer_protocol_keeps_its_partitions():
+    static(**NEWER)
+
+
+def static(**conf):
     topic, group = create(fresh("static"), 2), fresh("group")
-    members = [Member(topic, group, **{"group.instance.id": name}) for name in ("a", "b")]
+    members = [Member(topic, group, **{"group.instance.id": name}, **conf) for name in ("a", "b")]
     settle(members, [1, 1])
     before, kept = members[1].owned.copy(), members[0].owned.copy()
     members[1].reader.close()
-    members[1] = Member(topic, group, **{"group.instance.id": "b"})
+    members[1] = Member(topic, group, **{"group.instance.id": "b"}, **conf)
     settle(members, [1, 1])
     equal((members[0].owned, members[1].owned), (kept, before))
     for member in members:

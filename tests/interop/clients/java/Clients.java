@@ -67,7 +67,9 @@ public class Clients {
     }
 
     static KafkaConsumer<byte[], byte[]> consumer(Object... more) {
-        var conf = conf("auto.offset.reset", "earliest", "enable.auto.commit", false, "session.timeout.ms", 6000, "heartbeat.interval.ms", 300);
+        var conf = conf("auto.offset.reset", "earliest", "enable.auto.commit", false);
+        // Of the newer protocol the broker says how long a session is, and how often a member is heard of.
+        if (!List.of(more).contains("group.protocol")) conf.putAll(conf("session.timeout.ms", 6000, "heartbeat.interval.ms", 300));
         conf.putAll(conf(more));
         return new KafkaConsumer<>(conf, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
@@ -158,9 +160,20 @@ public class Clients {
         void leave() throws Exception { leaving = true; thread.join(30_000); }
     }
 
-    static void rebalances(Class<?> assignor) throws Exception {
+    /** One of the classic protocol goes over to the newer one, and back. */
+    static void changesProtocols() throws Exception {
         String topic = create(fresh("shared"), 4, Map.of()), group = fresh("group");
-        Object[] more = {"partition.assignment.strategy", assignor.getName()};
+        var classic = new Member(topic, group);
+        until("one owner of all", () -> classic.owned.size() == 4);
+        var newer = new Member(topic, group, "group.protocol", "consumer");
+        until("two halves", () -> classic.owned.size() == 2 && newer.owned.size() == 2 && Collections.disjoint(classic.owned, newer.owned));
+        newer.leave();
+        until("the classic one has all again", () -> classic.owned.size() == 4);
+        classic.leave();
+    }
+
+    static void rebalances(Object... more) throws Exception {
+        String topic = create(fresh("shared"), 4, Map.of()), group = fresh("group");
         var first = new Member(topic, group, more);
         until("one owner of all", () -> first.owned.size() == 4);
         var second = new Member(topic, group, more);
@@ -261,8 +274,10 @@ public class Clients {
             }
             equal(get(admin.listOffsets(Map.of(partition, OffsetSpec.maxTimestamp())).all()).get(partition).offset(), 3L);
         });
-        checks.put("group_rebalances_when_a_member_joins_and_leaves", () -> rebalances(RangeAssignor.class));
-        checks.put("group_rebalances_cooperatively", () -> rebalances(CooperativeStickyAssignor.class));
+        checks.put("group_rebalances_when_a_member_joins_and_leaves", () -> rebalances("partition.assignment.strategy", RangeAssignor.class.getName()));
+        checks.put("group_rebalances_cooperatively", () -> rebalances("partition.assignment.strategy", CooperativeStickyAssignor.class.getName()));
+        checks.put("group_of_the_newer_protocol_rebalances", () -> rebalances("group.protocol", "consumer"));
+        checks.put("group_changes_its_protocol_while_members_are_there", () -> changesProtocols());
         checks.put("group_resumes_at_committed_offset_and_lag_is_the_rest", () -> {
             String topic = create(fresh("resumed"), 1, Map.of()), group = fresh("group");
             var partition = new TopicPartition(topic, 0);
