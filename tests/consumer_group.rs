@@ -45,8 +45,9 @@ fn await_shares(broker: &Broker, wanted: &[usize]) {
             first.strip_prefix("GROUP count:").map_or(0, |rest| rest.split(' ').next().unwrap().parse().unwrap());
         let lines: Vec<_> = (0..lines).map(|_| connection.line()).collect();
         let assigned = lines.iter().filter_map(|line| line.strip_prefix("member:")?.split_once("assigned:"));
-        let mut shares: Vec<_> =
-            assigned.map(|(_, all)| all.split(',').filter(|one| !one.is_empty()).count()).collect();
+        let mut shares: Vec<_> = assigned
+            .map(|(_, all)| all.split(" target:").next().unwrap().split(',').filter(|one| !one.is_empty()).count())
+            .collect();
         shares.sort();
         if shares == wanted {
             return;
@@ -145,6 +146,7 @@ fn groups_are_listed_described_reset_and_deleted() {
     values(&broker, &["-t", "t", "-g", "two words", "-c", "1"]);
     assert_eq!(group(&broker, &["list"]).0, "group         state  members\ntwo\\x20words  Empty  0\n");
     let described = "group: two\\x20words\nstate: Empty\ngeneration: 2\nmembers: 0\n\
+                     type: consumer\nassignor: uniform\nassignment_epoch: 1\n\
                      topic  partition  committed  end  lag\nt      0          1          2    1\n";
     assert_eq!(group(&broker, &["describe", "two words"]).0, described);
     assert_eq!(group(&broker, &["reset", "two words", "t", "latest"]).0, "");

@@ -106,8 +106,8 @@ fn a_group_in_one_conversation() {
     client.expect(
         "GROUP analytics",
         &[
-            "GROUP count:3 group:analytics state:Stable generation:1 members:1",
-            &format!("member:1 client:{address} assigned:t/0,t/1"),
+            "GROUP count:3 group:analytics state:Stable generation:1 members:1 type:consumer assignor:uniform",
+            &format!("member:1 client:{address} epoch:1 assigned:t/0,t/1 target:t/0,t/1"),
             "topic:t partition:0 committed:1 end:1 lag:0",
             "topic:t partition:1 committed:1 end:1 lag:0",
         ],
@@ -118,7 +118,7 @@ fn a_group_in_one_conversation() {
     client.expect(
         "GROUP analytics",
         &[
-            "GROUP count:2 group:analytics state:Empty generation:2 members:0",
+            "GROUP count:2 group:analytics state:Empty generation:2 members:0 type:consumer assignor:uniform assignment_epoch:1",
             "topic:t partition:0 committed:1 end:1 lag:0",
             "topic:t partition:1 committed:0 end:1 lag:1",
         ],

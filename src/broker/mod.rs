@@ -19,7 +19,7 @@
 //! | writing | `write_session`, `new_producer_id`, `known_producer_id` | `writing`, here |
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
-//! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets` | `group_coordinator` |
+//! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!

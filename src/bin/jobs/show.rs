@@ -83,7 +83,7 @@ fn columns(rows: &[Vec<(&str, &str)>]) -> String {
 
 /// Fields that are text even where they look like a number.
 #[cfg(feature = "comfort")]
-const TEXTS: [&str; 6] = ["topic", "group", "member", "client", "assigned", "transaction"];
+const TEXTS: [&str; 7] = ["topic", "group", "member", "client", "assigned", "target", "transaction"];
 
 #[cfg(feature = "comfort")]
 fn json(answer: &Answer, names: &Names) -> String {

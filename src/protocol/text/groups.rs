@@ -16,7 +16,10 @@ use super::{
     words::{self, Place, Position, Words, group_name, number, number_or, topic_name},
 };
 use crate::{
-    broker::{self, Isolation, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord, group::Description},
+    broker::{
+        self, Isolation, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord,
+        group::{Description, GroupType},
+    },
     log::record::{shown, write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
@@ -170,16 +173,33 @@ impl Session {
         let lag = self.broker.lag(&name)?;
         output.bytes.extend_from_slice(format!("GROUP count:{} group:", group.members.len() + lag.len()).as_bytes());
         write_word(&mut output.bytes, name.as_bytes());
-        let Description { state, generation, members, unsaved, .. } = group;
-        let unsaved = if unsaved { " unsaved:yes" } else { "" };
-        let facts = format!(" state:{state} generation:{generation} members:{}{unsaved}\n", members.len());
+        let Description { group_type, state, generation, assignment_epoch, protocol, members, unsaved, .. } = group;
+        let assigns = group_type == GroupType::Consumer;
+        let (count, of_type) = (members.len(), group_type.name());
+        let facts = format!(" state:{state} generation:{generation} members:{count} type:{of_type}");
         output.bytes.extend_from_slice(facts.as_bytes());
+        if assigns {
+            output.bytes.extend_from_slice(format!(" assignor:{protocol}").as_bytes());
+        }
+        if assigns && assignment_epoch != generation {
+            output.bytes.extend_from_slice(format!(" assignment_epoch:{assignment_epoch}").as_bytes());
+        }
+        output.bytes.extend_from_slice(if unsaved { b" unsaved:yes\n" } else { b"\n" });
         for member in members {
             output.bytes.extend_from_slice(b"member:");
             write_word(&mut output.bytes, member.member_id.as_bytes());
             output.bytes.extend_from_slice(b" client:");
             write_word(&mut output.bytes, member.client_id.as_bytes());
-            write_assigned(member.owned.iter().map(|owned| (&*owned.topic, owned.partition)), &mut output.bytes);
+            let owned = member.owned.iter().map(|owned| (&*owned.topic, owned.partition));
+            let target = member.target.iter().map(|(topic, partition)| (&**topic, *partition));
+            if assigns {
+                output.bytes.extend_from_slice(format!(" epoch:{}", member.epoch).as_bytes());
+            }
+            write_places(" assigned:", owned, &mut output.bytes);
+            if assigns {
+                write_places(" target:", target, &mut output.bytes);
+            }
+            output.bytes.push(b'\n');
         }
         lag.iter().for_each(|lag| write_lag(lag, &mut output.bytes));
         Ok(Flow::Next)
@@ -225,18 +245,19 @@ fn leave(member: &mut Membership) -> Result<(), Refusal> {
 /// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
 fn write_assignment(member: &Membership, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(" generation:{}", member.generation()).as_bytes());
-    write_assigned(member.assigned(), out);
+    write_places(" assigned:", member.assigned(), out);
+    out.push(b'\n');
 }
 
-fn write_assigned<'a>(partitions: impl Iterator<Item = (&'a str, u32)>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b" assigned:");
+/// Partitions in a word.
+fn write_places<'a>(name: &str, partitions: impl Iterator<Item = (&'a str, u32)>, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_bytes());
     for (index, (topic, partition)) in partitions.enumerate() {
         out.extend_from_slice(if index > 0 { b"," } else { b"" });
         out.extend_from_slice(topic.as_bytes());
         out.push(b'/');
         write_u64(out, u64::from(partition));
     }
-    out.push(b'\n');
 }
 
 fn write_polled(record: &PolledRecord<'_>, out: &mut Vec<u8>) {
