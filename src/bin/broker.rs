@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use common::say;
 use plainlog::{
     broker::Broker,
-    config::{self, Address, Config, FetchCompression, Flush, Settings},
+    config::{self, Address, Config, Described, FetchCompression, Flush, Settings},
     server::Server,
 };
 use std::{

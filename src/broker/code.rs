@@ -45,6 +45,7 @@ codes! {
     RebalanceInProgress 27 "REBALANCE_IN_PROGRESS";
     InvalidCommitOffsetSize 28 "INVALID_COMMIT_OFFSET_SIZE";
     InvalidTimestamp 32 "INVALID_TIMESTAMP";
+    IllegalSaslState 34 "ILLEGAL_SASL_STATE";
     UnsupportedVersion 35 "UNSUPPORTED_VERSION";
     TopicAlreadyExists 36 "TOPIC_ALREADY_EXISTS";
     InvalidPartitions 37 "INVALID_PARTITIONS";
@@ -66,6 +67,7 @@ codes! {
     KafkaStorageError 56 "KAFKA_STORAGE_ERROR";
     LogDirNotFound 57 "LOG_DIR_NOT_FOUND";
     UnknownProducerId 59 "UNKNOWN_PRODUCER_ID";
+    DelegationTokenRequestNotAllowed 64 "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED";
     NonEmptyGroup 68 "NON_EMPTY_GROUP";
     GroupIdNotFound 69 "GROUP_ID_NOT_FOUND";
     FetchSessionIdNotFound 70 "FETCH_SESSION_ID_NOT_FOUND";
@@ -81,7 +83,11 @@ codes! {
     InvalidRecord 87 "INVALID_RECORD";
     UnstableOffsetCommit 88 "UNSTABLE_OFFSET_COMMIT";
     ProducerFenced 90 "PRODUCER_FENCED";
+    ResourceNotFound 91 "RESOURCE_NOT_FOUND";
+    DuplicateResource 92 "DUPLICATE_RESOURCE";
+    InvalidUpdateVersion 95 "INVALID_UPDATE_VERSION";
     UnknownTopicId 100 "UNKNOWN_TOPIC_ID";
+    BrokerIdNotRegistered 102 "BROKER_ID_NOT_REGISTERED";
     TransactionalIdNotFound 105 "TRANSACTIONAL_ID_NOT_FOUND";
     FencedMemberEpoch 110 "FENCED_MEMBER_EPOCH";
     UnreleasedInstanceId 111 "UNRELEASED_INSTANCE_ID";

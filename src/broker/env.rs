@@ -13,7 +13,9 @@
 
 use super::{
     Clock, Error, Result,
+    dynamic_configs::DynamicConfigs,
     flusher::Flusher,
+    quotas::KeptQuotas,
     random,
     reserve::Reserve,
     schedule::Schedule,
@@ -45,7 +47,9 @@ pub(super) struct Env {
     pub(super) data_dir: PathBuf,
     pub(super) clock: Clock,
     pub(super) flush: Flush,
-    pub(super) topic_defaults: Settings,
+    /// What was set while a broker ran.
+    pub(super) configs: DynamicConfigs,
+    pub(super) quotas: KeptQuotas,
     /// How the broker ended that wrote the log last.
     stop: Stop,
     /// What the file says.
@@ -93,6 +97,8 @@ impl Env {
     /// What the parts of the broker in `config.data_dir` share. A new data directory gets an identity.
     pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, config: &Config, clock: Clock) -> Result<Env> {
         let found = Identity::read(&*disk, &data_dir)?;
+        let configs = DynamicConfigs::read(&*disk, &data_dir, &config.topic_defaults)?;
+        let quotas = KeptQuotas::read(&*disk, &data_dir)?;
         let is_new = found.is_none();
         let identity = found.unwrap_or_else(Identity::new);
         let reserve = |name: &str| Reserve::new(config.data_dir.is_some().then(|| data_dir.join(name)));
@@ -102,7 +108,8 @@ impl Env {
             data_dir,
             clock,
             flush: config.flush,
-            topic_defaults: config.topic_defaults.clone(),
+            configs,
+            quotas,
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
@@ -118,6 +125,11 @@ impl Env {
             env.tell(&error.to_string());
         }
         Ok(env)
+    }
+
+    /// The settings of a topic that has none of its own.
+    pub(super) fn topic_defaults(&self) -> Arc<Settings> {
+        self.configs.topic_defaults()
     }
 
     /// The time of day after this time, in ms.

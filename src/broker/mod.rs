@@ -21,7 +21,9 @@
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
-//! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
+//! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
+//! | quotas | `quotas`, `alter_quotas` | `quotas` |
+//! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
 //!
@@ -30,7 +32,7 @@
 //!
 //! | lock | guards | held while |
 //! | --- | --- | --- |
-//! | `creating` | which topics there are | a topic is made, altered or dropped |
+//! | `creating` | which topics there are, and their defaults | a topic is made, altered or dropped, or configs are |
 //! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is, or a marker where one hangs, which is synced, too |
 //! | the `ids` | which transactional ids there are | their states are read back, at the start, and written anew after a crash |
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
@@ -41,8 +43,9 @@
 //! | a partition's `producers` | what producers wrote | a batch of one, or a marker, is written; what is kept of them is read |
 //! | a topic's `replacing` | the `topic` file | the file is replaced |
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
+//! | the configs' `state` | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
-//! | `identity` | the `~broker` file | the file is replaced |
+//! | `identity`, `quotas` | the `~broker` file, the `~quotas` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
 
@@ -51,6 +54,7 @@ mod clock;
 mod code;
 mod committed_offsets;
 mod describe;
+mod dynamic_configs;
 mod env;
 mod error;
 mod flusher;
@@ -64,6 +68,7 @@ mod partition;
 mod partitioner;
 mod position;
 mod producer_state;
+mod quotas;
 pub mod random;
 mod reading;
 mod reserve;
@@ -92,6 +97,7 @@ pub use code::Code;
 #[cfg(feature = "http")]
 pub use describe::{Fault, ObservedTopic};
 pub use describe::{PartitionDescription, TopicDescription, TopicSize};
+pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
 #[cfg(feature = "http")]
 pub use group_coordinator::ObservedGroup;
@@ -105,6 +111,7 @@ pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};
 pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
+pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 pub use topic::{Topic, check_name, is_internal};
 pub use topic_file::PARTITIONS_MAX;
@@ -118,6 +125,8 @@ pub use waiting::{Registered, Waiter, Waiters};
 pub use writing::{Gathered, StoredBatch, Target, Ticket, WriteSession};
 
 pub use crate::log::Outcome;
+#[cfg(feature = "kafka")]
+pub use crate::log::disk::Space;
 use crate::{
     config::{Changes, Config, Overrides},
     log::{
@@ -265,6 +274,12 @@ impl Broker {
         self.env().handles.syncs.get()
     }
 
+    /// How much room there is on the volume of its log, if it is on one.
+    #[cfg(feature = "kafka")]
+    pub fn disk_space(&self) -> Option<Space> {
+        self.env().handles.disk().space(&self.env().data_dir)
+    }
+
     /// How often a batch was met that is not what its checksum says.
     pub fn damaged_batches(&self) -> u64 {
         self.env().handles.damaged.get()
@@ -386,7 +401,7 @@ impl Broker {
     pub fn message_bytes_max(&self) -> usize {
         let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
-        (largest.max(self.env().topic_defaults.max_message_bytes) as usize).min(BATCH_BYTES_MAX)
+        (largest.max(self.env().topic_defaults().max_message_bytes) as usize).min(BATCH_BYTES_MAX)
     }
 }
 

@@ -86,6 +86,12 @@ impl Line<'_> {
         Some((text(name)?, text(value)?))
     }
 
+    /// The names and values of all its fields.
+    pub(super) fn all_fields(&self) -> Option<Vec<(String, String)>> {
+        let fields = self.text.split(|&byte| byte == b' ').map(split);
+        fields.map(|field| field.and_then(|(name, value)| Some((text(name)?, text(value)?)))).collect()
+    }
+
     /// The values of a line that has fields of these names, in this order and no others.
     pub(super) fn fields<const N: usize>(&self, names: [&str; N]) -> Option<[String; N]> {
         let words = self.text.split(|&byte| byte == b' ').collect::<Vec<_>>();

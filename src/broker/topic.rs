@@ -81,6 +81,15 @@ impl Topic {
         })
     }
 
+    /// The broker's defaults are others now.
+    pub(super) fn defaults_changed(&self) {
+        self.metadata.defaults_changed();
+        for partition in self.partitions() {
+            partition.settings_changed();
+            partition.wake();
+        }
+    }
+
     /// Changes settings and adds partitions. After an error all is as it was. The caller sees to it that changes of one topic
     /// do not overlap.
     pub(super) fn alter(&self, partitions: Option<u32>, changes: &Changes) -> Result<()> {

@@ -18,7 +18,7 @@ use super::{
     small_file::{Line, Lines, Text},
 };
 use crate::{
-    config::{Overrides, Settings},
+    config::{Described, Overrides, Settings},
     log::disk::{self, Disk},
 };
 use std::{io, path::Path};
@@ -258,7 +258,7 @@ mod tests {
                 let mut more = overrides.clone();
                 more.insert(name.to_string(), value);
                 if Settings::default().with(&more).is_ok() {
-                    overrides = canonical(&more).unwrap();
+                    overrides = canonical::<Settings>(&more).unwrap();
                 }
             }
             let mut file = TopicFile::new(partitions.len() as u32, overrides);

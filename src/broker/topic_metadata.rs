@@ -6,7 +6,7 @@ use super::{
     small_file::at,
     topic_file::{PARTITIONS_MAX, PartitionLines, TopicFile},
 };
-use crate::config::{Changes, Overrides, Settings};
+use crate::config::{Changes, Described, Overrides, Settings};
 use std::{
     io,
     ops::Range,
@@ -39,7 +39,7 @@ struct State {
 impl TopicMetadata {
     /// The metadata of the topic that a file describes. Its bytes are, but its name need not be durable after an unclean stop.
     pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile, is_durable: bool) -> Result<Arc<TopicMetadata>> {
-        let settings = Arc::new(env.topic_defaults.with(&file.overrides).map_err(Error::InvalidConfig)?);
+        let settings = Arc::new(env.topic_defaults().with(&file.overrides).map_err(Error::InvalidConfig)?);
         env.topic_reserve.must_hold(file.bytes());
         let state = RwLock::new(State { file, settings });
         let (replacing, is_durable) = (Mutex::default(), AtomicBool::new(is_durable));
@@ -110,8 +110,8 @@ impl TopicMetadata {
             let why = format!("'{}' has {known} partitions; it can have from {known} to {PARTITIONS_MAX}", self.name);
             return Err(Error::InvalidPartitions(why));
         }
-        let defaults = &self.env.topic_defaults;
-        file.overrides = changes.applied(&file.overrides, defaults).map_err(Error::InvalidConfig)?;
+        let defaults = self.env.topic_defaults();
+        file.overrides = changes.applied(&file.overrides, &*defaults).map_err(Error::InvalidConfig)?;
         let settings = Arc::new(defaults.with(&file.overrides).map_err(Error::InvalidConfig)?);
         file.partitions.resize(count as usize, PartitionLines::default());
         let folders = self.make_folders(known..count)?;
@@ -121,6 +121,15 @@ impl TopicMetadata {
         }
         *self.state.write().expect("no panic under the topic's lock") = State { file, settings };
         Ok(())
+    }
+
+    /// The broker's defaults are others now. The caller has seen that they go together with the settings of the topic's own, and
+    /// that these stay meanwhile.
+    pub(super) fn defaults_changed(&self) {
+        let mut state = self.state.write().expect("no panic under the topic's lock");
+        if let Ok(settings) = self.env.topic_defaults().with(&state.file.overrides) {
+            state.settings = Arc::new(settings);
+        }
     }
 
     fn write(&self, file: &TopicFile) -> io::Result<()> {

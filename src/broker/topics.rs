@@ -10,7 +10,7 @@ use super::{
     topic_file::{CannotRead, PARTITIONS_MAX, TopicFile},
 };
 use crate::{
-    config::{Overrides, Settings, canonical},
+    config::{Described, Overrides, Settings, canonical},
     log::disk::{Disk, FileDisk},
 };
 use std::{
@@ -57,7 +57,7 @@ impl Topics {
     fn read_one(&mut self, env: &Arc<Env>, name: &str) -> Result<()> {
         let (disk, dir) = (env.handles.disk(), env.data_dir.join(name));
         let path = dir.join("topic");
-        let mut file = match TopicFile::read(disk, &path, &env.topic_defaults) {
+        let mut file = match TopicFile::read(disk, &path, &env.topic_defaults()) {
             Ok(Some(file)) => file,
             Ok(None) => match adopt(env, &dir) {
                 Ok(file) => file,
@@ -219,8 +219,8 @@ impl BrokerState {
         if self.topics.read().expect("no panic under the topics' lock").contains(name) {
             return Err(Error::TopicExists(name.into()));
         }
-        self.env.topic_defaults.with(&overrides).map_err(Error::InvalidConfig)?;
-        let file = TopicFile::new(partitions, canonical(&overrides).map_err(Error::InvalidConfig)?);
+        self.env.topic_defaults().with(&overrides).map_err(Error::InvalidConfig)?;
+        let file = TopicFile::new(partitions, canonical::<Settings>(&overrides).map_err(Error::InvalidConfig)?);
         // What groups had read of a topic that had the name before is none of this one's. DROP forgets it; a crash or a full
         // disk can have come between.
         self.forget_offsets_of(name)?;

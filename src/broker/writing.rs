@@ -257,7 +257,7 @@ impl WriteSession {
             Err(Error::UnknownTopic(_))
                 if config.auto_create && partition.is_none_or(|index| index < config.default_partitions) =>
             {
-                config.topic_defaults.rules(broker.now_ms()).check(record)?;
+                broker.topic_defaults().rules(broker.now_ms()).check(record)?;
                 broker.topic_or_create(topic)
             }
             found => found,

@@ -1,7 +1,7 @@
-//! Changes to a topic's own settings, as IncrementalAlterConfigs (KIP-339) and ALTER request them.
+//! Changes to the settings that a topic has of its own, or something else, as IncrementalAlterConfigs (KIP-339) and ALTER request them.
 
 use super::{
-    Overrides, Setting, Settings, Type, canonical,
+    Described, Overrides, Setting, Type, canonical,
     values::{without_repeats, words},
 };
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ pub enum Change {
     Subtract(String),
 }
 
-/// What becomes of a topic's own settings.
+/// What becomes of settings of one's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// Those that are named.
@@ -29,8 +29,8 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// A topic's own settings after the change, in canonical form. An error says what cannot be.
-    pub fn applied(&self, own: &Overrides, defaults: &Settings) -> Result<Overrides, String> {
+    /// The settings after the change, in canonical form. An error says what cannot be.
+    pub fn applied<S: Described>(&self, own: &Overrides, defaults: &S) -> Result<Overrides, String> {
         let mut after = if self.reset_others { Overrides::new() } else { own.clone() };
         for (name, change) in &self.named {
             let value = match change {
@@ -51,13 +51,13 @@ impl Changes {
             after.insert(name.clone(), value);
         }
         defaults.with(&after)?;
-        canonical(&after)
+        canonical::<S>(&after)
     }
 }
 
 /// The list to which something is added, or from which it is taken.
-fn list(name: &str, own: &Overrides, defaults: &Settings) -> Result<String, String> {
-    let setting = Setting::named(name).filter(|setting| setting.kind == Type::List);
+fn list<S: Described>(name: &str, own: &Overrides, defaults: &S) -> Result<String, String> {
+    let setting = Setting::<S>::named(name).filter(|setting| setting.kind == Type::List);
     let setting = setting.ok_or_else(|| format!("{name} is no list, to which something could be added"))?;
     Ok(own.get(name).cloned().unwrap_or_else(|| setting.value(defaults)))
 }
@@ -65,6 +65,7 @@ fn list(name: &str, own: &Overrides, defaults: &Settings) -> Result<String, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Settings;
 
     fn after(own: &[(&str, &str)], name: &str, change: Change) -> Result<Option<String>, String> {
         let own = own.iter().map(|&(name, value)| (name.into(), value.into())).collect();

@@ -5,14 +5,20 @@
 #![doc = include_str!("settings.md")]
 
 mod address;
+mod broker_settings;
 mod changes;
+mod client_metrics_settings;
+mod group_settings;
 mod settings;
 mod units;
 mod values;
 
 pub use address::Address;
+pub use broker_settings::{broker_changes, is_static, of_topics};
 pub use changes::{Change, Changes};
-pub use settings::{Overrides, SETTINGS, Setting, Settings, canonical, settings_table};
+pub use client_metrics_settings::{CLIENT_METRICS_SETTINGS, ClientMetricsSettings};
+pub use group_settings::{GROUP_SETTINGS, GroupSettings, IsolationLevel, OffsetReset};
+pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical, settings_table};
 pub use units::{bytes, duration};
 pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
 

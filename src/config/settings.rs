@@ -2,16 +2,17 @@
 //!
 //! A row is all there is to say of a setting. From it come the field of [`Settings`] and its default, parsing and canonical
 //! form, DescribeConfigs with types, synonyms and documentation, HELP, and the list in the documentation of [`crate::config`].
+//! Other things that have settings have such a table, too: [`Described`] is what they have in common.
 
 use super::{
     Flush,
-    values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type, Value, read},
+    values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type},
 };
 use std::{collections::BTreeMap, time::Duration};
 
 /// A row of the table: what is known of a setting, and how it is read and told.
 #[derive(Debug)]
-pub struct Setting {
+pub struct Setting<S: 'static = Settings> {
     /// Its name, which is Kafka's.
     pub name: &'static str,
     /// The kind of its values.
@@ -20,15 +21,15 @@ pub struct Setting {
     pub of_broker: Option<&'static str>,
     /// What it is, in one sentence without a full stop.
     pub what: &'static str,
-    takes: fn() -> String,
-    set: fn(&mut Settings, &str) -> Result<(), String>,
-    get: fn(&Settings) -> String,
+    pub(super) takes: fn() -> String,
+    pub(super) set: fn(&mut S, &str) -> Result<(), String>,
+    pub(super) get: fn(&S) -> String,
 }
 
-impl Setting {
+impl<S: Described> Setting<S> {
     /// The setting of this name.
-    pub fn named(name: &str) -> Option<&'static Setting> {
-        SETTINGS.iter().find(|setting| setting.name == name)
+    pub fn named(name: &str) -> Option<&'static Setting<S>> {
+        S::ROWS.iter().find(|setting| setting.name == name)
     }
 
     /// What its values are, to complete "it takes ...".
@@ -37,8 +38,41 @@ impl Setting {
     }
 
     /// Its value among these, in canonical form.
-    pub fn value(&self, settings: &Settings) -> String {
+    pub fn value(&self, settings: &S) -> String {
         (self.get)(settings)
+    }
+}
+
+/// Settings that a table describes.
+pub trait Described: Clone + Default + 'static {
+    /// What has them, in a word.
+    const OF: &'static str;
+    /// The table.
+    const ROWS: &'static [Setting<Self>];
+
+    /// What no row can say by itself.
+    fn check_together(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Sets one by name and answers its row. An error says what is wrong with the name or the value.
+    fn set(&mut self, name: &str, value: &str) -> Result<&'static Setting<Self>, String> {
+        let setting = Setting::named(name).ok_or_else(|| unknown::<Self>(name))?;
+        let set = (setting.set)(self, value);
+        set.map_err(|takes| format!("{name} cannot be '{}'; it takes {takes}", shown(value)))?;
+        Ok(setting)
+    }
+
+    /// These defaults with settings of one's own over them.
+    fn with(&self, overrides: &Overrides) -> Result<Self, String> {
+        // As in Kafka, an unknown name is reported before a wrong value.
+        if let Some(name) = overrides.keys().find(|name| Setting::<Self>::named(name).is_none()) {
+            return Err(unknown::<Self>(name));
+        }
+        let mut settings = self.clone();
+        overrides.iter().try_for_each(|(name, value)| settings.set(name, value).map(drop))?;
+        settings.check_together()?;
+        Ok(settings)
     }
 }
 
@@ -62,39 +96,47 @@ macro_rules! range {
 }
 
 macro_rules! settings {
-    ($($name:literal $(/ $of_broker:literal)?, $field:ident: $type:ty $([$range:expr])? => $default:expr, $what:literal;)*) => {
-        /// The settings of a topic, as they take effect.
+    ($(#[$doc:meta])* $struct:ident, $(#[$table_doc:meta])* $table:ident; $($name:literal $(/ $of_broker:literal)?, $field:ident: $type:ty $([$range:expr])? => $default:expr, $what:literal;)*) => {
+        $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
-        pub struct Settings {
+        pub struct $struct {
             $(#[doc = concat!("`", $name, "`: ", $what, ".")] pub $field: $type,)*
         }
 
-        impl Default for Settings {
-            fn default() -> Settings {
-                Settings { $($field: $default,)* }
+        impl Default for $struct {
+            fn default() -> $struct {
+                $struct { $($field: $default,)* }
             }
         }
 
-        /// Every setting of a topic, by name.
-        pub static SETTINGS: &[Setting] = &[$(
-            Setting {
+        $(#[$table_doc])*
+        pub static $table: &[$crate::config::Setting<$struct>] = &[$(
+            $crate::config::Setting {
                 name: $name,
-                kind: <$type as Value>::TYPE,
+                kind: <$type as $crate::config::values::Value>::TYPE,
                 of_broker: optional!($($of_broker)?),
                 what: $what,
-                takes: || <$type as Value>::takes(&range!($($range)?)),
-                set: |settings, text| read(text, &range!($($range)?)).map(|value| settings.$field = value),
-                get: |settings| settings.$field.canonical(),
+                takes: || <$type as $crate::config::values::Value>::takes(&range!($($range)?)),
+                set: |settings, text| {
+                    $crate::config::values::read(text, &range!($($range)?)).map(|value| settings.$field = value)
+                },
+                get: |settings| $crate::config::values::Value::canonical(&settings.$field),
             },
         )*];
     };
 }
+
+pub(super) use {optional, range, settings};
 
 const INT_MAX: i64 = i32::MAX as i64;
 const LONG_MAX: i64 = i64::MAX;
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
 settings! {
+    /// The settings of a topic, as they take effect.
+    Settings,
+    /// Every setting of a topic, by name.
+    SETTINGS;
     "cleanup.policy" / "log.cleanup.policy", cleanup_policy: CleanupPolicy => CleanupPolicy::Delete,
         "what is removed in the background: with delete whole old segments, with compact all but the latest record of each key";
     "compression.gzip.level" / "compression.gzip.level", compression_gzip_level: i32 [-1..=9] => -1,
@@ -172,39 +214,21 @@ fn shown(text: &str) -> String {
     text.chars().take(64).flat_map(char::escape_debug).collect()
 }
 
-fn unknown(name: &str) -> String {
-    format!("Unknown topic config name: {}", shown(name))
+fn unknown<S: Described>(name: &str) -> String {
+    format!("Unknown {} config name: {}", S::OF, shown(name))
 }
 
 /// The same settings in canonical form: what may be kept, and written to a file of lines. An error says what is wrong.
-pub fn canonical(overrides: &Overrides) -> Result<Overrides, String> {
-    let mut scratch = Settings::default();
+pub fn canonical<S: Described>(overrides: &Overrides) -> Result<Overrides, String> {
+    let mut scratch = S::default();
     let canonical = |(name, value): (&String, &String)| Ok((name.clone(), scratch.set(name, value)?.value(&scratch)));
     overrides.iter().map(canonical).collect()
 }
 
-impl Settings {
-    /// Sets one by name and answers its row. An error says what is wrong with the name or the value.
-    pub fn set(&mut self, name: &str, value: &str) -> Result<&'static Setting, String> {
-        let setting = Setting::named(name).ok_or_else(|| unknown(name))?;
-        let set = (setting.set)(self, value);
-        set.map_err(|takes| format!("{name} cannot be '{}'; it takes {takes}", shown(value)))?;
-        Ok(setting)
-    }
+impl Described for Settings {
+    const OF: &'static str = "topic";
+    const ROWS: &'static [Setting] = SETTINGS;
 
-    /// These defaults with a topic's own settings over them.
-    pub fn with(&self, overrides: &Overrides) -> Result<Settings, String> {
-        // As in Kafka, an unknown name is reported before a wrong value.
-        if let Some(name) = overrides.keys().find(|name| Setting::named(name).is_none()) {
-            return Err(unknown(name));
-        }
-        let mut settings = self.clone();
-        overrides.iter().try_for_each(|(name, value)| settings.set(name, value).map(drop))?;
-        settings.check_together()?;
-        Ok(settings)
-    }
-
-    /// What no row can say by itself.
     fn check_together(&self) -> Result<(), String> {
         if self.compression_gzip_level == 0 {
             return Err("compression.gzip.level cannot be '0'; it takes -1 or a number from 1 to 9".into());
@@ -218,7 +242,9 @@ impl Settings {
         }
         Ok(())
     }
+}
 
+impl Settings {
     /// Whether records are stamped with the time of their append.
     pub fn append_time(&self) -> bool {
         self.message_timestamp_type == TimestampType::LogAppendTime
@@ -332,8 +358,8 @@ mod tests {
         #[test]
         fn a_canonical_form_reads_as_itself_and_stands_on_one_line(index in 0..SETTINGS.len(), value in value()) {
             let own = Overrides::from([(SETTINGS[index].name.to_string(), value)]);
-            if let Ok(kept) = canonical(&own) {
-                prop_assert_eq!(&canonical(&kept).unwrap(), &kept);
+            if let Ok(kept) = canonical::<Settings>(&own) {
+                prop_assert_eq!(&canonical::<Settings>(&kept).unwrap(), &kept);
                 for value in kept.values() {
                     prop_assert!(!value.contains(char::is_control), "{:?}", value);
                     prop_assert_eq!(value.trim(), value);

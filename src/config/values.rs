@@ -123,10 +123,10 @@ macro_rules! choices {
             $(#[doc = concat!("`", $word, "`")] $variant,)*
         }
 
-        impl Value for $name {
-            const TYPE: Type = $type;
+        impl $crate::config::values::Value for $name {
+            const TYPE: $crate::config::Type = $type;
 
-            fn parse(text: &str, _: &RangeInclusive<i64>) -> Option<$name> {
+            fn parse(text: &str, _: &std::ops::RangeInclusive<i64>) -> Option<$name> {
                 let word: String = $parsed(text);
                 match word.as_str() {
                     $($word => Some($name::$variant),)*
@@ -140,12 +140,14 @@ macro_rules! choices {
                 }
             }
 
-            fn takes(_: &RangeInclusive<i64>) -> String {
+            fn takes(_: &std::ops::RangeInclusive<i64>) -> String {
                 $takes.into()
             }
         }
     };
 }
+
+pub(super) use choices;
 
 choices! {
     /// Whether records keep the time that their producer gave.

@@ -51,6 +51,11 @@ pub trait Disk: Send + Sync + Debug {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.open_dir(dir)?.sync()
     }
+    /// How much room there is on the volume of a directory; `None`: nobody knows.
+    #[cfg(feature = "kafka")]
+    fn space(&self, _: &Path) -> Option<Space> {
+        None
+    }
     /// Takes the lock that a file stands for until the answer is dropped; `None`: another holds it.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>>;
 }
@@ -70,6 +75,16 @@ pub trait File: Send + Sync + Debug {
     fn sync(&self) -> io::Result<()>;
     /// When the file was last written, in milliseconds since 1970-01-01 UTC.
     fn modified_ms(&self) -> io::Result<i64>;
+}
+
+/// The room on a volume, in bytes.
+#[cfg(feature = "kafka")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// In all.
+    pub total: u64,
+    /// What the broker may still take.
+    pub usable: u64,
 }
 
 /// An open directory.

@@ -56,6 +56,13 @@ impl Disk for FileDisk {
         Ok(Box::new(fs::File::open(dir)?))
     }
 
+    #[cfg(feature = "kafka")]
+    fn space(&self, dir: &Path) -> Option<super::Space> {
+        let volume = nix::sys::statvfs::statvfs(dir).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
+        Some(super::Space { total: bytes(volume.blocks()), usable: bytes(volume.blocks_available()) })
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Any + Send + Sync>>> {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {

@@ -6,16 +6,33 @@
 //!                                                                   2 finalized    name, last, first level
 //! ```
 //!
-//! `group.version` 1 is the groups whose partitions the broker assigns (KIP-848). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it
-//! finalized adds partitions by producing to them, and gets a new epoch from every EndTxn.
+//! [`FEATURES`] are those whose APIs are served, each at its last level. `group.version` 1 is the groups whose partitions the broker
+//! assigns (KIP-848). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it finalized adds
+//! partitions by producing to them, and gets a new epoch from every EndTxn.
 
 use super::{
     APIS, Call, Code, Stop, tell,
     wire::{Reader, Writer},
 };
 
-/// The features by name, and the level of each that is in force, which is the last of those supported.
-const FEATURES: [(&str, i16); 2] = [("group.version", 1), ("transaction.version", 2)];
+/// A feature of Kafka's, and the levels that Kafka 4.3 has of it. The last one is in force.
+#[derive(Debug)]
+pub(super) struct Feature {
+    pub(super) name: &'static str,
+    pub(super) first: i16,
+    pub(super) last: i16,
+}
+
+/// What holds together that Kafka's controllers keep.
+pub(super) const METADATA_VERSION: &str = "metadata.version";
+
+/// The features of this broker.
+pub(super) static FEATURES: &[Feature] = &[
+    Feature { name: "group.version", first: 0, last: 1 },
+    Feature { name: METADATA_VERSION, first: 7, last: 30 },
+    Feature { name: "transaction.version", first: 0, last: 2 },
+];
+
 /// Features cannot be changed here, so their epoch never rises.
 const FEATURES_EPOCH: i64 = 0;
 
@@ -63,27 +80,23 @@ pub(super) fn write(w: &mut Writer<'_>, code: Code) {
 
 /// Writes the features as tagged fields. Clients before version 4 cannot read a supported one whose first level is 0 (KIP-1022).
 fn write_features(w: &mut Writer<'_>) {
-    let supports_zero = w.version >= 4;
-    w.uvarint("_tagged_fields", 2 + u32::from(supports_zero));
-    if supports_zero {
-        w.tagged(0, |w| {
-            w.array("supported_features", FEATURES.iter(), |w, &(name, level)| {
-                w.string("name", name);
-                w.i16("min_version", 0);
-                w.i16("max_version", level);
-                w.tags();
-            });
-        });
-    }
-    w.tagged(1, |w| w.i64("finalized_features_epoch", FEATURES_EPOCH));
-    w.tagged(2, |w| {
-        w.array("finalized_features", FEATURES.iter(), |w, &(name, level)| {
-            w.string("name", name);
-            w.i16("max_version_level", level);
-            w.i16("min_version_level", level);
+    type Level = fn(&Feature) -> i16;
+    let supported: Vec<&Feature> = FEATURES.iter().filter(|feature| w.version >= 4 || feature.first > 0).collect();
+    let finalized: Vec<&Feature> = FEATURES.iter().collect();
+    let write = |w: &mut Writer<'_>, array, features: &[&Feature], levels: &[(&'static str, Level)]| {
+        w.array(array, features.iter(), |w, feature| {
+            w.string("name", feature.name);
+            levels.iter().for_each(|&(name, level)| w.i16(name, level(feature)));
             w.tags();
         });
-    });
+    };
+    w.uvarint("_tagged_fields", 3);
+    let levels: [(_, Level); 2] = [("min_version", |feature| feature.first), ("max_version", |feature| feature.last)];
+    w.tagged(0, |w| write(w, "supported_features", &supported, &levels));
+    w.tagged(1, |w| w.i64("finalized_features_epoch", FEATURES_EPOCH));
+    let levels: [(_, Level); 2] =
+        [("max_version_level", |feature| feature.last), ("min_version_level", |feature| feature.last)];
+    w.tagged(2, |w| write(w, "finalized_features", &finalized, &levels));
 }
 
 #[cfg(test)]

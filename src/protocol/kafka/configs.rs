@@ -1,34 +1,57 @@
-//! Settings as Kafka's configs: DescribeConfigs, AlterConfigs, IncrementalAlterConfigs.
+//! Settings as Kafka's configs: DescribeConfigs, AlterConfigs, IncrementalAlterConfigs, ListConfigResources.
 //!
-//! A topic's configs are the settings that text clients know, too. The broker's configs come from its command line, so they can be
-//! read but not changed.
+//! ```text
+//! topic            its own settings, which text clients know, too, over its broker's
+//! broker           "1": this one's, over those of all, which have no name, over the command line's
+//! group            its own, over defaults
+//! client metrics   kept for whoever sets them; no client is asked for its metrics
+//! broker logger    one, whose level the command line says
+//! ```
+//!
+//! What of a broker's configs can change while it runs are the defaults of its topics.
 
 use super::{
     Call, Code, NODE_ID, Refusal, Stop, shown_list, tell,
     wire::{ITEM, Reader, Writer},
 };
 use crate::{
-    broker::{Broker, check_name},
-    config::{Change, Changes, Overrides, SETTINGS, Setting, Settings, Type},
+    broker::{Broker, Error, Resource, ResourceKind, check_name},
+    config::{
+        Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described, GroupSettings, Overrides, SETTINGS,
+        Setting, Settings, Type,
+    },
 };
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kinds of resources that have configs.
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
+const BROKER_LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 
 /// Where a config's value comes from.
 const OF_TOPIC: i8 = 1;
+const OF_THIS_BROKER: i8 = 2;
+const OF_ALL_BROKERS: i8 = 3;
 const OF_COMMAND_LINE: i8 = 4;
 const DEFAULT: i8 = 5;
+const OF_LOGGER: i8 = 6;
+const OF_CLIENT_METRICS: i8 = 7;
+const OF_GROUP: i8 = 8;
+
+/// The one logger.
+const ROOT_LOGGER: &str = "root";
 
 /// A config as DescribeConfigs reports it.
 pub(super) struct Config {
-    pub(super) name: &'static str,
-    pub(super) value: String,
+    pub(super) name: String,
+    /// `None`: it is not known what it means, so it may be a secret.
+    pub(super) value: Option<String>,
     pub(super) source: i8,
     read_only: bool,
-    kind: Type,
+    /// `None`: unknown, or a logger's.
+    kind: Option<Type>,
     what: &'static str,
     /// Where the value comes from, and the values that it would have otherwise; the first one is in effect.
     synonyms: Vec<Synonym>,
@@ -36,9 +59,15 @@ pub(super) struct Config {
 
 /// One of the values that a config can have, by the name under which it was set.
 struct Synonym {
-    name: &'static str,
-    value: String,
+    name: String,
+    value: Option<String>,
     source: i8,
+}
+
+impl Synonym {
+    fn new(name: &str, value: String, source: i8) -> Synonym {
+        Synonym { name: name.into(), value: Some(value), source }
+    }
 }
 
 /// Kafka's number for the type of a config's value.
@@ -86,10 +115,11 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     });
     let broker = call.broker;
     let advertised = call.advertised()?;
+    let layers = Layers::of(broker);
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     w.array("results", resources.iter(), |w, (kind, name, keys)| {
-        let configs = describe(broker, &advertised, *kind, name, keys.as_deref());
+        let configs = describe(broker, &layers, &advertised, *kind, name, keys.as_deref());
         w.i16("error_code", configs.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
         w.nullable_string("error_message", configs.as_ref().err().map(|refusal| refusal.why.as_str()));
         w.i8("resource_type", *kind);
@@ -105,32 +135,38 @@ fn shown_resource(kind: i8, name: &str) -> String {
     match kind {
         TOPIC => format!("topic {name}"),
         BROKER => format!("broker {name}"),
+        GROUP => format!("group {name}"),
         _ => format!("'{name}' of kind {kind}"),
     }
 }
 
 fn write_config(w: &mut Writer<'_>, config: &Config, wanted: Wanted) {
-    w.string("name", config.name);
-    w.nullable_string("value", Some(&config.value));
+    w.string("name", &config.name);
+    w.nullable_string("value", config.value.as_deref());
     w.bool("read_only", config.read_only);
     w.i8("config_source", config.source);
-    w.bool("is_sensitive", false);
+    w.bool("is_sensitive", config.value.is_none());
     let synonyms = if wanted.synonyms { config.synonyms.as_slice() } else { &[] };
     w.array("synonyms", synonyms.iter(), |w, synonym| {
-        w.string("name", synonym.name);
-        w.nullable_string("value", Some(&synonym.value));
+        w.string("name", &synonym.name);
+        w.nullable_string("value", synonym.value.as_deref());
         w.i8("source", synonym.source);
         w.tags();
     });
     if w.version >= 3 {
-        w.i8("config_type", type_number(config.kind));
+        w.i8("config_type", config.kind.map_or(0, type_number));
         w.nullable_string("documentation", wanted.documentation.then_some(config.what));
     }
     w.tags();
 }
 
+fn invalid(why: impl Into<String>) -> Refusal {
+    Refusal::new(Code::InvalidRequest, why.into())
+}
+
 fn describe(
     broker: &Broker,
+    layers: &Layers,
     advertised: &(String, i32),
     kind: i8,
     name: &str,
@@ -139,105 +175,270 @@ fn describe(
     let wanted = |config: &Config| match keys {
         // An empty list means all, as in Kafka.
         None | Some([]) => true,
-        Some(keys) => keys.contains(&config.name),
+        Some(keys) => keys.contains(&config.name.as_str()),
     };
+    let own = |kind| broker.configs(&Resource { kind, name: name.into() });
     let configs = match kind {
         TOPIC => {
             let topic = check_name(name).and_then(|()| broker.describe_topic(name)).map_err(Refusal::from)?;
-            topic_configs(&broker.config().topic_defaults, &topic.overrides)
+            topic_configs(layers, &topic.overrides)
         }
-        BROKER => broker_configs(broker, advertised, name)?,
-        _ => return Err(Refusal::new(Code::InvalidRequest, format!("there are no resources of type {kind}"))),
+        BROKER if name.is_empty() => layers.of_all_brokers(),
+        BROKER => {
+            check_broker(name)?;
+            broker_configs(broker.config(), layers, advertised)
+        }
+        BROKER_LOGGER => {
+            check_broker(name)?;
+            vec![logger(broker.config())]
+        }
+        CLIENT_METRICS if name.is_empty() => return Err(invalid("a subscription has a name")),
+        CLIENT_METRICS => described::<ClientMetricsSettings>(&own(ResourceKind::ClientMetrics), OF_CLIENT_METRICS),
+        GROUP if name.is_empty() => return Err(invalid("a group has a name")),
+        GROUP => described::<GroupSettings>(&own(ResourceKind::Group), OF_GROUP),
+        _ => return Err(invalid(format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
 }
 
+/// The broker's id, as the name of a resource.
+fn check_broker(name: &str) -> Result<(), Refusal> {
+    match name.parse::<i32>() {
+        Ok(NODE_ID) => Ok(()),
+        Ok(_) => Err(invalid(format!("there is no broker {name}; this is {NODE_ID}"))),
+        Err(_) => Err(invalid(format!("'{name}' is no broker's id"))),
+    }
+}
+
+/// Settings that stand in one place, over their defaults.
+fn described<S: Described>(own: &Overrides, source: i8) -> Vec<Config> {
+    let config = |setting: &'static Setting<S>| {
+        let default = setting.value(&S::default());
+        let own = own.get(setting.name);
+        let mut synonyms: Vec<_> =
+            own.map(|value| Synonym::new(setting.name, value.clone(), source)).into_iter().collect();
+        synonyms.extend(setting.of_broker.map(|name| Synonym::new(name, default.clone(), DEFAULT)));
+        Config {
+            name: setting.name.into(),
+            value: Some(own.cloned().unwrap_or(default)),
+            source: if own.is_some() { source } else { DEFAULT },
+            read_only: false,
+            kind: Some(setting.kind),
+            what: setting.what,
+            synonyms,
+        }
+    };
+    S::ROWS.iter().map(config).collect()
+}
+
+/// Where the defaults of topics come from.
+pub(super) struct Layers {
+    command_line: Settings,
+    in_force: std::sync::Arc<Settings>,
+    /// What was set while the broker ran: this broker's, then that of all, with where it comes from.
+    dynamic: [(i8, Overrides); 2],
+}
+
+impl Layers {
+    pub(super) fn of(broker: &Broker) -> Layers {
+        let of = |name: &str| broker.configs(&Resource { kind: ResourceKind::Broker, name: name.into() });
+        Layers {
+            command_line: broker.config().topic_defaults.clone(),
+            in_force: broker.topic_defaults(),
+            dynamic: [(OF_THIS_BROKER, of(&NODE_ID.to_string())), (OF_ALL_BROKERS, of(""))],
+        }
+    }
+
+    /// The broker's own default of a setting, and its name in Kafka. The first one is in effect.
+    fn synonyms(&self, setting: &'static Setting) -> Vec<Synonym> {
+        /// Their defaults stand in Kafka under other names: `log.retention.hours`, `log.roll.hours` and so on.
+        const NO_DEFAULT: [&str; 4] = ["flush.ms", "retention.ms", "segment.jitter.ms", "segment.ms"];
+        let Some(name) = setting.of_broker else { return Vec::new() };
+        let mut synonyms = self.dynamic_synonyms(name);
+        let default = setting.value(&Settings::default());
+        if setting.value(&self.command_line) != default {
+            synonyms.push(Synonym::new(name, setting.value(&self.command_line), OF_COMMAND_LINE));
+        }
+        if !NO_DEFAULT.contains(&setting.name) {
+            synonyms.push(Synonym::new(name, default, DEFAULT));
+        }
+        synonyms
+    }
+
+    fn dynamic_synonyms(&self, name: &str) -> Vec<Synonym> {
+        let set = |(source, configs): &(i8, Overrides)| Some(Synonym::new(name, configs.get(name)?.clone(), *source));
+        self.dynamic.iter().filter_map(set).collect()
+    }
+
+    /// What was set for all brokers.
+    fn of_all_brokers(&self) -> Vec<Config> {
+        let [_, (source, configs)] = &self.dynamic;
+        configs
+            .iter()
+            .map(|(name, value)| self.dynamic_config(name, vec![Synonym::new(name, value.clone(), *source)]))
+            .collect()
+    }
+
+    /// What was set for this broker or for all and is no default of topics.
+    fn unknown(&self) -> Vec<Config> {
+        let names: BTreeSet<&String> = self.dynamic.iter().flat_map(|(_, configs)| configs.keys()).collect();
+        let unknown = names.into_iter().filter(|name| broker_setting(name).is_none());
+        unknown.map(|name| self.dynamic_config(name, self.dynamic_synonyms(name))).collect()
+    }
+
+    fn dynamic_config(&self, name: &str, mut synonyms: Vec<Synonym>) -> Config {
+        let setting = broker_setting(name);
+        if setting.is_none() {
+            synonyms.iter_mut().for_each(|synonym| synonym.value = None);
+        }
+        let (value, source) = (synonyms[0].value.clone(), synonyms[0].source);
+        let (kind, what) = (setting.map(|setting| setting.kind), setting.map_or("", |setting| setting.what));
+        Config { name: name.into(), value, source, read_only: setting.is_none(), kind, what, synonyms }
+    }
+}
+
+/// The setting of topics that a broker's config is the default of.
+fn broker_setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.of_broker == Some(name))
+}
+
 /// A topic's configs: its own over the broker's.
-pub(super) fn topic_configs(of_broker: &Settings, own: &Overrides) -> Vec<Config> {
+pub(super) fn topic_configs(layers: &Layers, own: &Overrides) -> Vec<Config> {
     let config = |setting: &'static Setting| {
-        let mut synonyms = broker_synonyms(setting, of_broker);
-        let mut source = if set_at_start(setting, of_broker) { OF_COMMAND_LINE } else { DEFAULT };
+        let mut synonyms = layers.synonyms(setting);
         let own = own.get(setting.name);
         if let Some(value) = own {
-            source = OF_TOPIC;
-            synonyms.insert(0, Synonym { name: setting.name, value: value.clone(), source });
+            synonyms.insert(0, Synonym::new(setting.name, value.clone(), OF_TOPIC));
         }
-        let value = own.cloned().unwrap_or_else(|| setting.value(of_broker));
         let Setting { name, kind, what, .. } = setting;
-        Config { name, value, source, read_only: false, kind: *kind, what, synonyms }
+        Config {
+            name: (*name).into(),
+            value: Some(own.cloned().unwrap_or_else(|| setting.value(&layers.in_force))),
+            source: synonyms.first().map_or(DEFAULT, |synonym| synonym.source),
+            read_only: false,
+            kind: Some(*kind),
+            what,
+            synonyms,
+        }
     };
     SETTINGS.iter().map(config).collect()
 }
 
-/// Whether the broker was started with a default of its own.
-fn set_at_start(setting: &Setting, of_broker: &Settings) -> bool {
-    setting.value(of_broker) != setting.value(&Settings::default())
-}
-
-/// The broker's own default of a setting, and its name in Kafka.
-fn broker_synonyms(setting: &'static Setting, of_broker: &Settings) -> Vec<Synonym> {
-    /// Their defaults stand in Kafka under other names: `log.retention.hours`, `log.roll.hours` and so on.
-    const NO_DEFAULT: [&str; 4] = ["flush.ms", "retention.ms", "segment.jitter.ms", "segment.ms"];
-    let Some(name) = setting.of_broker else { return Vec::new() };
-    let mut synonyms = Vec::new();
-    if set_at_start(setting, of_broker) {
-        synonyms.push(Synonym { name, value: setting.value(of_broker), source: OF_COMMAND_LINE });
-    }
-    if !NO_DEFAULT.contains(&setting.name) {
-        synonyms.push(Synonym { name, value: setting.value(&Settings::default()), source: DEFAULT });
-    }
-    synonyms
-}
-
-fn broker_configs(broker: &Broker, (host, port): &(String, i32), name: &str) -> Result<Vec<Config>, Refusal> {
-    let config = broker.config();
-    if name.is_empty() {
-        // The defaults of all brokers. None can be set.
-        return Ok(Vec::new());
-    }
-    match name.parse::<i32>() {
-        Ok(NODE_ID) => {}
-        Ok(_) => {
-            return Err(Refusal::new(Code::InvalidRequest, format!("there is no broker {name}; this is {NODE_ID}")));
-        }
-        Err(_) => return Err(Refusal::new(Code::InvalidRequest, format!("'{name}' is no broker's id"))),
-    }
+/// This broker's configs: what it was started with, and the defaults of its topics.
+fn broker_configs(config: &BrokerConfig, layers: &Layers, (host, port): &(String, i32)) -> Vec<Config> {
     // As Metadata has it; an IPv6 address stands in brackets.
     let host = if host.contains(':') { format!("[{host}]") } else { host.clone() };
-    let log_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
-    let own = [
-        ("broker.id", Type::Int, NODE_ID.to_string(), "the broker's number in its cluster"),
-        ("node.id", Type::Int, NODE_ID.to_string(), "the broker's number in its cluster"),
-        ("advertised.listeners", Type::List, format!("PLAINTEXT://{host}:{port}"), "where clients reach the broker"),
-        ("num.partitions", Type::Int, config.default_partitions.to_string(), "partitions of topics made on first use"),
-        ("default.replication.factor", Type::Int, "1".into(), "copies of topics made on first use"),
-        ("auto.create.topics.enable", Type::Boolean, config.auto_create.to_string(), "whether first use makes a topic"),
-        ("log.dirs", Type::List, log_dir, "where the log lives"),
+    let default = BrokerConfig::in_memory();
+    let ms = |time: std::time::Duration| time.as_millis().to_string();
+    let id = NODE_ID.to_string();
+    let same = |text: &str| (text.to_string(), text.to_string());
+    let own: [(&str, Type, (String, String), &str); 10] = [
+        ("broker.id", Type::Int, (id.clone(), String::new()), "the broker's number in its cluster"),
+        ("node.id", Type::Int, (id, String::new()), "the broker's number in its cluster"),
+        (
+            "advertised.listeners",
+            Type::List,
+            (format!("PLAINTEXT://{host}:{port}"), String::new()),
+            "where clients reach the broker",
+        ),
+        (
+            "num.partitions",
+            Type::Int,
+            (config.default_partitions.to_string(), default.default_partitions.to_string()),
+            "partitions of topics made on first use",
+        ),
+        ("default.replication.factor", Type::Int, same("1"), "copies of topics made on first use"),
+        (
+            "auto.create.topics.enable",
+            Type::Boolean,
+            (config.auto_create.to_string(), default.auto_create.to_string()),
+            "whether first use makes a topic",
+        ),
+        ("log.dirs", Type::List, (config.log_dir(), String::new()), "where the log lives"),
         (
             "log.retention.check.interval.ms",
             Type::Long,
-            config.retention_check_interval.as_millis().to_string(),
+            (ms(config.retention_check_interval), ms(default.retention_check_interval)),
             "how often retention looks for records that are too old",
         ),
-        ("max.connections", Type::Int, config.max_connections.to_string(), "connections at once"),
+        (
+            "max.connections",
+            Type::Int,
+            (config.max_connections.to_string(), default.max_connections.to_string()),
+            "connections at once",
+        ),
         (
             "connections.max.idle.ms",
             Type::Long,
-            config.idle_timeout.as_millis().to_string(),
+            (ms(config.idle_timeout), ms(default.idle_timeout)),
             "how long a connection may be silent",
         ),
     ];
-    let own = own.map(|(name, kind, value, what)| {
-        let synonyms = vec![Synonym { name, value: value.clone(), source: OF_COMMAND_LINE }];
-        Config { name, value, source: OF_COMMAND_LINE, read_only: true, kind, what, synonyms }
+    let own = own.map(|(name, kind, (value, default), what)| {
+        let source = if value == default { DEFAULT } else { OF_COMMAND_LINE };
+        let synonyms = vec![Synonym::new(name, value.clone(), source)];
+        Config { name: name.into(), value: Some(value), source, read_only: true, kind: Some(kind), what, synonyms }
     });
     let of_topics = SETTINGS.iter().filter_map(|setting| {
-        let (kind, what, value) = (setting.kind, setting.what, setting.value(&config.topic_defaults));
-        let source = if set_at_start(setting, &config.topic_defaults) { OF_COMMAND_LINE } else { DEFAULT };
-        let synonyms = broker_synonyms(setting, &config.topic_defaults);
-        Some(Config { name: setting.of_broker?, value, source, read_only: true, kind, what, synonyms })
+        let synonyms = layers.synonyms(setting);
+        Some(Config {
+            name: setting.of_broker?.into(),
+            value: Some(setting.value(&layers.in_force)),
+            source: synonyms.first().map_or(DEFAULT, |synonym| synonym.source),
+            read_only: false,
+            kind: Some(setting.kind),
+            what: setting.what,
+            synonyms,
+        })
     });
-    Ok(own.into_iter().chain(of_topics).collect())
+    own.into_iter().chain(of_topics).chain(layers.unknown()).collect()
+}
+
+/// The one logger: how much the broker tells on stderr.
+fn logger(config: &BrokerConfig) -> Config {
+    let level = match config.verbosity {
+        0 => "ERROR",
+        1 => "INFO",
+        _ => "DEBUG",
+    };
+    let what = "what is told on stderr; the command line says how much";
+    let (name, value) = (ROOT_LOGGER.into(), Some(level.into()));
+    Config { name, value, source: OF_LOGGER, read_only: false, kind: None, what, synonyms: Vec::new() }
+}
+
+/// ListConfigResources (key 74): all that has configs, by kind.
+pub(super) fn list_config_resources(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    /// In Kafka's order.
+    const KINDS: [i8; 5] = [GROUP, CLIENT_METRICS, BROKER_LOGGER, BROKER, TOPIC];
+    let asked: BTreeSet<i8> = match r.version {
+        0 => BTreeSet::from([CLIENT_METRICS]),
+        _ => r.array("resource_types", |r| r.i8(ITEM))?.into_iter().collect(),
+    };
+    r.tags()?;
+    tell(call.explained, || "what has settings".into());
+    let is_known = asked.iter().all(|kind| KINDS.contains(kind));
+    let broker = call.broker;
+    let names = |kind: i8| match kind {
+        TOPIC => broker.describe_topics().into_keys().collect(),
+        BROKER | BROKER_LOGGER => vec![NODE_ID.to_string()],
+        CLIENT_METRICS => broker.configured(ResourceKind::ClientMetrics),
+        _ => broker.configured(ResourceKind::Group),
+    };
+    let named = KINDS.into_iter().filter(|kind| is_known && (asked.is_empty() || asked.contains(kind)));
+    let resources: Vec<(i8, String)> =
+        named.flat_map(|kind| names(kind).into_iter().map(move |name| (kind, name))).collect();
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", if is_known { Code::None } else { Code::UnsupportedVersion }.into());
+    w.array("config_resources", resources.iter(), |w, (kind, name)| {
+        w.string("resource_name", name);
+        if w.version >= 1 {
+            w.i8("resource_type", *kind);
+        }
+        w.tags();
+    });
+    w.tags();
+    Ok(())
 }
 
 /// A change of one config, as it was asked for.
@@ -248,7 +449,7 @@ struct Asked<'a> {
 }
 
 /// The changes that a request wants for one resource.
-struct Resource<'a> {
+struct Altered<'a> {
     kind: i8,
     name: &'a str,
     changes: Vec<Asked<'a>>,
@@ -281,7 +482,7 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
             Ok(change)
         })?;
         r.tags()?;
-        Ok(Resource { kind, name, changes })
+        Ok(Altered { kind, name, changes })
     })?;
     let dry = r.bool("validate_only")?;
     r.tags()?;
@@ -315,34 +516,59 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
     Ok(())
 }
 
-/// Changes the configs of one resource. The checks are in Kafka's order: the request itself, the topic's name, the configs, and
-/// only then whether there is such a topic.
-fn change(broker: &Broker, resource: &Resource<'_>, incremental: bool, dry: bool) -> Result<(), Refusal> {
+/// Changes the configs of one resource. The checks are in Kafka's order: the request itself, the resource's name, the configs, and
+/// only then, of a topic, whether there is one.
+fn change(broker: &Broker, resource: &Altered<'_>, incremental: bool, dry: bool) -> Result<(), Refusal> {
     let name = resource.name;
-    let changes = Changes { named: changes(&resource.changes)?, reset_others: !incremental };
+    let changes = Changes { named: changes(resource)?, reset_others: !incremental };
+    let dynamic = |kind| broker.alter_configs(&Resource { kind, name: name.into() }, &changes, dry);
     match resource.kind {
-        TOPIC if name.is_empty() => {
-            return Err(Refusal::new(
-                Code::InvalidRequest,
-                "the defaults of all topics are the broker's command line".into(),
-            ));
+        TOPIC if name.is_empty() => Err(invalid("the defaults of all topics are the configs of their broker")),
+        TOPIC => change_topic(broker, name, &changes, dry),
+        BROKER => {
+            if !name.is_empty() {
+                check_broker(name)?;
+            }
+            dynamic(ResourceKind::Broker).map_err(|error| match error {
+                Error::InvalidConfig(why) => invalid(why),
+                error => error.into(),
+            })
         }
-        TOPIC => check_name(name).map_err(Refusal::from)?,
-        BROKER => return Err(Refusal::new(Code::InvalidRequest, "the broker's settings are its command line".into())),
-        kind => return Err(Refusal::new(Code::InvalidRequest, format!("there are no resources of type {kind}"))),
+        BROKER_LOGGER => check_broker(name).and_then(|()| change_loggers(&changes)),
+        CLIENT_METRICS if name.is_empty() => Err(invalid("a subscription has a name")),
+        CLIENT_METRICS => dynamic(ResourceKind::ClientMetrics).map_err(Refusal::from),
+        GROUP if name.is_empty() => Err(invalid("a group has a name; there are no configs of all groups")),
+        GROUP => dynamic(ResourceKind::Group).map_err(Refusal::from),
+        kind => Err(invalid(format!("there are no resources of type {kind}"))),
     }
+}
+
+fn change_topic(broker: &Broker, name: &str, changes: &Changes, dry: bool) -> Result<(), Refusal> {
+    check_name(name).map_err(Refusal::from)?;
     let own = broker.describe_topic(name).map(|topic| topic.overrides).unwrap_or_default();
-    changes.applied(&own, &broker.config().topic_defaults).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
+    let applied = changes.applied(&own, &*broker.topic_defaults());
+    applied.map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
     if dry {
         return broker.describe_topic(name).map(drop).map_err(Refusal::from);
     }
-    broker.alter_topic(name, None, &changes).map(drop).map_err(Refusal::from)
+    broker.alter_topic(name, None, changes).map(drop).map_err(Refusal::from)
+}
+
+/// There is one logger, whose level stays.
+fn change_loggers(changes: &Changes) -> Result<(), Refusal> {
+    match changes.named.first_key_value() {
+        None => Ok(()),
+        Some((name, _)) if name == ROOT_LOGGER => {
+            Err(invalid("the level of the root logger is the command line's: -q, -v"))
+        }
+        Some((name, _)) => Err(Refusal::new(Code::InvalidConfig, format!("Logger {name} does not exist!"))),
+    }
 }
 
 /// The changes that a request asks for, each to a different config.
-fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refusal> {
+fn changes(resource: &Altered<'_>) -> Result<BTreeMap<String, Change>, Refusal> {
     let mut changes = BTreeMap::new();
-    for Asked { name, operation, value } in asked {
+    for Asked { name, operation, value } in &resource.changes {
         let value = || {
             value.map(String::from).ok_or_else(|| Refusal::new(Code::InvalidRequest, format!("{name} has no value")))
         };
@@ -357,7 +583,13 @@ fn changes(asked: &[Asked<'_>]) -> Result<BTreeMap<String, Change>, Refusal> {
             return Err(Refusal::new(Code::InvalidRequest, "a config stands in the request more than once".into()));
         }
     }
-    let is_list = |name: &str| Setting::named(name).is_some_and(|setting| setting.kind == Type::List);
+    let kind = |name: &str| match resource.kind {
+        BROKER => broker_setting(name).map(|setting| setting.kind),
+        CLIENT_METRICS => Setting::<ClientMetricsSettings>::named(name).map(|setting| setting.kind),
+        GROUP => Setting::<GroupSettings>::named(name).map(|setting| setting.kind),
+        _ => Setting::<Settings>::named(name).map(|setting| setting.kind),
+    };
+    let is_list = |name: &str| kind(name) == Some(Type::List);
     let appends = |(name, change): &(&String, &Change)| {
         !is_list(name) && matches!(change, Change::Append(_) | Change::Subtract(_))
     };

@@ -14,22 +14,25 @@
 //! - A frame whose size is negative or above [`FRAME_BYTES_MAX`] closes the connection before any memory is set aside for it.
 //! - A request that cannot be read, or whose API is not in the table, closes the connection with one line on stderr: from there
 //!   on the bytes have no meaning. So does a request whose answer would exceed [`ANSWER_BYTES_MAX`].
-//! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry, SASL.
+//! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry.
 //!
 #![doc = include_str!("clients.md")]
 
 mod acls;
 mod api_versions;
+mod authentication;
 pub mod batch;
 pub mod compression;
 mod configs;
 mod consumer_groups;
+mod controller;
 mod fetch;
 mod groups;
 mod list_offsets;
 mod metadata;
 mod offsets;
 mod produce;
+mod quotas;
 mod replicas;
 pub mod requests;
 mod topic_ref;
@@ -138,6 +141,8 @@ pub static APIS: &[Api] = &[
     api(14, "SyncGroup", (0, 5), 4, groups::sync_group),
     api(15, "DescribeGroups", (0, 6), 5, groups::describe_groups),
     api(16, "ListGroups", (0, 5), 3, groups::list_groups),
+    // It has no flexible version.
+    api(17, "SaslHandshake", (0, 1), 2, authentication::sasl_handshake),
     api(API_VERSIONS, "ApiVersions", (0, 4), 3, api_versions::api_versions),
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
@@ -155,8 +160,13 @@ pub static APIS: &[Api] = &[
     api(32, "DescribeConfigs", (1, 4), 4, configs::describe_configs),
     api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),
     api(34, "AlterReplicaLogDirs", (1, 2), 2, replicas::alter_replica_log_dirs),
-    api(35, "DescribeLogDirs", (1, 4), 2, topics::describe_log_dirs),
+    api(35, "DescribeLogDirs", (1, 5), 2, topics::describe_log_dirs),
+    api(36, "SaslAuthenticate", (0, 2), 2, authentication::sasl_authenticate),
     api(37, "CreatePartitions", (0, 3), 2, topics::create_partitions),
+    api(38, "CreateDelegationToken", (1, 3), 2, authentication::create_delegation_token),
+    api(39, "RenewDelegationToken", (1, 2), 2, authentication::renew_delegation_token),
+    api(40, "ExpireDelegationToken", (1, 2), 2, authentication::expire_delegation_token),
+    api(41, "DescribeDelegationToken", (1, 3), 2, authentication::describe_delegation_token),
     api(42, "DeleteGroups", (0, 2), 2, groups::delete_groups),
     api(43, "ElectLeaders", (0, 2), 2, replicas::elect_leaders),
     api(44, "IncrementalAlterConfigs", (0, 1), 1, configs::incremental_alter_configs),
@@ -164,12 +174,19 @@ pub static APIS: &[Api] = &[
     api(46, "ListPartitionReassignments", (0, 0), 0, replicas::list_partition_reassignments),
     // It has no flexible version.
     api(47, "OffsetDelete", (0, 0), 1, offsets::offset_delete),
+    api(48, "DescribeClientQuotas", (0, 1), 1, quotas::describe_client_quotas),
+    api(49, "AlterClientQuotas", (0, 1), 1, quotas::alter_client_quotas),
+    api(50, "DescribeUserScramCredentials", (0, 0), 0, authentication::describe_user_scram_credentials),
+    api(55, "DescribeQuorum", (0, 2), 0, controller::describe_quorum),
+    api(57, "UpdateFeatures", (0, 2), 0, controller::update_features),
     api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),
     api(61, "DescribeProducers", (0, 0), 0, transaction_admin::describe_producers),
+    api(64, "UnregisterBroker", (0, 0), 0, controller::unregister_broker),
     api(65, "DescribeTransactions", (0, 0), 0, transaction_admin::describe_transactions),
     api(66, "ListTransactions", (0, 2), 0, transaction_admin::list_transactions),
     api(68, "ConsumerGroupHeartbeat", (0, 1), 0, consumer_groups::consumer_group_heartbeat),
     api(69, "ConsumerGroupDescribe", (0, 1), 0, consumer_groups::consumer_group_describe),
+    api(74, "ListConfigResources", (0, 1), 0, configs::list_config_resources),
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 

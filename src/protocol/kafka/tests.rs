@@ -1,6 +1,7 @@
 //! Every API in every version: requests by another codec of the protocol, whose answers it must be able to read, and the same
 //! requests cut, bent and replaced by noise.
 
+mod admin;
 mod configs;
 mod groups;
 mod offsets;
@@ -182,7 +183,8 @@ fn oracles() -> Vec<Oracle> {
         join_group_request as join, leave_group_request as leave, list_offsets_request as list, metadata_request as metadata,
         offset_commit_request as commit, offset_delete_request as forget, offset_fetch_request as committed,
         offset_for_leader_epoch_request as epochs, produce_request as produce, sync_group_request as sync, txn_offset_commit_request as pending,
-        write_txn_markers_request as markers,
+        alter_client_quotas_request as alter_quotas, create_delegation_token_request as create_token, describe_client_quotas_request as quotas, describe_delegation_token_request as tokens, describe_quorum_request as quorum,
+        update_features_request as features, write_txn_markers_request as markers,
     };
     vec![
         oracle!(0 ProduceRequest ProduceResponse |v, version| |r: ProduceRequest| {
@@ -252,6 +254,7 @@ fn oracles() -> Vec<Oracle> {
             let r = r.with_states_filter(if version >= 4 { vec![s(&v.text)] } else { vec![] });
             if version >= 5 { r.with_types_filter(vec![s(&v.text)]) } else { r }
         }),
+        oracle!(17 SaslHandshakeRequest SaslHandshakeResponse |v, _version| |r: SaslHandshakeRequest| r.with_mechanism(s(&v.text))),
         oracle!(18 ApiVersionsRequest ApiVersionsResponse |v, version| |r: ApiVersionsRequest| if version >= 3 { r.with_client_software_name(s(&v.text)).with_client_software_version(s("1.0")) } else { r }),
         oracle!(19 CreateTopicsRequest CreateTopicsResponse |v, _version| |r: CreateTopicsRequest| r.with_timeout_ms(v.number).with_validate_only(v.flag).with_topics(vec![
             create::CreatableTopic::default().with_name(s(&v.text).into()).with_num_partitions(v.number).with_replication_factor(1)
@@ -324,11 +327,30 @@ fn oracles() -> Vec<Oracle> {
         oracle!(34 AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse |v, _version| |r: AlterReplicaLogDirsRequest| r.with_dirs(vec![
             kafka_protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDir::default().with_path(s(&v.text)).with_topics(vec![
                 kafka_protocol::messages::alter_replica_log_dirs_request::AlterReplicaLogDirTopic::default().with_name(topic(v)).with_partitions(vec![v.number])])])),
-        oracle!(35 DescribeLogDirsRequest DescribeLogDirsResponse |v, _version| |r: DescribeLogDirsRequest| r.with_topics((!v.flag).then(|| vec![
-            dirs::DescribableLogDirTopic::default().with_topic(topic(v)).with_partitions(vec![v.number])]))),
+        (35, |v, version| {
+            let topic = dirs::DescribableLogDirTopic::default().with_topic(topic(v)).with_partitions(vec![v.number]);
+            encoded(DescribeLogDirsRequest::default().with_topics((!v.flag).then(|| vec![topic])), version)
+        }, |response, version| {
+            // The other codec does not know version 5, in which a directory ends with whether it is cordoned off.
+            let response = if version < 5 { response } else { response.strip_suffix(&[0]).unwrap() };
+            let cordoned = if version < 5 { "" } else { " is_cordoned: false" };
+            decoded::<DescribeLogDirsResponse>(response, version) + cordoned
+        }, |_, _version| {
+            let topic = dirs::DescribableLogDirTopic::default();
+            format!("{:?}", DescribeLogDirsRequest::default().with_topics(Some(vec![topic])))
+        }),
+        oracle!(36 SaslAuthenticateRequest SaslAuthenticateResponse |v, _version| |r: SaslAuthenticateRequest| r.with_auth_bytes(v.bytes.clone().into())),
         oracle!(37 CreatePartitionsRequest CreatePartitionsResponse |v, _version| |r: CreatePartitionsRequest| r.with_timeout_ms(v.number).with_validate_only(v.flag).with_topics(vec![
             grow::CreatePartitionsTopic::default().with_name(topic(v)).with_count(v.number)
                 .with_assignments((!v.flag).then(|| vec![grow::CreatePartitionsAssignment::default().with_broker_ids(vec![v.number.into()])]))])),
+        oracle!(38 CreateDelegationTokenRequest CreateDelegationTokenResponse |v, version| |r: CreateDelegationTokenRequest| {
+            let r = r.with_max_lifetime_ms(v.long).with_renewers(vec![create_token::CreatableRenewers::default().with_principal_type(s("User")).with_principal_name(s(&v.text))]);
+            if version >= 3 { r.with_owner_principal_type(maybe(v, true)).with_owner_principal_name(maybe(v, true)) } else { r }
+        }),
+        oracle!(39 RenewDelegationTokenRequest RenewDelegationTokenResponse |v, _version| |r: RenewDelegationTokenRequest| r.with_hmac(v.bytes.clone().into()).with_renew_period_ms(v.long)),
+        oracle!(40 ExpireDelegationTokenRequest ExpireDelegationTokenResponse |v, _version| |r: ExpireDelegationTokenRequest| r.with_hmac(v.bytes.clone().into()).with_expiry_time_period_ms(v.long)),
+        oracle!(41 DescribeDelegationTokenRequest DescribeDelegationTokenResponse |v, _version| |r: DescribeDelegationTokenRequest| r.with_owners((!v.flag).then(|| vec![
+            tokens::DescribeDelegationTokenOwner::default().with_principal_type(s("User")).with_principal_name(s(&v.text))]))),
         oracle!(42 DeleteGroupsRequest DeleteGroupsResponse |v, _version| |r: DeleteGroupsRequest| r.with_groups_names(vec![group(v)])),
         oracle!(43 ElectLeadersRequest ElectLeadersResponse |v, version| |r: ElectLeadersRequest| r.with_election_type(if version >= 1 { v.number as i8 } else { 0 }).with_timeout_ms(v.number)
             .with_topic_partitions((!v.flag).then(|| vec![kafka_protocol::messages::elect_leaders_request::TopicPartitions::default().with_topic(topic(v)).with_partitions(vec![v.number])]))),
@@ -343,10 +365,28 @@ fn oracles() -> Vec<Oracle> {
                 .with_name(topic(v)).with_partition_indexes(vec![v.number])]))),
         oracle!(47 OffsetDeleteRequest OffsetDeleteResponse |v, _version| |r: OffsetDeleteRequest| r.with_group_id(group(v)).with_topics(vec![
             forget::OffsetDeleteRequestTopic::default().with_name(topic(v)).with_partitions(vec![forget::OffsetDeleteRequestPartition::default().with_partition_index(v.number)])])),
+        oracle!(48 DescribeClientQuotasRequest DescribeClientQuotasResponse |v, _version| |r: DescribeClientQuotasRequest| r.with_strict(v.flag).with_components(vec![
+            quotas::ComponentData::default().with_entity_type(s("user")).with_match_type(v.number as i8).with_match(maybe(v, true))])),
+        oracle!(49 AlterClientQuotasRequest AlterClientQuotasResponse |v, _version| |r: AlterClientQuotasRequest| r.with_validate_only(v.flag).with_entries(vec![
+            alter_quotas::EntryData::default().with_entity(vec![alter_quotas::EntityData::default().with_entity_type(s("user")).with_entity_name(maybe(v, true))])
+                .with_ops(vec![alter_quotas::OpData::default().with_key(s(&v.text)).with_value(f64::from(v.number)).with_remove(!v.flag)])])),
+        oracle!(50 DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse |v, _version| |r: DescribeUserScramCredentialsRequest| r.with_users((!v.flag).then(|| vec![
+            kafka_protocol::messages::describe_user_scram_credentials_request::UserName::default().with_name(s(&v.text))]))),
+        oracle!(55 DescribeQuorumRequest DescribeQuorumResponse |v, _version| |r: DescribeQuorumRequest| {
+            let of = |name: &str, index| quorum::TopicData::default().with_topic_name(s(name).into()).with_partitions(vec![quorum::PartitionData::default().with_partition_index(index)]);
+            r.with_topics(if v.flag { vec![of("__cluster_metadata", 0)] } else { vec![of(&v.topic, v.number), of(&v.text, 0)] })
+        }),
+        oracle!(57 UpdateFeaturesRequest UpdateFeaturesResponse |v, version| |r: UpdateFeaturesRequest| {
+            let update = features::FeatureUpdateKey::default().with_feature(s("transaction.version")).with_max_version_level(v.number as i16);
+            let update = if version < 1 { update.with_allow_downgrade(v.flag) } else { update.with_upgrade_type(v.long as i8) };
+            let r = r.with_timeout_ms(v.number).with_feature_updates(vec![update, features::FeatureUpdateKey::default().with_feature(s(&v.text))]);
+            if version >= 1 { r.with_validate_only(v.flag) } else { r }
+        }),
         oracle!(60 DescribeClusterRequest DescribeClusterResponse |v, version| |r: DescribeClusterRequest| r.with_include_cluster_authorized_operations(v.flag)
             .with_endpoint_type(if version >= 1 { v.number as i8 } else { 1 }).with_include_fenced_brokers(version >= 2 && v.flag)),
         oracle!(61 DescribeProducersRequest DescribeProducersResponse |v, _version| |r: DescribeProducersRequest| r.with_topics(vec![
             producers::TopicRequest::default().with_name(topic(v)).with_partition_indexes(vec![v.number, 0])])),
+        oracle!(64 UnregisterBrokerRequest UnregisterBrokerResponse |v, _version| |r: UnregisterBrokerRequest| r.with_broker_id(v.number.into())),
         oracle!(65 DescribeTransactionsRequest DescribeTransactionsResponse |v, _version| |r: DescribeTransactionsRequest| r.with_transactional_ids(vec![
             transactional_id(v), TransactionalId(s("other"))])),
         oracle!(66 ListTransactionsRequest ListTransactionsResponse |v, version| |r: ListTransactionsRequest| r.with_state_filters(vec![s("Ongoing"), s(&v.text)])
@@ -361,6 +401,8 @@ fn oracles() -> Vec<Oracle> {
         }),
         oracle!(69 ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse |v, _version| |r: ConsumerGroupDescribeRequest| r.with_include_authorized_operations(v.flag)
             .with_group_ids(vec![group(v), s("").into()])),
+        oracle!(74 ListConfigResourcesRequest ListConfigResourcesResponse |v, version| |r: ListConfigResourcesRequest|
+            if version >= 1 { r.with_resource_types(if v.flag { vec![] } else { vec![v.number as i8] }) } else { r }),
         oracle!(75 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse |v, _version| |r: DescribeTopicPartitionsRequest| r.with_response_partition_limit(v.number)
             .with_topics(vec![partitions::TopicRequest::default().with_name(topic(v)), partitions::TopicRequest::default().with_name(s(&v.text).into())])
             .with_cursor(v.flag.then(|| partitions::Cursor::default().with_topic_name(topic(v)).with_partition_index(v.number)))),

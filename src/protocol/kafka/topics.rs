@@ -2,13 +2,13 @@
 
 use super::{
     Call, Code, NODE_ID, Refusal, Stop,
-    configs::topic_configs,
+    configs::{Layers, topic_configs},
     partition_index, shown_list, tell,
     wire::{ITEM, Reader, Uuid},
 };
 use crate::{
-    broker::{self, Broker, PARTITIONS_MAX, TopicDescription, check_name, random},
-    config::{Changes, CleanupPolicy, Overrides, canonical},
+    broker::{self, Broker, PARTITIONS_MAX, Space, TopicDescription, check_name, random},
+    config::{Changes, CleanupPolicy, Described, Overrides, Settings, canonical},
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -89,7 +89,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         _ => Err(Refusal::new(Code::InvalidRequest, "the topic stands in the request more than once".into())),
     });
     let made: Vec<_> = made.collect();
-    let defaults = broker.config().topic_defaults.clone();
+    let layers = Layers::of(broker);
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     w.array("topics", topics.iter().zip(&made), |w, (topic, made)| {
@@ -109,9 +109,9 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
                 Ok(made) => {
                     w.i32("num_partitions", made.partitions as i32);
                     w.i16("replication_factor", 1);
-                    w.array("configs", topic_configs(&defaults, &made.overrides).iter(), |w, config| {
-                        w.string("name", config.name);
-                        w.nullable_string("value", Some(&config.value));
+                    w.array("configs", topic_configs(&layers, &made.overrides).iter(), |w, config| {
+                        w.string("name", &config.name);
+                        w.nullable_string("value", config.value.as_deref());
                         w.bool("read_only", false);
                         w.i8("config_source", config.source);
                         w.bool("is_sensitive", false);
@@ -138,8 +138,8 @@ fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &s
         Ok((name.into(), value.into()))
     };
     let overrides = new.configs.iter().map(value).collect::<Result<Overrides, Refusal>>()?;
-    broker.config().topic_defaults.with(&overrides).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
-    let overrides = canonical(&overrides).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
+    broker.topic_defaults().with(&overrides).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
+    let overrides = canonical::<Settings>(&overrides).map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
     let partitions = if new.assignments.is_empty() { unassigned(broker, new)? } else { assigned(new)? };
     if dry {
         return Ok(Made { id: random::uuid(), partitions, overrides });
@@ -399,7 +399,7 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     r.tags()?;
     tell(call.explained, || "where the partitions are, and how large".into());
     let broker = call.broker;
-    let dir = broker.config().log_dir();
+    let (dir, space) = (broker.config().log_dir(), broker.disk_space());
     let topics: Vec<(String, Vec<u32>)> = match asked {
         None => {
             let all = broker.describe_topics().into_values().flatten();
@@ -436,9 +436,13 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             w.tags();
         });
         if w.version >= 4 {
-            // The volume's size and free space are unknown.
-            w.i64("total_bytes", -1);
-            w.i64("usable_bytes", -1);
+            // A disk in memory has no size that could be told.
+            let bytes = |bytes: fn(&Space) -> u64| space.as_ref().map_or(-1, |space| bytes(space) as i64);
+            w.i64("total_bytes", bytes(|space| space.total));
+            w.i64("usable_bytes", bytes(|space| space.usable));
+        }
+        if w.version >= 5 {
+            w.bool("is_cordoned", false);
         }
         w.tags();
     });

@@ -123,6 +123,11 @@ impl<'a> Reader<'a> {
         self.fixed(name, Kind::Int32).map(i32::from_be_bytes)
     }
 
+    /// UINT16.
+    pub fn u16(&mut self, name: &'static str) -> Result<u16> {
+        self.fixed(name, Kind::Uint16).map(u16::from_be_bytes)
+    }
+
     /// UINT32.
     pub fn u32(&mut self, name: &'static str) -> Result<u32> {
         self.fixed(name, Kind::Uint32).map(u32::from_be_bytes)
@@ -131,6 +136,11 @@ impl<'a> Reader<'a> {
     /// INT64.
     pub fn i64(&mut self, name: &'static str) -> Result<i64> {
         self.fixed(name, Kind::Int64).map(i64::from_be_bytes)
+    }
+
+    /// FLOAT64.
+    pub fn f64(&mut self, name: &'static str) -> Result<f64> {
+        self.fixed(name, Kind::Float64).map(f64::from_be_bytes)
     }
 
     /// UUID.
@@ -325,6 +335,11 @@ impl Writer<'_> {
         self.fixed(name, Kind::Int16, number.to_be_bytes());
     }
 
+    /// UINT16.
+    pub fn u16(&mut self, name: &'static str, number: u16) {
+        self.fixed(name, Kind::Uint16, number.to_be_bytes());
+    }
+
     /// INT32.
     pub fn i32(&mut self, name: &'static str, number: i32) {
         self.fixed(name, Kind::Int32, number.to_be_bytes());
@@ -333,6 +348,11 @@ impl Writer<'_> {
     /// INT64.
     pub fn i64(&mut self, name: &'static str, number: i64) {
         self.fixed(name, Kind::Int64, number.to_be_bytes());
+    }
+
+    /// FLOAT64.
+    pub fn f64(&mut self, name: &'static str, number: f64) {
+        self.fixed(name, Kind::Float64, number.to_be_bytes());
     }
 
     /// UUID.

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     broker::{self, Isolation, PartitionDescription, TopicDescription, is_internal, random},
-    config::{Change, Changes, Overrides, Setting},
+    config::{Change, Changes, Overrides, Setting, Settings},
     log::record::{as_word, parse_u63, shown, unescape},
     protocol::connection::Output,
 };
@@ -119,7 +119,7 @@ fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>,
                 broker::Error::InvalidPartitions(format!("'{}' is no number of partitions", shown(value.as_bytes())))
             };
             partitions.replace(count.ok_or_else(why)?).is_some()
-        } else if Setting::named(name).is_none() {
+        } else if Setting::<Settings>::named(name).is_none() {
             let why = format!("'{}' is no setting of a topic; HELP SETTINGS lists them", shown(name.as_bytes()));
             return Err(broker::Error::InvalidConfig(why).into());
         } else {

@@ -7,11 +7,18 @@ use kafka_protocol::messages::{
 };
 
 fn describe(talk: &Talk, topic: &str) -> Vec<DescribeConfigsResourceResult> {
-    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s(topic));
+    let (code, configs) = describe_any(talk, 2, topic);
+    assert_eq!(code, 0);
+    configs
+}
+
+fn describe_any(talk: &Talk, kind: i8, name: &str) -> (i16, Vec<DescribeConfigsResourceResult>) {
+    let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(s(name));
     let request = DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(None)]);
     let request = request.with_include_synonyms(true).with_include_documentation(true);
     let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
-    DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0).configs
+    let result = DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0);
+    (result.error_code, result.configs)
 }
 
 /// Value and source of a config, and name, value and source of what it could be otherwise.
@@ -28,11 +35,15 @@ fn told(talk: &Talk, topic: &str, name: &str) -> Told {
 type Change<'a> = (&'a str, i8, Option<&'a str>);
 
 fn alter(talk: &Talk, topic: &str, changes: &[Change<'_>]) -> i16 {
+    alter_any(talk, 2, topic, changes)
+}
+
+fn alter_any(talk: &Talk, kind: i8, name: &str, changes: &[Change<'_>]) -> i16 {
     let change = |&(name, operation, value): &Change<'_>| {
         let config = incremental::AlterableConfig::default().with_name(s(name)).with_config_operation(operation);
         config.with_value(value.map(s))
     };
-    let resource = incremental::AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(topic));
+    let resource = incremental::AlterConfigsResource::default().with_resource_type(kind).with_resource_name(s(name));
     let resource = resource.with_configs(changes.iter().map(change).collect());
     let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
     let (response, _) = talk.ask(44, 1, &encoded(request, 1)).unwrap();
@@ -80,6 +91,11 @@ fn creatable(name: &str, new: &New<'_>) -> create::CreatableTopic {
     let topic = topic.with_assignments(new.assignments.iter().map(assignment).collect());
     topic.with_replication_factor(new.factor).with_configs(new.configs.iter().map(config).collect())
 }
+
+const BROKER: i8 = 4;
+const LOGGER: i8 = 8;
+const CLIENT_METRICS: i8 = 16;
+const GROUP: i8 = 32;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -185,6 +201,91 @@ fn a_resource_that_stands_twice_is_refused_twice() {
     let (response, _) = talk.ask(44, 1, &encoded(request, 1)).unwrap();
     let response = IncrementalAlterConfigsResponse::decode(&mut &response[..], 1).unwrap();
     assert_eq!(response.responses.iter().map(|one| one.error_code).collect::<Vec<_>>(), [42, 42]);
+}
+
+#[test]
+fn a_brokers_configs_are_set_while_it_runs() {
+    let talk = Talk::new();
+    let set = |name, value| (name, SET, Some(value));
+    let of_broker = |broker: &str, name: &str| {
+        let config = describe_any(&talk, BROKER, broker).1.into_iter().find(|config| config.name.as_str() == name);
+        config.map(|config| (config.value.map(|value| value.to_string()), config.config_source, config.is_sensitive))
+    };
+    let told_of = |value: &str, source| Some((Some(value.to_string()), source, false));
+    assert_eq!(of_broker("1", "log.retention.ms"), told_of("604800000", 5));
+    assert_eq!(alter_any(&talk, BROKER, "", &[set("log.retention.ms", "100")]), 0);
+    assert_eq!(
+        told(&talk, "there", "retention.ms"),
+        ("100".into(), 3, vec![("log.retention.ms".into(), "100".into(), 3)])
+    );
+    assert_eq!(alter_any(&talk, BROKER, "1", &[set("log.retention.ms", "200"), set("of.a.plugin", "secret")]), 0);
+    let both = [("200", 2), ("100", 3)].map(|(value, source)| ("log.retention.ms".into(), value.into(), source));
+    assert_eq!(told(&talk, "there", "retention.ms"), ("200".into(), 2, both.into()));
+    assert_eq!(
+        [of_broker("", "log.retention.ms"), of_broker("1", "log.retention.ms")],
+        [told_of("100", 3), told_of("200", 2)]
+    );
+    assert_eq!(of_broker("1", "of.a.plugin"), Some((None, 2, true)));
+    for (broker, changes, code) in [
+        ("", vec![set("log.dirs", "/x")], 42),
+        ("", vec![set("log.retention.ms", "x")], 42),
+        ("1", vec![set("log.index.interval.bytes", "-5")], 42),
+        ("1", vec![("log.retention.ms", APPEND, Some("1"))], 40),
+        ("1", vec![("log.retention.ms", SET, None)], 42),
+        ("2", vec![set("log.retention.ms", "1")], 42),
+        ("x", vec![set("log.retention.ms", "1")], 42),
+        ("1", vec![("log.retention.ms", DELETE, None), ("of.a.plugin", DELETE, None)], 0),
+        ("", vec![("log.dirs", DELETE, None), ("log.retention.ms", DELETE, None)], 0),
+    ] {
+        assert_eq!(alter_any(&talk, BROKER, broker, &changes), code, "'{broker}' {changes:?}");
+    }
+    assert_eq!(told(&talk, "there", "retention.ms"), ("604800000".into(), 5, vec![]));
+    assert_eq!([describe_any(&talk, BROKER, "2").0, describe_any(&talk, BROKER, "x").0], [42, 42]);
+}
+
+#[test]
+fn groups_and_subscriptions_have_configs_and_the_logger_is_as_it_is() {
+    let talk = Talk::new();
+    let set = |name, value| (name, SET, Some(value));
+    let value = |kind, name: &str, config: &str| {
+        let (code, configs) = describe_any(&talk, kind, name);
+        let config = configs.into_iter().find(|one| one.name.as_str() == config);
+        (code, config.map(|config| (config.value.unwrap().to_string(), config.config_source)))
+    };
+    let found = |value: &str, source| (0, Some((value.to_string(), source)));
+    assert_eq!(value(GROUP, "g", "share.isolation.level"), found("read_uncommitted", 5));
+    assert_eq!(alter_any(&talk, GROUP, "g", &[set("share.isolation.level", "read_committed")]), 0);
+    assert_eq!(value(GROUP, "g", "share.isolation.level"), found("read_committed", 8));
+    assert_eq!(alter_any(&talk, CLIENT_METRICS, "m", &[set("interval.ms", "500"), set("match", "client_id=x.*")]), 0);
+    assert_eq!(value(CLIENT_METRICS, "m", "interval.ms"), found("500", 7));
+    assert_eq!(value(LOGGER, "1", "root"), found("ERROR", 6));
+    for (kind, name, change, code) in [
+        (GROUP, "g", set("share.isolation.level", "other"), 40),
+        (GROUP, "g", set("nonsense", "1"), 40),
+        (GROUP, "g", set("consumer.session.timeout.ms", "44999"), 40),
+        (GROUP, "g", ("share.isolation.level", APPEND, Some("x")), 40),
+        (GROUP, "g", ("share.isolation.level", SET, None), 42),
+        (GROUP, "", set("share.isolation.level", "read_committed"), 42),
+        (CLIENT_METRICS, "m", set("match", "client_id=["), 40),
+        (CLIENT_METRICS, "", set("interval.ms", "500"), 42),
+        (LOGGER, "1", set("root", "DEBUG"), 42),
+        (LOGGER, "1", set("kafka.server.KafkaApis", "DEBUG"), 40),
+        (LOGGER, "2", set("root", "DEBUG"), 42),
+        (1, "x", set("a", "b"), 42),
+    ] {
+        assert_eq!(alter_any(&talk, kind, name, &[change]), code, "{kind} '{name}' {change:?}");
+    }
+    let listed = |kinds: Vec<i8>| {
+        let request = ListConfigResourcesRequest::default().with_resource_types(kinds);
+        let (response, _) = talk.ask(74, 1, &encoded(request, 1)).unwrap();
+        let response = ListConfigResourcesResponse::decode(&mut &response[..], 1).unwrap();
+        let names = response.config_resources.iter().map(|one| (one.resource_type, one.resource_name.to_string()));
+        (response.error_code, names.collect::<Vec<_>>())
+    };
+    let all = [(32, "g"), (16, "m"), (8, "1"), (4, "1"), (2, "there")].map(|(kind, name)| (kind, name.to_string()));
+    assert_eq!(listed(vec![]), (0, all.to_vec()));
+    assert_eq!(listed(vec![32, 2]), (0, vec![all[0].clone(), all[4].clone()]));
+    assert_eq!(listed(vec![2, 99]), (35, vec![]));
 }
 
 #[test]

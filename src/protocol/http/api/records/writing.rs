@@ -89,7 +89,7 @@ impl Intake {
                 if let Some(partition) = partition.filter(|partition| *partition >= partitions) {
                     return Err(broker::Error::UnknownPartition { topic, partition, partitions }.into());
                 }
-                config.topic_defaults.clone().into()
+                broker.topic_defaults()
             }
             (Err(error), _) => return Err(error.into()),
         };

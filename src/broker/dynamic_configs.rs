@@ -1,0 +1,346 @@
+//! Configs that were set while the broker ran, of all that has some but topics, which have files of their own.
+//!
+//! ```text
+//! ~configs    broker: log.retention.ms:100000           of all brokers
+//!             broker:1 log.retention.ms:200000          of this one, over that
+//!             client-metrics:latency interval.ms:5000
+//!             group:workers consumer.session.timeout.ms:50000
+//! ```
+//!
+//! What a broker has of them are its defaults of topics: these are the command line's, with all brokers' configs over them, and
+//! this one's over both. A change takes effect in all topics before it is answered, and stands in the file by then. One that does
+//! not go together with the settings of a topic is refused.
+
+use super::{
+    Broker, BrokerState, Error, Result,
+    small_file::{Lines, Text, at},
+};
+use crate::{
+    config::{Changes, ClientMetricsSettings, Described, GroupSettings, Overrides, Settings, broker_changes},
+    log::disk::{self, Disk},
+};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::Path,
+    sync::{Arc, RwLock},
+};
+
+/// The file's name.
+const FILE: &str = "~configs";
+/// The largest such file.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The kinds of things that have such configs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ResourceKind {
+    /// A broker, by its id; an empty name is all of them.
+    Broker,
+    /// A subscription to the metrics of clients (KIP-714), which is kept for whoever makes it: no client is asked for any.
+    ClientMetrics,
+    /// A group.
+    Group,
+}
+
+impl ResourceKind {
+    const WORDS: [(ResourceKind, &str); 3] = [
+        (ResourceKind::Broker, "broker"),
+        (ResourceKind::ClientMetrics, "client-metrics"),
+        (ResourceKind::Group, "group"),
+    ];
+
+    fn word(self) -> &'static str {
+        let (_, word) = ResourceKind::WORDS.iter().find(|(kind, _)| *kind == self).expect("each kind has a word");
+        word
+    }
+}
+
+/// Something that has such configs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Resource {
+    /// What it is.
+    pub kind: ResourceKind,
+    /// Its name.
+    pub name: String,
+}
+
+/// What the file says.
+type Kept = BTreeMap<Resource, Overrides>;
+
+/// All such configs, and the defaults of topics that come of them.
+#[derive(Debug)]
+pub(super) struct DynamicConfigs {
+    state: RwLock<State>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    kept: Arc<Kept>,
+    topic_defaults: Arc<Settings>,
+}
+
+impl DynamicConfigs {
+    /// Reads the file, if there is one. An error names it, and the line that is wrong.
+    pub(super) fn read(disk: &dyn Disk, data_dir: &Path, command_line: &Settings) -> Result<DynamicConfigs> {
+        let path = data_dir.join(FILE);
+        let text = Text::read(disk, &path, BYTES_MAX).map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        let kept = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
+        let wrong = |why: String| Error::Storage(format!("{}: {why}", path.display()));
+        for (Resource { kind, .. }, own) in &kept {
+            match kind {
+                ResourceKind::Broker => Ok(()),
+                ResourceKind::ClientMetrics => ClientMetricsSettings::default().with(own).map(drop),
+                ResourceKind::Group => GroupSettings::default().with(own).map(drop),
+            }
+            .map_err(wrong)?;
+        }
+        let topic_defaults = topic_defaults(&kept, command_line).map_err(wrong)?.into();
+        Ok(DynamicConfigs { state: RwLock::new(State { kept: kept.into(), topic_defaults }) })
+    }
+
+    fn state(&self) -> State {
+        self.state.read().expect("no panic under the configs' lock").clone()
+    }
+
+    /// The settings of a topic that has none of its own.
+    pub(super) fn topic_defaults(&self) -> Arc<Settings> {
+        self.state().topic_defaults
+    }
+
+    /// Replaces the file, durably.
+    fn write(disk: &dyn Disk, data_dir: &Path, kept: &Kept) -> Result<()> {
+        let path = data_dir.join(FILE);
+        let lines = lines(kept);
+        let too_many = |why: io::Error| Error::InvalidConfig(format!("too many configs are set: {why}"));
+        let bytes = lines.bytes(BYTES_MAX).map_err(too_many)?;
+        disk::replace(disk, &path, bytes).map_err(|error| Error::of_disk(&at(&path)(error)))
+    }
+
+    fn of(&self, resource: &Resource) -> Overrides {
+        self.state().kept.get(resource).cloned().unwrap_or_default()
+    }
+}
+
+fn parse(text: &Text, path: &Path) -> std::result::Result<Kept, String> {
+    let mut kept = Kept::new();
+    for line in text.lines() {
+        let bad = || line.error(path, "is no config; mend it, or remove the line");
+        let fields: [(String, String); 2] = line.all_fields().and_then(|all| all.try_into().ok()).ok_or_else(bad)?;
+        let [(word, name), (config, value)] = fields;
+        let (kind, _) = ResourceKind::WORDS.into_iter().find(|(_, known)| *known == word).ok_or_else(bad)?;
+        kept.entry(Resource { kind, name }).or_default().insert(config, value);
+    }
+    Ok(kept)
+}
+
+fn lines(kept: &Kept) -> Lines {
+    let mut lines = Lines::default();
+    for (Resource { kind, name }, own) in kept {
+        own.iter().for_each(|(config, value)| lines.push(&[(kind.word(), name), (config, value)]));
+    }
+    lines
+}
+
+/// The defaults of topics: a broker without a name is all of them, and comes first.
+fn topic_defaults(kept: &Kept, command_line: &Settings) -> std::result::Result<Settings, String> {
+    let brokers = kept.iter().filter(|(resource, _)| resource.kind == ResourceKind::Broker);
+    brokers.map(|(_, own)| own).try_fold(command_line.clone(), |settings, own| settings.with_broker_configs(own))
+}
+
+impl Broker {
+    /// The settings of a topic that has none of its own.
+    pub fn topic_defaults(&self) -> Arc<Settings> {
+        self.env().topic_defaults()
+    }
+
+    /// The settings of a group.
+    pub fn group_settings(&self, group: &str) -> GroupSettings {
+        self.running.state.group_settings(group)
+    }
+
+    /// The configs of a thing that were set while the broker ran.
+    pub fn configs(&self, resource: &Resource) -> Overrides {
+        self.env().configs.of(resource)
+    }
+
+    /// The things of a kind that have such configs.
+    pub fn configured(&self, kind: ResourceKind) -> Vec<String> {
+        let all = self.env().configs.state().kept;
+        all.keys().filter(|resource| resource.kind == kind).map(|resource| resource.name.clone()).collect()
+    }
+
+    /// Changes the configs of a thing, durably, or only says whether they could be. After an error all is as it was.
+    pub fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
+        self.running.state.alter_configs(resource, changes, dry)
+    }
+}
+
+impl BrokerState {
+    /// The settings of a group.
+    pub(super) fn group_settings(&self, group: &str) -> GroupSettings {
+        let own = self.env.configs.of(&Resource { kind: ResourceKind::Group, name: group.into() });
+        GroupSettings::default().with(&own).expect("they were checked when they were set or read")
+    }
+
+    fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
+        // No topic is made or altered meanwhile: all of them get the defaults that come of this.
+        let _one = self.creating.lock().expect("no panic while a topic is made");
+        let State { kept, .. } = self.env.configs.state();
+        let own = kept.get(resource).cloned().unwrap_or_default();
+        let mut next = Kept::clone(&kept);
+        next.remove(resource);
+        let after = match resource.kind {
+            ResourceKind::Broker => {
+                let below = topic_defaults(&next, &self.config.topic_defaults).map_err(Error::InvalidConfig)?;
+                broker_changes(changes, &own, &below)
+            }
+            ResourceKind::ClientMetrics => changes.applied(&own, &ClientMetricsSettings::default()),
+            ResourceKind::Group => changes.applied(&own, &GroupSettings::default()),
+        };
+        let after = after.map_err(Error::InvalidConfig)?;
+        if !after.is_empty() {
+            next.insert(resource.clone(), after);
+        }
+        let defaults = topic_defaults(&next, &self.config.topic_defaults).map_err(Error::InvalidConfig)?;
+        let topics = if resource.kind == ResourceKind::Broker { self.topics() } else { Vec::new() };
+        for topic in &topics {
+            let together = defaults.with(&topic.overrides());
+            together.map_err(|why| Error::InvalidConfig(format!("topic '{}' would be wrong: {why}", topic.name)))?;
+        }
+        if dry {
+            return Ok(());
+        }
+        DynamicConfigs::write(self.env.handles.disk(), &self.env.data_dir, &next)?;
+        let next = State { kept: next.into(), topic_defaults: defaults.into() };
+        *self.env.configs.state.write().expect("no panic under the configs' lock") = next;
+        for topic in &topics {
+            topic.defaults_changed();
+        }
+        if !topics.is_empty() {
+            self.topic_waiters.wake();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::Clock,
+        config::{Change, Config},
+        log::disk::{Call, Fault, MemoryDisk, Survivors},
+    };
+    use proptest::prelude::*;
+
+    fn resource(kind: ResourceKind, name: &str) -> Resource {
+        Resource { kind, name: name.into() }
+    }
+
+    fn set(name: &str, value: &str) -> Changes {
+        Changes { named: BTreeMap::from([(name.into(), Change::Set(value.into()))]), reset_others: false }
+    }
+
+    fn open(disk: &MemoryDisk) -> Result<Broker> {
+        Broker::open_on(Arc::new(disk.clone()), Config::in_memory(), Clock::System)
+    }
+
+    #[test]
+    fn defaults_of_topics_change_at_once_and_outlive_a_restart() {
+        let disk = MemoryDisk::default();
+        let broker = open(&disk).unwrap();
+        broker.create_topic("plain", 1).unwrap();
+        broker.create_topic_with("own", None, Overrides::from([("retention.ms".into(), "7".into())])).unwrap();
+        let retention =
+            |broker: &Broker| ["plain", "own"].map(|topic| broker.topic(topic).unwrap().settings().retention_ms);
+        let [all, this] = ["", "1"].map(|name| resource(ResourceKind::Broker, name));
+        broker.alter_configs(&all, &set("log.retention.ms", "100"), false).unwrap();
+        assert_eq!(retention(&broker), [100, 7]);
+        broker.alter_configs(&this, &set("log.retention.ms", "200"), false).unwrap();
+        broker.alter_configs(&all, &set("log.retention.ms", "300"), false).unwrap();
+        assert_eq!(retention(&broker), [200, 7], "this broker's own is over that of all");
+        broker.alter_configs(&this, &set("log.retention.ms", "400"), true).unwrap();
+        assert_eq!(retention(&broker), [200, 7], "it was only asked whether it could be");
+        drop(broker);
+        let broker = open(&disk).unwrap();
+        assert_eq!(retention(&broker), [200, 7]);
+        let back = Changes { named: BTreeMap::new(), reset_others: true };
+        broker.alter_configs(&this, &back, false).unwrap();
+        assert_eq!(retention(&broker), [300, 7]);
+        assert_eq!(broker.create_topic("new", 1).unwrap().settings.retention_ms, 300);
+        assert_eq!(broker.configured(ResourceKind::Broker), [""]);
+    }
+
+    #[test]
+    fn what_a_topic_could_not_live_with_is_refused() {
+        let broker = Broker::in_memory();
+        let own = Overrides::from([("min.compaction.lag.ms".into(), "10".into())]);
+        broker.create_topic_with("t", None, own).unwrap();
+        let all = resource(ResourceKind::Broker, "");
+        let refused = broker.alter_configs(&all, &set("log.cleaner.max.compaction.lag.ms", "5"), false).unwrap_err();
+        assert!(refused.to_string().contains("topic 't' would be wrong"), "{refused}");
+        assert_eq!(broker.topic_defaults().max_compaction_lag_ms, i64::MAX);
+        broker.alter_configs(&all, &set("log.cleaner.max.compaction.lag.ms", "10"), false).unwrap();
+    }
+
+    #[test]
+    fn groups_have_settings_of_their_own() {
+        let broker = Broker::in_memory();
+        let group = resource(ResourceKind::Group, "g");
+        broker.alter_configs(&group, &set("consumer.session.timeout.ms", "50000"), false).unwrap();
+        assert_eq!(broker.group_settings("g").consumer_session_timeout_ms, 50_000);
+        assert_eq!(broker.group_settings("h").consumer_session_timeout_ms, 45_000);
+        assert!(broker.alter_configs(&group, &set("consumer.session.timeout.ms", "5"), false).is_err());
+    }
+
+    #[test]
+    fn a_file_that_says_something_else_is_named_with_its_line() {
+        let disk = MemoryDisk::default();
+        drop(open(&disk).unwrap());
+        for (text, why) in [
+            ("x\n", "memory/~configs, line 1: 'x' is no config"),
+            ("group:g share.isolation.level:read_committed more:1\n", "~configs, line 1: 'group:g share"),
+            ("planet:g share.isolation.level:read_committed\n", "~configs, line 1: 'planet:g"),
+            ("group:g nonsense:1\n", "~configs: Unknown group config name: nonsense"),
+            ("broker: log.retention.ms:x\n", "~configs: retention.ms cannot be 'x'"),
+        ] {
+            disk.create(Path::new("memory/~configs")).unwrap().write_at(text.as_bytes(), 0).unwrap();
+            let refused = open(&disk).unwrap_err().to_string();
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_on_disk_is_not_in_force() {
+        for nth in 1.. {
+            let disk = MemoryDisk::crashable();
+            let broker = open(&disk).unwrap();
+            broker.create_topic("t", 1).unwrap();
+            disk.fault(Call::Any, nth, Fault::Error);
+            let all = resource(ResourceKind::Broker, "");
+            let changed = broker.alter_configs(&all, &set("log.retention.ms", "5"), false);
+            let in_force = broker.topic("t").unwrap().settings().retention_ms == 5;
+            assert_eq!(changed.is_ok(), in_force, "call {nth}");
+            let survives = open(&disk.reboot(Survivors::Nothing)).unwrap().topic_defaults().retention_ms == 5;
+            assert!(survives || !in_force, "call {nth}: what was told is lost");
+            if changed.is_ok() {
+                assert!(nth > 3, "a file is made, written, synced and renamed");
+                break;
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_names_and_values_there_are_are_read_back(
+            all in prop::collection::btree_map((0..3usize, any::<String>()), prop::collection::btree_map(any::<String>(), any::<String>(), 1..4), 0..4),
+        ) {
+            let named = |((kind, name), own): ((usize, String), Overrides)| (Resource { kind: ResourceKind::WORDS[kind].0, name }, own);
+            let kept: Kept = all.into_iter().map(named).collect();
+            let disk = MemoryDisk::default();
+            disk.create(Path::new(FILE)).unwrap().write_at(lines(&kept).bytes(BYTES_MAX).unwrap(), 0).unwrap();
+            let text = Text::read(&disk, Path::new(FILE), BYTES_MAX).unwrap().unwrap();
+            prop_assert_eq!(parse(&text, Path::new(FILE)), Ok(kept));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Quotas of clients: how fast they may produce, consume and ask. They are kept for whoever sets them, and have no force: nobody
+//! here proves to be the user, or the client, that a quota is for.
+//!
+//! ```text
+//! ~quotas     client-id:loader user:alice producer_byte_rate:1000      of one user with that client id
+//!             user: consumer_byte_rate:2000                            of users that have none of their own
+//! ```
+
+use super::{
+    Broker, Error, Result,
+    small_file::{Lines, Text, at},
+};
+use crate::log::disk::{self, Disk};
+use std::{
+    collections::BTreeMap,
+    fmt::Display,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+/// The file's name.
+const FILE: &str = "~quotas";
+/// The largest such file.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// Whom a quota is for: a name for each kind, such as `user` or `ip`; `None` is each that has no quota of its own.
+pub type QuotaEntity = BTreeMap<String, Option<String>>;
+/// Quotas of an entity, by their names.
+pub type QuotaValues = BTreeMap<String, f64>;
+/// All quotas.
+pub type Quotas = BTreeMap<QuotaEntity, QuotaValues>;
+
+/// The quotas that are kept.
+#[derive(Debug)]
+pub(super) struct KeptQuotas {
+    /// Held while the file is replaced, too: quotas are not asked for in the data path.
+    quotas: Mutex<Arc<Quotas>>,
+}
+
+impl KeptQuotas {
+    /// Reads the file, if there is one. An error names it, and the line that is wrong.
+    pub(super) fn read(disk: &dyn Disk, data_dir: &Path) -> Result<KeptQuotas> {
+        let path = data_dir.join(FILE);
+        let text = Text::read(disk, &path, BYTES_MAX).map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        let quotas = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
+        Ok(KeptQuotas { quotas: Mutex::new(quotas.into()) })
+    }
+}
+
+fn parse(text: &Text, path: &Path) -> std::result::Result<Quotas, String> {
+    let mut quotas = Quotas::new();
+    for line in text.lines() {
+        let bad = || line.error(path, "is no quota; mend it, or remove the line");
+        let mut fields = line.all_fields().ok_or_else(bad)?;
+        let (name, value) = fields.pop().filter(|_| !fields.is_empty()).ok_or_else(bad)?;
+        let entity = fields.into_iter().map(|(kind, name)| (kind, Some(name).filter(|name| !name.is_empty())));
+        quotas.entry(entity.collect()).or_default().insert(name, value.parse().map_err(|_| bad())?);
+    }
+    Ok(quotas)
+}
+
+fn lines(quotas: &Quotas) -> Lines {
+    let mut lines = Lines::default();
+    for (entity, values) in quotas {
+        for (name, value) in values {
+            let fields = entity.iter().map(|(kind, name)| (kind.as_str(), name.as_deref().unwrap_or_default()));
+            let fields: Vec<_> = fields.collect();
+            let mut shown: Vec<(&str, &dyn Display)> = fields.iter().map(|(kind, name)| (*kind, name as _)).collect();
+            shown.push((name, value));
+            lines.push(&shown);
+        }
+    }
+    lines
+}
+
+impl Broker {
+    /// The quotas of clients.
+    pub fn quotas(&self) -> Arc<Quotas> {
+        self.env().quotas.quotas.lock().expect("no panic while ~quotas is written").clone()
+    }
+
+    /// Changes quotas of an entity, durably: each to a value, or to none. After an error all is as it was.
+    pub fn alter_quotas(&self, entity: &QuotaEntity, changes: &BTreeMap<String, Option<f64>>) -> Result<()> {
+        let env = self.env();
+        let mut quotas = env.quotas.quotas.lock().expect("no panic while ~quotas is written");
+        let mut next = Quotas::clone(&quotas);
+        let values = next.entry(entity.clone()).or_default();
+        for (name, value) in changes {
+            match value {
+                Some(value) => drop(values.insert(name.clone(), *value)),
+                None => drop(values.remove(name)),
+            }
+        }
+        if values.is_empty() {
+            next.remove(entity);
+        }
+        let (path, lines) = (env.data_dir.join(FILE), lines(&next));
+        let bytes =
+            lines.bytes(BYTES_MAX).map_err(|why| Error::InvalidConfig(format!("there are too many quotas: {why}")))?;
+        let written = disk::replace(env.handles.disk(), &path, bytes);
+        written.map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        *quotas = next.into();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{broker::Clock, config::Config, log::disk::MemoryDisk};
+    use proptest::prelude::*;
+
+    fn read(text: &[u8]) -> std::result::Result<Quotas, String> {
+        let disk = MemoryDisk::default();
+        disk.create(Path::new(FILE)).unwrap().write_at(text, 0).unwrap();
+        parse(&Text::read(&disk, Path::new(FILE), BYTES_MAX).unwrap().unwrap(), Path::new(FILE))
+    }
+
+    #[test]
+    fn quotas_are_lines_that_outlive_a_restart() {
+        let disk = MemoryDisk::default();
+        let open = || Broker::open_on(Arc::new(disk.clone()), Config::in_memory(), Clock::System).unwrap();
+        let broker = open();
+        let entity = QuotaEntity::from([("user".into(), Some("al ice".into())), ("client-id".into(), None)]);
+        let set = |name: &str, value| BTreeMap::from([(name.to_string(), value)]);
+        broker.alter_quotas(&entity, &set("producer_byte_rate", Some(1000.0))).unwrap();
+        broker.alter_quotas(&entity, &set("request_percentage", Some(12.5))).unwrap();
+        drop(broker);
+        let text = disk::read_small(&disk, Path::new("memory/~quotas"), BYTES_MAX).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.starts_with("client-id: user:al"), "{text}");
+        assert!(text.contains(" producer_byte_rate:1000\n") && text.contains(" request_percentage:12.5\n"), "{text}");
+        let broker = open();
+        assert_eq!(broker.quotas()[&entity].values().collect::<Vec<_>>(), [&1000.0, &12.5]);
+        broker.alter_quotas(&entity, &set("producer_byte_rate", None)).unwrap();
+        broker.alter_quotas(&entity, &set("request_percentage", None)).unwrap();
+        assert!(broker.quotas().is_empty());
+    }
+
+    #[test]
+    fn a_line_that_is_no_quota_is_named() {
+        for line in ["x", "producer_byte_rate:1", "user:u producer_byte_rate:x", "user:u x"] {
+            let why = read(format!("user:u a:1\n{line}\n").as_bytes()).unwrap_err();
+            assert!(why.starts_with(&format!("~quotas, line 2: '{line}' is no quota")), "{why}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_entity_is_read_back(
+            all in prop::collection::btree_map(
+                prop::collection::btree_map(any::<String>(), prop::option::of("\\PC+|[\\s\\S]+"), 1..3),
+                prop::collection::btree_map(any::<String>(), prop::num::f64::NORMAL | prop::num::f64::ZERO, 1..3),
+                0..4,
+            ),
+        ) {
+            prop_assert_eq!(read(lines(&all).bytes(BYTES_MAX).unwrap()), Ok(all));
+        }
+    }
+}

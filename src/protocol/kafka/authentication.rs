@@ -1,0 +1,144 @@
+//! How a client says who it is: SaslHandshake, SaslAuthenticate, the passwords behind that, and the delegation tokens that stand for
+//! a login.
+//!
+//! Nobody logs in here, so each call is answered as by a Kafka whose listener is PLAINTEXT: SASL is out of place, and whoever did
+//! not log in gets no token.
+
+use super::{
+    Call, Code, Stop, tell,
+    wire::{self, Reader, Writer},
+};
+use std::collections::BTreeMap;
+
+/// Whom Kafka names where nobody has logged in.
+const NOBODY: (&str, &str) = ("User", "ANONYMOUS");
+/// A time where there is no token.
+const NO_TIME: i64 = -1;
+
+/// SaslHandshake (key 17).
+pub(super) fn sasl_handshake(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    r.string("mechanism")?;
+    tell(call.explained, || "to log in, which nobody does here".into());
+    let mut w = call.respond();
+    w.i16("error_code", Code::IllegalSaslState.into());
+    w.empty_array("mechanisms");
+    Ok(())
+}
+
+/// SaslAuthenticate (key 36).
+pub(super) fn sasl_authenticate(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    r.bytes("auth_bytes")?;
+    r.tags()?;
+    tell(call.explained, || "to log in, which nobody does here".into());
+    let mut w = call.respond();
+    w.i16("error_code", Code::IllegalSaslState.into());
+    w.nullable_string("error_message", Some("nobody logs in to this broker; use security.protocol=PLAINTEXT"));
+    w.bytes("auth_bytes", &[]);
+    if w.version >= 1 {
+        w.i64("session_lifetime_ms", 0);
+    }
+    w.tags();
+    Ok(())
+}
+
+/// CreateDelegationToken (key 38).
+pub(super) fn create_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    if r.version >= 3 {
+        r.nullable_string("owner_principal_type")?;
+        r.nullable_string("owner_principal_name")?;
+    }
+    r.array("renewers", principal)?;
+    r.i64("max_lifetime_ms")?;
+    r.tags()?;
+    let mut w = refuse(call);
+    w.string("principal_type", NOBODY.0);
+    w.string("principal_name", NOBODY.1);
+    if w.version >= 3 {
+        w.string("token_requester_principal_type", NOBODY.0);
+        w.string("token_requester_principal_name", NOBODY.1);
+    }
+    for time in ["issue_timestamp_ms", "expiry_timestamp_ms", "max_timestamp_ms"] {
+        w.i64(time, NO_TIME);
+    }
+    w.string("token_id", "");
+    w.bytes("hmac", &[]);
+    w.i32("throttle_time_ms", 0);
+    w.tags();
+    Ok(())
+}
+
+/// RenewDelegationToken (key 39).
+pub(super) fn renew_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    expiry(call, r, "renew_period_ms")
+}
+
+/// ExpireDelegationToken (key 40).
+pub(super) fn expire_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    expiry(call, r, "expiry_time_period_ms")
+}
+
+fn expiry(call: &mut Call<'_, '_>, r: &mut Reader<'_>, period: &'static str) -> Result<(), Stop> {
+    r.bytes("hmac")?;
+    r.i64(period)?;
+    r.tags()?;
+    let mut w = refuse(call);
+    w.i64("expiry_timestamp_ms", NO_TIME);
+    w.i32("throttle_time_ms", 0);
+    w.tags();
+    Ok(())
+}
+
+/// DescribeDelegationToken (key 41).
+pub(super) fn describe_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    r.nullable_array("owners", principal)?;
+    r.tags()?;
+    let mut w = refuse(call);
+    w.empty_array("tokens");
+    w.i32("throttle_time_ms", 0);
+    w.tags();
+    Ok(())
+}
+
+/// DescribeUserScramCredentials (key 50): nobody has any. `kafka-configs` asks this wherever it shows the quotas of users.
+pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let users = r.nullable_array("users", |r| {
+        let name = r.string("name")?;
+        r.tags()?;
+        Ok(name)
+    })?;
+    r.tags()?;
+    tell(call.explained, || "whose passwords are known, which nobody's are".into());
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    users.unwrap_or_default().into_iter().for_each(|name| *times.entry(name).or_default() += 1);
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", Code::None.into());
+    w.nullable_string("error_message", None);
+    w.array("results", times.iter(), |w, (name, &times)| {
+        let (code, why) = match times {
+            1 => (Code::ResourceNotFound, "the user has no credentials"),
+            _ => (Code::DuplicateResource, "the user stands in the request more than once"),
+        };
+        w.string("user", name);
+        w.i16("error_code", code.into());
+        w.nullable_string("error_message", Some(why));
+        w.empty_array("credential_infos");
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn principal(r: &mut Reader<'_>) -> wire::Result<()> {
+    r.string("principal_type")?;
+    r.string("principal_name")?;
+    r.tags()
+}
+
+/// Begins the answer to any call about tokens.
+fn refuse<'w>(call: &'w mut Call<'_, '_>) -> Writer<'w> {
+    tell(call.explained, || "about tokens, which are for clients that log in".into());
+    let mut w = call.respond();
+    w.i16("error_code", Code::DelegationTokenRequestNotAllowed.into());
+    w
+}
