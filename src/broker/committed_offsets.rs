@@ -43,7 +43,7 @@ use std::{
 pub(super) const TOPIC: &str = "__consumer_offsets";
 
 /// How the key of a group's record ends.
-const GROUP_KEY_END: &str = "/group";
+pub(super) const GROUP_KEY_END: &str = "/group";
 
 /// Adds the record of an offset, or of its end (`None`).
 pub(super) fn push(
@@ -193,7 +193,7 @@ impl ReadLines {
 }
 
 /// Group, topic and partition.
-fn parse_key(key: &str) -> Option<(&str, &str, u32)> {
+pub(super) fn parse_key(key: &str) -> Option<(&str, &str, u32)> {
     let mut parts = key.rsplitn(3, '/');
     let partition = parse_u63(parts.next()?.as_bytes())?;
     let topic = parts.next()?;
@@ -211,7 +211,8 @@ impl Committed {
         value
     }
 
-    fn parse(value: &[u8], timestamp_ms: i64) -> Option<Committed> {
+    /// What a record's value says, which has this time; `None`: it is no such value.
+    pub(super) fn parse(value: &[u8], timestamp_ms: i64) -> Option<Committed> {
         let mut words = std::str::from_utf8(value).ok()?.split(' ');
         let offset = words.next()?.strip_prefix("offset:")?.parse().ok()?;
         let leader_epoch = words.next()?.strip_prefix("epoch:")?.parse().ok()?;

@@ -62,6 +62,8 @@ pub mod group;
 mod group_coordinator;
 mod group_offsets;
 mod internal_log;
+#[cfg(feature = "kafka")]
+mod internal_record;
 mod leader_epochs;
 mod maintenance;
 mod partition;
@@ -106,6 +108,8 @@ pub use group_coordinator::{
 };
 pub use group_offsets::{Committed, GroupOffsets, Offsets};
 pub use internal_log::LogWrite;
+#[cfg(feature = "kafka")]
+pub use internal_record::InternalRecord;
 pub use leader_epochs::EpochEnd;
 pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};

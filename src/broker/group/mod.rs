@@ -29,12 +29,11 @@ pub mod classic;
 pub mod consumer;
 mod saved;
 
-pub use saved::SavedGroup;
+pub use saved::{SavedClassic, SavedGroup, SavedKind, SavedMember};
 
 use super::Result;
 use classic::{ClassicGroup, Joined, Sender};
 use consumer::ConsumerGroup;
-use saved::SavedKind;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Names a request that waits. No two of a group are the same.

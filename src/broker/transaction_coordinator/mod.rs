@@ -47,6 +47,8 @@ mod writing;
 
 pub use handle::{Begun, Transaction};
 pub use requests::TopicPartition;
+#[cfg(feature = "kafka")]
+pub(super) use state_log::TOPIC as STATE_TOPIC;
 pub use summary::{PartitionOfTransaction, TransactionDescription, TransactionSummary};
 pub use writing::IfAbsent;
 pub(super) use writing::{InTransaction, WrittenInTransaction};

@@ -26,7 +26,7 @@ use crate::{
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 /// The topic's name.
-pub(super) const TOPIC: &str = "__transaction_state";
+pub(in crate::broker) const TOPIC: &str = "__transaction_state";
 
 /// What the log tells of all ids.
 #[derive(Debug, Default)]

@@ -21,6 +21,7 @@
 
 use super::{
     compression::{self, Codec, Codecs},
+    internal_records::{Binary, binary},
     wire::{self, Reader, prefixed, uvarint_bytes, write_varlong, zigzag},
 };
 use crate::{
@@ -501,6 +502,8 @@ pub struct Encoder<'o> {
     max_timestamp: i64,
     last_offset: u64,
     count: i32,
+    /// The topic, if it is one of the broker's own.
+    internal: Option<&'o str>,
 }
 
 impl<'o> Encoder<'o> {
@@ -509,7 +512,22 @@ impl<'o> Encoder<'o> {
         let start = out.len();
         out.extend_from_slice(&[0; HEADER_BYTES]);
         let [base_offset, last_offset] = [facts.first; 2];
-        Encoder { out, start, facts, base_offset, last_offset, base_timestamp: -1, max_timestamp: -1, count: 0 }
+        Encoder {
+            out,
+            start,
+            facts,
+            base_offset,
+            last_offset,
+            base_timestamp: -1,
+            max_timestamp: -1,
+            count: 0,
+            internal: None,
+        }
+    }
+
+    /// The records are those of a topic of the broker's own, whose lines have another form in Kafka.
+    pub fn of_internal(self, topic: Option<&'o str>) -> Encoder<'o> {
+        Encoder { internal: topic, ..self }
     }
 
     /// Bytes of the batch so far.
@@ -533,7 +551,11 @@ impl<'o> Encoder<'o> {
             } else {
                 let fields = line.split()?;
                 let (offset_delta, timestamp_delta) = self.deltas(line.offset, line.timestamp)?;
-                write_record(self.out, line.text.len(), offset_delta, timestamp_delta, &fields)?;
+                let binary = self.internal.and_then(|topic| binary(topic, &fields, line.timestamp));
+                match binary {
+                    Some(binary) => write_binary(self.out, offset_delta, timestamp_delta, &binary),
+                    None => write_record(self.out, line.text.len(), offset_delta, timestamp_delta, &fields)?,
+                }
             }
         }
         Ok(lines.rest().is_empty())
@@ -709,6 +731,24 @@ fn write_record(
             Ok(())
         },
     )
+}
+
+/// Writes a record of a topic of the broker's own.
+fn write_binary(out: &mut Vec<u8>, offset_delta: i64, timestamp_delta: i64, Binary { key, value }: &Binary) {
+    let estimate = key.len() + value.as_ref().map_or(0, Vec::len);
+    prefixed(
+        out,
+        estimate,
+        |length| zigzag(length as i64),
+        |out| {
+            write_deltas(out, offset_delta, timestamp_delta);
+            for bytes in [Some(key), value.as_ref()] {
+                write_varlong(out, bytes.map_or(-1, |bytes| bytes.len() as i64));
+                out.extend_from_slice(bytes.map_or(&[], Vec::as_slice));
+            }
+            write_varlong(out, 0);
+        },
+    );
 }
 
 /// Writes an escaped word, unescaped, behind its length.

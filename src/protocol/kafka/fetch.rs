@@ -25,7 +25,7 @@ use super::{
     wire::{ITEM, Reader, Writer},
 };
 use crate::{
-    broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View},
+    broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View, is_internal},
     config::{CompressionType, FetchCompression, Settings},
     log::{Aborted, Backlog, record::Malformed},
 };
@@ -363,7 +363,9 @@ fn write_partition(
     let (bytes, whole) = w.records("records", estimate, |out| {
         let before = out.len();
         let codec_of = |batch: ReadBatch<'_>| topic.codec_of(batch, version);
-        let written = write_batches(out, asked.offset as u64, bytes_max, leader_epoch, codec_of, session);
+        let internal = asked.found.as_ref().ok().map(PartitionHandle::topic).filter(|topic| is_internal(topic));
+        let target = Target { offset: asked.offset as u64, bytes_max, leader_epoch, internal };
+        let written = write_batches(out, &target, codec_of, session);
         (out.len() - before, written.is_ok())
     });
     // The very first line is invalid: asking again would not help.
@@ -395,14 +397,21 @@ fn explain(
     tell(explained, || format!("{name}/{} from offset {}: {what}", asked.index, asked.offset));
 }
 
+/// What is wanted of the batches that were read.
+struct Target<'a> {
+    offset: u64,
+    bytes_max: usize,
+    leader_epoch: i32,
+    /// The topic, if it is one of the broker's own.
+    internal: Option<&'a str>,
+}
+
 /// Writes the batches that were read, from the one with `offset` on. A small batch can take more bytes than its lines, so this ends
 /// before the one that exceeds `bytes_max`, unless it is the first. The CRCs are known to be right, so an invalid line was put there by hand: only
 /// what comes before it is written.
 fn write_batches(
     out: &mut Vec<u8>,
-    offset: u64,
-    bytes_max: usize,
-    leader_epoch: i32,
+    &Target { offset, bytes_max, leader_epoch, internal }: &Target<'_>,
     codec_of: impl Fn(ReadBatch<'_>) -> Codec,
     session: &mut Session,
 ) -> Result<(), Malformed> {
@@ -415,7 +424,7 @@ fn write_batches(
     let mut batches = read.iter().peekable();
     while let Some(first) = batches.next() {
         let before = out.len();
-        let mut encoder = Encoder::new(out, facts(first, leader_epoch));
+        let mut encoder = Encoder::new(out, facts(first, leader_epoch)).of_internal(internal);
         let codec = codec_of(first);
         let mut last = first;
         let mut added = lines(&mut encoder, first, offset, codec);

@@ -28,6 +28,7 @@ mod consumer_groups;
 mod controller;
 mod fetch;
 mod groups;
+mod internal_records;
 mod list_offsets;
 mod metadata;
 mod offsets;

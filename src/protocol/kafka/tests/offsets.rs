@@ -112,3 +112,26 @@ fn records_of_a_topic_that_is_only_compacted_cannot_be_deleted() {
         assert_eq!(delete(0, 99), (1, -1), "{value}");
     }
 }
+
+/// Burrow, kminion and Kafka's own formatters read the groups there, and know nothing of lines.
+#[test]
+fn a_client_that_reads_the_brokers_own_topic_gets_kafkas_records() {
+    use kafka_protocol::messages::{fetch_request as fetch, offset_commit_request as commit};
+    let talk = Talk::new();
+    let partition = commit::OffsetCommitRequestPartition::default().with_committed_offset(42);
+    let topic = commit::OffsetCommitRequestTopic::default().with_name(s("there").into());
+    let request =
+        OffsetCommitRequest::default().with_group_id(s("readers").into()).with_generation_id_or_member_epoch(-1);
+    let request = request.with_topics(vec![topic.with_partitions(vec![partition])]);
+    talk.ask(8, 8, &encoded(request, 8)).unwrap();
+    let topic = fetch::FetchTopic::default().with_topic(s("__consumer_offsets").into());
+    let topic = topic.with_partitions(vec![fetch::FetchPartition::default().with_partition_max_bytes(i32::MAX)]);
+    let request = FetchRequest::default().with_max_bytes(i32::MAX).with_topics(vec![topic]);
+    let (response, _) = talk.ask(1, 12, &encoded(request, 12)).unwrap();
+    let response = FetchResponse::decode(&mut &response[..], 12).unwrap();
+    let records = response.responses[0].partitions[0].records.clone().unwrap();
+    let batch = kafka_protocol::records::RecordBatchDecoder::decode(&mut records.clone()).unwrap();
+    let record = &batch.records[0];
+    assert_eq!(record.key.as_deref(), Some(&b"\0\x01\0\x07readers\0\x05there\0\0\0\0"[..]));
+    assert!(record.value.as_ref().unwrap().starts_with(b"\0\x04\0\0\0\0\0\0\0*"), "{:?}", record.value);
+}
