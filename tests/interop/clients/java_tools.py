@@ -12,6 +12,7 @@ TOOLS = {
     "kafka-log-dirs": "tools.LogDirsCommand", "kafka-broker-api-versions": "tools.BrokerApiVersionsCommand", "kafka-cluster": "tools.ClusterTool",
     "kafka-groups": "tools.GroupsCommand", "kafka-configs": "kafka.admin.ConfigCommand",
     "kafka-leader-election": "tools.LeaderElectionCommand", "kafka-reassign-partitions": "tools.reassign.ReassignPartitionsCommand",
+    "kafka-features": "tools.FeatureCommand", "kafka-metadata-quorum": "tools.MetadataQuorumCommand", "kafka-client-metrics": "tools.ClientMetricsCommand",
     "kafka-acls": "tools.AclCommand", "kafka-transactions": "tools.TransactionsCommand", "transactional-message-copier": "tools.TransactionalMessageCopier",
 }
 
@@ -79,6 +80,65 @@ def settings_are_altered_and_described():
     tool("kafka-configs", "--alter", "--topic", topic, "--delete-config", "retention.ms")
     assert "retention.ms" not in tool("kafka-configs", "--describe", "--topic", topic)
     assert "log.retention" in tool("kafka-configs", "--describe", "--all", "--broker", "1")
+
+
+@check
+def settings_of_the_broker_of_groups_and_of_clients_are_altered_and_described():
+    topic, group, user = create(fresh("defaults")), fresh("group"), fresh("user")
+    configs = lambda *words: tool("kafka-configs", *words)
+    for kind, name, setting, value, other in (
+        ("brokers", "1", "log.cleaner.delete.retention.ms", "123456", "86400000"), ("groups", group, "consumer.session.timeout.ms", "50000", "45000"),
+    ):
+        entity = ("--entity-type", kind, "--entity-name", name)
+        configs("--alter", *entity, "--add-config", f"{setting}={value}")
+        assert f"{setting}={value}" in configs("--describe", *entity), kind
+        configs("--alter", *entity, "--delete-config", setting)
+        assert f"{setting}={other}" in configs("--describe", "--all", *entity), kind
+    configs("--alter", "--entity-type", "brokers", "--entity-default", "--add-config", "log.cleaner.delete.retention.ms=234567")
+    assert "delete.retention.ms=234567" in configs("--describe", "--all", "--topic", topic)
+    configs("--alter", "--entity-type", "brokers", "--entity-default", "--delete-config", "log.cleaner.delete.retention.ms")
+    entity = ("--entity-type", "users", "--entity-name", user)
+    configs("--alter", *entity, "--add-config", "producer_byte_rate=1024")
+    assert "producer_byte_rate=1024" in configs("--describe", *entity)
+    configs("--alter", *entity, "--delete-config", "producer_byte_rate")
+    assert "producer_byte_rate" not in configs("--describe", *entity)
+    name = fresh("metrics")
+    tool("kafka-client-metrics", "--alter", "--name", name, "--interval", "1000", "--metrics", "org.apache.kafka.")
+    assert name in tool("kafka-client-metrics", "--list")
+    tool("kafka-client-metrics", "--delete", "--name", name)
+    assert name not in tool("kafka-client-metrics", "--list")
+
+
+@check
+def features_and_the_quorum_are_described():
+    features = tool("kafka-features", "describe")
+    assert re.search(r"transaction\.version\s+SupportedMinVersion: 0\s+SupportedMaxVersion: 2\s+FinalizedVersionLevel: 2", features), features
+    assert re.search(r"LeaderId:\s+1\b", tool("kafka-metadata-quorum", "describe", "--status"))
+
+
+@check
+def the_brokers_own_topics_are_read_by_kafkas_formatters():
+    topic, group, identity = create(fresh("formatted")), fresh("group"), fresh("id")
+    tool("kafka-producer-perf-test", "--topic", topic, "--num-records", "3", "--record-size", "10", "--throughput", "-1", "--transactional-id", identity)
+    equal(len(tool("kafka-console-consumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "3").split()), 3)
+    offset = formatted("__consumer_offsets", "OffsetsMessageFormatter", lambda key: key.get("group") == group)
+    # The transaction's marker has an offset, too.
+    equal((offset["key"]["data"]["topic"], offset["value"]["data"]["offset"]), (topic, 4))
+    member = formatted("__consumer_offsets", "GroupMetadataMessageFormatter", lambda key: key.get("group") == group)
+    equal(member["value"]["data"]["protocolType"], "consumer")
+    state = formatted("__transaction_state", "TransactionLogMessageFormatter", lambda key: key.get("transactionalId") == identity)
+    equal(state["value"]["data"]["transactionTimeoutMs"], 60000)
+
+
+def formatted(topic, formatter, wanted):
+    """The first record of a topic of the broker's own that has such a key, as one of Kafka's formatters prints it: without line ends."""
+    printed = tool("kafka-console-consumer", "--topic", topic, "--from-beginning", "--timeout-ms", "3000", "--formatter", f"org.apache.kafka.tools.consumer.{formatter}")
+    while printed:
+        record, end = json.JSONDecoder().raw_decode(printed)
+        if wanted(record["key"]["data"]):
+            return record
+        printed = printed[end:].lstrip()
+    raise AssertionError(f"{formatter} prints no such record")
 
 
 @for_each_codec
