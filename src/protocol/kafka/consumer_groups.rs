@@ -29,6 +29,10 @@ const HEARTBEAT_INTERVAL_MS: i32 = 5_000;
 /// Kafka's default of `group.consumer.session.timeout.ms`.
 const SESSION_TIMEOUT_MS: u64 = 45_000;
 
+/// The most that the topics may take to which a member subscribes by name. They are kept as long as the member stays. Kafka has no
+/// such limit.
+const NAMES_BYTES_MAX: usize = 1 << 20;
+
 /// ConsumerGroupHeartbeat (key 68).
 pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let (group, member_id, epoch) = (r.string("group_id")?, r.string("member_id")?, r.i32("member_epoch")?);
@@ -117,6 +121,10 @@ impl Asked<'_> {
                 "only a static member, with an instance id, is away",
             ),
             (request.epoch < AWAY, "there is no such member epoch"),
+            (
+                bytes_of(request.names.as_deref().unwrap_or_default()) > NAMES_BYTES_MAX,
+                "the topics take more than 1 MiB",
+            ),
         ];
         if let Some((_, why)) = wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
             return Err(Refusal::new(Code::InvalidRequest, why.into()));
@@ -131,6 +139,10 @@ impl Asked<'_> {
         let (assignor, pattern) = (self.assignor.map(assignor).transpose()?, self.regex.map(pattern).transpose()?);
         Ok(HeartbeatRequest { assignor, pattern, ..request })
     }
+}
+
+fn bytes_of(names: &[&str]) -> usize {
+    names.iter().map(|name| name.len() + size_of::<Arc<str>>()).sum()
 }
 
 /// The partitions that a member has, of topics that there are.

@@ -37,7 +37,7 @@ const one = (view, name) => {
   let group;
   const courses = new Map();
   const line = chart(160, 24);
-  const about = facts(['State', 'Members', 'Lag', 'Last 2 min', 'Generation', 'Assignor']);
+  const about = facts(['State', 'Members', 'Lag', 'Last 2 min', 'Generation', 'Assignor', 'Type']);
   about.values[3].replaceChildren(line.node);
   const place = (at) => `${at.topic}/${at.partition}`;
 
@@ -45,7 +45,9 @@ const one = (view, name) => {
     { name: 'Member', class: 'break', text: (member) => member.member_id },
     { name: 'Client', class: 'break', text: (member) => [member.client_id, member.instance_id].filter(Boolean).join(', ') },
     { name: 'From', class: 'fit wide', text: (member) => member.client_host },
+    { name: 'Epoch', class: 'n wide', text: (member) => group.type === 'consumer' ? number(member.epoch) : '' },
     { name: 'Holds', class: 'break', text: (member) => member.assigned.map(place).join(' ') || 'nothing' },
+    { name: 'Is to hold', class: 'break wide', text: (member) => member.target.map(place).join(' ') },
   ], (member) => member.member_id);
   const nobody = h('p', { class: 'soft' }, 'No members now. The group’s positions stay until it is deleted or they expire.');
 
@@ -79,7 +81,7 @@ const one = (view, name) => {
     group = await get(path`groups/${name}`, view.signal);
     remember('', group.lag);
     group.offsets.forEach((offset) => remember(place(offset), offset.lag));
-    about.show(group.state, number(group.members.length), number(group.lag), line.node, number(group.generation), group.protocol || '–');
+    about.show(group.state, number(group.members.length), number(group.lag), line.node, number(group.generation), group.protocol || '–', group.type);
     line.show(courses.get(''));
     members.show(group.members);
     members.node.hidden = !group.members.length;

@@ -278,3 +278,44 @@ fn offset_commits_that_arrive_together_share_a_sync() {
     let log = talk.broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     assert_eq!(log.high_watermark(), Ok(101));
 }
+
+/// A heartbeat of a member that joins, as these tests change it; its code, epoch and partitions.
+fn beat(talk: &Talk, change: impl FnOnce(&mut ConsumerGroupHeartbeatRequest)) -> (i16, i32, Vec<i32>) {
+    let mut request = ConsumerGroupHeartbeatRequest::default().with_group_id(s("g").into()).with_member_id(s("m"));
+    request = request.with_rebalance_timeout_ms(1000).with_subscribed_topic_names(Some(vec![s("there").into()]));
+    request.topic_partitions = Some(vec![]);
+    change(&mut request);
+    let (response, _) = talk.ask(68, 1, &encoded(request, 1)).unwrap();
+    let response = ConsumerGroupHeartbeatResponse::decode(&mut &response[..], 1).unwrap();
+    let topics = response.assignment.map(|assigned| assigned.topic_partitions).unwrap_or_default();
+    (response.error_code, response.member_epoch, topics.into_iter().flat_map(|topic| topic.partitions).collect())
+}
+
+#[test]
+fn heartbeats_are_checked_before_the_group_looks_at_them() {
+    let talk = Talk::new();
+    type Change = fn(&mut ConsumerGroupHeartbeatRequest);
+    let wrong: [(Code, Change); 14] = [
+        (Code::InvalidRequest, |it| it.group_id = s("").into()),
+        (Code::InvalidRequest, |it| it.member_id = s("")),
+        (Code::InvalidRequest, |it| it.instance_id = Some(s(""))),
+        (Code::InvalidRequest, |it| it.rack_id = Some(s(""))),
+        (Code::InvalidRequest, |it| it.rebalance_timeout_ms = -1),
+        (Code::InvalidRequest, |it| it.topic_partitions = None),
+        (Code::InvalidRequest, |it| it.subscribed_topic_names = None),
+        (Code::InvalidRequest, |it| it.member_epoch = -2),
+        (Code::InvalidRequest, |it| it.member_epoch = -3),
+        (Code::InvalidRequest, |it| it.subscribed_topic_names = Some(vec![s("").into(); 1 << 16 | 1])),
+        (Code::UnsupportedAssignor, |it| it.server_assignor = Some(s("other"))),
+        (Code::InvalidRegularExpression, |it| it.subscribed_topic_regex = Some(s("("))),
+        (Code::GroupIdNotFound, |it| it.member_epoch = 1),
+        (Code::GroupIdNotFound, |it| it.member_epoch = -1),
+    ];
+    for (expected, change) in wrong {
+        assert_eq!(beat(&talk, change), (code(expected), 0, vec![]));
+    }
+    assert_eq!(beat(&talk, |_| ()), (0, 2, vec![0, 1]));
+    assert_eq!(beat(&talk, |it| it.member_epoch = 7), (code(Code::FencedMemberEpoch), 0, vec![]));
+    let described = talk.broker.group("g").unwrap().unwrap();
+    assert_eq!((described.state, described.members.len()), ("Stable", 1));
+}
