@@ -24,11 +24,6 @@ use std::{
     sync::Arc,
 };
 
-/// How often a member is to send a heartbeat: Kafka's default of `group.consumer.heartbeat.interval.ms`.
-const HEARTBEAT_INTERVAL_MS: i32 = 5_000;
-/// Kafka's default of `group.consumer.session.timeout.ms`.
-const SESSION_TIMEOUT_MS: u64 = 45_000;
-
 /// The most that the topics may take to which a member subscribes by name. They are kept as long as the member stays. Kafka has no
 /// such limit.
 const NAMES_BYTES_MAX: usize = 1 << 20;
@@ -50,7 +45,7 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
     // Before version 1 the broker makes the ids of new members.
     let made = (call.version == 0 && member_id.is_empty() && epoch == JOINS).then(|| new_member_id(call.client_id));
     let member_id = made.as_deref().unwrap_or(member_id);
-    let client_host = call.client_host();
+    let (client_host, settings) = (call.client_host(), call.broker.group_settings(group));
     let asked = Asked { rebalance_timeout_ms, regex, assignor, is_empty: owned.as_ref().is_some_and(Vec::is_empty) };
     let request = HeartbeatRequest {
         member_id,
@@ -59,7 +54,7 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
         rack_id,
         client_id: call.client_id,
         client_host: &client_host,
-        session_timeout_ms: SESSION_TIMEOUT_MS,
+        session_timeout_ms: settings.consumer_session_timeout_ms as u64,
         rebalance_timeout_ms,
         names,
         pattern: None,
@@ -84,7 +79,7 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
     w.nullable_string("member_id", beat.is_ok().then_some(member_id));
     let Heartbeat { epoch, assigned } = beat.unwrap_or(Heartbeat { epoch: 0, assigned: None });
     w.i32("member_epoch", epoch);
-    w.i32("heartbeat_interval_ms", if epoch > 0 { HEARTBEAT_INTERVAL_MS } else { 0 });
+    w.i32("heartbeat_interval_ms", if epoch > 0 { settings.consumer_heartbeat_interval_ms } else { 0 });
     w.i8("assignment", if assigned.is_some() { 1 } else { -1 });
     if let Some(assigned) = assigned {
         let partitions = assigned.into_iter().map(|Owned { topic, partition, .. }| (topic, partition));

@@ -319,3 +319,19 @@ fn heartbeats_are_checked_before_the_group_looks_at_them() {
     let described = talk.broker.group("g").unwrap().unwrap();
     assert_eq!((described.state, described.members.len()), ("Stable", 1));
 }
+
+#[test]
+fn members_beat_as_often_as_the_settings_of_their_group_say() {
+    let talk = Talk::new();
+    let group = broker::Resource { kind: broker::ResourceKind::Group, name: "g".into() };
+    let named = [("consumer.heartbeat.interval.ms", "7000"), ("consumer.session.timeout.ms", "50000")];
+    let named = named.map(|(name, value)| (name.to_owned(), crate::config::Change::Set(value.into())));
+    let changes = crate::config::Changes { named: named.into(), reset_others: false };
+    talk.broker.alter_configs(&group, &changes, false).unwrap();
+    let request = ConsumerGroupHeartbeatRequest::default().with_group_id(s("g").into()).with_member_id(s("m"));
+    let request = request.with_rebalance_timeout_ms(1000).with_topic_partitions(Some(vec![]));
+    let request = request.with_subscribed_topic_names(Some(vec![s("there").into()]));
+    let (response, _) = talk.ask(68, 1, &encoded(request, 1)).unwrap();
+    let response = ConsumerGroupHeartbeatResponse::decode(&mut &response[..], 1).unwrap();
+    assert_eq!((response.error_code, response.heartbeat_interval_ms), (0, 7000));
+}
