@@ -71,6 +71,7 @@
 //! | what can be asked of a broker | [`broker`] |
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
 //! | transactions | [`broker::transaction`] |
+//! | HTTP: the API, the console, metrics | `protocol::http` |
 //! | threads, limits, a clean stop | [`server`] |
 //! | what a client sends and gets, byte by byte | [`broker::wire`], `protocol::wire_view` |
 //! | producers and consumers | [`client`] |
