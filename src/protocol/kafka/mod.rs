@@ -135,7 +135,7 @@ pub static APIS: &[Api] = &[
     api(3, "Metadata", (0, 13), 9, metadata::metadata),
     api(OFFSET_COMMIT, "OffsetCommit", (2, 10), 8, offsets::offset_commit),
     api(9, "OffsetFetch", (1, 10), 6, offsets::offset_fetch),
-    api(10, "FindCoordinator", (0, 5), 3, groups::find_coordinator),
+    api(10, "FindCoordinator", (0, 6), 3, groups::find_coordinator),
     api(11, "JoinGroup", (0, 9), 6, groups::join_group),
     api(12, "Heartbeat", (0, 4), 4, groups::heartbeat),
     api(13, "LeaveGroup", (0, 5), 4, groups::leave_group),
