@@ -10,6 +10,7 @@ use crate::{
     },
     log::record::Records,
 };
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex},
@@ -127,10 +128,18 @@ fn check_log(broker: &Broker, seen: &Seen) {
     }
 }
 
+/// Tries out many orders, on stacks as large as those of connections.
+fn check(scenario: impl Fn() + Copy + Send + Sync + 'static) {
+    const ORDERS: usize = 300;
+    let mut config = shuttle::Config::new();
+    config.stack_size = 256 << 10;
+    shuttle::Runner::new(RandomScheduler::new(ORDERS), config.clone()).run(scenario);
+    shuttle::Runner::new(PctScheduler::new(3, ORDERS), config).run(scenario);
+}
+
 #[test]
 fn shuttle_members_come_and_go() {
-    shuttle::check_random(members_come_and_go, 300);
-    shuttle::check_pct(members_come_and_go, 300, 3);
+    check(members_come_and_go);
 }
 
 /// A classic member joins and syncs; the leader tells everybody how many there are.
@@ -196,8 +205,7 @@ fn shuttle_classic_members_find_each_other() {
         members.into_iter().for_each(|member| member.join().unwrap());
         assert_eq!(broker.group("g").unwrap().unwrap().members.len(), 3);
     };
-    shuttle::check_random(meet, 300);
-    shuttle::check_pct(meet, 300, 3);
+    check(meet);
 }
 
 /// Members come and go while somebody looks: the group rests in between, and is woken, and is always there.
@@ -227,6 +235,5 @@ fn a_group_rests_and_wakes() {
 
 #[test]
 fn shuttle_groups_rest_and_wake() {
-    shuttle::check_random(a_group_rests_and_wakes, 300);
-    shuttle::check_pct(a_group_rests_and_wakes, 300, 3);
+    check(a_group_rests_and_wakes);
 }
