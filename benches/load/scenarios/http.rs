@@ -106,7 +106,8 @@ pub(super) fn metrics(options: &Options) -> Result<Vec<Row>> {
         let mut took_ms = Vec::new();
         for _ in 0..options.rounds * 10 {
             let start = Instant::now();
-            let found = matches_in(ask(broker, "/metrics", "*/*")?, b"\nkafka_topic_partition_current_offset{")?;
+            let found =
+                matches_in(ask(broker, "/metrics", "*/*")?, b"\nkafka_topic_partition_current_offset{topic=\"load-")?;
             ensure!(found == topics * 100, "{found} partitions instead of {}", topics * 100);
             took_ms.push(start.elapsed().as_secs_f64() * 1e3);
         }
