@@ -10,7 +10,7 @@ A client program is called with the broker's address and talks to `run` in lines
     restart cleanly             the same, with SIGTERM
     done                        the last line: a program that ends without it has failed
 """
-import sys, threading, time, traceback, uuid
+import socket, sys, threading, time, traceback, uuid
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 START = int(time.time() * 1000) - 3_600_000  # timestamps lie an hour back, so that retention leaves them alone
@@ -47,6 +47,15 @@ def for_each_codec(function):
 
 def say(line):
     print(line, flush=True)
+
+
+def netcat(*lines):
+    """What `nc` prints when these lines are piped into it."""
+    host, port = ADDRESS.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), 30) as connection:
+        connection.sendall("".join(line + "\n" for line in lines).encode())
+        connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
 
 
 def restart_broker():

@@ -1,7 +1,7 @@
 """Prometheus, as Debian has it: its linter on what a scrape gets, and a server that scrapes and is asked what dashboards ask."""
 import contextlib, json, shutil, socket, subprocess, tempfile, urllib.parse, urllib.request
 
-from check import ADDRESS, check, equal, fresh, main, wait_until
+from check import ADDRESS, check, equal, fresh, main, netcat, wait_until
 
 URL = f"http://{ADDRESS}/metrics"
 # What the dashboard "Kafka Exporter Overview" (7589) asks, with a range that a short test fills.
@@ -11,15 +11,6 @@ DASHBOARD = [
     "sum(delta(kafka_consumergroup_current_offset[10s]) / 10) by (consumergroup, topic)",
     'sum by(topic) (kafka_topic_partitions{topic!="__consumer_offsets"})',
 ]
-
-
-def netcat(*lines):
-    """The broker's answers to these lines."""
-    host, port = ADDRESS.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), 30) as connection:
-        connection.sendall("".join(line + "\n" for line in lines).encode())
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
 
 
 def use(topic, group):

@@ -1,7 +1,7 @@
 """Both protocols on one broker: what Kafka clients write is read by netcat, `grep` and plainlog's own programs, and the other way round."""
 import base64, glob, json, os, re, socket, subprocess, urllib.request
 
-from check import ADDRESS, check, equal, fresh, main, say, wait_until
+from check import ADDRESS, check, equal, fresh, main, netcat, say, wait_until
 from java_tools import start, tool
 from kcat import kcat
 
@@ -13,15 +13,6 @@ def plainlog(program, *arguments, given=b""):
     done = subprocess.run([os.path.join(PROGRAMS, program), "-b", ADDRESS, *arguments], input=given, capture_output=True, timeout=60)
     assert done.returncode == 0, f"{program} {' '.join(arguments)} ended with {done.returncode}: {done.stderr.decode()[-300:]}"
     return done.stdout.decode()
-
-
-def netcat(*lines):
-    """What `nc` prints when these lines are piped into it."""
-    host, port = ADDRESS.rsplit(":", 1)
-    with socket.create_connection((host, int(port)), 30) as connection:
-        connection.sendall("".join(line + "\n" for line in lines).encode())
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
 
 
 def stored(topic):
