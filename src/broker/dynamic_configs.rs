@@ -88,13 +88,13 @@ impl DynamicConfigs {
         let wrong = |why: String| Error::Storage(format!("{}: {why}", path.display()));
         for (Resource { kind, .. }, own) in &kept {
             match kind {
-                ResourceKind::Broker => Ok(()),
-                ResourceKind::ClientMetrics => ClientMetricsSettings::default().with(own).map(drop),
+                // Nothing here goes by those of client metrics, whose patterns take time to be checked.
+                ResourceKind::Broker | ResourceKind::ClientMetrics => Ok(()),
                 ResourceKind::Group => GroupSettings::default().with(own).map(drop),
             }
             .map_err(wrong)?;
         }
-        let topic_defaults = topic_defaults(&kept, command_line).map_err(wrong)?.into();
+        let topic_defaults = topic_defaults(kept.iter(), command_line).map_err(wrong)?.into();
         Ok(DynamicConfigs { state: RwLock::new(State { kept: kept.into(), topic_defaults }) })
     }
 
@@ -141,10 +141,13 @@ fn lines(kept: &Kept) -> Lines {
     lines
 }
 
-/// The defaults of topics: a broker without a name is all of them, and comes first.
-fn topic_defaults(kept: &Kept, command_line: &Settings) -> std::result::Result<Settings, String> {
-    let brokers = kept.iter().filter(|(resource, _)| resource.kind == ResourceKind::Broker);
-    brokers.map(|(_, own)| own).try_fold(command_line.clone(), |settings, own| settings.with_broker_configs(own))
+/// The defaults of topics that come of these: a broker without a name is all of them, and comes first.
+fn topic_defaults<'k>(
+    kept: impl Iterator<Item = (&'k Resource, &'k Overrides)>,
+    command_line: &Settings,
+) -> std::result::Result<Settings, String> {
+    let mut brokers = kept.filter(|(resource, _)| resource.kind == ResourceKind::Broker).map(|(_, own)| own);
+    brokers.try_fold(command_line.clone(), |settings, own| settings.with_broker_configs(own))
 }
 
 impl Broker {
@@ -191,7 +194,9 @@ impl BrokerState {
         next.remove(resource);
         let after = match resource.kind {
             ResourceKind::Broker => {
-                let below = topic_defaults(&next, &self.config.topic_defaults).map_err(Error::InvalidConfig)?;
+                // Only what comes before it is below it.
+                let below = topic_defaults(next.range(..resource), &self.config.topic_defaults);
+                let below = below.map_err(Error::InvalidConfig)?;
                 broker_changes(changes, &own, &below)
             }
             ResourceKind::ClientMetrics => changes.applied(&own, &ClientMetricsSettings::default()),
@@ -201,7 +206,7 @@ impl BrokerState {
         if !after.is_empty() {
             next.insert(resource.clone(), after);
         }
-        let defaults = topic_defaults(&next, &self.config.topic_defaults).map_err(Error::InvalidConfig)?;
+        let defaults = topic_defaults(next.iter(), &self.config.topic_defaults).map_err(Error::InvalidConfig)?;
         let topics = if resource.kind == ResourceKind::Broker { self.topics() } else { Vec::new() };
         for topic in &topics {
             let together = defaults.with(&topic.overrides());
@@ -269,6 +274,26 @@ mod tests {
         assert_eq!(retention(&broker), [300, 7]);
         assert_eq!(broker.create_topic("new", 1).unwrap().settings.retention_ms, 300);
         assert_eq!(broker.configured(ResourceKind::Broker), [""]);
+    }
+
+    /// Those of all brokers were checked as if they lay over this one's.
+    #[test]
+    fn what_is_set_for_all_brokers_lies_below_what_is_set_for_this_one() {
+        let broker = Broker::in_memory();
+        let [all, this] = ["", "1"].map(|name| resource(ResourceKind::Broker, name));
+        let (least, most) = ("log.cleaner.min.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms");
+        broker.alter_configs(&this, &set(most, "20"), false).unwrap();
+        broker.alter_configs(&this, &set(least, "10"), false).unwrap();
+        broker.alter_configs(&all, &set(most, "5"), false).unwrap();
+        let defaults = broker.topic_defaults();
+        assert_eq!((defaults.min_compaction_lag_ms, defaults.max_compaction_lag_ms), (10, 20));
+        broker.alter_configs(&this, &set("log.cleanup.policy", "compact"), false).unwrap();
+        let append = Changes {
+            named: BTreeMap::from([("log.cleanup.policy".into(), Change::Append("delete".into()))]),
+            reset_others: false,
+        };
+        broker.alter_configs(&all, &append, false).unwrap();
+        assert_eq!(broker.configs(&all)["log.cleanup.policy"], "delete");
     }
 
     #[test]

@@ -81,6 +81,11 @@ impl Broker {
 
     /// Changes quotas of an entity, durably: each to a value, or to none. After an error all is as it was.
     pub fn alter_quotas(&self, entity: &QuotaEntity, changes: &BTreeMap<String, Option<f64>>) -> Result<()> {
+        if entity.is_empty() || entity.values().flatten().any(String::is_empty) {
+            return Err(Error::InvalidConfig(
+                "a quota is for somebody who has a name, or for all who have none".into(),
+            ));
+        }
         let env = self.env();
         let mut quotas = env.quotas.quotas.lock().expect("no panic while ~quotas is written");
         let mut next = Quotas::clone(&quotas);
@@ -107,7 +112,11 @@ impl Broker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{broker::Clock, config::Config, log::disk::MemoryDisk};
+    use crate::{
+        broker::Clock,
+        config::Config,
+        log::disk::{Call, Fault, MemoryDisk, Survivors},
+    };
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> std::result::Result<Quotas, String> {
@@ -142,6 +151,41 @@ mod tests {
         for line in ["x", "producer_byte_rate:1", "user:u producer_byte_rate:x", "user:u x"] {
             let why = read(format!("user:u a:1\n{line}\n").as_bytes()).unwrap_err();
             assert!(why.starts_with(&format!("~quotas, line 2: '{line}' is no quota")), "{why}");
+        }
+    }
+
+    /// A line that means nothing, or something else, would keep the next start from reading the file.
+    #[test]
+    fn what_would_not_be_read_back_is_refused() {
+        let broker = Broker::in_memory();
+        let set = BTreeMap::from([("producer_byte_rate".to_string(), Some(1.0))]);
+        for entity in [QuotaEntity::new(), QuotaEntity::from([("user".into(), Some(String::new()))])] {
+            assert!(broker.alter_quotas(&entity, &set).is_err(), "{entity:?}");
+        }
+        assert!(broker.quotas().is_empty());
+    }
+
+    #[test]
+    fn what_is_not_on_disk_is_not_in_force() {
+        let entity = QuotaEntity::from([("user".into(), Some("u".into()))]);
+        let rate = |broker: &Broker| broker.quotas()[&entity]["producer_byte_rate"];
+        let set = |rate| BTreeMap::from([("producer_byte_rate".to_string(), Some(rate))]);
+        for fault in [Fault::Error, Fault::Full] {
+            for nth in 1.. {
+                let disk = MemoryDisk::crashable();
+                let open = |disk| Broker::open_on(Arc::new(disk), Config::in_memory(), Clock::System).unwrap();
+                let broker = open(disk.clone());
+                broker.alter_quotas(&entity, &set(1.0)).unwrap();
+                disk.fault(Call::Any, nth, fault);
+                let changed = broker.alter_quotas(&entity, &set(2.0)).is_ok();
+                assert_eq!(rate(&broker), if changed { 2.0 } else { 1.0 }, "call {nth}");
+                let survives = rate(&open(disk.reboot(Survivors::Nothing)));
+                assert!(survives == rate(&broker) || !changed, "call {nth}: what was told is lost");
+                if changed {
+                    assert!(nth > 3, "a file is made, written, synced and renamed");
+                    break;
+                }
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! The small files beside the log, `topic` and `~broker`: lines of fields, which a person can read and mend.
+//! The small files beside the log, `topic`, `~broker`, `~configs` and `~quotas`: lines of fields, which a person can read and mend.
 //!
 //! ```text
 //! id:bWVzc2FnZXMtdG9waWMtaQ

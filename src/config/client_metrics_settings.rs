@@ -54,6 +54,8 @@ impl Value for ClientPatterns {
     const TYPE: Type = Type::List;
 
     fn parse(text: &str, _: &RangeInclusive<i64>) -> Option<ClientPatterns> {
+        /// More than anybody needs to name clients by, since each is compiled.
+        const PATTERNS_MAX: usize = 32;
         const KNOWN: [&str; 6] = [
             "client_id",
             "client_instance_id",
@@ -67,6 +69,9 @@ impl Value for ClientPatterns {
                 .is_some_and(|(name, pattern)| KNOWN.contains(&name.trim()) && is_pattern(pattern.trim()))
         };
         let words = words(text);
+        if words.len() > PATTERNS_MAX {
+            return None;
+        }
         let good = words.iter().all(is_one) && !text.contains(char::is_control);
         good.then(|| ClientPatterns(words.join(",")))
     }
@@ -80,12 +85,16 @@ impl Value for ClientPatterns {
     }
 }
 
+/// The most memory that a pattern may take once it is compiled: a short one can ask for much.
+#[cfg(feature = "kafka")]
+const PATTERN_BYTES_MAX: usize = 256 << 10;
+
 #[cfg(feature = "kafka")]
 fn is_pattern(text: &str) -> bool {
-    regex::Regex::new(text).is_ok()
+    regex::RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().is_ok()
 }
 
-/// Nobody can set one, and what is in the file was checked.
+/// Without Kafka's protocol no client is asked for metrics, so nothing goes by it.
 #[cfg(not(feature = "kafka"))]
 fn is_pattern(_: &str) -> bool {
     true

@@ -204,7 +204,7 @@ fn describe(
 /// The broker's id, as the name of a resource.
 fn check_broker(name: &str) -> Result<(), Refusal> {
     match name.parse::<i32>() {
-        Ok(NODE_ID) => Ok(()),
+        Ok(NODE_ID) if name == NODE_ID.to_string() => Ok(()),
         Ok(_) => Err(invalid(format!("there is no broker {name}; this is {NODE_ID}"))),
         Err(_) => Err(invalid(format!("'{name}' is no broker's id"))),
     }

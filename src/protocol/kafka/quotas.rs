@@ -149,18 +149,15 @@ pub(super) fn alter_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -
     let dry = r.bool("validate_only")?;
     r.tags()?;
     let broker = call.broker;
-    let mut times: BTreeMap<&QuotaEntity, usize> = BTreeMap::new();
-    changes.iter().for_each(|change| *times.entry(&change.entity).or_default() += 1);
-    // As in Kafka, an entity that stands there twice is answered once, and refused.
-    let apply = |entity: &QuotaEntity| {
-        let change = changes.iter().find(|change| change.entity == *entity).expect("it is counted");
-        if times[entity] > 1 {
-            return Err(invalid("the entity stands in the request more than once"));
-        }
+    let mut asked: BTreeMap<&QuotaEntity, Vec<&Change>> = BTreeMap::new();
+    changes.iter().for_each(|change| asked.entry(&change.entity).or_default().push(change));
+    let apply = |entity: &QuotaEntity, changes: &[&Change]| {
+        // As in Kafka, an entity that stands there twice is answered once, and refused.
+        let [change] = changes else { return Err(invalid("the entity stands in the request more than once")) };
         let named = change.check()?;
         if dry { Ok(()) } else { broker.alter_quotas(entity, &named).map_err(Refusal::from) }
     };
-    let done: Vec<_> = times.keys().map(|entity| (*entity, apply(entity))).collect();
+    let done: Vec<_> = asked.iter().map(|(entity, changes)| (*entity, apply(entity, changes))).collect();
     tell(call.explained, || {
         let names = |(entity, _): &(&QuotaEntity, Result<(), Refusal>)| {
             let names = entity.iter().map(|(kind, name)| format!("{kind} {}", name.as_deref().unwrap_or("by default")));

@@ -17,30 +17,22 @@ struct Asked<'a> {
     partitions: Vec<i32>,
 }
 
-/// A partition in an answer: what became of it, and why.
-struct Outcome {
-    partition: i32,
-    code: Code,
-    why: Option<String>,
-}
+/// What became of a partition, and why.
+type Outcome = (Code, Option<String>);
 
-impl Outcome {
-    fn new(partition: i32, (code, why): (Code, Option<String>)) -> Outcome {
-        Outcome { partition, code, why }
-    }
-
-    fn write(&self, w: &mut Writer<'_>, index: &'static str) {
-        w.i32(index, self.partition);
-        w.i16("error_code", self.code.into());
-        w.nullable_string("error_message", self.why.as_deref());
-        w.tags();
-    }
+fn write_outcome(w: &mut Writer<'_>, index: &'static str, partition: i32, (code, why): &Outcome) {
+    w.i32(index, partition);
+    w.i16("error_code", (*code).into());
+    w.nullable_string("error_message", why.as_deref());
+    w.tags();
 }
 
 /// Why there is no such partition; `None`: there is.
-fn missing(broker: &Broker, topic: &str, partition: i32) -> Option<(Code, Option<String>)> {
-    let found = broker.describe_topic(topic).and_then(|topic| topic.check_partition(partition_index(partition)));
-    found.err().map(|error| (Code::UnknownTopicOrPartition, Some(error.to_string())))
+fn missing(broker: &Broker, topic: &str, partition: i32) -> Option<Outcome> {
+    broker
+        .find_partition(topic, partition_index(partition))
+        .err()
+        .map(|error| (Code::UnknownTopicOrPartition, Some(error.to_string())))
 }
 
 /// ElectLeaders (key 43).
@@ -69,7 +61,7 @@ pub(super) fn elect_leaders(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     w.array("replica_election_results", topics.iter(), |w, asked| {
         w.string("topic", asked.topic);
         w.array("partition_result", asked.partitions.iter(), |w, &partition| {
-            Outcome::new(partition, outcome(asked.topic, partition)).write(w, "partition_id");
+            write_outcome(w, "partition_id", partition, &outcome(asked.topic, partition));
         });
         w.tags();
     });
@@ -90,15 +82,14 @@ pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Rea
     let broker = call.broker;
     let topics = r.array("topics", |r| {
         let topic = r.string("name")?;
-        let outcomes = r.array("partitions", |r| {
+        let wished = r.array("partitions", |r| {
             let partition = r.i32("partition_index")?;
             let replicas = r.nullable_array("replicas", |r| r.i32(ITEM))?;
             r.tags()?;
-            let outcome = missing(broker, topic, partition).unwrap_or_else(|| reassigned(replicas.as_deref()));
-            Ok(Outcome::new(partition, outcome))
+            Ok((partition, replicas))
         })?;
         r.tags()?;
-        Ok((topic, outcomes))
+        Ok((topic, wished))
     })?;
     r.tags()?;
     tell(call.explained, || "to move partitions, which have one place".into());
@@ -109,9 +100,12 @@ pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Rea
     }
     w.i16("error_code", Code::None.into());
     w.nullable_string("error_message", None);
-    w.array("responses", topics.iter(), |w, (topic, outcomes)| {
+    w.array("responses", topics.iter(), |w, (topic, wished)| {
         w.string("name", topic);
-        w.array("partitions", outcomes.iter(), |w, outcome| outcome.write(w, "partition_index"));
+        w.array("partitions", wished.iter(), |w, (partition, replicas)| {
+            let outcome = missing(broker, topic, *partition).unwrap_or_else(|| reassigned(replicas.as_deref()));
+            write_outcome(w, "partition_index", *partition, &outcome);
+        });
         w.tags();
     });
     w.tags();
@@ -119,7 +113,7 @@ pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Rea
 }
 
 /// What becomes of a partition that is to have these replicas; `None`: of the reassignment that is to be cancelled.
-fn reassigned(replicas: Option<&[i32]>) -> (Code, Option<String>) {
+fn reassigned(replicas: Option<&[i32]>) -> Outcome {
     let refused = |why: String| (Code::InvalidReplicaAssignment, Some(why));
     match replicas {
         None => (Code::NoReassignmentInProgress, None),
@@ -151,16 +145,16 @@ pub(super) fn list_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Read
 pub(super) fn alter_replica_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     let broker = call.broker;
     let own = broker.config().log_dir();
-    let mut topics: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
+    let mut topics: BTreeMap<&str, Vec<(i32, Code)>> = BTreeMap::new();
     r.array("dirs", |r| {
         let path = r.string("path")?;
         for Asked { topic, partitions } in r.array("topics", |r| asked(r, "name", "partitions"))? {
-            let outcome = |partition| match path == own {
-                true => missing(broker, topic, partition).unwrap_or((Code::None, None)),
-                false => (Code::LogDirNotFound, None),
+            let code = |partition| match path == own {
+                true => missing(broker, topic, partition).map_or(Code::None, |(code, _)| code),
+                false => Code::LogDirNotFound,
             };
-            let outcomes = partitions.into_iter().map(|partition| Outcome::new(partition, outcome(partition)));
-            topics.entry(topic).or_default().extend(outcomes);
+            let codes = partitions.into_iter().map(|partition| (partition, code(partition)));
+            topics.entry(topic).or_default().extend(codes);
         }
         r.tags()
     })?;
@@ -168,11 +162,11 @@ pub(super) fn alter_replica_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>
     tell(call.explained, || "to move partitions to another directory, of which there is one".into());
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
-    w.array("results", topics.iter(), |w, (topic, outcomes)| {
+    w.array("results", topics.iter(), |w, (topic, codes)| {
         w.string("topic_name", topic);
-        w.array("partitions", outcomes.iter(), |w, outcome| {
-            w.i32("partition_index", outcome.partition);
-            w.i16("error_code", outcome.code.into());
+        w.array("partitions", codes.iter(), |w, &(partition, code)| {
+            w.i32("partition_index", partition);
+            w.i16("error_code", code.into());
             w.tags();
         });
         w.tags();
