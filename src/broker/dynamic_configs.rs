@@ -337,20 +337,27 @@ mod tests {
 
     #[test]
     fn what_is_not_on_disk_is_not_in_force() {
-        for nth in 1.. {
-            let disk = MemoryDisk::crashable();
-            let broker = open(&disk).unwrap();
-            broker.create_topic("t", 1).unwrap();
-            disk.fault(Call::Any, nth, Fault::Error);
-            let all = resource(ResourceKind::Broker, "");
-            let changed = broker.alter_configs(&all, &set("log.retention.ms", "5"), false);
-            let in_force = broker.topic("t").unwrap().settings().retention_ms == 5;
-            assert_eq!(changed.is_ok(), in_force, "call {nth}");
-            let survives = open(&disk.reboot(Survivors::Nothing)).unwrap().topic_defaults().retention_ms == 5;
-            assert!(survives || !in_force, "call {nth}: what was told is lost");
-            if changed.is_ok() {
-                assert!(nth > 3, "a file is made, written, synced and renamed");
-                break;
+        let all = resource(ResourceKind::Broker, "");
+        for (fault, crashes) in
+            [Fault::Error, Fault::Full].into_iter().flat_map(|fault| [(fault, true), (fault, false)])
+        {
+            for nth in 1.. {
+                let disk = MemoryDisk::crashable();
+                let broker = open(&disk).unwrap();
+                broker.create_topic("t", 1).unwrap();
+                broker.alter_configs(&all, &set("log.retention.ms", "7"), false).unwrap();
+                disk.fault(Call::Any, nth, fault);
+                let changed = broker.alter_configs(&all, &set("log.retention.ms", "5"), false).is_ok();
+                let retention = if changed { 5 } else { 7 };
+                assert_eq!(broker.topic("t").unwrap().settings().retention_ms, retention, "call {nth}");
+                let kept = |disk: &MemoryDisk| open(disk).unwrap().topic_defaults().retention_ms;
+                let after = if crashes { disk.reboot(Survivors::Nothing) } else { disk };
+                drop(broker);
+                assert_eq!(kept(&after), retention, "call {nth}, crashes: {crashes}");
+                if changed {
+                    assert!(nth > 3, "a file is made, written, synced and renamed");
+                    break;
+                }
             }
         }
     }

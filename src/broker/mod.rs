@@ -375,10 +375,7 @@ impl Broker {
         let topic = self.topic(name)?;
         topic.alter(partitions, changes)?;
         self.running.state.topic_waiters.wake();
-        for partition in topic.partitions() {
-            partition.settings_changed();
-            partition.wake();
-        }
+        topic.settings_changed();
         self.running.state.tell_groups(name, topic.partition_count());
         Ok(topic.describe())
     }

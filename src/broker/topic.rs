@@ -84,6 +84,11 @@ impl Topic {
     /// The broker's defaults are others now.
     pub(super) fn defaults_changed(&self) {
         self.metadata.defaults_changed();
+        self.settings_changed();
+    }
+
+    /// Its partitions go by the settings as they are now.
+    pub(super) fn settings_changed(&self) {
         for partition in self.partitions() {
             partition.settings_changed();
             partition.wake();

@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 const STATIC: &str = include_str!("static_broker_configs.txt");
 
 /// Whether Kafka refuses to change this config of a broker that runs.
-pub fn is_static(name: &str) -> bool {
+fn is_static(name: &str) -> bool {
     STATIC.lines().any(|one| one == name)
 }
 
 /// The setting of topics that a broker's config is the default of.
-fn of_topic(name: &str) -> Option<&'static Setting> {
+pub fn of_topic(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.of_broker == Some(name))
 }
 
@@ -28,10 +28,8 @@ pub fn of_topics(configs: &Overrides) -> Overrides {
 
 /// A broker's configs after a change, where `below` is what they would be otherwise. An error says what cannot be.
 pub fn broker_changes(changes: &Changes, own: &Overrides, below: &Settings) -> Result<Overrides, String> {
-    let is_set = |change: &Change| !matches!(change, Change::Default);
-    let fixed: Vec<&str> =
-        changes.named.iter().filter(|(_, change)| is_set(change)).map(|(name, _)| name.as_str()).collect();
-    let fixed: Vec<&str> = fixed.into_iter().filter(|name| is_static(name)).collect();
+    let set = changes.named.iter().filter(|(_, change)| !matches!(change, Change::Default));
+    let fixed: Vec<&str> = set.map(|(name, _)| name.as_str()).filter(|name| is_static(name)).collect();
     if !fixed.is_empty() {
         return Err(format!("Cannot update these configs dynamically: [{}]", fixed.join(", ")));
     }

@@ -19,23 +19,23 @@ settings! {
     "consumer.session.timeout.ms" / "group.consumer.session.timeout.ms", consumer_session_timeout_ms: i32 [45_000..=60_000] => 45_000,
         "how long a member of a consumer group may be silent";
     "share.assignment.interval.ms" / "group.share.assignment.interval.ms", share_assignment_interval_ms: i32 [0..=15_000] => 1000,
-        "kept for clients that set it; assignments of a share group are computed at once";
+        "kept for clients that set it: there are no share groups here";
     "share.auto.offset.reset" / "share.auto.offset.reset", share_auto_offset_reset: OffsetReset => OffsetReset::Latest,
-        "where a share group begins in a partition that it has not read";
+        "kept for clients that set it: there are no share groups here";
     "share.delivery.count.limit" / "group.share.delivery.count.limit", share_delivery_count_limit: i32 [2..=10] => 5,
-        "how often a share group tries to deliver a record";
+        "kept for clients that set it: there are no share groups here";
     "share.heartbeat.interval.ms" / "group.share.heartbeat.interval.ms", share_heartbeat_interval_ms: i32 [5000..=15_000] => 5000,
-        "how often the members of a share group are to be heard";
+        "kept for clients that set it: there are no share groups here";
     "share.isolation.level" / "share.isolation.level", share_isolation_level: IsolationLevel => IsolationLevel::ReadUncommitted,
-        "whether a share group is handed the records of transactions that are not committed";
+        "kept for clients that set it: there are no share groups here";
     "share.partition.max.record.locks" / "group.share.partition.max.record.locks", share_partition_max_record_locks: i32 [100..=4000] => 2000,
-        "how many records of a partition the members of a share group may have at once";
+        "kept for clients that set it: there are no share groups here";
     "share.record.lock.duration.ms" / "group.share.record.lock.duration.ms", share_record_lock_duration_ms: i32 [15_000..=60_000] => 30_000,
-        "how long a member of a share group has a record to itself";
+        "kept for clients that set it: there are no share groups here";
     "share.renew.acknowledge.enable" / "share.renew.acknowledge.enable", share_renew_acknowledge_enable: bool => true,
-        "whether a member of a share group may begin that time anew";
+        "kept for clients that set it: there are no share groups here";
     "share.session.timeout.ms" / "group.share.session.timeout.ms", share_session_timeout_ms: i32 [45_000..=60_000] => 45_000,
-        "how long a member of a share group may be silent";
+        "kept for clients that set it: there are no share groups here";
     "streams.assignment.interval.ms" / "group.streams.assignment.interval.ms", streams_assignment_interval_ms: i32 [0..=15_000] => 1000,
         "kept for clients that set it; there are no streams groups";
     "streams.heartbeat.interval.ms" / "group.streams.heartbeat.interval.ms", streams_heartbeat_interval_ms: i32 [5000..=15_000] => 5000,

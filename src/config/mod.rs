@@ -14,7 +14,7 @@ mod units;
 mod values;
 
 pub use address::Address;
-pub use broker_settings::{broker_changes, is_static, of_topics};
+pub use broker_settings::{broker_changes, of_topic, of_topics};
 pub use changes::{Change, Changes};
 pub use client_metrics_settings::{CLIENT_METRICS_SETTINGS, ClientMetricsSettings};
 pub use group_settings::{GROUP_SETTINGS, GroupSettings, IsolationLevel, OffsetReset};

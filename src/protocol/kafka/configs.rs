@@ -18,7 +18,7 @@ use crate::{
     broker::{Broker, Error, Resource, ResourceKind, check_name},
     config::{
         Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described, GroupSettings, Overrides, SETTINGS,
-        Setting, Settings, Type,
+        Setting, Settings, Type, of_topic,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,35 +91,39 @@ struct Wanted {
 
 /// DescribeConfigs (key 32).
 pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    // Each resource is answered once: a small request that names one a million times would get gigabytes.
-    let resources: BTreeSet<_> = r
-        .array("resources", |r| {
-            let resource = (
-                r.i8("resource_type")?,
-                r.string("resource_name")?,
-                r.nullable_array("configuration_keys", |r| r.string(ITEM))?,
-            );
-            r.tags()?;
-            Ok(resource)
-        })?
-        .into_iter()
-        .collect();
+    let asked = r.array("resources", |r| {
+        let resource = (r.i8("resource_type")?, r.string("resource_name")?);
+        let keys = r.nullable_array("configuration_keys", |r| r.string(ITEM))?;
+        r.tags()?;
+        Ok((resource, keys))
+    })?;
+    // Each resource is answered once, with all that is asked of it: a small request could name one a million times.
+    let mut resources: BTreeMap<(i8, &str), Option<BTreeSet<&str>>> = BTreeMap::new();
+    for (resource, keys) in asked {
+        // An empty list means all, as in Kafka.
+        let keys = keys.filter(|keys| !keys.is_empty());
+        let wanted = resources.entry(resource).or_insert_with(|| Some(BTreeSet::new()));
+        match (keys, &mut *wanted) {
+            (Some(keys), Some(wanted)) => wanted.extend(keys),
+            _ => *wanted = None,
+        }
+    }
     let wanted = Wanted {
         synonyms: r.bool("include_synonyms")?,
         documentation: r.version >= 3 && r.bool("include_documentation")?,
     };
     r.tags()?;
     tell(call.explained, || {
-        let name = |(kind, name, _): &(i8, &str, _)| shown_resource(*kind, name);
-        format!("the settings of {}", shown_list(resources.iter().map(name)))
+        let name = |(kind, name): &(i8, &str)| shown_resource(*kind, name);
+        format!("the settings of {}", shown_list(resources.keys().map(name)))
     });
     let broker = call.broker;
     let advertised = call.advertised()?;
     let layers = Layers::of(broker);
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
-    w.array("results", resources.iter(), |w, (kind, name, keys)| {
-        let configs = describe(broker, &layers, &advertised, *kind, name, keys.as_deref());
+    w.array("results", resources.iter(), |w, ((kind, name), keys)| {
+        let configs = describe(broker, &layers, &advertised, *kind, name, keys.as_ref());
         w.i16("error_code", configs.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
         w.nullable_string("error_message", configs.as_ref().err().map(|refusal| refusal.why.as_str()));
         w.i8("resource_type", *kind);
@@ -170,13 +174,9 @@ fn describe(
     advertised: &(String, i32),
     kind: i8,
     name: &str,
-    keys: Option<&[&str]>,
+    keys: Option<&BTreeSet<&str>>,
 ) -> Result<Vec<Config>, Refusal> {
-    let wanted = |config: &Config| match keys {
-        // An empty list means all, as in Kafka.
-        None | Some([]) => true,
-        Some(keys) => keys.contains(&config.name.as_str()),
-    };
+    let wanted = |config: &Config| keys.is_none_or(|keys| keys.contains(config.name.as_str()));
     let own = |kind| broker.configs(&Resource { kind, name: name.into() });
     let configs = match kind {
         TOPIC => {
@@ -282,12 +282,12 @@ impl Layers {
     /// What was set for this broker or for all and is no default of topics.
     fn unknown(&self) -> Vec<Config> {
         let names: BTreeSet<&String> = self.dynamic.iter().flat_map(|(_, configs)| configs.keys()).collect();
-        let unknown = names.into_iter().filter(|name| broker_setting(name).is_none());
+        let unknown = names.into_iter().filter(|name| of_topic(name).is_none());
         unknown.map(|name| self.dynamic_config(name, self.dynamic_synonyms(name))).collect()
     }
 
     fn dynamic_config(&self, name: &str, mut synonyms: Vec<Synonym>) -> Config {
-        let setting = broker_setting(name);
+        let setting = of_topic(name);
         if setting.is_none() {
             synonyms.iter_mut().for_each(|synonym| synonym.value = None);
         }
@@ -295,11 +295,6 @@ impl Layers {
         let (kind, what) = (setting.map(|setting| setting.kind), setting.map_or("", |setting| setting.what));
         Config { name: name.into(), value, source, read_only: setting.is_none(), kind, what, synonyms }
     }
-}
-
-/// The setting of topics that a broker's config is the default of.
-fn broker_setting(name: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.of_broker == Some(name))
 }
 
 /// A topic's configs: its own over the broker's.
@@ -584,7 +579,7 @@ fn changes(resource: &Altered<'_>) -> Result<BTreeMap<String, Change>, Refusal> 
         }
     }
     let kind = |name: &str| match resource.kind {
-        BROKER => broker_setting(name).map(|setting| setting.kind),
+        BROKER => of_topic(name).map(|setting| setting.kind),
         CLIENT_METRICS => Setting::<ClientMetricsSettings>::named(name).map(|setting| setting.kind),
         GROUP => Setting::<GroupSettings>::named(name).map(|setting| setting.kind),
         _ => Setting::<Settings>::named(name).map(|setting| setting.kind),
