@@ -295,6 +295,15 @@ fn a_body_is_no_text_protocol() {
         "POST /messages HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 14\r\n\r\nPRODUCE hello\n",
     );
     exchange(&broker, "POST / HTTP/1.1\nPRODUCE hello\n");
+    // An address longer than what is looked at to tell what a connection speaks, and one longer than a head may be.
+    for (length, status) in [(20_000, 404), (200_000, 431)] {
+        let target = "x".repeat(length);
+        let sent = format!(
+            "POST /{target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 23\r\n\r\nSEND made message:hello\n"
+        );
+        let answers = exchange(&broker, sent);
+        assert_eq!(statuses(&answers), [status], "{answers}");
+    }
     assert_eq!(broker.get("/api/topics").json(), json!({ "topics": [] }));
 }
 

@@ -8,7 +8,8 @@
 //! else          HTTP if the first line is `METHOD target HTTP/1.x`, in capitals; otherwise text
 //! ```
 //!
-//! The protocol reads these bytes again. A first line that is too long to be looked at whole is text.
+//! The protocol reads these bytes again. A first line whose end is not seen, because it is too long to be looked at whole, is
+//! HTTP if it begins as a request of a browser does: what a page sends is never text, however long its address.
 
 use crate::protocol::transport::Transport;
 use std::{
@@ -57,6 +58,7 @@ pub fn spoken(bytes: &[u8], all: bool) -> Option<Spoken> {
         _ => match memchr::memchr(b'\n', bytes) {
             Some(end) if is_http(bytes[..end].strip_suffix(b"\r").unwrap_or(&bytes[..end])) => Spoken::Http,
             None if !all => return None,
+            None if begins_as_http(bytes) => Spoken::Http,
             _ => Spoken::Text,
         },
     })
@@ -66,6 +68,14 @@ fn is_http(line: &[u8]) -> bool {
     let words: Vec<&[u8]> = line.splitn(4, |&byte| byte == b' ').collect();
     matches!(words.as_slice(), [method, target, b"HTTP/1.0" | b"HTTP/1.1"]
         if !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && !target.is_empty())
+}
+
+/// Whether this is the begin of a request with one of HTTP's own methods; a page cannot send another before it was allowed to.
+/// No command of the text protocol begins so.
+fn begins_as_http(bytes: &[u8]) -> bool {
+    let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    let target = methods.iter().find_map(|method| bytes.strip_prefix(method.as_bytes())?.strip_prefix(b" "));
+    target.is_some_and(|target| target.starts_with(b"/") || target.starts_with(b"http"))
 }
 
 /// What HTTP gets in a build without it.
@@ -90,6 +100,7 @@ fn closing(status: &str, headers: &str, body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::transport::AHEAD_BYTES_MAX;
     use std::{
         io::Write,
         net::{TcpListener, TcpStream},
@@ -107,6 +118,20 @@ mod tests {
         assert_eq!(of("GET / HTTP/1.1"), None, "more may come");
         assert_eq!(spoken(b"PRODUCE a", true), Some(Spoken::Text));
         assert_eq!(spoken(b"", true), None);
+    }
+
+    /// A page could send commands in the body of a request whose address was longer than what is looked at.
+    #[test]
+    fn a_first_line_without_an_end_is_http_if_it_begins_so() {
+        let long = "x".repeat(AHEAD_BYTES_MAX);
+        for begin in
+            ["GET /", "POST /", "PUT /", "PATCH /", "DELETE /", "HEAD /", "OPTIONS /", "POST http://", "TRACE /"]
+        {
+            assert_eq!(spoken(format!("{begin}{long}").as_bytes(), true), Some(Spoken::Http), "{begin}");
+        }
+        for begin in ["PRODUCE /", "PRODUCE http://", "SEND a message:GET /", "post /", "POST", "PUT a"] {
+            assert_eq!(spoken(format!("{begin}{long}").as_bytes(), true), Some(Spoken::Text), "{begin}");
+        }
     }
 
     /// Each byte gave it the time anew, and 16 KiB of them kept a place, and a stop, waiting for hours.
