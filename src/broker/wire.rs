@@ -123,8 +123,9 @@ pub struct Exchange {
 
 impl Exchange {
     fn memory(&self) -> usize {
-        let lines = self.file.as_ref().map_or(0, |file| file.lines.capacity());
-        size_of::<Exchange>() + self.request.memory() + self.response.memory() + lines
+        let file = self.file.as_ref().map_or(0, |file| file.path.capacity() + file.lines.capacity());
+        let messages = self.request.memory() + self.response.memory();
+        size_of::<Exchange>() + self.asker.client.capacity() + messages + file
     }
 }
 
@@ -348,6 +349,11 @@ mod tests {
         assert_eq!(state.bytes, state.ring.iter().map(|seen| seen.exchange.memory()).sum::<usize>());
         let last = &state.ring.back().unwrap().exchange.request;
         assert_eq!((last.bytes.len(), last.length), (SEEN_BYTES_MAX, 1 << 20));
+        drop(state);
+        // A client may call itself anything.
+        let named = || Exchange { asker: asker(1, &"c".repeat(i16::MAX as usize), "PING"), ..exchange(1, 1) };
+        (0..RING_LENGTH_MAX).for_each(|_| wire.record(named(), &MemoryDisk::default()));
+        assert!(wire.state().ring.len() <= RING_BYTES_MAX / i16::MAX as usize);
     }
 
     #[test]

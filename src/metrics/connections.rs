@@ -19,6 +19,8 @@ use std::{
 
 /// How much is kept of what a client calls itself.
 const CLIENT_BYTES_MAX: usize = 255;
+/// The protocol of a connection that has not said what it speaks.
+const UNKNOWN: &str = "unknown";
 
 /// The connections there are.
 #[derive(Debug, Default)]
@@ -112,12 +114,17 @@ impl Connections {
         self.state().open.values().cloned().collect()
     }
 
-    /// The sums of each protocol, of connections that are gone too.
+    /// The sums of each protocol, of connections that are gone too. Of one that may yet say what it speaks nothing counts but that
+    /// it is open: what it counted will be of that protocol, and no sum may fall.
     pub fn sums(&self) -> BTreeMap<&'static str, ConnectionSum> {
         let state = self.state();
         let mut sums = state.gone.clone();
         for connection in state.open.values() {
-            sums.entry(connection.protocol()).or_default().add(connection.sum());
+            let (protocol, sum) = match connection.protocol.get() {
+                Some(protocol) => (*protocol, connection.sum()),
+                None => (UNKNOWN, ConnectionSum { open: 1, ..ConnectionSum::default() }),
+            };
+            sums.entry(protocol).or_default().add(sum);
         }
         sums
     }
@@ -131,7 +138,7 @@ impl Connection {
 
     /// What it speaks; `unknown` before its first byte, and where nobody understands that.
     pub fn protocol(&self) -> &'static str {
-        self.protocol.get().copied().unwrap_or("unknown")
+        self.protocol.get().copied().unwrap_or(UNKNOWN)
     }
 
     /// What its client calls itself. What it said first counts, and the first part of that.
@@ -229,6 +236,21 @@ mod tests {
         let sum = ConnectionSum { connections: 2, open: 1, requests: 6, bytes_in: 20, bytes_out: 40 };
         assert_eq!(connections.sums(), BTreeMap::from([("text", sum)]));
         assert_eq!(before["text"], ConnectionSum { open: 2, ..sum });
+    }
+
+    #[test]
+    fn no_sum_falls_when_a_connection_says_what_it_speaks() {
+        let connections = Connections::default();
+        let (silent, speaks) = (connections.connected(peer(), 0), connections.connected(peer(), 0));
+        [&silent, &speaks].iter().for_each(|connection| connection.received(10));
+        let open = ConnectionSum { open: 1, ..ConnectionSum::default() };
+        assert_eq!(connections.sums(), BTreeMap::from([(UNKNOWN, ConnectionSum { open: 2, ..open })]));
+        speaks.set_protocol("text");
+        let said = ConnectionSum { connections: 1, bytes_in: 10, ..open };
+        assert_eq!(connections.sums(), BTreeMap::from([(UNKNOWN, open), ("text", said)]));
+        connections.disconnected(&silent);
+        let gone = ConnectionSum { open: 0, ..said };
+        assert_eq!(connections.sums(), BTreeMap::from([(UNKNOWN, gone), ("text", said)]));
     }
 
     #[test]

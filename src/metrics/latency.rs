@@ -43,7 +43,9 @@ impl Latency {
         let bucket = BOUNDS_US.iter().position(|&bound| took_us <= bound).unwrap_or(BUCKETS - 1);
         let shard = &self.0[shard()];
         shard.buckets[bucket].fetch_add(count, Relaxed);
-        shard.sum_ns.fetch_add((took.as_nanos() as u64).saturating_mul(count), Relaxed);
+        // Lines that waited together each count their wait, so that centuries add up within days; then the sum stands still.
+        let took_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).saturating_mul(count);
+        let _before = shard.sum_ns.fetch_update(Relaxed, Relaxed, |sum| Some(sum.saturating_add(took_ns)));
     }
 
     /// What it is.
@@ -94,6 +96,15 @@ mod tests {
         assert_eq!((buckets[BUCKETS - 2], buckets[BUCKETS - 1]), ((10.0, 1), (f64::INFINITY, 3)));
         assert_eq!(sum.count(), 7);
         assert_eq!(sum.sum, us(2 * 25 + 26 + 10_000_000 + 3 * 10_000_001));
+    }
+
+    #[test]
+    fn a_sum_that_is_full_stands_still() {
+        let latency = Latency::default();
+        for (count, took) in [(u64::MAX, Duration::from_micros(1)), (1, Duration::from_secs(1)), (1, Duration::MAX)] {
+            latency.add(count, took);
+            assert_eq!(latency.get().sum, Duration::from_nanos(u64::MAX));
+        }
     }
 
     #[test]
