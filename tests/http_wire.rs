@@ -211,6 +211,34 @@ fn what_streams_is_seen_part_by_part() {
     assert_eq!(value(&events.exchange()["response"], "code"), "UNKNOWN_TOPIC_OR_PARTITION");
 }
 
+/// It paid for being watched until it ended, which may be never.
+#[test]
+fn what_streams_is_watched_no_longer_than_somebody_wants_to_see_it() {
+    let broker = Broker::start();
+    switch(&broker, json!({ "on": true, "api": "TAIL" }));
+    let mut events = Events::of(&broker, "");
+    events.next();
+    broker.expect("PRODUCE one\n", &["ACK"]);
+    let mut reader = broker.connect();
+    assert_eq!(reader.say("TAIL messages/0 from:0\n").line(), "offset:0 message:one");
+    events.exchange();
+    switch(&broker, json!({ "on": false }));
+    events.next();
+    // Once the second of them has come, what became of the first was done.
+    for word in ["two", "three"] {
+        broker.expect(&format!("PRODUCE {word}\n"), &["ACK"]);
+        assert!(reader.line().ends_with(word));
+    }
+    switch(&broker, json!({ "on": true, "api": "TAIL" }));
+    events.next();
+    for word in ["four", "five"] {
+        broker.expect(&format!("PRODUCE {word}\n"), &["ACK"]);
+        assert!(reader.line().ends_with(word));
+    }
+    broker.expect("TAIL nothing\n", &["ERROR"]);
+    assert_eq!(value(&events.exchange()["response"], "code"), "UNKNOWN_TOPIC_OR_PARTITION");
+}
+
 #[test]
 fn off_is_off_and_a_filter_lets_through_what_it_names() {
     let broker = Broker::start();

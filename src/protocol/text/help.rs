@@ -108,7 +108,8 @@ fn explain(asked: &[u8]) -> Option<Vec<String>> {
         return Some(vec![told(setting)]);
     }
     // TOPIC is a verb and topic a word; who asks for either wants to know both.
-    let verb = verbs::find(asked).map(|verb| {
+    let verb = verbs::find(asked).map(|number| {
+        let verb = &verbs::VERBS[number];
         let usage = format!("{} {}", verb.name, verb.usage);
         let more = if verb.usage.contains("<setting>") { "; HELP SETTINGS lists the settings" } else { "" };
         vec![usage.trim_end().to_string(), format!("{}: {}{more}", verb.name, verb.meaning)]

@@ -116,7 +116,7 @@ impl From<io::Error> for Stop {
 /// Lines of a verb, and how many of them got an error.
 #[derive(Debug)]
 struct LineCount {
-    /// The verb's [number](verbs::number).
+    /// The verb's number in the [table](verbs::VERBS).
     verb: usize,
     lines: u64,
     errors: u64,

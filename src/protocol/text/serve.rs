@@ -3,7 +3,12 @@
 //! A line is held only as it arrives, and only up to the limit: four times the largest `max.message.bytes` (an escape is
 //! four bytes) and 64 KiB. What is longer is refused and skipped to its end without being held.
 
-use super::{Flow, LineCount, Refusal, Session, Stop, verbs, words::Words, writing::Gathered};
+use super::{
+    Flow, LineCount, Refusal, Session, Stop,
+    verbs::{self, VERBS},
+    words::Words,
+    writing::Gathered,
+};
 use crate::{
     broker::{Broker, Code},
     log::record::{shown, split_word},
@@ -175,7 +180,7 @@ impl Lines {
         gathered: &mut Gathered<'a>,
         output: &mut Output<'_>,
     ) -> io::Result<Flow> {
-        let Some(verb) = verbs::find(word) else {
+        let Some(number) = verbs::find(word) else {
             self.session.count_run();
             gathered.refuse(&mut self.session, verbs::NONE, verbs::unknown(word));
             let before = output.bytes.len();
@@ -191,7 +196,6 @@ impl Lines {
         if output.bytes.len() >= ANSWERS_BYTES {
             output.flush()?;
         }
-        let number = verbs::number(verb);
         if self.session.run.verb != number {
             // It may wait for long.
             self.session.count_run();
@@ -199,6 +203,7 @@ impl Lines {
             self.session.run.verb = number;
         }
         let before = output.bytes.len();
+        let verb = &VERBS[number];
         let may_run = self.session.stage.may_run(verb.name).map_err(Stop::from);
         let flow = match may_run.and_then(|()| (verb.run)(&mut self.session, Words::new(rest), output)) {
             Ok(flow) => flow,
@@ -218,7 +223,7 @@ impl Lines {
     fn tell(&mut self, line: &[u8], before: usize, output: &Output<'_>) {
         let Some(steps) = self.session.steps.as_mut() else { return };
         let peer = output.peer;
-        let meaning = verbs::find(split_word(line).0).map_or("no verb", |verb| verb.meaning);
+        let meaning = verbs::find(split_word(line).0).map_or("no verb", |number| VERBS[number].meaning);
         crate::tell::tell(format_args!("{peer} asks: {} ({meaning})", shown(line)));
         for step in steps.drain(..) {
             crate::tell::tell(format_args!("{peer}   {step}"));

@@ -1,7 +1,11 @@
 //! The table of verbs: the whole interface on one screen. Dispatch, HELP and "did you mean" come from it.
 
 use super::{Answered, Flow, Refusal, Session, words::Words};
-use crate::{log::record::shown, metrics::TrafficSum, protocol::connection::Output};
+use crate::{
+    log::record::{as_word, shown},
+    metrics::TrafficSum,
+    protocol::connection::Output,
+};
 
 /// A verb.
 pub(super) struct Verb {
@@ -55,9 +59,9 @@ pub(super) static VERBS: [Verb; 30] = verbs! {
     "QUIT" "" "close the connection" ["EXIT", "BYE", "CLOSE", "STOP"] => |_, words, _| words.end().map(|()| Flow::Close).map_err(Into::into);
 };
 
-/// The verb of this name, in any case.
-pub(super) fn find(name: &[u8]) -> Option<&'static Verb> {
-    VERBS.iter().find(|verb| verb.name.as_bytes().eq_ignore_ascii_case(name))
+/// The number in the table of the verb of this name, in any case.
+pub(super) fn find(name: &[u8]) -> Option<usize> {
+    VERBS.iter().position(|verb| verb.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
 /// PRODUCE's number, and SEND's: those that are gathered.
@@ -65,11 +69,6 @@ pub(super) const PRODUCE: usize = 0;
 pub(super) const SEND: usize = 3;
 /// The number of lines that begin with no verb.
 pub(super) const NONE: usize = VERBS.len();
-
-/// A verb's number in the table.
-pub(super) fn number(verb: &'static Verb) -> usize {
-    VERBS.iter().position(|one| std::ptr::eq(one, verb)).expect("it stands in the table")
-}
 
 /// The name of the verb with this number.
 #[cfg(feature = "http")]
@@ -124,9 +123,7 @@ impl Session {
         words.end()?;
         let (broker, config, metrics) = (&self.broker, self.broker.config(), self.broker.metrics());
         let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
-        let data = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
-        let mut escaped = Vec::new();
-        crate::log::record::write_word(&mut escaped, data.as_bytes());
+        let data: String = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
         let lines = [
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime_ms", metrics.uptime().as_millis().to_string()),
@@ -143,7 +140,7 @@ impl Session {
             ("rebalances", metrics.rebalances.get().to_string()),
             ("damaged_batches", broker.damaged_batches().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
-            ("data_dir", String::from_utf8_lossy(&escaped).into_owned()),
+            ("data_dir", as_word(&data)),
             ("topics", broker.describe_topics().len().to_string()),
             ("default_partitions", config.default_partitions.to_string()),
             ("cluster_id", broker.cluster_id()),
@@ -161,7 +158,7 @@ mod tests {
     #[test]
     fn verbs_have_numbers() {
         assert_eq!([VERBS[PRODUCE].name, VERBS[SEND].name], ["PRODUCE", "SEND"]);
-        assert_eq!(number(find(b"quit").unwrap()), VERBS.len() - 1);
+        assert_eq!(find(b"quit"), Some(VERBS.len() - 1));
         const { assert!(NONE < crate::metrics::ROWS_MAX) };
     }
 

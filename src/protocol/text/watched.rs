@@ -1,7 +1,10 @@
 //! Lines that somebody watches: each is carried out by itself, so that its answer is seen. What streams is seen in parts, each
 //! before a wait.
 
-use super::{Session, verbs};
+use super::{
+    Session,
+    verbs::{self, VERBS},
+};
 use crate::{
     broker::wire::{Asker, Exchange, FileRange, Message},
     log::record::split_word,
@@ -29,7 +32,7 @@ impl Session {
             return None;
         }
         let (connection, address) = (output.counted().id, output.peer);
-        let api = verbs::find(split_word(line).0).map_or("no verb", |verb| verb.name);
+        let api = verbs::find(split_word(line).0).map_or("no verb", |number| VERBS[number].name);
         Some(Asker { connection, address, client: String::new(), api }).filter(|asker| wire.wants(asker))
     }
 
@@ -48,11 +51,16 @@ impl Session {
         }
     }
 
-    /// Shows what was answered so far, if it was anything.
+    /// Shows what was answered so far, if it was anything. What nobody wants to see any more is watched no longer: it may stream for
+    /// days.
     pub(super) fn tell_part(&mut self, output: &mut Output<'_>) {
-        if self.watched.is_some() {
+        let Some(watched) = &self.watched else { return };
+        if self.broker.wire().wants(&watched.asker) {
             self.tell_watched(output);
             output.watch();
+        } else {
+            drop(output.watched());
+            self.watched = None;
         }
     }
 
