@@ -55,6 +55,8 @@ pub enum Kind {
     Records,
     /// The records of a batch that are compressed.
     Compressed,
+    /// What could not be read.
+    Unread,
     /// The tagged fields at the end of a struct.
     Tags,
 }
@@ -87,6 +89,7 @@ impl Span {
             (Kind::Records, false) => "RECORDS",
             (Kind::Records, true) => "COMPACT_RECORDS",
             (Kind::Compressed, _) => "COMPRESSED_RECORDS",
+            (Kind::Unread, _) => "not read",
             (Kind::Tags, _) => "TAG_BUFFER",
         }
     }
@@ -127,6 +130,11 @@ impl Spans {
         if bytes > 0 && from < self.bytes_max && self.spans.len() < SPANS_MAX {
             self.spans.push(Span { from, to, name, kind, compact, element: self.element });
         }
+    }
+
+    /// Where the next field begins.
+    pub fn at(&self) -> usize {
+        self.at
     }
 
     /// Begins an element of an array. Answers what [`leave`](Self::leave) takes.

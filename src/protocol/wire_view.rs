@@ -168,6 +168,7 @@ fn value(span: &Span, bytes: &[u8]) -> Option<Value> {
         Kind::Array if span.compact => (i64::from(r.uvarint().ok()?) - 1).into(),
         Kind::Array => r.i32(name).ok()?.into(),
         Kind::Records | Kind::Compressed => bytes.len().into(),
+        Kind::Unread => Value::Null,
     })
 }
 

@@ -356,8 +356,9 @@ pub fn explain(bytes: &[u8], spans: &mut Spans) {
     }
 }
 
+/// What is no record, and what is behind the last, is noted as one field: the next batch begins behind it.
 fn explain_records(header: &Header, mut body: &[u8], spans: &mut Spans) {
-    let (mut records, mut seen) = (Records::default(), Seen::default());
+    let (mut records, mut seen, end) = (Records::default(), Seen::default(), spans.at() + body.len());
     if Codec::of_attributes(header.attributes) != Some(Codec::None) {
         return Spans::field(spans, "records", Kind::Compressed, false, body.len());
     }
@@ -365,9 +366,10 @@ fn explain_records(header: &Header, mut body: &[u8], spans: &mut Spans) {
         let outer = spans.enter("records", index);
         let rest = read_record(body, header.base_timestamp, false, &mut records, &mut seen, spans);
         spans.leave(outer);
-        let Some(rest) = rest else { return };
+        let Some(rest) = rest else { break };
         body = rest;
     }
+    Spans::field(spans, "rest", Kind::Unread, false, end - spans.at());
 }
 
 /// Reads one record and returns the bytes behind it; `None`: this is not a record.

@@ -560,3 +560,27 @@ fn what_was_cut_is_explained_as_far_as_it_goes_and_what_is_compressed_is_one_fie
     let fields = explained(&batch);
     assert_eq!(fields.last().unwrap(), &("batches[0].records".to_string(), batch[HEADER_BYTES..].to_vec()));
 }
+
+/// What came behind them had the positions of other bytes.
+#[test]
+fn what_is_no_record_is_one_field_and_the_next_batch_is_explained() {
+    let batch = produced(&sample(), Codec::None);
+    let fewer = sealed(with(&batch, 57, &2i32.to_be_bytes()));
+    // The length of the second record's key.
+    let fields = explained(&batch);
+    let before = fields.iter().take_while(|(name, _)| name != "batches[0].records[1].key");
+    let at = before.map(|(_, bytes)| bytes.len()).sum();
+    let bent = sealed(with(&batch, at, &[0x7f]));
+    for first in [fewer, bent] {
+        let fields = explained(&[&first[..], &batch].concat());
+        assert_eq!(
+            fields.iter().map(|(_, bytes)| bytes.len()).sum::<usize>(),
+            2 * batch.len(),
+            "every byte is a field"
+        );
+        let rest = fields.iter().position(|(name, _)| name == "batches[0].rest").unwrap();
+        let behind =
+            explained(&batch).into_iter().map(|(name, bytes)| (name.replace("batches[0]", "batches[1]"), bytes));
+        assert!(behind.eq(fields[rest + 1..].iter().cloned()));
+    }
+}
