@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Log,
+        Log, Outcome,
         batches::{Entry, Flags, crc32c},
         disk::File,
         lines::Lines,
@@ -196,11 +196,11 @@ impl Rewrite<'_> {
         let (mut count, mut tombstones) = (0, false);
         let (running, mut last) = (entry.flags.has(Flags::RUNNING_TIMES), entry.timestamp);
         self.kept.clear();
-        if entry.flags.has(Flags::CONTROL) {
+        if let Some(outcome) = entry.flags.outcome() {
             let is_needed = self.unended.0.remove(&entry.producer_id);
             // It goes as a tombstone does.
             tombstones = !is_needed;
-            let is_abort = entry.flags.has(Flags::ABORT);
+            let is_abort = outcome == Outcome::Abort;
             if is_needed || !expired {
                 self.kept.extend_from_slice(lines);
                 self.newest = self.newest.max(entry.timestamp);
