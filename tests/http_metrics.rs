@@ -118,6 +118,17 @@ fn kafka_requests_are_counted_by_api_and_those_with_an_error_code_as_errors() {
 
 #[cfg(feature = "kafka")]
 #[test]
+fn a_frame_that_is_too_large_counts_as_a_request_of_no_api() {
+    let broker = Broker::start();
+    let mut kafka = TcpStream::connect(&broker.address).unwrap();
+    kafka.write_all(&[6, 0x40, 0, 1]).unwrap();
+    assert_eq!(kafka.read(&mut [0]).unwrap(), 0);
+    let row = r#"{protocol="kafka",request="none"}"#;
+    assert_eq!(value(&broker, &format!("plainlog_request_errors_total{row}")), Some(1.0));
+}
+
+#[cfg(feature = "kafka")]
+#[test]
 fn a_kafka_client_is_listed_by_its_client_id() {
     let broker = Broker::start();
     let mut kafka = TcpStream::connect(&broker.address).unwrap();

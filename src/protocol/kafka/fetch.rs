@@ -370,7 +370,7 @@ fn write_partition(
     });
     // The very first line is invalid: asking again would not help.
     if bytes == 0 && !whole {
-        w.out[code_at..code_at + 2].copy_from_slice(&i16::from(Code::CorruptMessage).to_be_bytes());
+        w.change_code(code_at, Code::CorruptMessage.into());
     }
     bytes
 }

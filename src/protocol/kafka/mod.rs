@@ -50,6 +50,7 @@ use crate::{
     },
     config::Address,
     log::record::{Records, shown, write_visible},
+    metrics::ROWS_MAX,
     protocol::connection::{Input, Output},
 };
 use compression::Codecs;
@@ -191,10 +192,15 @@ pub static APIS: &[Api] = &[
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
 ];
 
-/// An API's number in the table.
-fn number_of(api: &'static Api) -> usize {
-    APIS.iter().position(|one| std::ptr::eq(one, api)).expect("it stands in the table")
+/// The number in the table of the API with this key.
+fn number_of(key: i16) -> Option<usize> {
+    APIS.iter().position(|api| api.key == key)
 }
+
+/// The number of requests that are of no API in the table, or cannot be read that far.
+const NONE: usize = APIS.len();
+
+const _: () = assert!(NONE < ROWS_MAX);
 
 /// Why a connection has to end.
 #[derive(Debug)]
@@ -309,27 +315,38 @@ fn tell(explained: Explained, step: impl FnOnce() -> String) {
 pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut session = Session { name: name.map(String::from), ..Session::default() };
     input.silence_max = Some(broker.config().idle_timeout);
-    while !output.stopping()
-        && let Some(size) = next_frame(input, output, &mut session)?
-    {
-        let (frame, behind) = input.bytes()[4..].split_at(size);
-        session.commits_follow = is_whole_offset_commit(behind) && output.bytes.len() < UNSENT_BYTES_MAX;
-        match answer(broker, &mut session, output, frame) {
-            Ok(_) => {}
+    while !output.stopping() {
+        match serve_one(broker, &mut session, input, output) {
+            Ok(true) => {}
+            Ok(false) => break,
             Err(Stop::Io(error)) => return Err(error),
             Err(Stop::Broken(why)) => {
                 crate::tell::tell(format_args!("{} breaks Kafka's protocol and is closed: {why}", output.peer));
                 break;
             }
         }
-        session.shrink();
-        input.consume(4 + size);
-        if output.bytes.len() >= UNSENT_BYTES_MAX && !session.commits_follow {
-            output.flush()?;
-        }
     }
-    session.commits.make_durable(output);
+    session.commits.make_durable(broker, output);
     output.flush()
+}
+
+/// Serves one request; false: the client is gone.
+fn serve_one(
+    broker: &Broker,
+    session: &mut Session,
+    input: &mut Input<'_>,
+    output: &mut Output<'_>,
+) -> Result<bool, Stop> {
+    let Some(size) = next_frame(broker, input, output, session)? else { return Ok(false) };
+    let (frame, behind) = input.bytes()[4..].split_at(size);
+    session.commits_follow = is_whole_offset_commit(behind) && output.bytes.len() < UNSENT_BYTES_MAX;
+    answer(broker, session, output, frame)?;
+    session.shrink();
+    input.consume(4 + size);
+    if output.bytes.len() >= UNSENT_BYTES_MAX && !session.commits_follow {
+        output.flush()?;
+    }
+    Ok(true)
 }
 
 /// Whether these bytes begin with a whole OffsetCommit request.
@@ -340,16 +357,18 @@ fn is_whole_offset_commit(bytes: &[u8]) -> bool {
 }
 
 /// Waits for a whole frame and returns its size, without the four bytes that tell it; `None`: the client is gone.
-fn next_frame(input: &mut Input<'_>, output: &mut Output<'_>, session: &mut Session) -> io::Result<Option<usize>> {
+fn next_frame(
+    broker: &Broker,
+    input: &mut Input<'_>,
+    output: &mut Output<'_>,
+    session: &mut Session,
+) -> Result<Option<usize>, Stop> {
     loop {
         if let Some(size) = input.bytes().first_chunk() {
             let size = i32::from_be_bytes(*size);
             if !(0..=FRAME_BYTES_MAX).contains(&size) {
-                crate::tell::tell(format_args!(
-                    "{} sends a frame of {size} bytes and is closed; the limit is {FRAME_BYTES_MAX}",
-                    output.peer
-                ));
-                return Ok(None);
+                count_unread(broker, output, Instant::now());
+                return Err(Stop::Broken(format!("a frame of {size} bytes; the limit is {FRAME_BYTES_MAX}")));
             }
             if input.bytes().len() - 4 >= size as usize {
                 return Ok(Some(size as usize));
@@ -388,6 +407,41 @@ fn refused<T>(asked: &broker::Result<T>) -> String {
     asked.as_ref().err().map_or(String::new(), |error| format!(", refused: {error}"))
 }
 
+/// Counts a request that is of no API in the table, or that cannot be read that far.
+fn count_unread(broker: &Broker, output: &Output<'_>, begun: Instant) {
+    output.counted().requested(1, begun);
+    count(broker, NONE, begun, true);
+}
+
+/// Counts a request by the number of its API, whether it was refused or answered.
+fn count(broker: &Broker, number: usize, begun: Instant, refused: bool) {
+    let counted = broker.metrics().kafka.row(number);
+    counted.took.add(1, begun.elapsed());
+    counted.errors.add(refused.into());
+}
+
+/// What a request begins with.
+struct Head<'a> {
+    /// The number of its API.
+    number: usize,
+    correlation_id: i32,
+    /// The name that the client gave itself.
+    client_id: &'a str,
+}
+
+impl<'a> Head<'a> {
+    /// Reads it. From then on `r` reads its version of its API.
+    fn read(r: &mut Reader<'a>) -> Result<Head<'a>, Stop> {
+        let (key, version) = (r.i16("request_api_key")?, r.i16("request_api_version")?);
+        let correlation_id = r.i32("correlation_id")?;
+        let number = number_of(key).ok_or_else(|| Stop::Broken(format!("there is no API {key} here")))?;
+        let client_id = r.nullable_string("client_id")?.unwrap_or_default();
+        (r.version, r.flexible) = (version, version >= APIS[number].flexible_from);
+        r.tags()?;
+        Ok(Head { number, correlation_id, client_id })
+    }
+}
+
 /// Answers one request: `frame` is the frame without its size, and the response is appended to `output`. Returns how many bytes
 /// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
@@ -397,13 +451,9 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         spans.field("size", Kind::Int32, false, 4);
         r.spans = Some(spans);
     }
-    let (key, version, correlation_id) =
-        (r.i16("request_api_key")?, r.i16("request_api_version")?, r.i32("correlation_id")?);
-    let api = APIS.iter().find(|api| api.key == key);
-    let api = api.ok_or_else(|| Stop::Broken(format!("there is no API {key} here")))?;
-    let client_id = r.nullable_string("client_id")?.unwrap_or_default();
-    (r.version, r.flexible) = (version, version >= api.flexible_from);
-    r.tags()?;
+    let head = Head::read(&mut r).inspect_err(|_| count_unread(broker, output, begun))?;
+    let Head { number, correlation_id, client_id } = head;
+    let (api, version) = (&APIS[number], r.version);
     let explained = broker.config().explain.then_some(output.peer);
     if let Some(peer) = explained {
         let (name, client, size) = (api.name, shown(client_id.as_bytes()), frame.len());
@@ -439,9 +489,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         explained,
     };
     let done = call.carry_out(&mut r);
-    let counted = broker.metrics().kafka.row(number_of(api));
-    counted.took.add(1, begun.elapsed());
-    counted.errors.add((call.refused || done.is_err()).into());
+    count(broker, number, begun, call.refused || done.is_err());
     let done = done.map_err(|stop| match stop {
         Stop::Broken(why) => Stop::Broken(format!("{} version {version}: {why}", api.name)),
         stop => stop,
@@ -477,7 +525,7 @@ impl Call<'_, '_> {
             self.unsupported_version()?;
         } else {
             if self.api.key != OFFSET_COMMIT {
-                self.session.commits.make_durable(self.output);
+                self.session.commits.make_durable(self.broker, self.output);
             }
             (self.api.handle)(self, r)?;
         }
@@ -491,7 +539,7 @@ impl Call<'_, '_> {
             bytes[at..at + 4].copy_from_slice(&size.to_be_bytes());
         }
         if !self.session.commits_follow {
-            self.session.commits.make_durable(self.output);
+            self.session.commits.make_durable(self.broker, self.output);
         }
         tell(self.explained, || match self.response() {
             Some(response) => format!("answers: {} bytes", response.len()),

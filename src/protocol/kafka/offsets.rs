@@ -1,7 +1,7 @@
 //! How far groups have read: OffsetCommit, TxnOffsetCommit, OffsetFetch, OffsetDelete.
 
 use super::{
-    Call, Code, Stop, partition_index, refused, shown_list, tell,
+    Call, Code, OFFSET_COMMIT, Stop, number_of, partition_index, refused, shown_list, tell,
     topic_ref::TopicRef,
     transactions::read_identity,
     wire::{ITEM, Reader, Writer},
@@ -36,15 +36,19 @@ struct PendingCommit {
     written: LogWrite,
     /// Where in the output the codes are that say it was committed.
     codes_at: Vec<usize>,
+    /// Whether the answer says of something else that it was refused.
+    refused: bool,
 }
 
 impl PendingCommits {
-    /// Makes all of them durable. If one cannot be, its answer says so.
-    pub(super) fn make_durable(&mut self, output: &mut Output<'_>) {
-        for PendingCommit { written, codes_at } in self.0.drain(..) {
+    /// Makes all of them durable. If one cannot be, its answer says so, and it counts as refused.
+    pub(super) fn make_durable(&mut self, broker: &Broker, output: &mut Output<'_>) {
+        for PendingCommit { written, codes_at, refused } in self.0.drain(..) {
             if let Err(error) = written.make_durable() {
                 let code = i16::from(error.code()).to_be_bytes();
                 codes_at.into_iter().for_each(|at| output.bytes[at..at + 2].copy_from_slice(&code));
+                let number = number_of(OFFSET_COMMIT).expect("it stands in the table");
+                broker.metrics().kafka.row(number).errors.add((!refused).into());
             }
         }
     }
@@ -163,7 +167,8 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     }
     let codes_at = commit.write(&mut w);
     w.tags();
-    call.session.commits.0.extend(written.map(|written| PendingCommit { written, codes_at }));
+    let refused = call.refused;
+    call.session.commits.0.extend(written.map(|written| PendingCommit { written, codes_at, refused }));
     Ok(())
 }
 

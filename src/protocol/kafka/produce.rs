@@ -127,7 +127,7 @@ fn produce_all(
         ticket.and_then(|ticket| stored(&written, ticket)).unwrap_or_else(|refused| refused)
     };
     let outcomes: Vec<Outcome> = tickets.iter().cloned().map(outcome).collect();
-    call.touched(tickets.iter().flatten().find_map(|ticket| written.place(*ticket)));
+    call.touched(written.places().next());
     for (((Topic { topic, found, .. }, sent), ticket), outcome) in batches().zip(&tickets).zip(&outcomes) {
         tell(call.explained, || {
             let size = sent.bytes.map_or(0, |bytes| bytes.len());

@@ -890,6 +890,19 @@ fn versions_that_are_not_served_close_the_connection_but_for_api_versions() {
     assert!(matches!(talk.ask(0, 2, &[0; 20]), Err(Stop::Broken(_))));
 }
 
+#[test]
+fn a_request_of_no_api_or_without_a_head_counts_as_none_of_them() {
+    let talk = Talk::new();
+    let stopping = AtomicBool::new(true);
+    let (_, mut output) = connection::open(&talk.transport, broker::Waiter::new(), &stopping);
+    let unknown = [&4321i16.to_be_bytes()[..], &[0; 20]].concat();
+    for frame in [&unknown[..], b"\0\x03\0", b""] {
+        assert!(matches!(answer(&talk.broker, &mut Session::default(), &mut output, frame), Err(Stop::Broken(_))));
+    }
+    let row = talk.broker.metrics().kafka.row(NONE);
+    assert_eq!((row.took.count(), row.errors.get(), output.counted().sum().requests), (3, 3, 3));
+}
+
 prop_compose! {
     fn values()(
         topic in prop_oneof![Just("there".to_owned()), "[a-z/. ]{0,9}"],

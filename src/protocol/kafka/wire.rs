@@ -161,13 +161,7 @@ impl<'a> Reader<'a> {
         Err(Malformed("a varint has more than five bytes"))
     }
 
-    /// VARINT: zigzag, as in records.
-    pub fn varint(&mut self) -> Result<i32> {
-        let number = self.uvarint()?;
-        Ok((number >> 1) as i32 ^ -((number & 1) as i32))
-    }
-
-    /// VARLONG: zigzag, as in records.
+    /// VARINT or VARLONG: zigzag, as in records.
     pub fn varlong(&mut self) -> Result<i64> {
         let mut number = 0;
         for shift in (0..70).step_by(7) {
@@ -326,13 +320,22 @@ impl Writer<'_> {
 
     /// INT16.
     pub fn i16(&mut self, name: &'static str, number: i16) {
-        if number != 0
-            && name.ends_with("error_code")
-            && let Some(refused) = &mut self.refused
-        {
-            **refused = true;
+        if name.ends_with("error_code") {
+            self.note_code(number);
         }
         self.fixed(name, Kind::Int16, number.to_be_bytes());
+    }
+
+    /// Changes an error code that was written at this place.
+    pub fn change_code(&mut self, at: usize, code: i16) {
+        self.note_code(code);
+        self.out[at..at + 2].copy_from_slice(&code.to_be_bytes());
+    }
+
+    fn note_code(&mut self, code: i16) {
+        if let Some(refused) = self.refused.as_mut().filter(|_| code != 0) {
+            **refused = true;
+        }
     }
 
     /// UINT16.
@@ -638,7 +641,7 @@ mod tests {
             prop_assert_eq!(r.bytes(ITEM), Ok(&blob[..]));
             r.tags().unwrap();
             prop_assert_eq!(r.varlong(), Ok(number));
-            prop_assert_eq!(r.varint(), Ok(number as i32));
+            prop_assert_eq!(r.varlong(), Ok((number as i32).into()));
             prop_assert_eq!(r.uvarint(), Ok(number as u32));
             prop_assert!(r.rest().is_empty());
         }
@@ -646,7 +649,7 @@ mod tests {
         #[test]
         fn any_bytes_are_read_or_refused(bytes: Vec<u8>, flexible: bool) {
             let new = || Reader::new(&bytes, 0, flexible);
-            let _ = (new().varint(), new().varlong(), new().nullable_string(ITEM), new().bytes(ITEM), new().tags());
+            let _ = (new().uvarint(), new().varlong(), new().nullable_string(ITEM), new().bytes(ITEM), new().tags());
             let _ = new().array(ITEM, |r| r.array(ITEM, |r| r.string(ITEM)));
         }
     }

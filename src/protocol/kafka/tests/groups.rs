@@ -213,6 +213,28 @@ fn offset_commit_looks_at_the_partitions_the_member_and_then_the_metadata() {
     }
 }
 
+/// Its code is written after its answer.
+#[test]
+fn a_commit_that_cannot_be_made_durable_counts_as_refused() {
+    use crate::log::disk::{self, Fault, MemoryDisk};
+    let disk = MemoryDisk::crashable();
+    let broker =
+        Broker::open_on(std::sync::Arc::new(disk.clone()), Config::new("data"), broker::Clock::System).unwrap();
+    broker.create_topic("there", 1).unwrap();
+    let talk = Talk::to(broker);
+    let ask = |offsets| {
+        let request = commit_request("other", "", -1, offsets);
+        codes(&talk.ask(8, 8, &encoded(request, 8)).unwrap().0)
+    };
+    let number = number_of(OFFSET_COMMIT).unwrap();
+    let errors = || talk.broker.metrics().kafka.row(number).errors.get();
+    assert_eq!((ask(&[("there", 0, "")]), errors()), (vec![0], 0));
+    let (failed, unknown) = (code(Code::KafkaStorageError), code(Code::UnknownTopicOrPartition));
+    disk.fault(disk::Call::Sync, 0, Fault::Error);
+    assert_eq!((ask(&[("there", 0, "")]), errors()), (vec![failed], 1));
+    assert_eq!((ask(&[("there", 0, ""), ("no", 0, "")])[1], errors()), (unknown, 2), "once");
+}
+
 /// Answers the group's code, and each partition's.
 fn delete_offsets(talk: &Talk, group: &str, partitions: &[(&str, &[i32])]) -> (i16, Vec<(String, Vec<i16>)>) {
     let topic = |&(topic, partitions): &(&str, &[i32])| {
