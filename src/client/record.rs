@@ -5,7 +5,7 @@ use crate::{
     broker::Isolation,
     log::{
         Lines,
-        record::{Malformed, is_marker, split_fields, unescape, write_fields, write_u64},
+        record::{Decoded, Malformed, is_marker, split_fields, write_fields, write_u64},
     },
 };
 use std::{borrow::Cow, fmt, sync::Arc};
@@ -168,18 +168,17 @@ impl Message {
         timestamp: i64,
         fields: &[u8],
     ) -> Result<Message, Error> {
-        let fields = split_fields(fields).map_err(unreadable)?;
-        let word = |word: &[u8]| unescape(word).map(Cow::into_owned).map_err(unreadable);
-        let header =
-            |(name, value): (_, Option<_>)| Ok((word(name)?.into(), value.map(word).transpose()?.map(Into::into)));
+        let Decoded { key, headers, value } =
+            split_fields(fields).and_then(|fields| fields.decode()).map_err(unreadable)?;
+        let owned = |word: Cow<'_, [u8]>| word.into_owned().into();
         Ok(Message {
             topic: topic.clone(),
             partition,
             offset,
             timestamp,
-            key: fields.key.map(word).transpose()?,
-            value: fields.value.bytes().map_err(unreadable)?.map(Cow::into_owned),
-            headers: fields.headers().map(header).collect::<Result<_, Error>>()?,
+            key: key.map(Cow::into_owned),
+            value: value.map(Cow::into_owned),
+            headers: headers.into_iter().map(|(name, value)| (owned(name), value.map(owned))).collect(),
         })
     }
 }

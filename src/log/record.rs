@@ -309,6 +309,17 @@ pub struct Fields<'a> {
     header_count: usize,
 }
 
+/// A line's fields, decoded.
+#[derive(Clone, Debug)]
+pub struct Decoded<'a> {
+    /// The key; `None` is null.
+    pub key: Option<Cow<'a, [u8]>>,
+    /// The headers, in order.
+    pub headers: Vec<Header<'a>>,
+    /// The value; `None` is a tombstone.
+    pub value: Option<Cow<'a, [u8]>>,
+}
+
 /// A value field.
 #[derive(Clone, Copy, Debug)]
 pub enum Value<'a> {
@@ -386,6 +397,16 @@ impl<'a> Fields<'a> {
         words.map(|text| match memchr::memchr(b':', text) {
             Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
             None => (text, None),
+        })
+    }
+
+    /// All of them, decoded.
+    pub fn decode(&self) -> Result<Decoded<'a>, Malformed> {
+        let header = |(name, value): (_, Option<_>)| Ok((unescape(name)?, value.map(unescape).transpose()?));
+        Ok(Decoded {
+            key: self.key.map(unescape).transpose()?,
+            headers: self.headers().map(header).collect::<Result<_, Malformed>>()?,
+            value: self.value.bytes()?,
         })
     }
 }

@@ -12,7 +12,7 @@
 
 use crate::log::{
     Line,
-    record::{Header, Malformed, shown, unescape, write_i64, write_u64},
+    record::{Decoded, Header, Malformed, shown, write_i64, write_u64},
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use serde_core::{
@@ -61,10 +61,7 @@ pub fn write(out: &mut Vec<u8>, record: &Shown<'_>) {
 
 /// Appends the record of a log's line as one object, without a line end.
 pub fn write_line(out: &mut Vec<u8>, topic: &str, partition: u32, line: &Line<'_>) -> Result<(), Malformed> {
-    let fields = line.split()?;
-    let header = |(name, value): (_, Option<_>)| Ok((unescape(name)?, value.map(unescape).transpose()?));
-    let headers = fields.headers().map(header).collect::<Result<Vec<Header<'_>>, Malformed>>()?;
-    let (key, value) = (fields.key.map(unescape).transpose()?, fields.value.bytes()?);
+    let Decoded { key, headers, value } = line.split()?.decode()?;
     let (key, value) = (key.as_deref(), value.as_deref());
     let Line { offset, timestamp, .. } = *line;
     write(out, &Shown { topic, partition, offset, timestamp, key, headers: &headers, value });

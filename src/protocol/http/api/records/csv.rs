@@ -11,7 +11,7 @@
 use crate::{
     log::{
         Line,
-        record::{Header, Malformed, unescape, write_i64, write_u64},
+        record::{Decoded, Malformed, write_i64, write_u64},
     },
     protocol::record_json,
 };
@@ -22,10 +22,7 @@ pub(super) const NAMES: &[u8] = b"topic,partition,offset,timestamp,key,key_base6
 
 /// Appends the row of a record.
 pub(super) fn write_row(out: &mut Vec<u8>, topic: &str, partition: u32, line: &Line<'_>) -> Result<(), Malformed> {
-    let fields = line.split()?;
-    let (key, value) = (fields.key.map(unescape).transpose()?, fields.value.bytes()?);
-    let header = |(name, value): (_, Option<_>)| Ok((unescape(name)?, value.map(unescape).transpose()?));
-    let headers = fields.headers().map(header).collect::<Result<Vec<Header<'_>>, Malformed>>()?;
+    let Decoded { key, headers, value } = line.split()?.decode()?;
     write_field(out, topic.as_bytes());
     out.push(b',');
     write_u64(out, partition.into());
