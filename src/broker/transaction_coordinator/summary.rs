@@ -34,6 +34,13 @@ pub struct TransactionSummary {
     pub partitions: usize,
 }
 
+impl TransactionSummary {
+    /// Whether there is a transaction that is open or being ended.
+    pub fn is_open(&self) -> bool {
+        self.partitions > 0
+    }
+}
+
 /// All about a transactional id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TransactionDescription {

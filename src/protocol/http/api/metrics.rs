@@ -12,7 +12,7 @@
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka;
 use crate::{
-    broker::{Broker, ObservedGroup, ObservedTopic, TransactionSummary},
+    broker::{Broker, ObservedGroup, ObservedTopic},
     log::Size,
     metrics::{ConnectionSum, LatencySum, Metrics, Requested, Requests, TrafficSum},
     protocol::{
@@ -77,7 +77,6 @@ struct ObservedRequests {
 impl Observed {
     fn of(broker: &Broker, routes: &[Route]) -> Result<Observed, Stop> {
         let metrics = broker.metrics();
-        let is_open = |one: &TransactionSummary| one.partitions > 0;
         Ok(Observed {
             topics: broker.observe_topics(),
             groups: broker.observe_groups()?,
@@ -87,7 +86,7 @@ impl Observed {
             produce_to_sync: metrics.produce_to_sync.get(),
             rebalances: metrics.rebalances.get(),
             damaged_batches: broker.damaged_batches(),
-            open_transactions: broker.transactions()?.iter().filter(|one| is_open(one)).count(),
+            open_transactions: broker.transactions()?.iter().filter(|one| one.is_open()).count(),
             faults: broker.faults().len(),
             uptime: metrics.uptime(),
             resident_bytes: resident_bytes(),

@@ -36,8 +36,7 @@ pub(super) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
 /// `GET /api/transactions`
 pub(super) fn transactions(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let all = truth(exchange, "all")?;
-    let is_open = |one: &TransactionSummary| one.partitions > 0;
-    let transactions = exchange.broker.transactions()?.into_iter().filter(|one| all || is_open(one));
+    let transactions = exchange.broker.transactions()?.into_iter().filter(|one| all || one.is_open());
     let described = |one: TransactionSummary| {
         json!({
             "transactional_id": &*one.transactional_id,
