@@ -4,7 +4,7 @@
 
 #[cfg(feature = "http")]
 use super::GroupCell;
-use super::{GroupState, OffsetChange, make_durable};
+use super::{GroupState, OffsetChange, check_group_name, make_durable};
 use crate::{
     broker::{
         Broker, Committed, Error, Result, committed_offsets,
@@ -158,6 +158,13 @@ impl Broker {
             self.running.state.write_changes(&log, name, state, changes, false)
         })?;
         make_durable(written?)
+    }
+
+    /// Whether offsets of a group can be reset, as far as the group has a say in it.
+    pub fn may_reset_offsets(&self, name: &str) -> Result<()> {
+        check_group_name(name)?;
+        let checked = self.running.state.change_named(name, |state, _| check_empty(name, state))?;
+        checked.map_or(Ok(()), |(_, checked)| checked)
     }
 
     /// Deletes a group without members, with all that it committed and all that is pending, as Kafka does.

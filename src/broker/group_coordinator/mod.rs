@@ -111,6 +111,13 @@ fn kept_until_ms(now_ms: i64) -> i64 {
     now_ms.saturating_add(EMPTY_KEPT.as_millis() as i64)
 }
 
+fn check_group_name(name: &str) -> Result<()> {
+    match name.len() > STRING_BYTES_MAX {
+        true => Err(Error::InvalidGroup(format!("a group's name has at most {STRING_BYTES_MAX} bytes"))),
+        false => Ok(()),
+    }
+}
+
 /// What a change of a group came to.
 struct Changed<T> {
     /// What the change answered.
@@ -218,10 +225,7 @@ impl BrokerState {
 
     /// A name may be empty: Kafka's old clients keep offsets under it. No member joins there.
     fn find_or_make(&self, name: &str) -> Result<Arc<GroupCell>> {
-        if name.len() > STRING_BYTES_MAX {
-            let why = format!("a group's name has at most {STRING_BYTES_MAX} bytes");
-            return Err(Error::InvalidGroup(why));
-        }
+        check_group_name(name)?;
         let mut groups = self.groups()?;
         let groups = groups.as_mut().expect("read back above");
         if let Some(cell) = self.find(groups, name)? {

@@ -162,8 +162,9 @@ pub(in crate::protocol::http) fn reset(exchange: &mut Exchange<'_, '_>) -> Resul
         told.push(json!({ "topic": &*topic, "partition": partition.index(), "before": before, "after": after }));
         offsets.push((topic.clone(), partition.index(), after));
     }
-    if !dry_run {
-        broker.reset_offsets(&group, &offsets)?;
+    match dry_run {
+        true => broker.may_reset_offsets(&group)?,
+        false => broker.reset_offsets(&group, &offsets)?,
     }
     exchange.json(200, &json!({ "offsets": told, "dry_run": dry_run }))
 }
