@@ -2,7 +2,7 @@
 
 use super::{OBJECT_BYTES_MAX, Object, number, text, truth};
 use crate::{
-    broker::{Isolation, PartitionDescription, TopicDescription, is_internal, random},
+    broker::{self, Isolation, PartitionDescription, TopicDescription, is_internal, random},
     config::{Change, Changes, Overrides},
     protocol::{
         http::{
@@ -18,15 +18,17 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let internal = truth(exchange, "internal")?;
     let topics = exchange.broker.describe_topics().into_iter().filter(|(name, _)| internal || !is_internal(name));
-    let summary = |(name, topic): (String, _)| match topic {
-        Ok(topic) => summary(exchange, &topic),
-        Err(error) => Ok(json!({ "name": name, "offline": true, "message": crate::broker::Error::to_string(&error) })),
+    // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
+    let shown = |(name, topic): (String, Result<TopicDescription, broker::Error>)| {
+        topic.and_then(|topic| summary(exchange, &topic)).unwrap_or_else(
+            |error| json!({ "name": name, "internal": is_internal(&name), "offline": true, "message": error.to_string() }),
+        )
     };
-    let topics = topics.map(summary).collect::<Result<Vec<_>, Stop>>()?;
-    exchange.json(200, &json!({ "topics": topics }))
+    let answer = json!({ "topics": topics.map(shown).collect::<Vec<_>>() });
+    exchange.json(200, &answer)
 }
 
-fn summary(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, Stop> {
+fn summary(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, broker::Error> {
     let size = exchange.broker.topic_size(&topic.name)?;
     Ok(json!({
         "name": topic.name,
