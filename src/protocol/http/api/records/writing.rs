@@ -76,15 +76,14 @@ impl Intake {
         let config = broker.config();
         let partition = exchange.head.query.number("partition")?;
         let key = exchange.head.query.bytes("key").map(<[u8]>::to_vec);
-        if is_internal(&topic) {
-            let message = format!("'{topic}' is the broker's own topic; it can be read, not written to");
-            return Err(Refusal { status: 403, code: Code::InvalidTopicException, message }.into());
-        }
+        broker::writable(&topic).map_err(|error| match is_internal(&topic) {
+            true => Refusal { status: 403, ..error.into() },
+            false => error.into(),
+        })?;
         let settings = match (broker.find_topic(&topic), partition) {
             (Ok(found), None) => found.settings(),
             (Ok(found), Some(index)) => found.partition(index).map(|_| found.settings())?,
             (Err(broker::Error::UnknownTopic(_)), _) if config.auto_create => {
-                broker::check_name(&topic)?;
                 let partitions = config.default_partitions;
                 if let Some(partition) = partition.filter(|partition| *partition >= partitions) {
                     return Err(broker::Error::UnknownPartition { topic, partition, partitions }.into());
@@ -290,6 +289,7 @@ struct Storing<'i> {
     line: u64,
     /// Records that were written and are not durable yet.
     written: Vec<WrittenLine>,
+    /// Of these lines, with what is kept of each.
     unsynced_bytes: usize,
     stored: u64,
     refused: u64,
@@ -320,7 +320,7 @@ impl<'i> Storing<'i> {
         while lines.peek().is_some() {
             let mut gathered = Gathered::default();
             for line in lines.by_ref().take(WRITTEN_LINES) {
-                self.unsynced_bytes += line.len();
+                self.unsynced_bytes += line.len() + size_of::<WrittenLine>();
                 self.take(&mut gathered, &line[..line.len() - 1]);
             }
             self.session.write(&mut gathered);
