@@ -22,16 +22,22 @@ impl Waiter {
         Arc::new(Waiter { thread: thread::current(), woken: AtomicBool::new(false) })
     }
 
-    /// Waits until it is woken or the time is over; answers whether it was woken.
+    /// Waits until it is woken or the time is over; answers whether there is time left. The time is asked first, so that a waiter
+    /// that is woken again and again comes to its end.
     pub fn wait(&self, deadline: Option<Instant>) -> bool {
-        while !self.woken.swap(false, AcqRel) {
-            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return false,
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return false;
+            }
+            if self.woken.swap(false, AcqRel) {
+                return true;
+            }
+            match left {
                 Some(left) => thread::park_timeout(left),
                 None => thread::park(),
             }
         }
-        true
     }
 
     /// Wakes it, now or when it next waits.
@@ -78,5 +84,19 @@ impl Drop for Registered<'_> {
         if list.is_empty() {
             *list = Vec::new();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever waited at the end of what others wrote all the time waited for ever.
+    #[test]
+    fn a_time_that_is_over_is_over_for_one_who_was_woken_too() {
+        let waiter = Waiter::new();
+        waiter.wake();
+        assert!(!waiter.wait(Some(Instant::now())));
+        assert!(waiter.wait(None), "it was woken all the same");
     }
 }

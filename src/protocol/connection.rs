@@ -28,7 +28,7 @@ const BUFFER_BYTES_KEPT: usize = 4 * BUFFER_BYTES_MAX;
 pub const SILENCE: Duration = Duration::from_secs(1);
 /// How often a waiting connection checks whether it is broken.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// The same for one whose place others need as soon as its client is gone: a group member, a Fetch.
+/// The same for one whose place others need as soon as its client is gone: a group member, a Fetch, a reader over HTTP.
 const MEMBER_LOOKS_EVERY: Duration = Duration::from_millis(250);
 
 /// Bytes that have arrived and have not been used.
@@ -163,16 +163,17 @@ impl Input<'_> {
 impl<'a> Output<'a> {
     /// Sends what is to be sent. A client that does not take it for the idle timeout is an error.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.transport.write_all(&self.bytes)?;
+        let sent = self.transport.write_all(&self.bytes);
         #[cfg(feature = "http")]
         if let Some(Watched { sent, others }) = &mut self.watched {
             sent.add(&self.bytes[std::mem::take(others)..]);
         }
+        // What was sent in part is not sent again.
         self.bytes.clear();
         if self.bytes.capacity() > BUFFER_BYTES_KEPT {
             self.bytes = Vec::new();
         }
-        Ok(())
+        sent
     }
 
     /// The connection's id and what it counts.
