@@ -180,9 +180,19 @@ fn what_is_announced_is_not_set_aside_and_what_is_too_much_is_refused() {
         http.request("POST", "/api/topics", &gigabyte, b"");
         http.send("{");
     }
-    let resident = std::fs::read_to_string(format!("/proc/{}/statm", broker.id())).unwrap();
-    let pages: u64 = resident.split(' ').nth(1).unwrap().parse().unwrap();
-    assert!(pages * 4096 < 256 << 20, "{pages} pages");
+    let is_read = |connection: &Value| connection["requests"] == 1;
+    while broker.get("/api/connections").json()["connections"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| is_read(one))
+        .count()
+        < waiting.len()
+    {}
+    // All that it has been given, used or not.
+    let given = std::fs::read_to_string(format!("/proc/{}/statm", broker.id())).unwrap();
+    let pages: u64 = given.split(' ').next().unwrap().parse().unwrap();
+    assert!(pages * 4096 < 25 << 30, "{pages} pages");
     let mut http = broker.http();
     http.request("POST", "/api/topics", &gigabyte, b"");
     http.send(vec![b' '; 4 << 20]);
@@ -335,6 +345,22 @@ fn topics_are_made_described_altered_and_deleted() {
     assert_eq!((gone.status, gone.json()["error"].as_str()), (404, Some("UNKNOWN_TOPIC_OR_PARTITION")));
 }
 
+/// One whose disk fails hides no other.
+#[test]
+fn a_topic_that_is_offline_is_listed_with_the_others() {
+    let mut broker = Broker::on_disk();
+    broker.expect("SEND broken message:a\nSEND orders message:a\n", &["ACK", "ACK"]);
+    assert!(broker.stop().success());
+    let partition = broker.folder().join("broken/0");
+    std::fs::remove_dir_all(&partition).unwrap();
+    std::fs::write(&partition, "").unwrap();
+    broker.restart();
+    let listed = broker.get("/api/topics").json();
+    let listed = listed["topics"].as_array().unwrap();
+    assert_eq!((&listed[0]["name"], &listed[0]["offline"]), (&json!("broken"), &json!(true)), "{listed:?}");
+    assert_eq!((&listed[1]["name"], &listed[1]["records"]), (&json!("orders"), &json!(1)), "{listed:?}");
+}
+
 #[test]
 fn groups_are_described_committed_reset_and_forgotten() {
     let broker = Broker::start();
@@ -375,8 +401,10 @@ fn groups_are_described_committed_reset_and_forgotten() {
     let mut member = broker.connect();
     member.say("JOIN mail orders\n");
     assert!(member.line().starts_with("JOINED"));
-    let refused = reset(r#"{"topic":"orders","to":"latest"}"#);
-    assert_eq!((refused.status, refused.json()["error"].as_str()), (409, Some("NON_EMPTY_GROUP")));
+    for body in [r#"{"topic":"orders","to":"latest"}"#, r#"{"topic":"orders","to":"latest","dry_run":true}"#] {
+        let refused = reset(body);
+        assert_eq!((refused.status, refused.json()["error"].as_str()), (409, Some("NON_EMPTY_GROUP")), "{body}");
+    }
     assert_eq!(broker.get("/api/groups/mail").json()["members"][0]["assigned"].as_array().unwrap().len(), 2);
     member.say("LEAVE\n");
     assert_eq!(member.line(), "OK");

@@ -9,8 +9,14 @@ use common::{
     http::{Answer, Http},
     text,
 };
+use flate2::read::GzDecoder;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, thread};
+use std::{
+    collections::BTreeMap,
+    io::Read,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 const NDJSON: &str = "Content-Type: application/x-ndjson\r\n";
@@ -409,6 +415,91 @@ fn a_page_of_nothing_is_waited_for() {
     assert_eq!(text(&body).lines().count(), 2);
 }
 
+/// Each write woke it to look anew, and the time was asked only where there was none.
+#[test]
+fn a_wait_ends_though_others_write_all_the_time() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let mut writer = broker.connect();
+    let are_answered = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let are_answered = &are_answered;
+        let writing = scope.spawn(move || {
+            (0..100_000).all(|_| {
+                writer.say("SEND orders/0 message:a\n");
+                writer.line().starts_with("ACK") && !are_answered.load(Relaxed)
+            })
+        });
+        for (query, accept) in [("match=b", ""), ("match=b", AS_LINES), ("", AS_LINES)] {
+            let target = format!("/api/topics/orders/records?from=latest&wait=50ms&{query}");
+            assert_eq!(broker.http().ask("GET", &target, accept, b"").status, 200);
+        }
+        are_answered.store(true, Relaxed);
+        assert!(!writing.join().unwrap(), "they were answered only when nothing more was written");
+    });
+}
+
+/// As `nc -N` does: it sends, says that this is all, and reads.
+#[test]
+fn who_sends_no_more_is_answered_all_the_same() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 2);
+    let body = ("x".repeat(3_999) + "\n").repeat(5_000);
+    assert_eq!(post(&broker, "/api/topics/orders/records?partition=0", BYTES, body).json()["stored"], 5_000);
+    store(&broker, "orders", 1, &["a", "b"]);
+    let ask = |queries: &[&str]| {
+        let mut http = broker.http();
+        for query in queries {
+            http.request("GET", &format!("/api/topics/orders/{query}"), AS_LINES, b"");
+        }
+        http.end();
+        http
+    };
+    for (query, count) in [
+        ("records", 5_002),
+        ("records?partition=0&from=4999&wait=1ms", 1),
+        ("records?partition=1&match=b", 1),
+        ("records?partition=1&match=none", 0),
+        ("export", 5_002),
+    ] {
+        assert_eq!(lines(&ask(&[query]).answer("GET")).len(), count, "{query}");
+    }
+    // Where nobody may be waiting for what is not found in much, it is given up; what was answered before is not.
+    let mut http = ask(&["records?partition=1&match=b", "records?match=none"]);
+    assert_eq!(lines(&http.answer("GET")).len(), 1);
+    let page = |query: &str| {
+        let mut http = broker.http();
+        http.request("GET", &format!("/api/topics/orders/records?{query}"), "", b"");
+        http.end();
+        http.answer("GET").json()["records"].as_array().unwrap().len()
+    };
+    assert_eq!(
+        (page(""), page("from=-2"), page("partition=1&match=none"), page("match=a&partition=1")),
+        (100, 2, 0, 1)
+    );
+    assert_eq!(page("from=before:0:50,1:1"), 51);
+}
+
+#[test]
+fn what_is_compressed_is_sent_before_there_is_a_wait() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let mut http = broker.http();
+    let headers = format!("{AS_LINES}Accept-Encoding: gzip\r\n");
+    http.request("GET", "/api/topics/orders/records?wait=1h", &headers, b"");
+    assert_eq!(http.head().header("content-encoding"), "gzip");
+    let value = "x".repeat(70_000);
+    store(&broker, "orders", 0, &[&value]);
+    let (mut sent, mut shown) = (Vec::new(), Vec::new());
+    while !shown.ends_with(b"\n") {
+        sent.extend(http.chunk().unwrap());
+        shown.clear();
+        // Its end has not come.
+        let _ = GzDecoder::new(&sent[..]).read_to_end(&mut shown);
+    }
+    assert_eq!(serde_json::from_slice::<Value>(&shown).unwrap()["value"], value);
+}
+
 #[test]
 fn lines_go_to_the_end_and_wait_for_more_only_if_asked() {
     let broker = Broker::start();
@@ -656,6 +747,9 @@ fn what_is_damaged_is_told_as_a_gap_and_read_over() {
     while !http.is_closed() {
         assert!(!text(&http.chunk().unwrap()).contains(",c,"));
     }
+    let errors = "plainlog_request_errors_total{protocol=\"http\",request=\"GET /api/topics/{topic}/export\"} 1\n";
+    let counted = broker.get("/metrics");
+    assert!(counted.text().contains(errors), "what breaks off is no success: {}", counted.text());
     drop(broker);
     std::fs::remove_dir_all(folder).unwrap();
 }

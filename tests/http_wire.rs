@@ -31,6 +31,7 @@ impl Events {
         http.request("GET", "/api/wire", headers, b"");
         let head = http.head();
         assert_eq!((head.status, head.header("content-type")), (200, "text/event-stream"));
+        assert_eq!(head.header("x-accel-buffering"), "no");
         Events { http, text: String::new() }
     }
 

@@ -3,7 +3,7 @@
 use super::{Broker, LONG};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
 };
 
 /// A connection that is kept.
@@ -81,6 +81,11 @@ impl Http {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         // Who is refused may be cut off before it has sent all.
         let _ = self.stream.get_mut().write_all(bytes.as_ref());
+    }
+
+    /// Says that nothing more will be sent.
+    pub fn end(&self) {
+        self.stream.get_ref().shutdown(Shutdown::Write).unwrap();
     }
 
     /// The next answer, to a request with this method.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! body     Content-Length or chunks ──► body() lends what has arrived, consume_body() ──► empty at its end
-//! answer   json(), body: the whole answer, its length known    or    stream(): chunks, as they come, until finish()
+//! answer   json(), answer(): whole, its length known    or    stream(): chunks, as they come, until finish()
 //! ```
 //!
 //! Nothing is set aside for what a client announces. A body that was not read to its end ends the connection after the answer.
@@ -26,6 +26,10 @@ use std::{
 
 /// Answers smaller than this are not compressed.
 const COMPRESSED_FROM_BYTES: usize = 1 << 10;
+/// What keeps a stream of events from being kept, or held back, on its way.
+pub(super) const EVENT_HEADERS: &str = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
+/// A stream of events that is silent for so long gets a comment, so that nobody between takes the connection for dead.
+pub(super) const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// A stream is sent on when it has so many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 /// The longest line that tells a chunk's size, with its extensions, and the most bytes of trailers.
@@ -280,7 +284,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
             }
         };
         self.head(200, content_type, &format!("{headers}{encoding}{framing}"));
-        Stream { exchange: self, gzip, bytes: Vec::new() }
+        Stream { exchange: self, gzip, is_held: false, bytes: Vec::new() }
     }
 
     fn compresses(&self) -> bool {
@@ -317,6 +321,8 @@ impl<'x, 'c> Exchange<'x, 'c> {
 pub(super) struct Stream<'s, 'x, 'c> {
     pub(super) exchange: &'s mut Exchange<'x, 'c>,
     gzip: Option<GzEncoder<Vec<u8>>>,
+    /// Whether the encoder holds something that was not sent.
+    is_held: bool,
     /// What is to be sent.
     pub(super) bytes: Vec<u8>,
 }
@@ -359,10 +365,11 @@ impl Stream<'_, '_, '_> {
     }
 
     fn send(&mut self, now: bool) -> io::Result<()> {
-        let Stream { exchange, gzip, bytes } = self;
+        let Stream { exchange, gzip, is_held, bytes } = self;
         if let Some(gzip) = gzip {
             gzip.write_all(bytes)?;
-            if now && !bytes.is_empty() {
+            *is_held |= !bytes.is_empty();
+            if now && std::mem::take(is_held) {
                 gzip.flush()?;
             }
             std::mem::swap(gzip.get_mut(), bytes);
@@ -414,6 +421,3 @@ fn reason(status: u16) -> &'static str {
         _ => "Unknown",
     }
 }
-
-/// How long a connection may be without a request.
-pub(super) const KEPT_ALIVE: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Value, Refusal> {
 }
 
 /// Refuses what is nested too deep, before anything reads it. A thread that runs out of stack would end the broker.
-pub(super) fn check_depth(bytes: &[u8]) -> Result<(), Refusal> {
+fn check_depth(bytes: &[u8]) -> Result<(), Refusal> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in bytes {
         match byte {

@@ -25,7 +25,7 @@ mod routes;
 
 use super::connection::{Input, Output};
 use crate::broker::Broker;
-use exchange::{Exchange, KEPT_ALIVE};
+use exchange::Exchange;
 use guard::Guard;
 use refusal::{Refusal, Stop};
 use request::Head;
@@ -37,6 +37,8 @@ use std::{
 
 /// How long a head may take from its first byte to its last.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+/// How long a connection may be without a request.
+const KEPT_ALIVE: Duration = Duration::from_secs(60);
 /// Answers are sent once this many bytes are waiting, even if more requests have arrived.
 const UNSENT_BYTES_MAX: usize = 1 << 20;
 
@@ -60,7 +62,14 @@ pub fn serve<'c>(
     let mut goes_on = true;
     while goes_on && !output.stopping() {
         goes_on = match next_head(input, output)? {
-            Next::Request(head) => answer(broker, &guard, &head, input, output)?,
+            Next::Request(head) => match answer(broker, &guard, &head, input, output) {
+                Ok(goes_on) => goes_on,
+                Err(error) => {
+                    // What was answered before is no part of it.
+                    output.flush()?;
+                    return Err(error);
+                }
+            },
             Next::Refused(refusal) => {
                 let counted = broker.metrics().http.row(route::NONE);
                 counted.took.add(1, Duration::ZERO);
@@ -105,13 +114,15 @@ fn answer<'c>(
         }),
         Err(refusal) => Err(refusal.into()),
     };
+    let is_refused = matches!(answered, Err(Stop::Refused(_)));
     let answered = match answered {
         Err(Stop::Refused(refusal)) => exchange.refuse(&refusal),
         answered => answered,
     };
     let counted = broker.metrics().http.row(number);
     counted.took.add(1, begun.elapsed());
-    counted.errors.add(exchange.status().is_none_or(|status| status >= 400).into());
+    // What is refused after it has begun breaks off, and its status says nothing of it.
+    counted.errors.add((is_refused || exchange.status().is_none_or(|status| status >= 400)).into());
     match answered {
         Ok(()) | Err(Stop::Refused(_)) => Ok(exchange.keeps_alive()),
         Err(Stop::Broken(error)) => Err(error),

@@ -11,7 +11,7 @@ use crate::{
     broker::wire::{Filter, Numbered},
     protocol::{
         http::{
-            exchange::{Exchange, Stream},
+            exchange::{COMMENT_EVERY, EVENT_HEADERS, Exchange, Stream},
             refusal::{Refusal, Stop},
             route::EVENTS,
         },
@@ -19,13 +19,7 @@ use crate::{
     },
 };
 use serde_json::{Value, json};
-use std::{
-    io::Write,
-    time::{Duration, Instant},
-};
-
-/// A comment is sent after so much silence, so that what stands between does not take the stream for dead.
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
+use std::{io::Write, time::Instant};
 
 /// `GET /api/wire`
 pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
@@ -37,7 +31,7 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
     let wire = broker.wire();
     // Registered before anything is looked at, so that nothing comes unseen in between.
     let _registered = wire.register(&waiter);
-    let mut stream = exchange.stream(EVENTS, "Cache-Control: no-store\r\n");
+    let mut stream = exchange.stream(EVENTS, EVENT_HEADERS);
     let mut told = None;
     loop {
         let filter = wire.filter();

@@ -10,7 +10,7 @@
 
 use super::{
     asked::{Asked, Begin, PartitionOffset, named, named_before},
-    reading::{Found, Gap, Reading, at_once, is_wanted, unreadable},
+    reading::{Found, Gap, Reading, at_once, unreadable},
 };
 use crate::{
     broker::{PartitionHandle, Position},
@@ -138,9 +138,10 @@ fn write_records(
         let numbered = chosen.iter().enumerate().filter(|(_, chosen)| chosen.index == index);
         let mut wanted = numbered.map(|(number, chosen)| (chosen.found.offset, number)).peekable();
         let Some(&(first, _)) = wanted.peek() else { continue };
+        let last = chosen.iter().rfind(|chosen| chosen.index == index).map_or(first, |chosen| chosen.found.offset);
         let cursor = &mut reading.cursors[index];
         let partition = cursor.partition.index();
-        (cursor.next, cursor.end) = (first, None);
+        (cursor.next, cursor.end) = (first, Some(last + 1));
         while let Some(&(next, _)) = wanted.peek() {
             // What lies between two of them was looked through before.
             reading.cursors[index].next = reading.cursors[index].next.max(next);
@@ -156,7 +157,7 @@ fn write_records(
             if !reading.read(index, show)? {
                 break;
             }
-            is_wanted(exchange)?;
+            reading.check_wanted(exchange.output)?;
         }
     }
     let shown = places.into_iter().filter(|place| !place.is_empty());

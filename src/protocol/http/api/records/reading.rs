@@ -14,9 +14,12 @@ use super::{
 use crate::{
     broker::{Code, Error, Isolation, PartitionHandle, Position, ReadSession, TopicHandle, View},
     log::{Line, record::Malformed},
-    protocol::http::{
-        exchange::Exchange,
-        refusal::{Refusal, Stop},
+    protocol::{
+        connection::Output,
+        http::{
+            exchange::Exchange,
+            refusal::{Refusal, Stop},
+        },
     },
 };
 use std::{
@@ -26,6 +29,8 @@ use std::{
 
 /// Bytes read at once.
 const READ_BYTES: usize = 256 << 10;
+/// A search that has found nothing in so many bytes asks whether somebody still waits for it.
+const BARREN_BYTES_MAX: u64 = 16 << 20;
 
 /// What a request reads.
 #[derive(Debug)]
@@ -37,6 +42,8 @@ pub(super) struct Reading {
     session: ReadSession,
     /// Bytes of lines that were read.
     pub(super) bytes: u64,
+    /// How many of them nothing was found in that is wanted, since it was asked whether somebody waits.
+    barren: u64,
     /// What could not be read and was not told yet.
     pub(super) gaps: Vec<Gap>,
 }
@@ -88,7 +95,7 @@ impl Reading {
         };
         let session = exchange.broker.read_session();
         let (cursors, gaps) = (Vec::with_capacity(partitions.len()), Vec::new());
-        let mut reading = Reading { topic, isolation, filter, cursors, session, bytes: 0, gaps };
+        let mut reading = Reading { topic, isolation, filter, cursors, session, bytes: 0, barren: 0, gaps };
         let from = from.unwrap_or(Begin::Position(begin));
         let is_one = only.is_some();
         for partition in partitions {
@@ -198,6 +205,7 @@ impl Reading {
         };
         let Some(behind) = batches.next_offset() else { return Ok(false) };
         self.bytes += batches.bytes().len() as u64;
+        self.barren += batches.bytes().len() as u64;
         if self.filter.may_match(batches.bytes()) {
             for line in batches.records_from(from) {
                 let line = line.map_err(unreadable)?;
@@ -206,7 +214,7 @@ impl Reading {
                     return Ok(true);
                 }
                 if self.filter.matches(&line).map_err(unreadable)? {
-                    cursor.next = line.offset + 1;
+                    (cursor.next, self.barren) = (line.offset + 1, 0);
                     if !each(&line)? {
                         return Ok(true);
                     }
@@ -271,7 +279,7 @@ impl Reading {
                 Ok(true)
             };
             while self.read(index, &mut note)? {
-                is_wanted(exchange)?;
+                self.check_wanted(exchange.output)?;
             }
             if let Some(first) = found.front() {
                 return Ok(Behind { from: if found.len() == most { first.offset } else { from }, found });
@@ -297,9 +305,19 @@ impl Reading {
             if !self.read(index, note)? {
                 break;
             }
-            is_wanted(exchange)?;
+            self.check_wanted(exchange.output)?;
         }
         Ok(found)
+    }
+
+    /// An error once the broker stops, or nobody waits for a search that finds nothing. Whoever gets something need not be asked:
+    /// who sends no more may still read, and that one is gone shows in what is sent.
+    pub(super) fn check_wanted(&mut self, output: &Output<'_>) -> Result<(), Stop> {
+        let is_barren = self.barren >= BARREN_BYTES_MAX;
+        if is_barren {
+            self.barren = 0;
+        }
+        if output.stopping() || is_barren && !output.is_connected()? { Err(gone()) } else { Ok(()) }
     }
 }
 
@@ -319,11 +337,6 @@ impl Found {
 /// How many records of each partition are looked at together where `count` of all are wanted.
 pub(super) fn at_once(count: u64, partitions: usize) -> usize {
     (count / partitions.max(1) as u64).clamp(16, 1024) as usize
-}
-
-/// An error once nobody waits for the answer any more.
-pub(super) fn is_wanted(exchange: &Exchange<'_, '_>) -> Result<(), Stop> {
-    if exchange.output.is_connected()? { Ok(()) } else { Err(gone()) }
 }
 
 /// The client is gone, or the broker stops: nothing more is answered on this connection.

@@ -34,7 +34,7 @@ use crate::{
     },
     protocol::{
         http::{
-            exchange::{Exchange, Stream},
+            exchange::{COMMENT_EVERY, EVENT_HEADERS, Exchange, Stream},
             refusal::{Refusal, Stop},
             route::EVENTS,
         },
@@ -44,12 +44,8 @@ use crate::{
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
-/// A stream of events that is silent for so long gets a comment, so that nobody between takes the connection for dead.
-const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// How often a search says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// What keeps a stream of events from being kept, or held back, on its way.
-const EVENT_HEADERS: &str = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
 
 /// How records are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +111,7 @@ pub(super) fn stream(
         let partitions: Vec<PartitionHandle> = reading.cursors.iter().map(|cursor| cursor.partition.clone()).collect();
         let _records: Vec<_> =
             partitions.iter().filter(|_| waits).map(|partition| partition.register(&waiter)).collect();
-        if !sending.send_all(&mut reading)? || !waits {
+        if !sending.send_all(&mut reading, deadline)? || !waits {
             break;
         }
         reading.free();
@@ -175,9 +171,13 @@ impl Sending<'_, '_, '_> {
         Ok(self.stream.flush()?)
     }
 
-    /// Sends all that is there, the partitions in turn. False: it is over.
-    fn send_all(&mut self, reading: &mut Reading) -> Result<bool, Stop> {
+    /// Sends all that is there, the partitions in turn; once `deadline` has passed, no more than was there then: others may write
+    /// faster than the client reads. False: it is over.
+    fn send_all(&mut self, reading: &mut Reading, mut deadline: Option<Instant>) -> Result<bool, Stop> {
         loop {
+            if deadline.take_if(|deadline| *deadline <= Instant::now()).is_some() {
+                reading.end_now()?;
+            }
             let mut has_read = false;
             for index in 0..reading.cursors.len() {
                 has_read |= self.send_some(reading, index)?;
@@ -186,9 +186,7 @@ impl Sending<'_, '_, '_> {
                 }
             }
             self.tell_progress(reading, !has_read)?;
-            if !self.stream.goes_on()? {
-                return Err(gone());
-            }
+            reading.check_wanted(self.stream.exchange.output)?;
             if !has_read {
                 return Ok(true);
             }
