@@ -59,6 +59,13 @@ impl Files {
     }
 }
 
+/// Whether an empty segment begins behind the last of those before it. One that begins within it is what a failed roll left.
+fn follows(disk: &dyn Disk, dir: &Path, active: u64, sealed: &[u64]) -> io::Result<bool> {
+    let Some(&base) = sealed.last() else { return Ok(true) };
+    let before = Files::read(disk, dir, base)?;
+    Ok(before.last.is_none() || before.end().is_some_and(|end| base + end <= active))
+}
+
 impl Size {
     /// Of a log that there is none of yet, and that will begin at `start`.
     pub fn nothing(start: u64) -> Size {
@@ -84,29 +91,22 @@ impl Size {
         let trimmed = bases.iter().skip(1).take_while(|next| **next <= start).count();
         bases.drain(..trimmed);
         let Some((&active, sealed)) = bases.split_last() else { return Ok(None) };
-        let mut bytes = 0;
-        let mut before = None;
-        for &base in sealed {
-            let files = Files::read(disk, dir, base)?;
-            bytes += files.bytes;
-            before = Some((base, files));
-        }
         let files = Files::read(disk, dir, active)?;
         let Some(end) = files.end() else { return Ok(None) };
-        // An empty segment that begins within the one before it is what a failed roll left.
-        let follows = |(base, before): (u64, Files)| {
-            before.last.is_none() || before.end().is_some_and(|end| base + end <= active)
-        };
         let high_watermark = active + end;
-        if high_watermark < start || files.entries == 0 && !before.is_none_or(follows) {
+        if high_watermark < start || files.entries == 0 && !follows(disk, dir, active, sealed)? {
             return Ok(None);
         }
+        // There may be thousands of these: of each only the size is asked.
+        let bytes = sealed.iter().try_fold(files.bytes, |sum, &base| {
+            Ok::<u64, io::Error>(sum + disk.open(&path(dir, base, "log"))?.len()?)
+        })?;
         // Where there is no entry, nobody knows.
         let may_be_open = files.last.map_or(active > 0, |last| last.so_far().has(Flags::TRANSACTIONS));
         Ok(Some(Size {
             start: start.max(bases[0]),
             high_watermark,
-            bytes: bytes + files.bytes,
+            bytes,
             segments: bases.len(),
             last_stable_offset: (!may_be_open).then_some(high_watermark),
         }))
