@@ -106,7 +106,13 @@ impl Picture {
         let mut picture = Picture::default();
         let (_, topics) = ask(broker, "TOPICS")?.unwrap_or_default();
         for name in topics.iter().filter_map(|line| named(line).remove("topic")) {
-            let (_, lines) = ask(broker, &format!("TOPIC {name}"))?.unwrap_or_default();
+            let lines = match broker.ask(&format!("TOPIC {name}")) {
+                Ok(answer) => answer.lines,
+                Err(Error::Refused(refused)) if refused.code == "UNKNOWN_TOPIC_OR_PARTITION" => continue,
+                // It is offline.
+                Err(Error::Refused(_)) => Vec::new(),
+                Err(error) => return Err(error.into()),
+            };
             let partition = |line: &String| {
                 let line = named(line);
                 let at = |name: &str| line.get(name)?.parse::<u64>().ok();
@@ -306,4 +312,38 @@ fn escaped(text: &str) -> String {
     let cut: String = text.chars().take(CHARS_MAX).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
     cut.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;") + more
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        io::{BufRead, BufReader},
+        net::TcpListener,
+        thread,
+    };
+
+    /// It was drawn as a topic that is offline.
+    #[test]
+    fn a_topic_that_is_gone_when_it_is_asked_about_is_not_drawn() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let broker = thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            for line in BufReader::new(&stream).lines() {
+                let answer: &[u8] = match line.unwrap().as_str() {
+                    "PING" => b"PONG\n",
+                    "TOPICS" => b"TOPICS count:2\ntopic:gone partitions:1\ntopic:torn partitions:-\n",
+                    "TOPIC gone" => b"ERROR UNKNOWN_TOPIC_OR_PARTITION there is no topic 'gone'\n",
+                    "TOPIC torn" => b"ERROR KAFKA_STORAGE_ERROR topic 'torn' is offline\n",
+                    _ => b"GROUPS count:0\n",
+                };
+                (&stream).write_all(answer).unwrap();
+            }
+        });
+        let picture = Picture::of(&mut Connection::open(&address).unwrap()).unwrap();
+        broker.join().unwrap();
+        let expected = "flowchart LR\n  subgraph t0 [\"torn\"]\n    t0p[\"offline\"]\n  end\n";
+        assert_eq!(picture.mermaid().unwrap(), expected);
+    }
 }
