@@ -370,3 +370,37 @@ fn a_topic_that_is_offline_through_a_stop_is_checked_when_it_is_mended() {
     let broker = open(&disk);
     assert_eq!((end(&broker, "a"), broker.leader_epoch("a", 0).unwrap()), (1, 1));
 }
+
+/// What was counted of a topic fell out of the sums while it was dropped, and for good where a failing disk took it offline.
+#[test]
+fn no_sum_falls_when_a_topic_goes() {
+    for nth in 1..8 {
+        let disk = MemoryDisk::crashable();
+        let broker = open(&disk);
+        broker.create_topic("a", 2).unwrap();
+        append(&broker, "a", b"hello");
+        let before = broker.traffic();
+        assert_eq!(before.records_in, 1);
+        [nth, nth + 1].iter().for_each(|&nth| disk.fault(Call::Any, nth, Fault::Error));
+        let dropped = broker.drop_topic("a");
+        assert_eq!(broker.traffic(), before, "call {nth}: {dropped:?}");
+    }
+}
+
+#[test]
+fn no_sum_falls_while_topics_are_dropped() {
+    let broker = open(&MemoryDisk::default());
+    let names: Vec<String> = (0..100).map(|number| format!("t{number}")).collect();
+    for name in &names {
+        broker.create_topic(name, 1).unwrap();
+        append(&broker, name, b"hello");
+    }
+    let before = broker.traffic();
+    std::thread::scope(|scope| {
+        let dropping = scope.spawn(|| names.iter().for_each(|name| broker.drop_topic(name).unwrap()));
+        while !dropping.is_finished() {
+            assert_eq!(broker.traffic(), before);
+        }
+    });
+    assert_eq!(broker.traffic(), before);
+}

@@ -269,7 +269,9 @@ impl Broker {
 
     /// What went through all partitions since the start.
     pub fn traffic(&self) -> TrafficSum {
-        let partitions = self.running.state.topics().into_iter().flat_map(|topic| topic.partitions());
+        // Under the lock no topic goes from those that are there to those that are gone.
+        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
+        let partitions = topics.online().flat_map(|topic| topic.partitions());
         partitions.map(|partition| partition.traffic.get()).chain([self.metrics().dropped.get()]).sum()
     }
 

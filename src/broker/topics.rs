@@ -4,7 +4,7 @@
 //! can be dropped. If it was the disk that failed, whoever asks for the topic tries again.
 
 use super::{
-    BrokerState, Env, Error, Result, check_name, random,
+    BrokerState, Env, Error, Partition, Result, check_name, random,
     small_file::at,
     topic::Topic,
     topic_file::{CannotRead, PARTITIONS_MAX, TopicFile},
@@ -291,14 +291,17 @@ impl BrokerState {
                     let offline = Offline { why, is_unread: false };
                     let mut topics = self.topics.write().expect("no panic under the topics' lock");
                     topics.take_offline(&self.env, name, offline);
+                    self.keep_traffic(&partitions);
                     drop(topics);
                     partitions.iter().for_each(|partition| partition.wake());
                 }
             }
             return Err(Error::Storage(why));
         }
-        self.topics.write().expect("no panic under the topics' lock").remove(name);
-        partitions.iter().for_each(|partition| self.metrics.dropped.take_over(partition.traffic.get()));
+        let mut topics = self.topics.write().expect("no panic under the topics' lock");
+        topics.remove(name);
+        self.keep_traffic(&partitions);
+        drop(topics);
         partitions.iter().for_each(|partition| partition.wake());
         self.topic_waiters.wake();
         // It is gone. What fails from here on is made up for by the next CREATE of the name, and by the next start. The files go
@@ -314,6 +317,11 @@ impl BrokerState {
         }
         self.env.refill_reserves();
         Ok(())
+    }
+
+    /// Keeps what a topic counted that is taken from the topics. Their lock is held, so that no sum is told in between.
+    fn keep_traffic(&self, partitions: &[Arc<Partition>]) {
+        partitions.iter().for_each(|partition| self.metrics.dropped.take_over(partition.traffic.get()));
     }
 
     /// One of the broker's own topics, of one partition, made if it is not there.
