@@ -245,6 +245,23 @@ fn lines_are_counted_by_verb_with_their_errors_and_their_time() {
 }
 
 #[test]
+fn only_what_was_written_counts_for_the_time_until_it_was_synced() {
+    let broker = Broker::start();
+    let count = || value(&broker, "plainlog_produce_to_sync_duration_seconds_count");
+    let lines = "PRODUCER\nSEND t/0 sequence:0 message:a\nPING\n";
+    broker.expect(lines, &["OK", "ACK", "PONG"]);
+    let once = count();
+    assert_eq!(once, Some(1.0));
+    let mut text = broker.connect();
+    let id = text.say("PRODUCER\n").line();
+    for (line, answer) in [("sequence:0", "ACK"), ("sequence:0", "ACK"), ("sequence:7", "ERROR")] {
+        let answered = text.say(&format!("SEND t/0 {line} message:a\n")).line();
+        assert!(answered.starts_with(answer), "{id}: {line}: {answered}");
+    }
+    assert_eq!(count(), Some(2.0), "neither what was sent again nor what was refused");
+}
+
+#[test]
 fn requests_over_http_are_counted_by_route_and_not_by_address() {
     let broker = Broker::start();
     for topic in ["a", "b", "c"] {

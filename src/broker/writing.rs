@@ -48,6 +48,13 @@ struct Written {
     stored: Result<Sequenced>,
 }
 
+impl Written {
+    /// What was written; `None`: it was refused, or all of it had been stored before.
+    fn appended(&self) -> Option<&Appended> {
+        self.stored.as_ref().ok().map(|stored| &stored.appended).filter(|appended| !appended.known)
+    }
+}
+
 /// A partition that is written to, with what its topic asks of records.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -294,9 +301,14 @@ impl WriteSession {
 
     /// Looks at the clock where it will be synced before it is answered.
     fn begin(&mut self, target: &Target) {
-        if target.settings.flush(self.broker.config().flush) == Flush::Always {
+        if self.is_synced(target) {
             self.begun.get_or_insert_with(Instant::now);
         }
+    }
+
+    /// Whether what is written there is synced before it is answered.
+    fn is_synced(&self, target: &Target) -> bool {
+        target.settings.flush(self.broker.config().flush) == Flush::Always
     }
 
     /// Does a write in a transaction that goes to these partitions.
@@ -369,7 +381,9 @@ impl WriteSession {
         if let Err(error) = added.iter().try_for_each(LogWrite::make_durable) {
             self.batches.iter_mut().for_each(|batch| batch.stored = Err(error.clone()));
         }
-        if let Some(begun) = self.begun.take() {
+        if let Some(begun) = self.begun.take()
+            && self.batches.iter().any(|one| one.appended().is_some() && self.is_synced(&one.target))
+        {
             self.broker.metrics().produce_to_sync.add(1, begun.elapsed());
         }
     }
@@ -410,8 +424,7 @@ impl WriteSession {
 
     /// The same of each batch that was stored.
     pub fn places(&self) -> impl Iterator<Item = (&Path, Range<u64>)> {
-        let stored = self.batches.iter().filter_map(|batch| batch.stored.as_ref().ok());
-        stored.filter(|stored| !stored.appended.known).map(|stored| place(&stored.appended))
+        self.batches.iter().filter_map(Written::appended).map(place)
     }
 
     fn appended(&self, batch: u32) -> Result<&Appended> {
