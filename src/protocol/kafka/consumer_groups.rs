@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     broker::{
-        Broker, Error,
+        Broker, Error, Pattern,
         group::{
             Description, GroupType, MemberDescription,
             consumer::{
-                Assignor, Owned, Pattern,
+                Assignor, Owned,
                 heartbeat::{AWAY, Heartbeat, HeartbeatRequest, JOINS},
             },
         },

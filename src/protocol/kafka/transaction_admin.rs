@@ -9,12 +9,8 @@ use super::{
     transactions::{AnswerNames, AskedTopic},
     wire::{ITEM, Reader},
 };
-use crate::broker::{Error, Marker, Outcome, TransactionDescription, check_name};
-use regex::{Regex, RegexBuilder};
+use crate::broker::{Error, Marker, Outcome, Pattern, TransactionDescription, check_name};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// What a compiled pattern may take in memory: a few bytes of it can stand for millions of states.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 /// The states that Kafka knows, and so do filters.
 const STATES: [&str; 8] = [
@@ -36,13 +32,13 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let pattern = if r.version >= 2 { r.nullable_string("transactional_id_pattern")? } else { None };
     r.tags()?;
     tell(call.explained, || "which transactions there are".into());
-    let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(whole).transpose();
+    let pattern = pattern.filter(|pattern| !pattern.is_empty()).map(Pattern::new).transpose();
     let listed = match &pattern {
         Ok(_) => call.broker.transactions().map_err(|error| error.code()),
         Err(_) => Err(Code::InvalidRegularExpression),
     };
     let code = listed.as_ref().map_or_else(|code| *code, |_| Code::None);
-    let is_named = |id: &str| pattern.iter().flatten().all(|pattern| pattern.is_match(id));
+    let is_named = |id: &str| pattern.iter().flatten().all(|pattern| pattern.matches(id));
     let unknown: Vec<&str> = states.iter().copied().filter(|name| !STATES.contains(name)).collect();
     let old = call.broker.now_ms().saturating_sub(duration_ms.max(0));
     let mut listed = listed.unwrap_or_default();
@@ -65,14 +61,6 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     });
     w.tags();
     Ok(())
-}
-
-/// A pattern that matches a whole name or nothing.
-fn whole(pattern: &str) -> Result<Regex, regex::Error> {
-    // By itself first: `a)(b` is none, and would be one in parentheses.
-    let compiled = |pattern: &str| RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build();
-    compiled(pattern)?;
-    compiled(&format!("^(?:{pattern})$"))
 }
 
 /// DescribeTransactions (key 65).

@@ -27,10 +27,10 @@
 //! - A member comes to the group's epoch when it has nothing that is another's. It gives up a partition when it leaves it out
 //!   after it was told so; one that does not within its rebalance timeout is removed.
 
-use super::{ConsumerGroup, ConsumerMember, MemberNumber, Owned, Pattern, assignor::Assignor};
+use super::{ConsumerGroup, ConsumerMember, MemberNumber, Owned, assignor::Assignor};
 use crate::broker::{
-    Error, Result,
-    group::{Core, Group, Members, SessionTimer, classic::Protocol},
+    Error, Pattern, Result,
+    group::{Core, Group, SessionTimer, classic::Protocol},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,11 +1,11 @@
 //! Members of Kafka's protocol by themselves, and beside those of text under random events.
 
 use super::{
-    Assignor, Group, MemberNumber, Pattern, Subscription,
+    Assignor, Group, MemberNumber, Subscription,
     heartbeat::{AWAY, Heartbeat, HeartbeatRequest, JOINS, LEAVES, Topics},
 };
 use crate::broker::{
-    Error, Result,
+    Error, Pattern, Result,
     group::{Committer, Generation, classic::Sender},
 };
 use proptest::prelude::*;

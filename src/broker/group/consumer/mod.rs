@@ -45,10 +45,8 @@ pub mod heartbeat;
 mod heartbeat_tests;
 #[cfg(test)]
 mod model_tests;
-mod pattern;
 
 pub use assignor::Assignor;
-pub use pattern::Pattern;
 
 use super::{
     Answer, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, SavedKind, SessionTimer,

@@ -1,6 +1,6 @@
-//! A subscription by a regular expression (KIP-848): which topics it matches, now and when others come.
+//! Regular expressions that clients write: of topics that they subscribe to (KIP-848), of transactional ids that they list.
 
-use crate::broker::{Error, Result};
+use super::{Error, Result};
 #[cfg(feature = "kafka")]
 use regex::{Regex, RegexBuilder};
 
@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 #[cfg(feature = "kafka")]
 const COMPILED_BYTES_MAX: usize = 256 << 10;
 
-/// A pattern that matches a topic's whole name or nothing.
+/// A pattern that matches a whole name or nothing.
 #[derive(Clone, Debug)]
 pub struct Pattern {
     text: String,
@@ -20,8 +20,11 @@ impl Pattern {
     /// The pattern that a client wrote, in RE2's syntax.
     #[cfg(feature = "kafka")]
     pub fn new(text: &str) -> Result<Pattern> {
+        // Each may take as much again while it searches.
+        let compiled = |text: &str| {
+            RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).dfa_size_limit(COMPILED_BYTES_MAX).build()
+        };
         // By itself first: `a)(b` is none, and would be one in parentheses.
-        let compiled = |text: &str| RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
         let whole = compiled(text).and_then(|_| compiled(&format!("^(?:{text})$")));
         let whole = whole.map_err(|error| Error::InvalidPattern(error.to_string()))?;
         Ok(Pattern { text: text.into(), whole })
@@ -39,11 +42,11 @@ impl Pattern {
     }
 
     /// Whether it matches the whole name.
-    pub fn matches(&self, topic: &str) -> bool {
+    pub fn matches(&self, name: &str) -> bool {
         #[cfg(feature = "kafka")]
-        return self.whole.is_match(topic);
+        return self.whole.is_match(name);
         #[cfg(not(feature = "kafka"))]
-        return topic.is_empty() && self.text.is_empty();
+        return name.is_empty() && self.text.is_empty();
     }
 }
 
