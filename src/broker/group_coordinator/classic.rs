@@ -116,10 +116,9 @@ impl Broker {
     ) -> Result<CommitOutcome> {
         let generation = generation.into();
         if generation.number >= 0 && self.running.state.find_group(group)?.is_none() {
-            return Err(Error::IllegalGeneration(format!(
-                "generation {} of a group that is not there",
-                generation.number
-            )));
+            let why = || format!("generation {} of a group that is not there", generation.number);
+            // As in Kafka: clients that know epochs are told what is wrong.
+            return Err(if generation.is_epoch { Error::NotConsumerGroup } else { Error::IllegalGeneration(why()) });
         }
         let log = self.running.state.offsets_log_or_new()?;
         let (_, done) = self.running.state.change_or_new(group, |state, now| {
