@@ -140,13 +140,14 @@ fn bytes_of(names: &[&str]) -> usize {
     names.iter().map(|name| name.len() + size_of::<Arc<str>>()).sum()
 }
 
-/// The partitions that a member has, of topics that there are.
+/// The partitions that a member has, of those that there are.
 fn known(broker: &Broker, owned: Vec<([u8; 16], Vec<i32>)>) -> BTreeSet<(Arc<str>, u32)> {
     let mut known = BTreeSet::new();
     for (id, partitions) in owned {
         let Some(topic) = broker.find_topic_by_id(&id) else { continue };
-        let name: Arc<str> = topic.name().into();
-        known.extend(partitions.into_iter().filter_map(|index| Some((name.clone(), u32::try_from(index).ok()?))));
+        let (name, count): (Arc<str>, _) = (topic.name().into(), topic.partition_count());
+        let there = partitions.into_iter().filter_map(|index| u32::try_from(index).ok().filter(|&index| index < count));
+        known.extend(there.map(|index| (name.clone(), index)));
     }
     known
 }

@@ -162,7 +162,9 @@ impl ConsumerGroup {
             names: Some(read.topics),
             pattern: Some(None),
             assignor: None,
-            owned: Some(read.owned.into_iter().map(|(topic, partition)| (topic.into(), partition)).collect()),
+            owned: Some(
+                read.owned.into_iter().filter_map(|(topic, partition)| self.partition(topic, partition)).collect(),
+            ),
         };
         let number = self.enter(core, now, &beat, Some(request.protocols.clone()))?;
         let beat = self.beat(core, now, number, beat, topics);
@@ -173,6 +175,13 @@ impl ConsumerGroup {
             member_id: member_id.clone(),
             ..Joined::default()
         })
+    }
+
+    /// A partition that somebody subscribes to, by the name that the group has a copy of: a client says what it has, and may say
+    /// anything.
+    fn partition(&self, topic: &str, partition: u32) -> Option<(Arc<str>, u32)> {
+        let (name, partitions) = self.topics.get_key_value(topic)?;
+        ((partition as usize) < partitions.len()).then(|| (name.clone(), partition))
     }
 
     /// Whether these protocols have one in common with every classic member.
