@@ -36,6 +36,9 @@ use classic::{ClassicGroup, Joined, Sender};
 use consumer::ConsumerGroup;
 use std::{collections::BTreeSet, sync::Arc};
 
+/// What consumers say for their protocol type: the only type of which the broker can read who subscribes to what.
+const CONSUMERS: &str = "consumer";
+
 /// Names a request that waits. No two of a group are the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
@@ -108,6 +111,19 @@ pub enum Answer {
 pub struct Group {
     core: Core,
     members: Members,
+}
+
+/// A group as ListGroups and GROUPS report it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Summary {
+    /// Who assigns.
+    pub group_type: GroupType,
+    /// Kafka's name for the state.
+    pub state: &'static str,
+    /// `consumer`, or what else its members call themselves; empty if there never was one.
+    pub protocol_type: String,
+    /// How many members it has.
+    pub members: usize,
 }
 
 /// A group as DescribeGroups and GROUP report it.
@@ -207,8 +223,11 @@ trait Kind {
     /// When [`tick`](Self::tick) has something to do next.
     fn next_deadline(&self) -> Option<u64>;
 
-    /// Everything about it but the generation.
+    /// Everything about it but the generation and what its [`Summary`] has.
     fn describe(&self) -> Description;
+
+    /// Who assigns.
+    fn group_type(&self) -> GroupType;
 
     /// `consumer`, or what else the members call themselves.
     fn protocol_type(&self) -> &str;
@@ -371,11 +390,6 @@ impl Group {
         self.members.kind().is_none_or(Kind::is_empty).then_some(self.core.empty_since)
     }
 
-    /// Whether it has classic members.
-    pub fn has_classic_members(&self) -> bool {
-        matches!(&self.members, Members::Classic(members) if !members.is_empty())
-    }
-
     /// Kafka's name for the state.
     pub fn state(&self) -> &'static str {
         self.members.kind().map_or("Empty", |kind| if kind.is_empty() { "Empty" } else { kind.state() })
@@ -386,17 +400,29 @@ impl Group {
         self.members.kind().map_or(0, Kind::member_count)
     }
 
+    /// What a list of groups says of it.
+    pub fn summary(&self) -> Summary {
+        let kind = self.members.kind();
+        Summary {
+            group_type: kind.map(Kind::group_type).unwrap_or_default(),
+            state: self.state(),
+            protocol_type: kind.map(Kind::protocol_type).unwrap_or_default().into(),
+            members: self.member_count(),
+        }
+    }
+
     /// Everything about it.
     pub fn describe(&self) -> Description {
         let described = self.members.kind().map(Kind::describe).unwrap_or_default();
-        Description { state: self.state(), generation: self.generation(), ..described }
+        let Summary { group_type, state, protocol_type, .. } = self.summary();
+        Description { group_type, state, protocol_type, generation: self.generation(), ..described }
     }
 
     /// Those of `topics` that no member subscribes to: their offsets may be deleted. `None`: the members are no consumers, and
     /// nobody may touch their offsets.
     pub fn unread<'t>(&self, topics: impl Iterator<Item = &'t str>) -> Option<BTreeSet<&'t str>> {
         let Some(kind) = self.members.kind().filter(|kind| !kind.is_empty()) else { return Some(topics.collect()) };
-        if kind.protocol_type() != "consumer" {
+        if kind.protocol_type() != CONSUMERS {
             return None;
         }
         let subscribed = kind.subscribed_topics();

@@ -8,7 +8,7 @@ use super::{GroupState, OffsetChange, check_group_name, make_durable};
 use crate::{
     broker::{
         Broker, Committed, Error, Result, committed_offsets,
-        group::{Description, Group, GroupType},
+        group::{Description, Group, GroupType, Summary},
         group_offsets::{GroupOffsets, Offsets},
     },
     log::record::shown,
@@ -82,20 +82,22 @@ impl Broker {
         let (awake, resting) = state.all_groups()?;
         let mut groups = BTreeMap::new();
         for name in awake {
-            let described = state.change_named(&name, |state, _| state.group.describe())?;
-            groups.extend(described.map(|(cell, description)| (cell.name.clone(), description)));
+            let summary = state.change_named(&name, |state, _| state.group.summary())?;
+            groups.extend(summary.map(|(cell, summary)| (cell.name.clone(), summary)));
         }
         if let Some(log) = state.offsets_log()?.filter(|_| !resting.is_empty()) {
             committed_offsets::read_groups(&log, &resting, |name, group| {
-                let described = || Group::restore(0, 0, group.saved).describe();
-                groups.entry(name.into()).or_insert_with(described);
+                groups.entry(name.into()).or_insert_with(|| Group::restore(0, 0, group.saved).summary());
             })?;
         }
-        let summary = |(name, described): (Arc<str>, Description)| {
-            let Description { state, group_type, protocol_type, members, .. } = described;
-            GroupSummary { name, state, group_type, protocol_type, members: members.len() }
+        let named = |(name, Summary { group_type, state, protocol_type, members })| GroupSummary {
+            name,
+            state,
+            group_type,
+            protocol_type,
+            members,
         };
-        Ok(groups.into_iter().map(summary).collect())
+        Ok(groups.into_iter().map(named).collect())
     }
 
     /// All groups but those without members and offsets. Nothing of them is changed by that, not even what time asks of them.

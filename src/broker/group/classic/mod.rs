@@ -41,7 +41,8 @@ pub use join::{JoinRequest, Joined, JoinedMember, Protocol, Reply};
 pub use sync::SyncRequest;
 
 use super::{
-    Answer, Core, Description, Generation, Group, Kind, MemberDescription, Members, SavedKind, SessionTimer, Ticket,
+    Answer, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, SavedKind, SessionTimer,
+    Ticket,
 };
 use crate::broker::{Error, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -251,7 +252,11 @@ impl Kind for ClassicGroup {
             ..MemberDescription::default()
         };
         let members = self.members().map(member).collect();
-        Description { protocol_type: self.protocol_type.clone(), protocol, members, ..Description::default() }
+        Description { protocol, members, ..Description::default() }
+    }
+
+    fn group_type(&self) -> GroupType {
+        GroupType::Classic
     }
 
     fn protocol_type(&self) -> &str {

@@ -5,7 +5,7 @@
 
 use super::{Awaits, ClassicGroup, ClassicMember, Phase, Protocol, subscription};
 use crate::broker::group::{
-    SessionTimer,
+    CONSUMERS, SessionTimer,
     saved::{SavedClassic, SavedMember},
 };
 
@@ -17,12 +17,13 @@ impl ClassicGroup {
 
     /// The members as a group takes them over whose partitions the broker assigns; `None`: there are none, or it could not read
     /// what they subscribe to.
-    pub(in crate::broker::group) fn to_upgrade(&self, protocol_type: &str) -> Option<SavedClassic> {
-        if self.members.is_empty() || self.protocol_type != protocol_type {
+    pub(in crate::broker::group) fn to_upgrade(&self) -> Option<SavedClassic> {
+        if self.members.is_empty() || self.protocol_type != CONSUMERS {
             return None;
         }
-        let saved = self.saved_under(self.protocol.clone().or_else(|| self.choose_protocol()));
-        saved.members.iter().all(|member| subscription::read(&member.subscription).is_some()).then_some(saved)
+        let chosen = self.protocol.clone().or_else(|| self.choose_protocol())?;
+        let can_be_read = |(_, member): (_, &ClassicMember)| subscription::read(member.metadata(&chosen)).is_some();
+        self.members().all(can_be_read).then(|| self.saved_under(Some(chosen)))
     }
 
     fn saved_under(&self, chosen: Option<String>) -> SavedClassic {

@@ -18,7 +18,7 @@ use super::{
 use crate::broker::{
     Error, Result,
     group::{
-        Core, Group, Members, SessionTimer,
+        CONSUMERS, Core, Group, Members, SessionTimer,
         classic::{ClassicGroup, JoinRequest, Joined, Protocol, Sender, SyncRequest, subscription},
         saved::{SavedClassic, SavedMember},
     },
@@ -34,7 +34,7 @@ impl Group {
     pub fn upgrade(&mut self, now: u64, topics: impl FnOnce() -> Topics) {
         self.tick(now);
         let Members::Classic(classic) = &mut self.members else { return };
-        if let Some(saved) = classic.to_upgrade(PROTOCOL_TYPE) {
+        if let Some(saved) = classic.to_upgrade() {
             classic.send_back(&mut self.core, now);
             let group = ConsumerGroup::upgraded(&mut self.core, now, saved, &topics());
             self.members = Members::Consumer(group.into());
@@ -122,7 +122,7 @@ impl ConsumerGroup {
         };
         let members = self.members.iter().map(|(&number, member)| saved(number, member)).collect::<Option<Vec<_>>>()?;
         let leader = members.first().map(|member| member.member_id.clone());
-        Some(SavedClassic { protocol_type: PROTOCOL_TYPE.into(), protocol: Some(protocol), leader, members })
+        Some(SavedClassic { protocol_type: CONSUMERS.into(), protocol: Some(protocol), leader, members })
     }
 
     /// What a member is to have, as its protocol has it.
@@ -140,7 +140,7 @@ impl ConsumerGroup {
         request: &JoinRequest,
         topics: impl FnOnce() -> Topics,
     ) -> Result<Joined> {
-        let first = request.protocols.first().filter(|_| request.protocol_type == PROTOCOL_TYPE);
+        let first = request.protocols.first().filter(|_| request.protocol_type == CONSUMERS);
         let first = first.filter(|_| self.supports(&request.protocols)).ok_or(Error::InconsistentGroupProtocol)?;
         if request.comes_with_id && request.member_id.is_empty() && request.instance_id.is_none() {
             return Err(Error::MemberIdRequired(request.new_member_id.clone()));
@@ -170,7 +170,7 @@ impl ConsumerGroup {
         let beat = self.beat(core, now, number, beat, topics);
         Ok(Joined {
             generation: beat.epoch,
-            protocol_type: PROTOCOL_TYPE.into(),
+            protocol_type: CONSUMERS.into(),
             protocol: Some(first.name.clone()),
             member_id: member_id.clone(),
             ..Joined::default()
@@ -234,8 +234,7 @@ impl ConsumerGroup {
         self.member(number)?.heard(now);
         let protocols = self.kafka(number).classic.clone().unwrap_or_default();
         let knows = |name: &str| protocols.iter().any(|protocol| protocol.name == name);
-        if request.protocol_type.is_some_and(|is| is != PROTOCOL_TYPE) || request.protocol.is_some_and(|is| !knows(is))
-        {
+        if request.protocol_type.is_some_and(|is| is != CONSUMERS) || request.protocol.is_some_and(|is| !knows(is)) {
             return Err(Error::InconsistentGroupProtocol);
         }
         let is_moving = self.partitions().any(|shared| shared.moves_from(number));

@@ -213,3 +213,70 @@ fn static_classic_member_is_followed_by_one_of_the_newer_protocol() {
     assert_eq!(group.leave_group(0, Sender { member_id: "m", instance_id: None }), Ok(()));
     assert_eq!(types(&group), (GroupType::Consumer, "Empty", 5));
 }
+
+#[test]
+fn group_whose_last_newer_member_is_followed_by_a_classic_one_is_theirs_again() {
+    let mut group = Group::new(0, 0);
+    let newer = HeartbeatRequest { instance_id: Some("i"), ..heartbeat_request(JOINS, &[]) };
+    group.consumer_heartbeat(0, newer, topics).unwrap();
+    let joined = join(&mut group, 0, JoinRequest { instance_id: Some("i".into()), ..request("", metadata(None)) });
+    let joined = joined.unwrap();
+    assert_eq!(types(&group), (GroupType::Classic, "PreparingRebalance", 2));
+    let sender = Sender { member_id: &joined.member_id, instance_id: Some("i") };
+    assert_eq!(group.heartbeat(0, sender, joined.generation), Err(Error::RebalanceInProgress));
+    let again = JoinRequest { instance_id: Some("i".into()), ..request(&joined.member_id, metadata(None)) };
+    let Ok(Reply::Now(joined)) = group.join_group(0, again) else { panic!("it is alone") };
+    assert_eq!((joined.generation, &*joined.leader), (3, "new"));
+}
+
+#[test]
+fn only_who_joins_makes_an_empty_group_one_of_its_kind() {
+    let mut group = Group::new(0, 0);
+    beat(&mut group, 0, JOINS, &[]).unwrap();
+    beat(&mut group, 0, LEAVES, &[]).unwrap();
+    let late = Sender { member_id: "c", instance_id: None };
+    assert_eq!(heartbeat(&mut group, 0, "c", 3), Err(Error::UnknownMemberId));
+    assert_eq!(group.leave_group(0, late), Err(Error::UnknownMemberId));
+    assert_eq!(sync(&mut group, 0, "c", 3), Err(Error::UnknownMemberId));
+    assert_eq!(types(&group), (GroupType::Consumer, "Empty", 3));
+
+    let mut group = classic();
+    group.leave_group(0, late).unwrap();
+    assert_eq!(group.begin_poll(0, 1).map(drop), Err(Error::UnknownMemberId));
+    assert_eq!(group.leave(0, 1), Err(Error::UnknownMemberId));
+    assert_eq!(beat(&mut group, 0, 2, &[]), Err(Error::NotConsumerGroup));
+    assert_eq!(types(&group), (GroupType::Classic, "Empty", 2));
+}
+
+#[test]
+fn lost_text_member_of_a_group_that_is_classic_again_is_told_so() {
+    let text = Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: 100, secret: 0 };
+    let mut group = classic();
+    group.upgrade(0, topics);
+    let (number, _) = group.join(0, text).unwrap();
+    group.tick(100);
+    assert_eq!(types(&group).0, GroupType::Classic);
+    let unknown = Err(Error::UnknownMemberId);
+    assert_eq!(group.begin_poll(100, number).map(drop), unknown);
+    assert_eq!(group.end_poll(100, number).map(drop), unknown);
+    assert_eq!(group.begin_commit(100, number, [].into_iter()), unknown);
+    assert_eq!(group.end_commit(100, number), unknown);
+    assert_eq!(group.hold(100, number, 200), unknown);
+    assert_eq!(group.release(100, number), unknown);
+    assert_eq!(group.owns(100, number, "t", 0).map(drop), unknown);
+    assert_eq!(group.leave(100, number), unknown);
+}
+
+/// It was kept by a copy of the topic's name for each: 6 GB of them here.
+#[test]
+fn what_a_classic_member_says_it_has_is_kept_where_the_group_has_it() {
+    let mut group = Group::new(0, 0);
+    beat(&mut group, 0, JOINS, &[]).unwrap();
+    let name = "n".repeat(30_000);
+    let owned = subscription::write_assignment(1, (0..200_000).map(|partition| (&*name, partition)));
+    let metadata = [&metadata(None)[..], &owned[2..owned.len() - 4]].concat();
+    let metadata = [&[0, 1], &metadata[2..]].concat();
+    assert_eq!(subscription::read(&metadata).unwrap().owned.len(), 200_000);
+    assert_eq!(join(&mut group, 0, request("c", metadata)).unwrap().generation, 3);
+    assert_eq!(group.describe().members[1].owned, []);
+}

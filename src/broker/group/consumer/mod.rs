@@ -49,8 +49,8 @@ mod model_tests;
 pub use assignor::Assignor;
 
 use super::{
-    Answer, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, SavedKind, SessionTimer,
-    Ticket, classic::Sender,
+    Answer, CONSUMERS, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, SavedKind,
+    SessionTimer, Ticket, classic::Sender,
 };
 use crate::broker::{Error, Result};
 use heartbeat::KafkaMember;
@@ -384,7 +384,6 @@ impl Kind for ConsumerGroup {
     fn describe(&self) -> Description {
         let members = self.members.iter().map(|(&number, member)| self.describe_member(number, member)).collect();
         Description {
-            group_type: GroupType::Consumer,
             assignment_epoch: self.assignment_epoch,
             protocol_type: "consumer".into(),
             protocol: self.assignor().name().into(),
@@ -394,11 +393,15 @@ impl Kind for ConsumerGroup {
     }
 
     fn protocol_type(&self) -> &str {
-        "consumer"
+        CONSUMERS
     }
 
     fn subscribed_topics(&self) -> Option<BTreeSet<&str>> {
         Some(self.members.values().flat_map(|member| &member.topics).map(|topic| &**topic).collect())
+    fn group_type(&self) -> GroupType {
+        GroupType::Consumer
+    }
+
     }
 
     /// Text's members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
