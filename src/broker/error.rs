@@ -297,7 +297,7 @@ impl fmt::Display for Error {
             Error::NotAssigned { topic, partition } => write!(f, "this member does not hold {topic}/{partition}"),
             Error::RebalanceInProgress => f.write_str("the group rebalances; join again"),
             Error::InconsistentGroupProtocol => f.write_str(
-                "the group has members of another kind (text or Kafka), or no protocol is known to all; use another group",
+                "the group's members and this one have no protocol in common, or the broker cannot read what they subscribe to; use another group",
             ),
             Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),

@@ -1,8 +1,9 @@
 //! Classic consumer groups: FindCoordinator, JoinGroup, SyncGroup, Heartbeat, LeaveGroup, and the calls that list, describe and
 //! delete groups.
 //!
-//! Text clients use the same groups, but a group has only one kind of members at a time. A JoinGroup or SyncGroup that waits
-//! blocks its connection, as in Kafka. A member whose connection ends before its first answer loses its place.
+//! Members of text and of the newer protocol may be in the same group: then the broker assigns, and leads for classic clients.
+//! A JoinGroup or SyncGroup that waits blocks its connection, as in Kafka. A member whose connection ends before its first answer
+//! loses its place.
 
 use super::{
     Call, Code, NODE_ID, Operations, Stop, shown_list, tell,

@@ -92,7 +92,7 @@ pub enum Reply<T> {
 impl Group {
     /// JoinGroup: a member comes, or comes back for the next generation.
     pub fn join_group(&mut self, now: u64, request: JoinRequest) -> Result<Reply<Joined>> {
-        let (core, members) = self.classic(now)?;
+        let (core, members) = self.classic_or_new(now)?;
         match members.join(core, now, request)? {
             Reply::Later(ticket) => match core.take_answer(ticket) {
                 Some(Answer::Joined(joined)) => joined.map(Reply::Now),

@@ -173,8 +173,8 @@ impl Group {
         }
     }
 
-    /// The members of this kind, at `now`.
-    fn classic(&mut self, now: u64) -> Result<(&mut Core, &mut ClassicGroup)> {
+    /// The members of this kind, at `now`, for who joins. Nobody else makes an empty group one of this kind.
+    fn classic_or_new(&mut self, now: u64) -> Result<(&mut Core, &mut ClassicGroup)> {
         self.tick(now);
         if !matches!(self.members, Members::Classic(_)) {
             if self.empty_since().is_none() {
@@ -182,9 +182,15 @@ impl Group {
             }
             self.members = Members::Classic(Box::default());
         }
+        self.classic(now)
+    }
+
+    /// The same, for a member. Where the group is of another kind, it is none.
+    fn classic(&mut self, now: u64) -> Result<(&mut Core, &mut ClassicGroup)> {
+        self.tick(now);
         match &mut self.members {
             Members::Classic(members) => Ok((&mut self.core, members)),
-            _ => unreachable!("set above"),
+            _ => Err(Error::UnknownMemberId),
         }
     }
 }

@@ -25,9 +25,6 @@ use crate::broker::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// The only type of classic clients whose subscriptions the broker can read.
-const PROTOCOL_TYPE: &str = "consumer";
-
 impl Group {
     /// A group of classic members becomes one whose partitions the broker assigns, if it can read what they subscribe to; for
     /// who is about to join it.
@@ -59,7 +56,10 @@ impl Group {
         topics: impl FnOnce() -> Topics,
     ) -> Option<Result<Joined>> {
         let (core, group) = self.assigned_by_broker(now)?;
-        Some(group.join_classic(core, now, request, topics))
+        let joined = group.join_classic(core, now, request, topics);
+        // It may have taken the place of the last member of the newer protocol.
+        self.downgrade(now);
+        Some(joined)
     }
 
     /// The members, if there are any and the broker assigns to them.
@@ -232,7 +232,7 @@ impl ConsumerGroup {
     ) -> Result<Vec<u8>> {
         let number = self.classic_member(request.sender, request.generation)?;
         self.member(number)?.heard(now);
-        let protocols = self.kafka(number).classic.clone().unwrap_or_default();
+        let protocols = self.members.get(&number).and_then(|member| member.classic()).unwrap_or_default();
         let knows = |name: &str| protocols.iter().any(|protocol| protocol.name == name);
         if request.protocol_type.is_some_and(|is| is != CONSUMERS) || request.protocol.is_some_and(|is| !knows(is)) {
             return Err(Error::InconsistentGroupProtocol);
@@ -241,9 +241,9 @@ impl ConsumerGroup {
         if request.generation < core.generation && !is_moving {
             return Err(Error::RebalanceInProgress);
         }
-        let told = self.kept(number);
+        let (told, serialized) = (self.kept(number), self.serialized(number, protocols));
         self.kafka(number).told = told;
-        Ok(self.serialized(number, &protocols))
+        Ok(serialized)
     }
 
     /// LeaveGroup, which is open to members of the newer protocol, too.

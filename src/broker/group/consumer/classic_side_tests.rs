@@ -60,9 +60,8 @@ fn heartbeat(group: &mut Group, now: u64, member_id: &str, generation: i32) -> R
     group.heartbeat(now, Sender { member_id, instance_id: None }, generation)
 }
 
-/// A heartbeat of a member of the newer protocol: its epoch, and what it is told.
-fn beat(group: &mut Group, now: u64, epoch: i32, owned: &[u32]) -> Result<(i32, Option<Vec<u32>>)> {
-    let request = HeartbeatRequest {
+fn heartbeat_request(epoch: i32, owned: &[u32]) -> HeartbeatRequest<'static> {
+    HeartbeatRequest {
         member_id: "m",
         instance_id: None,
         epoch,
@@ -75,8 +74,12 @@ fn beat(group: &mut Group, now: u64, epoch: i32, owned: &[u32]) -> Result<(i32, 
         pattern: None,
         assignor: None,
         owned: Some(owned.iter().map(|&partition| ("t".into(), partition)).collect::<BTreeSet<_>>()),
-    };
-    let Heartbeat { epoch, assigned } = group.consumer_heartbeat(now, request, topics)?;
+    }
+}
+
+/// A heartbeat of a member of the newer protocol: its epoch, and what it is told.
+fn beat(group: &mut Group, now: u64, epoch: i32, owned: &[u32]) -> Result<(i32, Option<Vec<u32>>)> {
+    let Heartbeat { epoch, assigned } = group.consumer_heartbeat(now, heartbeat_request(epoch, owned), topics)?;
     Ok((epoch, assigned.map(|assigned| assigned.iter().map(|owned| owned.partition).collect())))
 }
 
@@ -202,10 +205,24 @@ fn static_classic_member_is_followed_by_one_of_the_newer_protocol() {
     let mut group = Group::new(0, 0);
     beat(&mut group, 0, JOINS, &[]).unwrap();
     let fixed = |id| JoinRequest { instance_id: Some("i".into()), ..request(id, metadata(None)) };
-    assert_eq!(join(&mut group, 0, fixed("")).unwrap().member_id, "new");
+    let joined = join(&mut group, 0, fixed("")).unwrap();
+    assert_eq!((&*joined.member_id, joined.generation), ("new", 3));
+    assert_eq!(beat(&mut group, 0, 2, &[0]), Ok((2, Some(vec![0]))));
+    assert_eq!(beat(&mut group, 0, 2, &[0]), Ok((3, None)));
+    join(&mut group, 0, fixed("new")).unwrap();
+    assert_eq!(sync(&mut group, 0, "new", 3), Ok(vec![1]));
     let again = JoinRequest { new_member_id: "newer".into(), ..fixed("") };
-    assert_eq!(join(&mut group, 0, again).unwrap().member_id, "newer");
+    let joined = join(&mut group, 0, again).unwrap();
+    assert_eq!((&*joined.member_id, joined.generation, group.state()), ("newer", 3, "Stable"));
+    assert_eq!(group.describe().members[1].owned.iter().map(|owned| owned.partition).collect::<Vec<_>>(), [1]);
     assert_eq!(join(&mut group, 0, fixed("new")), Err(Error::FencedInstanceId));
+    let old = Sender { member_id: "new", instance_id: Some("i") };
+    assert_eq!(group.heartbeat(0, old, 3), Err(Error::FencedInstanceId));
+    assert_eq!(group.heartbeat(0, Sender { member_id: "newer", ..old }, 3), Ok(()));
+    let newer = HeartbeatRequest { member_id: "newest", instance_id: Some("i"), ..heartbeat_request(JOINS, &[]) };
+    let Heartbeat { epoch, assigned } = group.consumer_heartbeat(0, newer, topics).unwrap();
+    assert_eq!((epoch, assigned.unwrap()[0].partition), (3, 1));
+    assert_eq!(group.describe().members.iter().filter(|member| member.is_classic).count(), 0);
     assert_eq!((group.member_count(), group.generation()), (2, 3));
     let by_instance = Sender { member_id: "", instance_id: Some("i") };
     assert_eq!(group.leave_group(0, by_instance), Ok(()));

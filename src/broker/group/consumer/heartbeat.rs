@@ -140,7 +140,7 @@ impl KafkaMember {
         let known = self.epoch();
         // The answer that told it of the new epoch was lost.
         let was_told = |(topic, partition): &(Arc<str>, u32)| {
-            self.told.iter().any(|told| told.topic == *topic && told.partition == *partition)
+            self.told.binary_search_by(|told| (&told.topic, told.partition).cmp(&(topic, *partition))).is_ok()
         };
         let lost = epoch == self.previous_epoch && epoch < known && owned.is_some_and(|all| all.iter().all(was_told));
         if epoch == known || lost { Ok(()) } else { Err(Error::FencedMemberEpoch { named: epoch, known }) }
@@ -158,10 +158,11 @@ impl Group {
         if request.epoch == JOINS {
             self.upgrade(now, &topics);
         }
-        let (core, group) = match request.epoch {
-            JOINS => self.consumer(now).map_err(|_| Error::NotConsumerGroup)?,
-            _ => self.consumer_if_any(now)?,
+        let members = match request.epoch {
+            JOINS => self.consumer_or_new(now),
+            _ => self.consumer(now),
         };
+        let (core, group) = members.map_err(|_| Error::NotConsumerGroup)?;
         if request.epoch == JOINS {
             let entered = group.enter(core, now, &request, None);
             let beat = entered.map(|number| group.beat(core, now, number, request, topics));
@@ -186,18 +187,9 @@ impl Group {
 
     /// Whether a member that names its epoch may see what the group committed.
     pub fn may_fetch(&mut self, now: u64, member_id: &str, epoch: i32) -> Result<()> {
-        match self.consumer_if_any(now) {
+        match self.consumer(now) {
             Ok((_, group)) => group.of_epoch(member_id, epoch).map(drop),
             Err(_) => Ok(()),
-        }
-    }
-
-    /// The members, if the group is of this kind.
-    fn consumer_if_any(&mut self, now: u64) -> Result<(&mut Core, &mut ConsumerGroup)> {
-        self.tick(now);
-        match &mut self.members {
-            Members::Consumer(group) => Ok((&mut self.core, group)),
-            _ => Err(Error::NotConsumerGroup),
         }
     }
 }

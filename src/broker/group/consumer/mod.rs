@@ -157,7 +157,7 @@ struct SharedPartition {
 impl Group {
     /// A member joins. It gets those of its partitions that nobody owns.
     pub fn join(&mut self, now: u64, subscription: Subscription) -> Result<(MemberNumber, Assignment)> {
-        let (core, group) = self.consumer(now)?;
+        let (core, group) = self.consumer_or_new(now)?;
         core.members_numbered += 1;
         let member = core.members_numbered;
         group.join(core, now, member, subscription);
@@ -261,8 +261,9 @@ impl Group {
         Ok(())
     }
 
-    /// The members of this kind, once those whose session is over at `now` are gone.
-    fn consumer(&mut self, now: u64) -> Result<(&mut Core, &mut ConsumerGroup)> {
+    /// The members of this kind, once those whose session is over at `now` are gone; for who joins. Nobody else makes an empty
+    /// group one of this kind.
+    fn consumer_or_new(&mut self, now: u64) -> Result<(&mut Core, &mut ConsumerGroup)> {
         self.tick(now);
         if !matches!(self.members, Members::Consumer(_)) {
             if self.empty_since().is_none() {
@@ -270,9 +271,15 @@ impl Group {
             }
             self.members = Members::Consumer(Box::default());
         }
+        self.consumer(now)
+    }
+
+    /// The same, for a member. Where the group is of another kind by now, it is none any more.
+    fn consumer(&mut self, now: u64) -> Result<(&mut Core, &mut ConsumerGroup)> {
+        self.tick(now);
         match &mut self.members {
             Members::Consumer(group) => Ok((&mut self.core, group)),
-            _ => unreachable!("set above"),
+            _ => Err(Error::UnknownMemberId),
         }
     }
 }
@@ -385,11 +392,14 @@ impl Kind for ConsumerGroup {
         let members = self.members.iter().map(|(&number, member)| self.describe_member(number, member)).collect();
         Description {
             assignment_epoch: self.assignment_epoch,
-            protocol_type: "consumer".into(),
             protocol: self.assignor().name().into(),
             members,
             ..Description::default()
         }
+    }
+
+    fn group_type(&self) -> GroupType {
+        GroupType::Consumer
     }
 
     fn protocol_type(&self) -> &str {
@@ -398,10 +408,6 @@ impl Kind for ConsumerGroup {
 
     fn subscribed_topics(&self) -> Option<BTreeSet<&str>> {
         Some(self.members.values().flat_map(|member| &member.topics).map(|topic| &**topic).collect())
-    fn group_type(&self) -> GroupType {
-        GroupType::Consumer
-    }
-
     }
 
     /// Text's members commit through [`Group::begin_commit`]; whoever sends an OffsetCommit is none of them.
@@ -606,7 +612,7 @@ impl ConsumerGroup {
 
     /// Sets every partition's target, and moves what can move at once.
     fn assign(&mut self, core: &mut Core) {
-        (self.assignment_epoch, self.is_due) = (core.generation, false);
+        (self.assignment_epoch, self.is_due, core.unsaved) = (core.generation, false, true);
         let numbers: Vec<_> = self.members.keys().copied().collect();
         let place = |number| numbers.binary_search(&number).ok();
         let mut subscribers: BTreeMap<_, Vec<_>> = BTreeMap::new();
