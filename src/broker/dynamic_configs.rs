@@ -13,23 +13,20 @@
 
 use super::{
     Broker, BrokerState, Error, Result,
-    small_file::{Lines, Text, at},
+    small_file::{Lines, Text},
 };
 use crate::{
     config::{Changes, ClientMetricsSettings, Described, GroupSettings, Overrides, Settings, broker_changes},
-    log::disk::{self, Disk},
+    log::disk::Disk,
 };
 use std::{
     collections::BTreeMap,
-    io,
     path::Path,
     sync::{Arc, RwLock},
 };
 
 /// The file's name.
-const FILE: &str = "~configs";
-/// The largest such file.
-const BYTES_MAX: u64 = 1 << 20;
+pub(super) const FILE: &str = "~configs";
 
 /// The kinds of things that have such configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +80,7 @@ impl DynamicConfigs {
     /// Reads the file, if there is one. An error names it, and the line that is wrong.
     pub(super) fn read(disk: &dyn Disk, data_dir: &Path, command_line: &Settings) -> Result<DynamicConfigs> {
         let path = data_dir.join(FILE);
-        let text = Text::read(disk, &path, BYTES_MAX).map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        let text = Text::of_broker(disk, &path)?;
         let kept = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
         let wrong = |why: String| Error::Storage(format!("{}: {why}", path.display()));
         for (Resource { kind, .. }, own) in &kept {
@@ -105,15 +102,6 @@ impl DynamicConfigs {
     /// The settings of a topic that has none of its own.
     pub(super) fn topic_defaults(&self) -> Arc<Settings> {
         self.state().topic_defaults
-    }
-
-    /// Replaces the file, durably.
-    fn write(disk: &dyn Disk, data_dir: &Path, kept: &Kept) -> Result<()> {
-        let path = data_dir.join(FILE);
-        let lines = lines(kept);
-        let too_many = |why: io::Error| Error::InvalidConfig(format!("too many configs are set: {why}"));
-        let bytes = lines.bytes(BYTES_MAX).map_err(too_many)?;
-        disk::replace(disk, &path, bytes).map_err(|error| Error::of_disk(&at(&path)(error)))
     }
 
     fn of(&self, resource: &Resource) -> Overrides {
@@ -215,7 +203,7 @@ impl BrokerState {
         if dry {
             return Ok(());
         }
-        DynamicConfigs::write(self.env.handles.disk(), &self.env.data_dir, &next)?;
+        self.env.replace(FILE, &lines(&next))?;
         let next = State { kept: next.into(), topic_defaults: defaults.into() };
         *self.env.configs.state.write().expect("no panic under the configs' lock") = next;
         for topic in &topics {
@@ -232,7 +220,7 @@ impl BrokerState {
 mod tests {
     use super::*;
     use crate::{
-        broker::Clock,
+        broker::{Clock, small_file::OWN_BYTES_MAX},
         config::{Change, Config},
         log::disk::{Call, Fault, MemoryDisk, Survivors},
     };
@@ -362,6 +350,27 @@ mod tests {
         }
     }
 
+    /// A broker died between the new file's name and the sync of it. The next one went by the file, until the power failed.
+    #[test]
+    fn what_a_start_reads_is_durable_before_anybody_goes_by_it() {
+        let disk = MemoryDisk::crashable();
+        drop(open(&disk).unwrap());
+        let put = |name: &str, text: &str| {
+            let [temporary, path] = ["new", name].map(|name| Path::new("memory").join(name));
+            let file = disk.create(&temporary).unwrap();
+            file.write_at(text.as_bytes(), 0).and_then(|()| file.sync()).unwrap();
+            disk.rename(&temporary, &path).unwrap();
+        };
+        // Not stopped cleanly.
+        put("~broker", "cluster.id:a\n");
+        disk.sync_dir(Path::new("memory")).unwrap();
+        put(FILE, "broker: log.retention.ms:7\n");
+        let broker = open(&disk).unwrap();
+        assert_eq!(broker.topic_defaults().retention_ms, 7);
+        let after = open(&disk.reboot(Survivors::Nothing)).unwrap();
+        assert_eq!(after.topic_defaults().retention_ms, 7);
+    }
+
     proptest! {
         #[test]
         fn whatever_names_and_values_there_are_are_read_back(
@@ -370,8 +379,8 @@ mod tests {
             let named = |((kind, name), own): ((usize, String), Overrides)| (Resource { kind: ResourceKind::WORDS[kind].0, name }, own);
             let kept: Kept = all.into_iter().map(named).collect();
             let disk = MemoryDisk::default();
-            disk.create(Path::new(FILE)).unwrap().write_at(lines(&kept).bytes(BYTES_MAX).unwrap(), 0).unwrap();
-            let text = Text::read(&disk, Path::new(FILE), BYTES_MAX).unwrap().unwrap();
+            disk.create(Path::new(FILE)).unwrap().write_at(lines(&kept).bytes(OWN_BYTES_MAX).unwrap(), 0).unwrap();
+            let text = Text::read(&disk, Path::new(FILE), OWN_BYTES_MAX).unwrap().unwrap();
             prop_assert_eq!(parse(&text, Path::new(FILE)), Ok(kept));
         }
     }

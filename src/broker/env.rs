@@ -8,18 +8,19 @@
 //! unclean:orders/3
 //! ```
 //!
-//! `clean:yes` stands there from a clean stop until the first append. A start that finds it has nothing to check, except
-//! for the partitions that are named `unclean`: those were offline or could not be synced.
+//! `clean:yes` stands there from a clean stop until the first append, or the first change of one of the broker's own files. A start
+//! that finds it has nothing to check, except for what is named `unclean`: partitions that were offline or could not be synced, and
+//! files of which nobody knows what is durable.
 
 use super::{
     Clock, Error, Result,
-    dynamic_configs::DynamicConfigs,
+    dynamic_configs::{self, DynamicConfigs},
     flusher::Flusher,
-    quotas::KeptQuotas,
+    quotas::{self, KeptQuotas},
     random,
     reserve::Reserve,
     schedule::Schedule,
-    small_file::{Line, Lines, Text, at},
+    small_file::{Line, Lines, OWN_BYTES_MAX, Text, at},
 };
 use crate::{
     config::{Config, Flush, Settings},
@@ -56,7 +57,7 @@ pub(super) struct Env {
     identity: Mutex<Identity>,
     /// Whether it has to say something else before the first append.
     stale: AtomicBool,
-    /// What must not be called clean at the stop, however that goes: all of these topics.
+    /// What must not be called clean at the stop, however that goes: all of these topics, and these files of the broker's own.
     in_doubt: Mutex<BTreeSet<String>>,
     /// Room for a `topic` file, and for a `.producers` file, on a full disk.
     pub(super) topic_reserve: Reserve,
@@ -80,14 +81,14 @@ pub(super) struct Identity {
 pub(super) enum Stop {
     /// By a crash, or not yet: every log may have a torn tail.
     Unclean,
-    /// With everything synced but these: a partition, as `<topic>/<p>`, or all of a topic.
+    /// With everything synced but these: a partition, as `<topic>/<p>`, all of a topic, or a file of the broker's own.
     CleanBut(BTreeSet<String>),
 }
 
 /// The file's name.
 const FILE: &str = "~broker";
-/// The largest such file.
-const BYTES_MAX: u64 = 1 << 20;
+/// The broker's own files.
+const OWN_FILES: [&str; 3] = [FILE, dynamic_configs::FILE, quotas::FILE];
 /// When more partitions could not be synced, the stop was not clean.
 const UNCLEAN_MAX: usize = 1000;
 /// Producer ids that are taken at once.
@@ -120,11 +121,39 @@ impl Env {
             flusher: Flusher::default(),
             schedule: Schedule::default(),
         };
-        if is_new && let Err(error) = env.begin_writing() {
+        let begun = if is_new { env.begin_writing() } else { OWN_FILES.iter().try_for_each(|file| env.remake(file)) };
+        if let Err(error) = begun {
             // There may be topics that can be read.
             env.tell(&error.to_string());
         }
         Ok(env)
+    }
+
+    /// Writes one of the broker's own files again that need not be durable after an unclean stop, though what it says is in force:
+    /// the broker before may have died, or failed, between the new file's name and the sync of it.
+    fn remake(&self, file: &str) -> Result<()> {
+        if self.was_file_clean(file) {
+            return Ok(());
+        }
+        match Text::of_broker(self.handles.disk(), &self.data_dir.join(file))? {
+            Some(text) => self.put(file, text.bytes()),
+            None => Ok(()),
+        }
+    }
+
+    /// Replaces one of the broker's own files, durably. After an error it says what it said before.
+    pub(super) fn replace(&self, file: &str, lines: &Lines) -> Result<()> {
+        let too_large = |why: io::Error| Error::InvalidConfig(format!("{file} would be too large: {why}"));
+        let bytes = lines.bytes(OWN_BYTES_MAX).map_err(too_large)?;
+        // A crash can leave it in doubt.
+        self.begin_writing()?;
+        self.put(file, bytes)
+    }
+
+    fn put(&self, file: &str, bytes: &[u8]) -> Result<()> {
+        let path = self.data_dir.join(file);
+        let put = disk::replace(self.handles.disk(), &path, bytes).inspect_err(|_| self.doubt(file));
+        put.map_err(|error| Error::of_disk(&at(&path)(error)))
     }
 
     /// The settings of a topic that has none of its own.
@@ -159,9 +188,9 @@ impl Env {
         crate::tell::tell(format_args!("{what}"));
     }
 
-    /// Whether the broker that wrote this topic's file last left it durable when it stopped.
-    pub(super) fn was_topic_clean(&self, topic: &str) -> bool {
-        matches!(&self.stop, Stop::CleanBut(unclean) if !unclean.contains(topic))
+    /// Whether the broker that wrote this topic's file last, or this file of its own, left it durable when it stopped.
+    pub(super) fn was_file_clean(&self, name: &str) -> bool {
+        matches!(&self.stop, Stop::CleanBut(unclean) if !unclean.contains(name))
     }
 
     /// Whether the broker that wrote this partition last synced it when it stopped.
@@ -203,12 +232,12 @@ impl Env {
         Ok(())
     }
 
-    /// Nobody knows what the next start finds of this topic: it has to look.
-    pub(super) fn doubt(&self, topic: &str) {
-        self.in_doubt.lock().expect("no panic while a name is added").insert(topic.into());
+    /// Nobody knows what the next start finds of this topic, or of this file of the broker's own: it has to look.
+    pub(super) fn doubt(&self, name: &str) {
+        self.in_doubt.lock().expect("no panic while a name is added").insert(name.into());
     }
 
-    /// All is synced but these partitions, and the topics that are in doubt: the next start has nothing else to check.
+    /// All is synced but these partitions, and what is in doubt: the next start has nothing else to check.
     pub(super) fn end_writing(&self, mut unclean: BTreeSet<String>) -> Result<()> {
         unclean.extend(self.in_doubt.lock().expect("no panic while a name is added").iter().cloned());
         let stop = if unclean.len() > UNCLEAN_MAX { Stop::Unclean } else { Stop::CleanBut(unclean) };
@@ -230,11 +259,10 @@ impl Env {
     }
 
     fn change(&self, identity: &mut Identity, change: impl FnOnce(&mut Identity)) -> Result<()> {
-        let (mut next, path) = (identity.clone(), self.data_dir.join(FILE));
+        let mut next = identity.clone();
         change(&mut next);
         let lines = next.lines();
-        let stored = lines.bytes(BYTES_MAX).and_then(|bytes| disk::replace(self.handles.disk(), &path, bytes));
-        stored.map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        self.put(FILE, lines.bytes(OWN_BYTES_MAX).map_err(|error| Error::of_disk(&at(Path::new(FILE))(error)))?)?;
         *identity = next;
         Ok(())
     }
@@ -247,7 +275,7 @@ impl Identity {
 
     fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Identity>> {
         let path = data_dir.join(FILE);
-        let text = Text::read(disk, &path, BYTES_MAX).map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        let text = Text::of_broker(disk, &path)?;
         let parsed = text.as_ref().map(Identity::parse).transpose();
         parsed.map_err(|line| {
             let why = "is no line of it; mend it, or remove the file, and the cluster gets a new id";
@@ -322,7 +350,7 @@ mod tests {
         ) {
             let stop = unclean.map_or(Stop::Unclean, Stop::CleanBut);
             let identity = Identity { cluster_id, producer_ids: next..next, stop };
-            prop_assert_eq!(read(identity.lines().bytes(BYTES_MAX).unwrap()), Ok(Some(identity)));
+            prop_assert_eq!(read(identity.lines().bytes(OWN_BYTES_MAX).unwrap()), Ok(Some(identity)));
         }
     }
 }

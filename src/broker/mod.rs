@@ -45,7 +45,8 @@
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | the configs' `state` | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
-//! | `identity`, `quotas` | the `~broker` file, the `~quotas` file | the file is replaced |
+//! | `quotas` | the `~quotas` file | the file is replaced |
+//! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
 

@@ -8,9 +8,9 @@
 
 use super::{
     Broker, Error, Result,
-    small_file::{Lines, Text, at},
+    small_file::{Lines, Text},
 };
-use crate::log::disk::{self, Disk};
+use crate::log::disk::Disk;
 use std::{
     collections::BTreeMap,
     fmt::Display,
@@ -19,9 +19,7 @@ use std::{
 };
 
 /// The file's name.
-const FILE: &str = "~quotas";
-/// The largest such file.
-const BYTES_MAX: u64 = 1 << 20;
+pub(super) const FILE: &str = "~quotas";
 
 /// Whom a quota is for: a name for each kind, such as `user` or `ip`; `None` is each that has no quota of its own.
 pub type QuotaEntity = BTreeMap<String, Option<String>>;
@@ -41,7 +39,7 @@ impl KeptQuotas {
     /// Reads the file, if there is one. An error names it, and the line that is wrong.
     pub(super) fn read(disk: &dyn Disk, data_dir: &Path) -> Result<KeptQuotas> {
         let path = data_dir.join(FILE);
-        let text = Text::read(disk, &path, BYTES_MAX).map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        let text = Text::of_broker(disk, &path)?;
         let quotas = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
         Ok(KeptQuotas { quotas: Mutex::new(quotas.into()) })
     }
@@ -99,11 +97,7 @@ impl Broker {
         if values.is_empty() {
             next.remove(entity);
         }
-        let (path, lines) = (env.data_dir.join(FILE), lines(&next));
-        let bytes =
-            lines.bytes(BYTES_MAX).map_err(|why| Error::InvalidConfig(format!("there are too many quotas: {why}")))?;
-        let written = disk::replace(env.handles.disk(), &path, bytes);
-        written.map_err(|error| Error::of_disk(&at(&path)(error)))?;
+        env.replace(FILE, &lines(&next))?;
         *quotas = next.into();
         Ok(())
     }
@@ -113,16 +107,16 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::{
-        broker::Clock,
+        broker::{Clock, small_file::OWN_BYTES_MAX},
         config::Config,
-        log::disk::{Call, Fault, MemoryDisk, Survivors},
+        log::disk::{self, Call, Fault, MemoryDisk, Survivors},
     };
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> std::result::Result<Quotas, String> {
         let disk = MemoryDisk::default();
         disk.create(Path::new(FILE)).unwrap().write_at(text, 0).unwrap();
-        parse(&Text::read(&disk, Path::new(FILE), BYTES_MAX).unwrap().unwrap(), Path::new(FILE))
+        parse(&Text::read(&disk, Path::new(FILE), OWN_BYTES_MAX).unwrap().unwrap(), Path::new(FILE))
     }
 
     #[test]
@@ -135,7 +129,7 @@ mod tests {
         broker.alter_quotas(&entity, &set("producer_byte_rate", Some(1000.0))).unwrap();
         broker.alter_quotas(&entity, &set("request_percentage", Some(12.5))).unwrap();
         drop(broker);
-        let text = disk::read_small(&disk, Path::new("memory/~quotas"), BYTES_MAX).unwrap();
+        let text = disk::read_small(&disk, Path::new("memory/~quotas"), OWN_BYTES_MAX).unwrap();
         let text = String::from_utf8(text).unwrap();
         assert!(text.starts_with("client-id: user:al"), "{text}");
         assert!(text.contains(" producer_byte_rate:1000\n") && text.contains(" request_percentage:12.5\n"), "{text}");
@@ -198,7 +192,7 @@ mod tests {
                 0..4,
             ),
         ) {
-            prop_assert_eq!(read(lines(&all).bytes(BYTES_MAX).unwrap()), Ok(all));
+            prop_assert_eq!(read(lines(&all).bytes(OWN_BYTES_MAX).unwrap()), Ok(all));
         }
     }
 }

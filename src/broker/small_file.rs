@@ -11,11 +11,15 @@
 //! - No file is written that its reader would refuse as too large.
 //! - An error names the file and the line.
 
+use super::{Error, Result};
 use crate::log::{
     disk::{self, Disk},
     record::{shown, unescape, write_header_name, write_word},
 };
 use std::{fmt::Display, io, path::Path};
+
+/// The largest of the broker's own files, which stand in the data directory.
+pub(super) const OWN_BYTES_MAX: u64 = 1 << 20;
 
 /// Says which file an error is about.
 pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> io::Error + use<> {
@@ -62,6 +66,16 @@ impl Text {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             read => Ok(Some(Text(read?))),
         }
+    }
+
+    /// Reads one of the broker's own files. `None`: there is none.
+    pub(super) fn of_broker(disk: &dyn Disk, path: &Path) -> Result<Option<Text>> {
+        Text::read(disk, path, OWN_BYTES_MAX).map_err(|error| Error::of_disk(&at(path)(error)))
+    }
+
+    /// The bytes of the file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// The lines in order. An editor may have ended them with CR LF.

@@ -85,7 +85,7 @@ impl Topics {
                 env.tell(&format!("{}: {error}", path.display()));
             }
         }
-        self.insert(Topic::new(env, name, file, env.was_topic_clean(name))?);
+        self.insert(Topic::new(env, name, file, env.was_file_clean(name))?);
         Ok(())
     }
 

@@ -44,7 +44,7 @@ pub fn broker_changes(changes: &Changes, own: &Overrides, below: &Settings) -> R
             (Some(setting), _) => drop(named.insert(setting.name.to_string(), change.clone())),
             (None, Change::Set(value)) => drop(after.insert(name.clone(), value.clone())),
             (None, Change::Default) => drop(after.remove(name)),
-            (None, _) => return Err(format!("{name} is no list, to which something could be added")),
+            (None, _) => return Err(no_list(name)),
         }
     }
     let known = Changes { named, reset_others: changes.reset_others }.applied(&of_topics(own), below)?;

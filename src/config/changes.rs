@@ -55,10 +55,15 @@ impl Changes {
     }
 }
 
+/// What is said of an addition to what is no list.
+pub(super) fn no_list(name: &str) -> String {
+    format!("{name} is no list, to which something could be added")
+}
+
 /// The list to which something is added, or from which it is taken.
 fn list<S: Described>(name: &str, own: &Overrides, defaults: &S) -> Result<String, String> {
     let setting = Setting::<S>::named(name).filter(|setting| setting.kind == Type::List);
-    let setting = setting.ok_or_else(|| format!("{name} is no list, to which something could be added"))?;
+    let setting = setting.ok_or_else(|| no_list(name))?;
     Ok(own.get(name).cloned().unwrap_or_else(|| setting.value(defaults)))
 }
 
