@@ -4,7 +4,7 @@
 //! Kafka's other configs are of two kinds. Those of [`is_static`] can only be given at the start, so a change is refused. What else
 //! a client sets is kept for it, as Kafka keeps what a plug-in may understand, and has no effect.
 
-use super::{Change, Changes, Described, Overrides, SETTINGS, Setting, Settings};
+use super::{Change, Changes, Described, Overrides, SETTINGS, Setting, Settings, no_list};
 use std::collections::BTreeMap;
 
 /// Kafka's broker configs that take effect at its start only, in order.

@@ -56,7 +56,7 @@ impl Changes {
 }
 
 /// What is said of an addition to what is no list.
-pub(super) fn no_list(name: &str) -> String {
+pub fn no_list(name: &str) -> String {
     format!("{name} is no list, to which something could be added")
 }
 

@@ -15,10 +15,10 @@ mod values;
 
 pub use address::Address;
 pub use broker_settings::{broker_changes, of_topic, of_topics};
-pub use changes::{Change, Changes};
-pub use client_metrics_settings::{CLIENT_METRICS_SETTINGS, ClientMetricsSettings};
-pub use group_settings::{GROUP_SETTINGS, GroupSettings, IsolationLevel, OffsetReset};
-pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical, settings_table};
+pub use changes::{Change, Changes, no_list};
+pub use client_metrics_settings::ClientMetricsSettings;
+pub use group_settings::{GroupSettings, IsolationLevel, OffsetReset};
+pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical};
 pub use units::{bytes, duration};
 pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
 

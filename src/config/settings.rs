@@ -96,7 +96,7 @@ macro_rules! range {
 }
 
 macro_rules! settings {
-    ($(#[$doc:meta])* $struct:ident, $(#[$table_doc:meta])* $table:ident; $($name:literal $(/ $of_broker:literal)?, $field:ident: $type:ty $([$range:expr])? => $default:expr, $what:literal;)*) => {
+    ($(#[$doc:meta])* $struct:ident, $(#[$table_doc:meta])* $seen:vis $table:ident; $($name:literal $(/ $of_broker:literal)?, $field:ident: $type:ty $([$range:expr])? => $default:expr, $what:literal;)*) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq)]
         pub struct $struct {
@@ -110,7 +110,7 @@ macro_rules! settings {
         }
 
         $(#[$table_doc])*
-        pub static $table: &[$crate::config::Setting<$struct>] = &[$(
+        $seen static $table: &[$crate::config::Setting<$struct>] = &[$(
             $crate::config::Setting {
                 name: $name,
                 kind: <$type as $crate::config::values::Value>::TYPE,
@@ -136,7 +136,7 @@ settings! {
     /// The settings of a topic, as they take effect.
     Settings,
     /// Every setting of a topic, by name.
-    SETTINGS;
+    pub SETTINGS;
     "cleanup.policy" / "log.cleanup.policy", cleanup_policy: CleanupPolicy => CleanupPolicy::Delete,
         "what is removed in the background: with delete whole old segments, with compact all but the latest record of each key";
     "compression.gzip.level" / "compression.gzip.level", compression_gzip_level: i32 [-1..=9] => -1,
@@ -266,22 +266,22 @@ impl Settings {
     }
 }
 
-/// The table as `settings.md` has it, which is part of the documentation.
-pub fn settings_table() -> String {
-    let mut table = String::from("| setting | default | takes | what it is |\n| --- | --- | --- | --- |\n");
-    for setting in SETTINGS {
-        let (name, default, takes, what) =
-            (setting.name, setting.value(&Settings::default()), setting.takes(), setting.what);
-        let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
-        table.push_str(&format!("| `{name}` | {default} | {takes} | {what} |\n"));
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// The table as `settings.md` has it, which is part of the documentation.
+    fn settings_table() -> String {
+        let mut table = String::from("| setting | default | takes | what it is |\n| --- | --- | --- | --- |\n");
+        for setting in SETTINGS {
+            let (name, default, takes, what) =
+                (setting.name, setting.value(&Settings::default()), setting.takes(), setting.what);
+            let default = if default.is_empty() { String::new() } else { format!("`{default}`") };
+            table.push_str(&format!("| `{name}` | {default} | {takes} | {what} |\n"));
+        }
+        table
+    }
 
     #[test]
     fn kafka_has_these_33_and_each_reads_what_it_tells() {

@@ -18,7 +18,7 @@ use crate::{
     broker::{Broker, Error, Resource, ResourceKind, check_name},
     config::{
         Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described, GroupSettings, Overrides, SETTINGS,
-        Setting, Settings, Type, of_topic,
+        Setting, Settings, Type, no_list, of_topic,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -164,10 +164,6 @@ fn write_config(w: &mut Writer<'_>, config: &Config, wanted: Wanted) {
     w.tags();
 }
 
-fn invalid(why: impl Into<String>) -> Refusal {
-    Refusal::new(Code::InvalidRequest, why.into())
-}
-
 fn describe(
     broker: &Broker,
     layers: &Layers,
@@ -192,11 +188,11 @@ fn describe(
             check_broker(name)?;
             vec![logger(broker.config())]
         }
-        CLIENT_METRICS if name.is_empty() => return Err(invalid("a subscription has a name")),
+        CLIENT_METRICS if name.is_empty() => return Err(Refusal::invalid("a subscription has a name")),
         CLIENT_METRICS => described::<ClientMetricsSettings>(&own(ResourceKind::ClientMetrics), OF_CLIENT_METRICS),
-        GROUP if name.is_empty() => return Err(invalid("a group has a name")),
+        GROUP if name.is_empty() => return Err(Refusal::invalid("a group has a name")),
         GROUP => described::<GroupSettings>(&own(ResourceKind::Group), OF_GROUP),
-        _ => return Err(invalid(format!("there are no resources of type {kind}"))),
+        _ => return Err(Refusal::invalid(format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
 }
@@ -205,8 +201,8 @@ fn describe(
 fn check_broker(name: &str) -> Result<(), Refusal> {
     match name.parse::<i32>() {
         Ok(NODE_ID) if name == NODE_ID.to_string() => Ok(()),
-        Ok(_) => Err(invalid(format!("there is no broker {name}; this is {NODE_ID}"))),
-        Err(_) => Err(invalid(format!("'{name}' is no broker's id"))),
+        Ok(_) => Err(Refusal::invalid(format!("there is no broker {name}; this is {NODE_ID}"))),
+        Err(_) => Err(Refusal::invalid(format!("'{name}' is no broker's id"))),
     }
 }
 
@@ -488,7 +484,7 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
         .iter()
         .map(|resource| match times[&(resource.kind, resource.name)] {
             1 => change(broker, resource, incremental, dry),
-            _ => Err(Refusal::new(Code::InvalidRequest, "the resource stands in the request more than once".into())),
+            _ => Err(Refusal::invalid("the resource stands in the request more than once")),
         })
         .collect();
     tell(call.explained, || {
@@ -518,23 +514,23 @@ fn change(broker: &Broker, resource: &Altered<'_>, incremental: bool, dry: bool)
     let changes = Changes { named: changes(resource)?, reset_others: !incremental };
     let dynamic = |kind| broker.alter_configs(&Resource { kind, name: name.into() }, &changes, dry);
     match resource.kind {
-        TOPIC if name.is_empty() => Err(invalid("the defaults of all topics are the configs of their broker")),
+        TOPIC if name.is_empty() => Err(Refusal::invalid("the defaults of all topics are the configs of their broker")),
         TOPIC => change_topic(broker, name, &changes, dry),
         BROKER => {
             if !name.is_empty() {
                 check_broker(name)?;
             }
             dynamic(ResourceKind::Broker).map_err(|error| match error {
-                Error::InvalidConfig(why) => invalid(why),
+                Error::InvalidConfig(why) => Refusal::invalid(why),
                 error => error.into(),
             })
         }
         BROKER_LOGGER => check_broker(name).and_then(|()| change_loggers(&changes)),
-        CLIENT_METRICS if name.is_empty() => Err(invalid("a subscription has a name")),
+        CLIENT_METRICS if name.is_empty() => Err(Refusal::invalid("a subscription has a name")),
         CLIENT_METRICS => dynamic(ResourceKind::ClientMetrics).map_err(Refusal::from),
-        GROUP if name.is_empty() => Err(invalid("a group has a name; there are no configs of all groups")),
+        GROUP if name.is_empty() => Err(Refusal::invalid("a group has a name; there are no configs of all groups")),
         GROUP => dynamic(ResourceKind::Group).map_err(Refusal::from),
-        kind => Err(invalid(format!("there are no resources of type {kind}"))),
+        kind => Err(Refusal::invalid(format!("there are no resources of type {kind}"))),
     }
 }
 
@@ -554,7 +550,7 @@ fn change_loggers(changes: &Changes) -> Result<(), Refusal> {
     match changes.named.first_key_value() {
         None => Ok(()),
         Some((name, _)) if name == ROOT_LOGGER => {
-            Err(invalid("the level of the root logger is the command line's: -q, -v"))
+            Err(Refusal::invalid("the level of the root logger is the command line's: -q, -v"))
         }
         Some((name, _)) => Err(Refusal::new(Code::InvalidConfig, format!("Logger {name} does not exist!"))),
     }
@@ -564,18 +560,16 @@ fn change_loggers(changes: &Changes) -> Result<(), Refusal> {
 fn changes(resource: &Altered<'_>) -> Result<BTreeMap<String, Change>, Refusal> {
     let mut changes = BTreeMap::new();
     for Asked { name, operation, value } in &resource.changes {
-        let value = || {
-            value.map(String::from).ok_or_else(|| Refusal::new(Code::InvalidRequest, format!("{name} has no value")))
-        };
+        let value = || value.map(String::from).ok_or_else(|| Refusal::invalid(format!("{name} has no value")));
         let change = match *operation {
             SET => Change::Set(value()?),
             DELETE => Change::Default,
             APPEND => Change::Append(value()?),
             SUBTRACT => Change::Subtract(value()?),
-            _ => return Err(Refusal::new(Code::InvalidRequest, "there are SET, DELETE, APPEND and SUBTRACT".into())),
+            _ => return Err(Refusal::invalid("there are SET, DELETE, APPEND and SUBTRACT")),
         };
         if changes.insert((*name).into(), change).is_some() {
-            return Err(Refusal::new(Code::InvalidRequest, "a config stands in the request more than once".into()));
+            return Err(Refusal::invalid("a config stands in the request more than once"));
         }
     }
     let kind = |name: &str| match resource.kind {
@@ -589,9 +583,7 @@ fn changes(resource: &Altered<'_>) -> Result<BTreeMap<String, Change>, Refusal> 
         !is_list(name) && matches!(change, Change::Append(_) | Change::Subtract(_))
     };
     match changes.iter().find(appends) {
-        Some((name, _)) => {
-            Err(Refusal::new(Code::InvalidConfig, format!("{name} is no list, to which something could be added")))
-        }
+        Some((name, _)) => Err(Refusal::new(Code::InvalidConfig, no_list(name))),
         None => Ok(changes),
     }
 }

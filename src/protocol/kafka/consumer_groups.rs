@@ -122,7 +122,7 @@ impl Asked<'_> {
             ),
         ];
         if let Some((_, why)) = wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
-            return Err(Refusal::new(Code::InvalidRequest, why.into()));
+            return Err(Refusal::invalid(why));
         }
         let assignor = |name: &str| {
             let known = Assignor::ALL.into_iter().find(|assignor| assignor.name() == name);

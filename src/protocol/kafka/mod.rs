@@ -234,6 +234,11 @@ impl Refusal {
     fn new(code: Code, why: String) -> Refusal {
         Refusal { code, why }
     }
+
+    /// Of what no request may ask.
+    fn invalid(why: impl Into<String>) -> Refusal {
+        Refusal::new(Code::InvalidRequest, why.into())
+    }
 }
 
 impl From<broker::Error> for Refusal {

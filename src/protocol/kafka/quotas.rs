@@ -41,10 +41,6 @@ const EXACT: i8 = 0;
 const DEFAULT: i8 = 1;
 const ANY: i8 = 2;
 
-fn invalid(why: impl Into<String>) -> Refusal {
-    Refusal::new(Code::InvalidRequest, why.into())
-}
-
 /// What a filter says of one kind of entity.
 struct Component<'a> {
     kind: &'a str,
@@ -55,13 +51,15 @@ struct Component<'a> {
 impl Component<'_> {
     fn check(&self) -> Result<(), Refusal> {
         match (self.how, self.name) {
-            (EXACT, None) => Err(invalid("Request specified MATCH_TYPE_EXACT, but set match string to null.")),
-            (DEFAULT | ANY, Some(_)) => Err(invalid("Request specified a match string that its match type has not.")),
+            (EXACT, None) => Err(Refusal::invalid("Request specified MATCH_TYPE_EXACT, but set match string to null.")),
+            (DEFAULT | ANY, Some(_)) => {
+                Err(Refusal::invalid("Request specified a match string that its match type has not."))
+            }
             (EXACT | DEFAULT | ANY, _) => Ok(()),
-            (how, _) => Err(invalid(format!("Unknown match type {how}"))),
+            (how, _) => Err(Refusal::invalid(format!("Unknown match type {how}"))),
         }?;
         match self.kind {
-            "" => Err(invalid("Invalid empty entity type.")),
+            "" => Err(Refusal::invalid("Invalid empty entity type.")),
             USER | CLIENT_ID | IP => Ok(()),
             kind => Err(Refusal::new(Code::UnsupportedVersion, format!("Unsupported entity type {kind}"))),
         }
@@ -76,10 +74,10 @@ fn check_filter(components: &[Component<'_>]) -> Result<(), Refusal> {
     components.iter().try_for_each(Component::check)?;
     let kinds: BTreeSet<&str> = components.iter().map(|component| component.kind).collect();
     if kinds.len() < components.len() {
-        return Err(invalid("An entity type cannot appear more than once in the filter."));
+        return Err(Refusal::invalid("An entity type cannot appear more than once in the filter."));
     }
     if kinds.contains(IP) && kinds.len() > 1 {
-        return Err(invalid("An ip stands in a filter alone."));
+        return Err(Refusal::invalid("An ip stands in a filter alone."));
     }
     Ok(())
 }
@@ -153,7 +151,7 @@ pub(super) fn alter_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -
     changes.iter().for_each(|change| asked.entry(&change.entity).or_default().push(change));
     let apply = |entity: &QuotaEntity, changes: &[&Change]| {
         // As in Kafka, an entity that stands there twice is answered once, and refused.
-        let [change] = changes else { return Err(invalid("the entity stands in the request more than once")) };
+        let [change] = changes else { return Err(Refusal::invalid("the entity stands in the request more than once")) };
         let named = change.check()?;
         if dry { Ok(()) } else { broker.alter_quotas(entity, &named).map_err(Refusal::from) }
     };
@@ -190,10 +188,10 @@ impl Change {
         let mut named = BTreeMap::new();
         for (name, value) in &self.quotas {
             if named.insert(name.clone(), *value).is_some() {
-                return Err(invalid(format!("{name} stands in the request more than once")));
+                return Err(Refusal::invalid(format!("{name} stands in the request more than once")));
             }
             let quota = QUOTAS.iter().find(|quota| quota.name == name && quota.of_address == of_address);
-            let quota = quota.ok_or_else(|| invalid(format!("Invalid configuration key {name}")))?;
+            let quota = quota.ok_or_else(|| Refusal::invalid(format!("Invalid configuration key {name}")))?;
             if let Some(value) = *value {
                 quota.check(value)?;
             }
@@ -204,26 +202,28 @@ impl Change {
     /// Whether it is an address, and otherwise a user or a client.
     fn check_entity(&self) -> Result<bool, Refusal> {
         if self.entity.is_empty() {
-            return Err(invalid("Invalid empty client quota entity"));
+            return Err(Refusal::invalid("Invalid empty client quota entity"));
         }
         for (kind, name) in &self.entity {
             if ![USER, CLIENT_ID, IP].contains(&kind.as_str()) {
-                return Err(invalid(format!("Unhandled client quota entity type: {kind}")));
+                return Err(Refusal::invalid(format!("Unhandled client quota entity type: {kind}")));
             }
             if name.as_deref() == Some("") {
-                return Err(invalid(format!("Empty {kind} not supported")));
+                return Err(Refusal::invalid(format!("Empty {kind} not supported")));
             }
         }
         let Some(address) = self.entity.get(IP) else { return Ok(false) };
         if self.entity.len() > 1 {
-            return Err(invalid("Invalid quota entity combination: an ip stands alone"));
+            return Err(Refusal::invalid("Invalid quota entity combination: an ip stands alone"));
         }
         let is_host = |name: &str| {
             let legal = |byte: u8| byte.is_ascii_alphanumeric() || b".-:_".contains(&byte);
             name.len() <= 255 && name.bytes().all(legal)
         };
         match address {
-            Some(name) if !is_host(name) => Err(invalid(format!("{name} is not a valid IP or resolvable host."))),
+            Some(name) if !is_host(name) => {
+                Err(Refusal::invalid(format!("{name} is not a valid IP or resolvable host.")))
+            }
             _ => Ok(true),
         }
     }
@@ -233,14 +233,14 @@ impl Quota {
     fn check(&self, value: f64) -> Result<(), Refusal> {
         let name = self.name;
         if value.is_nan() || value <= 0.0 {
-            return Err(invalid(format!("Quota {name} must be greater than 0")));
+            return Err(Refusal::invalid(format!("Quota {name} must be greater than 0")));
         }
         let Some(max) = self.whole_max else { return Ok(()) };
         if value > max {
-            return Err(invalid(format!("Proposed value for {name} is too large.")));
+            return Err(Refusal::invalid(format!("Proposed value for {name} is too large.")));
         }
         if (value - value.round()).abs() > WHOLE_WITHIN {
-            return Err(invalid(format!("{name} cannot be a fractional value.")));
+            return Err(Refusal::invalid(format!("{name} cannot be a fractional value.")));
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
                 folded.insert(fold(topic.name), topic.name);
             }
         }),
-        _ => Err(Refusal::new(Code::InvalidRequest, "the topic stands in the request more than once".into())),
+        _ => Err(Refusal::invalid("the topic stands in the request more than once")),
     });
     let made: Vec<_> = made.collect();
     let layers = Layers::of(broker);
@@ -129,7 +129,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 /// Creates one topic. The checks are in Kafka's order: name, existence, configs, assignments or replication factor, partitions.
 fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refusal> {
     if new.name == "__cluster_metadata" {
-        return Err(Refusal::new(Code::InvalidRequest, "'__cluster_metadata' is the broker's own topic".into()));
+        return Err(Refusal::invalid("'__cluster_metadata' is the broker's own topic"));
     }
     check_name(new.name).map_err(Refusal::from)?;
     collides(broker, new.name, folded)?;
@@ -195,7 +195,7 @@ fn unassigned(broker: &Broker, new: &New<'_>) -> Result<u32, Refusal> {
 fn assigned(new: &New<'_>) -> Result<u32, Refusal> {
     if new.partitions != -1 || new.replication_factor != -1 {
         let why = "with assignments the number of partitions and the replication factor must be -1";
-        return Err(Refusal::new(Code::InvalidRequest, why.into()));
+        return Err(Refusal::invalid(why));
     }
     let mut indexes: Vec<i32> = new.assignments.iter().map(|(index, _)| *index).collect();
     indexes.sort_unstable();
@@ -249,7 +249,7 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uuid, Result<(), Refusal>) {
     let unknown = || Refusal::new(Code::UnknownTopicId, "there is no topic of this id".into());
     let topic: Result<TopicDescription, Refusal> = match name {
-        Some(_) if *id != [0; 16] => Err(Refusal::new(Code::InvalidRequest, "give a name or an id".into())),
+        Some(_) if *id != [0; 16] => Err(Refusal::invalid("give a name or an id")),
         Some(name) => match broker.describe_topic(name) {
             // The topic is offline and has no id.
             Err(broker::Error::Storage(_)) => {
@@ -294,7 +294,7 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             // A name that is listed twice is refused each time.
             match counts[name] {
                 1 => grow(broker, name, *count, assignments.as_deref(), dry),
-                _ => Err(Refusal::new(Code::InvalidRequest, "the topic stands in the request more than once".into())),
+                _ => Err(Refusal::invalid("the topic stands in the request more than once")),
             }
         })
         .collect();
