@@ -95,6 +95,9 @@ codes! {
     StaleMemberEpoch 113 "STALE_MEMBER_EPOCH";
     MismatchedEndpointType 114 "MISMATCHED_ENDPOINT_TYPE";
     TransactionAbortable 120 "TRANSACTION_ABORTABLE";
+    InvalidRecordState 121 "INVALID_RECORD_STATE";
+    ShareSessionNotFound 122 "SHARE_SESSION_NOT_FOUND";
+    InvalidShareSessionEpoch 123 "INVALID_SHARE_SESSION_EPOCH";
     InvalidRegularExpression 128 "INVALID_REGULAR_EXPRESSION";
 }
 

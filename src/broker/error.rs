@@ -159,6 +159,10 @@ pub enum Error {
     CommitTooLarge,
     /// The name is no group's.
     InvalidGroup(String),
+    /// A record is not the member's to acknowledge (KIP-932).
+    InvalidRecordState(String),
+    /// What is acknowledged was never handed out (KIP-932).
+    PastAcquired,
     /// What a client notes with a committed offset is too long.
     MetadataTooLong {
         /// Its length, in UTF-16 units.
@@ -235,6 +239,8 @@ impl Error {
             Error::TooManyGroups(_) => Code::CoordinatorNotAvailable,
             Error::CommitTooLarge => Code::InvalidCommitOffsetSize,
             Error::InvalidGroup(_) => Code::InvalidGroupId,
+            Error::InvalidRecordState(_) => Code::InvalidRecordState,
+            Error::PastAcquired => Code::InvalidRequest,
             Error::MetadataTooLong { .. } => Code::OffsetMetadataTooLarge,
         }
     }
@@ -271,7 +277,8 @@ impl fmt::Display for Error {
             | Error::Storage(why)
             | Error::IllegalGeneration(why)
             | Error::InvalidSessionTimeout(why)
-            | Error::InvalidGroup(why) => f.write_str(why),
+            | Error::InvalidGroup(why)
+            | Error::InvalidRecordState(why) => f.write_str(why),
             Error::UnknownProducerId(id) => write!(f, "no producer was given the id {id} here"),
             Error::OffsetOutOfRange { first, end } => write!(f, "the partition holds {first} up to its end {end}"),
             Error::Corrupt { first, next, place } => {
@@ -325,6 +332,9 @@ impl fmt::Display for Error {
             Error::TooManyGroups(count) => write!(f, "there are {count} groups, which is the limit (--max-groups)"),
             Error::CommitTooLarge => {
                 f.write_str("the offsets are more than the log takes at once, 64 MiB; commit them in parts")
+            }
+            Error::PastAcquired => {
+                f.write_str("Batch record not found. The first offset in request is past acquired records.")
             }
             Error::MetadataTooLong { units, limit } => {
                 write!(f, "the metadata of an offset has {units} characters; the limit is {limit}")

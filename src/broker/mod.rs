@@ -21,6 +21,8 @@
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
+//! | members of share groups | `share_consumer` | `share_coordinator` |
+//! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
@@ -37,6 +39,8 @@
 //! | the `ids` | which transactional ids there are | their states are read back, at the start, and written anew after a crash |
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
+//! | the `shares` | which groups have read what | what they have is read back, at the first use |
+//! | a share partition's `state` | who holds which records | records are read for a member; its line is written, but not while it is synced |
 //! | the coordinator's `pending` | which groups open transactions have offsets in | never a call of the disk |
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
@@ -77,6 +81,8 @@ pub mod random;
 mod reading;
 mod reserve;
 mod schedule;
+mod share_coordinator;
+pub mod share_partition;
 mod small_file;
 #[cfg(any(feature = "http", feature = "kafka"))]
 pub mod spans;
@@ -120,6 +126,7 @@ pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
+pub use share_coordinator::{ShareConsumer, ShareCounts, ShareOffset, ShareWrite};
 pub use topic::{Topic, check_name, is_internal};
 pub use topic_file::PARTITIONS_MAX;
 pub use topic_settings::Rules;
@@ -144,6 +151,7 @@ use crate::{
 };
 use env::Env;
 use group_coordinator::Coordinator;
+use share_coordinator::ShareCoordinator;
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -185,6 +193,7 @@ struct BrokerState {
     topic_waiters: Waiters,
     coordinator: Coordinator,
     transactions: TransactionCoordinator,
+    shares: ShareCoordinator,
 }
 
 impl Broker {
@@ -230,6 +239,7 @@ impl Broker {
             topic_waiters: Waiters::default(),
             coordinator: Coordinator::default(),
             transactions: TransactionCoordinator::default(),
+            shares: ShareCoordinator::default(),
         });
         state.resume_transactions();
         // The test that brings its own threads has no place for these.

@@ -27,6 +27,9 @@ impl BrokerState {
     /// A topic was made, got more partitions, or is being dropped (`None`), and is not found any more. The groups' offsets
     /// on a dropped topic are forgotten.
     pub(in crate::broker) fn topic_changed(&self, topic: &str, partitions: Option<u32>) -> Result<()> {
+        if partitions.is_none() {
+            self.forget_shares_of_topic(topic)?;
+        }
         if self.coordinator.groups.lock().expect("no panic under the groups' lock").is_none() && partitions.is_some() {
             return Ok(());
         }

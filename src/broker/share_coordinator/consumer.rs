@@ -1,0 +1,345 @@
+//! A share consumer, as a connection holds it: what it has acquired is its own until it says what became of it, or is gone.
+
+use super::{ShareCell, ShareKey, ShareState, Terms};
+use crate::broker::{
+    Batches, Broker, BrokerState, Error, PartitionHandle, ReadSession, Registered, Result, View, Waiter,
+    internal_log::LogWrite,
+    share_partition::{Acknowledged, Acknowledgement, Acquired, Refused, Run, Wanted},
+};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
+
+/// How many reads one call makes that find nothing to hand out: a log may hold long stretches of what is no record.
+const READS_MAX: usize = 64;
+
+/// A share consumer. Dropping it releases what it holds.
+#[derive(Debug)]
+pub struct ShareConsumer {
+    broker: Broker,
+    group: Arc<str>,
+    member: Arc<str>,
+    cells: BTreeMap<ShareKey, Arc<ShareCell>>,
+}
+
+/// What the group has of a partition, under its lock, and what the group's settings come to.
+struct Place<'p> {
+    cell: &'p Arc<ShareCell>,
+    state: &'p mut ShareState,
+    of: &'p PartitionHandle,
+    terms: Terms,
+}
+
+/// An acknowledgement that was written, and is not durable yet.
+#[derive(Debug)]
+pub struct ShareWrite {
+    cell: Arc<ShareCell>,
+    written: LogWrite,
+}
+
+impl ShareWrite {
+    /// Waits until it is as durable as the flush mode promises.
+    pub fn make_durable(self) -> Result<()> {
+        self.written.make_durable().inspect_err(|_| self.cell.lock().is_unsaved = true)
+    }
+}
+
+impl Broker {
+    /// A member of a share group, as far as records are concerned.
+    pub fn share_consumer(&self, group: &str, member: &str) -> Result<ShareConsumer> {
+        // Made before any lock is taken.
+        self.running.state.internal_log_or_new(super::state_log::TOPIC)?;
+        Ok(ShareConsumer { broker: self.clone(), group: group.into(), member: member.into(), cells: BTreeMap::new() })
+    }
+
+    /// How long a member of this group has a record that it acquires, in ms.
+    pub fn share_lock_ms(&self, group: &str) -> u64 {
+        Terms::of(&self.group_settings(group)).limits.lock_ms
+    }
+}
+
+impl BrokerState {
+    /// A member of a group is gone: what it holds is released.
+    #[expect(dead_code, reason = "groups have no share members yet")]
+    pub(in crate::broker) fn release_member(&self, group: &str, member: &str) {
+        let limits = Terms::of(&self.group_settings(group)).limits;
+        let cells = self.share_cells_of(group).unwrap_or_default();
+        for cell in cells {
+            if let Err(error) = self.release_member_of(&cell, member, limits) {
+                self.env.tell(&format!("{group} of {}/{}: {error}", cell.topic, cell.partition));
+            }
+        }
+    }
+}
+
+impl ShareConsumer {
+    /// The group.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// The member's id.
+    pub fn member(&self) -> &str {
+        &self.member
+    }
+
+    fn state(&self) -> &Arc<BrokerState> {
+        &self.broker.running.state
+    }
+
+    fn terms(&self) -> Terms {
+        Terms::of(&self.broker.group_settings(&self.group))
+    }
+
+    /// Does something with what the group has of a partition, under its lock.
+    fn with<T>(&mut self, of: &PartitionHandle, act: impl FnOnce(&ShareConsumer, Place<'_>) -> Result<T>) -> Result<T> {
+        let terms = self.terms();
+        loop {
+            let known = self.cells.iter().find(|(key, _)| *key.0 == *of.topic() && key.1 == of.index());
+            let cell = match known {
+                Some((_, cell)) => cell.clone(),
+                None => {
+                    let key: ShareKey = (of.topic().into(), of.index());
+                    let cell = self.state().share_cell(&self.group, &key)?;
+                    self.cells.insert(key, cell.clone());
+                    cell
+                }
+            };
+            let mut state = cell.lock();
+            if !state.is_gone {
+                return act(self, Place { cell: &cell, state: &mut state, of, terms });
+            }
+            drop(state);
+            self.cells.remove(&cell.key());
+        }
+    }
+
+    /// Where the group begins in a partition is decided now, if nobody has read there yet.
+    pub fn open(&mut self, of: &PartitionHandle) -> Result<()> {
+        self.with(of, |this, at| this.state().open_share(at.cell, at.state, at.of, &at.terms).map(drop))
+    }
+
+    /// Acquires records of a partition, and reads them with `read`, which then has batches with all of them, among others perhaps.
+    /// With [`Wanted::exactly`] their lines have at most `bytes_max` bytes, unless a single one has more. Answers none where there are
+    /// none.
+    pub fn acquire(
+        &mut self,
+        of: &PartitionHandle,
+        wanted: Wanted,
+        bytes_max: usize,
+        read: &mut ReadSession,
+    ) -> Result<Vec<Acquired>> {
+        self.with(of, |this, at| this.acquire_in(at, wanted, bytes_max, read))
+    }
+
+    fn acquire_in(
+        &self,
+        Place { cell, state, of, terms }: Place<'_>,
+        wanted: Wanted,
+        bytes_max: usize,
+        read: &mut ReadSession,
+    ) -> Result<Vec<Acquired>> {
+        let broker = self.state();
+        let open = broker.open_share(cell, state, of, &terms)?;
+        let now = broker.shares.now();
+        read.clear();
+        for _ in 0..READS_MAX {
+            let Some(from) = open.machine.next_fetch(terms.limits).filter(|_| wanted.records > 0) else { break };
+            let batches = match read.read(View::records(terms.isolation), of, from, bytes_max) {
+                // The log was trimmed just now.
+                Err(Error::OffsetOutOfRange { first, .. }) if from < first => {
+                    open.adapt()?;
+                    continue;
+                }
+                batches => batches?,
+            };
+            let Some(end) = batches.next_offset() else { break };
+            let runs = runs(batches, from);
+            let mut acquired =
+                open.machine.acquire(now, &self.member, from..end.max(from), &runs, wanted, terms.limits);
+            if wanted.exactly && batches.bytes().len() > bytes_max {
+                let fits = fitting(batches, &acquired, bytes_max);
+                for cut in cut_off(&mut acquired, fits) {
+                    open.machine.give_back(&self.member, cut);
+                }
+            }
+            if !acquired.is_empty() {
+                let counts = &broker.shares.counts;
+                counts.delivered.add(acquired.iter().map(|one| one.count()).sum());
+                counts.redelivered.add(acquired.iter().filter(|one| one.deliveries > 1).map(|one| one.count()).sum());
+                return Ok(acquired);
+            }
+        }
+        read.clear();
+        Ok(vec![])
+    }
+
+    /// What becomes of records of a partition, in the order of their offsets: all of it is taken, or nothing. The caller makes durable what it
+    /// answers.
+    pub fn acknowledge(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<Option<ShareWrite>> {
+        self.take_acknowledgement(of, batches, false)
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), of records that this member has acquired, each of them: also those below the start, which
+    /// are done, are refused.
+    pub fn acknowledge_held(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<Option<ShareWrite>> {
+        self.take_acknowledgement(of, batches, true)
+    }
+
+    fn take_acknowledgement(
+        &mut self,
+        of: &PartitionHandle,
+        batches: &[Acknowledged],
+        held: bool,
+    ) -> Result<Option<ShareWrite>> {
+        let written = self.with(of, |this, at| {
+            let cell = at.cell.clone();
+            let written = this.write_acknowledgement(at, batches, held)?;
+            Ok(written.map(|written| ShareWrite { cell, written }))
+        })?;
+        // What was released is there for others, and a start that moved makes room.
+        written.iter().for_each(|write| write.cell.waiters.wake());
+        Ok(written)
+    }
+
+    fn write_acknowledgement(
+        &self,
+        Place { cell, state, of, terms }: Place<'_>,
+        batches: &[Acknowledged],
+        held: bool,
+    ) -> Result<Option<LogWrite>> {
+        let broker = self.state();
+        broker.open_share(cell, state, of, &terms)?;
+        let is_unsaved = state.is_unsaved;
+        let open = state.open.as_mut().expect("opened above");
+        if held {
+            let all =
+                |one: &Acknowledged| open.machine.is_acquired(&self.member, &(one.first..one.last.saturating_add(1)));
+            if let Some(one) = batches.iter().find(|one| !all(one)) {
+                let why = format!(
+                    "not all of {}/{} {}-{} is held by this member",
+                    of.topic(),
+                    of.index(),
+                    one.first,
+                    one.last
+                );
+                return Err(Error::InvalidRecordState(why));
+            }
+        }
+        let mut next = open.machine.clone();
+        next.acknowledge(broker.shares.now(), &self.member, batches, terms.limits).map_err(refused)?;
+        let dead = next.take_dead();
+        let changes = batches.iter().any(|one| one.how != Acknowledgement::Renew && one.last >= open.machine.start());
+        if !changes && !is_unsaved {
+            open.machine = next;
+            return Ok(None);
+        }
+        let saved = next.saved(open.leader_epoch);
+        let written = broker.write_share(cell, &saved)?;
+        next.advance();
+        open.machine = next;
+        (state.saved, state.is_unsaved) = (Some(saved), false);
+        broker.count_dead(&dead);
+        for one in batches {
+            let counter = match one.how {
+                Acknowledgement::Accept => &broker.shares.counts.accepted,
+                Acknowledgement::Release => &broker.shares.counts.released,
+                _ => continue,
+            };
+            counter.add(one.last - one.first + 1);
+        }
+        Ok(Some(written))
+    }
+
+    /// Wakes `waiter` when records of the partitions that this consumer has read from are released, until the answer is dropped. New records
+    /// are told by the [partitions](PartitionHandle::register).
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Vec<Registered<'_>> {
+        self.cells.values().map(|cell| cell.waiters.register(waiter)).collect()
+    }
+
+    /// When the next lock runs out in these partitions, whoever has it.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let due = |cell: &Arc<ShareCell>| cell.lock().open.as_ref()?.machine.next_deadline();
+        self.cells.values().filter_map(due).min().map(|due| self.state().shares.instant(due))
+    }
+
+    /// Releases what it holds.
+    pub fn release(&mut self) {
+        let limits = self.terms().limits;
+        for cell in self.cells.values() {
+            if let Err(error) = self.state().release_member_of(cell, &self.member, limits) {
+                self.state().env.tell(&format!("{} of {}/{}: {error}", self.group, cell.topic, cell.partition));
+            }
+        }
+    }
+
+    /// Ends this handle and releases nothing: the member goes on with another.
+    pub fn hand_over(mut self) {
+        self.cells.clear();
+    }
+}
+
+impl Drop for ShareConsumer {
+    fn drop(&mut self) {
+        if !self.cells.is_empty() {
+            self.release();
+        }
+    }
+}
+
+fn refused(refused: Refused) -> Error {
+    match refused {
+        Refused::NotAcquired(_) => {
+            Error::InvalidRecordState("The offset cannot be acknowledged. The offset is not acquired.".into())
+        }
+        Refused::Past(_) => Error::PastAcquired,
+    }
+}
+
+/// The records of batches from an offset on.
+fn runs(batches: Batches<'_>, from: u64) -> Vec<Run> {
+    let mut runs: Vec<Run> = vec![];
+    for batch in batches.iter().filter(|batch| batch.last() >= from) {
+        let (first, last) = (batch.first(), batch.last());
+        if u64::from(batch.count()) == last - first + 1 {
+            runs.push(Run { first, last, goes_on: false });
+            continue;
+        }
+        let begun = runs.len();
+        for line in batch.lines_from(from).flatten() {
+            match runs[begun..].last_mut() {
+                Some(run) if run.last + 1 == line.offset => run.last = line.offset,
+                before => {
+                    before.into_iter().for_each(|run| run.goes_on = true);
+                    runs.push(Run { first: line.offset, last: line.offset, goes_on: false });
+                }
+            }
+        }
+    }
+    runs
+}
+
+/// Offset behind the last acquired record whose line fits, or behind the first.
+fn fitting(batches: Batches<'_>, acquired: &[Acquired], bytes_max: usize) -> u64 {
+    let Some(first) = acquired.first() else { return 0 };
+    let (mut left, mut end, mut wanted) = (bytes_max, first.first + 1, acquired.iter().peekable());
+    for line in batches.records_from(first.first).flatten() {
+        while wanted.next_if(|one| one.last < line.offset).is_some() {}
+        let Some(one) = wanted.peek() else { break };
+        if line.offset < one.first {
+            continue;
+        }
+        let bytes = line.text.len();
+        if bytes > left && line.offset > first.first {
+            return end;
+        }
+        (left, end) = (left.saturating_sub(bytes), line.offset + 1);
+    }
+    u64::MAX
+}
+
+/// Takes away what is acquired from `end` on, and answers it.
+fn cut_off(acquired: &mut Vec<Acquired>, end: u64) -> Vec<Range<u64>> {
+    let cut = acquired.iter().filter(|one| one.last >= end).map(|one| one.first.max(end)..one.last + 1).collect();
+    acquired.retain(|one| one.first < end);
+    acquired.iter_mut().for_each(|one| one.last = one.last.min(end.saturating_sub(1)));
+    cut
+}

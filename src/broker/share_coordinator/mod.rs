@@ -1,0 +1,348 @@
+//! The coordinator of share groups' records: locks, log and waiting around the state machine of
+//! [`share_partition`](super::share_partition).
+//!
+//! ```text
+//! ShareConsumer (a text member, a share session of Kafka's) ──► ShareCell ──┬ SharePartition   who holds what (pure)
+//!    acquire, acknowledge, release                               (a lock)   └ SavedShare       what the log has of it
+//! ```
+//!
+//! Who is a member is the [group's](super::group::share) affair; here a member is a name under which records are held.
+//!
+//! Rules that always hold:
+//! - What is acknowledged is in `__share_group_state` before the machine knows it, and as durable as the flush mode promises before
+//!   it is answered ([`ShareWrite::make_durable`]). If the log refuses it nothing has changed, and the member still holds the records.
+//! - What is released, by a member or because its time is over, is written too, so that a restart knows how often each record was
+//!   handed out; if the log refuses that, it goes on in memory and is written with the next change.
+//! - A record is handed out only while its state is under the lock: no two members get it.
+//! - A share partition is one of a topic's partition, not of its name: of a topic that is dropped nothing is kept.
+//! - There are no timers. Whoever comes lets the time of locks pass, and who waits for records does so until the next lock's end.
+//! - Where a group begins at the end, or at a time, the offset is written when the partition is first looked at: a restart must not
+//!   find another one.
+
+mod admin;
+mod consumer;
+mod state_log;
+#[cfg(all(test, not(shuttle)))]
+mod tests;
+
+pub use admin::ShareOffset;
+pub use consumer::{ShareConsumer, ShareWrite};
+
+use super::{
+    BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,
+    internal_log::LogWrite,
+    share_partition::{Dead, Limits, SavedShare, SharePartition},
+    sync::{Mutex, MutexGuard},
+};
+use crate::{
+    config::{GroupSettings, IsolationLevel, OffsetReset},
+    metrics::Counter,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::*},
+    time::{Duration, Instant},
+};
+
+/// All share partitions.
+#[derive(Debug)]
+pub(super) struct ShareCoordinator {
+    started: Instant,
+    /// `None` until the log is read back.
+    shares: Mutex<Option<Shares>>,
+    /// Whether it was told that the log refuses what is released.
+    told_refusal: std::sync::atomic::AtomicBool,
+    /// What was done with records.
+    pub(super) counts: ShareCounts,
+}
+
+/// What was done with the records of share groups since the start.
+#[derive(Debug, Default)]
+pub struct ShareCounts {
+    /// Records that were handed out, each time.
+    pub delivered: Counter,
+    /// Those of them that had been handed out before.
+    pub redelivered: Counter,
+    /// Records that were accepted.
+    pub accepted: Counter,
+    /// Records that were released by who had them.
+    pub released: Counter,
+    /// Records that were rejected.
+    pub rejected: Counter,
+    /// Records that were handed out as often as may be, and processed by nobody.
+    pub exhausted: Counter,
+}
+
+/// The share partitions by group, then by topic and partition.
+type Shares = BTreeMap<Arc<str>, BTreeMap<ShareKey, Arc<ShareCell>>>;
+type ShareKey = (Arc<str>, u32);
+
+/// What a group has of a partition, with its lock.
+#[derive(Debug)]
+struct ShareCell {
+    group: Arc<str>,
+    topic: Arc<str>,
+    partition: u32,
+    state: Mutex<ShareState>,
+    /// Those who wait for records that are released.
+    waiters: Waiters,
+}
+
+#[derive(Debug, Default)]
+struct ShareState {
+    /// What the log has.
+    saved: Option<SavedShare>,
+    open: Option<OpenShare>,
+    /// Whether the log refused what is known here.
+    is_unsaved: bool,
+    /// It is not found here any more, and another may have its place.
+    is_gone: bool,
+}
+
+/// A share partition that was looked at since the start.
+#[derive(Debug)]
+struct OpenShare {
+    of: PartitionHandle,
+    machine: SharePartition,
+    /// The leader epoch of the partition's records that the machine knows.
+    leader_epoch: u32,
+}
+
+/// What a group's settings come to here.
+#[derive(Clone, Debug)]
+struct Terms {
+    limits: Limits,
+    isolation: Isolation,
+    reset: OffsetReset,
+}
+
+impl Default for ShareCoordinator {
+    fn default() -> ShareCoordinator {
+        ShareCoordinator {
+            started: Instant::now(),
+            shares: Mutex::new(None),
+            told_refusal: Default::default(),
+            counts: ShareCounts::default(),
+        }
+    }
+}
+
+impl ShareCoordinator {
+    fn now(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    fn instant(&self, deadline: u64) -> Instant {
+        self.started + Duration::from_millis(deadline)
+    }
+}
+
+impl Terms {
+    fn of(settings: &GroupSettings) -> Terms {
+        let limits = Limits {
+            deliveries: settings.share_delivery_count_limit as u32,
+            locks: settings.share_partition_max_record_locks as u64,
+            lock_ms: settings.share_record_lock_duration_ms as u64,
+        };
+        let isolation = match settings.share_isolation_level {
+            IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
+            IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
+        };
+        Terms { limits, isolation, reset: settings.share_auto_offset_reset.clone() }
+    }
+}
+
+impl ShareCell {
+    fn new(group: &Arc<str>, (topic, partition): ShareKey, saved: Option<SavedShare>) -> ShareCell {
+        let state = ShareState { saved, ..ShareState::default() };
+        ShareCell { group: group.clone(), topic, partition, state: Mutex::new(state), waiters: Waiters::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ShareState> {
+        self.state.lock().expect("no panic under a share partition's lock")
+    }
+
+    fn key(&self) -> ShareKey {
+        (self.topic.clone(), self.partition)
+    }
+}
+
+impl OpenShare {
+    /// Adapts it to what became of the partition's log: a crash, or a fault, may have cut it off, and retention or TRIM moved its start.
+    fn adapt(&mut self) -> Result<()> {
+        let leader_epoch = self.of.leader_epoch();
+        if leader_epoch != self.leader_epoch {
+            let end = self.of.end_of_epoch(self.leader_epoch)?.map_or(0, |end| end.end);
+            self.machine.cut(end);
+            self.leader_epoch = leader_epoch;
+        }
+        self.machine.trim(self.of.start()?);
+        Ok(())
+    }
+}
+
+impl BrokerState {
+    /// All share partitions, after the log was read back.
+    fn shares(&self) -> Result<MutexGuard<'_, Option<Shares>>> {
+        let mut shares = self.shares.shares.lock().expect("no panic under the share partitions' lock");
+        if shares.is_none() {
+            *shares = Some(self.read_back_shares()?);
+        }
+        Ok(shares)
+    }
+
+    fn read_back_shares(&self) -> Result<Shares> {
+        let mut shares = Shares::new();
+        let Some(log) = self.internal_log(state_log::TOPIC)? else { return Ok(shares) };
+        for (name, saved) in state_log::read_back(&log, |what| self.env.tell(what))? {
+            let group: Arc<str> =
+                shares.get_key_value(&*name.group).map_or_else(|| name.group.into(), |(group, _)| group.clone());
+            let key = (name.topic, name.partition);
+            let cell = ShareCell::new(&group, key.clone(), Some(saved));
+            shares.entry(group).or_default().insert(key, cell.into());
+        }
+        Ok(shares)
+    }
+
+    /// What a group has of a partition; there is a place for it from here on.
+    fn share_cell(&self, group: &Arc<str>, key: &ShareKey) -> Result<Arc<ShareCell>> {
+        let mut shares = self.shares()?;
+        let shares = shares.as_mut().expect("read back above");
+        let of_group = shares.entry(group.clone()).or_default();
+        let cell = of_group.entry(key.clone()).or_insert_with(|| ShareCell::new(group, key.clone(), None).into());
+        Ok(cell.clone())
+    }
+
+    /// All that groups have of partitions, as far as `which` says.
+    fn share_cells(&self, which: impl Fn(&ShareCell) -> bool) -> Result<Vec<Arc<ShareCell>>> {
+        let shares = self.shares()?;
+        let all = shares.iter().flat_map(|shares| shares.values()).flat_map(|of_group| of_group.values());
+        Ok(all.filter(|cell| which(cell)).cloned().collect())
+    }
+
+    /// Those of one group.
+    fn share_cells_of(&self, group: &str) -> Result<Vec<Arc<ShareCell>>> {
+        let shares = self.shares()?;
+        let of_group = shares.as_ref().and_then(|shares| shares.get(group));
+        Ok(of_group.map(|of_group| of_group.values().cloned().collect()).unwrap_or_default())
+    }
+
+    /// Makes the machine of a share partition ready, under its lock: it is read from what was saved, or begins where the group's
+    /// settings say. Then the time of locks passes.
+    fn open_share<'s>(
+        &self,
+        cell: &ShareCell,
+        state: &'s mut ShareState,
+        of: &PartitionHandle,
+        terms: &Terms,
+    ) -> Result<&'s mut OpenShare> {
+        if state.open.as_ref().is_none_or(|open| open.of != *of) {
+            if state.open.take().is_some() {
+                // Another topic has the name.
+                state.saved = None;
+            }
+            let saved = state.saved.clone().filter(|saved| saved.start.is_some());
+            let mut open = match &saved {
+                Some(saved) => OpenShare {
+                    of: of.clone(),
+                    machine: SharePartition::restore(saved.start.unwrap_or(0), saved),
+                    leader_epoch: saved.leader_epoch,
+                },
+                None => {
+                    let machine = SharePartition::new(self.first_share_offset(of, terms)?);
+                    OpenShare { of: of.clone(), machine, leader_epoch: of.leader_epoch() }
+                }
+            };
+            open.adapt()?;
+            open.machine.cut(of.high_watermark()?);
+            if saved.is_none() && terms.reset != OffsetReset::Earliest {
+                let first = open.machine.saved(open.leader_epoch);
+                self.write_share(cell, &first)?.make_durable()?;
+                state.saved = Some(first);
+            }
+            state.open = Some(open);
+        }
+        self.let_time_pass(cell, state, terms.limits)?;
+        let open = state.open.as_mut().expect("opened above");
+        open.adapt()?;
+        Ok(open)
+    }
+
+    /// Where a group begins that has read nothing yet.
+    fn first_share_offset(&self, of: &PartitionHandle, terms: &Terms) -> Result<u64> {
+        let position = match &terms.reset {
+            OffsetReset::Earliest => Position::Earliest,
+            OffsetReset::Latest => Position::Latest,
+            OffsetReset::ByDuration(before, _) => {
+                let before_ms = i64::try_from(before.as_millis()).unwrap_or(i64::MAX);
+                Position::Time(self.env.clock.now_ms().saturating_sub(before_ms).max(0))
+            }
+        };
+        ReadSession::default().resolve(terms.isolation, position, of)
+    }
+
+    /// Releases what is locked for too long.
+    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, limits: Limits) -> Result<()> {
+        let now = self.shares.now();
+        let due = state.open.as_ref().and_then(|open| open.machine.next_deadline());
+        match due {
+            Some(due) if due <= now => self.release_where(cell, state, |machine| machine.tick(now, limits)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Releases what a member holds that is gone.
+    fn release_member_of(&self, cell: &ShareCell, member: &str, limits: Limits) -> Result<()> {
+        let mut state = cell.lock();
+        self.release_where(cell, &mut state, |machine| machine.release(member, limits))
+    }
+
+    /// Releases records, and writes that: a log that refuses it keeps nobody from reading on.
+    fn release_where(
+        &self,
+        cell: &ShareCell,
+        state: &mut ShareState,
+        release: impl FnOnce(&mut SharePartition) -> bool,
+    ) -> Result<()> {
+        let Some(open) = &mut state.open else { return Ok(()) };
+        let mut next = open.machine.clone();
+        if !release(&mut next) {
+            return Ok(());
+        }
+        self.count_dead(&next.take_dead());
+        let saved = next.saved(open.leader_epoch);
+        next.advance();
+        open.machine = next;
+        match self.write_share(cell, &saved) {
+            Ok(_) => (state.saved, state.is_unsaved) = (Some(saved), false),
+            Err(error) => {
+                state.is_unsaved = true;
+                if !self.shares.told_refusal.swap(true, AcqRel) {
+                    self.env
+                        .tell(&format!("share groups go on, but a restart will not know what was released: {error}"));
+                }
+            }
+        }
+        cell.waiters.wake();
+        Ok(())
+    }
+
+    fn count_dead(&self, dead: &[Dead]) {
+        use super::share_partition::Cause;
+        for Dead { offsets, cause, .. } in dead {
+            let counter = match cause {
+                Cause::Rejected => &self.shares.counts.rejected,
+                Cause::Deliveries => &self.shares.counts.exhausted,
+            };
+            counter.add(offsets.end - offsets.start);
+        }
+    }
+
+    /// Appends the line of a share partition, under its lock.
+    fn write_share(&self, cell: &ShareCell, saved: &SavedShare) -> Result<LogWrite> {
+        let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
+        let written = state_log::write(&log, [(&*cell.group, &*cell.topic, cell.partition, Some(saved))].into_iter())?;
+        self.shares.told_refusal.store(false, Release);
+        Ok(written)
+    }
+}

@@ -1,0 +1,315 @@
+//! Share consumers on a disk that crashes, refuses and fills up.
+
+use super::*;
+use crate::{
+    broker::{
+        Broker, Clock, Resource, ResourceKind, ShareConsumer,
+        share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
+    },
+    config::{Change, Changes, Config, Flush},
+    log::{
+        disk::{Call, Fault, MemoryDisk, Survivors},
+        record::Records,
+    },
+};
+use std::borrow::Cow;
+
+fn open_with(disk: &MemoryDisk, flush: Flush) -> Broker {
+    let config = Config { flush, ..Config::new("data") };
+    Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap()
+}
+
+fn open(disk: &MemoryDisk) -> Broker {
+    open_with(disk, Flush::Always)
+}
+
+/// A broker with one topic of some records, whose groups begin with the first.
+fn broker(disk: &MemoryDisk, records: u64) -> Broker {
+    let broker = open(disk);
+    broker.create_topic("orders", 1).unwrap();
+    append(&broker, records);
+    set(&broker, "share.auto.offset.reset", "earliest");
+    broker
+}
+
+fn append(broker: &Broker, count: u64) {
+    for number in 0..count {
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Owned(format!("record {number}").into_bytes())));
+        let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+        let written = partition.write(&records, Default::default()).unwrap();
+        partition.make_durable(&written).unwrap();
+    }
+}
+
+fn set(broker: &Broker, name: &str, value: &str) {
+    let resource = Resource { kind: ResourceKind::Group, name: "jobs".into() };
+    let changes = Changes { named: [(name.to_owned(), Change::Set(value.into()))].into(), reset_others: false };
+    broker.alter_configs(&resource, &changes, false).unwrap();
+}
+
+fn orders(broker: &Broker) -> PartitionHandle {
+    broker.find_partition("orders", 0).unwrap()
+}
+
+fn member(broker: &Broker, name: &str) -> ShareConsumer {
+    broker.share_consumer("jobs", name).unwrap()
+}
+
+fn wanted(records: u64) -> Wanted {
+    Wanted { records, exactly: true, batch: 500 }
+}
+
+fn acquire(member: &mut ShareConsumer, of: &PartitionHandle, records: u64) -> Vec<Acquired> {
+    member.acquire(of, wanted(records), 1 << 20, &mut ReadSession::default()).unwrap()
+}
+
+/// Acquires and says `first-last*deliveries`.
+fn told(member: &mut ShareConsumer, of: &PartitionHandle, records: u64) -> String {
+    let told = |one: Acquired| format!("{}-{}*{}", one.first, one.last, one.deliveries);
+    acquire(member, of, records).into_iter().map(told).collect::<Vec<_>>().join(" ")
+}
+
+fn acknowledge(
+    member: &mut ShareConsumer,
+    of: &PartitionHandle,
+    first: u64,
+    last: u64,
+    how: Acknowledgement,
+) -> Result<()> {
+    let written = member.acknowledge(of, &[Acknowledged { first, last, how }])?;
+    written.map_or(Ok(()), |written| written.make_durable())
+}
+
+use Acknowledgement::{Accept, Reject, Release, Renew};
+
+#[test]
+fn two_members_share_a_partition() {
+    let broker = broker(&MemoryDisk::default(), 10);
+    let of = orders(&broker);
+    let (mut a, mut b) = (member(&broker, "a"), member(&broker, "b"));
+    assert_eq!(told(&mut a, &of, 4), "0-3*1");
+    assert_eq!(told(&mut b, &of, 100), "4-9*1");
+    acknowledge(&mut a, &of, 0, 1, Accept).unwrap();
+    acknowledge(&mut a, &of, 2, 2, Reject).unwrap();
+    let his = acknowledge(&mut a, &of, 4, 4, Accept).unwrap_err();
+    assert!(matches!(his, Error::InvalidRecordState(_)), "{his}");
+    let past = acknowledge(&mut b, &of, 9, 10, Accept).unwrap_err();
+    assert_eq!(past, Error::PastAcquired);
+    drop(b);
+    assert_eq!(told(&mut a, &of, 100), "4-9*2", "what b held is released");
+    assert_eq!(broker.shares_in_flight(), 7);
+    let counts = broker.share_counts();
+    let counted = [&counts.delivered, &counts.redelivered, &counts.accepted, &counts.rejected].map(Counter::get);
+    assert_eq!(counted, [16, 6, 2, 1]);
+}
+
+#[test]
+fn who_waits_is_woken_when_records_are_released() {
+    let broker = broker(&MemoryDisk::default(), 1);
+    let of = orders(&broker);
+    let (mut a, mut b) = (member(&broker, "a"), member(&broker, "b"));
+    assert_eq!(told(&mut a, &of, 1), "0-0*1");
+    assert_eq!(told(&mut b, &of, 1), "");
+    let waiter = crate::broker::Waiter::new();
+    let registered = b.register(&waiter);
+    let deadline = b.next_deadline().expect("a's lock");
+    assert!(!waiter.wait(Some(Instant::now())) && deadline > Instant::now());
+    acknowledge(&mut a, &of, 0, 0, Release).unwrap();
+    assert!(waiter.wait(Some(Instant::now() + Duration::from_secs(10))));
+    drop(registered);
+    assert_eq!(told(&mut b, &of, 1), "0-0*2");
+    acknowledge(&mut b, &of, 0, 0, Renew).unwrap();
+    acknowledge(&mut b, &of, 0, 0, Accept).unwrap();
+    assert_eq!(broker.shares_in_flight(), 0);
+}
+
+/// The lines say all that a restart needs: what is done stays done, what is not comes again.
+#[test]
+fn a_crash_takes_no_acknowledgement_and_forgets_no_delivery_but_the_last() {
+    let disk = MemoryDisk::crashable();
+    let before = broker(&disk, 8);
+    let of = orders(&before);
+    let mut a = member(&before, "a");
+    assert_eq!(told(&mut a, &of, 8), "0-7*1");
+    acknowledge(&mut a, &of, 0, 0, Accept).unwrap();
+    acknowledge(&mut a, &of, 2, 3, Accept).unwrap();
+    acknowledge(&mut a, &of, 5, 5, Release).unwrap();
+    assert_eq!(told(&mut a, &of, 8), "5-5*2");
+    let disk = disk.reboot(Survivors::Nothing);
+    let after = open(&disk);
+    let of = orders(&after);
+    let mut b = member(&after, "b");
+    assert_eq!(told(&mut b, &of, 100), "1-1*1 4-4*1 5-5*2 6-7*1");
+    let offsets = after.share_offsets("jobs").unwrap();
+    assert_eq!((offsets[0].start, offsets[0].done, offsets[0].in_flight), (Some(1), 2, 5));
+}
+
+#[test]
+fn what_the_log_refuses_has_not_happened() {
+    for fault in [Fault::Error, Fault::Full] {
+        let disk = MemoryDisk::crashable();
+        let broker = broker(&disk, 4);
+        let of = orders(&broker);
+        let mut a = member(&broker, "a");
+        assert_eq!(told(&mut a, &of, 4), "0-3*1");
+        acknowledge(&mut a, &of, 0, 0, Accept).unwrap();
+        disk.fault(Call::Write, 0, fault);
+        let refused = acknowledge(&mut a, &of, 1, 2, Accept).unwrap_err();
+        assert!(matches!(refused, Error::Storage(_)), "{refused}");
+        assert_eq!(disk.faults_left(), 0);
+        assert_eq!(broker.share_offsets("jobs").unwrap()[0].in_flight, 3, "they are still a's");
+        drop(a);
+        drop(broker);
+        let after = open(&disk.reboot(Survivors::Nothing));
+        let mut b = member(&after, "b");
+        // Whether the log took it that a is gone decides whether that delivery counts.
+        let again = told(&mut b, &orders(&after), 4);
+        assert!(again == "1-3*1" || again == "1-3*2", "{again}");
+    }
+}
+
+/// An acknowledgement whose sync failed may be lost. Whoever repeats it is not told that all is well.
+#[test]
+fn what_was_not_synced_is_not_believed_to_be() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker(&disk, 2);
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 2), "0-1*1");
+    let written = a.acknowledge(&of, &[Acknowledged { first: 0, last: 0, how: Accept }]).unwrap().unwrap();
+    disk.fault(Call::Sync, 0, Fault::Error);
+    assert!(written.make_durable().is_err());
+    assert!(acknowledge(&mut a, &of, 0, 0, Accept).is_err());
+}
+
+#[test]
+fn a_group_that_begins_at_the_end_begins_there_after_a_crash_too() {
+    let disk = MemoryDisk::crashable();
+    let before = broker(&disk, 3);
+    set(&before, "share.auto.offset.reset", "latest");
+    let of = orders(&before);
+    let mut a = member(&before, "a");
+    assert_eq!(told(&mut a, &of, 9), "");
+    append(&before, 2);
+    assert_eq!(told(&mut a, &of, 9), "3-4*1");
+    append(&before, 1);
+    let after = open(&disk.reboot(Survivors::Nothing));
+    let of = orders(&after);
+    assert_eq!(told(&mut member(&after, "b"), &of, 9), "3-5*1");
+}
+
+#[test]
+fn of_a_topic_that_is_dropped_nothing_is_kept() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker(&disk, 3);
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 9), "0-2*1");
+    acknowledge(&mut a, &of, 0, 1, Accept).unwrap();
+    broker.drop_topic("orders").unwrap();
+    assert!(broker.share_offsets("jobs").unwrap().is_empty());
+    assert!(acknowledge(&mut a, &of, 2, 2, Accept).is_err());
+    broker.create_topic("orders", 1).unwrap();
+    append(&broker, 2);
+    let of = orders(&broker);
+    assert_eq!(told(&mut a, &of, 9), "0-1*1");
+    acknowledge(&mut a, &of, 0, 0, Accept).unwrap();
+    let after = open(&disk.reboot(Survivors::Nothing));
+    let of = orders(&after);
+    assert_eq!(told(&mut member(&after, "b"), &of, 9), "1-1*1");
+}
+
+#[test]
+fn offsets_are_altered_and_deleted() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker(&disk, 5);
+    let of = orders(&broker);
+    broker.alter_share_offset("jobs", &of, Some(2)).unwrap();
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 1), "2-2*1");
+    broker.alter_share_offset("jobs", &of, Some(500)).unwrap();
+    assert_eq!(broker.share_offsets("jobs").unwrap()[0].start, Some(500));
+    assert_eq!(told(&mut a, &of, 9), "", "there is nothing behind the end");
+    broker.alter_share_offset("jobs", &of, None).unwrap();
+    assert_eq!(broker.share_offsets("jobs").unwrap()[0].start, None);
+    assert_eq!(told(&mut a, &of, 1), "0-0*1");
+    assert!(broker.delete_share_offsets("jobs", "orders").unwrap());
+    assert!(!broker.delete_share_offsets("jobs", "orders").unwrap());
+    assert!(broker.share_offsets("jobs").unwrap().is_empty());
+    assert!(!broker.running.state.has_shares("jobs").unwrap());
+    assert_eq!(told(&mut a, &of, 1), "0-0*1");
+    acknowledge(&mut a, &of, 0, 0, Accept).unwrap();
+    broker.running.state.forget_shares_of("jobs").unwrap();
+    let after = open(&disk.reboot(Survivors::Nothing));
+    assert!(after.share_offsets("jobs").unwrap().is_empty());
+}
+
+/// A crash took records that were shown and acknowledged; others have their offsets now, and are handed out.
+#[test]
+fn what_is_written_where_acknowledged_records_were_lost_is_handed_out() {
+    let disk = MemoryDisk::crashable();
+    {
+        let broker = open_with(&disk, Flush::Never);
+        broker.create_topic("orders", 1).unwrap();
+        append(&broker, 6);
+        set(&broker, "share.auto.offset.reset", "earliest");
+        let of = orders(&broker);
+        let mut a = member(&broker, "a");
+        assert_eq!(told(&mut a, &of, 6), "0-5*1");
+        acknowledge(&mut a, &of, 0, 4, Accept).unwrap();
+        // Of all this the share group's state alone reaches the disk.
+        let log = broker.topic(state_log::TOPIC).unwrap().partition(0).unwrap();
+        let end = log.log().unwrap().log_end();
+        log.sync_to(end).unwrap();
+        std::mem::forget(a);
+        let after = disk.reboot(Survivors::Nothing);
+        std::mem::forget(broker);
+        let broker = open_with(&after, Flush::Never);
+        assert_eq!(orders(&broker).high_watermark().unwrap(), 0);
+        append(&broker, 2);
+        let of = orders(&broker);
+        assert_eq!(told(&mut member(&broker, "b"), &of, 6), "0-1*1");
+    }
+}
+
+#[test]
+fn a_member_is_handed_no_more_bytes_than_it_asks_for() {
+    let broker = broker(&MemoryDisk::default(), 0);
+    let mut records = Records::default();
+    (0..10).for_each(|_| records.push(None, None, Some(Cow::Owned(vec![b'x'; 1000]))));
+    let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+    let written = partition.write(&records, Default::default()).unwrap();
+    partition.make_durable(&written).unwrap();
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    let mut read = ReadSession::default();
+    let mut acquire = |bytes_max| a.acquire(&of, wanted(100), bytes_max, &mut read).unwrap();
+    assert_eq!(acquire(3500), [Acquired { first: 0, last: 2, deliveries: 1 }]);
+    assert_eq!(acquire(1), [Acquired { first: 3, last: 3, deliveries: 1 }], "at least one");
+    assert_eq!(acquire(1 << 20), [Acquired { first: 4, last: 9, deliveries: 1 }]);
+}
+
+#[test]
+fn what_a_transaction_aborts_is_handed_to_nobody_who_reads_committed_records() {
+    let broker = broker(&MemoryDisk::default(), 1);
+    set(&broker, "share.isolation.level", "read_committed");
+    let of = orders(&broker);
+    for end in ["abort", "commit", "open"] {
+        let mut transaction = broker.begin_transaction("t", 60_000).unwrap().transaction;
+        let mut session = broker.write_session();
+        session.enter(&transaction);
+        let mut gathered = crate::broker::Gathered::default();
+        session.add_value(&mut gathered, "orders", 0, end.as_bytes()).unwrap();
+        session.write(&mut gathered);
+        session.make_durable();
+        match end {
+            "abort" => transaction.abort().unwrap(),
+            "commit" => transaction.end().unwrap(),
+            _ => std::mem::forget(transaction),
+        }
+    }
+    // record, aborted, marker, committed, marker, open
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 100), "0-0*1 3-3*1");
+}
