@@ -117,7 +117,7 @@ pub enum Error {
     },
     /// The group rebalances: join again.
     RebalanceInProgress,
-    /// The group has members of another kind, or no protocol is known to all.
+    /// The group is of another kind, or no protocol is known to all.
     InconsistentGroupProtocol,
     /// Join again, with this member id (KIP-394).
     MemberIdRequired(String),
@@ -143,6 +143,10 @@ pub enum Error {
     EpochUnknown,
     /// The group is not one whose partitions the broker assigns, and cannot become one.
     NotConsumerGroup,
+    /// The group is no share group, and cannot become one.
+    NotShareGroup,
+    /// The group is a share group, whose members acknowledge records and commit no offsets.
+    ShareGroup,
     /// The text is no regular expression, or one that would take too much.
     InvalidPattern(String),
     /// No group of this name has members or committed offsets.
@@ -231,6 +235,7 @@ impl Error {
             Error::StaleMemberEpoch { .. } => Code::StaleMemberEpoch,
             Error::EpochUnknown => Code::UnsupportedVersion,
             Error::NotConsumerGroup => Code::GroupIdNotFound,
+            Error::NotShareGroup | Error::ShareGroup => Code::GroupIdNotFound,
             Error::InvalidPattern(_) => Code::InvalidRegularExpression,
             Error::UnknownGroup(_) => Code::GroupIdNotFound,
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
@@ -304,7 +309,7 @@ impl fmt::Display for Error {
             Error::NotAssigned { topic, partition } => write!(f, "this member does not hold {topic}/{partition}"),
             Error::RebalanceInProgress => f.write_str("the group rebalances; join again"),
             Error::InconsistentGroupProtocol => f.write_str(
-                "the group's members and this one have no protocol in common, or the broker cannot read what they subscribe to; use another group",
+                "the group is of another kind, its members and this one have no protocol in common, or the broker cannot read what they subscribe to; use another group",
             ),
             Error::MemberIdRequired(id) => write!(f, "join again with the member id {id}"),
             Error::FencedInstanceId => f.write_str("another member has taken over this group.instance.id"),
@@ -315,6 +320,8 @@ impl fmt::Display for Error {
             Error::StaleMemberEpoch { named, known } => write!(f, "the member is in epoch {known}, not {named}"),
             Error::EpochUnknown => f.write_str("the member has an epoch, which this version of the request cannot name"),
             Error::NotConsumerGroup => f.write_str("there is no group of this name whose partitions the broker assigns"),
+            Error::NotShareGroup => f.write_str("there is no share group of this name"),
+            Error::ShareGroup => f.write_str("this is a share group: its members acknowledge records, and commit no offsets"),
             Error::InvalidPattern(why) => write!(f, "this is no pattern: {why}"),
             Error::UnknownTransactionalId(id) => write!(f, "nothing is known of the transactional id '{id}'"),
             Error::TransactionTooLarge => {

@@ -19,7 +19,7 @@
 //! | writing | `write_session`, `new_producer_id`, `known_producer_id` | `writing`, here |
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
-//! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets` | `group_coordinator` |
+//! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets`; `share_heartbeat`, `join_share` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
 //! | members of share groups | `share_consumer` | `share_coordinator` |
 //! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
@@ -112,7 +112,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "http")]
 pub use group_coordinator::ObservedGroup;
 pub use group_coordinator::{
-    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord, Wait,
+    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord,
+    ShareSeat, Wait,
 };
 pub use group_offsets::{Committed, GroupOffsets, Offsets};
 pub use internal_log::LogWrite;

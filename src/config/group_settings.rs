@@ -19,23 +19,23 @@ settings! {
     "consumer.session.timeout.ms" / "group.consumer.session.timeout.ms", consumer_session_timeout_ms: i32 [45_000..=60_000] => 45_000,
         "how long a member of a consumer group may be silent";
     "share.assignment.interval.ms" / "group.share.assignment.interval.ms", share_assignment_interval_ms: i32 [0..=15_000] => 1000,
-        "kept for clients that set it: there are no share groups here";
+        "kept for clients that set it; the partitions of a share group are shared out at once";
     "share.auto.offset.reset" / "share.auto.offset.reset", share_auto_offset_reset: OffsetReset => OffsetReset::Latest,
-        "kept for clients that set it: there are no share groups here";
+        "where a share group begins in a partition that it never read";
     "share.delivery.count.limit" / "group.share.delivery.count.limit", share_delivery_count_limit: i32 [2..=10] => 5,
-        "kept for clients that set it: there are no share groups here";
+        "how many times a share group hands a record out, at most";
     "share.heartbeat.interval.ms" / "group.share.heartbeat.interval.ms", share_heartbeat_interval_ms: i32 [5000..=15_000] => 5000,
-        "kept for clients that set it: there are no share groups here";
+        "how often the members of a share group are to be heard";
     "share.isolation.level" / "share.isolation.level", share_isolation_level: IsolationLevel => IsolationLevel::ReadUncommitted,
-        "kept for clients that set it: there are no share groups here";
+        "which records of transactions a share group hands out";
     "share.partition.max.record.locks" / "group.share.partition.max.record.locks", share_partition_max_record_locks: i32 [100..=4000] => 2000,
-        "kept for clients that set it: there are no share groups here";
-    "share.record.lock.duration.ms" / "group.share.record.lock.duration.ms", share_record_lock_duration_ms: i32 [15_000..=60_000] => 30_000,
-        "kept for clients that set it: there are no share groups here";
+        "how many records of a partition the members of a share group hold at most";
+    "share.record.lock.duration.ms" / "group.share.record.lock.duration.ms", share_record_lock_duration_ms: i32 [100..=60_000] => 30_000,
+        "how long a member of a share group holds a record that it does not acknowledge";
     "share.renew.acknowledge.enable" / "share.renew.acknowledge.enable", share_renew_acknowledge_enable: bool => true,
-        "kept for clients that set it: there are no share groups here";
+        "whether members of a share group may hold a record for longer by saying so";
     "share.session.timeout.ms" / "group.share.session.timeout.ms", share_session_timeout_ms: i32 [45_000..=60_000] => 45_000,
-        "kept for clients that set it: there are no share groups here";
+        "how long a member of a share group may be silent";
     "streams.assignment.interval.ms" / "group.streams.assignment.interval.ms", streams_assignment_interval_ms: i32 [0..=15_000] => 1000,
         "kept for clients that set it; there are no streams groups";
     "streams.heartbeat.interval.ms" / "group.streams.heartbeat.interval.ms", streams_heartbeat_interval_ms: i32 [5000..=15_000] => 5000,

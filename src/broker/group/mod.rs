@@ -15,7 +15,9 @@
 //!                       └──────────────────────────────┘
 //! ```
 //!
-//! Each kind has a file or folder, [`consumer`] and [`classic`], which says what each state answers, and implements [`Kind`].
+//! A [`share`] group, whose members are handed each record one at a time, is one from its first member until it is deleted.
+//!
+//! Each kind has a file or folder, [`consumer`], [`classic`] and [`share`], which says what each state answers, and implements [`Kind`].
 //! Rules that always hold:
 //! - Classic members whose subscriptions the broker can read go over into a group that it assigns in when a member of that kind
 //!   joins, and it is theirs again when none is left ([`consumer::classic_side`]). Else a join of the other kind while there are
@@ -28,12 +30,16 @@
 pub mod classic;
 pub mod consumer;
 mod saved;
+mod saved_share;
+pub mod share;
 
 pub use saved::{SavedClassic, SavedGroup, SavedKind, SavedMember};
+pub use saved_share::{SavedShare, SavedShareMember};
 
 use super::Result;
 use classic::{ClassicGroup, Joined, Sender};
 use consumer::ConsumerGroup;
+use share::ShareGroup;
 use std::{collections::BTreeSet, sync::Arc};
 
 /// What consumers say for their protocol type: the only type of which the broker can read who subscribes to what.
@@ -83,6 +89,8 @@ pub enum GroupType {
     Classic,
     /// The broker.
     Consumer,
+    /// Nobody: a partition has as many readers as there are, and each record goes to one of them (KIP-932).
+    Share,
 }
 
 impl GroupType {
@@ -91,6 +99,7 @@ impl GroupType {
         match self {
             GroupType::Classic => "classic",
             GroupType::Consumer => "consumer",
+            GroupType::Share => "share",
         }
     }
 }
@@ -202,6 +211,7 @@ enum Members {
     None,
     Classic(Box<ClassicGroup>),
     Consumer(Box<ConsumerGroup>),
+    Share(Box<ShareGroup>),
 }
 
 /// What every kind of group does.
@@ -261,6 +271,7 @@ impl Members {
             Members::None => None,
             Members::Classic(group) => Some(&**group),
             Members::Consumer(group) => Some(&**group),
+            Members::Share(group) => Some(&**group),
         }
     }
 
@@ -269,6 +280,7 @@ impl Members {
             Members::None => None,
             Members::Classic(group) => Some(&mut **group),
             Members::Consumer(group) => Some(&mut **group),
+            Members::Share(group) => Some(&mut **group),
         }
     }
 }
@@ -339,6 +351,7 @@ impl Group {
             SavedKind::Consumer { assignment_epoch } => {
                 Members::Consumer(Box::new(ConsumerGroup::restore(assignment_epoch)))
             }
+            SavedKind::Share(share) => Members::Share(Box::new(ShareGroup::restore(now, generation, share))),
         };
         Group { core, members }
     }
@@ -433,6 +446,7 @@ impl Group {
     /// with a negative generation is no member, and may while there are none, of either kind.
     pub fn may_commit(&mut self, now: u64, sender: Sender<'_>, generation: impl Into<Generation>) -> Result<()> {
         self.tick(now);
+        self.keeps_offsets()?;
         let generation = generation.into();
         if self.empty_since().is_some() && generation.number < 0 {
             return Ok(());
@@ -445,6 +459,7 @@ impl Group {
     /// generation is taken for nobody's member while there are none.
     pub fn may_commit_later(&mut self, now: u64, committer: Committer<'_>, partitions: &[(&str, u32)]) -> Result<()> {
         self.tick(now);
+        self.keeps_offsets()?;
         let is_empty = self.empty_since().is_some();
         match committer {
             Committer::Anybody => Ok(()),
@@ -456,6 +471,21 @@ impl Group {
                 kind.may_commit_later(&self.core, now, sender, generation, partitions)
             }
         }
+    }
+
+    /// Whether its members commit offsets: those of a share group acknowledge records.
+    pub fn keeps_offsets(&self) -> Result<()> {
+        if self.is_share() { Err(super::Error::ShareGroup) } else { Ok(()) }
+    }
+
+    /// Whether it may become a group of another kind than it is.
+    fn may_change_kind(&self) -> bool {
+        self.empty_since().is_some() && !self.is_share()
+    }
+
+    /// The topics that its members subscribe to, as far as anybody can tell.
+    pub fn subscribed_topics(&self) -> BTreeSet<&str> {
+        self.members.kind().and_then(Kind::subscribed_topics).unwrap_or_default()
     }
 
     /// A topic has another number of partitions than before, or was dropped (`None`).

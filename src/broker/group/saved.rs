@@ -4,6 +4,7 @@
 //! type:classic generation:7 protocol_type:consumer protocol:range leader:a-1 member:a-1 client:a host:/127.0.0.1
 //!   session:45000 rebalance:300000 subscription:\x00\x01... assignment:\x00\x01... member:b-1 instance:b ...
 //! type:consumer generation:3 assigned:2 last_member:2
+//! type:share generation:4 last_member:2 had:orders/2 member:a-1 ...
 //! ```
 //!
 //! It is one line: words with one space between them, escaped where they have to be. Of a classic group it is what Kafka
@@ -11,8 +12,11 @@
 //! chosen. The members of text and of the library end with their connection, so of those it is only the numbers. `assigned` is
 //! the generation of the last assignment, where that is another. Members with epochs (KIP-848) join anew after a restart.
 //!
+//! What there is of a share group stands in [`saved_share`](super::saved_share).
+//!
 //! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
 
+use super::saved_share::SavedShare;
 use crate::{
     broker::words::{Words, push, push_number},
     log::batches::BATCH_BYTES_MAX,
@@ -43,6 +47,8 @@ pub enum SavedKind {
         /// The generation of the last assignment.
         assignment_epoch: i32,
     },
+    /// A share group.
+    Share(SavedShare),
 }
 
 /// The members of a classic group, and what they agreed on.
@@ -83,19 +89,23 @@ impl SavedGroup {
     /// The line.
     pub fn to_line(&self) -> Vec<u8> {
         let mut line = Vec::new();
-        let kind = if let SavedKind::Classic(_) = self.kind { "classic" } else { "consumer" };
+        let (kind, assigned) = match &self.kind {
+            SavedKind::Classic(_) => ("classic", self.generation),
+            SavedKind::Consumer { assignment_epoch } => ("consumer", *assignment_epoch),
+            SavedKind::Share(share) => ("share", share.assignment_epoch),
+        };
         push(&mut line, "type:", kind.as_bytes());
         push_number(&mut line, "generation:", self.generation as u64);
-        if let SavedKind::Consumer { assignment_epoch } = self.kind
-            && assignment_epoch != self.generation
-        {
-            push_number(&mut line, "assigned:", assignment_epoch as u64);
+        if assigned != self.generation {
+            push_number(&mut line, "assigned:", assigned as u64);
         }
         if self.last_member > 0 {
             push_number(&mut line, "last_member:", self.last_member.into());
         }
-        if let SavedKind::Classic(classic) = &self.kind {
-            classic.write(&mut line);
+        match &self.kind {
+            SavedKind::Classic(classic) => classic.write(&mut line),
+            SavedKind::Consumer { .. } => {}
+            SavedKind::Share(share) => share.write(&mut line),
         }
         line
     }
@@ -105,15 +115,15 @@ impl SavedGroup {
         let mut words = Words::of(line)?;
         let kind = words.string("type:")?;
         let generation = i32::try_from(words.number("generation:")?).ok()?;
-        let assigned = words.optional_number("assigned:")?.filter(|_| kind == "consumer");
+        let assigned = words.optional_number("assigned:")?.filter(|_| kind != "classic");
+        let assigned =
+            assigned.map_or(Ok(generation), i32::try_from).ok().filter(|&assigned| assigned <= generation)?;
         let last_member = words.number("last_member:").unwrap_or(0);
         let last_member = i32::try_from(last_member).ok()?.unsigned_abs();
         let kind = match &*kind {
             "classic" => SavedKind::Classic(SavedClassic::parse(&mut words)?),
-            "consumer" => {
-                let assigned = assigned.map_or(Ok(generation), i32::try_from).ok()?;
-                SavedKind::Consumer { assignment_epoch: Some(assigned).filter(|&assigned| assigned <= generation)? }
-            }
+            "consumer" => SavedKind::Consumer { assignment_epoch: assigned },
+            "share" => SavedKind::Share(SavedShare::parse(assigned, &mut words)?),
             _ => return None,
         };
         words.are_over().then_some(SavedGroup { generation, last_member, kind })
@@ -238,7 +248,7 @@ mod tests {
         for bad in [
             "".into(),
             "type:consumer".into(),
-            "type:share generation:1".into(),
+            "type:shared generation:1".into(),
             "type:consumer generation:-1".into(),
             "type:consumer generation:2147483648".into(),
             "type:consumer generation:1 last_member:2147483648".into(),

@@ -132,10 +132,12 @@ impl Broker {
         Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
     }
 
-    /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
+    /// How far a group is behind, in every partition of which it committed an offset or a member owns another. A share group
+    /// commits none.
     pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
         let offsets = self.committed_offsets(name)?;
-        let owned = self.group(name)?.into_iter().flat_map(|group| group.members).flat_map(|member| member.owned);
+        let group = self.group(name)?.filter(|group| group.group_type != GroupType::Share);
+        let owned = group.into_iter().flat_map(|group| group.members).flat_map(|member| member.owned);
         let mut keys: BTreeSet<_> = owned.map(|owned| (owned.topic, owned.partition)).collect();
         keys.extend(offsets.keys().cloned());
         let lag = |(topic, partition): (Arc<str>, u32)| {
@@ -151,6 +153,7 @@ impl Broker {
         let log = self.running.state.offsets_log_or_new()?;
         let now_ms = self.now_ms();
         let (_, written) = self.running.state.change_or_new(name, |state, _| {
+            state.group.keeps_offsets()?;
             check_empty(name, state)?;
             let change = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| {
                 let committed = self.at(topic, partition, offset, now_ms)?;
@@ -181,6 +184,7 @@ impl Broker {
     /// offset that was never committed is no error.
     pub fn delete_offsets(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
         self.delete_offsets_by(name, |state| {
+            state.group.keeps_offsets()?;
             let topics = || partitions.iter().map(|(topic, _)| &**topic);
             let unread = state.group.unread(topics()).ok_or_else(|| Error::NonEmptyGroup(shown(name.as_bytes())))?;
             let (delete, read): (Vec<_>, Vec<_>) =

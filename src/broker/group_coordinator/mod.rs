@@ -20,6 +20,7 @@
 //! - A group without members and offsets is there for ten minutes more, so that whoever joins gets a higher generation, or
 //!   until it is deleted. Then the log gets its end. In that time it [rests](resting), and takes next to no memory. One that
 //!   never had a generation or an offset goes at once.
+//! - A share group is there until it is deleted, though it may rest: how far it has come does not depend on its members.
 //! - Offsets that a transaction commits are [pending] until it ends.
 //! - What the log has is read back at the first use. Kafka's members then have their session timeout to be heard; text's and
 //!   the library's ended with their connection.
@@ -38,6 +39,9 @@ mod pending_tests;
 #[cfg(all(test, not(shuttle)))]
 mod restart_tests;
 mod resting;
+mod share;
+#[cfg(all(test, not(shuttle)))]
+mod share_tests;
 #[cfg(all(test, shuttle))]
 mod shuttle_tests;
 #[cfg(all(test, not(shuttle)))]
@@ -51,6 +55,7 @@ pub use assigned_partition::{PollLimits, PolledRecord};
 pub use classic::{CommitOutcome, OffsetCommit};
 pub use join_options::JoinOptions;
 pub use membership::{Membership, PollWait};
+pub use share::ShareSeat;
 
 use super::{
     BrokerState, Error, Result,
@@ -106,9 +111,9 @@ struct Groups {
     resting: Resting,
 }
 
-/// Until when a group is kept that has nothing left at this time.
-fn kept_until_ms(now_ms: i64) -> i64 {
-    now_ms.saturating_add(EMPTY_KEPT.as_millis() as i64)
+/// Until when a group is kept that has nothing left at this time: a share group until it is deleted.
+fn kept_until_ms(group: &Group, now_ms: i64) -> i64 {
+    if group.is_share() { i64::MAX } else { now_ms.saturating_add(EMPTY_KEPT.as_millis() as i64) }
 }
 
 fn check_group_name(name: &str) -> Result<()> {
@@ -166,7 +171,7 @@ impl BrokerState {
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
         for (name, Logged { offsets, group }) in committed_offsets::read_back(&log, |what| self.env.tell(what))? {
             let cell = match group {
-                Some(group) => self.restored(&name, group, kept_until_ms(now_ms)),
+                Some(group) => self.restored(&name, group, None),
                 None => GroupCell::new(&name, self.empty_group(now), now_ms),
             };
             offsets.pending_producers().for_each(|producer_id| self.coordinator.pending.add(producer_id, &cell.name));
@@ -179,11 +184,19 @@ impl BrokerState {
         Ok(groups)
     }
 
-    /// A group as the log has it.
-    fn restored(&self, name: &str, group: LoggedGroup, kept_until_ms: i64) -> GroupCell {
+    /// A group as the log has it, which is kept until then where it rested.
+    fn restored(&self, name: &str, group: LoggedGroup, rests_until_ms: Option<i64>) -> GroupCell {
         let LoggedGroup { saved, offset } = group;
-        let restored = Group::restore(self.coordinator.now(), self.initial_rebalance_delay_ms(), saved);
-        let cell = GroupCell::new(name, restored, self.env.clock.now_ms());
+        let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
+        let mut restored = Group::restore(now, self.initial_rebalance_delay_ms(), saved);
+        // What became of topics meanwhile nobody told a group that was on the disk alone.
+        let topics: Vec<String> = restored.subscribed_topics().into_iter().map(String::from).collect();
+        for topic in topics {
+            let partitions = self.topic(&topic).ok().map(|topic| topic.partition_count());
+            restored.topic_changed(now, &topic, partitions);
+        }
+        let kept_until_ms = rests_until_ms.unwrap_or_else(|| kept_until_ms(&restored, now_ms));
+        let cell = GroupCell::new(name, restored, now_ms);
         let mut state = cell.lock();
         (state.line.offset, state.kept_until_ms) = (Some(offset), Some(kept_until_ms));
         drop(state);
@@ -249,7 +262,7 @@ impl BrokerState {
         let (Some(rest), Some(log)) = (groups.resting.get(name), self.offsets_log()?) else { return Ok(None) };
         let mut found = None;
         committed_offsets::read_groups(&log, &[rest.line], |named, group| {
-            found = (named == name).then(|| Arc::new(self.restored(name, group, rest.until_ms)));
+            found = (named == name).then(|| Arc::new(self.restored(name, group, Some(rest.until_ms))));
         })?;
         if let Some(cell) = &found {
             groups.resting.remove(name);
@@ -284,7 +297,7 @@ impl BrokerState {
         }
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
         if !state.offsets.is_empty() || state.group.empty_since().is_none() {
-            state.kept_until_ms = Some(kept_until_ms(now_ms));
+            state.kept_until_ms = Some(kept_until_ms(&state.group, now_ms));
         }
         let generation = state.group.generation();
         state.group.tick(now);
@@ -326,7 +339,11 @@ impl BrokerState {
         }
         let log = self.offsets_log().ok().flatten();
         let mut written = None;
-        if state.is_kept(self.env.clock.now_ms()) && !groups.resting.is_full() {
+        let is_kept = state.is_kept(self.env.clock.now_ms());
+        if is_kept && state.group.is_share() && groups.resting.is_full() {
+            return None;
+        }
+        if is_kept && !groups.resting.is_full() {
             let until_ms = state.kept_until_ms.unwrap_or(0);
             // A line that is not synced yet cannot be read everywhere: the group rests when somebody looks at it next.
             let line = state.line.offset.filter(|_| !state.line.is_refused);

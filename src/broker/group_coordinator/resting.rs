@@ -23,7 +23,7 @@ pub(super) struct Resting {
 pub(super) struct Rest {
     /// Offset of its line in the log.
     pub(super) line: u64,
-    /// When it is to be forgotten, in ms.
+    /// When it is to be forgotten, in ms; `i64::MAX`: never.
     pub(super) until_ms: i64,
 }
 
@@ -73,7 +73,7 @@ impl Resting {
 
     /// When the next one is to be forgotten, in ms.
     pub(super) fn next_ms(&self) -> Option<i64> {
-        self.groups.values().map(|rest| rest.until_ms).min()
+        self.groups.values().map(|rest| rest.until_ms).min().filter(|&until_ms| until_ms < i64::MAX)
     }
 }
 

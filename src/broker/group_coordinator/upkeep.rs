@@ -102,7 +102,7 @@ impl BrokerState {
         // Whether one is too old that a transaction may replace is asked again when it may have ended.
         let due = |(partition, committed): (&OffsetKey, &Committed)| {
             let due = committed.timestamp_ms.max(empty_since_ms).saturating_add(retention_ms);
-            if offsets.is_pending(partition) { due.max(kept_until_ms(now_ms)) } else { due }
+            if offsets.is_pending(partition) { due.max(kept_until_ms(&state.group, now_ms)) } else { due }
         };
         let over = offsets.committed().iter().filter(|&offset| due(offset) <= now_ms);
         let over: Vec<_> = over.map(|(partition, _)| OffsetChange::deletion(partition.clone())).collect();

@@ -174,7 +174,7 @@ impl Session {
         output.bytes.extend_from_slice(format!("GROUP count:{} group:", group.members.len() + lag.len()).as_bytes());
         write_word(&mut output.bytes, name.as_bytes());
         let Description { group_type, state, generation, assignment_epoch, protocol, members, unsaved, .. } = group;
-        let assigns = group_type == GroupType::Consumer;
+        let (assigns, moves) = (group_type != GroupType::Classic, group_type == GroupType::Consumer);
         let (count, of_type) = (members.len(), group_type.name());
         let facts = format!(" state:{state} generation:{generation} members:{count} type:{of_type}");
         output.bytes.extend_from_slice(facts.as_bytes());
@@ -196,7 +196,7 @@ impl Session {
                 output.bytes.extend_from_slice(format!(" epoch:{}", member.epoch).as_bytes());
             }
             write_places(" assigned:", owned, &mut output.bytes);
-            if assigns {
+            if moves {
                 write_places(" target:", target, &mut output.bytes);
             }
             output.bytes.push(b'\n');

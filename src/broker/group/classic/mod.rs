@@ -177,7 +177,7 @@ impl Group {
     fn classic_or_new(&mut self, now: u64) -> Result<(&mut Core, &mut ClassicGroup)> {
         self.tick(now);
         if !matches!(self.members, Members::Classic(_)) {
-            if self.empty_since().is_none() {
+            if !self.may_change_kind() {
                 return Err(Error::InconsistentGroupProtocol);
             }
             self.members = Members::Classic(Box::default());

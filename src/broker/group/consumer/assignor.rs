@@ -43,11 +43,11 @@ impl Assignor {
 
 /// A topic to share out.
 #[derive(Debug)]
-pub(super) struct Topic {
+pub(in crate::broker::group) struct Topic {
     /// Who subscribes to it, ascending, at least one.
-    pub(super) subscribers: Vec<usize>,
+    pub(in crate::broker::group) subscribers: Vec<usize>,
     /// Who has each partition now. A member that does not subscribe any more counts as nobody.
-    pub(super) current: Vec<Option<usize>>,
+    pub(in crate::broker::group) current: Vec<Option<usize>>,
 }
 
 /// What one subscriber of a topic is to have of it: the even share, and perhaps one partition more.
@@ -59,7 +59,7 @@ struct Share {
 }
 
 /// Shares out `topics` among members numbered below `members`; answers a member for each partition of each topic.
-pub(super) fn assign(members: usize, topics: &[Topic]) -> Vec<Vec<usize>> {
+pub(in crate::broker::group) fn assign(members: usize, topics: &[Topic]) -> Vec<Vec<usize>> {
     let mut load = vec![0; members];
     for topic in topics {
         topic.subscribers.iter().for_each(|&member| load[member] += topic.even_share());

@@ -36,7 +36,7 @@
 //! unless another still does, or it is held; a member that is held neither gives nor takes. A partition that moves and comes back has a new
 //! `since`, so what was read under the earlier ownership is known as such.
 
-mod assignor;
+pub(super) mod assignor;
 pub mod classic_side;
 #[cfg(test)]
 mod classic_side_tests;
@@ -266,7 +266,7 @@ impl Group {
     fn consumer_or_new(&mut self, now: u64) -> Result<(&mut Core, &mut ConsumerGroup)> {
         self.tick(now);
         if !matches!(self.members, Members::Consumer(_)) {
-            if self.empty_since().is_none() {
+            if !self.may_change_kind() {
                 return Err(Error::InconsistentGroupProtocol);
             }
             self.members = Members::Consumer(Box::default());

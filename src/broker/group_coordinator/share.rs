@@ -1,0 +1,109 @@
+//! Members of share groups (KIP-932): Kafka's, who send heartbeats, and those of text and of the library, who have a seat.
+
+use super::GroupCell;
+use crate::broker::{
+    Broker, Error, Result,
+    group::{
+        consumer::{MemberNumber, heartbeat::JOINS, member_id},
+        share::{Heartbeat, HeartbeatRequest, Subscription},
+    },
+    random,
+};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// A place in a share group. It is left when this is dropped.
+#[derive(Debug)]
+pub struct ShareSeat {
+    broker: Broker,
+    cell: Arc<GroupCell>,
+    number: MemberNumber,
+    id: String,
+    /// In order.
+    topics: Vec<Arc<str>>,
+}
+
+impl Broker {
+    /// ShareGroupHeartbeat. It never waits.
+    pub fn share_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
+        let (state, epoch) = (&self.running.state, request.epoch);
+        // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
+        let topics = || self.counted_topics();
+        let beat = match epoch {
+            JOINS => Some(state.change_or_new(group, |state, now| {
+                state.may_be_share()?;
+                state.group.share_heartbeat(now, request, topics)
+            })?),
+            _ => state.change_named(group, |state, now| state.group.share_heartbeat(now, request, topics))?,
+        };
+        let (cell, beat) = beat.ok_or(Error::NotShareGroup)?;
+        let beat = beat?;
+        if beat.assigned.is_some() || beat.epoch != epoch {
+            state.sync_line(&cell);
+        }
+        Ok(beat)
+    }
+
+    /// Joins a share group: the member reads every partition of `topics`.
+    pub fn join_share(&self, group: &str, topics: &[&str]) -> Result<ShareSeat> {
+        if group.is_empty() {
+            return Err(Error::InvalidGroup("a group needs a name".into()));
+        }
+        topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
+        let topics: BTreeSet<Arc<str>> = topics.iter().map(|&topic| topic.into()).collect();
+        let secret = random::number();
+        let (cell, joined) = self.running.state.change_or_new(group, |state, now| {
+            state.may_be_share().map_err(|_| Error::InconsistentGroupProtocol)?;
+            let counted = |topic: &Arc<str>| Ok((topic.clone(), self.topic(topic)?.partition_count()));
+            let topics = topics.iter().map(counted).collect::<Result<_>>()?;
+            state.group.join_share(now, Subscription { topics, client: self.caller().name().into(), secret })
+        })?;
+        let number = joined?;
+        self.running.state.sync_line(&cell);
+        let (broker, id) = (self.clone(), member_id(number, secret));
+        Ok(ShareSeat { broker, cell, number, id, topics: topics.into_iter().collect() })
+    }
+}
+
+impl super::GroupState {
+    /// Whether it is a share group, or may become one as far as its offsets say.
+    fn may_be_share(&self) -> Result<()> {
+        if self.group.is_share() || self.offsets.is_empty() { Ok(()) } else { Err(Error::NotShareGroup) }
+    }
+}
+
+impl ShareSeat {
+    /// The member's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The group's name.
+    pub fn group(&self) -> &str {
+        &self.cell.name
+    }
+
+    /// The group's generation now.
+    pub fn generation(&self) -> i32 {
+        self.cell.lock().group.generation()
+    }
+
+    /// The partitions that there are of its topics now, in order.
+    pub fn assigned(&self) -> Vec<(Arc<str>, u32)> {
+        let counted =
+            self.topics.iter().filter_map(|topic| Some((topic, self.broker.topic(topic).ok()?.partition_count())));
+        counted.flat_map(|(topic, count)| (0..count).map(|partition| (topic.clone(), partition))).collect()
+    }
+
+    /// Leaves the group.
+    pub fn leave(&mut self) -> Result<()> {
+        let left = self.broker.running.state.change(&self.cell, |state, now| state.group.leave_share(now, self.number));
+        left.unwrap_or(Err(Error::UnknownMemberId))
+    }
+}
+
+impl Drop for ShareSeat {
+    fn drop(&mut self) {
+        // Who has left already has nothing to leave.
+        let _ = self.leave();
+    }
+}
