@@ -16,7 +16,9 @@ use super::{
     small_file::{Lines, Text},
 };
 use crate::{
-    config::{Changes, ClientMetricsSettings, Described, GroupSettings, Overrides, Settings, broker_changes},
+    config::{
+        Changes, ClientMetricsSettings, DeadLetterTopic, Described, GroupSettings, Overrides, Settings, broker_changes,
+    },
     log::disk::Disk,
 };
 use std::{
@@ -191,6 +193,12 @@ impl BrokerState {
             ResourceKind::Group => changes.applied(&own, &GroupSettings::default()),
         };
         let after = after.map_err(Error::InvalidConfig)?;
+        if resource.kind == ResourceKind::Group {
+            let settings = GroupSettings::default().with(&after).map_err(Error::InvalidConfig)?;
+            let DeadLetterTopic(topic) = &settings.dead_letter_topic;
+            let check = || super::writable(topic).map_err(|error| Error::InvalidConfig(error.to_string()));
+            (!topic.is_empty()).then(check).transpose()?;
+        }
         if !after.is_empty() {
             next.insert(resource.clone(), after);
         }

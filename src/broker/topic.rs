@@ -1,7 +1,7 @@
 //! A topic: its name, id, settings and partitions. What must outlast the broker is in its [`TopicMetadata`].
 
 use super::{Env, Error, Result, partition::Partition, topic_file::TopicFile, topic_metadata::TopicMetadata};
-use crate::config::{Changes, Overrides, Settings};
+use crate::config::{Changes, Overrides, Settings, is_topic_name};
 use std::{
     path::PathBuf,
     sync::{Arc, RwLock},
@@ -21,9 +21,7 @@ pub struct Topic {
 
 /// Whether a topic may bear this name (Kafka's rule); the sentence says why not.
 pub fn check_name(name: &str) -> Result<()> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    let known = !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.bytes().all(legal);
-    known.then_some(()).ok_or_else(|| {
+    is_topic_name(name).then_some(()).ok_or_else(|| {
         let shown = crate::log::record::shown(name.as_bytes());
         Error::InvalidTopic(format!(
             "'{shown}' is not a topic name; a name is 1 to 249 of a-z A-Z 0-9 . _ - and neither . nor .."

@@ -1,7 +1,7 @@
 //! The settings of groups, with Kafka's names, bounds and defaults. A group has those that somebody gave it, and the defaults.
 
 use super::{
-    Described, Setting, Type,
+    Described, Setting, Type, is_topic_name,
     settings::{optional, range, settings},
     values::Value,
 };
@@ -18,6 +18,8 @@ settings! {
         "how often the members of a consumer group are to be heard";
     "consumer.session.timeout.ms" / "group.consumer.session.timeout.ms", consumer_session_timeout_ms: i32 [45_000..=60_000] => 45_000,
         "how long a member of a consumer group may be silent";
+    "errors.deadletterqueue.topic.name" / "errors.deadletterqueue.topic.name", dead_letter_topic: DeadLetterTopic => DeadLetterTopic(String::new()),
+        "the topic of a share group's records that were rejected or handed out too often (KIP-1191)";
     "share.assignment.interval.ms" / "group.share.assignment.interval.ms", share_assignment_interval_ms: i32 [0..=15_000] => 1000,
         "kept for clients that set it; the partitions of a share group are shared out at once";
     "share.auto.offset.reset" / "share.auto.offset.reset", share_auto_offset_reset: OffsetReset => OffsetReset::Latest,
@@ -58,6 +60,26 @@ super::values::choices! {
     IsolationLevel: Type::String, str::to_owned, "read_committed or read_uncommitted", {
         ReadCommitted "read_committed",
         ReadUncommitted "read_uncommitted",
+    }
+}
+
+/// The topic of records that a share group has given up; empty: there is none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterTopic(pub String);
+
+impl Value for DeadLetterTopic {
+    const TYPE: Type = Type::String;
+
+    fn parse(text: &str, _: &RangeInclusive<i64>) -> Option<DeadLetterTopic> {
+        (text.is_empty() || is_topic_name(text)).then(|| DeadLetterTopic(text.into()))
+    }
+
+    fn canonical(&self) -> String {
+        self.0.clone()
+    }
+
+    fn takes(_: &RangeInclusive<i64>) -> String {
+        "the name of a topic, or nothing".into()
     }
 }
 

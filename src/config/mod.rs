@@ -17,7 +17,7 @@ pub use address::Address;
 pub use broker_settings::{broker_changes, of_topic, of_topics};
 pub use changes::{Change, Changes, no_list};
 pub use client_metrics_settings::ClientMetricsSettings;
-pub use group_settings::{GroupSettings, IsolationLevel, OffsetReset};
+pub use group_settings::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset};
 pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical};
 pub use units::{bytes, duration};
 pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
@@ -148,4 +148,10 @@ impl Config {
             http_allow_origins: Vec::new(),
         }
     }
+}
+
+/// Whether a topic can have this name.
+pub fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.bytes().all(legal)
 }

@@ -60,10 +60,10 @@ impl BrokerState {
     /// A member of a group is gone: what it holds is released.
     #[expect(dead_code, reason = "groups have no share members yet")]
     pub(in crate::broker) fn release_member(&self, group: &str, member: &str) {
-        let limits = Terms::of(&self.group_settings(group)).limits;
+        let terms = self.share_terms(group);
         let cells = self.share_cells_of(group).unwrap_or_default();
         for cell in cells {
-            if let Err(error) = self.release_member_of(&cell, member, limits) {
+            if let Err(error) = self.release_member_of(&cell, member, &terms) {
                 self.env.tell(&format!("{group} of {}/{}: {error}", cell.topic, cell.partition));
             }
         }
@@ -86,7 +86,7 @@ impl ShareConsumer {
     }
 
     fn terms(&self) -> Terms {
-        Terms::of(&self.broker.group_settings(&self.group))
+        self.state().share_terms(&self.group)
     }
 
     /// Does something with what the group has of a partition, under its lock.
@@ -232,12 +232,12 @@ impl ShareConsumer {
             open.machine = next;
             return Ok(None);
         }
+        broker.bury(cell, open, &dead, &terms)?;
         let saved = next.saved(open.leader_epoch);
         let written = broker.write_share(cell, &saved)?;
         next.advance();
         open.machine = next;
         (state.saved, state.is_unsaved) = (Some(saved), false);
-        broker.count_dead(&dead);
         for one in batches {
             let counter = match one.how {
                 Acknowledgement::Accept => &broker.shares.counts.accepted,
@@ -263,9 +263,9 @@ impl ShareConsumer {
 
     /// Releases what it holds.
     pub fn release(&mut self) {
-        let limits = self.terms().limits;
+        let terms = self.terms();
         for cell in self.cells.values() {
-            if let Err(error) = self.state().release_member_of(cell, &self.member, limits) {
+            if let Err(error) = self.state().release_member_of(cell, &self.member, &terms) {
                 self.state().env.tell(&format!("{} of {}/{}: {error}", self.group, cell.topic, cell.partition));
             }
         }

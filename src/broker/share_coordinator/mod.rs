@@ -15,12 +15,15 @@
 //!   handed out; if the log refuses that, it goes on in memory and is written with the next change.
 //! - A record is handed out only while its state is under the lock: no two members get it.
 //! - A share partition is one of a topic's partition, not of its name: of a topic that is dropped nothing is kept.
+//! - A record that is rejected, or was handed out too often, is in the group's [dead letters](dead_letters) before it is done: a crash
+//!   between the two repeats it, and loses none.
 //! - There are no timers. Whoever comes lets the time of locks pass, and who waits for records does so until the next lock's end.
 //! - Where a group begins at the end, or at a time, the offset is written when the partition is first looked at: a restart must not
 //!   find another one.
 
 mod admin;
 mod consumer;
+mod dead_letters;
 mod state_log;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
@@ -31,11 +34,11 @@ pub use consumer::{ShareConsumer, ShareWrite};
 use super::{
     BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,
     internal_log::LogWrite,
-    share_partition::{Dead, Limits, SavedShare, SharePartition},
+    share_partition::{Limits, SavedShare, SharePartition},
     sync::{Mutex, MutexGuard},
 };
 use crate::{
-    config::{GroupSettings, IsolationLevel, OffsetReset},
+    config::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset},
     metrics::Counter,
 };
 use std::{
@@ -43,6 +46,9 @@ use std::{
     sync::{Arc, atomic::Ordering::*},
     time::{Duration, Instant},
 };
+
+/// Dead letters that could not be written are tried again after this time.
+const BURY_AGAIN_MS: u64 = 1000;
 
 /// All share partitions.
 #[derive(Debug)]
@@ -114,6 +120,8 @@ struct Terms {
     limits: Limits,
     isolation: Isolation,
     reset: OffsetReset,
+    /// Where records go that nobody could process.
+    dead_letters: Option<Arc<str>>,
 }
 
 impl Default for ShareCoordinator {
@@ -148,7 +156,9 @@ impl Terms {
             IsolationLevel::ReadCommitted => Isolation::ReadCommitted,
             IsolationLevel::ReadUncommitted => Isolation::ReadUncommitted,
         };
-        Terms { limits, isolation, reset: settings.share_auto_offset_reset.clone() }
+        let DeadLetterTopic(topic) = &settings.dead_letter_topic;
+        let dead_letters = (!topic.is_empty()).then(|| topic.as_str().into());
+        Terms { limits, isolation, reset: settings.share_auto_offset_reset.clone(), dead_letters }
     }
 }
 
@@ -182,6 +192,13 @@ impl OpenShare {
 }
 
 impl BrokerState {
+    /// What a group's settings come to. Not for those who hold a lock: the topic of dead letters is made if need be.
+    fn share_terms(&self, group: &str) -> Terms {
+        let terms = Terms::of(&self.group_settings(group));
+        terms.dead_letters.iter().for_each(|topic| self.prepare_dead_letters(topic));
+        terms
+    }
+
     /// All share partitions, after the log was read back.
     fn shares(&self) -> Result<MutexGuard<'_, Option<Shares>>> {
         let mut shares = self.shares.shares.lock().expect("no panic under the share partitions' lock");
@@ -262,7 +279,7 @@ impl BrokerState {
             }
             state.open = Some(open);
         }
-        self.let_time_pass(cell, state, terms.limits)?;
+        self.let_time_pass(cell, state, terms)?;
         let open = state.open.as_mut().expect("opened above");
         open.adapt()?;
         Ok(open)
@@ -282,26 +299,30 @@ impl BrokerState {
     }
 
     /// Releases what is locked for too long.
-    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, limits: Limits) -> Result<()> {
+    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, terms: &Terms) -> Result<()> {
         let now = self.shares.now();
         let due = state.open.as_ref().and_then(|open| open.machine.next_deadline());
         match due {
-            Some(due) if due <= now => self.release_where(cell, state, |machine| machine.tick(now, limits)),
+            Some(due) if due <= now => {
+                self.release_where(cell, state, terms, |machine| machine.tick(now, terms.limits))
+            }
             _ => Ok(()),
         }
     }
 
     /// Releases what a member holds that is gone.
-    fn release_member_of(&self, cell: &ShareCell, member: &str, limits: Limits) -> Result<()> {
+    fn release_member_of(&self, cell: &ShareCell, member: &str, terms: &Terms) -> Result<()> {
         let mut state = cell.lock();
-        self.release_where(cell, &mut state, |machine| machine.release(member, limits))
+        self.release_where(cell, &mut state, terms, |machine| machine.release(member, terms.limits))
     }
 
-    /// Releases records, and writes that: a log that refuses it keeps nobody from reading on.
+    /// Releases records, and writes that: a log that refuses it keeps nobody from reading on. Where the dead among them cannot be
+    /// written, all of them stay locked for a while more.
     fn release_where(
         &self,
         cell: &ShareCell,
         state: &mut ShareState,
+        terms: &Terms,
         release: impl FnOnce(&mut SharePartition) -> bool,
     ) -> Result<()> {
         let Some(open) = &mut state.open else { return Ok(()) };
@@ -309,7 +330,13 @@ impl BrokerState {
         if !release(&mut next) {
             return Ok(());
         }
-        self.count_dead(&next.take_dead());
+        let dead = next.take_dead();
+        if let Err(error) = self.bury(cell, open, &dead, terms) {
+            let now = self.shares.now();
+            open.machine.postpone(now, now + BURY_AGAIN_MS);
+            self.tell_share_refusal(&format!("dead letters of {} wait: {error}", cell.group));
+            return Ok(());
+        }
         let saved = next.saved(open.leader_epoch);
         next.advance();
         open.machine = next;
@@ -317,24 +344,19 @@ impl BrokerState {
             Ok(_) => (state.saved, state.is_unsaved) = (Some(saved), false),
             Err(error) => {
                 state.is_unsaved = true;
-                if !self.shares.told_refusal.swap(true, AcqRel) {
-                    self.env
-                        .tell(&format!("share groups go on, but a restart will not know what was released: {error}"));
-                }
+                self.tell_share_refusal(&format!(
+                    "share groups go on, but a restart will not know what was released: {error}"
+                ));
             }
         }
         cell.waiters.wake();
         Ok(())
     }
 
-    fn count_dead(&self, dead: &[Dead]) {
-        use super::share_partition::Cause;
-        for Dead { offsets, cause, .. } in dead {
-            let counter = match cause {
-                Cause::Rejected => &self.shares.counts.rejected,
-                Cause::Deliveries => &self.shares.counts.exhausted,
-            };
-            counter.add(offsets.end - offsets.start);
+    /// Tells, once until a line is written again.
+    fn tell_share_refusal(&self, what: &str) {
+        if !self.shares.told_refusal.swap(true, AcqRel) {
+            self.env.tell(what);
         }
     }
 

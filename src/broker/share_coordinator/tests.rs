@@ -313,3 +313,58 @@ fn what_a_transaction_aborts_is_handed_to_nobody_who_reads_committed_records() {
     let mut a = member(&broker, "a");
     assert_eq!(told(&mut a, &of, 100), "0-0*1 3-3*1");
 }
+
+/// The value and the headers of what was moved.
+fn dead_letters(broker: &Broker) -> Vec<String> {
+    let of = broker.find_partition("dead", 0).unwrap();
+    let mut read = ReadSession::default();
+    let batches = read.read(crate::broker::View::records(Isolation::ReadUncommitted), &of, 0, 1 << 20).unwrap();
+    let text = |line: &[u8]| String::from_utf8(line.into()).unwrap();
+    batches.records_from(0).map(|line| text(line.unwrap().fields)).collect()
+}
+
+#[test]
+fn what_nobody_can_process_is_moved_before_it_is_done() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker(&disk, 3);
+    set(&broker, "errors.deadletterqueue.topic.name", "dead");
+    set(&broker, "share.delivery.count.limit", "2");
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 3), "0-2*1");
+    acknowledge(&mut a, &of, 1, 1, Reject).unwrap();
+    let why = |offset: u64, count: u64, why: &str| {
+        format!(
+            "header.__dlq.errors.topic:orders header.__dlq.errors.partition:0 header.__dlq.errors.offset:{offset} \
+            header.__dlq.errors.group:jobs header.__dlq.errors.delivery.count:{count} \
+            header.__dlq.errors.message:{} message:record {offset}",
+            why.replace(' ', "\\x20")
+        )
+    };
+    let rejected = why(1, 1, "Offset rejected by client.");
+    assert_eq!(dead_letters(&broker), [rejected.clone()]);
+    a.release();
+    assert_eq!(told(&mut a, &of, 3), "0-0*2 2-2*2");
+    // The topic of dead letters does not take it: the record stays a's, and is not done.
+    disk.fault(Call::Write, 0, Fault::Full);
+    acknowledge(&mut a, &of, 0, 0, Release).unwrap_err();
+    assert_eq!(broker.shares_in_flight(), 2);
+    acknowledge(&mut a, &of, 0, 0, Release).unwrap();
+    acknowledge(&mut a, &of, 2, 2, Accept).unwrap();
+    assert_eq!(dead_letters(&broker), [rejected, why(0, 2, "Offset delivery count exceeded the threshold.")]);
+    assert_eq!(told(&mut a, &of, 3), "");
+    let counts = broker.share_counts();
+    assert_eq!([&counts.rejected, &counts.exhausted].map(Counter::get), [1, 1]);
+}
+
+#[test]
+fn no_dead_letters_go_to_the_brokers_own_topics() {
+    let broker = broker(&MemoryDisk::default(), 0);
+    for name in ["__consumer_offsets", "a b", ".."] {
+        let resource = Resource { kind: ResourceKind::Group, name: "jobs".into() };
+        let change = Change::Set(name.into());
+        let changes =
+            Changes { named: [("errors.deadletterqueue.topic.name".into(), change)].into(), reset_others: false };
+        assert!(matches!(broker.alter_configs(&resource, &changes, false), Err(Error::InvalidConfig(_))), "{name}");
+    }
+}

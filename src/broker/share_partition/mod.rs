@@ -438,6 +438,16 @@ impl SharePartition {
         true
     }
 
+    /// What is locked for too long stays so until a later time.
+    pub fn postpone(&mut self, now: u64, later: u64) {
+        for span in self.spans.values_mut() {
+            if let State::Acquired { until, .. } = &mut span.state {
+                *until = if *until <= now { later } else { *until };
+            }
+        }
+        self.merge(self.start..self.next);
+    }
+
     fn end_acquisition(
         &mut self,
         offsets: Range<u64>,

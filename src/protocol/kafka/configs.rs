@@ -191,7 +191,12 @@ fn describe(
         CLIENT_METRICS if name.is_empty() => return Err(Refusal::invalid("a subscription has a name")),
         CLIENT_METRICS => described::<ClientMetricsSettings>(&own(ResourceKind::ClientMetrics), OF_CLIENT_METRICS),
         GROUP if name.is_empty() => return Err(Refusal::invalid("a group has a name")),
-        GROUP => described::<GroupSettings>(&own(ResourceKind::Group), OF_GROUP),
+        GROUP => {
+            // Kafka 4.3 does not know where dead letters go.
+            let is_known = |config: &Config| config.name != DEAD_LETTERS || config.source == OF_GROUP;
+            let all = described::<GroupSettings>(&own(ResourceKind::Group), OF_GROUP);
+            all.into_iter().filter(is_known).collect()
+        }
         _ => return Err(Refusal::invalid(format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
@@ -205,6 +210,9 @@ fn check_broker(name: &str) -> Result<(), Refusal> {
         Err(_) => Err(Refusal::invalid(format!("'{name}' is no broker's id"))),
     }
 }
+
+/// A setting of groups that is told only where it is set.
+const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
 
 /// Settings that stand in one place, over their defaults.
 fn described<S: Described>(own: &Overrides, source: i8) -> Vec<Config> {

@@ -1,0 +1,107 @@
+//! Records that nobody could process: they are moved to a topic of the group's choice (KIP-1191).
+//!
+//! ```text
+//! topic:dead partition:0 offset:0 key:42 header.__dlq.errors.topic:orders header.__dlq.errors.partition:0
+//!   header.__dlq.errors.offset:17 header.__dlq.errors.group:jobs header.__dlq.errors.delivery.count:5
+//!   header.__dlq.errors.message:Offset\x20delivery\x20count\x20exceeded\x20the\x20threshold. message:hello
+//! ```
+//!
+//! A record keeps its key, its value, its time and its headers, and gets those that say why. It goes to the partition whose number is its
+//! own one's, modulo how many there are. What retention or compaction has taken meanwhile is not there to be moved.
+
+use super::{OpenShare, ShareCell, Terms};
+use crate::{
+    broker::{
+        BrokerState, Error, Isolation, PartitionHandle, ReadSession, Result, View,
+        share_partition::{Cause, Dead},
+        writable,
+    },
+    config::Overrides,
+    log::{Line, record::Records},
+};
+use std::borrow::Cow;
+
+/// How much is read and moved at once.
+const BYTES: usize = 1 << 20;
+
+impl BrokerState {
+    /// Makes the topic of dead letters, if it is not there and first use makes topics here. What fails is said when it is needed.
+    pub(super) fn prepare_dead_letters(&self, topic: &str) {
+        let is_missing = matches!(self.topic(topic), Err(Error::UnknownTopic(_)));
+        if is_missing && self.config.auto_create && writable(topic).is_ok() {
+            let _ = self.create(topic, self.config.default_partitions, Overrides::new());
+        }
+    }
+
+    /// Writes dead records where the group wants them, durably, and counts them.
+    pub(super) fn bury(&self, cell: &ShareCell, open: &OpenShare, dead: &[Dead], terms: &Terms) -> Result<()> {
+        if let Some(topic) = terms.dead_letters.as_ref().filter(|_| !dead.is_empty()) {
+            writable(topic)?;
+            let topic = self.topic(topic)?;
+            let target = topic.partition(cell.partition % topic.partition_count())?;
+            for dead in dead {
+                move_records(cell, &open.of, dead, &mut |records| {
+                    let written = target.write(records, Default::default())?;
+                    target.make_durable(&written)
+                })?;
+            }
+        }
+        for Dead { offsets, cause, .. } in dead {
+            let counter = match cause {
+                Cause::Rejected => &self.shares.counts.rejected,
+                Cause::Deliveries => &self.shares.counts.exhausted,
+            };
+            counter.add(offsets.end - offsets.start);
+        }
+        Ok(())
+    }
+}
+
+fn move_records(
+    cell: &ShareCell,
+    from: &PartitionHandle,
+    dead: &Dead,
+    write: &mut dyn FnMut(&Records<'_>) -> Result<()>,
+) -> Result<()> {
+    let (mut read, mut next) = (ReadSession::default(), dead.offsets.start);
+    while next < dead.offsets.end {
+        let batches = match read.read(View::records(Isolation::ReadUncommitted), from, next, BYTES) {
+            Err(Error::OffsetOutOfRange { first, .. }) if first > next => {
+                next = first;
+                continue;
+            }
+            batches => batches?,
+        };
+        let mut records = Records::default();
+        let dead_lines = batches.records_from(next).flatten().take_while(|line| line.offset < dead.offsets.end);
+        dead_lines.for_each(|line| push(&mut records, cell, dead, &line));
+        if !records.is_empty() {
+            write(&records)?;
+        }
+        let Some(behind) = batches.next_offset() else { return Ok(()) };
+        next = behind;
+    }
+    Ok(())
+}
+
+/// Adds a dead record. A line that cannot be read is no record to anybody.
+fn push<'a>(records: &mut Records<'a>, cell: &ShareCell, dead: &Dead, line: &Line<'a>) {
+    let Ok(decoded) = line.split().and_then(|fields| fields.decode()) else { return };
+    let message = match dead.cause {
+        Cause::Rejected => "Offset rejected by client.",
+        Cause::Deliveries => "Offset delivery count exceeded the threshold.",
+    };
+    records.push((line.timestamp >= 0).then_some(line.timestamp), decoded.key, decoded.value);
+    decoded.headers.into_iter().for_each(|(name, value)| records.header(name, value));
+    let facts = [
+        ("topic", cell.topic.to_string()),
+        ("partition", cell.partition.to_string()),
+        ("offset", line.offset.to_string()),
+        ("group", cell.group.to_string()),
+        ("delivery.count", dead.deliveries.to_string()),
+        ("message", message.into()),
+    ];
+    for (name, value) in facts {
+        records.header(Cow::Owned(format!("__dlq.errors.{name}").into_bytes()), Some(Cow::Owned(value.into_bytes())));
+    }
+}
