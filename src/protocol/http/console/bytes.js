@@ -1,21 +1,13 @@
-// Bytes as text, as JSON and as hex. Control characters are shown by a sign, so that none of them steers anything.
+// Bytes as text, as JSON and as hex.
 
 import { h } from './dom.js';
+import { lines } from './format.js';
 import { list } from './list.js';
 
 export const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+// The bytes of a text in base64.
+export const toBase64 = (text) => btoa(Array.from(new TextEncoder().encode(text), (byte) => String.fromCharCode(byte)).join(''));
 export const fromHex = (text) => Uint8Array.from({ length: text.length >> 1 }, (_, n) => parseInt(text.slice(2 * n, 2 * n + 2), 16));
-
-const STEERING = /[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
-const sign = (letter) => {
-  const code = letter.charCodeAt(0);
-  if (code < 0x20) return String.fromCharCode(0x2400 + code);
-  return code === 0x7f ? '\u2421' : `\\u${code.toString(16).padStart(4, '0')}`;
-};
-// A text on one line.
-export const plain = (text) => text.replace(STEERING, sign);
-// A text on as many lines as it has.
-export const lines = (text) => text.replace(STEERING, (letter) => (letter === '\n' || letter === '\t' ? letter : sign(letter)));
 
 const DEPTH_MAX = 100;
 
@@ -40,6 +32,9 @@ export const pretty = (text) => {
   return out.join('');
 };
 
+// Whose bytes are lit: there is one highlight for the whole page.
+let lighting;
+
 // Bytes in lines of sixteen, or of eight where there is no room. `spans` are { from, to } in the order of the bytes, which can be lit; `pick(n)` is called with the
 // number of the span whose byte was clicked.
 export const hex = (bytes, { label, spans = [], pick } = {}) => {
@@ -51,16 +46,17 @@ export const hex = (bytes, { label, spans = [], pick } = {}) => {
   const lines_ = list({
     label: label ?? `${bytes.length} bytes`,
     source,
+    drawn: () => mark(),
     columns: [{ class: 'soft', text: (n) => (n * COLUMNS).toString(16).padStart(6, '0') }, { class: 'digits', text: digits }, { class: 'letters', text: letters }],
   });
   lines_.node.classList.add('hex');
   // A highlight of the browser's, where it has them, marks bytes without an element for each.
   const mark = () => {
-    if (!globalThis.Highlight) return;
+    if (!globalThis.Highlight || lighting !== lines_) return;
     const ranges = [];
     for (const row of lines_.node.querySelectorAll('.row')) {
-      const first = Math.max(lit?.from ?? 0, row.n * COLUMNS) - row.n * COLUMNS;
-      const last = Math.min(lit?.to ?? 0, (row.n + 1) * COLUMNS) - row.n * COLUMNS;
+      const first = Math.max(lit.from, row.n * COLUMNS) - row.n * COLUMNS;
+      const last = Math.min(lit.to, (row.n + 1) * COLUMNS) - row.n * COLUMNS;
       if (first >= last) continue;
       for (const [cell, width, gap] of [[row.cells[1], 3, 1], [row.cells[2], 1, 0]]) {
         const range = new Range();
@@ -71,8 +67,6 @@ export const hex = (bytes, { label, spans = [], pick } = {}) => {
     }
     CSS.highlights.set('lit', new Highlight(...ranges));
   };
-  const drawn = () => requestAnimationFrame(() => requestAnimationFrame(mark));
-  lines_.node.addEventListener('scroll', drawn, { passive: true });
   lines_.node.addEventListener('click', (event) => {
     const cell = event.target.closest('.digits, .letters');
     if (!cell || !pick) return;
@@ -87,9 +81,9 @@ export const hex = (bytes, { label, spans = [], pick } = {}) => {
     node: lines_.node,
     rows: source.size,
     light(span) {
-      lit = span;
-      if (span) lines_.pick(Math.floor(span.from / COLUMNS), true);
-      drawn();
+      [lit, lighting] = [span, lines_];
+      lines_.pick(Math.floor(span.from / COLUMNS), true);
+      mark();
     },
   };
 };
@@ -111,7 +105,7 @@ export const value = (name, bytes) => {
   }
   const CUT = 65536;
   const page = (text) => {
-    const body = h('pre', { tabindex: '0' }, lines(text.slice(0, CUT)));
+    const body = h('pre', { tabindex: '0' }, text.slice(0, CUT));
     if (text.length <= CUT) return body;
     const rest = h('button', { class: 'small', onclick: () => (body.append(lines(text.slice(CUT))), rest.remove()) }, `Show all ${text.length.toLocaleString('en-US')} characters`);
     return h('div', {}, body, rest);

@@ -1,6 +1,6 @@
-// Builds elements and keeps them up to date. What comes from the broker becomes text, never markup.
+// Builds elements and keeps them up to date. What comes from the broker becomes text, never markup, and text that steers nothing.
 
-import { number } from './format.js';
+import { number, plain, lines } from './format.js';
 
 const build = (node, attributes, children) => {
   for (const [name, value] of Object.entries(attributes ?? {})) {
@@ -9,7 +9,8 @@ const build = (node, attributes, children) => {
     else if (name === 'value' || name === 'checked') node[name] = value;
     else node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.flat(9).filter((child) => child !== undefined && child !== null && child !== false));
+  const there = children.flat(9).filter((child) => child !== undefined && child !== null && child !== false);
+  node.append(...there.map((child) => (typeof child === 'string' ? lines(child) : child)));
   return node;
 };
 
@@ -17,9 +18,9 @@ export const h = (tag, attributes, ...children) => build(document.createElement(
 export const svg = (tag, attributes, ...children) =>
   build(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
 
-// Sets a text only where it changed, so that a selection stays.
+// Sets a text of one line only where it changed, so that a selection stays.
 export const text = (node, value) => {
-  const wanted = String(value ?? '');
+  const wanted = plain(String(value ?? ''));
   if (node.textContent !== wanted) node.textContent = wanted;
 };
 

@@ -3,7 +3,7 @@
 import { h, facts } from './dom.js';
 import { bytes as size, count, number, time } from './format.js';
 import { list } from './list.js';
-import { hex, fromHex, plain, lines } from './bytes.js';
+import { hex, fromHex } from './bytes.js';
 
 export const took = (us) => (us === undefined || us === null ? '–' : us < 1000 ? `${us} µs` : `${(us / 1000).toFixed(us < 10000 ? 2 : 0)} ms`);
 
@@ -29,7 +29,7 @@ const message = (name, { hex: digits = '', spans = [], length, truncated } = {},
     columns: [
       { class: 'name', text: (span) => ownName(span.name) },
       { class: 'type', text: (span) => span.type },
-      { class: 'value', text: (span) => plain(String(span.value ?? '').slice(0, 300)) },
+      { class: 'value', text: (span) => String(span.value ?? '').slice(0, 300) },
     ],
   });
   fields.node.classList.add('fields');
@@ -37,7 +37,7 @@ const message = (name, { hex: digits = '', spans = [], length, truncated } = {},
   for (const node of [seen.node, fields.node]) node.style.height = `${rows * 22 + 12}px`;
   return h('section', {},
     h('div', { class: 'tabs' }, h('h3', {}, name), h('span', { class: 'soft' }, `${truncated ? `the first ${count(bytes.length, 'byte')} of ${number(length)}` : count(bytes.length, 'byte')}${spans.length ? `, ${count(spans.length, 'field')}` : ''}`)),
-    isText && h('pre', { class: 'said' }, lines(decoder.decode(bytes)).replace(/\n$/, '')),
+    isText && h('pre', { class: 'said' }, decoder.decode(bytes).replace(/\n$/, '')),
     h('div', { class: spans.length ? 'bytes' : '' }, seen.node, spans.length > 0 && fields.node));
 };
 
@@ -52,6 +52,6 @@ export const exchange = (one) => {
     message('Request', one.request, isText),
     file && h('section', {}, h('h3', {}, 'Lines of the log'),
       h('p', { class: 'break' }, `${file.path}, bytes ${file.from} to ${file.to}`),
-      file.text && h('pre', { class: 'said' }, lines(file.text))),
+      file.text && h('pre', { class: 'said' }, file.text)),
     message('Answer', one.response, isText));
 };

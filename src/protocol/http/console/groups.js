@@ -52,7 +52,7 @@ const one = (view, name) => {
   const nobody = h('p', { class: 'soft' }, 'No members now. The group’s positions stay until it is deleted or they expire.');
 
   const filter = view.filter('Filter partitions', () => showOffsets());
-  const charts = new Map();
+  const charts = new WeakMap();
   const offsets = table('Positions', [
     { name: 'Partition', node: (offset) => [link(offset.topic, ['topics', offset.topic]), `/${offset.partition}`] },
     { name: 'Committed', class: 'n', node: (offset) => h('a'), update: (cell, offset) => {
@@ -61,11 +61,11 @@ const one = (view, name) => {
     } },
     { name: 'End', class: 'n wide', text: (offset) => number(offset.end) },
     { name: 'Lag', class: 'n', text: (offset) => number(offset.lag) },
-    { name: 'Last 2 min', class: 'fit wide', node: (offset) => {
+    { name: 'Last 2 min', class: 'fit wide', node: () => {
       const made = chart(120, 20);
-      charts.set(place(offset), made);
+      charts.set(made.node, made);
       return made.node;
-    }, update: (cell, offset) => charts.get(place(offset)).show(courses.get(place(offset)) ?? []) },
+    }, update: (cell, offset) => charts.get(cell.firstChild).show(courses.get(place(offset)) ?? []) },
     { name: 'Holder', class: 'break wide', text: (offset) => holder(offset)?.client_id ?? '' },
   ], place);
   const holder = (offset) => group.members.find((member) => member.assigned.some((at) => place(at) === place(offset)));
@@ -81,6 +81,8 @@ const one = (view, name) => {
     group = await get(path`groups/${name}`, view.signal);
     remember('', group.lag);
     group.offsets.forEach((offset) => remember(place(offset), offset.lag));
+    const there = new Set(['', ...group.offsets.map(place)]);
+    for (const key of courses.keys()) if (!there.has(key)) courses.delete(key);
     about.show(group.state, number(group.members.length), number(group.lag), line.node, number(group.generation), group.protocol || '–', group.type);
     line.show(courses.get(''));
     members.show(group.members);
@@ -174,8 +176,8 @@ const one = (view, name) => {
     say(`Group ${name} is deleted.`);
     location.hash = '#/groups';
   };
-  const resets = h('button', { onclick: reset }, 'Reset positions…');
-  const deletes = h('button', { class: 'bad end', onclick: drop }, 'Delete group…');
+  const resets = h('button', { disabled: true, onclick: reset }, 'Reset positions…');
+  const deletes = h('button', { class: 'bad end', disabled: true, onclick: drop }, 'Delete group…');
   const why = h('p', { class: 'soft' });
   view.show(name,
     h('h1', {}, name), about.node,

@@ -4,7 +4,6 @@ import { h, svg, text, address, link, ask } from './dom.js';
 import { get, send, path } from './api.js';
 import { count } from './format.js';
 import { exchange, wordsOf } from './exchange.js';
-import { lines } from './bytes.js';
 
 const TOPIC = 'lesson';
 const GROUP = `readers-of-the-${TOPIC}`;
@@ -36,7 +35,7 @@ const step = ([title, why, asked]) => {
       const one = await send('POST', 'try', asked);
       const bytes = h('details', {}, h('summary', {}, asked.text ? 'Its bytes' : 'Its bytes and fields'));
       bytes.addEventListener('toggle', () => bytes.open && bytes.childElementCount === 1 && bytes.append(exchange(one)));
-      if (asked.text) out.replaceChildren(h('pre', { class: 'said' }, lines(wordsOf(one.response)).trimEnd()), bytes);
+      if (asked.text) out.replaceChildren(h('pre', { class: 'said' }, wordsOf(one.response).trimEnd()), bytes);
       else {
         out.replaceChildren(bytes);
         bytes.open = true;
@@ -55,7 +54,7 @@ const MOST = 24;
 const drawing = async (signal) => {
   const [{ topics }, { groups }] = await Promise.all([get('topics', signal), get('groups', signal)]);
   const { connections } = await get('connections', signal).catch(() => ({ connections: [] }));
-  const shown = topics.filter((topic) => topic.records > 0 || topics.length <= MOST).sort((a, b) => b.records - a.records).slice(0, MOST);
+  const shown = topics.filter((topic) => topic.records > 0 || topics.length <= MOST).sort((a, b) => (b.records ?? 0) - (a.records ?? 0)).slice(0, MOST);
   const read = await Promise.all(groups.slice(0, MOST).map((group) => get(path`groups/${group.name}`, signal).catch(() => ({ ...group, offsets: [], members: [] }))));
   const clients = [...connections.reduce((all, one) => {
     const name = one.client?.startsWith('Mozilla/') ? 'browsers' : one.client || one.protocol;

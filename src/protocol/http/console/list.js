@@ -8,8 +8,8 @@ const AHEAD = 50;
 let lists = 0;
 
 // `columns` are { class, text(item) }; `source` has `size` and `at(n)`; `choose(item, n)` is called for the row that is chosen,
-// `reached()` when the end is near.
-export const list = ({ label, columns, source, choose = () => {}, reached = () => {}, mark }) => {
+// `reached()` when the end is near, `drawn()` when the rows that are seen are there.
+export const list = ({ label, columns, source, choose = () => {}, reached = () => {}, mark, drawn = () => {} }) => {
   const id = `list${++lists}`;
   const rows = new Map();
   const room = h('div', { class: 'room', role: 'presentation' });
@@ -54,6 +54,10 @@ export const list = ({ label, columns, source, choose = () => {}, reached = () =
       if (!row.isConnected) room.append(row);
     }
     for (const row of spare) row.remove();
+    // Only what is in the page can be told to be chosen.
+    if (rows.has(current)) node.setAttribute('aria-activedescendant', `${id}-${current}`);
+    else node.removeAttribute('aria-activedescendant');
+    drawn();
     if (last + AHEAD > source.size && node.clientHeight > 0) reached();
   };
   const show = () => {
@@ -70,14 +74,13 @@ export const list = ({ label, columns, source, choose = () => {}, reached = () =
     current = n;
     seen(n);
     draw();
-    node.setAttribute('aria-activedescendant', `${id}-${n}`);
     if (!silent) choose(source.at(n), n);
   };
   node.addEventListener('scroll', show, { passive: true });
   node.addEventListener('keydown', (event) => {
     const page = Math.max(1, Math.floor(node.clientHeight / height) - 1);
     const steps = { ArrowDown: current + 1, ArrowUp: current - 1, PageDown: current + page, PageUp: current - page, Home: 0, End: source.size - 1, Enter: current };
-    if (!(event.key in steps) || !source.size) return;
+    if (!Object.hasOwn(steps, event.key) || !source.size) return;
     event.preventDefault();
     pick(Math.min(source.size - 1, Math.max(0, steps[event.key])));
   });
@@ -104,7 +107,6 @@ export const list = ({ label, columns, source, choose = () => {}, reached = () =
     },
     clear() {
       current = -1;
-      node.removeAttribute('aria-activedescendant');
       node.scrollTop = 0;
       show();
     },

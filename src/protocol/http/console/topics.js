@@ -9,7 +9,7 @@ export const open = (view) => (view.path[1] ? one(view, view.path[1]) : list(vie
 const list = (view) => {
   let topics = [];
   const course = (topic) => gain(`topic ${topic.name}`, topic.written ?? 0);
-  const charts = new Map();
+  const charts = new WeakMap();
   const rows = table('Topics', [
     { name: 'Topic', node: (topic) => link(topic.name, ['topics', topic.name]) },
     { name: 'Partitions', class: 'n wide', text: (topic) => number(topic.partitions) },
@@ -18,11 +18,12 @@ const list = (view) => {
     { name: 'Records/s', class: 'n', text: (topic) => rate(course(topic).at(-1)) },
     {
       name: 'Last 2 min', class: 'fit wide',
-      node: (topic) => {
-        charts.set(topic.name, chart(120, 20));
-        return charts.get(topic.name).node;
+      node: () => {
+        const made = chart(120, 20);
+        charts.set(made.node, made);
+        return made.node;
       },
-      update: (cell, topic) => charts.get(topic.name).show(course(topic)),
+      update: (cell, topic) => charts.get(cell.firstChild).show(course(topic)),
     },
     { name: '', class: 'fit wide', node: (topic) => link('Messages', ['messages', topic.name], {}, { 'aria-label': `Messages of ${topic.name}` }) },
   ], (topic) => topic.name);
@@ -199,7 +200,8 @@ const one = (view, name) => {
     location.hash = '#/topics';
   };
 
-  const tools = h('div', { class: 'tools' },
+  // What is not known yet cannot be changed.
+  const tools = h('div', { class: 'tools', hidden: true },
     link('Messages', ['messages', name], {}, { class: 'button' }),
     link('Produce', ['messages', name], { produce: 'yes' }, { class: 'button' }),
     h('button', { onclick: grow }, 'Add partitions…'),

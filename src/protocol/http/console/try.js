@@ -1,6 +1,7 @@
 // Try it: a request to this broker by any of its protocols, with its bytes and what it answered.
 
 import { h, text, field, option, ask } from './dom.js';
+import { whole } from './format.js';
 import { send } from './api.js';
 import { exchange } from './exchange.js';
 
@@ -15,14 +16,16 @@ const KAFKA = {
 };
 const FIELDS = { topic: 'orders', partition: 0, partitions: 1, offset: 0, key: 'user-1', value: 'hello' };
 const TEXT = [
-  ['PING'], ['INFO'], ['HELP'], ['HELP SEND'],
-  ['TOPICS'], ['TOPIC orders'], ['CREATE orders partitions:3'], ['ALTER orders retention.ms:86400000'],
-  ['SEND orders key:user-1 message:hello'], ['PRODUCE hello'], ['CONSUME 0'], ['USE orders/0'], ['FETCH orders/0 earliest'],
-  ['TAIL orders from:earliest until:end'], ['TRIM orders/0 earliest'],
-  ['GROUPS'], ['GROUP analytics'], ['COMMIT orders/0 0'], ['RESET analytics orders/0 earliest'], ['JOIN analytics orders'],
-  ['POLL max:10'], ['SEEK orders/0 earliest'], ['LEAVE'], ['PRODUCER'], ['BEGIN transfer-1'], ['END'], ['ABORT transfer-1'],
-  ['TRANSACTIONS'], ['TRANSACTION transfer-1'], ['DROP orders'], ['QUIT'],
-].map(([line]) => line);
+  'PING', 'INFO', 'HELP', 'HELP SEND',
+  'TOPICS', 'TOPIC orders', 'CREATE orders partitions:3', 'ALTER orders retention.ms:86400000',
+  'SEND orders key:user-1 message:hello', 'PRODUCE hello', 'CONSUME 0', 'USE orders/0', 'FETCH orders/0 earliest',
+  'TAIL orders from:earliest until:end', 'TRIM orders/0 earliest',
+  'GROUPS', 'GROUP analytics', 'COMMIT orders/0 0', 'RESET analytics orders/0 earliest', 'JOIN analytics orders',
+  'POLL max:10', 'SEEK orders/0 earliest', 'LEAVE', 'PRODUCER', 'BEGIN transfer-1', 'END', 'ABORT transfer-1',
+  'TRANSACTIONS', 'TRANSACTION transfer-1', 'DROP orders', 'QUIT',
+];
+
+const labelOf = (name) => name[0].toUpperCase() + name.slice(1);
 
 const DESTROYS = /^\s*(drop|delete|remove|rm|trim|truncate|purge|reset)\b/i;
 
@@ -47,13 +50,13 @@ export const open = (view) => {
         value: name === 'line' ? chosen.value : view.query.get(name) ?? known, spellcheck: 'false', autocomplete: 'off',
         inputmode: typeof known === 'number' ? 'numeric' : null, class: typeof known === 'number' ? 'narrow' : null,
       });
-      return field(name[0].toUpperCase() + name.slice(1), inputs[name], name === 'line' || name === 'value' ? 'grow' : '');
+      return field(labelOf(name), inputs[name], name === 'line' || name === 'value' ? 'grow' : '');
     }), h('button', { class: 'first' }, 'Send'));
   };
   const asked = () => {
     if (inputs.line) return { text: inputs.line.value };
     const filled = Object.entries(inputs).filter(([, input]) => input.value !== '');
-    return { kafka: chosen.value.slice(6), ...Object.fromEntries(filled.map(([name, input]) => [name, typeof FIELDS[name] === 'number' ? Number(input.value) : input.value])) };
+    return { kafka: chosen.value.slice(6), ...Object.fromEntries(filled.map(([name, input]) => [name, typeof FIELDS[name] === 'number' ? whole(labelOf(name), input.value) : input.value])) };
   };
   const submit = async (event) => {
     event.preventDefault();

@@ -2,11 +2,10 @@
 
 import { h, text, field, option, say } from './dom.js';
 import { send } from './api.js';
-import { bytes as size, count, time } from './format.js';
+import { bytes as size, count, time, whole } from './format.js';
 import { list } from './list.js';
 import { Kept } from './kept.js';
 import { stream } from './stream.js';
-import { plain } from './bytes.js';
 import { exchange, took, wordsOf } from './exchange.js';
 
 const KEPT_EXCHANGES = 2000;
@@ -27,7 +26,7 @@ export const open = (view) => {
   const watch = h('button', { class: 'first' }, 'Watch');
   const stop = h('button', { type: 'button', hidden: true, onclick: () => switchOff() }, 'Stop');
   const status = h('p', { class: 'soft status', role: 'status' });
-  const line = (message) => plain(wordsOf({ hex: (message?.hex ?? '').slice(0, 300) }).trimEnd());
+  const line = (message) => wordsOf({ hex: (message?.hex ?? '').slice(0, 300) }).trimEnd();
   const what = (one) => (one.protocol === 'text' ? line(one.request) : Object.values(one.request?.spans ?? []).filter((span) => /(^|\.)(topic|name|group_id|key)$/.test(span.name)).slice(0, 4).map((span) => span.value).join(' '));
   const detail = h('div', { class: 'below' });
   const rows = list({
@@ -36,7 +35,7 @@ export const open = (view) => {
     choose: (one) => detail.replaceChildren(exchange(one)),
     columns: [
       { class: 'when', text: (one) => time(one.time_ms).slice(11) },
-      { class: 'who', text: (one) => plain(one.client || one.address) },
+      { class: 'who', text: (one) => one.client || one.address },
       { class: 'api', text: (one) => one.api },
       { class: 'what', text: what },
       { class: 'n', text: (one) => took(one.took_us) },
@@ -57,12 +56,15 @@ export const open = (view) => {
     limits = ['connection', 'client', 'api'].filter((name) => now[name] !== null).map((name) => `${name} ${now[name]}`).join(', ');
     told();
   };
-  const filter = () => ({ connection: connection.value ? Number(connection.value) : null, client: client.value || null, api: api.value || null });
+  const filter = () => ({ connection: whole('A connection', connection.value), client: client.value || null, api: api.value || null });
   const switchOn = async () => {
     for (const [name, input] of Object.entries({ connection, client, api })) view.set(name, input.value);
     try {
-      switched(await send('POST', 'wire', { on: true, ...filter() }));
+      const wanted = { on: true, ...filter() };
       ours = true;
+      switched(await send('POST', 'wire', wanted));
+      // It was left meanwhile, and what was sent then may have come first.
+      if (view.signal.aborted) off();
       status.classList.remove('bad');
     } catch (error) {
       text(status, error.message);
@@ -70,14 +72,13 @@ export const open = (view) => {
     }
   };
   const switchOff = async () => {
-    ours = false;
-    await send('POST', 'wire', { on: false }).then(switched, (error) => say(error.message));
+    await send('POST', 'wire', { on: false }).then((now) => ((ours = false), switched(now)), (error) => say(error.message));
   };
   // Nobody looks any more: it costs nothing again.
+  const off = () => fetch('api/wire', { method: 'POST', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: '{"on":false}' }).catch(() => {});
   const leave = () => {
-    if (!ours) return;
+    if (ours) off();
     ours = false;
-    fetch('api/wire', { method: 'POST', keepalive: true, headers: { 'Content-Type': 'application/json' }, body: '{"on":false}' }).catch(() => {});
   };
   view.signal.addEventListener('abort', leave);
   addEventListener('pagehide', leave, { signal: view.signal });
