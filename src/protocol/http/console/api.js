@@ -8,6 +8,7 @@ export const query = (parameters) => {
   return wanted.length ? `?${new URLSearchParams(wanted)}` : '';
 };
 
+// What was asked for was not done: the broker says why, or did not answer (status 0).
 export class Refused extends Error {
   constructor(status, { error, message }) {
     super(message ?? error ?? `the broker answered ${status}`);
@@ -19,15 +20,23 @@ export class Refused extends Error {
 export const reached = { tell: () => {} };
 
 const ask = async (address, options) => {
-  let answer;
+  let [answer, told] = [];
   try {
     answer = await fetch(address, { cache: 'no-store', ...options });
+    told = await answer.text();
   } catch (error) {
-    if (error.name !== 'AbortError') reached.tell(false);
-    throw error.name === 'AbortError' ? error : new Error('the broker does not answer');
+    if (error.name === 'AbortError') throw error;
+    reached.tell(false);
+    throw new Refused(0, { message: 'the broker does not answer' });
   }
   reached.tell(true);
-  const body = await answer.json().catch(() => ({}));
+  let body;
+  try {
+    body = JSON.parse(told);
+  } catch {
+    // Not the broker's: somebody between answered.
+    throw new Refused(answer.ok ? 0 : answer.status, { message: `what came is no answer of a broker (${answer.status})` });
+  }
   // 422 tells record by record what was refused.
   if (!answer.ok && answer.status !== 422) throw new Refused(answer.status, body);
   return body;

@@ -1,8 +1,8 @@
 // The shell: which page an address means, and what all pages have.
 
-import { h, text, link, address } from './dom.js';
-import { get, reached } from './api.js';
-import { duration } from './format.js';
+import { h, text, link, address, say } from './dom.js';
+import { get, reached, Refused } from './api.js';
+import { duration, plain } from './format.js';
 import * as topics from './topics.js';
 import * as messages from './messages.js';
 import * as groups from './groups.js';
@@ -21,9 +21,14 @@ const PAGES = {
   learn: ['Learn', learn],
 };
 
+// When a broker is asked again that did not answer.
+const AGAIN_MS = 1000;
+
 // A page as it is shown: its address, and what ends with it.
 class View {
   #ended = new AbortController();
+  // Why there is nothing, or nothing new, to be seen.
+  #trouble = h('p', { class: 'bad', role: 'alert', hidden: true });
 
   constructor(main, path, query) {
     Object.assign(this, { main, path, query, signal: this.#ended.signal });
@@ -34,8 +39,8 @@ class View {
   }
 
   show(title, ...nodes) {
-    document.title = `${title} – plainlog`;
-    this.main.replaceChildren(...nodes.flat(9).filter(Boolean));
+    document.title = `${plain(title)} – plainlog`;
+    this.main.replaceChildren(this.#trouble, ...nodes.flat(9).filter(Boolean));
   }
 
   // Keeps a part of the page's state in its address.
@@ -55,19 +60,33 @@ class View {
     return { input, matches };
   }
 
+  // Whether it could be done.
+  async #attempt(work) {
+    try {
+      await work();
+      this.#trouble.hidden = true;
+      return true;
+    } catch (error) {
+      if (error instanceof Refused) this.failed(error);
+      else if (error.name !== 'AbortError') reportError(error);
+      return false;
+    }
+  }
+
+  // Does something, and again until it can be done.
+  async once(work) {
+    if (!(await this.#attempt(work)) && !this.signal.aborted) setTimeout(() => this.once(work), AGAIN_MS);
+  }
+
   // Does something now and every so often, but not while nobody sees it.
   every(ms, work) {
     let timer;
     const run = async () => {
       clearTimeout(timer);
       if (document.hidden || this.signal.aborted) return;
-      try {
-        await work();
-      } catch (error) {
-        if (error.name === 'AbortError') return;
-        this.failed(error);
-      }
-      if (!this.signal.aborted) timer = setTimeout(run, ms);
+      const pause = (await this.#attempt(work)) ? ms : Math.min(ms, AGAIN_MS);
+      clearTimeout(timer);
+      if (!this.signal.aborted) timer = setTimeout(run, pause);
     };
     document.addEventListener('visibilitychange', run, { signal: this.signal });
     this.signal.addEventListener('abort', () => clearTimeout(timer));
@@ -77,7 +96,11 @@ class View {
 
   // What is asked for is not there. A broker that does not answer, or cannot now, is asked again.
   failed(error) {
-    if (!error.status || error.status >= 500) return;
+    if (!error.status || error.status >= 500) {
+      text(this.#trouble, `${error.message}; trying again`);
+      this.#trouble.hidden = false;
+      return;
+    }
     this.end();
     this.main.replaceChildren(h('h1', { tabindex: '-1' }, 'Not here'), h('p', {}, error.message), h('p', {}, link(`Back to ${PAGES[this.path[0]][0]}`, [this.path[0]])));
   }
@@ -98,7 +121,7 @@ const parse = (hash) => {
 let view;
 const open = (first) => {
   const { path, query } = parse(location.hash);
-  if (!PAGES[path[0]]) {
+  if (!Object.hasOwn(PAGES, path[0])) {
     location.replace('#/topics');
     return;
   }
@@ -150,9 +173,16 @@ const head = async () => {
       // Told already.
     }
   }
-  setTimeout(head, broker.classList.contains('lost') ? 1000 : 10000);
+  setTimeout(head, broker.classList.contains('lost') ? AGAIN_MS : 10000);
 };
 
+// What somebody asked for with a click and was not done is told.
+addEventListener('unhandledrejection', (event) => {
+  const { reason } = event;
+  if (!(reason instanceof Refused) && reason?.name !== 'AbortError') return;
+  event.preventDefault();
+  if (reason instanceof Refused) say(reason.message);
+});
 addEventListener('hashchange', () => open(false));
 head();
 open(true);

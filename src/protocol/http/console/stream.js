@@ -55,11 +55,14 @@ export const stream = (where, heard, { state = () => {}, refused = () => {}, sig
       const headers = { Accept: 'text/event-stream', ...(last !== undefined && { 'Last-Event-ID': last }) };
       const answer = await fetch(`api/${where}`, { cache: 'no-store', headers, signal: mine.signal });
       reached.tell(true);
-      if (answer.ok) {
+      if (answer.status === 204) ended = true;
+      else if (answer.ok) {
         state(true);
         await read(answer.body);
       } else if (answer.status < 500) {
         const why = await answer.json().catch(() => ({}));
+        // Nobody wants to know any more.
+        if (mine.signal.aborted) return;
         end();
         refused(new Refused(answer.status, why));
       }
