@@ -1,6 +1,8 @@
 // What came over a stream and is kept: so many, and so much of it, the oldest going first. JSON is read when it is first seen.
 
-const sizeOf = (item) => (typeof item === 'string' ? item.length : 200 + (item.value ?? item.value_base64 ?? '').length + (item.key ?? item.key_base64 ?? '').length);
+const letters = (texts) => texts.reduce((sum, one) => sum + (one?.base64 ?? one ?? '').length, 0);
+const sizeOf = (item) => (typeof item === 'string' ? item.length
+  : 200 + letters([item.value ?? item.value_base64, item.key ?? item.key_base64]) + (item.headers ?? []).reduce((sum, header) => sum + 50 + letters(header), 0));
 
 export class Kept {
   #kept = [];
@@ -33,11 +35,16 @@ export class Kept {
 
   // Adds what is newer than all; returns how many of the oldest went.
   append(items) {
-    for (const entry of this.#entries(items)) this.#kept.push(entry);
+    this.extend(items);
     let gone = 0;
     while (this.#kept.length - gone > this.most || (this.#letters > this.letters && gone < this.#kept.length - 1)) this.#letters -= this.#kept[gone++].size;
     this.#kept.splice(0, gone);
     return gone;
+  }
+
+  // Adds what is newer than all, though nothing goes: for who asks first whether there is room.
+  extend(items) {
+    for (const entry of this.#entries(items)) this.#kept.push(entry);
   }
 
   // Adds what is older than all.

@@ -10,7 +10,7 @@ import { number, bytes as size, count, time } from './format.js';
 import { list } from './list.js';
 import { Kept } from './kept.js';
 import { stream } from './stream.js';
-import { plain, value, fromBase64 } from './bytes.js';
+import { value, fromBase64, toBase64 } from './bytes.js';
 
 const PAGE = 100;
 // What a page keeps at most.
@@ -41,7 +41,36 @@ const bytesOf = (record, name) => {
 // A key or value on one line, as far as a line goes.
 const short = (record, name) => {
   if (record[`${name}_base64`] !== undefined) return `base64 ${record[`${name}_base64`].slice(0, 200)}`;
-  return typeof record[name] === 'string' ? plain(record[name].slice(0, 300)) : name === 'value' ? 'tombstone' : '';
+  return typeof record[name] === 'string' ? record[name].slice(0, 300) : name === 'value' ? 'tombstone' : '';
+};
+
+// Headers, so many at once: a record may have a hundred thousand.
+const HEADERS_AT_ONCE = 100;
+const headersOf = (all) => {
+  const shown = h('dl', { class: 'headers' });
+  const rest = h('button', { class: 'small', onclick: () => more() });
+  const word = (held) => (held === null ? 'null' : held.base64 !== undefined ? `base64 ${held.base64}` : held);
+  let next = 0;
+  const more = () => {
+    shown.append(...all.slice(next, next + HEADERS_AT_ONCE).flatMap(([name, held]) => [h('dt', {}, word(name)), h('dd', {}, word(held))]));
+    next += HEADERS_AT_ONCE;
+    rest.hidden = next >= all.length;
+    text(rest, `Show more of ${count(all.length, 'header')}`);
+  };
+  more();
+  return [shown, rest];
+};
+
+// A header that was typed as a line; `null`: it is none.
+const headerOf = (line) => {
+  const at = line.indexOf(':');
+  return at < 1 ? null : [line.slice(0, at).trim(), line.slice(at + 1).replace(/^ /, '')];
+};
+// The line that means this header; `null`: there is none.
+const lineOf = (header) => {
+  const line = header.join(': ');
+  const isText = header.every((word) => typeof word === 'string') && !/[\r\n]/.test(line) && line.trim() !== '';
+  return isText && JSON.stringify(headerOf(line)) === JSON.stringify(header) ? line : null;
 };
 
 const STARTS = [['', 'Newest first'], ['earliest', 'Oldest first'], ['place', 'From an offset'], ['time', 'From a time'], ['ago', 'From a time ago']];
@@ -83,7 +112,11 @@ const read = (view, topic) => {
     const date = new Date(asked('from'));
     from.value = new Date(date - date.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
   } else if (!from.hidden) from.value = asked('from');
-  const place = () => (start.value === 'time' ? new Date(from.value).toISOString() : from.hidden ? start.value : from.value);
+  const place = () => {
+    if (start.value !== 'time') return from.hidden ? start.value : from.value;
+    const date = new Date(from.value);
+    return Number.isNaN(date.getTime()) ? '' : date.toISOString();
+  };
   const headerParameter = () => {
     const at = header.value.indexOf('=');
     return at > 0 ? { [`header.${header.value.slice(0, at)}`]: header.value.slice(at + 1) } : {};
@@ -92,7 +125,7 @@ const read = (view, topic) => {
   const searches = () => Object.values(filters()).some(Boolean);
 
   const live = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => (view.set('live', live.ariaPressed === 'true' ? '' : 'yes'), begin()) }, 'Live');
-  const stopper = h('button', { type: 'button', hidden: true, onclick: () => finish(`stopped; ${count(records.size, 'record')} found`) }, 'Stop');
+  const stopper = h('button', { type: 'button', hidden: true, onclick: () => finish(`stopped; ${found()}`) }, 'Stop');
   const status = h('p', { class: 'soft status', role: 'status', 'aria-live': 'polite' });
   // What changes all the time is not read out.
   const tell = (what, often) => {
@@ -129,11 +162,12 @@ const read = (view, topic) => {
     const { signal } = work;
     try {
       const page = await get(where + query({ ...parameters(), from: next, count: PAGE }), signal);
+      tellGaps(page.gaps);
       if (records.newestFirst) {
         records.prepend(page.records);
         cursor.previous = page.records.length ? page.previous : undefined;
       } else {
-        records.append(page.records);
+        records.extend(page.records);
         cursor.next = page.next;
       }
       (isLive() ? liveTold : told)();
@@ -151,6 +185,14 @@ const read = (view, topic) => {
     tell(records.size ? `${count(records.size, 'record')} shown${rest}` : 'No records here.');
   };
   const isLive = () => view.query.has('live');
+  // What is not there stays told, until something else is read.
+  const missing = h('p', { class: 'bad', role: 'status', hidden: true });
+  let gaps = 0;
+  const tellGaps = (found = []) => {
+    gaps += found.length;
+    missing.hidden = gaps === 0;
+    if (found.length) text(missing, `Partition ${found.at(-1).partition}: ${found.at(-1).message}${gaps > 1 ? `; ${count(gaps, 'gap')} so far` : ''}`);
+  };
 
   const begin = async () => {
     work.abort();
@@ -160,6 +202,8 @@ const read = (view, topic) => {
     status.classList.remove('bad');
     records.clear();
     rows.clear();
+    gaps = 0;
+    tellGaps();
     waiting = [];
     cursor = {};
     loading = false;
@@ -176,13 +220,15 @@ const read = (view, topic) => {
       loading = true;
       const page = await get(where + query({ ...parameters(), from: place() || `-${PAGE}`, count: PAGE }), signal);
       loading = false;
-      records.append(page.records);
+      tellGaps(page.gaps);
+      records.extend(page.records);
       cursor = { next: page.next, previous: page.records.length ? page.previous : undefined };
       told();
       rows.show();
       if (isLive()) follow(cursor.next);
     } catch (error) {
       failed(error);
+      if (error.status === 0) setTimeout(() => signal.aborted || begin(), 1000);
     }
   };
 
@@ -210,12 +256,11 @@ const read = (view, topic) => {
     liveTold();
   };
   let total = 0;
+  const kept = () => (total > records.size ? `; the last ${number(records.size)} are kept here` : '');
+  const found = () => `${count(total, 'record')} found${kept()}`;
   let connected = true;
   let liveTold = () => {};
-  const gap = (data) => {
-    const { partition, message } = JSON.parse(data);
-    say(`Partition ${partition}: ${message}`);
-  };
+  const gap = (data) => tellGaps([JSON.parse(data)]);
 
   const follow = (next) => {
     total = 0;
@@ -232,7 +277,7 @@ const read = (view, topic) => {
     total = 0;
     stopper.hidden = false;
     const wanted = { ...parameters(), ...filters(), from: place() || 'earliest', ...(!isLive() && { to: 'latest' }) };
-    liveTold = () => tell(`${isLive() ? 'searching, and waiting for more' : 'searching'}: ${count(records.size, 'record')} found${progress}`, true);
+    liveTold = () => tell(`${isLive() ? 'searching, and waiting for more' : 'searching'}: ${found()}${progress}`, true);
     liveTold();
     stop = stream(where + query(wanted), {
       message: arrive,
@@ -242,7 +287,7 @@ const read = (view, topic) => {
         progress = told.of ? `, ${Math.floor((100 * told.bytes) / told.of)} % of ${size(told.of)} read` : '';
         liveTold();
       },
-      end: () => requestAnimationFrame(() => finish(`${count(records.size, 'record')} found in all, oldest first in each partition`)),
+      end: () => requestAnimationFrame(() => finish(`${count(total, 'record')} found in all, oldest first in each partition${kept()}`)),
     }, { signal: view.signal, refused: (error) => (finish(), failed(error)) });
   };
   const finish = (what) => {
@@ -265,10 +310,7 @@ const read = (view, topic) => {
     view.set('at', `${record.partition}:${record.offset}`);
     const about = facts(['Partition', 'Offset', 'Time']);
     about.show(number(record.partition), number(record.offset), time(record.timestamp));
-    const headers = record.headers?.length ? [h('h3', {}, 'Headers'), h('dl', { class: 'headers' }, record.headers.map(([name, held]) => [
-      h('dt', {}, plain(name?.base64 !== undefined ? `base64 ${name.base64}` : name)),
-      h('dd', {}, held === null ? 'null' : held.base64 !== undefined ? `base64 ${held.base64}` : plain(held)),
-    ]))] : [];
+    const headers = record.headers?.length ? [h('h3', {}, 'Headers'), ...headersOf(record.headers)] : [];
     detail.replaceChildren(
       h('div', { class: 'tools' }, h('h2', {}, `${topic} ${record.partition}:${record.offset}`),
         h('button', { class: 'small end', onclick: () => produce(record) }, 'Send again…'),
@@ -282,20 +324,26 @@ const read = (view, topic) => {
 
   // Writing
   const produce = (again) => {
-    const asText = (name) => (again?.[`${name}_base64`] !== undefined ? again[`${name}_base64`] : again?.[name] ?? '');
-    const kindOf = (name) => (again?.[`${name}_base64`] !== undefined ? 'base64' : again && again[name] === null ? 'null' : 'text');
-    const kinds = (name, kind) => {
-      const chosen = h('select', { 'aria-label': `${name} as` }, ['text', 'base64', 'null'].map((one) => option(one)));
-      chosen.value = kind;
-      return chosen;
+    const kinds = (name) => h('select', { 'aria-label': `${name} as` }, ['text', 'base64', 'null'].map((one) => option(one)));
+    const keyKind = kinds('Key');
+    const keyInput = h('input', { spellcheck: 'false', autocomplete: 'off', oninput: () => keyKind.value === 'null' && (keyKind.value = 'text') });
+    const valueKind = kinds('Value');
+    const body = h('textarea', { rows: '8', spellcheck: 'false', autofocus: true });
+    // What a field would change, such as the ends of lines, stands there in base64.
+    const fill = (name, input, kind) => {
+      const [held, base64] = [again?.[name] ?? null, again?.[`${name}_base64`]];
+      [input.value, kind.value] = [base64 ?? held ?? '', base64 !== undefined ? 'base64' : held === null ? 'null' : 'text'];
+      if (kind.value === 'text' && input.value !== held) [input.value, kind.value] = [toBase64(held), 'base64'];
     };
-    const keyKind = kinds('Key', again ? kindOf('key') : 'null');
-    const keyInput = h('input', { value: asText('key'), spellcheck: 'false', autocomplete: 'off', oninput: () => keyKind.value === 'null' && (keyKind.value = 'text') });
-    const valueKind = kinds('Value', kindOf('value'));
-    const body = h('textarea', { rows: '8', value: asText('value'), spellcheck: 'false', autofocus: true, required: false });
-    const headers = h('textarea', { rows: '2', placeholder: 'name: value, one on each line', spellcheck: 'false', value: (again?.headers ?? []).filter(([, held]) => typeof held === 'string').map(([name, held]) => `${name}: ${held}`).join('\n') });
+    if (again) {
+      fill('key', keyInput, keyKind);
+      fill('value', body, valueKind);
+    } else keyKind.value = 'null';
+    const lines = (again?.headers ?? []).map(lineOf);
+    const headers = h('textarea', { rows: '2', placeholder: 'name: value, one on each line', spellcheck: 'false', value: lines.filter((line) => line !== null).join('\n') });
+    const unchanged = headers.value;
     // What cannot be written in a line is sent again as it was.
-    const carried = (again?.headers ?? []).filter(([, held]) => typeof held !== 'string');
+    const carried = (again?.headers ?? []).filter((_, n) => lines[n] === null);
     const to = h('select', {}, option('', 'by its key'), ...[...partition.options].filter((one) => one.value).map((one) => option(one.value)));
     const json = h('input', { type: 'checkbox', onchange: () => check() });
     const checked = h('p', { class: 'soft', role: 'status' });
@@ -319,16 +367,18 @@ const read = (view, topic) => {
         h('div', { class: 'tools' }, field('Key', keyInput, 'grow'), keyKind, field('Partition', to)),
         h('div', { class: 'stack' }, h('div', { class: 'tools' }, h('label', { for: body.id = 'produced' }, 'Value'), valueKind, h('label', { class: 'check' }, json, 'must be JSON')), body, checked),
         field('Headers', headers),
-        carried.length > 0 && h('p', { class: 'soft' }, `${count(carried.length, 'header')} without text ${carried.length === 1 ? 'goes' : 'go'} with it as before.`),
+        carried.length > 0 && h('p', { class: 'soft' }, `${count(carried.length, 'header')} that ${carried.length === 1 ? 'is no line goes' : 'are no lines go'} with it as before.`),
       ],
       act: async () => {
         if (!check()) throw new Error('Nothing was sent: the value is no JSON.');
-        const named = headers.value.split('\n').filter((line) => line.trim()).map((line) => {
-          const at = line.indexOf(':');
-          if (at < 1) throw new Error(`Nothing was sent: a header is “name: value”, not “${line}”.`);
-          return [line.slice(0, at).trim(), line.slice(at + 1).replace(/^ /, '')];
+        const typed = headers.value.split('\n').filter((line) => line.trim()).map((line) => {
+          const header = headerOf(line);
+          if (!header) throw new Error(`Nothing was sent: a header is “name: value”, not “${line}”.`);
+          return header;
         });
-        const record = { ...held('key', keyInput, keyKind), headers: [...named, ...carried], ...held('value', body, valueKind) };
+        // In their order, unless somebody gave them another.
+        const all = again && headers.value === unchanged ? again.headers ?? [] : [...typed, ...carried];
+        const record = { ...held('key', keyInput, keyKind), headers: all, ...held('value', body, valueKind) };
         const { records: [stored] } = await send('POST', where + query({ partition: to.value }), [record]);
         if (stored.error) throw new Error(stored.message);
         sent += 1;
@@ -369,9 +419,10 @@ const read = (view, topic) => {
   view.show(`Messages of ${topic}`,
     h('div', { class: 'tools' }, h('h1', {}, 'Messages ', h('small', {}, 'of '), link(topic, ['topics', topic])),
       h('span', { class: 'end' }, live, ' ', h('button', { class: 'first', onclick: () => produce() }, 'Produce…'))),
-    form, h('div', { class: 'tools' }, status, saved), layout);
+    form, h('div', { class: 'tools' }, status, saved), missing, layout);
 
-  get(path`topics/${topic}`, view.signal).then(({ partitions }) => {
+  view.once(async () => {
+    const { partitions } = await get(path`topics/${topic}`, view.signal);
     const chosen = partition.value;
     partition.replaceChildren(option('', 'all'), ...partitions.map((one) => option(String(one.partition))));
     partition.value = chosen;
@@ -384,5 +435,5 @@ const read = (view, topic) => {
       view.set('produce', '');
       produce();
     }
-  }).catch((error) => view.failed(error));
+  });
 };
