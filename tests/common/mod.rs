@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 pub mod http;
+#[cfg(feature = "http")]
+pub mod records;
 
 use std::{
     env, fs,
