@@ -203,7 +203,10 @@ fn any_name_is_a_group_and_its_offsets_are_lines_to_read() {
     client.expect("GROUPS", &["GROUPS count:1", "group:a/b\\x20c\\n state:Stable members:1"]);
     client.say("TAIL __consumer_offsets/0 from:earliest until:end");
     let key = "key:a/b\\x20c\\n";
-    assert_eq!(client.line(), format!("offset:0 {key}/group message:type:consumer generation:1 last_member:1"));
+    assert_eq!(
+        client.line(),
+        format!("offset:0 {key}/group message:type:consumer generation:1 last_member:1 seat:1 partitions:t/0")
+    );
     assert_eq!(client.line(), format!("offset:1 {key}/t/0 message:offset:7 epoch:0 metadata:"));
     assert_eq!(client.line(), "END next:2");
     client.refused("SEND __consumer_offsets message:x", "INVALID_TOPIC_EXCEPTION", "broker's own");

@@ -8,11 +8,16 @@
 //! offset:18 key:analytics/orders/0 tombstone        forgotten: reset, dropped, or expired
 //! offset:19 key:analytics/group message:type:classic generation:7 protocol_type:consumer protocol:range leader:...
 //! offset:20 key:analytics/group tombstone           the group is no more
+//! offset:21 key:analytics/member:m-1 message:number:1 client:java host:/127.0.0.1 session:45000 rebalance:300000 topic:orders
+//! offset:22 key:analytics/target:m-1 message:partitions:orders/0
+//! offset:23 key:analytics/current:m-1 message:epoch:3 previous:2 owned:orders/0@3
 //! ```
 //!
 //! - The latest record of a key is what holds; compaction keeps it.
 //! - A topic and a number cannot hold a `/`, a group may: a key is read from its end. One that ends in `/<number>` is an
 //!   offset's, and one that ends in `/group` a group's, whose value is a [`SavedGroup`].
+//! - One that ends in `/member:<id>`, `/target:<id>` or `/current:<id>` is that of a [member of Kafka's](MemberRecord) where the broker
+//!   assigns. In the id `/` is written `%2F` and `%` `%25`. What one change writes of a group and its members is one batch.
 //! - The record's own timestamp is when the offset was committed, or the group became so.
 //! - A line that is none of these is left alone, and said once.
 //! - Offsets that a transaction commits are lines of its batches, and take effect with its marker here. A group's own line is
@@ -23,7 +28,7 @@
 
 use super::{
     Error, Partition, Result,
-    group::SavedGroup,
+    group::{MemberChange, MemberRecord, Part, SavedConsumer, SavedGroup},
     group_offsets::{Committed, GroupOffsets},
     internal_log::{self, READ_BYTES},
     words::STRING_BYTES_MAX,
@@ -63,11 +68,20 @@ pub(super) fn push_group(records: &mut Records<'_>, name: &str, saved: Option<&S
     records.push(None, Some(Cow::Owned(key)), saved.map(|saved| Cow::Owned(saved.to_line())));
 }
 
+/// Adds the record of a member, or of its end.
+pub(super) fn push_member(records: &mut Records<'_>, group: &str, change: &MemberChange) {
+    let id = change.member_id.replace('%', "%25").replace('/', "%2F");
+    let key = format!("{group}/{}{id}", change.part.word()).into_bytes();
+    records.push(None, Some(Cow::Owned(key)), change.record.as_ref().map(|record| Cow::Owned(record.to_line())));
+}
+
 /// What the log has of a group.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Logged {
     pub(super) offsets: GroupOffsets,
     pub(super) group: Option<LoggedGroup>,
+    /// Kafka's members where the broker assigns, by their ids.
+    pub(super) members: BTreeMap<String, SavedConsumer>,
 }
 
 /// A group as it was saved last.
@@ -152,6 +166,19 @@ impl ReadLines {
                 logged.group = saved.map(|saved| LoggedGroup { saved, offset });
             });
         }
+        if let Some(MemberKey { group, part, member_id }) = parse_member_key(key) {
+            let record = value.map(|value| MemberRecord::parse(part, &value).ok_or(())).transpose().ok()?;
+            if transaction.is_some() {
+                return None;
+            }
+            return self.change(group, |logged| {
+                let member = logged.members.entry(member_id.clone()).or_default();
+                member.apply(part, record);
+                if *member == SavedConsumer::default() {
+                    logged.members.remove(&member_id);
+                }
+            });
+        }
         let (name, topic, partition) = parse_key(key)?;
         let topic = self.topics.entry(topic.to_owned()).or_insert_with(|| topic.into()).clone();
         let committed = value.map(|value| Committed::parse(&value, timestamp_ms).ok_or(())).transpose().ok()?;
@@ -190,6 +217,23 @@ impl ReadLines {
         }
         Some(())
     }
+}
+
+/// What a member's record is about.
+#[derive(Debug, PartialEq)]
+pub(super) struct MemberKey<'a> {
+    pub(super) group: &'a str,
+    pub(super) part: Part,
+    pub(super) member_id: String,
+}
+
+/// Whose record this is; `None`: no member's.
+pub(super) fn parse_member_key(key: &str) -> Option<MemberKey<'_>> {
+    let (group, last) = key.rsplit_once('/')?;
+    let (part, id) = Part::ALL.into_iter().find_map(|part| Some((part, last.strip_prefix(part.word())?)))?;
+    let member_id = id.replace("%2F", "/").replace("%25", "%");
+    let fits = !member_id.is_empty() && member_id.len() <= STRING_BYTES_MAX;
+    fits.then_some(MemberKey { group, part, member_id })
 }
 
 /// Group, topic and partition.

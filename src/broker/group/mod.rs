@@ -30,17 +30,22 @@
 pub mod classic;
 pub mod consumer;
 mod saved;
+mod saved_member;
 mod saved_share;
 pub mod share;
 
-pub use saved::{SavedClassic, SavedGroup, SavedKind, SavedMember};
+pub use saved::{SavedClassic, SavedGroup, SavedKind, SavedMember, SavedSeat};
+pub use saved_member::{MemberChange, MemberRecord, Part, Partitions, SavedConsumer, SavedCurrent, SavedSubscription};
 pub use saved_share::{SavedShare, SavedShareMember};
 
 use super::Result;
 use classic::{ClassicGroup, Joined, Sender};
-use consumer::ConsumerGroup;
+use consumer::{ConsumerGroup, heartbeat::Topics};
 use share::ShareGroup;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What consumers say for their protocol type: the only type of which the broker can read who subscribes to what.
 const CONSUMERS: &str = "consumer";
@@ -187,14 +192,27 @@ pub struct MemberDescription {
     pub rack_id: Option<String>,
 }
 
+/// What a restart must find of a group and has changed.
+#[derive(Debug, Default, PartialEq)]
+pub struct Unsaved {
+    /// The group itself.
+    pub group: Option<SavedGroup>,
+    /// Records of members of Kafka's, where the broker assigns.
+    pub members: Vec<MemberChange>,
+}
+
 /// What a group keeps whatever its kind.
 #[derive(Debug, Default)]
 struct Core {
     /// How long the first classic member of a group waits for others: `group.initial.rebalance.delay.ms`.
     initial_rebalance_delay_ms: u64,
     generation: i32,
-    /// Whether what a restart must find has changed.
+    /// Whether what a restart must find of the group itself has changed.
     unsaved: bool,
+    /// Whether all is to be saved, changed or not.
+    saves_all: bool,
+    /// The members of Kafka's of which the log has records.
+    saved_members: BTreeSet<Arc<str>>,
     /// Since when there are no members.
     empty_since: u64,
     /// Member numbers given so far.
@@ -348,28 +366,79 @@ impl Group {
         let core = Core { generation, members_numbered: last_member, ..new.core };
         let members = match kind {
             SavedKind::Classic(classic) => Members::Classic(Box::new(ClassicGroup::restore(now, classic))),
-            SavedKind::Consumer { assignment_epoch } => {
-                Members::Consumer(Box::new(ConsumerGroup::restore(assignment_epoch)))
+            SavedKind::Consumer { assignment_epoch, seats } => {
+                Members::Consumer(Box::new(ConsumerGroup::restore(assignment_epoch, seats)))
             }
             SavedKind::Share(share) => Members::Share(Box::new(ShareGroup::restore(now, generation, share))),
         };
         Group { core, members }
     }
 
-    /// What a restart must find of it, if that has changed since the last call. Nobody is told of a new assignment before
-    /// it is in the log.
-    pub fn take_unsaved(&mut self) -> Option<SavedGroup> {
-        if !self.core.unsaved {
-            return None;
+    /// Restores the members of Kafka's that have records, in a group that the broker assigns in.
+    pub fn restore_members(
+        &mut self,
+        now: u64,
+        members: BTreeMap<String, SavedConsumer>,
+        topics: impl FnOnce() -> Topics,
+    ) {
+        self.core.saved_members = members.keys().map(|id| id.as_str().into()).collect();
+        match &mut self.members {
+            Members::Consumer(group) if !members.is_empty() => {
+                group.restore_members(&mut self.core, now, members, &topics());
+            }
+            _ => {}
         }
-        let kind = self.members.kind().map_or_else(|| Some(SavedKind::Classic(Default::default())), Kind::saved)?;
-        self.core.unsaved = false;
-        Some(SavedGroup { generation: self.core.generation, last_member: self.core.members_numbered, kind })
     }
 
-    /// The log has not what [`take_unsaved`](Self::take_unsaved) answered: it is to answer it again.
+    /// What a restart must find of it, as far as that has changed since the last call. Nobody is told of a new assignment
+    /// before it is in the log.
+    pub fn take_unsaved(&mut self) -> Option<Unsaved> {
+        let saves_all = self.core.saves_all;
+        let has_unsaved = matches!(&self.members, Members::Consumer(group) if group.has_unsaved());
+        // What was refused before is not made good by the next change alone.
+        let unsaved = self.core.unsaved || has_unsaved && saves_all;
+        if !unsaved && !has_unsaved {
+            return None;
+        }
+        let mut group = None;
+        if unsaved {
+            let kind = self.members.kind().map_or_else(|| Some(SavedKind::Classic(Default::default())), Kind::saved)?;
+            group =
+                Some(SavedGroup { generation: self.core.generation, last_member: self.core.members_numbered, kind });
+        }
+        let (mut members, mut known) = (vec![], BTreeSet::new());
+        if let Members::Consumer(group) = &mut self.members {
+            members = group.take_unsaved(saves_all);
+            known.extend(group.ids().filter(|_| unsaved).cloned());
+        }
+        if unsaved {
+            // Whoever goes, or gets another id, leaves the group itself changed.
+            self.core.saved_members.retain(|id| !known.contains(id));
+            members.extend(self.take_ends());
+            self.core.saved_members = known;
+        }
+        (self.core.unsaved, self.core.saves_all) = (false, false);
+        Some(Unsaved { group, members })
+    }
+
+    /// The ends of the records of members that the log has.
+    pub fn take_ends(&mut self) -> Vec<MemberChange> {
+        let saved = std::mem::take(&mut self.core.saved_members).into_iter();
+        let ends = |id: Arc<str>| Part::ALL.map(|part| MemberChange { member_id: id.clone(), part, record: None });
+        saved.flat_map(ends).collect()
+    }
+
+    /// The log has not what [`take_unsaved`](Self::take_unsaved) answered, or may have lost it: all is to be saved once it is
+    /// asked to be [saved again](Self::save_again).
+    pub fn not_saved(&mut self, unsaved: Option<Unsaved>) {
+        self.core.saves_all = true;
+        let ends = unsaved.into_iter().flat_map(|unsaved| unsaved.members).filter(|change| change.record.is_none());
+        self.core.saved_members.extend(ends.map(|change| change.member_id));
+    }
+
+    /// All is to be saved though it has not changed.
     pub fn save_again(&mut self) {
-        self.core.unsaved = true;
+        (self.core.unsaved, self.core.saves_all) = (true, true);
     }
 
     /// Lets time pass: ends the sessions and rebalances that are due at `now`.

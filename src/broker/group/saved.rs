@@ -3,20 +3,24 @@
 //! ```text
 //! type:classic generation:7 protocol_type:consumer protocol:range leader:a-1 member:a-1 client:a host:/127.0.0.1
 //!   session:45000 rebalance:300000 subscription:\x00\x01... assignment:\x00\x01... member:b-1 instance:b ...
-//! type:consumer generation:3 assigned:2 last_member:2
+//! type:consumer generation:3 assigned:2 last_member:2 seat:1 partitions:orders/0,orders/1 seat:2 partitions:
 //! type:share generation:4 last_member:2 had:orders/2 member:a-1 ...
 //! ```
 //!
 //! It is one line: words with one space between them, escaped where they have to be. Of a classic group it is what Kafka
 //! keeps: the generation and its members, of whom each is there again with the subscription under the protocol that was
-//! chosen. The members of text and of the library end with their connection, so of those it is only the numbers. `assigned` is
-//! the generation of the last assignment, where that is another. Members with epochs (KIP-848) join anew after a restart.
+//! chosen. `assigned` is the generation of the last assignment, where that is another. The members of text and of the library
+//! end with their connection, so of those it is only the numbers and who was to have what: their seats. Members with epochs
+//! (KIP-848) have [records of their own](super::saved_member), since one of them goes on while the others stay as they are.
 //!
 //! What there is of a share group stands in [`saved_share`](super::saved_share).
 //!
 //! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
 
-use super::saved_share::SavedShare;
+use super::{
+    saved_member::{Partitions, parse_partitions, push_partitions},
+    saved_share::SavedShare,
+};
 use crate::{
     broker::words::{Words, push, push_number},
     log::batches::BATCH_BYTES_MAX,
@@ -42,13 +46,24 @@ pub struct SavedGroup {
 pub enum SavedKind {
     /// Classic, or of no kind yet.
     Classic(SavedClassic),
-    /// The broker assigns. Its members are not kept.
+    /// The broker assigns. Kafka's members stand elsewhere.
     Consumer {
         /// The generation of the last assignment.
         assignment_epoch: i32,
+        /// What members of text were to have, in their order.
+        seats: Vec<SavedSeat>,
     },
     /// A share group.
     Share(SavedShare),
+}
+
+/// What a member of text was to have.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedSeat {
+    /// The member's number.
+    pub number: u32,
+    /// The partitions.
+    pub partitions: Partitions,
 }
 
 /// The members of a classic group, and what they agreed on.
@@ -91,7 +106,7 @@ impl SavedGroup {
         let mut line = Vec::new();
         let (kind, assigned) = match &self.kind {
             SavedKind::Classic(_) => ("classic", self.generation),
-            SavedKind::Consumer { assignment_epoch } => ("consumer", *assignment_epoch),
+            SavedKind::Consumer { assignment_epoch, .. } => ("consumer", *assignment_epoch),
             SavedKind::Share(share) => ("share", share.assignment_epoch),
         };
         push(&mut line, "type:", kind.as_bytes());
@@ -104,7 +119,12 @@ impl SavedGroup {
         }
         match &self.kind {
             SavedKind::Classic(classic) => classic.write(&mut line),
-            SavedKind::Consumer { .. } => {}
+            SavedKind::Consumer { seats, .. } => {
+                for SavedSeat { number, partitions } in seats {
+                    push_number(&mut line, "seat:", u64::from(*number));
+                    push_partitions(&mut line, "partitions:", partitions);
+                }
+            }
             SavedKind::Share(share) => share.write(&mut line),
         }
         line
@@ -122,7 +142,14 @@ impl SavedGroup {
         let last_member = i32::try_from(last_member).ok()?.unsigned_abs();
         let kind = match &*kind {
             "classic" => SavedKind::Classic(SavedClassic::parse(&mut words)?),
-            "consumer" => SavedKind::Consumer { assignment_epoch: assigned },
+            "consumer" => {
+                let mut seats = vec![];
+                while words.is_next("seat:") {
+                    let number = u32::try_from(words.number("seat:")?).ok()?;
+                    seats.push(SavedSeat { number, partitions: parse_partitions(&mut words, "partitions:")? });
+                }
+                SavedKind::Consumer { assignment_epoch: assigned, seats }
+            }
             "share" => SavedKind::Share(SavedShare::parse(assigned, &mut words)?),
             _ => return None,
         };
@@ -174,12 +201,16 @@ impl SavedClassic {
     }
 }
 
+/// A time in ms, as long as Kafka's protocol can tell.
+pub(super) fn timeout(words: &mut Words<'_>, name: &str) -> Option<u64> {
+    words.number(name).filter(|&ms| ms <= i32::MAX as u64)
+}
+
 impl SavedMember {
     fn parse(words: &mut Words<'_>) -> Option<SavedMember> {
         let (member_id, instance_id) = (words.string("member:")?, words.optional("instance:")?);
         let (client_id, client_host) = (words.string("client:")?, words.string("host:")?);
-        let mut timeout = |name| words.number(name).filter(|&ms| ms <= i32::MAX as u64);
-        let (session_timeout_ms, rebalance_timeout_ms) = (timeout("session:")?, timeout("rebalance:")?);
+        let (session_timeout_ms, rebalance_timeout_ms) = (timeout(words, "session:")?, timeout(words, "rebalance:")?);
         let (subscription, assignment) = (words.bytes("subscription:")?, words.bytes("assignment:")?);
         Some(SavedMember {
             member_id: Some(member_id).filter(|id| !id.is_empty())?,
@@ -232,10 +263,17 @@ mod tests {
             member:c-2 instance:i\\x202 client:c host:/127.0.0.1 session:10000 rebalance:60000 \
             subscription:\\x00\\x01\\x00\\x06orders assignment:\\x01";
         assert_eq!(String::from_utf8(saved(classic).to_line()).unwrap(), line);
-        let text = SavedGroup { generation: 3, last_member: 2, kind: SavedKind::Consumer { assignment_epoch: 3 } };
-        assert_eq!(text.to_line(), b"type:consumer generation:3 last_member:2");
-        let empty = SavedGroup { kind: SavedKind::Consumer { assignment_epoch: 2 }, ..text };
-        assert_eq!(empty.to_line(), b"type:consumer generation:3 assigned:2 last_member:2");
+        let consumer = |assignment_epoch, seats| {
+            let kind = SavedKind::Consumer { assignment_epoch, seats };
+            String::from_utf8(SavedGroup { generation: 3, last_member: 2, kind }.to_line()).unwrap()
+        };
+        assert_eq!(consumer(3, vec![]), "type:consumer generation:3 last_member:2");
+        assert_eq!(consumer(2, vec![]), "type:consumer generation:3 assigned:2 last_member:2");
+        let seat = |number, partitions| SavedSeat { number, partitions };
+        assert_eq!(
+            consumer(3, vec![seat(1, vec![("orders".into(), 0), ("orders".into(), 1)]), seat(2, vec![])]),
+            "type:consumer generation:3 last_member:2 seat:1 partitions:orders/0,orders/1 seat:2 partitions:"
+        );
         assert_eq!(saved(SavedClassic::default()).to_line(), b"type:classic generation:7 protocol_type:");
     }
 
@@ -255,6 +293,9 @@ mod tests {
             "type:consumer generation:1 more".into(),
             "type:consumer generation:1 assigned:2".into(),
             "type:consumer generation:1 assigned:x".into(),
+            "type:consumer generation:1 seat:1".into(),
+            "type:consumer generation:1 seat:x partitions:".into(),
+            "type:consumer generation:1 seat:1 partitions:orders".into(),
             "type:consumer  generation:1".into(),
             "type:classic generation:1".into(),
             format!("{begin} protocol:range"),
@@ -308,7 +349,8 @@ mod tests {
             let leader = members.last().map(|member| member.member_id.clone());
             let protocol = leader.as_ref().map(|_| protocol);
             let classic = SavedClassic { protocol_type, protocol, leader, members };
-            for kind in [SavedKind::Classic(classic), SavedKind::Consumer { assignment_epoch: generation / 2 }] {
+            let seats = vec![SavedSeat { number: last_member, partitions: vec![("a".into(), 1), ("b".into(), last_member)] }];
+            for kind in [SavedKind::Classic(classic), SavedKind::Consumer { assignment_epoch: generation / 2, seats }] {
                 let group = SavedGroup { generation, last_member, kind };
                 prop_assert_eq!(SavedGroup::parse(&group.to_line()), Some(group));
             }

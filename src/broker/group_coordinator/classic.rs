@@ -53,7 +53,7 @@ impl Broker {
             return Err(Error::UnknownMemberId);
         }
         let (cell, reply) = self.running.state.change_or_new(group, |state, now| {
-            let joined = state.group.join_assigned(now, &request, || self.counted_topics());
+            let joined = state.group.join_assigned(now, &request, || self.running.state.counted_topics());
             let reply = joined.map_or_else(|| state.group.join_group(now, request), |joined| joined.map(Reply::Now));
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;

@@ -1,4 +1,4 @@
-//! What is written to the groups' log: offsets, and a line of each group that a restart must find.
+//! What is written to the groups' log: offsets, and what a restart must find of each group: its line, those of its members.
 //!
 //! All of it is written under the group's lock, and synced without it.
 
@@ -49,6 +49,8 @@ impl BrokerState {
         }
         if ends && state.line.offset.is_some() {
             committed_offsets::push_group(&mut records, name, None);
+            let members = state.group.take_ends();
+            members.iter().for_each(|change| committed_offsets::push_member(&mut records, name, change));
         }
         let written = if records.is_empty() { None } else { Some(write_whole(log, &records)?) };
         let before: Vec<_> = state.offsets.pending_producers().collect();
@@ -72,19 +74,22 @@ impl BrokerState {
 
     /// Writes what a restart must find of a group, if that has changed, under its lock.
     pub(super) fn save(&self, name: &str, state: &mut GroupState) -> Option<LogWrite> {
-        let saved = state.group.take_unsaved()?;
+        let unsaved = state.group.take_unsaved()?;
         let mut records = Records::default();
-        committed_offsets::push_group(&mut records, name, Some(&saved));
+        unsaved.group.iter().for_each(|saved| committed_offsets::push_group(&mut records, name, Some(saved)));
+        unsaved.members.iter().for_each(|change| committed_offsets::push_member(&mut records, name, change));
         let log = self.offsets_log().and_then(|log| log.ok_or(Error::UnknownTopic(committed_offsets::TOPIC.into())));
         match log.and_then(|log| write_whole(&log, &records)) {
             Ok(written) => {
                 let offsets = written.lines();
-                let (offset, unsynced_to) = (Some(offsets.start), Some(offsets.end));
-                state.line = GroupLine { offset, unsynced_to, is_refused: false };
+                // The group's own line comes first.
+                let offset = unsaved.group.map(|_| offsets.start).or(state.line.offset);
+                state.line = GroupLine { offset, unsynced_to: Some(offsets.end), is_refused: false };
                 self.coordinator.told_refusal.store(false, Release);
                 Some(written)
             }
             Err(error) => {
+                state.group.not_saved(Some(unsaved));
                 self.refuse_line(state, &error);
                 None
             }
@@ -94,6 +99,7 @@ impl BrokerState {
     /// The disk refused the line of a group.
     pub(super) fn refuse_line(&self, state: &mut GroupState, error: &Error) {
         (state.line.is_refused, state.line.unsynced_to) = (true, None);
+        state.group.not_saved(None);
         self.tell_refusal(error);
     }
 

@@ -90,7 +90,7 @@ impl Broker {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
             let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
-            state.group.upgrade(now, || self.counted_topics());
+            state.group.upgrade(now, || self.running.state.counted_topics());
             state.group.join(now, Subscription { topics, client, session_timeout_ms, secret })
         })?;
         let (number, assignment) = joined?;

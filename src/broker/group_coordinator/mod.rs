@@ -14,20 +14,22 @@
 //! - There is no timer for each group. Whoever comes to a group first lets its time pass, and who waits does so when the
 //!   group's next deadline is due: should it move closer, one of those who wait is woken to look at the clock anew. To groups
 //!   that nobody comes to, maintenance comes a second later.
-//! - What a restart must find of a group is written to the log under its lock when it changes, and synced before a member is
-//!   told of its assignment, whatever the flush mode ([`BrokerState::sync_line`]). A disk that refuses it stops no group: it
+//! - What a restart must find of a group is written to the log under its lock when it changes, as one batch, and synced before a
+//!   member is told of its assignment or its epoch, whatever the flush mode ([`BrokerState::sync_line`]). A disk that refuses it stops no group: it
 //!   goes on in memory, and GROUP says so.
 //! - A group without members and offsets is there for ten minutes more, so that whoever joins gets a higher generation, or
 //!   until it is deleted. Then the log gets its end. In that time it [rests](resting), and takes next to no memory. One that
 //!   never had a generation or an offset goes at once.
 //! - A share group is there until it is deleted, though it may rest: how far it has come does not depend on its members.
 //! - Offsets that a transaction commits are [pending] until it ends.
-//! - What the log has is read back at the first use. Kafka's members then have their session timeout to be heard; text's and
-//!   the library's ended with their connection.
+//! - What the log has is read back at the first use. Kafka's members, of both protocols, then have their session timeout to be
+//!   heard; text's and the library's ended with their connection.
 
 mod admin;
 mod assigned_partition;
 mod classic;
+#[cfg(all(test, feature = "kafka", not(shuttle)))]
+mod consumer_restart_tests;
 mod group_cell;
 mod group_log;
 mod heartbeat;
@@ -169,11 +171,18 @@ impl BrokerState {
         let mut groups = Groups::default();
         let Some(log) = self.offsets_log()? else { return Ok(groups) };
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
-        for (name, Logged { offsets, group }) in committed_offsets::read_back(&log, |what| self.env.tell(what))? {
+        for (name, Logged { offsets, group, members }) in
+            committed_offsets::read_back(&log, |what| self.env.tell(what))?
+        {
             let cell = match group {
                 Some(group) => self.restored(&name, group, None),
                 None => GroupCell::new(&name, self.empty_group(now), now_ms),
             };
+            if !members.is_empty() {
+                let mut state = cell.lock();
+                state.group.restore_members(now, members, || self.counted_topics());
+                state.empty_since_ms = state.group.empty_since().map(|_| now_ms);
+            }
             offsets.pending_producers().for_each(|producer_id| self.coordinator.pending.add(producer_id, &cell.name));
             cell.lock().offsets = offsets;
             groups.awake.insert(cell.name.clone(), Arc::new(cell));

@@ -26,15 +26,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-const NOW_MS: i64 = 1_700_000_000_000;
+pub(super) const NOW_MS: i64 = 1_700_000_000_000;
 
-fn open_with(disk: &MemoryDisk, flush: Flush, clock: &Arc<AtomicI64>) -> Result<Broker> {
+pub(super) fn open_with(disk: &MemoryDisk, flush: Flush, clock: &Arc<AtomicI64>) -> Result<Broker> {
     let config = Config { flush, group_min_session: Duration::from_millis(1), ..Config::new("data") };
     Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone()))
 }
 
 /// A broker that never syncs on its own, so that only what is synced on purpose survives.
-fn open(disk: &MemoryDisk) -> Broker {
+pub(super) fn open(disk: &MemoryDisk) -> Broker {
     open_with(disk, Flush::Never, &Arc::new(AtomicI64::new(NOW_MS))).unwrap()
 }
 
@@ -139,16 +139,16 @@ fn two(broker: &Broker, first: Client, mut second: Client) -> (Client, Client) {
     (first, second)
 }
 
-fn describe(broker: &Broker) -> Description {
+pub(super) fn describe(broker: &Broker) -> Description {
     broker.group("g").unwrap().unwrap_or_default()
 }
 
-fn generation(broker: &Broker) -> i32 {
+pub(super) fn generation(broker: &Broker) -> i32 {
     describe(broker).generation
 }
 
 /// What the log of the groups holds, a line each.
-fn lines(broker: &Broker) -> Vec<String> {
+pub(super) fn lines(broker: &Broker) -> Vec<String> {
     let log = broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     let (mut chunk, mut lines) = (Chunk::default(), vec![]);
     let mut next = log.start().unwrap();
@@ -266,11 +266,11 @@ fn static_members_keep_what_they_have_over_a_kill() {
     assert_eq!(third.join(&broker).unwrap().generation, 2);
 }
 
-fn join_text(broker: &Broker) -> Membership {
+pub(super) fn join_text(broker: &Broker) -> Membership {
     broker.join("g", &["t"], JoinOptions { auto_commit: false, ..JoinOptions::default() }).unwrap()
 }
 
-fn poll(member: &mut Membership) {
+pub(super) fn poll(member: &mut Membership) {
     let waiter = Waiter::new();
     let wait = PollWait { waiter: &waiter, deadline: Some(Instant::now()), wait: &mut |until| waiter.wait(until) };
     member.poll(PollLimits { records: 1, bytes: 1 }, wait, &mut |_| {}).unwrap();
@@ -302,7 +302,10 @@ fn numbers_of_a_group_of_text_members_go_on_after_a_kill() {
     drop(third);
     // A group is there again as another kind, too.
     assert_eq!(alone(&broker, Client::new("a")).generation, 5);
-    assert_eq!(lines(&broker)[0], "offset:0 key:g/group message:type:consumer generation:1 last_member:1");
+    assert_eq!(
+        lines(&broker)[0],
+        "offset:0 key:g/group message:type:consumer generation:1 last_member:1 seat:1 partitions:t/0,t/1"
+    );
 }
 
 /// Every call of the disk fails or is the last one: what a member was told is there afterwards, unless GROUP said that it

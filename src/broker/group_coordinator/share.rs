@@ -27,7 +27,7 @@ impl Broker {
     pub fn share_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
         let (state, epoch) = (&self.running.state, request.epoch);
         // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
-        let topics = || self.counted_topics();
+        let topics = || state.counted_topics();
         let beat = match epoch {
             JOINS => Some(state.change_or_new(group, |state, now| {
                 state.may_be_share()?;

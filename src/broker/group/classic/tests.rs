@@ -383,7 +383,7 @@ struct World {
 impl World {
     /// What is to be saved is in the log before anybody is told.
     fn save(&mut self) {
-        if let Some(saved) = self.group.take_unsaved() {
+        if let Some(saved) = self.group.take_unsaved().and_then(|unsaved| unsaved.group) {
             self.saved = Some(SavedGroup::parse(&saved.to_line()).expect("what is written can be read"));
         }
     }

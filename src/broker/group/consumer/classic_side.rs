@@ -14,6 +14,7 @@
 use super::{
     ConsumerGroup, ConsumerMember, MemberNumber,
     heartbeat::{HeartbeatRequest, JOINS, KafkaMember, Topics},
+    restart::Unsaved,
 };
 use crate::broker::{
     Error, Result,
@@ -35,6 +36,7 @@ impl Group {
             classic.send_back(&mut self.core, now);
             let group = ConsumerGroup::upgraded(&mut self.core, now, saved, &topics());
             self.members = Members::Consumer(group.into());
+            self.core.unsaved = true;
         }
     }
 
@@ -74,7 +76,7 @@ impl Group {
 
 impl ConsumerGroup {
     fn upgraded(core: &mut Core, now: u64, saved: SavedClassic, topics: &Topics) -> ConsumerGroup {
-        let mut group = ConsumerGroup::restore(core.generation);
+        let mut group = ConsumerGroup::restore(core.generation, vec![]);
         let protocol = saved.protocol.unwrap_or_default();
         for saved in saved.members {
             core.members_numbered += 1;
@@ -95,6 +97,7 @@ impl ConsumerGroup {
             (kafka.names, kafka.rebalance_timeout_ms) = (names.clone(), saved.rebalance_timeout_ms);
             kafka.classic = Some(vec![Protocol { name: protocol.clone(), metadata: saved.subscription }]);
             group.ids.insert(kafka.member_id.clone(), number);
+            group.unsaved.insert(number, Unsaved::ALL);
             group.instances.extend(kafka.instance_id.clone().map(|instance| (instance, number)));
             let session = SessionTimer::new(now, saved.session_timeout_ms);
             let member = ConsumerMember::new(saved.client_id.as_str().into(), names, session, 0);

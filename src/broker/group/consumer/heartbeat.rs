@@ -27,10 +27,14 @@
 //! - A member comes to the group's epoch when it has nothing that is another's. It gives up a partition when it leaves it out
 //!   after it was told so; one that does not within its rebalance timeout is removed.
 
-use super::{ConsumerGroup, ConsumerMember, MemberNumber, Owned, assignor::Assignor};
+use super::{
+    ConsumerGroup, ConsumerMember, MemberNumber, Owned,
+    assignor::Assignor,
+    restart::{Holdings, Unsaved},
+};
 use crate::broker::{
     Error, Pattern, Result,
-    group::{Core, Group, SessionTimer, classic::Protocol},
+    group::{Core, Group, SavedCurrent, SessionTimer, classic::Protocol},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -107,6 +111,15 @@ pub(super) struct KafkaMember {
     pub(super) revoke_by: Option<u64>,
     /// What a client of the [classic protocol](super::classic_side) supports.
     pub(super) classic: Option<Vec<Protocol>>,
+    /// How far the log has it come.
+    pub(super) saved: SavedCurrent,
+}
+
+/// Sets a value; whether it was another.
+fn set<T: PartialEq>(value: &mut T, new: T) -> bool {
+    let is_new = *value != new;
+    *value = new;
+    is_new
 }
 
 impl KafkaMember {
@@ -127,7 +140,21 @@ impl KafkaMember {
             told: vec![],
             revoke_by: None,
             classic: None,
+            saved: SavedCurrent::default(),
         }
+    }
+
+    /// One that was so before a restart, and subscribes to nothing yet.
+    pub(super) fn restored(member_id: &str, saved: &SavedCurrent) -> KafkaMember {
+        let (previous_epoch, is_away) = (saved.previous_epoch, saved.is_away);
+        KafkaMember { previous_epoch, is_away, saved: saved.clone(), ..KafkaMember::new(member_id, saved.epoch) }
+    }
+
+    /// How far it has come, if this is what it has.
+    pub(super) fn current(&self, holdings: Holdings) -> SavedCurrent {
+        let Holdings { owned, gives_up, waits } = holdings;
+        let (epoch, previous_epoch, is_away) = (self.epoch, self.previous_epoch, self.is_away);
+        SavedCurrent { epoch, previous_epoch, is_away, waits, owned, gives_up }
     }
 
     /// The epoch by which it is known.
@@ -176,7 +203,10 @@ impl Group {
                 group.remove(core, now, &[number]);
                 self.downgrade(now);
             }
-            AWAY => member.is_away = true,
+            AWAY => {
+                member.is_away = true;
+                group.unsaved.entry(number).or_default().current = true;
+            }
             epoch => {
                 member.check_epoch(epoch, request.owned.as_ref())?;
                 return Ok(group.beat(core, now, number, request, topics));
@@ -256,6 +286,9 @@ impl ConsumerGroup {
         self.ids.insert(id, number);
         before.and_then(|before| self.instances.remove(&before));
         self.instances.extend(instance.map(|instance| (instance, number)));
+        // It may have another id than before, whose records end with the group's next one.
+        core.unsaved = true;
+        self.unsaved.insert(number, Unsaved::ALL);
         Ok(number)
     }
 
@@ -299,11 +332,16 @@ impl ConsumerGroup {
         if !is_moving {
             self.take(core, number);
         }
-        let (assigned, epoch) = (self.kept(number), self.assignment_epoch);
+        let (holdings, epoch) = (self.holdings(number), self.assignment_epoch);
         let member = self.kafka(number);
         if !is_moving && member.epoch != epoch {
             (member.previous_epoch, member.epoch) = (member.epoch, epoch);
         }
+        let current = member.current(holdings);
+        if current != member.saved {
+            self.unsaved.entry(number).or_default().current = true;
+        }
+        let (assigned, member) = (current.owned, self.kafka(number));
         let revoke_by = now.saturating_add(member.rebalance_timeout_ms);
         member.revoke_by = is_moving.then(|| member.revoke_by.unwrap_or(revoke_by));
         let is_told = joins || is_full || assigned != member.told;
@@ -314,15 +352,27 @@ impl ConsumerGroup {
     /// Notes what a heartbeat says of the member; whether its subscription is another than before.
     fn update(&mut self, now: u64, number: MemberNumber, request: &HeartbeatRequest<'_>) -> bool {
         let Ok(member) = self.member(number) else { return false };
-        (member.session.timeout_ms, member.client) = (request.session_timeout_ms, request.client_id.into());
+        let mut is_new = *member.client != *request.client_id;
+        if is_new {
+            member.client = request.client_id.into();
+        }
+        is_new |= set(&mut member.session.timeout_ms, request.session_timeout_ms);
         member.heard(now);
         let kafka = self.kafka(number);
-        kafka.client_host = request.client_host.into();
-        kafka.assignor = request.assignor.or(kafka.assignor);
-        kafka.rebalance_timeout_ms = request.rebalance_timeout_ms.unwrap_or(kafka.rebalance_timeout_ms);
-        if let Some(rack_id) = request.rack_id {
-            kafka.rack_id = Some(rack_id.into());
+        if kafka.client_host != request.client_host {
+            (kafka.client_host, is_new) = (request.client_host.into(), true);
         }
+        if let Some(rack_id) = request.rack_id.filter(|&rack_id| kafka.rack_id.as_deref() != Some(rack_id)) {
+            (kafka.rack_id, is_new) = (Some(rack_id.into()), true);
+        }
+        let assignor = request.assignor.or(kafka.assignor);
+        let rebalance_timeout_ms = request.rebalance_timeout_ms.unwrap_or(kafka.rebalance_timeout_ms);
+        is_new |= set(&mut kafka.assignor, assignor);
+        is_new |= set(&mut kafka.rebalance_timeout_ms, rebalance_timeout_ms);
+        if is_new {
+            self.unsaved.entry(number).or_default().subscription = true;
+        }
+        let kafka = self.kafka(number);
         let same_names = request.names.as_ref().is_none_or(|names| {
             let names: BTreeSet<&str> = names.iter().copied().collect();
             names.iter().copied().eq(kafka.names.iter().map(|name| &**name))
@@ -339,6 +389,7 @@ impl ConsumerGroup {
         topics: impl FnOnce() -> Topics,
     ) {
         let topics = topics();
+        self.unsaved.entry(number).or_default().subscription = true;
         let kafka = self.kafka(number);
         if let Some(names) = names {
             let known = |name: &str| topics.get_key_value(name).map_or_else(|| name.into(), |(name, _)| name.clone());
@@ -347,9 +398,15 @@ impl ConsumerGroup {
         if let Some(pattern) = pattern {
             kafka.pattern = pattern;
         }
+        self.match_topics(number, &topics);
+    }
+
+    /// Finds what a member subscribes to, by name and by its pattern.
+    pub(super) fn match_topics(&mut self, number: MemberNumber, topics: &Topics) {
+        let kafka = self.kafka(number);
         let matched = topics.keys().filter(|topic| kafka.pattern.as_ref().is_some_and(|all| all.matches(topic)));
         let all: BTreeSet<Arc<str>> = kafka.names.iter().chain(matched).cloned().collect();
-        self.count(all.iter(), &topics);
+        self.count(all.iter(), topics);
         if let Ok(member) = self.member(number) {
             member.topics = all.into_iter().collect();
         }

@@ -6,11 +6,14 @@ use super::{
 };
 use crate::broker::{
     Error, Pattern, Result,
-    group::{Committer, Generation, classic::Sender},
+    group::{
+        Committer, Description, Generation, MemberChange, MemberRecord, Part, SavedConsumer, SavedGroup,
+        classic::{JoinRequest, Protocol, Reply, Sender, SyncRequest},
+    },
 };
 use proptest::prelude::*;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -202,6 +205,46 @@ fn offsets_are_committed_and_fetched_in_the_members_epoch() {
     assert_eq!(Group::new(0, 0).may_fetch(0, "a", 7), Ok(()));
 }
 
+/// Beside a member of the newer protocol, and in a group that is theirs again.
+#[test]
+fn classic_members_go_on_over_a_restart_as_what_they_are() {
+    let (mut group, mut log) = (Group::new(0, 0), Log::default());
+    told(beat(&mut group, 0, joining("a", &["t"])).unwrap());
+    let topics = topics(&[("t", 2)]);
+    let request = |member_id: &str| JoinRequest {
+        member_id: member_id.into(),
+        new_member_id: "c".into(),
+        instance_id: None,
+        client_id: "classic".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: SESSION,
+        rebalance_timeout_ms: REBALANCE,
+        protocol_type: "consumer".into(),
+        protocols: vec![Protocol { name: "range".into(), metadata: b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff".into() }],
+        comes_with_id: false,
+        can_skip_assignment: false,
+    };
+    group.join_assigned(0, &request(""), || topics.clone()).unwrap().unwrap();
+    has(&mut group, 0, "a", 2, &[0, 1]);
+    has(&mut group, 0, "a", 2, &[0]);
+    group.join_assigned(0, &request("c"), || topics.clone()).unwrap().unwrap();
+    log.save(&mut group);
+    let before = group.describe();
+    let mut group = log.read_back(0, &topics);
+    assert_eq!(group.describe(), before);
+    let sender = Sender { member_id: "c", instance_id: None };
+    assert_eq!((group.heartbeat(0, sender, 3), group.state()), (Ok(()), "Stable"));
+
+    beat(&mut group, 0, steady("a", LEAVES)).unwrap();
+    let Ok(Reply::Now(joined)) = group.join_group(0, request("c")) else { panic!("it is alone") };
+    let (generation, assignments) = (joined.generation, HashMap::from([("c".into(), vec![7])]));
+    let sync = SyncRequest { sender, generation, protocol_type: None, protocol: None, assignments };
+    assert!(matches!(group.sync_group(0, sync), Ok(Reply::Now(_))));
+    log.save(&mut group);
+    assert!(log.members.is_empty(), "their records ended: {log:?}");
+    assert_eq!(log.read_back(0, &topics).describe(), group.describe());
+}
+
 /// Partitions that a client reads.
 type Has = BTreeSet<(Arc<str>, u32)>;
 
@@ -224,9 +267,57 @@ struct World {
     /// Text's members, what the last poll told each, and until when its session runs.
     text: BTreeMap<usize, (MemberNumber, Has, u64)>,
     joined: usize,
+    log: Log,
+}
+
+/// What the log has of a group.
+#[derive(Debug, Default)]
+struct Log {
+    group: Option<Vec<u8>>,
+    members: BTreeMap<(String, Part), Vec<u8>>,
+}
+
+impl Log {
+    fn save(&mut self, group: &mut Group) {
+        let Some(unsaved) = group.take_unsaved() else { return };
+        self.group = unsaved.group.map(|group| group.to_line()).or(self.group.take());
+        for MemberChange { member_id, part, record } in unsaved.members {
+            let key = (member_id.to_string(), part);
+            match record {
+                Some(record) => drop(self.members.insert(key, record.to_line())),
+                None => assert!(self.members.remove(&key).is_some(), "what never was ends"),
+            }
+        }
+    }
+
+    /// The group as it is after a restart.
+    fn read_back(&self, now: u64, topics: &Topics) -> Group {
+        let Some(saved) = &self.group else { return Group::new(now, 0) };
+        let mut members: BTreeMap<String, SavedConsumer> = BTreeMap::new();
+        for ((id, part), line) in &self.members {
+            let record = MemberRecord::parse(*part, line).expect("what is written can be read");
+            members.entry(id.clone()).or_default().apply(*part, Some(record));
+        }
+        let mut group = Group::restore(now, 0, SavedGroup::parse(saved).expect("what is written can be read"));
+        group.restore_members(now, members, || topics.clone());
+        group
+    }
 }
 
 impl World {
+    /// The broker is killed and starts again. Text's members have lost their connections; Kafka's go on as they were.
+    fn restart(&mut self) {
+        let kafkas = |group: &Group| {
+            let Description { members, .. } = group.describe();
+            members.into_iter().filter(|member| member.client_id == "java").collect::<Vec<_>>()
+        };
+        let counts = self.counts.iter().map(|(topic, count)| ((*topic).into(), *count)).collect();
+        let before = std::mem::replace(&mut self.group, self.log.read_back(self.now, &counts));
+        assert!(self.group.generation() >= before.generation());
+        assert_eq!(kafkas(&self.group), kafkas(&before));
+        self.text.clear();
+    }
+
     fn carry_out(&mut self, who: usize, what: u8, time: u64) {
         match what {
             0 => self.now += time,
@@ -242,10 +333,12 @@ impl World {
             3..6 => self.poll(who),
             6 => drop(self.text.remove(&who).map(|(number, ..)| self.group.leave(self.now, number))),
             7 => self.beat(who, true),
+            8 => self.restart(),
             _ => self.beat(who, false),
         }
-        self.group.take_answers();
         self.nobody_shares();
+        self.log.save(&mut self.group);
+        self.group.take_answers();
     }
 
     fn beat_as(&mut self, id: &str, epoch: i32, owned: Option<Has>) -> Result<Heartbeat> {

@@ -27,19 +27,21 @@ mod heartbeat_tests;
 #[cfg(test)]
 mod model_tests;
 mod polling;
+mod restart;
 
 pub use assignor::Assignor;
 pub use polling::{Assignment, Subscription, member_id};
 
 use super::{
-    Answer, CONSUMERS, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, SavedKind,
-    SessionTimer, Ticket, classic::Sender,
+    Answer, CONSUMERS, Core, Description, Generation, Group, GroupType, Kind, MemberDescription, Members, Partitions,
+    SavedKind, SavedSeat, SessionTimer, Ticket, classic::Sender,
 };
 use crate::broker::{Error, Result};
 use heartbeat::KafkaMember;
 use polling::Hold;
+use restart::Unsaved;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -71,6 +73,12 @@ pub(super) struct ConsumerGroup {
     assignment_epoch: i32,
     /// Whether a generation has begun whose targets are not set.
     is_due: bool,
+    /// Which of whose records are not as the log has them.
+    unsaved: BTreeMap<MemberNumber, Unsaved>,
+    /// What members of text were to have before a restart, for those who join now.
+    vacant: VecDeque<Partitions>,
+    /// What is to go to who took such a seat, at the next assignment.
+    claimed: BTreeMap<(Arc<str>, u32), MemberNumber>,
 }
 
 #[derive(Debug)]
@@ -277,6 +285,10 @@ impl Kind for ConsumerGroup {
         if count == before {
             return;
         }
+        for number in shared.iter().skip(count).flat_map(|gone| gone.owner.into_iter().chain(gone.target)) {
+            let unsaved = self.unsaved.entry(number).or_default();
+            (unsaved.target, unsaved.current) = (true, true);
+        }
         shared.resize(count, SharedPartition::default());
         if partitions.is_none() {
             for member in self.members.values_mut() {
@@ -288,14 +300,15 @@ impl Kind for ConsumerGroup {
     }
 
     fn saved(&self) -> Option<SavedKind> {
-        Some(SavedKind::Consumer { assignment_epoch: self.assignment_epoch })
+        Some(SavedKind::Consumer { assignment_epoch: self.assignment_epoch, seats: self.seats() })
     }
 }
 
 impl ConsumerGroup {
     /// The group as it is when the broker starts again: without members.
-    pub(super) fn restore(assignment_epoch: i32) -> ConsumerGroup {
-        ConsumerGroup { assignment_epoch, ..ConsumerGroup::default() }
+    pub(super) fn restore(assignment_epoch: i32, seats: Vec<SavedSeat>) -> ConsumerGroup {
+        let vacant = seats.into_iter().map(|seat| seat.partitions).collect();
+        ConsumerGroup { assignment_epoch, vacant, ..ConsumerGroup::default() }
     }
 
     fn member(&mut self, number: MemberNumber) -> Result<&mut ConsumerMember> {
@@ -414,8 +427,19 @@ impl ConsumerGroup {
         }
         // What nobody subscribes to any more is there until its last owner has let it go.
         let is_owned = |partitions: &[SharedPartition]| partitions.iter().any(|shared| shared.owner.is_some());
-        self.topics.retain(|topic, partitions| subscribers.contains_key(topic) || is_owned(partitions));
+        let mut changed = BTreeSet::new();
+        self.topics.retain(|topic, partitions| {
+            let stays = subscribers.contains_key(topic) || is_owned(partitions);
+            changed.extend(partitions.iter().filter(|_| !stays).filter_map(|shared| shared.target));
+            stays
+        });
+        let before: Vec<_> = self.partitions().map(|shared| shared.target).collect();
+        let claimed = std::mem::take(&mut self.claimed);
         self.topics.values_mut().flatten().for_each(|shared| shared.target = shared.owner.or(shared.target));
+        for ((topic, partition), number) in claimed {
+            let shared = self.topics.get_mut(&topic).and_then(|all| all.get_mut(partition as usize));
+            shared.into_iter().for_each(|shared| shared.target = Some(number));
+        }
         let topics = self.topics.iter().filter_map(|(topic, partitions)| {
             let current = partitions.iter().map(|shared| shared.target.and_then(place)).collect();
             Some(assignor::Topic { subscribers: subscribers.get(topic)?.clone(), current })
@@ -430,6 +454,13 @@ impl ConsumerGroup {
             let places = if subscribers.contains_key(topic) { assigned.next().unwrap_or_default() } else { vec![] };
             partitions.iter_mut().for_each(|shared| shared.target = None);
             partitions.iter_mut().zip(places).for_each(|(shared, place)| shared.target = Some(numbers[place]));
+        }
+        let after = self.partitions().map(|shared| shared.target);
+        changed.extend(
+            before.into_iter().zip(after).filter(|(before, after)| before != after).flat_map(<[_; 2]>::from).flatten(),
+        );
+        for number in changed.into_iter().filter(|number| self.members.contains_key(number)) {
+            self.unsaved.entry(number).or_default().target = true;
         }
         self.reconcile(core);
     }

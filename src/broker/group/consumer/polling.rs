@@ -217,6 +217,8 @@ impl ConsumerGroup {
         let Subscription { client, secret, .. } = subscription;
         let member = ConsumerMember { polling: true, ..ConsumerMember::new(client, topics, session, secret) };
         self.members.insert(number, member.into());
+        let seat = self.vacant.pop_front().unwrap_or_default();
+        self.claimed.extend(seat.into_iter().map(|partition| (partition, number)));
         self.rebalance(core);
         let generation = core.generation;
         self.members.entry(number).and_modify(|member| (member.polling, member.told) = (false, Some(generation)));

@@ -132,7 +132,7 @@ impl Model {
     }
 
     fn save(&mut self) {
-        if let Some(saved) = self.group.take_unsaved() {
+        if let Some(saved) = self.group.take_unsaved().and_then(|unsaved| unsaved.group) {
             self.line = Some(saved.to_line());
         }
     }

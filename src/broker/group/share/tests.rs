@@ -165,7 +165,7 @@ fn members_go_on_after_a_restart() {
     beat(&mut group, 0, HeartbeatRequest { rack_id: Some("r 1"), ..joins("a", &["t", "no topic/1"]) }).unwrap();
     beat(&mut group, 0, joins("b", &["t"])).unwrap();
     seat(&mut group, &[("t", 2)]);
-    let line = group.take_unsaved().unwrap().to_line();
+    let line = group.take_unsaved().unwrap().group.unwrap().to_line();
     assert_eq!(
         String::from_utf8_lossy(&line),
         "type:share generation:5 last_member:3 had:t/2 member:a client:client host:/127.0.0.1 rack:r\\x201 session:100 \
