@@ -123,13 +123,12 @@ fn number(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::broker::group::SavedGroup;
 
     #[test]
     fn what_no_share_group_comes_to_is_no_line_of_one() {
         let good = "type:share generation:4 assigned:3 last_member:2 had:orders/2 had:payments/1 member:a client:c host:h \
-            rack:r session:45000 topic:\\x2c topic:orders reads:orders/0 reads:orders/5-7 member:b client: host: session:0";
+            rack:r session:45000 topic:\\x20 topic:orders reads:orders/0 reads:orders/5-7 member:b client: host: session:0";
         assert_eq!(SavedGroup::parse(good.as_bytes()).expect("it is one").to_line(), good.as_bytes());
         for (part, bad) in [
             ("assigned:3", "assigned:5"),
