@@ -220,6 +220,8 @@ struct Core {
     /// Tickets given so far.
     tickets: u64,
     answers: Vec<(Ticket, Answer)>,
+    /// Members of a share group that are gone, by their ids.
+    gone: Vec<Arc<str>>,
 }
 
 /// The members, all of one kind: the one table of the kinds.
@@ -460,6 +462,11 @@ impl Group {
     /// The answers to waiting requests since the last call. Some tickets may have nobody waiting any more.
     pub fn take_answers(&mut self) -> Vec<(Ticket, Answer)> {
         std::mem::take(&mut self.core.answers)
+    }
+
+    /// The ids of members of a share group that are gone since the last call: what they hold is free for others.
+    pub fn take_gone(&mut self) -> Vec<Arc<str>> {
+        std::mem::take(&mut self.core.gone)
     }
 
     /// Counts rebalances.

@@ -139,7 +139,7 @@ mod tests {
             ("member:b", "member:"),
             ("session:0", "session:2147483648"),
             ("session:0", "session:0 more:1"),
-            ("topic:\\x2c", "topic:zebras"),
+            ("topic:\\x20", "topic:zebras"),
             ("reads:orders/0", "reads:payments/0"),
             ("reads:orders/0", "reads:orders/5"),
             ("reads:orders/5-7", "reads:orders/7-5"),

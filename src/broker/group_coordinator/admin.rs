@@ -168,14 +168,21 @@ impl Broker {
     /// Whether offsets of a group can be reset, as far as the group has a say in it.
     pub fn may_reset_offsets(&self, name: &str) -> Result<()> {
         check_group_name(name)?;
-        let checked = self.running.state.change_named(name, |state, _| check_empty(name, state))?;
+        let checked = self.running.state.change_named(name, |state, _| {
+            state.group.keeps_offsets()?;
+            check_empty(name, state)
+        })?;
         checked.map_or(Ok(()), |(_, checked)| checked)
     }
 
-    /// Deletes a group without members, with all that it committed and all that is pending, as Kafka does.
+    /// Deletes a group without members, with all that it committed and all that is pending, as Kafka does; of a share group, with how
+    /// far it has come.
     pub fn delete_group(&self, name: &str) -> Result<()> {
         self.delete_offsets_by(name, |state| {
             check_empty(name, state)?;
+            if state.group.is_share() {
+                self.running.state.forget_shares_of(name)?;
+            }
             Ok(Deleted { offsets: state.offsets.partitions().into_iter().collect(), group: true, answer: () })
         })
     }

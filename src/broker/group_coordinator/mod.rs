@@ -20,6 +20,7 @@
 //! - A group without members and offsets is there for ten minutes more, so that whoever joins gets a higher generation, or
 //!   until it is deleted. Then the log gets its end. In that time it [rests](resting), and takes next to no memory. One that
 //!   never had a generation or an offset goes at once.
+//! - What a member of a share group holds is released when it is gone, without the group's lock.
 //! - A share group is there until it is deleted, though it may rest: how far it has come does not depend on its members.
 //! - Offsets that a transaction commits are [pending] until it ends.
 //! - What the log has is read back at the first use. Kafka's members, of both protocols, then have their session timeout to be
@@ -319,6 +320,7 @@ impl BrokerState {
         }
         let written = self.save(&cell.name, &mut state);
         state.deliver();
+        let gone = state.group.take_gone();
         state.empty_since_ms = match (state.group.empty_since(), state.empty_since_ms) {
             (Some(since), None) => Some(now_ms - now.saturating_sub(since) as i64),
             (Some(_), known) => known,
@@ -334,6 +336,7 @@ impl BrokerState {
         let kept = now.saturating_add(kept.as_millis() as u64);
         let due = state.group.next_deadline().map_or(kept, |due| due.min(kept));
         drop(state);
+        gone.iter().for_each(|member| self.release_member(&cell.name, member));
         self.look_by(due);
         Some(Changed { done, written, nothing_left })
     }

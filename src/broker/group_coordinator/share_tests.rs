@@ -3,15 +3,19 @@
 use super::{JoinOptions, OffsetCommit};
 use crate::{
     broker::{
-        Broker, Clock, Committed, Error, Result,
+        Broker, Clock, Committed, Error, ReadSession, Resource, ResourceKind, Result, ShareConsumer, Terms,
         group::{
             Description, GroupType,
             classic::Sender,
             share::{Heartbeat, HeartbeatRequest},
         },
+        share_partition::Wanted,
     },
-    config::{Config, Flush},
-    log::disk::{MemoryDisk, Survivors},
+    config::{Change, Changes, Config, Flush},
+    log::{
+        disk::{MemoryDisk, Survivors},
+        record::Records,
+    },
 };
 use std::{
     sync::{
@@ -163,6 +167,41 @@ fn a_share_group_without_members_rests_for_as_long_as_it_takes() {
     clock.fetch_add(i64::MAX / 4, AcqRel);
     assert_eq!(broker.running.state.look_after_groups(), Ok(None));
     assert_eq!(joins(&broker, "b", &["orders"]).unwrap().epoch, 5);
+}
+
+/// Acquires what there is in `orders/0`; answers how many records that is.
+fn acquire(consumer: &mut ShareConsumer, broker: &Broker) -> u64 {
+    let wanted = Wanted { records: 10, exactly: false, batch: 10 };
+    let of = broker.find_partition("orders", 0).unwrap();
+    let acquired = consumer.acquire(&of, wanted, 1 << 20, &mut ReadSession::default()).unwrap();
+    acquired.iter().map(|one| one.count()).sum()
+}
+
+#[test]
+fn what_a_member_holds_is_free_when_it_is_gone_and_all_is_forgotten_with_the_group() {
+    let broker = two_topics();
+    let settings = Resource { kind: ResourceKind::Group, name: "jobs".into() };
+    let earliest = [("share.auto.offset.reset".into(), Change::Set("earliest".into()))].into();
+    broker.alter_configs(&settings, &Changes { named: earliest, reset_others: false }, false).unwrap();
+    let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+    let mut records = Records::default();
+    records.push(None, None, Some(b"job".as_slice().into()));
+    partition.make_durable(&partition.write(&records, Terms::default()).unwrap()).unwrap();
+
+    joins(&broker, "a", &["orders"]).unwrap();
+    let seat = broker.join_share("jobs", &["orders"]).unwrap();
+    let (mut a, mut b) =
+        (broker.share_consumer("jobs", "a").unwrap(), broker.share_consumer("jobs", seat.id()).unwrap());
+    assert_eq!((acquire(&mut a, &broker), acquire(&mut b, &broker)), (1, 0));
+    steady(&broker, "a", -1).unwrap();
+    assert_eq!(acquire(&mut b, &broker), 1, "a left");
+    drop(seat);
+    assert_eq!(acquire(&mut a, &broker), 1, "b left");
+    let state = &broker.running.state;
+    drop((a, b));
+    assert!(state.has_shares("jobs").unwrap());
+    broker.delete_group("jobs").unwrap();
+    assert!(!state.has_shares("jobs").unwrap());
 }
 
 #[test]

@@ -92,7 +92,6 @@ impl BrokerState {
     }
 
     /// A share group is deleted.
-    #[cfg_attr(not(test), expect(dead_code, reason = "groups have no share members yet"))]
     pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<()> {
         let written = self.forget_shares(self.share_cells_of(group)?)?;
         written.map_or(Ok(()), |written| written.make_durable())

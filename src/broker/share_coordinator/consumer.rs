@@ -58,7 +58,6 @@ impl Broker {
 
 impl BrokerState {
     /// A member of a group is gone: what it holds is released.
-    #[expect(dead_code, reason = "groups have no share members yet")]
     pub(in crate::broker) fn release_member(&self, group: &str, member: &str) {
         let terms = self.share_terms(group);
         let cells = self.share_cells_of(group).unwrap_or_default();

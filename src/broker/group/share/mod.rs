@@ -262,6 +262,7 @@ impl ShareGroup {
         for number in numbers {
             if let Some(member) = self.members.remove(number) {
                 self.ids.remove(&member.id);
+                core.gone.push(member.id);
             }
         }
         self.forget_topics();
