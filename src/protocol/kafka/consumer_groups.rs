@@ -26,7 +26,7 @@ use std::{
 
 /// The most that the topics may take to which a member subscribes by name. They are kept as long as the member stays. Kafka has no
 /// such limit.
-const NAMES_BYTES_MAX: usize = 1 << 20;
+pub(super) const NAMES_BYTES_MAX: usize = 1 << 20;
 
 /// ConsumerGroupHeartbeat (key 68).
 pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -136,7 +136,7 @@ impl Asked<'_> {
     }
 }
 
-fn bytes_of(names: &[&str]) -> usize {
+pub(super) fn bytes_of(names: &[&str]) -> usize {
     names.iter().map(|name| name.len() + size_of::<Arc<str>>()).sum()
 }
 
@@ -153,7 +153,7 @@ fn known(broker: &Broker, owned: Vec<([u8; 16], Vec<i32>)>) -> BTreeSet<(Arc<str
 }
 
 /// Writes partitions by topic. One of a topic that is gone is left out: nobody could name it.
-fn write_partitions(
+pub(super) fn write_partitions(
     w: &mut Writer<'_>,
     broker: &Broker,
     partitions: impl Iterator<Item = (Arc<str>, u32)>,

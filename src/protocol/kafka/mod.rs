@@ -36,6 +36,7 @@ mod produce;
 mod quotas;
 mod replicas;
 pub mod requests;
+mod share_groups;
 mod topic_ref;
 mod topics;
 mod transaction_admin;
@@ -190,6 +191,8 @@ pub static APIS: &[Api] = &[
     api(69, "ConsumerGroupDescribe", (0, 1), 0, consumer_groups::consumer_group_describe),
     api(74, "ListConfigResources", (0, 1), 0, configs::list_config_resources),
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
+    api(76, "ShareGroupHeartbeat", (1, 1), 0, share_groups::share_group_heartbeat),
+    api(77, "ShareGroupDescribe", (1, 1), 0, share_groups::share_group_describe),
 ];
 
 /// The number in the table of the API with this key.

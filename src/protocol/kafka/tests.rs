@@ -5,6 +5,7 @@ mod admin;
 mod configs;
 mod groups;
 mod offsets;
+mod share;
 mod transactions;
 
 use super::*;
@@ -406,6 +407,10 @@ fn oracles() -> Vec<Oracle> {
         oracle!(75 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse |v, _version| |r: DescribeTopicPartitionsRequest| r.with_response_partition_limit(v.number)
             .with_topics(vec![partitions::TopicRequest::default().with_name(topic(v)), partitions::TopicRequest::default().with_name(s(&v.text).into())])
             .with_cursor(v.flag.then(|| partitions::Cursor::default().with_topic_name(topic(v)).with_partition_index(v.number)))),
+        oracle!(76 ShareGroupHeartbeatRequest ShareGroupHeartbeatResponse |v, _version| |r: ShareGroupHeartbeatRequest| r.with_group_id(group(v)).with_member_id(s(&v.text))
+            .with_member_epoch(if v.flag { 0 } else { v.number }).with_rack_id(maybe(v, true)).with_subscribed_topic_names(Some(vec![topic(v)]))),
+        oracle!(77 ShareGroupDescribeRequest ShareGroupDescribeResponse |v, _version| |r: ShareGroupDescribeRequest| r.with_include_authorized_operations(v.flag)
+            .with_group_ids(vec![group(v), s("").into()])),
     ]
 }
 

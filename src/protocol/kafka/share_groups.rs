@@ -1,0 +1,134 @@
+//! Who is in a share group (KIP-932): ShareGroupHeartbeat, ShareGroupDescribe.
+
+use super::{
+    Call, Code, Operations, Refusal, Stop,
+    consumer_groups::{NAMES_BYTES_MAX, bytes_of, write_partitions},
+    shown_list, tell,
+    wire::{ITEM, Reader, Writer},
+};
+use crate::{
+    broker::{
+        Broker, Error,
+        group::{
+            Description, GroupType, MemberDescription,
+            consumer::{
+                Owned,
+                heartbeat::{JOINS, LEAVES},
+            },
+            share::{Heartbeat, HeartbeatRequest},
+        },
+    },
+    log::record::shown,
+};
+use std::collections::BTreeSet;
+
+/// ShareGroupHeartbeat (key 76).
+pub(super) fn share_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let (group, member_id, epoch) = (r.string("group_id")?, r.string("member_id")?, r.i32("member_epoch")?);
+    let rack_id = r.nullable_string("rack_id")?;
+    let names = r.nullable_array("subscribed_topic_names", |r| r.string(ITEM))?;
+    r.tags()?;
+    let (client_host, settings) = (call.client_host(), call.broker.group_settings(group));
+    let request = HeartbeatRequest {
+        member_id,
+        epoch,
+        rack_id,
+        client_id: call.client_id,
+        client_host: &client_host,
+        session_timeout_ms: settings.share_session_timeout_ms as u64,
+        names,
+    };
+    let beat = check(group, &request).and_then(|()| Ok(call.broker.share_heartbeat(group, request)?));
+    tell(call.explained, || match &beat {
+        Ok(Heartbeat { epoch, assigned: None }) => format!("{member_id} of share group {group}: epoch {epoch}"),
+        Ok(Heartbeat { epoch, assigned: Some(assigned) }) => {
+            let partitions = assigned.iter().map(|(topic, partition)| format!("{topic}/{partition}"));
+            format!("{member_id} of share group {group}: epoch {epoch}, it is to read {}", shown_list(partitions))
+        }
+        Err(refusal) => format!("{member_id} of share group {group}: {}", refusal.why),
+    });
+    let broker = call.broker.clone();
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    let (code, why) = beat.as_ref().err().map_or((Code::None, None), |error| (error.code, Some(error.why.as_str())));
+    w.i16("error_code", code.into());
+    w.nullable_string("error_message", why);
+    w.nullable_string("member_id", beat.is_ok().then_some(member_id));
+    let Heartbeat { epoch, assigned } = beat.unwrap_or(Heartbeat { epoch: 0, assigned: None });
+    w.i32("member_epoch", epoch);
+    w.i32("heartbeat_interval_ms", if epoch > 0 { settings.share_heartbeat_interval_ms } else { 0 });
+    w.i8("assignment", if assigned.is_some() { 1 } else { -1 });
+    if let Some(assigned) = assigned {
+        write_partitions(&mut w, &broker, assigned.into_iter(), false);
+        w.tags();
+    }
+    w.tags();
+    Ok(())
+}
+
+/// What of a heartbeat is checked before the group looks at it, in Kafka's order.
+fn check(group: &str, request: &HeartbeatRequest<'_>) -> Result<(), Refusal> {
+    let names = request.names.as_deref().unwrap_or_default();
+    let wrong = [
+        (group.is_empty(), "the group's name is empty"),
+        (request.member_id.is_empty(), "the member id is empty"),
+        (request.rack_id == Some(""), "the rack id is empty"),
+        (request.epoch == JOINS && names.is_empty(), "who joins says what it subscribes to"),
+        (request.epoch < LEAVES, "there is no such member epoch"),
+        (bytes_of(names) > NAMES_BYTES_MAX, "the topics take more than 1 MiB"),
+    ];
+    match wrong.into_iter().find(|(is_wrong, _)| *is_wrong) {
+        Some((_, why)) => Err(Refusal::new(Code::InvalidRequest, why.into())),
+        None => Ok(()),
+    }
+}
+
+/// ShareGroupDescribe (key 77).
+pub(super) fn share_group_describe(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    // Each group is answered once: its members may take many times the bytes of its name.
+    let groups: BTreeSet<&str> = r.array("group_ids", |r| r.string(ITEM))?.into_iter().collect();
+    let operations = r.bool("include_authorized_operations")?;
+    r.tags()?;
+    tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
+    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
+    let broker = call.broker.clone();
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.array("groups", groups.iter().zip(described), |w, (&group, described)| {
+        w.i16("error_code", described.as_ref().map_or_else(Error::code, |_| Code::None).into());
+        w.nullable_string("error_message", described.as_ref().err().map(Error::to_string).as_deref());
+        w.string("group_id", group);
+        let is_there = described.is_ok();
+        let described = described.unwrap_or_default();
+        w.string("group_state", described.state);
+        w.i32("group_epoch", described.generation);
+        w.i32("assignment_epoch", described.assignment_epoch);
+        w.string("assignor_name", &described.protocol);
+        w.array("members", described.members.into_iter(), |w, member| write_member(w, &broker, member));
+        w.i32("authorized_operations", Operations::Group.asked(operations && is_there));
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn describe(broker: &Broker, group: &str) -> Result<Description, Error> {
+    if group.is_empty() {
+        return Err(Error::InvalidGroup("the group's name is empty".into()));
+    }
+    let described = broker.group(group)?.ok_or_else(|| Error::UnknownGroup(shown(group.as_bytes())))?;
+    if described.group_type == GroupType::Share { Ok(described) } else { Err(Error::NotShareGroup) }
+}
+
+fn write_member(w: &mut Writer<'_>, broker: &Broker, member: MemberDescription) {
+    w.string("member_id", &member.member_id);
+    w.nullable_string("rack_id", member.rack_id.as_deref());
+    w.i32("member_epoch", member.epoch);
+    w.string("client_id", &member.client_id);
+    w.string("client_host", &member.client_host);
+    w.array("subscribed_topic_names", member.topics.iter(), |w, name| w.string(ITEM, name));
+    let owned = member.owned.into_iter().map(|Owned { topic, partition, .. }| (topic, partition));
+    write_partitions(w, broker, owned, true);
+    w.tags();
+    w.tags();
+}
