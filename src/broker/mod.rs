@@ -21,7 +21,7 @@
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets`; `share_heartbeat`, `join_share` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
-//! | members of share groups | `share_consumer` | `share_coordinator` |
+//! | members of share groups | `join_queue`; `share_consumer` | `share_coordinator` |
 //! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
@@ -34,6 +34,7 @@
 //!
 //! | lock | guards | held while |
 //! | --- | --- | --- |
+//! | the share coordinator's `joining` | the settings that a new share group gets | a member of text joins one |
 //! | `creating` | which topics there are, and their defaults | a topic is made, altered or dropped, or configs are |
 //! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is, or a marker where one hangs, which is synced, too |
 //! | the `ids` | which transactional ids there are | their states are read back, at the start, and written anew after a crash |
@@ -127,7 +128,9 @@ pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
-pub use share_coordinator::{ShareConsumer, ShareCounts, ShareOffset, ShareWrite};
+pub use share_coordinator::{
+    ShareConsumer, ShareCounts, ShareMembership, ShareOffset, ShareOptions, ShareWrite, SharedRecord,
+};
 pub use topic::{Topic, check_name, is_internal};
 pub use topic_file::PARTITIONS_MAX;
 pub use topic_settings::Rules;

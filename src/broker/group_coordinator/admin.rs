@@ -7,7 +7,7 @@ use super::GroupCell;
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
 use crate::{
     broker::{
-        Broker, Committed, Error, Result, committed_offsets,
+        Broker, Committed, Error, Result, ShareOffset, committed_offsets,
         group::{Description, Group, GroupType, Summary},
         group_offsets::{GroupOffsets, Offsets},
     },
@@ -52,8 +52,10 @@ pub struct Lag {
     pub topic: Arc<str>,
     /// The partition.
     pub partition: u32,
-    /// What was committed, if anything.
+    /// What was committed, if anything. Of a share group, up to where everything is done.
     pub committed: Option<Committed>,
+    /// How many records beyond that are done, in a share group.
+    pub done: u64,
     /// The end of the partition.
     pub end: u64,
 }
@@ -62,7 +64,7 @@ impl Lag {
     /// How many offsets are left to read, if anything was committed.
     pub fn lag(&self) -> Option<u64> {
         let committed = self.committed.as_ref()?.offset.max(0) as u64;
-        Some(self.end.saturating_sub(committed))
+        Some(self.end.saturating_sub(committed).saturating_sub(self.done))
     }
 }
 
@@ -132,8 +134,8 @@ impl Broker {
         Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
     }
 
-    /// How far a group is behind, in every partition of which it committed an offset or a member owns another. A share group
-    /// commits none.
+    /// How far a group is behind, in every partition of which it committed an offset or a member owns another; a share group, where
+    /// somebody has read.
     pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
         let offsets = self.committed_offsets(name)?;
         let group = self.group(name)?.filter(|group| group.group_type != GroupType::Share);
@@ -143,13 +145,33 @@ impl Broker {
         let lag = |(topic, partition): (Arc<str>, u32)| {
             let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.size()).ok()?.high_watermark;
             let committed = offsets.get(&(topic.clone(), partition)).cloned();
-            Some(Lag { topic, partition, committed, end })
+            Some(Lag { topic, partition, committed, done: 0, end })
         };
-        Ok(keys.into_iter().filter_map(lag).collect())
+        let lags = keys.into_iter().filter_map(lag);
+        let shared = self.share_offsets(name)?.into_iter().filter_map(|offset| {
+            let end = self.topic(&offset.topic).and_then(|topic| topic.partition(offset.partition)?.size());
+            let ShareOffset { topic, partition, start, leader_epoch, done, done_at_start, .. } = offset;
+            let committed = start.map(|start| Committed {
+                offset: (start + done_at_start) as i64,
+                leader_epoch: leader_epoch as i32,
+                metadata: String::new(),
+                timestamp_ms: -1,
+            });
+            Some(Lag { topic, partition, committed, done: done - done_at_start, end: end.ok()?.high_watermark })
+        });
+        Ok(lags.chain(shared).collect())
     }
 
     /// Sets offsets of a group without members; it is made if need be.
     pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
+        if self.group(name)?.is_some_and(|group| group.group_type == GroupType::Share) {
+            self.may_reset_offsets(name)?;
+            let of = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| {
+                Ok((self.find_partition(topic, partition)?, offset))
+            };
+            let all = offsets.iter().map(of).collect::<Result<Vec<_>>>()?;
+            return all.iter().try_for_each(|(of, offset)| self.alter_share_offset(name, of, Some(*offset)));
+        }
         let log = self.running.state.offsets_log_or_new()?;
         let now_ms = self.now_ms();
         let (_, written) = self.running.state.change_or_new(name, |state, _| {

@@ -17,8 +17,10 @@ pub struct ShareOffset {
     pub start: Option<u64>,
     /// The leader epoch of the partition at that time.
     pub leader_epoch: u32,
-    /// How many records are done beyond the start.
+    /// How many records are done from the start on.
     pub done: u64,
+    /// How many of them follow one another from the start on: these will move it.
+    pub done_at_start: u64,
     /// How many are handed out at present.
     pub in_flight: u64,
 }
@@ -35,6 +37,7 @@ impl Broker {
                 start: saved.start,
                 leader_epoch: saved.leader_epoch,
                 done: saved.done_count(),
+                done_at_start: saved.done_at_start(),
                 in_flight: state.open.as_ref().map_or(0, |open| open.machine.acquired()),
             })
         };
@@ -86,7 +89,6 @@ impl Broker {
 
 impl BrokerState {
     /// Whether the log has anything of a share group.
-    #[cfg_attr(not(test), expect(dead_code, reason = "groups have no share members yet"))]
     pub(in crate::broker) fn has_shares(&self, group: &str) -> Result<bool> {
         Ok(self.share_cells_of(group)?.into_iter().any(|cell| cell.lock().saved.is_some()))
     }

@@ -254,6 +254,20 @@ impl ShareConsumer {
         self.cells.values().map(|cell| cell.waiters.register(waiter)).collect()
     }
 
+    /// Whether an [`acquire`](Self::acquire) may find records in a partition.
+    pub fn has_more(&self, of: &PartitionHandle) -> bool {
+        let Some((_, cell)) = self.cells.iter().find(|(key, _)| *key.0 == *of.topic() && key.1 == of.index()) else {
+            return true;
+        };
+        let terms = Terms::of(&self.broker.group_settings(&self.group));
+        let state = cell.lock();
+        let Some(open) = state.open.as_ref().filter(|open| open.of == *of) else { return true };
+        let now = self.state().shares.now();
+        let next = open.machine.next_fetch(terms.limits);
+        open.machine.next_deadline().is_some_and(|due| due <= now)
+            || next.is_some_and(|next| of.end(terms.isolation).is_ok_and(|end| next < end))
+    }
+
     /// When the next lock runs out in these partitions, whoever has it.
     pub fn next_deadline(&self) -> Option<Instant> {
         let due = |cell: &Arc<ShareCell>| cell.lock().open.as_ref()?.machine.next_deadline();

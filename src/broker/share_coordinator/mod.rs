@@ -24,12 +24,14 @@
 mod admin;
 mod consumer;
 mod dead_letters;
+mod membership;
 mod state_log;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
 pub use admin::ShareOffset;
 pub use consumer::{ShareConsumer, ShareWrite};
+pub use membership::{ShareMembership, ShareOptions, SharedRecord};
 
 use super::{
     BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,
@@ -56,6 +58,8 @@ pub(super) struct ShareCoordinator {
     started: Instant,
     /// `None` until the log is read back.
     shares: Mutex<Option<Shares>>,
+    /// Held while a member of text or of the library joins, from the check of the group's settings on.
+    joining: Mutex<()>,
     /// Whether it was told that the log refuses what is released.
     told_refusal: std::sync::atomic::AtomicBool,
     /// What was done with records.
@@ -129,6 +133,7 @@ impl Default for ShareCoordinator {
         ShareCoordinator {
             started: Instant::now(),
             shares: Mutex::new(None),
+            joining: Mutex::new(()),
             told_refusal: Default::default(),
             counts: ShareCounts::default(),
         }

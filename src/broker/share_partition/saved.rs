@@ -56,6 +56,12 @@ impl SavedShare {
         self.done.iter().map(|done| done.end - done.start).sum()
     }
 
+    /// How many of them follow one another from the start on: a restart begins behind them.
+    pub fn done_at_start(&self) -> u64 {
+        let first = self.done.first().filter(|first| Some(first.start) == self.start);
+        first.map_or(0, |first| first.end - first.start)
+    }
+
     /// The line.
     pub fn to_line(&self) -> Vec<u8> {
         let mut line = Vec::new();

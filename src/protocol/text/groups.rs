@@ -26,18 +26,23 @@ use crate::{
 use std::{collections::BTreeSet, io, sync::Arc};
 
 /// The most that one POLL answers, but for a record that is larger.
-const POLL_BYTES_MAX: u64 = 16 << 20;
+pub(super) const POLL_BYTES_MAX: u64 = 16 << 20;
 
 impl Session {
     /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]
     /// [isolation:=read_committed]`
     pub(super) fn join(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
-        let group = group_name(words.expect("JOIN takes a group and topics; the group")?)?;
+        let group = words.expect("JOIN takes a group and topics; the group")?;
         let topics = words.expect("JOIN takes a group and topics; the topics")?.split(|&byte| byte == b',');
         let topics = topics.map(topic_name).collect::<Result<Vec<_>, _>>()?;
         if topics.iter().collect::<BTreeSet<_>>().len() < topics.len() {
             return Err(Refusal::invalid("a topic is given twice").into());
         }
+        let mut rest = words;
+        if std::iter::from_fn(|| rest.next()).any(|word| word == b"mode:share") {
+            return self.join_queue(group, topics, words, output);
+        }
+        let group = group_name(group)?;
         let [from, commit, session, isolation] = words.named(["from", "commit", "session", "isolation"])?;
         let default = JoinOptions::default();
         let options = JoinOptions {
@@ -51,9 +56,7 @@ impl Session {
             isolation: words::isolation(isolation)?,
         };
         self.broker.may_join(&topics, &options)?;
-        if let Some(before) = &mut self.member {
-            leave(before)?;
-        }
+        leave_before(self)?;
         let member = self.member.insert(self.broker.join(&group, &topics, options)?);
         output.bytes.extend_from_slice(b"JOINED group:");
         write_word(&mut output.bytes, group.as_bytes());
@@ -64,6 +67,9 @@ impl Session {
 
     /// `POLL [max:<n>=500] [max_bytes:<n>=1048576] [wait:<ms>=0]`
     pub(super) fn poll(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        if self.queue.is_some() {
+            return self.poll_queue(words, output);
+        }
         let [max, max_bytes, wait] = words.named(["max", "max_bytes", "wait"])?;
         let records = number_or("max:", max, 500)? as usize;
         let bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(POLL_BYTES_MAX) as usize;
@@ -117,6 +123,7 @@ impl Session {
             (Some(place), Some(offsets)) => self.commit_elsewhere(&place, offsets)?,
             (Some(_), None) => return Err(Refusal::invalid("with group: the partitions and offsets are given").into()),
             (None, given) => {
+                self.no_queue("COMMIT")?;
                 let member = member(&mut self.member)?;
                 match &self.stage {
                     Stage::Within(transaction) => member.commit_in(transaction, given)?,
@@ -133,6 +140,7 @@ impl Session {
         let place = words.expect("SEEK takes <topic>/<p> and a position; the partition")?;
         let position = Position::parse(words.expect("SEEK takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
+        self.no_queue("SEEK")?;
         member(&mut self.member)?;
         let partition = self.partition_named(place)?.index();
         let offset = member(&mut self.member)?.seek(Place::parse(place)?.topic, partition, position)?;
@@ -140,9 +148,20 @@ impl Session {
         Ok(Flow::Next)
     }
 
+    /// An error if the connection is in a share group, where this verb means nothing.
+    fn no_queue(&self, verb: &str) -> Result<(), Refusal> {
+        let why = || Refusal::invalid(format!("{verb} is not for share groups; ACCEPT says that a record is done"));
+        if self.queue.is_some() { Err(why()) } else { Ok(()) }
+    }
+
     /// `LEAVE`
     pub(super) fn leave(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
+        if self.queue.is_some() {
+            self.leave_queue()?;
+            output.bytes.extend_from_slice(b"OK\n");
+            return Ok(Flow::Next);
+        }
         let left = member(&mut self.member)?.leave();
         if matches!(left, Ok(()) | Err(broker::Error::UnknownMemberId)) {
             self.member = None;
@@ -234,12 +253,17 @@ fn member(member: &mut Option<Membership>) -> Result<&mut Membership, Refusal> {
     member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
 }
 
-/// Leaves, unless the place is lost already.
-fn leave(member: &mut Membership) -> Result<(), Refusal> {
-    match member.leave() {
-        Err(broker::Error::UnknownMemberId) => Ok(()),
-        left => Ok(left?),
+/// Leaves the group that the connection was in before, unless the place is lost already.
+pub(super) fn leave_before(session: &mut Session) -> Result<(), Refusal> {
+    if session.queue.is_some() {
+        session.leave_queue()?;
     }
+    match session.member.as_mut().map(Membership::leave) {
+        None | Some(Err(broker::Error::UnknownMemberId)) => {}
+        Some(left) => left?,
+    }
+    session.member = None;
+    Ok(())
 }
 
 /// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
@@ -250,7 +274,7 @@ fn write_assignment(member: &Membership, out: &mut Vec<u8>) {
 }
 
 /// Partitions in a word.
-fn write_places<'a>(name: &str, partitions: impl Iterator<Item = (&'a str, u32)>, out: &mut Vec<u8>) {
+pub(super) fn write_places<'a>(name: &str, partitions: impl Iterator<Item = (&'a str, u32)>, out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     for (index, (topic, partition)) in partitions.enumerate() {
         out.extend_from_slice(if index > 0 { b"," } else { b"" });

@@ -20,7 +20,7 @@ macro_rules! terms {
     };
 }
 
-static TERMS: [Term; 20] = terms! {
+static TERMS: [Term; 21] = terms! {
     "topic" "a notebook with a name: everybody who knows the name can write into it and read it"
         "a named set of partitions that share settings; the unit of CREATE, DROP and retention";
     "broker" "the librarian who keeps the notebooks: takes what you hand in, and shows any page you ask for"
@@ -39,6 +39,8 @@ static TERMS: [Term; 20] = terms! {
         "the number of brokers that hold a partition; plainlog is one broker, so it is 1";
     "group" "a team that shares the reading: each page is read by one member, and the team remembers how far it got"
         "consumers that divide the partitions of their topics among them and commit offsets together";
+    "share group" "a team at one stack of letters: whoever is free takes the next one, and says when it is done"
+        "consumers of a queue (KIP-932): a record is acquired by one member until it accepts, releases or rejects it, or its lock runs out";
     "record" "one line in the notebook: the message, and perhaps a key, a time and some labels"
         "key, value, headers and timestamp, stored as one line under one offset";
     "message" "the text that you want to pass on"
@@ -63,7 +65,7 @@ static TERMS: [Term; 20] = terms! {
         "the end offset minus the offset that a reader or group has reached";
 };
 
-const LESSON: [&str; 9] = [
+const LESSON: [&str; 10] = [
     "Type PRODUCE hello and Enter: the broker appends it and answers ACK offset:0.",
     "Type CONSUME 0: it answers MESSAGE offset:0 hello. CONSUME 1 wait:10000 waits ten seconds for the next.",
     "Each message has a number, its offset; reading removes nothing; the log is a text file.",
@@ -71,6 +73,7 @@ const LESSON: [&str; 9] = [
     "HELP <verb> explains a verb, HELP SETTINGS lists the settings of topics, HELP <term> a word: offset, topic, partition, broker, producer, consumer, group, ...",
     "Verbs of the lesson: PRODUCE CONSUME USE QUIT",
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
+    "Share groups are queues, JOIN jobs orders mode:share: POLL ACCEPT RELEASE REJECT RENEW",
     "What takes effect together: BEGIN END ABORT TRANSACTIONS TRANSACTION",
     "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
 ];

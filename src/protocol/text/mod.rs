@@ -4,6 +4,7 @@
 //! bytes ── lines ──┬── PRODUCE, SEND ── writing: gathered, appended together, answered in order
 //!                  ├── CONSUME, TAIL, FETCH ── reading: first completes what was gathered
 //!                  ├── JOIN, POLL, COMMIT, ... ── groups: a membership in a group
+//!                  ├── ACCEPT, RELEASE, ... ───── queues: a membership in a share group
 //!                  ├── BEGIN, END, ABORT, ... ── transactions: what takes effect together
 //!                  └── the other verbs ── one row each in the table of `verbs`
 //! ```
@@ -12,6 +13,7 @@
 
 mod groups;
 mod help;
+mod queues;
 mod reading;
 mod refusal;
 mod serve;
@@ -32,7 +34,7 @@ pub use verbs::name as verb_name;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, WriteSession};
+use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, ShareMembership, WriteSession};
 use std::{io, time::Instant};
 use transactions::Stage;
 use writing::Answer;
@@ -55,6 +57,8 @@ struct Session {
     stage: Stage,
     /// The connection's place in a group.
     member: Option<Membership>,
+    /// Its membership in a share group; it has one of the two at most.
+    queue: Option<ShareMembership>,
     /// Lines of one verb, carried out one after the other, that are not counted yet. They cost one look at the clock, as those do
     /// that are gathered.
     run: LineCount,
@@ -142,6 +146,7 @@ impl Session {
             producer_id: None,
             stage: Stage::default(),
             member: None,
+            queue: None,
             run: LineCount::of(verbs::NONE),
             lap: Instant::now(),
             steps: broker.config().explain.then(Vec::new),

@@ -26,7 +26,7 @@ macro_rules! verbs {
 }
 
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
-pub(super) static VERBS: [Verb; 30] = verbs! {
+pub(super) static VERBS: [Verb; 34] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
     "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
     "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
@@ -45,8 +45,12 @@ pub(super) static VERBS: [Verb; 30] = verbs! {
     "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] => Session::alter;
     "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] => Session::drop_topic;
     "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] => Session::trim;
-    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted]" "become a member of a group, which shares the reading of topics" [] => Session::join;
+    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted] | mode:share [from:earliest|latest] [lock:<ms>] [deliveries:<n>] [isolation:read_uncommitted] [dead:<topic>]" "become a member of a group, which shares the reading of topics, or (mode:share) their records" [] => Session::join;
     "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] => Session::poll;
+    "ACCEPT" "<topic>/<p> <offset>[-<offset>]" "say that records of a share group are processed" ["ACK", "ACKNOWLEDGE", "DONE"] => Session::accept;
+    "RELEASE" "<topic>/<p> <offset>[-<offset>]" "give records of a share group back, for others" ["NACK", "REQUEUE"] => Session::release;
+    "REJECT" "<topic>/<p> <offset>[-<offset>]" "say that nobody can process records of a share group" ["BURY"] => Session::reject;
+    "RENEW" "<topic>/<p> <offset>[-<offset>]" "keep records of a share group for another lock time" ["TOUCH", "EXTEND"] => Session::renew;
     "COMMIT" "[<topic>/<p> <offset>]... [group:<group> [member:<id> generation:<n>]]" "remember how far the group has read" [] => Session::commit;
     "SEEK" "<topic>/<p> <position>" "go on elsewhere in one of the member's partitions" [] => Session::seek;
     "LEAVE" "" "leave the group" ["UNSUBSCRIBE"] => Session::leave;
@@ -138,6 +142,12 @@ impl Session {
             ("bytes_read", bytes_read.to_string()),
             ("syncs", broker.syncs().count().to_string()),
             ("rebalances", metrics.rebalances.get().to_string()),
+            ("shared_in_flight", broker.shares_in_flight().to_string()),
+            ("shared_redelivered", broker.share_counts().redelivered.get().to_string()),
+            (
+                "shared_rejected",
+                (broker.share_counts().rejected.get() + broker.share_counts().exhausted.get()).to_string(),
+            ),
             ("damaged_batches", broker.damaged_batches().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", as_word(&data)),

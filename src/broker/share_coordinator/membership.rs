@@ -1,0 +1,236 @@
+//! A membership in a share group, as a connection (in the library, a thread) holds it: records are acquired from all partitions of its
+//! topics by turns, and are its own until it says what became of them.
+
+use super::ShareConsumer;
+use crate::{
+    broker::{
+        Broker, Error, Isolation, PartitionHandle, PollLimits, PollWait, PolledRecord, Position, ReadSession,
+        Registered, Resource, ResourceKind, Result, ShareSeat,
+        share_partition::{Acknowledged, Acquired, Wanted},
+        writable,
+    },
+    config::{Change, Changes, GroupSettings, Setting},
+};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+/// What a member joins a share group with. It becomes the group's if the group is new, and is to be the same if it is not.
+#[derive(Clone, Debug, Default)]
+pub struct ShareOptions {
+    /// Where the group begins; with the first record, unless it says otherwise.
+    pub from: Option<Position>,
+    /// How long a record is its member's, in ms.
+    pub lock_ms: Option<u64>,
+    /// How often a record is handed out at most.
+    pub deliveries: Option<u64>,
+    /// Which records are handed out: committed ones, unless it says otherwise.
+    pub isolation: Option<Isolation>,
+    /// The topic of records that nobody could process.
+    pub dead_letters: Option<String>,
+}
+
+/// A record that a member has acquired.
+#[derive(Debug)]
+pub struct SharedRecord<'a> {
+    /// The record.
+    pub record: PolledRecord<'a>,
+    /// How often it was handed out, this time included.
+    pub deliveries: u32,
+}
+
+/// A membership. Dropping it leaves the group, and releases what it holds.
+#[derive(Debug)]
+pub struct ShareMembership {
+    broker: Broker,
+    // Released before the seat is left.
+    consumer: ShareConsumer,
+    seat: ShareSeat,
+    read: ReadSession,
+    /// The partition that the next poll begins with.
+    turn: usize,
+}
+
+impl ShareOptions {
+    /// The settings that it names.
+    fn settings(&self) -> Result<Vec<(&'static str, String)>> {
+        let isolation = |isolation| match isolation {
+            Isolation::ReadCommitted => "read_committed".to_owned(),
+            Isolation::ReadUncommitted => "read_uncommitted".to_owned(),
+        };
+        let from = match self.from {
+            None => None,
+            Some(Position::Earliest) => Some("earliest".to_owned()),
+            Some(Position::Latest) => Some("latest".to_owned()),
+            Some(_) => return Err(Error::InvalidConfig("a share group begins at 'earliest' or 'latest'".into())),
+        };
+        let all = [
+            ("share.auto.offset.reset", from),
+            ("share.record.lock.duration.ms", self.lock_ms.map(|ms| ms.to_string())),
+            ("share.delivery.count.limit", self.deliveries.map(|count| count.to_string())),
+            ("share.isolation.level", self.isolation.map(isolation)),
+            ("errors.deadletterqueue.topic.name", self.dead_letters.clone()),
+        ];
+        Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    }
+}
+
+impl Broker {
+    /// Joins a share group, which is made if need be.
+    pub fn join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<ShareMembership> {
+        topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
+        let state = &self.running.state;
+        // Whoever comes first makes the settings; the next one finds them.
+        let _one = state.shares.joining.lock().expect("no panic while a share group is joined");
+        self.agree_on(group, options)?;
+        let seat = self.join_share(group, topics)?;
+        let consumer = self.share_consumer(group, seat.id())?;
+        let (broker, read) = (self.clone(), self.read_session());
+        let mut member = ShareMembership { broker, consumer, seat, read, turn: 0 };
+        // What `latest` means is decided now, not at the first poll.
+        for of in member.partitions() {
+            member.consumer.open(&of)?;
+        }
+        Ok(member)
+    }
+
+    /// The settings of a group that is new are these; those of another are to be the same.
+    fn agree_on(&self, group: &str, options: &ShareOptions) -> Result<()> {
+        if let Some(topic) = &options.dead_letters {
+            writable(topic)?;
+        }
+        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
+        let mut wanted = options.settings()?;
+        if self.group(group)?.is_some() || self.running.state.has_shares(group)? {
+            let settings = self.group_settings(group);
+            let differs = |(name, value): &(&str, String)| {
+                let setting = Setting::<GroupSettings>::named(name).expect("the names are the table's");
+                (setting.value(&settings) != *value).then(|| (setting.name, setting.value(&settings)))
+            };
+            return match wanted.iter().find_map(differs) {
+                None => Ok(()),
+                Some((name, value)) => Err(Error::InvalidConfig(format!(
+                    "{name} of this group is '{value}'; leave it out, or use another group"
+                ))),
+            };
+        }
+        let own = self.configs(&resource);
+        for (name, default) in [("share.auto.offset.reset", "earliest"), ("share.isolation.level", "read_committed")] {
+            if !own.contains_key(name) && !wanted.iter().any(|(wanted, _)| *wanted == name) {
+                wanted.push((name, default.into()));
+            }
+        }
+        wanted.retain(|(name, value)| own.get(*name) != Some(value));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let named = wanted.into_iter().map(|(name, value)| (name.to_owned(), Change::Set(value))).collect();
+        self.alter_configs(&resource, &Changes { named, reset_others: false }, false)
+    }
+}
+
+impl ShareMembership {
+    /// The group's name.
+    pub fn group(&self) -> &str {
+        self.seat.group()
+    }
+
+    /// The member's id.
+    pub fn id(&self) -> &str {
+        self.seat.id()
+    }
+
+    /// The group's generation.
+    pub fn generation(&self) -> i32 {
+        self.seat.generation()
+    }
+
+    /// The partitions that it reads: all of its topics that are there.
+    pub fn assigned(&self) -> Vec<(Arc<str>, u32)> {
+        self.seat.assigned()
+    }
+
+    fn partitions(&self) -> Vec<PartitionHandle> {
+        let topics: BTreeSet<Arc<str>> = self.assigned().into_iter().map(|(topic, _)| topic).collect();
+        let found = topics.into_iter().filter_map(|topic| self.broker.find_topic(&topic).ok());
+        found.flat_map(|topic| topic.partitions()).collect()
+    }
+
+    /// Acquires records and hands them to `each`, after waiting for the first. Answers how many there were. All are of one partition,
+    /// whose turn it is; the next poll begins with another.
+    pub fn poll(
+        &mut self,
+        limits: PollLimits,
+        mut wait: PollWait<'_>,
+        each: &mut dyn FnMut(&SharedRecord<'_>),
+    ) -> Result<usize> {
+        let wanted = Wanted { records: limits.records as u64, exactly: true, batch: 1 };
+        loop {
+            let partitions = self.partitions();
+            let count = partitions.len();
+            for index in (0..count).map(|step| (self.turn + step) % count) {
+                let of = &partitions[index];
+                let acquired = match self.consumer.acquire(of, wanted, limits.bytes, &mut self.read) {
+                    // The group tells of the drop.
+                    Err(Error::UnknownTopic(_)) => continue,
+                    Err(error) => {
+                        self.turn = (index + 1) % count;
+                        return Err(error);
+                    }
+                    Ok(acquired) => acquired,
+                };
+                if !acquired.is_empty() {
+                    self.turn = (index + 1) % count;
+                    return Ok(hand_out(of, &self.read, &acquired, each));
+                }
+            }
+            self.read.free();
+            if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) || !self.wait(&partitions, &mut wait)? {
+                return Ok(0);
+            }
+        }
+    }
+
+    /// Waits until there may be something; answers whether there may.
+    fn wait(&self, partitions: &[PartitionHandle], wait: &mut PollWait<'_>) -> Result<bool> {
+        let _grows = self.broker.register(wait.waiter);
+        let _appended: Vec<_> = partitions.iter().map(|of| of.register(wait.waiter)).collect();
+        let _released: Vec<Registered<'_>> = self.consumer.register(wait.waiter);
+        if partitions.iter().any(|of| self.consumer.has_more(of)) || self.partitions().len() != partitions.len() {
+            return Ok(true);
+        }
+        let due = self.consumer.next_deadline();
+        let woken = (wait.wait)(due.into_iter().chain(wait.deadline).min());
+        Ok(woken || due.is_some_and(|due| due <= Instant::now()))
+    }
+
+    /// Says what becomes of records that it holds: all of it is taken, durably, or nothing.
+    pub fn acknowledge(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<()> {
+        let written = self.consumer.acknowledge_held(of, batches)?;
+        written.map_or(Ok(()), |written| written.make_durable())
+    }
+
+    /// Leaves the group; what it holds is released.
+    pub fn leave(&mut self) -> Result<()> {
+        self.consumer.release();
+        self.seat.leave()
+    }
+}
+
+fn hand_out(
+    of: &PartitionHandle,
+    read: &ReadSession,
+    acquired: &[Acquired],
+    each: &mut dyn FnMut(&SharedRecord<'_>),
+) -> usize {
+    let (Some(first), Some(last)) = (acquired.first(), acquired.last()) else { return 0 };
+    let (mut ranges, mut count) = (acquired.iter().peekable(), 0);
+    for line in read.batches().records_from(first.first).flatten().take_while(|line| line.offset <= last.last) {
+        while ranges.next_if(|range| range.last < line.offset).is_some() {}
+        let Some(range) = ranges.peek().filter(|range| range.first <= line.offset) else { continue };
+        let (topic, partition) = (of.topic(), of.index());
+        let record =
+            PolledRecord { topic, partition, offset: line.offset, timestamp: line.timestamp, fields: line.fields };
+        each(&SharedRecord { record, deliveries: range.deliveries });
+        count += 1;
+    }
+    count
+}

@@ -1,0 +1,168 @@
+//! JOIN with `mode:share`, and ACCEPT, RELEASE, REJECT and RENEW: share groups, queues on a log (KIP-932).
+//!
+//! ```text
+//! JOIN jobs orders mode:share   JOINED group:jobs member:1-5f0c9a77b2e4d816 generation:1 assigned:orders/0,orders/1
+//! POLL wait:1000                POLLED count:1 generation:1 assigned:orders/0,orders/1
+//!                               topic:orders partition:0 offset:0 timestamp:1763600000000 delivery:1 message:hello
+//! ACCEPT orders/0 0             OK
+//! ```
+//!
+//! What a POLL answers is this member's until it says what became of it, its lock's time is over, or its connection ends.
+
+use super::{
+    Answered, Flow, Refusal, Session,
+    groups::{POLL_BYTES_MAX, leave_before, write_places},
+    reading::deadline,
+    words::{self, Position, Words, group_name, number, number_or, topic_name},
+};
+use crate::{
+    broker::{
+        self, PollLimits, PollWait, ShareMembership, ShareOptions, SharedRecord,
+        share_partition::{Acknowledged, Acknowledgement},
+    },
+    log::record::{write_i64, write_u64, write_word},
+    protocol::connection::Output,
+};
+use std::io;
+
+impl Session {
+    /// What follows `JOIN <group> <topics>` where `mode:share` is among it.
+    pub(super) fn join_queue(
+        &mut self,
+        group: &[u8],
+        topics: Vec<&str>,
+        words: Words<'_>,
+        output: &mut Output<'_>,
+    ) -> Answered {
+        let group = group_name(group)?;
+        let [_, from, lock, deliveries, isolation, dead] =
+            words.named(["mode", "from", "lock", "deliveries", "isolation", "dead"])?;
+        let options = ShareOptions {
+            from: from.map(Position::parse).transpose()?,
+            lock_ms: lock.map(|ms| number("lock:", ms)).transpose()?,
+            deliveries: deliveries.map(|count| number("deliveries:", count)).transpose()?,
+            isolation: isolation.map(|word| words::isolation(Some(word))).transpose()?,
+            dead_letters: dead.map(topic_name).transpose()?.map(String::from),
+        };
+        leave_before(self)?;
+        let member = self.queue.insert(self.broker.join_queue(&group, &topics, &options)?);
+        output.bytes.extend_from_slice(b"JOINED group:");
+        write_word(&mut output.bytes, group.as_bytes());
+        output.bytes.extend_from_slice(format!(" member:{}", member.id()).as_bytes());
+        write_assignment(member, &mut output.bytes);
+        Ok(Flow::Next)
+    }
+
+    /// `POLL [max:<n>=500] [max_bytes:<n>=1048576] [wait:<ms>=0]` of a member of a share group.
+    pub(super) fn poll_queue(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let [max, max_bytes, wait] = words.named(["max", "max_bytes", "wait"])?;
+        let records = number_or("max:", max, 500)? as usize;
+        if records == 0 {
+            return Err(Refusal::invalid("a POLL of a share group is for one record at least").into());
+        }
+        let bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(POLL_BYTES_MAX) as usize;
+        let deadline = deadline(number_or("wait:", wait, 0)?);
+        let member = queue(&mut self.queue)?;
+        output.flush_before_wait(deadline)?;
+        let (mut broken, mut lines) = (None, Vec::new());
+        let waiter = output.waiter.clone();
+        let mut wait = |until| {
+            output.wait_while_connected(until).unwrap_or_else(|error: io::Error| {
+                broken = Some(error);
+                false
+            })
+        };
+        let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
+        let limits = PollLimits { records, bytes };
+        let polled = member.poll(limits, poll_wait, &mut |record| write_shared(record, &mut lines));
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        let count = polled?;
+        output.bytes.extend_from_slice(b"POLLED count:");
+        write_u64(&mut output.bytes, count as u64);
+        write_assignment(member, &mut output.bytes);
+        output.bytes.extend_from_slice(&lines);
+        Ok(Flow::Next)
+    }
+
+    /// `ACCEPT <topic>/<p> <offset>[-<offset>]`
+    pub(super) fn accept(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        self.acknowledge(Acknowledgement::Accept, words, output)
+    }
+
+    /// `RELEASE <topic>/<p> <offset>[-<offset>]`
+    pub(super) fn release(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        self.acknowledge(Acknowledgement::Release, words, output)
+    }
+
+    /// `REJECT <topic>/<p> <offset>[-<offset>]`
+    pub(super) fn reject(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        self.acknowledge(Acknowledgement::Reject, words, output)
+    }
+
+    /// `RENEW <topic>/<p> <offset>[-<offset>]`
+    pub(super) fn renew(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        self.acknowledge(Acknowledgement::Renew, words, output)
+    }
+
+    fn acknowledge(&mut self, how: Acknowledgement, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
+        let place = words.expect("a partition and offsets are to be given; the partition")?;
+        let offsets = words.expect("a partition and offsets are to be given; the offset")?;
+        words.end()?;
+        let (first, last) = match memchr::memchr(b'-', offsets) {
+            Some(dash) => (number("the offset", &offsets[..dash])?, number("the offset", &offsets[dash + 1..])?),
+            None => {
+                let offset = number("the offset", offsets)?;
+                (offset, offset)
+            }
+        };
+        if last < first {
+            return Err(Refusal::invalid(format!("{first}-{last} is no range: it ends before it begins")).into());
+        }
+        queue(&mut self.queue)?;
+        let of = self.partition_named(place)?;
+        queue(&mut self.queue)?.acknowledge(&of, &[Acknowledged { first, last, how }])?;
+        output.bytes.extend_from_slice(b"OK\n");
+        Ok(Flow::Next)
+    }
+
+    /// Leaves the share group.
+    pub(super) fn leave_queue(&mut self) -> Result<(), Refusal> {
+        let left = queue(&mut self.queue)?.leave();
+        self.queue = None;
+        match left {
+            Err(broker::Error::UnknownMemberId) => Ok(()),
+            left => Ok(left?),
+        }
+    }
+}
+
+/// The connection's membership in a share group.
+fn queue(member: &mut Option<ShareMembership>) -> Result<&mut ShareMembership, Refusal> {
+    member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
+}
+
+/// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
+fn write_assignment(member: &ShareMembership, out: &mut Vec<u8>) {
+    out.extend_from_slice(format!(" generation:{}", member.generation()).as_bytes());
+    let assigned = member.assigned();
+    write_places(" assigned:", assigned.iter().map(|(topic, partition)| (&**topic, *partition)), out);
+    out.push(b'\n');
+}
+
+fn write_shared(SharedRecord { record, deliveries }: &SharedRecord<'_>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"topic:");
+    out.extend_from_slice(record.topic.as_bytes());
+    out.extend_from_slice(b" partition:");
+    write_u64(out, u64::from(record.partition));
+    out.extend_from_slice(b" offset:");
+    write_u64(out, record.offset);
+    out.extend_from_slice(b" timestamp:");
+    write_i64(out, record.timestamp);
+    out.extend_from_slice(b" delivery:");
+    write_u64(out, u64::from(*deliveries));
+    out.push(b' ');
+    out.extend_from_slice(record.fields);
+    out.push(b'\n');
+}
