@@ -25,6 +25,7 @@ macro_rules! codes {
 }
 
 codes! {
+    UnknownServerError -1 "UNKNOWN_SERVER_ERROR";
     None 0 "NONE";
     OffsetOutOfRange 1 "OFFSET_OUT_OF_RANGE";
     CorruptMessage 2 "CORRUPT_MESSAGE";
@@ -45,6 +46,7 @@ codes! {
     RebalanceInProgress 27 "REBALANCE_IN_PROGRESS";
     InvalidCommitOffsetSize 28 "INVALID_COMMIT_OFFSET_SIZE";
     InvalidTimestamp 32 "INVALID_TIMESTAMP";
+    UnsupportedSaslMechanism 33 "UNSUPPORTED_SASL_MECHANISM";
     IllegalSaslState 34 "ILLEGAL_SASL_STATE";
     UnsupportedVersion 35 "UNSUPPORTED_VERSION";
     TopicAlreadyExists 36 "TOPIC_ALREADY_EXISTS";
@@ -85,6 +87,7 @@ codes! {
     ProducerFenced 90 "PRODUCER_FENCED";
     ResourceNotFound 91 "RESOURCE_NOT_FOUND";
     DuplicateResource 92 "DUPLICATE_RESOURCE";
+    UnacceptableCredential 93 "UNACCEPTABLE_CREDENTIAL";
     InvalidUpdateVersion 95 "INVALID_UPDATE_VERSION";
     UnknownTopicId 100 "UNKNOWN_TOPIC_ID";
     BrokerIdNotRegistered 102 "BROKER_ID_NOT_REGISTERED";

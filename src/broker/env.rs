@@ -20,6 +20,7 @@ use super::{
     random,
     reserve::Reserve,
     schedule::Schedule,
+    scram_credentials::{self, KeptCredentials},
     small_file::{Line, Lines, OWN_BYTES_MAX, Text, at},
 };
 use crate::{
@@ -51,6 +52,7 @@ pub(super) struct Env {
     /// What was set while a broker ran.
     pub(super) configs: DynamicConfigs,
     pub(super) quotas: KeptQuotas,
+    pub(super) credentials: KeptCredentials,
     /// How the broker ended that wrote the log last.
     stop: Stop,
     /// What the file says.
@@ -88,7 +90,9 @@ pub(super) enum Stop {
 /// The file's name.
 const FILE: &str = "~broker";
 /// The broker's own files.
-const OWN_FILES: [&str; 3] = [FILE, dynamic_configs::FILE, quotas::FILE];
+const OWN_FILES: [&str; 4] = [FILE, dynamic_configs::FILE, quotas::FILE, scram_credentials::FILE];
+/// Those of them that nobody else may read.
+const PRIVATE_FILES: [&str; 1] = [scram_credentials::FILE];
 /// When more partitions could not be synced, the stop was not clean.
 const UNCLEAN_MAX: usize = 1000;
 /// Producer ids that are taken at once.
@@ -100,6 +104,7 @@ impl Env {
         let found = Identity::read(&*disk, &data_dir)?;
         let configs = DynamicConfigs::read(&*disk, &data_dir, &config.topic_defaults)?;
         let quotas = KeptQuotas::read(&*disk, &data_dir)?;
+        let credentials = KeptCredentials::read(&*disk, &data_dir)?;
         let is_new = found.is_none();
         let identity = found.unwrap_or_else(Identity::new);
         let reserve = |name: &str| Reserve::new(config.data_dir.is_some().then(|| data_dir.join(name)));
@@ -111,6 +116,7 @@ impl Env {
             flush: config.flush,
             configs,
             quotas,
+            credentials,
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
@@ -152,7 +158,8 @@ impl Env {
 
     fn put(&self, file: &str, bytes: &[u8]) -> Result<()> {
         let path = self.data_dir.join(file);
-        let put = disk::replace(self.handles.disk(), &path, bytes).inspect_err(|_| self.doubt(file));
+        let replace = if PRIVATE_FILES.contains(&file) { disk::replace_private } else { disk::replace };
+        let put = replace(self.handles.disk(), &path, bytes).inspect_err(|_| self.doubt(file));
         put.map_err(|error| Error::of_disk(&at(&path)(error)))
     }
 

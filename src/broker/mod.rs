@@ -25,6 +25,7 @@
 //! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
+//! | credentials | `scram_credentials`, `alter_scram_credentials` | `scram_credentials` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
@@ -50,7 +51,7 @@
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | the configs' `state` | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
-//! | `quotas` | the `~quotas` file | the file is replaced |
+//! | `quotas`, `credentials` | the `~quotas` file, the `~credentials` file | the file is replaced |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
@@ -82,6 +83,7 @@ pub mod random;
 mod reading;
 mod reserve;
 mod schedule;
+mod scram_credentials;
 mod share_coordinator;
 pub mod share_partition;
 mod small_file;
@@ -128,6 +130,7 @@ pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
+pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
 pub use share_coordinator::{
     ShareConsumer, ShareCounts, ShareMembership, ShareOffset, ShareOptions, ShareWrite, SharedRecord,
 };

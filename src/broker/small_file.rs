@@ -1,4 +1,5 @@
-//! The small files beside the log, `topic`, `~broker`, `~configs` and `~quotas`: lines of fields, which a person can read and mend.
+//! The small files beside the log, `topic`, `~broker`, `~configs`, `~quotas` and `~credentials`: lines of fields, which a person can
+//! read and mend.
 //!
 //! ```text
 //! id:bWVzc2FnZXMtdG9waWMtaQ
@@ -8,11 +9,13 @@
 //!
 //! - A value is a word of the record format: whatever would end the word or its line is escaped. So what a client names or
 //!   sets is read back as it was, and never becomes a line of its own.
+//! - A line that a person has no reason to change may end with a field `crc`, the CRC-32C of what stands before it.
 //! - No file is written that its reader would refuse as too large.
 //! - An error names the file and the line.
 
 use super::{Error, Result};
 use crate::log::{
+    batches::crc32c,
     disk::{self, Disk},
     record::{shown, unescape, write_header_name, write_word},
 };
@@ -43,6 +46,15 @@ impl Lines {
             write_word(&mut self.0, value.to_string().as_bytes());
         }
         self.0.push(b'\n');
+    }
+
+    /// The same, with the CRC of the line as its last field.
+    pub(super) fn push_checked(&mut self, fields: &[(&str, &dyn Display)]) {
+        let start = self.0.len();
+        self.push(fields);
+        self.0.pop();
+        let crc = crc32c(&self.0[start..]);
+        self.0.extend_from_slice(format!(" crc:{crc:08x}\n").as_bytes());
     }
 
     /// The bytes of the file, if its reader takes so many.
@@ -93,7 +105,7 @@ pub(super) struct Line<'a> {
     text: &'a [u8],
 }
 
-impl Line<'_> {
+impl<'a> Line<'a> {
     /// The first field's name, and as its value the rest of the line: an editor may have put spaces there.
     pub(super) fn field(&self) -> Option<(String, String)> {
         let (name, value) = split(self.text)?;
@@ -118,9 +130,20 @@ impl Line<'_> {
         Some(values)
     }
 
+    /// The line without its last field, which is its CRC; `None`: it has none, or another.
+    pub(super) fn checked(&self) -> Option<Self> {
+        let (text, crc) = self.text.split_at(memchr::memrchr(b' ', self.text)?);
+        (crc == format!(" crc:{:08x}", crc32c(text)).as_bytes()).then_some(Line { text, ..*self })
+    }
+
     /// What is wrong with this line of the file at `path`.
     pub(super) fn error(&self, path: &Path, why: impl Display) -> String {
         format!("{}, line {}: '{}' {why}", path.display(), self.number, shown(self.text))
+    }
+
+    /// The same of a line that nobody may read.
+    pub(super) fn secret_error(&self, path: &Path, why: impl Display) -> String {
+        format!("{}, line {} {why}", path.display(), self.number)
     }
 }
 
@@ -153,6 +176,21 @@ mod tests {
         let expected = "data/t/topic, line 2: 'partition:0 start:1' is odd";
         assert_eq!(lines[1].error(Path::new("data/t/topic"), "is odd"), expected);
         assert_eq!(Text(Vec::new()).lines().count(), 0);
+    }
+
+    #[test]
+    fn a_line_with_a_crc_is_read_as_it_was_written_or_not_at_all() {
+        let mut lines = Lines::default();
+        lines.push_checked(&[("user", &"al ice"), ("key", &"k")]);
+        let bytes = lines.bytes(100).unwrap();
+        let read = |bytes: &[u8]| Text(bytes.to_vec()).lines().next().and_then(|line| line.checked()?.all_fields());
+        let fields = [("user", "al ice"), ("key", "k")].map(|(name, value)| (name.into(), value.into()));
+        assert_eq!(read(bytes), Some(fields.into()));
+        for at in 0..bytes.len() - 1 {
+            let mut bent = bytes.to_vec();
+            bent[at] ^= 1;
+            assert_eq!(read(&bent), None, "{at}");
+        }
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub trait Disk: Send + Sync + Debug {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
     /// Makes a file; one that is there is emptied.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
+    /// The same of a file that nobody may read but the broker's own user, where the system can tell users apart.
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.create(path)
+    }
     /// The names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>>;
     /// Makes a directory; `AlreadyExists`: the name is there.
@@ -132,13 +136,35 @@ pub fn make_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
 /// Replaces a small file so that a crash leaves either the old bytes or the new: temporary file, sync, rename, directory
 /// sync. After an error the old ones count, now and after a restart; if that cannot be had either, the error says so.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_by(disk, path, || put_beside(disk, path, bytes))
+    replace_by(disk, path, Readers::All, || put_beside(disk, path, bytes, Readers::All))
+}
+
+/// The same of a file that nobody may read but the broker's own user.
+pub fn replace_private(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(disk, path, Readers::Owner, || put_beside(disk, path, bytes, Readers::Owner))
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy)]
+enum Readers {
+    All,
+    Owner,
+}
+
+impl Readers {
+    /// Makes a file for them.
+    fn create(self, disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn File>> {
+        match self {
+            Readers::All => disk.create(path),
+            Readers::Owner => disk.create_private(path),
+        }
+    }
 }
 
 /// The same on a disk that has no room: `reserve`, a file of at least as many bytes, is written over and takes the file's
 /// place. After an error it is no reserve any more, and may be gone.
 pub fn replace_from(disk: &dyn Disk, reserve: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    replace_by(disk, path, || {
+    replace_by(disk, path, Readers::All, || {
         let file = disk.open(reserve)?;
         file.write_at(bytes, 0)?;
         // Here there is room again, by which the old bytes can be put back.
@@ -148,7 +174,7 @@ pub fn replace_from(disk: &dyn Disk, reserve: &Path, path: &Path, bytes: &[u8]) 
     })
 }
 
-fn replace_by(disk: &dyn Disk, path: &Path, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+fn replace_by(disk: &dyn Disk, path: &Path, readers: Readers, put: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     // Opened first: once a name has changed only the disk itself can fail.
     let names = disk.open_dir(path.parent().expect("a small file stands in a directory"))?;
     let old = match disk.open(path) {
@@ -159,7 +185,7 @@ fn replace_by(disk: &dyn Disk, path: &Path, put: impl FnOnce() -> io::Result<()>
     put()?;
     let Err(error) = names.sync() else { return Ok(()) };
     let put_back = match old {
-        Some(old) => read_whole(&*old).and_then(|old| put_beside(disk, path, &old)),
+        Some(old) => read_whole(&*old).and_then(|old| put_beside(disk, path, &old, readers)),
         None => disk.remove_file(path),
     };
     let Err(again) = put_back.and_then(|()| names.sync()) else { return Err(error) };
@@ -168,9 +194,9 @@ fn replace_by(disk: &dyn Disk, path: &Path, put: impl FnOnce() -> io::Result<()>
 }
 
 /// Gives a file these bytes, which are durable, under a name that is not yet. After an error it is as it was.
-fn put_beside(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn put_beside(disk: &dyn Disk, path: &Path, bytes: &[u8], readers: Readers) -> io::Result<()> {
     let temporary = path.with_extension("tmp~");
-    let written = disk.create(&temporary).and_then(|file| file.write_at(bytes, 0).and_then(|()| file.sync()));
+    let written = readers.create(disk, &temporary).and_then(|file| file.write_at(bytes, 0).and_then(|()| file.sync()));
     let put = written.and_then(|()| disk.rename(&temporary, path));
     // A full disk gets its room back. What cannot be removed is overwritten by the next.
     put.inspect_err(|_| drop(disk.remove_file(&temporary)))

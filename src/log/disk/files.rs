@@ -1,7 +1,14 @@
 //! The machine's file system.
 
 use super::{Disk, File, Name, OpenDir};
-use std::{any::Any, fs, io, os::unix::fs::FileExt, path::Path, sync::Arc, time::UNIX_EPOCH};
+use std::{
+    any::Any,
+    fs, io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+    sync::Arc,
+    time::UNIX_EPOCH,
+};
 
 /// The machine's file system.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +21,11 @@ impl Disk for FileDisk {
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         Ok(Arc::new(fs::OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?))
+    }
+
+    fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        Ok(Arc::new(options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>> {
