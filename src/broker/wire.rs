@@ -57,6 +57,17 @@ impl Message {
         self.length += bytes.len();
     }
 
+    /// Blanks the fields of this name, and what no field is known of, where more of them may stand.
+    pub fn withhold(&mut self, secret: &str) {
+        let Some(spans) = &self.spans else { return };
+        let bytes = std::mem::take(&mut self.bytes);
+        self.bytes = vec![b'*'; bytes.len()];
+        for span in spans.iter().filter(|span| span.name != secret) {
+            let known = span.from.min(bytes.len())..span.to.min(bytes.len());
+            self.bytes[known.clone()].copy_from_slice(&bytes[known]);
+        }
+    }
+
     fn memory(&self) -> usize {
         self.bytes.capacity() + self.spans.as_ref().map_or(0, Spans::memory)
     }

@@ -1,5 +1,4 @@
-//! How a client says who it is: SaslHandshake, SaslAuthenticate, the passwords behind that, and the delegation tokens that stand for
-//! a login.
+//! How a client says who it is: SaslHandshake, SaslAuthenticate, and the delegation tokens that stand for a login.
 //!
 //! Nobody logs in here, so each call is answered as by a Kafka whose listener is PLAINTEXT: SASL is out of place, and whoever did
 //! not log in gets no token.
@@ -8,8 +7,6 @@ use super::{
     Call, Code, Stop, tell,
     wire::{self, Reader, Writer},
 };
-use std::collections::BTreeMap;
-
 /// Whom Kafka names where nobody has logged in.
 const NOBODY: (&str, &str) = ("User", "ANONYMOUS");
 /// A time where there is no token.
@@ -95,36 +92,6 @@ pub(super) fn describe_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<
     let mut w = refuse(call);
     w.empty_array("tokens");
     w.i32("throttle_time_ms", 0);
-    w.tags();
-    Ok(())
-}
-
-/// DescribeUserScramCredentials (key 50): nobody has any. `kafka-configs` asks this wherever it shows the quotas of users.
-pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let users = r.nullable_array("users", |r| {
-        let name = r.string("name")?;
-        r.tags()?;
-        Ok(name)
-    })?;
-    r.tags()?;
-    tell(call.explained, || "whose passwords are known, which nobody's are".into());
-    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
-    users.unwrap_or_default().into_iter().for_each(|name| *times.entry(name).or_default() += 1);
-    let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
-    w.i16("error_code", Code::None.into());
-    w.nullable_string("error_message", None);
-    w.array("results", times.iter(), |w, (name, &times)| {
-        let (code, why) = match times {
-            1 => (Code::ResourceNotFound, "the user has no credentials"),
-            _ => (Code::DuplicateResource, "the user stands in the request more than once"),
-        };
-        w.string("user", name);
-        w.i16("error_code", code.into());
-        w.nullable_string("error_message", Some(why));
-        w.empty_array("credential_infos");
-        w.tags();
-    });
     w.tags();
     Ok(())
 }

@@ -36,6 +36,7 @@ mod produce;
 mod quotas;
 mod replicas;
 pub mod requests;
+mod scram;
 mod share_groups;
 mod topic_ref;
 mod topics;
@@ -119,6 +120,9 @@ pub struct Api {
 /// The key of OffsetCommit: requests of this kind that arrive together share one sync.
 const OFFSET_COMMIT: i16 = 8;
 
+/// What nobody may see who watches: fields of these APIs' requests, by which one could log in.
+const SECRETS: [(i16, &str); 4] = [(36, "auth_bytes"), (39, "hmac"), (40, "hmac"), (51, "salted_password")];
+
 /// The key of ApiVersions, which is answered in whatever version it is asked.
 const API_VERSIONS: i16 = 18;
 
@@ -179,7 +183,8 @@ pub static APIS: &[Api] = &[
     api(47, "OffsetDelete", (0, 0), 1, offsets::offset_delete),
     api(48, "DescribeClientQuotas", (0, 1), 1, quotas::describe_client_quotas),
     api(49, "AlterClientQuotas", (0, 1), 1, quotas::alter_client_quotas),
-    api(50, "DescribeUserScramCredentials", (0, 0), 0, authentication::describe_user_scram_credentials),
+    api(50, "DescribeUserScramCredentials", (0, 0), 0, scram::describe_user_scram_credentials),
+    api(51, "AlterUserScramCredentials", (0, 0), 0, scram::alter_user_scram_credentials),
     api(55, "DescribeQuorum", (0, 2), 0, controller::describe_quorum),
     api(57, "UpdateFeatures", (0, 2), 0, controller::update_features),
     api(60, "DescribeCluster", (0, 2), 0, metadata::describe_cluster),
@@ -505,7 +510,10 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
     if let Some(asker) = watched {
         let (spans, file) = (call.spans.take(), call.file.take());
         let response = call.response().filter(|_| done.is_ok()).unwrap_or_default();
-        let request = message(&[&(frame.len() as u32).to_be_bytes(), frame], r.spans.take().map(|spans| *spans));
+        let mut request = message(&[&(frame.len() as u32).to_be_bytes(), frame], r.spans.take().map(|spans| *spans));
+        if let Some((_, secret)) = SECRETS.iter().find(|(key, _)| *key == api.key) {
+            request.withhold(secret);
+        }
         broker.seen(Exchange {
             asker,
             version: Some(version),

@@ -184,7 +184,7 @@ fn oracles() -> Vec<Oracle> {
         join_group_request as join, leave_group_request as leave, list_offsets_request as list, metadata_request as metadata,
         offset_commit_request as commit, offset_delete_request as forget, offset_fetch_request as committed,
         offset_for_leader_epoch_request as epochs, produce_request as produce, sync_group_request as sync, txn_offset_commit_request as pending,
-        alter_client_quotas_request as alter_quotas, create_delegation_token_request as create_token, describe_client_quotas_request as quotas, describe_delegation_token_request as tokens, describe_quorum_request as quorum,
+        alter_client_quotas_request as alter_quotas, alter_user_scram_credentials_request as scram, create_delegation_token_request as create_token, describe_client_quotas_request as quotas, describe_delegation_token_request as tokens, describe_quorum_request as quorum,
         update_features_request as features, write_txn_markers_request as markers,
     };
     vec![
@@ -373,6 +373,11 @@ fn oracles() -> Vec<Oracle> {
                 .with_ops(vec![alter_quotas::OpData::default().with_key(s(&v.text)).with_value(f64::from(v.number)).with_remove(!v.flag)])])),
         oracle!(50 DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse |v, _version| |r: DescribeUserScramCredentialsRequest| r.with_users((!v.flag).then(|| vec![
             kafka_protocol::messages::describe_user_scram_credentials_request::UserName::default().with_name(s(&v.text))]))),
+        oracle!(51 AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse |v, _version| |r: AlterUserScramCredentialsRequest| {
+            let upsertion = scram::ScramCredentialUpsertion::default().with_name(s(&v.text)).with_mechanism(1).with_iterations(v.number);
+            let upsertion = upsertion.with_salt(v.bytes.clone().into()).with_salted_password(v.bytes.clone().into());
+            r.with_deletions(vec![scram::ScramCredentialDeletion::default().with_name(topic(v).0).with_mechanism(v.number as i8)]).with_upsertions(vec![upsertion])
+        }),
         oracle!(55 DescribeQuorumRequest DescribeQuorumResponse |v, _version| |r: DescribeQuorumRequest| {
             let of = |name: &str, index| quorum::TopicData::default().with_topic_name(s(name).into()).with_partitions(vec![quorum::PartitionData::default().with_partition_index(index)]);
             r.with_topics(if v.flag { vec![of("__cluster_metadata", 0)] } else { vec![of(&v.topic, v.number), of(&v.text, 0)] })
@@ -455,7 +460,15 @@ fn watched(talk: &Talk, key: i16, version: i16, body: &[u8]) -> [broker::wire::M
     let (response, _) = talk.ask(key, version, body).unwrap();
     let seen = talk.broker.wire().next(0).unwrap().exchange;
     talk.broker.wire().switch(None);
-    assert_eq!(seen.request.bytes[4..], frame(key, version, body));
+    let sent = [&seen.request.bytes[..4], &frame(key, version, body)].concat();
+    assert_eq!(seen.request.bytes.len(), sent.len());
+    for span in seen.request.spans.as_ref().unwrap().iter() {
+        let shown = &seen.request.bytes[span.from..span.to];
+        match SECRETS.contains(&(key, span.name)) {
+            true => assert!(shown.iter().all(|&byte| byte == b'*'), "{key} {version}: {span:?} is shown"),
+            false => assert_eq!(shown, &sent[span.from..span.to], "{key} {version}: {span:?}"),
+        }
+    }
     assert!(seen.response.bytes.ends_with(&response));
     let Exchange { request, response, .. } = Arc::unwrap_or_clone(seen);
     [request, response]

@@ -68,23 +68,138 @@ fn nobody_logs_in_and_no_broker_is_forgotten() {
     assert_eq!(SaslHandshakeResponse::decode(&mut &response[..], 1).unwrap().error_code, 34);
     let (response, _) = talk.ask(41, 3, &encoded(DescribeDelegationTokenRequest::default(), 3)).unwrap();
     assert_eq!(DescribeDelegationTokenResponse::decode(&mut &response[..], 3).unwrap().error_code, 64);
-    let user = describe_user_scram_credentials_request::UserName::default().with_name(s("alice"));
-    let known = |users| {
-        let request = DescribeUserScramCredentialsRequest::default().with_users(users);
-        let (response, _) = talk.ask(50, 0, &encoded(request, 0)).unwrap();
-        let response = DescribeUserScramCredentialsResponse::decode(&mut &response[..], 0).unwrap();
-        response.results.iter().map(|user| user.error_code).collect::<Vec<_>>()
-    };
-    assert_eq!(
-        [known(None), known(Some(vec![user.clone()])), known(Some(vec![user; 2]))],
-        [vec![], vec![91], vec![92]]
-    );
     let forget = |id: i32| {
         let (response, _) =
             talk.ask(64, 0, &encoded(UnregisterBrokerRequest::default().with_broker_id(id.into()), 0)).unwrap();
         UnregisterBrokerResponse::decode(&mut &response[..], 0).unwrap().error_code
     };
     assert_eq!([forget(1), forget(2)], [42, 102]);
+}
+
+mod scram {
+    use super::*;
+    use kafka_protocol::messages::{
+        alter_user_scram_credentials_request as alter, describe_user_scram_credentials_request as describe,
+    };
+
+    /// User and mechanism.
+    type Deletion<'a> = (&'a str, i8);
+    /// User, mechanism, iterations, salted password.
+    type Upsertion<'a> = (&'a str, i8, i32, &'a str);
+
+    fn request(upsertions: &[Upsertion<'_>], deletions: &[Deletion<'_>]) -> Vec<u8> {
+        let upsertion = |&(user, mechanism, iterations, password): &Upsertion<'_>| {
+            let upsertion = alter::ScramCredentialUpsertion::default().with_name(s(user)).with_mechanism(mechanism);
+            upsertion
+                .with_iterations(iterations)
+                .with_salt("salt".into())
+                .with_salted_password(password.to_owned().into())
+        };
+        let deletion = |&(user, mechanism): &Deletion<'_>| {
+            alter::ScramCredentialDeletion::default().with_name(s(user)).with_mechanism(mechanism)
+        };
+        let request = AlterUserScramCredentialsRequest::default();
+        let request = request.with_upsertions(upsertions.iter().map(upsertion).collect());
+        encoded(request.with_deletions(deletions.iter().map(deletion).collect()), 0)
+    }
+
+    /// Users and codes.
+    fn change(talk: &Talk, upsertions: &[Upsertion<'_>], deletions: &[Deletion<'_>]) -> Vec<(String, i16)> {
+        let (response, _) = talk.ask(51, 0, &request(upsertions, deletions)).unwrap();
+        let response = AlterUserScramCredentialsResponse::decode(&mut &response[..], 0).unwrap();
+        response.results.iter().map(|user| (user.user.to_string(), user.error_code)).collect()
+    }
+
+    /// A user, a code, and mechanisms with their iterations.
+    type Told = (String, i16, Vec<(i8, i32)>);
+
+    fn known(talk: &Talk, users: Option<&[&str]>) -> Vec<Told> {
+        let user = |&user: &&str| describe::UserName::default().with_name(s(user));
+        let request = DescribeUserScramCredentialsRequest::default();
+        let request = request.with_users(users.map(|users| users.iter().map(user).collect()));
+        let (response, _) = talk.ask(50, 0, &encoded(request, 0)).unwrap();
+        let response = DescribeUserScramCredentialsResponse::decode(&mut &response[..], 0).unwrap();
+        let infos = |user: &describe_user_scram_credentials_response::DescribeUserScramCredentialsResult| {
+            user.credential_infos.iter().map(|info| (info.mechanism, info.iterations)).collect()
+        };
+        response.results.iter().map(|user| (user.user.to_string(), user.error_code, infos(user))).collect()
+    }
+
+    #[test]
+    fn credentials_are_set_told_and_removed() {
+        let talk = Talk::new();
+        assert_eq!(change(&talk, &[("alice", 1, 4096, "p"), ("bob", 2, 16_384, "q")], &[]).len(), 2);
+        assert_eq!(change(&talk, &[("alice", 2, 8192, "p")], &[]), [("alice".into(), 0)]);
+        let alice = ("alice".to_string(), 0, vec![(1, 4096), (2, 8192)]);
+        let bob = ("bob".to_string(), 0, vec![(2, 16_384)]);
+        for all in [None, Some(&[][..])] {
+            assert_eq!(known(&talk, all), [alice.clone(), bob.clone()]);
+        }
+        let asked = known(&talk, Some(&["bob", "eve", "alice", "eve", "mallory"]));
+        assert_eq!(asked, [alice, bob, ("eve".into(), 92, vec![]), ("mallory".into(), 91, vec![])]);
+        assert_eq!(change(&talk, &[("eve", 1, 4096, "p")], &[("alice", 1), ("bob", 2)]).len(), 3);
+        let left = [("alice".to_string(), 0, vec![(2, 8192)]), ("eve".into(), 0, vec![(1, 4096)])];
+        assert_eq!(known(&talk, None), left);
+    }
+
+    #[test]
+    fn what_is_refused_is_refused_as_by_kafka_and_the_rest_is_done() {
+        let talk = Talk::new();
+        assert_eq!(change(&talk, &[("a", 1, 4096, "p")], &[]), [("a".into(), 0)]);
+        type Case<'a> = (&'a [Upsertion<'a>], &'a [Deletion<'a>], i16);
+        let cases: [Case<'_>; 20] = [
+            (&[("", 3, 1, "p")], &[], 93),
+            (&[("a", 3, 1, "p")], &[], 33),
+            (&[("a", 0, 4096, "p")], &[], 33),
+            (&[("a", -1, 4096, "p")], &[], 33),
+            (&[("a", 1, 4095, "p")], &[], 93),
+            (&[("a", 1, 16_385, "p")], &[], 93),
+            (&[("a", 1, -1, "")], &[], 93),
+            (&[("a", 1, 4096, "")], &[], -1),
+            (&[], &[("", 3)], 93),
+            (&[], &[("a", 3)], 33),
+            (&[], &[("a", 2)], 91),
+            (&[], &[("b", 1)], 91),
+            // A user stands there once, and the first reason counts.
+            (&[("a", 1, 4096, "p"), ("a", 2, 4096, "p")], &[], 92),
+            (&[("a", 1, 4096, "p"), ("a", 1, 1, "p")], &[], 92),
+            (&[("a", 1, 1, "p"), ("a", 1, 4096, "p")], &[], 93),
+            (&[("a", 1, 4096, ""), ("a", 1, 4096, "")], &[], 92),
+            (&[("a", 1, 4096, "p")], &[("a", 1)], 92),
+            (&[("a", 1, 4096, "p")], &[("a", 2)], 91),
+            (&[], &[("b", 1), ("b", 1)], 91),
+            (&[], &[("a", 3), ("a", 1)], 33),
+        ];
+        for (upsertions, deletions, code) in cases {
+            let user = upsertions.first().map_or_else(|| deletions[0].0, |upsertion| upsertion.0);
+            let all = [upsertions, &[("other", 2, 5000, "p")]].concat();
+            let expected = [(user.to_string(), code), ("other".into(), 0)];
+            assert_eq!(change(&talk, &all, deletions), expected, "{upsertions:?} {deletions:?}");
+        }
+        assert_eq!(known(&talk, Some(&["a"])), [("a".into(), 0, vec![(1, 4096)])]);
+        assert_eq!(change(&talk, &[], &[]), []);
+    }
+
+    /// With the salted password one can log in. A request that breaks off before it was read has it somewhere, too.
+    #[test]
+    fn whoever_watches_sees_no_salted_password() {
+        let talk = Talk::new();
+        talk.broker.wire().switch(Some(broker::wire::Filter::default()));
+        let whole = request(&[("alice", 1, 4096, "SECRET")], &[]);
+        // The mechanism of a deletion that is not there.
+        let bent = [&[9][..], &whole].concat();
+        for body in [&whole[..], &bent, &whole[..whole.len() - 3]] {
+            let _answered = talk.ask(51, 0, body);
+        }
+        // A version that is not served.
+        let _closed = talk.ask(51, 1, &whole);
+        for number in 0..4 {
+            let seen = talk.broker.wire().next(number).unwrap().exchange;
+            let bytes = String::from_utf8_lossy(&seen.request.bytes).into_owned();
+            assert!(!bytes.contains("SEC") && bytes.contains("**"), "{number}: {bytes}");
+            assert!(number > 0 || bytes.contains("alice") && bytes.contains("salt"), "{bytes}");
+        }
+    }
 }
 
 mod quotas {

@@ -1,0 +1,248 @@
+//! Passwords of users: DescribeUserScramCredentials, AlterUserScramCredentials (KIP-554). How they are kept is said in
+//! `broker/scram_credentials.rs`; which there may be is said here, as Kafka says it.
+//!
+//! ```text
+//! the client      salted password = the password, hashed with a salt many times
+//! here            client key = HMAC(salted password, "Client Key"),  stored key = H(client key)
+//!                 server key = HMAC(salted password, "Server Key")
+//! ```
+//!
+//! Whoever has the salted password can log in with it, so only the two keys are kept (RFC 5802, section 3).
+
+use super::{
+    Call, Code, Refusal, Stop, shown_list, tell,
+    wire::{Reader, Writer},
+};
+use crate::broker::{self, ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
+use ring::{digest, hmac};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    ops::RangeInclusive,
+};
+
+/// How often a password may be hashed.
+const ITERATIONS: RangeInclusive<i32> = 4096..=16_384;
+
+/// A mechanism by its number on the wire.
+fn mechanism(number: i8) -> Result<ScramMechanism, Refusal> {
+    match number {
+        1 => Ok(ScramMechanism::Sha256),
+        2 => Ok(ScramMechanism::Sha512),
+        _ => Err(Refusal::new(Code::UnsupportedSaslMechanism, "there are SCRAM-SHA-256 and SCRAM-SHA-512".into())),
+    }
+}
+
+fn unacceptable(why: &str) -> Refusal {
+    Refusal::new(Code::UnacceptableCredential, why.into())
+}
+
+fn check_name(user: &str) -> Result<(), Refusal> {
+    if user.is_empty() { Err(unacceptable("a user has a name")) } else { Ok(()) }
+}
+
+/// DescribeUserScramCredentials (key 50). No user named means all. `kafka-configs` asks this wherever it shows the quotas of users.
+pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let users = r.nullable_array("users", |r| {
+        let name = r.string("name")?;
+        r.tags()?;
+        Ok(name)
+    })?;
+    r.tags()?;
+    let users = users.unwrap_or_default();
+    tell(call.explained, || match users.is_empty() {
+        true => "who has a password".into(),
+        false => format!("whether there are passwords of {}", shown_list(users.iter().map(|user| user.to_string()))),
+    });
+    let known = call.broker.scram_credentials();
+    let mut times: BTreeMap<&str, usize> = BTreeMap::new();
+    users.iter().for_each(|user| *times.entry(user).or_default() += 1);
+    if users.is_empty() {
+        times.extend(known.keys().map(|user| (user.as_str(), 1)));
+    }
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.i16("error_code", Code::None.into());
+    w.nullable_string("error_message", None);
+    w.array("results", times.iter(), |w, (user, &times)| {
+        let found = match times {
+            1 => known.get(*user).ok_or((Code::ResourceNotFound, "the user has no credentials")),
+            _ => Err((Code::DuplicateResource, "the user stands in the request more than once")),
+        };
+        w.string("user", user);
+        w.i16("error_code", found.map_or_else(|(code, _)| code, |_| Code::None).into());
+        w.nullable_string("error_message", found.err().map(|(_, why)| why));
+        match found {
+            Err(_) => w.empty_array("credential_infos"),
+            Ok(own) => w.array("credential_infos", own.iter(), write_info),
+        }
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+fn write_info(w: &mut Writer<'_>, (mechanism, credential): (&ScramMechanism, &ScramCredential)) {
+    w.i8("mechanism", *mechanism as i8 + 1);
+    w.i32("iterations", credential.iterations as i32);
+    w.tags();
+}
+
+/// A credential that is to go.
+struct Deletion<'a> {
+    user: &'a str,
+    mechanism: i8,
+}
+
+/// A credential that is to be.
+struct Upsertion<'a> {
+    user: &'a str,
+    mechanism: i8,
+    iterations: i32,
+    salt: &'a [u8],
+    salted_password: &'a [u8],
+}
+
+/// AlterUserScramCredentials (key 51). What is right is changed together, and what is wrong is not.
+pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let deletions = r.array("deletions", |r| {
+        let deletion = Deletion { user: r.string("name")?, mechanism: r.i8("mechanism")? };
+        r.tags()?;
+        Ok(deletion)
+    })?;
+    let upsertions = r.array("upsertions", |r| {
+        let upsertion = Upsertion {
+            user: r.string("name")?,
+            mechanism: r.i8("mechanism")?,
+            iterations: r.i32("iterations")?,
+            salt: r.bytes("salt")?,
+            salted_password: r.bytes("salted_password")?,
+        };
+        r.tags()?;
+        Ok(upsertion)
+    })?;
+    r.tags()?;
+    let broker = call.broker;
+    let known = broker.scram_credentials();
+    let mut asked = Asked::default();
+    deletions.iter().for_each(|deletion| asked.add(deletion.user, || deletion.check(&known)));
+    upsertions.iter().for_each(|upsertion| asked.add(upsertion.user, || upsertion.check()));
+    upsertions.iter().filter(|upsertion| upsertion.salted_password.is_empty()).for_each(|empty| asked.fail(empty.user));
+    let done = asked.apply(|changes| broker.alter_scram_credentials(changes));
+    tell(call.explained, || {
+        let of = |(user, done): (&&str, &Result<(), Refusal>)| {
+            format!("{user}: {:?}", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None))
+        };
+        format!("change passwords: {}", shown_list(done.iter().map(of)))
+    });
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.array("results", done.iter(), |w, (user, done)| {
+        w.string("user", user);
+        w.i16("error_code", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
+        w.nullable_string("error_message", done.as_ref().err().map(|refusal| refusal.why.as_str()));
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// What a request asks for each user.
+#[derive(Default)]
+struct Asked<'a>(BTreeMap<&'a str, Result<ScramChange, Refusal>>);
+
+impl<'a> Asked<'a> {
+    /// Adds a change, if it can be made. Of what a user is refused the first counts, and two changes of one are refused.
+    fn add(&mut self, user: &'a str, check: impl FnOnce() -> Result<ScramChange, Refusal>) {
+        match self.0.entry(user) {
+            Entry::Vacant(place) => drop(place.insert(check())),
+            Entry::Occupied(mut there) if there.get().is_ok() => {
+                let why = "two credentials of a user cannot be changed in one request";
+                *there.get_mut() = Err(Refusal::new(Code::DuplicateResource, why.into()));
+            }
+            Entry::Occupied(_) => {}
+        }
+    }
+
+    /// Refuses a salted password that is empty: Kafka finds that last, fails over it, and says so.
+    fn fail(&mut self, user: &'a str) {
+        if let Some(asked) = self.0.get_mut(user).filter(|asked| asked.is_ok()) {
+            *asked = Err(Refusal::new(Code::UnknownServerError, "the salted password is empty".into()));
+        }
+    }
+
+    /// Makes the changes, all or none. Answers what became of each user's.
+    fn apply(
+        self,
+        alter: impl FnOnce(Vec<ScramChange>) -> broker::Result<()>,
+    ) -> BTreeMap<&'a str, Result<(), Refusal>> {
+        let changes: Vec<ScramChange> = self.0.values().flatten().cloned().collect();
+        let altered = if changes.is_empty() { Ok(()) } else { alter(changes).map_err(Refusal::from) };
+        self.0.into_iter().map(|(user, asked)| (user, asked.and_then(|_| altered.clone()))).collect()
+    }
+}
+
+impl Deletion<'_> {
+    fn check(&self, known: &ScramCredentials) -> Result<ScramChange, Refusal> {
+        check_name(self.user)?;
+        let (user, mechanism) = (self.user.to_string(), mechanism(self.mechanism)?);
+        if known.get(&user).is_none_or(|own| !own.contains_key(&mechanism)) {
+            return Err(Refusal::new(Code::ResourceNotFound, "the user has no such credential".into()));
+        }
+        Ok(ScramChange { user, mechanism, credential: None })
+    }
+}
+
+impl Upsertion<'_> {
+    fn check(&self) -> Result<ScramChange, Refusal> {
+        check_name(self.user)?;
+        let (user, mechanism) = (self.user.to_string(), mechanism(self.mechanism)?);
+        if !ITERATIONS.contains(&self.iterations) {
+            return Err(unacceptable("a password is hashed 4096 to 16384 times"));
+        }
+        let credential = credential(mechanism, self.iterations as u32, self.salt, self.salted_password);
+        Ok(ScramChange { user, mechanism, credential: Some(credential) })
+    }
+}
+
+/// What is kept of a salted password (RFC 5802, section 3).
+fn credential(mechanism: ScramMechanism, iterations: u32, salt: &[u8], salted_password: &[u8]) -> ScramCredential {
+    let (hmac_by, hash) = match mechanism {
+        ScramMechanism::Sha256 => (hmac::HMAC_SHA256, &digest::SHA256),
+        ScramMechanism::Sha512 => (hmac::HMAC_SHA512, &digest::SHA512),
+    };
+    let key = hmac::Key::new(hmac_by, salted_password);
+    let [client_key, server_key] = ["Client Key", "Server Key"].map(|of| hmac::sign(&key, of.as_bytes()));
+    ScramCredential {
+        iterations,
+        salt: salt.into(),
+        stored_key: digest::digest(hash, client_key.as_ref()).as_ref().into(),
+        server_key: server_key.as_ref().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use ring::pbkdf2;
+
+    /// The example of RFC 7677, section 3, whose client proves to know the password and whose server does, too.
+    #[test]
+    fn the_keys_are_those_of_the_rfc() {
+        let bytes = |text: &str| STANDARD.decode(text).unwrap();
+        let salt = bytes("W22ZaJ0SNY7soEsUEjb6gQ==");
+        let mut salted_password = [0; 32];
+        let iterations = 4096.try_into().unwrap();
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, b"pencil", &mut salted_password);
+        let credential = credential(ScramMechanism::Sha256, 4096, &salt, &salted_password);
+        let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
+        let first = format!("n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
+        let message = format!("{first},c=biws,r={nonce}");
+        let sign = |key: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes());
+        let proof = bytes("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        let signature = sign(&credential.stored_key);
+        let client_key: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
+        assert_eq!(digest::digest(&digest::SHA256, &client_key).as_ref(), credential.stored_key);
+        assert_eq!(sign(&credential.server_key).as_ref(), bytes("6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="));
+    }
+}
