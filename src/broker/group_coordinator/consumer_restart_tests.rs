@@ -110,7 +110,8 @@ fn members_go_on_in_their_epoch_after_a_stop_and_after_a_kill() {
         let broker = broker_on(&disk);
         assert_eq!(describe(&broker), before);
         let (has_a, has_b) = (a.has.clone(), b.has.clone());
-        (a.beat(&broker).unwrap(), b.beat(&broker).unwrap());
+        a.beat(&broker).unwrap();
+        b.beat(&broker).unwrap();
         assert_eq!((a.epoch, b.epoch, a.has.clone(), b.has.clone()), (3, 3, has_a, has_b));
         assert_eq!(describe(&broker), before, "nothing of this was a rebalance");
         let fenced = Err(Error::FencedMemberEpoch { named: 1, known: 3 });
