@@ -1,6 +1,12 @@
 //! What the records of the broker's own topics say, for whoever shows them in another form than their lines.
 
-use super::{Committed, committed_offsets, group::SavedGroup, transaction::TransactionState, transaction_coordinator};
+use super::{
+    Committed,
+    committed_offsets::{self, MemberKey},
+    group::{MemberRecord, Part, SavedGroup},
+    transaction::TransactionState,
+    transaction_coordinator,
+};
 
 /// A record of the broker's own topics. Without a value, it says that what its key names is no more.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +28,17 @@ pub enum InternalRecord {
         name: String,
         /// The group.
         saved: Option<SavedGroup>,
+    },
+    /// A member of Kafka's in a group whose partitions the broker assigns.
+    Member {
+        /// The group.
+        group: String,
+        /// The member's id.
+        member_id: String,
+        /// Which of its records.
+        part: Part,
+        /// What it says.
+        record: Option<MemberRecord>,
     },
     /// Where a transactional id stands.
     Transaction {
@@ -50,6 +67,10 @@ impl InternalRecord {
         if let Some(name) = key.strip_suffix(committed_offsets::GROUP_KEY_END) {
             let saved = value.map(|value| SavedGroup::parse(value).ok_or(()));
             return Some(InternalRecord::Group { name: name.into(), saved: saved.transpose().ok()? });
+        }
+        if let Some(MemberKey { group, part, member_id }) = committed_offsets::parse_member_key(key) {
+            let record = value.map(|value| MemberRecord::parse(part, value).ok_or(())).transpose().ok()?;
+            return Some(InternalRecord::Member { group: group.into(), member_id, part, record });
         }
         let (group, topic, partition) = committed_offsets::parse_key(key)?;
         let committed = value.map(|value| Committed::parse(value, timestamp_ms).ok_or(())).transpose().ok()?;

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Code, Rules,
+        Broker, Code, Rules,
         spans::{Kind, Spans},
     },
     log::{
@@ -504,8 +504,24 @@ pub struct Encoder<'o> {
     max_timestamp: i64,
     last_offset: u64,
     count: i32,
-    /// The topic, if it is one of the broker's own.
-    internal: Option<&'o str>,
+    internal: Option<Internal<'o>>,
+}
+
+/// A topic of the broker's own, and who knows the ids of others.
+#[derive(Clone, Copy, Debug)]
+pub struct Internal<'a> {
+    /// Its name.
+    pub topic: &'a str,
+    /// The broker.
+    pub broker: &'a Broker,
+}
+
+impl Internal<'_> {
+    /// The record that Kafka has for a line; `None`: the line is the record. Offsets of a transaction tell no id there.
+    fn binary(&self, fields: &Fields<'_>, timestamp_ms: i64, facts: Facts) -> Option<Binary> {
+        let id_of = |topic: &str| Some(self.broker.find_topic(topic).ok()?.id());
+        binary(self.topic, fields, timestamp_ms, |topic| if facts.transactional { None } else { id_of(topic) })
+    }
 }
 
 impl<'o> Encoder<'o> {
@@ -528,8 +544,8 @@ impl<'o> Encoder<'o> {
     }
 
     /// The records are those of a topic of the broker's own, whose lines have another form in Kafka.
-    pub fn of_internal(self, topic: Option<&'o str>) -> Encoder<'o> {
-        Encoder { internal: topic, ..self }
+    pub fn of_internal(self, internal: Option<Internal<'o>>) -> Encoder<'o> {
+        Encoder { internal, ..self }
     }
 
     /// Bytes of the batch so far.
@@ -553,7 +569,7 @@ impl<'o> Encoder<'o> {
             } else {
                 let fields = line.split()?;
                 let (offset_delta, timestamp_delta) = self.deltas(line.offset, line.timestamp)?;
-                let binary = self.internal.and_then(|topic| binary(topic, &fields, line.timestamp));
+                let binary = self.internal.and_then(|internal| internal.binary(&fields, line.timestamp, self.facts));
                 match binary {
                     Some(binary) => write_binary(self.out, offset_delta, timestamp_delta, &binary),
                     None => write_record(self.out, line.text.len(), offset_delta, timestamp_delta, &fields)?,

@@ -17,7 +17,7 @@
 
 use super::{
     Call, Code, Explained, KEPT_BYTES_MAX, Session, Stop,
-    batch::{self, Encoder, HEADER_BYTES, write_empty},
+    batch::{self, Encoder, HEADER_BYTES, Internal, write_empty},
     check_leader_epoch,
     compression::{Codec, Levels},
     isolation, partition_index, tell,
@@ -25,7 +25,7 @@ use super::{
     wire::{ITEM, Reader, Writer},
 };
 use crate::{
-    broker::{self, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View, is_internal},
+    broker::{self, Broker, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View, is_internal},
     config::{CompressionType, FetchCompression, Settings},
     log::{Aborted, Backlog, record::Malformed},
 };
@@ -235,6 +235,7 @@ fn respond(
     let (mut bytes, mut failed, mut full) = (0, false, false);
     let mut session = std::mem::take(call.session);
     let (explained, is_watched, mut file) = (call.explained, call.spans.is_some(), None);
+    let broker = call.broker;
     let mut w = call.respond();
     write_head(&mut w, isolation.err().unwrap_or(Code::None));
     w.array("responses", topics.iter(), |w, topic| {
@@ -253,7 +254,7 @@ fn respond(
             if is_watched && read.is_ok() && file.is_none() {
                 file = session.read.place();
             }
-            bytes += write_partition(w, asked, topic, read, left, &mut session);
+            bytes += write_partition(w, broker, asked, topic, read, left, &mut session);
             w.tags();
         });
         w.tags();
@@ -328,6 +329,7 @@ fn read(
 /// Writes one partition and returns how many bytes of records it has.
 fn write_partition(
     w: &mut Writer<'_>,
+    broker: &Broker,
     asked: &Asked,
     topic: &AskedTopic<'_>,
     read: Result<Bounds, Code>,
@@ -364,6 +366,7 @@ fn write_partition(
         let before = out.len();
         let codec_of = |batch: ReadBatch<'_>| topic.codec_of(batch, version);
         let internal = asked.found.as_ref().ok().map(PartitionHandle::topic).filter(|topic| is_internal(topic));
+        let internal = internal.map(|topic| Internal { topic, broker });
         let target = Target { offset: asked.offset as u64, bytes_max, leader_epoch, internal };
         let written = write_batches(out, &target, codec_of, session);
         (out.len() - before, written.is_ok())
@@ -402,8 +405,7 @@ struct Target<'a> {
     offset: u64,
     bytes_max: usize,
     leader_epoch: i32,
-    /// The topic, if it is one of the broker's own.
-    internal: Option<&'a str>,
+    internal: Option<Internal<'a>>,
 }
 
 /// Writes the batches that were read, from the one with `offset` on. A small batch can take more bytes than its lines, so this ends

@@ -1,18 +1,27 @@
 //! The broker's own topics as Kafka's clients know them: a line becomes the binary record that Kafka would have written.
 //!
 //! ```text
-//! key:analytics/orders/0 message:offset:42 ...  ->  OffsetCommitKey 1      OffsetCommitValue 4
-//! key:analytics/group message:type:classic ...  ->  GroupMetadataKey 2     GroupMetadataValue 3
-//! key:transfer-1 message:state:ongoing ...      ->  TransactionLogKey 0    TransactionLogValue 1
+//! key:analytics/orders/0 message:offset:42 ...    ->  OffsetCommitKey 1                        OffsetCommitValue 4
+//! key:analytics/group message:type:classic ...    ->  GroupMetadataKey 2                       GroupMetadataValue 3
+//! key:analytics/group message:type:consumer ...   ->  ConsumerGroupMetadataKey 3               ... Value 0
+//! key:analytics/member:m message:number:1 ...     ->  ConsumerGroupMemberMetadataKey 5         ... Value 0
+//! key:analytics/target:m message:partitions:...   ->  ConsumerGroupTargetAssignmentMemberKey 7 ... Value 0
+//! key:analytics/current:m message:epoch:3 ...     ->  ConsumerGroupCurrentMemberAssignmentKey 8 ... Value 0
+//! key:transfer-1 message:state:ongoing ...        ->  TransactionLogKey 0                      TransactionLogValue 1
 //! ```
 //!
-//! Key and value each begin with the version of their schema. A line that Kafka has no such record for stays as it stands.
+//! Key and value each begin with the version of their schema. A line that Kafka has no such record for stays as it stands. In which
+//! epoch targets were set (Kafka's key 6) is in a group's line, and what a pattern matched (16) nowhere: neither is a record here. A
+//! topic that is gone has no id any more, and its partitions are left out.
 
-use super::wire::{ITEM, Writer};
+use super::wire::{ITEM, Uuid, Writer};
 use crate::{
     broker::{
         Committed, Epochs, InternalRecord,
-        group::{SavedClassic, SavedGroup, SavedKind, SavedMember},
+        group::{
+            MemberRecord, Part, SavedClassic, SavedCurrent, SavedGroup, SavedKind, SavedMember, SavedSubscription,
+            consumer::{Assignor, Owned, heartbeat::AWAY},
+        },
         transaction::{Phase, TransactionState},
     },
     log::{
@@ -30,8 +39,13 @@ pub(super) struct Binary {
     pub(super) value: Option<Vec<u8>>,
 }
 
-/// The record that Kafka has for a line of `topic`; `None`: the line is the record.
-pub(super) fn binary(topic: &str, fields: &Fields<'_>, timestamp_ms: i64) -> Option<Binary> {
+/// The record that Kafka has for a line of `topic`, where topics have these ids; `None`: the line is the record.
+pub(super) fn binary(
+    topic: &str,
+    fields: &Fields<'_>,
+    timestamp_ms: i64,
+    id_of: impl Fn(&str) -> Option<Uuid>,
+) -> Option<Binary> {
     let (key, value) = (unescape(fields.key?).ok()?, fields.value.bytes().ok()?);
     match InternalRecord::read(topic, &key, value.as_deref(), timestamp_ms)? {
         InternalRecord::Offset { group, topic, partition, committed } => Some(Binary {
@@ -40,18 +54,33 @@ pub(super) fn binary(topic: &str, fields: &Fields<'_>, timestamp_ms: i64) -> Opt
                 w.string("topic", &topic);
                 w.i32("partition", partition as i32);
             }),
-            value: committed.map(|committed| offset_value(&committed)),
+            value: committed.map(|committed| offset_value(&committed, id_of(&topic))),
         }),
-        InternalRecord::Group { name, saved } => Some(Binary {
-            key: versioned(2, false, |w| w.string("group", &name)),
-            value: match saved {
-                None => None,
+        InternalRecord::Group { name, saved } => {
+            let (key, value) = match saved {
+                None => (2, None),
                 Some(SavedGroup { kind: SavedKind::Classic(classic), generation, .. }) => {
-                    Some(group_value(&classic, generation, timestamp_ms))
+                    (2, Some(group_value(&classic, generation, timestamp_ms)))
+                }
+                Some(SavedGroup { kind: SavedKind::Consumer { .. }, generation, .. }) => {
+                    (3, Some(flexible(|w| w.i32("epoch", generation))))
                 }
                 Some(_) => return None,
-            },
-        }),
+            };
+            Some(Binary { key: versioned(key, false, |w| w.string("group", &name)), value })
+        }
+        InternalRecord::Member { group, member_id, part, record } => {
+            let key = match part {
+                Part::Subscription => 5,
+                Part::Target => 7,
+                Part::Current => 8,
+            };
+            let key = versioned(key, false, |w| {
+                w.string("group_id", &group);
+                w.string("member_id", &member_id);
+            });
+            Some(Binary { key, value: record.map(|record| member_value(&record, id_of)) })
+        }
         InternalRecord::Transaction { id, state } => Some(Binary {
             key: versioned(0, false, |w| w.string("transactional_id", &id)),
             value: state.map(|state| transaction_value(&state, timestamp_ms)),
@@ -65,14 +94,108 @@ fn versioned(version: i16, flexible: bool, write: impl FnOnce(&mut Writer<'_>)) 
     out
 }
 
-fn offset_value(Committed { offset, leader_epoch, metadata, timestamp_ms }: &Committed) -> Vec<u8> {
+/// A value of version 0 whose fields these are, and that ends with no tagged one.
+fn flexible(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    versioned(0, true, |w| {
+        write(w);
+        w.tags();
+    })
+}
+
+fn member_value(record: &MemberRecord, id_of: impl Fn(&str) -> Option<Uuid>) -> Vec<u8> {
+    match record {
+        MemberRecord::Subscription(subscription) => subscription_value(subscription),
+        MemberRecord::Target(target) => flexible(|w| {
+            let target = target.iter().map(|(topic, partition)| (&**topic, *partition, 0));
+            write_partitions(w, "topic_partitions", &by_topic(target, id_of), false);
+        }),
+        MemberRecord::Current(current) => flexible(|w| {
+            let SavedCurrent { epoch, previous_epoch, is_away, waits, owned, gives_up } = current;
+            w.i32("member_epoch", if *is_away { AWAY } else { *epoch });
+            w.i32("previous_member_epoch", *previous_epoch);
+            w.i8("state", if !gives_up.is_empty() { 1 } else { i8::from(*waits) * 2 });
+            for (field, owned) in [("assigned_partitions", owned), ("partitions_pending_revocation", gives_up)] {
+                let owned = owned.iter().map(|Owned { topic, partition, since }| (&**topic, *partition, *since));
+                write_partitions(w, field, &by_topic(owned, &id_of), true);
+            }
+        }),
+    }
+}
+
+fn subscription_value(subscription: &SavedSubscription) -> Vec<u8> {
+    versioned(0, true, |w| {
+        w.nullable_string("instance_id", subscription.instance_id.as_deref());
+        w.nullable_string("rack_id", subscription.rack_id.as_deref());
+        w.string("client_id", &subscription.client_id);
+        w.string("client_host", &subscription.client_host);
+        w.array("subscribed_topic_names", subscription.names.iter(), |w, name| w.string(ITEM, name));
+        w.nullable_string("subscribed_topic_regex", Some(subscription.pattern.as_deref().unwrap_or_default()));
+        w.i32("rebalance_timeout_ms", subscription.rebalance_timeout_ms as i32);
+        w.nullable_string("server_assignor", subscription.assignor.map(Assignor::name));
+        w.uvarint("_tagged_fields", 1);
+        w.tagged(0, |w| {
+            let is_classic = !subscription.protocols.is_empty();
+            w.uvarint("classic_member_metadata", is_classic.into());
+            if is_classic {
+                w.i32("session_timeout_ms", subscription.session_timeout_ms as i32);
+                w.array("supported_protocols", subscription.protocols.iter(), |w, protocol| {
+                    w.string("name", &protocol.name);
+                    w.bytes("metadata", &protocol.metadata);
+                    w.tags();
+                });
+                w.tags();
+            }
+        });
+    })
+}
+
+/// A topic's partitions, and since which epoch they are a member's.
+struct TopicPartitions {
+    id: Uuid,
+    partitions: Vec<u32>,
+    since: Vec<i32>,
+}
+
+/// Those of topics that are there.
+fn by_topic<'a>(
+    partitions: impl Iterator<Item = (&'a str, u32, i32)>,
+    id_of: impl Fn(&str) -> Option<Uuid>,
+) -> Vec<TopicPartitions> {
+    let (mut topics, mut last) = (Vec::<TopicPartitions>::new(), None);
+    for (topic, partition, since) in partitions {
+        if last != Some(topic) {
+            let Some(id) = id_of(topic) else { continue };
+            topics.push(TopicPartitions { id, partitions: vec![], since: vec![] });
+            last = Some(topic);
+        }
+        if let Some(topic) = topics.last_mut() {
+            topic.partitions.push(partition);
+            topic.since.push(since);
+        }
+    }
+    topics
+}
+
+fn write_partitions(w: &mut Writer<'_>, field: &'static str, topics: &[TopicPartitions], with_epochs: bool) {
+    w.array(field, topics.iter(), |w, TopicPartitions { id, partitions, since }| {
+        w.uuid("topic_id", id);
+        w.array("partitions", partitions.iter(), |w, &partition| w.i32(ITEM, partition as i32));
+        w.uvarint("_tagged_fields", with_epochs.into());
+        if with_epochs {
+            w.tagged(0, |w| w.array("assignment_epochs", since.iter(), |w, &since| w.i32(ITEM, since)));
+        }
+    });
+}
+
+fn offset_value(committed: &Committed, topic_id: Option<Uuid>) -> Vec<u8> {
+    let Committed { offset, leader_epoch, metadata, timestamp_ms } = committed;
     versioned(4, true, |w| {
         w.i64("offset", *offset);
         w.i32("leader_epoch", *leader_epoch);
         w.string("metadata", metadata);
         w.i64("commit_timestamp", *timestamp_ms);
-        // A client that names topics by name commits no topic id in Kafka either.
-        w.tags();
+        w.uvarint("_tagged_fields", topic_id.is_some().into());
+        topic_id.iter().for_each(|id| w.tagged(0, |w| w.uuid("topic_id", id)));
     })
 }
 
@@ -142,10 +265,12 @@ mod tests {
     use super::*;
     use crate::log::{Lines, batches::Flags};
 
+    const ID: Uuid = *b"\xc7\x9c\xd7\xf1\x34\x28A\xb5\x91X\n\xfb-\x1b\x06\x87";
+
     fn read(topic: &str, line: &str) -> Option<Binary> {
         let line = format!("offset:1 {line}\n");
         let line = Lines::new(line.as_bytes(), 0x01a2_27ea_7b87, Flags::NONE).next().unwrap().unwrap();
-        binary(topic, &line.split().unwrap(), line.timestamp)
+        binary(topic, &line.split().unwrap(), line.timestamp, |topic| (topic == "orders").then_some(ID))
     }
 
     /// The bytes are those that Apache Kafka 4.3.1 wrote for the same.
@@ -153,8 +278,10 @@ mod tests {
     fn lines_become_the_records_that_kafka_would_have_written() {
         let offset = read("__consumer_offsets", "key:g9/orders/0 message:offset:42 epoch:3 metadata:meta").unwrap();
         assert_eq!(offset.key, b"\0\x01\0\x02g9\0\x06orders\0\0\0\0");
-        let value = b"\0\x04\0\0\0\0\0\0\0*\0\0\0\x03\x05meta\0\0\x01\xa2\x27\xea\x7b\x87\0";
-        assert_eq!(offset.value.unwrap(), value);
+        let value = b"\0\x04\0\0\0\0\0\0\0*\0\0\0\x03\x05meta\0\0\x01\xa2\x27\xea\x7b\x87";
+        assert_eq!(offset.value.unwrap(), [&value[..], b"\x01\0\x10", &ID].concat());
+        let gone = read("__consumer_offsets", "key:g9/gone/0 message:offset:42 epoch:3 metadata:meta").unwrap();
+        assert_eq!(gone.value.unwrap(), [&value[..], b"\0"].concat());
         let group = read(
             "__consumer_offsets",
             "key:cg/group message:type:classic generation:1 protocol_type:consumer protocol:range leader:m member:m client:diff \
@@ -180,11 +307,63 @@ mod tests {
         assert_eq!(read("__transaction_state", done).unwrap().value.unwrap(), value);
     }
 
+    /// The bytes are those that Apache Kafka 4.3.1 wrote for the same, but for the hash of topics that it has with the epoch.
+    #[test]
+    fn lines_of_members_become_the_records_that_kafka_would_have_written() {
+        let read = |line: &str| {
+            let Binary { key, value } = read("__consumer_offsets", line).unwrap();
+            (key, value.unwrap())
+        };
+        let group = read("key:cg/group message:type:consumer generation:2 last_member:1");
+        assert_eq!(group, (b"\0\x03\0\x02cg".into(), b"\0\0\0\0\0\x02\0".into()));
+        let (key, value) = read(
+            "key:cg/member:a message:number:1 rack:rk client:diff host:/127.0.0.1 session:45000 rebalance:30000 topic:orders",
+        );
+        assert_eq!(key, b"\0\x05\0\x02cg\0\x01a");
+        assert_eq!(value, b"\0\0\0\x03rk\x05diff\x0b/127.0.0.1\x02\x07orders\x01\0\0u0\0\x01\0\x01\0");
+        let (_, value) = read(
+            "key:cg/member:b message:number:2 instance:i client:diff host:/127.0.0.1 session:45000 rebalance:30000 \
+             assignor:range pattern:or.*",
+        );
+        assert_eq!(value, b"\0\0\x02i\0\x05diff\x0b/127.0.0.1\x01\x05or.*\0\0u0\x06range\x01\0\x01\0");
+        let (_, value) = read(
+            "key:cg/member:c message:number:3 instance:j client:diff host:/127.0.0.1 session:10000 rebalance:20000 topic:orders \
+             protocol:range metadata:\\x00\\x00\\x00\\x00\\x00\\x01\\x00\\x06orders\\xff\\xff\\xff\\xff",
+        );
+        let classic = b"\x01\0!\x01\0\0'\x10\x02\x06range\x13\0\0\0\0\0\x01\0\x06orders\xff\xff\xff\xff\0\0";
+        let begin = b"\0\0\x02j\0\x05diff\x0b/127.0.0.1\x02\x07orders\x01\0\0N \0";
+        assert_eq!(value, [&begin[..], classic].concat());
+
+        let (key, value) = read("key:cg/target:a message:partitions:gone/7,orders/2,orders/3");
+        assert_eq!(key, b"\0\x07\0\x02cg\0\x01a");
+        assert_eq!(value, [&b"\0\0\x02"[..], &ID, b"\x03\0\0\0\x02\0\0\0\x03\0\0"].concat());
+        let (key, value) = read("key:cg/current:a message:epoch:2 previous:0 owned:orders/0@2,orders/1@2");
+        assert_eq!(key, b"\0\x08\0\x02cg\0\x01a");
+        let two = |first: &[u8], second: &[u8], since: &[u8]| {
+            let epochs = [b"\x01\0\x09\x03", since, since].concat();
+            [b"\x02", &ID[..], b"\x03", first, second, &epochs].concat()
+        };
+        let (zero, one, epoch_2) = (b"\0\0\0\0", b"\0\0\0\x01", b"\0\0\0\x02");
+        assert_eq!(value, [b"\0\0\0\0\0\x02\0\0\0\0\0", &two(zero, one, epoch_2)[..], b"\x01\0"].concat());
+        let (_, value) =
+            read("key:cg/current:a message:epoch:2 owned:orders/2@2,orders/3@2 gives_up:orders/0@2,orders/1@2");
+        let kept = two(epoch_2, b"\0\0\0\x03", epoch_2);
+        let expected = [b"\0\0\0\0\0\x02\0\0\0\x02\x01", &kept[..], &two(zero, one, epoch_2), b"\0"].concat();
+        assert_eq!(value, expected);
+        let (_, value) = read("key:cg/current:b message:epoch:3 previous:2 waits:yes owned:");
+        assert_eq!(value, b"\0\0\0\0\0\x03\0\0\0\x02\x02\x01\x01\0");
+        let (_, value) = read("key:cg/current:b message:epoch:3 away:yes owned:");
+        assert_eq!(value, b"\0\0\xff\xff\xff\xfe\0\0\0\x03\0\x01\x01\0");
+    }
+
     #[test]
     fn the_end_of_something_has_its_key_and_no_value() {
         for (topic, line) in [
             ("__consumer_offsets", "key:g/orders/0 tombstone"),
             ("__consumer_offsets", "key:g/group tombstone"),
+            ("__consumer_offsets", "key:g/member:m tombstone"),
+            ("__consumer_offsets", "key:g/target:m tombstone"),
+            ("__consumer_offsets", "key:g/current:m tombstone"),
             ("__transaction_state", "key:tx tombstone"),
         ] {
             let Binary { key, value } = read(topic, line).unwrap();
@@ -199,7 +378,6 @@ mod tests {
             ("__consumer_offsets", "key:orders message:hello"),
             ("__consumer_offsets", "key:g/orders/0 message:hello"),
             ("__consumer_offsets", "message:hello"),
-            ("__consumer_offsets", "key:g/group message:type:consumer generation:3"),
             ("__transaction_state", "key:tx message:state:nonsense"),
         ] {
             assert_eq!(read(topic, line), None, "{topic}: {line}");
