@@ -150,6 +150,26 @@ fn a_wait_ends_though_others_write_all_the_time() {
     });
 }
 
+/// There was always more to send, so that it was never asked what time it is.
+#[test]
+fn a_wait_ends_though_its_client_reads_more_slowly_than_others_write() {
+    let broker = Broker::start();
+    topic(&broker, "orders", 1);
+    let value = "x".repeat(100_000);
+    // More than a connection holds unread.
+    store(&broker, "orders", 0, &[value.as_str(); 120]);
+    let mut http = broker.http();
+    http.request("GET", "/api/topics/orders/records?wait=1ms", AS_LINES, b"");
+    assert_eq!(http.head().status, 200);
+    let mut chunks = 0;
+    while http.chunk().is_some() {
+        store(&broker, "orders", 0, &[&value]);
+        chunks += 1;
+        assert!(chunks < 1_000, "it goes on with what is written now");
+    }
+    assert!(chunks >= 120, "{chunks}: what was there is sent");
+}
+
 /// As `nc -N` does: it sends, says that this is all, and reads.
 #[test]
 fn who_sends_no_more_is_answered_all_the_same() {
