@@ -3,6 +3,7 @@
 
 mod common;
 mod connecting;
+mod working;
 
 use anyhow::{Result, bail};
 use clap::{Parser, builder::NonEmptyStringValueParser};
@@ -47,6 +48,24 @@ struct Args {
     /// printed is committed. --from applies only where nothing was committed
     #[arg(short, long, value_name = "NAME", conflicts_with = "partition", value_parser = NonEmptyStringValueParser::new())]
     group: Option<String>,
+    /// Share the topic's messages, not its partitions, with whoever else names this queue: each goes to one of them at a time, and is
+    /// done when it was printed, or --exec was successful
+    #[arg(short, long, value_name = "NAME", conflicts_with_all = ["partition", "group", "exit_at_end"])]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    queue: Option<String>,
+    /// With --queue: run this for each message, by the shell, with the value on its standard input and PLAINLOG_TOPIC, _PARTITION, _OFFSET,
+    /// _KEY and _DELIVERY in its environment. If its exit status is 0 the message is done; otherwise somebody gets it again
+    #[arg(long, value_name = "COMMAND", requires = "queue", conflicts_with_all = ["format", "raw", "json"])]
+    exec: Option<String>,
+    /// With --queue, if it is new: how long a message is its consumer's, who dies without a word [default: 30s]
+    #[arg(long, value_name = "TIME", requires = "queue", value_parser = config::duration)]
+    lock: Option<Duration>,
+    /// With --queue, if it is new: how often a message is handed out at most [default: 5]
+    #[arg(long, value_name = "N", requires = "queue")]
+    deliveries: Option<u64>,
+    /// With --queue, if it is new: the topic of messages that were handed out too often
+    #[arg(long, value_name = "TOPIC", requires = "queue", value_parser = common::topic)]
+    dead: Option<String>,
     /// Whether to wait for the end of transactions and leave aborted ones out (read_committed), or to read everything
     /// (read_uncommitted)
     #[arg(long, default_value = "read_committed", value_name = "LEVEL", value_parser = isolation)]
@@ -107,6 +126,9 @@ fn style(args: &Args) -> Result<Style, String> {
 /// Reads until there is a reason to stop; answers whether as many messages came as were asked for.
 fn run(args: &Args, style: &Style) -> Result<bool> {
     say("Consumer started. Waiting for data...");
+    if let Some(name) = &args.queue {
+        return working::run(name, args, style);
+    }
     let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut consumer = open(args)?;
     let interrupted = Arc::new(AtomicBool::new(false));

@@ -22,6 +22,7 @@
 //! Consumer     NetworkConsumer: a Fetcher for each       EmbeddedConsumer: one partition
 //!              partition                                 after the other
 //! in a group   Membership over a NetworkMember           Membership over an EmbeddedMember
+//! Queue        a NetworkMember of a share group          an EmbeddedMember of one
 //! ```
 //!
 //! - Over the network everything is the text protocol: what can be done here can be done with netcat.
@@ -39,14 +40,16 @@ mod endpoint;
 mod error;
 mod producing;
 pub mod programs;
+mod queue;
 mod record;
 #[cfg(test)]
 mod testing;
 
-pub use crate::broker::Isolation;
+pub use crate::broker::{Isolation, ShareOptions};
 pub use answer::{Answer, Refused, field};
 pub use connection::Connection;
 pub use consuming::{Consumer, Position};
 pub use error::Error;
 pub use producing::{Pipeline, Producer, Transaction, TransactionalProducer};
+pub use queue::{Delivery, Queue};
 pub use record::{Ack, Header, Message, Record};

@@ -7,7 +7,7 @@ use super::GroupCell;
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
 use crate::{
     broker::{
-        Broker, Committed, Error, Result, ShareOffset, committed_offsets,
+        Broker, Committed, Error, Result, committed_offsets,
         group::{Description, Group, GroupType, Summary},
         group_offsets::{GroupOffsets, Offsets},
     },
@@ -150,14 +150,14 @@ impl Broker {
         let lags = keys.into_iter().filter_map(lag);
         let shared = self.share_offsets(name)?.into_iter().filter_map(|offset| {
             let end = self.topic(&offset.topic).and_then(|topic| topic.partition(offset.partition)?.size());
-            let ShareOffset { topic, partition, start, leader_epoch, done, done_at_start, .. } = offset;
-            let committed = start.map(|start| Committed {
-                offset: (start + done_at_start) as i64,
-                leader_epoch: leader_epoch as i32,
+            let committed = offset.start.map(|start| Committed {
+                offset: (start + offset.done_at_start) as i64,
+                leader_epoch: offset.leader_epoch as i32,
                 metadata: String::new(),
                 timestamp_ms: -1,
             });
-            Some(Lag { topic, partition, committed, done: done - done_at_start, end: end.ok()?.high_watermark })
+            let (topic, partition, done) = (offset.topic, offset.partition, offset.done - offset.done_at_start);
+            Some(Lag { topic, partition, committed, done, end: end.ok()?.high_watermark })
         });
         Ok(lags.chain(shared).collect())
     }

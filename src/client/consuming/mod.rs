@@ -9,7 +9,8 @@ mod source;
 
 pub use position::Position;
 
-pub(super) use source::GroupPlace;
+pub(super) use group::{polled, share};
+pub(super) use source::{GroupPlace, SLICE};
 
 use super::{Error, Message, endpoint::RETRY_FOR};
 use crate::broker::{Broker, Isolation};

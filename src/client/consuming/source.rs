@@ -14,7 +14,7 @@ use crate::{
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// How long a poll waits before it looks whether somebody woke it.
-pub(super) const SLICE: Duration = Duration::from_millis(250);
+pub(in crate::client) const SLICE: Duration = Duration::from_millis(250);
 
 /// The pauses between two looks for a topic that is not there. They double up to two seconds, so that a long wait does not
 /// fill the broker's `--explain`. A message to the topic's first partition ends a wait inside the broker, one to another

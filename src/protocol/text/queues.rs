@@ -1,7 +1,7 @@
 //! JOIN with `mode:share`, and ACCEPT, RELEASE, REJECT and RENEW: share groups, queues on a log (KIP-932).
 //!
 //! ```text
-//! JOIN jobs orders mode:share   JOINED group:jobs member:1-5f0c9a77b2e4d816 generation:1 assigned:orders/0,orders/1
+//! JOIN jobs orders mode:share   JOINED group:jobs member:1-5f0c9a77b2e4d816 generation:1 assigned:orders/0,orders/1 lock:30000
 //! POLL wait:1000                POLLED count:1 generation:1 assigned:orders/0,orders/1
 //!                               topic:orders partition:0 offset:0 timestamp:1763600000000 delivery:1 message:hello
 //! ACCEPT orders/0 0             OK
@@ -50,6 +50,8 @@ impl Session {
         write_word(&mut output.bytes, group.as_bytes());
         output.bytes.extend_from_slice(format!(" member:{}", member.id()).as_bytes());
         write_assignment(member, &mut output.bytes);
+        output.bytes.pop();
+        output.bytes.extend_from_slice(format!(" lock:{}\n", self.broker.share_lock_ms(&group)).as_bytes());
         Ok(Flow::Next)
     }
 

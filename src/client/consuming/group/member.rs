@@ -43,7 +43,7 @@ pub(super) trait GroupMember: Debug + Send {
 }
 
 /// Makes `topic` this name; messages of one topic share it.
-pub(super) fn share(topic: &mut Arc<str>, name: &str) {
+pub(in crate::client) fn share(topic: &mut Arc<str>, name: &str) {
     if **topic != *name {
         *topic = name.into();
     }

@@ -16,6 +16,8 @@ mod member;
 mod network;
 
 pub(super) use member::Subscription;
+pub(in crate::client) use member::share;
+pub(in crate::client) use network::polled;
 
 use super::{
     Position,

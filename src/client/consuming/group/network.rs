@@ -85,7 +85,7 @@ impl GroupMember for NetworkMember {
             let (count, first) = (line_count(first), first.to_vec());
             let (mut messages, mut topic) = (Vec::new(), Arc::from(""));
             for _ in 0..count {
-                messages.push(polled(connection.line().map_err(lost)?, &mut topic)?);
+                messages.push(polled(connection.line().map_err(lost)?, &mut topic)?.message);
             }
             Ok((first, messages))
         })?;
@@ -132,8 +132,15 @@ fn word(line: &[u8], name: &str) -> String {
     String::from_utf8_lossy(field(line, name).unwrap_or_default()).into_owned()
 }
 
-/// `topic: partition: offset:` and the record's fields. Messages of one topic share its name.
-fn polled(line: &[u8], topic: &mut Arc<str>) -> Result<Message, Error> {
+/// A line that answers a POLL.
+pub(in crate::client) struct Polled {
+    pub(in crate::client) message: Message,
+    /// In a share group: how often it was handed out.
+    pub(in crate::client) deliveries: Option<u32>,
+}
+
+/// `topic: partition: offset: timestamp: [delivery:]` and the record's fields. Messages of one topic share its name.
+pub(in crate::client) fn polled(line: &[u8], topic: &mut Arc<str>) -> Result<Polled, Error> {
     let malformed = || Error::Answer(format!("'{}' is no polled record", shown(line)));
     let mut rest = line;
     let mut word = |name: &str| {
@@ -146,5 +153,9 @@ fn polled(line: &[u8], topic: &mut Arc<str>) -> Result<Message, Error> {
     let offset = word("offset").and_then(parse_u63).ok_or_else(malformed)?;
     share(topic, name);
     let (timestamp, fields) = split_timestamp(rest);
-    Message::read(topic, partition, offset, timestamp.ok_or_else(malformed)?, fields)
+    let (first, behind) = split_word(fields);
+    let deliveries = first.strip_prefix(b"delivery:").and_then(parse_u63).and_then(|n| u32::try_from(n).ok());
+    let fields = if deliveries.is_some() { behind.ok_or_else(malformed)? } else { fields };
+    let message = Message::read(topic, partition, offset, timestamp.ok_or_else(malformed)?, fields)?;
+    Ok(Polled { message, deliveries })
 }

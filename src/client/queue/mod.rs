@@ -1,0 +1,315 @@
+//! Members of share groups: a queue of which each record goes to whoever is free.
+//!
+//! ```text
+//! poll ─► joined? ─no─► join ─► the broker hands out records, which are this member's for the time of a lock
+//!                                  │ accept: done        │ release: for somebody else, again
+//!                                  │ reject: never again │ renew: still at work
+//! ```
+//!
+//! - A member that lost its connection joins again when it is polled. What it held then is handed out again, to it or to another, and
+//!   can be acknowledged no more by who had it before.
+//! - A poll waits in the broker for one slice of its time after the other, so that it can be woken.
+
+mod embedded;
+mod network;
+
+use super::{
+    Error, Message, Refused,
+    answer::UNKNOWN_TOPIC,
+    consuming::SLICE,
+    endpoint::{Outage, RETRY_FOR, connect_within},
+    record::check_topic,
+};
+use crate::broker::{Broker, ShareOptions};
+use embedded::EmbeddedMember;
+use network::NetworkMember;
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::*},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A record that was handed out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    /// The record.
+    pub message: Message,
+    /// How often it was handed out, this time included.
+    pub deliveries: u32,
+}
+
+/// A member of a share group.
+///
+/// ```no_run
+/// use plainlog::client::Queue;
+/// use std::time::Duration;
+///
+/// let mut queue = Queue::connect("localhost:9092")?.join("jobs", &["orders"])?;
+/// for delivery in queue.poll(Duration::from_secs(1), 10)? {
+///     println!("{}", String::from_utf8_lossy(delivery.message.value.as_deref().unwrap_or(b"")));
+///     queue.accept(&delivery)?;
+/// }
+/// # Ok::<(), plainlog::client::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Queue {
+    member: Box<dyn QueueMember>,
+    subscription: Subscription,
+    retry_for: Duration,
+    joined: bool,
+    /// The topics are waited for.
+    missing: bool,
+    outage: Option<Outage>,
+    /// The refusal that the caller knows of.
+    told: Option<Refused>,
+    woken: Arc<AtomicBool>,
+}
+
+/// What a member joins for.
+#[derive(Clone, Debug, Default)]
+struct Subscription {
+    group: String,
+    topics: Vec<String>,
+    options: ShareOptions,
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Accept,
+    Release,
+    Reject,
+    Renew,
+}
+
+/// Records of a partition that follow one another.
+struct Part<'a> {
+    topic: &'a str,
+    partition: u32,
+    first: u64,
+    last: u64,
+}
+
+impl Part<'_> {
+    fn of(Delivery { message, .. }: &Delivery) -> Part<'_> {
+        let Message { topic, partition, offset, .. } = message;
+        Part { topic, partition: *partition, first: *offset, last: *offset }
+    }
+
+    fn is_before(&self, next: &Part<'_>) -> bool {
+        (next.topic, next.partition, next.first) == (self.topic, self.partition, self.last + 1)
+    }
+}
+
+/// What a member can do: lines over a connection, or calls to a broker in this process. Neither joins by itself.
+trait QueueMember: Debug + Send {
+    fn join(&mut self, subscription: &Subscription) -> Result<(), Error>;
+    fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Delivery>, Error>;
+    fn acknowledge(&mut self, verdict: Verdict, of: &Part<'_>) -> Result<(), Error>;
+    fn leave(&mut self) -> Result<(), Error>;
+    fn address(&self) -> &str;
+    fn partitions(&self) -> usize;
+    /// How long a record is the member's.
+    fn lock(&self) -> Duration;
+}
+
+impl Queue {
+    /// Connects to a broker, `host:port`, or fails at once.
+    pub fn connect(address: &str) -> Result<Queue, Error> {
+        Ok(Queue::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
+    }
+
+    /// Connects to a broker, which may take until `retry_for` to appear. Later outages that last as long are reported too.
+    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Queue, Error> {
+        Ok(Queue::of(NetworkMember::new(connect_within(address, retry_for)?)).retry_for(retry_for))
+    }
+
+    /// A queue of a broker in this process.
+    pub fn embedded(broker: &Broker) -> Queue {
+        Queue::of(EmbeddedMember::new(broker.clone()))
+    }
+
+    fn of(member: impl QueueMember + 'static) -> Queue {
+        Queue {
+            member: Box::new(member),
+            subscription: Subscription::default(),
+            retry_for: RETRY_FOR,
+            joined: false,
+            missing: false,
+            outage: None,
+            told: None,
+            woken: Arc::default(),
+        }
+    }
+
+    /// How long a broker may be gone before [`poll`](Self::poll) says so; 30 seconds unless this says otherwise.
+    pub fn retry_for(mut self, retry_for: Duration) -> Queue {
+        self.retry_for = retry_for;
+        self
+    }
+
+    /// What the group is to be like, if it is new.
+    pub fn options(mut self, options: ShareOptions) -> Queue {
+        self.subscription.options = options;
+        self
+    }
+
+    /// Joins a share group, which is made if need be. A topic that is not there is waited for by [`poll`](Self::poll).
+    pub fn join(mut self, group: &str, topics: &[&str]) -> Result<Queue, Error> {
+        topics.iter().try_for_each(|topic| check_topic(topic))?;
+        self.subscription.group = group.into();
+        self.subscription.topics = topics.iter().map(|&topic| topic.into()).collect();
+        match self.join_if_lost() {
+            Err(Error::Refused(refused)) if refused.code == UNKNOWN_TOPIC => self.missing = true,
+            joined => joined?,
+        }
+        Ok(self)
+    }
+
+    fn join_if_lost(&mut self) -> Result<(), Error> {
+        if !self.joined {
+            self.member.join(&self.subscription)?;
+            (self.joined, self.missing) = (true, false);
+        }
+        Ok(())
+    }
+
+    /// The next records: at most `max`, as soon as there is one, or none when `timeout` is over. It returns early, with nothing, when it
+    /// is woken.
+    ///
+    /// An error is news, not the end: polling again goes on, but for [`Error::Answer`].
+    pub fn poll(&mut self, timeout: Duration, max: usize) -> Result<Vec<Delivery>, Error> {
+        let begun = Instant::now();
+        loop {
+            let left = timeout.saturating_sub(begun.elapsed()).min(SLICE);
+            match self.join_if_lost().and_then(|()| self.member.poll(left, max)) {
+                Ok(deliveries) => {
+                    (self.outage, self.told) = (None, None);
+                    if !deliveries.is_empty() {
+                        return Ok(deliveries);
+                    }
+                }
+                Err(error) => self.recover(error, left)?,
+            }
+            if self.woken.swap(false, AcqRel) || begun.elapsed() >= timeout {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    /// What to do about an error: an answer for the caller, or another attempt after a pause.
+    fn recover(&mut self, error: Error, left: Duration) -> Result<(), Error> {
+        let pause = match &error {
+            Error::Refused(refused) if refused.code == "UNKNOWN_MEMBER_ID" => {
+                self.joined = false;
+                return Ok(());
+            }
+            Error::Refused(refused) if refused.code == UNKNOWN_TOPIC && !self.joined => {
+                self.missing = true;
+                SLICE
+            }
+            Error::Refused(refused) if self.told.as_ref() == Some(refused) => Duration::from_secs(1),
+            Error::Refused(refused) => {
+                self.told = Some(refused.clone());
+                return Err(error);
+            }
+            Error::Connection { .. } => {
+                self.joined = false;
+                let outage = self.outage.get_or_insert_with(Outage::begin);
+                if outage.lasted() >= self.retry_for {
+                    outage.begin_again();
+                    return Err(error);
+                }
+                outage.next_pause()
+            }
+            _ => return Err(error),
+        };
+        thread::sleep(pause.min(left));
+        Ok(())
+    }
+
+    /// The record is processed. When this returns, that is as durable as an acknowledged record. An error says that it is not, as far as
+    /// is known; the record may come again then.
+    pub fn accept(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        self.acknowledge(Verdict::Accept, delivery)
+    }
+
+    /// Somebody may have the record again.
+    pub fn release(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        self.acknowledge(Verdict::Release, delivery)
+    }
+
+    /// Nobody can process the record.
+    pub fn reject(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        self.acknowledge(Verdict::Reject, delivery)
+    }
+
+    /// The record is still being processed: its lock starts anew.
+    pub fn renew(&mut self, delivery: &Delivery) -> Result<(), Error> {
+        self.acknowledge(Verdict::Renew, delivery)
+    }
+
+    /// All these records are processed, which were polled together. After an error some of them may be accepted.
+    pub fn accept_all(&mut self, deliveries: &[Delivery]) -> Result<(), Error> {
+        let mut parts = deliveries.iter().map(Part::of).peekable();
+        while let Some(mut part) = parts.next() {
+            while let Some(next) = parts.next_if(|next| part.is_before(next)) {
+                part.last = next.last;
+            }
+            self.acknowledge_part(Verdict::Accept, &part)?;
+        }
+        Ok(())
+    }
+
+    fn acknowledge(&mut self, verdict: Verdict, delivery: &Delivery) -> Result<(), Error> {
+        self.acknowledge_part(verdict, &Part::of(delivery))
+    }
+
+    fn acknowledge_part(&mut self, verdict: Verdict, part: &Part<'_>) -> Result<(), Error> {
+        if !self.joined {
+            return Err(Error::Refused(crate::broker::Error::UnknownMemberId.into()));
+        }
+        let done = self.member.acknowledge(verdict, part);
+        match &done {
+            Err(Error::Connection { .. }) => self.joined = false,
+            Err(Error::Refused(refused)) if refused.code == "UNKNOWN_MEMBER_ID" => self.joined = false,
+            _ => {}
+        }
+        done
+    }
+
+    /// Leaves the group; what it holds is released. (Dropping it does the same.)
+    pub fn close(mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.joined) { self.member.leave() } else { Ok(()) }
+    }
+
+    /// The broker's address.
+    pub fn address(&self) -> &str {
+        self.member.address()
+    }
+
+    /// Topics that are waited for.
+    pub fn missing(&self) -> impl Iterator<Item = &str> {
+        self.subscription.topics.iter().filter(|_| self.missing).map(|topic| &**topic)
+    }
+
+    /// How many partitions the queue has.
+    pub fn partitions(&self) -> usize {
+        self.member.partitions()
+    }
+
+    /// How long a record is this member's, unless it [renews](Self::renew) it.
+    pub fn lock(&self) -> Duration {
+        self.member.lock()
+    }
+
+    /// What makes a waiting [`poll`](Self::poll) return early, from another thread.
+    pub fn waker(&self) -> impl Fn() + Send + 'static {
+        let woken = self.woken.clone();
+        move || woken.store(true, Release)
+    }
+}
