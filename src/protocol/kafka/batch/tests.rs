@@ -1,7 +1,10 @@
 //! Batches both ways: against themselves, against another codec, and against everything that is no batch.
 
 use super::*;
-use crate::log::{batches::Flags, record::write_line};
+use crate::{
+    log::{Lines, batches::Flags, record::write_line},
+    protocol::kafka::wire::write_varlong,
+};
 use kafka_protocol::records::{
     self as oracle, RecordBatchDecoder, RecordBatchEncoder, RecordEncodeOptions, TimestampType,
 };
