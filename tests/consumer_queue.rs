@@ -24,7 +24,7 @@ fn start(broker: &Broker, arguments: &[&str]) -> (Child, Lines<BufReader<ChildSt
 /// Waits until the group's only partition is done up to here.
 fn await_done(broker: &Broker, group: &str, end: u64) {
     let deadline = Instant::now() + common::LONG;
-    let wanted = format!("topic:messages partition:0 committed:{end} end:{end} lag:0");
+    let wanted = format!("topic:messages partition:0 committed:{end} end:{end} lag:0 in_flight:0");
     let mut connection = broker.connect();
     loop {
         let first = connection.say(&format!("GROUP {group}\n")).line();

@@ -112,12 +112,12 @@ pub use describe::{Fault, ObservedTopic};
 pub use describe::{PartitionDescription, TopicDescription, TopicSize};
 pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
-#[cfg(feature = "http")]
-pub use group_coordinator::ObservedGroup;
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord,
     ShareSeat, Wait,
 };
+#[cfg(feature = "http")]
+pub use group_coordinator::{ObservedGroup, ObservedOffset};
 pub use group_offsets::{Committed, GroupOffsets, Offsets};
 pub use internal_log::LogWrite;
 #[cfg(feature = "kafka")]

@@ -41,8 +41,22 @@ pub struct ObservedGroup {
     pub name: Arc<str>,
     /// How many members it has.
     pub members: usize,
-    /// What it committed.
-    pub offsets: Offsets,
+    /// How far it has read.
+    pub offsets: Vec<ObservedOffset>,
+}
+
+/// How far a group has read a partition, as whoever watches the broker sees it.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, PartialEq)]
+pub struct ObservedOffset {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: u32,
+    /// What it committed. Of a share group, up to where everything is done.
+    pub committed: i64,
+    /// How many records beyond that are done, in a share group.
+    pub done: u64,
 }
 
 /// How far a group is behind in a partition.
@@ -56,6 +70,8 @@ pub struct Lag {
     pub committed: Option<Committed>,
     /// How many records beyond that are done, in a share group.
     pub done: u64,
+    /// How many records its members hold, in a share group; `None`: it is none.
+    pub in_flight: Option<u64>,
     /// The end of the partition.
     pub end: u64,
 }
@@ -105,13 +121,29 @@ impl Broker {
     /// All groups but those without members and offsets. Nothing of them is changed by that, not even what time asks of them.
     #[cfg(feature = "http")]
     pub fn observe_groups(&self) -> Result<Vec<ObservedGroup>> {
-        let observed = |cell: Arc<GroupCell>| {
+        let observed = |cell: Arc<GroupCell>| -> Result<Option<ObservedGroup>> {
             let state = cell.lock();
-            let (members, offsets) = (state.group.member_count(), state.offsets.committed().clone());
-            let is_there = !state.gone && (members > 0 || !offsets.is_empty());
-            is_there.then(|| ObservedGroup { name: cell.name.clone(), members, offsets })
+            let members = state.group.member_count();
+            let committed = state.offsets.committed().iter();
+            let mut offsets: Vec<_> = committed
+                .map(|((topic, partition), committed)| ObservedOffset {
+                    topic: topic.clone(),
+                    partition: *partition,
+                    committed: committed.offset,
+                    done: 0,
+                })
+                .collect();
+            let is_gone = state.gone;
+            drop(state);
+            offsets.extend(self.share_offsets(&cell.name)?.into_iter().filter_map(|shared| {
+                let committed = (shared.start? + shared.done_at_start) as i64;
+                let (topic, partition, done) = (shared.topic, shared.partition, shared.done - shared.done_at_start);
+                Some(ObservedOffset { topic, partition, committed, done })
+            }));
+            let is_there = !is_gone && (members > 0 || !offsets.is_empty());
+            Ok(is_there.then(|| ObservedGroup { name: cell.name.clone(), members, offsets }))
         };
-        Ok(self.running.state.awake_groups()?.into_iter().filter_map(observed).collect())
+        self.running.state.awake_groups()?.into_iter().filter_map(|cell| observed(cell).transpose()).collect()
     }
 
     /// A group, if there is one of this name.
@@ -145,7 +177,7 @@ impl Broker {
         let lag = |(topic, partition): (Arc<str>, u32)| {
             let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.size()).ok()?.high_watermark;
             let committed = offsets.get(&(topic.clone(), partition)).cloned();
-            Some(Lag { topic, partition, committed, done: 0, end })
+            Some(Lag { topic, partition, committed, done: 0, in_flight: None, end })
         };
         let lags = keys.into_iter().filter_map(lag);
         let shared = self.share_offsets(name)?.into_iter().filter_map(|offset| {
@@ -157,7 +189,8 @@ impl Broker {
                 timestamp_ms: -1,
             });
             let (topic, partition, done) = (offset.topic, offset.partition, offset.done - offset.done_at_start);
-            Some(Lag { topic, partition, committed, done, end: end.ok()?.high_watermark })
+            let (in_flight, end) = (Some(offset.in_flight), end.ok()?.high_watermark);
+            Some(Lag { topic, partition, committed, done, in_flight, end })
         });
         Ok(lags.chain(shared).collect())
     }

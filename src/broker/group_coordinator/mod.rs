@@ -51,9 +51,9 @@ mod shuttle_tests;
 mod tests;
 mod upkeep;
 
-#[cfg(feature = "http")]
-pub use admin::ObservedGroup;
 pub use admin::{GroupSummary, Lag};
+#[cfg(feature = "http")]
+pub use admin::{ObservedGroup, ObservedOffset};
 pub use assigned_partition::{PollLimits, PolledRecord};
 pub use classic::{CommitOutcome, OffsetCommit};
 pub use join_options::JoinOptions;

@@ -302,7 +302,8 @@ fn write_polled(record: &PolledRecord<'_>, out: &mut Vec<u8>) {
 fn write_lag(lag: &Lag, out: &mut Vec<u8>) {
     let committed = lag.committed.as_ref().map_or("-".into(), |committed| committed.offset.to_string());
     let behind = lag.lag().map_or("-".into(), |behind| behind.to_string());
-    let Lag { topic, partition, end, .. } = lag;
-    let line = format!("topic:{topic} partition:{partition} committed:{committed} end:{end} lag:{behind}\n");
+    let Lag { topic, partition, end, in_flight, .. } = lag;
+    let held = in_flight.map_or(String::new(), |held| format!(" in_flight:{held}"));
+    let line = format!("topic:{topic} partition:{partition} committed:{committed} end:{end} lag:{behind}{held}\n");
     out.extend_from_slice(line.as_bytes());
 }

@@ -50,6 +50,7 @@ pub(in crate::protocol::http) fn describe(exchange: &mut Exchange<'_, '_>) -> Re
             "metadata": lag.committed.as_ref().map(|committed| &committed.metadata),
             "end": lag.end,
             "lag": lag.lag(),
+            "in_flight": lag.in_flight,
         })
     };
     let total: u64 = lag.iter().filter_map(Lag::lag).sum();
@@ -153,12 +154,13 @@ pub(in crate::protocol::http) fn reset(exchange: &mut Exchange<'_, '_>) -> Resul
         Some(index) => vec![found.partition(index)?],
         None => found.partitions(),
     };
-    let before = broker.committed_offsets(&group)?;
+    let before = broker.lag(&group)?;
     let (topic, mut read): (Arc<str>, _) = (topic.into(), broker.read_session());
     let (mut offsets, mut told) = (Vec::new(), Vec::new());
     for partition in partitions {
         let after = read.resolve(Isolation::ReadCommitted, to, &partition)?;
-        let before = before.get(&(topic.clone(), partition.index())).map(|committed| committed.offset);
+        let before = before.iter().find(|lag| lag.topic == topic && lag.partition == partition.index());
+        let before = before.and_then(|lag| lag.committed.as_ref()).map(|committed| committed.offset);
         told.push(json!({ "topic": &*topic, "partition": partition.index(), "before": before, "after": after }));
         offsets.push((topic.clone(), partition.index(), after));
     }

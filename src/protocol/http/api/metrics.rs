@@ -12,7 +12,7 @@
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka;
 use crate::{
-    broker::{Broker, ObservedGroup, ObservedTopic},
+    broker::{Broker, ObservedGroup, ObservedTopic, ShareCounts},
     log::Size,
     metrics::{ConnectionSum, LatencySum, Metrics, Requested, Requests, TrafficSum},
     protocol::{
@@ -57,6 +57,9 @@ struct Observed {
     syncs: LatencySum,
     produce_to_sync: LatencySum,
     rebalances: u64,
+    shares_in_flight: u64,
+    /// What was done with records of share groups, each by a word.
+    shared: [(&'static str, u64); 6],
     damaged_batches: u64,
     open_transactions: usize,
     faults: usize,
@@ -85,6 +88,8 @@ impl Observed {
             syncs: broker.syncs(),
             produce_to_sync: metrics.produce_to_sync.get(),
             rebalances: metrics.rebalances.get(),
+            shares_in_flight: broker.shares_in_flight(),
+            shared: shared(broker.share_counts()),
             damaged_batches: broker.damaged_batches(),
             open_transactions: broker.transactions()?.iter().filter(|one| one.is_open()).count(),
             faults: broker.faults().len(),
@@ -92,6 +97,17 @@ impl Observed {
             resident_bytes: resident_bytes(),
         })
     }
+}
+
+fn shared(counts: &ShareCounts) -> [(&'static str, u64); 6] {
+    [
+        ("delivered", counts.delivered.get()),
+        ("redelivered", counts.redelivered.get()),
+        ("accepted", counts.accepted.get()),
+        ("released", counts.released.get()),
+        ("rejected", counts.rejected.get()),
+        ("exhausted", counts.exhausted.get()),
+    ]
 }
 
 /// The requests of all protocols, those for what stands in no table too.
@@ -181,17 +197,18 @@ impl Observed {
         out.gauges("kafka_consumergroup_members", "Members of a group", members)?;
         let offsets = || {
             self.groups.iter().flat_map(|group| {
-                group.offsets.iter().map(|((topic, partition), committed)| {
-                    let names = [("consumergroup", &*group.name), ("topic", &**topic)];
-                    ((names, [("partition", u64::from(*partition))]), committed.offset)
+                group.offsets.iter().map(|offset| {
+                    let names = [("consumergroup", &*group.name), ("topic", &*offset.topic)];
+                    ((names, [("partition", u64::from(offset.partition))]), offset)
                 })
             })
         };
-        out.gauges("kafka_consumergroup_current_offset", "Offset that a group has committed", offsets())?;
-        let lag = offsets().filter_map(|(labels, committed)| {
-            let ([_, (_, topic)], [(_, partition)]) = labels;
-            let end = topics.get(topic)?.partitions.get(partition as usize)?.as_ref()?.high_watermark;
-            Some((labels, end.saturating_sub(committed.max(0) as u64)))
+        let committed = offsets().map(|(labels, offset)| (labels, offset.committed));
+        out.gauges("kafka_consumergroup_current_offset", "Offset that a group has committed", committed)?;
+        let lag = offsets().filter_map(|(labels, offset)| {
+            let partition = topics.get(&*offset.topic)?.partitions.get(offset.partition as usize)?;
+            let behind = partition.as_ref()?.high_watermark.saturating_sub(offset.committed.max(0) as u64);
+            Some((labels, behind.saturating_sub(offset.done)))
         });
         out.gauges("kafka_consumergroup_lag", "Offsets that a group has still to read", lag)
     }
@@ -222,6 +239,12 @@ impl Observed {
         let help = "Time that syncs of segments took";
         out.latencies("plainlog_sync_duration_seconds", help, [(NoLabels, &self.syncs)])?;
         out.counters("plainlog_rebalances", "Generations that groups began", [(NoLabels, self.rebalances)])?;
+        let help =
+            "Records of share groups that were delivered (redelivered is part of it), accepted, released or given up";
+        let shared = self.shared.iter().map(|(event, count)| ([("event", *event)], *count));
+        out.counters("plainlog_shared_records", help, shared)?;
+        let help = "Records that members of share groups hold";
+        out.gauges("plainlog_shared_records_in_flight", help, [(NoLabels, self.shares_in_flight)])?;
         let help = "Times that a batch was met that is not what its checksum says";
         out.counters("plainlog_damaged_batches", help, [(NoLabels, self.damaged_batches)])?;
         let open = self.open_transactions as u64;

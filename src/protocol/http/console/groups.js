@@ -11,7 +11,7 @@ const list = (view) => {
   const rows = table('Groups', [
     { name: 'Group', node: (group) => link(group.name, ['groups', group.name]) },
     { name: 'State', class: 'fit', text: (group) => group.state },
-    { name: 'Kind', class: 'fit wide', text: (group) => group.protocol_type },
+    { name: 'Type', class: 'fit wide', text: (group) => group.type },
     { name: 'Members', class: 'n', text: (group) => number(group.members) },
   ], (group) => group.name);
   const filter = view.filter('Filter groups', () => show());
@@ -45,8 +45,8 @@ const one = (view, name) => {
     { name: 'Member', class: 'break', text: (member) => member.member_id },
     { name: 'Client', class: 'break', text: (member) => [member.client_id, member.instance_id].filter(Boolean).join(', ') },
     { name: 'From', class: 'fit wide', text: (member) => member.client_host },
-    { name: 'Epoch', class: 'n wide', text: (member) => group.type === 'consumer' ? number(member.epoch) : '' },
-    { name: 'Holds', class: 'break', text: (member) => member.assigned.map(place).join(' ') || 'nothing' },
+    { name: 'Epoch', class: 'n wide', text: (member) => group.type === 'classic' ? '' : number(member.epoch) },
+    { name: 'Reads', class: 'break', text: (member) => member.assigned.map(place).join(' ') || 'nothing' },
     { name: 'Is to hold', class: 'break wide', text: (member) => member.target.map(place).join(' ') },
   ], (member) => member.member_id);
   const nobody = h('p', { class: 'soft' }, 'No members now. The group’s positions stay until it is deleted or they expire.');
@@ -61,6 +61,7 @@ const one = (view, name) => {
     } },
     { name: 'End', class: 'n wide', text: (offset) => number(offset.end) },
     { name: 'Lag', class: 'n', text: (offset) => number(offset.lag) },
+    { name: 'In flight', class: 'n wide', text: (offset) => (offset.in_flight === null ? '' : number(offset.in_flight)) },
     { name: 'Last 2 min', class: 'fit wide', node: () => {
       const made = chart(120, 20);
       charts.set(made.node, made);
