@@ -17,14 +17,22 @@
 //! A [compaction](super::compaction) that reached its commit point is carried to its end before anything else is looked at;
 //! what is left of one that did not is removed.
 
+mod check;
+mod renames;
+
+pub use check::{Checked, Damage, check};
+pub(super) use check::{Window, check_lines};
+pub(super) use renames::{base_of, end_renames};
+
 use super::{
     Error, Log, SyncState, Writer,
     batches::{BATCH_BYTES_MAX, ENTRY_BYTES, Entry, Flags, crc32c},
-    disk::{self, Disk, File},
+    disk::{self, File},
     handles::Handles,
     record::{Records, first_unprintable, parse_control, parse_fields, shown, split_offset, split_timestamp},
-    segment::{Segment, path},
+    segment::Segment,
 };
+use renames::entries_of;
 use std::{
     io,
     ops::Range,
@@ -84,162 +92,6 @@ impl From<String> for CannotOpen {
     fn from(why: String) -> CannotOpen {
         CannotOpen { why, cause: Cause::Content }
     }
-}
-
-/// One batch that is not what its entry says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Damage {
-    /// First offset that is damaged.
-    pub first: u64,
-    /// First offset behind the damage; `None`: to the end of the segment.
-    pub next: Option<u64>,
-    /// Position in the `.log`.
-    pub position: u64,
-}
-
-/// What a check of a segment's batches found.
-#[derive(Debug, Default)]
-pub struct Checked {
-    /// How many entries there are up to and with the last whole one.
-    pub whole: u32,
-    /// The last whole entry.
-    pub last: Option<Entry>,
-    /// How many entries are known to be synced, by the highest mark.
-    pub mark: u32,
-    /// The damage, oldest first; what lies behind the last whole entry comes last, without `next`.
-    pub damages: Vec<Damage>,
-    /// Entries in the file.
-    pub entries: u32,
-    /// Bytes in the `.log`.
-    pub bytes: u64,
-    /// Whether the files' sizes agree with the last entry.
-    pub sizes_agree: bool,
-}
-
-impl Checked {
-    /// Position behind the last whole batch.
-    fn position(&self) -> u64 {
-        self.last.map_or(0, |last| u64::from(last.positions().end))
-    }
-
-    /// Offset behind the last whole batch, from the segment's base.
-    fn next(&self) -> u64 {
-        self.last.map_or(0, |last| u64::from(last.last()) + 1)
-    }
-}
-
-/// A window over a file's bytes, moved forward.
-pub(super) struct Window<'a> {
-    file: &'a dyn File,
-    start: u64,
-    bytes: Vec<u8>,
-}
-
-impl<'a> Window<'a> {
-    const BYTES: usize = 1 << 20;
-
-    pub(super) fn new(file: &'a dyn File) -> Window<'a> {
-        Window { file, start: 0, bytes: Vec::new() }
-    }
-
-    /// The bytes from `position` on, at least `wanted` if the file has them.
-    pub(super) fn at(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
-        let inside = position >= self.start && position + wanted as u64 <= self.start + self.bytes.len() as u64;
-        if !inside {
-            let there = self.file.len()?.saturating_sub(position);
-            self.bytes.resize(wanted.max(Self::BYTES).min(there as usize), 0);
-            let read = self.file.read_at(&mut self.bytes, position)?;
-            self.bytes.truncate(read);
-            self.start = position;
-        }
-        Ok(&self.bytes[(position - self.start) as usize..])
-    }
-
-    /// The same, and at least one byte: that the file ends there is an error.
-    pub(super) fn some_at(&mut self, position: u64, wanted: usize) -> io::Result<&[u8]> {
-        match self.at(position, wanted)? {
-            [] => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter while it was read")),
-            bytes => Ok(bytes),
-        }
-    }
-}
-
-/// Checks each batch of a segment from entry `from` on against its lines. Changes nothing.
-pub fn check(handles: &Handles, segment: &Segment, from: u32) -> io::Result<Checked> {
-    check_lines(handles, segment, from, &mut |_, _| {})
-}
-
-/// The same, and hands the lines of each batch that is whole on to `each`.
-pub(super) fn check_lines(
-    handles: &Handles,
-    segment: &Segment,
-    from: u32,
-    each: &mut dyn FnMut(&Entry, &[u8]),
-) -> io::Result<Checked> {
-    let log = segment.log(handles)?;
-    let entries_bytes = segment.batches(handles)?.len()?;
-    let mut checked = Checked {
-        entries: (entries_bytes / ENTRY_BYTES as u64).min(u64::from(u32::MAX)) as u32,
-        bytes: log.len()?,
-        ..Checked::default()
-    };
-    let mut lines = Window::new(&*log);
-    let mut entries = Vec::new();
-    let mut index = 0;
-    let mut bad = None;
-    if from > 0 {
-        index = from - 1;
-    }
-    while index < checked.entries {
-        segment.read_entries(handles, index, u32::MAX, checked.entries, &mut entries)?;
-        for entry in &entries {
-            let fitting = entry.filter(|entry| {
-                let follows =
-                    u64::from(entry.first) >= checked.next() && u64::from(entry.position) >= checked.position();
-                follows && u64::from(entry.positions().end) <= checked.bytes
-            });
-            let whole = match fitting {
-                Some(entry) if index >= from => {
-                    // A read that fails says nothing of the lines.
-                    let bytes = lines.at(u64::from(entry.position), entry.bytes as usize)?;
-                    let lines = bytes.get(..entry.bytes as usize);
-                    let lines = lines.filter(|lines| crc32c(lines) == entry.lines_crc);
-                    lines.inspect(|lines| each(&entry, lines)).map(|_| entry)
-                }
-                trusted => trusted,
-            };
-            checked.mark = checked.mark.max(entry.map_or(0, |entry| entry.sync_mark()));
-            index += 1;
-            match whole {
-                Some(entry) => {
-                    if let Some(damage) = bad.take() {
-                        checked.damages.push(Damage { next: Some(segment.base + u64::from(entry.first)), ..damage });
-                    }
-                    checked.whole = index;
-                    checked.last = Some(entry);
-                }
-                None => {
-                    bad.get_or_insert(Damage {
-                        first: segment.base + checked.next(),
-                        next: None,
-                        position: checked.position(),
-                    });
-                }
-            }
-        }
-        if entries.is_empty() {
-            break;
-        }
-    }
-    checked.sizes_agree = entries_bytes % ENTRY_BYTES as u64 == 0
-        && checked.whole == checked.entries
-        && checked.position() == checked.bytes;
-    if !checked.sizes_agree && bad.is_none() {
-        bad = Some(Damage { first: segment.base + checked.next(), next: None, position: checked.position() });
-    }
-    checked.damages.extend(bad);
-    checked.mark = checked.mark.min(checked.entries);
-    Ok(checked)
 }
 
 /// Gives entries to the lines of a `.log` behind `last`, its last entry so far; the next segment begins at `end`. Answers the
@@ -354,14 +206,6 @@ enum Tail {
     Foreign,
 }
 
-/// Entries in a segment's file; a file that is missing has none.
-fn entries_of(handles: &Handles, segment: &Segment) -> io::Result<u32> {
-    match segment.batches(handles).and_then(|batches| batches.len()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        length => Ok((length? / ENTRY_BYTES as u64) as u32),
-    }
-}
-
 /// Whether a line is the record at `offset`, and one that the log itself could hold; answers its own timestamp.
 fn checked_line(line: &[u8], offset: u64) -> Result<Option<i64>, String> {
     let (found, fields) = split_offset(line).ok_or_else(|| "it does not begin with offset:<n>".to_string())?;
@@ -401,80 +245,6 @@ fn end_by_lines(segment: &Segment, log: &dyn File, mut position: u64, next: u64)
         position += memchr::memchr(b'\n', bytes).map_or(bytes.len() as u64, |at| at as u64 + 1);
     }
     Ok(end)
-}
-
-/// The base offset in the name of a segment's file.
-pub(super) fn base_of(name: &str, extension: &str) -> Option<u64> {
-    let digits = name.strip_suffix(extension).filter(|digits| digits.len() == 20)?;
-    digits.parse().ok().filter(|&base| base <= i64::MAX as u64)
-}
-
-/// Ends or undoes what a crash left between two names, and answers the bases of the segments that are there then.
-pub(super) fn end_renames(handles: &Handles, dir: &Arc<Path>) -> io::Result<Vec<u64>> {
-    let disk = handles.disk();
-    end_compaction(disk, dir)?;
-    let names = disk.list(dir)?;
-    let mut bases: Vec<u64> = names.iter().filter_map(|name| base_of(&name.name, ".log")).collect();
-    for name in &names {
-        let lone = base_of(&name.name, ".batches").is_some_and(|base| !bases.contains(&base));
-        if lone || name.name.ends_with(".tmp~") {
-            disk.remove_file(&dir.join(&name.name))?;
-        }
-    }
-    remove_merged(handles, dir, &mut bases)?;
-    Ok(bases)
-}
-
-/// Carries a compaction that reached its commit point on to its end, and removes what is left of one that did not.
-fn end_compaction(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let names = disk.list(dir)?;
-    let is_there = |name: &Path| names.iter().any(|other| name.ends_with(&other.name));
-    for base in names.iter().filter_map(|name| base_of(&name.name, ".batches.swap")) {
-        let rename = |from, to| disk.rename(&path(dir, base, from), &path(dir, base, to));
-        // The sync of the last of these names may have failed, and to sync it again proves nothing: it is given again.
-        if is_there(&path(dir, base, "log.new")) {
-            rename("batches.swap", "batches.new")?;
-            rename("batches.new", "batches.swap")?;
-            disk.sync_dir(dir)?;
-        } else if is_there(&path(dir, base, "log")) {
-            rename("log", "log.new")?;
-        } else {
-            // TRIM or retention took the segment.
-            disk.remove_file(&path(dir, base, "batches.swap"))?;
-            continue;
-        }
-        rename("log.new", "log")?;
-        disk.sync_dir(dir)?;
-        rename("batches.swap", "batches")?;
-        disk.sync_dir(dir)?;
-    }
-    for name in disk.list(dir)? {
-        if [".log.new", ".batches.new"].iter().any(|extension| base_of(&name.name, extension).is_some()) {
-            disk.remove_file(&dir.join(&name.name))?;
-        }
-    }
-    Ok(())
-}
-
-/// Removes sealed segments whose records a compaction took into the segment before them, and no crash let it remove.
-fn remove_merged(handles: &Handles, dir: &Arc<Path>, bases: &mut Vec<u64>) -> io::Result<()> {
-    let (mut end, mut kept) = (0, Vec::new());
-    for (index, &base) in bases.iter().enumerate() {
-        let segment = Segment::at(dir, base);
-        if base < end && index + 1 < bases.len() {
-            segment.remove_file(handles, "log")?;
-            handles.disk().sync_dir(dir)?;
-            segment.remove(handles)?;
-            continue;
-        }
-        kept.push(base);
-        let last = entries_of(handles, &segment)?.checked_sub(1);
-        let last = last.map(|last| segment.entry(handles, last)).transpose()?.flatten();
-        let compacted = last.filter(|(index, entry)| entry.is_compacted(*index));
-        end = compacted.map_or(0, |(_, entry)| base + u64::from(entry.last()) + 1);
-    }
-    *bases = kept;
-    Ok(())
 }
 
 /// One log on its way to being open.
