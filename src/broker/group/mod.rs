@@ -377,17 +377,10 @@ impl Group {
     }
 
     /// Restores the members of Kafka's that have records, in a group that the broker assigns in.
-    pub fn restore_members(
-        &mut self,
-        now: u64,
-        members: BTreeMap<String, SavedConsumer>,
-        topics: impl FnOnce() -> Topics,
-    ) {
+    pub fn restore_members(&mut self, now: u64, members: BTreeMap<String, SavedConsumer>, topics: &Topics) {
         self.core.saved_members = members.keys().map(|id| id.as_str().into()).collect();
         match &mut self.members {
-            Members::Consumer(group) if !members.is_empty() => {
-                group.restore_members(&mut self.core, now, members, &topics());
-            }
+            Members::Consumer(group) => group.restore_members(&mut self.core, now, members, topics),
             _ => {}
         }
     }
@@ -416,18 +409,22 @@ impl Group {
         if unsaved {
             // Whoever goes, or gets another id, leaves the group itself changed.
             self.core.saved_members.retain(|id| !known.contains(id));
-            members.extend(self.take_ends());
+            members.extend(self.ends());
             self.core.saved_members = known;
         }
         (self.core.unsaved, self.core.saves_all) = (false, false);
         Some(Unsaved { group, members })
     }
 
-    /// The ends of the records of members that the log has.
-    pub fn take_ends(&mut self) -> Vec<MemberChange> {
-        let saved = std::mem::take(&mut self.core.saved_members).into_iter();
-        let ends = |id: Arc<str>| Part::ALL.map(|part| MemberChange { member_id: id.clone(), part, record: None });
-        saved.flat_map(ends).collect()
+    /// The ends of the records of members that the log has, for when the group ends.
+    pub fn ends(&self) -> Vec<MemberChange> {
+        let ends = |id: &Arc<str>| Part::ALL.map(|part| MemberChange { member_id: id.clone(), part, record: None });
+        self.core.saved_members.iter().flat_map(ends).collect()
+    }
+
+    /// The log has nothing of it any more.
+    pub fn ended(&mut self) {
+        self.core.saved_members.clear();
     }
 
     /// The log has not what [`take_unsaved`](Self::take_unsaved) answered, or may have lost it: all is to be saved once it is

@@ -49,7 +49,7 @@ impl BrokerState {
         }
         if ends && state.line.offset.is_some() {
             committed_offsets::push_group(&mut records, name, None);
-            let members = state.group.take_ends();
+            let members = state.group.ends();
             members.iter().for_each(|change| committed_offsets::push_member(&mut records, name, change));
         }
         let written = if records.is_empty() { None } else { Some(write_whole(log, &records)?) };
@@ -68,6 +68,7 @@ impl BrokerState {
         }
         if ends {
             (state.line, state.kept_until_ms) = (GroupLine::default(), None);
+            state.group.ended();
         }
         Ok(written)
     }

@@ -73,6 +73,7 @@ use group_log::OffsetChange;
 use pending::PendingGroups;
 use resting::{Rest, Resting};
 use std::{
+    cell::LazyCell,
     collections::BTreeMap,
     sync::{
         Arc,
@@ -172,6 +173,7 @@ impl BrokerState {
         let mut groups = Groups::default();
         let Some(log) = self.offsets_log()? else { return Ok(groups) };
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
+        let topics = LazyCell::new(|| self.counted_topics());
         for (name, Logged { offsets, group, members }) in
             committed_offsets::read_back(&log, |what| self.env.tell(what))?
         {
@@ -181,7 +183,7 @@ impl BrokerState {
             };
             if !members.is_empty() {
                 let mut state = cell.lock();
-                state.group.restore_members(now, members, || self.counted_topics());
+                state.group.restore_members(now, members, &topics);
                 state.empty_since_ms = state.group.empty_since().map(|_| now_ms);
             }
             offsets.pending_producers().for_each(|producer_id| self.coordinator.pending.add(producer_id, &cell.name));

@@ -299,7 +299,7 @@ impl Log {
             members.entry(id.clone()).or_default().apply(*part, Some(record));
         }
         let mut group = Group::restore(now, 0, SavedGroup::parse(saved).expect("what is written can be read"));
-        group.restore_members(now, members, || topics.clone());
+        group.restore_members(now, members, topics);
         group
     }
 }
