@@ -2,7 +2,11 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+#[path = "../common/mod.rs"]
 mod common;
+mod explain;
+mod settings;
+mod transactions;
 
 use common::{BROKER, Broker, LONG};
 use kafka_protocol::{
@@ -174,6 +178,17 @@ fn text(broker: &Broker, line: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// Creates with Kafka's CreateTopics; answers its error code.
+fn create_with(broker: &Broker, topic: &str, configs: &[(&str, &str)]) -> i16 {
+    let config =
+        |(name, value): &(&str, &str)| CreatableTopicConfig::default().with_name(s(name)).with_value(Some(s(value)));
+    let topic = CreatableTopic::default().with_name(s(topic).into()).with_num_partitions(1);
+    let topic = topic.with_replication_factor(1).with_configs(configs.iter().map(config).collect());
+    let mut client = Client::connect(broker);
+    client.send(ApiKey::CreateTopics, 7, &CreateTopicsRequest::default().with_topics(vec![topic]));
+    client.receive::<CreateTopicsResponse>(7).unwrap().topics[0].error_code
 }
 
 #[test]
@@ -381,109 +396,6 @@ fn an_idempotent_producer_goes_on_after_a_crash() {
     assert_eq!(Client::connect(&broker).fetch("t", 40, 0).1, 43);
 }
 
-/// A producer in transactions of the second protocol: producing adds the partition, and each end raises the epoch.
-struct Transactions {
-    id: &'static str,
-    producer_id: i64,
-    epoch: i16,
-}
-
-impl Transactions {
-    fn begin(client: &mut Client, id: &'static str, timeout_ms: i32) -> Transactions {
-        let request = InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(s(id))));
-        let request = request.with_transaction_timeout_ms(timeout_ms);
-        let response: InitProducerIdResponse = client.ask(ApiKey::InitProducerId, 4, &request);
-        assert_eq!(response.error_code, 0);
-        Transactions { id, producer_id: response.producer_id.into(), epoch: response.producer_epoch }
-    }
-
-    /// Sends a record; answers the code.
-    fn send(&self, client: &mut Client, topic: &str, value: &str, sequence: i32) -> i16 {
-        let (producer_id, producer_epoch, base_sequence) = (self.producer_id, self.epoch, sequence);
-        let facts = Facts { transactional: true, producer_id, producer_epoch, base_sequence, ..Facts::PLAIN };
-        let request = produce(topic, -1, batch_of(facts, &[value], Codec::None));
-        let request = request.with_transactional_id(Some(TransactionalId(s(self.id))));
-        let response: ProduceResponse = client.ask(ApiKey::Produce, 12, &request);
-        response.responses[0].partition_responses[0].error_code
-    }
-
-    /// Ends the transaction; answers the code.
-    fn end(&mut self, client: &mut Client, commits: bool) -> i16 {
-        let request = EndTxnRequest::default().with_transactional_id(TransactionalId(s(self.id)));
-        let request = request.with_producer_id(self.producer_id.into()).with_producer_epoch(self.epoch);
-        let response: EndTxnResponse = client.ask(ApiKey::EndTxn, 5, &request.with_committed(commits));
-        if response.error_code == 0 {
-            (self.producer_id, self.epoch) = (response.producer_id.into(), response.producer_epoch);
-        }
-        response.error_code
-    }
-}
-
-/// The last stable offset, once there is a record or a marker below it from this offset on. A Fetch waits for that.
-fn last_stable_beyond(client: &mut Client, topic: &str, offset: i64) -> i64 {
-    let mut request = fetch(topic, &[0], 1 << 20).with_isolation_level(1).with_max_wait_ms(60_000).with_min_bytes(1);
-    request.topics[0].partitions[0].fetch_offset = offset;
-    let response: FetchResponse = client.ask(ApiKey::Fetch, 12, &request);
-    response.responses[0].partitions[0].last_stable_offset
-}
-
-/// A stream processor that was restarted goes on by EndTxn alone: what it wrote and committed before must be as it left it.
-#[test]
-fn a_transaction_that_is_open_over_a_crash_is_ended_by_its_producer() {
-    let mut broker = Broker::on_disk();
-    assert!(text(&broker, "CREATE t").starts_with("OK"));
-    let mut client = Client::connect(&broker);
-    let mut transactions = Transactions::begin(&mut client, "flink", 60_000);
-    for (round, commits) in [(0, true), (1, false), (2, true)] {
-        assert_eq!(transactions.send(&mut client, "t", &format!("{round}"), 0), 0);
-        broker.restart();
-        client = Client::connect(&broker);
-        let (values, _) = client.fetch("t", 2 * round, 0);
-        assert_eq!(values.len(), 1, "it is there, for who reads what is not committed");
-        assert_eq!(transactions.send(&mut client, "t", "more", 0), 0, "the same batch once more");
-        assert_eq!(transactions.end(&mut client, commits), 0);
-        assert_eq!(last_stable_beyond(&mut client, "t", 2 * round), 2 * round + 2);
-    }
-    let told = text(&broker, "TAIL t/0 from:0 until:end");
-    let told: Vec<&str> = told.lines().filter_map(|line| line.split_once("message:")).map(|(_, value)| value).collect();
-    assert_eq!(told, ["0", "2"]);
-}
-
-#[test]
-fn a_fetch_of_what_is_committed_waits_for_the_end_of_the_transaction() {
-    let broker = Broker::start();
-    text(&broker, "CREATE t");
-    let mut client = Client::connect(&broker);
-    let mut transactions = Transactions::begin(&mut client, "one", 60_000);
-    assert_eq!(transactions.send(&mut client, "t", "hello", 0), 0);
-    thread::scope(|scope| {
-        let waiting = scope.spawn(|| last_stable_beyond(&mut Client::connect(&broker), "t", 0));
-        while text(&broker, "INFO").lines().find(|line| line.starts_with("connections:")) != Some("connections:3") {
-            thread::yield_now();
-        }
-        // More records do not end the wait; the marker does.
-        text(&broker, "SEND t message:outside");
-        assert!(!waiting.is_finished());
-        assert_eq!(transactions.end(&mut client, true), 0);
-        assert_eq!(waiting.join().unwrap(), 3);
-    });
-}
-
-/// Nobody looked at the clock for a transaction that AddPartitionsToTxn or Produce had begun: it stayed open for ever.
-#[test]
-fn a_transaction_that_takes_too_long_is_aborted_though_nobody_asks() {
-    let broker = Broker::start();
-    text(&broker, "CREATE t");
-    let mut client = Client::connect(&broker);
-    // Time enough to write the record, and little enough to be waited for.
-    let mut transactions = Transactions::begin(&mut client, "slow", 500);
-    assert_eq!(transactions.send(&mut client, "t", "hello", 0), 0);
-    assert_eq!(last_stable_beyond(&mut client, "t", 0), 2, "a marker stands behind it");
-    assert_eq!(transactions.send(&mut client, "t", "more", 1), 47);
-    assert_eq!(transactions.end(&mut client, true), 48);
-    assert!(!text(&broker, "TAIL t/0 from:0 until:end").contains("hello"));
-}
-
 /// Kafka Streams counted 102,840 of 100,000 words over one restart: the broker knew of no member any more, and those who joined
 /// again were of generation 1.
 #[test]
@@ -579,81 +491,6 @@ fn five_hundred_clients_at_once_are_all_answered() {
     assert_eq!(offsets, (0..500).map(|index| index * 2).collect::<Vec<_>>());
 }
 
-/// Every setting of a topic, with a value that is not the default and one that is refused. All that Kafka has are here, so that
-/// MirrorMaker 2 can copy any topic: it once could not, and the topic appeared by auto-creation with one partition, not compacted.
-const SETTINGS: [(&str, &str, &str); 33] = [
-    ("cleanup.policy", "compact,delete", "bogus"),
-    ("compression.gzip.level", "9", "0"),
-    ("compression.lz4.level", "17", "18"),
-    ("compression.type", "lz4", "nope"),
-    ("compression.zstd.level", "-7", "23"),
-    ("delete.retention.ms", "5000", "-1"),
-    ("file.delete.delay.ms", "1000", "-1"),
-    ("flush.messages", "7", "0"),
-    ("flush.ms", "900", "-1"),
-    ("follower.replication.throttled.replicas", "0:1,1:1", "none"),
-    ("index.interval.bytes", "0", "-1"),
-    ("leader.replication.throttled.replicas", "*", "0:1,*"),
-    ("local.retention.bytes", "100", "-3"),
-    ("local.retention.ms", "-1", "-3"),
-    ("max.compaction.lag.ms", "12", "0"),
-    ("max.message.bytes", "2000", "-1"),
-    ("message.timestamp.after.max.ms", "1000", "-1"),
-    ("message.timestamp.before.max.ms", "1000", "-1"),
-    ("message.timestamp.type", "LogAppendTime", "CREATETIME"),
-    ("min.cleanable.dirty.ratio", "0.25", "1.5"),
-    ("min.compaction.lag.ms", "11", "-1"),
-    ("min.insync.replicas", "2", "0"),
-    ("preallocate", "true", "yes"),
-    ("remote.log.copy.disable", "true", "1"),
-    ("remote.log.delete.on.disable", "true", "1"),
-    ("remote.storage.enable", "false", "true"),
-    ("retention.bytes", "123456", "much"),
-    ("retention.ms", "86400000", "-2"),
-    ("segment.bytes", "4096", "1023"),
-    ("segment.index.bytes", "4", "3"),
-    ("segment.jitter.ms", "50", "-1"),
-    ("segment.ms", "60000", "0"),
-    ("unclean.leader.election.enable", "true", "2"),
-];
-
-/// The settings as Kafka's clients see them: name, value, whether it is the topic's own.
-fn described(broker: &Broker, topic: &str) -> Vec<(String, String, bool)> {
-    let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s(topic));
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource.with_configuration_keys(None)]);
-    let mut client = Client::connect(broker);
-    client.send(ApiKey::DescribeConfigs, 4, &request);
-    let mut response: DescribeConfigsResponse = client.receive(4).unwrap();
-    let config = |config: DescribeConfigsResourceResult| {
-        (config.name.to_string(), config.value.unwrap_or_default().to_string(), config.config_source == 1)
-    };
-    response.results.remove(0).configs.into_iter().map(config).collect()
-}
-
-/// Creates with Kafka's CreateTopics; answers its error code.
-fn create_with(broker: &Broker, topic: &str, configs: &[(&str, &str)]) -> i16 {
-    let config =
-        |(name, value): &(&str, &str)| CreatableTopicConfig::default().with_name(s(name)).with_value(Some(s(value)));
-    let topic = CreatableTopic::default().with_name(s(topic).into()).with_num_partitions(1);
-    let topic = topic.with_replication_factor(1).with_configs(configs.iter().map(config).collect());
-    let mut client = Client::connect(broker);
-    client.send(ApiKey::CreateTopics, 7, &CreateTopicsRequest::default().with_topics(vec![topic]));
-    client.receive::<CreateTopicsResponse>(7).unwrap().topics[0].error_code
-}
-
-/// Sets with Kafka's IncrementalAlterConfigs; answers its error code.
-fn alter_with(broker: &Broker, topic: &str, configs: &[(&str, &str)]) -> i16 {
-    let config = |(name, value): &(&str, &str)| {
-        incremental_alter_configs_request::AlterableConfig::default().with_name(s(name)).with_value(Some(s(value)))
-    };
-    let resource = incremental_alter_configs_request::AlterConfigsResource::default().with_resource_type(2);
-    let resource = resource.with_resource_name(s(topic)).with_configs(configs.iter().map(config).collect());
-    let mut client = Client::connect(broker);
-    let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
-    client.send(ApiKey::IncrementalAlterConfigs, 1, &request);
-    client.receive::<IncrementalAlterConfigsResponse>(1).unwrap().responses[0].error_code
-}
-
 #[test]
 fn a_client_that_hangs_up_while_its_fetch_waits_leaves_nothing_behind() {
     let broker = Broker::start();
@@ -689,78 +526,6 @@ fn a_batch_that_no_segment_can_hold_is_refused() {
     let mut client = Client::connect(&broker);
     assert_eq!(client.produce("small", batch(&["x".repeat(1100).as_str()], None, Codec::None)).0, 18);
     assert_eq!(client.produce("small", batch(&["fits"], None, Codec::None)), (0, 0));
-}
-
-#[test]
-fn every_setting_is_the_same_however_it_is_set_and_survives_a_restart() {
-    let mut broker = Broker::on_disk();
-    let good = SETTINGS.map(|(name, value, _)| (name, value));
-    let words: String = SETTINGS.map(|(name, value, _)| format!(" {name}:{value}")).concat();
-    for topic in ["altered-by-kafka", "altered-by-text"] {
-        assert_eq!(create_with(&broker, topic, &[]), 0);
-        assert!(described(&broker, topic).iter().all(|(.., own)| !own));
-    }
-    let defaults = described(&broker, "altered-by-text");
-    for (name, _, bad) in SETTINGS {
-        assert_eq!(create_with(&broker, "not-there", &[(name, bad)]), 40, "{name}");
-        assert_eq!(alter_with(&broker, "altered-by-kafka", &[(name, bad)]), 40, "{name}");
-        for verb in ["CREATE not-there", "ALTER altered-by-text"] {
-            let answer = text(&broker, &format!("{verb} {name}:{bad}"));
-            assert!(answer.starts_with(&format!("ERROR INVALID_CONFIG {name} cannot be '{bad}'")), "{answer}");
-        }
-    }
-    assert_eq!(described(&broker, "altered-by-kafka"), defaults, "what was refused changed nothing");
-    assert_eq!(create_with(&broker, "created-by-kafka", &good), 0);
-    assert_eq!(alter_with(&broker, "altered-by-kafka", &good), 0);
-    for verb in ["CREATE created-by-text", "ALTER altered-by-text"] {
-        assert!(text(&broker, &format!("{verb}{words}")).starts_with("OK"));
-    }
-    let topics = ["created-by-kafka", "altered-by-kafka", "created-by-text", "altered-by-text"];
-    for _ in 0..2 {
-        for topic in topics {
-            let expected = good.map(|(name, value)| (name.to_owned(), value.to_owned(), true));
-            assert_eq!(described(&broker, topic), expected, "{topic}");
-            assert!(text(&broker, &format!("TOPIC {topic}")).lines().next().unwrap().ends_with(&words), "{topic}");
-        }
-        broker.restart();
-    }
-    // AlterConfigs returns what it does not name to its default.
-    let config = alter_configs_request::AlterableConfig::default().with_name(s("flush.ms")).with_value(Some(s("9")));
-    let resource = alter_configs_request::AlterConfigsResource::default().with_resource_type(2);
-    let resource = resource.with_resource_name(s(topics[0])).with_configs(vec![config]);
-    let mut client = Client::connect(&broker);
-    client.send(ApiKey::AlterConfigs, 2, &AlterConfigsRequest::default().with_resources(vec![resource]));
-    assert_eq!(client.receive::<AlterConfigsResponse>(2).unwrap().responses[0].error_code, 0);
-    let mut expected = defaults;
-    expected.iter_mut().filter(|(name, ..)| name == "flush.ms").for_each(|(_, value, own)| {
-        (*value, *own) = ("9".into(), true);
-    });
-    assert_eq!(described(&broker, topics[0]), expected);
-}
-
-#[test]
-fn explain_tells_what_is_asked_and_steers_no_terminal() {
-    let mut child = Command::new(BROKER)
-        .args(["--listen", "127.0.0.1:0", "--in-memory", "--explain"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let mut client = Client(TcpStream::connect(line.trim().rsplit(' ').next().unwrap()).unwrap());
-    let address = client.0.local_addr().unwrap();
-    let request = HeartbeatRequest::default().with_group_id(s("\x1b[31mg").into()).with_member_id(s("m"));
-    client.send(ApiKey::Heartbeat, 4, &request);
-    assert_eq!(client.receive::<HeartbeatResponse>(4).unwrap().error_code, 25);
-    child.kill().unwrap();
-    let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
-    let steps = told.lines().filter_map(|line| line.strip_prefix(&format!("{address} ")));
-    let steps: Vec<&str> = steps.collect();
-    let [asks, step, answers] = steps[..] else { panic!("{told}") };
-    assert!(asks.starts_with("asks: Heartbeat version 4, request 0 of 'rdkafka', "), "{asks}");
-    assert!(step.starts_with("  m of group \\x1b[31mg: "), "{step}");
-    assert_eq!(answers, "  answers: 16 bytes");
 }
 
 /// A Fetch that waited for a megabyte read and encoded all that was there at each batch that came, to throw it away.
@@ -841,131 +606,6 @@ fn a_compacted_topic_takes_no_record_without_a_key_and_its_holes_are_read_over()
     let header = plainlog::protocol::kafka::batch::Batch::open(&bytes).unwrap().header;
     assert_eq!((header.base_offset, header.last_offset_delta, header.count), (3, 0, 0));
     assert_eq!(client.fetch("t", 4, 0), (vec![], 4));
-}
-
-/// What `broker --explain` prints, without what differs from run to run: ports, numbers of requests, member ids, sizes of frames.
-fn without_chance(told: &str) -> Vec<String> {
-    let line = |line: &str| {
-        let (_, rest) = line.split_once(' ').unwrap();
-        let words = rest.split(' ').collect::<Vec<_>>();
-        let word = |(index, word): (usize, &&str)| match word {
-            _ if words.get(index + 1).is_some_and(|next| next.starts_with("bytes")) => "<size>".into(),
-            _ if index > 0 && words[index - 1] == "request" => "<number>".into(),
-            _ if word.starts_with("rdkafka-") => "<member>".into(),
-            word => word.to_string(),
-        };
-        words.iter().enumerate().map(word).collect::<Vec<String>>().join(" ")
-    };
-    told.lines().filter(|line| line.starts_with("127.0.0.1:")).map(line).collect()
-}
-
-/// What a broker explains of such a conversation, and what its documentation shows: the text of this number in it.
-fn explained(documented: usize, talk: impl FnOnce(&mut Client)) -> [Vec<String>; 2] {
-    let documentation = include_str!("../src/protocol/kafka/clients.md");
-    let documented_text = documentation.split("```text\n").nth(documented).unwrap().split("```").next().unwrap();
-    let folder = std::env::temp_dir().join(format!("plainlog-explained-{}-{documented}", std::process::id()));
-    fs::create_dir(&folder).unwrap();
-    let mut child = Command::new(BROKER)
-        .current_dir(&folder)
-        .args(["--listen", "127.0.0.1:0", "-q", "--explain"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    talk(&mut Client::to(line.trim().rsplit(' ').next().unwrap()));
-    child.kill().unwrap();
-    let told = without_chance(std::str::from_utf8(&child.wait_with_output().unwrap().stderr).unwrap());
-    fs::remove_dir_all(folder).unwrap();
-    [told, without_chance(documented_text)]
-}
-
-#[test]
-fn the_documentation_shows_what_explain_tells_of_a_client() {
-    let [told, documented] = explained(1, |client| {
-        let (topic, group) = (TopicName::from(s("greetings")), GroupId::from(s("readers")));
-
-        let software = ("confluent-kafka-python", "2.16.1-rdkafka-2.16.0");
-        let request = ApiVersionsRequest::default().with_client_software_name(s(software.0));
-        client.ask::<_, ApiVersionsResponse>(
-            ApiKey::ApiVersions,
-            3,
-            &request.with_client_software_version(s(software.1)),
-        );
-        client.ask::<_, MetadataResponse>(ApiKey::Metadata, 12, &metadata("greetings"));
-        client.ask::<_, ProduceResponse>(
-            ApiKey::Produce,
-            10,
-            &produce("greetings", -1, batch(&["hello"], None, Codec::None)),
-        );
-        let request = FindCoordinatorRequest::default().with_key(s("readers"));
-        client.ask::<_, FindCoordinatorResponse>(ApiKey::FindCoordinator, 2, &request);
-        let protocol = join_group_request::JoinGroupRequestProtocol::default().with_name(s("range"));
-        let request = JoinGroupRequest::default().with_group_id(group.clone()).with_session_timeout_ms(45_000);
-        let request = request.with_rebalance_timeout_ms(300_000).with_protocol_type(s("consumer"));
-        let request = request.with_protocols(vec![protocol]);
-        let joined: JoinGroupResponse = client.ask(ApiKey::JoinGroup, 5, &request);
-        let member = joined.member_id;
-        let request = request.with_member_id(member.clone());
-        let joined: JoinGroupResponse = client.ask(ApiKey::JoinGroup, 5, &request);
-        let assignment = sync_group_request::SyncGroupRequestAssignment::default().with_member_id(member.clone());
-        let request = SyncGroupRequest::default().with_group_id(group.clone()).with_member_id(member);
-        let request = request.with_generation_id(joined.generation_id);
-        let request = request.with_assignments(vec![assignment.with_assignment(vec![0; 29].into())]);
-        client.ask::<_, SyncGroupResponse>(ApiKey::SyncGroup, 3, &request);
-        let request = offset_fetch_request::OffsetFetchRequestGroup::default().with_group_id(group);
-        let request = OffsetFetchRequest::default().with_groups(vec![request.with_topics(None)]);
-        client.ask::<_, OffsetFetchResponse>(ApiKey::OffsetFetch, 8, &request);
-        let partition = list_offsets_request::ListOffsetsPartition::default().with_timestamp(-2);
-        let partition =
-            list_offsets_request::ListOffsetsTopic::default().with_name(topic).with_partitions(vec![partition]);
-        let request = ListOffsetsRequest::default().with_topics(vec![partition]);
-        client.ask::<_, ListOffsetsResponse>(ApiKey::ListOffsets, 7, &request);
-        let greetings: MetadataResponse = client.ask(ApiKey::Metadata, 12, &metadata("greetings"));
-        let mut request = fetch("greetings", &[0], 1 << 20);
-        request.topics[0].topic_id = greetings.topics[0].topic_id;
-        client.ask::<_, FetchResponse>(ApiKey::Fetch, 16, &request);
-    });
-    // The client knew the topic's id; this one asked for it once more.
-    let again = told.iter().rposition(|line| line.starts_with("asks: Metadata")).unwrap();
-    let told = [&told[..again], &told[again + 3..]].concat();
-    assert_eq!(told, documented, "src/protocol/kafka/clients.md");
-}
-
-#[test]
-fn the_documentation_shows_what_explain_tells_of_a_transaction() {
-    let [told, documented] = explained(2, |client| {
-        let (id, group) = (TransactionalId(s("copier")), GroupId::from(s("readers")));
-        client.ask::<_, MetadataResponse>(ApiKey::Metadata, 12, &metadata("greetings"));
-        let request = FindCoordinatorRequest::default().with_key(s("copier")).with_key_type(1);
-        client.ask::<_, FindCoordinatorResponse>(ApiKey::FindCoordinator, 2, &request);
-        let request = InitProducerIdRequest::default().with_transactional_id(Some(id.clone()));
-        let request = request.with_transaction_timeout_ms(60_000);
-        client.ask::<_, InitProducerIdResponse>(ApiKey::InitProducerId, 4, &request);
-        let topic = add_partitions_to_txn_request::AddPartitionsToTxnTopic::default();
-        let topic = topic.with_name(s("greetings").into()).with_partitions(vec![0]);
-        let request = AddPartitionsToTxnRequest::default().with_v3_and_below_transactional_id(id.clone());
-        let request = request.with_v3_and_below_topics(vec![topic]);
-        client.ask::<_, AddPartitionsToTxnResponse>(ApiKey::AddPartitionsToTxn, 0, &request);
-        let facts = Facts { transactional: true, producer_id: 0, producer_epoch: 0, base_sequence: 0, ..Facts::PLAIN };
-        let request = produce("greetings", -1, batch_of(facts, &["hello"], Codec::None));
-        let request = request.with_transactional_id(Some(id.clone()));
-        client.ask::<_, ProduceResponse>(ApiKey::Produce, 10, &request);
-        let request = AddOffsetsToTxnRequest::default().with_transactional_id(id.clone());
-        client.ask::<_, AddOffsetsToTxnResponse>(ApiKey::AddOffsetsToTxn, 0, &request.with_group_id(group.clone()));
-        let partition = txn_offset_commit_request::TxnOffsetCommitRequestPartition::default();
-        let partition = partition.with_committed_offset(1).with_committed_metadata(Some(s("")));
-        let topic = txn_offset_commit_request::TxnOffsetCommitRequestTopic::default();
-        let topic = topic.with_name(s("greetings").into()).with_partitions(vec![partition]);
-        let request = TxnOffsetCommitRequest::default().with_transactional_id(id.clone()).with_group_id(group);
-        let request = request.with_topics(vec![topic]);
-        client.ask::<_, TxnOffsetCommitResponse>(ApiKey::TxnOffsetCommit, 3, &request);
-        let request = EndTxnRequest::default().with_transactional_id(id).with_committed(true);
-        client.ask::<_, EndTxnResponse>(ApiKey::EndTxn, 1, &request);
-    });
-    let begins = told.iter().position(|line| line.starts_with("asks: FindCoordinator")).unwrap();
-    assert_eq!(told[begins..], documented, "src/protocol/kafka/clients.md");
 }
 
 /// A broker that was started on `localhost` told Kafka clients 127.0.0.1, which no certificate has and nobody had typed.
