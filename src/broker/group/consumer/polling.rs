@@ -130,7 +130,8 @@ impl Group {
     /// it is the one that it was told, since in the newest its partitions are another's.
     pub fn hold(&mut self, now: u64, number: MemberNumber, until: u64) -> Result<()> {
         let (core, group) = self.consumer(now)?;
-        let mut generation = group.member(number)?.told.unwrap_or(core.generation);
+        let member = group.member(number)?;
+        let mut generation = member.hold.map(|hold| hold.generation).or(member.told).unwrap_or(core.generation);
         if !group.partitions().any(|shared| shared.moves_from(number)) {
             group.take(core, number);
             generation = core.generation;
@@ -182,6 +183,8 @@ impl ConsumerMember {
     pub(super) fn end_hold(&mut self, now: u64) -> bool {
         let Some(hold) = self.hold.filter(|hold| hold.until <= now) else { return false };
         self.hold = None;
+        // What it took when it was held is of that generation.
+        self.told = self.told.map(|_| hold.generation);
         self.heard(hold.until);
         true
     }
