@@ -387,3 +387,76 @@ fn a_broker_without_access_control_says_so() {
     assert_eq!((response.error_code, response.resources.len()), (54, 0));
     assert!(describe(0).is_err(), "Kafka closes the connection");
 }
+
+#[test]
+fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metadata_advertises() {
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    let talk = Talk::new();
+    let broker = DescribeConfigsResource::default().with_resource_type(4).with_resource_name(s("1"));
+    let request = DescribeConfigsRequest::default().with_resources(vec![broker.with_configuration_keys(None)]);
+    let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+    let configs = DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results.remove(0).configs;
+    let (response, _) = talk.ask(3, 12, &encoded(MetadataRequest::default(), 12)).unwrap();
+    let node = MetadataResponse::decode(&mut &response[..], 12).unwrap().brokers.remove(0);
+    let listener = configs.iter().find(|config| config.name.as_str() == "advertised.listeners").unwrap();
+    assert_eq!(listener.value, Some(s(&format!("PLAINTEXT://{}:{}", node.host.as_str(), node.port))));
+    // As Apache Kafka 4.3 tells them: 1 boolean, 2 string, 3 int, 5 long, 6 double, 7 list.
+    let types: Vec<(&str, i8)> = configs.iter().map(|config| (config.name.as_str(), config.config_type)).collect();
+    let expected = [
+        ("broker.id", 3),
+        ("node.id", 3),
+        ("advertised.listeners", 7),
+        ("num.partitions", 3),
+        ("default.replication.factor", 3),
+        ("auto.create.topics.enable", 1),
+        ("log.dirs", 7),
+        ("log.retention.check.interval.ms", 5),
+        ("max.connections", 3),
+        ("connections.max.idle.ms", 5),
+        ("log.cleanup.policy", 7),
+        ("compression.gzip.level", 3),
+        ("compression.lz4.level", 3),
+        ("compression.type", 2),
+        ("compression.zstd.level", 3),
+        ("log.cleaner.delete.retention.ms", 5),
+        ("log.segment.delete.delay.ms", 5),
+        ("log.flush.interval.messages", 5),
+        ("log.flush.interval.ms", 5),
+        ("log.index.interval.bytes", 3),
+        ("log.local.retention.bytes", 5),
+        ("log.local.retention.ms", 5),
+        ("log.cleaner.max.compaction.lag.ms", 5),
+        ("message.max.bytes", 3),
+        ("log.message.timestamp.after.max.ms", 5),
+        ("log.message.timestamp.before.max.ms", 5),
+        ("log.message.timestamp.type", 2),
+        ("log.cleaner.min.cleanable.ratio", 6),
+        ("log.cleaner.min.compaction.lag.ms", 5),
+        ("min.insync.replicas", 3),
+        ("log.preallocate", 1),
+        ("log.retention.bytes", 5),
+        ("log.retention.ms", 5),
+        ("log.segment.bytes", 3),
+        ("log.index.size.max.bytes", 3),
+        ("log.roll.jitter.ms", 5),
+        ("log.roll.ms", 5),
+        ("unclean.leader.election.enable", 1),
+    ];
+    assert_eq!(types, expected);
+}
+
+#[test]
+fn an_empty_list_of_configs_asks_for_all() {
+    use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
+    let talk = Talk::new();
+    let count = |keys: Option<Vec<StrBytes>>| {
+        let resource = DescribeConfigsResource::default().with_resource_type(2).with_resource_name(s("there"));
+        let resource = resource.with_configuration_keys(keys);
+        let request = DescribeConfigsRequest::default().with_resources(vec![resource]);
+        let (response, _) = talk.ask(32, 4, &encoded(request, 4)).unwrap();
+        DescribeConfigsResponse::decode(&mut &response[..], 4).unwrap().results[0].configs.len()
+    };
+    assert_eq!(count(Some(vec![s("retention.ms"), s("no.such")])), 1);
+    assert!(count(None) > 1);
+    assert_eq!(count(Some(vec![])), count(None));
+}

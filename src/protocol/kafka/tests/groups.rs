@@ -463,3 +463,20 @@ fn consumer_groups_are_described_with_their_members() {
     assert_eq!((n.instance_id.as_deref(), n.subscribed_topic_regex.as_deref()), (Some("i"), Some("th.*")));
     assert_eq!((&*n.client_id, &*n.client_host, n.subscribed_topic_names[0].as_str()), ("test", "/127.0.0.1", "there"));
 }
+
+#[test]
+fn a_member_whose_protocols_are_too_large_to_keep_does_not_join() {
+    use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
+    let talk = Talk::new();
+    let join = |protocols: Vec<JoinGroupRequestProtocol>| {
+        let request = JoinGroupRequest::default().with_group_id(s("g").into()).with_session_timeout_ms(10_000);
+        let request = request.with_protocol_type(s("consumer")).with_protocols(protocols);
+        let (response, _) = talk.ask(11, 9, &encoded(request, 9)).unwrap();
+        JoinGroupResponse::decode(&mut &response[..], 9).unwrap().error_code
+    };
+    let protocol = JoinGroupRequestProtocol::default();
+    let large = protocol.clone().with_metadata(vec![0; 1 << 19].into());
+    assert_eq!(join(vec![large.clone()]), i16::from(Code::MemberIdRequired));
+    assert_eq!(join(vec![large.clone(), large]), i16::from(Code::InvalidRequest));
+    assert_eq!(join(vec![protocol; 100_000]), i16::from(Code::InvalidRequest));
+}
