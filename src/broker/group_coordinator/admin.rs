@@ -223,10 +223,7 @@ impl Broker {
     /// Whether offsets of a group can be reset, as far as the group has a say in it.
     pub fn may_reset_offsets(&self, name: &str) -> Result<()> {
         check_group_name(name)?;
-        let checked = self.running.state.change_named(name, |state, _| {
-            state.group.keeps_offsets()?;
-            check_empty(name, state)
-        })?;
+        let checked = self.running.state.change_named(name, |state, _| check_empty(name, state))?;
         checked.map_or(Ok(()), |(_, checked)| checked)
     }
 
