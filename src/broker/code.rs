@@ -102,6 +102,7 @@ codes! {
     ShareSessionNotFound 122 "SHARE_SESSION_NOT_FOUND";
     InvalidShareSessionEpoch 123 "INVALID_SHARE_SESSION_EPOCH";
     InvalidRegularExpression 128 "INVALID_REGULAR_EXPRESSION";
+    ShareSessionLimitReached 133 "SHARE_SESSION_LIMIT_REACHED";
 }
 
 impl From<Code> for i16 {

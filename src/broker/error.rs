@@ -147,6 +147,17 @@ pub enum Error {
     NotShareGroup,
     /// The group is a share group, whose members acknowledge records and commit no offsets.
     ShareGroup,
+    /// The member has no share session (KIP-932).
+    NoShareSession,
+    /// A request of a share session is not the next one.
+    ShareSessionEpoch {
+        /// The epoch that it named.
+        named: i32,
+        /// The next one.
+        next: i32,
+    },
+    /// There are so many share sessions, or partitions in them, that no more are taken.
+    TooManyShareSessions,
     /// The text is no regular expression, or one that would take too much.
     InvalidPattern(String),
     /// No group of this name has members or committed offsets.
@@ -236,6 +247,9 @@ impl Error {
             Error::EpochUnknown => Code::UnsupportedVersion,
             Error::NotConsumerGroup => Code::GroupIdNotFound,
             Error::NotShareGroup | Error::ShareGroup => Code::GroupIdNotFound,
+            Error::NoShareSession => Code::ShareSessionNotFound,
+            Error::ShareSessionEpoch { .. } => Code::InvalidShareSessionEpoch,
+            Error::TooManyShareSessions => Code::ShareSessionLimitReached,
             Error::InvalidPattern(_) => Code::InvalidRegularExpression,
             Error::UnknownGroup(_) => Code::GroupIdNotFound,
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
@@ -322,6 +336,9 @@ impl fmt::Display for Error {
             Error::NotConsumerGroup => f.write_str("there is no group of this name whose partitions the broker assigns"),
             Error::NotShareGroup => f.write_str("there is no share group of this name"),
             Error::ShareGroup => f.write_str("this is a share group: its members acknowledge records, and commit no offsets"),
+            Error::NoShareSession => f.write_str("the member has no share session; it is to open one"),
+            Error::ShareSessionEpoch { named, next } => write!(f, "the share session is at epoch {next}, not {named}"),
+            Error::TooManyShareSessions => f.write_str("there are too many share sessions, or partitions in them"),
             Error::InvalidPattern(why) => write!(f, "this is no pattern: {why}"),
             Error::UnknownTransactionalId(id) => write!(f, "nothing is known of the transactional id '{id}'"),
             Error::TransactionTooLarge => {

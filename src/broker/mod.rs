@@ -21,7 +21,7 @@
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets`; `share_heartbeat`, `join_share` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
-//! | members of share groups | `join_queue`; `share_consumer` | `share_coordinator` |
+//! | members of share groups | `join_queue`; `share_consumer`; `open_share_session`, `go_on_in_share_session`, `end_share_session` | `share_coordinator` |
 //! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
@@ -42,6 +42,7 @@
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
 //! | the `shares` | which groups have read what | what they have is read back, at the first use |
+//! | the `share_sessions` | what each of Kafka's members reads | never a call of the disk |
 //! | a share partition's `state` | who holds which records | records are read for a member; its line is written, but not while it is synced |
 //! | the coordinator's `pending` | which groups open transactions have offsets in | never a call of the disk |
 //! | `topics` | topics by name and id | never a call of the disk |
@@ -131,6 +132,8 @@ pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
+#[cfg(feature = "kafka")]
+pub use share_coordinator::{SessionChange, SessionPlace};
 pub use share_coordinator::{
     ShareConsumer, ShareCounts, ShareMembership, ShareOffset, ShareOptions, ShareWrite, SharedRecord,
 };
@@ -159,6 +162,8 @@ use crate::{
 use env::Env;
 use group_coordinator::Coordinator;
 use share_coordinator::ShareCoordinator;
+#[cfg(feature = "kafka")]
+use share_coordinator::ShareSessions;
 use std::{
     any::Any,
     collections::BTreeSet,
@@ -201,6 +206,8 @@ struct BrokerState {
     coordinator: Coordinator,
     transactions: TransactionCoordinator,
     shares: ShareCoordinator,
+    #[cfg(feature = "kafka")]
+    share_sessions: ShareSessions,
 }
 
 impl Broker {
@@ -247,6 +254,8 @@ impl Broker {
             coordinator: Coordinator::default(),
             transactions: TransactionCoordinator::default(),
             shares: ShareCoordinator::default(),
+            #[cfg(feature = "kafka")]
+            share_sessions: ShareSessions::default(),
         });
         state.resume_transactions();
         // The test that brings its own threads has no place for these.

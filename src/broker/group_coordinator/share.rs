@@ -1,13 +1,16 @@
 //! Members of share groups (KIP-932): Kafka's, who send heartbeats, and those of text and of the library, who have a seat.
 
 use super::GroupCell;
-use crate::broker::{
-    Broker, Error, Result,
-    group::{
-        consumer::{MemberNumber, heartbeat::JOINS, member_id},
-        share::{Heartbeat, HeartbeatRequest, Subscription},
+use crate::{
+    broker::{
+        Broker, Error, Result,
+        group::{
+            consumer::{MemberNumber, heartbeat::JOINS, member_id},
+            share::{Heartbeat, HeartbeatRequest, Subscription},
+        },
+        random,
     },
-    random,
+    log::record::shown,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -41,6 +44,26 @@ impl Broker {
             state.sync_line(&cell);
         }
         Ok(beat)
+    }
+
+    /// Whether how far a share group has come may be changed: it has no members. One that is not there is made, or (`make`) not.
+    pub fn may_change_share_offsets(&self, group: &str, make: bool) -> Result<()> {
+        let state = &self.running.state;
+        let checked = |state: &mut super::GroupState, now: u64| {
+            state.may_be_share()?;
+            if make {
+                state.group.make_share(now)?;
+                state.kept_until_ms = Some(i64::MAX);
+            }
+            match state.group.empty_since() {
+                Some(_) => Ok(()),
+                None => Err(Error::NonEmptyGroup(shown(group.as_bytes()))),
+            }
+        };
+        match make {
+            true => state.change_or_new(group, checked)?.1,
+            false => state.change_named(group, checked)?.map_or(Ok(()), |(_, checked)| checked),
+        }
     }
 
     /// Joins a share group: the member reads every partition of `topics`.

@@ -25,6 +25,8 @@ mod admin;
 mod consumer;
 mod dead_letters;
 mod membership;
+#[cfg(feature = "kafka")]
+mod sessions;
 mod state_log;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
@@ -32,6 +34,10 @@ mod tests;
 pub use admin::ShareOffset;
 pub use consumer::{ShareConsumer, ShareWrite};
 pub use membership::{ShareMembership, ShareOptions, SharedRecord};
+#[cfg(feature = "kafka")]
+pub(super) use sessions::ShareSessions;
+#[cfg(feature = "kafka")]
+pub use sessions::{SessionChange, SessionPlace};
 
 use super::{
     BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,

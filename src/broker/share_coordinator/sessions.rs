@@ -1,0 +1,203 @@
+//! Share sessions (KIP-932): which partitions each of Kafka's members reads, kept from one of its requests to the next.
+//!
+//! | epoch of the request | session | then |
+//! | --- | --- | --- |
+//! | 0 | any | a new one, whose next epoch is 1 |
+//! | the next one | there | the one after is the next |
+//! | -1 | there | it ends, and what the member holds is free |
+//! | another | there | `ShareSessionEpoch` |
+//! | | none | `NoShareSession` |
+//!
+//! A member has one session on the broker, whichever connection it asks on: its requests may come on several. The session ends with the
+//! connection that opened it.
+
+use crate::broker::{
+    Broker, Error, Result,
+    sync::{Mutex, MutexGuard},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Kafka's `group.share.max.share.sessions`.
+const SESSIONS_MAX: usize = 2000;
+/// So many partitions all sessions have at most.
+const PARTITIONS_MAX: usize = if cfg!(test) { 1000 } else { 1 << 20 };
+
+/// A partition as a session has it: the id of its topic, and its number as the client sent it.
+pub type SessionPlace = ([u8; 16], i32);
+
+/// All share sessions, by group and member.
+#[derive(Debug, Default)]
+pub(in crate::broker) struct ShareSessions(Mutex<Sessions>);
+
+type Sessions = BTreeMap<(Arc<str>, Arc<str>), ShareSession>;
+
+#[derive(Debug)]
+struct ShareSession {
+    /// The number of the connection that opened it.
+    connection: u64,
+    next_epoch: i32,
+    /// In the order in which they came.
+    places: Vec<SessionPlace>,
+}
+
+/// What a request changes of a session's partitions.
+#[derive(Clone, Debug, Default)]
+pub struct SessionChange {
+    /// These are read from here on.
+    pub added: Vec<SessionPlace>,
+    /// These are not any more.
+    pub forgotten: BTreeSet<SessionPlace>,
+}
+
+impl ShareSessions {
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.0.lock().expect("no panic under the sessions' lock")
+    }
+}
+
+impl ShareSession {
+    fn apply(&mut self, change: SessionChange) {
+        let mut known: BTreeSet<_> = self.places.iter().copied().collect();
+        let mut added = change.added;
+        added.retain(|place| known.insert(*place));
+        self.places.append(&mut added);
+        self.places.retain(|place| !change.forgotten.contains(place));
+    }
+}
+
+impl Broker {
+    /// Opens a session, on the connection of this number; one that the member has already is no more. Answers its partitions.
+    pub fn open_share_session(
+        &self,
+        (group, member): (&str, &str),
+        connection: u64,
+        change: SessionChange,
+    ) -> Result<Vec<SessionPlace>> {
+        let key = (Arc::from(group), Arc::from(member));
+        let mut session = ShareSession { connection, next_epoch: 1, places: vec![] };
+        session.apply(change);
+        let mut sessions = self.running.state.share_sessions.lock();
+        sessions.remove(&key);
+        if sessions.len() >= SESSIONS_MAX || count(&sessions) + session.places.len() > PARTITIONS_MAX {
+            return Err(Error::TooManyShareSessions);
+        }
+        let places = session.places.clone();
+        sessions.insert(key, session);
+        Ok(places)
+    }
+
+    /// A session goes on. Answers its partitions, beginning with another one each time.
+    pub fn go_on_in_share_session(
+        &self,
+        (group, member): (&str, &str),
+        epoch: i32,
+        change: SessionChange,
+    ) -> Result<Vec<SessionPlace>> {
+        let key = (Arc::from(group), Arc::from(member));
+        let mut sessions = self.running.state.share_sessions.lock();
+        let others = count(&sessions);
+        let session = sessions.get_mut(&key).ok_or(Error::NoShareSession)?;
+        if epoch != session.next_epoch {
+            return Err(Error::ShareSessionEpoch { named: epoch, next: session.next_epoch });
+        }
+        if others + change.added.len() > PARTITIONS_MAX {
+            return Err(Error::TooManyShareSessions);
+        }
+        session.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
+        session.apply(change);
+        let mut places = session.places.clone();
+        let turn = epoch as usize % places.len().max(1);
+        places.rotate_left(turn);
+        Ok(places)
+    }
+
+    /// Whether a member has a session.
+    pub fn has_share_session(&self, (group, member): (&str, &str)) -> Result<()> {
+        let sessions = self.running.state.share_sessions.lock();
+        if sessions.contains_key(&(group.into(), member.into())) { Ok(()) } else { Err(Error::NoShareSession) }
+    }
+
+    /// Ends a session, if it is there: what the member holds is free.
+    pub fn end_share_session(&self, (group, member): (&str, &str)) {
+        let key = (Arc::from(group), Arc::from(member));
+        let mut sessions = self.running.state.share_sessions.lock();
+        let ended = sessions.remove(&key).is_some();
+        drop(sessions);
+        if ended {
+            self.running.state.release_member(group, member);
+        }
+    }
+
+    /// A connection has ended, and with it the sessions that were opened on it.
+    pub fn end_share_sessions_of(&self, connection: u64) {
+        let mut sessions = self.running.state.share_sessions.lock();
+        let ended: Vec<_> = sessions.extract_if(.., |_, session| session.connection == connection).collect();
+        drop(sessions);
+        ended.iter().for_each(|((group, member), _)| self.running.state.release_member(group, member));
+    }
+}
+
+/// How many partitions all sessions have.
+fn count(sessions: &Sessions) -> usize {
+    sessions.values().map(|session| session.places.len()).sum()
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    fn places(indices: &[i32]) -> Vec<SessionPlace> {
+        indices.iter().map(|&index| ([0; 16], index)).collect()
+    }
+
+    fn change(added: &[i32], forgotten: &[i32]) -> SessionChange {
+        SessionChange { added: places(added), forgotten: places(forgotten).into_iter().collect() }
+    }
+
+    #[test]
+    fn a_session_goes_from_epoch_to_epoch_and_knows_its_partitions() {
+        let broker = Broker::in_memory();
+        let key = ("jobs", "a");
+        let next = |epoch, change| broker.go_on_in_share_session(key, epoch, change);
+        assert_eq!(next(1, change(&[], &[])), Err(Error::NoShareSession));
+        assert_eq!(broker.open_share_session(key, 1, change(&[0, 1, 1, 2], &[])), Ok(places(&[0, 1, 2])));
+        assert_eq!(next(2, change(&[], &[])), Err(Error::ShareSessionEpoch { named: 2, next: 1 }));
+        assert_eq!(next(1, change(&[2, 3], &[0, 1])), Ok(places(&[3, 2])));
+        assert_eq!(next(2, change(&[], &[])), Ok(places(&[2, 3])));
+        assert_eq!(broker.has_share_session(("jobs", "b")), Err(Error::NoShareSession));
+        broker.end_share_session(key);
+        assert_eq!(broker.has_share_session(key), Err(Error::NoShareSession));
+    }
+
+    #[test]
+    fn sessions_end_with_the_connection_that_opened_them() {
+        let broker = Broker::in_memory();
+        let there = |member| broker.has_share_session(("jobs", member)).is_ok();
+        for (member, connection) in [("a", 1), ("b", 2), ("c", 1), ("c", 2)] {
+            broker.open_share_session(("jobs", member), connection, change(&[0], &[])).unwrap();
+        }
+        broker.end_share_sessions_of(1);
+        assert_eq!(["a", "b", "c"].map(there), [false, true, true], "c has another one");
+        broker.end_share_sessions_of(2);
+        assert_eq!(["a", "b", "c"].map(there), [false; 3]);
+    }
+
+    #[test]
+    fn sessions_and_their_partitions_have_bounds() {
+        let broker = Broker::in_memory();
+        let all: Vec<i32> = (0..1000).collect();
+        broker.open_share_session(("jobs", "a"), 1, change(&all[..999], &[])).unwrap();
+        let refused = Err(Error::TooManyShareSessions);
+        assert_eq!(broker.go_on_in_share_session(("jobs", "a"), 1, change(&[1000, 1001], &[])), refused);
+        assert_eq!(broker.open_share_session(("jobs", "b"), 1, change(&[0, 1], &[])), refused);
+        broker.open_share_session(("jobs", "a"), 1, change(&all, &[])).unwrap();
+        broker.end_share_session(("jobs", "a"));
+        for member in 0..2000 {
+            broker.open_share_session(("jobs", &member.to_string()), 1, change(&[], &[])).unwrap();
+        }
+        assert_eq!(broker.open_share_session(("jobs", "b"), 1, change(&[], &[])), refused);
+    }
+}
