@@ -7,7 +7,7 @@
 //! ```
 //!
 //! [`FEATURES`] are those whose APIs are served, each at its last level. `group.version` 1 is the groups whose partitions the broker
-//! assigns (KIP-848). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it finalized adds
+//! assigns (KIP-848), `share.version` 1 share groups (KIP-932). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it finalized adds
 //! partitions by producing to them, and gets a new epoch from every EndTxn.
 
 use super::{
@@ -30,6 +30,7 @@ pub(super) const METADATA_VERSION: &str = "metadata.version";
 pub(super) static FEATURES: &[Feature] = &[
     Feature { name: "group.version", first: 0, last: 1 },
     Feature { name: METADATA_VERSION, first: 7, last: 30 },
+    Feature { name: "share.version", first: 0, last: 1 },
     Feature { name: "transaction.version", first: 0, last: 2 },
 ];
 

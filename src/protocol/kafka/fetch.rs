@@ -87,11 +87,18 @@ impl Asked {
 impl AskedTopic<'_> {
     /// The codec in which a batch is sent in this version. Clients know zstd since version 10.
     fn codec_of(&self, batch: ReadBatch<'_>, version: i16) -> Codec {
-        match self.codec.unwrap_or_else(|| Codec::of_stored(batch.codec())) {
-            _ if batch.is_control() => Codec::None,
+        match codec_of(self.codec, batch) {
             Codec::Zstd if version < 10 => Codec::None,
             codec => codec,
         }
+    }
+}
+
+/// The codec in which a batch is sent: that one, or (`None`) its own.
+pub(super) fn codec_of(chosen: Option<Codec>, batch: ReadBatch<'_>) -> Codec {
+    match chosen.unwrap_or_else(|| Codec::of_stored(batch.codec())) {
+        _ if batch.is_control() => Codec::None,
+        codec => codec,
     }
 }
 
@@ -108,11 +115,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let isolation = isolation(r.i8("isolation_level")?);
     let session_epoch = if r.version >= 7 { (r.i32("session_id")?, r.i32("session_epoch")?).1 } else { -1 };
     let broker = call.broker;
-    let as_produced = match broker.config().fetch_compression {
-        FetchCompression::Auto => !call.output.is_local()?,
-        FetchCompression::Always => true,
-        FetchCompression::Never => false,
-    };
+    let as_produced = as_produced(call)?;
     let mut asked_for = HashSet::new();
     let topics = r.array("topics", |r| {
         let topic = TopicRef::read(r, "topic", IDS_FROM)?;
@@ -179,6 +182,15 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     Ok(())
 }
 
+/// Whether batches are sent in the codec in which they came.
+pub(super) fn as_produced(call: &Call<'_, '_>) -> Result<bool, Stop> {
+    Ok(match call.broker.config().fetch_compression {
+        FetchCompression::Auto => !call.output.is_local()?,
+        FetchCompression::Always => true,
+        FetchCompression::Never => false,
+    })
+}
+
 /// Whether a waiting Fetch has `min_bytes` to send, or an error. Only the log's entries are read for that: each counts about as
 /// many bytes as its batch would take in Kafka's log, and a partition no more than the client wants from it.
 fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize, isolation: Isolation) -> bool {
@@ -192,7 +204,7 @@ fn is_enough(topics: &[AskedTopic<'_>], min_bytes: usize, isolation: Isolation) 
 
 /// The codec in which a topic's batches are sent (`None`: each in its own), and the levels. As in Kafka, a topic's levels apply
 /// only to a codec that the topic chose.
-fn compression(settings: &Settings, as_produced: bool) -> (Option<Codec>, Levels) {
+pub(super) fn compression(settings: &Settings, as_produced: bool) -> (Option<Codec>, Levels) {
     match settings.compression_type {
         CompressionType::Producer if as_produced => (None, Levels::FAST),
         CompressionType::Producer => (Some(Codec::None), Levels::FAST),
@@ -367,7 +379,7 @@ fn write_partition(
         let codec_of = |batch: ReadBatch<'_>| topic.codec_of(batch, version);
         let internal = asked.found.as_ref().ok().map(PartitionHandle::topic).filter(|topic| is_internal(topic));
         let internal = internal.map(|topic| Internal { topic, broker });
-        let target = Target { offset: asked.offset as u64, bytes_max, leader_epoch, internal };
+        let target = Target { offset: asked.offset as u64, through: None, bytes_max, leader_epoch, internal };
         let written = write_batches(out, &target, codec_of, session);
         (out.len() - before, written.is_ok())
     });
@@ -401,40 +413,47 @@ fn explain(
 }
 
 /// What is wanted of the batches that were read.
-struct Target<'a> {
-    offset: u64,
-    bytes_max: usize,
-    leader_epoch: i32,
-    internal: Option<Internal<'a>>,
+pub(super) struct Target<'a> {
+    /// Records from this offset on.
+    pub(super) offset: u64,
+    /// The last offset that is wanted: all up to it, in whole batches. Else what fits.
+    pub(super) through: Option<u64>,
+    pub(super) bytes_max: usize,
+    pub(super) leader_epoch: i32,
+    /// The topic, if it is one of the broker's own.
+    pub(super) internal: Option<Internal<'a>>,
 }
 
 /// Writes the batches that were read, from the one with `offset` on. A small batch can take more bytes than its lines, so this ends
 /// before the one that exceeds `bytes_max`, unless it is the first. The CRCs are known to be right, so an invalid line was put there by hand: only
 /// what comes before it is written.
-fn write_batches(
+pub(super) fn write_batches(
     out: &mut Vec<u8>,
-    &Target { offset, bytes_max, leader_epoch, internal }: &Target<'_>,
+    &Target { offset, through, bytes_max, leader_epoch, internal }: &Target<'_>,
     codec_of: impl Fn(ReadBatch<'_>) -> Codec,
     session: &mut Session,
 ) -> Result<(), Malformed> {
     let Session { read, codecs, compressed, .. } = session;
     let (read, start) = (read.batches(), out.len());
-    if let Some(next) = read.next_offset().filter(|_| read.is_empty()) {
+    if let Some(next) = read.next_offset().filter(|_| read.is_empty() && through.is_none()) {
         // Compaction left no record up to the end, and without a batch the client would ask for the same offset forever.
         write_empty(out, offset..next, leader_epoch);
     }
-    let mut batches = read.iter().peekable();
+    let is_wanted = |batch: &ReadBatch<'_>| through.is_none_or(|last| batch.first() <= last && batch.last() >= offset);
+    let (bytes_max, lines_max) =
+        if through.is_some() { (usize::MAX, usize::MAX) } else { (bytes_max, 2 * BATCH_BYTES) };
+    let mut batches = read.iter().filter(is_wanted).peekable();
     while let Some(first) = batches.next() {
         let before = out.len();
         let mut encoder = Encoder::new(out, facts(first, leader_epoch)).of_internal(internal);
         let codec = codec_of(first);
         let mut last = first;
-        let mut added = lines(&mut encoder, first, offset, codec);
+        let mut added = lines(&mut encoder, first, offset, codec, lines_max);
         let joins = |next: ReadBatch<'_>| first.is_plain_record() && next.is_plain_record() && codec_of(next) == codec;
         while let Some(next) =
             batches.next_if(|&next| matches!(added, Ok(true)) && encoder.size() < BATCH_BYTES && joins(next))
         {
-            added = lines(&mut encoder, next, offset, codec);
+            added = lines(&mut encoder, next, offset, codec, lines_max);
             last = next;
         }
         // A batch that ends early covers only the offsets of its own records, and is the last.
@@ -452,7 +471,13 @@ fn write_batches(
 }
 
 /// Adds a batch's lines. Returns whether all of them were added.
-fn lines(encoder: &mut Encoder<'_>, batch: ReadBatch<'_>, offset: u64, codec: Codec) -> Result<bool, Malformed> {
+fn lines(
+    encoder: &mut Encoder<'_>,
+    batch: ReadBatch<'_>,
+    offset: u64,
+    codec: Codec,
+    lines_max: usize,
+) -> Result<bool, Malformed> {
     if codec != Codec::None {
         return encoder.lines(batch.lines(), usize::MAX);
     }
@@ -460,8 +485,7 @@ fn lines(encoder: &mut Encoder<'_>, batch: ReadBatch<'_>, offset: u64, codec: Co
         0..=BATCH_BYTES => batch.lines(),
         _ => batch.lines_from(offset),
     };
-    let bytes_max = encoder.size() + 2 * BATCH_BYTES;
-    encoder.lines(lines, bytes_max)
+    encoder.lines(lines, encoder.size().saturating_add(lines_max))
 }
 
 fn facts(batch: ReadBatch<'_>, leader_epoch: i32) -> batch::Facts {

@@ -37,7 +37,9 @@ mod quotas;
 mod replicas;
 pub mod requests;
 mod scram;
+mod share_fetch;
 mod share_groups;
+mod share_offsets;
 mod topic_ref;
 mod topics;
 mod transaction_admin;
@@ -198,6 +200,11 @@ pub static APIS: &[Api] = &[
     api(75, "DescribeTopicPartitions", (0, 0), 0, metadata::describe_topic_partitions),
     api(76, "ShareGroupHeartbeat", (1, 1), 0, share_groups::share_group_heartbeat),
     api(77, "ShareGroupDescribe", (1, 1), 0, share_groups::share_group_describe),
+    api(78, "ShareFetch", (1, 2), 0, share_fetch::share_fetch),
+    api(79, "ShareAcknowledge", (1, 2), 0, share_fetch::share_acknowledge),
+    api(90, "DescribeShareGroupOffsets", (0, 1), 0, share_offsets::describe_share_group_offsets),
+    api(91, "AlterShareGroupOffsets", (0, 0), 0, share_offsets::alter_share_group_offsets),
+    api(92, "DeleteShareGroupOffsets", (0, 0), 0, share_offsets::delete_share_group_offsets),
 ];
 
 /// The number in the table of the API with this key.
@@ -328,6 +335,7 @@ fn tell(explained: Explained, step: impl FnOnce() -> String) {
 pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut session = Session { name: name.map(String::from), ..Session::default() };
     input.silence_max = Some(broker.config().idle_timeout);
+    let _ends = ShareSessionsEnd { broker, connection: output.counted().id };
     while !output.stopping() {
         match serve_one(broker, &mut session, input, output) {
             Ok(true) => {}
@@ -341,6 +349,18 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
     }
     session.commits.make_durable(broker, output);
     output.flush()
+}
+
+/// Ends the share sessions of a connection, however it ends.
+struct ShareSessionsEnd<'b> {
+    broker: &'b Broker,
+    connection: u64,
+}
+
+impl Drop for ShareSessionsEnd<'_> {
+    fn drop(&mut self) {
+        self.broker.end_share_sessions_of(self.connection);
+    }
 }
 
 /// Serves one request; false: the client is gone.

@@ -57,6 +57,8 @@ fn oracles() -> Vec<Oracle> {
         offset_for_leader_epoch_request as epochs, produce_request as produce, sync_group_request as sync, txn_offset_commit_request as pending,
         alter_client_quotas_request as alter_quotas, alter_user_scram_credentials_request as scram, create_delegation_token_request as create_token, describe_client_quotas_request as quotas, describe_delegation_token_request as tokens, describe_quorum_request as quorum,
         update_features_request as features, write_txn_markers_request as markers,
+        alter_share_group_offsets_request as alter_share, delete_share_group_offsets_request as delete_share, describe_share_group_offsets_request as share_offsets,
+        share_acknowledge_request as share_ack, share_fetch_request as share_fetch,
     };
     vec![
         oracle!(0 ProduceRequest ProduceResponse |v, version| |r: ProduceRequest| {
@@ -287,7 +289,99 @@ fn oracles() -> Vec<Oracle> {
             .with_member_epoch(if v.flag { 0 } else { v.number }).with_rack_id(maybe(v, true)).with_subscribed_topic_names(Some(vec![topic(v)]))),
         oracle!(77 ShareGroupDescribeRequest ShareGroupDescribeResponse |v, _version| |r: ShareGroupDescribeRequest| r.with_include_authorized_operations(v.flag)
             .with_group_ids(vec![group(v), s("").into()])),
+        // The other codec does not know version 2 of these two, in which a few bytes more stand before the topics.
+        (78, |v, version| {
+            let said = share_fetch::AcknowledgementBatch::default().with_first_offset(v.long).with_last_offset(v.long).with_acknowledge_types(vec![v.number as i8]);
+            let partition = share_fetch::FetchPartition::default().with_partition_index(v.number).with_acknowledgement_batches(if v.flag { vec![] } else { vec![said] });
+            let topic = share_fetch::FetchTopic::default().with_topic_id(uuid(v)).with_partitions(vec![partition]);
+            let forgotten = share_fetch::ForgottenTopic::default().with_topic_id(uuid(v)).with_partitions(vec![v.number]);
+            let request = ShareFetchRequest::default().with_group_id(Some(group(v))).with_member_id(Some(s("m"))).with_share_session_epoch(if v.flag { 0 } else { v.number })
+                .with_max_records(v.number).with_batch_size(v.number).with_topics(vec![topic]).with_forgotten_topics_data(vec![forgotten]);
+            let before = encoded(request.clone().with_topics(vec![]).with_forgotten_topics_data(vec![]), 1).len() - 3;
+            let mut request = encoded(request, 1);
+            if version == 2 { drop(request.splice(before..before, [1, 0])) }
+            request
+        }, |response, _version| decoded::<ShareFetchResponse>(response, 1), |_v, _version| {
+            let said = share_fetch::AcknowledgementBatch::default();
+            let partition = share_fetch::FetchPartition::default().with_acknowledgement_batches(vec![said]);
+            let topic = share_fetch::FetchTopic::default().with_partitions(vec![partition]);
+            let request = ShareFetchRequest::default().with_topics(vec![topic]).with_forgotten_topics_data(vec![share_fetch::ForgottenTopic::default()]);
+            format!("{request:?} share_acquire_mode: 1 is_renew_ack: false")
+        }),
+        (79, |v, version| {
+            let said = share_ack::AcknowledgementBatch::default().with_first_offset(v.long).with_last_offset(v.long).with_acknowledge_types(vec![v.number as i8]);
+            let partition = share_ack::AcknowledgePartition::default().with_partition_index(v.number).with_acknowledgement_batches(vec![said]);
+            let topic = share_ack::AcknowledgeTopic::default().with_topic_id(uuid(v)).with_partitions(vec![partition]);
+            let request = ShareAcknowledgeRequest::default().with_group_id(Some(group(v))).with_member_id(Some(s("m"))).with_share_session_epoch(v.number);
+            let before = encoded(request.clone(), 1).len() - 2;
+            let mut request = encoded(request.with_topics(vec![topic]), 1);
+            if version == 2 { request.insert(before, v.flag.into()) }
+            request
+        }, |response, version| {
+            let mut response = response.to_vec();
+            if version == 2 {
+                // How long the lock is, behind the message.
+                let at = 7 + usize::from(response[6].saturating_sub(1));
+                response.drain(at..at + 4);
+            }
+            format!("{} acquisition_lock_timeout_ms: 0", decoded::<ShareAcknowledgeResponse>(&response, 1))
+        }, |_v, _version| {
+            let partition = share_ack::AcknowledgePartition::default().with_acknowledgement_batches(vec![share_ack::AcknowledgementBatch::default()]);
+            let topic = share_ack::AcknowledgeTopic::default().with_partitions(vec![partition]);
+            format!("{:?} is_renew_ack: true", ShareAcknowledgeRequest::default().with_topics(vec![topic]))
+        }),
+        (90, |v, _version| {
+            let topic = share_offsets::DescribeShareGroupOffsetsRequestTopic::default().with_topic_name(topic(v)).with_partitions(vec![v.number, 0]);
+            let group = share_offsets::DescribeShareGroupOffsetsRequestGroup::default().with_group_id(group(v)).with_topics(v.flag.then(|| vec![topic]));
+            encoded(DescribeShareGroupOffsetsRequest::default().with_groups(vec![group]), 0)
+        }, |response, version| {
+            let response = if version == 1 { without_lag(response) } else { response.to_vec() };
+            format!("{} lag: 0", decoded::<DescribeShareGroupOffsetsResponse>(&response, 0))
+        }, |_v, _version| {
+            let topic = share_offsets::DescribeShareGroupOffsetsRequestTopic::default();
+            let group = share_offsets::DescribeShareGroupOffsetsRequestGroup::default().with_topics(Some(vec![topic]));
+            format!("{:?}", DescribeShareGroupOffsetsRequest::default().with_groups(vec![group]))
+        }),
+        oracle!(91 AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse |v, _version| |r: AlterShareGroupOffsetsRequest| {
+            let partition = alter_share::AlterShareGroupOffsetsRequestPartition::default().with_partition_index(v.number).with_start_offset(v.long);
+            r.with_group_id(group(v)).with_topics(vec![alter_share::AlterShareGroupOffsetsRequestTopic::default().with_topic_name(topic(v)).with_partitions(vec![partition])])
+        }),
+        oracle!(92 DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse |v, _version| |r: DeleteShareGroupOffsetsRequest| r.with_group_id(group(v))
+            .with_topics(vec![delete_share::DeleteShareGroupOffsetsRequestTopic::default().with_topic_name(topic(v))])),
     ]
+}
+
+/// A DescribeShareGroupOffsets response of version 1 as one of version 0: its lists and strings are short.
+fn without_lag(response: &[u8]) -> Vec<u8> {
+    let (mut out, mut at) = (vec![], 0);
+    let mut take = |count: usize, keep: bool| {
+        let taken = &response[at..at + count];
+        at += count;
+        out.extend_from_slice(if keep { taken } else { &[] });
+        usize::from(taken.first().copied().unwrap_or(0)).saturating_sub(1)
+    };
+    take(4, true);
+    for _group in 0..take(1, true) {
+        let name = take(1, true);
+        take(name, true);
+        for _topic in 0..take(1, true) {
+            let name = take(1, true);
+            take(name + 16, true);
+            for _partition in 0..take(1, true) {
+                take(16, true);
+                take(8, false);
+                take(2, true);
+                let why = take(1, true);
+                take(why + 1, true);
+            }
+            take(1, true);
+        }
+        take(2, true);
+        let why = take(1, true);
+        take(why + 1, true);
+    }
+    take(1, true);
+    out
 }
 
 /// A topic's id, of the other codec's type for it, which it does not name.

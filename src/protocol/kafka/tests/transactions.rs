@@ -129,14 +129,17 @@ fn the_features_that_a_version_can_read_are_told() {
             .map(|it| (it.name.as_str(), it.max_version_level, it.min_version_level))
             .collect();
         // A first level of 0 cannot be told before version 4 (KIP-1022).
-        let (groups, metadata) = (("group.version", 0, 1), ("metadata.version", 7, 30));
+        let (groups, metadata, shares) =
+            (("group.version", 0, 1), ("metadata.version", 7, 30), ("share.version", 0, 1));
         let known = match version {
-            4.. => vec![groups, metadata, ("transaction.version", 0, 2)],
+            4.. => vec![groups, metadata, shares, ("transaction.version", 0, 2)],
             3 => vec![metadata],
             _ => vec![],
         };
         assert_eq!(supported, known);
-        let in_force = [("group.version", 1, 1), ("metadata.version", 30, 30), ("transaction.version", 2, 2)];
+        let in_force =
+            [("group.version", 1), ("metadata.version", 30), ("share.version", 1), ("transaction.version", 2)];
+        let in_force = in_force.map(|(name, level)| (name, level, level));
         assert_eq!(finalized, if version >= 3 { in_force.to_vec() } else { vec![] });
         assert_eq!(told.finalized_features_epoch, if version >= 3 { 0 } else { -1 });
     }

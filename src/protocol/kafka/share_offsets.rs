@@ -1,0 +1,213 @@
+//! How far share groups have come (KIP-932): DescribeShareGroupOffsets, AlterShareGroupOffsets, DeleteShareGroupOffsets.
+//!
+//! A group's start offset in a partition is that of the first record that is not done with. Where nobody has read it is -1, and so is what is
+//! left to read.
+
+use super::{
+    Call, Code, Refusal, Stop, partition_index, shown_list, tell,
+    wire::{ITEM, Reader, Uuid, Writer},
+};
+use crate::broker::{Broker, Error, ShareOffset};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A topic's partitions, by name.
+type Partitions<'a> = BTreeMap<&'a str, Vec<i32>>;
+
+/// How far a group is in a partition, as it is told.
+struct Told {
+    index: i32,
+    start: i64,
+    leader_epoch: i32,
+    lag: i64,
+}
+
+/// DescribeShareGroupOffsets (key 90).
+pub(super) fn describe_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let asked: BTreeMap<&str, Option<Partitions<'_>>> = r
+        .array("groups", |r| {
+            let group = r.string("group_id")?;
+            let topics = r.nullable_array("topics", |r| {
+                let topic = (r.string("topic_name")?, r.array("partitions", |r| r.i32(ITEM))?);
+                r.tags()?;
+                Ok(topic)
+            })?;
+            r.tags()?;
+            Ok((group, topics.map(|topics| topics.into_iter().collect())))
+        })?
+        .into_iter()
+        .collect();
+    r.tags()?;
+    tell(call.explained, || format!("how far {} have come", shown_list(asked.keys().map(|group| group.to_string()))));
+    let broker = call.broker.clone();
+    let told: Vec<_> = asked.iter().map(|(&group, topics)| describe(&broker, group, topics.as_ref())).collect();
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    w.array("groups", asked.keys().zip(told), |w, (group, told)| {
+        let (told, refusal) = told.map_or_else(|refusal| (vec![], Some(refusal)), |told| (told, None));
+        w.string("group_id", group);
+        w.array("topics", told.into_iter(), |w, (topic, partitions)| {
+            write_topic(w, &broker, &topic);
+            w.array("partitions", partitions.into_iter(), write_told);
+            w.tags();
+        });
+        write_code(w, refusal.as_ref());
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// How far a group is in these partitions, or (`None`) in all that it has read in.
+fn describe(
+    broker: &Broker,
+    group: &str,
+    topics: Option<&Partitions<'_>>,
+) -> Result<Vec<(String, Vec<Told>)>, Refusal> {
+    if group.is_empty() {
+        return Err(no_name().into());
+    }
+    let offsets = broker.share_offsets(group)?;
+    let of = |topic: &str, index: i32| {
+        offsets.iter().find(|known| *known.topic == *topic && known.partition == partition_index(index))
+    };
+    let Some(topics) = topics else {
+        let mut all: BTreeMap<String, Vec<Told>> = BTreeMap::new();
+        for known in offsets.iter().filter(|known| known.start.is_some()) {
+            let told = tell_offset(broker, &known.topic, known.partition as i32, Some(known));
+            all.entry(known.topic.to_string()).or_default().push(told);
+        }
+        return Ok(all.into_iter().collect());
+    };
+    // A partition that a topic does not have is left out; of a topic that is not there nothing is known.
+    let has = |topic: &str, index: i32| {
+        broker.find_topic(topic).is_err() || broker.find_partition(topic, partition_index(index)).is_ok()
+    };
+    let told = |(&topic, indices): (&&str, &Vec<i32>)| {
+        let indices: BTreeSet<i32> = indices.iter().copied().filter(|&index| has(topic, index)).collect();
+        let told = indices.into_iter().map(|index| tell_offset(broker, topic, index, of(topic, index)));
+        (topic.to_owned(), told.collect())
+    };
+    Ok(topics.iter().map(told).collect())
+}
+
+fn tell_offset(broker: &Broker, topic: &str, index: i32, known: Option<&ShareOffset>) -> Told {
+    let Some((start, known)) = known.and_then(|known| Some((known.start? as i64, known))) else {
+        return Told { index, start: -1, leader_epoch: 0, lag: -1 };
+    };
+    let end = broker.find_partition(topic, partition_index(index)).and_then(|of| of.high_watermark());
+    let lag = end.map_or(-1, |end| end as i64 - start - known.done as i64);
+    Told { index, start, leader_epoch: known.leader_epoch as i32, lag }
+}
+
+fn write_told(w: &mut Writer<'_>, told: Told) {
+    w.i32("partition_index", told.index);
+    w.i64("start_offset", told.start);
+    w.i32("leader_epoch", told.leader_epoch);
+    if w.version >= 1 {
+        w.i64("lag", told.lag);
+    }
+    write_code(w, None);
+    w.tags();
+}
+
+/// AlterShareGroupOffsets (key 91).
+pub(super) fn alter_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let group = r.string("group_id")?;
+    let topics = r.array("topics", |r| {
+        let topic = r.string("topic_name")?;
+        let partitions = r.array("partitions", |r| {
+            let partition = (r.i32("partition_index")?, r.i64("start_offset")?);
+            r.tags()?;
+            Ok(partition)
+        })?;
+        r.tags()?;
+        Ok((topic, partitions))
+    })?;
+    r.tags()?;
+    let broker = call.broker.clone();
+    let alter = |topic: &str, index: i32, start: i64| -> Result<(), Refusal> {
+        let of = broker.find_partition(topic, partition_index(index))?;
+        Ok(broker.alter_share_offset(group, &of, u64::try_from(start).ok())?)
+    };
+    let of_topic = |&(topic, ref partitions): &(&str, Vec<(i32, i64)>)| {
+        let altered = partitions.iter().map(|&(index, start)| (index, alter(topic, index, start)));
+        altered.collect::<Vec<_>>()
+    };
+    let done: Result<Vec<_>, Refusal> =
+        may_change(&broker, group, true).map(|()| topics.iter().map(of_topic).collect());
+    tell(call.explained, || format!("share group {group} goes on elsewhere{}", refused(&done)));
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    write_code(&mut w, done.as_ref().err());
+    w.array("responses", topics.iter().zip(done.unwrap_or_default()), |w, ((topic, _), partitions)| {
+        write_topic(w, &broker, topic);
+        w.array("partitions", partitions.into_iter(), |w, (index, altered)| {
+            w.i32("partition_index", index);
+            write_code(w, altered.err().as_ref());
+            w.tags();
+        });
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// DeleteShareGroupOffsets (key 92).
+pub(super) fn delete_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    let group = r.string("group_id")?;
+    let topics = r.array("topics", |r| {
+        let topic = r.string("topic_name")?;
+        r.tags()?;
+        Ok(topic)
+    })?;
+    r.tags()?;
+    let broker = call.broker.clone();
+    let delete = |topic: &&str| -> Result<(), Refusal> {
+        broker.find_topic(topic)?;
+        match broker.delete_share_offsets(group, topic)? {
+            true => Ok(()),
+            false => Err(Refusal::new(Code::UnknownTopicOrPartition, "the group has read nothing there".into())),
+        }
+    };
+    let done: Result<Vec<_>, Refusal> = may_change(&broker, group, false).map(|()| topics.iter().map(delete).collect());
+    tell(call.explained, || format!("share group {group} forgets how far it has come{}", refused(&done)));
+    let mut w = call.respond();
+    w.i32("throttle_time_ms", 0);
+    write_code(&mut w, done.as_ref().err());
+    w.array("responses", topics.iter().zip(done.unwrap_or_default()), |w, (topic, deleted)| {
+        w.string("topic_name", topic);
+        let id = broker.find_topic(topic).ok().filter(|_| deleted.is_ok()).map(|topic| topic.id());
+        w.uuid("topic_id", &id.unwrap_or_default());
+        write_code(w, deleted.err().as_ref());
+        w.tags();
+    });
+    w.tags();
+    Ok(())
+}
+
+/// Whether the offsets of a group may be changed: it has no members. Where it is not there it is made, or (`make`) not.
+fn may_change(broker: &Broker, group: &str, make: bool) -> Result<(), Refusal> {
+    if group.is_empty() {
+        return Err(no_name().into());
+    }
+    Ok(broker.may_change_share_offsets(group, make)?)
+}
+
+fn no_name() -> Error {
+    Error::InvalidGroup("the group's name is empty".into())
+}
+
+fn refused<T>(done: &Result<T, Refusal>) -> String {
+    done.as_ref().err().map_or(String::new(), |refusal| format!(", refused: {}", refusal.why))
+}
+
+fn write_topic(w: &mut Writer<'_>, broker: &Broker, topic: &str) {
+    w.string("topic_name", topic);
+    let id = broker.find_topic(topic).map_or(Uuid::default(), |topic| topic.id());
+    w.uuid("topic_id", &id);
+}
+
+fn write_code(w: &mut Writer<'_>, refusal: Option<&Refusal>) {
+    w.i16("error_code", refusal.map_or(Code::None, |refusal| refusal.code).into());
+    w.nullable_string("error_message", refusal.map(|refusal| refusal.why.as_str()));
+}
