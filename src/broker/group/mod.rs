@@ -29,13 +29,15 @@
 
 pub mod classic;
 pub mod consumer;
+mod partitions;
 mod saved;
 mod saved_member;
 mod saved_share;
 pub mod share;
 
+pub use partitions::Partitions;
 pub use saved::{SavedClassic, SavedGroup, SavedKind, SavedMember, SavedSeat};
-pub use saved_member::{MemberChange, MemberRecord, Part, Partitions, SavedConsumer, SavedCurrent, SavedSubscription};
+pub use saved_member::{MemberChange, MemberRecord, Part, SavedConsumer, SavedCurrent, SavedSubscription};
 pub use saved_share::{SavedShare, SavedShareMember};
 
 use super::Result;

@@ -18,7 +18,7 @@
 //! A line comes from the disk, where anything may stand: what the state machine would not have come to is refused.
 
 use super::{
-    saved_member::{Partitions, parse_partitions, push_partitions},
+    partitions::{Partitions, parse_partitions, push_partitions},
     saved_share::SavedShare,
 };
 use crate::{

@@ -14,7 +14,7 @@
 
 use super::{
     classic::Protocol,
-    consumer::{Assignor, Owned},
+    partitions::{Owned, Partitions, parse_partition, parse_partitions, parts, push_partitions},
     saved::timeout,
 };
 use crate::{
@@ -22,9 +22,6 @@ use crate::{
     log::record::parse_u63,
 };
 use std::sync::Arc;
-
-/// Topics and numbers of partitions, in order.
-pub type Partitions = Vec<(Arc<str>, u32)>;
 
 /// Which of a member's records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,8 +87,8 @@ pub struct SavedSubscription {
     pub session_timeout_ms: u64,
     /// How long it may take to give a partition up.
     pub rebalance_timeout_ms: u64,
-    /// The assignor that it would have.
-    pub assignor: Option<Assignor>,
+    /// The name of the assignor that it would have.
+    pub assignor: Option<String>,
     /// What it subscribes to by name.
     pub names: Vec<String>,
     /// The pattern of what it subscribes to besides.
@@ -187,7 +184,7 @@ impl SavedSubscription {
         push(line, "host:", self.client_host.as_bytes());
         push_number(line, "session:", self.session_timeout_ms);
         push_number(line, "rebalance:", self.rebalance_timeout_ms);
-        optional(line, "assignor:", self.assignor.map(Assignor::name));
+        optional(line, "assignor:", self.assignor.as_deref());
         self.names.iter().for_each(|name| push(line, "topic:", name.as_bytes()));
         optional(line, "pattern:", self.pattern.as_deref());
         for Protocol { name, metadata } in &self.protocols {
@@ -201,10 +198,7 @@ impl SavedSubscription {
         let (instance_id, rack_id) = (words.optional("instance:")?, words.optional("rack:")?);
         let (client_id, client_host) = (words.string("client:")?, words.string("host:")?);
         let (session_timeout_ms, rebalance_timeout_ms) = (timeout(words, "session:")?, timeout(words, "rebalance:")?);
-        let assignor = match words.optional("assignor:")? {
-            None => None,
-            Some(name) => Some(Assignor::ALL.into_iter().find(|assignor| assignor.name() == name)?),
-        };
+        let assignor = words.optional("assignor:")?;
         let mut names = vec![];
         while words.is_next("topic:") {
             names.push(words.string("topic:")?);
@@ -256,19 +250,6 @@ impl SavedCurrent {
     }
 }
 
-/// Appends partitions as `orders/0,orders/1`.
-pub(super) fn push_partitions(line: &mut Vec<u8>, name: &str, partitions: &Partitions) {
-    let partitions: Vec<_> = partitions.iter().map(|(topic, partition)| format!("{topic}/{partition}")).collect();
-    push(line, name, partitions.join(",").as_bytes());
-}
-
-/// Reads partitions.
-pub(super) fn parse_partitions(words: &mut Words<'_>, name: &str) -> Option<Partitions> {
-    let list = words.word(name)?;
-    let mut last: Arc<str> = "".into();
-    parts(list).map(|part| parse_partition(part, &mut last)).collect()
-}
-
 /// Appends partitions as `orders/0@2,orders/1@3`: each with the generation in which it was taken.
 fn push_owned(line: &mut Vec<u8>, name: &str, owned: &[Owned]) {
     let shown = |Owned { topic, partition, since }: &Owned| format!("{topic}/{partition}@{since}");
@@ -285,19 +266,6 @@ fn parse_owned(list: &str) -> Option<Vec<Owned>> {
     parts(list).map(&mut owned).collect()
 }
 
-fn parts(list: &str) -> impl Iterator<Item = &str> {
-    list.split(',').filter(|_| !list.is_empty())
-}
-
-/// Those that follow each other share the copy of their topic's name.
-fn parse_partition(part: &str, last: &mut Arc<str>) -> Option<(Arc<str>, u32)> {
-    let (topic, partition) = part.rsplit_once('/')?;
-    if **last != *topic {
-        *last = topic.into();
-    }
-    Some((last.clone(), u32::try_from(parse_u63(partition.as_bytes())?).ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,7 +280,7 @@ mod tests {
             client_host: "/127.0.0.1".into(),
             session_timeout_ms: 45_000,
             rebalance_timeout_ms: 300_000,
-            assignor: Some(Assignor::Range),
+            assignor: Some("range".into()),
             names: vec!["orders".into(), "payments".into()],
             pattern: Some("pay.*".into()),
             ..SavedSubscription::default()
@@ -345,7 +313,6 @@ mod tests {
         for bad in [
             good.replace("number:2", "number:4294967296"),
             good.replace("session:1", "session:2147483648"),
-            format!("{good} assignor:other"),
             format!("{good} pattern:a topic:b"),
             format!("{good} protocol:range"),
             good.replace("client:c ", ""),

@@ -20,7 +20,7 @@ use crate::{
         Committed, Epochs, InternalRecord,
         group::{
             MemberRecord, Part, SavedClassic, SavedCurrent, SavedGroup, SavedKind, SavedMember, SavedSubscription,
-            consumer::{Assignor, Owned, heartbeat::AWAY},
+            consumer::{Owned, heartbeat::AWAY},
         },
         transaction::{Phase, TransactionState},
     },
@@ -131,7 +131,7 @@ fn subscription_value(subscription: &SavedSubscription) -> Vec<u8> {
         w.array("subscribed_topic_names", subscription.names.iter(), |w, name| w.string(ITEM, name));
         w.nullable_string("subscribed_topic_regex", Some(subscription.pattern.as_deref().unwrap_or_default()));
         w.i32("rebalance_timeout_ms", subscription.rebalance_timeout_ms as i32);
-        w.nullable_string("server_assignor", subscription.assignor.map(Assignor::name));
+        w.nullable_string("server_assignor", subscription.assignor.as_deref());
         w.uvarint("_tagged_fields", 1);
         w.tagged(0, |w| {
             let is_classic = !subscription.protocols.is_empty();

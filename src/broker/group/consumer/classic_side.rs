@@ -12,9 +12,8 @@
 //! for it, or a newer epoch; it then lets go what its protocol asks it to and joins again, within its rebalance timeout.
 
 use super::{
-    ConsumerGroup, ConsumerMember, MemberNumber,
+    ConsumerGroup, ConsumerMember, MemberNumber, Unsaved,
     heartbeat::{HeartbeatRequest, JOINS, KafkaMember, Topics},
-    restart::Unsaved,
 };
 use crate::broker::{
     Error, Result,

@@ -27,11 +27,7 @@
 //! - A member comes to the group's epoch when it has nothing that is another's. It gives up a partition when it leaves it out
 //!   after it was told so; one that does not within its rebalance timeout is removed.
 
-use super::{
-    ConsumerGroup, ConsumerMember, MemberNumber, Owned,
-    assignor::Assignor,
-    restart::{Holdings, Unsaved},
-};
+use super::{ConsumerGroup, ConsumerMember, Holdings, MemberNumber, Owned, Unsaved, assignor::Assignor};
 use crate::broker::{
     Error, Pattern, Result,
     group::{Core, Group, SavedCurrent, SessionTimer, classic::Protocol},

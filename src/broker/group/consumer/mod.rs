@@ -29,6 +29,7 @@ mod model_tests;
 mod polling;
 mod restart;
 
+pub use super::partitions::Owned;
 pub use assignor::Assignor;
 pub use polling::{Assignment, Subscription, member_id};
 
@@ -39,7 +40,6 @@ use super::{
 use crate::broker::{Error, Result};
 use heartbeat::KafkaMember;
 use polling::Hold;
-use restart::Unsaved;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -47,17 +47,6 @@ use std::{
 
 /// A member's number in its group, in the order they joined; never given twice.
 pub type MemberNumber = u32;
-
-/// A partition that a member owns.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Owned {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: u32,
-    /// The generation in which the member took it: another one is another ownership.
-    pub since: i32,
-}
 
 /// The members and the partitions they share.
 #[derive(Debug, Default)]
@@ -108,6 +97,29 @@ struct SharedPartition {
     target: Option<MemberNumber>,
     /// The generation in which the owner took it.
     since: i32,
+}
+
+/// Which records of a member are not as the log has them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsaved {
+    subscription: bool,
+    target: bool,
+    current: bool,
+}
+
+impl Unsaved {
+    const ALL: Unsaved = Unsaved { subscription: true, target: true, current: true };
+}
+
+/// What of the partitions is a member's.
+#[derive(Debug, Default)]
+struct Holdings {
+    /// What it has and keeps.
+    owned: Vec<Owned>,
+    /// What it has and is to give up.
+    gives_up: Vec<Owned>,
+    /// Whether something that it is to have is another's.
+    waits: bool,
 }
 
 impl Group {
@@ -333,6 +345,22 @@ impl ConsumerGroup {
             }
         }
         all
+    }
+
+    /// What of the partitions is a member's.
+    fn holdings(&self, number: MemberNumber) -> Holdings {
+        let mut holdings = Holdings::default();
+        for (topic, partitions) in &self.topics {
+            for (shared, partition) in partitions.iter().zip(0..) {
+                let (is_owner, is_target) = (shared.owner == Some(number), shared.target == Some(number));
+                holdings.waits |= is_target && !is_owner && shared.owner.is_some();
+                if is_owner {
+                    let all = if is_target { &mut holdings.owned } else { &mut holdings.gives_up };
+                    all.push(Owned { topic: topic.clone(), partition, since: shared.since });
+                }
+            }
+        }
+        holdings
     }
 
     fn describe_member(&self, number: MemberNumber, member: &ConsumerMember) -> MemberDescription {

@@ -9,7 +9,7 @@
 //! set when the next member is heard. Who joins in text takes the seat of one of them, and gets what was to be that one's.
 
 use super::{
-    ConsumerGroup, ConsumerMember, MemberNumber, Owned,
+    Assignor, ConsumerGroup, ConsumerMember, MemberNumber, Owned, Unsaved,
     heartbeat::{KafkaMember, Topics},
 };
 use crate::broker::{
@@ -19,29 +19,6 @@ use crate::broker::{
     },
 };
 use std::{collections::BTreeMap, sync::Arc};
-
-/// Which records of a member are not as the log has them.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Unsaved {
-    pub(super) subscription: bool,
-    pub(super) target: bool,
-    pub(super) current: bool,
-}
-
-impl Unsaved {
-    pub(super) const ALL: Unsaved = Unsaved { subscription: true, target: true, current: true };
-}
-
-/// What of the partitions is a member's.
-#[derive(Debug, Default)]
-pub(super) struct Holdings {
-    /// What it has and keeps.
-    pub(super) owned: Vec<Owned>,
-    /// What it has and is to give up.
-    pub(super) gives_up: Vec<Owned>,
-    /// Whether something that it is to have is another's.
-    pub(super) waits: bool,
-}
 
 impl ConsumerGroup {
     /// The ids of Kafka's members.
@@ -115,28 +92,12 @@ impl ConsumerGroup {
             client_host: kafka.client_host.clone(),
             session_timeout_ms: member.session.timeout_ms,
             rebalance_timeout_ms: kafka.rebalance_timeout_ms,
-            assignor: kafka.assignor,
+            assignor: kafka.assignor.map(|assignor| assignor.name().into()),
             names: kafka.names.iter().map(|name| name.to_string()).collect(),
             pattern: kafka.pattern.as_ref().map(|pattern| pattern.text().to_owned()),
             protocols: kafka.classic.clone().unwrap_or_default(),
         };
         Some(subscription.into())
-    }
-
-    /// What of the partitions is a member's.
-    pub(super) fn holdings(&self, number: MemberNumber) -> Holdings {
-        let mut holdings = Holdings::default();
-        for (topic, partitions) in &self.topics {
-            for (shared, partition) in partitions.iter().zip(0..) {
-                let (is_owner, is_target) = (shared.owner == Some(number), shared.target == Some(number));
-                holdings.waits |= is_target && !is_owner && shared.owner.is_some();
-                if is_owner {
-                    let all = if is_target { &mut holdings.owned } else { &mut holdings.gives_up };
-                    all.push(Owned { topic: topic.clone(), partition, since: shared.since });
-                }
-            }
-        }
-        holdings
     }
 
     /// The members whose records were found are there again. Their session begins now. What is not as any group comes to it is
@@ -200,7 +161,8 @@ impl ConsumerGroup {
         (kafka.rack_id, kafka.client_host) = (subscription.rack_id, subscription.client_host);
         kafka.names = subscription.names.iter().map(known).collect();
         kafka.pattern = subscription.pattern.and_then(|text| Pattern::new(&text).ok());
-        (kafka.assignor, kafka.rebalance_timeout_ms) = (subscription.assignor, subscription.rebalance_timeout_ms);
+        kafka.assignor = Assignor::ALL.into_iter().find(|all| subscription.assignor.as_deref() == Some(all.name()));
+        kafka.rebalance_timeout_ms = subscription.rebalance_timeout_ms;
         kafka.classic = Some(subscription.protocols).filter(|protocols| !protocols.is_empty());
         self.ids.insert(kafka.member_id.clone(), number);
         self.instances.extend(kafka.instance_id.clone().map(|instance| (instance, number)));
