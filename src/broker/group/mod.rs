@@ -381,9 +381,8 @@ impl Group {
     /// Restores the members of Kafka's that have records, in a group that the broker assigns in.
     pub fn restore_members(&mut self, now: u64, members: BTreeMap<String, SavedConsumer>, topics: &Topics) {
         self.core.saved_members = members.keys().map(|id| id.as_str().into()).collect();
-        match &mut self.members {
-            Members::Consumer(group) => group.restore_members(&mut self.core, now, members, topics),
-            _ => {}
+        if let Members::Consumer(group) = &mut self.members {
+            group.restore_members(&mut self.core, now, members, topics);
         }
     }
 
