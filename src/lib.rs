@@ -70,6 +70,7 @@
 //! | waiting without polling | [`broker::Waiters`] |
 //! | what can be asked of a broker | [`broker`] |
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
+//! | share groups, queues | [`broker::share_partition`] |
 //! | transactions | [`broker::transaction`] |
 //! | HTTP: the API, the console, metrics | `protocol::http` |
 //! | threads, limits, a clean stop | [`server`] |

@@ -155,6 +155,8 @@ fn the_lesson_is_as_shown() {
 fn the_commands_beyond_the_lesson_run() {
     let shell = Shell::open("commands");
     fs::write(shell.folder.join("orders.txt"), "user-1:tea\nuser-2:coffee\nuser-3:water\n").unwrap();
+    fs::write(shell.folder.join("work.sh"), "#!/bin/sh\ncat; echo\n").unwrap();
+    shell.run("chmod +x work.sh");
     for line in blocks("More than the lesson", "sh").concat() {
         let command = line.split("  #").next().unwrap().trim_end();
         let waits = command.starts_with("consumer ") && !command.contains(" -e");
