@@ -37,16 +37,26 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         format!("which broker coordinates {}", shown_list(keys.into_iter()))
     });
     let (host, port) = call.advertised()?;
-    // Groups and transactional ids: this broker coordinates both.
-    let known = matches!(key_type, 0 | 1);
-    let code = if known { Code::None } else { Code::InvalidRequest };
-    let why = (!known).then_some("there are coordinators of groups (0) and of transactions (1)");
+    // Groups, transactional ids, and since version 6 what share groups have of partitions: this broker coordinates them all.
+    let version = r.version;
+    let is_known = |key: &str| match key_type {
+        0 | 1 => true,
+        2 => version >= 6 && is_share_partition(key),
+        _ => false,
+    };
+    let found = |key: &str| {
+        if is_known(key) {
+            return (NODE_ID, host.as_str(), port, Code::None, None);
+        }
+        let why = "there are coordinators of groups (0), of transactions (1), and of group:topic-id:partition (2)";
+        (-1, "", -1, Code::InvalidRequest, Some(why))
+    };
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32("throttle_time_ms", 0);
     }
-    let (node, host, port) = if known { (NODE_ID, host.as_str(), port) } else { (-1, "", -1) };
-    if single.is_some() {
+    if let Some(key) = single {
+        let (node, host, port, code, why) = found(key);
         w.i16("error_code", code.into());
         if w.version >= 1 {
             w.nullable_string("error_message", why);
@@ -56,6 +66,7 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         w.i32("port", port);
     } else {
         w.array("coordinators", keys.iter(), |w, key| {
+            let (node, host, port, code, why) = found(key);
             w.string("key", key);
             w.i32("node_id", node);
             w.string("host", host);
@@ -67,6 +78,15 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     }
     w.tags();
     Ok(())
+}
+
+/// Whether a key is a group, a topic's id in Kafka's letters, and a partition, with colons between.
+fn is_share_partition(key: &str) -> bool {
+    let Some((rest, partition)) = key.rsplit_once(':') else { return false };
+    let Some((group, id)) = rest.rsplit_once(':') else { return false };
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    let is_partition = partition.parse::<i32>().is_ok_and(|partition| partition >= 0);
+    !group.is_empty() && id.len() == 22 && id.bytes().all(is_letter) && is_partition
 }
 
 /// Runs `ask` with a way to wait on this connection for the answer. A broken socket ends the wait, and the connection.
