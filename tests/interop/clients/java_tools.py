@@ -10,6 +10,7 @@ TOOLS = {
     "kafka-consumer-perf-test": "tools.ConsumerPerformance", "kafka-verifiable-producer": "tools.VerifiableProducer",
     "kafka-verifiable-consumer": "tools.VerifiableConsumer", "kafka-get-offsets": "tools.GetOffsetShell", "kafka-delete-records": "tools.DeleteRecordsCommand",
     "kafka-log-dirs": "tools.LogDirsCommand", "kafka-broker-api-versions": "tools.BrokerApiVersionsCommand", "kafka-cluster": "tools.ClusterTool",
+    "kafka-console-share-consumer": "tools.consumer.ConsoleShareConsumer", "kafka-share-groups": "tools.consumer.group.ShareGroupCommand",
     "kafka-groups": "tools.GroupsCommand", "kafka-configs": "kafka.admin.ConfigCommand",
     "kafka-leader-election": "tools.LeaderElectionCommand", "kafka-reassign-partitions": "tools.reassign.ReassignPartitionsCommand",
     "kafka-features": "tools.FeatureCommand", "kafka-metadata-quorum": "tools.MetadataQuorumCommand", "kafka-client-metrics": "tools.ClientMetricsCommand",
@@ -198,6 +199,28 @@ def members_of_a_group_are_shown_while_they_read():
     finally:
         reader.terminate()
         reader.wait(20)
+
+
+@check
+def share_group_reads_a_queue_is_described_reset_and_deleted():
+    topic, group = create(fresh("queue")), fresh("workers")
+    tool("kafka-configs", "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config", "share.auto.offset.reset=earliest")
+    tool("kafka-console-producer", "--topic", topic, given="0\n1\n2\n3\n")
+    read = lambda count: tool("kafka-console-share-consumer", "--topic", topic, "--group", group, "--max-messages", str(count)).split()
+    equal(read(4), ["0", "1", "2", "3"])
+    is_empty = lambda: "Empty" in tool("kafka-share-groups", "--describe", "--group", group, "--state")
+    wait_until(is_empty, "an empty group")
+    assert group in tool("kafka-share-groups", "--list").split()
+    assert re.search(rf"{group} +share", tool("kafka-groups", "--list", "--group-type", "share").lower())
+    left = lambda: rows(tool("kafka-share-groups", "--describe", "--group", group, "--offsets"))[0]["LAG"]
+    equal(left(), "0")
+    tool("kafka-share-groups", "--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute")
+    equal(left(), "4")
+    equal(read(4), ["0", "1", "2", "3"])
+    wait_until(is_empty, "an empty group")
+    tool("kafka-share-groups", "--delete-offsets", "--group", group, "--topic", topic)
+    tool("kafka-share-groups", "--delete", "--group", group)
+    assert group not in tool("kafka-share-groups", "--list").split()
 
 
 @check

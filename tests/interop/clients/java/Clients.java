@@ -74,6 +74,28 @@ public class Clients {
         return new KafkaConsumer<>(conf, new ByteArrayDeserializer(), new ByteArrayDeserializer());
     }
 
+    /** A share consumer of a group that begins with the first record. */
+    static KafkaShareConsumer<byte[], byte[]> sharer(String group, String topic, Object... more) throws Exception {
+        var resource = new ConfigResource(ConfigResource.Type.GROUP, group);
+        var earliest = new ConfigEntry("share.auto.offset.reset", "earliest");
+        get(admin.incrementalAlterConfigs(Map.of(resource, List.of(new AlterConfigOp(earliest, AlterConfigOp.OpType.SET)))).all());
+        var conf = conf("group.id", group);
+        conf.putAll(conf(more));
+        var consumer = new KafkaShareConsumer<>(conf, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+        consumer.subscribe(List.of(topic));
+        return consumer;
+    }
+
+    /** The next records that a share consumer is handed, at least one. */
+    static List<ConsumerRecord<byte[], byte[]>> next(KafkaShareConsumer<byte[], byte[]> consumer) throws Exception {
+        var records = new ArrayList<ConsumerRecord<byte[], byte[]>>();
+        until("records of the queue", () -> {
+            consumer.poll(Duration.ofMillis(500)).forEach(records::add);
+            return !records.isEmpty();
+        });
+        return records;
+    }
+
     /** Null and empty, a tombstone, any bytes, line ends, repeated and null headers. */
     static List<ProducerRecord<byte[], byte[]>> records(String topic) {
         byte[] every = new byte[256];
@@ -422,6 +444,79 @@ public class Clients {
             }
             equal(committed(out, 0), List.of("00", "11", "22", "33", "44", "55", "66", "77", "88", "99"));
             equal(get(admin.listConsumerGroupOffsets(group).partitionsToOffsetAndMetadata()).get(new TopicPartition(in, 0)).offset(), 10L);
+        });
+        checks.put("share_consumers_share_a_queue", () -> {
+            String topic = create(fresh("queue"), 2, Map.of()), group = fresh("workers");
+            var expected = new TreeSet<String>();
+            try (var one = sharer(group, topic); var other = sharer(group, topic)) {
+                var got = new ArrayList<String>();
+                for (int n = 0; n < 200; n++) {
+                    expected.add("" + n);
+                    produce(plain(topic, n % 2, "" + n));
+                    if (n % 20 == 0) for (var consumer : List.of(one, other)) consumer.poll(Duration.ofMillis(20)).forEach(record -> got.add(new String(record.value())));
+                }
+                until("all records", () -> {
+                    for (var consumer : List.of(one, other)) consumer.poll(Duration.ofMillis(200)).forEach(record -> got.add(new String(record.value())));
+                    return got.size() >= 200;
+                });
+                equal(got.size(), 200);
+                equal(new TreeSet<>(got), expected);
+                var described = get(admin.describeShareGroups(List.of(group)).describedGroups().get(group));
+                equal(List.of(described.groupState(), described.members().size()), List.of(GroupState.STABLE, 2));
+                equal(get(admin.listGroups(ListGroupsOptions.forShareGroups()).all()).stream().anyMatch(listed -> listed.groupId().equals(group)), true);
+            }
+        });
+        checks.put("what_a_share_consumer_does_not_accept_comes_again", () -> {
+            String topic = create(fresh("queue"), 1, Map.of()), group = fresh("workers");
+            produce(plain(topic, 0, "accepted", "released", "rejected", "held"));
+            try (var consumer = sharer(group, topic, "share.acknowledgement.mode", "explicit")) {
+                var records = next(consumer);
+                equal(values(records), List.of("accepted", "released", "rejected", "held"));
+                equal(records.get(0).deliveryCount(), Optional.of((short) 1));
+                var types = List.of(AcknowledgeType.ACCEPT, AcknowledgeType.RELEASE, AcknowledgeType.REJECT, AcknowledgeType.RENEW);
+                for (int n = 0; n < 4; n++) consumer.acknowledge(records.get(n), types.get(n));
+                consumer.commitSync().values().forEach(failure -> equal(failure, Optional.empty()));
+                // What is renewed is handed out again by the consumer itself, and counts no more.
+                var again = new ArrayList<ConsumerRecord<byte[], byte[]>>();
+                until("both", () -> {
+                    for (var record : next(consumer)) {
+                        again.add(record);
+                        consumer.acknowledge(record, AcknowledgeType.ACCEPT);
+                    }
+                    consumer.commitSync().values().forEach(failure -> equal(failure, Optional.empty()));
+                    return again.size() == 2;
+                });
+                equal(again.stream().map(record -> new String(record.value()) + record.deliveryCount().get()).sorted().toList(), List.of("held1", "released2"));
+            }
+            var offset = new TopicPartition(topic, 0);
+            var all = Map.of(group, new ListShareGroupOffsetsSpec());
+            var told = get(admin.listShareGroupOffsets(all).partitionsToOffsetInfo(group)).get(offset);
+            equal(told.lag(), Optional.of(0L));
+            until("an empty group", () -> get(admin.describeShareGroups(List.of(group)).describedGroups().get(group)).members().isEmpty());
+            get(admin.alterShareGroupOffsets(group, Map.of(offset, 1L)).all());
+            equal(get(admin.listShareGroupOffsets(all).partitionsToOffsetInfo(group)).get(offset).startOffset(), 1L);
+            try (var consumer = sharer(group, topic)) {
+                equal(values(next(consumer)), List.of("released", "rejected", "held"));
+            }
+            until("an empty group", () -> get(admin.describeShareGroups(List.of(group)).describedGroups().get(group)).members().isEmpty());
+            get(admin.deleteShareGroupOffsets(group, Set.of(topic)).all());
+            get(admin.deleteShareGroups(List.of(group)).all());
+        });
+        checks.put("a_share_consumer_goes_on_after_a_broker_restart", () -> {
+            String topic = create(fresh("queue"), 1, Map.of()), group = fresh("workers");
+            produce(plain(topic, 0, "0", "1", "2", "3"));
+            try (var consumer = sharer(group, topic)) {
+                equal(values(next(consumer)), List.of("0", "1", "2", "3"));
+                consumer.commitSync().values().forEach(failure -> equal(failure, Optional.empty()));
+                restartBroker();
+                produce(plain(topic, 0, "4", "5"));
+                var got = new ArrayList<String>();
+                until("what is new", () -> {
+                    got.addAll(values(next(consumer)));
+                    return got.size() >= 2;
+                });
+                equal(got, List.of("4", "5"));
+            }
         });
         checks.put("second_producer_fences_the_first", () -> {
             String topic = create(fresh("fenced"), 1, Map.of()), id = fresh("id");
