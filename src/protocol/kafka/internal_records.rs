@@ -4,6 +4,7 @@
 //! key:analytics/orders/0 message:offset:42 ...    ->  OffsetCommitKey 1                        OffsetCommitValue 4
 //! key:analytics/group message:type:classic ...    ->  GroupMetadataKey 2                       GroupMetadataValue 3
 //! key:analytics/group message:type:consumer ...   ->  ConsumerGroupMetadataKey 3               ... Value 0
+//! key:jobs/group message:type:share ...           ->  ShareGroupMetadataKey 11                 ... Value 0
 //! key:analytics/member:m message:number:1 ...     ->  ConsumerGroupMemberMetadataKey 5         ... Value 0
 //! key:analytics/target:m message:partitions:...   ->  ConsumerGroupTargetAssignmentMemberKey 7 ... Value 0
 //! key:analytics/current:m message:epoch:3 ...     ->  ConsumerGroupCurrentMemberAssignmentKey 8 ... Value 0
@@ -65,7 +66,14 @@ pub(super) fn binary(
                 Some(SavedGroup { kind: SavedKind::Consumer { .. }, generation, .. }) => {
                     (3, Some(flexible(|w| w.i32("epoch", generation))))
                 }
-                Some(_) => return None,
+                // The hash of the topics is something that only Kafka's coordinator compares.
+                Some(SavedGroup { kind: SavedKind::Share(_), generation, .. }) => {
+                    let epoch = |w: &mut Writer<'_>| {
+                        w.i32("epoch", generation);
+                        w.i64("metadata_hash", 0);
+                    };
+                    (11, Some(flexible(epoch)))
+                }
             };
             Some(Binary { key: versioned(key, false, |w| w.string("group", &name)), value })
         }
@@ -316,6 +324,8 @@ mod tests {
         };
         let group = read("key:cg/group message:type:consumer generation:2 last_member:1");
         assert_eq!(group, (b"\0\x03\0\x02cg".into(), b"\0\0\0\0\0\x02\0".into()));
+        let share = read("key:jobs/group message:type:share generation:3 had:orders/1");
+        assert_eq!(share, (b"\0\x0b\0\x04jobs".into(), b"\0\0\0\0\0\x03\0\0\0\0\0\0\0\0\0".into()));
         let (key, value) = read(
             "key:cg/member:a message:number:1 rack:rk client:diff host:/127.0.0.1 session:45000 rebalance:30000 topic:orders",
         );
