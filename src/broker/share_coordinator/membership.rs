@@ -1,7 +1,7 @@
 //! A membership in a share group, as a connection (in the library, a thread) holds it: records are acquired from all partitions of its
 //! topics by turns, and are its own until it says what became of them.
 
-use super::ShareConsumer;
+use super::{ShareConsumer, ShareWrite};
 use crate::{
     broker::{
         Broker, Error, Isolation, PartitionHandle, PollLimits, PollWait, PolledRecord, Position, ReadSession,
@@ -204,8 +204,17 @@ impl ShareMembership {
 
     /// Says what becomes of records that it holds: all of it is taken, durably, or nothing.
     pub fn acknowledge(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<()> {
-        let written = self.consumer.acknowledge_held(of, batches)?;
+        let written = self.write_acknowledgement(of, batches)?;
         written.map_or(Ok(()), |written| written.make_durable())
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), but the caller makes durable what it answers.
+    pub fn write_acknowledgement(
+        &mut self,
+        of: &PartitionHandle,
+        batches: &[Acknowledged],
+    ) -> Result<Option<ShareWrite>> {
+        self.consumer.acknowledge_held(of, batches)
     }
 
     /// Leaves the group; what it holds is released.

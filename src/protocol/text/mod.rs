@@ -59,6 +59,8 @@ struct Session {
     member: Option<Membership>,
     /// Its membership in a share group; it has one of the two at most.
     queue: Option<ShareMembership>,
+    /// What it has acknowledged and is not durable yet.
+    unsettled: Vec<queues::Unsettled>,
     /// Lines of one verb, carried out one after the other, that are not counted yet. They cost one look at the clock, as those do
     /// that are gathered.
     run: LineCount,
@@ -147,6 +149,7 @@ impl Session {
             stage: Stage::default(),
             member: None,
             queue: None,
+            unsettled: Vec::new(),
             run: LineCount::of(verbs::NONE),
             lap: Instant::now(),
             steps: broker.config().explain.then(Vec::new),

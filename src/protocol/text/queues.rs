@@ -17,13 +17,28 @@ use super::{
 };
 use crate::{
     broker::{
-        self, PollLimits, PollWait, ShareMembership, ShareOptions, SharedRecord,
+        self, PollLimits, PollWait, ShareMembership, ShareOptions, ShareWrite, SharedRecord,
         share_partition::{Acknowledged, Acknowledgement},
     },
     log::record::{write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
 use std::io;
+
+/// The answer to an acknowledgement.
+const OK: &[u8] = b"OK\n";
+/// How many acknowledgements share a sync at most.
+const UNSETTLED_MAX: usize = 4096;
+
+/// An acknowledgement that is written and not durable yet.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    /// The verb's number in the table.
+    verb: usize,
+    /// Where its answer begins.
+    answer: usize,
+    written: ShareWrite,
+}
 
 impl Session {
     /// What follows `JOIN <group> <topics>` where `mode:share` is among it.
@@ -124,9 +139,36 @@ impl Session {
         }
         queue(&mut self.queue)?;
         let of = self.partition_named(place)?;
-        queue(&mut self.queue)?.acknowledge(&of, &[Acknowledged { first, last, how }])?;
-        output.bytes.extend_from_slice(b"OK\n");
+        let written = queue(&mut self.queue)?.write_acknowledgement(&of, &[Acknowledged { first, last, how }])?;
+        let answer = output.bytes.len();
+        output.bytes.extend_from_slice(OK);
+        let verb = self.run.verb;
+        self.unsettled.extend(written.map(|written| Unsettled { verb, answer, written }));
+        // What is explained, or watched, is shown when it is so.
+        let mut is_shown = self.steps.is_some();
+        #[cfg(feature = "http")]
+        if self.watched.is_some() {
+            is_shown = true;
+        }
+        if is_shown || self.unsettled.len() >= UNSETTLED_MAX {
+            self.settle(output);
+        }
         Ok(Flow::Next)
+    }
+
+    /// Makes durable what was acknowledged since the last call: many acknowledgements that came together share a sync. To be called
+    /// before their answers are sent, and before any other verb is carried out. One that is not durable is told so instead of its `OK`.
+    pub(super) fn settle(&mut self, output: &mut Output<'_>) {
+        let unsettled = std::mem::take(&mut self.unsettled);
+        // Backwards: the last sync covers those before it, and places before a longer answer stay where they are.
+        for Unsettled { verb, answer, written } in unsettled.into_iter().rev() {
+            if let Err(error) = written.make_durable() {
+                let mut told = Vec::new();
+                Refusal::from(error).write(&mut told);
+                output.bytes.splice(answer..answer + OK.len(), told);
+                self.broker.metrics().text.row(verb).errors.add(1);
+            }
+        }
     }
 
     /// Leaves the share group.

@@ -34,6 +34,7 @@ pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) ->
     let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false, searched: 0 };
     let served = lines.serve(input, output);
     // A broken connection leaves what it wrote to be shown to others.
+    lines.session.settle(output);
     lines.session.answer(output);
     lines.session.count_run();
     lines.tell_connection(output);
@@ -72,9 +73,11 @@ impl Lines {
                 return self.last(input.bytes(), output);
             }
             let few = unanswered < UNANSWERED_BYTES && output.bytes.len() < GATHERED_ANSWERS_BYTES;
-            if few && !self.session.answers.is_empty() && input.more_waits()? {
+            let is_owing = !self.session.answers.is_empty() || !self.session.unsettled.is_empty();
+            if few && is_owing && input.more_waits()? {
                 self.session.written.sync_soon();
             } else {
+                self.session.settle(output);
                 self.session.answer(output);
                 output.flush()?;
                 unanswered = 0;
@@ -165,6 +168,7 @@ impl Lines {
         } else if self.session.answers.len() >= UNANSWERED_LINES {
             gathered.complete(&mut self.session, output);
             if output.bytes.len() >= GATHERED_ANSWERS_BYTES {
+                self.session.settle(output);
                 output.flush()?;
             }
         }
@@ -188,12 +192,17 @@ impl Lines {
             self.tell(line, before, output);
             // An answer may be seventy times its line.
             if output.bytes.len() >= ANSWERS_BYTES {
+                self.session.settle(output);
                 output.flush()?;
             }
             return Ok(Flow::Next);
         };
         gathered.complete(&mut self.session, output);
-        if output.bytes.len() >= ANSWERS_BYTES {
+        let is_full = output.bytes.len() >= ANSWERS_BYTES;
+        if is_full || self.session.run.verb != number {
+            self.session.settle(output);
+        }
+        if is_full {
             output.flush()?;
         }
         if self.session.run.verb != number {
@@ -249,6 +258,7 @@ impl Lines {
             self.searched = 0;
             if !std::mem::replace(&mut self.skipping, true) {
                 self.count += 1;
+                self.session.settle(output);
                 self.session.answer(output);
                 let refusal = too_long(self.limit());
                 self.session.stage.refuse(&refusal, &mut output.bytes);

@@ -1,0 +1,37 @@
+//! Acknowledgements that come together share a sync, and each is told the truth.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::Broker;
+
+#[test]
+fn acknowledgements_that_come_together_share_a_sync() {
+    let broker = Broker::on_disk();
+    let mut connection = broker.connect();
+    let lines: String = (0..500).map(|number| format!("SEND orders message:{number}\n")).collect();
+    connection.say(&lines);
+    (0..500).for_each(|_| assert!(connection.line().starts_with("ACK ")));
+    assert!(connection.say("JOIN jobs orders mode:share\n").line().starts_with("JOINED "));
+    let syncs = |connection: &mut common::Lines| -> u64 {
+        let first = connection.say("INFO\n").line();
+        let count: usize = first.strip_prefix("INFO count:").unwrap().parse().unwrap();
+        let lines: Vec<_> = (0..count).map(|_| connection.line()).collect();
+        lines.iter().find_map(|line| line.strip_prefix("syncs:")).unwrap().parse().unwrap()
+    };
+    assert_eq!(connection.say("POLL\n").line(), "POLLED count:500 generation:1 assigned:orders/0");
+    (0..500).for_each(|_| drop(connection.line()));
+    let before = syncs(&mut connection);
+    let accepts: String = (0..500).map(|offset| format!("ACCEPT orders/0 {offset}\nACCEPT orders/0 900\n")).collect();
+    connection.say(&accepts);
+    for offset in 0..500 {
+        assert_eq!(connection.line(), "OK", "{offset}");
+        assert!(connection.line().starts_with("ERROR INVALID_RECORD_STATE "), "{offset}");
+    }
+    let shared = syncs(&mut connection) - before;
+    assert!(shared < 50, "{shared} syncs");
+    let group = connection.say("GROUP jobs\n");
+    assert!(group.line().starts_with("GROUP count:2 "));
+    group.line();
+    assert_eq!(group.line(), "topic:orders partition:0 committed:500 end:500 lag:0 in_flight:0");
+}
