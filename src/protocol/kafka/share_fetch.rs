@@ -362,7 +362,8 @@ fn acquire_or_wait(
         call.session.forget();
         call.output.flush()?;
         let due = watching.next_deadline().map_or(deadline, |due| due.min(deadline));
-        if !call.output.wait_while_connected(Some(due))? && call.output.stopping() {
+        if !call.output.wait_while_connected(Some(due))? && Instant::now() < due {
+            // The client is gone, or the broker stops.
             return Ok(());
         }
     }
