@@ -177,12 +177,29 @@ fn acquire(consumer: &mut ShareConsumer, broker: &Broker) -> u64 {
     acquired.iter().map(|one| one.count()).sum()
 }
 
+/// Sets a config of the group.
+fn set(broker: &Broker, name: &str, value: &str) {
+    let settings = Resource { kind: ResourceKind::Group, name: "jobs".into() };
+    let named = [(name.into(), Change::Set(value.into()))].into();
+    broker.alter_configs(&settings, &Changes { named, reset_others: false }, false).unwrap();
+}
+
+/// Whoever alters or drops a topic may find that the session of a member is over, and holds the lock that making a topic takes.
+#[test]
+fn a_member_may_go_while_a_topic_is_altered() {
+    let broker = two_topics();
+    set(&broker, "errors.deadletterqueue.topic.name", "dead");
+    let state = &broker.running.state;
+    let altering = state.creating.try_lock().unwrap();
+    state.release_member("jobs", "a");
+    drop(altering);
+    assert!(broker.find_topic("dead").is_err());
+}
+
 #[test]
 fn what_a_member_holds_is_free_when_it_is_gone_and_all_is_forgotten_with_the_group() {
     let broker = two_topics();
-    let settings = Resource { kind: ResourceKind::Group, name: "jobs".into() };
-    let earliest = [("share.auto.offset.reset".into(), Change::Set("earliest".into()))].into();
-    broker.alter_configs(&settings, &Changes { named: earliest, reset_others: false }, false).unwrap();
+    set(&broker, "share.auto.offset.reset", "earliest");
     let partition = broker.topic("orders").unwrap().partition(0).unwrap();
     let mut records = Records::default();
     records.push(None, None, Some(b"job".as_slice().into()));

@@ -57,9 +57,10 @@ impl Broker {
 }
 
 impl BrokerState {
-    /// A member of a group is gone: what it holds is released.
+    /// A member of a group is gone: what it holds is released. Whoever changes topics may find that out, so none is made for dead letters here:
+    /// what is to go there waits.
     pub(in crate::broker) fn release_member(&self, group: &str, member: &str) {
-        let terms = self.share_terms(group);
+        let terms = Terms::of(&self.group_settings(group));
         let cells = self.share_cells_of(group).unwrap_or_default();
         for cell in cells {
             if let Err(error) = self.release_member_of(&cell, member, &terms) {
