@@ -6,6 +6,7 @@
 mod common;
 mod explain;
 mod settings;
+mod share;
 mod transactions;
 
 use common::{BROKER, Broker, LONG};

@@ -1,0 +1,79 @@
+//! Share sessions over sockets: who waits for what others hold, and what a connection leaves behind.
+
+use super::*;
+use kafka_protocol::messages::{share_acknowledge_request as acknowledged, share_fetch_request as fetched};
+
+/// A broker with a topic of these records, which the group `jobs` reads from the first on, and the topic as a ShareFetch names it.
+fn queue(values: &[&str]) -> (Broker, fetched::FetchTopic) {
+    let broker = Broker::start();
+    let mut client = Client::connect(&broker);
+    let response: MetadataResponse = client.ask(ApiKey::Metadata, 12, &metadata("t"));
+    if !values.is_empty() {
+        assert_eq!(client.produce("t", batch(values, None, Codec::None)).0, 0);
+    }
+    assert!(text(&broker, "JOIN jobs t mode:share").starts_with("JOINED"));
+    let topic = fetched::FetchTopic::default().with_topic_id(response.topics[0].topic_id);
+    (broker, topic.with_partitions(vec![fetched::FetchPartition::default()]))
+}
+
+fn share_fetch(topic: &fetched::FetchTopic, member: &str, epoch: i32, max_wait_ms: i32) -> ShareFetchRequest {
+    let request = ShareFetchRequest::default().with_group_id(Some(s("jobs").into())).with_member_id(Some(s(member)));
+    let request = request.with_share_session_epoch(epoch).with_max_wait_ms(max_wait_ms).with_min_bytes(1);
+    let request = request.with_max_bytes(1 << 20).with_max_records(500).with_batch_size(500);
+    request.with_topics(vec![topic.clone()])
+}
+
+/// First, last and how often, of what was acquired.
+fn acquired(response: ShareFetchResponse) -> Vec<(i64, i64, i16)> {
+    assert_eq!(response.error_code, 0);
+    let partitions = response.responses.into_iter().flat_map(|topic| topic.partitions);
+    let runs = partitions.flat_map(|partition| partition.acquired_records);
+    runs.map(|run| (run.first_offset, run.last_offset, run.delivery_count)).collect()
+}
+
+#[test]
+fn what_a_connection_holds_is_free_when_it_ends_and_who_waits_gets_it() {
+    let (broker, topic) = queue(&["a", "b"]);
+    let (mut one, mut other) = (Client::connect(&broker), Client::connect(&broker));
+    assert_eq!(acquired(one.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "one", 0, 0))), [(0, 1, 1)]);
+    assert_eq!(acquired(other.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "other", 0, 0))), []);
+    other.send(ApiKey::ShareFetch, 1, &share_fetch(&topic, "other", 1, 60_000));
+    drop(one);
+    assert_eq!(acquired(other.receive(1).unwrap()), [(0, 1, 2)]);
+}
+
+#[test]
+fn a_member_says_on_one_connection_what_became_of_records_while_it_waits_on_another() {
+    let (broker, topic) = queue(&["a", "b"]);
+    let (mut waits, mut says) = (Client::connect(&broker), Client::connect(&broker));
+    assert_eq!(acquired(waits.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 0, 0))), [(0, 1, 1)]);
+    waits.send(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 1, 60_000));
+    let range = acknowledged::AcknowledgementBatch::default().with_last_offset(1).with_acknowledge_types(vec![1, 2]);
+    let partition = acknowledged::AcknowledgePartition::default().with_acknowledgement_batches(vec![range]);
+    let of_topic =
+        acknowledged::AcknowledgeTopic::default().with_topic_id(topic.topic_id).with_partitions(vec![partition]);
+    let request = ShareAcknowledgeRequest::default().with_group_id(Some(s("jobs").into()));
+    let request = request.with_member_id(Some(s("m"))).with_topics(vec![of_topic]);
+    // It is the next one once the Fetch has come.
+    let code = loop {
+        let request = request.clone().with_share_session_epoch(2);
+        let response: ShareAcknowledgeResponse = says.ask(ApiKey::ShareAcknowledge, 1, &request);
+        if response.error_code == 0 {
+            break response.responses[0].partitions[0].error_code;
+        }
+    };
+    assert_eq!(code, 0);
+    assert_eq!(acquired(waits.receive(1).unwrap()), [(1, 1, 2)], "it is released, and comes to who waits");
+}
+
+/// A Fetch whose client was gone went round without a wait until its time was over.
+#[test]
+fn a_client_that_is_gone_is_not_waited_for() {
+    let (broker, topic) = queue(&[]);
+    let mut gone = Client::connect(&broker);
+    gone.ask::<_, ShareFetchResponse>(ApiKey::ShareFetch, 1, &share_fetch(&topic, "gone", 0, 0));
+    gone.send(ApiKey::ShareFetch, 1, &share_fetch(&topic, "gone", 1, i32::MAX));
+    gone.0.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(acquired(gone.receive(1).unwrap()), []);
+    assert!(gone.is_closed());
+}
