@@ -37,7 +37,7 @@ pub struct PolledRecord<'a> {
     pub fields: &'a [u8],
 }
 
-/// How much a poll hands out at most; one record in any case.
+/// How much a poll hands out at most. A record that is larger than the bytes is handed out alone.
 #[derive(Clone, Copy, Debug)]
 pub struct PollLimits {
     /// Records.

@@ -132,7 +132,8 @@ impl Membership {
         self.partitions.iter().map(|assigned| assigned.key())
     }
 
-    /// Hands records to `each`, after waiting for the first. Answers how many there were.
+    /// Hands records to `each`, after waiting for the first. Answers how many there were. With a limit of none it waits for nothing: it keeps
+    /// the session, and partitions come and go.
     pub fn poll(
         &mut self,
         limits: PollLimits,
@@ -142,7 +143,10 @@ impl Membership {
         if self.options.auto_commit && self.partitions.iter().any(|assigned| assigned.moved) {
             self.commit(None)?;
         }
-        let limits = PollLimits { records: limits.records.max(1), ..limits };
+        if limits.records == 0 {
+            let (ticket, _) = self.begin(wait.waiter)?;
+            return self.end(ticket).map(|()| 0);
+        }
         let mut over = wait.deadline.is_some_and(|deadline| deadline <= Instant::now());
         loop {
             let (ticket, due) = self.begin(wait.waiter)?;
