@@ -1,10 +1,13 @@
 //! A share consumer, as a connection holds it: what it has acquired is its own until it says what became of it, or is gone.
 
 use super::{ShareCell, ShareKey, ShareState, Terms};
-use crate::broker::{
-    Batches, Broker, BrokerState, Error, PartitionHandle, ReadSession, Registered, Result, View, Waiter,
-    internal_log::LogWrite,
-    share_partition::{Acknowledged, Acknowledgement, Acquired, Refused, Run, Wanted},
+use crate::{
+    broker::{
+        Batches, Broker, BrokerState, Error, PartitionHandle, ReadSession, Registered, Result, View, Waiter,
+        internal_log::LogWrite,
+        share_partition::{Acknowledged, Acknowledgement, Acquired, Refused, Run, Wanted},
+    },
+    log::record::shown,
 };
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
 
@@ -206,6 +209,11 @@ impl ShareConsumer {
         batches: &[Acknowledged],
         held: bool,
     ) -> Result<Option<LogWrite>> {
+        if !terms.renews && batches.iter().any(|one| one.how == Acknowledgement::Renew) {
+            let why =
+                format!("share.renew.acknowledge.enable of the group '{}' is false", shown(self.group.as_bytes()));
+            return Err(Error::InvalidRecordState(why));
+        }
         let broker = self.state();
         broker.open_share(cell, state, of, &terms)?;
         let is_unsaved = state.is_unsaved;

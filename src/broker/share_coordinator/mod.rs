@@ -132,6 +132,8 @@ struct Terms {
     reset: OffsetReset,
     /// Where records go that nobody could process.
     dead_letters: Option<Arc<str>>,
+    /// Whether members may hold a record for longer by saying so.
+    renews: bool,
 }
 
 impl Default for ShareCoordinator {
@@ -169,7 +171,8 @@ impl Terms {
         };
         let DeadLetterTopic(topic) = &settings.dead_letter_topic;
         let dead_letters = (!topic.is_empty()).then(|| topic.as_str().into());
-        Terms { limits, isolation, reset: settings.share_auto_offset_reset.clone(), dead_letters }
+        let (reset, renews) = (settings.share_auto_offset_reset.clone(), settings.share_renew_acknowledge_enable);
+        Terms { limits, isolation, reset, dead_letters, renews }
     }
 }
 

@@ -368,3 +368,15 @@ fn no_dead_letters_go_to_the_brokers_own_topics() {
         assert!(matches!(broker.alter_configs(&resource, &changes, false), Err(Error::InvalidConfig(_))), "{name}");
     }
 }
+
+#[test]
+fn a_group_may_forbid_to_hold_records_for_longer() {
+    let broker = broker(&MemoryDisk::default(), 2);
+    let (mut a, of) = (member(&broker, "a"), orders(&broker));
+    acquire(&mut a, &of, 2);
+    assert_eq!(acknowledge(&mut a, &of, 0, 0, Renew), Ok(()));
+    set(&broker, "share.renew.acknowledge.enable", "false");
+    let refused = acknowledge(&mut a, &of, 0, 0, Renew).unwrap_err();
+    assert_eq!(refused.code().name(), "INVALID_RECORD_STATE");
+    assert_eq!(acknowledge(&mut a, &of, 0, 1, Accept), Ok(()));
+}
