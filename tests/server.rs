@@ -246,8 +246,9 @@ fn info_counts_what_went_through_and_forgets_nothing_with_a_topic() {
     let talk = b"PRODUCE hello\nPRODUCE world\nSEND t message:a\nCONSUME 0\nJOIN g t\nNONSENSE\n";
     assert_eq!(say(&broker, talk).lines().count(), 6);
     let before = info();
-    // The group's coming and going are lines too; the second says in which generation partitions were last assigned.
-    assert_eq!((before("records_in"), before("bytes_in")), (3 + 2, 2 * 23 + 19 + 2 * 70 + " assigned:1".len() as u64));
+    // The group's coming and going are lines too; the first says who has what, the second in which generation that was last assigned.
+    let group = 2 * 70 + " seat:1 partitions:t/0 assigned:1".len() as u64;
+    assert_eq!((before("records_in"), before("bytes_in")), (3 + 2, 2 * 23 + 19 + group));
     assert_eq!(before("bytes_read"), 2 * 23, "both records are read at once");
     assert!(before("syncs") >= 2, "of two partitions");
     assert_eq!(before("kafka_requests"), 0);

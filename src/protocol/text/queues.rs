@@ -145,12 +145,11 @@ impl Session {
         let verb = self.run.verb;
         self.unsettled.extend(written.map(|written| Unsettled { verb, answer, written }));
         // What is explained, or watched, is shown when it is so.
-        let mut is_shown = self.steps.is_some();
         #[cfg(feature = "http")]
-        if self.watched.is_some() {
-            is_shown = true;
-        }
-        if is_shown || self.unsettled.len() >= UNSETTLED_MAX {
+        let is_watched = self.watched.is_some();
+        #[cfg(not(feature = "http"))]
+        let is_watched = false;
+        if is_watched || self.steps.is_some() || self.unsettled.len() >= UNSETTLED_MAX {
             self.settle(output);
         }
         Ok(Flow::Next)
