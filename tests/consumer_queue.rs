@@ -4,12 +4,12 @@
 mod common;
 
 use common::{Broker, CONSUMER, signal, text};
-use plainlog::client::{Error, Queue, ShareOptions};
+use plainlog::client::{Error, Producer, Queue, Record, ShareOptions};
 use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Lines},
-    process::{Child, ChildStdout},
+    process::{Child, ChildStdout, Command},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -36,6 +36,11 @@ fn await_done(broker: &Broker, group: &str, end: u64) {
         }
         assert!(Instant::now() < deadline, "{lines:?}");
     }
+}
+
+fn send_with_key(broker: &Broker, length: usize) {
+    let record = Record::new("keyed").key("k".repeat(length));
+    Producer::connect(&broker.address).unwrap().send("messages", record).unwrap();
 }
 
 #[test]
@@ -140,15 +145,57 @@ fn a_message_stays_with_the_command_that_works_on_it() {
     await_done(&broker, "jobs", 1);
 }
 
+/// A variable cannot be longer than Linux allows: a long key is left out, and the command runs.
+#[test]
+fn a_long_key_is_not_in_the_environment() {
+    let broker = Broker::start();
+    send_with_key(&broker, 200_000);
+    send_with_key(&broker, 100 << 10);
+    let exec = "printf '%s\\n' \"${PLAINLOG_KEY-none}\" | wc -c";
+    let output = broker.consume(&["--queue", "jobs", "-c", "2", "--exec", exec]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let lengths: Vec<usize> = text(&output.stdout).lines().map(|line| line.trim().parse().unwrap()).collect();
+    assert_eq!(lengths, ["none\n".len(), (100 << 10) + 1]);
+}
+
+/// A command that cannot be started for one message is started for the next.
+#[test]
+fn a_command_that_does_not_start_has_failed() {
+    let broker = Broker::start();
+    send_with_key(&broker, 100_000);
+    broker.produce(&[], "fine\n");
+    // So small a stack leaves 128 KiB for the environment, of which most is taken.
+    let script = "ulimit -s 256; exec \"$0\" \"$@\"";
+    let arguments = ["-c", script, CONSUMER, "--queue", "jobs", "--deliveries", "2", "-c", "3", "--exec", "cat"];
+    let output = broker.command("sh", &arguments).env("FILLER", "x".repeat(50_000)).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "fine");
+    let told = text(&output.stderr);
+    assert!(told.contains("messages/0 0, delivery 2: cannot run 'cat': Argument list too long"), "{told}");
+}
+
+/// A command may leave a process behind that has its input and never reads it: nobody waits for that one.
+#[test]
+fn a_command_is_over_when_its_shell_has_ended() {
+    let broker = Broker::start();
+    broker.produce(&[], "x".repeat(500_000) + "\n");
+    let exec = "exec 3<&0; sleep 20 >/dev/null 2>&1 & echo $!";
+    let output = broker.consume(&["--queue", "jobs", "-c", "1", "--exec", exec]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let is_there = Command::new("kill").arg(text(&output.stdout).trim()).status().unwrap();
+    assert!(is_there.success());
+    await_done(&broker, "jobs", 1);
+}
+
 #[test]
 fn the_library_has_queues_over_the_network_and_in_this_process() {
     let broker = Broker::start();
     broker.produce(&[], "a\nb\n");
     let embedded = plainlog::broker::Broker::in_memory();
     embedded.create_topic("messages", 1).unwrap();
-    let mut producer = plainlog::client::Producer::embedded(&embedded);
+    let mut producer = Producer::embedded(&embedded);
     for value in ["a", "b"] {
-        producer.send("messages", plainlog::client::Record::new(value)).unwrap();
+        producer.send("messages", Record::new(value)).unwrap();
     }
     for queue in [Queue::connect(&broker.address).unwrap(), Queue::embedded(&embedded)] {
         let options = ShareOptions { deliveries: Some(2), lock_ms: Some(60_000), ..ShareOptions::default() };

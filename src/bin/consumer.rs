@@ -54,7 +54,8 @@ struct Args {
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     queue: Option<String>,
     /// With --queue: run this for each message, by the shell, with the value on its standard input and PLAINLOG_TOPIC, _PARTITION, _OFFSET,
-    /// _KEY and _DELIVERY in its environment. If its exit status is 0 the message is done; otherwise somebody gets it again
+    /// _KEY (a text of at most 100 KiB) and _DELIVERY in its environment. If its exit status is 0 the message is done; otherwise
+    /// somebody gets it again
     #[arg(long, value_name = "COMMAND", requires = "queue", conflicts_with_all = ["format", "raw", "json"])]
     exec: Option<String>,
     /// With --queue, if it is new: how long a message is its consumer's, who dies without a word [default: 30s]

@@ -18,6 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The longest key that the command is told, in bytes: Linux starts no program with a variable of 128 KiB.
+const KEY_MAX: usize = 100 << 10;
+/// How long a consumer waits whose command could not be started.
+const START_AGAIN: Duration = Duration::from_secs(1);
+
 /// Works until there is a reason to stop; answers whether as many messages came as were asked for.
 pub(super) fn run(name: &str, args: &Args, style: &Style) -> Result<bool> {
     let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -45,7 +50,7 @@ pub(super) fn run(name: &str, args: &Args, style: &Style) -> Result<bool> {
         };
         left -= deliveries.len() as u64;
         match &args.exec {
-            Some(command) => deliveries.iter().try_for_each(|delivery| work(&mut queue, command, delivery))?,
+            Some(command) => deliveries.into_iter().try_for_each(|delivery| work(&mut queue, command, delivery))?,
             None => print(&mut queue, &deliveries, style)?,
         }
     }
@@ -89,59 +94,67 @@ fn print(queue: &mut Queue, deliveries: &[Delivery], style: &Style) -> Result<()
     Ok(())
 }
 
-/// Runs the command for a message. It is done if the command says so.
-fn work(queue: &mut Queue, command: &str, delivery: &Delivery) -> Result<()> {
-    let status = execute(queue, command, delivery).with_context(|| format!("cannot run '{command}'"))?;
+/// Runs the command for a message. It is done if the command says so; a command that cannot be started has failed as well, for the
+/// next message may be one that it can be started with.
+fn work(queue: &mut Queue, command: &str, mut delivery: Delivery) -> Result<()> {
+    let ran = execute(queue, command, &mut delivery);
     let message = &delivery.message;
-    let (what, told) = match status.success() {
-        true => ("is done", queue.accept(delivery)),
-        false => {
-            let at = format!("{}/{} {}", message.topic, message.partition, message.offset);
-            say(format_args!("{at}, delivery {}: '{command}' ended with {status}", delivery.deliveries));
-            ("failed", queue.release(delivery))
+    let at = format!("{}/{} {}", message.topic, message.partition, message.offset);
+    let failure = match &ran {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("'{command}' ended with {status}")),
+        Err(error) => Some(format!("cannot run '{command}': {error}")),
+    };
+    let (what, told) = match failure {
+        None => ("is done", queue.accept(&delivery)),
+        Some(why) => {
+            say(format_args!("{at}, delivery {}: {why}", delivery.deliveries));
+            ("failed", queue.release(&delivery))
         }
     };
     if let Err(error) = told {
-        say(format_args!(
-            "{}/{} {} {what}, and comes again: {error}",
-            message.topic, message.partition, message.offset
-        ));
+        say(format_args!("{at} {what}, and comes again: {error}"));
     }
-    Ok(())
+    match ran {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error).context("there is no shell"),
+        Err(_) => {
+            thread::sleep(START_AGAIN);
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
-/// Runs the command with the value on its standard input. While it runs, the message stays this consumer's.
-fn execute(queue: &mut Queue, command: &str, delivery: &Delivery) -> io::Result<ExitStatus> {
-    let message = &delivery.message;
+/// Runs the command with the value, which is taken, on its standard input. While it runs, the message stays this consumer's.
+fn execute(queue: &mut Queue, command: &str, delivery: &mut Delivery) -> io::Result<ExitStatus> {
+    let message = &mut delivery.message;
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::piped());
     shell.env("PLAINLOG_TOPIC", &*message.topic).env("PLAINLOG_PARTITION", message.partition.to_string());
     shell.env("PLAINLOG_OFFSET", message.offset.to_string());
     shell.env("PLAINLOG_DELIVERY", delivery.deliveries.to_string());
-    let key = message.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
-    match key.filter(|key| !key.contains('\0')) {
+    let key = message.key.as_deref().filter(|key| key.len() <= KEY_MAX && !key.contains(&0));
+    match key.and_then(|key| std::str::from_utf8(key).ok()) {
         Some(key) => shell.env("PLAINLOG_KEY", key),
         None => shell.env_remove("PLAINLOG_KEY"),
     };
     let mut child = shell.spawn()?;
-    let (mut input, value) = (child.stdin.take().expect("it is piped"), message.value.as_deref().unwrap_or_default());
+    let (mut input, value) = (child.stdin.take().expect("it is piped"), message.value.take().unwrap_or_default());
     let (ended, end) = mpsc::channel();
-    thread::scope(|scope| {
-        // A command may read its input late, or never.
-        scope.spawn(move || input.write_all(value).is_ok());
-        scope.spawn(move || ended.send(child.wait()).is_ok());
-        let mut is_held = true;
-        loop {
-            match end.recv_timeout(queue.lock() / 3) {
-                Ok(status) => return status,
-                Err(_) if is_held => {
-                    if let Err(error) = queue.renew(delivery) {
-                        say(format_args!("somebody else may get the message that is being worked on: {error}"));
-                        is_held = false;
-                    }
+    // A command may read its input late, or never, or leave it to a process that outlives it: nobody waits for this thread.
+    thread::spawn(move || input.write_all(&value).is_ok());
+    thread::spawn(move || ended.send(child.wait()).is_ok());
+    let mut is_held = true;
+    loop {
+        match end.recv_timeout(queue.lock() / 3) {
+            Ok(status) => return status,
+            Err(_) if is_held => {
+                if let Err(error) = queue.renew(delivery) {
+                    say(format_args!("somebody else may get the message that is being worked on: {error}"));
+                    is_held = false;
                 }
-                Err(_) => {}
             }
+            Err(_) => {}
         }
-    })
+    }
 }
