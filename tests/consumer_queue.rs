@@ -231,3 +231,19 @@ fn a_queue_goes_on_after_a_restart_of_the_broker() {
     queue.accept_all(&again).unwrap();
     await_done(&broker, "jobs", 2);
 }
+
+#[test]
+fn what_is_damaged_is_passed_over() {
+    let mut broker = Broker::on_disk();
+    for number in 0..4 {
+        broker.expect(&format!("PRODUCE record-{number}\n"), &["ACK"]);
+    }
+    broker.stop();
+    let log = broker.folder().join("messages/0/00000000000000000000.log");
+    let text = fs::read_to_string(&log).unwrap();
+    fs::write(&log, text.replace("record-1", "record-x")).unwrap();
+    broker.restart();
+    let output = broker.consume(&["--queue", "jobs", "-c", "3", "-f", "%s "]);
+    assert_eq!(text(&output.stdout), "record-0 record-2 record-3 ");
+    await_done(&broker, "jobs", 4);
+}

@@ -68,6 +68,7 @@ impl Broker {
             if share.is_gone {
                 continue;
             }
+            of.start()?;
             let written = state.write_share(&cell, &saved)?;
             (share.saved, share.open, share.is_unsaved) = (Some(saved), None, false);
             drop(share);

@@ -152,6 +152,12 @@ impl ShareConsumer {
                     open.adapt()?;
                     continue;
                 }
+                // Nobody can have what is damaged: the queue goes on behind it.
+                Err(error @ Error::Corrupt { next, .. }) => {
+                    broker.env.tell(&format!("{} passes over {}/{}: {error}", self.group, of.topic(), of.index()));
+                    open.machine.acquire(now, &self.member, from..next.max(from + 1), &[], wanted, terms.limits);
+                    continue;
+                }
                 batches => batches?,
             };
             let Some(end) = batches.next_offset() else { break };
@@ -240,19 +246,23 @@ impl ShareConsumer {
             open.machine = next;
             return Ok(None);
         }
-        broker.bury(cell, open, &dead, &terms)?;
+        if let Some(error) = dead.iter().find_map(|dead| broker.bury(cell, open, dead, &terms).failed) {
+            return Err(error);
+        }
         let saved = next.saved(open.leader_epoch);
         let written = broker.write_share(cell, &saved)?;
+        let start = open.machine.start();
         next.advance();
         open.machine = next;
         (state.saved, state.is_unsaved) = (Some(saved), false);
+        dead.iter().for_each(|dead| broker.count_dead(dead));
         for one in batches {
             let counter = match one.how {
                 Acknowledgement::Accept => &broker.shares.counts.accepted,
                 Acknowledgement::Release => &broker.shares.counts.released,
                 _ => continue,
             };
-            counter.add(one.last - one.first + 1);
+            counter.add((one.last + 1).saturating_sub(one.first.max(start)));
         }
         Ok(Some(written))
     }

@@ -23,6 +23,16 @@ use std::borrow::Cow;
 
 /// How much is read and moved at once.
 const BYTES: usize = 1 << 20;
+/// How the names of the headers begin that say why.
+const PREFIX: &str = "__dlq.errors.";
+
+/// How far dead records were moved.
+pub(super) struct Buried {
+    /// Offset behind the last.
+    pub(super) end: u64,
+    /// Why not all of them were.
+    pub(super) failed: Option<Error>,
+}
 
 impl BrokerState {
     /// Makes the topic of dead letters, if it is not there and first use makes topics here. What fails is said when it is needed.
@@ -33,41 +43,60 @@ impl BrokerState {
         }
     }
 
-    /// Writes dead records where the group wants them, durably, and counts them.
-    pub(super) fn bury(&self, cell: &ShareCell, open: &OpenShare, dead: &[Dead], terms: &Terms) -> Result<()> {
-        if let Some(topic) = terms.dead_letters.as_ref().filter(|_| !dead.is_empty()) {
-            writable(topic)?;
-            let topic = self.topic(topic)?;
-            let target = topic.partition(cell.partition % topic.partition_count())?;
-            for dead in dead {
-                move_records(cell, &open.of, dead, &mut |records| {
-                    let written = target.write(records, Default::default())?;
-                    target.make_durable(&written)
-                })?;
-            }
+    /// Writes dead records where the group wants them, durably.
+    pub(super) fn bury(&self, cell: &ShareCell, open: &OpenShare, dead: &Dead, terms: &Terms) -> Buried {
+        let mut buried = Buried { end: dead.offsets.end, failed: None };
+        if let Some(topic) = &terms.dead_letters {
+            buried.end = dead.offsets.start;
+            buried.failed = self.move_to(topic, cell, open, dead, &mut buried.end).err();
         }
-        for Dead { offsets, cause, .. } in dead {
-            let counter = match cause {
-                Cause::Rejected => &self.shares.counts.rejected,
-                Cause::Deliveries => &self.shares.counts.exhausted,
-            };
-            counter.add(offsets.end - offsets.start);
+        buried
+    }
+
+    fn move_to(&self, topic: &str, cell: &ShareCell, open: &OpenShare, dead: &Dead, end: &mut u64) -> Result<()> {
+        if *topic == *cell.topic {
+            return Err(Error::InvalidConfig(format!("the dead letters of '{topic}' cannot go to '{topic}'")));
         }
-        Ok(())
+        writable(topic)?;
+        let topic = self.topic(topic)?;
+        let target = topic.partition(cell.partition % topic.partition_count())?;
+        let tell = |what: &str| self.env.tell(what);
+        move_records(cell, &open.of, dead, end, &tell, &mut |records| {
+            let written = target.write(records, Default::default())?;
+            target.make_durable(&written)
+        })
+    }
+
+    pub(super) fn count_dead(&self, Dead { offsets, cause, .. }: &Dead) {
+        let counter = match cause {
+            Cause::Rejected => &self.shares.counts.rejected,
+            Cause::Deliveries => &self.shares.counts.exhausted,
+        };
+        counter.add(offsets.end - offsets.start);
     }
 }
 
+/// Moves records, up to the end of the range; `end` is behind those that were moved.
 fn move_records(
     cell: &ShareCell,
     from: &PartitionHandle,
     dead: &Dead,
+    end: &mut u64,
+    tell: &dyn Fn(&str),
     write: &mut dyn FnMut(&Records<'_>) -> Result<()>,
 ) -> Result<()> {
     let (mut read, mut next) = (ReadSession::default(), dead.offsets.start);
     while next < dead.offsets.end {
+        *end = next;
         let batches = match read.read(View::records(Isolation::ReadUncommitted), from, next, BYTES) {
             Err(Error::OffsetOutOfRange { first, .. }) if first > next => {
                 next = first;
+                continue;
+            }
+            // What cannot be read is no dead letter; it is named once.
+            Err(error @ Error::Corrupt { next: behind, .. }) => {
+                tell(&format!("{} of {}/{}: {error}", cell.group, cell.topic, cell.partition));
+                next = behind;
                 continue;
             }
             batches => batches?,
@@ -78,9 +107,10 @@ fn move_records(
         if !records.is_empty() {
             write(&records)?;
         }
-        let Some(behind) = batches.next_offset() else { return Ok(()) };
+        let Some(behind) = batches.next_offset() else { break };
         next = behind;
     }
+    *end = dead.offsets.end;
     Ok(())
 }
 
@@ -92,7 +122,9 @@ fn push<'a>(records: &mut Records<'a>, cell: &ShareCell, dead: &Dead, line: &Lin
         Cause::Deliveries => "Offset delivery count exceeded the threshold.",
     };
     records.push((line.timestamp >= 0).then_some(line.timestamp), decoded.key, decoded.value);
-    decoded.headers.into_iter().for_each(|(name, value)| records.header(name, value));
+    // One that was a dead letter before has those of the last time only.
+    let others = decoded.headers.into_iter().filter(|(name, _)| !name.starts_with(PREFIX.as_bytes()));
+    others.for_each(|(name, value)| records.header(name, value));
     let facts = [
         ("topic", cell.topic.to_string()),
         ("partition", cell.partition.to_string()),
@@ -102,6 +134,6 @@ fn push<'a>(records: &mut Records<'a>, cell: &ShareCell, dead: &Dead, line: &Lin
         ("message", message.into()),
     ];
     for (name, value) in facts {
-        records.header(Cow::Owned(format!("__dlq.errors.{name}").into_bytes()), Some(Cow::Owned(value.into_bytes())));
+        records.header(Cow::Owned(format!("{PREFIX}{name}").into_bytes()), Some(Cow::Owned(value.into_bytes())));
     }
 }

@@ -42,21 +42,24 @@ pub use sessions::{SessionChange, SessionPlace};
 use super::{
     BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,
     internal_log::LogWrite,
-    share_partition::{Limits, SavedShare, SharePartition},
+    share_partition::{Dead, Limits, SavedShare, SharePartition},
     sync::{Mutex, MutexGuard},
 };
 use crate::{
     config::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset},
     metrics::Counter,
 };
+use dead_letters::Buried;
 use std::{
     collections::BTreeMap,
     sync::{Arc, atomic::Ordering::*},
     time::{Duration, Instant},
 };
 
-/// Dead letters that could not be written are tried again after this time.
+/// Dead letters that could not be written are tried again after this time, then after twice as long,
 const BURY_AGAIN_MS: u64 = 1000;
+/// at last once in so many ms.
+const BURY_AGAIN_MS_MAX: u64 = 60_000;
 
 /// All share partitions.
 #[derive(Debug)]
@@ -111,6 +114,8 @@ struct ShareState {
     open: Option<OpenShare>,
     /// Whether the log refused what is known here.
     is_unsaved: bool,
+    /// How long dead letters that cannot be written wait before the next try; 0: none do.
+    bury_again_ms: u64,
     /// It is not found here any more, and another may have its place.
     is_gone: bool,
 }
@@ -267,6 +272,8 @@ impl BrokerState {
         of: &PartitionHandle,
         terms: &Terms,
     ) -> Result<&'s mut OpenShare> {
+        // Whoever comes with the handle of a topic that is gone changes nothing of the one that has its name.
+        of.start()?;
         if state.open.as_ref().is_none_or(|open| open.of != *of) {
             if state.open.take().is_some() {
                 // Another topic has the name.
@@ -286,6 +293,7 @@ impl BrokerState {
             };
             open.adapt()?;
             open.machine.cut(of.high_watermark()?);
+            open.machine.condemn(terms.limits);
             if saved.is_none() && terms.reset != OffsetReset::Earliest {
                 let first = open.machine.saved(open.leader_epoch);
                 self.write_share(cell, &first)?.make_durable()?;
@@ -330,8 +338,8 @@ impl BrokerState {
         self.release_where(cell, &mut state, terms, |machine| machine.release(member, terms.limits))
     }
 
-    /// Releases records, and writes that: a log that refuses it keeps nobody from reading on. Where the dead among them cannot be
-    /// written, all of them stay locked for a while more.
+    /// Releases records, and writes that: a log that refuses it keeps nobody from reading on. What is dead among them is done once it is
+    /// a dead letter, and waits until it can be one.
     fn release_where(
         &self,
         cell: &ShareCell,
@@ -344,17 +352,24 @@ impl BrokerState {
         if !release(&mut next) {
             return Ok(());
         }
-        let dead = next.take_dead();
-        if let Err(error) = self.bury(cell, open, &dead, terms) {
-            let now = self.shares.now();
-            open.machine.postpone(now, now + BURY_AGAIN_MS);
-            self.tell_share_refusal(&format!("dead letters of {} wait: {error}", cell.group));
-            return Ok(());
+        let now = self.shares.now();
+        let mut again_ms = 0;
+        for mut dead in next.take_dead() {
+            let Buried { end, failed } = self.bury(cell, open, &dead, terms);
+            let waiting = end..dead.offsets.end;
+            dead.offsets.end = end;
+            self.count_dead(&dead);
+            if let Some(error) = failed {
+                again_ms = (2 * state.bury_again_ms).clamp(BURY_AGAIN_MS, BURY_AGAIN_MS_MAX);
+                next.hold_back(&Dead { offsets: waiting, ..dead }, now + again_ms);
+                self.tell_share_refusal(&format!("dead letters of {} wait: {error}", cell.group));
+            }
         }
+        state.bury_again_ms = again_ms;
         let saved = next.saved(open.leader_epoch);
         next.advance();
         open.machine = next;
-        match self.write_share(cell, &saved) {
+        match self.append_share(cell, &saved) {
             Ok(_) => (state.saved, state.is_unsaved) = (Some(saved), false),
             Err(error) => {
                 state.is_unsaved = true;
@@ -374,11 +389,15 @@ impl BrokerState {
         }
     }
 
-    /// Appends the line of a share partition, under its lock.
+    /// Appends the line of a share partition, under its lock. From here on what is refused is told anew.
     fn write_share(&self, cell: &ShareCell, saved: &SavedShare) -> Result<LogWrite> {
-        let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
-        let written = state_log::write(&log, [(&*cell.group, &*cell.topic, cell.partition, Some(saved))].into_iter())?;
+        let written = self.append_share(cell, saved)?;
         self.shares.told_refusal.store(false, Release);
         Ok(written)
+    }
+
+    fn append_share(&self, cell: &ShareCell, saved: &SavedShare) -> Result<LogWrite> {
+        let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
+        state_log::write(&log, [(&*cell.group, &*cell.topic, cell.partition, Some(saved))].into_iter())
     }
 }

@@ -380,3 +380,46 @@ fn a_group_may_forbid_to_hold_records_for_longer() {
     assert_eq!(refused.code().name(), "INVALID_RECORD_STATE");
     assert_eq!(acknowledge(&mut a, &of, 0, 1, Accept), Ok(()));
 }
+
+/// A dead letter that cannot be written waits alone: others are handed out, and none is written twice.
+#[test]
+fn a_dead_letter_that_has_no_place_keeps_nobody_waiting() {
+    let disk = MemoryDisk::default();
+    let config = Config { auto_create: false, ..Config::new("data") };
+    let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap();
+    broker.create_topic("orders", 1).unwrap();
+    append(&broker, 4);
+    set(&broker, "share.auto.offset.reset", "earliest");
+    set(&broker, "errors.deadletterqueue.topic.name", "dead");
+    set(&broker, "share.delivery.count.limit", "2");
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 1), "0-0*1");
+    acknowledge(&mut a, &of, 0, 0, Release).unwrap();
+    assert_eq!(told(&mut a, &of, 4), "0-0*2 1-3*1");
+    let mut b = member(&broker, "b");
+    drop(a);
+    assert_eq!(told(&mut b, &of, 4), "1-3*2", "they are not kept waiting by the one that is dead");
+    assert_eq!(broker.shares_in_flight(), 3);
+    broker.create_topic("dead", 1).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while dead_letters(&broker).is_empty() {
+        assert_eq!(told(&mut b, &of, 4), "");
+        assert!(Instant::now() < deadline);
+    }
+    acknowledge(&mut b, &of, 1, 3, Accept).unwrap();
+    assert_eq!(dead_letters(&broker).len(), 1);
+    let offsets = broker.share_offsets("jobs").unwrap();
+    assert_eq!(offsets[0].start.unwrap() + offsets[0].done_at_start, 4);
+}
+
+#[test]
+fn dead_letters_do_not_go_to_their_own_topic() {
+    let broker = broker(&MemoryDisk::default(), 1);
+    set(&broker, "errors.deadletterqueue.topic.name", "orders");
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    assert_eq!(told(&mut a, &of, 1), "0-0*1");
+    assert!(matches!(acknowledge(&mut a, &of, 0, 0, Reject), Err(Error::InvalidConfig(_))));
+    assert_eq!(of.high_watermark().unwrap(), 1);
+}

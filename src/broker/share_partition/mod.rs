@@ -10,7 +10,7 @@
 //!
 //! It has no lock, clock or disk. `now` is an argument, in milliseconds of any clock that never goes back. Everything below the
 //! start is done; everything from `next` on is still to be handed out for the first time; between them each record is in one of
-//! three states:
+//! four states:
 //!
 //! | state | event | then |
 //! | --- | --- | --- |
@@ -19,6 +19,7 @@
 //! | acquired | [`Reject`](Acknowledgement::Reject) | done, and [dead](SharePartition::take_dead) |
 //! | acquired | [`Release`](Acknowledgement::Release), the lock's time is over, the member is gone | available; after its last delivery done, and dead |
 //! | acquired | [`Renew`](Acknowledgement::Renew) | acquired, its lock starts anew |
+//! | dead letter to be | its time has come | done, and dead |
 //! | done | | the start moves behind it when nothing before it is open |
 //!
 //! - A record is acquired by one member or none. Only that member acknowledges it.
@@ -175,7 +176,14 @@ struct Batch {
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Available,
-    Acquired { by: Arc<str>, until: u64 },
+    Acquired {
+        by: Arc<str>,
+        until: u64,
+    },
+    /// It was handed out as often as may be, and waits to be a dead letter.
+    Dead {
+        until: u64,
+    },
     Done,
 }
 
@@ -240,7 +248,10 @@ impl SharePartition {
 
     /// When the next lock's time is over.
     pub fn next_deadline(&self) -> Option<u64> {
-        let until = |span: &Span| if let State::Acquired { until, .. } = span.state { Some(until) } else { None };
+        let until = |span: &Span| match span.state {
+            State::Acquired { until, .. } | State::Dead { until } => Some(until),
+            State::Available | State::Done => None,
+        };
         self.spans.values().filter_map(until).min()
     }
 
@@ -433,16 +444,26 @@ impl SharePartition {
         if self.next_deadline().is_none_or(|due| due > now) {
             return false;
         }
-        let is_over = |span: &Span| matches!(span.state, State::Acquired { until, .. } if until <= now);
+        let is_over = |span: &Span| match span.state {
+            State::Acquired { until, .. } | State::Dead { until } => until <= now,
+            State::Available | State::Done => false,
+        };
         self.end_acquisition(self.start..self.next, Acknowledgement::Release, 0, limits, is_over);
         true
     }
 
-    /// What is locked for too long stays so until a later time.
-    pub fn postpone(&mut self, now: u64, later: u64) {
+    /// Records that are dead, and cannot be dead letters before a later time, are not done until then.
+    pub fn hold_back(&mut self, dead: &Dead, until: u64) {
+        self.change(dead.offsets.clone(), |span| {
+            (span.state, span.deliveries) = (State::Dead { until }, dead.deliveries);
+        });
+    }
+
+    /// What was handed out as often as may be is dead, though nobody has it: a restart, or a limit that was lowered, finds such records.
+    pub fn condemn(&mut self, limits: Limits) {
         for span in self.spans.values_mut() {
-            if let State::Acquired { until, .. } = &mut span.state {
-                *until = if *until <= now { later } else { *until };
+            if span.is_available() && span.deliveries >= limits.deliveries {
+                span.state = State::Dead { until: 0 };
             }
         }
         self.merge(self.start..self.next);

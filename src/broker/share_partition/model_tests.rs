@@ -74,6 +74,7 @@ fn cells_of(partition: &SharePartition, like: &[Cell]) -> Vec<Told> {
             State::Available => (false, span.deliveries, None),
             State::Acquired { by, until } => (false, span.deliveries, Some((by.clone(), *until))),
             State::Done => (true, 0, None),
+            State::Dead { .. } => panic!("nothing is held back here"),
         }
     };
     (0..like.len() as u64).map(cell).collect()

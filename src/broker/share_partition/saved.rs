@@ -17,6 +17,8 @@ use std::ops::Range;
 
 /// How many ranges and counts a line may have: more than the machine ever has between its start and its end.
 const SPANS_MAX: usize = 16 << 10;
+/// How often a record can be handed out: more than `share.delivery.count.limit` takes.
+const DELIVERIES_MAX: u32 = 1000;
 
 /// A share partition as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +140,8 @@ fn range(text: &str) -> Option<Range<u64>> {
 /// `18=2`, or `18-20=2`.
 fn count(text: &str) -> Option<Count> {
     let (offsets, deliveries) = text.split_once('=')?;
-    let deliveries = u32::try_from(parse_u63(deliveries.as_bytes())?).ok().filter(|&deliveries| deliveries > 0)?;
+    let deliveries = u32::try_from(parse_u63(deliveries.as_bytes())?).ok()?;
+    let deliveries = Some(deliveries).filter(|deliveries| (1..=DELIVERIES_MAX).contains(deliveries))?;
     Some(Count { offsets: range(offsets)?, deliveries })
 }
 
@@ -153,7 +156,7 @@ impl SharePartition {
                     saved.done.push(offsets);
                     continue;
                 }
-                State::Available => span.deliveries,
+                State::Available | State::Dead { .. } => span.deliveries,
                 State::Acquired { .. } => span.deliveries - 1,
             };
             match saved.counts.last_mut() {
@@ -221,6 +224,7 @@ mod tests {
             "start:1 epoch:0 counts:4",
             "start:1 epoch:0 counts:4=1 acked:3",
             "start:1 epoch:0 counts:4=4294967296",
+            "start:1 epoch:0 counts:4=1001",
             "start:1 epoch:0 acked:9223372036854775808",
             "start:-1 epoch:0 acked:3",
             "start:1  epoch:0",
