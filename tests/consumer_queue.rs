@@ -240,8 +240,8 @@ fn what_is_damaged_is_passed_over() {
     }
     broker.stop();
     let log = broker.folder().join("messages/0/00000000000000000000.log");
-    let text = fs::read_to_string(&log).unwrap();
-    fs::write(&log, text.replace("record-1", "record-x")).unwrap();
+    let lines = fs::read_to_string(&log).unwrap();
+    fs::write(&log, lines.replace("record-1", "record-x")).unwrap();
     broker.restart();
     let output = broker.consume(&["--queue", "jobs", "-c", "3", "-f", "%s "]);
     assert_eq!(text(&output.stdout), "record-0 record-2 record-3 ");
