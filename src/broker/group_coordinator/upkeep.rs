@@ -24,12 +24,14 @@ struct Expired {
 }
 
 impl BrokerState {
-    /// A topic was made, got more partitions, or is being dropped (`None`), and is not found any more. The groups' offsets
-    /// on a dropped topic are forgotten.
+    /// A topic was made, got more partitions, or is being dropped (`None`), and is not found any more. What groups have read of a
+    /// dropped topic is forgotten: by the others too where the share groups, or they, cannot be.
     pub(in crate::broker) fn topic_changed(&self, topic: &str, partitions: Option<u32>) -> Result<()> {
-        if partitions.is_none() {
-            self.forget_shares_of_topic(topic)?;
-        }
+        let shares = if partitions.is_none() { self.forget_shares_of_topic(topic) } else { Ok(()) };
+        self.change_groups_of(topic, partitions).and(shares)
+    }
+
+    fn change_groups_of(&self, topic: &str, partitions: Option<u32>) -> Result<()> {
         if self.coordinator.groups.lock().expect("no panic under the groups' lock").is_none() && partitions.is_some() {
             return Ok(());
         }
@@ -49,13 +51,24 @@ impl BrokerState {
         make_durable(last)
     }
 
-    /// Forgets what groups have read of a topic that is not there. Where no group can be read back, none can go on from it either.
+    /// Forgets what groups have read of a topic that is not there. Where no group can be read back, none can go on from it either;
+    /// the same holds for what share groups have done.
     pub(in crate::broker) fn forget_offsets_of(&self, topic: &str) -> Result<()> {
-        if let Err(error) = self.awake_groups() {
-            self.env.tell(&format!("groups cannot be read back: {error}"));
-            return Ok(());
-        }
-        self.topic_changed(topic, None)
+        let shares = match self.load_shares() {
+            Ok(()) => self.forget_shares_of_topic(topic),
+            Err(error) => {
+                self.env.tell(&format!("share groups cannot be read back: {error}"));
+                Ok(())
+            }
+        };
+        let groups = match self.awake_groups() {
+            Ok(_) => self.change_groups_of(topic, None),
+            Err(error) => {
+                self.env.tell(&format!("groups cannot be read back: {error}"));
+                Ok(())
+            }
+        };
+        groups.and(shares)
     }
 
     /// What time asks of the groups: ends sessions, forgets offsets that are too old, of groups that had no members for as

@@ -8,11 +8,11 @@ use crate::{
     },
     config::{Change, Changes, Config, Flush},
     log::{
-        disk::{Call, Fault, MemoryDisk, Survivors},
+        disk::{Call, Disk, Fault, MemoryDisk, Survivors, replace},
         record::Records,
     },
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, path::Path};
 
 fn open_with(disk: &MemoryDisk, flush: Flush) -> Broker {
     let config = Config { flush, ..Config::new("data") };
@@ -218,6 +218,42 @@ fn of_a_topic_that_is_dropped_nothing_is_kept() {
     let after = open(&disk.reboot(Survivors::Nothing));
     let of = orders(&after);
     assert_eq!(told(&mut member(&after, "b"), &of, 9), "1-1*1");
+}
+
+/// A start with the file of one of the broker's own topics spoiled.
+fn open_without(disk: &MemoryDisk, topic: &str) -> (MemoryDisk, Broker) {
+    let disk = disk.reboot(Survivors::Everything);
+    replace(&disk, &Path::new("data").join(topic).join("topic"), b"no such words\n").unwrap();
+    let broker = open(&disk);
+    assert!(broker.topic(topic).is_err());
+    (disk, broker)
+}
+
+#[test]
+fn share_groups_that_cannot_be_read_back_keep_no_topic_from_being_made_or_forgotten() {
+    let disk = MemoryDisk::crashable();
+    let before = broker(&disk, 3);
+    before.alter_share_offset("jobs", &orders(&before), Some(1)).unwrap();
+    before.reset_offsets("readers", &[("orders".into(), 0, 2)]).unwrap();
+    let (_, without) = open_without(&disk, state_log::TOPIC);
+    without.create_topic("payments", 1).unwrap();
+    without.drop_topic("orders").unwrap();
+    assert!(without.committed_offsets("readers").unwrap().is_empty(), "the groups are told");
+}
+
+#[test]
+fn a_topic_made_anew_is_not_read_from_where_a_dropped_one_was_though_groups_cannot_be_read_back() {
+    let disk = MemoryDisk::crashable();
+    let before = broker(&disk, 3);
+    before.alter_share_offset("jobs", &orders(&before), Some(1)).unwrap();
+    before.reset_offsets("readers", &[("orders".into(), 0, 2)]).unwrap();
+    // A crash took the topic, and what it was to be forgotten with.
+    disk.remove_dir(Path::new("data/orders")).unwrap();
+    let (disk, without) = open_without(&disk, crate::broker::committed_offsets::TOPIC);
+    without.create_topic("orders", 1).unwrap();
+    drop(without);
+    let after = open(&disk.reboot(Survivors::Nothing));
+    assert_eq!(after.share_offsets("jobs"), Ok(vec![]));
 }
 
 #[test]
