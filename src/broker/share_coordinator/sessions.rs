@@ -80,8 +80,11 @@ impl Broker {
         let mut session = ShareSession { connection, next_epoch: 1, places: vec![] };
         session.apply(change);
         let mut sessions = self.running.state.share_sessions.lock();
-        sessions.remove(&key);
-        if sessions.len() >= SESSIONS_MAX || count(&sessions) + session.places.len() > PARTITIONS_MAX {
+        // One that is refused leaves the one before as it is: what the member holds is still somebody's.
+        let before = sessions.get(&key);
+        let others = sessions.len() - usize::from(before.is_some());
+        let others_places = count(&sessions) - before.map_or(0, |before| before.places.len());
+        if others >= SESSIONS_MAX || others_places + session.places.len() > PARTITIONS_MAX {
             return Err(Error::TooManyShareSessions);
         }
         let places = session.places.clone();
@@ -194,6 +197,9 @@ mod tests {
         assert_eq!(broker.go_on_in_share_session(("jobs", "a"), 1, change(&[1000, 1001], &[])), refused);
         assert_eq!(broker.open_share_session(("jobs", "b"), 1, change(&[0, 1], &[])), refused);
         broker.open_share_session(("jobs", "a"), 1, change(&all, &[])).unwrap();
+        let more: Vec<i32> = (0..1001).collect();
+        assert_eq!(broker.open_share_session(("jobs", "a"), 1, change(&more, &[])), refused);
+        assert_eq!(broker.has_share_session(("jobs", "a")), Ok(()), "the one before goes on");
         broker.end_share_session(("jobs", "a"));
         for member in 0..2000 {
             broker.open_share_session(("jobs", &member.to_string()), 1, change(&[], &[])).unwrap();
