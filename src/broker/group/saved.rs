@@ -150,7 +150,11 @@ impl SavedGroup {
                 }
                 SavedKind::Consumer { assignment_epoch: assigned, seats }
             }
-            "share" => SavedKind::Share(SavedShare::parse(assigned, &mut words)?),
+            "share" => {
+                let share = SavedShare::parse(assigned, &mut words)?;
+                // The first member begins a generation.
+                SavedKind::Share(Some(share).filter(|share| generation > 0 || share.members.is_empty())?)
+            }
             _ => return None,
         };
         words.are_over().then_some(SavedGroup { generation, last_member, kind })

@@ -152,6 +152,14 @@ mod tests {
     }
 
     #[test]
+    fn a_group_without_a_generation_has_no_members() {
+        let empty = "type:share generation:0";
+        assert!(SavedGroup::parse(empty.as_bytes()).is_some());
+        let member = format!("{empty} member:a client:c host:h session:1");
+        assert_eq!(SavedGroup::parse(member.as_bytes()), None);
+    }
+
+    #[test]
     fn members_do_not_read_without_bounds() {
         let all = (0..200).map(|topic| format!(" topic:{topic:03}")).collect::<String>();
         let reads = (0..200).map(|topic| format!(" reads:{topic:03}/0-9999")).collect::<String>();
