@@ -168,6 +168,8 @@ pub enum Error {
     InvalidSessionTimeout(String),
     /// What the log would have to keep of the group is more than a batch of it holds.
     GroupTooLarge,
+    /// The share group has so many members that no new one of Kafka's joins.
+    GroupFull(usize),
     /// There are so many groups that no new one is made.
     TooManyGroups(usize),
     /// What is to be committed at once is more than a batch of the log holds.
@@ -254,7 +256,7 @@ impl Error {
             Error::UnknownGroup(_) => Code::GroupIdNotFound,
             Error::NonEmptyGroup(_) => Code::NonEmptyGroup,
             Error::InvalidSessionTimeout(_) => Code::InvalidSessionTimeout,
-            Error::GroupTooLarge => Code::GroupMaxSizeReached,
+            Error::GroupTooLarge | Error::GroupFull(_) => Code::GroupMaxSizeReached,
             Error::TooManyGroups(_) => Code::CoordinatorNotAvailable,
             Error::CommitTooLarge => Code::InvalidCommitOffsetSize,
             Error::InvalidGroup(_) => Code::InvalidGroupId,
@@ -353,6 +355,7 @@ impl fmt::Display for Error {
             Error::GroupTooLarge => {
                 f.write_str("the members' subscriptions and assignments are more than the log takes of a group, 64 MiB")
             }
+            Error::GroupFull(count) => write!(f, "the group has {count} members, which is the limit"),
             Error::TooManyGroups(count) => write!(f, "there are {count} groups, which is the limit (--max-groups)"),
             Error::CommitTooLarge => {
                 f.write_str("the offsets are more than the log takes at once, 64 MiB; commit them in parts")

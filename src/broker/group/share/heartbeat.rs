@@ -13,6 +13,9 @@ use crate::broker::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
+/// Kafka's `group.share.max.size`, which it reads at its start only.
+const MEMBERS_MAX: usize = 200;
+
 /// A heartbeat. What is `None` has not changed.
 #[derive(Clone, Debug)]
 pub struct HeartbeatRequest<'a> {
@@ -107,6 +110,9 @@ impl ShareGroup {
     fn enter(&mut self, core: &mut Core, now: u64, request: &HeartbeatRequest<'_>) -> Result<MemberNumber> {
         if self.ids.contains_key(request.member_id) {
             return self.named(request.member_id);
+        }
+        if self.members.len() >= MEMBERS_MAX {
+            return Err(Error::GroupFull(MEMBERS_MAX));
         }
         core.members_numbered += 1;
         let (number, id): (_, Arc<str>) = (core.members_numbered, request.member_id.into());

@@ -195,3 +195,18 @@ fn what_the_log_would_not_take_is_refused() {
     assert_eq!(beat(&mut group, 0, more), Err(Error::GroupTooLarge));
     assert_eq!(beat(&mut group, 0, steady("a", 3)), Ok((3, None)));
 }
+
+#[test]
+fn a_group_has_no_more_members_than_kafkas() {
+    let mut group = Group::new(0, 0);
+    let ids: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    for id in &ids {
+        beat(&mut group, 0, joins(id, &["t"])).unwrap();
+    }
+    let one_more = beat(&mut group, 0, joins("a", &["t"]));
+    assert_eq!(one_more, Err(Error::GroupFull(200)));
+    assert_eq!(Error::GroupFull(200).code().name(), "GROUP_MAX_SIZE_REACHED");
+    assert!(beat(&mut group, 0, joins("0", &["t"])).is_ok(), "who is in it joins again");
+    beat(&mut group, 0, steady("1", -1)).unwrap();
+    assert!(beat(&mut group, 0, joins("a", &["t"])).is_ok(), "another one left");
+}
