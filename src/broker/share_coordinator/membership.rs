@@ -13,6 +13,15 @@ use crate::{
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
+/// The settings of a group that its first member may make, in the order of [`ShareOptions`].
+const SETTINGS: [&str; 5] = [
+    "share.auto.offset.reset",
+    "share.record.lock.duration.ms",
+    "share.delivery.count.limit",
+    "share.isolation.level",
+    "errors.deadletterqueue.topic.name",
+];
+
 /// What a member joins a share group with. It becomes the group's if the group is new, and is to be the same if it is not.
 #[derive(Clone, Debug, Default)]
 pub struct ShareOptions {
@@ -63,25 +72,28 @@ impl ShareOptions {
             Some(_) => return Err(Error::InvalidConfig("a share group begins at 'earliest' or 'latest'".into())),
         };
         let all = [
-            ("share.auto.offset.reset", from),
-            ("share.record.lock.duration.ms", self.lock_ms.map(|ms| ms.to_string())),
-            ("share.delivery.count.limit", self.deliveries.map(|count| count.to_string())),
-            ("share.isolation.level", self.isolation.map(isolation)),
-            ("errors.deadletterqueue.topic.name", self.dead_letters.clone()),
+            from,
+            self.lock_ms.map(|ms| ms.to_string()),
+            self.deliveries.map(|count| count.to_string()),
+            self.isolation.map(isolation),
+            self.dead_letters.clone(),
         ];
-        Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+        Ok(SETTINGS.into_iter().zip(all).filter_map(|(name, value)| Some((name, value?))).collect())
     }
 }
 
 impl Broker {
-    /// Joins a share group, which is made if need be.
+    /// Joins a share group, which is made if need be. Who gets no seat in it changes none of its settings.
     pub fn join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<ShareMembership> {
         topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
         let state = &self.running.state;
-        // Whoever comes first makes the settings; the next one finds them.
-        let _one = state.shares.joining.lock().expect("no panic while a share group is joined");
-        self.agree_on(group, options)?;
-        let seat = self.join_share(group, topics)?;
+        state.internal_log_or_new(super::state_log::TOPIC)?;
+        let seat = {
+            // Whoever comes first makes the settings; the next one finds them.
+            let _one = state.shares.joining.lock().expect("no panic while a share group is joined");
+            let changes = self.agree_on(group, topics, options)?;
+            self.join_with(group, topics, &changes)?
+        };
         let consumer = self.share_consumer(group, seat.id())?;
         let (broker, read) = (self.clone(), self.read_session());
         let mut member = ShareMembership { broker, consumer, seat, read, turn: 0 };
@@ -92,26 +104,53 @@ impl Broker {
         Ok(member)
     }
 
-    /// The settings of a group that is new are these; those of another are to be the same.
-    fn agree_on(&self, group: &str, options: &ShareOptions) -> Result<()> {
+    /// Deletes a group without members, with all that [`delete_group`](Self::delete_group) does and with the settings that a
+    /// [`join_queue`](Self::join_queue) makes: who joins a group of that name finds nothing of it. Kafka's clients delete no settings.
+    pub fn delete_group_and_settings(&self, group: &str) -> Result<()> {
+        let _one = self.running.state.shares.joining.lock().expect("no panic while a share group is joined");
+        let deleted = self.delete_group(group);
+        // They may be all that there is of it: its deletion was cut off, or nobody has joined yet.
+        if matches!(deleted, Ok(()) | Err(Error::UnknownGroup(_))) {
+            let resource = Resource { kind: ResourceKind::Group, name: group.into() };
+            let mut own = self.configs(&resource);
+            own.retain(|name, _| SETTINGS.contains(&name.as_str()));
+            let named = own.into_keys().map(|name| (name, Change::Default)).collect();
+            self.change_settings(&resource, &Changes { named, reset_others: false }, false)?;
+        }
+        deleted
+    }
+
+    /// What a member changes in the settings of its group: those of one that is new become these, those of another are to be the same. All of
+    /// it is checked, and nothing is changed.
+    fn agree_on(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<Changes> {
+        let mut wanted = options.settings()?;
+        let settings = self.group_settings(group);
+        let dead_letters = options.dead_letters.as_deref().unwrap_or(&settings.dead_letter_topic.0);
+        if topics.contains(&dead_letters) {
+            return Err(Error::InvalidConfig(format!(
+                "dead letters go to '{dead_letters}', which the member would read"
+            )));
+        }
         if let Some(topic) = &options.dead_letters {
             writable(topic)?;
+            if !self.running.state.config.auto_create && self.topic(topic).is_err() {
+                return Err(Error::InvalidConfig(format!("there is no topic '{topic}' for dead letters")));
+            }
         }
-        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
-        let mut wanted = options.settings()?;
+        let mut changes = Changes { named: Default::default(), reset_others: false };
         if self.group(group)?.is_some() || self.running.state.has_shares(group)? {
-            let settings = self.group_settings(group);
             let differs = |(name, value): &(&str, String)| {
                 let setting = Setting::<GroupSettings>::named(name).expect("the names are the table's");
                 (setting.value(&settings) != *value).then(|| (setting.name, setting.value(&settings)))
             };
             return match wanted.iter().find_map(differs) {
-                None => Ok(()),
+                None => Ok(changes),
                 Some((name, value)) => Err(Error::InvalidConfig(format!(
                     "{name} of this group is '{value}'; leave it out, or use another group"
                 ))),
             };
         }
+        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
         let own = self.configs(&resource);
         for (name, default) in [("share.auto.offset.reset", "earliest"), ("share.isolation.level", "read_committed")] {
             if !own.contains_key(name) && !wanted.iter().any(|(wanted, _)| *wanted == name) {
@@ -119,11 +158,28 @@ impl Broker {
             }
         }
         wanted.retain(|(name, value)| own.get(*name) != Some(value));
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let named = wanted.into_iter().map(|(name, value)| (name.to_owned(), Change::Set(value))).collect();
-        self.alter_configs(&resource, &Changes { named, reset_others: false }, false)
+        changes.named = wanted.into_iter().map(|(name, value)| (name.to_owned(), Change::Set(value))).collect();
+        self.change_settings(&resource, &changes, true)?;
+        Ok(changes)
+    }
+
+    /// Takes a seat in a group whose settings are changed so; they are taken back if there is none to be had.
+    fn join_with(&self, group: &str, topics: &[&str], changes: &Changes) -> Result<ShareSeat> {
+        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
+        let own = self.configs(&resource);
+        self.change_settings(&resource, changes, false)?;
+        self.join_share(group, topics).inspect_err(|_| {
+            let before = |name: &String| own.get(name).map_or(Change::Default, |value| Change::Set(value.clone()));
+            let named = changes.named.keys().map(|name| (name.clone(), before(name))).collect();
+            if let Err(error) = self.change_settings(&resource, &Changes { named, reset_others: false }, false) {
+                self.env().tell(&format!("settings stay of a group that nobody could join: {error}"));
+            }
+        })
+    }
+
+    /// As [`alter_configs`](Self::alter_configs), but where there is nothing to change nothing is written.
+    fn change_settings(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
+        if changes.named.is_empty() { Ok(()) } else { self.alter_configs(resource, changes, dry) }
     }
 }
 

@@ -25,6 +25,8 @@ mod admin;
 mod consumer;
 mod dead_letters;
 mod membership;
+#[cfg(all(test, not(shuttle)))]
+mod membership_tests;
 #[cfg(feature = "kafka")]
 mod sessions;
 mod state_log;

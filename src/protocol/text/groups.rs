@@ -239,7 +239,7 @@ impl Session {
             offsets.push((topic.into(), partition, offset));
         }
         if offsets.is_empty() {
-            self.broker.delete_group(&group)?;
+            self.broker.delete_group_and_settings(&group)?;
         } else {
             self.broker.reset_offsets(&group, &offsets)?;
         }

@@ -1,0 +1,98 @@
+//! What members of share groups make of the group's settings.
+
+use crate::{
+    broker::{Broker, Clock, Error, Resource, ResourceKind, ShareOptions},
+    config::{Change, Changes, Config},
+    log::disk::{Call, Fault, MemoryDisk},
+};
+use std::sync::Arc;
+
+fn open(disk: &MemoryDisk, config: Config) -> Broker {
+    let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap();
+    broker.create_topic("orders", 1).unwrap();
+    broker
+}
+
+fn jobs() -> Resource {
+    Resource { kind: ResourceKind::Group, name: "jobs".into() }
+}
+
+fn own(broker: &Broker) -> String {
+    let own = broker.configs(&jobs());
+    own.iter().map(|(name, value)| format!("{name}={value} ")).collect()
+}
+
+fn lock(ms: u64) -> ShareOptions {
+    ShareOptions { lock_ms: Some(ms), ..ShareOptions::default() }
+}
+
+fn dead(topic: &str) -> ShareOptions {
+    ShareOptions { dead_letters: Some(topic.into()), ..ShareOptions::default() }
+}
+
+fn code(broker: &Broker, options: &ShareOptions) -> &'static str {
+    broker.join_queue("jobs", &["orders"], options).unwrap_err().code().name()
+}
+
+#[test]
+fn who_gets_no_seat_leaves_no_settings() {
+    let broker = open(&MemoryDisk::default(), Config { groups_max: 1, auto_create: false, ..Config::new("data") });
+    let first = broker.join_queue("first", &["orders"], &ShareOptions::default()).unwrap();
+    assert_eq!(code(&broker, &lock(7000)), "COORDINATOR_NOT_AVAILABLE");
+    assert_eq!(own(&broker), "");
+    // What was set before is as it was.
+    let named = [("share.record.lock.duration.ms".to_owned(), Change::Set("9000".into()))].into();
+    broker.alter_configs(&jobs(), &Changes { named, reset_others: false }, false).unwrap();
+    assert_eq!(code(&broker, &lock(7000)), "COORDINATOR_NOT_AVAILABLE");
+    assert_eq!(own(&broker), "share.record.lock.duration.ms=9000 ");
+    drop(first);
+    broker.delete_group_and_settings("first").unwrap();
+    // Dead letters cannot go where the member reads, nor where there is and will be no topic.
+    for options in [lock(99), dead("orders"), dead("missing")] {
+        assert_eq!(code(&broker, &options), "INVALID_CONFIG", "{options:?}");
+    }
+    assert_eq!(code(&broker, &dead("__consumer_offsets")), "INVALID_TOPIC_EXCEPTION");
+    assert_eq!(own(&broker), "share.record.lock.duration.ms=9000 ");
+    // It holds where the member says nothing else.
+    broker.create_topic("dead", 1).unwrap();
+    let member = broker.join_queue("jobs", &["orders"], &dead("dead")).unwrap();
+    assert_eq!(broker.share_lock_ms("jobs"), 9000);
+    let reads_dead = broker.join_queue("jobs", &["dead"], &ShareOptions::default());
+    assert!(matches!(reads_dead, Err(Error::InvalidConfig(_))));
+    drop(member);
+    assert_eq!(broker.configured(ResourceKind::Group), ["jobs"]);
+}
+
+/// Nothing of the group is left for the next one of its name, unless a client of Kafka deleted it.
+#[test]
+fn settings_go_with_the_group() {
+    let broker = open(&MemoryDisk::default(), Config::new("data"));
+    drop(broker.join_queue("jobs", &["orders"], &lock(7000)).unwrap());
+    let named = [("share.session.timeout.ms".to_owned(), Change::Set("50000".into()))].into();
+    broker.alter_configs(&jobs(), &Changes { named, reset_others: false }, false).unwrap();
+    broker.delete_group_and_settings("jobs").unwrap();
+    assert_eq!(own(&broker), "share.session.timeout.ms=50000 ");
+    let member = broker.join_queue("jobs", &["orders"], &ShareOptions::default()).unwrap();
+    assert_eq!(broker.share_lock_ms("jobs"), 30_000);
+    assert_eq!(broker.delete_group_and_settings("jobs"), Err(Error::NonEmptyGroup("jobs".into())));
+    assert!(own(&broker).contains("share.auto.offset.reset=earliest"));
+    drop(member);
+    broker.delete_group("jobs").unwrap();
+    assert!(own(&broker).contains("share.auto.offset.reset=earliest"));
+    assert_eq!(broker.delete_group_and_settings("jobs"), Err(Error::UnknownGroup("jobs".into())));
+    assert_eq!(own(&broker), "share.session.timeout.ms=50000 ");
+}
+
+#[test]
+fn nobody_joins_whose_settings_cannot_be_written() {
+    let disk = MemoryDisk::crashable();
+    let broker = open(&disk, Config::new("data"));
+    // The broker's own topics are there.
+    drop(broker.join_queue("first", &["orders"], &ShareOptions::default()).unwrap());
+    disk.fault(Call::Write, 0, Fault::Full);
+    assert_eq!(code(&broker, &lock(7000)), "KAFKA_STORAGE_ERROR");
+    assert_eq!(own(&broker), "");
+    assert_eq!(broker.group("jobs").unwrap().map(|group| group.members.len()), None);
+    drop(broker.join_queue("jobs", &["orders"], &lock(8000)).unwrap());
+    assert_eq!(broker.share_lock_ms("jobs"), 8000);
+}
