@@ -79,6 +79,14 @@ def java_consume(address, topic, count):
     return float(java("ConsumerPerformance", address, topic, count, "--timeout", "60000").splitlines()[-1].split(", ")[-1])
 
 
+def java_share(address, topic, count):
+    """Rate of one member of a share group, which acknowledges what it was given before."""
+    output_of("java", "-cp", install.jars(), "kafka.admin.ConfigCommand", "--bootstrap-server", address, "--alter", "--entity-type", "groups", "--entity-name", topic,
+              "--add-config", "share.auto.offset.reset=earliest")
+    # start, end, MB, MB/s, records/s, records, fetch time
+    return float(java("ShareConsumerPerformance", address, topic, count, "--group", topic, "--timeout", "60000").splitlines()[-1].split(", ")[4])
+
+
 def cpu_s(broker):
     with open(f"/proc/{broker.process.pid}/stat") as stat:
         fields = stat.read().rpartition(")")[2].split()
@@ -154,6 +162,12 @@ def transactions(broker, results, small, count):
         results["Java", "consume 100 B, read_committed"] = measured(broker, count, lambda: consume_committed(broker.address, topic, count))
 
 
+def share_groups(broker, results, count):
+    with Topic(broker) as topic:
+        java_produce(broker.address, topic, count, 100, 1)
+        results["Java", "share group, consume 100 B"] = measured(broker, count, lambda: java_share(broker.address, topic, count))
+
+
 def latency(broker, results, count):
     """Mean and 99th percentile in ms, with confluent-kafka here and with Kafka's own tool, which tells whole ms for the percentile."""
     with Topic(broker) as topic:
@@ -176,14 +190,24 @@ def latency(broker, results, count):
     results["latency", "Java"] = float(last(r"Avg latency: ([\d.]+)", told)), float(last(r"99th = ([\d.]+)", told))
 
 
-def one_round(broker, scale):
-    results, started = {}, time.monotonic()
-    count = lambda records: max(1000, int(records * scale))
+def clients(broker, results, count):
     produce_and_consume(broker, results, "librdkafka", [("100 B", 100, count(4_000_000), []), ("1 KB", 1000, count(800_000), [])], rdkafka_produce, rdkafka_consume, (1, -1))
     produce_and_consume(broker, results, "librdkafka", [("1 KB binary", 1000, count(800_000), [NOT_UTF8])], rdkafka_produce, rdkafka_consume, (1,))
     produce_and_consume(broker, results, "Java", [("100 B", 100, count(2_000_000), []), ("1 KB", 1000, count(400_000), [])], java_produce, java_consume, (1, -1))
-    transactions(broker, results, count(2000), count(2_000_000))
-    latency(broker, results, count(3000))
+
+
+PARTS = {
+    "clients": clients,
+    "transactions": lambda broker, results, count: transactions(broker, results, count(2000), count(2_000_000)),
+    "share": lambda broker, results, count: share_groups(broker, results, count(500_000)),
+    "latency": lambda broker, results, count: latency(broker, results, count(3000)),
+}
+
+
+def one_round(broker, scale, parts):
+    results, started = {}, time.monotonic()
+    for part in parts:
+        PARTS[part](broker, results, lambda records: max(1000, int(records * scale)))
     print(f"{broker.name}: a round in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return results
 
@@ -221,13 +245,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--broker", default=BROKER, help="plainlog's broker (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="how many of the usual numbers of records (default: %(default)s)")
+    parser.add_argument("--only", choices=PARTS, action="append", help="only this part; may be given more than once (default: all)")
     options = parser.parse_args()
+    parts = options.only or list(PARTS)
     brokers, first = [], {}
     try:
         for start in (lambda: Plainlog(options.broker, ["--flush", "never"]), ApacheKafka):
             brokers.append(start())
-            first[brokers[-1].name] = one_round(brokers[-1], options.scale)
-        rounds = [[one_round(broker, options.scale) for broker in brokers] for _ in range(WARM_ROUNDS)]
+            first[brokers[-1].name] = one_round(brokers[-1], options.scale, parts)
+        rounds = [[one_round(broker, options.scale, parts) for broker in brokers] for _ in range(WARM_ROUNDS)]
         warm = {broker.name: medians([both[n] for both in rounds]) for n, broker in enumerate(brokers)}
         print("\n".join(table(first, warm, {broker.name: memory_mb(broker) for broker in brokers})))
     finally:
