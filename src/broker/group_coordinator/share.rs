@@ -3,7 +3,7 @@
 use super::GroupCell;
 use crate::{
     broker::{
-        Broker, Error, Result,
+        Broker, BrokerState, Error, Result,
         group::{
             consumer::{MemberNumber, heartbeat::JOINS, member_id},
             share::{Heartbeat, HeartbeatRequest, Subscription},
@@ -84,6 +84,14 @@ impl Broker {
         self.running.state.sync_line(&cell);
         let (broker, id) = (self.clone(), member_id(number, secret));
         Ok(ShareSeat { broker, cell, number, id, topics: topics.into_iter().collect() })
+    }
+}
+
+impl BrokerState {
+    /// Does something where there is a share group of this name, which is not deleted meanwhile.
+    pub(in crate::broker) fn in_share_group<T>(&self, group: &str, act: impl FnOnce() -> Result<T>) -> Result<T> {
+        let done = self.change_named(group, |state, _| state.group.is_share().then(act))?;
+        done.and_then(|(_, done)| done).unwrap_or(Err(Error::NotShareGroup))
     }
 }
 

@@ -1,10 +1,16 @@
 //! What administrators ask of share groups, and what becomes of their state when topics and groups go.
 
-use super::{ShareCell, ShareCounts, state_log};
+use super::{ShareCell, ShareCounts, ShareKey, ShareState, Shares, state_log};
 use crate::broker::{
-    Broker, BrokerState, Error, PartitionHandle, Result, internal_log::LogWrite, share_partition::SavedShare,
+    Broker, BrokerState, Error, PartitionHandle, Result,
+    internal_log::{LogWrite, make_durable},
+    share_partition::SavedShare,
+    sync::MutexGuard,
 };
 use std::sync::Arc;
+
+/// The most ends that are written together: whatever the group's name, they fit into a batch.
+const ENDS_AT_ONCE: usize = 400;
 
 /// How far a share group is in a partition, as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +89,7 @@ impl Broker {
         let cells = state.share_cells_of(group)?.into_iter().filter(|cell| *cell.topic == *topic).collect();
         let written = state.forget_shares(cells)?;
         let any = written.is_some();
-        written.map_or(Ok(()), |written| written.make_durable())?;
+        make_durable(written)?;
         Ok(any)
     }
 }
@@ -99,51 +105,77 @@ impl BrokerState {
         self.shares().map(drop)
     }
 
-    /// A share group is deleted.
-    pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<()> {
-        let written = self.forget_shares(self.share_cells_of(group)?)?;
-        written.map_or(Ok(()), |written| written.make_durable())
+    /// A group is deleted. Answers what was written, if the log had anything of it.
+    pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<Option<LogWrite>> {
+        self.forget_shares(self.share_cells_of(group)?)
     }
 
     /// A topic is being dropped, and is not found any more.
     pub(in crate::broker) fn forget_shares_of_topic(&self, topic: &str) -> Result<()> {
-        let written = self.forget_shares(self.share_cells(|cell| *cell.topic == *topic)?)?;
-        written.map_or(Ok(()), |written| written.make_durable())
+        make_durable(self.forget_shares(self.share_cells(|cell| *cell.topic == *topic)?)?)
     }
 
-    /// Forgets share partitions: each is gone here once the log has its end. Answers what was written, if the log had anything of them.
+    /// Forgets share partitions: they are gone here once the log has their ends. Answers what was written, if the log had anything of
+    /// them.
     fn forget_shares(&self, cells: Vec<Arc<ShareCell>>) -> Result<Option<LogWrite>> {
         let mut last = None;
-        for cell in cells {
-            let mut share = cell.lock();
-            if share.is_gone {
-                continue;
-            }
-            if share.saved.is_some() || share.is_unsaved {
+        for cells in cells.chunks(ENDS_AT_ONCE) {
+            // All who lock several do so in the order of their names.
+            let locked = cells.iter().map(|cell| (cell, cell.lock()));
+            let mut locked: Vec<_> = locked.filter(|(_, share)| !share.is_gone).collect();
+            let has_line = |(_, share): &&(_, MutexGuard<'_, ShareState>)| share.saved.is_some() || share.is_unsaved;
+            let ends = locked.iter().filter(has_line);
+            let ends: Vec<_> = ends.map(|(cell, _)| (&*cell.group, &*cell.topic, cell.partition, None)).collect();
+            if !ends.is_empty() {
                 let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
-                let end = (&*cell.group, &*cell.topic, cell.partition, None);
-                last = Some(state_log::write(&log, [end].into_iter())?);
+                last = Some(state_log::write(&log, ends.into_iter())?);
             }
-            share.is_gone = true;
-            (share.saved, share.open) = (None, None);
-            drop(share);
-            cell.waiters.wake();
-            self.remove_share(&cell)?;
+            for (_, share) in &mut locked {
+                share.is_gone = true;
+                (share.saved, share.open) = (None, None);
+            }
+            drop(locked);
+            for cell in cells {
+                cell.waiters.wake();
+                self.remove_share(cell)?;
+            }
         }
         Ok(last)
     }
 
-    fn remove_share(&self, cell: &Arc<ShareCell>) -> Result<()> {
-        let mut shares = self.shares()?;
-        let Some(shares) = shares.as_mut() else { return Ok(()) };
-        if let Some(of_group) = shares.get_mut(&cell.group) {
-            if of_group.get(&cell.key()).is_some_and(|found| Arc::ptr_eq(found, cell)) {
-                of_group.remove(&cell.key());
-            }
-            if of_group.is_empty() {
-                shares.remove(&cell.group);
-            }
+    /// What is known of a share partition, if anything is.
+    pub(super) fn known_share(&self, group: &str, key: &ShareKey) -> Result<Option<Arc<ShareCell>>> {
+        let shares = self.shares()?;
+        Ok(shares.as_ref().and_then(|shares| shares.get(group)?.get(key)).cloned())
+    }
+
+    /// Gives up a handle on a share partition. With the last of them the place goes where nobody has read anything.
+    pub(super) fn leave_share_cell(&self, cell: Arc<ShareCell>) {
+        let Ok(mut shares) = self.shares() else { return };
+        let Some(shares) = shares.as_mut() else { return };
+        // One is the place's own. Nobody gets another while the places are locked.
+        if Arc::strong_count(&cell) > 2 {
+            return;
         }
+        let state = cell.lock();
+        let holds_none = state.open.as_ref().is_none_or(|open| open.machine.acquired() == 0);
+        if state.saved.is_none() && !state.is_unsaved && holds_none {
+            remove(shares, &cell);
+        }
+    }
+
+    fn remove_share(&self, cell: &Arc<ShareCell>) -> Result<()> {
+        self.shares()?.iter_mut().for_each(|shares| remove(shares, cell));
         Ok(())
+    }
+}
+
+fn remove(shares: &mut Shares, cell: &Arc<ShareCell>) {
+    let Some(of_group) = shares.get_mut(&cell.group) else { return };
+    if of_group.get(&cell.key()).is_some_and(|found| Arc::ptr_eq(found, cell)) {
+        of_group.remove(&cell.key());
+    }
+    if of_group.is_empty() {
+        shares.remove(&cell.group);
     }
 }

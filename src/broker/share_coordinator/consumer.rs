@@ -69,6 +69,16 @@ impl BrokerState {
             if let Err(error) = self.release_member_of(&cell, member, &terms) {
                 self.env.tell(&format!("{group} of {}/{}: {error}", cell.topic, cell.partition));
             }
+            self.leave_share_cell(cell);
+        }
+    }
+
+    /// What a share group has of a partition; a place for it is made only where there is such a group.
+    fn share_cell_in_group(&self, group: &Arc<str>, key: &ShareKey) -> Result<Arc<ShareCell>> {
+        // One that is open was made so, and is gone with its group.
+        match self.known_share(group, key)?.filter(|cell| cell.lock().open.is_some()) {
+            Some(cell) => Ok(cell),
+            None => self.in_share_group(group, || self.share_cell(group, key)),
         }
     }
 }
@@ -101,7 +111,7 @@ impl ShareConsumer {
                 Some((_, cell)) => cell.clone(),
                 None => {
                     let key: ShareKey = (of.topic().into(), of.index());
-                    let cell = self.state().share_cell(&self.group, &key)?;
+                    let cell = self.state().share_cell_in_group(&self.group, &key)?;
                     self.cells.insert(key, cell.clone());
                     cell
                 }
@@ -199,6 +209,12 @@ impl ShareConsumer {
         batches: &[Acknowledged],
         held: bool,
     ) -> Result<Option<ShareWrite>> {
+        if !self.has_read(of)? {
+            return Err(match held {
+                true => Error::InvalidRecordState("nothing is held there by this member".into()),
+                false => Error::PastAcquired,
+            });
+        }
         let written = self.with(of, |this, at| {
             let cell = at.cell.clone();
             let written = this.write_acknowledgement(at, batches, held)?;
@@ -207,6 +223,15 @@ impl ShareConsumer {
         // What was released is there for others, and a start that moved makes room.
         written.iter().for_each(|write| write.cell.waiters.wake());
         Ok(written)
+    }
+
+    /// Whether the group has read in a partition.
+    fn has_read(&self, of: &PartitionHandle) -> Result<bool> {
+        let known = self.state().known_share(&self.group, &(of.topic().into(), of.index()))?;
+        Ok(known.is_some_and(|cell| {
+            let state = cell.lock();
+            state.open.is_some() || state.saved.is_some()
+        }))
     }
 
     fn write_acknowledgement(
@@ -313,6 +338,9 @@ impl Drop for ShareConsumer {
     fn drop(&mut self) {
         if !self.cells.is_empty() {
             self.release();
+        }
+        for cell in std::mem::take(&mut self.cells).into_values() {
+            self.state().leave_share_cell(cell);
         }
     }
 }

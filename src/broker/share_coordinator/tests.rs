@@ -12,7 +12,7 @@ use crate::{
         record::Records,
     },
 };
-use std::{borrow::Cow, path::Path};
+use std::{borrow::Cow, collections::BTreeSet, path::Path};
 
 fn open_with(disk: &MemoryDisk, flush: Flush) -> Broker {
     let config = Config { flush, ..Config::new("data") };
@@ -52,7 +52,9 @@ fn orders(broker: &Broker) -> PartitionHandle {
     broker.find_partition("orders", 0).unwrap()
 }
 
+/// A consumer of a group that is made if need be, for nobody joins it here.
 fn member(broker: &Broker, name: &str) -> ShareConsumer {
+    broker.may_change_share_offsets("jobs", true).unwrap();
     broker.share_consumer("jobs", name).unwrap()
 }
 
@@ -276,7 +278,7 @@ fn offsets_are_altered_and_deleted() {
     assert!(!broker.running.state.has_shares("jobs").unwrap());
     assert_eq!(told(&mut a, &of, 1), "0-0*1");
     acknowledge(&mut a, &of, 0, 0, Accept).unwrap();
-    broker.running.state.forget_shares_of("jobs").unwrap();
+    broker.delete_group("jobs").unwrap();
     let after = open(&disk.reboot(Survivors::Nothing));
     assert!(after.share_offsets("jobs").unwrap().is_empty());
 }
@@ -458,4 +460,64 @@ fn dead_letters_do_not_go_to_their_own_topic() {
     assert_eq!(told(&mut a, &of, 1), "0-0*1");
     assert!(matches!(acknowledge(&mut a, &of, 0, 0, Reject), Err(Error::InvalidConfig(_))));
     assert_eq!(of.high_watermark().unwrap(), 1);
+}
+
+#[test]
+fn nothing_is_kept_of_groups_that_are_not_there() {
+    let broker = broker(&MemoryDisk::default(), 2);
+    let of = orders(&broker);
+    let known = || broker.running.state.share_cells(|_| true).unwrap().len();
+    for group in ["", "other", "readers"] {
+        broker.reset_offsets("readers", &[("orders".into(), 0, 1)]).unwrap();
+        let mut stranger = broker.share_consumer(group, "a").unwrap();
+        assert_eq!(stranger.open(&of), Err(Error::NotShareGroup), "{group}");
+        let read = &mut ReadSession::default();
+        assert_eq!(stranger.acquire(&of, wanted(1), 1 << 20, read), Err(Error::NotShareGroup), "{group}");
+        assert_eq!(acknowledge(&mut stranger, &of, 0, 0, Accept), Err(Error::PastAcquired), "{group}");
+    }
+    assert_eq!(known(), 0);
+    let mut member = member(&broker, "a");
+    assert_eq!(acknowledge(&mut member, &of, 0, 0, Accept), Err(Error::PastAcquired), "it has read nothing");
+    assert_eq!(known(), 0);
+    assert_eq!(told(&mut member, &of, 0), "");
+    assert_eq!(known(), 1);
+    drop(member);
+    assert_eq!(known(), 0, "an empty place goes with who looked at it");
+}
+
+#[test]
+fn a_group_is_deleted_with_all_of_its_share_state_whatever_fails_meanwhile() {
+    let mut left = BTreeSet::new();
+    for nth in 0.. {
+        let disk = MemoryDisk::crashable();
+        let broker = broker(&disk, 2);
+        broker.alter_topic("orders", Some(3), &Default::default()).unwrap();
+        member(&broker, "a");
+        for partition in 0..3 {
+            let of = broker.find_partition("orders", partition).unwrap();
+            broker.alter_share_offset("jobs", &of, Some(1)).unwrap();
+        }
+        disk.fault(Call::Write, nth, Fault::Full);
+        let deleted = broker.delete_group("jobs");
+        if disk.faults_left() > 0 {
+            break;
+        }
+        if deleted.is_err() {
+            left.insert((broker.group("jobs").unwrap().is_some(), broker.share_offsets("jobs").unwrap().len()));
+            broker.delete_group("jobs").unwrap();
+        }
+        assert!(matches!(broker.delete_group("jobs"), Err(Error::UnknownGroup(_))), "{nth}");
+        let after = open(&disk.reboot(Survivors::Nothing));
+        assert_eq!((after.group("jobs"), after.share_offsets("jobs")), (Ok(None), Ok(vec![])), "{nth}");
+    }
+    assert_eq!(left, [(false, 3), (true, 3)].into(), "the group's own end comes first");
+}
+
+#[test]
+fn a_group_of_another_kind_takes_share_state_of_its_name_with_it() {
+    let broker = broker(&MemoryDisk::default(), 2);
+    broker.alter_share_offset("readers", &orders(&broker), Some(1)).unwrap();
+    broker.reset_offsets("readers", &[("orders".into(), 0, 1)]).unwrap();
+    broker.delete_group("readers").unwrap();
+    assert_eq!(broker.share_offsets("readers"), Ok(vec![]));
 }

@@ -386,11 +386,13 @@ fn acquire(
         }
         let wanted = Wanted { records, exactly: limits.exactly, batch: limits.batch };
         let acquired = find(call.broker, place).and_then(|(topic, of)| {
-            if consumer.group().is_empty() {
-                return Err(Error::InvalidGroup("the group's name is empty".into()).into());
-            }
             let wanted = if bytes == 0 { Wanted { records: 0, ..wanted } } else { wanted };
-            Ok((consumer.acquire(&of, wanted, bytes, &mut session.read)?, topic, of))
+            let acquired = consumer.acquire(&of, wanted, bytes, &mut session.read).map_err(|error| match error {
+                // As of a group without a name in Kafka: clients take it for what may pass.
+                Error::NotShareGroup => Refusal::new(Code::UnknownServerError, error.to_string()),
+                error => error.into(),
+            })?;
+            Ok((acquired, topic, of))
         });
         match acquired {
             Ok((acquired, topic, of)) if !acquired.is_empty() => {

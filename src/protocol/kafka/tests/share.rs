@@ -134,6 +134,7 @@ fn acknowledge(talk: &Talk, epoch: i32, said: &[Said<'_>]) -> (i16, Option<i16>)
 fn with_batches(batches: &[usize]) -> Talk {
     let talk = Talk::new();
     set(&talk, "share.auto.offset.reset", "earliest");
+    talk.broker.may_change_share_offsets("g", true).unwrap();
     let partition = talk.broker.topic("there").unwrap().partition(0).unwrap();
     for &count in batches {
         let mut records = Records::default();
@@ -156,6 +157,17 @@ fn records_are_acquired_in_batches_and_come_again_until_they_are_accepted() {
     assert_eq!((nothing.error_code, nothing.responses.len()), (0, 0), "only what has news is answered");
     assert_eq!(acknowledge(&talk, -1, &[(2, 2, &[1])]), (0, Some(0)), "the rest is released");
     assert_eq!(acquired(&fetch(&talk, 0, |_| ())), [(4, 7, 2)]);
+}
+
+#[test]
+fn nothing_is_handed_out_to_groups_that_are_not_there() {
+    let talk = with_batches(&[1]);
+    for group in ["", "other"] {
+        let response = fetch(&talk, 0, |it| it.group_id = Some(s(group).into()));
+        let partition = &response.responses[0].partitions[0];
+        assert_eq!((response.error_code, partition.error_code), (0, -1), "{group}");
+        assert!(partition.acquired_records.is_empty());
+    }
 }
 
 #[test]
