@@ -212,7 +212,12 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
         } else if let [client, what, ..] = cells[..]
             && cells.len() > 6
         {
+            // By its own name, or by a verb and what is said of the records.
             let (verb, label) = what.split(',').next().unwrap().split_once(' ').unwrap();
+            if kafka.contains(&format!("[\"{client}\", \"{what}\"]")) {
+                rows += 1;
+                continue;
+            }
             for name in [format!("\"{client}\""), format!("\"{verb} {{label}}"), format!("(\"{label}\", ")] {
                 assert!(kafka.contains(&name), "{client} {what} is not measured: {name}");
             }
