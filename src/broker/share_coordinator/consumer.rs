@@ -20,7 +20,8 @@ pub struct ShareConsumer {
     broker: Broker,
     group: Arc<str>,
     member: Arc<str>,
-    cells: BTreeMap<ShareKey, Arc<ShareCell>>,
+    /// By topic, then by partition: a poll looks up every one, so none is sought by an owned name.
+    cells: BTreeMap<Arc<str>, BTreeMap<u32, Arc<ShareCell>>>,
 }
 
 /// What the group has of a partition, under its lock, and what the group's settings come to.
@@ -28,7 +29,7 @@ struct Place<'p> {
     cell: &'p Arc<ShareCell>,
     state: &'p mut ShareState,
     of: &'p PartitionHandle,
-    terms: Terms,
+    terms: &'p Terms,
 }
 
 /// An acknowledgement that was written, and is not durable yet.
@@ -98,21 +99,33 @@ impl ShareConsumer {
         &self.broker.running.state
     }
 
-    fn terms(&self) -> Terms {
+    /// What the group's settings come to now.
+    pub(super) fn terms(&self) -> Terms {
         self.state().share_terms(&self.group)
     }
 
+    fn cell(&self, of: &PartitionHandle) -> Option<&Arc<ShareCell>> {
+        self.cells.get(of.topic())?.get(&of.index())
+    }
+
+    fn cells(&self) -> impl Iterator<Item = &Arc<ShareCell>> {
+        self.cells.values().flat_map(|of_topic| of_topic.values())
+    }
+
     /// Does something with what the group has of a partition, under its lock.
-    fn with<T>(&mut self, of: &PartitionHandle, act: impl FnOnce(&ShareConsumer, Place<'_>) -> Result<T>) -> Result<T> {
-        let terms = self.terms();
+    fn with<T>(
+        &mut self,
+        of: &PartitionHandle,
+        terms: &Terms,
+        act: impl FnOnce(&ShareConsumer, Place<'_>) -> Result<T>,
+    ) -> Result<T> {
         loop {
-            let known = self.cells.iter().find(|(key, _)| *key.0 == *of.topic() && key.1 == of.index());
-            let cell = match known {
-                Some((_, cell)) => cell.clone(),
+            let cell = match self.cell(of) {
+                Some(cell) => cell.clone(),
                 None => {
                     let key: ShareKey = (of.topic().into(), of.index());
                     let cell = self.state().share_cell_in_group(&self.group, &key)?;
-                    self.cells.insert(key, cell.clone());
+                    self.cells.entry(key.0).or_default().insert(key.1, cell.clone());
                     cell
                 }
             };
@@ -121,13 +134,20 @@ impl ShareConsumer {
                 return act(self, Place { cell: &cell, state: &mut state, of, terms });
             }
             drop(state);
-            self.cells.remove(&cell.key());
+            if let Some(of_topic) = self.cells.get_mut(&cell.topic) {
+                of_topic.remove(&cell.partition);
+            }
         }
     }
 
     /// Where the group begins in a partition is decided now, if nobody has read there yet.
     pub fn open(&mut self, of: &PartitionHandle) -> Result<()> {
-        self.with(of, |this, at| this.state().open_share(at.cell, at.state, at.of, &at.terms).map(drop))
+        self.open_under(&self.terms(), of)
+    }
+
+    /// As [`open`](Self::open), for who opens many.
+    pub(super) fn open_under(&mut self, terms: &Terms, of: &PartitionHandle) -> Result<()> {
+        self.with(of, terms, |this, at| this.state().open_share(at.cell, at.state, at.of, at.terms).map(drop))
     }
 
     /// Acquires records of a partition, and reads them with `read`, which then has batches with all of them, among others perhaps.
@@ -140,7 +160,19 @@ impl ShareConsumer {
         bytes_max: usize,
         read: &mut ReadSession,
     ) -> Result<Vec<Acquired>> {
-        self.with(of, |this, at| this.acquire_in(at, wanted, bytes_max, read))
+        self.acquire_under(&self.terms(), of, wanted, bytes_max, read)
+    }
+
+    /// As [`acquire`](Self::acquire), for who asks many.
+    pub(super) fn acquire_under(
+        &mut self,
+        terms: &Terms,
+        of: &PartitionHandle,
+        wanted: Wanted,
+        bytes_max: usize,
+        read: &mut ReadSession,
+    ) -> Result<Vec<Acquired>> {
+        self.with(of, terms, |this, at| this.acquire_in(at, wanted, bytes_max, read))
     }
 
     fn acquire_in(
@@ -151,7 +183,7 @@ impl ShareConsumer {
         read: &mut ReadSession,
     ) -> Result<Vec<Acquired>> {
         let broker = self.state();
-        let open = broker.open_share(cell, state, of, &terms)?;
+        let open = broker.open_share(cell, state, of, terms)?;
         let now = broker.shares.now();
         read.clear();
         for _ in 0..READS_MAX {
@@ -215,7 +247,7 @@ impl ShareConsumer {
                 false => Error::PastAcquired,
             });
         }
-        let written = self.with(of, |this, at| {
+        let written = self.with(of, &self.terms(), |this, at| {
             let cell = at.cell.clone();
             let written = this.write_acknowledgement(at, batches, held)?;
             Ok(written.map(|written| ShareWrite { cell, written }))
@@ -246,7 +278,7 @@ impl ShareConsumer {
             return Err(Error::InvalidRecordState(why));
         }
         let broker = self.state();
-        broker.open_share(cell, state, of, &terms)?;
+        broker.open_share(cell, state, of, terms)?;
         let is_unsaved = state.is_unsaved;
         let open = state.open.as_mut().expect("opened above");
         if held {
@@ -271,7 +303,7 @@ impl ShareConsumer {
             open.machine = next;
             return Ok(None);
         }
-        if let Some(error) = dead.iter().find_map(|dead| broker.bury(cell, open, dead, &terms).failed) {
+        if let Some(error) = dead.iter().find_map(|dead| broker.bury(cell, open, dead, terms).failed) {
             return Err(error);
         }
         let saved = next.saved(open.leader_epoch);
@@ -295,15 +327,12 @@ impl ShareConsumer {
     /// Wakes `waiter` when records of the partitions that this consumer has read from are released, until the answer is dropped. New records
     /// are told by the [partitions](PartitionHandle::register).
     pub fn register(&self, waiter: &Arc<Waiter>) -> Vec<Registered<'_>> {
-        self.cells.values().map(|cell| cell.waiters.register(waiter)).collect()
+        self.cells().map(|cell| cell.waiters.register(waiter)).collect()
     }
 
     /// Whether an [`acquire`](Self::acquire) may find records in a partition.
-    pub fn has_more(&self, of: &PartitionHandle) -> bool {
-        let Some((_, cell)) = self.cells.iter().find(|(key, _)| *key.0 == *of.topic() && key.1 == of.index()) else {
-            return true;
-        };
-        let terms = Terms::of(&self.broker.group_settings(&self.group));
+    pub(super) fn has_more(&self, terms: &Terms, of: &PartitionHandle) -> bool {
+        let Some(cell) = self.cell(of) else { return true };
         let state = cell.lock();
         let Some(open) = state.open.as_ref().filter(|open| open.of == *of) else { return true };
         let now = self.state().shares.now();
@@ -315,13 +344,13 @@ impl ShareConsumer {
     /// When the next lock runs out in these partitions, whoever has it.
     pub fn next_deadline(&self) -> Option<Instant> {
         let due = |cell: &Arc<ShareCell>| cell.lock().open.as_ref()?.machine.next_deadline();
-        self.cells.values().filter_map(due).min().map(|due| self.state().shares.instant(due))
+        self.cells().filter_map(due).min().map(|due| self.state().shares.instant(due))
     }
 
     /// Releases what it holds.
     pub fn release(&mut self) {
         let terms = self.terms();
-        for cell in self.cells.values() {
+        for cell in self.cells() {
             if let Err(error) = self.state().release_member_of(cell, &self.member, &terms) {
                 self.state().env.tell(&format!("{} of {}/{}: {error}", self.group, cell.topic, cell.partition));
             }
@@ -339,7 +368,7 @@ impl Drop for ShareConsumer {
         if !self.cells.is_empty() {
             self.release();
         }
-        for cell in std::mem::take(&mut self.cells).into_values() {
+        for cell in std::mem::take(&mut self.cells).into_values().flat_map(BTreeMap::into_values) {
             self.state().leave_share_cell(cell);
         }
     }

@@ -1,7 +1,7 @@
 //! A membership in a share group, as a connection (in the library, a thread) holds it: records are acquired from all partitions of its
 //! topics by turns, and are its own until it says what became of them.
 
-use super::{ShareConsumer, ShareWrite};
+use super::{ShareConsumer, ShareWrite, Terms};
 use crate::{
     broker::{
         Broker, Error, Isolation, PartitionHandle, PollLimits, PollWait, PolledRecord, Position, ReadSession,
@@ -98,8 +98,9 @@ impl Broker {
         let (broker, read) = (self.clone(), self.read_session());
         let mut member = ShareMembership { broker, consumer, seat, read, turn: 0 };
         // What `latest` means is decided now, not at the first poll.
+        let terms = member.consumer.terms();
         for of in member.partitions() {
-            member.consumer.open(&of)?;
+            member.consumer.open_under(&terms, &of)?;
         }
         Ok(member)
     }
@@ -221,10 +222,10 @@ impl ShareMembership {
         let wanted = Wanted { records: limits.records as u64, exactly: true, batch: 1 };
         loop {
             let partitions = self.partitions();
-            let count = partitions.len();
+            let (count, terms) = (partitions.len(), self.consumer.terms());
             for index in (0..count).map(|step| (self.turn + step) % count) {
                 let of = &partitions[index];
-                let acquired = match self.consumer.acquire(of, wanted, limits.bytes, &mut self.read) {
+                let acquired = match self.consumer.acquire_under(&terms, of, wanted, limits.bytes, &mut self.read) {
                     // The group tells of the drop.
                     Err(Error::UnknownTopic(_)) => continue,
                     Err(error) => {
@@ -239,18 +240,21 @@ impl ShareMembership {
                 }
             }
             self.read.free();
-            if wait.deadline.is_some_and(|deadline| deadline <= Instant::now()) || !self.wait(&partitions, &mut wait)? {
+            if wait.deadline.is_some_and(|deadline| deadline <= Instant::now())
+                || !self.wait(&terms, &partitions, &mut wait)?
+            {
                 return Ok(0);
             }
         }
     }
 
     /// Waits until there may be something; answers whether there may.
-    fn wait(&self, partitions: &[PartitionHandle], wait: &mut PollWait<'_>) -> Result<bool> {
+    fn wait(&self, terms: &Terms, partitions: &[PartitionHandle], wait: &mut PollWait<'_>) -> Result<bool> {
         let _grows = self.broker.register(wait.waiter);
         let _appended: Vec<_> = partitions.iter().map(|of| of.register(wait.waiter)).collect();
         let _released: Vec<Registered<'_>> = self.consumer.register(wait.waiter);
-        if partitions.iter().any(|of| self.consumer.has_more(of)) || self.partitions().len() != partitions.len() {
+        if partitions.iter().any(|of| self.consumer.has_more(terms, of)) || self.partitions().len() != partitions.len()
+        {
             return Ok(true);
         }
         let due = self.consumer.next_deadline();

@@ -1,11 +1,17 @@
 //! What members of share groups make of the group's settings.
 
 use crate::{
-    broker::{Broker, Clock, Error, Resource, ResourceKind, ShareOptions},
+    broker::{
+        Broker, Clock, Error, PollLimits, PollWait, Resource, ResourceKind, ShareMembership, ShareOptions,
+        SharedRecord, Waiter,
+    },
     config::{Change, Changes, Config},
-    log::disk::{Call, Fault, MemoryDisk},
+    log::{
+        disk::{Call, Fault, MemoryDisk},
+        record::Records,
+    },
 };
-use std::sync::Arc;
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Instant};
 
 fn open(disk: &MemoryDisk, config: Config) -> Broker {
     let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap();
@@ -95,4 +101,44 @@ fn nobody_joins_whose_settings_cannot_be_written() {
     assert_eq!(broker.group("jobs").unwrap().map(|group| group.members.len()), None);
     drop(broker.join_queue("jobs", &["orders"], &lock(8000)).unwrap());
     assert_eq!(broker.share_lock_ms("jobs"), 8000);
+}
+
+fn write(broker: &Broker, topic: &str, partition: u32) {
+    let mut records = Records::default();
+    records.push(None, None, Some(Cow::Borrowed(b"value")));
+    let partition = broker.topic(topic).unwrap().partition(partition).unwrap();
+    let written = partition.write(&records, Default::default()).unwrap();
+    partition.make_durable(&written).unwrap();
+}
+
+/// What one poll hands out, as `topic/partition offset`.
+fn poll(member: &mut ShareMembership) -> Option<String> {
+    let (waiter, mut polled) = (Waiter::new(), None);
+    let wait = PollWait { waiter: &waiter, deadline: Some(Instant::now()), wait: &mut |until| waiter.wait(until) };
+    let mut each = |SharedRecord { record, .. }: &SharedRecord<'_>| {
+        polled = Some(format!("{}/{} {}", record.topic, record.partition, record.offset));
+    };
+    member.poll(PollLimits { records: 1, bytes: 1 << 20 }, wait, &mut each).unwrap();
+    polled
+}
+
+/// Each partition of each topic is found, also those of a topic that took another's place.
+#[test]
+fn all_partitions_of_all_topics_are_polled() {
+    let broker = open(&MemoryDisk::default(), Config::new("data"));
+    broker.create_topic("payments", 3).unwrap();
+    let mut member = broker.join_queue("jobs", &["orders", "payments"], &ShareOptions::default()).unwrap();
+    assert_eq!(poll(&mut member), None);
+    let places = [("orders", 0), ("payments", 0), ("payments", 1), ("payments", 2)];
+    for _ in 0..2 {
+        places.iter().for_each(|(topic, partition)| write(&broker, topic, *partition));
+        let polled: BTreeSet<_> = places.iter().filter_map(|_| poll(&mut member)).collect();
+        let wanted = places.iter().map(|(topic, partition)| format!("{topic}/{partition} 0")).collect();
+        assert_eq!(polled, wanted);
+        assert_eq!(poll(&mut member), None);
+        for (topic, partitions) in [("orders", 1), ("payments", 3)] {
+            broker.drop_topic(topic).unwrap();
+            broker.create_topic(topic, partitions).unwrap();
+        }
+    }
 }
