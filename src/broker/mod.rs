@@ -35,7 +35,7 @@
 //!
 //! | lock | guards | held while |
 //! | --- | --- | --- |
-//! | the share coordinator's `joining` | the settings that a new share group gets | a member of text joins one |
+//! | the share coordinator's `joining` | the settings that a new share group gets | a member of text joins one, or one is deleted with its settings |
 //! | `creating` | which topics there are, and their defaults | a topic is made, altered or dropped, or configs are |
 //! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is, or a marker where one hangs, which is synced, too |
 //! | the `ids` | which transactional ids there are | their states are read back, at the start, and written anew after a crash |

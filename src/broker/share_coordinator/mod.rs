@@ -69,7 +69,8 @@ pub(super) struct ShareCoordinator {
     started: Instant,
     /// `None` until the log is read back.
     shares: Mutex<Option<Shares>>,
-    /// Held while a member of text or of the library joins, from the check of the group's settings on.
+    /// Held while a member of text or of the library joins, from the check of the group's settings to its seat, and while a group is deleted
+    /// with its settings.
     joining: Mutex<()>,
     /// Whether it was told that the log refuses what is released.
     told_refusal: std::sync::atomic::AtomicBool,
