@@ -9,15 +9,19 @@
 //! | | none | `NoShareSession` |
 //!
 //! A member has one session on the broker, whichever connection it asks on: its requests may come on several. The session ends with the
-//! connection that opened it.
+//! connection that opened it. Whoever acquires in a session looks [afterwards](SessionRef::is_over) whether it is over: what its end
+//! released it cannot have acquired later.
 
 use crate::broker::{
-    Broker, Error, Result,
+    Broker, Error, Registered, Result, Waiter, Waiters,
     sync::{Mutex, MutexGuard},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::*},
+    },
 };
 
 /// Kafka's `group.share.max.share.sessions`.
@@ -41,6 +45,31 @@ struct ShareSession {
     next_epoch: i32,
     /// In the order in which they came.
     places: Vec<SessionPlace>,
+    life: Arc<Life>,
+}
+
+/// Whether a session is over, and who is to hear of it.
+#[derive(Debug, Default)]
+struct Life {
+    is_over: AtomicBool,
+    waiters: Waiters,
+}
+
+/// A session as a request that acquires in it has it. One that takes its place is the same; one that the member has after its end is
+/// another.
+#[derive(Debug)]
+pub struct SessionRef(Arc<Life>);
+
+impl SessionRef {
+    /// Whether it has ended since. What the member acquires in it from then on is to be released by who acquires it.
+    pub fn is_over(&self) -> bool {
+        self.0.is_over.load(Acquire)
+    }
+
+    /// Wakes `waiter` when it ends, until the answer is dropped.
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        self.0.waiters.register(waiter)
+    }
 }
 
 /// What a request changes of a session's partitions.
@@ -59,6 +88,12 @@ impl ShareSessions {
 }
 
 impl ShareSession {
+    /// It is over, before what the member holds is released: who acquires later than that sees it.
+    fn end(&self) {
+        self.life.is_over.store(true, Release);
+        self.life.waiters.wake();
+    }
+
     fn apply(&mut self, change: SessionChange) {
         let mut known: BTreeSet<_> = self.places.iter().copied().collect();
         let mut added = change.added;
@@ -77,7 +112,7 @@ impl Broker {
         change: SessionChange,
     ) -> Result<Vec<SessionPlace>> {
         let key = (Arc::from(group), Arc::from(member));
-        let mut session = ShareSession { connection, next_epoch: 1, places: vec![] };
+        let mut session = ShareSession { connection, next_epoch: 1, places: vec![], life: Arc::default() };
         session.apply(change);
         let mut sessions = self.running.state.share_sessions.lock();
         // One that is refused leaves the one before as it is: what the member holds is still somebody's.
@@ -86,6 +121,10 @@ impl Broker {
         let others_places = count(&sessions) - before.map_or(0, |before| before.places.len());
         if others >= SESSIONS_MAX || others_places + session.places.len() > PARTITIONS_MAX {
             return Err(Error::TooManyShareSessions);
+        }
+        // What the member holds is the new one's, and who waits in the one before waits in this.
+        if let Some(before) = before {
+            session.life = before.life.clone();
         }
         let places = session.places.clone();
         sessions.insert(key, session);
@@ -123,13 +162,20 @@ impl Broker {
         if sessions.contains_key(&(group.into(), member.into())) { Ok(()) } else { Err(Error::NoShareSession) }
     }
 
+    /// The session that a member has now.
+    pub fn share_session(&self, (group, member): (&str, &str)) -> Option<SessionRef> {
+        let sessions = self.running.state.share_sessions.lock();
+        sessions.get(&(group.into(), member.into())).map(|session| SessionRef(session.life.clone()))
+    }
+
     /// Ends a session, if it is there: what the member holds is free.
     pub fn end_share_session(&self, (group, member): (&str, &str)) {
         let key = (Arc::from(group), Arc::from(member));
         let mut sessions = self.running.state.share_sessions.lock();
-        let ended = sessions.remove(&key).is_some();
+        let ended = sessions.remove(&key);
         drop(sessions);
-        if ended {
+        if let Some(ended) = ended {
+            ended.end();
             self.running.state.release_member(group, member);
         }
     }
@@ -139,7 +185,10 @@ impl Broker {
         let mut sessions = self.running.state.share_sessions.lock();
         let ended: Vec<_> = sessions.extract_if(.., |_, session| session.connection == connection).collect();
         drop(sessions);
-        ended.iter().for_each(|((group, member), _)| self.running.state.release_member(group, member));
+        for ((group, member), session) in &ended {
+            session.end();
+            self.running.state.release_member(group, member);
+        }
     }
 }
 
@@ -186,6 +235,25 @@ mod tests {
         assert_eq!(["a", "b", "c"].map(there), [false, true, true], "c has another one");
         broker.end_share_sessions_of(2);
         assert_eq!(["a", "b", "c"].map(there), [false; 3]);
+    }
+
+    #[test]
+    fn who_waits_in_a_session_hears_of_its_end() {
+        let broker = Broker::in_memory();
+        let (key, waiter) = (("jobs", "a"), Waiter::new());
+        let opens = |connection| broker.open_share_session(key, connection, change(&[0], &[])).unwrap();
+        assert!(broker.share_session(key).is_none());
+        opens(1);
+        let session = broker.share_session(key).unwrap();
+        let registered = session.register(&waiter);
+        opens(2);
+        assert!(!session.is_over(), "another has taken its place");
+        broker.end_share_sessions_of(2);
+        assert!(session.is_over() && waiter.wait(None));
+        drop(registered);
+        opens(1);
+        assert!(session.is_over() && !broker.share_session(key).unwrap().is_over());
+        broker.end_share_session(key);
     }
 
     #[test]

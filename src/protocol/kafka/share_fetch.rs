@@ -24,7 +24,7 @@ use super::{
     wire::{ITEM, Reader, Uuid, Writer},
 };
 use crate::broker::{
-    Broker, Error, PartitionHandle, SessionChange, SessionPlace, ShareConsumer, TopicHandle, is_internal,
+    Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, ShareConsumer, TopicHandle, is_internal,
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
 use std::{
@@ -175,6 +175,7 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         }
     };
     let mut answers = Answers::new();
+    let session = call.broker.share_session(key);
     if asked.iter().any(|asked| !asked.said.is_empty()) {
         // As in Kafka, what is released with this comes after what is there already.
         acquire(call, hands.consumer(), &places, &limits, &mut answers)?;
@@ -184,7 +185,12 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         call.broker.end_share_session(key);
     } else {
         let wait = Duration::from_millis(max_wait_ms as u64);
-        acquire_or_wait(call, &mut hands, &places, &limits, wait, &mut answers)?;
+        if let Some(session) = &session {
+            acquire_or_wait(call, &mut hands, &places, &limits, wait, session, &mut answers)?;
+        }
+        if session.is_none_or(|session| session.is_over()) {
+            give_back(call.broker, hands.consumer(), &mut answers);
+        }
     }
     if epoch == OPENS {
         answers = places.into_iter().map(|place| (place, answers.remove(&place).unwrap_or_default())).collect();
@@ -333,9 +339,10 @@ fn acquire_or_wait(
     places: &[SessionPlace],
     limits: &Limits,
     wait: Duration,
+    session: &SessionRef,
     answers: &mut Answers,
 ) -> Result<(), Stop> {
-    let is_done = |answers: &Answers| answers.values().any(Answer::has_news);
+    let is_done = |answers: &Answers| session.is_over() || answers.values().any(Answer::has_news);
     if is_done(answers) {
         return Ok(());
     }
@@ -354,6 +361,7 @@ fn acquire_or_wait(
     // Registering before looking again makes sure that no wake-up is missed.
     let _registered: Vec<_> = handles.iter().map(|of| of.register(&waiter)).collect();
     let _released = watching.register(&waiter);
+    let _ends = session.register(&waiter);
     loop {
         acquire(call, hands.consumer(), places, limits, answers)?;
         if is_done(answers) || Instant::now() >= deadline {
@@ -365,6 +373,21 @@ fn acquire_or_wait(
         if !call.output.wait_while_connected(Some(due))? && Instant::now() < due {
             // The client is gone, or the broker stops.
             return Ok(());
+        }
+    }
+}
+
+/// The session ended while this was acquired: what its end did not release is released now.
+fn give_back(broker: &Broker, consumer: &mut ShareConsumer, answers: &mut Answers) {
+    for (&place, answer) in answers {
+        let released =
+            |one: &Acquired| Acknowledged { first: one.first, last: one.last, how: Acknowledgement::Release };
+        let acquired = std::mem::take(&mut answer.acquired);
+        answer.records.clear();
+        let Ok((_, of)) = find(broker, place) else { continue };
+        for one in &acquired {
+            // Where it is refused the end has released it, or the time of the lock will.
+            drop(consumer.acknowledge(&of, &[released(one)]));
         }
     }
 }
