@@ -42,6 +42,27 @@ fn what_a_connection_holds_is_free_when_it_ends_and_who_waits_gets_it() {
     assert_eq!(acquired(other.receive(1).unwrap()), [(0, 1, 2)]);
 }
 
+/// What a Fetch acquired after its session had ended on another connection was locked, and held by nobody.
+#[test]
+fn who_waits_when_the_session_ends_acquires_nothing_more() {
+    let (broker, topic) = queue(&[]);
+    let (mut opens, mut waits) = (Client::connect(&broker), Client::connect(&broker));
+    assert_eq!(acquired(opens.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 0, 0))), []);
+    waits.send(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 1, 60_000));
+    // The Fetch has come once another is the next one.
+    loop {
+        let response: ShareFetchResponse = opens.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 2, 0));
+        if response.error_code == 0 {
+            break;
+        }
+    }
+    drop(opens);
+    assert_eq!(acquired(waits.receive(1).unwrap()), [], "it hears of the end at once");
+    let mut other = Client::connect(&broker);
+    assert_eq!(other.produce("t", batch(&["a"], None, Codec::None)).0, 0);
+    assert_eq!(acquired(other.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "other", 0, 0))), [(0, 0, 1)]);
+}
+
 #[test]
 fn a_member_says_on_one_connection_what_became_of_records_while_it_waits_on_another() {
     let (broker, topic) = queue(&["a", "b"]);
