@@ -21,7 +21,8 @@ const TEXT = [
   'SEND orders key:user-1 message:hello', 'PRODUCE hello', 'CONSUME 0', 'USE orders/0', 'FETCH orders/0 earliest',
   'TAIL orders from:earliest until:end', 'TRIM orders/0 earliest',
   'GROUPS', 'GROUP analytics', 'COMMIT orders/0 0', 'RESET analytics orders/0 earliest', 'JOIN analytics orders',
-  'POLL max:10', 'SEEK orders/0 earliest', 'ACCEPT orders/0 0', 'RELEASE orders/0 0', 'REJECT orders/0 0', 'RENEW orders/0 0', 'LEAVE', 'PRODUCER', 'BEGIN transfer-1', 'END', 'ABORT transfer-1',
+  'POLL max:10', 'SEEK orders/0 earliest', 'ACCEPT orders/0 0', 'RELEASE orders/0 0', 'REJECT orders/0 0', 'RENEW orders/0 0', 'LEAVE',
+  'PRODUCER', 'BEGIN transfer-1', 'END', 'ABORT transfer-1',
   'TRANSACTIONS', 'TRANSACTION transfer-1', 'DROP orders', 'QUIT',
 ];
 
