@@ -38,6 +38,7 @@ mod connection;
 mod consuming;
 mod endpoint;
 mod error;
+mod membership;
 mod producing;
 pub mod programs;
 mod queue;

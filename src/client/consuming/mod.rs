@@ -9,7 +9,6 @@ mod source;
 
 pub use position::Position;
 
-pub(super) use group::{polled, share};
 pub(super) use source::{GroupPlace, SLICE};
 
 use super::{Error, Message, endpoint::RETRY_FOR};

@@ -6,7 +6,7 @@ use crate::{
         self, Broker, PollLimits, PollWait, ShareMembership, SharedRecord, Waiter,
         share_partition::{Acknowledged, Acknowledgement},
     },
-    client::{Error, Message, consuming::share, endpoint::IN_PROCESS},
+    client::{Error, Message, endpoint::IN_PROCESS, membership::share},
 };
 use std::{
     sync::Arc,

@@ -14,10 +14,11 @@ mod embedded;
 mod network;
 
 use super::{
-    Error, Message, Refused,
+    Error, Message,
     answer::UNKNOWN_TOPIC,
     consuming::SLICE,
-    endpoint::{Outage, RETRY_FOR, connect_within},
+    endpoint::{RETRY_FOR, connect_within},
+    membership::{Troubles, UNKNOWN_MEMBER, is_loss},
     record::check_topic,
 };
 use crate::broker::{Broker, ShareOptions};
@@ -59,13 +60,10 @@ pub struct Delivery {
 pub struct Queue {
     member: Box<dyn QueueMember>,
     subscription: Subscription,
-    retry_for: Duration,
+    troubles: Troubles,
     joined: bool,
     /// The topics are waited for.
     missing: bool,
-    outage: Option<Outage>,
-    /// The refusal that the caller knows of.
-    told: Option<Refused>,
     woken: Arc<AtomicBool>,
 }
 
@@ -137,18 +135,16 @@ impl Queue {
         Queue {
             member: Box::new(member),
             subscription: Subscription::default(),
-            retry_for: RETRY_FOR,
+            troubles: Troubles::new(RETRY_FOR),
             joined: false,
             missing: false,
-            outage: None,
-            told: None,
             woken: Arc::default(),
         }
     }
 
     /// How long a broker may be gone before [`poll`](Self::poll) says so; 30 seconds unless this says otherwise.
     pub fn retry_for(mut self, retry_for: Duration) -> Queue {
-        self.retry_for = retry_for;
+        self.troubles.retry_for = retry_for;
         self
     }
 
@@ -188,7 +184,7 @@ impl Queue {
             let left = timeout.saturating_sub(begun.elapsed()).min(SLICE);
             match self.join_if_lost().and_then(|()| self.member.poll(left, max)) {
                 Ok(deliveries) => {
-                    (self.outage, self.told) = (None, None);
+                    self.troubles.are_over();
                     if !deliveries.is_empty() {
                         return Ok(deliveries);
                     }
@@ -204,7 +200,7 @@ impl Queue {
     /// What to do about an error: an answer for the caller, or another attempt after a pause.
     fn recover(&mut self, error: Error, left: Duration) -> Result<(), Error> {
         let pause = match &error {
-            Error::Refused(refused) if refused.code == "UNKNOWN_MEMBER_ID" => {
+            Error::Refused(refused) if refused.code == UNKNOWN_MEMBER => {
                 self.joined = false;
                 return Ok(());
             }
@@ -212,21 +208,10 @@ impl Queue {
                 self.missing = true;
                 SLICE
             }
-            Error::Refused(refused) if self.told.as_ref() == Some(refused) => Duration::from_secs(1),
-            Error::Refused(refused) => {
-                self.told = Some(refused.clone());
-                return Err(error);
+            _ => {
+                self.joined &= !is_loss(&error);
+                self.troubles.pause_after(error)?
             }
-            Error::Connection { .. } => {
-                self.joined = false;
-                let outage = self.outage.get_or_insert_with(Outage::begin);
-                if outage.lasted() >= self.retry_for {
-                    outage.begin_again();
-                    return Err(error);
-                }
-                outage.next_pause()
-            }
-            _ => return Err(error),
         };
         thread::sleep(pause.min(left));
         Ok(())
@@ -274,10 +259,8 @@ impl Queue {
             return Err(Error::Refused(crate::broker::Error::UnknownMemberId.into()));
         }
         let done = self.member.acknowledge(verdict, part);
-        match &done {
-            Err(Error::Connection { .. }) => self.joined = false,
-            Err(Error::Refused(refused)) if refused.code == "UNKNOWN_MEMBER_ID" => self.joined = false,
-            _ => {}
+        if done.as_ref().is_err_and(is_loss) {
+            self.joined = false;
         }
         done
     }

@@ -4,47 +4,27 @@ use super::{Delivery, Part, QueueMember, Subscription, Verdict};
 use crate::{
     broker::{Position, ShareOptions},
     client::{
-        Connection, Error, Refused,
-        answer::{field, line_count},
+        Connection, Error,
         connection::number,
-        consuming::polled,
+        membership::{MemberLine, Polled, assigned},
         record::isolation_word,
     },
-    log::record::{as_word, shown},
+    log::record::as_word,
 };
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{fmt::Write, time::Duration};
 
 /// A member at the other end of a connection.
 #[derive(Debug)]
 pub(super) struct NetworkMember {
-    address: String,
-    connection: Option<Connection>,
+    line: MemberLine,
     partitions: usize,
     lock: Duration,
 }
 
 impl NetworkMember {
     pub(super) fn new(connection: Connection) -> NetworkMember {
-        let address = connection.address().to_owned();
-        NetworkMember { address, connection: Some(connection), partitions: 0, lock: Duration::ZERO }
-    }
-
-    /// Talks over the connection, made anew if need be. One that failed is not used again.
-    fn talk<T>(&mut self, talk: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(&self.address)?,
-        };
-        let done = talk(&mut connection);
-        if matches!(done, Ok(_) | Err(Error::Refused(_))) {
-            self.connection = Some(connection);
-        }
-        done
-    }
-
-    fn take_up(&mut self, line: &[u8]) {
-        let assigned = field(line, "assigned").unwrap_or_default();
-        self.partitions = assigned.split(|&byte| byte == b',').filter(|place| !place.is_empty()).count();
+        let line = MemberLine { address: connection.address().to_owned(), connection: Some(connection) };
+        NetworkMember { line, partitions: 0, lock: Duration::ZERO }
     }
 }
 
@@ -66,36 +46,18 @@ fn words(options: &ShareOptions) -> String {
 impl QueueMember for NetworkMember {
     fn join(&mut self, Subscription { group, topics, options }: &Subscription) -> Result<(), Error> {
         let line = format!("JOIN {} {} mode:share{}", as_word(group), topics.join(","), words(options));
-        let answer = self.talk(|connection| connection.ask(&line))?;
+        let answer = self.line.talk(|connection| connection.ask(&line))?;
         let line = answer.first.as_bytes();
         self.lock = Duration::from_millis(number(line, "lock")?);
-        self.take_up(line);
+        self.partitions = assigned(line).count();
         Ok(())
     }
 
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Delivery>, Error> {
-        let line = format!("POLL max:{max} wait:{}\n", wait.as_millis());
-        let address = self.address.clone();
-        let lost = |cause| Error::Connection { address: address.clone(), cause };
-        let (first, deliveries) = self.talk(|connection| {
-            connection.send(line.as_bytes()).map_err(lost)?;
-            let first = connection.line().map_err(lost)?;
-            if let Some(refused) = Refused::parse(first) {
-                return Err(Error::Refused(refused));
-            }
-            if !first.starts_with(b"POLLED ") {
-                return Err(Error::Answer(format!("'{}' answers no POLL", shown(first))));
-            }
-            let (count, first) = (line_count(first), first.to_vec());
-            let (mut deliveries, mut topic) = (Vec::new(), Arc::from(""));
-            for _ in 0..count {
-                let polled = polled(connection.line().map_err(lost)?, &mut topic)?;
-                deliveries.push(Delivery { message: polled.message, deliveries: polled.deliveries.unwrap_or(1) });
-            }
-            Ok((first, deliveries))
-        })?;
-        self.take_up(&first);
-        Ok(deliveries)
+        let (first, records) = self.line.poll(wait, max)?;
+        self.partitions = assigned(&first).count();
+        let delivery = |Polled { message, deliveries }| Delivery { message, deliveries: deliveries.unwrap_or(1) };
+        Ok(records.into_iter().map(delivery).collect())
     }
 
     fn acknowledge(&mut self, verdict: Verdict, part: &Part<'_>) -> Result<(), Error> {
@@ -106,15 +68,15 @@ impl QueueMember for NetworkMember {
             Verdict::Renew => "RENEW",
         };
         let Part { topic, partition, first, last } = part;
-        self.talk(|connection| connection.ask(&format!("{verb} {topic}/{partition} {first}-{last}"))).map(drop)
+        self.line.talk(|connection| connection.ask(&format!("{verb} {topic}/{partition} {first}-{last}"))).map(drop)
     }
 
     fn leave(&mut self) -> Result<(), Error> {
-        self.talk(|connection| connection.ask("LEAVE")).map(drop)
+        self.line.talk(|connection| connection.ask("LEAVE")).map(drop)
     }
 
     fn address(&self) -> &str {
-        &self.address
+        &self.line.address
     }
 
     fn partitions(&self) -> usize {

@@ -1,11 +1,12 @@
 //! A member that calls a broker in this process.
 
-use super::member::{GroupMember, Subscription, share};
+use super::member::{GroupMember, Subscription};
 use crate::{
     broker::{self, Broker, JoinOptions, PollLimits, PollWait, PolledRecord, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
+        membership::share,
     },
 };
 use std::{

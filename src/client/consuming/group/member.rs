@@ -16,7 +16,7 @@ use crate::{
     broker::Isolation,
     client::{Error, Message, Position, endpoint::Endpoint},
 };
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 /// What a member joins for.
 #[derive(Clone, Debug)]
@@ -40,11 +40,4 @@ pub(super) trait GroupMember: Debug + Send {
     fn identity(&self) -> (String, i32);
     fn holds(&self, topic: &str, partition: u32) -> bool;
     fn into_endpoint(self: Box<Self>) -> Endpoint;
-}
-
-/// Makes `topic` this name; messages of one topic share it.
-pub(in crate::client) fn share(topic: &mut Arc<str>, name: &str) {
-    if **topic != *name {
-        *topic = name.into();
-    }
 }

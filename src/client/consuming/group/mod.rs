@@ -16,8 +16,6 @@ mod member;
 mod network;
 
 pub(super) use member::Subscription;
-pub(in crate::client) use member::share;
-pub(in crate::client) use network::polled;
 
 use super::{
     Position,
@@ -26,9 +24,10 @@ use super::{
 use crate::{
     broker::Isolation,
     client::{
-        Error, Message, Refused,
+        Error, Message,
         answer::UNKNOWN_TOPIC,
-        endpoint::{Endpoint, Outage},
+        endpoint::Endpoint,
+        membership::{Troubles, UNKNOWN_MEMBER, is_loss},
         record::check_topic,
     },
 };
@@ -45,23 +44,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-const UNKNOWN_MEMBER: &str = "UNKNOWN_MEMBER_ID";
-
 #[derive(Debug)]
 pub(super) struct Membership {
     member: Box<dyn GroupMember>,
     subscription: Subscription,
-    retry_for: Duration,
+    troubles: Troubles,
     joined: bool,
     /// The topics are waited for: the broker has not all of them.
     missing: bool,
     at_end: bool,
-    outage: Option<Outage>,
     lookout: Lookout,
     /// The offset to go on at, in each partition that was polled and is still held.
     polled: BTreeMap<(Arc<str>, u32), u64>,
-    /// The refusal that the caller knows of.
-    told: Option<Refused>,
     woken: Arc<AtomicBool>,
 }
 
@@ -76,14 +70,12 @@ impl Membership {
         let mut membership = Membership {
             member,
             subscription,
-            retry_for,
+            troubles: Troubles::new(retry_for),
             joined: false,
             missing: false,
             at_end: false,
-            outage: None,
             lookout: Lookout::begin(),
             polled: BTreeMap::new(),
-            told: None,
             woken: Arc::default(),
         };
         match membership.join_if_lost() {
@@ -122,21 +114,10 @@ impl Membership {
                 self.wait_for_topics();
                 self.lookout.next_pause()
             }
-            Error::Refused(refused) if self.told.as_ref() == Some(refused) => Duration::from_secs(1),
-            Error::Refused(refused) => {
-                self.told = Some(refused.clone());
-                return Err(error);
+            _ => {
+                self.joined &= !is_loss(&error);
+                self.troubles.pause_after(error)?
             }
-            Error::Connection { .. } => {
-                self.joined = false;
-                let outage = self.outage.get_or_insert_with(Outage::begin);
-                if outage.lasted() >= self.retry_for {
-                    outage.begin_again();
-                    return Err(error);
-                }
-                outage.next_pause()
-            }
-            _ => return Err(error),
         };
         thread::sleep(pause.min(left));
         Ok(())
@@ -144,10 +125,8 @@ impl Membership {
 
     /// A commit or seek that finds the place gone leaves it to the next poll to join again.
     fn note_loss<T>(&mut self, done: Result<T, Error>) -> Result<T, Error> {
-        match &done {
-            Err(Error::Connection { .. }) => self.joined = false,
-            Err(Error::Refused(refused)) if refused.code == UNKNOWN_MEMBER => self.joined = false,
-            _ => {}
+        if done.as_ref().is_err_and(is_loss) {
+            self.joined = false;
         }
         done
     }
@@ -159,7 +138,7 @@ impl Membership {
 
 impl Source for Membership {
     fn set_retry_for(&mut self, retry_for: Duration) {
-        self.retry_for = retry_for;
+        self.troubles.retry_for = retry_for;
     }
 
     fn set_isolation(&mut self, isolation: Isolation) {
@@ -180,7 +159,8 @@ impl Source for Membership {
             let left = timeout.saturating_sub(begun.elapsed()).min(SLICE);
             match self.join_if_lost().and_then(|()| self.member.poll(left, max)) {
                 Ok(messages) => {
-                    (self.outage, self.told, self.at_end) = (None, None, messages.is_empty());
+                    self.troubles.are_over();
+                    self.at_end = messages.is_empty();
                     let member = &self.member;
                     self.polled.retain(|(topic, partition), _| member.holds(topic, *partition));
                     for Message { topic, partition, offset, .. } in &messages {
