@@ -10,7 +10,7 @@
 //! A connection has at most one membership, which ends with LEAVE, with another JOIN, or with the connection.
 
 use super::{
-    Answered, Flow, Refusal, Session,
+    Answered, Flow, Refusal, Session, Stop,
     reading::deadline,
     transactions::{Elsewhere, Stage},
     words::{self, Place, Position, Words, group_name, number, number_or, topic_name},
@@ -23,10 +23,10 @@ use crate::{
     log::record::{shown, write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
-use std::{collections::BTreeSet, io, sync::Arc};
+use std::{collections::BTreeSet, io, sync::Arc, time::Instant};
 
 /// The most that one POLL answers, but for a record that is larger.
-pub(super) const POLL_BYTES_MAX: u64 = 16 << 20;
+const POLL_BYTES_MAX: u64 = 16 << 20;
 
 impl Session {
     /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]
@@ -58,9 +58,7 @@ impl Session {
         self.broker.may_join(&topics, &options)?;
         leave_before(self)?;
         let member = self.member.insert(self.broker.join(&group, &topics, options)?);
-        output.bytes.extend_from_slice(b"JOINED group:");
-        write_word(&mut output.bytes, group.as_bytes());
-        output.bytes.extend_from_slice(format!(" member:{}", member.id()).as_bytes());
+        write_joined(&group, &member.id(), &mut output.bytes);
         write_assignment(member, &mut output.bytes);
         Ok(Flow::Next)
     }
@@ -70,29 +68,12 @@ impl Session {
         if self.queue.is_some() {
             return self.poll_queue(words, output);
         }
-        let [max, max_bytes, wait] = words.named(["max", "max_bytes", "wait"])?;
-        let records = number_or("max:", max, 500)? as usize;
-        let bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(POLL_BYTES_MAX) as usize;
-        let deadline = deadline(number_or("wait:", wait, 0)?);
+        let asked = Poll::parse(words)?;
         let member = member(&mut self.member)?;
-        output.flush_before_wait(deadline)?;
-        let (mut broken, mut lines) = (None, Vec::new());
-        let waiter = output.waiter.clone();
-        let mut wait = |until| {
-            output.wait_while_connected(until).unwrap_or_else(|error: io::Error| {
-                broken = Some(error);
-                false
-            })
-        };
-        let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
-        let polled =
-            member.poll(PollLimits { records, bytes }, poll_wait, &mut |record| write_polled(record, &mut lines));
-        if let Some(error) = broken {
-            return Err(error.into());
-        }
-        let count = polled?;
-        output.bytes.extend_from_slice(b"POLLED count:");
-        write_u64(&mut output.bytes, count as u64);
+        let (count, lines) = asked.carry_out(output, |limits, wait, lines| {
+            member.poll(limits, wait, &mut |record| write_polled(record, None, lines))
+        })?;
+        write_count(count, &mut output.bytes);
         write_assignment(member, &mut output.bytes);
         output.bytes.extend_from_slice(&lines);
         Ok(Flow::Next)
@@ -266,6 +247,58 @@ pub(super) fn leave_before(session: &mut Session) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// What a POLL asks for.
+pub(super) struct Poll {
+    pub(super) limits: PollLimits,
+    deadline: Option<Instant>,
+}
+
+impl Poll {
+    /// Reads `[max:<n>=500] [max_bytes:<n>=1048576] [wait:<ms>=0]`.
+    pub(super) fn parse(words: Words<'_>) -> Result<Poll, Refusal> {
+        let [max, max_bytes, wait] = words.named(["max", "max_bytes", "wait"])?;
+        let records = number_or("max:", max, 500)? as usize;
+        let bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(POLL_BYTES_MAX) as usize;
+        Ok(Poll { limits: PollLimits { records, bytes }, deadline: deadline(number_or("wait:", wait, 0)?) })
+    }
+
+    /// Polls while the client is there. Answers how many records there were, and their lines, which `poll` writes.
+    pub(super) fn carry_out(
+        self,
+        output: &mut Output<'_>,
+        poll: impl FnOnce(PollLimits, PollWait<'_>, &mut Vec<u8>) -> broker::Result<usize>,
+    ) -> Result<(usize, Vec<u8>), Stop> {
+        let Poll { limits, deadline } = self;
+        output.flush_before_wait(deadline)?;
+        let (mut broken, mut lines) = (None, Vec::new());
+        let waiter = output.waiter.clone();
+        let mut wait = |until| {
+            output.wait_while_connected(until).unwrap_or_else(|error: io::Error| {
+                broken = Some(error);
+                false
+            })
+        };
+        let polled = poll(limits, PollWait { waiter: &waiter, deadline, wait: &mut wait }, &mut lines);
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        Ok((polled?, lines))
+    }
+}
+
+/// `JOINED group:<group> member:<id>`
+pub(super) fn write_joined(group: &str, member_id: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"JOINED group:");
+    write_word(out, group.as_bytes());
+    out.extend_from_slice(format!(" member:{member_id}").as_bytes());
+}
+
+/// `POLLED count:<n>`
+pub(super) fn write_count(count: usize, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"POLLED count:");
+    write_u64(out, count as u64);
+}
+
 /// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
 fn write_assignment(member: &Membership, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(" generation:{}", member.generation()).as_bytes());
@@ -284,7 +317,8 @@ pub(super) fn write_places<'a>(name: &str, partitions: impl Iterator<Item = (&'a
     }
 }
 
-fn write_polled(record: &PolledRecord<'_>, out: &mut Vec<u8>) {
+/// A record that was polled; of a share group also how often it was handed out.
+pub(super) fn write_polled(record: &PolledRecord<'_>, deliveries: Option<u32>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"topic:");
     out.extend_from_slice(record.topic.as_bytes());
     out.extend_from_slice(b" partition:");
@@ -293,6 +327,10 @@ fn write_polled(record: &PolledRecord<'_>, out: &mut Vec<u8>) {
     write_u64(out, record.offset);
     out.extend_from_slice(b" timestamp:");
     write_i64(out, record.timestamp);
+    if let Some(deliveries) = deliveries {
+        out.extend_from_slice(b" delivery:");
+        write_u64(out, u64::from(deliveries));
+    }
     out.push(b' ');
     out.extend_from_slice(record.fields);
     out.push(b'\n');

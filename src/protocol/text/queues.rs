@@ -11,19 +11,16 @@
 
 use super::{
     Answered, Flow, Refusal, Session,
-    groups::{POLL_BYTES_MAX, leave_before, write_places},
-    reading::deadline,
-    words::{self, Position, Words, group_name, number, number_or, topic_name},
+    groups::{Poll, leave_before, write_count, write_joined, write_places, write_polled},
+    words::{self, Position, Words, group_name, number, topic_name},
 };
 use crate::{
     broker::{
-        self, PollLimits, PollWait, ShareMembership, ShareOptions, ShareWrite, SharedRecord,
+        self, ShareMembership, ShareOptions, ShareWrite,
         share_partition::{Acknowledged, Acknowledgement},
     },
-    log::record::{write_i64, write_u64, write_word},
     protocol::connection::Output,
 };
-use std::io;
 
 /// The answer to an acknowledgement.
 const OK: &[u8] = b"OK\n";
@@ -61,44 +58,25 @@ impl Session {
         };
         leave_before(self)?;
         let member = self.queue.insert(self.broker.join_queue(&group, &topics, &options)?);
-        output.bytes.extend_from_slice(b"JOINED group:");
-        write_word(&mut output.bytes, group.as_bytes());
-        output.bytes.extend_from_slice(format!(" member:{}", member.id()).as_bytes());
+        write_joined(&group, member.id(), &mut output.bytes);
         write_assignment(member, &mut output.bytes);
-        output.bytes.pop();
         output.bytes.extend_from_slice(format!(" lock:{}\n", self.broker.share_lock_ms(&group)).as_bytes());
         Ok(Flow::Next)
     }
 
     /// `POLL [max:<n>=500] [max_bytes:<n>=1048576] [wait:<ms>=0]` of a member of a share group.
     pub(super) fn poll_queue(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
-        let [max, max_bytes, wait] = words.named(["max", "max_bytes", "wait"])?;
-        let records = number_or("max:", max, 500)? as usize;
-        if records == 0 {
+        let asked = Poll::parse(words)?;
+        if asked.limits.records == 0 {
             return Err(Refusal::invalid("a POLL of a share group is for one record at least").into());
         }
-        let bytes = number_or("max_bytes:", max_bytes, 1 << 20)?.min(POLL_BYTES_MAX) as usize;
-        let deadline = deadline(number_or("wait:", wait, 0)?);
         let member = queue(&mut self.queue)?;
-        output.flush_before_wait(deadline)?;
-        let (mut broken, mut lines) = (None, Vec::new());
-        let waiter = output.waiter.clone();
-        let mut wait = |until| {
-            output.wait_while_connected(until).unwrap_or_else(|error: io::Error| {
-                broken = Some(error);
-                false
-            })
-        };
-        let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
-        let limits = PollLimits { records, bytes };
-        let polled = member.poll(limits, poll_wait, &mut |record| write_shared(record, &mut lines));
-        if let Some(error) = broken {
-            return Err(error.into());
-        }
-        let count = polled?;
-        output.bytes.extend_from_slice(b"POLLED count:");
-        write_u64(&mut output.bytes, count as u64);
+        let (count, lines) = asked.carry_out(output, |limits, wait, lines| {
+            member.poll(limits, wait, &mut |shared| write_polled(&shared.record, Some(shared.deliveries), lines))
+        })?;
+        write_count(count, &mut output.bytes);
         write_assignment(member, &mut output.bytes);
+        output.bytes.push(b'\n');
         output.bytes.extend_from_slice(&lines);
         Ok(Flow::Next)
     }
@@ -186,26 +164,9 @@ fn queue(member: &mut Option<ShareMembership>) -> Result<&mut ShareMembership, R
     member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
 }
 
-/// ` generation:<n> assigned:<tp>,<tp>...` and the line's end.
+/// ` generation:<n> assigned:<tp>,<tp>...`
 fn write_assignment(member: &ShareMembership, out: &mut Vec<u8>) {
     out.extend_from_slice(format!(" generation:{}", member.generation()).as_bytes());
     let assigned = member.assigned();
     write_places(" assigned:", assigned.iter().map(|(topic, partition)| (&**topic, *partition)), out);
-    out.push(b'\n');
-}
-
-fn write_shared(SharedRecord { record, deliveries }: &SharedRecord<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"topic:");
-    out.extend_from_slice(record.topic.as_bytes());
-    out.extend_from_slice(b" partition:");
-    write_u64(out, u64::from(record.partition));
-    out.extend_from_slice(b" offset:");
-    write_u64(out, record.offset);
-    out.extend_from_slice(b" timestamp:");
-    write_i64(out, record.timestamp);
-    out.extend_from_slice(b" delivery:");
-    write_u64(out, u64::from(*deliveries));
-    out.push(b' ');
-    out.extend_from_slice(record.fields);
-    out.push(b'\n');
 }
