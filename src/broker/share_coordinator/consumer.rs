@@ -303,7 +303,7 @@ impl ShareConsumer {
             open.machine = next;
             return Ok(None);
         }
-        if let Some(error) = dead.iter().find_map(|dead| broker.bury(cell, open, dead, terms).failed) {
+        if let Some(error) = dead.iter().find_map(|dead| broker.bury(cell, &open.of, dead, terms).failed) {
             return Err(error);
         }
         let saved = next.saved(open.leader_epoch);

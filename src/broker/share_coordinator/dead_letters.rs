@@ -9,10 +9,11 @@
 //! A record keeps its key, its value, its time and its headers, and gets those that say why. It goes to the partition whose number is its
 //! own one's, modulo how many there are. What retention or compaction has taken meanwhile is not there to be moved.
 
-use super::{OpenShare, ShareCell, Terms};
+use super::{ShareCell, Terms};
 use crate::{
     broker::{
         BrokerState, Error, Isolation, PartitionHandle, ReadSession, Result, View,
+        internal_log::LogWrite,
         share_partition::{Cause, Dead},
         writable,
     },
@@ -22,7 +23,7 @@ use crate::{
 use std::borrow::Cow;
 
 /// How much is read and moved at once.
-const BYTES: usize = 1 << 20;
+const BYTES: usize = 512 << 10;
 /// How the names of the headers begin that say why.
 const PREFIX: &str = "__dlq.errors.";
 
@@ -44,16 +45,16 @@ impl BrokerState {
     }
 
     /// Writes dead records where the group wants them, durably.
-    pub(super) fn bury(&self, cell: &ShareCell, open: &OpenShare, dead: &Dead, terms: &Terms) -> Buried {
+    pub(super) fn bury(&self, cell: &ShareCell, of: &PartitionHandle, dead: &Dead, terms: &Terms) -> Buried {
         let mut buried = Buried { end: dead.offsets.end, failed: None };
         if let Some(topic) = &terms.dead_letters {
             buried.end = dead.offsets.start;
-            buried.failed = self.move_to(topic, cell, open, dead, &mut buried.end).err();
+            buried.failed = self.move_to(topic, cell, of, dead, &mut buried.end).err();
         }
         buried
     }
 
-    fn move_to(&self, topic: &str, cell: &ShareCell, open: &OpenShare, dead: &Dead, end: &mut u64) -> Result<()> {
+    fn move_to(&self, topic: &str, cell: &ShareCell, of: &PartitionHandle, dead: &Dead, end: &mut u64) -> Result<()> {
         if *topic == *cell.topic {
             return Err(Error::InvalidConfig(format!("the dead letters of '{topic}' cannot go to '{topic}'")));
         }
@@ -61,9 +62,9 @@ impl BrokerState {
         let topic = self.topic(topic)?;
         let target = topic.partition(cell.partition % topic.partition_count())?;
         let tell = |what: &str| self.env.tell(what);
-        move_records(cell, &open.of, dead, end, &tell, &mut |records| {
-            let written = target.write(records, Default::default())?;
-            target.make_durable(&written)
+        move_records(cell, of, dead, end, &tell, &mut |records| {
+            // All of them or none: a log that takes only the first ones must not count as one that has them all.
+            LogWrite::of(&target, records, Default::default())?.make_durable()
         })
     }
 
@@ -101,9 +102,15 @@ fn move_records(
             }
             batches => batches?,
         };
-        let mut records = Records::default();
-        let dead_lines = batches.records_from(next).flatten().take_while(|line| line.offset < dead.offsets.end);
-        dead_lines.for_each(|line| push(&mut records, cell, dead, &line));
+        let (mut records, mut bytes) = (Records::default(), 0);
+        for line in batches.records_from(next).flatten().take_while(|line| line.offset < dead.offsets.end) {
+            push(&mut records, cell, dead, &line);
+            bytes += line.text.len();
+            if bytes >= BYTES {
+                write(&std::mem::take(&mut records))?;
+                (*end, bytes) = (line.offset + 1, 0);
+            }
+        }
         if !records.is_empty() {
             write(&records)?;
         }

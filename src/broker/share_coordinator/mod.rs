@@ -358,7 +358,7 @@ impl BrokerState {
         let now = self.shares.now();
         let mut again_ms = 0;
         for mut dead in next.take_dead() {
-            let Buried { end, failed } = self.bury(cell, open, &dead, terms);
+            let Buried { end, failed } = self.bury(cell, &open.of, &dead, terms);
             let waiting = end..dead.offsets.end;
             dead.offsets.end = end;
             self.count_dead(&dead);

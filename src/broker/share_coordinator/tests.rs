@@ -521,3 +521,29 @@ fn a_group_of_another_kind_takes_share_state_of_its_name_with_it() {
     broker.delete_group("readers").unwrap();
     assert_eq!(broker.share_offsets("readers"), Ok(vec![]));
 }
+
+/// Dead letters of more than a log takes at once: when the disk is full in the middle of them, those that have no place are not done.
+#[test]
+fn dead_letters_that_only_partly_fit_are_not_done() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker(&disk, 0);
+    let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+    let mut records = Records::default();
+    (0..40).for_each(|_| records.push(None, None, Some(Cow::Owned(vec![b'x'; 50_000]))));
+    let written = partition.write(&records, Default::default()).unwrap();
+    partition.make_durable(&written).unwrap();
+    set(&broker, "errors.deadletterqueue.topic.name", "dead");
+    let of = orders(&broker);
+    let mut a = member(&broker, "a");
+    let acquired = a.acquire(&of, wanted(100), 8 << 20, &mut ReadSession::default()).unwrap();
+    assert_eq!(acquired.last().unwrap().last, 39);
+    let moved = || broker.find_partition("dead", 0).unwrap().high_watermark().unwrap();
+    disk.fault(Call::Write, 2, Fault::Full);
+    acknowledge(&mut a, &of, 0, 39, Reject).unwrap_err();
+    assert_eq!(disk.faults_left(), 0);
+    assert!(moved() < 40, "not all of them were moved");
+    assert_eq!(broker.shares_in_flight(), 40, "none is done");
+    acknowledge(&mut a, &of, 0, 39, Reject).unwrap();
+    assert!(moved() >= 40);
+    assert_eq!(broker.shares_in_flight(), 0);
+}
