@@ -67,9 +67,7 @@ impl BrokerState {
         let terms = Terms::of(&self.group_settings(group));
         let cells = self.share_cells_of(group).unwrap_or_default();
         for cell in cells {
-            if let Err(error) = self.release_member_of(&cell, member, &terms) {
-                self.env.tell(&format!("{group} of {}/{}: {error}", cell.topic, cell.partition));
-            }
+            self.release_member_of(&cell, member, &terms);
             self.leave_share_cell(cell);
         }
     }
@@ -197,7 +195,7 @@ impl ShareConsumer {
                 // Nobody can have what is damaged: the queue goes on behind it.
                 Err(error @ Error::Corrupt { next, .. }) => {
                     broker.env.tell(&format!("{} passes over {}/{}: {error}", self.group, of.topic(), of.index()));
-                    open.machine.acquire(now, &self.member, from..next.max(from + 1), &[], wanted, terms.limits);
+                    open.machine.acquire(now, &self.member, from..next, &[], wanted, terms.limits);
                     continue;
                 }
                 batches => batches?,
@@ -351,9 +349,7 @@ impl ShareConsumer {
     pub fn release(&mut self) {
         let terms = self.terms();
         for cell in self.cells() {
-            if let Err(error) = self.state().release_member_of(cell, &self.member, &terms) {
-                self.state().env.tell(&format!("{} of {}/{}: {error}", self.group, cell.topic, cell.partition));
-            }
+            self.state().release_member_of(cell, &self.member, &terms);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
     config::Overrides,
     log::{Line, record::Records},
 };
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::atomic::Ordering::*};
 
 /// How much is read and moved at once.
 const BYTES: usize = 512 << 10;
@@ -49,7 +49,9 @@ impl BrokerState {
         let mut buried = Buried { end: dead.offsets.end, failed: None };
         if let Some(topic) = &terms.dead_letters {
             buried.end = dead.offsets.start;
-            buried.failed = self.move_to(topic, cell, of, dead, &mut buried.end).err();
+            let moved = self.move_to(topic, cell, of, dead, &mut buried.end);
+            self.shares.told_waiting.fetch_and(moved.is_err(), AcqRel);
+            buried.failed = moved.err();
         }
         buried
     }

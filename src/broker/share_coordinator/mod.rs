@@ -54,7 +54,10 @@ use crate::{
 use dead_letters::Buried;
 use std::{
     collections::BTreeMap,
-    sync::{Arc, atomic::Ordering::*},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::*},
+    },
     time::{Duration, Instant},
 };
 
@@ -72,8 +75,10 @@ pub(super) struct ShareCoordinator {
     /// Held while a member of text or of the library joins, from the check of the group's settings to its seat, and while a group is deleted
     /// with its settings.
     joining: Mutex<()>,
-    /// Whether it was told that the log refuses what is released.
-    told_refusal: std::sync::atomic::AtomicBool,
+    /// Whether it was told that the log refuses what is released; until a line is written.
+    told_refusal: AtomicBool,
+    /// Whether it was told that dead letters cannot be written; until some are.
+    told_waiting: AtomicBool,
     /// What was done with records.
     pub(super) counts: ShareCounts,
 }
@@ -150,7 +155,8 @@ impl Default for ShareCoordinator {
             started: Instant::now(),
             shares: Mutex::new(None),
             joining: Mutex::new(()),
-            told_refusal: Default::default(),
+            told_refusal: AtomicBool::new(false),
+            told_waiting: AtomicBool::new(false),
             counts: ShareCounts::default(),
         }
     }
@@ -282,29 +288,25 @@ impl BrokerState {
                 // Another topic has the name.
                 state.saved = None;
             }
-            let saved = state.saved.clone().filter(|saved| saved.start.is_some());
-            let mut open = match &saved {
-                Some(saved) => OpenShare {
-                    of: of.clone(),
-                    machine: SharePartition::restore(saved.start.unwrap_or(0), saved),
-                    leader_epoch: saved.leader_epoch,
-                },
-                None => {
-                    let machine = SharePartition::new(self.first_share_offset(of, terms)?);
-                    OpenShare { of: of.clone(), machine, leader_epoch: of.leader_epoch() }
-                }
+            let restored = |saved: &SavedShare| Some((SharePartition::restore(saved)?, saved.leader_epoch));
+            let restored = state.saved.as_ref().and_then(restored);
+            let is_new = restored.is_none();
+            let (machine, leader_epoch) = match restored {
+                Some(restored) => restored,
+                None => (SharePartition::new(self.first_share_offset(of, terms)?), of.leader_epoch()),
             };
+            let mut open = OpenShare { of: of.clone(), machine, leader_epoch };
             open.adapt()?;
             open.machine.cut(of.high_watermark()?);
             open.machine.condemn(terms.limits);
-            if saved.is_none() && terms.reset != OffsetReset::Earliest {
+            if is_new && terms.reset != OffsetReset::Earliest {
                 let first = open.machine.saved(open.leader_epoch);
                 self.write_share(cell, &first)?.make_durable()?;
                 state.saved = Some(first);
             }
             state.open = Some(open);
         }
-        self.let_time_pass(cell, state, terms)?;
+        self.let_time_pass(cell, state, terms);
         let open = state.open.as_mut().expect("opened above");
         open.adapt()?;
         Ok(open)
@@ -324,21 +326,14 @@ impl BrokerState {
     }
 
     /// Releases what is locked for too long.
-    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, terms: &Terms) -> Result<()> {
+    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, terms: &Terms) {
         let now = self.shares.now();
-        let due = state.open.as_ref().and_then(|open| open.machine.next_deadline());
-        match due {
-            Some(due) if due <= now => {
-                self.release_where(cell, state, terms, |machine| machine.tick(now, terms.limits))
-            }
-            _ => Ok(()),
-        }
+        self.release_where(cell, state, terms, |machine| machine.tick(now, terms.limits));
     }
 
     /// Releases what a member holds that is gone.
-    fn release_member_of(&self, cell: &ShareCell, member: &str, terms: &Terms) -> Result<()> {
-        let mut state = cell.lock();
-        self.release_where(cell, &mut state, terms, |machine| machine.release(member, terms.limits))
+    fn release_member_of(&self, cell: &ShareCell, member: &str, terms: &Terms) {
+        self.release_where(cell, &mut cell.lock(), terms, |machine| machine.release(member, terms.limits));
     }
 
     /// Releases records, and writes that: a log that refuses it keeps nobody from reading on. What is dead among them is done once it is
@@ -349,58 +344,51 @@ impl BrokerState {
         state: &mut ShareState,
         terms: &Terms,
         release: impl FnOnce(&mut SharePartition) -> bool,
-    ) -> Result<()> {
-        let Some(open) = &mut state.open else { return Ok(()) };
-        let mut next = open.machine.clone();
-        if !release(&mut next) {
-            return Ok(());
+    ) {
+        let Some(open) = &mut state.open else { return };
+        if !release(&mut open.machine) {
+            return;
         }
-        let now = self.shares.now();
-        let mut again_ms = 0;
-        for mut dead in next.take_dead() {
+        let (now, dead) = (self.shares.now(), open.machine.take_dead());
+        let mut again_ms = if dead.is_empty() { state.bury_again_ms } else { 0 };
+        for mut dead in dead {
             let Buried { end, failed } = self.bury(cell, &open.of, &dead, terms);
             let waiting = end..dead.offsets.end;
             dead.offsets.end = end;
             self.count_dead(&dead);
             if let Some(error) = failed {
                 again_ms = (2 * state.bury_again_ms).clamp(BURY_AGAIN_MS, BURY_AGAIN_MS_MAX);
-                next.hold_back(&Dead { offsets: waiting, ..dead }, now + again_ms);
-                self.tell_share_refusal(&format!("dead letters of {} wait: {error}", cell.group));
+                open.machine.hold_back(&Dead { offsets: waiting, ..dead }, now + again_ms);
+                self.tell_once(&self.shares.told_waiting, &format!("dead letters of {} wait: {error}", cell.group));
             }
         }
         state.bury_again_ms = again_ms;
-        let saved = next.saved(open.leader_epoch);
-        next.advance();
-        open.machine = next;
-        match self.append_share(cell, &saved) {
-            Ok(_) => (state.saved, state.is_unsaved) = (Some(saved), false),
+        let saved = open.machine.saved(open.leader_epoch);
+        open.machine.advance();
+        match self.write_share(cell, &saved) {
+            // Nobody syncs it: what was not synced before is not made up for.
+            Ok(_) => state.saved = Some(saved),
             Err(error) => {
                 state.is_unsaved = true;
-                self.tell_share_refusal(&format!(
-                    "share groups go on, but a restart will not know what was released: {error}"
-                ));
+                let what = format!("share groups go on, but a restart will not know what was released: {error}");
+                self.tell_once(&self.shares.told_refusal, &what);
             }
         }
         cell.waiters.wake();
-        Ok(())
     }
 
-    /// Tells, once until a line is written again.
-    fn tell_share_refusal(&self, what: &str) {
-        if !self.shares.told_refusal.swap(true, AcqRel) {
+    fn tell_once(&self, told: &AtomicBool, what: &str) {
+        if !told.swap(true, AcqRel) {
             self.env.tell(what);
         }
     }
 
-    /// Appends the line of a share partition, under its lock. From here on what is refused is told anew.
+    /// Appends the line of a share partition, under its lock.
     fn write_share(&self, cell: &ShareCell, saved: &SavedShare) -> Result<LogWrite> {
-        let written = self.append_share(cell, saved)?;
+        let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
+        let line = (&*cell.group, &*cell.topic, cell.partition, Some(saved));
+        let written = state_log::write(&log, [line].into_iter())?;
         self.shares.told_refusal.store(false, Release);
         Ok(written)
-    }
-
-    fn append_share(&self, cell: &ShareCell, saved: &SavedShare) -> Result<LogWrite> {
-        let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
-        state_log::write(&log, [(&*cell.group, &*cell.topic, cell.partition, Some(saved))].into_iter())
     }
 }

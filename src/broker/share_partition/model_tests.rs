@@ -173,7 +173,7 @@ proptest! {
                 Event::Restart => {
                     let saved = partition.saved(0);
                     prop_assert_eq!(SavedShare::parse(&saved.to_line()), Some(saved.clone()));
-                    partition = SharePartition::restore(saved.start.unwrap(), &saved);
+                    partition = SharePartition::restore(&saved).unwrap();
                     for cell in &mut cells {
                         (cell.holder, cell.deliveries) = (None, if cell.is_done { 0 } else { cell.kept });
                     }

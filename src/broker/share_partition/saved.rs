@@ -168,9 +168,9 @@ impl SharePartition {
         saved
     }
 
-    /// What was saved, which begins at `start`: nobody has acquired anything.
-    pub fn restore(start: u64, saved: &SavedShare) -> SharePartition {
-        let mut partition = SharePartition::new(start);
+    /// What was saved: nobody has acquired anything. `None`: nobody has read yet.
+    pub fn restore(saved: &SavedShare) -> Option<SharePartition> {
+        let mut partition = SharePartition::new(saved.start?);
         let done = saved.done.iter().map(|offsets| (offsets, 0));
         let counts = saved.counts.iter().map(|count| (&count.offsets, count.deliveries));
         let mut all: Vec<_> = done.chain(counts).collect();
@@ -183,7 +183,7 @@ impl SharePartition {
             partition.append(offsets.end, state, deliveries, batch(offsets));
         }
         partition.advance();
-        partition
+        Some(partition)
     }
 }
 
@@ -197,7 +197,7 @@ mod tests {
         let saved = SavedShare::parse(line.as_bytes()).unwrap();
         assert_eq!((saved.start, saved.leader_epoch, saved.done_count()), (Some(17), 3, 5));
         assert_eq!(String::from_utf8(saved.to_line()).unwrap(), line);
-        let restored = SharePartition::restore(17, &saved);
+        let restored = SharePartition::restore(&saved).unwrap();
         assert_eq!((restored.start(), restored.next()), (17, 26));
         assert_eq!(restored.saved(3), saved);
         for line in ["start:-1 epoch:0", "start:5 epoch:0", "start:5 epoch:1 counts:5=1", "start:5 epoch:1 acked:7"] {
