@@ -98,7 +98,7 @@ proptest! {
     #[test]
     fn each_record_is_one_members_until_it_is_done(events in proptest::collection::vec(event(), 1..60)) {
         let (mut partition, mut cells, mut batches) = (SharePartition::new(0), Vec::<Cell>::new(), Vec::<Range<u64>>::new());
-        let mut now = 0;
+        let (mut now, mut dead) = (0, Vec::<(u64, u32, Cause)>::new());
         for event in events {
             match event {
                 Event::Append(records) => {
@@ -122,10 +122,14 @@ proptest! {
                         }
                     }
                     let end = (cells.len() as u64).max(begin);
+                    let room = (partition.start() + LIMITS.locks).min(end);
+                    let is_free = |cell: &Cell| cell.is_record && !cell.is_done && cell.holder.is_none();
+                    let is_any = from < room && cells[from as usize..room as usize].iter().any(is_free);
                     let wanted = Wanted { records, exactly, batch: 3 };
                     let acquired = partition.acquire(now, &name(member), begin..end, &runs, wanted, LIMITS);
                     let count: u64 = acquired.iter().map(|one| one.count()).sum();
                     prop_assert!(!exactly || count <= records);
+                    prop_assert!(count > 0 || records == 0 || !is_any, "something is free, and nobody gets it");
                     prop_assert!(acquired.windows(2).all(|pair| pair[0].last < pair[1].first));
                     for one in acquired {
                         for offset in one.first..=one.last {
@@ -152,22 +156,20 @@ proptest! {
                         continue;
                     }
                     for offset in offsets.filter(|&offset| offset >= partition.start()) {
-                        end(&mut cells[offset as usize], how, now);
+                        dead.extend(end(&mut cells[offset as usize], how, now).map(|(count, why)| (offset, count, why)));
                     }
                     partition = next;
                     partition.advance();
                 }
                 Event::Leave { member } => {
                     partition.release(&name(member), LIMITS);
-                    let his = cells.iter_mut().filter(|cell| cell.holder.is_some_and(|(by, _)| by == member));
-                    his.for_each(|cell| end(cell, Acknowledgement::Release, now));
+                    dead.extend(release(&mut cells, now, |(by, _)| by == member));
                     partition.advance();
                 }
                 Event::Wait(ms) => {
                     now += ms;
                     partition.tick(now, LIMITS);
-                    let due = cells.iter_mut().filter(|cell| cell.holder.is_some_and(|(_, until)| until <= now));
-                    due.for_each(|cell| end(cell, Acknowledgement::Release, now));
+                    dead.extend(release(&mut cells, now, |(_, until)| until <= now));
                     partition.advance();
                 }
                 Event::Restart => {
@@ -187,6 +189,11 @@ proptest! {
                 }
             }
             check_spans(&partition);
+            let each = |one: Dead| one.offsets.map(move |offset| (offset, one.deliveries, one.cause));
+            let mut told: Vec<_> = partition.take_dead().into_iter().flat_map(each).collect();
+            told.sort_by_key(|&(offset, ..)| offset);
+            dead.sort_by_key(|&(offset, ..)| offset);
+            prop_assert_eq!(told, std::mem::take(&mut dead));
             for (offset, (cell, (is_done, deliveries, holder))) in cells.iter().zip(cells_of(&partition, &cells)).enumerate() {
                 if cell.is_record {
                     prop_assert_eq!(is_done, cell.is_done, "{}", offset);
@@ -198,14 +205,27 @@ proptest! {
     }
 }
 
-fn end(cell: &mut Cell, how: Acknowledgement, now: u64) {
-    match how {
-        Acknowledgement::Renew => {
-            cell.holder = cell.holder.map(|(by, _)| (by, now + LIMITS.lock_ms));
-            return;
-        }
-        Acknowledgement::Release if cell.deliveries < LIMITS.deliveries => {}
-        _ => cell.is_done = true,
+/// Ends acquisitions by these. Answers which records are dead by that.
+fn release(cells: &mut [Cell], now: u64, of: impl Fn((usize, u64)) -> bool) -> Vec<(u64, u32, Cause)> {
+    let his = (0..).zip(cells).filter(|(_, cell)| cell.holder.is_some_and(&of));
+    let dead = |(offset, cell): (u64, &mut Cell)| {
+        end(cell, Acknowledgement::Release, now).map(|(deliveries, cause)| (offset, deliveries, cause))
+    };
+    his.filter_map(dead).collect()
+}
+
+/// Ends an acquisition. Answers how often the record was handed out, and why it is dead, if it is.
+fn end(cell: &mut Cell, how: Acknowledgement, now: u64) -> Option<(u32, Cause)> {
+    if how == Acknowledgement::Renew {
+        cell.holder = cell.holder.map(|(by, _)| (by, now + LIMITS.lock_ms));
+        return None;
     }
+    let cause = match how {
+        Acknowledgement::Reject => Some(Cause::Rejected),
+        Acknowledgement::Release if cell.deliveries >= LIMITS.deliveries => Some(Cause::Deliveries),
+        _ => None,
+    };
+    cell.is_done |= how != Acknowledgement::Release || cause.is_some();
     (cell.holder, cell.kept) = (None, cell.deliveries);
+    cause.map(|cause| (cell.deliveries, cause))
 }
