@@ -4,7 +4,10 @@
 mod common;
 
 use common::{Broker, CONSUMER, signal, text};
-use plainlog::client::{Error, Producer, Queue, Record, ShareOptions};
+use plainlog::{
+    broker::Position,
+    client::{Error, Isolation, Producer, Queue, Record, ShareOptions},
+};
 use std::{
     collections::BTreeSet,
     fs,
@@ -246,4 +249,33 @@ fn what_is_damaged_is_passed_over() {
     let output = broker.consume(&["--queue", "jobs", "-c", "3", "-f", "%s "]);
     assert_eq!(text(&output.stdout), "record-0 record-2 record-3 ");
     await_done(&broker, "jobs", 4);
+}
+
+#[test]
+fn a_queue_from_the_end_gets_the_record_that_makes_its_topic() {
+    let broker = Broker::start();
+    let options = ShareOptions { from: Some(Position::Latest), ..ShareOptions::default() };
+    let mut queue = Queue::connect(&broker.address).unwrap().options(options).join("jobs", &["later"]).unwrap();
+    assert_eq!(Vec::from_iter(queue.missing()), ["later"]);
+    broker.expect("SEND later message:first\n", &["ACK"]);
+    let polled = queue.poll(common::LONG, 1).unwrap();
+    assert_eq!(polled[0].message.value.as_deref(), Some(b"first".as_slice()));
+}
+
+#[test]
+fn what_a_queue_cannot_be_like_is_refused_over_the_network_and_in_this_process() {
+    let broker = Broker::start();
+    broker.produce(&[], "a\n");
+    let embedded = plainlog::broker::Broker::in_memory();
+    embedded.create_topic("messages", 1).unwrap();
+    for is_near in [false, true] {
+        let queue = || if is_near { Queue::embedded(&embedded) } else { Queue::connect(&broker.address).unwrap() };
+        let join = |options| queue().options(options).join("jobs", &["messages"]);
+        let refused = |options| matches!(join(options), Err(Error::Refused(why)) if why.code == "INVALID_CONFIG");
+        let uncommitted = ShareOptions { isolation: Some(Isolation::ReadUncommitted), ..ShareOptions::default() };
+        let _first = join(uncommitted.clone()).unwrap();
+        assert!(join(uncommitted).is_ok());
+        assert!(refused(ShareOptions { isolation: Some(Isolation::ReadCommitted), ..ShareOptions::default() }));
+        assert!(refused(ShareOptions { from: Some(Position::At(7)), ..ShareOptions::default() }));
+    }
 }

@@ -59,23 +59,23 @@ pub struct ShareMembership {
 }
 
 impl ShareOptions {
+    /// An error if a share group cannot begin there.
+    pub fn check_from(&self) -> Result<()> {
+        match self.from {
+            None | Some(Position::Earliest | Position::Latest) => Ok(()),
+            Some(_) => Err(Error::InvalidConfig("a share group begins at 'earliest' or 'latest'".into())),
+        }
+    }
+
     /// The settings that it names.
     fn settings(&self) -> Result<Vec<(&'static str, String)>> {
-        let isolation = |isolation| match isolation {
-            Isolation::ReadCommitted => "read_committed".to_owned(),
-            Isolation::ReadUncommitted => "read_uncommitted".to_owned(),
-        };
-        let from = match self.from {
-            None => None,
-            Some(Position::Earliest) => Some("earliest".to_owned()),
-            Some(Position::Latest) => Some("latest".to_owned()),
-            Some(_) => return Err(Error::InvalidConfig("a share group begins at 'earliest' or 'latest'".into())),
-        };
+        self.check_from()?;
+        let from = self.from.map(|from| if from == Position::Latest { "latest" } else { "earliest" }.to_owned());
         let all = [
             from,
             self.lock_ms.map(|ms| ms.to_string()),
             self.deliveries.map(|count| count.to_string()),
-            self.isolation.map(isolation),
+            self.isolation.map(|isolation| isolation.name().to_owned()),
             self.dead_letters.clone(),
         ];
         Ok(SETTINGS.into_iter().zip(all).filter_map(|(name, value)| Some((name, value?))).collect())
@@ -83,6 +83,12 @@ impl ShareOptions {
 }
 
 impl Broker {
+    /// Whether a member could [`join`](Self::join_queue) with this, as far as the group has no say in it.
+    pub fn may_join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<()> {
+        topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
+        self.agree_on(group, topics, options).map(drop)
+    }
+
     /// Joins a share group, which is made if need be. Who gets no seat in it changes none of its settings.
     pub fn join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<ShareMembership> {
         topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;

@@ -9,7 +9,7 @@ mod source;
 
 pub use position::Position;
 
-pub(super) use source::{GroupPlace, SLICE};
+pub(super) use source::{GroupPlace, Lookout, SLICE};
 
 use super::{Error, Message, endpoint::RETRY_FOR};
 use crate::broker::{Broker, Isolation};

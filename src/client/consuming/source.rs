@@ -20,17 +20,17 @@ pub(in crate::client) const SLICE: Duration = Duration::from_millis(250);
 /// fill the broker's `--explain`. A message to the topic's first partition ends a wait inside the broker, one to another
 /// partition does not.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lookout {
+pub(in crate::client) struct Lookout {
     pause: Duration,
 }
 
 impl Lookout {
-    pub(super) fn begin() -> Lookout {
+    pub(in crate::client) fn begin() -> Lookout {
         Lookout { pause: Duration::from_millis(250) }
     }
 
     /// How long to wait now; the next pause is longer.
-    pub(super) fn next_pause(&mut self) -> Duration {
+    pub(in crate::client) fn next_pause(&mut self) -> Duration {
         let longer = (self.pause * 2).min(Duration::from_secs(2));
         std::mem::replace(&mut self.pause, longer)
     }

@@ -1,6 +1,6 @@
 //! A member of a share group that calls a broker in this process.
 
-use super::{Delivery, Part, QueueMember, Subscription, Verdict};
+use super::{Delivery, Part, QueueMember, Subscription};
 use crate::{
     broker::{
         self, Broker, PollLimits, PollWait, ShareMembership, SharedRecord, Waiter,
@@ -51,19 +51,13 @@ impl QueueMember for EmbeddedMember {
             let message = Message::read(&topic, record.partition, record.offset, record.timestamp, record.fields);
             deliveries.push(message.map(|message| Delivery { message, deliveries: *count }));
         };
-        self.member()?.poll(PollLimits { records: max.max(1), bytes: POLL_BYTES }, poll_wait, &mut each)?;
+        self.member()?.poll(PollLimits { records: max, bytes: POLL_BYTES }, poll_wait, &mut each)?;
         deliveries.into_iter().collect()
     }
 
-    fn acknowledge(&mut self, verdict: Verdict, part: &Part<'_>) -> Result<(), Error> {
+    fn acknowledge(&mut self, how: Acknowledgement, part: &Part<'_>) -> Result<(), Error> {
         let Part { topic, partition, first, last } = *part;
         let of = self.broker.find_partition(topic, partition)?;
-        let how = match verdict {
-            Verdict::Accept => Acknowledgement::Accept,
-            Verdict::Release => Acknowledgement::Release,
-            Verdict::Reject => Acknowledgement::Reject,
-            Verdict::Renew => Acknowledgement::Renew,
-        };
         Ok(self.member()?.acknowledge(&of, &[Acknowledged { first, last, how }])?)
     }
 

@@ -16,12 +16,12 @@ mod network;
 use super::{
     Error, Message,
     answer::UNKNOWN_TOPIC,
-    consuming::SLICE,
+    consuming::{Lookout, SLICE},
     endpoint::{RETRY_FOR, connect_within},
     membership::{Troubles, UNKNOWN_MEMBER, is_loss},
     record::check_topic,
 };
-use crate::broker::{Broker, ShareOptions};
+use crate::broker::{Broker, ShareOptions, share_partition::Acknowledgement};
 use embedded::EmbeddedMember;
 use network::NetworkMember;
 use std::{
@@ -64,6 +64,7 @@ pub struct Queue {
     joined: bool,
     /// The topics are waited for.
     missing: bool,
+    lookout: Lookout,
     woken: Arc<AtomicBool>,
 }
 
@@ -73,15 +74,6 @@ struct Subscription {
     group: String,
     topics: Vec<String>,
     options: ShareOptions,
-}
-
-/// What becomes of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Accept,
-    Release,
-    Reject,
-    Renew,
 }
 
 /// Records of a partition that follow one another.
@@ -107,7 +99,7 @@ impl Part<'_> {
 trait QueueMember: Debug + Send {
     fn join(&mut self, subscription: &Subscription) -> Result<(), Error>;
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Delivery>, Error>;
-    fn acknowledge(&mut self, verdict: Verdict, of: &Part<'_>) -> Result<(), Error>;
+    fn acknowledge(&mut self, how: Acknowledgement, of: &Part<'_>) -> Result<(), Error>;
     fn leave(&mut self) -> Result<(), Error>;
     fn address(&self) -> &str;
     fn partitions(&self) -> usize;
@@ -138,6 +130,7 @@ impl Queue {
             troubles: Troubles::new(RETRY_FOR),
             joined: false,
             missing: false,
+            lookout: Lookout::begin(),
             woken: Arc::default(),
         }
     }
@@ -157,19 +150,26 @@ impl Queue {
     /// Joins a share group, which is made if need be. A topic that is not there is waited for by [`poll`](Self::poll).
     pub fn join(mut self, group: &str, topics: &[&str]) -> Result<Queue, Error> {
         topics.iter().try_for_each(|topic| check_topic(topic))?;
+        self.subscription.options.check_from()?;
         self.subscription.group = group.into();
         self.subscription.topics = topics.iter().map(|&topic| topic.into()).collect();
         match self.join_if_lost() {
-            Err(Error::Refused(refused)) if refused.code == UNKNOWN_TOPIC => self.missing = true,
+            Err(Error::Refused(refused)) if refused.code == UNKNOWN_TOPIC => self.wait_for_topics(),
             joined => joined?,
         }
         Ok(self)
     }
 
+    /// What is not there yet is read whole when it comes: a new group begins with its first record.
+    fn wait_for_topics(&mut self) {
+        self.missing = true;
+        self.subscription.options.from = None;
+    }
+
     fn join_if_lost(&mut self) -> Result<(), Error> {
         if !self.joined {
             self.member.join(&self.subscription)?;
-            (self.joined, self.missing) = (true, false);
+            (self.joined, self.missing, self.lookout) = (true, false, Lookout::begin());
         }
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Queue {
         let begun = Instant::now();
         loop {
             let left = timeout.saturating_sub(begun.elapsed()).min(SLICE);
-            match self.join_if_lost().and_then(|()| self.member.poll(left, max)) {
+            match self.join_if_lost().and_then(|()| self.member.poll(left, max.max(1))) {
                 Ok(deliveries) => {
                     self.troubles.are_over();
                     if !deliveries.is_empty() {
@@ -205,8 +205,8 @@ impl Queue {
                 return Ok(());
             }
             Error::Refused(refused) if refused.code == UNKNOWN_TOPIC && !self.joined => {
-                self.missing = true;
-                SLICE
+                self.wait_for_topics();
+                self.lookout.next_pause()
             }
             _ => {
                 self.joined &= !is_loss(&error);
@@ -220,22 +220,22 @@ impl Queue {
     /// The record is processed. When this returns, that is as durable as an acknowledged record. An error says that it is not, as far as
     /// is known; the record may come again then.
     pub fn accept(&mut self, delivery: &Delivery) -> Result<(), Error> {
-        self.acknowledge(Verdict::Accept, delivery)
+        self.acknowledge(Acknowledgement::Accept, delivery)
     }
 
     /// Somebody may have the record again.
     pub fn release(&mut self, delivery: &Delivery) -> Result<(), Error> {
-        self.acknowledge(Verdict::Release, delivery)
+        self.acknowledge(Acknowledgement::Release, delivery)
     }
 
     /// Nobody can process the record.
     pub fn reject(&mut self, delivery: &Delivery) -> Result<(), Error> {
-        self.acknowledge(Verdict::Reject, delivery)
+        self.acknowledge(Acknowledgement::Reject, delivery)
     }
 
     /// The record is still being processed: its lock starts anew.
     pub fn renew(&mut self, delivery: &Delivery) -> Result<(), Error> {
-        self.acknowledge(Verdict::Renew, delivery)
+        self.acknowledge(Acknowledgement::Renew, delivery)
     }
 
     /// All these records are processed, which were polled together. After an error some of them may be accepted.
@@ -245,20 +245,20 @@ impl Queue {
             while let Some(next) = parts.next_if(|next| part.is_before(next)) {
                 part.last = next.last;
             }
-            self.acknowledge_part(Verdict::Accept, &part)?;
+            self.acknowledge_part(Acknowledgement::Accept, &part)?;
         }
         Ok(())
     }
 
-    fn acknowledge(&mut self, verdict: Verdict, delivery: &Delivery) -> Result<(), Error> {
-        self.acknowledge_part(verdict, &Part::of(delivery))
+    fn acknowledge(&mut self, how: Acknowledgement, delivery: &Delivery) -> Result<(), Error> {
+        self.acknowledge_part(how, &Part::of(delivery))
     }
 
-    fn acknowledge_part(&mut self, verdict: Verdict, part: &Part<'_>) -> Result<(), Error> {
+    fn acknowledge_part(&mut self, how: Acknowledgement, part: &Part<'_>) -> Result<(), Error> {
         if !self.joined {
             return Err(Error::Refused(crate::broker::Error::UnknownMemberId.into()));
         }
-        let done = self.member.acknowledge(verdict, part);
+        let done = self.member.acknowledge(how, part);
         if done.as_ref().is_err_and(is_loss) {
             self.joined = false;
         }

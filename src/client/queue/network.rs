@@ -1,13 +1,12 @@
 //! A member of a share group that talks to its broker over a connection.
 
-use super::{Delivery, Part, QueueMember, Subscription, Verdict};
+use super::{Delivery, Part, QueueMember, Subscription};
 use crate::{
-    broker::{Position, ShareOptions},
+    broker::{Position, ShareOptions, share_partition::Acknowledgement},
     client::{
         Connection, Error,
         connection::number,
         membership::{MemberLine, Polled, assigned},
-        record::isolation_word,
     },
     log::record::as_word,
 };
@@ -39,7 +38,7 @@ fn words(options: &ShareOptions) -> String {
     word("lock", options.lock_ms.map(|ms| ms.to_string()));
     word("deliveries", options.deliveries.map(|count| count.to_string()));
     word("dead", options.dead_letters.clone());
-    options.isolation.iter().for_each(|&isolation| words.push_str(isolation_word(isolation)));
+    word("isolation", options.isolation.map(|isolation| isolation.name().into()));
     words
 }
 
@@ -60,12 +59,13 @@ impl QueueMember for NetworkMember {
         Ok(records.into_iter().map(delivery).collect())
     }
 
-    fn acknowledge(&mut self, verdict: Verdict, part: &Part<'_>) -> Result<(), Error> {
-        let verb = match verdict {
-            Verdict::Accept => "ACCEPT",
-            Verdict::Release => "RELEASE",
-            Verdict::Reject => "REJECT",
-            Verdict::Renew => "RENEW",
+    fn acknowledge(&mut self, how: Acknowledgement, part: &Part<'_>) -> Result<(), Error> {
+        let verb = match how {
+            Acknowledgement::Accept => "ACCEPT",
+            Acknowledgement::Release => "RELEASE",
+            Acknowledgement::Reject => "REJECT",
+            Acknowledgement::Renew => "RENEW",
+            Acknowledgement::Gap => unreachable!("what is polled is a record"),
         };
         let Part { topic, partition, first, last } = part;
         self.line.talk(|connection| connection.ask(&format!("{verb} {topic}/{partition} {first}-{last}"))).map(drop)
