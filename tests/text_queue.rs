@@ -35,3 +35,19 @@ fn acknowledgements_that_come_together_share_a_sync() {
     group.line();
     assert_eq!(group.line(), "topic:orders partition:0 committed:500 end:500 lag:0 in_flight:0");
 }
+
+#[test]
+fn a_join_that_is_refused_takes_nothing_away() {
+    let broker = Broker::start();
+    let mut connection = broker.connect();
+    assert!(connection.say("SEND orders message:a\n").line().starts_with("ACK "));
+    assert!(connection.say("JOIN jobs orders mode:share\n").line().starts_with("JOINED "));
+    assert!(connection.say("POLL\n").line().starts_with("POLLED count:1 "));
+    connection.line();
+    for refused in
+        ["JOIN jobs nosuch mode:share", "JOIN others orders mode:share lock:1", "JOIN jobs orders mode:share lock:5000"]
+    {
+        assert!(connection.say(&format!("{refused}\n")).line().starts_with("ERROR "), "{refused}");
+    }
+    assert_eq!(connection.say("ACCEPT orders/0 0\n").line(), "OK");
+}

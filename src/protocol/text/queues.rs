@@ -56,6 +56,7 @@ impl Session {
             isolation: isolation.map(|word| words::isolation(Some(word))).transpose()?,
             dead_letters: dead.map(topic_name).transpose()?.map(String::from),
         };
+        self.broker.may_join_queue(&group, &topics, &options)?;
         leave_before(self)?;
         let member = self.queue.insert(self.broker.join_queue(&group, &topics, &options)?);
         write_joined(&group, member.id(), &mut output.bytes);
