@@ -4,6 +4,16 @@
 mod common;
 
 use common::Broker;
+use plainlog::{
+    Config, Server,
+    broker::{self, Clock},
+    log::disk::{Call, Fault, MemoryDisk},
+};
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+    sync::Arc,
+};
 
 #[test]
 fn acknowledgements_that_come_together_share_a_sync() {
@@ -50,4 +60,25 @@ fn a_join_that_is_refused_takes_nothing_away() {
         assert!(connection.say(&format!("{refused}\n")).line().starts_with("ERROR "), "{refused}");
     }
     assert_eq!(connection.say("ACCEPT orders/0 0\n").line(), "OK");
+}
+
+#[test]
+fn what_was_not_synced_is_told_so_instead_of_its_ok() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker::Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::System).unwrap();
+    let server = Server::start(broker, "localhost:0").unwrap();
+    let mut stream = TcpStream::connect(("localhost", server.port())).unwrap();
+    let mut answers = BufReader::new(stream.try_clone().unwrap()).lines().map(Result::unwrap);
+    let mut say = |lines: &str, count: usize| -> Vec<String> {
+        stream.write_all(lines.as_bytes()).unwrap();
+        answers.by_ref().take(count).collect()
+    };
+    say("SEND orders message:a\nSEND orders message:b\nSEND orders message:c\nJOIN jobs orders mode:share\nPOLL\n", 8);
+    assert_eq!(say("ACCEPT orders/0 0\n", 1), ["OK"]);
+    disk.fault(Call::Sync, 0, Fault::Error);
+    let told = say("ACCEPT orders/0 1\nACCEPT orders/0 9\nACCEPT orders/0 2\nPING\nINFO\n", 5);
+    let begins =
+        ["ERROR KAFKA_STORAGE_ERROR ", "ERROR INVALID_RECORD_STATE ", "ERROR KAFKA_STORAGE_ERROR ", "PONG", "INFO "];
+    assert!(told.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{told:?}");
+    assert_eq!(disk.faults_left(), 0);
 }

@@ -134,8 +134,14 @@ impl Session {
         Ok(Flow::Next)
     }
 
+    /// Whether something is to be durable before a verb is carried out: what was acknowledged by another one.
+    pub(super) fn owes_before(&self, verb: usize) -> bool {
+        self.unsettled.last().is_some_and(|last| last.verb != verb)
+    }
+
     /// Makes durable what was acknowledged since the last call: many acknowledgements that came together share a sync. To be called
-    /// before their answers are sent, and before any other verb is carried out. One that is not durable is told so instead of its `OK`.
+    /// before their answers are sent, and before another verb is carried out that is not gathered. One that is not durable is told so
+    /// instead of its `OK`.
     pub(super) fn settle(&mut self, output: &mut Output<'_>) {
         let unsettled = std::mem::take(&mut self.unsettled);
         // Backwards: the last sync covers those before it, and places before a longer answer stay where they are.

@@ -199,7 +199,7 @@ impl Lines {
         };
         gathered.complete(&mut self.session, output);
         let is_full = output.bytes.len() >= ANSWERS_BYTES;
-        if is_full || self.session.run.verb != number {
+        if is_full || self.session.owes_before(number) {
             self.session.settle(output);
         }
         if is_full {

@@ -126,6 +126,7 @@ impl Session {
     fn info(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
         let (broker, config, metrics) = (&self.broker, self.broker.config(), self.broker.metrics());
+        let shared = broker.share_counts();
         let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
         let data: String = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
         let lines = [
@@ -143,11 +144,8 @@ impl Session {
             ("syncs", broker.syncs().count().to_string()),
             ("rebalances", metrics.rebalances.get().to_string()),
             ("shared_in_flight", broker.shares_in_flight().to_string()),
-            ("shared_redelivered", broker.share_counts().redelivered.get().to_string()),
-            (
-                "shared_rejected",
-                (broker.share_counts().rejected.get() + broker.share_counts().exhausted.get()).to_string(),
-            ),
+            ("shared_redelivered", shared.redelivered.get().to_string()),
+            ("shared_rejected", (shared.rejected.get() + shared.exhausted.get()).to_string()),
             ("damaged_batches", broker.damaged_batches().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", as_word(&data)),
