@@ -16,7 +16,7 @@ use crate::{
     },
 };
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// `GET /api/groups[?topic=]`
 pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
@@ -154,13 +154,13 @@ pub(in crate::protocol::http) fn reset(exchange: &mut Exchange<'_, '_>) -> Resul
         Some(index) => vec![found.partition(index)?],
         None => found.partitions(),
     };
-    let before = broker.lag(&group)?;
+    let committed = |lag: Lag| Some(((lag.topic, lag.partition), lag.committed?.offset));
+    let before: BTreeMap<_, _> = broker.lag(&group)?.into_iter().filter_map(committed).collect();
     let (topic, mut read): (Arc<str>, _) = (topic.into(), broker.read_session());
     let (mut offsets, mut told) = (Vec::new(), Vec::new());
     for partition in partitions {
         let after = read.resolve(Isolation::ReadCommitted, to, &partition)?;
-        let before = before.iter().find(|lag| lag.topic == topic && lag.partition == partition.index());
-        let before = before.and_then(|lag| lag.committed.as_ref()).map(|committed| committed.offset);
+        let before = before.get(&(topic.clone(), partition.index()));
         told.push(json!({ "topic": &*topic, "partition": partition.index(), "before": before, "after": after }));
         offsets.push((topic.clone(), partition.index(), after));
     }

@@ -18,13 +18,19 @@ use serde_json::{Map, Value, json};
 pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let internal = truth(exchange, "internal")?;
     let topics = exchange.broker.describe_topics().into_iter().filter(|(name, _)| internal || !is_internal(name));
-    // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
     let shown = |(name, topic): (String, Result<TopicDescription, broker::Error>)| {
-        topic.and_then(|topic| summary(exchange, &topic)).unwrap_or_else(
-            |error| json!({ "name": name, "internal": is_internal(&name), "offline": true, "message": error.to_string() }),
-        )
+        match topic.and_then(|topic| summary(exchange, &topic)) {
+            Ok(shown) => Some(shown),
+            // It was dropped meanwhile.
+            Err(broker::Error::UnknownTopic(_)) => None,
+            // One whose disk fails is no reason to hide the others.
+            Err(error) => {
+                let (internal, message) = (is_internal(&name), error.to_string());
+                Some(json!({ "name": name, "internal": internal, "offline": true, "message": message }))
+            }
+        }
     };
-    let answer = json!({ "topics": topics.map(shown).collect::<Vec<_>>() });
+    let answer = json!({ "topics": topics.filter_map(shown).collect::<Vec<_>>() });
     exchange.json(200, &answer)
 }
 
