@@ -33,7 +33,7 @@ pub(super) fn run(name: &str, args: &Args, style: &Style) -> Result<bool> {
         interrupt.store(true, SeqCst);
         wake();
     })?;
-    let mut left = args.count.unwrap_or(u64::MAX);
+    let (mut left, mut told) = (args.count.unwrap_or(u64::MAX), Ok(()));
     while left > 0 && !interrupted.load(SeqCst) {
         let wait = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
         if wait.is_zero() {
@@ -50,10 +50,17 @@ pub(super) fn run(name: &str, args: &Args, style: &Style) -> Result<bool> {
         };
         left -= deliveries.len() as u64;
         match &args.exec {
-            Some(command) => deliveries.into_iter().try_for_each(|delivery| work(&mut queue, command, delivery))?,
-            None => print(&mut queue, &deliveries, style)?,
+            None if deliveries.is_empty() => {}
+            None => told = print(&mut queue, &deliveries, style)?,
+            Some(command) => {
+                for delivery in deliveries {
+                    told = work(&mut queue, command, delivery)?;
+                }
+            }
         }
     }
+    // As for a group: who could not say last what became of a message did not end well.
+    told?;
     queue.close()?;
     Ok(true)
 }
@@ -81,22 +88,23 @@ fn join(name: &str, args: &Args) -> Result<Queue> {
     Ok(queue)
 }
 
-/// Prints messages. They are done once they are written.
-fn print(queue: &mut Queue, deliveries: &[Delivery], style: &Style) -> Result<()> {
+/// Prints messages. They are done once they are written; answers whether that could be said.
+fn print(queue: &mut Queue, deliveries: &[Delivery], style: &Style) -> Result<Result<(), Error>> {
     let place = Place { terminal: io::stdout().is_terminal(), several_partitions: queue.partitions() > 1 };
     let mut text = Vec::new();
     deliveries.iter().for_each(|delivery| style.write(&mut text, &delivery.message, place));
     io::stdout().write_all(&text)?;
     io::stdout().flush()?;
-    if let Err(error) = queue.accept_all(deliveries) {
+    let told = queue.accept_all(deliveries);
+    if let Err(error) = &told {
         say(format_args!("what was printed is not accepted and comes again: {error}"));
     }
-    Ok(())
+    Ok(told)
 }
 
 /// Runs the command for a message. It is done if the command says so; a command that cannot be started has failed as well, for the
-/// next message may be one that it can be started with.
-fn work(queue: &mut Queue, command: &str, mut delivery: Delivery) -> Result<()> {
+/// next message may be one that it can be started with. Answers whether what became of the message could be said.
+fn work(queue: &mut Queue, command: &str, mut delivery: Delivery) -> Result<Result<(), Error>> {
     let ran = execute(queue, command, &mut delivery);
     let message = &delivery.message;
     let at = format!("{}/{} {}", message.topic, message.partition, message.offset);
@@ -112,16 +120,16 @@ fn work(queue: &mut Queue, command: &str, mut delivery: Delivery) -> Result<()> 
             ("failed", queue.release(&delivery))
         }
     };
-    if let Err(error) = told {
+    if let Err(error) = &told {
         say(format_args!("{at} {what}, and comes again: {error}"));
     }
     match ran {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error).context("there is no shell"),
         Err(_) => {
             thread::sleep(START_AGAIN);
-            Ok(())
+            Ok(told)
         }
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(told),
     }
 }
 
