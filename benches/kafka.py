@@ -79,10 +79,13 @@ def java_consume(address, topic, count):
     return float(java("ConsumerPerformance", address, topic, count, "--timeout", "60000").splitlines()[-1].split(", ")[-1])
 
 
+def from_the_first(address, group):
+    output_of("java", "-cp", install.jars(), "kafka.admin.ConfigCommand", "--bootstrap-server", address, "--alter", "--entity-type", "groups", "--entity-name", group,
+              "--add-config", "share.auto.offset.reset=earliest")
+
+
 def java_share(address, topic, count):
     """Rate of one member of a share group, which acknowledges what it was given before."""
-    output_of("java", "-cp", install.jars(), "kafka.admin.ConfigCommand", "--bootstrap-server", address, "--alter", "--entity-type", "groups", "--entity-name", topic,
-              "--add-config", "share.auto.offset.reset=earliest")
     # start, end, MB, MB/s, records/s, records, fetch time
     return float(java("ShareConsumerPerformance", address, topic, count, "--group", topic, "--timeout", "60000").splitlines()[-1].split(", ")[4])
 
@@ -165,6 +168,7 @@ def transactions(broker, results, small, count):
 def share_groups(broker, results, count):
     with Topic(broker) as topic:
         java_produce(broker.address, topic, count, 100, 1)
+        from_the_first(broker.address, topic)
         results["Java", "share group, consume 100 B"] = measured(broker, count, lambda: java_share(broker.address, topic, count))
 
 
