@@ -43,7 +43,7 @@
 //! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
 //! | the `shares` | which groups have read what | what they have is read back, at the first use |
 //! | the `share_sessions` | what each of Kafka's members reads | never a call of the disk |
-//! | a share partition's `state` | who holds which records | records are read for a member; its line is written, but not while it is synced; dead letters are written and synced |
+//! | a share partition's `state` | who holds which records | records are read for a member; its line is written, but not while it is synced, unless it is the first one of a group that does not begin with the earliest record; dead letters are written and synced |
 //! | the coordinator's `pending` | which groups open transactions have offsets in | never a call of the disk |
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |

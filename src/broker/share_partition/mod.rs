@@ -459,7 +459,7 @@ impl SharePartition {
         });
     }
 
-    /// What was handed out as often as may be is dead, though nobody has it: a restart, or a limit that was lowered, finds such records.
+    /// What was handed out as often as may be is dead, though nobody has it: a restart, or a limit that was lowered before it, finds such records.
     pub fn condemn(&mut self, limits: Limits) {
         for span in self.spans.values_mut() {
             if span.is_available() && span.deliveries >= limits.deliveries {
