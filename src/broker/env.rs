@@ -127,10 +127,13 @@ impl Env {
             flusher: Flusher::default(),
             schedule: Schedule::default(),
         };
-        let begun = if is_new { env.begin_writing() } else { OWN_FILES.iter().try_for_each(|file| env.remake(file)) };
-        if let Err(error) = begun {
-            // There may be topics that can be read.
-            env.tell(&error.to_string());
+        // There may be topics that can be read, whatever fails here.
+        let tell = |error: Error| env.tell(&error.to_string());
+        if is_new {
+            env.begin_writing().unwrap_or_else(tell);
+        } else {
+            // Each for itself: one that fails says nothing of the others.
+            OWN_FILES.iter().for_each(|file| env.remake(file).unwrap_or_else(tell));
         }
         Ok(env)
     }
@@ -141,7 +144,8 @@ impl Env {
         if self.was_file_clean(file) {
             return Ok(());
         }
-        match Text::of_broker(self.handles.disk(), &self.data_dir.join(file))? {
+        let text = Text::of_broker(self.handles.disk(), &self.data_dir.join(file)).inspect_err(|_| self.doubt(file))?;
+        match text {
             Some(text) => self.put(file, text.bytes()),
             None => Ok(()),
         }
@@ -327,7 +331,7 @@ impl Identity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::disk::MemoryDisk;
+    use crate::log::disk::{Call, Fault, MemoryDisk, Survivors};
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> Result<Option<Identity>> {
@@ -346,6 +350,35 @@ mod tests {
             );
         }
         assert_eq!(Identity::read(&MemoryDisk::default(), Path::new("")), Ok(None));
+    }
+
+    #[test]
+    fn after_a_crash_each_own_file_is_durable_or_in_doubt_whatever_becomes_of_the_others() {
+        let files = [(FILE, "cluster.id:a\n"), (quotas::FILE, "user: producer_byte_rate:1000\n")];
+        for call in [Call::Read, Call::Any] {
+            for nth in 1.. {
+                let (disk, dir) = (MemoryDisk::crashable(), Path::new("memory"));
+                disk::make_dir(&disk, dir).unwrap();
+                for (file, text) in files {
+                    disk.create(&dir.join(file)).unwrap().write_at(text.as_bytes(), 0).unwrap();
+                }
+                disk.fault(call, nth, Fault::Error);
+                let env = Env::new(Arc::new(disk.clone()), dir.into(), &Config::in_memory(), Clock::System);
+                // What cannot be read at all refuses the start.
+                let Ok(env) = env else { continue };
+                let in_doubt = env.in_doubt.lock().unwrap().clone();
+                let found = disk.reboot(Survivors::Nothing);
+                for (file, text) in files.iter().filter(|(file, _)| !in_doubt.contains(*file)) {
+                    let kept = disk::read_small(&found, &dir.join(file), OWN_BYTES_MAX).unwrap();
+                    assert_eq!(String::from_utf8(kept).unwrap(), *text, "{file}, {call:?} {nth}");
+                }
+                assert!(in_doubt.len() <= 1, "{in_doubt:?}, {call:?} {nth}");
+                if disk.faults_left() > 0 {
+                    assert!(in_doubt.is_empty() && nth > 5, "{call:?} {nth}");
+                    break;
+                }
+            }
+        }
     }
 
     proptest! {
