@@ -133,7 +133,7 @@ pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
 #[cfg(feature = "kafka")]
-pub use share_coordinator::{SessionChange, SessionPlace, SessionRef};
+pub use share_coordinator::{SessionChange, SessionPlace, SessionRef, SessionTurn};
 pub use share_coordinator::{
     ShareConsumer, ShareCounts, ShareMembership, ShareOffset, ShareOptions, ShareWrite, SharedRecord,
 };

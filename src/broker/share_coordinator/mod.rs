@@ -39,7 +39,7 @@ pub use membership::{ShareMembership, ShareOptions, SharedRecord};
 #[cfg(feature = "kafka")]
 pub(super) use sessions::ShareSessions;
 #[cfg(feature = "kafka")]
-pub use sessions::{SessionChange, SessionPlace, SessionRef};
+pub use sessions::{SessionChange, SessionPlace, SessionRef, SessionTurn};
 
 use super::{
     BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,

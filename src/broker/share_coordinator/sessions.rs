@@ -60,6 +60,15 @@ struct Life {
 #[derive(Debug)]
 pub struct SessionRef(Arc<Life>);
 
+/// A session as a request finds it that opens it or goes on in it.
+#[derive(Debug)]
+pub struct SessionTurn {
+    /// Its partitions, in the order in which they are to be asked.
+    pub places: Vec<SessionPlace>,
+    /// The session itself.
+    pub session: SessionRef,
+}
+
 impl SessionRef {
     /// Whether it has ended since. What the member acquires in it from then on is to be released by who acquires it.
     pub fn is_over(&self) -> bool {
@@ -94,6 +103,10 @@ impl ShareSession {
         self.life.waiters.wake();
     }
 
+    fn turn(&self, places: Vec<SessionPlace>) -> SessionTurn {
+        SessionTurn { places, session: SessionRef(self.life.clone()) }
+    }
+
     fn apply(&mut self, change: SessionChange) {
         let mut known: BTreeSet<_> = self.places.iter().copied().collect();
         let mut added = change.added;
@@ -104,13 +117,13 @@ impl ShareSession {
 }
 
 impl Broker {
-    /// Opens a session, on the connection of this number; one that the member has already is no more. Answers its partitions.
+    /// Opens a session, on the connection of this number; one that the member has already is no more.
     pub fn open_share_session(
         &self,
         (group, member): (&str, &str),
         connection: u64,
         change: SessionChange,
-    ) -> Result<Vec<SessionPlace>> {
+    ) -> Result<SessionTurn> {
         let key = (Arc::from(group), Arc::from(member));
         let mut session = ShareSession { connection, next_epoch: 1, places: vec![], life: Arc::default() };
         session.apply(change);
@@ -126,26 +139,27 @@ impl Broker {
         if let Some(before) = before {
             session.life = before.life.clone();
         }
-        let places = session.places.clone();
+        let turn = session.turn(session.places.clone());
         sessions.insert(key, session);
-        Ok(places)
+        Ok(turn)
     }
 
-    /// A session goes on. Answers its partitions, beginning with another one each time.
+    /// A session goes on. Its partitions begin with another one each time.
     pub fn go_on_in_share_session(
         &self,
         (group, member): (&str, &str),
         epoch: i32,
         change: SessionChange,
-    ) -> Result<Vec<SessionPlace>> {
+    ) -> Result<SessionTurn> {
         let key = (Arc::from(group), Arc::from(member));
         let mut sessions = self.running.state.share_sessions.lock();
-        let others = count(&sessions);
+        // All are counted only for who wants more.
+        let all = if change.added.is_empty() { 0 } else { count(&sessions) };
         let session = sessions.get_mut(&key).ok_or(Error::NoShareSession)?;
         if epoch != session.next_epoch {
             return Err(Error::ShareSessionEpoch { named: epoch, next: session.next_epoch });
         }
-        if others + change.added.len() > PARTITIONS_MAX {
+        if all + change.added.len() > PARTITIONS_MAX {
             return Err(Error::TooManyShareSessions);
         }
         session.next_epoch = if epoch == i32::MAX { 1 } else { epoch + 1 };
@@ -153,19 +167,14 @@ impl Broker {
         let mut places = session.places.clone();
         let turn = epoch as usize % places.len().max(1);
         places.rotate_left(turn);
-        Ok(places)
-    }
-
-    /// Whether a member has a session.
-    pub fn has_share_session(&self, (group, member): (&str, &str)) -> Result<()> {
-        let sessions = self.running.state.share_sessions.lock();
-        if sessions.contains_key(&(group.into(), member.into())) { Ok(()) } else { Err(Error::NoShareSession) }
+        Ok(session.turn(places))
     }
 
     /// The session that a member has now.
-    pub fn share_session(&self, (group, member): (&str, &str)) -> Option<SessionRef> {
+    pub fn share_session(&self, (group, member): (&str, &str)) -> Result<SessionRef> {
         let sessions = self.running.state.share_sessions.lock();
-        sessions.get(&(group.into(), member.into())).map(|session| SessionRef(session.life.clone()))
+        let session = sessions.get(&(group.into(), member.into())).ok_or(Error::NoShareSession)?;
+        Ok(SessionRef(session.life.clone()))
     }
 
     /// Ends a session, if it is there: what the member holds is free.
@@ -213,21 +222,23 @@ mod tests {
     fn a_session_goes_from_epoch_to_epoch_and_knows_its_partitions() {
         let broker = Broker::in_memory();
         let key = ("jobs", "a");
-        let next = |epoch, change| broker.go_on_in_share_session(key, epoch, change);
+        let next = |epoch, change| broker.go_on_in_share_session(key, epoch, change).map(|turn| turn.places);
+        let has = |member| broker.share_session(("jobs", member)).map(drop);
         assert_eq!(next(1, change(&[], &[])), Err(Error::NoShareSession));
-        assert_eq!(broker.open_share_session(key, 1, change(&[0, 1, 1, 2], &[])), Ok(places(&[0, 1, 2])));
+        let opened = broker.open_share_session(key, 1, change(&[0, 1, 1, 2], &[]));
+        assert_eq!(opened.map(|turn| turn.places), Ok(places(&[0, 1, 2])));
         assert_eq!(next(2, change(&[], &[])), Err(Error::ShareSessionEpoch { named: 2, next: 1 }));
         assert_eq!(next(1, change(&[2, 3], &[0, 1])), Ok(places(&[3, 2])));
         assert_eq!(next(2, change(&[], &[])), Ok(places(&[2, 3])));
-        assert_eq!(broker.has_share_session(("jobs", "b")), Err(Error::NoShareSession));
+        assert_eq!(has("b"), Err(Error::NoShareSession));
         broker.end_share_session(key);
-        assert_eq!(broker.has_share_session(key), Err(Error::NoShareSession));
+        assert_eq!(has("a"), Err(Error::NoShareSession));
     }
 
     #[test]
     fn sessions_end_with_the_connection_that_opened_them() {
         let broker = Broker::in_memory();
-        let there = |member| broker.has_share_session(("jobs", member)).is_ok();
+        let there = |member| broker.share_session(("jobs", member)).is_ok();
         for (member, connection) in [("a", 1), ("b", 2), ("c", 1), ("c", 2)] {
             broker.open_share_session(("jobs", member), connection, change(&[0], &[])).unwrap();
         }
@@ -242,14 +253,13 @@ mod tests {
         let broker = Broker::in_memory();
         let (key, waiter) = (("jobs", "a"), Waiter::new());
         let opens = |connection| broker.open_share_session(key, connection, change(&[0], &[])).unwrap();
-        assert!(broker.share_session(key).is_none());
-        opens(1);
-        let session = broker.share_session(key).unwrap();
+        assert!(broker.share_session(key).is_err());
+        let session = opens(1).session;
         let registered = session.register(&waiter);
-        opens(2);
-        assert!(!session.is_over(), "another has taken its place");
+        let after = opens(2).session;
+        assert!(!session.is_over() && !after.is_over(), "another has taken its place");
         broker.end_share_sessions_of(2);
-        assert!(session.is_over() && waiter.wait(None));
+        assert!(session.is_over() && after.is_over() && waiter.wait(None));
         drop(registered);
         opens(1);
         assert!(session.is_over() && !broker.share_session(key).unwrap().is_over());
@@ -262,16 +272,19 @@ mod tests {
         let all: Vec<i32> = (0..1000).collect();
         broker.open_share_session(("jobs", "a"), 1, change(&all[..999], &[])).unwrap();
         let refused = Err(Error::TooManyShareSessions);
-        assert_eq!(broker.go_on_in_share_session(("jobs", "a"), 1, change(&[1000, 1001], &[])), refused);
-        assert_eq!(broker.open_share_session(("jobs", "b"), 1, change(&[0, 1], &[])), refused);
+        let opens =
+            |member, added: &[i32]| broker.open_share_session(("jobs", member), 1, change(added, &[])).map(drop);
+        let goes_on = broker.go_on_in_share_session(("jobs", "a"), 1, change(&[1000, 1001], &[]));
+        assert_eq!(goes_on.map(drop), refused);
+        assert_eq!(opens("b", &[0, 1]), refused);
         broker.open_share_session(("jobs", "a"), 1, change(&all, &[])).unwrap();
         let more: Vec<i32> = (0..1001).collect();
-        assert_eq!(broker.open_share_session(("jobs", "a"), 1, change(&more, &[])), refused);
-        assert_eq!(broker.has_share_session(("jobs", "a")), Ok(()), "the one before goes on");
+        assert_eq!(opens("a", &more), refused);
+        assert_eq!(broker.share_session(("jobs", "a")).map(drop), Ok(()), "the one before goes on");
         broker.end_share_session(("jobs", "a"));
         for member in 0..2000 {
             broker.open_share_session(("jobs", &member.to_string()), 1, change(&[], &[])).unwrap();
         }
-        assert_eq!(broker.open_share_session(("jobs", "b"), 1, change(&[], &[])), refused);
+        assert_eq!(opens("b", &[]), refused);
     }
 }

@@ -24,7 +24,8 @@ use super::{
     wire::{ITEM, Reader, Uuid, Writer},
 };
 use crate::broker::{
-    Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, ShareConsumer, TopicHandle, is_internal,
+    Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, SessionTurn, ShareConsumer, TopicHandle,
+    is_internal,
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
 use std::{
@@ -158,11 +159,14 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let begun = match refused {
         Some(refusal) => Err(refusal),
         None if epoch == OPENS => call.broker.open_share_session(key, connection, change).map_err(Refusal::from),
-        None if epoch == ENDS => call.broker.has_share_session(key).map(|()| vec![]).map_err(Refusal::from),
+        None if epoch == ENDS => {
+            let session = call.broker.share_session(key);
+            session.map(|session| SessionTurn { places: vec![], session }).map_err(Refusal::from)
+        }
         None => call.broker.go_on_in_share_session(key, epoch, change).map_err(Refusal::from),
     };
-    let begun = begun.and_then(|places| Ok((places, Hands::of(call.broker, key)?)));
-    let (places, mut hands) = match begun {
+    let begun = begun.and_then(|turn| Ok((turn, Hands::of(call.broker, key)?)));
+    let (SessionTurn { places, session }, mut hands) = match begun {
         Ok(begun) => begun,
         Err(refusal) => {
             tell(call.explained, || format!("{} of share group {}: {}", key.1, key.0, refusal.why));
@@ -175,7 +179,6 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         }
     };
     let mut answers = Answers::new();
-    let session = call.broker.share_session(key);
     if asked.iter().any(|asked| !asked.said.is_empty()) {
         // As in Kafka, what is released with this comes after what is there already.
         acquire(call, hands.consumer(), &places, &limits, &mut answers)?;
@@ -185,10 +188,8 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         call.broker.end_share_session(key);
     } else {
         let wait = Duration::from_millis(max_wait_ms as u64);
-        if let Some(session) = &session {
-            acquire_or_wait(call, &mut hands, &places, &limits, wait, session, &mut answers)?;
-        }
-        if session.is_none_or(|session| session.is_over()) {
+        acquire_or_wait(call, &mut hands, &places, &limits, wait, &session, &mut answers)?;
+        if session.is_over() {
             give_back(call.broker, hands.consumer(), &mut answers);
         }
     }
@@ -238,7 +239,7 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             let why = "no session begins with what became of records".into();
             Err(Refusal::new(Code::InvalidShareSessionEpoch, why))
         }
-        ENDS => call.broker.has_share_session(key).map_err(Refusal::from),
+        ENDS => call.broker.share_session(key).map(drop).map_err(Refusal::from),
         epoch => {
             let gone_on = call.broker.go_on_in_share_session(key, epoch, SessionChange::default());
             gone_on.map(drop).map_err(Refusal::from)
