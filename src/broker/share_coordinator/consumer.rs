@@ -98,7 +98,7 @@ impl ShareConsumer {
     }
 
     /// What the group's settings come to now.
-    pub(super) fn terms(&self) -> Terms {
+    pub(crate) fn terms(&self) -> Terms {
         self.state().share_terms(&self.group)
     }
 
@@ -144,7 +144,7 @@ impl ShareConsumer {
     }
 
     /// As [`open`](Self::open), for who opens many.
-    pub(super) fn open_under(&mut self, terms: &Terms, of: &PartitionHandle) -> Result<()> {
+    pub(crate) fn open_under(&mut self, terms: &Terms, of: &PartitionHandle) -> Result<()> {
         self.with(of, terms, |this, at| this.state().open_share(at.cell, at.state, at.of, at.terms).map(drop))
     }
 
@@ -162,7 +162,7 @@ impl ShareConsumer {
     }
 
     /// As [`acquire`](Self::acquire), for who asks many.
-    pub(super) fn acquire_under(
+    pub(crate) fn acquire_under(
         &mut self,
         terms: &Terms,
         of: &PartitionHandle,
@@ -224,17 +224,28 @@ impl ShareConsumer {
     /// What becomes of records of a partition, in the order of their offsets: all of it is taken, or nothing. The caller makes durable what it
     /// answers.
     pub fn acknowledge(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<Option<ShareWrite>> {
-        self.take_acknowledgement(of, batches, false)
+        self.acknowledge_under(&self.terms(), of, batches)
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), for who says it of many.
+    pub(crate) fn acknowledge_under(
+        &mut self,
+        terms: &Terms,
+        of: &PartitionHandle,
+        batches: &[Acknowledged],
+    ) -> Result<Option<ShareWrite>> {
+        self.take_acknowledgement(terms, of, batches, false)
     }
 
     /// As [`acknowledge`](Self::acknowledge), of records that this member has acquired, each of them: also those below the start, which
     /// are done, are refused.
     pub fn acknowledge_held(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<Option<ShareWrite>> {
-        self.take_acknowledgement(of, batches, true)
+        self.take_acknowledgement(&self.terms(), of, batches, true)
     }
 
     fn take_acknowledgement(
         &mut self,
+        terms: &Terms,
         of: &PartitionHandle,
         batches: &[Acknowledged],
         held: bool,
@@ -245,7 +256,7 @@ impl ShareConsumer {
                 false => Error::PastAcquired,
             });
         }
-        let written = self.with(of, &self.terms(), |this, at| {
+        let written = self.with(of, terms, |this, at| {
             let cell = at.cell.clone();
             let written = this.write_acknowledgement(at, batches, held)?;
             Ok(written.map(|written| ShareWrite { cell, written }))

@@ -139,7 +139,7 @@ struct OpenShare {
 
 /// What a group's settings come to here.
 #[derive(Clone, Debug)]
-struct Terms {
+pub(crate) struct Terms {
     limits: Limits,
     isolation: Isolation,
     reset: OffsetReset,

@@ -281,10 +281,10 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
 
 /// Takes what became of records, of each partition for itself, and makes it durable.
 fn acknowledge(broker: &Broker, consumer: &mut ShareConsumer, asked: Vec<Asked>, renews: bool, answers: &mut Answers) {
-    let mut written = vec![];
+    let (mut written, terms) = (vec![], consumer.terms());
     for Asked { place, said } in asked.into_iter().filter(|asked| !asked.said.is_empty()) {
         let taken = checked(&said, renews).and_then(|batches| Ok((find(broker, place)?.1, batches)));
-        let taken = taken.and_then(|(of, batches)| Ok(consumer.acknowledge(&of, &batches)?));
+        let taken = taken.and_then(|(of, batches)| Ok(consumer.acknowledge_under(&terms, &of, &batches)?));
         let taken = taken.map(|write| written.extend(write.map(|write| (place, write))));
         let answer = answers.entry(place).or_default();
         answer.acknowledged = Some(answer.acknowledged.take().unwrap_or(Ok(())).and(taken));
@@ -357,8 +357,10 @@ fn acquire_or_wait(
     // It only watches: the other one goes on acquiring.
     let (group, member) = (hands.consumer().group().to_owned(), hands.consumer().member().to_owned());
     let Ok(mut watching) = Hands::of(broker, (&group, &member)) else { return Ok(()) };
-    handles.iter().for_each(|of| drop(watching.consumer().open(of)));
-    let watching: &ShareConsumer = watching.consumer();
+    let watching = watching.consumer();
+    let terms = watching.terms();
+    handles.iter().for_each(|of| drop(watching.open_under(&terms, of)));
+    let watching: &ShareConsumer = watching;
     // Registering before looking again makes sure that no wake-up is missed.
     let _registered: Vec<_> = handles.iter().map(|of| of.register(&waiter)).collect();
     let _released = watching.register(&waiter);
@@ -380,6 +382,7 @@ fn acquire_or_wait(
 
 /// The session ended while this was acquired: what its end did not release is released now.
 fn give_back(broker: &Broker, consumer: &mut ShareConsumer, answers: &mut Answers) {
+    let terms = consumer.terms();
     for (&place, answer) in answers {
         let released =
             |one: &Acquired| Acknowledged { first: one.first, last: one.last, how: Acknowledgement::Release };
@@ -388,7 +391,7 @@ fn give_back(broker: &Broker, consumer: &mut ShareConsumer, answers: &mut Answer
         let Ok((_, of)) = find(broker, place) else { continue };
         for one in &acquired {
             // Where it is refused the end has released it, or the time of the lock will.
-            drop(consumer.acknowledge(&of, &[released(one)]));
+            drop(consumer.acknowledge_under(&terms, &of, &[released(one)]));
         }
     }
 }
@@ -402,6 +405,7 @@ fn acquire(
     answers: &mut Answers,
 ) -> Result<(), Stop> {
     let as_produced = as_produced(call)?;
+    let terms = consumer.terms();
     let mut session = std::mem::take(call.session);
     let (mut records, mut bytes, mut file) = (limits.records, limits.bytes, None);
     for &place in places {
@@ -411,11 +415,12 @@ fn acquire(
         let wanted = Wanted { records, exactly: limits.exactly, batch: limits.batch };
         let acquired = find(call.broker, place).and_then(|(topic, of)| {
             let wanted = if bytes == 0 { Wanted { records: 0, ..wanted } } else { wanted };
-            let acquired = consumer.acquire(&of, wanted, bytes, &mut session.read).map_err(|error| match error {
-                // As of a group without a name in Kafka: clients take it for what may pass.
-                Error::NotShareGroup => Refusal::new(Code::UnknownServerError, error.to_string()),
-                error => error.into(),
-            })?;
+            let acquired =
+                consumer.acquire_under(&terms, &of, wanted, bytes, &mut session.read).map_err(|error| match error {
+                    // As of a group without a name in Kafka: clients take it for what may pass.
+                    Error::NotShareGroup => Refusal::new(Code::UnknownServerError, error.to_string()),
+                    error => error.into(),
+                })?;
             Ok((acquired, topic, of))
         });
         match acquired {
