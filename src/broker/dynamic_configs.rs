@@ -190,15 +190,12 @@ impl BrokerState {
                 broker_changes(changes, &own, &below)
             }
             ResourceKind::ClientMetrics => changes.applied(&own, &ClientMetricsSettings::default()),
-            ResourceKind::Group => changes.applied(&own, &GroupSettings::default()),
+            ResourceKind::Group => {
+                let after = changes.applied(&own, &GroupSettings::default());
+                after.and_then(|after| check_dead_letters(&after).map(|()| after))
+            }
         };
         let after = after.map_err(Error::InvalidConfig)?;
-        if resource.kind == ResourceKind::Group {
-            let settings = GroupSettings::default().with(&after).map_err(Error::InvalidConfig)?;
-            let DeadLetterTopic(topic) = &settings.dead_letter_topic;
-            let check = || super::writable(topic).map_err(|error| Error::InvalidConfig(error.to_string()));
-            (!topic.is_empty()).then(check).transpose()?;
-        }
         if !after.is_empty() {
             next.insert(resource.clone(), after);
         }
@@ -222,6 +219,12 @@ impl BrokerState {
         }
         Ok(())
     }
+}
+
+/// Whether the configs of a group name a topic for its dead letters that can be one, if any.
+fn check_dead_letters(own: &Overrides) -> std::result::Result<(), String> {
+    let DeadLetterTopic(topic) = GroupSettings::default().with(own)?.dead_letter_topic;
+    if topic.is_empty() { Ok(()) } else { super::writable(&topic).map_err(|error| error.to_string()) }
 }
 
 #[cfg(test)]

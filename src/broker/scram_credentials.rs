@@ -101,14 +101,13 @@ fn parse(text: &Text, path: &Path) -> std::result::Result<ScramCredentials, Stri
     let mut credentials = ScramCredentials::new();
     for line in text.lines() {
         let bad = || line.secret_error(path, "is no credential, or is damaged; restore it, or remove the line");
-        let ScramChange { user, mechanism, credential } = parse_line(&line).ok_or_else(bad)?;
-        let own = credentials.entry(user).or_default();
-        own.extend(credential.map(|credential| (mechanism, credential)));
+        add_line(&mut credentials, &line).ok_or_else(bad)?;
     }
     Ok(credentials)
 }
 
-fn parse_line(line: &Line<'_>) -> Option<ScramChange> {
+/// Adds the credential of a line; `None`: it is none, or damaged.
+fn add_line(credentials: &mut ScramCredentials, line: &Line<'_>) -> Option<()> {
     let names = ["user", "mechanism", "iterations", "salt", "stored_key", "server_key"];
     let [user, mechanism, iterations, salt, stored_key, server_key] = line.checked()?.fields(names)?;
     let mechanism = ScramMechanism::ALL.into_iter().find(|known| known.name() == mechanism)?;
@@ -119,7 +118,8 @@ fn parse_line(line: &Line<'_>) -> Option<ScramChange> {
         stored_key: bytes(stored_key)?,
         server_key: bytes(server_key)?,
     };
-    Some(ScramChange { user, mechanism, credential: Some(credential) })
+    credentials.entry(user).or_default().insert(mechanism, credential);
+    Some(())
 }
 
 fn lines(credentials: &ScramCredentials) -> Lines {

@@ -23,13 +23,18 @@ use std::{
 /// How often a password may be hashed.
 const ITERATIONS: RangeInclusive<i32> = 4096..=16_384;
 
-/// A mechanism by its number on the wire.
-fn mechanism(number: i8) -> Result<ScramMechanism, Refusal> {
-    match number {
-        1 => Ok(ScramMechanism::Sha256),
-        2 => Ok(ScramMechanism::Sha512),
-        _ => Err(Refusal::new(Code::UnsupportedSaslMechanism, "there are SCRAM-SHA-256 and SCRAM-SHA-512".into())),
+/// A mechanism's number on the wire.
+fn number_of(mechanism: ScramMechanism) -> i8 {
+    match mechanism {
+        ScramMechanism::Sha256 => 1,
+        ScramMechanism::Sha512 => 2,
     }
+}
+
+fn mechanism(number: i8) -> Result<ScramMechanism, Refusal> {
+    let why = "there are SCRAM-SHA-256 and SCRAM-SHA-512";
+    let found = ScramMechanism::ALL.into_iter().find(|known| number_of(*known) == number);
+    found.ok_or_else(|| Refusal::new(Code::UnsupportedSaslMechanism, why.into()))
 }
 
 fn unacceptable(why: &str) -> Refusal {
@@ -82,7 +87,7 @@ pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut R
 }
 
 fn write_info(w: &mut Writer<'_>, (mechanism, credential): (&ScramMechanism, &ScramCredential)) {
-    w.i8("mechanism", *mechanism as i8 + 1);
+    w.i8("mechanism", number_of(*mechanism));
     w.i32("iterations", credential.iterations as i32);
     w.tags();
 }
