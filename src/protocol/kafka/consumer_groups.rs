@@ -2,7 +2,7 @@
 
 use super::{
     Call, Code, Operations, Refusal, Stop,
-    groups::new_member_id,
+    groups::{new_member_id, no_name},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
 };
@@ -176,12 +176,22 @@ pub(super) fn write_partitions(
 
 /// ConsumerGroupDescribe (key 69).
 pub(super) fn consumer_group_describe(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
+    describe_groups(call, r, (GroupType::Consumer, Error::NotConsumerGroup), write_member)
+}
+
+/// ConsumerGroupDescribe, or the same of another type of groups: `wrong` is said of a group that is of no such type.
+pub(super) fn describe_groups(
+    call: &mut Call<'_, '_>,
+    r: &mut Reader<'_>,
+    (kind, wrong): (GroupType, Error),
+    write_member: fn(&mut Writer<'_>, &Broker, MemberDescription),
+) -> Result<(), Stop> {
     // Each group is answered once: its members may take many times the bytes of its name.
     let groups: BTreeSet<&str> = r.array("group_ids", |r| r.string(ITEM))?.into_iter().collect();
     let operations = r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
-    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
+    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group, kind, &wrong)).collect();
     let broker = call.broker.clone();
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
@@ -203,12 +213,12 @@ pub(super) fn consumer_group_describe(call: &mut Call<'_, '_>, r: &mut Reader<'_
     Ok(())
 }
 
-fn describe(broker: &Broker, group: &str) -> Result<Description, Error> {
+fn describe(broker: &Broker, group: &str, kind: GroupType, wrong: &Error) -> Result<Description, Error> {
     if group.is_empty() {
-        return Err(Error::InvalidGroup("the group's name is empty".into()));
+        return Err(no_name());
     }
     let described = broker.group(group)?.ok_or_else(|| Error::UnknownGroup(shown(group.as_bytes())))?;
-    if described.group_type == GroupType::Consumer { Ok(described) } else { Err(Error::NotConsumerGroup) }
+    if described.group_type == kind { Ok(described) } else { Err(wrong.clone()) }
 }
 
 fn write_member(w: &mut Writer<'_>, broker: &Broker, member: MemberDescription) {

@@ -164,7 +164,8 @@ pub(super) fn join_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     Ok(())
 }
 
-fn no_name() -> Error {
+/// What is answered of a group without a name.
+pub(super) fn no_name() -> Error {
     Error::InvalidGroup("the group's name is empty".into())
 }
 

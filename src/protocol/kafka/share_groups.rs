@@ -1,26 +1,22 @@
 //! Who is in a share group (KIP-932): ShareGroupHeartbeat, ShareGroupDescribe.
 
 use super::{
-    Call, Code, Operations, Refusal, Stop,
-    consumer_groups::{NAMES_BYTES_MAX, bytes_of, write_partitions},
+    Call, Code, Refusal, Stop,
+    consumer_groups::{NAMES_BYTES_MAX, bytes_of, describe_groups, write_partitions},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
 };
-use crate::{
-    broker::{
-        Broker, Error,
-        group::{
-            Description, GroupType, MemberDescription,
-            consumer::{
-                Owned,
-                heartbeat::{JOINS, LEAVES},
-            },
-            share::{Heartbeat, HeartbeatRequest},
+use crate::broker::{
+    Broker, Error,
+    group::{
+        GroupType, MemberDescription,
+        consumer::{
+            Owned,
+            heartbeat::{JOINS, LEAVES},
         },
+        share::{Heartbeat, HeartbeatRequest},
     },
-    log::record::shown,
 };
-use std::collections::BTreeSet;
 
 /// ShareGroupHeartbeat (key 76).
 pub(super) fn share_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -85,39 +81,7 @@ fn check(group: &str, request: &HeartbeatRequest<'_>) -> Result<(), Refusal> {
 
 /// ShareGroupDescribe (key 77).
 pub(super) fn share_group_describe(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    // Each group is answered once: its members may take many times the bytes of its name.
-    let groups: BTreeSet<&str> = r.array("group_ids", |r| r.string(ITEM))?.into_iter().collect();
-    let operations = r.bool("include_authorized_operations")?;
-    r.tags()?;
-    tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
-    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group)).collect();
-    let broker = call.broker.clone();
-    let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
-    w.array("groups", groups.iter().zip(described), |w, (&group, described)| {
-        w.i16("error_code", described.as_ref().map_or_else(Error::code, |_| Code::None).into());
-        w.nullable_string("error_message", described.as_ref().err().map(Error::to_string).as_deref());
-        w.string("group_id", group);
-        let is_there = described.is_ok();
-        let described = described.unwrap_or_default();
-        w.string("group_state", described.state);
-        w.i32("group_epoch", described.generation);
-        w.i32("assignment_epoch", described.assignment_epoch);
-        w.string("assignor_name", &described.protocol);
-        w.array("members", described.members.into_iter(), |w, member| write_member(w, &broker, member));
-        w.i32("authorized_operations", Operations::Group.asked(operations && is_there));
-        w.tags();
-    });
-    w.tags();
-    Ok(())
-}
-
-fn describe(broker: &Broker, group: &str) -> Result<Description, Error> {
-    if group.is_empty() {
-        return Err(Error::InvalidGroup("the group's name is empty".into()));
-    }
-    let described = broker.group(group)?.ok_or_else(|| Error::UnknownGroup(shown(group.as_bytes())))?;
-    if described.group_type == GroupType::Share { Ok(described) } else { Err(Error::NotShareGroup) }
+    describe_groups(call, r, (GroupType::Share, Error::NotShareGroup), write_member)
 }
 
 fn write_member(w: &mut Writer<'_>, broker: &Broker, member: MemberDescription) {

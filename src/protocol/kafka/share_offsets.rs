@@ -4,10 +4,12 @@
 //! left to read.
 
 use super::{
-    Call, Code, Refusal, Stop, partition_index, shown_list, tell,
+    Call, Code, Refusal, Stop,
+    groups::no_name,
+    partition_index, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
 };
-use crate::broker::{Broker, Error, ShareOffset};
+use crate::broker::{Broker, ShareOffset};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A topic's partitions, by name.
@@ -191,10 +193,6 @@ fn may_change(broker: &Broker, group: &str, make: bool) -> Result<(), Refusal> {
         return Err(no_name().into());
     }
     Ok(broker.may_change_share_offsets(group, make)?)
-}
-
-fn no_name() -> Error {
-    Error::InvalidGroup("the group's name is empty".into())
 }
 
 fn refused<T>(done: &Result<T, Refusal>) -> String {
