@@ -5,6 +5,8 @@
 #[cfg(feature = "http")]
 use super::GroupCell;
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
+#[cfg(feature = "http")]
+use crate::broker::ShareOffset;
 use crate::{
     broker::{
         Broker, Committed, Error, Result, committed_offsets,
@@ -121,10 +123,19 @@ impl Broker {
     /// All groups but those without members and offsets. Nothing of them is changed by that, not even what time asks of them.
     #[cfg(feature = "http")]
     pub fn observe_groups(&self) -> Result<Vec<ObservedGroup>> {
-        let observed = |cell: Arc<GroupCell>| -> Result<Option<ObservedGroup>> {
+        let read = |name: &str| -> Result<Vec<ObservedOffset>> {
+            let observed = |shared: ShareOffset| {
+                let committed = (shared.start? + shared.done_at_start) as i64;
+                let (topic, partition, done) = (shared.topic, shared.partition, shared.done - shared.done_at_start);
+                Some(ObservedOffset { topic, partition, committed, done })
+            };
+            Ok(self.share_offsets(name)?.into_iter().filter_map(observed).collect())
+        };
+        let observed = |cell: Arc<GroupCell>| -> Result<ObservedGroup> {
             let state = cell.lock();
-            let members = state.group.member_count();
-            let committed = state.offsets.committed().iter();
+            // One that went to rest meanwhile has nothing but what its members read.
+            let members = if state.gone { 0 } else { state.group.member_count() };
+            let committed = state.offsets.committed().iter().filter(|_| !state.gone);
             let mut offsets: Vec<_> = committed
                 .map(|((topic, partition), committed)| ObservedOffset {
                     topic: topic.clone(),
@@ -133,17 +144,18 @@ impl Broker {
                     done: 0,
                 })
                 .collect();
-            let is_gone = state.gone;
             drop(state);
-            offsets.extend(self.share_offsets(&cell.name)?.into_iter().filter_map(|shared| {
-                let committed = (shared.start? + shared.done_at_start) as i64;
-                let (topic, partition, done) = (shared.topic, shared.partition, shared.done - shared.done_at_start);
-                Some(ObservedOffset { topic, partition, committed, done })
-            }));
-            let is_there = !is_gone && (members > 0 || !offsets.is_empty());
-            Ok(is_there.then(|| ObservedGroup { name: cell.name.clone(), members, offsets }))
+            offsets.extend(read(&cell.name)?);
+            Ok(ObservedGroup { name: cell.name.clone(), members, offsets })
         };
-        self.running.state.awake_groups()?.into_iter().filter_map(|cell| observed(cell).transpose()).collect()
+        let (awake, resting) = self.running.state.groups_with_offsets()?;
+        let mut groups = awake.into_iter().map(observed).collect::<Result<Vec<_>>>()?;
+        for name in resting {
+            groups.push(ObservedGroup { members: 0, offsets: read(&name)?, name });
+        }
+        groups.retain(|group| group.members > 0 || !group.offsets.is_empty());
+        groups.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(groups)
     }
 
     /// A group, if there is one of this name.

@@ -236,6 +236,16 @@ impl BrokerState {
         Ok(self.groups()?.iter().flat_map(|groups| groups.awake.values()).cloned().collect())
     }
 
+    /// All groups that may have read anything: those that are awake, and the names of share groups that rest, which stay asleep.
+    #[cfg(feature = "http")]
+    fn groups_with_offsets(&self) -> Result<(Vec<Arc<GroupCell>>, Vec<Arc<str>>)> {
+        let names = self.saved_share_groups()?;
+        let groups = self.groups()?;
+        let groups = groups.as_ref().expect("read back above");
+        let rests = |name: &Arc<str>| !groups.awake.contains_key(name) && groups.resting.get(name).is_some();
+        Ok((groups.awake.values().cloned().collect(), names.into_iter().filter(rests).collect()))
+    }
+
     /// The names of groups, and the lines of those that rest.
     fn all_groups(&self) -> Result<(Vec<Arc<str>>, Vec<u64>)> {
         let groups = self.groups()?;

@@ -1,6 +1,8 @@
-//! Groups that nobody is in and nothing is committed to. What such a group is stands in the log; here is only where.
+//! Groups that nobody is in and that commit nothing. What such a group is stands in the log; here is only where. How far a share
+//! group has come is kept elsewhere, whether it rests or not.
 //!
-//! Somebody who joins a new group each time and goes leaves 34 bytes here for each, for ten minutes, whatever the names are.
+//! Somebody who joins a new group each time and goes leaves 34 bytes here for each, whatever the names are: for ten minutes, or for a
+//! share group until it is deleted.
 
 use std::{
     collections::{BTreeMap, hash_map::RandomState},

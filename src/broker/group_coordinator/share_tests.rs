@@ -169,6 +169,28 @@ fn a_share_group_without_members_rests_for_as_long_as_it_takes() {
     assert_eq!(joins(&broker, "b", &["orders"]).unwrap().epoch, 5);
 }
 
+#[test]
+#[cfg(feature = "http")]
+fn what_a_group_that_rests_has_read_is_observed() {
+    let (disk, clock) = (MemoryDisk::crashable(), Arc::new(AtomicI64::new(NOW_MS)));
+    let broker = open(&disk, &clock);
+    broker.create_topic("orders", 1).unwrap();
+    joins(&broker, "a", &["orders"]).unwrap();
+    broker.alter_share_offset("jobs", &broker.find_partition("orders", 0).unwrap(), Some(0)).unwrap();
+    let awake = broker.observe_groups().unwrap();
+    assert_eq!((awake.len(), awake[0].members, awake[0].offsets.len()), (1, 1, 1));
+
+    steady(&broker, "a", -1).unwrap();
+    let rests = || broker.running.state.all_groups().unwrap().1.len() == 1;
+    assert!(rests());
+    let observed = broker.observe_groups().unwrap();
+    assert_eq!((&*observed[0].name, observed[0].members), ("jobs", 0));
+    assert_eq!((&observed[0].offsets, observed.len()), (&awake[0].offsets, 1));
+    assert!(rests(), "to look wakes nobody");
+    broker.delete_group("jobs").unwrap();
+    assert_eq!(broker.observe_groups(), Ok(vec![]));
+}
+
 /// Acquires what there is in `orders/0`; answers how many records that is.
 fn acquire(consumer: &mut ShareConsumer, broker: &Broker) -> u64 {
     let wanted = Wanted { records: 10, exactly: false, batch: 10 };

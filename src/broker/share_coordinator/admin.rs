@@ -7,6 +7,8 @@ use crate::broker::{
     share_partition::SavedShare,
     sync::MutexGuard,
 };
+#[cfg(feature = "http")]
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The most ends that are written together: whatever the group's name, they fit into a batch.
@@ -98,6 +100,13 @@ impl BrokerState {
     /// Whether the log has anything of a share group.
     pub(in crate::broker) fn has_shares(&self, group: &str) -> Result<bool> {
         Ok(self.share_cells_of(group)?.into_iter().any(|cell| cell.lock().saved.is_some()))
+    }
+
+    /// The groups of which the log has how far they are.
+    #[cfg(feature = "http")]
+    pub(in crate::broker) fn saved_share_groups(&self) -> Result<BTreeSet<Arc<str>>> {
+        let cells = self.share_cells(|_| true)?;
+        Ok(cells.iter().filter(|cell| cell.lock().saved.is_some()).map(|cell| cell.group.clone()).collect())
     }
 
     /// Reads back how far share groups are, where nobody has needed it yet.
