@@ -267,6 +267,11 @@ trait Kind {
     /// The topics that members subscribe to. `None`: nobody can tell, so it may be any.
     fn subscribed_topics(&self) -> Option<BTreeSet<&str>>;
 
+    /// The topics that it keeps anything of, as far as anybody can tell: it is to hear what becomes of them.
+    fn known_topics(&self) -> BTreeSet<&str> {
+        self.subscribed_topics().unwrap_or_default()
+    }
+
     /// Whether the sender of an OffsetCommit may commit now; the broker has heard from it by this.
     fn may_commit(&mut self, core: &Core, now: u64, sender: Sender<'_>, generation: Generation) -> Result<()>;
 
@@ -557,9 +562,9 @@ impl Group {
         self.empty_since().is_some() && !self.is_share()
     }
 
-    /// The topics that its members subscribe to, as far as anybody can tell.
-    pub fn subscribed_topics(&self) -> BTreeSet<&str> {
-        self.members.kind().and_then(Kind::subscribed_topics).unwrap_or_default()
+    /// The topics that its members subscribe to or that it keeps anything of besides, as far as anybody can tell.
+    pub fn known_topics(&self) -> BTreeSet<&str> {
+        self.members.kind().map(Kind::known_topics).unwrap_or_default()
     }
 
     /// A topic has another number of partitions than before, or was dropped (`None`).

@@ -202,7 +202,7 @@ impl BrokerState {
         let (now, now_ms) = (self.coordinator.now(), self.env.clock.now_ms());
         let mut restored = Group::restore(now, self.initial_rebalance_delay_ms(), saved);
         // What became of topics meanwhile nobody told a group that was on the disk alone.
-        let topics: Vec<String> = restored.subscribed_topics().into_iter().map(String::from).collect();
+        let topics: Vec<String> = restored.known_topics().into_iter().map(String::from).collect();
         for topic in topics {
             let partitions = self.topic(&topic).ok().map(|topic| topic.partition_count());
             restored.topic_changed(now, &topic, partitions);

@@ -191,6 +191,23 @@ fn what_a_group_that_rests_has_read_is_observed() {
     assert_eq!(broker.observe_groups(), Ok(vec![]));
 }
 
+#[test]
+fn a_group_that_rests_hears_which_of_its_topics_are_gone() {
+    let (disk, clock) = (MemoryDisk::crashable(), Arc::new(AtomicI64::new(NOW_MS)));
+    let broker = open(&disk, &clock);
+    broker.create_topic("orders", 1).unwrap();
+    joins(&broker, "a", &["orders"]).unwrap();
+    steady(&broker, "a", -1).unwrap();
+    assert_eq!(broker.running.state.all_groups().unwrap().1.len(), 1, "it rests");
+    broker.drop_topic("orders").unwrap();
+    let line = |state: &mut super::GroupState| {
+        state.group.save_again();
+        String::from_utf8(state.group.take_unsaved().unwrap().group.unwrap().to_line()).unwrap()
+    };
+    let line = broker.running.state.change_named("jobs", |state, _| line(state)).unwrap().unwrap().1;
+    assert!(!line.contains("had:"), "{line}");
+}
+
 /// Acquires what there is in `orders/0`; answers how many records that is.
 fn acquire(consumer: &mut ShareConsumer, broker: &Broker) -> u64 {
     let wanted = Wanted { records: 10, exactly: false, batch: 10 };

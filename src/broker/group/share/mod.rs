@@ -198,6 +198,11 @@ impl Kind for ShareGroup {
         Some(self.members.values().flat_map(|member| &member.topics).map(|topic| &**topic).collect())
     }
 
+    fn known_topics(&self) -> BTreeSet<&str> {
+        let had = self.had.keys().map(|topic| &**topic);
+        self.subscribed_topics().unwrap_or_default().into_iter().chain(had).collect()
+    }
+
     fn may_commit(&mut self, _: &Core, _: u64, _: Sender<'_>, _: Generation) -> Result<()> {
         Err(Error::ShareGroup)
     }
