@@ -153,7 +153,10 @@ impl SavedGroup {
             "share" => {
                 let share = SavedShare::parse(assigned, &mut words)?;
                 // The first member begins a generation.
-                SavedKind::Share(Some(share).filter(|share| generation > 0 || share.members.is_empty())?)
+                let has_begun = generation > 0 || share.members.is_empty();
+                // They are numbered anew; who joins next is to get another number than all of them.
+                let are_numbered = share.members.len() <= last_member as usize;
+                SavedKind::Share(Some(share).filter(|_| has_begun && are_numbered)?)
             }
             _ => return None,
         };

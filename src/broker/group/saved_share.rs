@@ -132,6 +132,8 @@ mod tests {
         assert_eq!(SavedGroup::parse(good.as_bytes()).expect("it is one").to_line(), good.as_bytes());
         for (part, bad) in [
             ("assigned:3", "assigned:5"),
+            ("last_member:2", "last_member:1"),
+            ("last_member:2 ", ""),
             ("had:orders/2", "had:orders"),
             ("had:orders/2", "had:zebras/2"),
             ("had:orders/2", "had:orders/10001"),
@@ -155,7 +157,7 @@ mod tests {
     fn a_group_without_a_generation_has_no_members() {
         let empty = "type:share generation:0";
         assert!(SavedGroup::parse(empty.as_bytes()).is_some());
-        let member = format!("{empty} member:a client:c host:h session:1");
+        let member = format!("{empty} last_member:1 member:a client:c host:h session:1");
         assert_eq!(SavedGroup::parse(member.as_bytes()), None);
     }
 
@@ -163,7 +165,7 @@ mod tests {
     fn members_do_not_read_without_bounds() {
         let all = (0..200).map(|topic| format!(" topic:{topic:03}")).collect::<String>();
         let reads = (0..200).map(|topic| format!(" reads:{topic:03}/0-9999")).collect::<String>();
-        let line = format!("type:share generation:1 member:a client:c host:h session:1{all}{reads}");
+        let line = format!("type:share generation:1 last_member:1 member:a client:c host:h session:1{all}{reads}");
         assert_eq!(SavedGroup::parse(line.as_bytes()), None);
     }
 }
