@@ -88,11 +88,10 @@ impl GroupState {
                 waiting.waiter.wake();
             }
         }
+        let Some(first) = self.waiting.values().next() else { return };
         let watched = self.waiting.values().filter_map(|waiting| waiting.until).min();
-        if self.group.next_deadline().is_some_and(|due| watched.is_none_or(|watched| due < watched))
-            && let Some(waiting) = self.waiting.values().next()
-        {
-            waiting.waiter.wake();
+        if self.group.next_deadline().is_some_and(|due| watched.is_none_or(|watched| due < watched)) {
+            first.waiter.wake();
         }
     }
 }

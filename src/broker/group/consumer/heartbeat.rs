@@ -148,7 +148,7 @@ impl KafkaMember {
 
     /// How far it has come, if this is what it has.
     pub(super) fn current(&self, holdings: Holdings) -> SavedCurrent {
-        let Holdings { owned, gives_up, waits } = holdings;
+        let Holdings { owned, gives_up, waits, is_free: _ } = holdings;
         let (epoch, previous_epoch, is_away) = (self.epoch, self.previous_epoch, self.is_away);
         SavedCurrent { epoch, previous_epoch, is_away, waits, owned, gives_up }
     }
@@ -324,11 +324,13 @@ impl ConsumerGroup {
         if self.is_due {
             self.assign(core);
         }
-        let is_moving = self.partitions().any(|shared| shared.moves_from(number));
-        if !is_moving {
+        let mut holdings = self.holdings(number);
+        let is_moving = !holdings.gives_up.is_empty();
+        if !is_moving && holdings.is_free {
             self.take(core, number);
+            holdings = self.holdings(number);
         }
-        let (holdings, epoch) = (self.holdings(number), self.assignment_epoch);
+        let epoch = self.assignment_epoch;
         let member = self.kafka(number);
         if !is_moving && member.epoch != epoch {
             (member.previous_epoch, member.epoch) = (member.epoch, epoch);
@@ -341,7 +343,9 @@ impl ConsumerGroup {
         let revoke_by = now.saturating_add(member.rebalance_timeout_ms);
         member.revoke_by = is_moving.then(|| member.revoke_by.unwrap_or(revoke_by));
         let is_told = joins || is_full || assigned != member.told;
-        member.told.clone_from(&assigned);
+        if assigned != member.told {
+            member.told.clone_from(&assigned);
+        }
         Heartbeat { epoch: member.epoch, assigned: is_told.then_some(assigned) }
     }
 

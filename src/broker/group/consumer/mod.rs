@@ -120,6 +120,8 @@ struct Holdings {
     gives_up: Vec<Owned>,
     /// Whether something that it is to have is another's.
     waits: bool,
+    /// Whether something that it is to have is nobody's.
+    is_free: bool,
 }
 
 impl Group {
@@ -354,6 +356,7 @@ impl ConsumerGroup {
             for (shared, partition) in partitions.iter().zip(0..) {
                 let (is_owner, is_target) = (shared.owner == Some(number), shared.target == Some(number));
                 holdings.waits |= is_target && !is_owner && shared.owner.is_some();
+                holdings.is_free |= is_target && shared.owner.is_none();
                 if is_owner {
                     let all = if is_target { &mut holdings.owned } else { &mut holdings.gives_up };
                     all.push(Owned { topic: topic.clone(), partition, since: shared.since });
