@@ -300,7 +300,8 @@ impl Broker {
     }
 }
 
-fn check_empty(name: &str, state: &GroupState) -> Result<()> {
+/// Whether a group has no members.
+pub(super) fn check_empty(name: &str, state: &GroupState) -> Result<()> {
     match state.group.empty_since() {
         Some(_) => Ok(()),
         None => Err(Error::NonEmptyGroup(shown(name.as_bytes()))),

@@ -1,5 +1,6 @@
 //! What Kafka's members of consumer groups ask of the coordinator (KIP-848).
 
+use super::GroupState;
 use crate::broker::{
     Broker, BrokerState, Error, Result,
     group::consumer::heartbeat::{Heartbeat, HeartbeatRequest, JOINS, Topics},
@@ -11,19 +12,9 @@ impl Broker {
         let (state, epoch) = (&self.running.state, request.epoch);
         // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
         let topics = || state.counted_topics();
-        let beat = match request.epoch {
-            JOINS => {
-                Some(state.change_or_new(group, |state, now| state.group.consumer_heartbeat(now, request, topics))?)
-            }
-            _ => state.change_named(group, |state, now| state.group.consumer_heartbeat(now, request, topics))?,
-        };
-        let (cell, beat) = beat.ok_or(Error::NotConsumerGroup)?;
-        let beat = beat?;
-        // A crash takes back neither what a member was told to have nor an epoch that it was told.
-        if beat.assigned.is_some() || beat.epoch != epoch {
-            state.sync_line(&cell);
-        }
-        Ok(beat)
+        let beat = |state: &mut GroupState, now| state.group.consumer_heartbeat(now, request, topics);
+        let is_news = |beat: &Heartbeat| beat.assigned.is_some() || beat.epoch != epoch;
+        state.beat(group, epoch == JOINS, beat, is_news)?.ok_or(Error::NotConsumerGroup)
     }
 
     /// Whether a member in this epoch may see what its group committed.
@@ -35,6 +26,27 @@ impl Broker {
 }
 
 impl BrokerState {
+    /// Carries out a heartbeat, for which the group is made if the member `joins`. `None`: there is no such group.
+    pub(super) fn beat<T>(
+        &self,
+        group: &str,
+        joins: bool,
+        beat: impl FnOnce(&mut GroupState, u64) -> Result<T>,
+        is_news: impl FnOnce(&T) -> bool,
+    ) -> Result<Option<T>> {
+        let beat = match joins {
+            true => Some(self.change_or_new(group, beat)?),
+            false => self.change_named(group, beat)?,
+        };
+        let Some((cell, beat)) = beat else { return Ok(None) };
+        let beat = beat?;
+        // A crash takes back neither what a member was told to have nor an epoch that it was told.
+        if is_news(&beat) {
+            self.sync_line(&cell);
+        }
+        Ok(Some(beat))
+    }
+
     /// All topics, and how many partitions each has.
     pub(super) fn counted_topics(&self) -> Topics {
         self.topics().iter().map(|topic| (topic.name.as_str().into(), topic.partition_count())).collect()

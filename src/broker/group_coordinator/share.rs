@@ -1,16 +1,13 @@
 //! Members of share groups (KIP-932): Kafka's, who send heartbeats, and those of text and of the library, who have a seat.
 
-use super::GroupCell;
-use crate::{
-    broker::{
-        Broker, BrokerState, Error, Result,
-        group::{
-            consumer::{MemberNumber, heartbeat::JOINS, member_id},
-            share::{Heartbeat, HeartbeatRequest, Subscription},
-        },
-        random,
+use super::{GroupCell, GroupState, admin::check_empty};
+use crate::broker::{
+    Broker, BrokerState, Error, Result,
+    group::{
+        consumer::{MemberNumber, heartbeat::JOINS, member_id},
+        share::{Heartbeat, HeartbeatRequest, Subscription},
     },
-    log::record::shown,
+    random,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -31,34 +28,26 @@ impl Broker {
         let (state, epoch) = (&self.running.state, request.epoch);
         // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
         let topics = || state.counted_topics();
-        let beat = match epoch {
-            JOINS => Some(state.change_or_new(group, |state, now| {
+        let beat = |state: &mut GroupState, now| {
+            if epoch == JOINS {
                 state.may_be_share()?;
-                state.group.share_heartbeat(now, request, topics)
-            })?),
-            _ => state.change_named(group, |state, now| state.group.share_heartbeat(now, request, topics))?,
+            }
+            state.group.share_heartbeat(now, request, topics)
         };
-        let (cell, beat) = beat.ok_or(Error::NotShareGroup)?;
-        let beat = beat?;
-        if beat.assigned.is_some() || beat.epoch != epoch {
-            state.sync_line(&cell);
-        }
-        Ok(beat)
+        let is_news = |beat: &Heartbeat| beat.assigned.is_some() || beat.epoch != epoch;
+        state.beat(group, epoch == JOINS, beat, is_news)?.ok_or(Error::NotShareGroup)
     }
 
     /// Whether how far a share group has come may be changed: it has no members. One that is not there is made, or (`make`) not.
     pub fn may_change_share_offsets(&self, group: &str, make: bool) -> Result<()> {
         let state = &self.running.state;
-        let checked = |state: &mut super::GroupState, now: u64| {
+        let checked = |state: &mut GroupState, now: u64| {
             state.may_be_share()?;
             if make {
                 state.group.make_share(now)?;
                 state.kept_until_ms = Some(i64::MAX);
             }
-            match state.group.empty_since() {
-                Some(_) => Ok(()),
-                None => Err(Error::NonEmptyGroup(shown(group.as_bytes()))),
-            }
+            check_empty(group, state)
         };
         match make {
             true => state.change_or_new(group, checked)?.1,
@@ -95,7 +84,7 @@ impl BrokerState {
     }
 }
 
-impl super::GroupState {
+impl GroupState {
     /// Whether it is a share group, or may become one as far as its offsets say.
     fn may_be_share(&self) -> Result<()> {
         if self.group.is_share() || self.offsets.is_empty() { Ok(()) } else { Err(Error::NotShareGroup) }
