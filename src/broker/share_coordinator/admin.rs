@@ -1,6 +1,6 @@
 //! What administrators ask of share groups, and what becomes of their state when topics and groups go.
 
-use super::{ShareCell, ShareCounts, ShareKey, ShareState, Shares, state_log};
+use super::{ShareCell, ShareCounts, ShareKey, ShareState, ShareWrite, Shares, state_log};
 use crate::broker::{
     Broker, BrokerState, Error, PartitionHandle, Result,
     internal_log::{LogWrite, make_durable},
@@ -66,6 +66,11 @@ impl Broker {
     /// Sets how far a share group without members is in a partition: it goes on at this offset, or (`None`) where its settings say. The
     /// caller knows that it has no members.
     pub fn alter_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<()> {
+        self.write_share_offset(group, of, start)?.make_durable()
+    }
+
+    /// As [`alter_share_offset`](Self::alter_share_offset), for who sets many: the caller makes durable what it answers.
+    pub fn write_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<ShareWrite> {
         let state = &self.running.state;
         state.internal_log_or_new(state_log::TOPIC)?;
         let (group, key) = (Arc::from(group), (of.topic().into(), of.index()));
@@ -81,7 +86,7 @@ impl Broker {
             (share.saved, share.open, share.is_unsaved) = (Some(saved), None, false);
             drop(share);
             cell.waiters.wake();
-            return written.make_durable();
+            return Ok(ShareWrite { cell, written });
         }
     }
 

@@ -32,11 +32,11 @@ struct Place<'p> {
     terms: &'p Terms,
 }
 
-/// An acknowledgement that was written, and is not durable yet.
+/// A change of a share partition that was written, and is not durable yet.
 #[derive(Debug)]
 pub struct ShareWrite {
-    cell: Arc<ShareCell>,
-    written: LogWrite,
+    pub(super) cell: Arc<ShareCell>,
+    pub(super) written: LogWrite,
 }
 
 impl ShareWrite {

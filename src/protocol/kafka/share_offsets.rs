@@ -9,7 +9,7 @@ use super::{
     partition_index, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
 };
-use crate::broker::{Broker, ShareOffset};
+use crate::broker::{Broker, ShareOffset, ShareWrite};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A topic's partitions, by name.
@@ -69,9 +69,9 @@ fn describe(
         return Err(no_name().into());
     }
     let offsets = broker.share_offsets(group)?;
-    let of = |topic: &str, index: i32| {
-        offsets.iter().find(|known| *known.topic == *topic && known.partition == partition_index(index))
-    };
+    let known: BTreeMap<(&str, u32), &ShareOffset> =
+        offsets.iter().map(|known| ((&*known.topic, known.partition), known)).collect();
+    let of = |topic: &str, index: i32| known.get(&(topic, partition_index(index))).copied();
     let Some(topics) = topics else {
         let mut all: BTreeMap<String, Vec<Told>> = BTreeMap::new();
         for known in offsets.iter().filter(|known| known.start.is_some()) {
@@ -127,16 +127,24 @@ pub(super) fn alter_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<
     })?;
     r.tags()?;
     let broker = call.broker.clone();
-    let alter = |topic: &str, index: i32, start: i64| -> Result<(), Refusal> {
+    let write = |topic: &str, index: i32, start: i64| -> Result<ShareWrite, Refusal> {
         let of = broker.find_partition(topic, partition_index(index))?;
-        Ok(broker.alter_share_offset(group, &of, u64::try_from(start).ok())?)
+        Ok(broker.write_share_offset(group, &of, u64::try_from(start).ok())?)
     };
     let of_topic = |&(topic, ref partitions): &(&str, Vec<(i32, i64)>)| {
-        let altered = partitions.iter().map(|&(index, start)| (index, alter(topic, index, start)));
-        altered.collect::<Vec<_>>()
+        let written = partitions.iter().map(|&(index, start)| (index, write(topic, index, start)));
+        written.collect::<Vec<_>>()
     };
-    let done: Result<Vec<_>, Refusal> =
+    // All are written before any is waited for: one sync may do for all.
+    let written: Result<Vec<_>, Refusal> =
         may_change(&broker, group, true).map(|()| topics.iter().map(of_topic).collect());
+    let make_durable = |(index, written): (i32, Result<ShareWrite, Refusal>)| {
+        (index, written.and_then(|write| Ok(write.make_durable()?)))
+    };
+    let done = written.map(|topics| {
+        let durable = topics.into_iter().map(|of_topic| of_topic.into_iter().map(make_durable).collect::<Vec<_>>());
+        durable.collect::<Vec<_>>()
+    });
     tell(call.explained, || format!("share group {group} goes on elsewhere{}", refused(&done)));
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
