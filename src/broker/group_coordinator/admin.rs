@@ -3,7 +3,7 @@
 //! None of this takes away what a member relies on.
 
 #[cfg(feature = "http")]
-use super::GroupCell;
+use super::{GroupCell, Reading};
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
 #[cfg(feature = "http")]
 use crate::broker::ShareOffset;
@@ -148,7 +148,7 @@ impl Broker {
             offsets.extend(read(&cell.name)?);
             Ok(ObservedGroup { name: cell.name.clone(), members, offsets })
         };
-        let (awake, resting) = self.running.state.groups_with_offsets()?;
+        let Reading { awake, resting } = self.running.state.groups_with_offsets()?;
         let mut groups = awake.into_iter().map(observed).collect::<Result<Vec<_>>>()?;
         for name in resting {
             groups.push(ObservedGroup { members: 0, offsets: read(&name)?, name });

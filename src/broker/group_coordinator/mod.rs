@@ -127,6 +127,14 @@ fn check_group_name(name: &str) -> Result<()> {
     }
 }
 
+/// The groups that may have read anything.
+#[cfg(feature = "http")]
+struct Reading {
+    awake: Vec<Arc<GroupCell>>,
+    /// Names of share groups.
+    resting: Vec<Arc<str>>,
+}
+
 /// What a change of a group came to.
 struct Changed<T> {
     /// What the change answered.
@@ -238,12 +246,15 @@ impl BrokerState {
 
     /// All groups that may have read anything: those that are awake, and the names of share groups that rest, which stay asleep.
     #[cfg(feature = "http")]
-    fn groups_with_offsets(&self) -> Result<(Vec<Arc<GroupCell>>, Vec<Arc<str>>)> {
+    fn groups_with_offsets(&self) -> Result<Reading> {
         let names = self.saved_share_groups()?;
         let groups = self.groups()?;
         let groups = groups.as_ref().expect("read back above");
         let rests = |name: &Arc<str>| !groups.awake.contains_key(name) && groups.resting.get(name).is_some();
-        Ok((groups.awake.values().cloned().collect(), names.into_iter().filter(rests).collect()))
+        Ok(Reading {
+            awake: groups.awake.values().cloned().collect(),
+            resting: names.into_iter().filter(rests).collect(),
+        })
     }
 
     /// The names of groups, and the lines of those that rest.
