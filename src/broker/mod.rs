@@ -77,6 +77,7 @@ mod maintenance;
 mod partition;
 mod partitioner;
 mod pattern;
+mod polled;
 mod position;
 mod producer_state;
 mod quotas;
@@ -86,6 +87,7 @@ mod reserve;
 mod schedule;
 mod scram_credentials;
 mod share_coordinator;
+mod share_offset;
 pub mod share_partition;
 mod small_file;
 #[cfg(any(feature = "http", feature = "kafka"))]
@@ -114,8 +116,7 @@ pub use describe::{PartitionDescription, TopicDescription, TopicSize};
 pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
 pub use group_coordinator::{
-    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollLimits, PollWait, PolledRecord,
-    ShareSeat, Wait,
+    CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollWait, ShareSeat, Wait,
 };
 #[cfg(feature = "http")]
 pub use group_coordinator::{ObservedGroup, ObservedOffset};
@@ -127,6 +128,7 @@ pub use leader_epochs::EpochEnd;
 pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};
 pub use pattern::Pattern;
+pub use polled::{PollLimits, PolledRecord};
 pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use quotas::{QuotaEntity, QuotaValues, Quotas};
@@ -134,9 +136,8 @@ pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, Time
 pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
 #[cfg(feature = "kafka")]
 pub use share_coordinator::{SessionChange, SessionPlace, SessionRef, SessionTurn};
-pub use share_coordinator::{
-    ShareConsumer, ShareCounts, ShareMembership, ShareOffset, ShareOptions, ShareWrite, SharedRecord,
-};
+pub use share_coordinator::{ShareConsumer, ShareCounts, ShareMembership, ShareOptions, ShareWrite, SharedRecord};
+pub use share_offset::ShareOffset;
 pub use topic::{Topic, check_name, is_internal};
 pub use topic_file::PARTITIONS_MAX;
 pub use topic_settings::Rules;

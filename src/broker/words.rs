@@ -57,6 +57,11 @@ impl<'a> Words<'a> {
         parse_u63(self.word(name)?.as_bytes())
     }
 
+    /// A time in ms, as long as Kafka's protocol can tell.
+    pub(super) fn timeout_ms(&mut self, name: &str) -> Option<u64> {
+        self.number(name).filter(|&ms| ms <= i32::MAX as u64)
+    }
+
     /// `Some(None)`: the word is not there.
     pub(super) fn optional(&mut self, name: &str) -> Option<Option<String>> {
         if self.is_next(name) { self.string(name).map(Some) } else { Some(None) }

@@ -208,16 +208,12 @@ impl SavedClassic {
     }
 }
 
-/// A time in ms, as long as Kafka's protocol can tell.
-pub(super) fn timeout(words: &mut Words<'_>, name: &str) -> Option<u64> {
-    words.number(name).filter(|&ms| ms <= i32::MAX as u64)
-}
-
 impl SavedMember {
     fn parse(words: &mut Words<'_>) -> Option<SavedMember> {
         let (member_id, instance_id) = (words.string("member:")?, words.optional("instance:")?);
         let (client_id, client_host) = (words.string("client:")?, words.string("host:")?);
-        let (session_timeout_ms, rebalance_timeout_ms) = (timeout(words, "session:")?, timeout(words, "rebalance:")?);
+        let (session_timeout_ms, rebalance_timeout_ms) =
+            (words.timeout_ms("session:")?, words.timeout_ms("rebalance:")?);
         let (subscription, assignment) = (words.bytes("subscription:")?, words.bytes("assignment:")?);
         Some(SavedMember {
             member_id: Some(member_id).filter(|id| !id.is_empty())?,

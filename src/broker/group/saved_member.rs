@@ -15,7 +15,6 @@
 use super::{
     classic::Protocol,
     partitions::{Owned, Partitions, parse_partition, parse_partitions, parts, push_partitions},
-    saved::timeout,
 };
 use crate::{
     broker::words::{Words, push, push_number},
@@ -197,7 +196,8 @@ impl SavedSubscription {
         let number = u32::try_from(words.number("number:")?).ok()?;
         let (instance_id, rack_id) = (words.optional("instance:")?, words.optional("rack:")?);
         let (client_id, client_host) = (words.string("client:")?, words.string("host:")?);
-        let (session_timeout_ms, rebalance_timeout_ms) = (timeout(words, "session:")?, timeout(words, "rebalance:")?);
+        let (session_timeout_ms, rebalance_timeout_ms) =
+            (words.timeout_ms("session:")?, words.timeout_ms("rebalance:")?);
         let assignor = words.optional("assignor:")?;
         let mut names = vec![];
         while words.is_next("topic:") {

@@ -9,7 +9,6 @@
 //! stand; what a member subscribes to may be anything. Members of text are not there again, and so neither are they here. In which
 //! epoch a member is it says itself.
 
-use super::saved::timeout;
 use crate::{
     broker::{
         PARTITIONS_MAX,
@@ -95,7 +94,7 @@ impl SavedShareMember {
         let member_id = words.string("member:").filter(|id| !id.is_empty())?;
         let (client_id, client_host) = (words.string("client:")?, words.string("host:")?);
         let rack_id = words.optional("rack:")?;
-        let session_timeout_ms = timeout(words, "session:")?;
+        let session_timeout_ms = words.timeout_ms("session:")?;
         let (mut topics, mut reads) = (vec![], vec![]);
         while words.is_next("topic:") {
             topics.push(words.string("topic:")?);

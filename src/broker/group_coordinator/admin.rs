@@ -6,7 +6,6 @@
 use super::{GroupCell, Reading};
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
 #[cfg(feature = "http")]
-use crate::broker::ShareOffset;
 use crate::{
     broker::{
         Broker, Committed, Error, Result, committed_offsets,
@@ -124,12 +123,11 @@ impl Broker {
     #[cfg(feature = "http")]
     pub fn observe_groups(&self) -> Result<Vec<ObservedGroup>> {
         let read = |name: &str| -> Result<Vec<ObservedOffset>> {
-            let observed = |shared: ShareOffset| {
-                let committed = (shared.start? + shared.done_at_start) as i64;
-                let (topic, partition, done) = (shared.topic, shared.partition, shared.done - shared.done_at_start);
-                Some(ObservedOffset { topic, partition, committed, done })
-            };
-            Ok(self.share_offsets(name)?.into_iter().filter_map(observed).collect())
+            let offsets = self.share_offsets(name)?.into_iter().filter_map(|shared| {
+                let (committed, done) = (shared.done_to()? as i64, shared.done_beyond());
+                Some(ObservedOffset { topic: shared.topic, partition: shared.partition, committed, done })
+            });
+            Ok(offsets.collect())
         };
         let observed = |cell: Arc<GroupCell>| -> Result<ObservedGroup> {
             let state = cell.lock();
@@ -194,13 +192,14 @@ impl Broker {
         let lags = keys.into_iter().filter_map(lag);
         let shared = self.share_offsets(name)?.into_iter().filter_map(|offset| {
             let end = self.topic(&offset.topic).and_then(|topic| topic.partition(offset.partition)?.size());
-            let committed = offset.start.map(|start| Committed {
-                offset: (start + offset.done_at_start) as i64,
+            let committed = offset.done_to().map(|done_to| Committed {
+                offset: done_to as i64,
                 leader_epoch: offset.leader_epoch as i32,
                 metadata: String::new(),
                 timestamp_ms: -1,
             });
-            let (topic, partition, done) = (offset.topic, offset.partition, offset.done - offset.done_at_start);
+            let done = offset.done_beyond();
+            let (topic, partition) = (offset.topic, offset.partition);
             let (in_flight, end) = (Some(offset.in_flight), end.ok()?.high_watermark);
             Some(Lag { topic, partition, committed, done, in_flight, end })
         });

@@ -17,13 +17,11 @@
 
 use super::{
     GroupCell, GroupState, LogWrite, OffsetChange, OffsetCommit, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
-    assigned_partition::{AssignedPartition, PollLimits, PolledRecord},
-    join_options::JoinOptions,
-    make_durable,
+    assigned_partition::AssignedPartition, join_options::JoinOptions, make_durable,
 };
 use crate::{
     broker::{
-        Broker, BrokerState, Error, Partition, Position, Result, Transaction, Waiter,
+        Broker, BrokerState, Error, Partition, PollLimits, PolledRecord, Position, Result, Transaction, Waiter,
         group::{
             Ticket,
             consumer::{Assignment, MemberNumber, Owned, Subscription, member_id},

@@ -54,7 +54,6 @@ mod upkeep;
 pub use admin::{GroupSummary, Lag};
 #[cfg(feature = "http")]
 pub use admin::{ObservedGroup, ObservedOffset};
-pub use assigned_partition::{PollLimits, PolledRecord};
 pub use classic::{CommitOutcome, OffsetCommit};
 pub use join_options::JoinOptions;
 pub use membership::{Membership, PollWait};

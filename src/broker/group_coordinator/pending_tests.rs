@@ -1,9 +1,9 @@
 //! Offsets that transactions commit: over the marker, a restart, other commits, and members who are to read on.
 
-use super::{JoinOptions, LogWrite, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
+use super::{JoinOptions, LogWrite, Membership, OffsetCommit, PollWait, make_durable};
 use crate::{
     broker::{
-        Broker, Clock, Committed, Error, Marker, Partition, Result, Terms, Waiter,
+        Broker, Clock, Committed, Error, Marker, Partition, PollLimits, Result, Terms, Waiter,
         group::{Committer, classic::Sender},
         transaction::{Epochs, ProducerIdentity},
     },

@@ -1,10 +1,10 @@
 //! Groups over a restart, a crash and a disk that refuses. Kafka Streams counted 102,840 of 100,000 words over one restart,
 //! and Connect's workers ran every task twice: nobody was in their groups any more, and generations began at 1 again.
 
-use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
+use super::{JoinOptions, Membership, OffsetCommit, PollWait, make_durable};
 use crate::{
     broker::{
-        Broker, Clock, Committed, Error, Result, Terms, Waiter,
+        Broker, Clock, Committed, Error, PollLimits, Result, Terms, Waiter,
         group::{
             Description,
             classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},

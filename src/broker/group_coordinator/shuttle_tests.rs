@@ -1,10 +1,10 @@
 //! Members on threads, in every order that shuttle can think of. Nobody waits with a deadline here, so a lost wake-up is a
 //! deadlock, which shuttle reports.
 
-use super::{JoinOptions, Membership, PollLimits, PollWait};
+use super::{JoinOptions, Membership, PollWait};
 use crate::{
     broker::{
-        Broker, Error, Result, Terms, Waiter, committed_offsets,
+        Broker, Error, PollLimits, Result, Terms, Waiter, committed_offsets,
         group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
         sync::thread,
     },

@@ -1,9 +1,9 @@
 //! Groups over a broker in memory, without a protocol. Threads stand for connections.
 
-use super::{JoinOptions, Membership, OffsetCommit, PollLimits, PollWait, make_durable};
+use super::{JoinOptions, Membership, OffsetCommit, PollWait, make_durable};
 use crate::{
     broker::{
-        Broker, Clock, Committed, Error, Position, Result, Terms, Waiter,
+        Broker, Clock, Committed, Error, PollLimits, Position, Result, Terms, Waiter,
         group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
     },
     config::Config,

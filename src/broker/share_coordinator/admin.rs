@@ -2,7 +2,7 @@
 
 use super::{ShareCell, ShareCounts, ShareKey, ShareState, ShareWrite, Shares, state_log};
 use crate::broker::{
-    Broker, BrokerState, Error, PartitionHandle, Result,
+    Broker, BrokerState, Error, PartitionHandle, Result, ShareOffset,
     internal_log::{LogWrite, make_durable},
     share_partition::SavedShare,
     sync::MutexGuard,
@@ -13,25 +13,6 @@ use std::sync::Arc;
 
 /// The most ends that are written together: whatever the group's name, they fit into a batch.
 const ENDS_AT_ONCE: usize = 400;
-
-/// How far a share group is in a partition, as the log has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShareOffset {
-    /// The topic.
-    pub topic: Arc<str>,
-    /// The partition.
-    pub partition: u32,
-    /// Everything below is done. `None`: nobody has read yet.
-    pub start: Option<u64>,
-    /// The leader epoch of the partition at that time.
-    pub leader_epoch: u32,
-    /// How many records are done from the start on.
-    pub done: u64,
-    /// How many of them follow one another from the start on: these will move it.
-    pub done_at_start: u64,
-    /// How many are handed out at present.
-    pub in_flight: u64,
-}
 
 impl Broker {
     /// How far a share group is, by topic and partition; only where the log has something of it.

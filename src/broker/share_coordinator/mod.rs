@@ -33,7 +33,6 @@ mod state_log;
 #[cfg(all(test, not(shuttle)))]
 mod tests;
 
-pub use admin::ShareOffset;
 pub use consumer::{ShareConsumer, ShareWrite};
 pub use membership::{ShareMembership, ShareOptions, SharedRecord};
 #[cfg(feature = "kafka")]
