@@ -144,7 +144,12 @@ fn groups_are_listed_described_reset_and_deleted() {
     let broker = Broker::start();
     broker.expect("CREATE t partitions:2\nSEND t/0 message:a\nSEND t/0 message:b\n", &["OK", "ACK", "ACK"]);
     values(&broker, &["-t", "t", "-g", "two words", "-c", "1"]);
-    assert_eq!(group(&broker, &["list"]).0, "group         state  members\ntwo\\x20words  Empty  0\n");
+    assert_eq!(broker.connect().say("JOIN jobs t mode:share\n").line().split(' ').next(), Some("JOINED"));
+    let deadline = std::time::Instant::now() + common::LONG;
+    let listed = "group         state  members  type\njobs          Empty  0        share\ntwo\\x20words  Empty  0        consumer\n";
+    while group(&broker, &["list"]).0 != listed {
+        assert!(std::time::Instant::now() < deadline, "{}", group(&broker, &["list"]).0);
+    }
     let described = "group: two\\x20words\nstate: Empty\ngeneration: 2\nmembers: 0\n\
                      type: consumer\nassignor: uniform\nassignment_epoch: 1\n\
                      topic  partition  committed  end  lag\nt      0          1          2    1\n";
@@ -183,7 +188,9 @@ fn groups_are_told_in_json_with_the_names_of_kafka() {
     let json = |arguments: &[&str]| -> serde_json::Value {
         serde_json::from_str(&group(&broker, &[arguments, &["--json"]].concat()).0).unwrap()
     };
-    assert_eq!(json(&["list"]), serde_json::json!([{ "groupId": "7", "groupState": "Empty", "memberCount": 0 }]));
+    let listed =
+        serde_json::json!([{ "groupId": "7", "groupState": "Empty", "memberCount": 0, "groupType": "consumer" }]);
+    assert_eq!(json(&["list"]), listed);
     let mut member = broker.connect();
     assert!(member.say("JOIN 7 t\n").line().starts_with("JOINED"));
     let described = json(&["describe", "7"]);

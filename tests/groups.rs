@@ -102,7 +102,7 @@ fn a_group_in_one_conversation() {
     );
     client.expect("COMMIT", &["OK"]);
     client.expect("SEEK t/0 earliest", &["OK offset:0"]);
-    client.expect("GROUPS", &["GROUPS count:1", "group:analytics state:Stable members:1"]);
+    client.expect("GROUPS", &["GROUPS count:1", "group:analytics state:Stable members:1 type:consumer"]);
     client.expect(
         "GROUP analytics",
         &[
@@ -113,7 +113,7 @@ fn a_group_in_one_conversation() {
         ],
     );
     client.expect("LEAVE", &["OK"]);
-    client.expect("GROUPS", &["GROUPS count:1", "group:analytics state:Empty members:0"]);
+    client.expect("GROUPS", &["GROUPS count:1", "group:analytics state:Empty members:0 type:consumer"]);
     client.expect("RESET analytics t/0 latest t/1 -1", &["OK"]);
     client.expect(
         "GROUP analytics",
@@ -191,8 +191,8 @@ fn failed_join_leaves_the_membership_as_it_is() {
     client.refused("JOIN h no", "UNKNOWN_TOPIC_OR_PARTITION", "'no'");
     client.expect("POLL", &["POLLED count:0 generation:1 assigned:t/0"]);
     client.expect("JOIN h t", &["JOINED group:h member:1 generation:1 assigned:t/0"]);
-    let left = "group:g state:Empty members:0";
-    client.expect("GROUPS", &["GROUPS count:2", left, "group:h state:Stable members:1"]);
+    let left = "group:g state:Empty members:0 type:consumer";
+    client.expect("GROUPS", &["GROUPS count:2", left, "group:h state:Stable members:1 type:consumer"]);
 }
 
 #[test]
@@ -200,7 +200,7 @@ fn any_name_is_a_group_and_its_offsets_are_lines_to_read() {
     let (_server, mut client) = with_topic(1);
     client.expect("JOIN a/b\\x20c\\n t", &["JOINED group:a/b\\x20c\\n member:1 generation:1 assigned:t/0"]);
     client.expect("COMMIT t/0 7", &["OK"]);
-    client.expect("GROUPS", &["GROUPS count:1", "group:a/b\\x20c\\n state:Stable members:1"]);
+    client.expect("GROUPS", &["GROUPS count:1", "group:a/b\\x20c\\n state:Stable members:1 type:consumer"]);
     client.say("TAIL __consumer_offsets/0 from:earliest until:end");
     let key = "key:a/b\\x20c\\n";
     assert_eq!(
@@ -352,7 +352,7 @@ fn end_of_input_ends_a_waiting_poll_and_then_it_leaves() {
     assert_eq!(piped.lines().len(), 2);
     assert_eq!(piped.line(), "");
     assert!(begin.elapsed() < Duration::from_secs(5));
-    client.expect("GROUPS", &["GROUPS count:1", "group:g state:Empty members:0"]);
+    client.expect("GROUPS", &["GROUPS count:1", "group:g state:Empty members:0 type:consumer"]);
 }
 
 #[test]

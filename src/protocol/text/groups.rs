@@ -160,7 +160,8 @@ impl Session {
         for group in groups {
             output.bytes.extend_from_slice(b"group:");
             write_word(&mut output.bytes, group.name.as_bytes());
-            output.bytes.extend_from_slice(format!(" state:{} members:{}\n", group.state, group.members).as_bytes());
+            let facts = format!(" state:{} members:{} type:{}\n", group.state, group.members, group.group_type.name());
+            output.bytes.extend_from_slice(facts.as_bytes());
         }
         Ok(Flow::Next)
     }
