@@ -4,6 +4,8 @@ use super::{
     Committed,
     committed_offsets::{self, MemberKey},
     group::{MemberRecord, Part, SavedGroup},
+    share_coordinator,
+    share_partition::SavedShare,
     transaction::TransactionState,
     transaction_coordinator,
 };
@@ -40,6 +42,17 @@ pub enum InternalRecord {
         /// What it says.
         record: Option<MemberRecord>,
     },
+    /// How far a share group is.
+    Share {
+        /// The group.
+        group: String,
+        /// The topic.
+        topic: String,
+        /// Its partition.
+        partition: u32,
+        /// What the group has of it.
+        saved: Option<SavedShare>,
+    },
     /// Where a transactional id stands.
     Transaction {
         /// The id.
@@ -58,6 +71,11 @@ impl InternalRecord {
             transaction_coordinator::STATE_TOPIC => {
                 let state = value.map(|value| TransactionState::parse(value).map(Box::new).ok_or(()));
                 Some(InternalRecord::Transaction { id: key.into(), state: state.transpose().ok()? })
+            }
+            share_coordinator::STATE_TOPIC => {
+                let (group, topic, partition) = committed_offsets::parse_key(key)?;
+                let saved = value.map(|value| SavedShare::parse(value).ok_or(())).transpose().ok()?;
+                Some(InternalRecord::Share { group: group.into(), topic: topic.into(), partition, saved })
             }
             _ => None,
         }

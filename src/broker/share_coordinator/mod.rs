@@ -39,6 +39,8 @@ pub use membership::{ShareMembership, ShareOptions, SharedRecord};
 pub(super) use sessions::ShareSessions;
 #[cfg(feature = "kafka")]
 pub use sessions::{SessionChange, SessionPlace, SessionRef, SessionTurn};
+#[cfg(feature = "kafka")]
+pub(super) use state_log::TOPIC as STATE_TOPIC;
 
 use super::{
     BrokerState, Error, Isolation, PartitionHandle, Position, ReadSession, Result, Waiters,

@@ -9,11 +9,13 @@
 //! key:analytics/target:m message:partitions:...   ->  ConsumerGroupTargetAssignmentMemberKey 7 ... Value 0
 //! key:analytics/current:m message:epoch:3 ...     ->  ConsumerGroupCurrentMemberAssignmentKey 8 ... Value 0
 //! key:transfer-1 message:state:ongoing ...        ->  TransactionLogKey 0                      TransactionLogValue 1
+//! key:jobs/orders/0 message:start:17 ...          ->  ShareSnapshotKey 0                       ShareSnapshotValue 0
 //! ```
 //!
 //! Key and value each begin with the version of their schema. A line that Kafka has no such record for stays as it stands. In which
 //! epoch targets were set (Kafka's key 6) is in a group's line, and what a pattern matched (16) nowhere: neither is a record here. A
-//! topic that is gone has no id any more, and its partitions are left out.
+//! line of a share group says all that holds, so each is a snapshot, and none a change of one (Kafka's key 1). A topic that is gone
+//! has no id any more: its partitions are left out, and how far share groups were in it stays a line.
 
 use super::wire::{ITEM, Uuid, Writer};
 use crate::{
@@ -23,6 +25,7 @@ use crate::{
             MemberRecord, Part, SavedClassic, SavedCurrent, SavedGroup, SavedKind, SavedMember, SavedSubscription,
             consumer::{Owned, heartbeat::AWAY},
         },
+        share_partition::SavedShare,
         transaction::{Phase, TransactionState},
     },
     log::{
@@ -88,6 +91,15 @@ pub(super) fn binary(
                 w.string("member_id", &member_id);
             });
             Some(Binary { key, value: record.map(|record| member_value(&record, id_of)) })
+        }
+        InternalRecord::Share { group, topic, partition, saved } => {
+            let id = id_of(&topic)?;
+            let key = versioned(0, false, |w| {
+                w.string("group_id", &group);
+                w.uuid("topic_id", &id);
+                w.i32("partition", partition as i32);
+            });
+            Some(Binary { key, value: saved.map(|saved| share_value(&saved, timestamp_ms)) })
         }
         InternalRecord::Transaction { id, state } => Some(Binary {
             key: versioned(0, false, |w| w.string("transactional_id", &id)),
@@ -224,6 +236,35 @@ fn group_value(classic: &SavedClassic, generation: i32, timestamp_ms: i64) -> Ve
             w.bytes("subscription", &member.subscription);
             w.bytes("assignment", &member.assignment);
         });
+    })
+}
+
+/// What is done may be processed or rejected, after however many deliveries: a line has no more of it than that.
+fn share_value(saved: &SavedShare, timestamp_ms: i64) -> Vec<u8> {
+    const AVAILABLE: i8 = 0;
+    const ACKNOWLEDGED: i8 = 2;
+    let done = saved.done.iter().map(|offsets| (offsets, ACKNOWLEDGED, 1));
+    let counts = saved.counts.iter().map(|count| (&count.offsets, AVAILABLE, count.deliveries));
+    let mut batches: Vec<_> = done.chain(counts).collect();
+    batches.sort_by_key(|(offsets, ..)| offsets.start);
+    versioned(0, true, |w| {
+        w.i32("snapshot_epoch", 0);
+        w.i32("state_epoch", 0);
+        w.i32("leader_epoch", saved.leader_epoch as i32);
+        w.i64("start_offset", saved.start.map_or(-1, |start| start as i64));
+        w.i64("create_timestamp", timestamp_ms);
+        w.i64("write_timestamp", timestamp_ms);
+        w.array("state_batches", batches.into_iter(), |w, (offsets, state, deliveries)| {
+            w.i64("first_offset", offsets.start as i64);
+            w.i64("last_offset", offsets.end as i64 - 1);
+            w.i8("delivery_state", state);
+            w.i16("delivery_count", deliveries as i16);
+            w.tags();
+        });
+        w.uvarint("_tagged_fields", saved.start.is_some().into());
+        if saved.start.is_some() {
+            w.tagged(0, |w| w.i32("delivery_complete_count", i32::try_from(saved.done_count()).unwrap_or(i32::MAX)));
+        }
     })
 }
 
@@ -366,6 +407,34 @@ mod tests {
         assert_eq!(value, b"\0\0\xff\xff\xff\xfe\0\0\0\x03\0\x01\x01\0");
     }
 
+    /// The bytes are those that Apache Kafka 4.3.1 wrote for a group that nobody has read in, and what its own classes come to for the
+    /// rest; the epochs are those of its coordinators.
+    #[test]
+    fn lines_of_share_groups_become_the_snapshots_that_kafka_would_have_written() {
+        let unread = read("__share_group_state", "key:jobs/orders/2 message:start:-1 epoch:0").unwrap();
+        assert_eq!(unread.key, [b"\0\0\0\x04jobs", &ID[..], b"\0\0\0\x02"].concat());
+        let time = b"\0\0\x01\xa2\x27\xea\x7b\x87";
+        let nowhere = b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff";
+        assert_eq!(unread.value.unwrap(), [nowhere, &time[..], time, b"\x01\0"].concat());
+        let line = "key:a/jobs/orders/0 message:start:17 epoch:3 acked:19-22,25 counts:18=2,23-24=1";
+        let read_by_some = read("__share_group_state", line).unwrap();
+        assert_eq!(read_by_some.key, [b"\0\0\0\x06a/jobs", &ID[..], b"\0\0\0\0"].concat());
+        let batch = |first, last, rest: &[u8]| [&[0; 7], &[first][..], &[0; 7], &[last], rest, &[0]].concat();
+        let expected = [
+            &b"\0\0\0\0\0\0\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\x11"[..],
+            time,
+            time,
+            b"\x05",
+            &batch(18, 18, b"\0\0\x02"),
+            &batch(19, 22, b"\x02\0\x01"),
+            &batch(23, 24, b"\0\0\x01"),
+            &batch(25, 25, b"\x02\0\x01"),
+            b"\x01\0\x04\0\0\0\x05",
+        ];
+        assert_eq!(read_by_some.value.unwrap(), expected.concat());
+        assert_eq!(read("__share_group_state", "key:jobs/gone/0 message:start:1 epoch:0"), None, "it has no id");
+    }
+
     #[test]
     fn the_end_of_something_has_its_key_and_no_value() {
         for (topic, line) in [
@@ -375,6 +444,7 @@ mod tests {
             ("__consumer_offsets", "key:g/target:m tombstone"),
             ("__consumer_offsets", "key:g/current:m tombstone"),
             ("__transaction_state", "key:tx tombstone"),
+            ("__share_group_state", "key:g/orders/0 tombstone"),
         ] {
             let Binary { key, value } = read(topic, line).unwrap();
             assert!(key.starts_with(&[0]) && value.is_none(), "{line}");
@@ -389,6 +459,8 @@ mod tests {
             ("__consumer_offsets", "key:g/orders/0 message:hello"),
             ("__consumer_offsets", "message:hello"),
             ("__transaction_state", "key:tx message:state:nonsense"),
+            ("__share_group_state", "key:jobs message:start:1 epoch:0"),
+            ("__share_group_state", "key:jobs/orders/0 message:start:nonsense"),
         ] {
             assert_eq!(read(topic, line), None, "{topic}: {line}");
         }

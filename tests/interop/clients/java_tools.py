@@ -214,6 +214,8 @@ def share_group_reads_a_queue_is_described_reset_and_deleted():
     assert re.search(rf"{group} +share", tool("kafka-groups", "--list", "--group-type", "share").lower())
     left = lambda: rows(tool("kafka-share-groups", "--describe", "--group", group, "--offsets"))[0]["LAG"]
     equal(left(), "0")
+    state = formatted("__share_group_state", "group.share.ShareGroupStateMessageFormatter", lambda key: key["groupId"] == group)
+    equal((state["key"]["data"]["partition"], state["value"]["data"]["leaderEpoch"]), (0, 0))
     tool("kafka-share-groups", "--reset-offsets", "--group", group, "--topic", topic, "--to-earliest", "--execute")
     equal(left(), "4")
     equal(read(4), ["0", "1", "2", "3"])
