@@ -1,6 +1,6 @@
 //! What a member of the text protocol, or of the library, joins with.
 
-use crate::broker::{Isolation, Position, View};
+use crate::broker::{Isolation, Position, View, group::consumer::Assignor};
 
 /// What a member joins with.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,8 @@ pub struct JoinOptions {
     pub auto_commit: bool,
     /// A member that is silent for this long is removed.
     pub session_ms: u64,
+    /// The assignor that it would have; the group takes the one that most ask for, and `uniform` where none does.
+    pub assignor: Option<Assignor>,
     /// Which records it is handed.
     pub isolation: Isolation,
 }
@@ -18,7 +20,7 @@ pub struct JoinOptions {
 impl Default for JoinOptions {
     fn default() -> JoinOptions {
         let isolation = Isolation::ReadCommitted;
-        JoinOptions { from: Position::Earliest, auto_commit: true, session_ms: 45_000, isolation }
+        JoinOptions { from: Position::Earliest, auto_commit: true, session_ms: 45_000, assignor: None, isolation }
     }
 }
 

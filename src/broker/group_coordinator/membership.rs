@@ -87,9 +87,10 @@ impl Broker {
         let (cell, joined) = self.running.state.change_or_new(group, |state, now| {
             let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
-            let (client, session_timeout_ms) = (self.caller().name().into(), options.session_ms);
+            let client = self.caller().name().into();
+            let JoinOptions { session_ms: session_timeout_ms, assignor, .. } = options;
             state.group.upgrade(now, || self.running.state.counted_topics());
-            state.group.join(now, Subscription { topics, client, session_timeout_ms, secret })
+            state.group.join(now, Subscription { topics, client, session_timeout_ms, assignor, secret })
         })?;
         let (number, assignment) = joined?;
         self.running.state.sync_line(&cell);

@@ -125,10 +125,9 @@ impl Asked<'_> {
             return Err(Refusal::invalid(why));
         }
         let assignor = |name: &str| {
-            let known = Assignor::ALL.into_iter().find(|assignor| assignor.name() == name);
             let names = Assignor::ALL.map(Assignor::name).join(" and ");
             let why = || format!("there is no assignor '{}'; there are {names}", shown(name.as_bytes()));
-            known.ok_or_else(|| Refusal::new(Code::UnsupportedAssignor, why()))
+            Assignor::named(name).ok_or_else(|| Refusal::new(Code::UnsupportedAssignor, why()))
         };
         let pattern = |text: &str| if text.is_empty() { Ok(None) } else { Pattern::new(text).map(Some) };
         let (assignor, pattern) = (self.assignor.map(assignor).transpose()?, self.regex.map(pattern).transpose()?);

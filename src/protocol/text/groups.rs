@@ -18,7 +18,7 @@ use super::{
 use crate::{
     broker::{
         self, Isolation, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord,
-        group::{Description, GroupType},
+        group::{Description, GroupType, consumer::Assignor},
     },
     log::record::{shown, write_i64, write_u64, write_word},
     protocol::connection::Output,
@@ -30,7 +30,7 @@ const POLL_BYTES_MAX: u64 = 16 << 20;
 
 impl Session {
     /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]
-    /// [isolation:=read_committed]`
+    /// [assignor:uniform|range=uniform] [isolation:=read_committed]`
     pub(super) fn join(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let group = words.expect("JOIN takes a group and topics; the group")?;
         let topics = words.expect("JOIN takes a group and topics; the topics")?.split(|&byte| byte == b',');
@@ -43,7 +43,8 @@ impl Session {
             return self.join_queue(group, topics, words, output);
         }
         let group = group_name(group)?;
-        let [from, commit, session, isolation] = words.named(["from", "commit", "session", "isolation"])?;
+        let [from, commit, session, assignor, isolation] =
+            words.named(["from", "commit", "session", "assignor", "isolation"])?;
         let default = JoinOptions::default();
         let options = JoinOptions {
             from: from.map_or(Ok(default.from), Position::parse)?,
@@ -53,6 +54,7 @@ impl Session {
                 Some(_) => return Err(Refusal::invalid("commit can be 'auto' or 'manual'").into()),
             },
             session_ms: number_or("session:", session, default.session_ms)?,
+            assignor: assignor.map(parse_assignor).transpose()?,
             isolation: words::isolation(isolation)?,
         };
         self.broker.may_join(&topics, &options)?;
@@ -231,6 +233,11 @@ impl Session {
 }
 
 /// The connection's membership.
+fn parse_assignor(name: &[u8]) -> Result<Assignor, Refusal> {
+    let assignor = std::str::from_utf8(name).ok().and_then(Assignor::named);
+    assignor.ok_or_else(|| Refusal::invalid("assignor can be 'uniform' or 'range'"))
+}
+
 fn member(member: &mut Option<Membership>) -> Result<&mut Membership, Refusal> {
     member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
 }

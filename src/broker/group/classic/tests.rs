@@ -348,7 +348,13 @@ fn commits_without_a_member_are_for_groups_without_members() {
 #[test]
 fn group_has_one_kind_of_members_at_a_time() {
     let topics = vec![("t".into(), 1)];
-    let text = || Subscription { topics: topics.clone(), client: "nc".into(), session_timeout_ms: 100, secret: 0 };
+    let text = || Subscription {
+        topics: topics.clone(),
+        client: "nc".into(),
+        session_timeout_ms: 100,
+        assignor: None,
+        secret: 0,
+    };
     let mut group = Group::new(0, 0);
     let (text_member, _) = group.join(0, text()).unwrap();
     assert_eq!(group.join_group(0, request("", "a")), Err(Error::InconsistentGroupProtocol));

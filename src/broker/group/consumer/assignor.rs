@@ -17,20 +17,25 @@
 //!
 //! Partitions that nobody had are dealt out in ranges: a first assignment of one topic is Kafka's `range`.
 
-use std::{cmp::Reverse, iter::repeat_n};
+use std::{cmp::Reverse, collections::BTreeMap, iter::repeat_n};
 
 /// How partitions are shared out, by Kafka's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Assignor {
     /// Even, and as few moves as possible.
     Uniform,
-    /// Each member gets the same range of every topic, so that what belongs together in two topics has one reader.
+    /// Equal partitions of all topics go to the same member, so that what belongs together in two topics has one reader.
     Range,
 }
 
 impl Assignor {
     /// All of them; the first is what is taken where no member asks for another.
     pub const ALL: [Assignor; 2] = [Assignor::Uniform, Assignor::Range];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Assignor> {
+        Assignor::ALL.into_iter().find(|assignor| assignor.name() == name)
+    }
 
     /// Kafka's name.
     pub const fn name(self) -> &'static str {
@@ -87,6 +92,29 @@ pub(super) fn range<R: Ord>(topics: &[Topic], rank: impl Fn(usize) -> R) -> Vec<
         members.into_iter().enumerate().flat_map(|(index, member)| repeat_n(member, count(index))).collect()
     };
     topics.iter().map(of_topic).collect()
+}
+
+/// As [`assign`], but equal partitions of topics with as many partitions and the same subscribers go to the same member. As few of
+/// them move as can be: each counts as one partition, which is with whom most of it is.
+pub(super) fn together(members: usize, topics: &[Topic]) -> Vec<Vec<usize>> {
+    let mut alike: BTreeMap<(&[usize], usize), Vec<&Topic>> = BTreeMap::new();
+    for topic in topics {
+        alike.entry((&topic.subscribers, topic.current.len())).or_default().push(topic);
+    }
+    let merged = alike.iter().map(|(&(subscribers, count), topics)| {
+        let current = (0..count).map(|number| most_common(topics.iter().filter_map(|topic| topic.current[number])));
+        Topic { subscribers: subscribers.to_vec(), current: current.collect() }
+    });
+    let assigned = assign(members, &merged.collect::<Vec<_>>());
+    let of: BTreeMap<_, _> = alike.into_keys().zip(assigned).collect();
+    topics.iter().map(|topic| of[&(&*topic.subscribers, topic.current.len())].clone()).collect()
+}
+
+/// Of those that stand there as often as any the lowest.
+fn most_common(members: impl Iterator<Item = usize>) -> Option<usize> {
+    let mut counts: BTreeMap<usize, usize> = BTreeMap::new();
+    members.for_each(|member| *counts.entry(member).or_default() += 1);
+    counts.into_iter().max_by_key(|&(member, count)| (count, Reverse(member))).map(|(member, _)| member)
 }
 
 impl Topic {
@@ -172,6 +200,22 @@ mod tests {
         let topics = [topic(&[0, 1, 2], &[None; 7]), topic(&[0, 1, 2], &[None; 7]), topic(&[0, 2], &[Some(2); 3])];
         let shared = range(&topics, Reverse);
         assert_eq!(shared, [vec![2, 2, 2, 1, 1, 0, 0], vec![2, 2, 2, 1, 1, 0, 0], vec![2, 2, 0]]);
+    }
+
+    #[test]
+    fn equal_partitions_stay_together_and_move_together() {
+        let first = [topic(&[0, 1], &[None; 4]), topic(&[0, 1], &[None; 4]), topic(&[0, 1], &[None; 3])];
+        let shared = together(2, &first);
+        assert_eq!(shared, [vec![0, 0, 1, 1], vec![0, 0, 1, 1], vec![0, 0, 1]]);
+        // A third joins; of each two topics that belong together the same partition moves.
+        let has: Vec<_> = shared.iter().map(|has| has.iter().copied().map(Some).collect::<Vec<_>>()).collect();
+        let topics: Vec<_> = has.iter().map(|has| topic(&[0, 1, 2], has)).collect();
+        let grown = together(3, &topics);
+        assert_eq!(grown[0], grown[1]);
+        assert_eq!(moves(&topics, &grown), 3);
+        // Where they were apart the one stays who has more of it.
+        let apart = [topic(&[0, 1], &[Some(1)]), topic(&[0, 1], &[Some(0)]), topic(&[0, 1], &[Some(1)])];
+        assert_eq!(together(2, &apart), [[1], [1], [1]]);
     }
 
     fn counts(members: usize, assigned: &[usize]) -> Vec<usize> {
@@ -268,6 +312,17 @@ mod tests {
             let best = all_ways(&topics[0]).into_iter().filter(|way| is_even(&counts(members, way)));
             let best = best.map(|way| moves(&topics, &[way])).min().unwrap();
             prop_assert_eq!(moves(&topics, &assign(members, &topics)), best);
+        }
+
+        #[test]
+        fn together_is_even_and_stays_as_it_is((members, mut topics) in subscription()) {
+            let assigned = together(members, &topics);
+            for (topic, assigned) in topics.iter_mut().zip(&assigned) {
+                let counts = counts(members, assigned);
+                prop_assert!(is_even(&topic.subscribers.iter().map(|&member| counts[member]).collect::<Vec<_>>()));
+                topic.current = assigned.iter().copied().map(Some).collect();
+            }
+            prop_assert_eq!(together(members, &topics), assigned);
         }
 
         #[test]

@@ -171,8 +171,13 @@ fn group_of_classic_members_goes_over_and_comes_back_when_they_are_alone() {
 
 #[test]
 fn text_member_joins_beside_classic_ones_if_they_can_be_read() {
-    let text =
-        || Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: SESSION, secret: 0 };
+    let text = || Subscription {
+        topics: vec![("t".into(), 2)],
+        client: "nc".into(),
+        session_timeout_ms: SESSION,
+        assignor: None,
+        secret: 0,
+    };
     let mut group = classic();
     group.upgrade(0, topics);
     let (number, told) = group.join(0, text()).unwrap();
@@ -267,7 +272,13 @@ fn only_who_joins_makes_an_empty_group_one_of_its_kind() {
 
 #[test]
 fn lost_text_member_of_a_group_that_is_classic_again_is_told_so() {
-    let text = Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: 100, secret: 0 };
+    let text = Subscription {
+        topics: vec![("t".into(), 2)],
+        client: "nc".into(),
+        session_timeout_ms: 100,
+        assignor: None,
+        secret: 0,
+    };
     let mut group = classic();
     group.upgrade(0, topics);
     let (number, _) = group.join(0, text).unwrap();

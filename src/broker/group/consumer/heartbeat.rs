@@ -95,7 +95,6 @@ pub(super) struct KafkaMember {
     /// What it subscribes to by name; [`ConsumerMember::topics`] has what the pattern matches, too.
     pub(super) names: Vec<Arc<str>>,
     pub(super) pattern: Option<Pattern>,
-    pub(super) assignor: Option<Assignor>,
     pub(super) rebalance_timeout_ms: u64,
     epoch: i32,
     previous_epoch: i32,
@@ -128,7 +127,6 @@ impl KafkaMember {
             client_host: String::new(),
             names: vec![],
             pattern: None,
-            assignor: None,
             rebalance_timeout_ms: 0,
             epoch,
             previous_epoch: epoch,
@@ -357,6 +355,8 @@ impl ConsumerGroup {
             member.client = request.client_id.into();
         }
         is_new |= set(&mut member.session.timeout_ms, request.session_timeout_ms);
+        let assignor = request.assignor.or(member.assignor);
+        is_new |= set(&mut member.assignor, assignor);
         member.heard(now);
         let kafka = self.kafka(number);
         if kafka.client_host != request.client_host {
@@ -365,9 +365,7 @@ impl ConsumerGroup {
         if let Some(rack_id) = request.rack_id.filter(|&rack_id| kafka.rack_id.as_deref() != Some(rack_id)) {
             (kafka.rack_id, is_new) = (Some(rack_id.into()), true);
         }
-        let assignor = request.assignor.or(kafka.assignor);
         let rebalance_timeout_ms = request.rebalance_timeout_ms.unwrap_or(kafka.rebalance_timeout_ms);
-        is_new |= set(&mut kafka.assignor, assignor);
         is_new |= set(&mut kafka.rebalance_timeout_ms, rebalance_timeout_ms);
         if is_new {
             self.unsaved.entry(number).or_default().subscription = true;

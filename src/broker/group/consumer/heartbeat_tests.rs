@@ -374,7 +374,8 @@ impl World {
     fn poll(&mut self, who: usize) {
         let topics: Vec<_> = self.counts.iter().map(|(topic, count)| (Arc::from(*topic), *count)).collect();
         if !self.text.contains_key(&who) {
-            let subscription = Subscription { topics, client: "nc".into(), session_timeout_ms: SESSION, secret: 0 };
+            let subscription =
+                Subscription { topics, client: "nc".into(), session_timeout_ms: SESSION, assignor: None, secret: 0 };
             let (number, told) = self.group.join(self.now, subscription).unwrap();
             let has = told.owned.into_iter().map(|owned| (owned.topic, owned.partition)).collect();
             self.text.insert(who, (number, has, self.now + SESSION));

@@ -86,6 +86,8 @@ struct ConsumerMember {
     ticket: Option<Ticket>,
     /// A topic of its subscription that was dropped, which it is to be told.
     dropped: Option<Arc<str>>,
+    /// The assignor that it would have.
+    assignor: Option<Assignor>,
     /// A member of Kafka's: it never polls here, nor is it held.
     kafka: Option<Box<KafkaMember>>,
 }
@@ -174,6 +176,7 @@ impl ConsumerMember {
             polling: false,
             ticket: None,
             dropped: None,
+            assignor: None,
             kafka: None,
         }
     }
@@ -392,9 +395,9 @@ impl ConsumerGroup {
         }
     }
 
-    /// The assignor that most of Kafka's members would have.
+    /// The assignor that most of those members would have who say so.
     fn assignor(&self) -> Assignor {
-        let asked = self.members.values().filter_map(|member| member.kafka.as_ref()?.assignor);
+        let asked = self.members.values().filter_map(|member| member.assignor);
         let votes = |assignor| asked.clone().filter(|&asked| asked == assignor).count();
         if votes(Assignor::Range) > votes(Assignor::Uniform) { Assignor::Range } else { Assignor::Uniform }
     }
@@ -478,6 +481,9 @@ impl ConsumerGroup {
         let topics: Vec<_> = topics.collect();
         let assigned = match self.assignor() {
             Assignor::Uniform => assignor::assign(numbers.len(), &topics),
+            Assignor::Range if !self.members.values().any(|member| member.kafka.is_some()) => {
+                assignor::together(numbers.len(), &topics)
+            }
             Assignor::Range => assignor::range(&topics, |place| self.rank(numbers[place])),
         };
         let mut assigned = assigned.into_iter();

@@ -123,8 +123,13 @@ impl Model {
             self.counts.entry(topic).or_insert(2);
         }
         let counted = topics.iter().map(|topic| (Arc::from(*topic), self.counts[topic])).collect();
-        let subscription =
-            Subscription { topics: counted, client: "c".into(), session_timeout_ms: session_ms, secret: 0 };
+        let subscription = Subscription {
+            topics: counted,
+            client: "c".into(),
+            session_timeout_ms: session_ms,
+            assignor: None,
+            secret: 0,
+        };
         let (number, told) = self.group.join(self.now, subscription).unwrap();
         self.hand(number, &told);
         let deadline = Some(self.now + session_ms);

@@ -19,7 +19,7 @@
 //! it polls on. The generation that it was told holds good until its next poll or commit: before that it lets nothing go, whoever
 //! joins meanwhile. While a transaction is open on its own connection no rebalance reaches it.
 
-use super::{ConsumerGroup, ConsumerMember, MemberNumber, Owned, SharedPartition};
+use super::{Assignor, ConsumerGroup, ConsumerMember, MemberNumber, Owned, SharedPartition};
 use crate::broker::{
     Error, Result,
     group::{Core, Group, SessionTimer, Ticket},
@@ -40,6 +40,8 @@ pub struct Subscription {
     pub client: Arc<str>,
     /// A member that is silent for this long is removed.
     pub session_timeout_ms: u64,
+    /// The assignor that it would have.
+    pub assignor: Option<Assignor>,
     /// The part of its [id](member_id) that nobody can guess.
     pub secret: u64,
 }
@@ -217,8 +219,8 @@ impl ConsumerGroup {
         }
         let topics = subscription.topics.into_iter().map(|(topic, _)| topic).collect();
         let session = SessionTimer::new(now, subscription.session_timeout_ms);
-        let Subscription { client, secret, .. } = subscription;
-        let member = ConsumerMember { polling: true, ..ConsumerMember::new(client, topics, session, secret) };
+        let Subscription { client, assignor, secret, .. } = subscription;
+        let member = ConsumerMember { polling: true, assignor, ..ConsumerMember::new(client, topics, session, secret) };
         self.members.insert(number, member.into());
         let seat = self.vacant.pop_front().unwrap_or_default();
         self.claimed.extend(seat.into_iter().map(|partition| (partition, number)));
@@ -241,7 +243,13 @@ mod tests {
     use crate::broker::group::{Answer, Committer, classic::Sender};
 
     fn two_partitions() -> Subscription {
-        Subscription { topics: vec![("t".into(), 2)], client: "nc".into(), session_timeout_ms: 100, secret: 10 }
+        Subscription {
+            topics: vec![("t".into(), 2)],
+            client: "nc".into(),
+            session_timeout_ms: 100,
+            assignor: None,
+            secret: 10,
+        }
     }
 
     fn poll(group: &mut Group, seat: MemberNumber) -> Vec<u32> {

@@ -92,7 +92,7 @@ impl ConsumerGroup {
             client_host: kafka.client_host.clone(),
             session_timeout_ms: member.session.timeout_ms,
             rebalance_timeout_ms: kafka.rebalance_timeout_ms,
-            assignor: kafka.assignor.map(|assignor| assignor.name().into()),
+            assignor: member.assignor.map(|assignor| assignor.name().into()),
             names: kafka.names.iter().map(|name| name.to_string()).collect(),
             pattern: kafka.pattern.as_ref().map(|pattern| pattern.text().to_owned()),
             protocols: kafka.classic.clone().unwrap_or_default(),
@@ -161,14 +161,14 @@ impl ConsumerGroup {
         (kafka.rack_id, kafka.client_host) = (subscription.rack_id, subscription.client_host);
         kafka.names = subscription.names.iter().map(known).collect();
         kafka.pattern = subscription.pattern.and_then(|text| Pattern::new(&text).ok());
-        kafka.assignor = Assignor::ALL.into_iter().find(|all| subscription.assignor.as_deref() == Some(all.name()));
+        let assignor = subscription.assignor.as_deref().and_then(Assignor::named);
         kafka.rebalance_timeout_ms = subscription.rebalance_timeout_ms;
         kafka.classic = Some(subscription.protocols).filter(|protocols| !protocols.is_empty());
         self.ids.insert(kafka.member_id.clone(), number);
         self.instances.extend(kafka.instance_id.clone().map(|instance| (instance, number)));
         let session = SessionTimer::new(now, subscription.session_timeout_ms);
         let member = ConsumerMember::new(subscription.client_id.as_str().into(), vec![], session, 0);
-        self.members.insert(number, ConsumerMember { kafka: Some(kafka.into()), ..member }.into());
+        self.members.insert(number, ConsumerMember { assignor, kafka: Some(kafka.into()), ..member }.into());
         self.match_topics(number, topics);
     }
 

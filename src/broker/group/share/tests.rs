@@ -134,7 +134,13 @@ fn members_of_text_read_everything_and_leave_the_others_theirs() {
 
 #[test]
 fn a_group_is_of_one_kind() {
-    let text = || ConsumerSubscription { topics: vec![], client: "c".into(), session_timeout_ms: 100, secret: 0 };
+    let text = || ConsumerSubscription {
+        topics: vec![],
+        client: "c".into(),
+        session_timeout_ms: 100,
+        assignor: None,
+        secret: 0,
+    };
     let mut share = Group::new(0, 0);
     share.make_share(0).unwrap();
     assert!(share.is_share() && share.take_unsaved().is_some());
