@@ -14,7 +14,7 @@ mod units;
 mod values;
 
 pub use address::Address;
-pub use broker_settings::{broker_changes, of_topic, of_topics};
+pub use broker_settings::{BROKER_SETTINGS, BrokerSettings, Known, broker_changes, known, of_topics};
 pub use changes::{Change, Changes, no_list};
 pub use client_metrics_settings::ClientMetricsSettings;
 pub use group_settings::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset};

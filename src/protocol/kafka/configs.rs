@@ -8,7 +8,7 @@
 //! broker logger    one, whose level the command line says
 //! ```
 //!
-//! What of a broker's configs can change while it runs are the defaults of its topics.
+//! What of a broker's configs has an effect when it changes while the broker runs are the defaults of its topics.
 
 use super::{
     Call, Code, NODE_ID, Refusal, Stop, shown_list, tell,
@@ -17,8 +17,8 @@ use super::{
 use crate::{
     broker::{Broker, Error, Resource, ResourceKind, check_name},
     config::{
-        Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described, GroupSettings, Overrides, SETTINGS,
-        Setting, Settings, Type, no_list, of_topic,
+        BROKER_SETTINGS, BrokerSettings, Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described,
+        GroupSettings, Overrides, SETTINGS, Setting, Settings, Type, known, no_list,
     },
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -283,21 +283,30 @@ impl Layers {
             .collect()
     }
 
-    /// What was set for this broker or for all and is no default of topics.
+    /// What is known and without effect.
+    fn kept(&self) -> impl Iterator<Item = Config> {
+        BROKER_SETTINGS.iter().map(|setting| {
+            let mut synonyms = self.dynamic_synonyms(setting.name);
+            synonyms.push(Synonym::new(setting.name, setting.value(&BrokerSettings::default()), DEFAULT));
+            self.dynamic_config(setting.name, synonyms)
+        })
+    }
+
+    /// What was set for this broker or for all and is not known.
     fn unknown(&self) -> Vec<Config> {
         let names: BTreeSet<&String> = self.dynamic.iter().flat_map(|(_, configs)| configs.keys()).collect();
-        let unknown = names.into_iter().filter(|name| of_topic(name).is_none());
+        let unknown = names.into_iter().filter(|name| known(name).is_none());
         unknown.map(|name| self.dynamic_config(name, self.dynamic_synonyms(name))).collect()
     }
 
     fn dynamic_config(&self, name: &str, mut synonyms: Vec<Synonym>) -> Config {
-        let setting = of_topic(name);
-        if setting.is_none() {
+        let known = known(name);
+        if known.is_none() {
             synonyms.iter_mut().for_each(|synonym| synonym.value = None);
         }
         let (value, source) = (synonyms[0].value.clone(), synonyms[0].source);
-        let (kind, what) = (setting.map(|setting| setting.kind), setting.map_or("", |setting| setting.what));
-        Config { name: name.into(), value, source, read_only: setting.is_none(), kind, what, synonyms }
+        let (kind, what) = (known.as_ref().map(|known| known.kind), known.as_ref().map_or("", |known| known.what));
+        Config { name: name.into(), value, source, read_only: known.is_none(), kind, what, synonyms }
     }
 }
 
@@ -390,7 +399,7 @@ fn broker_configs(config: &BrokerConfig, layers: &Layers, (host, port): &(String
             synonyms,
         })
     });
-    own.into_iter().chain(of_topics).chain(layers.unknown()).collect()
+    own.into_iter().chain(of_topics).chain(layers.kept()).chain(layers.unknown()).collect()
 }
 
 /// The one logger: how much the broker tells on stderr.
@@ -581,7 +590,7 @@ fn changes(resource: &Altered<'_>) -> Result<BTreeMap<String, Change>, Refusal> 
         }
     }
     let kind = |name: &str| match resource.kind {
-        BROKER => of_topic(name).map(|setting| setting.kind),
+        BROKER => known(name).map(|known| known.kind),
         CLIENT_METRICS => Setting::<ClientMetricsSettings>::named(name).map(|setting| setting.kind),
         GROUP => Setting::<GroupSettings>::named(name).map(|setting| setting.kind),
         _ => Setting::<Settings>::named(name).map(|setting| setting.kind),

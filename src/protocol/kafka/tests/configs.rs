@@ -226,8 +226,12 @@ fn a_brokers_configs_are_set_while_it_runs() {
         [told_of("100", 3), told_of("200", 2)]
     );
     assert_eq!(of_broker("1", "of.a.plugin"), Some((None, 2, true)));
+    assert_eq!(of_broker("1", "log.cleaner.backoff.ms"), told_of("15000", 5));
+    assert_eq!(alter_any(&talk, BROKER, "1", &[set("log.cleaner.backoff.ms", "15001")]), 0);
+    assert_eq!(of_broker("1", "log.cleaner.backoff.ms"), told_of("15001", 2));
     for (broker, changes, code) in [
         ("", vec![set("log.dirs", "/x")], 42),
+        ("1", vec![set("num.io.threads", "0")], 42),
         ("", vec![set("log.retention.ms", "x")], 42),
         ("1", vec![set("log.index.interval.bytes", "-5")], 42),
         ("1", vec![("log.retention.ms", APPEND, Some("1"))], 40),
@@ -441,6 +445,20 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
         ("log.roll.jitter.ms", 5),
         ("log.roll.ms", 5),
         ("unclean.leader.election.enable", 1),
+        ("background.threads", 3),
+        ("log.cleaner.backoff.ms", 5),
+        ("log.cleaner.dedupe.buffer.size", 5),
+        ("log.cleaner.io.buffer.load.factor", 6),
+        ("log.cleaner.io.buffer.size", 3),
+        ("log.cleaner.threads", 3),
+        ("max.connection.creation.rate", 3),
+        ("max.connections.per.ip", 3),
+        ("num.io.threads", 3),
+        ("num.network.threads", 3),
+        ("num.recovery.threads.per.data.dir", 3),
+        ("num.replica.fetchers", 3),
+        ("producer.id.expiration.ms", 3),
+        ("transaction.partition.verification.enable", 1),
     ];
     assert_eq!(types, expected);
 }
