@@ -15,11 +15,11 @@ class Plainlog:
     """plainlog's own broker, as a user starts it, with the four partitions for new topics that the foreign suites expect."""
     name = "plainlog"
 
-    def __init__(self, program=BROKER, arguments=()):
+    def __init__(self, program=BROKER, arguments=(), port=0):
         self.program, self.programs, self.arguments = program, os.path.dirname(os.path.abspath(program)), list(arguments)
         self.folder = tempfile.mkdtemp(prefix="plainlog-interop-")
         self.data, self.errors = self.folder + "/data", self.folder + "/stderr"
-        self.start("127.0.0.1:0")
+        self.start(f"127.0.0.1:{port}")
 
     def start(self, listen):
         command = [self.program, "--listen", listen, "--data-dir", self.data, "--default-partitions", "4", *self.arguments]
@@ -71,9 +71,9 @@ class ApacheKafka:
     """Apache Kafka, one node with its default settings and 1 GiB of heap: the reference that every test here must pass, and the bench's neighbour."""
     name, data, programs = "Apache Kafka", None, None
 
-    def __init__(self, **settings):
+    def __init__(self, port=0, **settings):
         self.classes, self.folder = jars(), tempfile.mkdtemp(prefix="apache-kafka-")
-        self.port, controller = free_port(), free_port()
+        self.port, controller = port or free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
         lines = {
             "process.roles": "broker,controller", "node.id": 1, "log.dirs": self.folder + "/data",

@@ -20,6 +20,8 @@ OPENAPI = ["openapi-spec-validator==0.9.0"]
 NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4-napi@2.10.0", "zstd-codec@0.1.5"]
 BROWSER = ["playwright-core@1.65.1"]
 KAFKA_PYTHON_TESTS = "3.0.12"
+SARAMA = "github.com/IBM/sarama@v1.61.1"
+TOXIPROXY = "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0"
 LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
 HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
 
@@ -124,6 +126,32 @@ def franz_go_tests():
         module = subprocess.run(["go", "list", "-m", "-f", "{{.Dir}}", "github.com/twmb/franz-go"], cwd=source, capture_output=True, text=True).stdout.strip()
         sh("go", "test", "-c", "-o", path + "/tests", "./pkg/kgo", cwd=module, log="go.log")
     return folder("franz-go-tests", open(source + "/go.mod").read(), build)
+
+
+def go_module_tests(name, module, changes, *options):
+    """A folder with `source`, a Go module, and the program `tests`, made of its own tests; `changes` are what sed does to the files of these first."""
+    def build(path):
+        try:
+            found = subprocess.run(["go", "mod", "download", "-json", module], cwd=path, capture_output=True, text=True)
+        except FileNotFoundError:
+            raise Missing("go is not on this machine") from None
+        if found.returncode:
+            raise Missing(f"go cannot fetch {module}: {found.stdout[-400:]}")
+        source = path + "/source"
+        sh("cp", "-r", "--no-preserve=mode", json.loads(found.stdout)["Dir"], source, log="go.log")
+        sh("sed", "-i", "-E", changes, *glob.glob(source + "/*_test.go"), log="go.log")
+        sh("go", "test", "-c", *options, "-o", path + "/tests", ".", cwd=source, log="go.log")
+    return folder(name, [module, changes, options], build)
+
+
+def toxiproxy():
+    """A proxy that its clients may tell to break connections."""
+    return folder("toxiproxy", TOXIPROXY, lambda path: sh("go", "install", TOXIPROXY, log="go.log", GOBIN=path)) + "/server"
+
+
+def sarama_tests():
+    """sarama's functional tests, with topics that fit on one broker."""
+    return go_module_tests("sarama-tests", SARAMA, "s/ReplicationFactor: 3/ReplicationFactor: 1/", "-tags", "functional")
 
 
 def jars():
