@@ -73,6 +73,8 @@ pub struct Lag {
     pub done: u64,
     /// How many records its members hold, in a share group; `None`: it is none.
     pub in_flight: Option<u64>,
+    /// Whether an open transaction may change what was committed.
+    pub is_pending: bool,
     /// The end of the partition.
     pub end: u64,
 }
@@ -179,15 +181,16 @@ impl Broker {
     /// How far a group is behind, in every partition of which it committed an offset or a member owns another; a share group, where
     /// somebody has read.
     pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
-        let offsets = self.committed_offsets(name)?;
+        let offsets = self.group_offsets(name)?;
         let group = self.group(name)?.filter(|group| group.group_type != GroupType::Share);
         let owned = group.into_iter().flat_map(|group| group.members).flat_map(|member| member.owned);
         let mut keys: BTreeSet<_> = owned.map(|owned| (owned.topic, owned.partition)).collect();
-        keys.extend(offsets.keys().cloned());
+        keys.extend(offsets.committed().keys().cloned());
         let lag = |(topic, partition): (Arc<str>, u32)| {
             let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.size()).ok()?.high_watermark;
-            let committed = offsets.get(&(topic.clone(), partition)).cloned();
-            Some(Lag { topic, partition, committed, done: 0, in_flight: None, end })
+            let key = (topic, partition);
+            let (committed, is_pending) = (offsets.committed().get(&key).cloned(), offsets.is_pending(&key));
+            Some(Lag { topic: key.0, partition, committed, done: 0, in_flight: None, is_pending, end })
         };
         let lags = keys.into_iter().filter_map(lag);
         let shared = self.share_offsets(name)?.into_iter().filter_map(|offset| {
@@ -201,7 +204,7 @@ impl Broker {
             let done = offset.done_beyond();
             let (topic, partition) = (offset.topic, offset.partition);
             let (in_flight, end) = (Some(offset.in_flight), end.ok()?.high_watermark);
-            Some(Lag { topic, partition, committed, done, in_flight, end })
+            Some(Lag { topic, partition, committed, done, in_flight, is_pending: false, end })
         });
         Ok(lags.chain(shared).collect())
     }

@@ -350,6 +350,8 @@ fn write_lag(lag: &Lag, out: &mut Vec<u8>) {
     let behind = lag.lag().map_or("-".into(), |behind| behind.to_string());
     let Lag { topic, partition, end, in_flight, .. } = lag;
     let held = in_flight.map_or(String::new(), |held| format!(" in_flight:{held}"));
-    let line = format!("topic:{topic} partition:{partition} committed:{committed} end:{end} lag:{behind}{held}\n");
+    let pending = if lag.is_pending { " pending:yes" } else { "" };
+    let line =
+        format!("topic:{topic} partition:{partition} committed:{committed} end:{end} lag:{behind}{held}{pending}\n");
     out.extend_from_slice(line.as_bytes());
 }
