@@ -38,6 +38,11 @@ impl LogWrite {
         self.log.make_durable(&self.appended)
     }
 
+    /// Waits until it is synced, whatever the flush mode: something else is written only behind it.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.log.sync_to(self.appended.offsets.end)
+    }
+
     /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.
     pub(super) fn sync_soon(&self) {
         if let Ok(settings) = self.log.settings() {

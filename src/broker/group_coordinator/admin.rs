@@ -242,19 +242,20 @@ impl Broker {
     }
 
     /// Deletes a group without members, with all that it committed and all that is pending, as Kafka does, and with how far a share
-    /// group of its name has come. The group's own end comes first; who deletes again what is left after an error or a crash deletes
-    /// the rest.
+    /// group of its name has come. That goes first: a new group of that name finds nothing of one that is gone. Who deletes again
+    /// what is left after an error or a crash deletes the rest.
     pub fn delete_group(&self, name: &str) -> Result<()> {
         let state = &self.running.state;
         if state.find_group(name)?.is_none() && state.has_shares(name).unwrap_or(false) {
-            return make_durable(state.forget_shares_of(name)?);
+            return state.forget_shares_of(name).map(drop);
         }
         self.delete_offsets_by(name, |group| {
             check_empty(name, group)?;
             match state.load_shares() {
                 Err(error) if group.group.is_share() => return Err(error),
                 Err(error) => state.env.tell(&format!("share groups cannot be read back: {error}")),
-                Ok(()) => {}
+                // Still under the group's lock: nobody joins it in between.
+                Ok(()) => drop(state.forget_shares_of(name)?),
             }
             Ok(Deleted { offsets: group.offsets.partitions().into_iter().collect(), group: true, answer: () })
         })
@@ -284,14 +285,10 @@ impl Broker {
             let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.has(key)).collect();
             let changes = keys.into_iter().map(OffsetChange::deletion).collect();
             let written = self.running.state.write_changes(&log, name, state, changes, group)?;
-            // Still under the lock: a group that is made anew under the name keeps what is its own.
-            let can_forget = group && self.running.state.load_shares().is_ok();
-            let shares = if can_forget { self.running.state.forget_shares_of(name) } else { Ok(None) };
-            Ok::<_, Error>((written, shares, answer))
+            Ok::<_, Error>((written, answer))
         })?;
-        let (written, shares, answer) = deleted.ok_or_else(unknown)?.1?;
+        let (written, answer) = deleted.ok_or_else(unknown)?.1?;
         make_durable(written)?;
-        make_durable(shares?)?;
         Ok(answer)
     }
 

@@ -2,10 +2,7 @@
 
 use super::{ShareCell, ShareCounts, ShareKey, ShareState, ShareWrite, Shares, state_log};
 use crate::broker::{
-    Broker, BrokerState, Error, PartitionHandle, Result, ShareOffset,
-    internal_log::{LogWrite, make_durable},
-    share_partition::SavedShare,
-    sync::MutexGuard,
+    Broker, BrokerState, Error, PartitionHandle, Result, ShareOffset, share_partition::SavedShare, sync::MutexGuard,
 };
 #[cfg(feature = "http")]
 use std::collections::BTreeSet;
@@ -74,11 +71,7 @@ impl Broker {
     /// Forgets how far a share group without members is in a topic. Answers whether there was anything to forget.
     pub fn delete_share_offsets(&self, group: &str, topic: &str) -> Result<bool> {
         let state = &self.running.state;
-        let cells = state.share_cells_of(group)?.into_iter().filter(|cell| *cell.topic == *topic).collect();
-        let written = state.forget_shares(cells)?;
-        let any = written.is_some();
-        make_durable(written)?;
-        Ok(any)
+        state.forget_shares(state.share_cells_of(group)?.into_iter().filter(|cell| *cell.topic == *topic).collect())
     }
 }
 
@@ -100,20 +93,20 @@ impl BrokerState {
         self.shares().map(drop)
     }
 
-    /// A group is deleted. Answers what was written, if the log had anything of it.
-    pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<Option<LogWrite>> {
+    /// A group is being deleted. Answers whether the log had anything of it.
+    pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<bool> {
         self.forget_shares(self.share_cells_of(group)?)
     }
 
     /// A topic is being dropped, and is not found any more.
     pub(in crate::broker) fn forget_shares_of_topic(&self, topic: &str) -> Result<()> {
-        make_durable(self.forget_shares(self.share_cells(|cell| *cell.topic == *topic)?)?)
+        self.forget_shares(self.share_cells(|cell| *cell.topic == *topic)?).map(drop)
     }
 
-    /// Forgets share partitions: they are gone here once the log has their ends. Answers what was written, if the log had anything of
-    /// them.
-    fn forget_shares(&self, cells: Vec<Arc<ShareCell>>) -> Result<Option<LogWrite>> {
-        let mut last = None;
+    /// Forgets share partitions: they are gone here once their ends are synced, whatever the flush mode, for what had them goes next. Answers
+    /// whether the log had anything of them.
+    fn forget_shares(&self, cells: Vec<Arc<ShareCell>>) -> Result<bool> {
+        let mut any = false;
         for cells in cells.chunks(ENDS_AT_ONCE) {
             // All who lock several do so in the order of their names.
             let locked = cells.iter().map(|cell| (cell, cell.lock()));
@@ -123,7 +116,8 @@ impl BrokerState {
             let ends: Vec<_> = ends.map(|(cell, _)| (&*cell.group, &*cell.topic, cell.partition, None)).collect();
             if !ends.is_empty() {
                 let log = self.internal_log(state_log::TOPIC)?.ok_or(Error::UnknownTopic(state_log::TOPIC.into()))?;
-                last = Some(state_log::write(&log, ends.into_iter())?);
+                state_log::write(&log, ends.into_iter())?.sync()?;
+                any = true;
             }
             for (_, share) in &mut locked {
                 share.is_gone = true;
@@ -135,7 +129,7 @@ impl BrokerState {
                 self.remove_share(cell)?;
             }
         }
-        Ok(last)
+        Ok(any)
     }
 
     /// What is known of a share partition, if anything is.

@@ -17,6 +17,8 @@
 //! - A share partition is one of a topic's partition, not of its name: of a topic that is dropped nothing is kept.
 //! - A record that is rejected, or was handed out too often, is in the group's [dead letters](dead_letters) before it is done: a crash
 //!   between the two repeats it, and loses none.
+//! - Of a group that is deleted the ends of all this are synced before the group's own end is written: whoever makes a group of its name finds
+//!   nothing of it, and after a crash in between there is still the group to be deleted again.
 //! - There are no timers. Whoever comes lets the time of locks pass, and who waits for records does so until the next lock's end.
 //! - Where a group begins at the end, or at a time, the offset is written when the partition is first looked at: a restart must not
 //!   find another one.
