@@ -133,6 +133,20 @@ fn attempt<T>(state: &BrokerState, partition: &Partition, work: impl FnOnce() ->
     }
 }
 
+#[cfg(all(test, not(shuttle)))]
+impl super::Broker {
+    /// Maintenance is the test's affair from here on. It may have begun with what a start asks for: that ends first.
+    pub(super) fn stop_maintenance(&self) {
+        self.env().schedule.stop();
+        let is_running = |thread: &std::thread::JoinHandle<()>| {
+            thread.thread().name() == Some("maintenance") && !thread.is_finished()
+        };
+        while self.running.threads.iter().any(is_running) {
+            std::thread::yield_now();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

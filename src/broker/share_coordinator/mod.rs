@@ -25,6 +25,8 @@
 
 mod admin;
 mod consumer;
+#[cfg(all(test, not(shuttle)))]
+mod crash_tests;
 mod dead_letters;
 mod membership;
 #[cfg(all(test, not(shuttle)))]

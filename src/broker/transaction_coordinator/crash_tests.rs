@@ -63,7 +63,7 @@ impl Turned {
         let clock = Arc::new(AtomicI64::new(NOW_MS));
         let config = Config { flush, topic_defaults, ..Config::new("data") };
         let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone()))?;
-        tests::stop_maintenance(&broker);
+        broker.stop_maintenance();
         Ok(Turned { broker, clock })
     }
 

@@ -37,7 +37,7 @@ impl Turned {
         let clock = Arc::new(AtomicI64::new(NOW_MS));
         let config = Config { flush, ..Config::new("data") };
         let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(clock.clone())).unwrap();
-        stop_maintenance(&broker);
+        broker.stop_maintenance();
         Turned { broker, disk: disk.clone(), clock }
     }
 
@@ -90,19 +90,6 @@ impl Turned {
         let partition = self.broker.topic(state_log::TOPIC).unwrap().partition(0).unwrap();
         partition.sync_to(partition.log().unwrap().log_end()).unwrap();
         self.values(state_log::TOPIC, 0, Isolation::ReadUncommitted)
-    }
-}
-
-/// Maintenance, which is the test's affair, may have begun with what a start asks for.
-pub(super) fn stop_maintenance(broker: &Broker) {
-    broker.env().schedule.stop();
-    while broker
-        .running
-        .threads
-        .iter()
-        .any(|thread| thread.thread().name() == Some("maintenance") && !thread.is_finished())
-    {
-        std::thread::yield_now();
     }
 }
 
