@@ -78,7 +78,7 @@ pub fn known(name: &str) -> Option<Known> {
 }
 
 /// The setting of topics that a broker's config is the default of.
-pub fn of_topic(name: &str) -> Option<&'static Setting> {
+fn of_topic(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.of_broker == Some(name))
 }
 
