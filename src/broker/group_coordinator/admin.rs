@@ -5,7 +5,6 @@
 #[cfg(feature = "http")]
 use super::{GroupCell, Reading};
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
-#[cfg(feature = "http")]
 use crate::{
     broker::{
         Broker, Committed, Error, Result, committed_offsets,
