@@ -61,7 +61,7 @@ impl Broker {
             }
             of.start()?;
             let written = state.write_share(&cell, &saved)?;
-            (share.saved, share.open, share.is_unsaved) = (Some(saved), None, false);
+            (share.saved, share.open, share.first, share.is_unsaved) = (Some(saved), None, None, false);
             drop(share);
             cell.waiters.wake();
             return Ok(ShareWrite { cell, written });

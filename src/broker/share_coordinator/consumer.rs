@@ -143,9 +143,17 @@ impl ShareConsumer {
         self.open_under(&self.terms(), of)
     }
 
-    /// As [`open`](Self::open), for who opens many.
+    /// As [`open`](Self::open), for who opens many and goes on where one cannot be.
     pub(crate) fn open_under(&mut self, terms: &Terms, of: &PartitionHandle) -> Result<()> {
         self.with(of, terms, |this, at| this.state().open_share(at.cell, at.state, at.of, at.terms).map(drop))
+    }
+
+    /// As [`open`](Self::open), of many: all is written before the disk is waited for, once.
+    pub(crate) fn open_all(&mut self, terms: &Terms, all: &[PartitionHandle]) -> Result<()> {
+        all.iter().try_for_each(|of| {
+            self.with(of, terms, |this, at| this.state().begin_share(at.cell, at.state, at.of, at.terms))
+        })?;
+        all.iter().try_for_each(|of| self.open_under(terms, of))
     }
 
     /// Acquires records of a partition, and reads them with `read`, which then has batches with all of them, among others perhaps.

@@ -105,9 +105,8 @@ impl Broker {
         let mut member = ShareMembership { broker, consumer, seat, read, turn: 0 };
         // What `latest` means is decided now, not at the first poll.
         let terms = member.consumer.terms();
-        for of in member.partitions() {
-            member.consumer.open_under(&terms, &of)?;
-        }
+        let partitions = member.partitions();
+        member.consumer.open_all(&terms, &partitions)?;
         Ok(member)
     }
 

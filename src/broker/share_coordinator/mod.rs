@@ -125,6 +125,8 @@ struct ShareState {
     /// What the log has.
     saved: Option<SavedShare>,
     open: Option<OpenShare>,
+    /// The line that says where the group begins, until it is durable.
+    first: Option<LogWrite>,
     /// Whether the log refused what is known here.
     is_unsaved: bool,
     /// How long dead letters that cannot be written wait before the next try; 0: none do.
@@ -286,6 +288,19 @@ impl BrokerState {
         of: &PartitionHandle,
         terms: &Terms,
     ) -> Result<&'s mut OpenShare> {
+        self.begin_share(cell, state, of, terms)?;
+        if let Some(first) = &state.first {
+            first.make_durable()?;
+            state.first = None;
+        }
+        self.let_time_pass(cell, state, terms);
+        let open = state.open.as_mut().expect("begun above");
+        open.adapt()?;
+        Ok(open)
+    }
+
+    /// The first part of that: where the group begins is known, and written, but not durable.
+    fn begin_share(&self, cell: &ShareCell, state: &mut ShareState, of: &PartitionHandle, terms: &Terms) -> Result<()> {
         // Whoever comes with the handle of a topic that is gone changes nothing of the one that has its name.
         of.start()?;
         if state.open.as_ref().is_none_or(|open| open.of != *of) {
@@ -304,17 +319,15 @@ impl BrokerState {
             open.adapt()?;
             open.machine.cut(of.high_watermark()?);
             open.machine.condemn(terms.limits);
+            state.first = None;
             if is_new && terms.reset != OffsetReset::Earliest {
                 let first = open.machine.saved(open.leader_epoch);
-                self.write_share(cell, &first)?.make_durable()?;
+                state.first = Some(self.write_share(cell, &first)?);
                 state.saved = Some(first);
             }
             state.open = Some(open);
         }
-        self.let_time_pass(cell, state, terms);
-        let open = state.open.as_mut().expect("opened above");
-        open.adapt()?;
-        Ok(open)
+        Ok(())
     }
 
     /// Where a group begins that has read nothing yet.

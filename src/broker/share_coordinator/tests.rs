@@ -259,6 +259,23 @@ fn a_topic_made_anew_is_not_read_from_where_a_dropped_one_was_though_groups_cann
 }
 
 #[test]
+fn a_group_that_begins_at_the_end_of_many_partitions_waits_for_the_disk_once() {
+    let disk = MemoryDisk::crashable();
+    let broker = broker(&disk, 1);
+    broker.create_topic("ten", 10).unwrap();
+    let calls = |group: &str, topic: &str| {
+        let before = disk.calls();
+        let latest = ShareOptions { from: Some(Position::Latest), ..ShareOptions::default() };
+        let lines = broker.join_queue(group, &[topic], &latest).map(|_| ());
+        lines.map(|()| disk.calls() - before).unwrap()
+    };
+    (calls("first", "orders"), calls("first", "ten"));
+    let (of_one, of_ten) = (calls("one", "orders"), calls("ten", "ten"));
+    assert_eq!(of_ten - of_one, 9 * 2, "each line is written, to the log and to its batches, and none is synced alone");
+    assert!(broker.share_offsets("ten").unwrap().iter().all(|offset| offset.start == Some(0)));
+}
+
+#[test]
 fn offsets_are_altered_and_deleted() {
     let disk = MemoryDisk::crashable();
     let broker = broker(&disk, 5);
