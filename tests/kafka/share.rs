@@ -1,7 +1,10 @@
 //! Share sessions over sockets: who waits for what others hold, and what a connection leaves behind.
 
 use super::*;
-use kafka_protocol::messages::{share_acknowledge_request as acknowledged, share_fetch_request as fetched};
+use kafka_protocol::messages::{
+    alter_share_group_offsets_request as altered, delete_share_group_offsets_request as deleted,
+    share_acknowledge_request as acknowledged, share_fetch_request as fetched,
+};
 
 /// A broker with a topic of these records, which the group `jobs` reads from the first on, and the topic as a ShareFetch names it.
 fn queue(values: &[&str]) -> (Broker, fetched::FetchTopic) {
@@ -85,6 +88,35 @@ fn a_member_says_on_one_connection_what_became_of_records_while_it_waits_on_anot
     };
     assert_eq!(code, 0);
     assert_eq!(acquired(waits.receive(1).unwrap()), [(1, 1, 2)], "it is released, and comes to who waits");
+}
+
+/// It was woken for what was released where the group had read before, and not where it read anew.
+#[test]
+fn who_waits_hears_of_what_becomes_of_the_group_after_its_offsets_were_deleted() {
+    let (broker, topic) = queue(&["a", "b"]);
+    assert!(text(&broker, "JOIN late t mode:share from:latest").starts_with("JOINED"));
+    let of_late = |epoch, wait_ms| share_fetch(&topic, "m", epoch, wait_ms).with_group_id(Some(s("late").into()));
+    let (mut waits, mut other) = (Client::connect(&broker), Client::connect(&broker));
+    assert_eq!(acquired(waits.ask(ApiKey::ShareFetch, 1, &of_late(0, 0))), []);
+    waits.send(ApiKey::ShareFetch, 1, &of_late(1, i32::MAX));
+    // The Fetch has come once another is the next one.
+    while other.ask::<_, ShareFetchResponse>(ApiKey::ShareFetch, 1, &of_late(2, 0)).error_code != 0 {}
+    let of_topic = deleted::DeleteShareGroupOffsetsRequestTopic::default().with_topic_name(s("t").into());
+    let delete = DeleteShareGroupOffsetsRequest::default().with_group_id(s("late").into()).with_topics(vec![of_topic]);
+    let delete = |client: &mut Client| -> DeleteShareGroupOffsetsResponse {
+        client.ask(ApiKey::DeleteShareGroupOffsets, 0, &delete)
+    };
+    // Who joined may still be there.
+    while delete(&mut other).error_code != 0 {}
+    // The Fetch has looked again once there is a line of where the group begins.
+    while !text(&broker, "GROUP late").starts_with("GROUP count:1 ") {}
+    let partition = altered::AlterShareGroupOffsetsRequestPartition::default();
+    let of_topic = altered::AlterShareGroupOffsetsRequestTopic::default().with_topic_name(s("t").into());
+    let of_topic = of_topic.with_partitions(vec![partition]);
+    let alter = AlterShareGroupOffsetsRequest::default().with_group_id(s("late").into()).with_topics(vec![of_topic]);
+    let altered: AlterShareGroupOffsetsResponse = other.ask(ApiKey::AlterShareGroupOffsets, 0, &alter);
+    assert_eq!(altered.error_code, 0);
+    assert_eq!(acquired(waits.receive(1).unwrap()), [(0, 1, 1)]);
 }
 
 /// A Fetch whose client was gone went round without a wait until its time was over.

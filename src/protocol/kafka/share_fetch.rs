@@ -179,6 +179,12 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         }
     };
     let mut answers = Answers::new();
+    if !asked.is_empty() {
+        let handles: Vec<_> = asked.iter().filter_map(|asked| Some(find(call.broker, asked.place).ok()?.1)).collect();
+        let terms = hands.consumer().terms();
+        // What fails is told where it is read.
+        let _ = hands.consumer().open_all(&terms, &handles);
+    }
     if asked.iter().any(|asked| !asked.said.is_empty()) {
         // As in Kafka, what is released with this comes after what is there already.
         acquire(call, hands.consumer(), &places, &limits, &mut answers)?;
@@ -357,15 +363,15 @@ fn acquire_or_wait(
     // It only watches: the other one goes on acquiring.
     let (group, member) = (hands.consumer().group().to_owned(), hands.consumer().member().to_owned());
     let Ok(mut watching) = Hands::of(broker, (&group, &member)) else { return Ok(()) };
-    let watching = watching.consumer();
-    let terms = watching.terms();
-    handles.iter().for_each(|of| drop(watching.open_under(&terms, of)));
-    let watching: &ShareConsumer = watching;
     // Registering before looking again makes sure that no wake-up is missed.
     let _registered: Vec<_> = handles.iter().map(|of| of.register(&waiter)).collect();
-    let _released = watching.register(&waiter);
     let _ends = session.register(&waiter);
     loop {
+        let watching = watching.consumer();
+        // Each time, for the group's offsets may be deleted meanwhile: what is released then is told in other places.
+        let terms = watching.terms();
+        handles.iter().for_each(|of| drop(watching.open_under(&terms, of)));
+        let _released = watching.register(&waiter);
         acquire(call, hands.consumer(), places, limits, answers)?;
         if is_done(answers) || Instant::now() >= deadline {
             return Ok(());
