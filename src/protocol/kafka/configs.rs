@@ -13,6 +13,7 @@
 use super::{
     Call, Code, NODE_ID, Refusal, Stop, shown_list, tell,
     wire::{ITEM, Reader, Writer},
+    write_code,
 };
 use crate::{
     broker::{Broker, Error, Resource, ResourceKind, check_name},
@@ -124,8 +125,7 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     w.i32("throttle_time_ms", 0);
     w.array("results", resources.iter(), |w, ((kind, name), keys)| {
         let configs = describe(broker, &layers, &advertised, *kind, name, keys.as_ref());
-        w.i16("error_code", configs.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
-        w.nullable_string("error_message", configs.as_ref().err().map(|refusal| refusal.why.as_str()));
+        write_code(w, configs.as_ref().err());
         w.i8("resource_type", *kind);
         w.string("resource_name", name);
         w.array("configs", configs.unwrap_or_default().iter(), |w, config| write_config(w, config, wanted));
@@ -514,8 +514,7 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     w.array("responses", resources.iter().zip(&done), |w, (resource, done)| {
-        w.i16("error_code", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
-        w.nullable_string("error_message", done.as_ref().err().map(|refusal| refusal.why.as_str()));
+        write_code(w, done.as_ref().err());
         w.i8("resource_type", resource.kind);
         w.string("resource_name", resource.name);
         w.tags();

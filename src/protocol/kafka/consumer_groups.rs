@@ -5,6 +5,7 @@ use super::{
     groups::{new_member_id, no_name},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
+    write_code,
 };
 use crate::{
     broker::{
@@ -73,9 +74,7 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
     let broker = call.broker.clone();
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
-    let (code, why) = beat.as_ref().err().map_or((Code::None, None), |error| (error.code, Some(error.why.as_str())));
-    w.i16("error_code", code.into());
-    w.nullable_string("error_message", why);
+    write_code(&mut w, beat.as_ref().err());
     w.nullable_string("member_id", beat.is_ok().then_some(member_id));
     let Heartbeat { epoch, assigned } = beat.unwrap_or(Heartbeat { epoch: 0, assigned: None });
     w.i32("member_epoch", epoch);
@@ -190,13 +189,13 @@ pub(super) fn describe_groups(
     let operations = r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
-    let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group, kind, &wrong)).collect();
+    let describe = |group: &&str| describe(call.broker, group, kind, &wrong).map_err(Refusal::from);
+    let described: Vec<_> = groups.iter().map(describe).collect();
     let broker = call.broker.clone();
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     w.array("groups", groups.iter().zip(described), |w, (&group, described)| {
-        w.i16("error_code", described.as_ref().map_or_else(Error::code, |_| Code::None).into());
-        w.nullable_string("error_message", described.as_ref().err().map(Error::to_string).as_deref());
+        write_code(w, described.as_ref().err());
         w.string("group_id", group);
         let is_there = described.is_ok();
         let described = described.unwrap_or_default();

@@ -256,6 +256,12 @@ impl Refusal {
     }
 }
 
+/// Writes whether something is refused, and why: the fields `error_code` and `error_message`.
+fn write_code(w: &mut Writer<'_>, refusal: Option<&Refusal>) {
+    w.i16("error_code", refusal.map_or(Code::None, |refusal| refusal.code).into());
+    w.nullable_string("error_message", refusal.map(|refusal| refusal.why.as_str()));
+}
+
 impl From<broker::Error> for Refusal {
     fn from(error: broker::Error) -> Refusal {
         Refusal::new(error.code(), error.to_string())

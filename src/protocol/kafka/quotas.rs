@@ -4,6 +4,7 @@
 use super::{
     Call, Code, Refusal, Stop, shown_list, tell,
     wire::{self, Reader, Writer},
+    write_code,
 };
 use crate::broker::{QuotaEntity, QuotaValues};
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,8 +101,7 @@ pub(super) fn describe_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>
     let found = check_filter(&components).map(|()| quotas.iter().filter(matches).collect::<Vec<_>>());
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
-    w.i16("error_code", found.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
-    w.nullable_string("error_message", found.as_ref().err().map(|refusal| refusal.why.as_str()));
+    write_code(&mut w, found.as_ref().err());
     match found {
         Err(_) => w.null_array("entries"),
         Ok(found) => w.array("entries", found.into_iter(), |w, (entity, values)| {
@@ -166,8 +166,7 @@ pub(super) fn alter_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     w.array("entries", done.iter(), |w, (entity, done)| {
-        w.i16("error_code", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
-        w.nullable_string("error_message", done.as_ref().err().map(|refusal| refusal.why.as_str()));
+        write_code(w, done.as_ref().err());
         write_entity(w, entity);
         w.tags();
     });

@@ -12,6 +12,7 @@
 use super::{
     Call, Code, Refusal, Stop, shown_list, tell,
     wire::{Reader, Writer},
+    write_code,
 };
 use crate::broker::{self, ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
 use ring::{digest, hmac};
@@ -143,8 +144,7 @@ pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Read
     w.i32("throttle_time_ms", 0);
     w.array("results", done.iter(), |w, (user, done)| {
         w.string("user", user);
-        w.i16("error_code", done.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
-        w.nullable_string("error_message", done.as_ref().err().map(|refusal| refusal.why.as_str()));
+        write_code(w, done.as_ref().err());
         w.tags();
     });
     w.tags();

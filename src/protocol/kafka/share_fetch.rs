@@ -22,6 +22,7 @@ use super::{
     partition_index, tell,
     topic_ref::TopicRef,
     wire::{ITEM, Reader, Uuid, Writer},
+    write_code,
 };
 use crate::broker::{
     Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, SessionTurn, ShareConsumer, TopicHandle,
@@ -211,7 +212,7 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     write_head(&mut w, None, lock_ms);
     write_by_topic(&mut w, answers, |w, answer| {
         let Answer { refusal, acknowledged, acquired, records } = answer;
-        write_code(w, ("error_code", "error_message"), refusal.as_ref());
+        write_code(w, refusal.as_ref());
         let code = acknowledged.and_then(Result::err).map_or(Code::None, |refusal| refusal.code);
         w.i16("acknowledge_error_code", code.into());
         // As in Kafka, which says why only to a ShareAcknowledge.
@@ -272,11 +273,7 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         w.i32("acquisition_lock_timeout_ms", lock_ms);
     }
     write_by_topic(&mut w, done.unwrap_or_default(), |w, answer| {
-        write_code(
-            w,
-            ("error_code", "error_message"),
-            answer.acknowledged.as_ref().and_then(|done| done.as_ref().err()),
-        );
+        write_code(w, answer.acknowledged.as_ref().and_then(|done| done.as_ref().err()));
         write_leader(w);
         w.tags();
     });
@@ -475,17 +472,12 @@ fn encode(
 
 fn write_code_head(w: &mut Writer<'_>, refusal: Option<&Refusal>) {
     w.i32("throttle_time_ms", 0);
-    write_code(w, ("error_code", "error_message"), refusal);
+    write_code(w, refusal);
 }
 
 fn write_head(w: &mut Writer<'_>, refusal: Option<&Refusal>, lock_ms: i32) {
     write_code_head(w, refusal);
     w.i32("acquisition_lock_timeout_ms", lock_ms);
-}
-
-fn write_code(w: &mut Writer<'_>, (code, message): (&'static str, &'static str), refusal: Option<&Refusal>) {
-    w.i16(code, refusal.map_or(Code::None, |refusal| refusal.code).into());
-    w.nullable_string(message, refusal.map(|refusal| refusal.why.as_str()));
 }
 
 /// Only who asked the wrong broker is told which one leads.

@@ -5,6 +5,7 @@ use super::{
     consumer_groups::{NAMES_BYTES_MAX, bytes_of, describe_groups, write_partitions},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
+    write_code,
 };
 use crate::broker::{
     Broker, Error,
@@ -46,9 +47,7 @@ pub(super) fn share_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     let broker = call.broker.clone();
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
-    let (code, why) = beat.as_ref().err().map_or((Code::None, None), |error| (error.code, Some(error.why.as_str())));
-    w.i16("error_code", code.into());
-    w.nullable_string("error_message", why);
+    write_code(&mut w, beat.as_ref().err());
     w.nullable_string("member_id", beat.is_ok().then_some(member_id));
     let Heartbeat { epoch, assigned } = beat.unwrap_or(Heartbeat { epoch: 0, assigned: None });
     w.i32("member_epoch", epoch);

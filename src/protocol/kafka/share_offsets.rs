@@ -8,6 +8,7 @@ use super::{
     groups::no_name,
     partition_index, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
+    write_code,
 };
 use crate::broker::{Broker, ShareOffset, ShareWrite};
 use std::collections::{BTreeMap, BTreeSet};
@@ -211,9 +212,4 @@ fn write_topic(w: &mut Writer<'_>, broker: &Broker, topic: &str) {
     w.string("topic_name", topic);
     let id = broker.find_topic(topic).map_or(Uuid::default(), |topic| topic.id());
     w.uuid("topic_id", &id);
-}
-
-fn write_code(w: &mut Writer<'_>, refusal: Option<&Refusal>) {
-    w.i16("error_code", refusal.map_or(Code::None, |refusal| refusal.code).into());
-    w.nullable_string("error_message", refusal.map(|refusal| refusal.why.as_str()));
 }

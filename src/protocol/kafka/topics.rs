@@ -5,6 +5,7 @@ use super::{
     configs::{Layers, topic_configs},
     partition_index, shown_list, tell,
     wire::{ITEM, Reader, Uuid},
+    write_code,
 };
 use crate::{
     broker::{self, Broker, PARTITIONS_MAX, Space, TopicDescription, check_name, random},
@@ -97,8 +98,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         if w.version >= 7 {
             w.uuid("topic_id", &made.as_ref().map_or([0; 16], |made| made.id));
         }
-        w.i16("error_code", made.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None).into());
-        w.nullable_string("error_message", made.as_ref().err().map(|refusal| refusal.why.as_str()));
+        write_code(w, made.as_ref().err());
         if w.version >= 5 {
             match made {
                 Err(_) => {
@@ -302,8 +302,7 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     w.i32("throttle_time_ms", 0);
     w.array("results", topics.iter().zip(&grown), |w, ((name, ..), grown)| {
         w.string("name", name);
-        w.i16("error_code", grown.as_ref().map_or_else(|refusal| refusal.code, |()| Code::None).into());
-        w.nullable_string("error_message", grown.as_ref().err().map(|refusal| refusal.why.as_str()));
+        write_code(w, grown.as_ref().err());
         w.tags();
     });
     w.tags();

@@ -5,9 +5,10 @@
 //! abort what no coordinator knows any more; the marker keeps the coordinator epoch that they name.
 
 use super::{
-    Call, Code, Stop, partition_index, shown_list, tell,
+    Call, Code, Refusal, Stop, partition_index, shown_list, tell,
     transactions::{AnswerNames, AskedTopic},
     wire::{ITEM, Reader},
+    write_code,
 };
 use crate::broker::{Error, Marker, Outcome, Pattern, TransactionDescription, check_name};
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,9 +128,9 @@ pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
         w.array("partitions", indexes.iter(), |w, &index| {
             let known = check_name(name);
             let producers = known.and_then(|()| broker.active_producers(name, partition_index(index)));
+            let producers = producers.map_err(Refusal::from);
             w.i32("partition_index", index);
-            w.i16("error_code", producers.as_ref().map_or_else(Error::code, |_| Code::None).into());
-            w.nullable_string("error_message", producers.as_ref().err().map(Error::to_string).as_deref());
+            write_code(w, producers.as_ref().err());
             w.array("active_producers", producers.unwrap_or_default().iter(), |w, producer| {
                 w.i64("producer_id", producer.producer_id);
                 w.i32("producer_epoch", producer.producer_epoch.into());
