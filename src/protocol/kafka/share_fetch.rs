@@ -30,7 +30,7 @@ use crate::broker::{
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -119,7 +119,12 @@ fn read_topics(r: &mut Reader<'_>) -> Result<Vec<Asked>, Stop> {
         r.tags()?;
         Ok(partitions)
     })?;
-    Ok(topics.into_iter().flatten().collect())
+    let (mut asked, mut later): (Vec<Asked>, _) = (topics.into_iter().flatten().collect(), BTreeSet::new());
+    // As in Kafka: of a partition that stands there more than once the last counts.
+    asked.reverse();
+    asked.retain(|asked| later.insert(asked.place));
+    asked.reverse();
+    Ok(asked)
 }
 
 /// ShareFetch (key 78).
@@ -289,8 +294,7 @@ fn acknowledge(broker: &Broker, consumer: &mut ShareConsumer, asked: Vec<Asked>,
         let taken = checked(&said, renews).and_then(|batches| Ok((find(broker, place)?.1, batches)));
         let taken = taken.and_then(|(of, batches)| Ok(consumer.acknowledge_under(&terms, &of, &batches)?));
         let taken = taken.map(|write| written.extend(write.map(|write| (place, write))));
-        let answer = answers.entry(place).or_default();
-        answer.acknowledged = Some(answer.acknowledged.take().unwrap_or(Ok(())).and(taken));
+        answers.entry(place).or_default().acknowledged = Some(taken);
     }
     for (place, write) in written {
         if let Err(error) = write.make_durable() {

@@ -229,6 +229,49 @@ fn what_is_said_of_records_is_looked_at_before_the_records() {
     assert_eq!(acquired(&fetch(&talk, 13, |_| ())), [(1, 1, 2)]);
 }
 
+/// Each time the state of the partition was copied.
+#[test]
+fn of_a_partition_that_stands_twice_in_a_request_the_last_counts() {
+    use share_acknowledge_request as ack;
+    let talk = with_batches(&[8]);
+    fetch(&talk, 0, |_| ());
+    let partition = |first| {
+        let range = ack::AcknowledgementBatch::default().with_first_offset(first).with_last_offset(first);
+        ack::AcknowledgePartition::default().with_acknowledgement_batches(vec![range.with_acknowledge_types(vec![1])])
+    };
+    let id = of_bytes(talk.broker.find_topic("there").unwrap().id());
+    let topic = |partitions| ack::AcknowledgeTopic::default().with_topic_id(id).with_partitions(partitions);
+    let topics = vec![topic(vec![partition(99), partition(1)]), topic(vec![partition(2)])];
+    let request = ShareAcknowledgeRequest::default().with_group_id(Some(s("g").into())).with_member_id(Some(s("m")));
+    let request = request.with_share_session_epoch(1).with_topics(topics);
+    let (response, _) = talk.ask(79, 1, &encoded(request, 1)).unwrap();
+    let response = ShareAcknowledgeResponse::decode(&mut &response[..], 1).unwrap();
+    let codes = response.responses.iter().flat_map(|topic| &topic.partitions).map(|partition| partition.error_code);
+    assert_eq!(codes.collect::<Vec<_>>(), [0]);
+    assert_eq!(fetch(&talk, -1, |_| ()).error_code, 0);
+    assert_eq!(acquired(&fetch(&talk, 0, |_| ())), [(0, 1, 2), (3, 7, 2)]);
+}
+
+/// What stood there first was left out.
+#[test]
+fn how_far_a_group_is_in_a_topic_is_asked_in_as_many_places_as_one_likes() {
+    use describe_share_group_offsets_request as ask;
+    let talk = with_batches(&[8]);
+    let topic = |indices: &[i32]| {
+        let topic = ask::DescribeShareGroupOffsetsRequestTopic::default().with_topic_name(s("there").into());
+        topic.with_partitions(indices.to_vec())
+    };
+    let group = |topics| {
+        ask::DescribeShareGroupOffsetsRequestGroup::default().with_group_id(s("g").into()).with_topics(Some(topics))
+    };
+    let groups = vec![group(vec![topic(&[1]), topic(&[0, 1])]), group(vec![topic(&[])])];
+    let request = DescribeShareGroupOffsetsRequest::default().with_groups(groups);
+    let (response, _) = talk.ask(90, 0, &encoded(request, 0)).unwrap();
+    let response = DescribeShareGroupOffsetsResponse::decode(&mut &response[..], 0).unwrap();
+    let partitions = response.groups.iter().flat_map(|group| &group.topics).flat_map(|topic| &topic.partitions);
+    assert_eq!(partitions.map(|partition| partition.partition_index).collect::<Vec<_>>(), [0, 1]);
+}
+
 #[test]
 fn how_far_a_share_group_is_can_be_set_while_nobody_is_in_it() {
     let talk = with_batches(&[8]);
