@@ -10,11 +10,11 @@ use super::{
     wire::{ITEM, Reader, Uuid, Writer},
     write_code,
 };
-use crate::broker::{Broker, ShareOffset, ShareWrite};
+use crate::broker::{Broker, ShareOffset, ShareWrite, TopicHandle};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A topic's partitions, by name.
-type Partitions<'a> = BTreeMap<&'a str, Vec<i32>>;
+/// Partitions, by the topic's name.
+type Partitions<'a> = BTreeMap<&'a str, BTreeSet<i32>>;
 
 /// How far a group is in a partition, as it is told.
 struct Told {
@@ -26,20 +26,18 @@ struct Told {
 
 /// DescribeShareGroupOffsets (key 90).
 pub(super) fn describe_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let asked: BTreeMap<&str, Option<Partitions<'_>>> = r
-        .array("groups", |r| {
-            let group = r.string("group_id")?;
-            let topics = r.nullable_array("topics", |r| {
-                let topic = (r.string("topic_name")?, r.array("partitions", |r| r.i32(ITEM))?);
-                r.tags()?;
-                Ok(topic)
-            })?;
+    let asked = r.array("groups", |r| {
+        let group = r.string("group_id")?;
+        let topics = r.nullable_array("topics", |r| {
+            let topic = (r.string("topic_name")?, r.array("partitions", |r| r.i32(ITEM))?);
             r.tags()?;
-            Ok((group, topics.map(|topics| topics.into_iter().collect())))
-        })?
-        .into_iter()
-        .collect();
+            Ok(topic)
+        })?;
+        r.tags()?;
+        Ok((group, topics))
+    })?;
     r.tags()?;
+    let asked = merged(asked);
     tell(call.explained, || format!("how far {} have come", shown_list(asked.keys().map(|group| group.to_string()))));
     let broker = call.broker.clone();
     let told: Vec<_> = asked.iter().map(|(&group, topics)| describe(&broker, group, topics.as_ref())).collect();
@@ -60,6 +58,21 @@ pub(super) fn describe_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Read
     Ok(())
 }
 
+/// Each group is answered once, with all that is asked of it: an answer may take many times the bytes of its name.
+fn merged<'a>(asked: Vec<(&'a str, Option<Vec<(&'a str, Vec<i32>)>>)>) -> BTreeMap<&'a str, Option<Partitions<'a>>> {
+    let mut groups = BTreeMap::new();
+    for (group, topics) in asked {
+        let known = groups.entry(group).or_insert_with(|| Some(Partitions::new()));
+        match (known.as_mut(), topics) {
+            (Some(known), Some(topics)) => {
+                topics.into_iter().for_each(|(topic, indices)| known.entry(topic).or_default().extend(indices));
+            }
+            _ => *known = None,
+        }
+    }
+    groups
+}
+
 /// How far a group is in these partitions, or (`None`) in all that it has read in.
 fn describe(
     broker: &Broker,
@@ -72,32 +85,34 @@ fn describe(
     let offsets = broker.share_offsets(group)?;
     let known: BTreeMap<(&str, u32), &ShareOffset> =
         offsets.iter().map(|known| ((&*known.topic, known.partition), known)).collect();
-    let of = |topic: &str, index: i32| known.get(&(topic, partition_index(index))).copied();
     let Some(topics) = topics else {
-        let mut all: BTreeMap<String, Vec<Told>> = BTreeMap::new();
+        let mut all: BTreeMap<&str, Vec<&ShareOffset>> = BTreeMap::new();
         for known in offsets.iter().filter(|known| known.start.is_some()) {
-            let told = tell_offset(broker, &known.topic, known.partition as i32, Some(known));
-            all.entry(known.topic.to_string()).or_default().push(told);
+            all.entry(&known.topic).or_default().push(known);
         }
-        return Ok(all.into_iter().collect());
+        let told = |(name, known): (&str, Vec<&ShareOffset>)| {
+            let topic = broker.find_topic(name).ok();
+            let told = known.into_iter().map(|known| tell_offset(topic.as_ref(), known.partition as i32, Some(known)));
+            (name.to_owned(), told.collect())
+        };
+        return Ok(all.into_iter().map(told).collect());
     };
-    // A partition that a topic does not have is left out; of a topic that is not there nothing is known.
-    let has = |topic: &str, index: i32| {
-        broker.find_topic(topic).is_err() || broker.find_partition(topic, partition_index(index)).is_ok()
-    };
-    let told = |(&topic, indices): (&&str, &Vec<i32>)| {
-        let indices: BTreeSet<i32> = indices.iter().copied().filter(|&index| has(topic, index)).collect();
-        let told = indices.into_iter().map(|index| tell_offset(broker, topic, index, of(topic, index)));
-        (topic.to_owned(), told.collect())
+    let told = |(&name, indices): (&&str, &BTreeSet<i32>)| {
+        let topic = broker.find_topic(name).ok();
+        // A partition that a topic does not have is left out; of a topic that is not there nothing is known.
+        let has = |&&index: &&i32| topic.as_ref().is_none_or(|topic| partition_index(index) < topic.partition_count());
+        let of = |index: i32| known.get(&(name, partition_index(index))).copied();
+        let told = indices.iter().filter(has).map(|&index| tell_offset(topic.as_ref(), index, of(index)));
+        (name.to_owned(), told.collect())
     };
     Ok(topics.iter().map(told).collect())
 }
 
-fn tell_offset(broker: &Broker, topic: &str, index: i32, known: Option<&ShareOffset>) -> Told {
+fn tell_offset(topic: Option<&TopicHandle>, index: i32, known: Option<&ShareOffset>) -> Told {
     let Some((start, known)) = known.and_then(|known| Some((known.start? as i64, known))) else {
         return Told { index, start: -1, leader_epoch: 0, lag: -1 };
     };
-    let end = broker.find_partition(topic, partition_index(index)).and_then(|of| of.high_watermark());
+    let end = topic.and_then(|topic| topic.partition(partition_index(index)).ok()?.high_watermark().ok());
     let lag = end.map_or(-1, |end| end as i64 - start - known.done as i64);
     Told { index, start, leader_epoch: known.leader_epoch as i32, lag }
 }
@@ -128,13 +143,13 @@ pub(super) fn alter_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<
     })?;
     r.tags()?;
     let broker = call.broker.clone();
-    let write = |topic: &str, index: i32, start: i64| -> Result<ShareWrite, Refusal> {
-        let of = broker.find_partition(topic, partition_index(index))?;
-        Ok(broker.write_share_offset(group, &of, u64::try_from(start).ok())?)
-    };
-    let of_topic = |&(topic, ref partitions): &(&str, Vec<(i32, i64)>)| {
-        let written = partitions.iter().map(|&(index, start)| (index, write(topic, index, start)));
-        written.collect::<Vec<_>>()
+    let of_topic = |&(name, ref partitions): &(&str, Vec<(i32, i64)>)| {
+        let topic = broker.find_topic(name).map_err(Refusal::from);
+        let write = |index: i32, start: i64| -> Result<ShareWrite, Refusal> {
+            let of = topic.as_ref().map_err(Refusal::clone)?.partition(partition_index(index))?;
+            Ok(broker.write_share_offset(group, &of, u64::try_from(start).ok())?)
+        };
+        partitions.iter().map(|&(index, start)| (index, write(index, start))).collect::<Vec<_>>()
     };
     // All are written before any is waited for: one sync may do for all.
     let written: Result<Vec<_>, Refusal> =
