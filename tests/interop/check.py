@@ -38,11 +38,16 @@ def check(function):
     return function
 
 
-def for_each_codec(function):
-    """Registers a behaviour once for each codec."""
-    if function.__module__ == "__main__":
-        CHECKS.extend((f"{function.__name__}[{codec}]", lambda codec=codec: function(codec)) for codec in CODECS)
-    return function
+def for_each(values):
+    """Registers a behaviour once for each value."""
+    def register(function):
+        if function.__module__ == "__main__":
+            CHECKS.extend((f"{function.__name__}[{value}]", lambda value=value: function(value)) for value in values)
+        return function
+    return register
+
+
+for_each_codec = for_each(CODECS)
 
 
 def say(line):

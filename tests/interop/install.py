@@ -16,11 +16,14 @@ KAFKA = "4.3.1"
 PYTHON = ["confluent-kafka==2.16.1", "kafka-python==3.0.12", "aiokafka==0.14.0",
           "lz4==4.4.5", "cramjam==2.14.0", "python-snappy==0.7.3", "zstandard==0.25.0", "crc32c==2.9.post0"]
 PYTEST = ["pytest==9.2.0", "pytest-timeout==2.4.0", "pytest-mock==3.17.0"]
+KAFKATOP = ["kafkatop==1.16", "humanize==4.17.0", "rich==15.0.0", "readchar==4.2.2"]
 OPENAPI = ["openapi-spec-validator==0.9.0"]
 NPM = ["kafkajs@2.2.4", "snappyjs@0.7.0", "lz4-napi@2.10.0", "zstd-codec@0.1.5"]
 BROWSER = ["playwright-core@1.65.1"]
 KAFKA_PYTHON_TESTS = "3.0.12"
 SARAMA = "github.com/IBM/sarama@v1.61.1"
+KAFKA_GO = "github.com/segmentio/kafka-go@v0.4.51"
+KAFKA_GO_PORT = 19092
 TOXIPROXY = "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0"
 LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
 HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
@@ -59,11 +62,11 @@ def folder(name, pins, build):
 
 
 def python():
-    """A Python with the three Python clients, pytest and a validator of OpenAPI documents."""
+    """A Python with the three Python clients, pytest, a validator of OpenAPI documents, and kafkatop."""
     def build(path):
         sh("python3", "-m", "venv", path, log="pip.log")
-        sh(path + "/bin/pip", "install", "-q", *PYTHON, *PYTEST, *OPENAPI, log="pip.log")
-    return folder("python", PYTHON + PYTEST + OPENAPI, build) + "/bin/python"
+        sh(path + "/bin/pip", "install", "-q", *PYTHON, *PYTEST, *OPENAPI, *KAFKATOP, log="pip.log")
+    return folder("python", PYTHON + PYTEST + OPENAPI + KAFKATOP, build) + "/bin/python"
 
 
 def apt(*packages):
@@ -129,7 +132,7 @@ def franz_go_tests():
 
 
 def go_module_tests(name, module, changes, *options):
-    """A folder with `source`, a Go module, and the program `tests`, made of its own tests; `changes` are what sed does to the files of these first."""
+    """A folder with `source`, a Go module, and the program `tests`, made of its own tests; `changes` are what sed does to its files first."""
     def build(path):
         try:
             found = subprocess.run(["go", "mod", "download", "-json", module], cwd=path, capture_output=True, text=True)
@@ -139,8 +142,8 @@ def go_module_tests(name, module, changes, *options):
             raise Missing(f"go cannot fetch {module}: {found.stdout[-400:]}")
         source = path + "/source"
         sh("cp", "-r", "--no-preserve=mode", json.loads(found.stdout)["Dir"], source, log="go.log")
-        sh("sed", "-i", "-E", changes, *glob.glob(source + "/*_test.go"), log="go.log")
-        sh("go", "test", "-c", *options, "-o", path + "/tests", ".", cwd=source, log="go.log")
+        sh("sed", "-i", "-E", changes, *glob.glob(source + "/*.go"), log="go.log")
+        sh("go", "test", "-mod=mod", "-c", *options, "-o", path + "/tests", ".", cwd=source, log="go.log")
     return folder(name, [module, changes, options], build)
 
 
@@ -152,6 +155,11 @@ def toxiproxy():
 def sarama_tests():
     """sarama's functional tests, with topics that fit on one broker."""
     return go_module_tests("sarama-tests", SARAMA, "s/ReplicationFactor: 3/ReplicationFactor: 1/", "-tags", "functional")
+
+
+def kafka_go_tests():
+    """kafka-go's own tests, with the broker at a port of theirs instead of Kafka's usual one."""
+    return go_module_tests("kafka-go-tests", KAFKA_GO, rf"s/\b9092\b/{KAFKA_GO_PORT}/g")
 
 
 def jars():

@@ -1,7 +1,7 @@
 """Kafka's own command-line tools, from their jars: what a Kafka administrator has in the fingers."""
 import json, os, re, subprocess, tempfile
 
-from check import ADDRESS, START, check, equal, for_each_codec, fresh, main, numbers_across_a_restart, wait_until
+from check import ADDRESS, START, check, equal, for_each, for_each_codec, fresh, main, numbers_across_a_restart, wait_until
 from install import KAFKA, jars
 
 TOOLS = {
@@ -167,34 +167,42 @@ def offsets_are_found_by_place_and_time():
         equal(tool("kafka-get-offsets", "--topic", topic, "--time", time), f"{topic}:0:{offset}\n")
 
 
-@check
-def group_is_listed_described_with_lag_reset_and_deleted():
+def as_member(group, protocol):
+    """What tells a consumer to read in a group by one of the two protocols."""
+    return "--group", group, "--command-property", f"group.protocol={protocol}"
+
+
+@for_each(["classic", "consumer"])
+def group_is_listed_described_with_lag_reset_and_deleted(protocol):
     topic, group = create(fresh("grouped")), fresh("group")
     tool("kafka-console-producer", "--topic", topic, given="".join(f"{n}\n" for n in range(10)))
-    equal(tool("kafka-console-consumer", "--topic", topic, "--group", group, "--from-beginning", "--max-messages", "4"), "0\n1\n2\n3\n")
+    read = lambda count, *how: tool("kafka-console-consumer", "--topic", topic, *as_member(group, protocol), "--max-messages", str(count), *how)
+    equal(read(4, "--from-beginning"), "0\n1\n2\n3\n")
     assert group in tool("kafka-consumer-groups", "--list").split()
-    assert group in tool("kafka-groups", "--list")
+    assert re.search(rf"{group} +{protocol} +consumer", tool("kafka-groups", "--list", "--group-type", protocol).lower())
+    assert re.search(rf"{group} +{protocol}", tool("kafka-consumer-groups", "--list", "--type", protocol).lower())
     shown, = rows(tool("kafka-consumer-groups", "--describe", "--group", group))
     equal([shown[name] for name in ("TOPIC", "CURRENT-OFFSET", "LOG-END-OFFSET", "LAG")], [topic, "4", "10", "6"])
     reset = lambda *how: tool("kafka-consumer-groups", "--reset-offsets", "--group", group, "--topic", topic, "--execute", *how)
     assert re.search(rf"{topic}\s+0\s+1\b", reset("--to-offset", "1"))
-    equal(tool("kafka-console-consumer", "--topic", topic, "--group", group, "--max-messages", "2"), "1\n2\n")
+    equal(read(2), "1\n2\n")
     assert re.search(rf"{topic}\s+0\s+10\b", reset("--to-latest"))
     tool("kafka-consumer-groups", "--delete-offsets", "--group", group, "--topic", topic)
     tool("kafka-consumer-groups", "--delete", "--group", group)
     assert group not in tool("kafka-consumer-groups", "--list").split()
 
 
-@check
-def members_of_a_group_are_shown_while_they_read():
+@for_each(["classic", "consumer"])
+def members_of_a_group_are_shown_while_they_read(protocol):
     topic, group = create(fresh("members"), 2), fresh("group")
-    reader = start("kafka-console-consumer", "--bootstrap-server", ADDRESS, "--topic", topic, "--group", group, "--from-beginning")
+    reader = start("kafka-console-consumer", "--bootstrap-server", ADDRESS, "--topic", topic, *as_member(group, protocol), "--from-beginning")
     try:
         tool("kafka-console-producer", "--topic", topic, given="hello\n")
         equal(reader.stdout.readline(), "hello\n")
         member, = rows(tool("kafka-consumer-groups", "--describe", "--group", group, "--members"))
         equal(member["#PARTITIONS"], "2")
-        assert "Stable" in tool("kafka-consumer-groups", "--describe", "--group", group, "--state")
+        state = tool("kafka-consumer-groups", "--describe", "--group", group, "--state")
+        assert "Stable" in state and {"classic": "range", "consumer": "uniform"}[protocol] in state, state
         assert "GroupNotEmptyException" in tool("kafka-consumer-groups", "--delete", "--group", group)
     finally:
         reader.terminate()
@@ -269,13 +277,14 @@ def perf_tests_produce_and_consume():
     assert float(told.splitlines()[-1].split(", ")[4]) >= count, told
 
 
-@check
-def verifiable_consumer_sees_what_verifiable_producer_wrote():
+@for_each(["classic", "consumer"])
+def verifiable_consumer_sees_what_verifiable_producer_wrote(protocol):
     topic, count = create(fresh("verified"), 2), 5000
     events = lambda text: [json.loads(line) for line in text.splitlines()]
     written = events(tool("kafka-verifiable-producer", "--topic", topic, "--max-messages", str(count), "--acks", "-1"))
     equal(sum(event["name"] == "producer_send_success" for event in written), count)
-    read = events(tool("kafka-verifiable-consumer", "--topic", topic, "--group-id", fresh("group"), "--max-messages", str(count), "--reset-policy", "earliest", "--verbose"))
+    read = events(tool("kafka-verifiable-consumer", "--topic", topic, "--group-id", fresh("group"), "--group-protocol", protocol, "--max-messages", str(count),
+                       "--reset-policy", "earliest", "--verbose"))
     equal(sorted(int(e["value"]) for e in read if e["name"] == "record_data"), list(range(count)))
     assert all(e["success"] for e in read if e["name"] == "offsets_committed")
 
