@@ -186,7 +186,7 @@ impl Model {
                 (told.fate, told.may_be_done) = (Fate::Asked, true);
             }
         }
-        let ended = broker.delete_group_and_settings("jobs");
+        let ended = broker.delete_group("jobs");
         if ended.is_ok() {
             self.told = Model::new(self.flush, self.goes_on).told;
         }

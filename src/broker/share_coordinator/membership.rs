@@ -33,7 +33,7 @@ pub struct ShareOptions {
     pub deliveries: Option<u64>,
     /// Which records are handed out: committed ones, unless it says otherwise.
     pub isolation: Option<Isolation>,
-    /// The topic of records that nobody could process.
+    /// The topic of records that nobody could process; empty: there is none.
     pub dead_letters: Option<String>,
 }
 
@@ -110,22 +110,6 @@ impl Broker {
         Ok(member)
     }
 
-    /// Deletes a group without members, with all that [`delete_group`](Self::delete_group) does and with the settings that a
-    /// [`join_queue`](Self::join_queue) makes: who joins a group of that name finds nothing of it. Kafka's clients delete no settings.
-    pub fn delete_group_and_settings(&self, group: &str) -> Result<()> {
-        let _one = self.running.state.shares.joining.lock().expect("no panic while a share group is joined");
-        let deleted = self.delete_group(group);
-        // They may be all that there is of it: its deletion was cut off, or nobody has joined yet.
-        if matches!(deleted, Ok(()) | Err(Error::UnknownGroup(_))) {
-            let resource = Resource { kind: ResourceKind::Group, name: group.into() };
-            let mut own = self.configs(&resource);
-            own.retain(|name, _| SETTINGS.contains(&name.as_str()));
-            let named = own.into_keys().map(|name| (name, Change::Default)).collect();
-            self.change_settings(&resource, &Changes { named, reset_others: false }, false)?;
-        }
-        deleted
-    }
-
     /// What a member changes in the settings of its group: those of one that is new become these, those of another are to be the same. All of
     /// it is checked, and nothing is changed.
     fn agree_on(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<Changes> {
@@ -137,7 +121,7 @@ impl Broker {
                 "dead letters go to '{dead_letters}', which the member would read"
             )));
         }
-        if let Some(topic) = &options.dead_letters {
+        if let Some(topic) = options.dead_letters.as_ref().filter(|topic| !topic.is_empty()) {
             writable(topic)?;
             if !self.running.state.config.auto_create && self.topic(topic).is_err() {
                 return Err(Error::InvalidConfig(format!("there is no topic '{topic}' for dead letters")));

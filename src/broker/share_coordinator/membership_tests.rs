@@ -52,7 +52,7 @@ fn who_gets_no_seat_leaves_no_settings() {
     assert_eq!(code(&broker, &lock(7000)), "COORDINATOR_NOT_AVAILABLE");
     assert_eq!(own(&broker), "share.record.lock.duration.ms=9000 ");
     drop(first);
-    broker.delete_group_and_settings("first").unwrap();
+    broker.delete_group("first").unwrap();
     // Dead letters cannot go where the member reads, nor where there is and will be no topic.
     for options in [lock(99), dead("orders"), dead("missing")] {
         assert_eq!(code(&broker, &options), "INVALID_CONFIG", "{options:?}");
@@ -66,27 +66,29 @@ fn who_gets_no_seat_leaves_no_settings() {
     let reads_dead = broker.join_queue("jobs", &["dead"], &ShareOptions::default());
     assert!(matches!(reads_dead, Err(Error::InvalidConfig(_))));
     drop(member);
-    assert_eq!(broker.configured(ResourceKind::Group), ["jobs"]);
+    assert_eq!(broker.configured(ResourceKind::Group), ["first", "jobs"]);
 }
 
-/// Nothing of the group is left for the next one of its name, unless a client of Kafka deleted it.
+/// They are the name's, as Kafka's are, whoever set them: the next group of that name has them where it says nothing else.
 #[test]
-fn settings_go_with_the_group() {
+fn settings_stay_when_the_group_is_deleted() {
     let broker = open(&MemoryDisk::default(), Config::new("data"));
-    drop(broker.join_queue("jobs", &["orders"], &lock(7000)).unwrap());
+    broker.create_topic("dead", 1).unwrap();
+    drop(broker.join_queue("jobs", &["orders"], &ShareOptions { lock_ms: Some(7000), ..dead("dead") }).unwrap());
     let named = [("share.session.timeout.ms".to_owned(), Change::Set("50000".into()))].into();
     broker.alter_configs(&jobs(), &Changes { named, reset_others: false }, false).unwrap();
-    broker.delete_group_and_settings("jobs").unwrap();
-    assert_eq!(own(&broker), "share.session.timeout.ms=50000 ");
+    let before = own(&broker);
+    broker.delete_group("jobs").unwrap();
+    assert_eq!(own(&broker), before);
     let member = broker.join_queue("jobs", &["orders"], &ShareOptions::default()).unwrap();
-    assert_eq!(broker.share_lock_ms("jobs"), 30_000);
-    assert_eq!(broker.delete_group_and_settings("jobs"), Err(Error::NonEmptyGroup("jobs".into())));
-    assert!(own(&broker).contains("share.auto.offset.reset=earliest"));
+    assert_eq!((broker.share_lock_ms("jobs"), own(&broker)), (7000, before));
     drop(member);
     broker.delete_group("jobs").unwrap();
-    assert!(own(&broker).contains("share.auto.offset.reset=earliest"));
-    assert_eq!(broker.delete_group_and_settings("jobs"), Err(Error::UnknownGroup("jobs".into())));
-    assert_eq!(own(&broker), "share.session.timeout.ms=50000 ");
+    let none = ShareOptions { lock_ms: Some(8000), ..dead("") };
+    drop(broker.join_queue("jobs", &["orders"], &none).unwrap());
+    let settings = broker.group_settings("jobs");
+    assert_eq!((settings.share_record_lock_duration_ms, &*settings.dead_letter_topic.0), (8000, ""));
+    assert_eq!(settings.share_session_timeout_ms, 50_000);
 }
 
 #[test]

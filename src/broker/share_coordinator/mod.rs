@@ -77,8 +77,7 @@ pub(super) struct ShareCoordinator {
     started: Instant,
     /// `None` until the log is read back.
     shares: Mutex<Option<Shares>>,
-    /// Held while a member of text or of the library joins, from the check of the group's settings to its seat, and while a group is deleted
-    /// with its settings.
+    /// Held while a member of text or of the library joins, from the check of the group's settings to its seat.
     joining: Mutex<()>,
     /// Whether it was told that the log refuses what is released; until a line is written.
     told_refusal: AtomicBool,

@@ -223,7 +223,7 @@ impl Session {
             offsets.push((topic.into(), partition, offset));
         }
         if offsets.is_empty() {
-            self.broker.delete_group_and_settings(&group)?;
+            self.broker.delete_group(&group)?;
         } else {
             self.broker.reset_offsets(&group, &offsets)?;
         }

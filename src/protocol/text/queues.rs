@@ -54,7 +54,7 @@ impl Session {
             lock_ms: lock.map(|ms| number("lock:", ms)).transpose()?,
             deliveries: deliveries.map(|count| number("deliveries:", count)).transpose()?,
             isolation: isolation.map(|word| words::isolation(Some(word))).transpose()?,
-            dead_letters: dead.map(topic_name).transpose()?.map(String::from),
+            dead_letters: dead.map(dead_letters).transpose()?.map(String::from),
         };
         self.broker.may_join_queue(&group, &topics, &options)?;
         leave_before(self)?;
@@ -164,6 +164,11 @@ impl Session {
             left => Ok(left?),
         }
     }
+}
+
+/// The topic behind `dead:`; nothing: there is to be none.
+fn dead_letters(word: &[u8]) -> Result<&str, Refusal> {
+    if word.is_empty() { Ok("") } else { topic_name(word) }
 }
 
 /// The connection's membership in a share group.

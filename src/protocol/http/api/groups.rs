@@ -92,7 +92,7 @@ fn unknown(name: &str) -> crate::broker::Error {
 /// `DELETE /api/groups/{group}`
 pub(in crate::protocol::http) fn delete(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let name = &exchange.parameters[0];
-    exchange.broker.delete_group_and_settings(name)?;
+    exchange.broker.delete_group(name)?;
     let answer = json!({ "deleted": name });
     exchange.json(200, &answer)
 }
