@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -343,6 +344,47 @@ var checks = []check{
 		defer second.Close()
 		until("the rest", func() bool { return second.count() == 6 })
 		equal(values(second.records), []string{"4", "5", "6", "7", "8", "9"})
+	}},
+	{"the_offsets_topic_tells_commits_and_members_as_kminion_reads_them", func() {
+		topic, group := create(fresh("watched"), 2, nil), fresh("group")
+		member := join(topic, group)
+		defer member.Close()
+		until("its partitions", func() bool { return member.share() == 2 })
+		member.CommitOffsetsSync(ctx, map[string]map[int32]kgo.EpochOffset{topic: {1: {Epoch: -1, Offset: 0}}}, nil)
+		reader := client(kgo.ConsumeTopics("__consumer_offsets"))
+		defer reader.Close()
+		committed, owned := int64(-1), []int32{}
+		until("the commit and the member", func() bool {
+			limit, cancel := context.WithTimeout(ctx, time.Second)
+			defer cancel()
+			for _, record := range reader.PollFetches(limit).Records() {
+				offsets, members := kmsg.NewOffsetCommitKey(), kmsg.NewGroupMetadataKey()
+				switch version := binary.BigEndian.Uint16(record.Key); {
+				case record.Value == nil: // it is gone
+				case version < 2:
+					must(offsets.ReadFrom(record.Key))
+					value := kmsg.NewOffsetCommitValue()
+					must(value.ReadFrom(record.Value))
+					if offsets.Group == group {
+						equal([]any{offsets.Topic, offsets.Partition}, []any{topic, int32(1)})
+						committed = value.Offset
+					}
+				case version == 2:
+					must(members.ReadFrom(record.Key))
+					value := kmsg.NewGroupMetadataValue()
+					must(value.ReadFrom(record.Value))
+					if members.Group == group {
+						for _, one := range value.Members {
+							equal(value.ProtocolType, "consumer")
+							assigned := kmsg.NewConsumerMemberAssignment()
+							must(assigned.ReadFrom(one.Assignment))
+							owned = assigned.Topics[0].Partitions
+						}
+					}
+				}
+			}
+			return committed == 0 && len(owned) == 2
+		})
 	}},
 	{"admin_lists_describes_resets_and_deletes_groups", func() {
 		topic, group := create(fresh("administered"), 2, nil), fresh("group")
