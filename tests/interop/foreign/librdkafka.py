@@ -1,4 +1,5 @@
-"""librdkafka's own tests, those of `librdkafka.allow`, one process each.
+"""librdkafka's own tests, one process each: those of `librdkafka.allow`, or with `--consumer-groups` those of `librdkafka-consumer.allow`, whose
+consumers then speak the protocol of consumer groups (KIP-848).
 
 One process each because a failed test that leaves threads behind ends its runner before it prints the table. Three at a time: they wait more
 than they work. Some are about time, and a busy machine makes them fail: one that fails beside others is tried twice more, alone, and that is told
@@ -13,13 +14,14 @@ from install import LIBRDKAFKA, librdkafka
 
 TESTS = librdkafka() + "/tests"
 AT_ONCE, TRIES_ALONE, FEW, LIMIT_S = 3, 2, 5, 900
+PROTOCOL, LIST = ("consumer", "librdkafka-consumer.allow") if "--consumer-groups" in sys.argv else ("classic", "librdkafka.allow")
 LEFT_OUT = [("SKIPPED", ""), ("SKIPPED", "Filtered due to negative test flags")]
 
 
 def run(number, settings):
     """None if the test passed, else what happened."""
     environment = {**os.environ, "TESTS": number, "TEST_LEVEL": "1", "TEST_KAFKA_VERSION": "4.1.0", "RDKAFKA_TEST_CONF": settings,
-                   "LD_LIBRARY_PATH": "../src:../src-cpp"}
+                   "TEST_CONSUMER_GROUP_PROTOCOL": PROTOCOL, "LD_LIBRARY_PATH": "../src:../src-cpp"}
     environment.pop("CI", None)  # it would make some tests easier
     with tempfile.TemporaryFile("w+", errors="replace") as out:
         # -L no tests without broker, -E none that break sockets, -K no known issues. No -Q: it skips parts in silence.
@@ -50,8 +52,8 @@ def timed(number, settings):
 
 
 def main():
-    numbers = chosen("librdkafka.allow", "--fast" in sys.argv)
-    say(f"note librdkafka of rdkafka-sys {LIBRDKAFKA}, {len(numbers)} tests")
+    numbers = chosen(LIST, "--fast" in sys.argv)
+    say(f"note librdkafka of rdkafka-sys {LIBRDKAFKA}, {len(numbers)} tests, group.protocol={PROTOCOL}")
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings, concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
         settings.write(f"metadata.broker.list={ADDRESS}\ntest.timeout.multiplier=3\n")
         settings.flush()
