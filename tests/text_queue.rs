@@ -59,6 +59,12 @@ fn a_join_that_is_refused_takes_nothing_away() {
     {
         assert!(connection.say(&format!("{refused}\n")).line().starts_with("ERROR "), "{refused}");
     }
+    let mut others: Vec<_> = (0..200).map(|_| broker.connect()).collect();
+    for other in &mut others {
+        assert!(other.say("JOIN full orders mode:share\n").line().starts_with("JOINED "));
+    }
+    let refused = connection.say("JOIN full orders mode:share\n").line();
+    assert_eq!(refused, "ERROR GROUP_MAX_SIZE_REACHED the group has 200 members, which is the limit");
     assert_eq!(connection.say("ACCEPT orders/0 0\n").line(), "OK");
 }
 

@@ -26,7 +26,6 @@ impl Broker {
     /// ShareGroupHeartbeat. It never waits.
     pub fn share_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
         let (state, epoch) = (&self.running.state, request.epoch);
-        // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
         let topics = || state.counted_topics();
         let beat = |state: &mut GroupState, now| {
             if epoch == JOINS {
@@ -53,6 +52,12 @@ impl Broker {
             true => state.change_or_new(group, checked)?.1,
             false => state.change_named(group, checked)?.map_or(Ok(()), |(_, checked)| checked),
         }
+    }
+
+    /// Whether one more member may join a share group.
+    pub fn has_room_to_share(&self, group: &str) -> Result<()> {
+        let checked = self.running.state.change_named(group, |state, _| state.group.has_room_to_share())?;
+        checked.map_or(Ok(()), |(_, checked)| checked)
     }
 
     /// Joins a share group: the member reads every partition of `topics`.

@@ -83,9 +83,10 @@ impl ShareOptions {
 }
 
 impl Broker {
-    /// Whether a member could [`join`](Self::join_queue) with this, as far as the group has no say in it.
+    /// Whether a member could [`join`](Self::join_queue) with this, as things stand.
     pub fn may_join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<()> {
         topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
+        self.has_room_to_share(group)?;
         self.agree_on(group, topics, options).map(drop)
     }
 

@@ -13,9 +13,6 @@ use crate::broker::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// Kafka's `group.share.max.size`, which it reads at its start only.
-const MEMBERS_MAX: usize = 200;
-
 /// A heartbeat. What is `None` has not changed.
 #[derive(Clone, Debug)]
 pub struct HeartbeatRequest<'a> {
@@ -111,9 +108,7 @@ impl ShareGroup {
         if self.ids.contains_key(request.member_id) {
             return self.named(request.member_id);
         }
-        if self.members.len() >= MEMBERS_MAX {
-            return Err(Error::GroupFull(MEMBERS_MAX));
-        }
+        self.has_room()?;
         core.members_numbered += 1;
         let (number, id): (_, Arc<str>) = (core.members_numbered, request.member_id.into());
         if core.generation == 0 {

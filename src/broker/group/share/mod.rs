@@ -46,6 +46,9 @@ use std::{
     sync::Arc,
 };
 
+/// Kafka's `group.share.max.size`, which it reads at its start only.
+const MEMBERS_MAX: usize = 200;
+
 /// What members of text and of the library join with.
 #[derive(Clone, Debug)]
 pub struct Subscription {
@@ -101,6 +104,7 @@ impl Group {
     /// A member of text or of the library joins: it reads all partitions of its topics.
     pub fn join_share(&mut self, now: u64, subscription: Subscription) -> Result<MemberNumber> {
         let (core, group) = self.share_or_new(now).map_err(|_| Error::InconsistentGroupProtocol)?;
+        group.has_room()?;
         core.members_numbered += 1;
         let (number, Subscription { topics, client, secret }) = (core.members_numbered, subscription);
         group.count(topics.iter().cloned());
@@ -127,9 +131,18 @@ impl Group {
 
     /// The group becomes a share group, if it is not one, without a member yet.
     pub fn make_share(&mut self, now: u64) -> Result<()> {
+        let is_new = !self.is_share();
         let (core, _) = self.share_or_new(now)?;
-        core.unsaved = true;
+        core.unsaved |= is_new;
         Ok(())
+    }
+
+    /// Whether one more may join, if it is a share group.
+    pub fn has_room_to_share(&self) -> Result<()> {
+        match &self.members {
+            Members::Share(group) => group.has_room(),
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is a share group.
@@ -251,6 +264,11 @@ impl ShareGroup {
             owned: assigned.into_iter().map(owned).collect(),
             ..MemberDescription::default()
         }
+    }
+
+    /// Whether one more may join.
+    fn has_room(&self) -> Result<()> {
+        if self.members.len() < MEMBERS_MAX { Ok(()) } else { Err(Error::GroupFull(MEMBERS_MAX)) }
     }
 
     fn partitions_of(&self, topics: &[Arc<str>]) -> impl Iterator<Item = (Arc<str>, u32)> {

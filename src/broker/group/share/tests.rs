@@ -191,6 +191,15 @@ fn members_go_on_after_a_restart() {
 }
 
 #[test]
+fn a_group_that_is_made_twice_is_saved_once() {
+    let mut group = Group::new(0, 0);
+    group.make_share(0).unwrap();
+    assert!(group.take_unsaved().is_some());
+    group.make_share(0).unwrap();
+    assert_eq!(group.take_unsaved(), None);
+}
+
+#[test]
 fn what_the_log_would_not_take_is_refused() {
     let mut group = Group::new(0, 0);
     let long: Vec<String> = (0..80).map(|number| format!("{number}{}", "x".repeat(30_000))).collect();
@@ -211,6 +220,8 @@ fn a_group_has_no_more_members_than_kafkas() {
     }
     let one_more = beat(&mut group, 0, joins("a", &["t"]));
     assert_eq!(one_more, Err(Error::GroupFull(200)));
+    let of_text = Subscription { topics: vec![], client: "".into(), secret: 7 };
+    assert_eq!(group.join_share(0, of_text), Err(Error::GroupFull(200)), "text's count as well");
     assert_eq!(Error::GroupFull(200).code().name(), "GROUP_MAX_SIZE_REACHED");
     assert!(beat(&mut group, 0, joins("0", &["t"])).is_ok(), "who is in it joins again");
     beat(&mut group, 0, steady("1", -1)).unwrap();
