@@ -210,7 +210,8 @@ impl Broker {
 
     /// Sets offsets of a group without members; it is made if need be.
     pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
-        if self.group(name)?.is_some_and(|group| group.group_type == GroupType::Share) {
+        let is_share = self.running.state.change_named(name, |state, _| state.group.is_share())?;
+        if is_share.is_some_and(|(_, is_share)| is_share) {
             self.may_reset_offsets(name)?;
             let of = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| {
                 Ok((self.find_partition(topic, partition)?, offset))

@@ -10,7 +10,6 @@ impl Broker {
     /// ConsumerGroupHeartbeat. It never waits.
     pub fn consumer_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
         let (state, epoch) = (&self.running.state, request.epoch);
-        // Looked up under the group's lock: whoever makes or drops a topic tells the group afterwards.
         let topics = || state.counted_topics();
         let beat = |state: &mut GroupState, now| state.group.consumer_heartbeat(now, request, topics);
         let is_news = |beat: &Heartbeat| beat.assigned.is_some() || beat.epoch != epoch;
@@ -47,7 +46,8 @@ impl BrokerState {
         Ok(Some(beat))
     }
 
-    /// All topics, and how many partitions each has.
+    /// All topics, and how many partitions each has. A heartbeat looks them up under the group's lock: whoever makes or drops a topic
+    /// tells the group afterwards.
     pub(super) fn counted_topics(&self) -> Topics {
         self.topics().iter().map(|topic| (topic.name.as_str().into(), topic.partition_count())).collect()
     }

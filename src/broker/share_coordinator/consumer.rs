@@ -220,8 +220,10 @@ impl ShareConsumer {
             }
             if !acquired.is_empty() {
                 let counts = &broker.shares.counts;
-                counts.delivered.add(acquired.iter().map(|one| one.count()).sum());
-                counts.redelivered.add(acquired.iter().filter(|one| one.deliveries > 1).map(|one| one.count()).sum());
+                for one in &acquired {
+                    counts.delivered.add(one.count());
+                    counts.redelivered.add(if one.deliveries > 1 { one.count() } else { 0 });
+                }
                 return Ok(acquired);
             }
         }
@@ -275,12 +277,20 @@ impl ShareConsumer {
     }
 
     /// Whether the group has read in a partition.
-    fn has_read(&self, of: &PartitionHandle) -> Result<bool> {
-        let known = self.state().known_share(&self.group, &(of.topic().into(), of.index()))?;
-        Ok(known.is_some_and(|cell| {
-            let state = cell.lock();
-            state.open.is_some() || state.saved.is_some()
-        }))
+    fn has_read(&mut self, of: &PartitionHandle) -> Result<bool> {
+        let is_open = |cell: &Arc<ShareCell>| cell.lock().open.is_some();
+        // One that is gone is not open.
+        if self.cell(of).is_some_and(is_open) {
+            return Ok(true);
+        }
+        let Some(cell) = self.state().known_share(&self.group, &(of.topic().into(), of.index()))? else {
+            return Ok(false);
+        };
+        if is_open(&cell) {
+            self.cells.entry(cell.topic.clone()).or_default().insert(cell.partition, cell);
+            return Ok(true);
+        }
+        Ok(cell.lock().saved.is_some())
     }
 
     fn write_acknowledgement(

@@ -148,7 +148,6 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let key = (group.unwrap_or_default(), member.unwrap_or_default());
     let limits = Limits { bytes: max_bytes, records: max_records, batch, exactly: mode == 1 };
     let wants_some = max_wait_ms > 0 || min_bytes > 0 || max_bytes > 0 || max_records > 0;
-    let unknown = |asked: &&Asked| call.broker.find_topic_by_id(&asked.place.0).is_none();
     let refused = if key.1.is_empty() {
         Some(Refusal::new(Code::InvalidRequest, "a share session is of a member".into()))
     } else if renews && wants_some {
@@ -156,8 +155,7 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     } else if epoch == OPENS && asked.iter().any(|asked| !asked.said.is_empty()) {
         Some(Refusal::new(Code::InvalidRequest, "who opens a session has nothing to acknowledge".into()))
     } else {
-        let unknown = asked.iter().find(unknown).map(|asked| TopicRef::Id(asked.place.0).find(call.broker));
-        unknown.and_then(Result::err)
+        asked.iter().find_map(|asked| TopicRef::Id(asked.place.0).find(call.broker).err())
     };
     let added = asked.iter().map(|asked| asked.place).collect();
     let change = SessionChange { added, forgotten: forgotten.into_iter().flatten().collect() };

@@ -12,7 +12,7 @@
 //! for it, or a newer epoch; it then lets go what its protocol asks it to and joins again, within its rebalance timeout.
 
 use super::{
-    ConsumerGroup, ConsumerMember, MemberNumber, Unsaved,
+    ConsumerGroup, ConsumerMember, MemberNumber, UnsavedParts,
     heartbeat::{HeartbeatRequest, JOINS, KafkaMember, Topics},
 };
 use crate::broker::{
@@ -96,7 +96,7 @@ impl ConsumerGroup {
             (kafka.names, kafka.rebalance_timeout_ms) = (names.clone(), saved.rebalance_timeout_ms);
             kafka.classic = Some(vec![Protocol { name: protocol.clone(), metadata: saved.subscription }]);
             group.ids.insert(kafka.member_id.clone(), number);
-            group.unsaved.insert(number, Unsaved::ALL);
+            group.unsaved.insert(number, UnsavedParts::ALL);
             group.instances.extend(kafka.instance_id.clone().map(|instance| (instance, number)));
             let session = SessionTimer::new(now, saved.session_timeout_ms);
             let member = ConsumerMember::new(saved.client_id.as_str().into(), names, session, 0);

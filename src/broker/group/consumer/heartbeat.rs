@@ -27,7 +27,7 @@
 //! - A member comes to the group's epoch when it has nothing that is another's. It gives up a partition when it leaves it out
 //!   after it was told so; one that does not within its rebalance timeout is removed.
 
-use super::{ConsumerGroup, ConsumerMember, Holdings, MemberNumber, Owned, Unsaved, assignor::Assignor};
+use super::{ConsumerGroup, ConsumerMember, Holdings, MemberNumber, Owned, UnsavedParts, assignor::Assignor};
 use crate::broker::{
     Error, Pattern, Result,
     group::{Core, Group, SavedCurrent, SessionTimer, classic::Protocol},
@@ -106,7 +106,7 @@ pub(super) struct KafkaMember {
     pub(super) revoke_by: Option<u64>,
     /// What a client of the [classic protocol](super::classic_side) supports.
     pub(super) classic: Option<Vec<Protocol>>,
-    /// How far the log has it come.
+    /// How far it had come when that was last to be saved. Where the log refused it, all is saved again.
     pub(super) saved: SavedCurrent,
 }
 
@@ -282,7 +282,7 @@ impl ConsumerGroup {
         self.instances.extend(instance.map(|instance| (instance, number)));
         // It may have another id than before, whose records end with the group's next one.
         core.unsaved = true;
-        self.unsaved.insert(number, Unsaved::ALL);
+        self.unsaved.insert(number, UnsavedParts::ALL);
         Ok(number)
     }
 

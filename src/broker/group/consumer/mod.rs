@@ -63,7 +63,7 @@ pub(super) struct ConsumerGroup {
     /// Whether a generation has begun whose targets are not set.
     is_due: bool,
     /// Which of whose records are not as the log has them.
-    unsaved: BTreeMap<MemberNumber, Unsaved>,
+    unsaved: BTreeMap<MemberNumber, UnsavedParts>,
     /// What members of text were to have before a restart, for those who join now.
     vacant: VecDeque<Partitions>,
     /// What is to go to who took such a seat, at the next assignment.
@@ -103,14 +103,14 @@ struct SharedPartition {
 
 /// Which records of a member are not as the log has them.
 #[derive(Clone, Copy, Debug, Default)]
-struct Unsaved {
+struct UnsavedParts {
     subscription: bool,
     target: bool,
     current: bool,
 }
 
-impl Unsaved {
-    const ALL: Unsaved = Unsaved { subscription: true, target: true, current: true };
+impl UnsavedParts {
+    const ALL: UnsavedParts = UnsavedParts { subscription: true, target: true, current: true };
 }
 
 /// What of the partitions is a member's.

@@ -9,7 +9,7 @@
 //! set when the next member is heard. Who joins in text takes the seat of one of them, and gets what was to be that one's.
 
 use super::{
-    Assignor, ConsumerGroup, ConsumerMember, MemberNumber, Owned, Unsaved,
+    Assignor, ConsumerGroup, ConsumerMember, MemberNumber, Owned, UnsavedParts,
     heartbeat::{KafkaMember, Topics},
 };
 use crate::broker::{
@@ -18,7 +18,10 @@ use crate::broker::{
         Core, MemberChange, MemberRecord, SavedConsumer, SavedCurrent, SavedSeat, SavedSubscription, SessionTimer,
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 impl ConsumerGroup {
     /// The ids of Kafka's members.
@@ -35,7 +38,7 @@ impl ConsumerGroup {
     pub(in crate::broker::group) fn take_unsaved(&mut self, all: bool) -> Vec<MemberChange> {
         let mut unsaved = std::mem::take(&mut self.unsaved);
         if all {
-            unsaved.extend(self.ids.values().map(|&number| (number, Unsaved::ALL)));
+            unsaved.extend(self.ids.values().map(|&number| (number, UnsavedParts::ALL)));
         }
         let mut changes = vec![];
         for (number, unsaved) in unsaved {
@@ -174,8 +177,8 @@ impl ConsumerGroup {
 
     /// Whether nobody is to have a partition to whose topic somebody subscribes.
     fn are_any_left_out(&self) -> bool {
-        let mut subscribed = self.members.values().flat_map(|member| &member.topics);
-        subscribed
-            .any(|topic| self.topics.get(topic).is_some_and(|all| all.iter().any(|shared| shared.target.is_none())))
+        let subscribed: BTreeSet<_> = self.members.values().flat_map(|member| &member.topics).collect();
+        let mut counted = subscribed.into_iter().filter_map(|topic| self.topics.get(topic));
+        counted.any(|all| all.iter().any(|shared| shared.target.is_none()))
     }
 }
