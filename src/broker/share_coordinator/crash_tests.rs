@@ -146,8 +146,8 @@ impl Model {
     /// A member says what becomes of one of the records that it holds.
     fn say(&mut self, broker: &Broker, member: &mut Option<Member>, nth: usize, how: Acknowledgement) -> Result<()> {
         let Some(Member { name, membership }) = member else { return Ok(()) };
-        let held = self.told.iter().filter(|(_, told)| told.holder == Some(name)).map(|(place, _)| *place);
-        let Some(place @ (partition, offset)) = held.skip(nth).next() else { return Ok(()) };
+        let mut held = self.told.iter().filter(|(_, told)| told.holder == Some(name)).map(|(place, _)| *place);
+        let Some(place @ (partition, offset)) = held.nth(nth) else { return Ok(()) };
         let told = self.told.get_mut(&place).expect("it was found there");
         (told.holder, told.is_unsure) = (None, true);
         if how != Release {

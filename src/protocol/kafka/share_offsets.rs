@@ -13,6 +13,8 @@ use super::{
 use crate::broker::{Broker, ShareOffset, ShareWrite, TopicHandle};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The names of topics, each with partitions of it, as a request has them.
+type Topics<'a> = Vec<(&'a str, Vec<i32>)>;
 /// Partitions, by the topic's name.
 type Partitions<'a> = BTreeMap<&'a str, BTreeSet<i32>>;
 
@@ -59,7 +61,7 @@ pub(super) fn describe_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Read
 }
 
 /// Each group is answered once, with all that is asked of it: an answer may take many times the bytes of its name.
-fn merged<'a>(asked: Vec<(&'a str, Option<Vec<(&'a str, Vec<i32>)>>)>) -> BTreeMap<&'a str, Option<Partitions<'a>>> {
+fn merged<'a>(asked: Vec<(&'a str, Option<Topics<'a>>)>) -> BTreeMap<&'a str, Option<Partitions<'a>>> {
     let mut groups = BTreeMap::new();
     for (group, topics) in asked {
         let known = groups.entry(group).or_insert_with(|| Some(Partitions::new()));
