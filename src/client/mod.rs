@@ -39,6 +39,7 @@ mod consuming;
 mod endpoint;
 mod error;
 mod membership;
+pub(crate) mod processing;
 mod producing;
 pub mod programs;
 mod queue;

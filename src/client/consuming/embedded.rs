@@ -7,7 +7,7 @@ use super::{
     source::{SLICE, Source},
 };
 use crate::{
-    broker::{self, Broker, Isolation, PartitionHandle, ReadSession, View, Waiter},
+    broker::{self, Broker, Isolation, PartitionHandle, ReadSession, Registered, View, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
@@ -28,7 +28,7 @@ const READ_BYTES: usize = 1 << 20;
 
 /// A consumer without a group.
 #[derive(Debug)]
-pub(super) struct EmbeddedConsumer {
+pub(in crate::client) struct EmbeddedConsumer {
     broker: Broker,
     isolation: Isolation,
     wanted: Vec<Wanted>,
@@ -59,7 +59,7 @@ struct Reading {
 }
 
 impl EmbeddedConsumer {
-    pub(super) fn new(broker: &Broker) -> EmbeddedConsumer {
+    pub(in crate::client) fn new(broker: &Broker) -> EmbeddedConsumer {
         EmbeddedConsumer {
             broker: broker.clone(),
             isolation: Isolation::ReadCommitted,
@@ -153,7 +153,12 @@ impl EmbeddedConsumer {
         Error::Skipped { topic, partition, wanted, next, reason: error.into() }
     }
 
-    fn has_more(&self) -> bool {
+    /// Whom new records of its partitions wake, until the answer is dropped.
+    pub(in crate::client) fn register(&self, waiter: &Arc<Waiter>) -> Vec<Registered<'_>> {
+        self.readings.iter().map(|reading| reading.partition.register(waiter)).collect()
+    }
+
+    pub(in crate::client) fn has_more(&self) -> bool {
         self.readings.iter().any(|reading| reading.has_more(self.isolation))
     }
 
@@ -161,7 +166,7 @@ impl EmbeddedConsumer {
     fn wait(&self, deadline: Option<Instant>) {
         let waiter = Waiter::new();
         let _topics = self.broker.register(&waiter);
-        let _partitions: Vec<_> = self.readings.iter().map(|reading| reading.partition.register(&waiter)).collect();
+        let _partitions = self.register(&waiter);
         let is_new = |wanted: &Wanted| {
             self.broker.find_topic(&wanted.topic).is_ok_and(|topic| topic.partition_count() > wanted.known)
         };

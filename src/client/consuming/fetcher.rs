@@ -17,7 +17,7 @@
 
 use super::{Position, source::Lookout};
 use crate::{
-    broker::Isolation,
+    broker::{Isolation, Waiter},
     client::{
         Connection, Error, Message, Refused,
         answer::{UNKNOWN_TOPIC, field},
@@ -46,7 +46,7 @@ const WAIT: Duration = Duration::from_secs(5);
 /// What fetchers tell their consumer. Every event but `Woken` says whose it is: a consumer that sought elsewhere has
 /// replaced the fetcher, and drops what the old one still says.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(in crate::client) enum Event {
     /// Records in order, and whether they reach the end of the partition.
     Read { fetcher: u64, messages: Vec<Message>, at_end: bool },
     /// How many partitions the topic has.
@@ -59,30 +59,32 @@ pub(super) enum Event {
 
 /// What is to be read.
 #[derive(Debug)]
-pub(super) struct Task {
-    pub(super) id: u64,
-    pub(super) address: String,
-    pub(super) topic: Arc<str>,
-    pub(super) partition: u32,
-    pub(super) position: Position,
-    pub(super) isolation: Isolation,
+pub(in crate::client) struct Task {
+    pub(in crate::client) id: u64,
+    pub(in crate::client) address: String,
+    pub(in crate::client) topic: Arc<str>,
+    pub(in crate::client) partition: u32,
+    pub(in crate::client) position: Position,
+    pub(in crate::client) isolation: Isolation,
     /// For a scout, how many partitions the consumer knows of.
-    pub(super) partitions_known: Option<u32>,
+    pub(in crate::client) partitions_known: Option<u32>,
     /// How long an outage lasts before the consumer is told.
-    pub(super) retry_for: Duration,
-    pub(super) events: SyncSender<Event>,
+    pub(in crate::client) retry_for: Duration,
+    pub(in crate::client) events: SyncSender<Event>,
+    /// Whom to wake when an event is there.
+    pub(in crate::client) waiter: Option<Arc<Waiter>>,
 }
 
 /// A running fetcher; dropping it ends the thread.
 #[derive(Debug)]
-pub(super) struct Fetcher {
-    pub(super) id: u64,
+pub(in crate::client) struct Fetcher {
+    pub(in crate::client) id: u64,
     stop: Arc<Stop>,
 }
 
 impl Fetcher {
     /// Begins to read, on this connection if there is one already.
-    pub(super) fn start(task: Task, connection: Option<Connection>) -> io::Result<Fetcher> {
+    pub(in crate::client) fn start(task: Task, connection: Option<Connection>) -> io::Result<Fetcher> {
         let stop = Arc::new(Stop::default());
         let fetcher = Fetcher { id: task.id, stop: stop.clone() };
         let reader = Reader {
@@ -357,7 +359,9 @@ impl Reader {
     }
 
     fn send(&self, event: Event) -> Result<(), End> {
-        self.task.events.send(event).map_err(|_| End::Stopped)
+        self.task.events.send(event).map_err(|_| End::Stopped)?;
+        self.task.waiter.iter().for_each(|waiter| waiter.wake());
+        Ok(())
     }
 }
 

@@ -1,15 +1,16 @@
 //! Consumers: they read topics or single partitions from any position, alone or as members of a group.
 
-mod embedded;
-mod fetcher;
-mod group;
+pub(super) mod embedded;
+pub(super) mod fetcher;
+pub(super) mod group;
 mod network;
 mod position;
-mod source;
+pub(super) mod source;
 
 pub use position::Position;
 
-pub(super) use source::{GroupPlace, Lookout, SLICE};
+pub(crate) use source::GroupPlace;
+pub(super) use source::{Lookout, SLICE};
 
 use super::{Error, Message, endpoint::RETRY_FOR};
 use crate::broker::{Broker, Isolation};
@@ -102,7 +103,7 @@ impl Consumer {
         };
         let topics = topics.iter().map(|topic| topic.as_ref().into()).collect();
         let (from, auto_commit, isolation) = (self.start, self.auto_commit, self.isolation);
-        let subscription = Subscription { group, topics, from, auto_commit, isolation };
+        let subscription = Subscription { group, topics, from, auto_commit, isolation, assignor: None };
         let membership = Membership::join(self.source.into_endpoint(), subscription, self.retry_for)?;
         Ok(Consumer { source: Box::new(membership), ..self })
     }

@@ -108,6 +108,7 @@ impl NetworkConsumer {
             partitions_known,
             retry_for: self.retry_for,
             events: self.sender.clone(),
+            waiter: None,
         };
         let fetcher = Fetcher::start(task, self.control.take())
             .map_err(|cause| Error::Connection { address: self.address.clone(), cause })?;

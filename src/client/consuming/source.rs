@@ -6,12 +6,12 @@
 //! embedded    EmbeddedConsumer    Membership over an EmbeddedMember
 //! ```
 
-use super::Position;
+use super::{Position, group::PartitionOffset};
 use crate::{
     broker::Isolation,
     client::{Error, Message, endpoint::Endpoint},
 };
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 /// How long a poll waits before it looks whether somebody woke it.
 pub(in crate::client) const SLICE: Duration = Duration::from_millis(250);
@@ -38,17 +38,17 @@ impl Lookout {
 
 /// Where a member stands in its group.
 #[derive(Debug)]
-pub(in crate::client) struct GroupPlace<'m> {
-    pub(in crate::client) group: &'m str,
+pub(crate) struct GroupPlace<'m> {
+    pub(crate) group: &'m str,
     /// The member's id,
-    pub(in crate::client) member: String,
+    pub(crate) member: String,
     /// and the generation that it was told last.
-    pub(in crate::client) generation: i32,
+    pub(crate) generation: i32,
     /// What it has polled: topic, partition and the offset to go on at.
-    pub(in crate::client) offsets: Vec<(Arc<str>, u32, u64)>,
+    pub(crate) offsets: Vec<PartitionOffset>,
 }
 
-pub(super) trait Source: Debug + Send {
+pub(in crate::client) trait Source: Debug + Send {
     /// How long a broker may be gone before `poll` says so.
     fn set_retry_for(&mut self, retry_for: Duration);
 

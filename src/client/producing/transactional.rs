@@ -24,7 +24,7 @@ use crate::{
     client::{
         Ack, Answer, Consumer, Error, Record, Refused,
         answer::{CONCURRENT, field},
-        consuming::GroupPlace,
+        consuming::{GroupPlace, group::words_of},
         endpoint::{IN_PROCESS, Outage},
         record::check_topic,
     },
@@ -231,7 +231,13 @@ impl Transaction<'_> {
     /// Commits in the transaction what a consumer of a group has polled: the group goes on behind it if the transaction is committed.
     /// The consumer takes [`auto_commit(false)`](Consumer::auto_commit), and after an abort it has to [`rejoin`](Consumer::rejoin).
     pub fn send_offsets(&mut self, consumer: &Consumer) -> Result<(), Error> {
-        let GroupPlace { group, member, generation, offsets } = consumer.place().map_err(|error| self.failed(error))?;
+        let place = consumer.place().map_err(|error| self.failed(error))?;
+        self.send_place(place)
+    }
+
+    /// The same for where a member of a group is to go on.
+    pub(crate) fn send_place(&mut self, place: GroupPlace<'_>) -> Result<(), Error> {
+        let GroupPlace { group, member, generation, offsets } = place;
         if offsets.is_empty() {
             return Ok(());
         }
@@ -239,8 +245,7 @@ impl Transaction<'_> {
         self.is_used = true;
         let done = match (&mut self.producer.side, &mut self.embedded) {
             (Side::Network { producer, .. }, _) => {
-                let offsets: String =
-                    offsets.iter().map(|(topic, partition, offset)| format!(" {topic}/{partition} {offset}")).collect();
+                let offsets = words_of(&offsets);
                 let (group, member) = (as_word(group), as_word(&member));
                 producer.order(&format!("COMMIT{offsets} group:{group} member:{member} generation:{generation}"))
             }

@@ -1,6 +1,6 @@
 //! A member that calls a broker in this process.
 
-use super::member::{GroupMember, Subscription};
+use super::member::{GroupMember, PartitionOffset, Subscription};
 use crate::{
     broker::{self, Broker, JoinOptions, PollLimits, PollWait, PolledRecord, Waiter},
     client::{
@@ -42,6 +42,7 @@ impl GroupMember for EmbeddedMember {
             from: subscription.from.into(),
             auto_commit: subscription.auto_commit,
             isolation: subscription.isolation,
+            assignor: subscription.assignor,
             ..JoinOptions::default()
         };
         self.member = Some(self.broker.join(&subscription.group, &topics, options)?);
@@ -65,6 +66,12 @@ impl GroupMember for EmbeddedMember {
         Ok(self.member()?.commit(None)?)
     }
 
+    fn commit_at(&mut self, offsets: &[PartitionOffset]) -> Result<(), Error> {
+        let offsets: Vec<_> =
+            offsets.iter().map(|(topic, partition, offset)| (&**topic, *partition, *offset)).collect();
+        Ok(self.member()?.commit(Some(&offsets))?)
+    }
+
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
         Ok(self.member()?.seek(topic, partition, broker::Position::At(offset)).map(drop)?)
     }
@@ -83,6 +90,11 @@ impl GroupMember for EmbeddedMember {
 
     fn identity(&self) -> (String, i32) {
         self.member.as_ref().map_or_else(Default::default, |member| (member.id(), member.generation()))
+    }
+
+    fn assigned(&self) -> Vec<(String, u32)> {
+        let assigned = self.member.iter().flat_map(|member| member.assigned());
+        assigned.map(|(topic, partition)| (topic.into(), partition)).collect()
     }
 
     fn holds(&self, topic: &str, partition: u32) -> bool {

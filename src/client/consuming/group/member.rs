@@ -13,31 +13,39 @@
 //! [`Membership`]: super::Membership
 
 use crate::{
-    broker::Isolation,
+    broker::{Isolation, group::consumer::Assignor},
     client::{Error, Message, Position, endpoint::Endpoint},
 };
-use std::{fmt::Debug, time::Duration};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// What a member joins for.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Subscription {
-    pub(in super::super) group: String,
-    pub(in super::super) topics: Vec<String>,
-    pub(in super::super) from: Position,
-    pub(in super::super) auto_commit: bool,
-    pub(in super::super) isolation: Isolation,
+pub(in crate::client) struct Subscription {
+    pub(in crate::client) group: String,
+    pub(in crate::client) topics: Vec<String>,
+    pub(in crate::client) from: Position,
+    pub(in crate::client) auto_commit: bool,
+    pub(in crate::client) isolation: Isolation,
+    pub(in crate::client) assignor: Option<Assignor>,
 }
 
-pub(super) trait GroupMember: Debug + Send {
+/// Topic, partition, and an offset in it.
+pub(crate) type PartitionOffset = (Arc<str>, u32, u64);
+
+pub(in crate::client) trait GroupMember: Debug + Send {
     fn join(&mut self, subscription: &Subscription) -> Result<(), Error>;
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error>;
     fn commit(&mut self) -> Result<(), Error>;
+    /// Commits these offsets to go on at.
+    fn commit_at(&mut self, offsets: &[PartitionOffset]) -> Result<(), Error>;
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error>;
     fn leave(&mut self) -> Result<(), Error>;
     fn address(&self) -> &str;
     fn partitions(&self) -> usize;
     /// The member's id and the generation that it was told last.
     fn identity(&self) -> (String, i32);
+    /// The partitions that it was given, as it was told last.
+    fn assigned(&self) -> Vec<(String, u32)>;
     fn holds(&self, topic: &str, partition: u32) -> bool;
     fn into_endpoint(self: Box<Self>) -> Endpoint;
 }

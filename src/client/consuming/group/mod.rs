@@ -15,7 +15,9 @@ mod embedded;
 mod member;
 mod network;
 
-pub(super) use member::Subscription;
+pub(crate) use member::PartitionOffset;
+pub(in crate::client) use member::{GroupMember, Subscription};
+pub(in crate::client) use network::words_of;
 
 use super::{
     Position,
@@ -32,7 +34,6 @@ use crate::{
     },
 };
 use embedded::EmbeddedMember;
-use member::GroupMember;
 use network::NetworkMember;
 use std::{
     collections::BTreeMap,
@@ -59,16 +60,20 @@ pub(super) struct Membership {
     woken: Arc<AtomicBool>,
 }
 
+/// One who has not joined yet.
+pub(in crate::client) fn member_of(broker: Endpoint) -> Box<dyn GroupMember> {
+    match broker {
+        Endpoint::Network { address, connection } => Box::new(NetworkMember::new(address, connection)),
+        Endpoint::Embedded(broker) => Box::new(EmbeddedMember::new(broker)),
+    }
+}
+
 impl Membership {
     /// Joins; topics that are not there are waited for by `poll`.
     pub(super) fn join(broker: Endpoint, subscription: Subscription, retry_for: Duration) -> Result<Membership, Error> {
         subscription.topics.iter().try_for_each(|topic| check_topic(topic))?;
-        let member: Box<dyn GroupMember> = match broker {
-            Endpoint::Network { address, connection } => Box::new(NetworkMember::new(address, connection)),
-            Endpoint::Embedded(broker) => Box::new(EmbeddedMember::new(broker)),
-        };
         let mut membership = Membership {
-            member,
+            member: member_of(broker),
             subscription,
             troubles: Troubles::new(retry_for),
             joined: false,

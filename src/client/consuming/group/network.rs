@@ -1,6 +1,6 @@
 //! A member that talks to its broker over a connection.
 
-use super::member::{GroupMember, Subscription};
+use super::member::{GroupMember, PartitionOffset, Subscription};
 use crate::{
     client::{
         Connection, Error, Message,
@@ -48,7 +48,8 @@ impl GroupMember for NetworkMember {
         let commit = if subscription.auto_commit { "auto" } else { "manual" };
         let (topics, from, isolation) =
             (subscription.topics.join(","), subscription.from, isolation_word(subscription.isolation));
-        let line = format!("JOIN {group} {topics} from:{from} commit:{commit}{isolation}");
+        let assignor = subscription.assignor.map_or(String::new(), |assignor| format!(" assignor:{}", assignor.name()));
+        let line = format!("JOIN {group} {topics} from:{from} commit:{commit}{isolation}{assignor}");
         let answer = self.line.talk(|connection| connection.ask(&line))?;
         let line = answer.first.as_bytes();
         self.id = word(line, "member");
@@ -63,6 +64,11 @@ impl GroupMember for NetworkMember {
 
     fn commit(&mut self) -> Result<(), Error> {
         self.line.talk(|connection| connection.ask("COMMIT")).map(drop)
+    }
+
+    fn commit_at(&mut self, offsets: &[PartitionOffset]) -> Result<(), Error> {
+        let line = format!("COMMIT{}", words_of(offsets));
+        self.line.talk(|connection| connection.ask(&line)).map(drop)
     }
 
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
@@ -86,6 +92,13 @@ impl GroupMember for NetworkMember {
         (self.id.clone(), self.generation)
     }
 
+    fn assigned(&self) -> Vec<(String, u32)> {
+        let place = |held: &str| {
+            held.rsplit_once('/').and_then(|(topic, partition)| Some((topic.into(), partition.parse().ok()?)))
+        };
+        self.held().filter_map(place).collect()
+    }
+
     fn holds(&self, topic: &str, partition: u32) -> bool {
         self.held().any(|held| held.strip_prefix(topic).is_some_and(|rest| rest == format!("/{partition}")))
     }
@@ -94,6 +107,11 @@ impl GroupMember for NetworkMember {
         let MemberLine { address, connection } = self.line;
         Endpoint::Network { address, connection }
     }
+}
+
+/// ` <topic>/<p> <offset>` for each.
+pub(in crate::client) fn words_of(offsets: &[PartitionOffset]) -> String {
+    offsets.iter().map(|(topic, partition, offset)| format!(" {topic}/{partition} {offset}")).collect()
 }
 
 /// The word of this name, as it stands.
