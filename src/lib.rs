@@ -76,6 +76,7 @@
 //! | threads, limits, a clean stop | [`server`] |
 //! | what a client sends and gets, byte by byte | [`broker::wire`], `protocol::wire_view` |
 //! | producers and consumers | [`client`] |
+//! | stream processing | `streams` |
 //!
 //! Imports point one way only: server → protocol → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
 //! at the other end of the socket, or beside the broker where it is embedded.
@@ -89,6 +90,8 @@ pub mod log;
 pub mod metrics;
 pub mod protocol;
 pub mod server;
+#[cfg(feature = "streams")]
+pub mod streams;
 mod tell;
 
 pub use broker::Broker;

@@ -54,4 +54,5 @@ pub use consuming::{Consumer, Position};
 pub use error::Error;
 pub use producing::{Pipeline, Producer, Transaction, TransactionalProducer};
 pub use queue::{Delivery, Queue};
+pub(crate) use record::check_topic;
 pub use record::{Ack, Header, Message, Record};

@@ -214,7 +214,7 @@ pub(super) fn isolation_word(isolation: Isolation) -> &'static str {
 }
 
 /// Refuses what is no topic's name, before it becomes a word of a line.
-pub(super) fn check_topic(topic: &str) -> Result<(), Error> {
+pub(crate) fn check_topic(topic: &str) -> Result<(), Error> {
     crate::broker::check_name(topic).map_err(|error| Error::Invalid(error.to_string()))
 }
 
