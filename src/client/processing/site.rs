@@ -95,6 +95,16 @@ impl Site {
         Ok(unless(dropped, UNKNOWN_TOPIC)?.is_some())
     }
 
+    /// Deletes the records of a partition below an offset.
+    pub(crate) fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
+        match self {
+            Site::Network(address) => {
+                Connection::open(address)?.ask(&format!("TRIM {topic}/{partition} {offset}")).map(drop)
+            }
+            Site::Embedded(broker) => Ok(broker.trim(topic, partition, offset).map(drop)?),
+        }
+    }
+
     /// Forgets a group without members and all that it committed.
     pub(crate) fn delete_group(&self, group: &str) -> Result<(), Error> {
         let deleted = match self {

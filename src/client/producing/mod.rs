@@ -118,7 +118,7 @@ impl Producer {
         Pipeline { producer: self, report }
     }
 
-    pub(super) fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
+    pub(crate) fn push(&mut self, topic: &str, record: &Record, tag: u64) -> Result<(), Error> {
         check_topic(topic)?;
         match &mut self.backend {
             Backend::Network(producer) => producer.push(topic, record, tag),
@@ -129,7 +129,7 @@ impl Producer {
         }
     }
 
-    pub(super) fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
         match &mut self.backend {
             Backend::Network(producer) => producer.flush(),
             Backend::Embedded(producer) => {
@@ -139,7 +139,7 @@ impl Producer {
         }
     }
 
-    pub(super) fn outcomes(&mut self) -> vec::Drain<'_, Outcome> {
+    pub(crate) fn outcomes(&mut self) -> vec::Drain<'_, Outcome> {
         match &mut self.backend {
             Backend::Network(producer) => producer.outcomes(),
             Backend::Embedded(producer) => producer.outcomes(),

@@ -9,11 +9,13 @@
 //! Changes stay in memory until the task commits: then they go to the changelog topics, and once those records count, to the
 //! [`State`] in one commit with the changelogs' offsets. What is not committed is dropped by forgetting it.
 
+mod disk;
 mod key_value;
 mod layout;
 mod memory;
 mod stores;
 
+pub use disk::DiskState;
 pub use key_value::{KeyValue, Stored};
 pub(super) use layout::Layout;
 pub use memory::MemoryState;

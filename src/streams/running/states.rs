@@ -1,0 +1,95 @@
+//! The state of the tasks of this process. A task takes its state along when it goes from one thread to another, and queries read it.
+
+use crate::streams::{
+    context::TaskId,
+    error::Error,
+    plan::Plan,
+    store::{DiskState, MemoryState, State},
+};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What one worker is among those of the process.
+pub(super) type WorkerNumber = usize;
+
+/// The state of all tasks that run here.
+pub(super) struct States {
+    plan: Arc<Plan>,
+    /// The folder of the application; `None` keeps all in memory.
+    dir: Option<PathBuf>,
+    cache_bytes: usize,
+    open: Mutex<BTreeMap<TaskId, Open>>,
+}
+
+struct Open {
+    state: Arc<dyn State>,
+    owner: WorkerNumber,
+    /// It was restored: what it tells is true.
+    is_ready: bool,
+}
+
+impl States {
+    pub(super) fn new(plan: &Arc<Plan>, state_dir: Option<&Path>, cache_bytes: usize) -> States {
+        let dir = state_dir.map(|dir| dir.join(&plan.application));
+        States { plan: plan.clone(), dir, cache_bytes, open: Mutex::default() }
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<TaskId, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens the state of a task for a worker, or takes it over from another one that has let the task go.
+    pub(super) fn acquire(&self, id: TaskId, worker: WorkerNumber) -> Result<Arc<dyn State>, Error> {
+        let mut all = self.open();
+        if let Some(open) = all.get_mut(&id) {
+            (open.owner, open.is_ready) = (worker, false);
+            return Ok(open.state.clone());
+        }
+        let state = self.make(id)?;
+        all.insert(id, Open { state: state.clone(), owner: worker, is_ready: false });
+        Ok(state)
+    }
+
+    fn make(&self, id: TaskId) -> Result<Arc<dyn State>, Error> {
+        let stores = &self.plan.subtopologies[id.subtopology].stores;
+        match &self.dir {
+            Some(dir) if !stores.is_empty() => {
+                let path = dir.join(format!("{id}.redb"));
+                Ok(Arc::new(DiskState::open(&path, stores, self.cache_bytes).map_err(Error::State)?))
+            }
+            _ => Ok(Arc::new(MemoryState::new(stores.len()))),
+        }
+    }
+
+    /// A task's state is restored, and may be asked.
+    pub(super) fn ready(&self, id: TaskId, worker: WorkerNumber) {
+        let mut all = self.open();
+        all.get_mut(&id).into_iter().filter(|open| open.owner == worker).for_each(|open| open.is_ready = true);
+    }
+
+    /// A worker has let a task go. Unless another one has it by now, its state is closed.
+    pub(super) fn release(&self, id: TaskId, worker: WorkerNumber) {
+        self.open().retain(|task, open| *task != id || open.owner != worker);
+    }
+
+    /// The state of every task here that has a store of this name and was restored, and the place of the store in it.
+    pub(super) fn of_store(&self, name: &str) -> Vec<(TaskId, usize, Arc<dyn State>)> {
+        let place =
+            |id: &TaskId| self.plan.subtopologies[id.subtopology].stores.iter().position(|store| store.name == name);
+        let all = self.open();
+        let ready = all.iter().filter(|(_, open)| open.is_ready);
+        ready.filter_map(|(id, open)| Some((*id, place(id)?, open.state.clone()))).collect()
+    }
+}
+
+/// Removes the state of all tasks.
+pub(super) fn clear(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}

@@ -1,0 +1,226 @@
+//! State in a file: a `redb` database for each task.
+//!
+//! ```text
+//! table     key                 value
+//! @meta     format              the version of this layout
+//!           offset of <store>   the offset of the changelog up to which the store is
+//! <store>   as its layout has   as stores have it
+//! ```
+//!
+//! Commits are in memory until one that is durable: a crash leaves the file as it was then, and what is missing is in the changelogs.
+//! Readers see the last commit, durable or not.
+
+use super::{Changes, Each, State, StoreSpec};
+use redb::{Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition};
+use std::{
+    fmt::Display,
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+/// The version of the layout that this code writes.
+const FORMAT: u64 = 1;
+
+const META: TableDefinition<'static, &str, u64> = TableDefinition::new("@meta");
+
+type Entries = ReadOnlyTable<&'static [u8], &'static [u8]>;
+
+/// The state of one task on disk.
+pub struct DiskState {
+    path: PathBuf,
+    names: Vec<String>,
+    database: Database,
+    /// What was committed last.
+    view: RwLock<Arc<View>>,
+}
+
+struct View {
+    meta: ReadOnlyTable<&'static str, u64>,
+    stores: Vec<Entries>,
+}
+
+fn table(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
+    TableDefinition::new(name)
+}
+
+impl DiskState {
+    /// Opens the file of these stores, or makes it. `cache_bytes` bounds what of it is held in memory. It fails while somebody else has
+    /// it open.
+    pub fn open(path: &Path, stores: &[StoreSpec], cache_bytes: usize) -> Result<DiskState, String> {
+        let failed = |error: &dyn Display| format!("{}: {error}", path.display());
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(|error| failed(&error))?;
+        }
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes);
+        let database = match builder.create(path) {
+            Err(DatabaseError::DatabaseAlreadyOpen) => {
+                return Err(failed(&"another process has it open: each needs a folder of its own"));
+            }
+            opened => opened.map_err(|error| failed(&error))?,
+        };
+        let names: Vec<String> = stores.iter().map(|store| store.name.clone()).collect();
+        let prepare = || -> Result<(Option<u64>, View), redb::Error> {
+            let transaction = database.begin_write()?;
+            let format = {
+                let mut meta = transaction.open_table(META)?;
+                let format = meta.get("format")?.map(|format| format.value());
+                if format.is_none() {
+                    meta.insert("format", FORMAT)?;
+                }
+                for name in &names {
+                    transaction.open_table(table(name))?;
+                }
+                format
+            };
+            transaction.commit()?;
+            Ok((format, View::of(&database, &names)?))
+        };
+        let (format, view) = prepare().map_err(|error| failed(&error))?;
+        if let Some(other) = format.filter(|&format| format != FORMAT) {
+            return Err(failed(&format_args!("its format is {other}; this version reads {FORMAT}")));
+        }
+        Ok(DiskState { path: path.into(), names, database, view: RwLock::new(view.into()) })
+    }
+
+    fn view(&self) -> Arc<View> {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn failed(&self, error: impl Display) -> String {
+        format!("{}: {error}", self.path.display())
+    }
+
+    fn write(&self, changes: &[Changes<'_>], durable: bool) -> Result<View, redb::Error> {
+        let mut transaction = self.database.begin_write()?;
+        transaction.set_durability(if durable { Durability::Immediate } else { Durability::None })?;
+        // Otherwise opening it after a crash reads all of it.
+        transaction.set_quick_repair(durable);
+        {
+            let mut meta = transaction.open_table(META)?;
+            for Changes { store, purge, entries, offset } in changes {
+                let name = &self.names[*store];
+                let mut table = transaction.open_table(table(name))?;
+                if let Some(purge) = purge {
+                    table.retain_in::<&[u8], _>(..*purge, |_, _| false)?;
+                }
+                for (key, value) in entries.iter() {
+                    match value {
+                        Some(value) => drop(table.insert(&**key, &**value)?),
+                        None => drop(table.remove(&**key)?),
+                    }
+                }
+                if let Some(offset) = offset {
+                    meta.insert(&*offset_of(name), offset)?;
+                }
+            }
+        }
+        transaction.commit()?;
+        View::of(&self.database, &self.names)
+    }
+}
+
+impl View {
+    fn of(database: &Database, names: &[String]) -> Result<View, redb::Error> {
+        let read = database.begin_read()?;
+        let stores = names.iter().map(|name| Ok(read.open_table(table(name))?));
+        Ok(View { meta: read.open_table(META)?, stores: stores.collect::<Result<_, redb::Error>>()? })
+    }
+}
+
+fn offset_of(store: &str) -> String {
+    format!("offset of {store}")
+}
+
+impl State for DiskState {
+    fn get(&self, store: usize, key: &[u8]) -> Result<Option<Vec<u8>>, String> {
+        let found = self.view().stores[store].get(key).map_err(|error| self.failed(error))?;
+        Ok(found.map(|value| value.value().to_vec()))
+    }
+
+    fn scan(&self, store: usize, from: &[u8], to: Option<&[u8]>, each: &mut Each<'_>) -> Result<(), String> {
+        if to.is_some_and(|to| to <= from) {
+            return Ok(());
+        }
+        let view = self.view();
+        let range = match to {
+            Some(to) => view.stores[store].range(from..to),
+            None => view.stores[store].range(from..),
+        };
+        for entry in range.map_err(|error| self.failed(error))? {
+            let (key, value) = entry.map_err(|error| self.failed(error))?;
+            if !each(key.value(), value.value()) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn offset(&self, store: usize) -> Result<Option<u64>, String> {
+        let offset = self.view().meta.get(&*offset_of(&self.names[store])).map_err(|error| self.failed(error))?;
+        Ok(offset.map(|offset| offset.value()))
+    }
+
+    fn commit(&self, changes: &[Changes<'_>], durable: bool) -> Result<(), String> {
+        let view = self.write(changes, durable).map_err(|error| self.failed(error))?;
+        *self.view.write().unwrap_or_else(PoisonError::into_inner) = view.into();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeMap, env, process};
+
+    fn specs() -> [StoreSpec; 2] {
+        [StoreSpec::key_value("a"), StoreSpec::key_value("b")]
+    }
+
+    fn all(state: &DiskState, store: usize, from: &str, to: Option<&str>) -> String {
+        let mut found = Vec::new();
+        let mut each = |key: &[u8], value: &[u8]| {
+            found.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+            true
+        };
+        state.scan(store, from.as_bytes(), to.map(str::as_bytes), &mut each).unwrap();
+        found.join(" ")
+    }
+
+    fn put(state: &DiskState, store: usize, words: &str, offset: u64, durable: bool) {
+        let entry = |word: &str| {
+            let (key, value) = word.split_once('=').unwrap();
+            (key.into(), (value != "-").then(|| value.into()))
+        };
+        let entries: BTreeMap<Vec<u8>, Option<Vec<u8>>> = words.split(' ').map(entry).collect();
+        state.commit(&[Changes { store, purge: None, entries: &entries, offset: Some(offset) }], durable).unwrap();
+    }
+
+    #[test]
+    fn a_crash_leaves_what_was_committed_durably() {
+        let dir = env::temp_dir().join(format!("plainlog-state-{}", process::id()));
+        let path = dir.join("0_0.redb");
+        let state = DiskState::open(&path, &specs(), 1 << 20).unwrap();
+        assert_eq!(state.offset(0), Ok(None));
+        put(&state, 0, "x=1 y=1", 3, true);
+        put(&state, 1, "x=2", 9, false);
+        put(&state, 0, "x=- z=1", 5, false);
+        assert_eq!((all(&state, 0, "", None), all(&state, 0, "y", Some("z"))), ("y=1 z=1".into(), "y=1".into()));
+        assert_eq!((state.get(1, b"x").unwrap(), state.offset(1)), (Some(b"2".to_vec()), Ok(Some(9))));
+        let copy = dir.join("copy.redb");
+        fs::copy(&path, &copy).unwrap();
+        let crashed = DiskState::open(&copy, &specs(), 1 << 20).unwrap();
+        assert_eq!((all(&crashed, 0, "", None), crashed.offset(0)), ("x=1 y=1".into(), Ok(Some(3))));
+        assert_eq!((all(&crashed, 1, "", None), crashed.offset(1)), (String::new(), Ok(None)));
+        let error = DiskState::open(&path, &specs(), 1 << 20).map(drop).unwrap_err();
+        assert!(error.contains("another process has it open"), "{error}");
+        let purged = BTreeMap::new();
+        state.commit(&[Changes { store: 0, purge: Some(b"z"), entries: &purged, offset: None }], true).unwrap();
+        drop(state);
+        let state = DiskState::open(&path, &specs(), 1 << 20).unwrap();
+        assert_eq!((all(&state, 0, "", None), state.offset(0)), ("z=1".into(), Ok(Some(5))));
+        drop((state, crashed));
+        fs::remove_dir_all(dir).unwrap();
+    }
+}
