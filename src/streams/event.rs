@@ -38,10 +38,8 @@ impl<K, V> Event<K, V> {
 pub(super) struct Change<V> {
     /// The value from now on; `None` where the key is gone.
     pub(super) new: Option<V>,
-    /// The value until now, where whoever reads the table asked for it.
+    /// The value until now.
     pub(super) old: Option<V>,
-    /// Whether no change of the key that happened later was seen before.
-    pub(super) latest: bool,
 }
 
 /// A key within a window of time, `start` included and `end` not.
@@ -72,21 +70,44 @@ pub struct Session<K> {
 
 /// Keys that have a window: [`Windowed`] and [`Session`].
 pub trait WindowKey: Serde {
-    /// When the window has ended, in milliseconds since 1970-01-01 UTC.
+    /// When the window begins, in milliseconds since 1970-01-01 UTC.
+    fn start(&self) -> i64;
+
+    /// When the window ends, in milliseconds since 1970-01-01 UTC.
     fn end(&self) -> i64;
+
+    /// The bytes of the key within the window.
+    fn inner(&self) -> Vec<u8>;
+
+    /// The key in a window, from its bytes.
+    fn of(inner: &[u8], start: i64, end: i64) -> Result<Self, String>;
 }
 
-impl<K: Serde> WindowKey for Windowed<K> {
-    fn end(&self) -> i64 {
-        self.end
-    }
+/// Both kinds of keys have the same fields.
+macro_rules! window_key {
+    ($type:ident) => {
+        impl<K: Serde> WindowKey for $type<K> {
+            fn start(&self) -> i64 {
+                self.start
+            }
+
+            fn end(&self) -> i64 {
+                self.end
+            }
+
+            fn inner(&self) -> Vec<u8> {
+                self.key.to_bytes()
+            }
+
+            fn of(inner: &[u8], start: i64, end: i64) -> Result<Self, String> {
+                Ok($type { key: K::from_bytes(inner)?, start, end })
+            }
+        }
+    };
 }
 
-impl<K: Serde> WindowKey for Session<K> {
-    fn end(&self) -> i64 {
-        self.end
-    }
-}
+window_key!(Windowed);
+window_key!(Session);
 
 impl<K: Serde> Serde for Windowed<K> {
     fn to_bytes(&self) -> Vec<u8> {
@@ -109,6 +130,49 @@ impl<K: Serde> Serde for Session<K> {
         let dash = window.iter().rposition(|&byte| byte == b'-').ok_or("a session without an end")?;
         Ok(Session { key: K::from_bytes(key)?, start: parse(&window[..dash])?, end: parse(&window[dash + 1..])? })
     }
+}
+
+/// What comes and what goes, in a topic between tables: `+` and `-`, each with the length of its bytes, and those: `+3 new-3 old`.
+impl<V: Serde> Serde for Change<V> {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (sign, value) in [(b'+', &self.new), (b'-', &self.old)] {
+            if let Some(value) = value {
+                write_part(&mut bytes, sign, &value.to_bytes());
+            }
+        }
+        bytes
+    }
+
+    fn from_bytes(mut bytes: &[u8]) -> Result<Self, String> {
+        let mut change = Change { new: None, old: None };
+        while let Some((sign, value)) = read_part(&mut bytes)? {
+            match sign {
+                b'+' => change.new = Some(V::from_bytes(value)?),
+                b'-' => change.old = Some(V::from_bytes(value)?),
+                _ => return Err(format!("a change that begins with {:?}", char::from(sign))),
+            }
+        }
+        Ok(change)
+    }
+}
+
+/// Appends a part of a value: its sign, its length, a space, and its bytes.
+pub(super) fn write_part(bytes: &mut Vec<u8>, sign: u8, part: &[u8]) {
+    bytes.push(sign);
+    bytes.extend_from_slice(part.len().to_string().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(part);
+}
+
+/// Takes the first part off what `write_part` wrote: its sign and its bytes.
+pub(super) fn read_part<'a>(bytes: &mut &'a [u8]) -> Result<Option<(u8, &'a [u8])>, String> {
+    let Some((sign, rest)) = bytes.split_first() else { return Ok(None) };
+    let space = rest.iter().position(|&byte| byte == b' ').ok_or("a part without a length")?;
+    let length = parse::<usize>(&rest[..space])?;
+    let (part, rest) = rest[space + 1..].split_at_checked(length).ok_or("a part that is shorter than it says")?;
+    *bytes = rest;
+    Ok(Some((*sign, part)))
 }
 
 /// The bytes of a key in a window.
@@ -137,6 +201,21 @@ mod tests {
         let key = Session { key: 7i64, start: 5, end: 9 };
         assert_eq!(key.to_bytes(), b"7@5-9");
         assert_eq!(Session::from_bytes(b"7@5-9"), Ok(key));
+    }
+
+    #[test]
+    fn changes_are_read_as_they_are_written() {
+        let change =
+            |new: Option<&str>, old: Option<&str>| Change { new: new.map(Into::into), old: old.map(Into::into) };
+        let cases =
+            [(change(Some("a b"), Some("")), "+3 a b-0 "), (change(None, Some("x")), "-1 x"), (change(None, None), "")];
+        for (change, text) in cases {
+            assert_eq!(change.to_bytes(), text.as_bytes());
+            assert_eq!(Change::<String>::from_bytes(text.as_bytes()), Ok(change));
+        }
+        for bad in ["+", "+5 abc", "+x abc", "*1 a"] {
+            assert!(Change::<String>::from_bytes(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -49,18 +49,20 @@ mod serde;
 mod store;
 pub mod task;
 mod topology;
+mod window;
 
 #[cfg(test)]
 mod tests;
 
 pub use context::{Clock, Context, Counts, Done, Globals, Outgoing, Punctuation, TaskId};
 pub use driver::TestDriver;
-pub use dsl::{Processor, ProcessorContext, Stream};
+pub use dsl::{GroupedStream, GroupedTable, Processor, ProcessorContext, SessionStream, Stream, Table, WindowedStream};
 pub use error::{Error, Failure, FailureKind, Handler, Handlers, Place};
 pub use event::{Event, Session, WindowKey, Windowed};
 pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};
 pub use running::{App, Guarantee, Options, Totals};
 pub use serde::{Json, Serde};
-pub use store::{Changes, Each, KeyValue, MemoryState, State, StoreSpec, Stored, Stores};
+pub use store::{Changes, Each, KeyValue, MemoryState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore};
 pub use task::{Changelog, Output, Task, TaskOptions};
 pub use topology::Topology;
+pub use window::{Aligned, Around, Hopping, JoinWindow, Sessions, Sliding, Tumbling, Windows};

@@ -182,6 +182,7 @@ impl Task {
     /// 1970-01-01 UTC, here and below.
     pub fn start(&mut self, now: i64) -> Result<(), Error> {
         self.context.wall_time = now;
+        self.context.stores.start().map_err(Error::State)?;
         for node in self.part().nodes.clone() {
             let done = self.context.init(node);
             done.map_err(|failure| Error::Topology(format!("{} does not begin: {failure}", self.plan.names[node])))?;

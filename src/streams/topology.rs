@@ -1,7 +1,7 @@
 //! A topology: where one is built, and looked at.
 
 use super::{
-    dsl::{Stream, read, source},
+    dsl::{Stream, Table, read, source},
     error::Error,
     event::Event,
     graph::{Graph, Shared, lock},
@@ -56,6 +56,16 @@ impl Topology {
         time: impl Fn(&Event<K, V>, i64) -> i64 + Send + Sync + 'static,
     ) -> Stream<K, V> {
         self.source(topic, Some(Arc::new(move |event, so_far| Ok(time(&read(event.clone())?, so_far)))))
+    }
+
+    /// The table of the last value of each key of a topic whose keys and values are text, in the store `name`.
+    pub fn table(&self, topic: &str, name: &str) -> Table<String, String> {
+        self.table_of(topic, name)
+    }
+
+    /// The table of the last value of each key of a topic, in the store `name`.
+    pub fn table_of<K: Serde, V: Serde>(&self, topic: &str, name: &str) -> Table<K, V> {
+        self.stream_of(topic).table(name)
     }
 
     fn source<K: Serde, V: Serde>(&self, topic: &str, extract: Option<Extract>) -> Stream<K, V> {

@@ -1,14 +1,25 @@
 //! The typed language of topologies: each call adds nodes to the graph and answers with what comes out of them.
 
+mod aggregate;
+mod grouped_table;
 mod nodes;
+mod session;
 mod sink;
+mod sliding;
 mod stateless;
+mod suppress;
+mod table;
+mod windowed;
 
 use super::{
-    context::NodeId,
+    context::{Context, NodeId, Wiring},
+    error::Failure,
     graph::{Shared, lock},
+    store::Stored,
+    window::{Sessions, Windows},
 };
-use std::marker::PhantomData;
+use nodes::node;
+use std::{marker::PhantomData, sync::Arc};
 
 pub(super) use nodes::{each, read, source};
 pub use stateless::{Processor, ProcessorContext};
@@ -41,4 +52,74 @@ impl<K, V> Stream<K, V> {
     fn problem(&self, problem: String) {
         lock(&self.graph).problem(problem);
     }
+}
+
+/// The last value of each key, and how it changes.
+///
+/// What functions get is never null: a key whose value is null is not in the table. What follows a table gets each change of it.
+pub struct Table<K, V> {
+    pub(super) graph: Shared,
+    pub(super) node: NodeId,
+    view: View<K, V>,
+    /// How long after the end of a window of its key it can change, in milliseconds.
+    closes_after: Option<i64>,
+}
+
+impl<K, V> Clone for Table<K, V> {
+    fn clone(&self) -> Self {
+        Table::new(&self.graph, self.node, self.view.clone()).closing(self.closes_after)
+    }
+}
+
+impl<K, V> Table<K, V> {
+    fn new(graph: &Shared, node: NodeId, view: View<K, V>) -> Self {
+        Table { graph: graph.clone(), node, view, closes_after: None }
+    }
+
+    /// The same, whose windows can change so many milliseconds after their end.
+    fn closing(self, closes_after: Option<i64>) -> Self {
+        Table { closes_after, ..self }
+    }
+}
+
+/// How the value of a table's key is looked up.
+type Getter<K, V> = Box<dyn Fn(&Context, &K) -> Result<Option<Stored<V>>, Failure> + Send>;
+
+type MakeGetter<K, V> = Arc<dyn Fn(&Wiring<'_>) -> Getter<K, V> + Send + Sync>;
+
+/// Where the values of a table are: in stores, or made of what is in them.
+struct View<K, V> {
+    /// The names of the stores.
+    stores: Vec<String>,
+    make: MakeGetter<K, V>,
+}
+
+impl<K, V> Clone for View<K, V> {
+    fn clone(&self) -> Self {
+        View { stores: self.stores.clone(), make: self.make.clone() }
+    }
+}
+
+/// A stream whose records are to be brought together by key.
+pub struct GroupedStream<K, V> {
+    stream: Stream<K, V>,
+}
+
+/// A stream whose records are to be brought together by key and window.
+pub struct WindowedStream<K, V> {
+    stream: Stream<K, V>,
+    windows: Windows,
+}
+
+/// A stream whose records are to be brought together by key and session.
+pub struct SessionStream<K, V> {
+    stream: Stream<K, V>,
+    sessions: Sessions,
+}
+
+/// A table whose values are to be brought together by other keys.
+pub struct GroupedTable<K, V> {
+    graph: Shared,
+    node: NodeId,
+    types: PhantomData<fn() -> (K, V)>,
 }

@@ -1,7 +1,7 @@
 //! Nodes that a function is all of, and the sources.
 
 use crate::streams::{
-    context::{Context, Done, Process, Slot},
+    context::{Context, Done, Process, Slot, Wiring},
     error::Failure,
     event::Event,
     plan::Make,
@@ -27,6 +27,27 @@ pub(in crate::streams) fn each<K: 'static, V: 'static>(
 ) -> Make {
     let function = Arc::new(function);
     Arc::new(move |_| Slot::new(Each(function.clone())))
+}
+
+/// Makes nodes that are a function of each task's own, which keeps what it knows.
+pub(in crate::streams) fn node<K: 'static, V: 'static, F>(
+    function: impl Fn(&Wiring<'_>) -> F + Send + Sync + 'static,
+) -> Make
+where
+    F: FnMut(&mut Context, Event<K, V>) -> Done + Send + 'static,
+{
+    Arc::new(move |wiring| Slot::new(Own(function(wiring))))
+}
+
+struct Own<F>(F);
+
+impl<K, V, F> Process<K, V> for Own<F>
+where
+    F: FnMut(&mut Context, Event<K, V>) -> Done + Send,
+{
+    fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
+        (self.0)(context, event)
+    }
 }
 
 /// Makes sources: they read keys and values out of the bytes of records.

@@ -157,6 +157,11 @@ impl State for DiskState {
         Ok(())
     }
 
+    fn last(&self, store: usize) -> Result<Option<Vec<u8>>, String> {
+        let last = self.view().stores[store].last().map_err(|error| self.failed(error))?;
+        Ok(last.map(|(key, _)| key.value().to_vec()))
+    }
+
     fn offset(&self, store: usize) -> Result<Option<u64>, String> {
         let offset = self.view().meta.get(&*offset_of(&self.names[store])).map_err(|error| self.failed(error))?;
         Ok(offset.map(|offset| offset.value()))

@@ -1,19 +1,21 @@
 //! How entries of the kinds of stores are ordered, and how they are written in changelogs.
 //!
 //! ```text
-//! kind       key in the store, binary and in order             key in the changelog, to be read
-//! KeyValue   key                                               key
-//! Window     segment, length of the key, key, start            key@start
-//! Duplicates segment, length of the key, key, time, number     key@time#number
-//! Session    segment of the end, length, key, end, start       key@start-end
+//! kind       key in the store, binary and in order    key in the changelog, to be read
+//! KeyValue   key                                      key
+//! Window     segment, key, start                      key@start
+//! Duplicates segment, key, time, number               key@time#number
+//! Session    segment of the end, key, end, start      key@start-end
 //! ```
 //!
 //! A segment is so and so many milliseconds, and what is too old goes by whole segments. Within one, a key's windows stand side by
-//! side. Numbers are 8 bytes, lengths 4, big end first. Values are their timestamp, 8 bytes, and their bytes; in the changelog the
-//! timestamp is the record's.
+//! side. Numbers are 8 bytes, big end first; a key ends with two zeros, and zeros in it are followed by 255, so that keys stand in
+//! the order of their bytes. Values are their timestamp, 8 bytes, and their bytes; in the changelog the timestamp is the record's.
 
-use super::super::event::{at, split_at};
-use super::super::serde::parse;
+use crate::streams::{
+    event::{at, split_at},
+    serde::parse,
+};
 
 /// The kind of a store.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,24 +32,30 @@ pub(in crate::streams) enum Layout {
 pub(in crate::streams) struct Times {
     /// Milliseconds of stream time after its start (a session's: its end) that a window is kept.
     pub(in crate::streams) retention: i64,
+    /// How many milliseconds a segment has.
+    segment: i64,
 }
 
 impl Times {
-    /// How many milliseconds a segment has.
-    fn segment_length(self) -> i64 {
-        (self.retention / 2).max(60_000)
+    pub(in crate::streams) fn keeping(retention: i64) -> Times {
+        Times { retention, segment: (retention / 2).max(60_000) }
+    }
+
+    /// Entries in the order of their times, kept until they are deleted.
+    pub(in crate::streams) fn in_order() -> Times {
+        Times { retention: i64::MAX, segment: 1 }
     }
 
     /// The segment of a time.
     pub(in crate::streams) fn segment(self, time: i64) -> u64 {
-        u64::try_from(time).unwrap_or(0) / self.segment_length() as u64
+        (time.max(0) / self.segment).unsigned_abs()
     }
 }
 
 /// A window's entry.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(in crate::streams) struct WindowEntry<'a> {
-    pub(in crate::streams) key: &'a [u8],
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::streams) struct WindowEntry {
+    pub(in crate::streams) key: Vec<u8>,
     /// A window's start, a session's end.
     pub(in crate::streams) time: i64,
     /// A session's start, the number of a duplicate; nothing of a window.
@@ -73,7 +81,7 @@ impl Layout {
             (_, Some(number)) => format!("{time}#{number}"),
             (_, None) => time.to_string(),
         };
-        at(key.into(), window)
+        at(key, window)
     }
 
     /// The key in the store of a key in the changelog.
@@ -85,6 +93,7 @@ impl Layout {
             Layout::Duplicates(_) => Some(b'#'),
             _ => None,
         };
+        let key = key.to_vec();
         let entry = match separator {
             None => WindowEntry { key, time: parse(window)?, more: None },
             Some(separator) => {
@@ -98,7 +107,7 @@ impl Layout {
                 }
             }
         };
-        Ok(write_window(times, entry))
+        Ok(write_window(times, &entry))
     }
 }
 
@@ -109,13 +118,20 @@ pub(in crate::streams) fn segment_prefix(segment: u64) -> [u8; 8] {
 
 /// What all windows of a key in a segment begin with.
 pub(in crate::streams) fn key_prefix(segment: u64, key: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(key.len()).expect("keys are shorter than lines");
-    [&segment_prefix(segment), &length.to_be_bytes()[..], key].concat()
+    let mut prefix = segment_prefix(segment).to_vec();
+    for byte in key {
+        prefix.push(*byte);
+        if *byte == 0 {
+            prefix.push(255);
+        }
+    }
+    prefix.extend_from_slice(&[0, 0]);
+    prefix
 }
 
 /// The key in the store.
-pub(in crate::streams) fn write_window(times: Times, entry: WindowEntry<'_>) -> Vec<u8> {
-    let mut stored = key_prefix(times.segment(entry.time), entry.key);
+pub(in crate::streams) fn write_window(times: Times, entry: &WindowEntry) -> Vec<u8> {
+    let mut stored = key_prefix(times.segment(entry.time), &entry.key);
     stored.extend_from_slice(&entry.time.to_be_bytes());
     if let Some(more) = entry.more {
         stored.extend_from_slice(&more.to_be_bytes());
@@ -129,15 +145,21 @@ pub(in crate::streams) fn read_segment(stored: &[u8]) -> Option<u64> {
 }
 
 /// The entry of a key of a store of windows; `None` of what is none.
-pub(in crate::streams) fn read_window(stored: &[u8]) -> Option<WindowEntry<'_>> {
-    let (_, rest) = stored.split_first_chunk::<8>()?;
-    let (length, rest) = rest.split_first_chunk::<4>()?;
-    let (key, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    let (time, rest) = rest.split_first_chunk()?;
-    let more = match rest {
-        [] => None,
-        more => Some(i64::from_be_bytes(more.try_into().ok()?)),
+pub(in crate::streams) fn read_window(stored: &[u8]) -> Option<WindowEntry> {
+    let (_, mut rest) = stored.split_first_chunk::<8>()?;
+    let mut key = Vec::new();
+    let numbers = loop {
+        let (byte, next) = match rest {
+            [0, 0, numbers @ ..] => break numbers,
+            [0, 255, next @ ..] => (0, next),
+            [0, ..] | [] => return None,
+            [byte, next @ ..] => (*byte, next),
+        };
+        key.push(byte);
+        rest = next;
     };
+    let (time, more) = numbers.split_first_chunk::<8>()?;
+    let more = if more.is_empty() { None } else { Some(i64::from_be_bytes(more.try_into().ok()?)) };
     Some(WindowEntry { key, time: i64::from_be_bytes(*time), more })
 }
 
@@ -147,21 +169,29 @@ mod tests {
 
     #[test]
     fn changelogs_have_keys_to_be_read() {
-        let times = Times { retention: 1000 };
-        let entry = |time, more| WindowEntry { key: b"a@b", time, more };
+        let times = Times::keeping(1000);
+        let entry = |time, more| WindowEntry { key: b"a@\0b".into(), time, more };
         let cases = [
-            (Layout::Window(times), entry(60_000, None), "a@b@60000"),
-            (Layout::Duplicates(times), entry(60_000, Some(3)), "a@b@60000#3"),
-            (Layout::Session(times), entry(70_000, Some(60_000)), "a@b@60000-70000"),
+            (Layout::Window(times), entry(60_000, None), "a@\0b@60000"),
+            (Layout::Duplicates(times), entry(60_000, Some(3)), "a@\0b@60000#3"),
+            (Layout::Session(times), entry(70_000, Some(60_000)), "a@\0b@60000-70000"),
         ];
         for (layout, entry, text) in cases {
-            let stored = write_window(times, entry);
+            let stored = write_window(times, &entry);
             assert_eq!(read_window(&stored), Some(entry));
             assert_eq!(layout.changelog_key(&stored), text.as_bytes());
             assert_eq!(layout.stored_key(text.as_bytes()), Ok(stored));
         }
         assert!(Layout::Session(times).stored_key(b"a@5").is_err());
         assert!(Layout::Window(times).stored_key(b"a").is_err());
-        assert_eq!(read_window(b"short"), None);
+        assert_eq!(read_window(b"too short"), None);
+    }
+
+    #[test]
+    fn keys_stand_in_the_order_of_their_bytes() {
+        let keys: [&[u8]; 7] = [b"", b"\0", b"\0\0", b"\0a", b"1", b"12", b"2"];
+        let stored =
+            keys.map(|key| write_window(Times::in_order(), &WindowEntry { key: key.into(), time: 5, more: None }));
+        assert!(stored.is_sorted());
     }
 }

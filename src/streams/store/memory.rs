@@ -49,6 +49,10 @@ impl State for MemoryState {
         Ok(())
     }
 
+    fn last(&self, store: usize) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.read()[store].entries.last_key_value().map(|(key, _)| key.clone()))
+    }
+
     fn offset(&self, store: usize) -> Result<Option<u64>, String> {
         Ok(self.read()[store].offset)
     }

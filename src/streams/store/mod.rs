@@ -9,18 +9,24 @@
 //! Changes stay in memory until the task commits: then they go to the changelog topics, and once those records count, to the
 //! [`State`] in one commit with the changelogs' offsets. What is not committed is dropped by forgetting it.
 
+mod buffer;
 mod disk;
 mod key_value;
 mod layout;
 mod memory;
+mod session;
 mod stores;
+mod window;
 
+pub(super) use buffer::Buffer;
 pub use disk::DiskState;
 pub use key_value::{KeyValue, Stored};
-pub(super) use layout::Layout;
+pub(super) use layout::{Layout, Times};
 pub use memory::MemoryState;
+pub use session::SessionStore;
 pub(super) use stores::{StoreId, read_logged};
 pub use stores::{StoreSpec, Stores};
+pub use window::WindowStore;
 
 use std::collections::BTreeMap;
 
@@ -34,6 +40,9 @@ pub trait State: Send + Sync {
     /// Calls `each` for the keys from `from` on and below `to` (to the last one where that is `None`), in their order, until it
     /// answers false.
     fn scan(&self, store: usize, from: &[u8], to: Option<&[u8]>, each: &mut Each<'_>) -> Result<(), String>;
+
+    /// The last key.
+    fn last(&self, store: usize) -> Result<Option<Vec<u8>>, String>;
 
     /// The offset of the changelog up to which the store is; `None` where it has none of it.
     fn offset(&self, store: usize) -> Result<Option<u64>, String>;

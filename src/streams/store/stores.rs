@@ -1,6 +1,9 @@
 //! The stores of one task: what changed since the last commit, over what is committed.
 
-use super::{Changes, Layout, State, layout::segment_prefix};
+use super::{
+    Changes, Layout, State,
+    layout::{read_segment, read_window, segment_prefix},
+};
 use crate::{client::Message, streams::error::Failure};
 use std::{
     collections::BTreeMap,
@@ -37,6 +40,8 @@ pub struct Stores {
     specs: Vec<StoreSpec>,
     state: Arc<dyn State>,
     changed: Vec<Changed>,
+    /// The highest time of a window in each store; -1 before the first one.
+    observed: Vec<i64>,
     /// What the record in hand changed, in order: each with what was there before.
     journal: Vec<Step>,
     /// How many bytes of keys and values wait for the commit.
@@ -68,7 +73,8 @@ pub(in crate::streams) struct Logged {
 impl Stores {
     pub(in crate::streams) fn new(specs: Vec<StoreSpec>, state: Arc<dyn State>) -> Stores {
         let changed = specs.iter().map(|_| Changed::default()).collect();
-        Stores { specs, state, changed, journal: Vec::new(), size: 0 }
+        let observed = vec![-1; specs.len()];
+        Stores { specs, state, changed, observed, journal: Vec::new(), size: 0 }
     }
 
     pub(in crate::streams) fn specs(&self) -> &[StoreSpec] {
@@ -138,8 +144,41 @@ impl Stores {
         Ok(())
     }
 
+    /// Finds out how far the windows of each store are, once they are restored.
+    pub(in crate::streams) fn start(&mut self) -> Result<(), String> {
+        for (store, observed) in self.observed.iter_mut().enumerate() {
+            let times = self.specs[store].layout.times();
+            let Some((_, last)) = times.zip(self.state.last(store)?) else { continue };
+            let segment = segment_prefix(read_segment(&last).unwrap_or(0));
+            self.state.scan(store, &segment, None, &mut |key, _| {
+                *observed = read_window(key).map_or(*observed, |entry| entry.time.max(*observed));
+                true
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The time up to which windows are gone: those at it and before it.
+    pub(in crate::streams) fn expired(&self, store: StoreId) -> i64 {
+        let retention = self.layout(store).times().map_or(i64::MAX, |times| times.retention);
+        self.observed[store.0].saturating_sub(retention)
+    }
+
+    /// Takes notice of a window that is written; answers whether it is still kept.
+    pub(in crate::streams) fn observe(&mut self, store: StoreId, time: i64) -> bool {
+        let Some(times) = self.layout(store).times() else { return true };
+        if time > self.observed[store.0] {
+            self.observed[store.0] = time;
+            let expired = self.expired(store);
+            if expired >= 0 && times.segment(expired) > 0 {
+                self.purge(store, times.segment(expired));
+            }
+        }
+        time > self.expired(store)
+    }
+
     /// Lets the segments below `segment` go with the next commit. Nobody asks for what is in them any more.
-    pub(in crate::streams) fn purge(&mut self, store: StoreId, segment: u64) {
+    fn purge(&mut self, store: StoreId, segment: u64) {
         let changed = &mut self.changed[store.0];
         let prefix = segment_prefix(segment).to_vec();
         if changed.purge.as_ref().is_none_or(|purge| *purge < prefix) {

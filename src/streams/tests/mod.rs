@@ -1,6 +1,8 @@
 //! Topologies in a `TestDriver`.
 
+mod aggregates;
 mod stateless;
+mod windows;
 
 use super::{Error, TestDriver, Topology};
 use crate::client::Record;

@@ -1,0 +1,151 @@
+//! Tumbling and hopping windows: one value for each key and window.
+//!
+//! Stream time is that of the records that come here. A record whose window has closed is left out and counted.
+
+use super::{Getter, Table, View, WindowedStream, Wiring, node, sliding::SlidingWindows};
+use crate::streams::{
+    context::{Context, Done},
+    event::{Change, Event, Windowed},
+    graph::lock,
+    serde::Serde,
+    store::{Layout, StoreSpec, Times, WindowStore},
+    window::{Aligned, Windows},
+};
+use std::sync::Arc;
+
+impl<K: Serde, V: Serde> WindowedStream<K, V> {
+    /// How many records each window has, in the store `name`.
+    pub fn count(&self, name: &str) -> Table<Windowed<K>, i64> {
+        self.fold(name, |_, _, so_far| Folded::of(so_far.or(Some(0)), |count| count.unwrap_or(0) + 1))
+    }
+
+    /// The records of each window made into one value by twos, in the store `name`: `reduce` gets what was made so far, and the next.
+    pub fn reduce(&self, name: &str, reduce: impl Fn(&V, &V) -> V + Send + Sync + 'static) -> Table<Windowed<K>, V> {
+        self.fold(name, move |_, value, so_far| {
+            let value = value?;
+            Folded::of(so_far, |so_far| so_far.map_or_else(|| value.clone(), |so_far| reduce(&so_far, value)))
+        })
+    }
+
+    /// The records of each window gathered into a value that begins as `initial`, in the store `name`.
+    pub fn aggregate<A: Serde>(
+        &self,
+        name: &str,
+        initial: impl Fn() -> A + Send + Sync + 'static,
+        add: impl Fn(&K, &V, A) -> A + Send + Sync + 'static,
+    ) -> Table<Windowed<K>, A> {
+        self.fold(name, move |key, value, so_far| {
+            let value = value?;
+            // The first change is one of the initial value, as in Kafka Streams.
+            let so_far = so_far.unwrap_or_else(&initial);
+            Folded::of(Some(so_far.clone()), |_| add(key, value, so_far))
+        })
+    }
+
+    /// `fold` answers `None` where a record has no value, and it needs one.
+    fn fold<A: Serde>(
+        &self,
+        name: &str,
+        fold: impl Fn(&K, Option<&V>, Option<A>) -> Option<Folded<A>> + Send + Sync + 'static,
+    ) -> Table<Windowed<K>, A> {
+        lock(&self.stream.graph).claim(name);
+        let stream = self.stream.keyed(name);
+        let mut graph = lock(&stream.graph);
+        if let Some(problem) = self.windows.problem() {
+            graph.problem(format!("{name} {problem}"));
+        }
+        let times = Times::keeping(self.windows.retention());
+        graph.store(StoreSpec { name: name.into(), layout: Layout::Window(times) });
+        let fold: Fold<K, V, A> = Arc::new(fold);
+        let (store, windows) = (name.to_string(), self.windows);
+        let make = match windows {
+            Windows::Aligned(windows) => node(move |wiring| {
+                let mut windows = AlignedWindows {
+                    store: WindowStore::new(wiring.store(&store)),
+                    fold: fold.clone(),
+                    windows,
+                    stream_time: -1,
+                };
+                move |context: &mut Context, event: Event<K, V>| windows.process(context, event)
+            }),
+            Windows::Around(windows) => node(move |wiring| {
+                let mut windows = SlidingWindows::new(WindowStore::new(wiring.store(&store)), fold.clone(), windows);
+                move |context: &mut Context, event: Event<K, V>| windows.process(context, event)
+            }),
+        };
+        let what = if matches!(self.windows, Windows::Aligned(_)) { "window" } else { "sliding-window" };
+        let node = graph.processor(what, &[stream.node], &[name], make);
+        drop(graph);
+        Table::new(&stream.graph, node, View::windows(name)).closing(Some(self.windows.grace()))
+    }
+}
+
+impl<K: Serde, V: Serde> View<Windowed<K>, V> {
+    /// The values of a store of windows.
+    fn windows(name: &str) -> View<Windowed<K>, V> {
+        let store = name.to_string();
+        let make = move |wiring: &Wiring<'_>| -> Getter<Windowed<K>, V> {
+            let store = WindowStore::new(wiring.store(&store));
+            Box::new(move |context, window| store.get(context, &window.key, window.start))
+        };
+        View { stores: vec![name.into()], make: Arc::new(make) }
+    }
+}
+
+/// Makes the next value of a window.
+pub(super) type Fold<K, V, A> = Arc<dyn Fn(&K, Option<&V>, Option<A>) -> Option<Folded<A>> + Send + Sync>;
+
+/// What becomes of a window's value with a record.
+pub(super) struct Folded<A> {
+    pub(super) new: A,
+    pub(super) old: Option<A>,
+}
+
+impl<A: Clone> Folded<A> {
+    fn of(old: Option<A>, make: impl FnOnce(Option<A>) -> A) -> Option<Folded<A>> {
+        Some(Folded { new: make(old.clone()), old })
+    }
+}
+
+struct AlignedWindows<K, V, A> {
+    store: WindowStore<K, A>,
+    fold: Fold<K, V, A>,
+    windows: Aligned,
+    stream_time: i64,
+}
+
+impl<K: Serde, V: Serde, A: Serde> AlignedWindows<K, V, A> {
+    fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
+        let Some(key) = &event.key else { return context.skip() };
+        self.stream_time = self.stream_time.max(event.timestamp);
+        let closed = self.stream_time.saturating_sub(self.windows.grace);
+        for start in self.windows.starts(event.timestamp) {
+            let end = start.saturating_add(self.windows.size);
+            if end <= closed {
+                context.late()?;
+                continue;
+            }
+            let before = self.store.get(context, key, start)?;
+            let timestamp = before.as_ref().map_or(event.timestamp, |stored| stored.timestamp.max(event.timestamp));
+            let Some(folded) = (self.fold)(key, event.value.as_ref(), before.map(|stored| stored.value)) else {
+                return context.skip();
+            };
+            self.store.put(context, key, start, Some(&folded.new), timestamp);
+            let window = Windowed { key: key.clone(), start, end };
+            forward(context, &event, window, folded, timestamp)?;
+        }
+        Ok(())
+    }
+}
+
+/// Hands on the change of a window.
+pub(super) fn forward<K: Serde, V, A: Serde>(
+    context: &mut Context,
+    event: &Event<K, V>,
+    window: Windowed<K>,
+    Folded { new, old }: Folded<A>,
+    timestamp: i64,
+) -> Done {
+    let value = Some(Change { new: Some(new), old });
+    context.forward(Event { key: Some(window), value, timestamp, headers: event.headers.clone() })
+}
