@@ -158,7 +158,8 @@ impl State for DiskState {
     }
 
     fn last(&self, store: usize) -> Result<Option<Vec<u8>>, String> {
-        let last = self.view().stores[store].last().map_err(|error| self.failed(error))?;
+        let view = self.view();
+        let last = view.stores[store].last().map_err(|error| self.failed(error))?;
         Ok(last.map(|(key, _)| key.value().to_vec()))
     }
 
