@@ -133,11 +133,6 @@ impl Task {
         self.context.stream_time
     }
 
-    /// Goes on at a stream time that was there before, so that what was late stays late.
-    pub fn set_stream_time(&mut self, time: i64) {
-        self.context.stream_time = self.context.stream_time.max(time);
-    }
-
     /// The state that its stores are in, and what they are.
     pub fn state(&self) -> (&Arc<dyn State>, &[StoreSpec]) {
         (self.context.stores.state(), self.context.stores.specs())
@@ -175,13 +170,16 @@ impl Task {
             entries.insert(key, value);
         }
         let change = super::store::Changes { store, purge: None, entries: &entries, offset: Some(next) };
-        self.context.stores.state().commit(&[change], false).map_err(Error::State)
+        let time = records.iter().map(|record| record.timestamp).max().unwrap_or(-1);
+        self.context.stores.state().commit(&[change], time, false).map_err(Error::State)
     }
 
     /// Lets the processors begin: called once, when the state is restored. `now` is the clock on the wall, in milliseconds since
     /// 1970-01-01 UTC, here and below.
     pub fn start(&mut self, now: i64) -> Result<(), Error> {
         self.context.wall_time = now;
+        // What was late stays late.
+        self.context.stream_time = self.context.stores.state().time().map_err(Error::State)?;
         self.context.stores.start().map_err(Error::State)?;
         for node in self.part().nodes.clone() {
             let done = self.context.init(node);
@@ -362,11 +360,12 @@ impl Task {
 
     /// Commits the state, with the offset behind the last record of each store's changelog where one was sent or is known.
     pub fn commit(&mut self, changelogs: &[Option<u64>], durable: bool) -> Result<(), Error> {
-        self.context.stores.commit(changelogs, durable).map_err(Error::State)
+        self.context.stores.commit(changelogs, self.context.stream_time, durable).map_err(Error::State)
     }
 
     /// Goes back to what was committed: what waits is forgotten, and `start` is to be called again.
     pub fn rollback(&mut self) {
+        self.context.stream_time = -1;
         self.queues.clear();
         self.context.stores.forget();
         self.context.outbox.clear();

@@ -4,6 +4,7 @@
 //! table     key                 value
 //! @meta     format              the version of this layout
 //!           offset of <store>   the offset of the changelog up to which the store is
+//!           stream time         in ms, once it is known
 //! <store>   as its layout has   as stores have it
 //! ```
 //!
@@ -21,6 +22,9 @@ use std::{
 
 /// The version of the layout that this code writes.
 const FORMAT: u64 = 1;
+
+/// The key of the stream time.
+const TIME: &str = "stream time";
 
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("@meta");
 
@@ -92,13 +96,17 @@ impl DiskState {
         format!("{}: {error}", self.path.display())
     }
 
-    fn write(&self, changes: &[Changes<'_>], durable: bool) -> Result<View, redb::Error> {
+    fn write(&self, changes: &[Changes<'_>], time: i64, durable: bool) -> Result<View, redb::Error> {
         let mut transaction = self.database.begin_write()?;
         transaction.set_durability(if durable { Durability::Immediate } else { Durability::None })?;
         // Otherwise opening it after a crash reads all of it.
         transaction.set_quick_repair(durable);
         {
             let mut meta = transaction.open_table(META)?;
+            if let Ok(time) = u64::try_from(time) {
+                let known = meta.get(TIME)?.map_or(0, |known| known.value());
+                meta.insert(TIME, time.max(known))?;
+            }
             for Changes { store, purge, entries, offset } in changes {
                 let name = &self.names[*store];
                 let mut table = transaction.open_table(table(name))?;
@@ -168,8 +176,13 @@ impl State for DiskState {
         Ok(offset.map(|offset| offset.value()))
     }
 
-    fn commit(&self, changes: &[Changes<'_>], durable: bool) -> Result<(), String> {
-        let view = self.write(changes, durable).map_err(|error| self.failed(error))?;
+    fn time(&self) -> Result<i64, String> {
+        let time = self.view().meta.get(TIME).map_err(|error| self.failed(error))?;
+        Ok(time.and_then(|time| i64::try_from(time.value()).ok()).unwrap_or(-1))
+    }
+
+    fn commit(&self, changes: &[Changes<'_>], time: i64, durable: bool) -> Result<(), String> {
+        let view = self.write(changes, time, durable).map_err(|error| self.failed(error))?;
         *self.view.write().unwrap_or_else(PoisonError::into_inner) = view.into();
         Ok(())
     }
@@ -200,7 +213,9 @@ mod tests {
             (key.into(), (value != "-").then(|| value.into()))
         };
         let entries: BTreeMap<Vec<u8>, Option<Vec<u8>>> = words.split(' ').map(entry).collect();
-        state.commit(&[Changes { store, purge: None, entries: &entries, offset: Some(offset) }], durable).unwrap();
+        state
+            .commit(&[Changes { store, purge: None, entries: &entries, offset: Some(offset) }], offset as i64, durable)
+            .unwrap();
     }
 
     #[test]
@@ -208,7 +223,7 @@ mod tests {
         let dir = env::temp_dir().join(format!("plainlog-state-{}", process::id()));
         let path = dir.join("0_0.redb");
         let state = DiskState::open(&path, &specs(), 1 << 20).unwrap();
-        assert_eq!(state.offset(0), Ok(None));
+        assert_eq!((state.offset(0), state.time()), (Ok(None), Ok(-1)));
         put(&state, 0, "x=1 y=1", 3, true);
         put(&state, 1, "x=2", 9, false);
         put(&state, 0, "x=- z=1", 5, false);
@@ -219,10 +234,11 @@ mod tests {
         let crashed = DiskState::open(&copy, &specs(), 1 << 20).unwrap();
         assert_eq!((all(&crashed, 0, "", None), crashed.offset(0)), ("x=1 y=1".into(), Ok(Some(3))));
         assert_eq!((all(&crashed, 1, "", None), crashed.offset(1)), (String::new(), Ok(None)));
+        assert_eq!((state.time(), crashed.time()), (Ok(9), Ok(3)));
         let error = DiskState::open(&path, &specs(), 1 << 20).map(drop).unwrap_err();
         assert!(error.contains("another process has it open"), "{error}");
         let purged = BTreeMap::new();
-        state.commit(&[Changes { store: 0, purge: Some(b"z"), entries: &purged, offset: None }], true).unwrap();
+        state.commit(&[Changes { store: 0, purge: Some(b"z"), entries: &purged, offset: None }], -1, true).unwrap();
         drop(state);
         let state = DiskState::open(&path, &specs(), 1 << 20).unwrap();
         assert_eq!((all(&state, 0, "", None), state.offset(0)), ("z=1".into(), Ok(Some(5))));

@@ -4,13 +4,17 @@ use super::{Changes, Each, State};
 use std::{
     collections::BTreeMap,
     ops::Bound::{Excluded, Included, Unbounded},
-    sync::{PoisonError, RwLock, RwLockReadGuard},
+    sync::{
+        PoisonError, RwLock, RwLockReadGuard,
+        atomic::{AtomicI64, Ordering::*},
+    },
 };
 
 /// State in memory.
 #[derive(Debug)]
 pub struct MemoryState {
     stores: RwLock<Vec<Store>>,
+    time: AtomicI64,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -22,7 +26,7 @@ struct Store {
 impl MemoryState {
     /// So many empty stores.
     pub fn new(stores: usize) -> MemoryState {
-        MemoryState { stores: RwLock::new(vec![Store::default(); stores]) }
+        MemoryState { stores: RwLock::new(vec![Store::default(); stores]), time: AtomicI64::new(-1) }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Vec<Store>> {
@@ -57,7 +61,12 @@ impl State for MemoryState {
         Ok(self.read()[store].offset)
     }
 
-    fn commit(&self, changes: &[Changes<'_>], _durable: bool) -> Result<(), String> {
+    fn time(&self) -> Result<i64, String> {
+        Ok(self.time.load(Acquire))
+    }
+
+    fn commit(&self, changes: &[Changes<'_>], time: i64, _durable: bool) -> Result<(), String> {
+        self.time.fetch_max(time, AcqRel);
         let mut stores = self.stores.write().unwrap_or_else(PoisonError::into_inner);
         for change in changes {
             let store = &mut stores[change.store];

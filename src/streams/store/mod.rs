@@ -47,9 +47,12 @@ pub trait State: Send + Sync {
     /// The offset of the changelog up to which the store is; `None` where it has none of it.
     fn offset(&self, store: usize) -> Result<Option<u64>, String>;
 
-    /// Takes over all changes or none of them. Those that are not `durable` may be gone after a crash, all of them since one that
-    /// was.
-    fn commit(&self, changes: &[Changes<'_>], durable: bool) -> Result<(), String>;
+    /// The stream time of the task: the highest that it was ever committed with, -1 before the first time.
+    fn time(&self) -> Result<i64, String>;
+
+    /// Takes over all changes and the stream time, or nothing of it. What is not `durable` may be gone after a crash, all since
+    /// something that was.
+    fn commit(&self, changes: &[Changes<'_>], time: i64, durable: bool) -> Result<(), String>;
 }
 
 /// What [`State::scan`] calls for each entry: its key and its value.

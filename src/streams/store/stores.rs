@@ -218,7 +218,12 @@ impl Stores {
     }
 
     /// Commits the changes, with the offset of each store's changelog where it is known.
-    pub(in crate::streams) fn commit(&mut self, offsets: &[Option<u64>], durable: bool) -> Result<(), String> {
+    pub(in crate::streams) fn commit(
+        &mut self,
+        offsets: &[Option<u64>],
+        time: i64,
+        durable: bool,
+    ) -> Result<(), String> {
         for changed in &mut self.changed {
             if let Some(purge) = &changed.purge {
                 changed.entries = changed.entries.split_off(purge);
@@ -233,8 +238,8 @@ impl Stores {
             })
             .filter(|change| !change.entries.is_empty() || change.purge.is_some() || change.offset.is_some())
             .collect();
-        if !changes.is_empty() || durable {
-            self.state.commit(&changes, durable)?;
+        if !changes.is_empty() || durable || self.state.time()? < time {
+            self.state.commit(&changes, time, durable)?;
         }
         self.forget();
         Ok(())
@@ -294,7 +299,7 @@ mod tests {
     fn what_changed_stands_over_what_is_committed() {
         let mut stores = Stores::new(vec![StoreSpec::key_value("s")], Arc::new(MemoryState::new(1)));
         ["b", "d", "f"].iter().for_each(|key| put(&mut stores, key, Some("1")));
-        stores.commit(&[Some(3)], true).unwrap();
+        stores.commit(&[Some(3)], 7, true).unwrap();
         assert_eq!(stores.state().offset(0), Ok(Some(3)));
         for (key, value) in [("a", Some("2")), ("b", Some("2")), ("d", None), ("e", Some("2")), ("g", Some("2"))] {
             put(&mut stores, key, value);
