@@ -96,7 +96,7 @@ fn a_panic_is_a_record_that_failed() {
     let broker = Broker::in_memory();
     broker.create_topic("lines", 1).unwrap();
     let mut producer = Producer::embedded(&broker);
-    ["a", "b panic a", "b"].iter().for_each(|line| drop(producer.send("lines", *line).unwrap()));
+    ["a", "b panic a", "b"].iter().for_each(|line| _ = producer.send("lines", *line).unwrap());
     let app = word_count().start_embedded(&broker, options()).unwrap();
     let error = app.wait().unwrap_err().to_string();
     assert!(error.contains("words-by-word-repartition/0 offset 2 failed: a panic: assertion"), "{error}");

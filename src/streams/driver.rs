@@ -6,7 +6,7 @@ use super::{
     event::Event,
     plan::Plan,
     serde::Serde,
-    store::MemoryState,
+    store::{MemoryState, State},
     task::{Output, Task, TaskOptions},
     topology::Topology,
 };
@@ -36,6 +36,7 @@ use std::{
 pub struct TestDriver {
     plan: Arc<Plan>,
     tasks: Vec<Task>,
+    globals: Globals,
     kept: Kept,
     /// The clock on the wall.
     now: i64,
@@ -67,10 +68,13 @@ impl TestDriver {
     /// The same with handlers.
     pub fn with_options(topology: &Topology, options: &TaskOptions) -> Result<TestDriver, Error> {
         let plan = Arc::new(topology.plan()?);
-        let globals = Globals::new();
+        let globals: Globals = (plan.globals.iter())
+            .map(|global| (global.store.clone(), Arc::new(MemoryState::new(1)) as Arc<dyn State>))
+            .collect();
         let mut driver = TestDriver {
             plan: plan.clone(),
             tasks: Vec::new(),
+            globals: globals.clone(),
             kept: Kept::default(),
             now: 0,
             offsets: BTreeMap::new(),
@@ -99,7 +103,12 @@ impl TestDriver {
         let timestamp = timestamp.unwrap_or(self.now);
         let message = Message { topic: topic.clone(), partition: 0, offset, timestamp, key, value, headers };
         let mut readers = self.tasks.iter_mut().filter(|task| task.inputs().any(|input| *input == topic)).peekable();
-        if readers.peek().is_none() {
+        let global = self.plan.globals.iter().find(|global| global.topic == topic);
+        if let Some(global) = global {
+            let failed = |place, failure| Err(Error::Record { place, failure });
+            global.apply(&*self.globals[&global.store], std::slice::from_ref(&message), offset + 1, failed)?;
+        }
+        if readers.peek().is_none() && global.is_none() {
             return Err(Error::Topology(format!("nobody reads the topic {topic}")));
         }
         readers.for_each(|task| task.add(message.clone()));

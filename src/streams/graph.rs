@@ -148,6 +148,12 @@ impl Graph {
 
     /// A topic that is read whole by everybody, into a store.
     pub(super) fn global(&mut self, global: GlobalSource) {
+        if let Err(error) = crate::client::check_topic(&global.topic) {
+            self.problem(error.to_string());
+        }
+        if self.globals.iter().any(|other| other.topic == global.topic) {
+            self.problem(format!("the topic {:?} is read twice as a global table", global.topic));
+        }
         self.globals.push(global);
     }
 

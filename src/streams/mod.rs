@@ -56,7 +56,9 @@ mod tests;
 
 pub use context::{Clock, Context, Counts, Done, Globals, Outgoing, Punctuation, TaskId};
 pub use driver::TestDriver;
-pub use dsl::{GroupedStream, GroupedTable, Processor, ProcessorContext, SessionStream, Stream, Table, WindowedStream};
+pub use dsl::{
+    GlobalTable, GroupedStream, GroupedTable, Processor, ProcessorContext, SessionStream, Stream, Table, WindowedStream,
+};
 pub use error::{Error, Failure, FailureKind, Handler, Handlers, Place};
 pub use event::{Event, Session, WindowKey, Windowed};
 pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};

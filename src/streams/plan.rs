@@ -2,10 +2,11 @@
 
 use super::{
     context::{NodeId, Slot, Wiring},
-    error::{Error, Failure},
+    error::{Error, Failure, Place},
     event::Event,
-    store::StoreSpec,
+    store::{Changes, State, StoreSpec, join_value},
 };
+use crate::client::Message;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -65,13 +66,43 @@ pub struct Repartition {
     pub partitions: Option<u32>,
 }
 
-/// A topic that every process reads whole, into a store that all its tasks see.
-#[derive(Clone, Debug, PartialEq)]
+/// A topic that every process reads whole, into a state of one store that all its tasks see.
+#[derive(Clone)]
 pub struct GlobalSource {
     /// The topic.
     pub topic: Arc<str>,
     /// The name of its store.
     pub store: String,
+    /// Reads key and value of a record.
+    pub(super) check: Check,
+}
+
+/// Finds out whether the key and the value of a record parse.
+pub(super) type Check = Arc<dyn Fn(&Event<Vec<u8>, Vec<u8>>) -> Result<(), Failure> + Send + Sync>;
+
+impl GlobalSource {
+    /// Brings the state up to the offset `next` of the topic. A record without a key is left out; `failed` says what is done about
+    /// one that does not parse: an answer of `Ok` leaves it out.
+    pub fn apply(
+        &self,
+        state: &dyn State,
+        records: &[Message],
+        next: u64,
+        mut failed: impl FnMut(Place, Failure) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut entries = BTreeMap::new();
+        for Message { topic, partition, offset, timestamp, key, value, .. } in records {
+            let Some(key) = key else { continue };
+            let event = Event::new(key.clone(), value.clone(), *timestamp);
+            if let Err(failure) = (self.check)(&event) {
+                failed(Place { topic: topic.clone(), partition: *partition, offset: *offset }, failure)?;
+                continue;
+            }
+            entries.insert(key.clone(), value.as_ref().map(|value| join_value(*timestamp, value)));
+        }
+        let change = Changes { store: 0, purge: None, entries: &entries, offset: Some(next) };
+        state.commit(&[change], -1, false).map_err(Error::State)
+    }
 }
 
 impl Plan {

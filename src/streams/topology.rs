@@ -1,11 +1,11 @@
 //! A topology: where one is built, and looked at.
 
 use super::{
-    dsl::{Stream, Table, read, source},
+    dsl::{GlobalTable, Stream, Table, read, source},
     error::Error,
     event::Event,
     graph::{Graph, Shared, lock},
-    plan::{Extract, Plan},
+    plan::{Check, Extract, GlobalSource, Plan},
     serde::Serde,
     store::StoreSpec,
 };
@@ -66,6 +66,20 @@ impl Topology {
     /// The table of the last value of each key of a topic, in the store `name`.
     pub fn table_of<K: Serde, V: Serde>(&self, topic: &str, name: &str) -> Table<K, V> {
         self.stream_of(topic).table(name)
+    }
+
+    /// A topic that every process reads whole into the store `name`, and whose keys and values are text.
+    pub fn global_table(&self, topic: &str, name: &str) -> GlobalTable<String, String> {
+        self.global_table_of(topic, name)
+    }
+
+    /// A topic that every process reads whole into the store `name`.
+    pub fn global_table_of<K: Serde, V: Serde>(&self, topic: &str, name: &str) -> GlobalTable<K, V> {
+        let mut graph = lock(&self.graph);
+        graph.claim(name);
+        let check: Check = Arc::new(|event| read::<K, V>(event.clone()).map(drop));
+        graph.global(GlobalSource { topic: topic.into(), store: name.into(), check });
+        GlobalTable::new(name)
     }
 
     fn source<K: Serde, V: Serde>(&self, topic: &str, extract: Option<Extract>) -> Stream<K, V> {

@@ -27,8 +27,16 @@ impl<K: Serde, V: Serde> Stream<K, V> {
 
     /// The stream in the partitions of its keys, under a name that has been claimed; without those that have no key.
     pub(super) fn keyed(&self, name: &str) -> Stream<K, V> {
+        self.keyed_with(name, false)
+    }
+
+    /// The same, with those that have no key or without them.
+    pub(super) fn keyed_with(&self, name: &str, without_key: bool) -> Stream<K, V> {
         if !self.rekeyed {
             return self.clone();
+        }
+        if without_key {
+            return self.repartition_as(name, None);
         }
         let with_key = each(|context, event: Event<K, V>| match event.key {
             Some(_) => context.forward(event),

@@ -1,14 +1,17 @@
 //! The typed language of topologies: each call adds nodes to the graph and answers with what comes out of them.
 
 mod aggregate;
+mod foreign;
 mod grouped_table;
 mod nodes;
 mod session;
 mod sink;
 mod sliding;
 mod stateless;
+mod stream_join;
 mod suppress;
 mod table;
+mod table_join;
 mod windowed;
 
 use super::{
@@ -122,4 +125,16 @@ pub struct GroupedTable<K, V> {
     graph: Shared,
     node: NodeId,
     types: PhantomData<fn() -> (K, V)>,
+}
+
+/// A topic that every process reads whole: its records can be joined by any key, without going through another topic.
+pub struct GlobalTable<K, V> {
+    name: String,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K, V> GlobalTable<K, V> {
+    pub(super) fn new(name: &str) -> Self {
+        GlobalTable { name: name.into(), types: PhantomData }
+    }
 }

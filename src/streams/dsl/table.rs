@@ -21,7 +21,7 @@ impl<K: Serde, V: Serde> Stream<K, V> {
     }
 
     /// The table in the store of a name that has been claimed.
-    fn table_as(&self, name: &str) -> Table<K, V> {
+    pub(super) fn table_as(&self, name: &str) -> Table<K, V> {
         let mut graph = lock(&self.graph);
         graph.store(StoreSpec::key_value(name));
         let store = name.to_string();

@@ -31,7 +31,7 @@ const META: TableDefinition<'static, &str, u64> = TableDefinition::new("@meta");
 type Entries = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// The state of one task on disk.
-pub struct DiskState {
+pub(in crate::streams) struct DiskState {
     path: PathBuf,
     names: Vec<String>,
     database: Database,
@@ -51,7 +51,7 @@ fn table(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
 impl DiskState {
     /// Opens the file of these stores, or makes it. `cache_bytes` bounds what of it is held in memory. It fails while somebody else has
     /// it open.
-    pub fn open(path: &Path, stores: &[StoreSpec], cache_bytes: usize) -> Result<DiskState, String> {
+    pub(in crate::streams) fn open(path: &Path, stores: &[StoreSpec], cache_bytes: usize) -> Result<DiskState, String> {
         let failed = |error: &dyn Display| format!("{}: {error}", path.display());
         if let Some(dir) = path.parent() {
             fs::create_dir_all(dir).map_err(|error| failed(&error))?;

@@ -11,20 +11,25 @@
 
 mod buffer;
 mod disk;
+mod duplicates;
 mod key_value;
 mod layout;
 mod memory;
+mod prefixed;
 mod session;
 mod stores;
 mod window;
 
 pub(super) use buffer::Buffer;
-pub use disk::DiskState;
+pub(super) use disk::DiskState;
+pub(super) use duplicates::{Duplicates, Waiting};
+pub(super) use key_value::read as read_value;
 pub use key_value::{KeyValue, Stored};
 pub(super) use layout::{Layout, Times};
 pub use memory::MemoryState;
+pub(super) use prefixed::Prefixed;
 pub use session::SessionStore;
-pub(super) use stores::{StoreId, read_logged};
+pub(super) use stores::{StoreId, join_value, read_logged};
 pub use stores::{StoreSpec, Stores};
 pub use window::WindowStore;
 
