@@ -4,10 +4,13 @@
 
 use plainlog::{
     Broker, Consumer, Producer, Record,
-    streams::{Done, Event, Handler, Handlers, Options, Processor, ProcessorContext, StoreSpec, Topology},
+    streams::{Done, Event, Handler, Handlers, Options, Processor, ProcessorContext, StoreSpec, Topology, Tumbling},
 };
+mod common;
+
 use std::{
     collections::BTreeMap,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -52,7 +55,7 @@ fn results(mut consumer: Consumer, count: usize) -> BTreeMap<String, Vec<i64>> {
         for message in consumer.poll(Duration::from_secs(1), 1000).unwrap() {
             let value = String::from_utf8(message.value.unwrap()).unwrap().parse().unwrap();
             found.entry(String::from_utf8(message.key.unwrap()).unwrap()).or_default().push(value);
-            left -= 1;
+            left = left.checked_sub(1).unwrap_or_else(|| panic!("more than {count} results: {found:?}"));
         }
         assert!(begun.elapsed() < Duration::from_secs(60), "{left} of {count} results are missing: {found:?}");
     }
@@ -105,4 +108,128 @@ fn a_panic_is_a_record_that_failed() {
     let found = results(Consumer::embedded(&broker).subscribe(&["counts"]).unwrap(), 4);
     app.stop().unwrap();
     assert_eq!(found, [("a".into(), vec![1, 2]), ("b".into(), vec![1, 2])].into());
+}
+
+#[test]
+fn state_on_disk_is_gone_on_with_and_can_be_asked() {
+    let served = common::Broker::start();
+    let dir = std::env::temp_dir().join(format!("plainlog-streams-{}", std::process::id()));
+    let topology = Topology::new("clicks");
+    topology
+        .stream("clicks")
+        .group_by_key()
+        .window(Tumbling::of(Duration::from_secs(10)).grace(Duration::from_secs(10)))
+        .count("windows")
+        .to("counts");
+    let options = || Options { state_dir: dir.clone(), ..options() };
+    let mut producer = Producer::connect(&served.address).unwrap();
+    let mut click = |times: &[i64]| {
+        for time in times {
+            producer.send("clicks", Record::new("x").key("ann").timestamp(*time)).unwrap();
+        }
+    };
+    let counts = || Consumer::connect(&served.address).unwrap().subscribe(&["counts"]).unwrap();
+    click(&[1_000, 2_000, 45_000]);
+    let app = topology.start(&served.address, options()).unwrap();
+    results(counts(), 3);
+    app.stop().unwrap();
+    assert!(dir.join("clicks/0_0.redb").exists());
+    // The stream time is known again: what is late stays late.
+    click(&[3_000, 46_000]);
+    let app = topology.start(&served.address, options()).unwrap();
+    let found = results(counts(), 4);
+    assert_eq!(found, [("ann@0".into(), vec![1, 2]), ("ann@40000".into(), vec![1, 2])].into());
+    let asked = wait_for(|| {
+        let found = app.window_store::<String, i64>("windows").unwrap().fetch("ann", 0, 60_000).unwrap();
+        (!found.is_empty()).then_some(found)
+    });
+    let asked: Vec<_> = asked.into_iter().map(|(start, stored)| (start, stored.value, stored.timestamp)).collect();
+    assert_eq!(asked, [(40_000, 2, 46_000)], "the window that is over is kept no longer");
+    assert!(app.owner("windows", &"ann".to_string()).unwrap().unwrap().is_here);
+    let error = app.session_store::<String, i64>("windows").map(drop).unwrap_err().to_string();
+    assert_eq!(error, "windows is no store of sessions");
+    let metrics = app.metrics();
+    for line in [
+        "plainlog_streams_records_total{application=\"clicks\",kind=\"late\"} 1",
+        "plainlog_streams_records_total{application=\"clicks\",kind=\"restored\"} 0",
+        "plainlog_streams_tasks{application=\"clicks\"} 1",
+        "plainlog_streams_lag_records{application=\"clicks\",topic=\"clicks\",partition=\"0\"} 0",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing in:\n{metrics}");
+    }
+    app.stop().unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
+    // Without its files it reads the changelog; after a reset it begins anew.
+    click(&[47_000]);
+    let app = topology.start(&served.address, options()).unwrap();
+    assert_eq!(results(counts(), 5)["ann@40000"], [1, 2, 3]);
+    let error = topology.reset(&served.address).unwrap_err().to_string();
+    assert!(error.contains("NON_EMPTY_GROUP"), "{error}");
+    app.stop().unwrap();
+    topology.reset(&served.address).unwrap();
+    let app = topology.start(&served.address, options()).unwrap();
+    assert_eq!(results(counts(), 10)["ann@40000"], [1, 2, 3, 1, 2, 3]);
+    app.stop().unwrap();
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_global_table_is_read_before_anything_runs_and_followed_after() {
+    let broker = Broker::in_memory();
+    broker.create_topic("names", 2).unwrap();
+    broker.create_topic("orders", 3).unwrap();
+    let mut producer = Producer::embedded(&broker);
+    ["1", "2", "3"].iter().for_each(|key| _ = producer.send("names", (*key, format!("n{key}"))).unwrap());
+    ["1", "2", "3", "4"].iter().for_each(|key| _ = producer.send("orders", (*key, *key)).unwrap());
+    let topology = Topology::new("named");
+    let names = topology.global_table("names", "names");
+    topology
+        .stream("orders")
+        .join_global(&names, |_, order: &String| Some(order.clone()), |order, name| format!("{order} {name}"))
+        .to("named");
+    let app = topology.start_embedded(&broker, options()).unwrap();
+    let mut consumer = Consumer::embedded(&broker).subscribe(&["named"]).unwrap();
+    let mut read = |count: usize| {
+        let mut found = Vec::new();
+        let begun = Instant::now();
+        while found.len() < count {
+            assert!(begun.elapsed() < Duration::from_secs(60), "{found:?}");
+            let messages = consumer.poll(Duration::from_secs(1), 10).unwrap();
+            found.extend(messages.into_iter().map(|message| String::from_utf8(message.value.unwrap()).unwrap()));
+        }
+        found.sort();
+        found
+    };
+    assert_eq!(read(3), ["1 n1", "2 n2", "3 n3"]);
+    producer.send("names", ("4", "late")).unwrap();
+    // The table is followed, but not waited for.
+    wait_for(|| {
+        producer.send("orders", ("4", "4")).unwrap();
+        (app.totals().counts.sent > 3).then_some(())
+    });
+    assert_eq!(read(1), ["4 late"]);
+    app.stop().unwrap();
+}
+
+#[test]
+fn what_cannot_run_is_said_at_the_start_by_name() {
+    let broker = Broker::in_memory();
+    broker.create_topic("a", 2).unwrap();
+    broker.create_topic("b", 3).unwrap();
+    let topology = Topology::new("joins");
+    let b = topology.table("b", "bs");
+    topology.stream("a").join_table("joined", &b, |a, b| format!("{a}{b}")).to("c");
+    let error = topology.start_embedded(&broker, options()).map(drop).unwrap_err().to_string();
+    assert!(error.contains("a has 2, b has 3"), "{error}");
 }

@@ -62,7 +62,7 @@ pub use dsl::{
 pub use error::{Error, Failure, FailureKind, Handler, Handlers, Place};
 pub use event::{Event, Session, WindowKey, Windowed};
 pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};
-pub use running::{App, Guarantee, Options, Totals};
+pub use running::{App, Guarantee, KeyValueQuery, Options, Owner, SessionQuery, Totals, WindowQuery};
 pub use serde::{Json, Serde};
 pub use store::{Changes, Each, KeyValue, MemoryState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore};
 pub use task::{Changelog, Output, Task, TaskOptions};

@@ -25,6 +25,8 @@ pub(crate) struct CommittedAt {
     pub(crate) offset: Option<u64>,
     /// An open transaction may change that.
     pub(crate) is_pending: bool,
+    /// How many offsets are left, if it has read there.
+    pub(crate) lag: Option<u64>,
 }
 
 impl Assignee {
@@ -45,6 +47,11 @@ impl Assignee {
     /// Says that it is there. What is another's from now on is let go by it, so what was done there is to be committed before.
     pub(crate) fn keep(&mut self) -> Result<(), Error> {
         self.member.poll(Duration::ZERO, 0).map(drop)
+    }
+
+    /// Its id in the group.
+    pub(crate) fn id(&self) -> String {
+        self.member.identity().0
     }
 
     /// The partitions that it was given.

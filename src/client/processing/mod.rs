@@ -15,4 +15,4 @@ mod site;
 pub(crate) use super::consuming::{GroupPlace, group::PartitionOffset};
 pub(crate) use assignee::{Assignee, CommittedAt};
 pub(crate) use inputs::{Arrival, Inputs};
-pub(crate) use site::{Site, TopicFacts};
+pub(crate) use site::{MemberFacts, Site, TopicFacts};

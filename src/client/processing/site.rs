@@ -29,6 +29,15 @@ pub(crate) struct TopicFacts {
     pub(crate) partitions: u32,
 }
 
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct MemberFacts {
+    pub(crate) id: String,
+    /// What it, or the broker, calls its client.
+    pub(crate) client: String,
+    pub(crate) assigned: Vec<(String, u32)>,
+}
+
 /// Kafka's name for a group that is not there.
 const NO_GROUP: &str = "GROUP_ID_NOT_FOUND";
 
@@ -114,8 +123,27 @@ impl Site {
         unless(deleted, NO_GROUP).map(drop)
     }
 
+    /// The members of a group.
+    pub(crate) fn members(&self, group: &str) -> Result<Vec<MemberFacts>, Error> {
+        match self {
+            Site::Network(address) => {
+                let answer = Connection::open(address)?.ask(&format!("GROUP {}", as_word(group)))?;
+                answer.lines.iter().filter(|line| line.starts_with("member:")).map(|line| member_in(line)).collect()
+            }
+            Site::Embedded(broker) => {
+                let members = broker.group(group)?.into_iter().flat_map(|group| group.members);
+                let facts = members.map(|member| MemberFacts {
+                    id: member.member_id,
+                    client: member.client_id,
+                    assigned: member.owned.iter().map(|owned| (owned.topic.to_string(), owned.partition)).collect(),
+                });
+                Ok(facts.collect())
+            }
+        }
+    }
+
     /// Where a group has come to, in each partition that it committed or that a member has.
-    pub(super) fn committed(&self, group: &str) -> Result<Vec<(String, u32, CommittedAt)>, Error> {
+    pub(crate) fn committed(&self, group: &str) -> Result<Vec<(String, u32, CommittedAt)>, Error> {
         match self {
             Site::Network(address) => {
                 let answer = Connection::open(address)?.ask(&format!("GROUP {}", as_word(group)))?;
@@ -126,12 +154,26 @@ impl Site {
                 .lag(group)?
                 .into_iter()
                 .map(|lag| {
+                    let left = lag.lag();
                     let offset = lag.committed.and_then(|committed| u64::try_from(committed.offset).ok());
-                    (lag.topic.to_string(), lag.partition, CommittedAt { offset, is_pending: lag.is_pending })
+                    let at = CommittedAt { offset, is_pending: lag.is_pending, lag: left };
+                    (lag.topic.to_string(), lag.partition, at)
                 })
                 .collect()),
         }
     }
+}
+
+/// `member: client: [epoch:] assigned: [target:]`
+fn member_in(line: &str) -> Result<MemberFacts, Error> {
+    let malformed = || Error::Answer(format!("'{line}' tells no member"));
+    let place = |place: &str| {
+        let (topic, partition) = place.rsplit_once('/')?;
+        Some((topic.into(), partition.parse().ok()?))
+    };
+    let text = |name| word(line, name).map(str::to_owned).ok_or_else(malformed);
+    let assigned = text("assigned")?.split(',').filter_map(place).collect();
+    Ok(MemberFacts { id: text("member")?, client: text("client")?, assigned })
 }
 
 /// `Ok(None)` for a refusal of this name.
@@ -158,7 +200,8 @@ fn committed_in(line: &str) -> Result<(String, u32, CommittedAt), Error> {
     let committed = word(line, "committed").ok_or_else(malformed)?;
     // Any offset can be committed; one below 0 is none that can be read.
     let offset = parse_u63(committed.as_bytes());
-    Ok((topic, partition, CommittedAt { offset, is_pending: word(line, "pending") == Some("yes") }))
+    let lag = word(line, "lag").and_then(|lag| parse_u63(lag.as_bytes()));
+    Ok((topic, partition, CommittedAt { offset, is_pending: word(line, "pending") == Some("yes"), lag }))
 }
 
 fn word<'a>(line: &'a str, name: &str) -> Option<&'a str> {

@@ -1,12 +1,16 @@
 //! A topology at work: threads that run its tasks, over the network or with a broker in this process.
 
+mod globals;
+mod metrics;
 mod options;
+mod queries;
 mod sending;
 mod states;
 mod topics;
 mod worker;
 
 pub use options::{Guarantee, Options};
+pub use queries::{KeyValueQuery, Owner, SessionQuery, WindowQuery};
 
 use super::{
     context::{Counts, Globals},
@@ -18,8 +22,9 @@ use crate::{
     broker::{Broker, Waiter, random},
     client::processing::Site,
 };
-use states::States;
+use states::{States, WorkerNumber};
 use std::{
+    collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -47,6 +52,8 @@ struct Shared {
     globals: Globals,
     /// What tells this process from others that run the same.
     process: u64,
+    /// The ids of its members of the group, by worker.
+    members: Mutex<BTreeMap<WorkerNumber, String>>,
     is_stopping: AtomicBool,
     waiters: Mutex<Vec<Arc<Waiter>>>,
     /// What keeps it from going on, if anything does.
@@ -98,6 +105,14 @@ impl Shared {
         lock(&self.waiters).push(waiter.clone());
     }
 
+    fn joined(&self, worker: WorkerNumber, member: String) {
+        lock(&self.members).insert(worker, member);
+    }
+
+    fn is_member(&self, id: &str) -> bool {
+        lock(&self.members).values().any(|member| member == id)
+    }
+
     fn trouble(&self, trouble: Option<String>) {
         *lock(&self.trouble) = trouble;
     }
@@ -130,13 +145,15 @@ impl Topology {
         let in_memory = matches!(&site, Site::Embedded(broker) if broker.config().data_dir.is_none());
         let state_dir = (!in_memory).then_some(options.state_dir.as_path());
         let partitions = topics::prepare(&plan, &site, state_dir)?;
+        let (globals, positions) = globals::read_whole(&plan, &site, &partitions, &options.handlers.unreadable)?;
         let states = States::new(&plan, state_dir, options.cache_bytes);
         let shared = Arc::new(Shared {
             plan,
             site,
             partitions,
             states,
-            globals: Globals::new(),
+            globals,
+            members: Mutex::default(),
             process: random::number(),
             is_stopping: AtomicBool::new(false),
             waiters: Mutex::default(),
@@ -146,16 +163,11 @@ impl Topology {
             options,
         });
         let mut app = App { shared, threads: Vec::new() };
+        if !positions.is_empty() {
+            app.spawn("globals", |shared| globals::follow(shared, positions))?;
+        }
         for number in 0..app.shared.options.threads.max(1) {
-            let shared = app.shared.clone();
-            let thread = thread::Builder::new().name(format!("{}-{number}", self.name())).spawn(move || {
-                if let Err(error) = Worker::new(&shared, number).run() {
-                    lock(&shared.failed).get_or_insert(error);
-                }
-                // One that ends ends all: what it did would be left to nobody.
-                shared.stop();
-            });
-            app.threads.push(thread.map_err(|error: io::Error| Error::State(format!("no thread: {error}")))?);
+            app.spawn(&number.to_string(), move |shared| Worker::new(shared, number).run())?;
         }
         Ok(app)
     }
@@ -211,6 +223,24 @@ impl App {
     /// What it did so far.
     pub fn totals(&self) -> Totals {
         *lock(&self.shared.totals)
+    }
+
+    fn spawn(
+        &mut self,
+        name: &str,
+        run: impl FnOnce(&Arc<Shared>) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), Error> {
+        let shared = self.shared.clone();
+        let thread = thread::Builder::new().name(format!("{}-{name}", shared.plan.application));
+        let spawned = thread.spawn(move || {
+            if let Err(error) = run(&shared) {
+                lock(&shared.failed).get_or_insert(error);
+            }
+            // One that ends ends all: what it did would be left to nobody.
+            shared.stop();
+        });
+        self.threads.push(spawned.map_err(|error: io::Error| Error::State(format!("no thread: {error}")))?);
+        Ok(())
     }
 
     fn join(&mut self) {

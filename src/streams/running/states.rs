@@ -54,11 +54,14 @@ impl States {
         Ok(state)
     }
 
+    fn file(&self, id: TaskId) -> Option<PathBuf> {
+        Some(self.dir.as_ref()?.join(format!("{id}.redb")))
+    }
+
     fn make(&self, id: TaskId) -> Result<Arc<dyn State>, Error> {
         let stores = &self.plan.subtopologies[id.subtopology].stores;
-        match &self.dir {
-            Some(dir) if !stores.is_empty() => {
-                let path = dir.join(format!("{id}.redb"));
+        match self.file(id) {
+            Some(path) if !stores.is_empty() => {
                 Ok(Arc::new(DiskState::open(&path, stores, self.cache_bytes).map_err(Error::State)?))
             }
             _ => Ok(Arc::new(MemoryState::new(stores.len()))),
@@ -76,6 +79,13 @@ impl States {
         self.open().retain(|task, open| *task != id || open.owner != worker);
     }
 
+    /// How many tasks here are restored, and the files of their state.
+    pub(super) fn sizes(&self) -> Sizes {
+        let ready: Vec<TaskId> = self.open().iter().filter(|(_, open)| open.is_ready).map(|(id, _)| *id).collect();
+        let size = |id: &TaskId| Some(fs::metadata(self.file(*id)?).ok()?.len());
+        Sizes { tasks: ready.len(), bytes: ready.iter().filter_map(size).sum() }
+    }
+
     /// The state of every task here that has a store of this name and was restored, and the place of the store in it.
     pub(super) fn of_store(&self, name: &str) -> Vec<(TaskId, usize, Arc<dyn State>)> {
         let place =
@@ -84,6 +94,12 @@ impl States {
         let ready = all.iter().filter(|(_, open)| open.is_ready);
         ready.filter_map(|(id, open)| Some((*id, place(id)?, open.state.clone()))).collect()
     }
+}
+
+/// How much state there is.
+pub(super) struct Sizes {
+    pub(super) tasks: usize,
+    pub(super) bytes: u64,
 }
 
 /// Removes the state of all tasks.

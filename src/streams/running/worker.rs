@@ -195,7 +195,9 @@ impl Worker {
                 plan.subtopologies.iter().flat_map(|part| &part.inputs).map(|input| &input.topic).collect();
             let topics: Vec<_> = topics.into_iter().cloned().collect();
             debug_assert!(topics.iter().all(|topic| partitions.contains_key(topic)));
-            self.member = Some(Assignee::join(site, &plan.application, &topics)?);
+            let member = Assignee::join(site, &plan.application, &topics)?;
+            self.shared.joined(self.number, member.id());
+            self.member = Some(member);
         }
         let sender = sender.as_mut().expect("it was made");
         loop {
@@ -539,7 +541,7 @@ impl Running {
 }
 
 /// What has come from a partition. What is gone or damaged in it is passed over.
-fn take(inputs: &mut Inputs, topic: &Arc<str>, partition: u32) -> Result<Option<Arrival>, client::Error> {
+pub(super) fn take(inputs: &mut Inputs, topic: &Arc<str>, partition: u32) -> Result<Option<Arrival>, client::Error> {
     loop {
         match inputs.take(topic, partition) {
             Err(client::Error::Skipped { .. }) => {}

@@ -25,6 +25,21 @@ impl StoreSpec {
         StoreSpec { name: name.into(), layout: Layout::KeyValue }
     }
 
+    /// Whether it is one of values by key,
+    pub(in crate::streams) fn is_key_value(&self) -> bool {
+        matches!(self.layout, Layout::KeyValue)
+    }
+
+    /// of values by key and window,
+    pub(in crate::streams) fn is_window(&self) -> bool {
+        matches!(self.layout, Layout::Window(_))
+    }
+
+    /// or of values by session.
+    pub(in crate::streams) fn is_session(&self) -> bool {
+        matches!(self.layout, Layout::Session(_))
+    }
+
     /// How many milliseconds of stream time an entry is kept; `None` keeps them for good.
     pub fn retention(&self) -> Option<i64> {
         self.layout.times().map(|times| times.retention)
@@ -60,6 +75,12 @@ struct Step {
     store: usize,
     key: Vec<u8>,
     before: Option<Option<Vec<u8>>>,
+}
+
+impl AsRef<Stores> for Stores {
+    fn as_ref(&self) -> &Stores {
+        self
+    }
 }
 
 /// A change as the changelog has it.
