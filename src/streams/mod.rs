@@ -64,9 +64,7 @@ pub use event::{Event, Session, WindowKey, Windowed};
 pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};
 pub use running::{App, Guarantee, KeyValueQuery, Options, Owner, SessionQuery, Totals, WindowQuery};
 pub use serde::{Json, Serde};
-pub use store::{
-    Changes, Each, KeyValue, MemoryState, RedbState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore,
-};
+pub use store::{Changes, Each, KeyValue, MemoryState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore};
 pub use task::{Changelog, Output, Task, TaskOptions};
 pub use topology::Topology;
 pub use window::{Aligned, Around, Hopping, JoinWindow, Sessions, Sliding, Tumbling, Windows};

@@ -69,13 +69,11 @@ impl<K: Serde, V: Serde> SessionStream<K, V> {
         let (store, steps) = (name.to_string(), Arc::new((initial, add, merge)));
         let make = node(move |wiring| {
             let (store, steps) = (SessionStore::<K, A>::new(wiring.store(&store)), steps.clone());
-            let mut stream_time = -1;
             move |context: &mut Context, event: Event<K, V>| {
                 let (initial, add, merge) = &*steps;
                 let Some(key) = event.key else { return context.skip() };
                 let time = event.timestamp;
-                stream_time = time.max(stream_time);
-                let closed = stream_time.saturating_sub(grace).saturating_sub(gap);
+                let closed = store.advance(context, time).saturating_sub(grace).saturating_sub(gap);
                 let found = store.find(context, &key, time.saturating_sub(gap), time.saturating_add(gap))?;
                 let (mut session, mut so_far) = (Session { key: key.clone(), start: time, end: time }, initial());
                 for (other, stored) in &found {

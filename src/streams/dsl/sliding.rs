@@ -17,7 +17,6 @@ pub(super) struct SlidingWindows<K, V, A> {
     store: WindowStore<K, A>,
     fold: Fold<K, V, A>,
     windows: Around,
-    stream_time: i64,
 }
 
 /// What the windows around a record tell of its neighbours.
@@ -36,7 +35,7 @@ struct Found<A> {
 
 impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
     pub(super) fn new(store: WindowStore<K, A>, fold: Fold<K, V, A>, windows: Around) -> Self {
-        SlidingWindows { store, fold, windows, stream_time: -1 }
+        SlidingWindows { store, fold, windows }
     }
 
     pub(super) fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
@@ -45,8 +44,7 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
             return context.skip();
         }
         let (time, difference) = (event.timestamp, self.windows.difference);
-        self.stream_time = self.stream_time.max(time);
-        let closed = self.stream_time.saturating_sub(self.windows.grace);
+        let closed = self.store.advance(context, time).saturating_sub(self.windows.grace);
         if time.saturating_add(difference) < closed {
             return context.late();
         }

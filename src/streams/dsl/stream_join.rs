@@ -155,7 +155,9 @@ struct Joining<K, V, W, O> {
 
 impl<K: Serde, V: Serde, W: Serde, O: Clone + Send + 'static> Joining<K, V, W, O> {
     fn process(&mut self, context: &mut Context, mut event: Event<K, Side<V, W>>) -> Done {
-        self.stream_time = self.stream_time.max(event.timestamp);
+        let stores = &mut context.stores;
+        let times = [self.left, self.right].map(|side| stores.advance(side.0, event.timestamp));
+        self.stream_time = self.stream_time.max(times[0]).max(times[1]);
         match event.value.take() {
             None => context.skip(),
             Some(Side::Left(value)) => self.process_left(context, event.with_value(Some(value))),

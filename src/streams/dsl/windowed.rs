@@ -60,12 +60,8 @@ impl<K: Serde, V: Serde> WindowedStream<K, V> {
         let (store, windows) = (name.to_string(), self.windows);
         let make = match windows {
             Windows::Aligned(windows) => node(move |wiring| {
-                let mut windows = AlignedWindows {
-                    store: WindowStore::new(wiring.store(&store)),
-                    fold: fold.clone(),
-                    windows,
-                    stream_time: -1,
-                };
+                let mut windows =
+                    AlignedWindows { store: WindowStore::new(wiring.store(&store)), fold: fold.clone(), windows };
                 move |context: &mut Context, event: Event<K, V>| windows.process(context, event)
             }),
             Windows::Around(windows) => node(move |wiring| {
@@ -111,14 +107,12 @@ struct AlignedWindows<K, V, A> {
     store: WindowStore<K, A>,
     fold: Fold<K, V, A>,
     windows: Aligned,
-    stream_time: i64,
 }
 
 impl<K: Serde, V: Serde, A: Serde> AlignedWindows<K, V, A> {
     fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
         let Some(key) = &event.key else { return context.skip() };
-        self.stream_time = self.stream_time.max(event.timestamp);
-        let closed = self.stream_time.saturating_sub(self.windows.grace);
+        let closed = self.store.advance(context, event.timestamp).saturating_sub(self.windows.grace);
         for start in self.windows.starts(event.timestamp) {
             let end = start.saturating_add(self.windows.size);
             if end <= closed {

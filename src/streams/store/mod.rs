@@ -16,7 +16,6 @@ mod key_value;
 mod layout;
 mod memory;
 mod prefixed;
-mod redb;
 mod session;
 mod stores;
 #[cfg(test)]
@@ -31,7 +30,6 @@ pub use key_value::{KeyValue, Stored};
 pub(super) use layout::{Layout, Times};
 pub use memory::MemoryState;
 pub(super) use prefixed::Prefixed;
-pub use redb::RedbState;
 pub use session::SessionStore;
 pub(super) use stores::{StoreId, join_value, read_logged};
 pub use stores::{StoreSpec, Stores};

@@ -30,6 +30,11 @@ impl<K: Serde, V: Serde> SessionStore<K, V> {
         SessionStore { store, types: PhantomData }
     }
 
+    /// The [stream time](Stores::advance) of its operator.
+    pub(in crate::streams) fn advance(self, stores: &mut impl AsMut<Stores>, time: i64) -> i64 {
+        stores.as_mut().advance(self.store, time)
+    }
+
     fn entry(self, stores: &Stores, session: &Session<K>) -> Vec<u8> {
         let times = stores.layout(self.store).times().expect("a store of sessions has times");
         let key = session.key.to_bytes();

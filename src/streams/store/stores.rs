@@ -57,6 +57,8 @@ pub struct Stores {
     changed: Vec<Changed>,
     /// The highest time of a window in each store; -1 before the first one.
     observed: Vec<i64>,
+    /// The highest time of a record that each store of windows has to do with; -1 before the first one.
+    latest: Vec<i64>,
     /// What the record in hand changed, in order: each with what was there before.
     journal: Vec<Step>,
     /// How many bytes of keys and values wait for the commit.
@@ -94,8 +96,8 @@ pub(in crate::streams) struct Logged {
 impl Stores {
     pub(in crate::streams) fn new(specs: Vec<StoreSpec>, state: Arc<dyn State>) -> Stores {
         let changed = specs.iter().map(|_| Changed::default()).collect();
-        let observed = vec![-1; specs.len()];
-        Stores { specs, state, changed, observed, journal: Vec::new(), size: 0 }
+        let (observed, latest) = (vec![-1; specs.len()], vec![-1; specs.len()]);
+        Stores { specs, state, changed, observed, latest, journal: Vec::new(), size: 0 }
     }
 
     pub(in crate::streams) fn specs(&self) -> &[StoreSpec] {
@@ -167,11 +169,13 @@ impl Stores {
 
     /// Finds out how far the windows of each store are, once they are restored.
     pub(in crate::streams) fn start(&mut self) -> Result<(), String> {
-        for (store, observed) in self.observed.iter_mut().enumerate() {
+        for (store, (observed, latest)) in self.observed.iter_mut().zip(&mut self.latest).enumerate() {
+            (*observed, *latest) = (-1, -1);
             let times = self.specs[store].layout.times();
             let Some((_, last)) = times.zip(self.state.last(store)?) else { continue };
             let segment = segment_prefix(read_segment(&last).unwrap_or(0));
-            self.state.scan(store, &segment, None, &mut |key, _| {
+            self.state.scan(store, &segment, None, &mut |key, value| {
+                *latest = split_value(value).0.max(*latest);
                 *observed = read_window(key).map_or(*observed, |entry| entry.time.max(*observed));
                 true
             })?;
@@ -183,6 +187,14 @@ impl Stores {
     pub(in crate::streams) fn expired(&self, store: StoreId) -> i64 {
         let retention = self.layout(store).times().map_or(i64::MAX, |times| times.retention);
         self.observed[store.0].saturating_sub(retention)
+    }
+
+    /// The stream time of an operator with a store of windows, once a record of this time has come to it: what was late stays so over
+    /// a restart, since the newest windows tell of the newest records.
+    pub(in crate::streams) fn advance(&mut self, store: StoreId, time: i64) -> i64 {
+        let latest = &mut self.latest[store.0];
+        *latest = time.max(*latest);
+        *latest
     }
 
     /// Takes notice of a window that is written; answers whether it is still kept.

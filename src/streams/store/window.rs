@@ -29,6 +29,11 @@ impl<K: Serde, V: Serde> WindowStore<K, V> {
         WindowStore { store, types: PhantomData }
     }
 
+    /// The [stream time](Stores::advance) of its operator.
+    pub(in crate::streams) fn advance(self, stores: &mut impl AsMut<Stores>, time: i64) -> i64 {
+        stores.as_mut().advance(self.store, time)
+    }
+
     fn entry(self, stores: &Stores, key: &K, start: i64) -> Vec<u8> {
         let times = stores.layout(self.store).times().expect("a store of windows has times");
         write_window(times, &WindowEntry { key: key.to_bytes(), time: start, more: None })
