@@ -39,6 +39,7 @@ mod consuming;
 mod endpoint;
 mod error;
 mod membership;
+#[cfg(feature = "streams")]
 pub(crate) mod processing;
 mod producing;
 pub mod programs;
@@ -54,5 +55,6 @@ pub use consuming::{Consumer, Position};
 pub use error::Error;
 pub use producing::{Pipeline, Producer, Transaction, TransactionalProducer};
 pub use queue::{Delivery, Queue};
+#[cfg(feature = "streams")]
 pub(crate) use record::check_topic;
 pub use record::{Ack, Header, Message, Record};

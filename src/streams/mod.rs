@@ -28,7 +28,7 @@
 //!
 //! - A [`Stream`] is a handle of a node; its methods add the next one. What is wrong is gathered, and said where it starts.
 //! - Sub-topologies are what hangs together, split at the application's own repartition topics, numbered by their first sources.
-//! - A [`Task`] does no input and no output of its own: [`task`](self::task) says how it is run.
+//! - A [`Task`] does no input and no output of its own: [`task`] says how it is run.
 //! - A record takes effect whole or not at all: what it sends and what it stores waits until all nodes are through with it.
 //!
 //! # Semantics
@@ -64,7 +64,9 @@ pub use event::{Event, Session, WindowKey, Windowed};
 pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};
 pub use running::{App, Guarantee, KeyValueQuery, Options, Owner, SessionQuery, Totals, WindowQuery};
 pub use serde::{Json, Serde};
-pub use store::{Changes, Each, KeyValue, MemoryState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore};
+pub use store::{
+    Changes, Each, FoundSessions, KeyValue, MemoryState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore,
+};
 pub use task::{Changelog, Output, Task, TaskOptions};
 pub use topology::Topology;
 pub use window::{Aligned, Around, Hopping, JoinWindow, Sessions, Sliding, Tumbling, Windows};

@@ -7,6 +7,8 @@ mod network;
 mod position;
 pub(super) mod source;
 
+#[cfg(feature = "streams")]
+pub(crate) use position::PartitionOffset;
 pub use position::Position;
 
 pub(crate) use source::GroupPlace;

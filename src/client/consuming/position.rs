@@ -1,7 +1,10 @@
 //! Where to begin reading.
 
 use crate::{broker, protocol};
-use std::fmt;
+use std::{fmt, sync::Arc};
+
+/// Topic, partition, and an offset in it.
+pub(crate) type PartitionOffset = (Arc<str>, u32, u64);
 
 /// A place in every partition that is read.
 #[derive(Clone, Copy, Debug, PartialEq)]

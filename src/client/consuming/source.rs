@@ -6,7 +6,7 @@
 //! embedded    EmbeddedConsumer    Membership over an EmbeddedMember
 //! ```
 
-use super::{Position, group::PartitionOffset};
+use super::{Position, position::PartitionOffset};
 use crate::{
     broker::Isolation,
     client::{Error, Message, endpoint::Endpoint},

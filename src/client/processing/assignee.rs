@@ -1,6 +1,6 @@
 //! A member of a group that reads its partitions by itself: it is told which they are, and where the group has come to in them.
 
-use super::{GroupPlace, PartitionOffset, Site};
+use super::{CommittedAt, GroupPlace, PartitionOffset, Site};
 use crate::{
     broker::{Isolation, group::consumer::Assignor},
     client::{
@@ -16,17 +16,6 @@ pub(crate) struct Assignee {
     member: Box<dyn GroupMember>,
     site: Site,
     group: String,
-}
-
-/// Where a group has come to in a partition.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(crate) struct CommittedAt {
-    /// The offset to go on at; `None`: it has not read there.
-    pub(crate) offset: Option<u64>,
-    /// An open transaction may change that.
-    pub(crate) is_pending: bool,
-    /// How many offsets are left, if it has read there.
-    pub(crate) lag: Option<u64>,
 }
 
 impl Assignee {

@@ -12,7 +12,7 @@ mod assignee;
 mod inputs;
 mod site;
 
-pub(crate) use super::consuming::{GroupPlace, group::PartitionOffset};
-pub(crate) use assignee::{Assignee, CommittedAt};
+pub(crate) use super::consuming::{GroupPlace, PartitionOffset};
+pub(crate) use assignee::Assignee;
 pub(crate) use inputs::{Arrival, Inputs};
-pub(crate) use site::{MemberFacts, Site, TopicFacts};
+pub(crate) use site::{CommittedAt, MemberFacts, Site, TopicFacts};

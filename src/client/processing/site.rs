@@ -1,6 +1,5 @@
 //! The broker, as somebody sees it who looks after topics and groups: at an address, or in this process.
 
-use super::CommittedAt;
 use crate::{
     broker::Broker,
     client::{
@@ -27,6 +26,17 @@ pub(crate) struct TopicFacts {
     /// Another one once the topic was made anew.
     pub(crate) id: String,
     pub(crate) partitions: u32,
+}
+
+/// Where a group has come to in a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct CommittedAt {
+    /// The offset to go on at; `None`: it has not read there.
+    pub(crate) offset: Option<u64>,
+    /// An open transaction may change that.
+    pub(crate) is_pending: bool,
+    /// How many offsets are left, if it has read there.
+    pub(crate) lag: Option<u64>,
 }
 
 /// A member of a group.

@@ -1,6 +1,7 @@
 //! The typed language of topologies: each call adds nodes to the graph and answers with what comes out of them.
 
 mod aggregate;
+mod fold;
 mod foreign;
 mod grouped_table;
 mod nodes;

@@ -4,7 +4,7 @@
 //! a record falls in it. A window's value has the time of its last record. What is earlier than the distance shares the
 //! window that begins at 0. It is done as Kafka Streams does it, in the same order.
 
-use super::windowed::{Fold, Folded, forward};
+use super::fold::{Fold, Folded, forward};
 use crate::streams::{
     context::{Context, Done},
     event::{Event, Windowed},

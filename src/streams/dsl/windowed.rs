@@ -2,10 +2,15 @@
 //!
 //! Stream time is that of the records that come here. A record whose window has closed is left out and counted.
 
-use super::{Getter, Table, View, WindowedStream, Wiring, node, sliding::SlidingWindows};
+use super::{
+    Getter, Table, View, WindowedStream, Wiring,
+    fold::{Fold, Folded, forward},
+    node,
+    sliding::SlidingWindows,
+};
 use crate::streams::{
     context::{Context, Done},
-    event::{Change, Event, Windowed},
+    event::{Event, Windowed},
     graph::lock,
     serde::Serde,
     store::{Layout, StoreSpec, Times, WindowStore},
@@ -88,21 +93,6 @@ impl<K: Serde, V: Serde> View<Windowed<K>, V> {
     }
 }
 
-/// Makes the next value of a window.
-pub(super) type Fold<K, V, A> = Arc<dyn Fn(&K, Option<&V>, Option<A>) -> Option<Folded<A>> + Send + Sync>;
-
-/// What becomes of a window's value with a record.
-pub(super) struct Folded<A> {
-    pub(super) new: A,
-    pub(super) old: Option<A>,
-}
-
-impl<A: Clone> Folded<A> {
-    fn of(old: Option<A>, make: impl FnOnce(Option<A>) -> A) -> Option<Folded<A>> {
-        Some(Folded { new: make(old.clone()), old })
-    }
-}
-
 struct AlignedWindows<K, V, A> {
     store: WindowStore<K, A>,
     fold: Fold<K, V, A>,
@@ -130,16 +120,4 @@ impl<K: Serde, V: Serde, A: Serde> AlignedWindows<K, V, A> {
         }
         Ok(())
     }
-}
-
-/// Hands on the change of a window.
-pub(super) fn forward<K: Serde, V, A: Serde>(
-    context: &mut Context,
-    event: &Event<K, V>,
-    window: Windowed<K>,
-    Folded { new, old }: Folded<A>,
-    timestamp: i64,
-) -> Done {
-    let value = Some(Change { new: Some(new), old });
-    context.forward(Event { key: Some(window), value, timestamp, headers: event.headers.clone() })
 }

@@ -8,9 +8,8 @@ use crate::{
     client::processing::MemberFacts,
     streams::{
         error::{Error, Failure},
-        event::Session,
         serde::Serde,
-        store::{KeyValue, SessionStore, StoreId, Stored, Stores, WindowStore},
+        store::{FoundSessions, KeyValue, SessionStore, StoreId, Stored, Stores, WindowStore},
     },
 };
 use std::marker::PhantomData;
@@ -87,7 +86,7 @@ impl<K: Serde, V: Serde> WindowQuery<K, V> {
 
 impl<K: Serde, V: Serde> SessionQuery<K, V> {
     /// The sessions of a key that end at `from` or later and begin at `to` or earlier, in milliseconds since 1970-01-01 UTC.
-    pub fn fetch(&self, key: impl Into<K>, from: i64, to: i64) -> Result<Vec<(Session<K>, Stored<V>)>, Error> {
+    pub fn fetch(&self, key: impl Into<K>, from: i64, to: i64) -> Result<FoundSessions<K, V>, Error> {
         let key = key.into();
         self.local.all(|store, stores| SessionStore::new(store).find(stores, &key, from, to))
     }

@@ -30,7 +30,7 @@ pub use key_value::{KeyValue, Stored};
 pub(super) use layout::{Layout, Times};
 pub use memory::MemoryState;
 pub(super) use prefixed::Prefixed;
-pub use session::SessionStore;
+pub use session::{FoundSessions, SessionStore};
 pub(super) use stores::{StoreId, join_value, read_logged};
 pub use stores::{StoreSpec, Stores};
 pub use window::WindowStore;

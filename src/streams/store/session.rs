@@ -10,6 +10,9 @@ use super::{
 use crate::streams::{error::Failure, event::Session, serde::Serde};
 use std::marker::PhantomData;
 
+/// Sessions of a key, each with its value.
+pub type FoundSessions<K, V> = Vec<(Session<K>, Stored<V>)>;
+
 /// A handle of a store of sessions. It is a number: all calls take the context that has the store.
 #[derive(Debug)]
 pub struct SessionStore<K, V> {
@@ -63,7 +66,7 @@ impl<K: Serde, V: Serde> SessionStore<K, V> {
         key: &K,
         from: i64,
         to: i64,
-    ) -> Result<Vec<(Session<K>, Stored<V>)>, Failure> {
+    ) -> Result<FoundSessions<K, V>, Failure> {
         let mut found = Vec::new();
         scan_key(stores.as_ref(), self.store, &key.to_bytes(), from, i64::MAX, |entry, value| {
             let start = entry.more.unwrap_or(entry.time);

@@ -1,6 +1,8 @@
 //! A member that calls a broker in this process.
 
-use super::member::{GroupMember, PartitionOffset, Subscription};
+use super::member::{GroupMember, Subscription};
+#[cfg(feature = "streams")]
+use crate::client::consuming::PartitionOffset;
 use crate::{
     broker::{self, Broker, JoinOptions, PollLimits, PollWait, PolledRecord, Waiter},
     client::{
@@ -66,6 +68,7 @@ impl GroupMember for EmbeddedMember {
         Ok(self.member()?.commit(None)?)
     }
 
+    #[cfg(feature = "streams")]
     fn commit_at(&mut self, offsets: &[PartitionOffset]) -> Result<(), Error> {
         let offsets: Vec<_> =
             offsets.iter().map(|(topic, partition, offset)| (&**topic, *partition, *offset)).collect();
@@ -92,6 +95,7 @@ impl GroupMember for EmbeddedMember {
         self.member.as_ref().map_or_else(Default::default, |member| (member.id(), member.generation()))
     }
 
+    #[cfg(feature = "streams")]
     fn assigned(&self) -> Vec<(String, u32)> {
         let assigned = self.member.iter().flat_map(|member| member.assigned());
         assigned.map(|(topic, partition)| (topic.into(), partition)).collect()

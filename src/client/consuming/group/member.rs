@@ -12,11 +12,13 @@
 //!
 //! [`Membership`]: super::Membership
 
+#[cfg(feature = "streams")]
+use crate::client::consuming::PartitionOffset;
 use crate::{
     broker::{Isolation, group::consumer::Assignor},
     client::{Error, Message, Position, endpoint::Endpoint},
 };
-use std::{fmt::Debug, sync::Arc, time::Duration};
+use std::{fmt::Debug, time::Duration};
 
 /// What a member joins for.
 #[derive(Clone, Debug)]
@@ -29,14 +31,12 @@ pub(in crate::client) struct Subscription {
     pub(in crate::client) assignor: Option<Assignor>,
 }
 
-/// Topic, partition, and an offset in it.
-pub(crate) type PartitionOffset = (Arc<str>, u32, u64);
-
 pub(in crate::client) trait GroupMember: Debug + Send {
     fn join(&mut self, subscription: &Subscription) -> Result<(), Error>;
     fn poll(&mut self, wait: Duration, max: usize) -> Result<Vec<Message>, Error>;
     fn commit(&mut self) -> Result<(), Error>;
     /// Commits these offsets to go on at.
+    #[cfg(feature = "streams")]
     fn commit_at(&mut self, offsets: &[PartitionOffset]) -> Result<(), Error>;
     fn seek(&mut self, topic: &str, partition: u32, offset: u64) -> Result<(), Error>;
     fn leave(&mut self) -> Result<(), Error>;
@@ -45,6 +45,7 @@ pub(in crate::client) trait GroupMember: Debug + Send {
     /// The member's id and the generation that it was told last.
     fn identity(&self) -> (String, i32);
     /// The partitions that it was given, as it was told last.
+    #[cfg(feature = "streams")]
     fn assigned(&self) -> Vec<(String, u32)>;
     fn holds(&self, topic: &str, partition: u32) -> bool;
     fn into_endpoint(self: Box<Self>) -> Endpoint;

@@ -15,7 +15,6 @@ mod embedded;
 mod member;
 mod network;
 
-pub(crate) use member::PartitionOffset;
 pub(in crate::client) use member::{GroupMember, Subscription};
 pub(in crate::client) use network::words_of;
 

@@ -1,6 +1,8 @@
 //! A member that talks to its broker over a connection.
 
-use super::member::{GroupMember, PartitionOffset, Subscription};
+use super::member::{GroupMember, Subscription};
+#[cfg(feature = "streams")]
+use crate::client::consuming::PartitionOffset;
 use crate::{
     client::{
         Connection, Error, Message,
@@ -66,6 +68,7 @@ impl GroupMember for NetworkMember {
         self.line.talk(|connection| connection.ask("COMMIT")).map(drop)
     }
 
+    #[cfg(feature = "streams")]
     fn commit_at(&mut self, offsets: &[PartitionOffset]) -> Result<(), Error> {
         let line = format!("COMMIT{}", words_of(offsets));
         self.line.talk(|connection| connection.ask(&line)).map(drop)
@@ -92,6 +95,7 @@ impl GroupMember for NetworkMember {
         (self.id.clone(), self.generation)
     }
 
+    #[cfg(feature = "streams")]
     fn assigned(&self) -> Vec<(String, u32)> {
         let place = |held: &str| {
             held.rsplit_once('/').and_then(|(topic, partition)| Some((topic.into(), partition.parse().ok()?)))
