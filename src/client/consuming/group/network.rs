@@ -1,13 +1,12 @@
 //! A member that talks to its broker over a connection.
 
 use super::member::{GroupMember, Subscription};
-#[cfg(feature = "streams")]
-use crate::client::consuming::PartitionOffset;
 use crate::{
     client::{
         Connection, Error, Message,
         answer::field,
         connection::number,
+        consuming::position::PartitionOffset,
         endpoint::Endpoint,
         membership::MemberLine,
         record::{check_topic, isolation_word},
