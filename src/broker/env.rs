@@ -15,6 +15,7 @@
 use super::{
     Clock, Error, Result,
     dynamic_configs::{self, DynamicConfigs},
+    features::{self, KeptFeatures},
     flusher::Flusher,
     quotas::{self, KeptQuotas},
     random,
@@ -51,6 +52,7 @@ pub(super) struct Env {
     pub(super) flush: Flush,
     /// What was set while a broker ran.
     pub(super) configs: DynamicConfigs,
+    pub(super) features: KeptFeatures,
     pub(super) quotas: KeptQuotas,
     pub(super) credentials: KeptCredentials,
     /// How the broker ended that wrote the log last.
@@ -90,7 +92,7 @@ pub(super) enum Stop {
 /// The file's name.
 const FILE: &str = "~broker";
 /// The broker's own files.
-const OWN_FILES: [&str; 4] = [FILE, dynamic_configs::FILE, quotas::FILE, scram_credentials::FILE];
+const OWN_FILES: [&str; 5] = [FILE, dynamic_configs::FILE, features::FILE, quotas::FILE, scram_credentials::FILE];
 /// Those of them that nobody else may read.
 const PRIVATE_FILES: [&str; 1] = [scram_credentials::FILE];
 /// When more partitions could not be synced, the stop was not clean.
@@ -103,6 +105,7 @@ impl Env {
     pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, config: &Config, clock: Clock) -> Result<Env> {
         let found = Identity::read(&*disk, &data_dir)?;
         let configs = DynamicConfigs::read(&*disk, &data_dir, &config.topic_defaults)?;
+        let features = KeptFeatures::read(&*disk, &data_dir)?;
         let quotas = KeptQuotas::read(&*disk, &data_dir)?;
         let credentials = KeptCredentials::read(&*disk, &data_dir)?;
         let is_new = found.is_none();
@@ -115,6 +118,7 @@ impl Env {
             clock,
             flush: config.flush,
             configs,
+            features,
             quotas,
             credentials,
             stop: identity.stop.clone(),

@@ -168,12 +168,14 @@ pub enum Error {
     InvalidSessionTimeout(String),
     /// What the log would have to keep of the group is more than a batch of it holds.
     GroupTooLarge,
-    /// The share group has so many members that no new one of Kafka's joins.
+    /// The share group has so many members that no new one joins.
     GroupFull(usize),
     /// There are so many groups that no new one is made.
     TooManyGroups(usize),
     /// What is to be committed at once is more than a batch of the log holds.
     CommitTooLarge,
+    /// It takes a feature of Kafka's that an administrator has turned off.
+    FeatureOff(&'static str),
     /// The name is no group's.
     InvalidGroup(String),
     /// A record is not the member's to acknowledge (KIP-932).
@@ -246,7 +248,7 @@ impl Error {
             Error::UnreleasedInstanceId(_) => Code::UnreleasedInstanceId,
             Error::FencedMemberEpoch { .. } => Code::FencedMemberEpoch,
             Error::StaleMemberEpoch { .. } => Code::StaleMemberEpoch,
-            Error::EpochUnknown => Code::UnsupportedVersion,
+            Error::EpochUnknown | Error::FeatureOff(_) => Code::UnsupportedVersion,
             Error::NotConsumerGroup => Code::GroupIdNotFound,
             Error::NotShareGroup | Error::ShareGroup => Code::GroupIdNotFound,
             Error::NoShareSession => Code::ShareSessionNotFound,
@@ -355,6 +357,7 @@ impl fmt::Display for Error {
             Error::GroupTooLarge => {
                 f.write_str("the members' subscriptions and assignments are more than the log takes of a group, 64 MiB")
             }
+            Error::FeatureOff(name) => write!(f, "it takes {name}, which was put to level 0 here"),
             Error::GroupFull(count) => write!(f, "the group has {count} members, which is the limit"),
             Error::TooManyGroups(count) => write!(f, "there are {count} groups, which is the limit (--max-groups)"),
             Error::CommitTooLarge => {

@@ -25,6 +25,7 @@
 //! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
+//! | features | `feature_levels`, `needs_feature`, `set_feature_levels` | `features` |
 //! | credentials | `scram_credentials`, `alter_scram_credentials` | `scram_credentials` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
@@ -35,15 +36,15 @@
 //!
 //! | lock | guards | held while |
 //! | --- | --- | --- |
-//! | the share coordinator's `joining` | the settings that a new share group gets | a member of text joins one, or one is deleted with its settings |
+//! | the share coordinator's `joining` | the settings that a new share group gets | a member of text joins one |
 //! | `creating` | which topics there are, and their defaults | a topic is made, altered or dropped, or configs are |
 //! | a transactional id's `state` | where it stands | shared: a record of its transaction is written; alone: a line of its state is, or a marker where one hangs, which is synced, too |
 //! | the `ids` | which transactional ids there are | their states are read back, at the start, and written anew after a crash |
 //! | the coordinator's `groups` | which groups there are | committed offsets are read back, at the first use |
-//! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced |
+//! | a group's `state` | its members, its offsets | its offsets are written, but not while they are synced; it is deleted, and what a share group has read is |
 //! | the `shares` | which groups have read what | what they have is read back, at the first use |
 //! | the `share_sessions` | what each of Kafka's members reads | never a call of the disk |
-//! | a share partition's `state` | who holds which records | records are read for a member; its line is written, but not while it is synced, unless it is the first one of a group that does not begin with the earliest record; dead letters are written and synced |
+//! | a share partition's `state` | who holds which records | records are read for a member; its line is written, but not while it is synced, unless it is the first one of a group that does not begin with the earliest record, or its end; dead letters are written and synced |
 //! | the coordinator's `pending` | which groups open transactions have offsets in | never a call of the disk |
 //! | `topics` | topics by name and id | never a call of the disk |
 //! | a partition's `opening` | whether its log is open | the log is opened or trimmed |
@@ -52,7 +53,7 @@
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | the configs' `state` | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
-//! | `quotas`, `credentials` | the `~quotas` file, the `~credentials` file | the file is replaced |
+//! | `quotas`, `credentials`, the features' `changing` | the `~quotas` file, the `~credentials` file, the `~features` file | the file is replaced |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
@@ -65,6 +66,7 @@ mod describe;
 mod dynamic_configs;
 mod env;
 mod error;
+mod features;
 mod flusher;
 pub mod group;
 mod group_coordinator;
@@ -115,6 +117,7 @@ pub use describe::{Fault, ObservedTopic};
 pub use describe::{PartitionDescription, TopicDescription, TopicSize};
 pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
+pub use features::FeatureLevels;
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollWait, ShareSeat, Wait,
 };

@@ -1,4 +1,4 @@
-//! The small files beside the log, `topic`, `~broker`, `~configs`, `~quotas` and `~credentials`: lines of fields, which a person can
+//! The small files beside the log, `topic`, `~broker`, `~configs`, `~features`, `~quotas` and `~credentials`: lines of fields, which a person can
 //! read and mend.
 //!
 //! ```text

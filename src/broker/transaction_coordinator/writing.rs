@@ -19,6 +19,8 @@ pub enum IfAbsent {
     AskToAbort,
     /// It is added first; the first begins the transaction.
     Add,
+    /// It would be added, but for a feature that is off: [`Error::FeatureOff`].
+    Off(&'static str),
 }
 
 /// Who writes in a transaction.
@@ -105,6 +107,7 @@ impl BrokerState {
                 IfAbsent::AskToAbort => {
                     return Err(Error::TransactionAbortable("it is not in a transaction that is open".into()));
                 }
+                IfAbsent::Off(feature) => return Err(Error::FeatureOff(feature)),
                 IfAbsent::Add => added = self.try_to_add(cell, *identity, parts)?.or(added),
             }
         }

@@ -6,7 +6,8 @@
 //!                                                                   2 finalized    name, last, first level
 //! ```
 //!
-//! [`FEATURES`] are those whose APIs are served, each at its last level. `group.version` 1 is the groups whose partitions the broker
+//! [`FEATURES`] are those whose APIs are served, each at its last level unless UpdateFeatures has put it to another; one at level 0 is not
+//! among the finalized ones, and its APIs answer UNSUPPORTED_VERSION, though they are told here. `group.version` 1 is the groups whose partitions the broker
 //! assigns (KIP-848), `share.version` 1 share groups (KIP-932). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it finalized adds
 //! partitions by producing to them, and gets a new epoch from every EndTxn.
 
@@ -14,8 +15,9 @@ use super::{
     APIS, Call, Code, Stop, tell,
     wire::{Reader, Writer},
 };
+use crate::broker::FeatureLevels;
 
-/// A feature of Kafka's, and the levels that Kafka 4.3 has of it. The last one is in force.
+/// A feature of Kafka's, and the levels that Kafka 4.3 has of it.
 #[derive(Debug)]
 pub(super) struct Feature {
     pub(super) name: &'static str,
@@ -23,19 +25,29 @@ pub(super) struct Feature {
     pub(super) last: i16,
 }
 
+/// Groups whose partitions the broker assigns.
+pub(super) const GROUP_VERSION: &str = "group.version";
 /// What holds together that Kafka's controllers keep.
 pub(super) const METADATA_VERSION: &str = "metadata.version";
+/// Share groups.
+pub(super) const SHARE_VERSION: &str = "share.version";
+/// The second protocol of transactions.
+pub(super) const TRANSACTION_VERSION: &str = "transaction.version";
 
 /// The features of this broker.
 pub(super) static FEATURES: &[Feature] = &[
-    Feature { name: "group.version", first: 0, last: 1 },
+    Feature { name: GROUP_VERSION, first: 0, last: 1 },
     Feature { name: METADATA_VERSION, first: 7, last: 30 },
-    Feature { name: "share.version", first: 0, last: 1 },
-    Feature { name: "transaction.version", first: 0, last: 2 },
+    Feature { name: SHARE_VERSION, first: 0, last: 1 },
+    Feature { name: TRANSACTION_VERSION, first: 0, last: 2 },
 ];
 
-/// Features cannot be changed here, so their epoch never rises.
-const FEATURES_EPOCH: i64 = 0;
+impl Feature {
+    /// The level that it is at.
+    pub(super) fn level(&self, levels: &FeatureLevels) -> i16 {
+        levels.lowered.get(self.name).copied().unwrap_or(self.last)
+    }
+}
 
 /// ApiVersions (key 18).
 pub(super) fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
@@ -48,7 +60,8 @@ pub(super) fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
         }
         tell(call.explained, || format!("which APIs are served here; the client is {name} {version}"));
     }
-    write(&mut call.respond(), code);
+    let levels = call.broker.feature_levels();
+    write(&mut call.respond(), code, &levels);
     Ok(())
 }
 
@@ -60,7 +73,7 @@ fn is_software_word(word: &str) -> bool {
 }
 
 /// Writes the answer. As in Kafka: nothing for a client whose name is invalid, everything for one that is too new.
-pub(super) fn write(w: &mut Writer<'_>, code: Code) {
+pub(super) fn write(w: &mut Writer<'_>, code: Code, levels: &FeatureLevels) {
     w.i16("error_code", code.into());
     let told = if code == Code::InvalidRequest { &[] } else { APIS };
     w.array("api_keys", told.iter(), |w, api| {
@@ -75,29 +88,32 @@ pub(super) fn write(w: &mut Writer<'_>, code: Code) {
     if code == Code::InvalidRequest {
         w.tags();
     } else if w.flexible {
-        write_features(w);
+        write_features(w, levels);
     }
 }
 
 /// Writes the features as tagged fields. Clients before version 4 cannot read a supported one whose first level is 0 (KIP-1022).
-fn write_features(w: &mut Writer<'_>) {
-    type Level = fn(&Feature) -> i16;
+fn write_features(w: &mut Writer<'_>, levels: &FeatureLevels) {
     let supported: Vec<&Feature> = FEATURES.iter().filter(|feature| w.version >= 4 || feature.first > 0).collect();
-    let finalized: Vec<&Feature> = FEATURES.iter().collect();
-    let write = |w: &mut Writer<'_>, array, features: &[&Feature], levels: &[(&'static str, Level)]| {
-        w.array(array, features.iter(), |w, feature| {
+    let finalized: Vec<&Feature> = FEATURES.iter().filter(|feature| feature.level(levels) > 0).collect();
+    w.uvarint("_tagged_fields", 3);
+    w.tagged(0, |w| {
+        w.array("supported_features", supported.iter(), |w, feature| {
             w.string("name", feature.name);
-            levels.iter().for_each(|&(name, level)| w.i16(name, level(feature)));
+            w.i16("min_version", feature.first);
+            w.i16("max_version", feature.last);
             w.tags();
         });
-    };
-    w.uvarint("_tagged_fields", 3);
-    let levels: [(_, Level); 2] = [("min_version", |feature| feature.first), ("max_version", |feature| feature.last)];
-    w.tagged(0, |w| write(w, "supported_features", &supported, &levels));
-    w.tagged(1, |w| w.i64("finalized_features_epoch", FEATURES_EPOCH));
-    let levels: [(_, Level); 2] =
-        [("max_version_level", |feature| feature.last), ("min_version_level", |feature| feature.last)];
-    w.tagged(2, |w| write(w, "finalized_features", &finalized, &levels));
+    });
+    w.tagged(1, |w| w.i64("finalized_features_epoch", levels.epoch));
+    w.tagged(2, |w| {
+        w.array("finalized_features", finalized.iter(), |w, feature| {
+            w.string("name", feature.name);
+            w.i16("max_version_level", feature.level(levels));
+            w.i16("min_version_level", feature.level(levels));
+            w.tags();
+        });
+    });
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{
     Call, Code, Operations, Refusal, Stop,
+    api_versions::GROUP_VERSION,
     groups::{new_member_id, no_name},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
@@ -62,7 +63,9 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
         assignor: None,
         owned: owned.map(|owned| known(call.broker, owned)),
     };
-    let beat = asked.check(group, request).and_then(|request| Ok(call.broker.consumer_heartbeat(group, request)?));
+    let beat = call.broker.needs_feature(GROUP_VERSION).map_err(Refusal::from);
+    let beat = beat.and_then(|()| asked.check(group, request));
+    let beat = beat.and_then(|request| Ok(call.broker.consumer_heartbeat(group, request)?));
     tell(call.explained, || match &beat {
         Ok(Heartbeat { epoch, assigned: None }) => format!("{member_id} of group {group}: epoch {epoch}"),
         Ok(Heartbeat { epoch, assigned: Some(assigned) }) => {
@@ -174,14 +177,15 @@ pub(super) fn write_partitions(
 
 /// ConsumerGroupDescribe (key 69).
 pub(super) fn consumer_group_describe(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    describe_groups(call, r, (GroupType::Consumer, Error::NotConsumerGroup), write_member)
+    describe_groups(call, r, (GroupType::Consumer, GROUP_VERSION, Error::NotConsumerGroup), write_member)
 }
 
-/// ConsumerGroupDescribe, or the same of another type of groups: `wrong` is said of a group that is of no such type.
+/// ConsumerGroupDescribe, or the same of another type of groups, which takes a feature: `wrong` is said of a group that is of no such
+/// type.
 pub(super) fn describe_groups(
     call: &mut Call<'_, '_>,
     r: &mut Reader<'_>,
-    (kind, wrong): (GroupType, Error),
+    (kind, feature, wrong): (GroupType, &'static str, Error),
     write_member: fn(&mut Writer<'_>, &Broker, MemberDescription),
 ) -> Result<(), Stop> {
     // Each group is answered once: its members may take many times the bytes of its name.
@@ -189,8 +193,11 @@ pub(super) fn describe_groups(
     let operations = r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
-    let describe = |group: &&str| describe(call.broker, group, kind, &wrong).map_err(Refusal::from);
-    let described: Vec<_> = groups.iter().map(describe).collect();
+    let describe = |group: &&str| {
+        call.broker.needs_feature(feature)?;
+        describe(call.broker, group, kind, &wrong)
+    };
+    let described: Vec<_> = groups.iter().map(|group| describe(group).map_err(Refusal::from)).collect();
     let broker = call.broker.clone();
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);

@@ -4,11 +4,14 @@
 //! beside the topics, so the offsets of that log are 0.
 
 use super::{
-    Call, Code, NODE_ID, Stop,
+    Call, Code, NODE_ID, Refusal, Stop,
     api_versions::{FEATURES, Feature, METADATA_VERSION},
     shown_list, tell,
     wire::Reader,
+    write_code,
 };
+use crate::broker::FeatureLevels;
+use std::collections::BTreeMap;
 
 /// The log of Kafka's controllers.
 const METADATA: &str = "__cluster_metadata";
@@ -96,8 +99,8 @@ const SAFE_DOWNGRADE: i8 = 2;
 const UNSAFE_DOWNGRADE: i8 = 3;
 
 impl Update<'_> {
-    /// Why this cannot be. The checks are in Kafka's order.
-    fn check(&self) -> Result<&'static Feature, String> {
+    /// Why this cannot be, where features are at these levels. The checks are in Kafka's order.
+    fn check(&self, levels: &FeatureLevels) -> Result<&'static Feature, String> {
         let Update { feature, level, kind } = *self;
         let invalid = |why: String| format!("Invalid update version {level} for feature {feature}. {why}");
         if !(UPGRADE..=UNSAFE_DOWNGRADE).contains(&kind) {
@@ -113,20 +116,23 @@ impl Update<'_> {
             let (first, last) = (known.first, known.last);
             return Err(invalid(format!("Local controller {NODE_ID} only supports versions {first}-{last}")));
         }
-        if level < known.last && kind == UPGRADE {
+        let now = known.level(levels);
+        if level < now && kind == UPGRADE {
             let why = "Can't downgrade the version of this feature without setting the upgrade type to either safe or \
                        unsafe downgrade.";
             return Err(invalid(why.into()));
         }
-        if level < known.last && feature == METADATA_VERSION {
-            return Err(format!("Unsupported {feature} downgrade from {} to {level}.", known.last));
+        if level > now && kind != UPGRADE {
+            return Err(invalid("Can't downgrade to a newer version.".into()));
+        }
+        if level < now && feature == METADATA_VERSION {
+            return Err(format!("Unsupported {feature} downgrade from {now} to {level}."));
         }
         Ok(known)
     }
 }
 
-/// UpdateFeatures (key 57). Each feature is at its last level, and stays there: an older level is refused unless the request only
-/// asks whether it could be.
+/// UpdateFeatures (key 57): all of it is done, durably, or nothing.
 pub(super) fn update_features(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     r.i32("timeout_ms")?;
     let updates = r.array("feature_updates", |r| {
@@ -147,23 +153,26 @@ pub(super) fn update_features(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
         let level = |update: &Update<'_>| format!("{} at level {}", update.feature, update.level);
         format!("features: {}", shown_list(updates.iter().map(level)))
     });
-    let check = |update: &Update<'_>| match update.check() {
-        Ok(known) if update.level != known.last && !dry => {
-            Err(format!("{} stays at level {}: this broker has no older one", known.name, known.last))
-        }
-        checked => checked.map(drop),
+    let levels = call.broker.feature_levels();
+    let checked = |update: &Update<'_>| {
+        let known = update.check(&levels)?;
+        Ok((known.name, Some(update.level).filter(|&level| level != known.last)))
     };
-    let refused = updates.iter().find_map(|update| check(update).err());
-    let why = refused
-        .map(|why| format!("The update failed for all features since the following feature had an error: {why}"));
-    let code = if why.is_some() { Code::InvalidUpdateVersion } else { Code::None };
+    let checked: Result<BTreeMap<_, _>, String> = updates.iter().map(checked).collect();
+    let done = match checked {
+        Ok(_) if dry => Ok(()),
+        Ok(changes) => call.broker.set_feature_levels(&changes).map_err(Refusal::from),
+        Err(why) => {
+            let all = "The update failed for all features since the following feature had an error: ";
+            Err(Refusal::new(Code::InvalidUpdateVersion, format!("{all}{why}")))
+        }
+    };
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
-    w.i16("error_code", code.into());
-    w.nullable_string("error_message", why.as_deref());
+    write_code(&mut w, done.as_ref().err());
     if w.version <= 1 {
         // As in Kafka: where one is refused none is told by itself.
-        let done = if why.is_none() { &updates[..] } else { &[] };
+        let done = if done.is_ok() { &updates[..] } else { &[] };
         w.array("results", done.iter(), |w, update| {
             w.string("feature", update.feature);
             w.i16("error_code", Code::None.into());

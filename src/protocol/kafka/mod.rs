@@ -630,7 +630,8 @@ impl Call<'_, '_> {
             return Err(Stop::Broken("it is not served here".into()));
         }
         self.version = 0;
-        api_versions::write(&mut self.respond(), Code::UnsupportedVersion);
+        let levels = self.broker.feature_levels();
+        api_versions::write(&mut self.respond(), Code::UnsupportedVersion, &levels);
         Ok(())
     }
 

@@ -10,10 +10,11 @@ use super::{
     compression::{Codec, Codecs, Levels},
     partition_index, tell,
     topic_ref::TopicRef,
+    transactions::added,
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, IfAbsent, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
+    broker::{self, Broker, IfAbsent, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
     log::{Numbering, batches::Flags, record::RecordRef},
 };
 use std::ops::Range;
@@ -113,7 +114,7 @@ fn produce_all(
     let (mut written, mut named_left) = (call.broker.write_session(), NAMED_MAX);
     let mut tickets = Vec::new();
     for (topic, sent) in batches() {
-        let mut ticket = write(&mut written, call.session, call.version, &topic.found, sent);
+        let mut ticket = write(call.broker, &mut written, call.session, call.version, &topic.found, sent);
         // The limit holds for the request, which may have any number of batches.
         if let Err(outcome) = &mut ticket {
             outcome.records.truncate(named_left);
@@ -148,6 +149,7 @@ fn is_transactional(bytes: &[u8]) -> bool {
 
 /// Writes one batch, or returns why it is refused.
 fn write(
+    broker: &Broker,
     written: &mut WriteSession,
     session: &mut Session,
     version: i16,
@@ -188,7 +190,7 @@ fn write(
     let flags = Flags::of_codec(batch.codec().map_or(0, |codec| codec as u8));
     let terms = Terms { producer, flags, ..Terms::default() };
     let ticket = match in_transaction {
-        true => written.write_batch_in_transaction(target.clone(), &records, terms, if_absent(version)),
+        true => written.write_batch_in_transaction(target.clone(), &records, terms, if_absent(broker, version)),
         false => written.write_batch(target.clone(), &records, terms),
     };
     session.records = records.recycle();
@@ -201,11 +203,11 @@ fn write(
 }
 
 /// What becomes of a batch whose partition is not in the transaction (KIP-890).
-fn if_absent(version: i16) -> IfAbsent {
+fn if_absent(broker: &Broker, version: i16) -> IfAbsent {
     match version {
         ..11 => IfAbsent::Refuse,
         11 => IfAbsent::AskToAbort,
-        12.. => IfAbsent::Add,
+        12.. => added(broker),
     }
 }
 

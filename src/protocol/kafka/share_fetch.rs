@@ -16,6 +16,7 @@
 
 use super::{
     Call, Code, Refusal, Session, Stop,
+    api_versions::SHARE_VERSION,
     batch::Internal,
     compression::Codec,
     fetch::{Target, as_produced, codec_of, compression, write_batches},
@@ -148,7 +149,9 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let key = (group.unwrap_or_default(), member.unwrap_or_default());
     let limits = Limits { bytes: max_bytes, records: max_records, batch, exactly: mode == 1 };
     let wants_some = max_wait_ms > 0 || min_bytes > 0 || max_bytes > 0 || max_records > 0;
-    let refused = if key.1.is_empty() {
+    let refused = if let Err(error) = call.broker.needs_feature(SHARE_VERSION) {
+        Some(error.into())
+    } else if key.1.is_empty() {
         Some(Refusal::new(Code::InvalidRequest, "a share session is of a member".into()))
     } else if renews && wants_some {
         Some(Refusal::new(Code::InvalidRequest, "who holds records for longer asks for none with it".into()))
@@ -244,6 +247,7 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     r.tags()?;
     let key = (group.unwrap_or_default(), member.unwrap_or_default());
     let begun = match epoch {
+        _ if let Err(error) = call.broker.needs_feature(SHARE_VERSION) => Err(error.into()),
         _ if key.1.is_empty() => Err(Refusal::new(Code::InvalidRequest, "a share session is of a member".into())),
         OPENS => {
             let why = "no session begins with what became of records".into();

@@ -2,6 +2,7 @@
 
 use super::{
     Call, Code, Refusal, Stop,
+    api_versions::SHARE_VERSION,
     consumer_groups::{NAMES_BYTES_MAX, bytes_of, describe_groups, write_partitions},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
@@ -35,7 +36,9 @@ pub(super) fn share_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         session_timeout_ms: settings.share_session_timeout_ms as u64,
         names,
     };
-    let beat = check(group, &request).and_then(|()| Ok(call.broker.share_heartbeat(group, request)?));
+    let beat = call.broker.needs_feature(SHARE_VERSION).map_err(Refusal::from);
+    let beat = beat.and_then(|()| check(group, &request));
+    let beat = beat.and_then(|()| Ok(call.broker.share_heartbeat(group, request)?));
     tell(call.explained, || match &beat {
         Ok(Heartbeat { epoch, assigned: None }) => format!("{member_id} of share group {group}: epoch {epoch}"),
         Ok(Heartbeat { epoch, assigned: Some(assigned) }) => {
@@ -80,7 +83,7 @@ fn check(group: &str, request: &HeartbeatRequest<'_>) -> Result<(), Refusal> {
 
 /// ShareGroupDescribe (key 77).
 pub(super) fn share_group_describe(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    describe_groups(call, r, (GroupType::Share, Error::NotShareGroup), write_member)
+    describe_groups(call, r, (GroupType::Share, SHARE_VERSION, Error::NotShareGroup), write_member)
 }
 
 fn write_member(w: &mut Writer<'_>, broker: &Broker, member: MemberDescription) {

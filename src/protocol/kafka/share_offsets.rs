@@ -5,6 +5,7 @@
 
 use super::{
     Call, Code, Refusal, Stop,
+    api_versions::SHARE_VERSION,
     groups::no_name,
     partition_index, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
@@ -81,6 +82,7 @@ fn describe(
     group: &str,
     topics: Option<&Partitions<'_>>,
 ) -> Result<Vec<(String, Vec<Told>)>, Refusal> {
+    broker.needs_feature(SHARE_VERSION)?;
     if group.is_empty() {
         return Err(no_name().into());
     }
@@ -215,6 +217,7 @@ pub(super) fn delete_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader
 
 /// Whether the offsets of a group may be changed: it has no members. Where it is not there it is made, or (`make`) not.
 fn may_change(broker: &Broker, group: &str, make: bool) -> Result<(), Refusal> {
+    broker.needs_feature(SHARE_VERSION)?;
     if group.is_empty() {
         return Err(no_name().into());
     }

@@ -11,11 +11,13 @@
 //! Old versions know no code for a producer that another one has replaced: they are told that its epoch is over.
 
 use super::{
-    Call, Code, Stop, partition_index, refused, shown_list, tell,
+    Call, Code, Stop,
+    api_versions::TRANSACTION_VERSION,
+    partition_index, refused, shown_list, tell,
     wire::{self, ITEM, Reader, Writer},
     with_code,
 };
-use crate::broker::{Broker, Epochs, Error, Outcome, ProducerIdentity, Result, TopicPartition, is_internal};
+use crate::broker::{Broker, Epochs, Error, IfAbsent, Outcome, ProducerIdentity, Result, TopicPartition, is_internal};
 use std::sync::Arc;
 
 /// The first version of InitProducerId that knows the code of a fenced producer.
@@ -238,13 +240,22 @@ pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     Ok(())
 }
 
+/// What is written in a transaction that it is not in is added to it, as long as the feature is not off.
+pub(super) fn added(broker: &Broker) -> IfAbsent {
+    match broker.needs_feature(TRANSACTION_VERSION) {
+        Ok(()) => IfAbsent::Add,
+        Err(_) => IfAbsent::Off(TRANSACTION_VERSION),
+    }
+}
+
 /// EndTxn (key 26).
 pub(super) fn end_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::result::Result<(), Stop> {
     let (transactional_id, producer) = (r.string("transactional_id")?, read_identity(r)?);
     let outcome = if r.bool("committed")? { Outcome::Commit } else { Outcome::Abort };
     r.tags()?;
     let epochs = if call.version >= 5 { Epochs::Raised } else { Epochs::Kept };
-    let ended = call.broker.end_transaction(transactional_id, producer, outcome, epochs);
+    let may = if epochs == Epochs::Raised { call.broker.needs_feature(TRANSACTION_VERSION) } else { Ok(()) };
+    let ended = may.and_then(|()| call.broker.end_transaction(transactional_id, producer, outcome, epochs));
     tell(call.explained, || match &ended {
         Ok(next) => {
             format!("{} of the transaction of {transactional_id}; the next is in epoch {}", outcome.name(), next.epoch)

@@ -114,6 +114,11 @@ def settings_of_the_broker_of_groups_and_of_clients_are_altered_and_described():
 def features_and_the_quorum_are_described():
     features = tool("kafka-features", "describe")
     assert re.search(r"transaction\.version\s+SupportedMinVersion: 0\s+SupportedMaxVersion: 2\s+FinalizedVersionLevel: 2", features), features
+    of_shares = lambda: re.search(r"share\.version\s.*FinalizedVersionLevel: (\d)", tool("kafka-features", "describe")).group(1)
+    tool("kafka-features", "downgrade", "--feature", "share.version=0")
+    equal(of_shares(), "0")
+    tool("kafka-features", "upgrade", "--feature", "share.version=1")
+    equal(of_shares(), "1")
     assert re.search(r"LeaderId:\s+1\b", tool("kafka-metadata-quorum", "describe", "--status"))
 
 

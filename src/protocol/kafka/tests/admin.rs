@@ -3,25 +3,94 @@
 use super::*;
 use kafka_protocol::messages::{describe_quorum_request as quorum, update_features_request as features};
 
+/// The code of an UpdateFeatures of one feature.
+fn update(talk: &Talk, name: &str, level: i16, kind: i8, dry: bool) -> i16 {
+    let update = features::FeatureUpdateKey::default().with_feature(s(name)).with_max_version_level(level);
+    let request = UpdateFeaturesRequest::default().with_feature_updates(vec![update.with_upgrade_type(kind)]);
+    let (response, _) = talk.ask(57, 2, &encoded(request.with_validate_only(dry), 2)).unwrap();
+    UpdateFeaturesResponse::decode(&mut &response[..], 2).unwrap().error_code
+}
+
+/// The finalized features, as `name level`, and their epoch.
+fn finalized(talk: &Talk) -> (Vec<String>, i64) {
+    let request = ApiVersionsRequest::default().with_client_software_name(s("t")).with_client_software_version(s("1"));
+    let (response, _) = talk.ask(18, 4, &encoded(request, 4)).unwrap();
+    let response = ApiVersionsResponse::decode(&mut &response[..], 4).unwrap();
+    let told = response.finalized_features.iter().map(|it| format!("{} {}", it.name, it.max_version_level));
+    (told.collect(), response.finalized_features_epoch)
+}
+
 #[test]
-fn features_stay_at_their_last_level() {
+fn features_go_to_the_levels_that_kafka_has_of_them() {
     let talk = Talk::new();
-    let update = |name: &str, level, kind, dry| {
-        let update = features::FeatureUpdateKey::default().with_feature(s(name)).with_max_version_level(level);
-        let request = UpdateFeaturesRequest::default().with_feature_updates(vec![update.with_upgrade_type(kind)]);
-        let (response, _) = talk.ask(57, 2, &encoded(request.with_validate_only(dry), 2)).unwrap();
-        UpdateFeaturesResponse::decode(&mut &response[..], 2).unwrap().error_code
-    };
-    let transactions = |level, kind, dry| update("transaction.version", level, kind, dry);
+    let transactions = |level, kind, dry| update(&talk, "transaction.version", level, kind, dry);
     for dry in [true, false] {
         assert_eq!(transactions(2, 1, dry), 0, "that is where it is");
         for (level, kind) in [(99, 1), (-1, 1), (1, 1), (2, 9)] {
             assert_eq!(transactions(level, kind, dry), 95, "{level} {kind}");
         }
-        assert_eq!([update("nonsense", 1, 1, dry), update("metadata.version", 29, 3, dry)], [95, 95]);
+        assert_eq!([update(&talk, "nonsense", 1, 1, dry), update(&talk, "metadata.version", 29, 3, dry)], [95, 95]);
     }
     assert_eq!([transactions(1, 2, true), transactions(0, 3, true)], [0, 0], "that could be");
-    assert_eq!(transactions(1, 2, false), 95, "but is not");
+    let all = ["group.version 1", "metadata.version 30", "share.version 1", "transaction.version 2"];
+    assert_eq!(finalized(&talk), (all.map(String::from).into(), 0));
+    assert_eq!([transactions(1, 2, false), update(&talk, "share.version", 0, 3, false)], [0, 0]);
+    let some = ["group.version 1", "metadata.version 30", "transaction.version 1"];
+    assert_eq!(finalized(&talk), (some.map(String::from).into(), 2), "one at level 0 is not there");
+    assert_eq!([transactions(2, 2, false), transactions(2, 3, false)], [95, 95], "that is no downgrade");
+    assert_eq!([transactions(2, 1, false), update(&talk, "share.version", 1, 1, false)], [0, 0]);
+    assert_eq!(finalized(&talk), (all.map(String::from).into(), 4));
+}
+
+#[test]
+fn what_takes_a_feature_that_is_off_is_refused_until_it_is_on_again() {
+    let talk = Talk::new();
+    let (id, epoch) = (talk.broker.init_producer("t", 60_000, None).unwrap(), 5);
+    macro_rules! code {
+        ($key:literal $version:literal $request:ident $response:ident $change:expr) => {{
+            let mut request = $request::default();
+            $change(&mut request);
+            let (response, _) = talk.ask($key, $version, &encoded(request, $version)).unwrap();
+            $response::decode(&mut &response[..], $version).unwrap()
+        }};
+    }
+    let codes = || {
+        let group = |name: &'static str| -> GroupId { s(name).into() };
+        let of_groups = [
+            code!(68 1 ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse |_: &mut _| ()).error_code,
+            code!(69 1 ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse
+                |it: &mut ConsumerGroupDescribeRequest| it.group_ids = vec![group("g")])
+            .groups[0]
+                .error_code,
+        ];
+        let of_shares = [
+            code!(76 1 ShareGroupHeartbeatRequest ShareGroupHeartbeatResponse |_: &mut _| ()).error_code,
+            code!(77 1 ShareGroupDescribeRequest ShareGroupDescribeResponse
+                |it: &mut ShareGroupDescribeRequest| it.group_ids = vec![group("g")]).groups[0].error_code,
+            code!(78 1 ShareFetchRequest ShareFetchResponse |_: &mut _| ()).error_code,
+            code!(79 1 ShareAcknowledgeRequest ShareAcknowledgeResponse |_: &mut _| ()).error_code,
+            code!(90 0 DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse
+                |it: &mut DescribeShareGroupOffsetsRequest| {
+                    it.groups = vec![describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup::default()];
+                }).groups[0].error_code,
+            code!(91 0 AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse |_: &mut _| ()).error_code,
+            code!(92 0 DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse |_: &mut _| ()).error_code,
+        ];
+        let of_transactions = code!(26 5 EndTxnRequest EndTxnResponse |it: &mut EndTxnRequest| {
+            (it.transactional_id, it.producer_id, it.producer_epoch) = (s("t").into(), id.id.into(), epoch);
+        });
+        (of_groups, of_shares, of_transactions.error_code)
+    };
+    let on = codes();
+    assert!(on.0.iter().chain(&on.1).all(|code| *code != 35) && on.2 != 35, "{on:?}");
+    for name in ["group.version", "share.version", "transaction.version"] {
+        assert_eq!(update(&talk, name, 0, 3, false), 0);
+    }
+    assert_eq!(codes(), ([35; 2], [35; 7], 35));
+    for (name, last) in [("group.version", 1), ("share.version", 1), ("transaction.version", 2)] {
+        assert_eq!(update(&talk, name, last, 1, false), 0);
+    }
+    assert_eq!(codes(), on);
 }
 
 #[test]
