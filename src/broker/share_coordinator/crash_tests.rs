@@ -318,18 +318,22 @@ fn crash_everywhere(flush: Flush) {
     assert!(second_crashes * 4 > calls, "most recoveries are interrupted: {second_crashes} of {calls}");
 }
 
-/// The disk fails, or is full, for one call, and the script goes on; then power fails.
+/// The disk fails, or is full, for one call, and the script goes on; then power fails, soon after or at the end.
 fn fault_everywhere(flush: Flush, fault: Fault) {
     let base = prepared();
     let disk = base.reboot(Survivors::Everything);
     Model::new(flush, true).script(&disk).unwrap();
     for nth in 1..=disk.calls() {
-        let (disk, mut model) = (base.reboot(Survivors::Everything), Model::new(flush, true));
-        disk.fault(Call::Any, nth, fault);
-        model.script(&disk).unwrap();
         let survivors = [Survivors::Nothing, Survivors::Everything, Survivors::Seed(nth)][nth as usize % 3];
         let survivors = if flush == Flush::Always { survivors } else { Survivors::Everything };
-        model.check(&disk.reboot(survivors), &format!("{flush}, {fault:?} call {nth}, {survivors:?}"));
+        for crash in [None, Some((nth + 1 + nth % 13, CRASHES[nth as usize / 3 % 3]))] {
+            let (disk, mut model) = (base.reboot(Survivors::Everything), Model::new(flush, true));
+            disk.fault(Call::Any, nth, fault);
+            crash.iter().for_each(|&(later, crash)| disk.fault(Call::Any, later, crash));
+            model.script(&disk).unwrap();
+            let context = format!("{flush}, {fault:?} call {nth}, then {crash:?}, {survivors:?}");
+            model.check(&disk.reboot(survivors), &context);
+        }
     }
 }
 
