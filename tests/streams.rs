@@ -234,3 +234,24 @@ fn what_cannot_run_is_said_at_the_start_by_name() {
     let error = topology.start_embedded(&broker, options()).map(drop).unwrap_err().to_string();
     assert!(error.contains("a has 2, b has 3"), "{error}");
 }
+
+#[test]
+fn a_topic_that_goes_or_grows_ends_what_has_state_of_it() {
+    let broker = Broker::in_memory();
+    broker.create_topic("lines", 1).unwrap();
+    let counts = |name: &str| {
+        let topology = Topology::new(name);
+        topology.stream("lines").group_by_key().count("counts").to("out");
+        topology
+    };
+    let app = counts("grown").start_embedded(&broker, options()).unwrap();
+    wait_for(|| app.owner("counts", &"a".to_string()).unwrap());
+    broker.alter_topic("lines", Some(2), &Default::default()).unwrap();
+    let error = app.wait().unwrap_err().to_string();
+    assert!(error.contains("lines was given partition 1, for which the store counts has no changelog"), "{error}");
+    let app = counts("gone").start_embedded(&broker, options()).unwrap();
+    wait_for(|| app.owner("counts", &"a".to_string()).unwrap());
+    broker.drop_topic("lines").unwrap();
+    let error = app.wait().unwrap_err().to_string();
+    assert!(error.contains("lines"), "{error}");
+}

@@ -259,3 +259,6 @@ impl Drop for App {
         self.join();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,8 @@ use std::{path::PathBuf, time::Duration};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Guarantee {
     /// What a record leads to, in topics and in stores, takes effect once, whatever crashes: results, changelogs and offsets are one
-    /// transaction. Whoever reads the results reads committed records, as plainlog's clients do unasked.
+    /// transaction. Whoever reads the results reads committed records, as plainlog's clients do unasked. Processing one record may take
+    /// 10 s: then the broker takes the worker for hung, and aborts what it did.
     #[default]
     ExactlyOnce,
     /// Each record takes effect, after a crash perhaps again.

@@ -79,6 +79,16 @@ impl States {
         self.open().retain(|task, open| *task != id || open.owner != worker);
     }
 
+    /// Forgets the state of a task, which has to be restored from nothing.
+    pub(super) fn discard(&self, id: TaskId, worker: WorkerNumber) {
+        let mut all = self.open();
+        if all.get(&id).is_some_and(|open| open.owner == worker) {
+            all.remove(&id);
+            // If the file stays, so does what it says, and it is discarded again.
+            let _ = self.file(id).map(fs::remove_file);
+        }
+    }
+
     /// How many tasks here are restored, and the files of their state.
     pub(super) fn sizes(&self) -> Sizes {
         let ready: Vec<TaskId> = self.open().iter().filter(|(_, open)| open.is_ready).map(|(id, _)| *id).collect();

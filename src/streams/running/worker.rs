@@ -319,15 +319,22 @@ impl Worker {
 
     /// Reads on in the changelogs of tasks whose stores are behind them; whether anything came.
     fn restore(&mut self) -> Result<bool, Error> {
-        let mut any = false;
+        let (mut any, mut ahead) = (false, BTreeSet::new());
         for (id, running) in &mut self.tasks {
             let Phase::Restoring(left) = &mut running.phase else { continue };
             let mut at = 0;
             while at < left.len() {
                 let Restoring { store, changelog: (topic, partition) } = &left[at];
-                match take(&mut self.inputs, topic, *partition)? {
-                    None => at += 1,
-                    Some(Arrival { messages, at_end }) => {
+                match self.inputs.take(topic, *partition) {
+                    // What compaction and retention took is not needed.
+                    Err(client::Error::Skipped { wanted, next, .. }) if next >= wanted => {}
+                    Err(client::Error::Skipped { .. }) => {
+                        ahead.insert(*id);
+                        at += 1;
+                    }
+                    Err(error) => return Err(error.into()),
+                    Ok(None) => at += 1,
+                    Ok(Some(Arrival { messages, at_end })) => {
                         any = true;
                         if let Some(last) = messages.last() {
                             running.task.restore(*store, &messages, last.offset + 1)?;
@@ -341,11 +348,17 @@ impl Worker {
                     }
                 }
             }
-            if left.is_empty() {
+            if left.is_empty() && !ahead.contains(id) {
                 running.task.start(self.shared.now_ms())?;
                 running.phase = Phase::Running;
                 self.shared.states.ready(*id, self.number);
             }
+        }
+        // The changelog has lost what the state still has, and so the state is of records that will be processed again.
+        for id in ahead {
+            self.tasks.get_mut(&id).into_iter().for_each(|running| running.is_dirty = false);
+            self.shared.states.discard(id, self.number);
+            self.let_go(id)?;
         }
         Ok(any)
     }
@@ -387,7 +400,7 @@ impl Worker {
         let mut unit = sender.begin()?;
         let until = Instant::now() + interval;
         loop {
-            match self.turns(&mut unit)? {
+            match self.turns(&mut unit, until)? {
                 Turn::Panicked { task, reason } => {
                     drop(unit);
                     return self.go_back(task, reason);
@@ -414,8 +427,8 @@ impl Worker {
         Some(Instant::now() + Duration::from_millis(due.saturating_sub(now).max(0) as u64))
     }
 
-    /// Each task has its turn.
-    fn turns(&mut self, unit: &mut Unit<'_>) -> Result<Turn, Error> {
+    /// Each task has its turn, which ends with the unit of work: a member that is busy for too long is taken for dead.
+    fn turns(&mut self, unit: &mut Unit<'_>, until: Instant) -> Result<Turn, Error> {
         let now = self.shared.now_ms();
         let mut is_busy = false;
         for (id, running) in self.tasks.iter_mut().filter(|(_, running)| running.is_running()) {
@@ -430,6 +443,9 @@ impl Worker {
                         break;
                     }
                     any |= task.process(now, unit)?;
+                    if Instant::now() >= until {
+                        break;
+                    }
                 }
                 Ok::<_, Error>(any)
             }));
@@ -470,11 +486,18 @@ impl Worker {
         let running = || self.tasks.values().filter(|running| running.is_running());
         let mut offsets = Vec::new();
         for running in running() {
+            let known = offsets.len();
             for (topic, next) in running.task.offsets() {
                 let key = (topic.clone(), running.task.id().partition);
                 if self.positions.get(&key) != Some(&next) {
                     offsets.push((key.0, key.1, next));
                 }
+            }
+            let did_anything = running.task.uncommitted() > 0 || running.task.counts() != running.counted;
+            if let (true, true, Some(key)) = (did_anything, offsets.len() == known, running.inputs.first()) {
+                // What a clock led to has no offset of its own. With one the broker sees to it that nobody does it who is no member any
+                // more, and that the next owner waits until it is known what became of it.
+                offsets.push((key.0.clone(), key.1, self.positions.get(key).copied().unwrap_or(0)));
             }
         }
         for running in self.tasks.values_mut().filter(|running| running.is_running()) {

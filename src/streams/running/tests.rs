@@ -1,0 +1,42 @@
+//! What a running application does about faults that cannot be made from outside.
+
+use super::Options;
+use crate::{
+    Broker, Consumer, Producer, Server,
+    streams::{
+        Topology,
+        store::{Changes, DiskState, State, StoreSpec},
+    },
+};
+use std::{collections::BTreeMap, env, fs, process, time::Duration};
+
+#[test]
+fn state_that_is_ahead_of_its_changelog_is_restored_from_nothing() {
+    let server = Server::start(Broker::in_memory(), "localhost:0").unwrap();
+    let address = format!("localhost:{}", server.port());
+    let dir = env::temp_dir().join(format!("plainlog-ahead-{}", process::id()));
+    let options = || Options { state_dir: dir.clone(), ..Options::default() };
+    let topology = Topology::new("app");
+    topology.stream("in").group_by_key().count("counts").to("out");
+    let mut producer = Producer::connect(&address).unwrap();
+    let mut consumer = Consumer::connect(&address).unwrap().subscribe(&["out"]).unwrap();
+    let mut next = || loop {
+        if let Some(message) = consumer.poll(Duration::from_secs(20), 1).unwrap().pop() {
+            break String::from_utf8(message.value.unwrap()).unwrap();
+        }
+    };
+    producer.send("in", ("a", "1")).unwrap();
+    let app = topology.start(&address, options()).unwrap();
+    assert_eq!(next(), "1");
+    app.stop().unwrap();
+    // As after a loss of power of the broker's machine, which lost the end of the changelog.
+    let state = DiskState::open(&dir.join("app/0_0.redb"), &[StoreSpec::key_value("counts")], 1 << 20).unwrap();
+    let entries = BTreeMap::from([(b"a".to_vec(), Some([&0_i64.to_be_bytes()[..], b"77"].concat()))]);
+    state.commit(&[Changes { store: 0, purge: None, entries: &entries, offset: Some(99) }], 0, true).unwrap();
+    drop(state);
+    let app = topology.start(&address, options()).unwrap();
+    producer.send("in", ("a", "1")).unwrap();
+    assert_eq!(next(), "2");
+    app.stop().unwrap();
+    fs::remove_dir_all(dir).unwrap();
+}
