@@ -4,12 +4,13 @@
 //! other waits until none can come any more. A record without a key or a value joins nothing; one without a key is a
 //! result of its own on a side whose records are all in the result.
 
-use super::{Stream, each, node};
+use super::{Stream, node};
 use crate::streams::{
     context::{Context, Done},
     error::Failure,
     event::Event,
     graph::lock,
+    plan::Make,
     serde::Serde,
     store::{Duplicates, Layout, StoreSpec, Times, Waiting, read_value},
     window::JoinWindow,
@@ -83,10 +84,10 @@ impl<K: Serde, V: Serde> Stream<K, V> {
             graph.store(StoreSpec { name: outer_name.clone(), layout: Layout::Duplicates(Times::in_order()) });
             stores.push(&outer_name);
         }
-        let to_left = each(|context, event: Event<K, V>| with_side(context, event, Side::<V, W>::Left));
-        let to_right = each(|context, event: Event<K, W>| with_side(context, event, Side::<V, W>::Right));
-        let left = graph.processor("join-left", &[left.node], &[], to_left);
-        let right = graph.processor("join-right", &[right.node], &[], to_right);
+        let to_left = with_side::<K, V, V, W>(&left_name, Side::<V, W>::Left);
+        let left = graph.processor("join-left", &[left.node], &[&left_name], to_left);
+        let to_right = with_side::<K, W, V, W>(&right_name, Side::<V, W>::Right);
+        let right = graph.processor("join-right", &[right.node], &[&right_name], to_right);
         let join: Join<V, W, O> = Arc::new(join);
         let names = [left_name.clone(), right_name.clone(), outer_name.clone()];
         let make = node(move |wiring| {
@@ -117,13 +118,19 @@ enum Side<V, W> {
     Right(W),
 }
 
-fn with_side<K: Serde, X, V: Serde, W: Serde>(
-    context: &mut Context,
-    mut event: Event<K, X>,
-    side: fn(X) -> Side<V, W>,
-) -> Done {
-    let value = event.value.take().map(side);
-    context.forward(event.with_value(value))
+/// Says which side records are from. One without a value is not kept, but tells its side's store the time, as in Kafka Streams.
+fn with_side<K: Serde, X: Serde, V: Serde, W: Serde>(store: &str, side: fn(X) -> Side<V, W>) -> Make {
+    let store = store.to_string();
+    node(move |wiring| {
+        let store = wiring.store(&store);
+        move |context: &mut Context, mut event: Event<K, X>| {
+            let value = event.value.take().map(side);
+            if event.key.is_some() && value.is_none() {
+                context.stores.observe(store, event.timestamp);
+            }
+            context.forward(event.with_value(value))
+        }
+    })
 }
 
 /// On which side all records are in the result.
