@@ -95,6 +95,13 @@ impl TestDriver {
         self.run()
     }
 
+    /// Pipes records in that are there at once: those of the inputs are processed before what comes of them goes through topics.
+    #[cfg(test)]
+    pub(super) fn pipe_together(&mut self, records: Vec<(&str, Record)>) -> Result<(), Error> {
+        records.into_iter().try_for_each(|(topic, record)| self.add(topic.into(), record))?;
+        self.run()
+    }
+
     fn add(&mut self, topic: Arc<str>, record: Record) -> Result<(), Error> {
         let next = self.offsets.entry(topic.clone()).or_default();
         let offset = *next;

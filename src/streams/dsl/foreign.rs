@@ -14,7 +14,7 @@ use crate::{
         event::{Change, Event, read_part, write_part},
         graph::{Kind, lock},
         serde::{Serde, parse},
-        store::{Prefixed, StoreSpec},
+        store::{KeyValue, Prefixed, StoreSpec},
     },
 };
 use std::{any::TypeId, sync::Arc};
@@ -91,7 +91,6 @@ impl<K: Serde, V: Serde> Table<K, V> {
                 let value = other.map(|stored| stored.value);
                 let answer = match subscription.wish {
                     Wish::EndSilently => return Ok(()),
-                    Wish::IfThere if value.is_none() => return Ok(()),
                     Wish::End => None,
                     Wish::Always | Wish::IfThere => value,
                 };
@@ -108,7 +107,8 @@ impl<K: Serde, V: Serde> Table<K, V> {
                 let Event { key: Some(key), value: Some(change), timestamp, headers } = event else {
                     return context.skip();
                 };
-                for subscription in kept.all::<Subscription>(context, &key.to_bytes())? {
+                for mut subscription in kept.all::<Subscription>(context, &key.to_bytes())? {
+                    subscription.wish = Wish::Always;
                     respond(context, &topic, &subscription, change.new.as_ref(), timestamp, headers.clone())?;
                 }
                 Ok(())
@@ -120,13 +120,15 @@ impl<K: Serde, V: Serde> Table<K, V> {
         let types = TypeId::of::<(K, Response)>();
         let source = graph.source(&respond_topic, types, None, super::source::<K, Response>());
         graph.join(name, &[source, self.node]);
-        let (getter, join) = (self.view.make.clone(), Arc::new(join));
+        let (getter, join, results) = (self.view.make.clone(), Arc::new(join), name.to_string());
         let resolve = node(move |wiring| {
             let (get, join) = (getter(wiring), join.clone());
+            let results = KeyValue::<K, O>::new(wiring.store(&results));
             move |context: &mut Context, event: Event<K, Response>| -> Done {
-                let Event { key: Some(key), value: Some(Response { hash, value }), timestamp, headers } = event else {
+                let Event { key: Some(key), value: Some(response), timestamp, headers } = event else {
                     return context.skip();
                 };
+                let Response { hash, value, to_clear } = response;
                 let current = get(context, &key)?;
                 if hash != current.as_ref().map(|stored| hash_of(&stored.value.to_bytes())) {
                     return context.skip();
@@ -137,11 +139,15 @@ impl<K: Serde, V: Serde> Table<K, V> {
                     (Some(_), None) if !left => None,
                     (Some(current), other) => join(&current.value, other.as_ref()),
                 };
+                if value.is_none() && to_clear && results.get(context, &key)?.is_none() {
+                    return Ok(());
+                }
                 context.forward(Event { key: Some(key), value, timestamp, headers })
             }
         });
-        let left_stores: Vec<&str> = self.view.stores.iter().map(String::as_str).collect();
-        let node = graph.processor("resolve", &[source], &left_stores, resolve);
+        let left_stores = self.view.stores.iter().map(String::as_str);
+        let stores: Vec<&str> = left_stores.chain([name]).collect();
+        let node = graph.processor("resolve", &[source], &stores, resolve);
         drop(graph);
         super::Stream::<K, O>::new(&self.graph, node, false).table_as(name)
     }
@@ -156,7 +162,8 @@ enum Wish {
     End,
     /// An answer in any case.
     Always,
-    /// An answer if there is a value.
+    /// An answer if there is a value. Without one there is no result of the value before either, unless the answer to that is
+    /// still on its way, and will be of a value that is no longer there: so what there is of a result is to be cleared.
     IfThere,
 }
 
@@ -177,6 +184,8 @@ struct Subscription {
 struct Response {
     hash: Option<u64>,
     value: Option<Vec<u8>>,
+    /// Without a value it matters only where there is a result.
+    to_clear: bool,
 }
 
 /// Sends what follows from a change of the left to the keys of the right that it is about.
@@ -215,15 +224,20 @@ fn subscribe<K: Serde, V: Serde, L: Serde>(
         }
         return send(context, is, Wish::Always);
     }
-    match (was, is, new.is_some()) {
-        (Some(was), Some(is), _) if was != is => {
+    match (was, is) {
+        (Some(was), Some(is)) if was != is => {
             send(context, Some(was), Wish::EndSilently)?;
             send(context, Some(is), Wish::Always)
         }
-        (_, Some(is), _) => send(context, Some(is), Wish::IfThere),
-        (Some(was), None, _) => send(context, Some(was), Wish::End),
-        (None, None, true) => context.skip(),
-        (None, None, false) => Ok(()),
+        (_, Some(is)) => send(context, Some(is), Wish::IfThere),
+        (Some(was), None) => send(context, Some(was), Wish::End),
+        (None, None) => {
+            if new.is_some() {
+                context.skip()?;
+            }
+            // What the value before it ended may be under way, too.
+            if old.is_some() { send(context, None, Wish::IfThere) } else { Ok(()) }
+        }
     }
 }
 
@@ -236,7 +250,8 @@ fn respond<W: Serde>(
     timestamp: i64,
     headers: Vec<Header>,
 ) -> Done {
-    let response = Response { hash: subscription.hash, value: value.map(Serde::to_bytes) };
+    let to_clear = subscription.wish == Wish::IfThere;
+    let response = Response { hash: subscription.hash, value: value.map(Serde::to_bytes), to_clear };
     let record = Record {
         key: Some(subscription.key.clone()),
         value: Some(response.to_bytes()),
@@ -302,23 +317,26 @@ impl Serde for Subscription {
     }
 }
 
-/// In the topic of answers: `#` the hash, `v` the value.
+/// In the topic of answers: `#` the hash, `v` the value, `c` where it only clears.
 impl Serde for Response {
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         write_hash(&mut bytes, self.hash);
         if let Some(value) = &self.value {
             write_part(&mut bytes, b'v', value);
+        } else if self.to_clear {
+            write_part(&mut bytes, b'c', b"");
         }
         bytes
     }
 
     fn from_bytes(mut bytes: &[u8]) -> Result<Self, String> {
-        let mut response = Response { hash: None, value: None };
+        let mut response = Response { hash: None, value: None, to_clear: false };
         while let Some((sign, part)) = read_part(&mut bytes)? {
             match sign {
                 b'#' => response.hash = Some(parse(part)?),
                 b'v' => response.value = Some(part.to_vec()),
+                b'c' => response.to_clear = true,
                 _ => return Err(format!("an answer with {:?}", char::from(sign))),
             }
         }
@@ -337,9 +355,11 @@ mod tests {
             assert_eq!(one.to_bytes(), text.as_bytes());
             assert_eq!(Subscription::from_bytes(text.as_bytes()), Ok(one));
         }
-        let answer = Response { hash: Some(1), value: Some(b"x".into()) };
-        assert_eq!(answer.to_bytes(), b"#1 1v1 x");
-        assert_eq!(Response::from_bytes(b"#1 1v1 x"), Ok(answer));
+        for (value, to_clear, text) in [(Some(b"x".to_vec()), false, "#1 1v1 x"), (None, true, "#1 1c0 ")] {
+            let answer = Response { hash: Some(1), value, to_clear };
+            assert_eq!(answer.to_bytes(), text.as_bytes());
+            assert_eq!(Response::from_bytes(text.as_bytes()), Ok(answer));
+        }
         for bad in ["i1 3", "k1 a", "z1 3k1 a"] {
             assert!(Subscription::from_bytes(bad.as_bytes()).is_err(), "{bad}");
         }

@@ -1,6 +1,7 @@
 //! Topologies in a `TestDriver`.
 
 mod aggregates;
+mod foreign;
 mod stateless;
 mod windows;
 
