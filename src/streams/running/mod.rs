@@ -1,6 +1,7 @@
 //! A topology at work: threads that run its tasks, over the network or with a broker in this process.
 
 mod globals;
+mod identity;
 mod metrics;
 mod options;
 mod queries;
@@ -19,9 +20,10 @@ use super::{
     topology::Topology,
 };
 use crate::{
-    broker::{Broker, Waiter, random},
+    broker::{Broker, Waiter},
     client::processing::Site,
 };
+use identity::Identity;
 use states::{States, WorkerNumber};
 use std::{
     collections::BTreeMap,
@@ -51,7 +53,7 @@ struct Shared {
     states: States,
     globals: Globals,
     /// What tells this process from others that run the same.
-    process: u64,
+    identity: Identity,
     /// The ids of its members of the group, by worker.
     members: Mutex<BTreeMap<WorkerNumber, String>>,
     is_stopping: AtomicBool,
@@ -144,6 +146,7 @@ impl Topology {
         let plan = Arc::new(self.plan()?);
         let in_memory = matches!(&site, Site::Embedded(broker) if broker.config().data_dir.is_none());
         let state_dir = (!in_memory).then_some(options.state_dir.as_path());
+        let identity = Identity::of(state_dir, &plan.application)?;
         let partitions = topics::prepare(&plan, &site, state_dir)?;
         let (globals, positions) = globals::read_whole(&plan, &site, &partitions, &options.handlers.unreadable)?;
         let states = States::new(&plan, state_dir, options.cache_bytes);
@@ -154,7 +157,7 @@ impl Topology {
             states,
             globals,
             members: Mutex::default(),
-            process: random::number(),
+            identity,
             is_stopping: AtomicBool::new(false),
             waiters: Mutex::default(),
             trouble: Mutex::default(),

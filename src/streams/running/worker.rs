@@ -187,7 +187,7 @@ impl Worker {
     fn work(&mut self, sender: &mut Option<Sender>, pause: &mut Duration) -> Result<(), End> {
         let Shared { site, plan, partitions, options, .. } = &*self.shared.clone();
         if sender.is_none() {
-            let id = format!("{}-{:016x}-{}", plan.application, self.shared.process, self.number);
+            let id = format!("{}-{:016x}-{}", plan.application, self.shared.identity.number, self.number);
             *sender = Some(Sender::new(site, options.guarantee, &id)?);
         }
         if self.member.is_none() {
