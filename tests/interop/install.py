@@ -176,6 +176,12 @@ def java_program(name):
     return folder("java-program", [path, open(source).read()], lambda out: sh("javac", "-encoding", "UTF-8", "-cp", path, "-d", out, source, log="javac.log")) + ":" + path
 
 
+def streams():
+    """Our side of the suite `streams`, beside the programs of the release build."""
+    sh("cargo", "build", "--quiet", "--release", "--example", "interop-streams", cwd=os.path.dirname(os.path.dirname(HERE)), log="cargo.log")
+    return java_program("SameStreams")
+
+
 def librdkafka():
     """librdkafka with its tests and its load program, built from the crate that carries their sources."""
     def build(path):
