@@ -6,7 +6,7 @@ use super::{
     event::Event,
     plan::Plan,
     serde::Serde,
-    store::{MemoryState, State},
+    store::{KeyValueView, MemoryState, Part, SessionView, State, WindowView},
     task::{Output, Task, TaskOptions},
     topology::Topology,
 };
@@ -187,6 +187,28 @@ impl TestDriver {
                 format!("{}={} @{time}", word(record.key), word(record.value))
             })
             .collect()
+    }
+
+    /// A store of values by key.
+    pub fn key_value_store<K: Serde, V: Serde>(&self, name: &str) -> Result<KeyValueView<K, V>, Error> {
+        KeyValueView::new(self.parts(), name)
+    }
+
+    /// A store of windows.
+    pub fn window_store<K: Serde, V: Serde>(&self, name: &str) -> Result<WindowView<K, V>, Error> {
+        WindowView::new(self.parts(), name)
+    }
+
+    /// A store of sessions.
+    pub fn session_store<K: Serde, V: Serde>(&self, name: &str) -> Result<SessionView<K, V>, Error> {
+        SessionView::new(self.parts(), name)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = Part> {
+        self.tasks.iter().map(|task| {
+            let (state, specs) = task.state();
+            (state.clone(), specs.to_vec())
+        })
     }
 
     /// What all tasks counted together.

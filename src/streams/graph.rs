@@ -146,6 +146,14 @@ impl Graph {
         topic
     }
 
+    pub(super) fn repartitions(&self) -> impl Iterator<Item = &Repartition> {
+        self.repartitions.values()
+    }
+
+    pub(super) fn stores(&self) -> impl Iterator<Item = &StoreSpec> {
+        self.stores.iter()
+    }
+
     /// A topic that is read whole by everybody, into a store.
     pub(super) fn global(&mut self, global: GlobalSource) {
         if let Err(error) = crate::client::check_topic(&global.topic) {

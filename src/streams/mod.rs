@@ -37,6 +37,7 @@
 //! of the records that it was made of.
 
 mod context;
+mod describe;
 mod driver;
 mod dsl;
 mod error;
@@ -65,7 +66,8 @@ pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};
 pub use running::{App, Guarantee, KeyValueQuery, Options, Owner, SessionQuery, Totals, WindowQuery};
 pub use serde::{Json, Serde};
 pub use store::{
-    Changes, Each, FoundSessions, KeyValue, MemoryState, SessionStore, State, StoreSpec, Stored, Stores, WindowStore,
+    Changes, Each, FoundSessions, KeyValue, KeyValueView, MemoryState, Part, SessionStore, SessionView, State, StoreSpec,
+    Stored, Stores, WindowStore, WindowView,
 };
 pub use task::{Changelog, Output, Task, TaskOptions};
 pub use topology::Topology;

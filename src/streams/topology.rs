@@ -1,6 +1,7 @@
 //! A topology: where one is built, and looked at.
 
 use super::{
+    describe,
     dsl::{GlobalTable, Stream, Table, read, source},
     error::Error,
     event::Event,
@@ -92,6 +93,16 @@ impl Topology {
         let mut graph = lock(&self.graph);
         graph.claim(&store.name);
         graph.store(store);
+    }
+
+    /// What it is: sub-topologies, their nodes, and what each reads, writes and keeps; the topics of its own.
+    pub fn describe(&self) -> String {
+        describe::text(&lock(&self.graph))
+    }
+
+    /// The same as a flow chart of Mermaid: topics are round, stores are drums.
+    pub fn mermaid(&self) -> String {
+        describe::mermaid(&lock(&self.graph))
     }
 
     /// What runs. Fails with all that is wrong, by name.

@@ -20,6 +20,7 @@ mod session;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod views;
 mod window;
 
 pub(super) use buffer::Buffer;
@@ -33,6 +34,7 @@ pub(super) use prefixed::Prefixed;
 pub use session::{FoundSessions, SessionStore};
 pub(super) use stores::{StoreId, join_value, read_logged};
 pub use stores::{StoreSpec, Stores};
+pub use views::{KeyValueView, Part, SessionView, WindowView};
 pub use window::WindowStore;
 
 use std::collections::BTreeMap;
