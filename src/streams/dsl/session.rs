@@ -73,7 +73,7 @@ impl<K: Serde, V: Serde> SessionStream<K, V> {
                 let (initial, add, merge) = &*steps;
                 let Some(key) = event.key else { return context.skip() };
                 let time = event.timestamp;
-                let closed = store.advance(context, time).saturating_sub(grace).saturating_sub(gap);
+                let closed = store.advance(context, time)?.saturating_sub(grace).saturating_sub(gap);
                 let found = store.find(context, &key, time.saturating_sub(gap), time.saturating_add(gap))?;
                 let (mut session, mut so_far) = (Session { key: key.clone(), start: time, end: time }, initial());
                 for (other, stored) in &found {

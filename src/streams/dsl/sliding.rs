@@ -38,13 +38,13 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
         SlidingWindows { store, fold, windows }
     }
 
-    pub(super) fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
+    pub(super) fn process(&self, context: &mut Context, event: Event<K, V>) -> Done {
         let Some(key) = event.key.clone() else { return context.skip() };
         if event.value.is_none() {
             return context.skip();
         }
         let (time, difference) = (event.timestamp, self.windows.difference);
-        let closed = self.store.advance(context, time).saturating_sub(self.windows.grace);
+        let closed = self.store.advance(context, time)?.saturating_sub(self.windows.grace);
         if time.saturating_add(difference) < closed {
             return context.late();
         }

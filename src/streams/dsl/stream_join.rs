@@ -15,7 +15,7 @@ use crate::streams::{
     store::{Duplicates, Layout, StoreSpec, Times, Waiting, read_value},
     window::JoinWindow,
 };
-use std::{marker::PhantomData, sync::Arc};
+use std::{marker::PhantomData, mem, sync::Arc};
 
 impl<K: Serde, V: Serde> Stream<K, V> {
     /// Joins two streams: a result for each pair of records of one key that are near in time. `name` names its stores and topics.
@@ -101,6 +101,7 @@ impl<K: Serde, V: Serde> Stream<K, V> {
                 join: join.clone(),
                 stream_time: -1,
                 min_time: None,
+                undone: 0,
                 types: PhantomData,
             };
             move |context: &mut Context, event: Event<K, Side<V, W>>| joining.process(context, event)
@@ -157,14 +158,17 @@ struct Joining<K, V, W, O> {
     stream_time: i64,
     /// A time that no waiting record is known to be before; `None` before the first look.
     min_time: Option<i64>,
+    undone: u64,
     types: PhantomData<fn(K)>,
 }
 
 impl<K: Serde, V: Serde, W: Serde, O: Clone + Send + 'static> Joining<K, V, W, O> {
     fn process(&mut self, context: &mut Context, mut event: Event<K, Side<V, W>>) -> Done {
-        let stores = &mut context.stores;
-        let times = [self.left, self.right].map(|side| stores.advance(side.0, event.timestamp));
-        self.stream_time = self.stream_time.max(times[0]).max(times[1]);
+        self.stream_time = self.left.advance(context, event.timestamp)?;
+        let undone = context.stores.undone();
+        if mem::replace(&mut self.undone, undone) != undone {
+            self.min_time = None;
+        }
         match event.value.take() {
             None => context.skip(),
             Some(Side::Left(value)) => self.process_left(context, event.with_value(Some(value))),

@@ -26,12 +26,13 @@ impl<K: WindowKey, V: Serde> Table<K, V> {
         let make = node(move |wiring| {
             let buffer = Buffer::<K, V>::new(wiring.store(&store));
             // The end of the first window that waits, or a time before it.
-            let (mut stream_time, mut first) = (-1, i64::MIN);
+            let (mut first, mut undone) = (i64::MIN, 0);
             move |context: &mut Context, event: Event<K, Change<V>>| -> Done {
                 let (Some(key), Some(change)) = (&event.key, event.value) else { return context.skip() };
-                stream_time = event.timestamp.max(stream_time);
+                let stream_time = buffer.advance(context, event.timestamp)?;
                 buffer.put(context, key, change.new.as_ref(), event.timestamp);
-                first = first.min(key.end());
+                first = if undone == context.stores.undone() { first.min(key.end()) } else { i64::MIN };
+                undone = context.stores.undone();
                 let closed = stream_time.saturating_sub(wait);
                 if first > closed {
                     return Ok(());

@@ -65,12 +65,12 @@ impl<K: Serde, V: Serde> WindowedStream<K, V> {
         let (store, windows) = (name.to_string(), self.windows);
         let make = match windows {
             Windows::Aligned(windows) => node(move |wiring| {
-                let mut windows =
+                let windows =
                     AlignedWindows { store: WindowStore::new(wiring.store(&store)), fold: fold.clone(), windows };
                 move |context: &mut Context, event: Event<K, V>| windows.process(context, event)
             }),
             Windows::Around(windows) => node(move |wiring| {
-                let mut windows = SlidingWindows::new(WindowStore::new(wiring.store(&store)), fold.clone(), windows);
+                let windows = SlidingWindows::new(WindowStore::new(wiring.store(&store)), fold.clone(), windows);
                 move |context: &mut Context, event: Event<K, V>| windows.process(context, event)
             }),
         };
@@ -100,9 +100,9 @@ struct AlignedWindows<K, V, A> {
 }
 
 impl<K: Serde, V: Serde, A: Serde> AlignedWindows<K, V, A> {
-    fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
+    fn process(&self, context: &mut Context, event: Event<K, V>) -> Done {
         let Some(key) = &event.key else { return context.skip() };
-        let closed = self.store.advance(context, event.timestamp).saturating_sub(self.windows.grace);
+        let closed = self.store.advance(context, event.timestamp)?.saturating_sub(self.windows.grace);
         for start in self.windows.starts(event.timestamp) {
             let end = start.saturating_add(self.windows.size);
             if end <= closed {

@@ -25,6 +25,11 @@ impl<K: WindowKey, V: Serde> Buffer<K, V> {
         write_window(times, &WindowEntry { key: key.inner(), time: key.end(), more: Some(key.start()) })
     }
 
+    /// Takes notice of a time; answers with the stream time from then on.
+    pub(in crate::streams) fn advance(&self, stores: &mut impl AsMut<Stores>, time: i64) -> Result<i64, Failure> {
+        stores.as_mut().advance(self.store, time)
+    }
+
     pub(in crate::streams) fn has(&self, stores: &impl AsRef<Stores>, key: &K) -> Result<bool, Failure> {
         let stores = stores.as_ref();
         Ok(stores.get(self.store, &self.entry(stores, key))?.is_some())
@@ -48,7 +53,7 @@ impl<K: WindowKey, V: Serde> Buffer<K, V> {
         }
         let (mut found, mut taken) = (Vec::new(), Vec::new());
         let end = segment_prefix(time.saturating_add(1).unsigned_abs());
-        stores.scan(self.store, b"", Some(&end), |stored, value| {
+        stores.scan(self.store, &segment_prefix(0), Some(&end), |stored, value| {
             taken.push(stored.to_vec());
             let key = read_window(stored).ok_or_else(|| "an entry of a buffer without a window".to_string());
             let key = key.and_then(|entry| K::of(&entry.key, entry.more.unwrap_or(0), entry.time));
@@ -62,7 +67,7 @@ impl<K: WindowKey, V: Serde> Buffer<K, V> {
     /// When the first window ends that waits.
     pub(in crate::streams) fn first(&self, stores: &impl AsRef<Stores>) -> Result<Option<i64>, Failure> {
         let mut first = None;
-        stores.as_ref().scan(self.store, b"", None, |stored, _| {
+        stores.as_ref().scan(self.store, &segment_prefix(0), None, |stored, _| {
             first = read_window(stored).map(|entry| entry.time);
             false
         })?;

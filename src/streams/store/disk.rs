@@ -111,7 +111,8 @@ impl DiskState {
                 let name = &self.names[*store];
                 let mut table = transaction.open_table(table(name))?;
                 if let Some(purge) = purge {
-                    table.retain_in::<&[u8], _>(..*purge, |_, _| false)?;
+                    // [0] is the first key that is not empty.
+                    table.retain_in::<&[u8], _>(&[0][..]..*purge, |_, _| false)?;
                 }
                 for (key, value) in entries.iter() {
                     match value {

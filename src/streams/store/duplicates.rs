@@ -3,7 +3,7 @@
 use super::{
     StoreId, Stored, Stores,
     key_value::read,
-    layout::{WindowEntry, read_window, write_window},
+    layout::{WindowEntry, read_window, segment_prefix, write_window},
     stores::join_value,
     window::scan_key,
 };
@@ -25,6 +25,11 @@ pub(in crate::streams) struct Waiting {
 }
 
 impl Duplicates {
+    /// Takes notice of a time; answers with the stream time from then on.
+    pub(in crate::streams) fn advance(self, stores: &mut impl AsMut<Stores>, time: i64) -> Result<i64, Failure> {
+        stores.as_mut().advance(self.0, time)
+    }
+
     /// Adds a value.
     pub(in crate::streams) fn add<V: Serde>(
         self,
@@ -79,7 +84,7 @@ impl Duplicates {
         stores: &impl AsRef<Stores>,
         mut each: impl FnMut(Waiting) -> bool,
     ) -> Result<(), Failure> {
-        stores.as_ref().scan(self.0, b"", None, |entry, value| match read_window(entry) {
+        stores.as_ref().scan(self.0, &segment_prefix(0), None, |entry, value| match read_window(entry) {
             Some(WindowEntry { key, time, .. }) => {
                 each(Waiting { entry: entry.into(), key, time, value: value.into() })
             }

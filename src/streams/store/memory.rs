@@ -71,7 +71,9 @@ impl State for MemoryState {
         for change in changes {
             let store = &mut stores[change.store];
             if let Some(purge) = change.purge {
+                let empty = store.entries.remove_entry(&[][..]);
                 store.entries = store.entries.split_off(purge);
+                store.entries.extend(empty);
             }
             for (key, value) in change.entries {
                 match value {

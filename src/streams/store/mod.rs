@@ -72,7 +72,7 @@ pub type Each<'a> = dyn FnMut(&[u8], &[u8]) -> bool + 'a;
 pub struct Changes<'a> {
     /// Which store.
     pub store: usize,
-    /// All keys below this one go, before anything is written.
+    /// All keys below this one go, before anything is written, but the empty one.
     pub purge: Option<&'a [u8]>,
     /// Keys and their values; `None` deletes.
     pub entries: &'a BTreeMap<Vec<u8>, Option<Vec<u8>>>,

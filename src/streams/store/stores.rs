@@ -2,11 +2,12 @@
 
 use super::{
     Changes, Layout, State,
-    layout::{read_segment, read_window, segment_prefix},
+    layout::{STREAM_TIME, read_segment, read_window, segment_prefix},
 };
 use crate::{client::Message, streams::error::Failure};
 use std::{
     collections::BTreeMap,
+    mem,
     ops::Bound::{Excluded, Included, Unbounded},
     sync::Arc,
 };
@@ -57,10 +58,12 @@ pub struct Stores {
     changed: Vec<Changed>,
     /// The highest time of a window in each store; -1 before the first one.
     observed: Vec<i64>,
-    /// The highest time of a record that each store of windows has to do with; -1 before the first one.
-    latest: Vec<i64>,
+    /// The stream time of each store, where it has been looked up.
+    stream_times: Vec<Option<i64>>,
     /// What the record in hand changed, in order: each with what was there before.
     journal: Vec<Step>,
+    /// How often what was changed was undone or forgotten.
+    undone: u64,
     /// How many bytes of keys and values wait for the commit.
     size: usize,
 }
@@ -73,10 +76,9 @@ struct Changed {
     purge: Option<Vec<u8>>,
 }
 
-struct Step {
-    store: usize,
-    key: Vec<u8>,
-    before: Option<Option<Vec<u8>>>,
+enum Step {
+    Entry { store: usize, key: Vec<u8>, before: Option<Option<Vec<u8>>> },
+    Observed { store: usize, before: i64, purge: Option<Vec<u8>> },
 }
 
 impl AsRef<Stores> for Stores {
@@ -96,8 +98,8 @@ pub(in crate::streams) struct Logged {
 impl Stores {
     pub(in crate::streams) fn new(specs: Vec<StoreSpec>, state: Arc<dyn State>) -> Stores {
         let changed = specs.iter().map(|_| Changed::default()).collect();
-        let (observed, latest) = (vec![-1; specs.len()], vec![-1; specs.len()]);
-        Stores { specs, state, changed, observed, latest, journal: Vec::new(), size: 0 }
+        let (observed, stream_times) = (vec![-1; specs.len()], vec![None; specs.len()]);
+        Stores { specs, state, changed, observed, stream_times, journal: Vec::new(), undone: 0, size: 0 }
     }
 
     pub(in crate::streams) fn specs(&self) -> &[StoreSpec] {
@@ -132,7 +134,7 @@ impl Stores {
     pub(in crate::streams) fn put(&mut self, store: StoreId, key: Vec<u8>, value: Option<Vec<u8>>) {
         self.size += key.len() + value.as_ref().map_or(0, Vec::len);
         let before = self.changed[store.0].entries.insert(key.clone(), value);
-        self.journal.push(Step { store: store.0, key, before });
+        self.journal.push(Step::Entry { store: store.0, key, before });
     }
 
     /// Calls `each` for the keys from `from` on and below `to`, in order, until it answers false.
@@ -169,18 +171,33 @@ impl Stores {
 
     /// Finds out how far the windows of each store are, once they are restored.
     pub(in crate::streams) fn start(&mut self) -> Result<(), String> {
-        for (store, (observed, latest)) in self.observed.iter_mut().zip(&mut self.latest).enumerate() {
-            (*observed, *latest) = (-1, -1);
+        for (store, observed) in self.observed.iter_mut().enumerate() {
+            *observed = -1;
             let times = self.specs[store].layout.times();
             let Some((_, last)) = times.zip(self.state.last(store)?) else { continue };
             let segment = segment_prefix(read_segment(&last).unwrap_or(0));
-            self.state.scan(store, &segment, None, &mut |key, value| {
-                *latest = split_value(value).0.max(*latest);
+            self.state.scan(store, &segment, None, &mut |key, _| {
                 *observed = read_window(key).map_or(*observed, |entry| entry.time.max(*observed));
                 true
             })?;
         }
         Ok(())
+    }
+
+    /// Takes notice of the time of a record that the operator of a store gets; answers with the stream time from then on. It is in
+    /// the store, so that what was late is late after a crash, too.
+    pub(in crate::streams) fn advance(&mut self, store: StoreId, time: i64) -> Result<i64, Failure> {
+        let known = match self.stream_times[store.0] {
+            Some(known) => known,
+            None => self.get(store, STREAM_TIME)?.map_or(-1, |stored| split_value(&stored).0),
+        };
+        let now = known.max(time);
+        if now > known {
+            let value = join_value(now, now.to_string().as_bytes());
+            self.put(store, STREAM_TIME.into(), Some(value));
+        }
+        self.stream_times[store.0] = Some(now);
+        Ok(now)
     }
 
     /// The time up to which windows are gone: those at it and before it.
@@ -189,19 +206,13 @@ impl Stores {
         self.observed[store.0].saturating_sub(retention)
     }
 
-    /// The stream time of an operator with a store of windows, once a record of this time has come to it: what was late stays so over
-    /// a restart, since the newest windows tell of the newest records.
-    pub(in crate::streams) fn advance(&mut self, store: StoreId, time: i64) -> i64 {
-        let latest = &mut self.latest[store.0];
-        *latest = time.max(*latest);
-        *latest
-    }
-
     /// Takes notice of a window that is written; answers whether it is still kept.
     pub(in crate::streams) fn observe(&mut self, store: StoreId, time: i64) -> bool {
         let Some(times) = self.layout(store).times() else { return true };
         if time > self.observed[store.0] {
-            self.observed[store.0] = time;
+            let before = mem::replace(&mut self.observed[store.0], time);
+            let purge = self.changed[store.0].purge.clone();
+            self.journal.push(Step::Observed { store: store.0, before, purge });
             let expired = self.expired(store);
             if expired >= 0 && times.segment(expired) > 0 {
                 self.purge(store, times.segment(expired));
@@ -226,20 +237,34 @@ impl Stores {
 
     /// The record in hand failed: what it changed does not count.
     pub(in crate::streams) fn undo(&mut self) {
-        for Step { store, key, before } in self.journal.drain(..).rev() {
-            let entries = &mut self.changed[store].entries;
-            match before {
-                Some(before) => drop(entries.insert(key, before)),
-                None => drop(entries.remove(&key)),
+        self.undone += 1;
+        self.stream_times.fill(None);
+        for step in self.journal.drain(..).rev() {
+            match step {
+                Step::Entry { store, key, before: Some(before) } => {
+                    drop(self.changed[store].entries.insert(key, before))
+                }
+                Step::Entry { store, key, before: None } => drop(self.changed[store].entries.remove(&key)),
+                Step::Observed { store, before, purge } => {
+                    self.observed[store] = before;
+                    self.changed[store].purge = purge;
+                }
             }
         }
+    }
+
+    /// A number that changes when what was changed is undone or forgotten: who remembers something of a store looks again.
+    pub(in crate::streams) fn undone(&self) -> u64 {
+        self.undone
     }
 
     /// What changed since the last commit, as the changelogs have it: the last change of each key.
     pub(in crate::streams) fn logged(&self) -> impl Iterator<Item = Logged> {
         self.changed.iter().zip(&self.specs).enumerate().flat_map(|(store, (changed, spec))| {
             let purge = changed.purge.as_deref().unwrap_or_default();
-            changed.entries.range::<[u8], _>((Included(purge), Unbounded)).map(move |(key, value)| Logged {
+            let time = changed.entries.get_key_value(STREAM_TIME).filter(|_| !purge.is_empty());
+            let entries = changed.entries.range::<[u8], _>((Included(purge), Unbounded));
+            time.into_iter().chain(entries).map(move |(key, value)| Logged {
                 store: StoreId(store),
                 key: spec.layout.changelog_key(key),
                 value: value.as_deref().map(|value| {
@@ -259,7 +284,9 @@ impl Stores {
     ) -> Result<(), String> {
         for changed in &mut self.changed {
             if let Some(purge) = &changed.purge {
+                let time = changed.entries.remove_entry(STREAM_TIME);
                 changed.entries = changed.entries.split_off(purge);
+                changed.entries.extend(time);
             }
         }
         let changes: Vec<Changes<'_>> = (self.changed.iter().enumerate())
@@ -274,12 +301,19 @@ impl Stores {
         if !changes.is_empty() || durable || self.state.time()? < time {
             self.state.commit(&changes, time, durable)?;
         }
-        self.forget();
+        self.clear();
         Ok(())
     }
 
-    /// Forgets all that is not committed.
+    /// Forgets all that is not committed. `start` finds out again how far windows are.
     pub(in crate::streams) fn forget(&mut self) {
+        self.undone += 1;
+        self.observed.fill(-1);
+        self.stream_times.fill(None);
+        self.clear();
+    }
+
+    fn clear(&mut self) {
         self.changed.iter_mut().for_each(|changed| *changed = Changed::default());
         self.journal.clear();
         self.size = 0;

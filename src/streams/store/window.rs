@@ -29,8 +29,8 @@ impl<K: Serde, V: Serde> WindowStore<K, V> {
         WindowStore { store, types: PhantomData }
     }
 
-    /// The [stream time](Stores::advance) of its operator.
-    pub(in crate::streams) fn advance(self, stores: &mut impl AsMut<Stores>, time: i64) -> i64 {
+    /// Takes notice of a time; answers with the stream time from then on.
+    pub(in crate::streams) fn advance(self, stores: &mut impl AsMut<Stores>, time: i64) -> Result<i64, Failure> {
         stores.as_mut().advance(self.store, time)
     }
 
