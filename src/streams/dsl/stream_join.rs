@@ -15,7 +15,7 @@ use crate::streams::{
     store::{Duplicates, Layout, StoreSpec, Times, Waiting, read_value},
     window::JoinWindow,
 };
-use std::{marker::PhantomData, mem, sync::Arc};
+use std::{marker::PhantomData, sync::Arc};
 
 impl<K: Serde, V: Serde> Stream<K, V> {
     /// Joins two streams: a result for each pair of records of one key that are near in time. `name` names its stores and topics.
@@ -100,8 +100,6 @@ impl<K: Serde, V: Serde> Stream<K, V> {
                 window,
                 join: join.clone(),
                 stream_time: -1,
-                min_time: None,
-                undone: 0,
                 types: PhantomData,
             };
             move |context: &mut Context, event: Event<K, Side<V, W>>| joining.process(context, event)
@@ -156,19 +154,12 @@ struct Joining<K, V, W, O> {
     window: JoinWindow,
     join: Join<V, W, O>,
     stream_time: i64,
-    /// A time that no waiting record is known to be before; `None` before the first look.
-    min_time: Option<i64>,
-    undone: u64,
     types: PhantomData<fn(K)>,
 }
 
 impl<K: Serde, V: Serde, W: Serde, O: Clone + Send + 'static> Joining<K, V, W, O> {
     fn process(&mut self, context: &mut Context, mut event: Event<K, Side<V, W>>) -> Done {
         self.stream_time = self.left.advance(context, event.timestamp)?;
-        let undone = context.stores.undone();
-        if mem::replace(&mut self.undone, undone) != undone {
-            self.min_time = None;
-        }
         match event.value.take() {
             None => context.skip(),
             Some(Side::Left(value)) => self.process_left(context, event.with_value(Some(value))),
@@ -228,7 +219,8 @@ impl<K: Serde, V: Serde, W: Serde, O: Clone + Send + 'static> Joining<K, V, W, O
         }
         match self.waiting.filter(|_| alone && sides.outer) {
             Some(waiting) if until >= self.stream_time => {
-                self.min_time = self.min_time.map(|min| min.min(timestamp));
+                let first = waiting.time(context)?.map_or(timestamp, |first| first.min(timestamp));
+                waiting.set_time(context, Some(first))?;
                 waiting.add(context, &tagged(sides.this_tag, &bytes), timestamp, &value)?;
             }
             Some(_) => forward(context, Some(key), join(&value, None), timestamp)?,
@@ -242,13 +234,14 @@ impl<K: Serde, V: Serde, W: Serde, O: Clone + Send + 'static> Joining<K, V, W, O
     fn give_up_waiting(&mut self, context: &mut Context, after: i64, forward: &Forward<'_, K, O>) -> Done {
         let Some(waiting) = self.waiting else { return Ok(()) };
         let JoinWindow { before: window_before, after: window_after, grace } = self.window;
-        let open = |min_time: i64, look: i64| min_time.saturating_add(look).saturating_add(grace) >= self.stream_time;
-        if self.min_time.is_some_and(|min_time| min_time == i64::MAX || open(min_time, after)) {
+        let open = |time: i64, look: i64| time.saturating_add(look).saturating_add(grace) >= self.stream_time;
+        // Kafka Streams keeps the time of the last record that it looked at, before which others may wait.
+        if waiting.time(context)?.is_none_or(|first| open(first, after)) {
             return Ok(());
         }
-        let (mut left_open, mut right_open, mut min_time, mut given_up) = (false, false, i64::MAX, Vec::new());
+        let (mut left_open, mut right_open, mut last, mut given_up) = (false, false, None, Vec::new());
         waiting.all(context, |one| {
-            min_time = one.time;
+            last = Some(one.time);
             if left_open && right_open {
                 return false;
             }
@@ -262,7 +255,7 @@ impl<K: Serde, V: Serde, W: Serde, O: Clone + Send + 'static> Joining<K, V, W, O
             }
             true
         })?;
-        self.min_time = Some(min_time);
+        waiting.set_time(context, last)?;
         for one in given_up {
             let (key, value) = self.alone(&one)?;
             let time = one.time;

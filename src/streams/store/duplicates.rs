@@ -30,6 +30,19 @@ impl Duplicates {
         stores.as_mut().advance(self.0, time)
     }
 
+    /// A time that is kept with the values.
+    pub(in crate::streams) fn time(self, stores: &mut impl AsMut<Stores>) -> Result<Option<i64>, Failure> {
+        stores.as_mut().time(self.0)
+    }
+
+    pub(in crate::streams) fn set_time(
+        self,
+        stores: &mut impl AsMut<Stores>,
+        time: Option<i64>,
+    ) -> Result<(), Failure> {
+        stores.as_mut().set_time(self.0, time)
+    }
+
     /// Adds a value.
     pub(in crate::streams) fn add<V: Serde>(
         self,

@@ -8,7 +8,7 @@
 //! Session    segment of the end, key, end, start      key@start-end
 //! ```
 //!
-//! A store of windows has its operator's stream time, too: under no key, in the changelog under `stream-time`.
+//! A store of windows has a time of its operator, too, mostly its stream time: under no key, in the changelog under `time`.
 //!
 //! A segment is so and so many milliseconds, and what is too old goes by whole segments. Within one, a key's windows stand side by
 //! side. Numbers are 8 bytes, big end first; a key ends with two zeros, and zeros in it are followed by 255, so that keys stand in
@@ -19,11 +19,11 @@ use crate::streams::{
     serde::parse,
 };
 
-/// The key of a store's stream time, before all others. Its timestamp is the time.
-pub(in crate::streams) const STREAM_TIME: &[u8] = b"";
+/// The key of the time that an operator keeps in its store, before all others. Its timestamp is the time.
+pub(in crate::streams) const TIME: &[u8] = b"";
 
 /// The same in the changelog: no key of a window is without an `@`.
-const STREAM_TIME_LOGGED: &[u8] = b"stream-time";
+const TIME_LOGGED: &[u8] = b"time";
 
 /// The kind of a store.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,8 +83,8 @@ impl Layout {
         if self == Layout::KeyValue {
             return stored.into();
         }
-        if stored == STREAM_TIME {
-            return STREAM_TIME_LOGGED.into();
+        if stored == TIME {
+            return TIME_LOGGED.into();
         }
         let WindowEntry { key, time, more } = read_window(stored).expect("the store has keys of its layout");
         let window = match (self, more) {
@@ -98,8 +98,8 @@ impl Layout {
     /// The key in the store of a key in the changelog.
     pub(in crate::streams) fn stored_key(self, changelog: &[u8]) -> Result<Vec<u8>, String> {
         let Some(times) = self.times() else { return Ok(changelog.into()) };
-        if changelog == STREAM_TIME_LOGGED {
-            return Ok(STREAM_TIME.into());
+        if changelog == TIME_LOGGED {
+            return Ok(TIME.into());
         }
         let (key, window) = split_at(changelog)?;
         let separator = match self {

@@ -2,7 +2,7 @@
 
 use super::{
     Changes, Layout, State,
-    layout::{STREAM_TIME, read_segment, read_window, segment_prefix},
+    layout::{TIME, read_segment, read_window, segment_prefix},
 };
 use crate::{client::Message, streams::error::Failure};
 use std::{
@@ -58,8 +58,8 @@ pub struct Stores {
     changed: Vec<Changed>,
     /// The highest time of a window in each store; -1 before the first one.
     observed: Vec<i64>,
-    /// The stream time of each store, where it has been looked up.
-    stream_times: Vec<Option<i64>>,
+    /// The time that is kept in each store, where it has been looked up.
+    times: Vec<Option<Option<i64>>>,
     /// What the record in hand changed, in order: each with what was there before.
     journal: Vec<Step>,
     /// How often what was changed was undone or forgotten.
@@ -98,8 +98,8 @@ pub(in crate::streams) struct Logged {
 impl Stores {
     pub(in crate::streams) fn new(specs: Vec<StoreSpec>, state: Arc<dyn State>) -> Stores {
         let changed = specs.iter().map(|_| Changed::default()).collect();
-        let (observed, stream_times) = (vec![-1; specs.len()], vec![None; specs.len()]);
-        Stores { specs, state, changed, observed, stream_times, journal: Vec::new(), undone: 0, size: 0 }
+        let (observed, times) = (vec![-1; specs.len()], vec![None; specs.len()]);
+        Stores { specs, state, changed, observed, times, journal: Vec::new(), undone: 0, size: 0 }
     }
 
     pub(in crate::streams) fn specs(&self) -> &[StoreSpec] {
@@ -184,19 +184,29 @@ impl Stores {
         Ok(())
     }
 
+    /// The time that the operator of a store of windows keeps in it.
+    pub(in crate::streams) fn time(&mut self, store: StoreId) -> Result<Option<i64>, Failure> {
+        if let Some(known) = self.times[store.0] {
+            return Ok(known);
+        }
+        let time = self.get(store, TIME)?.map(|stored| split_value(&stored).0);
+        self.times[store.0] = Some(time);
+        Ok(time)
+    }
+
+    pub(in crate::streams) fn set_time(&mut self, store: StoreId, time: Option<i64>) -> Result<(), Failure> {
+        if self.time(store)? != time {
+            self.put(store, TIME.into(), time.map(|time| join_value(time, time.to_string().as_bytes())));
+            self.times[store.0] = Some(time);
+        }
+        Ok(())
+    }
+
     /// Takes notice of the time of a record that the operator of a store gets; answers with the stream time from then on. It is in
     /// the store, so that what was late is late after a crash, too.
     pub(in crate::streams) fn advance(&mut self, store: StoreId, time: i64) -> Result<i64, Failure> {
-        let known = match self.stream_times[store.0] {
-            Some(known) => known,
-            None => self.get(store, STREAM_TIME)?.map_or(-1, |stored| split_value(&stored).0),
-        };
-        let now = known.max(time);
-        if now > known {
-            let value = join_value(now, now.to_string().as_bytes());
-            self.put(store, STREAM_TIME.into(), Some(value));
-        }
-        self.stream_times[store.0] = Some(now);
+        let now = self.time(store)?.map_or(time, |known| known.max(time));
+        self.set_time(store, Some(now))?;
         Ok(now)
     }
 
@@ -238,7 +248,7 @@ impl Stores {
     /// The record in hand failed: what it changed does not count.
     pub(in crate::streams) fn undo(&mut self) {
         self.undone += 1;
-        self.stream_times.fill(None);
+        self.times.fill(None);
         for step in self.journal.drain(..).rev() {
             match step {
                 Step::Entry { store, key, before: Some(before) } => {
@@ -262,7 +272,7 @@ impl Stores {
     pub(in crate::streams) fn logged(&self) -> impl Iterator<Item = Logged> {
         self.changed.iter().zip(&self.specs).enumerate().flat_map(|(store, (changed, spec))| {
             let purge = changed.purge.as_deref().unwrap_or_default();
-            let time = changed.entries.get_key_value(STREAM_TIME).filter(|_| !purge.is_empty());
+            let time = changed.entries.get_key_value(TIME).filter(|_| !purge.is_empty());
             let entries = changed.entries.range::<[u8], _>((Included(purge), Unbounded));
             time.into_iter().chain(entries).map(move |(key, value)| Logged {
                 store: StoreId(store),
@@ -284,7 +294,7 @@ impl Stores {
     ) -> Result<(), String> {
         for changed in &mut self.changed {
             if let Some(purge) = &changed.purge {
-                let time = changed.entries.remove_entry(STREAM_TIME);
+                let time = changed.entries.remove_entry(TIME);
                 changed.entries = changed.entries.split_off(purge);
                 changed.entries.extend(time);
             }
@@ -309,7 +319,7 @@ impl Stores {
     pub(in crate::streams) fn forget(&mut self) {
         self.undone += 1;
         self.observed.fill(-1);
-        self.stream_times.fill(None);
+        self.times.fill(None);
         self.clear();
     }
 

@@ -1,6 +1,7 @@
 //! Topologies in a `TestDriver`.
 
 mod aggregates;
+mod crash;
 mod described;
 mod foreign;
 mod stateless;

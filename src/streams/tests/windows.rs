@@ -29,7 +29,7 @@ fn tumbling_windows_close_after_their_grace() {
     assert_eq!(driver.counts().late, 2, "one for each of the two tables");
     pipe(&mut driver, "in", &["b=1 @25"]).unwrap();
     assert_eq!(driver.lines("closed"), ["a@10=1 @15", "b@10=2 @12"]);
-    assert_eq!(driver.lines("app-closed-changelog")[..3], ["stream-time=0 @0", "a@0-10=1 @0", "stream-time=9 @9"]);
+    assert_eq!(driver.lines("app-closed-changelog")[..3], ["time=0 @0", "a@0-10=1 @0", "time=9 @9"]);
 }
 
 #[test]
