@@ -142,9 +142,9 @@ fn state_on_disk_is_gone_on_with_and_can_be_asked() {
     let asked = wait_for(|| {
         let found = app.window_store::<String, i64>("windows").unwrap().fetch("ann", 0, 60_000).unwrap();
         // The state follows once the results count.
-        (found.len() == 1 && found[0].1.value == 2).then_some(found)
+        (found.len() == 1 && found[0].stored.value == 2).then_some(found)
     });
-    let asked: Vec<_> = asked.into_iter().map(|(start, stored)| (start, stored.value, stored.timestamp)).collect();
+    let asked: Vec<_> = asked.into_iter().map(|one| (one.key.start, one.stored.value, one.stored.timestamp)).collect();
     assert_eq!(asked, [(40_000, 2, 46_000)], "the window that is over is kept no longer");
     assert!(app.owner("windows", &"ann".to_string()).unwrap().unwrap().is_here);
     let error = app.session_store::<String, i64>("windows").map(drop).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use super::{
     event::Event,
     plan::Plan,
     serde::Serde,
-    store::{KeyValueView, MemoryState, Part, SessionView, State, WindowView},
+    store::{KeyValueQuery, MemoryState, Part, SessionQuery, State, WindowQuery},
     task::{Output, Task, TaskOptions},
     topology::Topology,
 };
@@ -190,25 +190,26 @@ impl TestDriver {
     }
 
     /// A store of values by key.
-    pub fn key_value_store<K: Serde, V: Serde>(&self, name: &str) -> Result<KeyValueView<K, V>, Error> {
-        KeyValueView::new(self.parts(), name)
+    pub fn key_value_store<K: Serde, V: Serde>(&self, name: &str) -> Result<KeyValueQuery<K, V>, Error> {
+        KeyValueQuery::new(self.plan.store(name), self.parts(), name)
     }
 
     /// A store of windows.
-    pub fn window_store<K: Serde, V: Serde>(&self, name: &str) -> Result<WindowView<K, V>, Error> {
-        WindowView::new(self.parts(), name)
+    pub fn window_store<K: Serde, V: Serde>(&self, name: &str) -> Result<WindowQuery<K, V>, Error> {
+        WindowQuery::new(self.plan.store(name), self.parts(), name)
     }
 
     /// A store of sessions.
-    pub fn session_store<K: Serde, V: Serde>(&self, name: &str) -> Result<SessionView<K, V>, Error> {
-        SessionView::new(self.parts(), name)
+    pub fn session_store<K: Serde, V: Serde>(&self, name: &str) -> Result<SessionQuery<K, V>, Error> {
+        SessionQuery::new(self.plan.store(name), self.parts(), name)
     }
 
-    fn parts(&self) -> impl Iterator<Item = Part> {
-        self.tasks.iter().map(|task| {
+    fn parts(&self) -> Vec<Part> {
+        let part = |task: &Task| {
             let (state, specs) = task.state();
             (state.clone(), specs.to_vec())
-        })
+        };
+        self.tasks.iter().map(part).collect()
     }
 
     /// What all tasks counted together.

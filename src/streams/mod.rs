@@ -63,11 +63,11 @@ pub use dsl::{
 pub use error::{Error, Failure, FailureKind, Handler, Handlers, Place};
 pub use event::{Event, Session, WindowKey, Windowed};
 pub use plan::{GlobalSource, Input, Plan, Repartition, Subtopology};
-pub use running::{App, Guarantee, KeyValueQuery, Options, Owner, SessionQuery, Totals, WindowQuery};
+pub use running::{App, Guarantee, Options, Owner, Totals};
 pub use serde::{Json, Serde};
 pub use store::{
-    Changes, Each, FoundSessions, KeyValue, KeyValueView, MemoryState, Part, SessionStore, SessionView, State, StoreSpec,
-    Stored, Stores, WindowStore, WindowView,
+    Changes, Each, Entry, KeyValue, KeyValueQuery, MemoryState, Part, SessionQuery, SessionStore, State, StoreSpec,
+    Stored, Stores, WindowQuery, WindowStore,
 };
 pub use task::{Changelog, Output, Task, TaskOptions};
 pub use topology::Topology;

@@ -111,6 +111,11 @@ impl Plan {
         changelog(&self.application, store)
     }
 
+    /// The store of a name.
+    pub(super) fn store(&self, name: &str) -> Option<&StoreSpec> {
+        self.subtopologies.iter().flat_map(|part| &part.stores).find(|spec| spec.name == name)
+    }
+
     /// How many partitions each topic between sub-topologies has, given those of the topics that exist. It fails, by name, where
     /// a topic that is read does not exist, or where topics are joined that do not fit together.
     pub fn partitions(&self, existing: impl Fn(&str) -> Option<u32>) -> Result<BTreeMap<Arc<str>, u32>, Error> {

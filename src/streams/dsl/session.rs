@@ -8,7 +8,7 @@ use crate::streams::{
     event::{Change, Event, Session},
     graph::lock,
     serde::Serde,
-    store::{Layout, SessionStore, StoreSpec, Times},
+    store::{Entry, Layout, SessionStore, StoreSpec, Times},
     window,
 };
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl<K: Serde, V: Serde> SessionStream<K, V> {
                 let closed = store.advance(context, time)?.saturating_sub(grace).saturating_sub(gap);
                 let found = store.find(context, &key, time.saturating_sub(gap), time.saturating_add(gap))?;
                 let (mut session, mut so_far) = (Session { key: key.clone(), start: time, end: time }, initial());
-                for (other, stored) in &found {
+                for Entry { key: other, stored } in &found {
                     session.start = session.start.min(other.start);
                     session.end = session.end.max(other.end);
                     so_far = merge(&key, so_far, Some(stored.value.clone()));
@@ -87,7 +87,7 @@ impl<K: Serde, V: Serde> SessionStream<K, V> {
                 let Some(value) = add(&key, event.value.as_ref(), so_far) else { return context.skip() };
                 // One that is of this time alone stays, and gets another value.
                 if (session.start, session.end) != (time, time) {
-                    for (other, stored) in found {
+                    for Entry { key: other, stored } in found {
                         store.put(context, &other, None);
                         forward(context, other, None, Some(stored.value))?;
                     }

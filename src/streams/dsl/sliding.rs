@@ -9,7 +9,7 @@ use crate::streams::{
     context::{Context, Done},
     event::{Event, Windowed},
     serde::Serde,
-    store::{Stored, WindowStore},
+    store::{Entry, Stored, WindowStore},
     window::Around,
 };
 
@@ -61,7 +61,9 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
         let mut found =
             Found { starts: vec![], left: None, right: None, has_left: false, has_right: false, previous: None };
         // From the latest window back to the first that ends before the record.
-        for (start, stored) in self.store.fetch(context, key, from, time.saturating_add(1))?.into_iter().rev() {
+        for Entry { key: Windowed { start, .. }, stored } in
+            self.store.fetch(context, key, from, time.saturating_add(1))?.into_iter().rev()
+        {
             found.starts.push(start);
             let (end, last) = (start.saturating_add(difference), stored.timestamp);
             if start == time + 1 {
@@ -107,7 +109,7 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
         let time = event.timestamp;
         let (mut shared, mut right, mut has_right, mut previous) = (None, None, false, None);
         let mut starts = Vec::new();
-        for (start, stored) in self.store.fetch(context, key, 0, time + 1)? {
+        for Entry { key: Windowed { start, .. }, stored } in self.store.fetch(context, key, 0, time + 1)? {
             starts.push(start);
             if start == 0 {
                 previous = Some(stored.timestamp).filter(|last| *last < time);

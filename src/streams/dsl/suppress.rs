@@ -6,7 +6,7 @@ use crate::streams::{
     event::{Change, Event, WindowKey},
     graph::lock,
     serde::Serde,
-    store::{Buffer, Layout, StoreSpec, Times},
+    store::{Buffer, Entry, Layout, StoreSpec, Times},
 };
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ impl<K: WindowKey, V: Serde> Table<K, V> {
                 if first > closed {
                     return Ok(());
                 }
-                for (key, stored) in buffer.take_to(context, closed)? {
+                for Entry { key, stored } in buffer.take_to(context, closed)? {
                     let change = Change { new: Some(stored.value), old: None };
                     context.forward(Event::new(key, change, stored.timestamp))?;
                 }

@@ -11,7 +11,7 @@ mod topics;
 mod worker;
 
 pub use options::{Guarantee, Options};
-pub use queries::{KeyValueQuery, Owner, SessionQuery, WindowQuery};
+pub use queries::Owner;
 
 use super::{
     context::{Counts, Globals},

@@ -1,7 +1,7 @@
 //! Values by the window of their key, in the order in which the windows end.
 
 use super::{
-    StoreId, Stored, Stores,
+    Entry, StoreId, Stores,
     key_value::read,
     layout::{WindowEntry, read_window, segment_prefix, write_window},
     stores::join_value,
@@ -46,7 +46,7 @@ impl<K: WindowKey, V: Serde> Buffer<K, V> {
         &self,
         stores: &mut impl AsMut<Stores>,
         time: i64,
-    ) -> Result<Vec<(K, Stored<V>)>, Failure> {
+    ) -> Result<Vec<Entry<K, V>>, Failure> {
         let stores = stores.as_mut();
         if time < 0 {
             return Ok(Vec::new());
@@ -57,7 +57,7 @@ impl<K: WindowKey, V: Serde> Buffer<K, V> {
             taken.push(stored.to_vec());
             let key = read_window(stored).ok_or_else(|| "an entry of a buffer without a window".to_string());
             let key = key.and_then(|entry| K::of(&entry.key, entry.more.unwrap_or(0), entry.time));
-            found.push(key.map_err(Failure::state).and_then(|key| Ok((key, read(value)?))));
+            found.push(key.map_err(Failure::state).and_then(|key| Ok(Entry { key, stored: read(value)? })));
             true
         })?;
         taken.into_iter().for_each(|key| stores.put(self.store, key, None));

@@ -16,6 +16,15 @@ pub struct Stored<V> {
     pub timestamp: i64,
 }
 
+/// What a store has under a key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry<K, V> {
+    /// The key: of a window, or of a session, where the store is of those.
+    pub key: K,
+    /// The value.
+    pub stored: Stored<V>,
+}
+
 /// A handle of a store of values by key. It is a number: all calls take the context that has the store.
 #[derive(Debug)]
 pub struct KeyValue<K, V> {
@@ -48,10 +57,12 @@ impl<K: Serde, V: Serde> KeyValue<K, V> {
     }
 
     /// The entries, in the order of their keys' bytes.
-    pub fn all(self, stores: &impl AsRef<Stores>) -> Result<Vec<(K, Stored<V>)>, Failure> {
+    pub fn all(self, stores: &impl AsRef<Stores>) -> Result<Vec<Entry<K, V>>, Failure> {
         let mut found = Vec::new();
         let each = |key: &[u8], value: &[u8]| {
-            found.push(K::from_bytes(key).map_err(Failure::state).and_then(|key| Ok((key, read(value)?))));
+            found.push(
+                K::from_bytes(key).map_err(Failure::state).and_then(|key| Ok(Entry { key, stored: read(value)? })),
+            );
             true
         };
         stores.as_ref().scan(self.store, b"", None, each)?;

@@ -16,25 +16,25 @@ mod key_value;
 mod layout;
 mod memory;
 mod prefixed;
+mod queries;
 mod session;
 mod stores;
 #[cfg(test)]
 mod tests;
-mod views;
 mod window;
 
 pub(super) use buffer::Buffer;
 pub(super) use disk::DiskState;
 pub(super) use duplicates::{Duplicates, Waiting};
 pub(super) use key_value::read as read_value;
-pub use key_value::{KeyValue, Stored};
+pub use key_value::{Entry, KeyValue, Stored};
 pub(super) use layout::{Layout, Times};
 pub use memory::MemoryState;
 pub(super) use prefixed::Prefixed;
-pub use session::{FoundSessions, SessionStore};
+pub use queries::{KeyValueQuery, Part, SessionQuery, WindowQuery};
+pub use session::SessionStore;
 pub(super) use stores::{StoreId, join_value, read_logged};
 pub use stores::{StoreSpec, Stores};
-pub use views::{KeyValueView, Part, SessionView, WindowView};
 pub use window::WindowStore;
 
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Values by key and session.
 
 use super::{
-    StoreId, Stored, Stores,
+    Entry, StoreId, Stored, Stores,
     key_value::read,
     layout::{WindowEntry, write_window},
     stores::join_value,
@@ -9,9 +9,6 @@ use super::{
 };
 use crate::streams::{error::Failure, event::Session, serde::Serde};
 use std::marker::PhantomData;
-
-/// Sessions of a key, each with its value.
-pub type FoundSessions<K, V> = Vec<(Session<K>, Stored<V>)>;
 
 /// A handle of a store of sessions. It is a number: all calls take the context that has the store.
 #[derive(Debug)]
@@ -66,13 +63,13 @@ impl<K: Serde, V: Serde> SessionStore<K, V> {
         key: &K,
         from: i64,
         to: i64,
-    ) -> Result<FoundSessions<K, V>, Failure> {
+    ) -> Result<Vec<Entry<Session<K>, V>>, Failure> {
         let mut found = Vec::new();
         scan_key(stores.as_ref(), self.store, &key.to_bytes(), from, i64::MAX, |entry, value| {
             let start = entry.more.unwrap_or(entry.time);
             if start <= to {
-                let session = Session { key: key.clone(), start, end: entry.time };
-                found.push(read(value).map(|stored| (session, stored)));
+                let key = Session { key: key.clone(), start, end: entry.time };
+                found.push(read(value).map(|stored| Entry { key, stored }));
             }
         })?;
         found.into_iter().collect()

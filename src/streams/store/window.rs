@@ -1,12 +1,12 @@
 //! Values by key and the start of a window.
 
 use super::{
-    StoreId, Stored, Stores,
+    Entry, StoreId, Stored, Stores,
     key_value::read,
     layout::{WindowEntry, key_prefix, read_segment, read_window, segment_prefix, write_window},
     stores::join_value,
 };
-use crate::streams::{error::Failure, serde::Serde};
+use crate::streams::{error::Failure, event::Windowed, serde::Serde};
 use std::marker::PhantomData;
 
 /// A handle of a store of windows. It is a number: all calls take the context that has the store.
@@ -57,18 +57,19 @@ impl<K: Serde, V: Serde> WindowStore<K, V> {
         }
     }
 
-    /// The windows of a key that begin from `from` to `to`, both included, in their order: each with its start.
+    /// The windows of a key that begin from `from` to `to`, both included, in their order. The store does not know their ends.
     pub fn fetch(
         self,
         stores: &impl AsRef<Stores>,
         key: &K,
         from: i64,
         to: i64,
-    ) -> Result<Vec<(i64, Stored<V>)>, Failure> {
+    ) -> Result<Vec<Entry<Windowed<K>, V>>, Failure> {
         let mut found = Vec::new();
         let stores = stores.as_ref();
         scan_key(stores, self.store, &key.to_bytes(), from, to, |entry, value| {
-            found.push(read(value).map(|stored| (entry.time, stored)));
+            let key = Windowed { key: key.clone(), start: entry.time, end: i64::MAX };
+            found.push(read(value).map(|stored| Entry { key, stored }));
         })?;
         found.into_iter().collect()
     }

@@ -79,10 +79,11 @@ fn stores_can_be_looked_into() {
     assert_eq!(counts.get("hello", 60_000).unwrap(), Some(stored(1, 70_000)));
     assert_eq!(counts.get("hello", 1).unwrap(), None);
     let all = counts.fetch("hello", 0, 100_000).unwrap();
+    let all: Vec<_> = all.into_iter().map(|entry| (entry.key.start, entry.stored)).collect();
     assert_eq!(all, [(0, stored(1, 5)), (60_000, stored(1, 70_000))]);
     assert_eq!(driver.counts().late, 1);
     let error = driver.key_value_store::<String, i64>("counts").map(drop).unwrap_err();
-    assert_eq!(error.to_string(), "the store \"counts\" is of another kind");
+    assert_eq!(error.to_string(), "counts is no store of values by key");
     assert!(driver.key_value_store::<String, i64>("none").is_err());
 }
 
@@ -96,7 +97,7 @@ fn sessions_and_tables_can_be_looked_into() {
     pipe(&mut driver, "clicks", &["a=x @5", "a=y @12", "b=z @13"]).unwrap();
     pipe(&mut driver, "users", &["a=ann @1", "b=bo @2"]).unwrap();
     let sessions = driver.session_store::<String, i64>("sessions").unwrap().fetch("a").unwrap();
-    let shown: Vec<_> = sessions.iter().map(|(session, stored)| (session.start, session.end, stored.value)).collect();
+    let shown: Vec<_> = sessions.iter().map(|one| (one.key.start, one.key.end, one.stored.value)).collect();
     assert_eq!(shown, [(5, 12, 2)]);
     let users = driver.key_value_store::<String, String>("users").unwrap();
     assert_eq!(users.get("b").unwrap().unwrap().value, "bo");

@@ -2,8 +2,8 @@
 
 use super::{driver, pipe};
 use crate::streams::{
-    Clock, Done, Event, Failure, Handler, Handlers, Processor, ProcessorContext, Punctuation, StoreSpec, TaskOptions,
-    TestDriver, Topology,
+    Clock, Done, Entry, Event, Failure, Handler, Handlers, Processor, ProcessorContext, Punctuation, StoreSpec,
+    TaskOptions, TestDriver, Topology,
 };
 use std::{
     sync::{Arc, Mutex},
@@ -167,7 +167,7 @@ impl Processor<String, String> for Tally {
     }
 
     fn punctuate(&mut self, context: &mut ProcessorContext<'_, String, i64>, at: Punctuation) -> Done {
-        for (key, stored) in context.key_value::<String, i64>("tally")?.all(&**context)? {
+        for Entry { key, stored } in context.key_value::<String, i64>("tally")?.all(&**context)? {
             context.forward(Event::new(key, stored.value, at.time))?;
         }
         Ok(())
