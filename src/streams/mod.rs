@@ -1,17 +1,44 @@
 //! Stream processing: transformations, tables, windows, joins, and state that survives, in one library over topics.
 //!
+//! ```no_run
+//! use plainlog::streams::{Options, Topology, Tumbling};
+//! use std::time::Duration;
+//!
+//! let topology = Topology::new("word-count"); // also the group and the prefix of its own topics
+//! topology
+//!     .stream("lines")
+//!     .flat_map_values(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+//!     .group_by(|_, word| word.clone()) // a topic between, made when it runs
+//!     .window(Tumbling::of(Duration::from_secs(60)).grace(Duration::from_secs(10)))
+//!     .count("counts") // the name of the store
+//!     .to("counts-by-minute"); // keys: hello@1764180000000
+//! println!("{}", topology.describe()); // text; mermaid() draws it
+//! let app = topology.start("localhost:9092", Options::default())?; // or start_embedded(&broker, ...)
+//! let (from, to) = (1764180000000, 1764183600000);
+//! app.window_store::<String, i64>("counts")?.fetch("hello", from, to)?;
+//! app.stop()?;
+//! # Ok::<(), plainlog::streams::Error>(())
+//! ```
+//!
+//! The same in a test, in memory, with time in its hand:
+//!
 //! ```
 //! use plainlog::{
 //!     Record,
-//!     streams::{TestDriver, Topology},
+//!     streams::{TestDriver, Topology, Tumbling},
 //! };
+//! use std::time::Duration;
 //!
-//! let topology = Topology::new("shout");
-//! topology.stream("lines").filter(|_, line| !line.is_empty()).map_values(|line| line.to_uppercase()).to("loud");
+//! let topology = Topology::new("word-count");
+//! let words = topology.stream("lines").flat_map_values(|line| line.split(' ').map(str::to_owned).collect::<Vec<_>>());
+//! let windows = Tumbling::of(Duration::from_secs(60));
+//! words.group_by(|_, word| word.clone()).window(windows).count("counts").to("counts-by-minute");
 //!
 //! let mut driver = TestDriver::new(&topology)?;
-//! driver.pipe("lines", Record::new("hello").key("user-1").timestamp(0))?;
-//! assert_eq!(driver.lines("loud"), ["user-1=HELLO @0"]);
+//! driver.pipe("lines", Record::new("hello hello").timestamp(61_000))?;
+//! assert_eq!(driver.lines("counts-by-minute"), ["hello@60000=1 @61000", "hello@60000=2 @61000"]);
+//! let stored = driver.window_store::<String, i64>("counts")?.get("hello", 60_000)?;
+//! assert_eq!(stored.map(|stored| stored.value), Some(2));
 //! # Ok::<(), plainlog::streams::Error>(())
 //! ```
 //!
@@ -34,7 +61,12 @@
 //! # Semantics
 //!
 //! Those of Kafka Streams without a cache: one result for each change. Time is that of the records; a result's is the highest
-//! of the records that it was made of.
+//! of the records that it was made of. What differs:
+//!
+//! - Functions see no null values ([`Stream::nullable`] shows them), and a key as an `Option`.
+//! - A table always has a store, so that what is made of it knows the old values, and a key that was not there is not deleted.
+//! - The stream time of each window, session and join is in its store: what was late before a crash is late after it.
+//! - Joins of streams without a grace find what is at the edge of their window.
 
 mod context;
 mod describe;

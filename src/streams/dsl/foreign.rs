@@ -51,10 +51,10 @@ impl<K: Serde, V: Serde> Table<K, V> {
         key: impl Fn(&K, &V) -> Option<L> + Send + Sync + 'static,
         join: impl Fn(&V, Option<&W>) -> Option<O> + Send + Sync + 'static,
     ) -> Table<K, O> {
-        let mut graph = lock(&self.graph);
         if !Arc::ptr_eq(&self.graph, &right.graph) {
-            graph.problem(format!("{name} joins tables of different topologies"));
+            return Table::impossible(&self.graph, format!("{name} joins tables of different topologies"));
         }
+        let mut graph = lock(&self.graph);
         let subscriptions = format!("{name}-subscriptions");
         let responses = format!("{name}-responses");
         [name, &subscriptions, &responses].iter().for_each(|name| graph.claim(name));

@@ -18,6 +18,7 @@ mod windowed;
 use super::{
     context::{Context, NodeId, Wiring},
     error::Failure,
+    event::Event,
     graph::{Shared, lock},
     store::Stored,
     window::{Sessions, Windows},
@@ -56,6 +57,17 @@ impl<K, V> Stream<K, V> {
     fn problem(&self, problem: String) {
         lock(&self.graph).problem(problem);
     }
+
+    /// What comes of something that cannot be, and never runs.
+    fn impossible(graph: &Shared, problem: String) -> Self {
+        Stream::new(graph, impossible(graph, problem), false)
+    }
+}
+
+fn impossible(graph: &Shared, problem: String) -> NodeId {
+    let mut graph = lock(graph);
+    graph.problem(problem);
+    graph.processor("impossible", &[], &[], each(|_, _: Event<(), ()>| Ok(())))
 }
 
 /// The last value of each key, and how it changes.
@@ -78,6 +90,16 @@ impl<K, V> Clone for Table<K, V> {
 impl<K, V> Table<K, V> {
     fn new(graph: &Shared, node: NodeId, view: View<K, V>) -> Self {
         Table { graph: graph.clone(), node, view, closes_after: None }
+    }
+
+    /// What comes of something that cannot be, and never runs.
+    fn impossible(graph: &Shared, problem: String) -> Self
+    where
+        K: 'static,
+        V: 'static,
+    {
+        let nothing: MakeGetter<K, V> = Arc::new(|_| Box::new(|_, _| Ok(None)));
+        Table::new(graph, impossible(graph, problem), View { stores: Vec::new(), make: nothing })
     }
 
     /// The same, whose windows can change so many milliseconds after their end.

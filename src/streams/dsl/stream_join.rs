@@ -63,7 +63,7 @@ impl<K: Serde, V: Serde> Stream<K, V> {
         join: impl Fn(Option<&V>, Option<&W>) -> Option<O> + Send + Sync + 'static,
     ) -> Stream<K, O> {
         if !Arc::ptr_eq(&self.graph, &right.graph) {
-            self.problem(format!("{name} joins streams of different topologies"));
+            return Stream::impossible(&self.graph, format!("{name} joins streams of different topologies"));
         }
         let [left_name, right_name, outer_name] = ["left", "right", "outer"].map(|side| format!("{name}-{side}"));
         {
@@ -74,7 +74,10 @@ impl<K: Serde, V: Serde> Stream<K, V> {
         let right = right.keyed_with(&right_name, outer.right);
         let mut graph = lock(&self.graph);
         graph.join(name, &[left.node, right.node]);
+        // Kafka Streams keeps no more than the first of these, so that without a grace it loses what is at the edge of the window:
+        // all of it, where only equal times are joined.
         let kept = window.before.saturating_add(window.after).saturating_add(window.grace);
+        let kept = kept.max(window.before.max(window.after).saturating_add(1));
         for store in [&left_name, &right_name] {
             graph.store(StoreSpec { name: store.clone(), layout: Layout::Duplicates(Times::keeping(kept)) });
         }

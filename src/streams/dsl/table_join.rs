@@ -41,7 +41,8 @@ impl<K: Serde, V: Serde> Stream<K, V> {
         join: impl Fn(&V, Option<&W>) -> Option<O> + Send + Sync + 'static,
     ) -> Stream<K, O> {
         if !Arc::ptr_eq(&self.graph, &table.graph) {
-            self.problem(format!("{name} joins streams and tables of different topologies"));
+            let problem = format!("{name} joins streams and tables of different topologies");
+            return Stream::impossible(&self.graph, problem);
         }
         lock(&self.graph).claim(name);
         let stream = self.keyed_with(name, left);
@@ -155,10 +156,10 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
         join: impl Fn(Option<&V>, Option<&W>) -> Option<O> + Send + Sync + 'static,
         keep: Keep,
     ) -> Table<K, O> {
-        let mut graph = lock(&self.graph);
         if !Arc::ptr_eq(&self.graph, &right.graph) {
-            graph.problem(format!("{name} joins tables of different topologies"));
+            return Table::impossible(&self.graph, format!("{name} joins tables of different topologies"));
         }
+        let mut graph = lock(&self.graph);
         graph.claim(name);
         graph.join(name, &[self.node, right.node]);
         let join = Arc::new(join);

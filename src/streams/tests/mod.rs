@@ -3,6 +3,7 @@
 mod aggregates;
 mod crash;
 mod described;
+mod joins;
 mod foreign;
 mod stateless;
 mod windows;
