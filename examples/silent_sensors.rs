@@ -4,7 +4,7 @@
 
 use plainlog::{
     Broker, Consumer, Producer,
-    streams::{Clock, Done, Event, Options, Processor, ProcessorContext, Punctuation, StoreSpec, Topology},
+    streams::{Clock, Done, Entry, Event, Options, Processor, ProcessorContext, Punctuation, StoreSpec, Topology},
 };
 use std::{thread, time::Duration};
 
@@ -27,17 +27,17 @@ impl Processor<String, String> for Watch {
         let heard = context.key_value::<String, i64>("heard")?;
         let now = context.wall_time();
         if let Some(sensor) = event.key {
-            heard.put(&mut **context, &sensor, Some(&now), event.timestamp);
+            heard.put(context, &sensor, Some(&now), event.timestamp);
         }
         Ok(())
     }
 
     fn punctuate(&mut self, context: &mut ProcessorContext<'_, String, String>, at: Punctuation) -> Done {
         let heard = context.key_value::<String, i64>("heard")?;
-        for (sensor, last) in heard.all(&**context)? {
+        for Entry { key: sensor, stored: last } in heard.all(context)? {
             if last.value + SILENCE_MS <= at.time {
                 // It is told of once.
-                heard.put(&mut **context, &sensor, None, at.time);
+                heard.put(context, &sensor, None, at.time);
                 context.forward(Event::new(sensor, "silent".to_string(), at.time))?;
             }
         }

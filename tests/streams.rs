@@ -25,8 +25,8 @@ impl Processor<String, String> for Counter {
         let counts = context.key_value::<String, i64>("counts")?;
         let key = event.key.unwrap_or_default();
         assert_ne!(key, "panic", "a word that the counter does not like");
-        let count = counts.get(&**context, &key)?.map_or(0, |stored| stored.value) + 1;
-        counts.put(&mut **context, &key, Some(&count), event.timestamp);
+        let count = counts.get(context, &key)?.map_or(0, |stored| stored.value) + 1;
+        counts.put(context, &key, Some(&count), event.timestamp);
         context.forward(Event::new(key, count, event.timestamp))
     }
 }

@@ -6,6 +6,7 @@ use crate::streams::{
     error::Failure,
     event::Event,
     graph::lock,
+    store::Stores,
 };
 use std::{
     marker::PhantomData,
@@ -244,6 +245,18 @@ impl<K, V> Deref for ProcessorContext<'_, K, V> {
 impl<K, V> DerefMut for ProcessorContext<'_, K, V> {
     fn deref_mut(&mut self) -> &mut Context {
         self.context
+    }
+}
+
+impl<K, V> AsRef<Stores> for ProcessorContext<'_, K, V> {
+    fn as_ref(&self) -> &Stores {
+        &self.context.stores
+    }
+}
+
+impl<K, V> AsMut<Stores> for ProcessorContext<'_, K, V> {
+    fn as_mut(&mut self) -> &mut Stores {
+        &mut self.context.stores
     }
 }
 

@@ -158,8 +158,8 @@ impl Processor<String, String> for Tally {
     fn process(&mut self, context: &mut ProcessorContext<'_, String, i64>, event: Event<String, String>) -> Done {
         let tally = context.key_value::<String, i64>("tally")?;
         let key = event.key.unwrap_or_default();
-        let before = tally.get(&**context, &key)?.map_or(0, |stored| stored.value);
-        tally.put(&mut **context, &key, Some(&(before + 1)), event.timestamp);
+        let before = tally.get(context, &key)?.map_or(0, |stored| stored.value);
+        tally.put(context, &key, Some(&(before + 1)), event.timestamp);
         if event.value.is_none() {
             return Err(Failure::new("no value"));
         }
@@ -167,7 +167,7 @@ impl Processor<String, String> for Tally {
     }
 
     fn punctuate(&mut self, context: &mut ProcessorContext<'_, String, i64>, at: Punctuation) -> Done {
-        for Entry { key, stored } in context.key_value::<String, i64>("tally")?.all(&**context)? {
+        for Entry { key, stored } in context.key_value::<String, i64>("tally")?.all(context)? {
             context.forward(Event::new(key, stored.value, at.time))?;
         }
         Ok(())
