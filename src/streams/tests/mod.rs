@@ -3,8 +3,8 @@
 mod aggregates;
 mod crash;
 mod described;
-mod joins;
 mod foreign;
+mod joins;
 mod stateless;
 mod windows;
 
