@@ -187,6 +187,7 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
     ];
     let kafka = include_str!("../benches/kafka.py");
     let codecs = include_str!("../benches/fetch_compression.py");
+    let streams = include_str!("../benches/streams.py");
     let (mut rows, mut source) = (0, "");
     for line in page.lines() {
         let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
@@ -198,6 +199,13 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
             let printed = if source == "load" { load[0] } else { kafka };
             for column in &cells {
                 assert!(printed.contains(&format!("| {column} |")), "no benchmark prints the column {column}");
+            }
+        } else if cells[0] == "application" {
+            source = "streams";
+            assert!(streams.contains(line), "no benchmark prints {line}");
+        } else if source == "streams" {
+            for what in &cells[..4] {
+                assert!(streams.contains(&format!("\"{what}\"")), "{what} is not measured");
             }
         } else if cells[0] == "produced in" {
             source = "codecs";
