@@ -83,7 +83,7 @@ class Scene:
         """Input that leads to so many results."""
         below = lambda limit: int(self.random.random() * limit)
         while results > 0:
-            time_ms, lines = self.begin + self.sent // 100, self.what == "count"
+            time_ms, lines = self.begin + self.sent * 2, self.what == "count"  # five thousand to a window
             words = min(5, results) if lines else 1
             value = " ".join(f"word-{below(self.words)}" for _ in range(words)) if lines else str(below(1000))
             while True:

@@ -1,6 +1,6 @@
 //! Words are counted exactly once while those who count, and the broker, are killed, or hang for longer than they may.
 //!
-//! `KILLS=100 cargo test --example word_count --test streams_kill` kills more often than the handful of times that each run has; `SEED` has
+//! `cargo build --example word_count && KILLS=100 cargo test --test streams_kill` kills more often than each run does; `SEED` has
 //! it done otherwise.
 #![cfg(feature = "streams")]
 #![allow(clippy::unwrap_used)]
