@@ -175,6 +175,7 @@ public class Topologies {
         PrintStream answer = new PrintStream(new BufferedOutputStream(System.out), false, StandardCharsets.UTF_8);
         File folder = java.nio.file.Files.createTempDirectory("topologies").toFile();
         Properties config = new Properties();
+        config.put("dsl.store.suppliers.class", "org.apache.kafka.streams.state.BuiltInDslStoreSuppliers$InMemoryDslStoreSuppliers");
         config.put("application.id", "app");
         config.put("bootstrap.servers", "none:9092");
         config.put("statestore.cache.max.bytes", "0");
