@@ -99,7 +99,7 @@ fn a_panic_is_a_record_that_failed() {
     let broker = Broker::in_memory();
     broker.create_topic("lines", 1).unwrap();
     let mut producer = Producer::embedded(&broker);
-    ["a", "b panic a", "b"].iter().for_each(|line| _ = producer.send("lines", *line).unwrap());
+    ["a", "b panic a", "b panic"].iter().for_each(|line| _ = producer.send("lines", *line).unwrap());
     let app = word_count().start_embedded(&broker, options()).unwrap();
     let error = app.wait().unwrap_err().to_string();
     assert!(error.contains("words-by-word-repartition/0 offset 2 failed: a panic: assertion"), "{error}");
@@ -254,4 +254,25 @@ fn a_topic_that_goes_or_grows_ends_what_has_state_of_it() {
     broker.drop_topic("lines").unwrap();
     let error = app.wait().unwrap_err().to_string();
     assert!(error.contains("lines"), "{error}");
+}
+
+#[test]
+fn topics_of_different_partition_counts_can_be_merged_where_nothing_is_stored() {
+    let broker = Broker::in_memory();
+    broker.create_topic("wide", 4).unwrap();
+    broker.create_topic("narrow", 1).unwrap();
+    let topology = Topology::new("merged");
+    topology.stream("wide").merge(&topology.stream("narrow")).to("counts");
+    let app = topology.start_embedded(&broker, options()).unwrap();
+    let mut producer = Producer::embedded(&broker);
+    for partition in 0..4 {
+        producer.send("wide", Record::new("1").key(partition.to_string()).partition(partition)).unwrap();
+    }
+    producer.send("narrow", ("0", "2")).unwrap();
+    let found = results(Consumer::embedded(&broker).subscribe(&["counts"]).unwrap(), 5);
+    app.stop().unwrap();
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["0", "1", "2", "3"]);
+    let slow = Options { commit_interval: Duration::from_secs(60), ..Options::default() };
+    let error = topology.start_embedded(&broker, slow).map(drop).unwrap_err().to_string();
+    assert!(error.contains("commit interval"), "{error}");
 }

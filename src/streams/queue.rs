@@ -8,6 +8,12 @@ use super::{
 use crate::client::Message;
 use std::{collections::VecDeque, sync::Arc};
 
+/// How many records of an input wait at most before no more are taken, but for those that are handed in with the last of them,
+const RECORDS_MAX: usize = 10_000;
+
+/// and how many bytes of them.
+const BYTES_MAX: usize = 16 << 20;
+
 /// The inputs of a task.
 pub(super) struct Queues {
     inputs: Vec<Queue>,
@@ -17,6 +23,10 @@ struct Queue {
     topic: Arc<str>,
     extract: Option<Extract>,
     waiting: VecDeque<Message>,
+    /// The bytes of their keys and values.
+    bytes: usize,
+    /// Whether the topic has no partition for this task.
+    is_absent: bool,
     /// The time of the first one that waits; a failure where it has none.
     head: Option<Result<i64, Failure>>,
     /// Whether nothing more is known to be in the topic.
@@ -43,6 +53,8 @@ impl Queues {
             topic: input.topic.clone(),
             extract: input.extract.clone(),
             waiting: VecDeque::new(),
+            bytes: 0,
+            is_absent: false,
             head: None,
             at_end: false,
             idle_since: None,
@@ -59,15 +71,21 @@ impl Queues {
     /// Takes a record in; answers whether it is of one of the inputs.
     pub(super) fn add(&mut self, message: Message) -> bool {
         let Some(queue) = self.of(&message.topic) else { return false };
+        queue.bytes += size(&message);
         queue.waiting.push_back(message);
         queue.idle_since = None;
         queue.look();
         true
     }
 
-    /// How many records of a topic wait.
-    pub(super) fn waiting(&self, topic: &str) -> usize {
-        self.inputs.iter().filter(|queue| &*queue.topic == topic).map(|queue| queue.waiting.len()).sum()
+    /// Whether no more records of a topic are to be handed in.
+    pub(super) fn is_full(&self, topic: &str) -> bool {
+        let full = |queue: &Queue| queue.waiting.len() >= RECORDS_MAX || queue.bytes >= BYTES_MAX;
+        self.inputs.iter().any(|queue| &*queue.topic == topic && full(queue))
+    }
+
+    pub(super) fn set_absent(&mut self, topic: &str) {
+        self.of(topic).into_iter().for_each(|queue| queue.is_absent = true);
     }
 
     pub(super) fn set_at_end(&mut self, topic: &str, at_end: bool) {
@@ -83,7 +101,7 @@ impl Queues {
     /// `idle` milliseconds.
     pub(super) fn ready(&mut self, now: i64, idle: i64) -> bool {
         let mut any = false;
-        for queue in &mut self.inputs {
+        for queue in self.inputs.iter_mut().filter(|queue| !queue.is_absent) {
             if queue.head.is_some() {
                 any = true;
             } else if !queue.at_end || now < queue.idle_since.get_or_insert(now).saturating_add(idle) {
@@ -103,6 +121,7 @@ impl Queues {
         let queue = &mut self.inputs[input];
         let time = queue.head.take()?;
         let message = queue.waiting.pop_front()?;
+        queue.bytes -= size(&message);
         queue.time = queue.time.max(*time.as_ref().unwrap_or(&-1));
         queue.next = Some(message.offset + 1);
         queue.look();
@@ -118,9 +137,14 @@ impl Queues {
     pub(super) fn clear(&mut self) {
         for queue in &mut self.inputs {
             queue.waiting.clear();
+            (queue.bytes, queue.time) = (0, -1);
             (queue.head, queue.next, queue.at_end, queue.idle_since) = (None, None, false, None);
         }
     }
+}
+
+fn size(message: &Message) -> usize {
+    message.key.as_ref().map_or(0, Vec::len) + message.value.as_ref().map_or(0, Vec::len)
 }
 
 impl Queue {

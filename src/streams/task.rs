@@ -8,7 +8,7 @@
 //! Task::changelogs, restore                 what the state lacks, until each changelog is at its end
 //! Task::start                               processors ask for their times
 //! loop {
-//!     Task::add, set_at_end                 records of the inputs, in the order of each partition
+//!     Task::is_full, add, set_at_end        records of the inputs, in the order of each partition
 //!     Task::ready, process                  one record; what comes of it goes to the Output
 //!     Task::punctuate                       times that have come
 //!     Task::flush                           now and then: the changelogs' records go to the Output,
@@ -67,7 +67,7 @@ pub struct Task {
     queues: Queues,
     context: Context,
     /// A record that is not processed, and why.
-    refused: Option<(Place, String)>,
+    refused: Vec<(Place, String)>,
 }
 
 impl Task {
@@ -93,7 +93,7 @@ impl Task {
                 outbox: Vec::new(),
                 counts: Counts::default(),
             },
-            refused: None,
+            refused: Vec::new(),
         };
         task.wire();
         task
@@ -145,7 +145,7 @@ impl Task {
 
     /// Has a record that panicked treated as one that failed, when it is handed in again after the rollback.
     pub fn refuse(&mut self, place: Place, reason: String) {
-        self.refused = Some((place, reason));
+        self.refused.push((place, reason));
     }
 
     /// The changelogs of its stores.
@@ -194,9 +194,14 @@ impl Task {
         debug_assert!(known, "a task gets records of its inputs");
     }
 
-    /// How many records of a topic wait; the runtime asks for no more where they are many.
-    pub fn waiting(&self, topic: &str) -> usize {
-        self.queues.waiting(topic)
+    /// Whether so many records of a topic wait, or so large ones, that no more are to be handed in.
+    pub fn is_full(&self, topic: &str) -> bool {
+        self.queues.is_full(topic)
+    }
+
+    /// Says that a topic has no partition of this number, so that nothing is waited for there.
+    pub fn set_absent(&mut self, topic: &str) {
+        self.queues.set_absent(topic);
     }
 
     /// Says whether all that is in the topic has been handed in.
@@ -220,8 +225,8 @@ impl Task {
         self.context.wall_time = now;
         let done = match time {
             Err(failure) => Err((failure, Event { key, value, timestamp: message.timestamp, headers })),
-            Ok(timestamp) if self.is_refused(&place) => {
-                let (_, reason) = self.refused.take().expect("there is one");
+            Ok(timestamp) if self.refused.iter().any(|(refused, _)| *refused == place) => {
+                let (_, reason) = self.refused.iter().find(|(refused, _)| *refused == place).expect("there is one");
                 Err((Failure::new(reason), Event { key, value, timestamp, headers }))
             }
             Ok(timestamp) => {
@@ -245,10 +250,6 @@ impl Task {
         self.send(output)?;
         self.stream_punctuations(output)?;
         Ok(true)
-    }
-
-    fn is_refused(&self, place: &Place) -> bool {
-        self.refused.as_ref().is_some_and(|(refused, _)| refused == place)
     }
 
     fn may_go_to_dead_letters(&self) -> bool {
@@ -360,6 +361,7 @@ impl Task {
 
     /// Commits the state, with the offset behind the last record of each store's changelog where one was sent or is known.
     pub fn commit(&mut self, changelogs: &[Option<u64>], durable: bool) -> Result<(), Error> {
+        self.refused.clear();
         self.context.stores.commit(changelogs, self.context.stream_time, durable).map_err(Error::State)
     }
 

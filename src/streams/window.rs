@@ -1,6 +1,6 @@
 //! Windows of time: which of them a record falls in, and until when they take late ones.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 /// Windows that follow each other without a gap: each record falls in one.
 ///
@@ -188,7 +188,8 @@ impl Aligned {
     /// The starts of the windows that a time falls in.
     pub(super) fn starts(self, time: i64) -> impl Iterator<Item = i64> {
         let first = time.saturating_sub(self.size).saturating_add(self.advance).max(0) / self.advance * self.advance;
-        (0..).map(move |number| first + number * self.advance).take_while(move |start| *start <= time)
+        let starts = iter::successors(Some(first), move |start| start.checked_add(self.advance));
+        starts.take_while(move |start| *start <= time)
     }
 }
 
@@ -207,5 +208,7 @@ mod tests {
         assert_eq!(starts(10, 10, 19), [10]);
         assert_eq!(starts(10, 3, 5), [0, 3]);
         assert_eq!(starts(10, 3, 20), [12, 15, 18]);
+        let last = i64::MAX / 10 * 10;
+        assert_eq!(starts(10, 10, i64::MAX), [last]);
     }
 }

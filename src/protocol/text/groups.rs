@@ -232,12 +232,12 @@ impl Session {
     }
 }
 
-/// The connection's membership.
 fn parse_assignor(name: &[u8]) -> Result<Assignor, Refusal> {
     let assignor = std::str::from_utf8(name).ok().and_then(Assignor::named);
     assignor.ok_or_else(|| Refusal::invalid("assignor can be 'uniform' or 'range'"))
 }
 
+/// The connection's membership.
 fn member(member: &mut Option<Membership>) -> Result<&mut Membership, Refusal> {
     member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
 }

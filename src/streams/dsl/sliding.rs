@@ -66,7 +66,7 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
         {
             found.starts.push(start);
             let (end, last) = (start.saturating_add(difference), stored.timestamp);
-            if start == time + 1 {
+            if start == time.saturating_add(1) {
                 found.has_right = true;
             } else if end > time {
                 if found.right.is_none() {
@@ -88,7 +88,7 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
             }
         }
         if let Some(previous) = found.previous {
-            let start = previous + 1;
+            let start = previous.saturating_add(1);
             if !found.starts.contains(&start) && start.saturating_add(difference) >= time {
                 self.update(context, event, key, start, None, closed)?;
             }
@@ -109,7 +109,9 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
         let time = event.timestamp;
         let (mut shared, mut right, mut has_right, mut previous) = (None, None, false, None);
         let mut starts = Vec::new();
-        for Entry { key: Windowed { start, .. }, stored } in self.store.fetch(context, key, 0, time + 1)? {
+        for Entry { key: Windowed { start, .. }, stored } in
+            self.store.fetch(context, key, 0, time.saturating_add(1))?
+        {
             starts.push(start);
             if start == 0 {
                 previous = Some(stored.timestamp).filter(|last| *last < time);
@@ -125,7 +127,8 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
         if !has_right {
             self.make_right(context, event, key, right)?;
         }
-        if let Some(start) = previous.map(|previous| previous + 1).filter(|start| !starts.contains(start)) {
+        if let Some(start) = previous.map(|previous| previous.saturating_add(1)).filter(|start| !starts.contains(start))
+        {
             self.update(context, event, key, start, None, closed)?;
         }
         self.update(context, event, key, 0, shared, closed)
@@ -134,7 +137,7 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
     /// Makes the window behind the record, where later ones fall in it.
     fn make_right(&self, context: &mut Context, event: &Event<K, V>, key: &K, right: Option<Stored<A>>) -> Done {
         let Some(right) = right.filter(|right| right.timestamp > event.timestamp) else { return Ok(()) };
-        let start = event.timestamp + 1;
+        let start = event.timestamp.saturating_add(1);
         self.store.put(context, key, start, Some(&right.value), right.timestamp);
         self.forward(context, event, key, start, Folded { new: right.value, old: None }, right.timestamp)
     }

@@ -1,6 +1,10 @@
 //! Global tables: each process reads their topics whole before its tasks run, and goes on reading them. They are in memory.
 
-use super::{Shared, topics::Partitions, worker::take};
+use super::{
+    Shared,
+    topics::Partitions,
+    worker::{passes, take},
+};
 use crate::{
     client::{
         Position,
@@ -79,7 +83,7 @@ pub(super) fn follow(shared: &Shared, mut positions: Positions) -> Result<(), Er
             match read(&shared.plan, &shared.globals, &mut inputs, key, &mut positions, handler) {
                 Ok(read) => is_busy |= read.is_some(),
                 // The reading goes on by itself.
-                Err(Error::Client(crate::client::Error::Connection { .. })) => {}
+                Err(Error::Client(error)) if passes(&error) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -26,8 +26,10 @@ use crate::{
 use identity::Identity;
 use states::{States, WorkerNumber};
 use std::{
+    any::Any,
     collections::BTreeMap,
     io,
+    panic::{self, AssertUnwindSafe},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::*},
@@ -36,7 +38,10 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use topics::Partitions;
-use worker::Worker;
+use worker::{Worker, reason_of};
+
+/// The longest commit interval: a transaction, and a silent member, are given up soon after it.
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
 
 /// A topology that runs. Dropped, it stops as [`stop`](Self::stop) does.
 pub struct App {
@@ -144,6 +149,11 @@ impl Topology {
 
     fn start_at(&self, site: Site, options: Options) -> Result<App, Error> {
         let plan = Arc::new(self.plan()?);
+        if options.commit_interval > COMMIT_INTERVAL_MAX {
+            let why =
+                format!("the commit interval is {:?}; it may be {COMMIT_INTERVAL_MAX:?}", options.commit_interval);
+            return Err(Error::Topology(why));
+        }
         let in_memory = matches!(&site, Site::Embedded(broker) if broker.config().data_dir.is_none());
         let state_dir = (!in_memory).then_some(options.state_dir.as_path());
         let identity = Identity::of(state_dir, &plan.application)?;
@@ -236,7 +246,10 @@ impl App {
         let shared = self.shared.clone();
         let thread = thread::Builder::new().name(format!("{}-{name}", shared.plan.application));
         let spawned = thread.spawn(move || {
-            if let Err(error) = run(&shared) {
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| run(&shared)));
+            let panicked =
+                |panic: Box<dyn Any + Send>| Err(Error::State(format!("a thread panicked: {}", reason_of(&*panic))));
+            if let Err(error) = ended.unwrap_or_else(panicked) {
                 lock(&shared.failed).get_or_insert(error);
             }
             // One that ends ends all: what it did would be left to nobody.

@@ -31,7 +31,7 @@ pub struct Options {
     /// Where the state is, in a folder of the topology's name: `streams`. Of a broker that runs in memory in this process the state is
     /// there, too. What is lost of it is read again from the changelogs.
     pub state_dir: PathBuf,
-    /// How often results take effect: every 100 ms.
+    /// How often results take effect: every 100 ms, and at least every 5 s.
     pub commit_interval: Duration,
     /// What is done about records that fail: the application stops.
     pub handlers: Handlers,

@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 /// What one worker is among those of the process.
@@ -23,6 +23,8 @@ pub(super) struct States {
     dir: Option<PathBuf>,
     cache_bytes: usize,
     open: Mutex<BTreeMap<TaskId, Open>>,
+    /// What was closed here, which a query may still look at: then the file is still open.
+    closed: Mutex<BTreeMap<TaskId, Weak<dyn State>>>,
 }
 
 struct Open {
@@ -35,11 +37,15 @@ struct Open {
 impl States {
     pub(super) fn new(plan: &Arc<Plan>, state_dir: Option<&Path>, cache_bytes: usize) -> States {
         let dir = state_dir.map(|dir| dir.join(&plan.application));
-        States { plan: plan.clone(), dir, cache_bytes, open: Mutex::default() }
+        States { plan: plan.clone(), dir, cache_bytes, open: Mutex::default(), closed: Mutex::default() }
     }
 
     fn open(&self) -> MutexGuard<'_, BTreeMap<TaskId, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, BTreeMap<TaskId, Weak<dyn State>>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the state of a task for a worker, or takes it over from another one that has let the task go.
@@ -49,7 +55,8 @@ impl States {
             (open.owner, open.is_ready) = (worker, false);
             return Ok(open.state.clone());
         }
-        let state = self.make(id)?;
+        let closed = self.closed().remove(&id).and_then(|closed| closed.upgrade());
+        let state = closed.map_or_else(|| self.make(id), Ok)?;
         all.insert(id, Open { state: state.clone(), owner: worker, is_ready: false });
         Ok(state)
     }
@@ -74,9 +81,24 @@ impl States {
         all.get_mut(&id).into_iter().filter(|open| open.owner == worker).for_each(|open| open.is_ready = true);
     }
 
+    /// Commits a task's state, unless another worker has it by now: that one has read, or will read, what is missing in the changelogs.
+    pub(super) fn commit(
+        &self,
+        id: TaskId,
+        worker: WorkerNumber,
+        commit: impl FnOnce() -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let all = self.open();
+        if all.get(&id).is_some_and(|open| open.owner == worker) { commit() } else { Ok(()) }
+    }
+
     /// A worker has let a task go. Unless another one has it by now, its state is closed.
     pub(super) fn release(&self, id: TaskId, worker: WorkerNumber) {
-        self.open().retain(|task, open| *task != id || open.owner != worker);
+        let mut all = self.open();
+        if all.get(&id).is_some_and(|open| open.owner == worker) {
+            let released = all.remove(&id).map(|open| Arc::downgrade(&open.state));
+            self.closed().extend(released.map(|state| (id, state)));
+        }
     }
 
     /// Forgets the state of a task, which has to be restored from nothing.
@@ -84,6 +106,7 @@ impl States {
         let mut all = self.open();
         if all.get(&id).is_some_and(|open| open.owner == worker) {
             all.remove(&id);
+            self.closed().remove(&id);
             // If the file stays, so does what it says, and it is discarded again.
             let _ = self.file(id).map(fs::remove_file);
         }

@@ -1,14 +1,14 @@
 //! What a running application does about faults that cannot be made from outside.
 
-use super::Options;
+use super::{Options, states::States};
 use crate::{
     Broker, Consumer, Producer, Server,
     streams::{
-        Topology,
+        TaskId, Topology,
         store::{Changes, DiskState, State, StoreSpec},
     },
 };
-use std::{collections::BTreeMap, env, fs, process, time::Duration};
+use std::{collections::BTreeMap, env, fs, process, sync::Arc, time::Duration};
 
 #[test]
 fn state_that_is_ahead_of_its_changelog_is_restored_from_nothing() {
@@ -38,5 +38,25 @@ fn state_that_is_ahead_of_its_changelog_is_restored_from_nothing() {
     producer.send("in", ("a", "1")).unwrap();
     assert_eq!(next(), "2");
     app.stop().unwrap();
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn state_that_a_query_still_looks_at_is_taken_up_again() {
+    let dir = env::temp_dir().join(format!("plainlog-queried-{}", process::id()));
+    let topology = Topology::new("app");
+    topology.stream("in").group_by_key().count("counts").to("out");
+    let states = States::new(&Arc::new(topology.plan().unwrap()), Some(&dir), 1 << 20);
+    let id = TaskId { subtopology: 0, partition: 0 };
+    let queried = states.acquire(id, 0).unwrap();
+    states.release(id, 0);
+    let again = states.acquire(id, 1).unwrap();
+    assert!(Arc::ptr_eq(&queried, &again));
+    // Whoever had it before commits no more.
+    states.commit(id, 0, || panic!("it is another's")).unwrap();
+    states.release(id, 1);
+    drop((queried, again));
+    states.acquire(id, 0).unwrap();
+    drop(states);
     fs::remove_dir_all(dir).unwrap();
 }

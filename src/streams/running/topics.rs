@@ -26,7 +26,7 @@ pub(super) fn prepare(plan: &Plan, site: &Site, state_dir: Option<&Path>) -> Res
     }
     for (topic, count) in plan.partitions(|topic| partitions.get(topic).copied())? {
         // What is read of it is done with: the offsets say so, and nothing else reads it.
-        let settings = [("cleanup.policy", "delete".into()), ("retention.ms", "-1".into())];
+        let settings = [("cleanup.policy", "delete".into()), ("retention.ms", "-1".into()), any_time()];
         let made = make(site, &topic, Some(count), &settings)?;
         has_partitions(&topic, made.partitions, count)?;
         partitions.insert(topic, count);
@@ -86,12 +86,18 @@ fn has_partitions(topic: &str, has: u32, wanted: u32) -> Result<(), Error> {
     )))
 }
 
+/// What a topology takes may be of any time, and so what comes of it.
+fn any_time() -> (&'static str, String) {
+    ("message.timestamp.after.max.ms", i64::MAX.to_string())
+}
+
 fn changelog_settings(store: &StoreSpec) -> Vec<(&'static str, String)> {
     match store.retention() {
-        None => vec![("cleanup.policy", "compact".into())],
+        None => vec![("cleanup.policy", "compact".into()), any_time()],
         Some(retention) => vec![
             ("cleanup.policy", "compact,delete".into()),
             ("retention.ms", retention.saturating_add(RETENTION_BEYOND).to_string()),
+            any_time(),
         ],
     }
 }

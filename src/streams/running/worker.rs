@@ -36,9 +36,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many records of an input wait in a task before no more are taken.
-const WAITING_MAX: usize = 10_000;
-
 /// How many records a task processes before the next one has its turn.
 const RECORDS_A_TURN: usize = 500;
 
@@ -92,6 +89,8 @@ pub(super) struct Worker {
     /// Where the group is in the inputs, as it was committed.
     positions: BTreeMap<Key, u64>,
     trimmed: Instant,
+    /// The task that had its turn last.
+    served: Option<TaskId>,
 }
 
 /// Why a unit of work ended.
@@ -118,8 +117,10 @@ impl From<client::Error> for End {
 }
 
 /// Whether an error may be gone at the next attempt: of what the broker refuses, what has to do with who asks, and when.
-fn passes(error: &client::Error) -> bool {
-    const CODES: [&str; 11] = [
+pub(super) fn passes(error: &client::Error) -> bool {
+    const CODES: [&str; 12] = [
+        // Of the group as the broker knew it before a restart nothing was kept.
+        "GROUP_ID_NOT_FOUND",
         "UNKNOWN_MEMBER_ID",
         "ILLEGAL_GENERATION",
         "REBALANCE_IN_PROGRESS",
@@ -150,6 +151,7 @@ impl Worker {
             tasks: BTreeMap::new(),
             positions: BTreeMap::new(),
             trimmed: Instant::now(),
+            served: None,
         }
     }
 
@@ -253,7 +255,10 @@ impl Worker {
                 )));
             }
             let state = shared.states.acquire(id, self.number)?;
-            let task = Task::new(&shared.plan, id, &shared.options.of_tasks(), state, &shared.globals);
+            let mut task = Task::new(&shared.plan, id, &shared.options.of_tasks(), state, &shared.globals);
+            for input in part.inputs.iter().filter(|input| !inputs.iter().any(|(topic, _)| *topic == input.topic)) {
+                task.set_absent(&input.topic);
+            }
             let (phase, durable_since) = (Phase::New, Instant::now());
             let running = Running { task, inputs, phase, counted: Counts::default(), durable_since, is_dirty: false };
             self.tasks.insert(id, running);
@@ -270,7 +275,8 @@ impl Worker {
         if let Phase::Restoring(left) = &running.phase {
             left.iter().for_each(|one| self.inputs.close(&one.changelog.0, one.changelog.1));
         }
-        let kept = if running.is_dirty { running.task.commit(&[], true) } else { Ok(()) };
+        let commit = || if running.is_dirty { running.task.commit(&[], true) } else { Ok(()) };
+        let kept = self.shared.states.commit(id, self.number, commit);
         drop(running);
         self.shared.states.release(id, self.number);
         kept
@@ -296,13 +302,14 @@ impl Worker {
             let committed: BTreeMap<Key, CommittedAt> =
                 found.map(|(topic, partition, at)| ((topic.into(), partition), at)).collect();
             for running in self.tasks.values_mut().filter(|running| matches!(running.phase, Phase::New)) {
-                let at = |key: &Key| committed.get(key).copied().unwrap_or_default();
-                if running.inputs.iter().any(|key| at(key).is_pending) {
+                // What is not told, though it was given to this member, cannot be looked at just now.
+                let is_settled = |key: &Key| committed.get(key).is_some_and(|at| !at.is_pending);
+                if !running.inputs.iter().all(is_settled) {
                     continue;
                 }
                 for key in &running.inputs {
-                    let offset = at(key).offset;
-                    offset.map(|offset| self.positions.insert(key.clone(), offset));
+                    let offset = committed[key].offset;
+                    self.positions.extend(offset.map(|offset| (key.clone(), offset)));
                     self.inputs.open(&key.0, key.1, offset.map_or(Position::Earliest, Position::Offset))?;
                 }
                 let mut left = Vec::new();
@@ -326,6 +333,10 @@ impl Worker {
             while at < left.len() {
                 let Restoring { store, changelog: (topic, partition) } = &left[at];
                 match self.inputs.take(topic, *partition) {
+                    Err(client::Error::Skipped { wanted, reason, .. }) if reason.code == "CORRUPT_MESSAGE" => {
+                        let why = format!("the changelog {topic}/{partition} is damaged at offset {wanted}: {reason}");
+                        return Err(Error::State(why));
+                    }
                     // What compaction and retention took is not needed.
                     Err(client::Error::Skipped { wanted, next, .. }) if next >= wanted => {}
                     Err(client::Error::Skipped { .. }) => {
@@ -344,6 +355,9 @@ impl Worker {
                         if at_end {
                             self.inputs.close(topic, *partition);
                             left.swap_remove(at);
+                        } else {
+                            // The others, and the session, have their turn.
+                            at += 1;
                         }
                     }
                 }
@@ -368,7 +382,7 @@ impl Worker {
         let mut any = false;
         for running in self.tasks.values_mut().filter(|running| running.is_running()) {
             for (topic, partition) in &running.inputs {
-                while running.task.waiting(topic) < WAITING_MAX {
+                while !running.task.is_full(topic) {
                     let Some(Arrival { messages, at_end }) = take(&mut self.inputs, topic, *partition)? else { break };
                     any = true;
                     messages.into_iter().for_each(|message| running.task.add(message));
@@ -431,7 +445,15 @@ impl Worker {
     fn turns(&mut self, unit: &mut Unit<'_>, until: Instant) -> Result<Turn, Error> {
         let now = self.shared.now_ms();
         let mut is_busy = false;
-        for (id, running) in self.tasks.iter_mut().filter(|(_, running)| running.is_running()) {
+        // Who is behind the one that was served last comes first.
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        let first = self.served.and_then(|served| ids.iter().position(|id| *id > served)).unwrap_or(0);
+        for id in ids[first..].iter().chain(&ids[..first]) {
+            if is_busy && Instant::now() >= until {
+                break;
+            }
+            let Some(running) = self.tasks.get_mut(id).filter(|running| running.is_running()) else { continue };
+            self.served = Some(*id);
             let task = &mut running.task;
             let turn = catch_unwind(AssertUnwindSafe(|| {
                 let mut any = false;
@@ -517,8 +539,10 @@ impl Worker {
         let mut counts = Vec::new();
         for (id, running) in self.tasks.iter_mut().filter(|(_, running)| running.is_running()) {
             let is_due = running.durable_since.elapsed() >= DURABLE_EVERY || shared.is_stopping();
-            running.task.commit(&ends[id], is_due)?;
-            running.is_dirty = !is_due;
+            running.is_dirty |= running.task.uncommitted() > 0;
+            let durably = is_due && running.is_dirty;
+            shared.states.commit(*id, self.number, || running.task.commit(&ends[id], durably))?;
+            running.is_dirty &= !durably;
             if is_due {
                 running.durable_since = Instant::now();
             }
@@ -574,7 +598,7 @@ pub(super) fn take(inputs: &mut Inputs, topic: &Arc<str>, partition: u32) -> Res
 }
 
 /// What a panic said.
-fn reason_of(panic: &(dyn Any + Send)) -> String {
+pub(super) fn reason_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a message".into())
 }
