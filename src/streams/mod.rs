@@ -67,6 +67,10 @@
 //! - A table always has a store, so that what is made of it knows the old values, and a key that was not there is not deleted.
 //! - The stream time of each window, session and join is in its store: what was late before a crash is late after it.
 //! - Joins of streams without a grace find what is at the edge of their window.
+//! - A result with a window in its key goes to the partition of the whole of it, `key@start`, as any record goes to that of its key.
+//!
+//! As there, the first value of an aggregate takes the place of the initial one, which is then taken out of what is made of the
+//! table; and a record that a topic refuses, because it is too large or too far ahead, ends the application.
 
 mod context;
 mod describe;
