@@ -189,6 +189,7 @@ fn who_sends_no_more_is_answered_all_the_same() {
     for (query, count) in [
         ("records", 5_002),
         ("records?partition=0&from=4999&wait=1ms", 1),
+        ("records?partition=0&from=4999&wait=1h", 1),
         ("records?partition=1&match=b", 1),
         ("records?partition=1&match=none", 0),
         ("export", 5_002),

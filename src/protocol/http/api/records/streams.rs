@@ -295,8 +295,12 @@ impl Sending<'_, '_, '_> {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(false);
             }
-            if !self.stream.goes_on()? {
+            if self.stream.exchange.output.stopping() {
                 return Err(gone());
+            }
+            // Who sends no more may still read what there is; nobody can tell, so there is no more to wait for.
+            if !self.stream.goes_on()? {
+                return Ok(false);
             }
             self.stream.bytes.extend_from_slice(b":\n\n");
         }
