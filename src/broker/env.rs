@@ -15,13 +15,14 @@
 use super::{
     Clock, Error, Result,
     dynamic_configs::{self, DynamicConfigs},
-    features::{self, KeptFeatures},
+    features::FeatureLevels,
     flusher::Flusher,
-    quotas::{self, KeptQuotas},
+    kept::{Content, Kept},
+    quotas::Quotas,
     random,
     reserve::Reserve,
     schedule::Schedule,
-    scram_credentials::{self, KeptCredentials},
+    scram_credentials::ScramCredentials,
     small_file::{Line, Lines, OWN_BYTES_MAX, Text, at},
 };
 use crate::{
@@ -52,9 +53,9 @@ pub(super) struct Env {
     pub(super) flush: Flush,
     /// What was set while a broker ran.
     pub(super) configs: DynamicConfigs,
-    pub(super) features: KeptFeatures,
-    pub(super) quotas: KeptQuotas,
-    pub(super) credentials: KeptCredentials,
+    pub(super) features: Kept<FeatureLevels>,
+    pub(super) quotas: Kept<Quotas>,
+    pub(super) credentials: Kept<ScramCredentials>,
     /// How the broker ended that wrote the log last.
     stop: Stop,
     /// What the file says.
@@ -92,9 +93,9 @@ pub(super) enum Stop {
 /// The file's name.
 const FILE: &str = "~broker";
 /// The broker's own files.
-const OWN_FILES: [&str; 5] = [FILE, dynamic_configs::FILE, features::FILE, quotas::FILE, scram_credentials::FILE];
+const OWN_FILES: [&str; 5] = [FILE, dynamic_configs::FILE, FeatureLevels::FILE, Quotas::FILE, ScramCredentials::FILE];
 /// Those of them that nobody else may read.
-const PRIVATE_FILES: [&str; 1] = [scram_credentials::FILE];
+const PRIVATE_FILES: [&str; 1] = [ScramCredentials::FILE];
 /// When more partitions could not be synced, the stop was not clean.
 const UNCLEAN_MAX: usize = 1000;
 /// Producer ids that are taken at once.
@@ -105,9 +106,9 @@ impl Env {
     pub(super) fn new(disk: Arc<dyn Disk>, data_dir: PathBuf, config: &Config, clock: Clock) -> Result<Env> {
         let found = Identity::read(&*disk, &data_dir)?;
         let configs = DynamicConfigs::read(&*disk, &data_dir, &config.topic_defaults)?;
-        let features = KeptFeatures::read(&*disk, &data_dir)?;
-        let quotas = KeptQuotas::read(&*disk, &data_dir)?;
-        let credentials = KeptCredentials::read(&*disk, &data_dir)?;
+        let features = Kept::read(&*disk, &data_dir)?;
+        let quotas = Kept::read(&*disk, &data_dir)?;
+        let credentials = Kept::read(&*disk, &data_dir)?;
         let is_new = found.is_none();
         let identity = found.unwrap_or_else(Identity::new);
         let reserve = |name: &str| Reserve::new(config.data_dir.is_some().then(|| data_dir.join(name)));
@@ -162,6 +163,11 @@ impl Env {
         // A crash can leave it in doubt.
         self.begin_writing()?;
         self.put(file, bytes)
+    }
+
+    /// Changes what one of them keeps, durably. After an error all is as it was.
+    pub(super) fn change_kept<T: Content>(&self, kept: &Kept<T>, change: impl FnOnce(&mut T)) -> Result<()> {
+        kept.change(change, |lines| self.replace(T::FILE, lines))
     }
 
     fn put(&self, file: &str, bytes: &[u8]) -> Result<()> {
@@ -358,7 +364,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_each_own_file_is_durable_or_in_doubt_whatever_becomes_of_the_others() {
-        let files = [(FILE, "cluster.id:a\n"), (quotas::FILE, "user: producer_byte_rate:1000\n")];
+        let files = [(FILE, "cluster.id:a\n"), (Quotas::FILE, "user: producer_byte_rate:1000\n")];
         for call in [Call::Read, Call::Any] {
             for nth in 1.. {
                 let (disk, dir) = (MemoryDisk::crashable(), Path::new("memory"));

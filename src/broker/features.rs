@@ -10,17 +10,12 @@
 
 use super::{
     Broker, Error, Result,
+    kept::Content,
     small_file::{Lines, Text},
 };
-use crate::log::{disk::Disk, record::parse_u63};
-use std::{
-    collections::BTreeMap,
-    path::Path,
-    sync::{Arc, Mutex, RwLock},
-};
+use crate::log::record::parse_u63;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
-/// The file's name.
-pub(super) const FILE: &str = "~features";
 /// What the file calls the epoch.
 const EPOCH: &str = "epoch";
 
@@ -33,54 +28,36 @@ pub struct FeatureLevels {
     pub lowered: BTreeMap<String, i16>,
 }
 
-/// The levels that are kept.
-#[derive(Debug)]
-pub(super) struct KeptFeatures {
-    levels: RwLock<Arc<FeatureLevels>>,
-    /// Held while the file is replaced.
-    changing: Mutex<()>,
-}
+impl Content for FeatureLevels {
+    const FILE: &str = "~features";
 
-impl KeptFeatures {
-    /// Reads the file, if there is one. An error names it, and the line that is wrong.
-    pub(super) fn read(disk: &dyn Disk, data_dir: &Path) -> Result<KeptFeatures> {
-        let path = data_dir.join(FILE);
-        let text = Text::of_broker(disk, &path)?;
-        let levels = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
-        Ok(KeptFeatures { levels: RwLock::new(levels.into()), changing: Mutex::default() })
-    }
-
-    fn levels(&self) -> Arc<FeatureLevels> {
-        self.levels.read().expect("no panic under the features' lock").clone()
-    }
-}
-
-fn parse(text: &Text, path: &Path) -> std::result::Result<FeatureLevels, String> {
-    let mut levels = FeatureLevels::default();
-    for line in text.lines() {
-        let bad = || line.error(path, "is no level of a feature; mend it, or remove the line");
-        let (name, value) = line.field().ok_or_else(bad)?;
-        let value = parse_u63(value.as_bytes()).ok_or_else(bad)?;
-        if name == EPOCH {
-            levels.epoch = value as i64;
-        } else {
-            levels.lowered.insert(name, i16::try_from(value).map_err(|_| bad())?);
+    fn parse(text: &Text, path: &Path) -> std::result::Result<FeatureLevels, String> {
+        let mut levels = FeatureLevels::default();
+        for line in text.lines() {
+            let bad = || line.error(path, "is no level of a feature; mend it, or remove the line");
+            let (name, value) = line.field().ok_or_else(bad)?;
+            let value = parse_u63(value.as_bytes()).ok_or_else(bad)?;
+            if name == EPOCH {
+                levels.epoch = value as i64;
+            } else {
+                levels.lowered.insert(name, i16::try_from(value).map_err(|_| bad())?);
+            }
         }
+        Ok(levels)
     }
-    Ok(levels)
-}
 
-fn lines(levels: &FeatureLevels) -> Lines {
-    let mut lines = Lines::default();
-    lines.push(&[(EPOCH, &levels.epoch)]);
-    levels.lowered.iter().for_each(|(name, level)| lines.push(&[(name, level)]));
-    lines
+    fn lines(&self) -> Lines {
+        let mut lines = Lines::default();
+        lines.push(&[(EPOCH, &self.epoch)]);
+        self.lowered.iter().for_each(|(name, level)| lines.push(&[(name, level)]));
+        lines
+    }
 }
 
 impl Broker {
     /// The levels of features.
     pub fn feature_levels(&self) -> Arc<FeatureLevels> {
-        self.env().features.levels()
+        self.env().features.get()
     }
 
     /// An error if a feature is off.
@@ -94,22 +71,16 @@ impl Broker {
     /// Puts features at levels, durably; `None` is the last one. After an error all is as it was.
     pub fn set_feature_levels(&self, changes: &BTreeMap<&str, Option<i16>>) -> Result<()> {
         let env = self.env();
-        let _one = env.features.changing.lock().expect("no panic while ~features is written");
-        let before = env.features.levels();
-        let mut next = FeatureLevels::clone(&before);
-        for (&name, level) in changes {
-            match level {
-                Some(level) => drop(next.lowered.insert(name.into(), *level)),
-                None => drop(next.lowered.remove(name)),
+        env.change_kept(&env.features, |levels| {
+            let before = levels.lowered.clone();
+            for (&name, level) in changes {
+                match level {
+                    Some(level) => drop(levels.lowered.insert(name.into(), *level)),
+                    None => drop(levels.lowered.remove(name)),
+                }
             }
-        }
-        if next == *before {
-            return Ok(());
-        }
-        next.epoch += 1;
-        env.replace(FILE, &lines(&next))?;
-        *env.features.levels.write().expect("no panic under the features' lock") = next.into();
-        Ok(())
+            levels.epoch += i64::from(levels.lowered != before);
+        })
     }
 }
 
@@ -117,9 +88,9 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Clock, small_file::OWN_BYTES_MAX},
+        broker::{Clock, kept::Kept, small_file::OWN_BYTES_MAX},
         config::Config,
-        log::disk::{Call, Fault, MemoryDisk, Survivors},
+        log::disk::{Call, Disk, Fault, MemoryDisk, Survivors},
     };
 
     fn open(disk: &MemoryDisk) -> Broker {
@@ -139,7 +110,7 @@ mod tests {
         let broker = open(&disk);
         let expected = FeatureLevels { epoch: 1, lowered: [("group.version".into(), 0)].into() };
         assert_eq!(*broker.feature_levels(), expected);
-        assert_eq!(lines(&expected).bytes(OWN_BYTES_MAX).unwrap(), b"epoch:1\ngroup.version:0\n");
+        assert_eq!(expected.lines().bytes(OWN_BYTES_MAX).unwrap(), b"epoch:1\ngroup.version:0\n");
         disk.fault(Call::Any, 1, Fault::Full);
         set(&broker, None).unwrap_err();
         assert_eq!(*broker.feature_levels(), expected);
@@ -151,8 +122,11 @@ mod tests {
     fn what_is_no_level_refuses_the_start_and_is_named() {
         for line in ["x", "group.version:x", "group.version:-1", "group.version:32768", "epoch:-1"] {
             let disk = MemoryDisk::default();
-            disk.create(Path::new(FILE)).unwrap().write_at(format!("epoch:1\n{line}\n").as_bytes(), 0).unwrap();
-            let Err(Error::Storage(why)) = KeptFeatures::read(&disk, Path::new("")) else { panic!("{line}") };
+            disk.create(Path::new(FeatureLevels::FILE))
+                .unwrap()
+                .write_at(format!("epoch:1\n{line}\n").as_bytes(), 0)
+                .unwrap();
+            let Err(Error::Storage(why)) = Kept::<FeatureLevels>::read(&disk, Path::new("")) else { panic!("{line}") };
             assert!(why.starts_with(&format!("~features, line 2: '{line}' is no level")), "{why}");
         }
     }

@@ -51,9 +51,9 @@
 //! | a partition's `producers` | what producers wrote | a batch of one, or a marker, is written; what is kept of them is read |
 //! | a topic's `replacing` | the `topic` file | the file is replaced |
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
-//! | the configs' `state` | what was set while the broker ran | never a call of the disk |
+//! | the configs' `state`, the `content` of what is kept | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
-//! | `quotas`, `credentials`, the features' `changing` | the `~quotas` file, the `~credentials` file, the `~features` file | the file is replaced |
+//! | `changing` of the quotas, the credentials, the features | the `~quotas` file, the `~credentials` file, the `~features` file | the file is replaced |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
@@ -74,6 +74,7 @@ mod group_offsets;
 mod internal_log;
 #[cfg(feature = "kafka")]
 mod internal_record;
+mod kept;
 mod leader_epochs;
 mod maintenance;
 mod partition;

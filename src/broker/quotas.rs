@@ -8,18 +8,10 @@
 
 use super::{
     Broker, Error, Result,
+    kept::Content,
     small_file::{Lines, Text},
 };
-use crate::log::disk::Disk;
-use std::{
-    collections::BTreeMap,
-    fmt::Display,
-    path::Path,
-    sync::{Arc, Mutex},
-};
-
-/// The file's name.
-pub(super) const FILE: &str = "~quotas";
+use std::{collections::BTreeMap, fmt::Display, path::Path, sync::Arc};
 
 /// Whom a quota is for: a name for each kind, such as `user` or `ip`; `None` is each that has no quota of its own.
 pub type QuotaEntity = BTreeMap<String, Option<String>>;
@@ -28,53 +20,41 @@ pub type QuotaValues = BTreeMap<String, f64>;
 /// All quotas.
 pub type Quotas = BTreeMap<QuotaEntity, QuotaValues>;
 
-/// The quotas that are kept.
-#[derive(Debug)]
-pub(super) struct KeptQuotas {
-    /// Held while the file is replaced, too: quotas are not asked for in the data path.
-    quotas: Mutex<Arc<Quotas>>,
-}
+impl Content for Quotas {
+    const FILE: &str = "~quotas";
 
-impl KeptQuotas {
-    /// Reads the file, if there is one. An error names it, and the line that is wrong.
-    pub(super) fn read(disk: &dyn Disk, data_dir: &Path) -> Result<KeptQuotas> {
-        let path = data_dir.join(FILE);
-        let text = Text::of_broker(disk, &path)?;
-        let quotas = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
-        Ok(KeptQuotas { quotas: Mutex::new(quotas.into()) })
-    }
-}
-
-fn parse(text: &Text, path: &Path) -> std::result::Result<Quotas, String> {
-    let mut quotas = Quotas::new();
-    for line in text.lines() {
-        let bad = || line.error(path, "is no quota; mend it, or remove the line");
-        let mut fields = line.all_fields().ok_or_else(bad)?;
-        let (name, value) = fields.pop().filter(|_| !fields.is_empty()).ok_or_else(bad)?;
-        let entity = fields.into_iter().map(|(kind, name)| (kind, Some(name).filter(|name| !name.is_empty())));
-        quotas.entry(entity.collect()).or_default().insert(name, value.parse().map_err(|_| bad())?);
-    }
-    Ok(quotas)
-}
-
-fn lines(quotas: &Quotas) -> Lines {
-    let mut lines = Lines::default();
-    for (entity, values) in quotas {
-        for (name, value) in values {
-            let fields = entity.iter().map(|(kind, name)| (kind.as_str(), name.as_deref().unwrap_or_default()));
-            let fields: Vec<_> = fields.collect();
-            let mut shown: Vec<(&str, &dyn Display)> = fields.iter().map(|(kind, name)| (*kind, name as _)).collect();
-            shown.push((name, value));
-            lines.push(&shown);
+    fn parse(text: &Text, path: &Path) -> std::result::Result<Quotas, String> {
+        let mut quotas = Quotas::new();
+        for line in text.lines() {
+            let bad = || line.error(path, "is no quota; mend it, or remove the line");
+            let mut fields = line.all_fields().ok_or_else(bad)?;
+            let (name, value) = fields.pop().filter(|_| !fields.is_empty()).ok_or_else(bad)?;
+            let entity = fields.into_iter().map(|(kind, name)| (kind, Some(name).filter(|name| !name.is_empty())));
+            quotas.entry(entity.collect()).or_default().insert(name, value.parse().map_err(|_| bad())?);
         }
+        Ok(quotas)
     }
-    lines
+
+    fn lines(&self) -> Lines {
+        let mut lines = Lines::default();
+        for (entity, values) in self {
+            for (name, value) in values {
+                let fields = entity.iter().map(|(kind, name)| (kind.as_str(), name.as_deref().unwrap_or_default()));
+                let fields: Vec<_> = fields.collect();
+                let mut shown: Vec<(&str, &dyn Display)> =
+                    fields.iter().map(|(kind, name)| (*kind, name as _)).collect();
+                shown.push((name, value));
+                lines.push(&shown);
+            }
+        }
+        lines
+    }
 }
 
 impl Broker {
     /// The quotas of clients.
     pub fn quotas(&self) -> Arc<Quotas> {
-        self.env().quotas.quotas.lock().expect("no panic while ~quotas is written").clone()
+        self.env().quotas.get()
     }
 
     /// Changes quotas of an entity, durably: each to a value, or to none. After an error all is as it was.
@@ -85,21 +65,16 @@ impl Broker {
             ));
         }
         let env = self.env();
-        let mut quotas = env.quotas.quotas.lock().expect("no panic while ~quotas is written");
-        let mut next = Quotas::clone(&quotas);
-        let values = next.entry(entity.clone()).or_default();
-        for (name, value) in changes {
-            match value {
-                Some(value) => drop(values.insert(name.clone(), *value)),
-                None => drop(values.remove(name)),
+        env.change_kept(&env.quotas, |quotas| {
+            let values = quotas.entry(entity.clone()).or_default();
+            for (name, value) in changes {
+                match value {
+                    Some(value) => drop(values.insert(name.clone(), *value)),
+                    None => drop(values.remove(name)),
+                }
             }
-        }
-        if values.is_empty() {
-            next.remove(entity);
-        }
-        env.replace(FILE, &lines(&next))?;
-        *quotas = next.into();
-        Ok(())
+            quotas.retain(|_, values| !values.is_empty());
+        })
     }
 }
 
@@ -109,14 +84,17 @@ mod tests {
     use crate::{
         broker::{Clock, small_file::OWN_BYTES_MAX},
         config::Config,
-        log::disk::{self, Call, Fault, MemoryDisk, Survivors},
+        log::disk::{self, Call, Disk, Fault, MemoryDisk, Survivors},
     };
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> std::result::Result<Quotas, String> {
         let disk = MemoryDisk::default();
-        disk.create(Path::new(FILE)).unwrap().write_at(text, 0).unwrap();
-        parse(&Text::read(&disk, Path::new(FILE), OWN_BYTES_MAX).unwrap().unwrap(), Path::new(FILE))
+        disk.create(Path::new(Quotas::FILE)).unwrap().write_at(text, 0).unwrap();
+        Quotas::parse(
+            &Text::read(&disk, Path::new(Quotas::FILE), OWN_BYTES_MAX).unwrap().unwrap(),
+            Path::new(Quotas::FILE),
+        )
     }
 
     #[test]
@@ -192,7 +170,7 @@ mod tests {
                 0..4,
             ),
         ) {
-            prop_assert_eq!(read(lines(&all).bytes(OWN_BYTES_MAX).unwrap()), Ok(all));
+            prop_assert_eq!(read(all.lines().bytes(OWN_BYTES_MAX).unwrap()), Ok(all));
         }
     }
 }

@@ -9,20 +9,12 @@
 //! line that is damaged refuses the start, rather than to let in whom nobody let in, and no error shows what stands in it.
 
 use super::{
-    Broker, Error, Result,
+    Broker, Result,
+    kept::Content,
     small_file::{Line, Lines, Text},
 };
-use crate::log::disk::Disk;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use std::{
-    collections::BTreeMap,
-    fmt,
-    path::Path,
-    sync::{Arc, Mutex},
-};
-
-/// The file's name.
-pub(super) const FILE: &str = "~credentials";
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
 
 /// How a user proves to know a password: by which hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,30 +72,35 @@ pub struct ScramChange {
     pub credential: Option<ScramCredential>,
 }
 
-/// The credentials that are kept.
-#[derive(Debug)]
-pub(super) struct KeptCredentials {
-    /// Held while the file is replaced, too.
-    credentials: Mutex<Arc<ScramCredentials>>,
-}
+impl Content for ScramCredentials {
+    const FILE: &str = "~credentials";
 
-impl KeptCredentials {
-    /// Reads the file, if there is one. An error names it, and the line that is wrong.
-    pub(super) fn read(disk: &dyn Disk, data_dir: &Path) -> Result<KeptCredentials> {
-        let path = data_dir.join(FILE);
-        let text = Text::of_broker(disk, &path)?;
-        let credentials = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
-        Ok(KeptCredentials { credentials: Mutex::new(credentials.into()) })
+    fn parse(text: &Text, path: &Path) -> std::result::Result<ScramCredentials, String> {
+        let mut credentials = ScramCredentials::new();
+        for line in text.lines() {
+            let bad = || line.secret_error(path, "is no credential, or is damaged; restore it, or remove the line");
+            add_line(&mut credentials, &line).ok_or_else(bad)?;
+        }
+        Ok(credentials)
     }
-}
 
-fn parse(text: &Text, path: &Path) -> std::result::Result<ScramCredentials, String> {
-    let mut credentials = ScramCredentials::new();
-    for line in text.lines() {
-        let bad = || line.secret_error(path, "is no credential, or is damaged; restore it, or remove the line");
-        add_line(&mut credentials, &line).ok_or_else(bad)?;
+    fn lines(&self) -> Lines {
+        let mut lines = Lines::default();
+        for (user, own) in self {
+            for (mechanism, ScramCredential { iterations, salt, stored_key, server_key }) in own {
+                let [salt, stored_key, server_key] = [salt, stored_key, server_key].map(|bytes| STANDARD.encode(bytes));
+                lines.push_checked(&[
+                    ("user", user),
+                    ("mechanism", &mechanism.name()),
+                    ("iterations", iterations),
+                    ("salt", &salt),
+                    ("stored_key", &stored_key),
+                    ("server_key", &server_key),
+                ]);
+            }
+        }
+        lines
     }
-    Ok(credentials)
 }
 
 /// Adds the credential of a line; `None`: it is none, or damaged.
@@ -122,46 +119,25 @@ fn add_line(credentials: &mut ScramCredentials, line: &Line<'_>) -> Option<()> {
     Some(())
 }
 
-fn lines(credentials: &ScramCredentials) -> Lines {
-    let mut lines = Lines::default();
-    for (user, own) in credentials {
-        for (mechanism, ScramCredential { iterations, salt, stored_key, server_key }) in own {
-            let [salt, stored_key, server_key] = [salt, stored_key, server_key].map(|bytes| STANDARD.encode(bytes));
-            lines.push_checked(&[
-                ("user", user),
-                ("mechanism", &mechanism.name()),
-                ("iterations", iterations),
-                ("salt", &salt),
-                ("stored_key", &stored_key),
-                ("server_key", &server_key),
-            ]);
-        }
-    }
-    lines
-}
-
 impl Broker {
     /// The credentials of all users.
     pub fn scram_credentials(&self) -> Arc<ScramCredentials> {
-        self.env().credentials.credentials.lock().expect("no panic while ~credentials is written").clone()
+        self.env().credentials.get()
     }
 
     /// Changes credentials, durably, all of these or none.
     pub fn alter_scram_credentials(&self, changes: impl IntoIterator<Item = ScramChange>) -> Result<()> {
         let env = self.env();
-        let mut credentials = env.credentials.credentials.lock().expect("no panic while ~credentials is written");
-        let mut next = ScramCredentials::clone(&credentials);
-        for ScramChange { user, mechanism, credential } in changes {
-            let own = next.entry(user).or_default();
-            match credential {
-                Some(credential) => drop(own.insert(mechanism, credential)),
-                None => drop(own.remove(&mechanism)),
+        env.change_kept(&env.credentials, |credentials| {
+            for ScramChange { user, mechanism, credential } in changes {
+                let own = credentials.entry(user).or_default();
+                match credential {
+                    Some(credential) => drop(own.insert(mechanism, credential)),
+                    None => drop(own.remove(&mechanism)),
+                }
             }
-        }
-        next.retain(|_, own| !own.is_empty());
-        env.replace(FILE, &lines(&next))?;
-        *credentials = next.into();
-        Ok(())
+            credentials.retain(|_, own| !own.is_empty());
+        })
     }
 }
 
@@ -171,7 +147,7 @@ mod tests {
     use crate::{
         broker::{Clock, small_file::OWN_BYTES_MAX},
         config::Config,
-        log::disk::{self, Call, Fault, MemoryDisk, Survivors},
+        log::disk::{self, Call, Disk, Fault, MemoryDisk, Survivors},
     };
     use proptest::prelude::*;
 
@@ -259,7 +235,7 @@ mod tests {
         let broker = Broker::open(Config::new(&dir)).unwrap();
         let set = |byte| [change("u", ScramMechanism::Sha256, Some(credential(4096, byte)))];
         (0..2).for_each(|byte| broker.alter_scram_credentials(set(byte)).unwrap());
-        assert_eq!(std::fs::metadata(dir.join(FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(dir.join(ScramCredentials::FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         drop(broker);
         std::fs::remove_dir_all(dir).unwrap();
     }
@@ -274,9 +250,9 @@ mod tests {
             };
             let all: ScramCredentials = all.into_iter().map(|(user, own)| (user, own.into_iter().map(of).collect())).collect();
             let disk = MemoryDisk::default();
-            disk.create(Path::new(FILE)).unwrap().write_at(lines(&all).bytes(OWN_BYTES_MAX).unwrap(), 0).unwrap();
-            let text = Text::of_broker(&disk, Path::new(FILE)).unwrap().unwrap();
-            prop_assert_eq!(parse(&text, Path::new(FILE)), Ok(all));
+            disk.create(Path::new(ScramCredentials::FILE)).unwrap().write_at(all.lines().bytes(OWN_BYTES_MAX).unwrap(), 0).unwrap();
+            let text = Text::of_broker(&disk, Path::new(ScramCredentials::FILE)).unwrap().unwrap();
+            prop_assert_eq!(ScramCredentials::parse(&text, Path::new(ScramCredentials::FILE)), Ok(all));
         }
     }
 }
