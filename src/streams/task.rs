@@ -53,7 +53,7 @@ pub struct Changelog {
     /// The place of its store in the sub-topology's list.
     pub store: usize,
     /// The topic; its partition is the task's.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The offset that the store lacks first; `None` where it lacks all.
     pub next: Option<u64>,
 }
@@ -65,6 +65,8 @@ pub struct Task {
     options: TaskOptions,
     globals: Globals,
     queues: Queues,
+    /// The topic of each store's changelog.
+    changelogs: Vec<Arc<str>>,
     context: Context,
     /// A record that is not processed, and why.
     refused: Vec<(Place, String)>,
@@ -80,6 +82,7 @@ impl Task {
             options: options.clone(),
             globals: globals.clone(),
             queues: Queues::new(&part.inputs),
+            changelogs: part.stores.iter().map(|store| plan.changelog(&store.name).into()).collect(),
             context: Context {
                 slots: Vec::new(),
                 children: plan.children.clone(),
@@ -150,13 +153,16 @@ impl Task {
 
     /// The changelogs of its stores.
     pub fn changelogs(&self) -> Result<Vec<Changelog>, Error> {
-        let stores = self.context.stores.specs().iter().enumerate();
-        stores
-            .map(|(store, spec)| {
-                let next = self.context.stores.state().offset(store).map_err(Error::State)?;
-                Ok(Changelog { store, topic: self.plan.changelog(&spec.name), next })
-            })
-            .collect()
+        let changelog = |(store, topic): (usize, &Arc<str>)| {
+            let next = self.context.stores.state().offset(store).map_err(Error::State)?;
+            Ok(Changelog { store, topic: topic.clone(), next })
+        };
+        self.changelogs.iter().enumerate().map(changelog).collect()
+    }
+
+    /// The topics of the changelogs of its stores, in their order.
+    pub fn changelog_topics(&self) -> &[Arc<str>] {
+        &self.changelogs
     }
 
     /// Brings a store up to the offset `next` of its changelog. Not durable yet.
@@ -338,8 +344,6 @@ impl Task {
 
     /// Sends what changed in the stores since the last commit to their changelogs: before a commit, and once.
     pub fn flush(&mut self, output: &mut dyn Output) -> Result<(), Error> {
-        let topics: Vec<Arc<str>> =
-            self.context.stores.specs().iter().map(|spec| self.plan.changelog(&spec.name).into()).collect();
         for logged in self.context.stores.logged() {
             let (value, timestamp) = match logged.value {
                 Some((value, timestamp)) => (Some(value), timestamp),
@@ -348,7 +352,7 @@ impl Task {
             let timestamp = Some(timestamp.max(0));
             let key = Some(logged.key);
             let record = Record { key, value, timestamp, partition: Some(self.id.partition), headers: Vec::new() };
-            output.send(Outgoing { topic: topics[logged.store.0].clone(), record })?;
+            output.send(Outgoing { topic: self.changelogs[logged.store.0].clone(), record })?;
         }
         Ok(())
     }

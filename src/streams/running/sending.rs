@@ -105,8 +105,8 @@ impl<'p> Unit<'p> {
     }
 
     /// The offset behind the last record of a changelog's partition; `None`: nothing was sent there, or it is not known.
-    pub(super) fn end_of(&self, topic: &str, partition: u32) -> Option<u64> {
-        let tag = self.changelogs.get(&(topic.into(), partition))?;
+    pub(super) fn end_of(&self, topic: &Arc<str>, partition: u32) -> Option<u64> {
+        let tag = self.changelogs.get(&(topic.clone(), partition))?;
         self.ends[*tag as usize - 1]
     }
 
