@@ -139,6 +139,8 @@ pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
 #[cfg(feature = "kafka")]
+pub(crate) use share_coordinator::ShareTerms;
+#[cfg(feature = "kafka")]
 pub use share_coordinator::{SessionChange, SessionPlace, SessionRef, SessionTurn};
 pub use share_coordinator::{ShareConsumer, ShareCounts, ShareMembership, ShareOptions, ShareWrite, SharedRecord};
 pub use share_offset::ShareOffset;

@@ -217,7 +217,9 @@ impl Broker {
                 Ok((self.find_partition(topic, partition)?, offset))
             };
             let all = offsets.iter().map(of).collect::<Result<Vec<_>>>()?;
-            return all.iter().try_for_each(|(of, offset)| self.alter_share_offset(name, of, Some(*offset)));
+            let write = |(of, offset): &(_, u64)| self.write_share_offset(name, of, Some(*offset));
+            let written: Vec<_> = all.iter().map(write).collect();
+            return written.into_iter().try_for_each(|written| written?.make_durable());
         }
         let log = self.running.state.offsets_log_or_new()?;
         let now_ms = self.now_ms();
@@ -247,7 +249,7 @@ impl Broker {
     pub fn delete_group(&self, name: &str) -> Result<()> {
         let state = &self.running.state;
         if state.find_group(name)?.is_none() && state.has_shares(name).unwrap_or(false) {
-            return state.forget_shares_of(name).map(drop);
+            return state.forget_shares_of(name);
         }
         self.delete_offsets_by(name, |group| {
             check_empty(name, group)?;
@@ -255,7 +257,7 @@ impl Broker {
                 Err(error) if group.group.is_share() => return Err(error),
                 Err(error) => state.env.tell(&format!("share groups cannot be read back: {error}")),
                 // Still under the group's lock: nobody joins it in between.
-                Ok(()) => drop(state.forget_shares_of(name)?),
+                Ok(()) => state.forget_shares_of(name)?,
             }
             Ok(Deleted { offsets: group.offsets.partitions().into_iter().collect(), group: true, answer: () })
         })

@@ -176,7 +176,11 @@ fn what_a_group_that_rests_has_read_is_observed() {
     let broker = open(&disk, &clock);
     broker.create_topic("orders", 1).unwrap();
     joins(&broker, "a", &["orders"]).unwrap();
-    broker.alter_share_offset("jobs", &broker.find_partition("orders", 0).unwrap(), Some(0)).unwrap();
+    broker
+        .write_share_offset("jobs", &broker.find_partition("orders", 0).unwrap(), Some(0))
+        .unwrap()
+        .make_durable()
+        .unwrap();
     let awake = broker.observe_groups().unwrap();
     assert_eq!((awake.len(), awake[0].members, awake[0].offsets.len()), (1, 1, 1));
 
@@ -212,7 +216,7 @@ fn a_group_that_rests_hears_which_of_its_topics_are_gone() {
 fn acquire(consumer: &mut ShareConsumer, broker: &Broker) -> u64 {
     let wanted = Wanted { records: 10, exactly: false, batch: 10 };
     let of = broker.find_partition("orders", 0).unwrap();
-    let acquired = consumer.acquire(&of, wanted, 1 << 20, &mut ReadSession::default()).unwrap();
+    let acquired = consumer.acquire(&consumer.terms(), &of, wanted, 1 << 20, &mut ReadSession::default()).unwrap();
     acquired.iter().map(|one| one.count()).sum()
 }
 

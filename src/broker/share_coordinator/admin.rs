@@ -42,12 +42,7 @@ impl Broker {
     }
 
     /// Sets how far a share group without members is in a partition: it goes on at this offset, or (`None`) where its settings say. The
-    /// caller knows that it has no members.
-    pub fn alter_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<()> {
-        self.write_share_offset(group, of, start)?.make_durable()
-    }
-
-    /// As [`alter_share_offset`](Self::alter_share_offset), for who sets many: the caller makes durable what it answers.
+    /// caller knows that it has no members, and makes durable what it answers.
     pub fn write_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<ShareWrite> {
         let state = &self.running.state;
         state.internal_log_or_new(state_log::TOPIC)?;
@@ -93,9 +88,9 @@ impl BrokerState {
         self.shares().map(drop)
     }
 
-    /// A group is being deleted. Answers whether the log had anything of it.
-    pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<bool> {
-        self.forget_shares(self.share_cells_of(group)?)
+    /// A group is being deleted.
+    pub(in crate::broker) fn forget_shares_of(&self, group: &str) -> Result<()> {
+        self.forget_shares(self.share_cells_of(group)?).map(drop)
     }
 
     /// A topic is being dropped, and is not found any more.

@@ -1,6 +1,6 @@
 //! A share consumer, as a connection holds it: what it has acquired is its own until it says what became of it, or is gone.
 
-use super::{ShareCell, ShareKey, ShareState, Terms};
+use super::{ShareCell, ShareKey, ShareState, ShareTerms};
 use crate::{
     broker::{
         Batches, Broker, BrokerState, Error, PartitionHandle, ReadSession, Registered, Result, View, Waiter,
@@ -29,7 +29,7 @@ struct Place<'p> {
     cell: &'p Arc<ShareCell>,
     state: &'p mut ShareState,
     of: &'p PartitionHandle,
-    terms: &'p Terms,
+    terms: &'p ShareTerms,
 }
 
 /// A change of a share partition that was written, and is not durable yet.
@@ -56,7 +56,7 @@ impl Broker {
 
     /// How long a member of this group has a record that it acquires, in ms.
     pub fn share_lock_ms(&self, group: &str) -> u64 {
-        Terms::of(&self.group_settings(group)).limits.lock_ms
+        ShareTerms::of(&self.group_settings(group)).limits.lock_ms
     }
 }
 
@@ -64,7 +64,7 @@ impl BrokerState {
     /// A member of a group is gone: what it holds is released. Whoever changes topics may find that out, so none is made for dead letters here:
     /// what is to go there waits.
     pub(in crate::broker) fn release_member(&self, group: &str, member: &str) {
-        let terms = Terms::of(&self.group_settings(group));
+        let terms = ShareTerms::of(&self.group_settings(group));
         let cells = self.share_cells_of(group).unwrap_or_default();
         for cell in cells {
             self.release_member_of(&cell, member, &terms);
@@ -98,7 +98,7 @@ impl ShareConsumer {
     }
 
     /// What the group's settings come to now.
-    pub(crate) fn terms(&self) -> Terms {
+    pub(crate) fn terms(&self) -> ShareTerms {
         self.state().share_terms(&self.group)
     }
 
@@ -114,7 +114,7 @@ impl ShareConsumer {
     fn with<T>(
         &mut self,
         of: &PartitionHandle,
-        terms: &Terms,
+        terms: &ShareTerms,
         act: impl FnOnce(&ShareConsumer, Place<'_>) -> Result<T>,
     ) -> Result<T> {
         loop {
@@ -139,40 +139,24 @@ impl ShareConsumer {
     }
 
     /// Where the group begins in a partition is decided now, if nobody has read there yet.
-    pub fn open(&mut self, of: &PartitionHandle) -> Result<()> {
-        self.open_under(&self.terms(), of)
-    }
-
-    /// As [`open`](Self::open), for who opens many and goes on where one cannot be.
-    pub(crate) fn open_under(&mut self, terms: &Terms, of: &PartitionHandle) -> Result<()> {
+    pub(crate) fn open(&mut self, terms: &ShareTerms, of: &PartitionHandle) -> Result<()> {
         self.with(of, terms, |this, at| this.state().open_share(at.cell, at.state, at.of, at.terms).map(drop))
     }
 
     /// As [`open`](Self::open), of many: all is written before the disk is waited for, once.
-    pub(crate) fn open_all(&mut self, terms: &Terms, all: &[PartitionHandle]) -> Result<()> {
+    pub(crate) fn open_all(&mut self, terms: &ShareTerms, all: &[PartitionHandle]) -> Result<()> {
         all.iter().try_for_each(|of| {
             self.with(of, terms, |this, at| this.state().begin_share(at.cell, at.state, at.of, at.terms))
         })?;
-        all.iter().try_for_each(|of| self.open_under(terms, of))
+        all.iter().try_for_each(|of| self.open(terms, of))
     }
 
     /// Acquires records of a partition, and reads them with `read`, which then has batches with all of them, among others perhaps.
     /// With [`Wanted::exactly`] their lines have at most `bytes_max` bytes, unless a single one has more. Answers none where there are
     /// none.
-    pub fn acquire(
+    pub(crate) fn acquire(
         &mut self,
-        of: &PartitionHandle,
-        wanted: Wanted,
-        bytes_max: usize,
-        read: &mut ReadSession,
-    ) -> Result<Vec<Acquired>> {
-        self.acquire_under(&self.terms(), of, wanted, bytes_max, read)
-    }
-
-    /// As [`acquire`](Self::acquire), for who asks many.
-    pub(crate) fn acquire_under(
-        &mut self,
-        terms: &Terms,
+        terms: &ShareTerms,
         of: &PartitionHandle,
         wanted: Wanted,
         bytes_max: usize,
@@ -233,14 +217,10 @@ impl ShareConsumer {
 
     /// What becomes of records of a partition, in the order of their offsets: all of it is taken, or nothing. The caller makes durable what it
     /// answers.
-    pub fn acknowledge(&mut self, of: &PartitionHandle, batches: &[Acknowledged]) -> Result<Option<ShareWrite>> {
-        self.acknowledge_under(&self.terms(), of, batches)
-    }
-
-    /// As [`acknowledge`](Self::acknowledge), for who says it of many.
-    pub(crate) fn acknowledge_under(
+    #[cfg(any(feature = "kafka", test))]
+    pub(crate) fn acknowledge(
         &mut self,
-        terms: &Terms,
+        terms: &ShareTerms,
         of: &PartitionHandle,
         batches: &[Acknowledged],
     ) -> Result<Option<ShareWrite>> {
@@ -255,7 +235,7 @@ impl ShareConsumer {
 
     fn take_acknowledgement(
         &mut self,
-        terms: &Terms,
+        terms: &ShareTerms,
         of: &PartitionHandle,
         batches: &[Acknowledged],
         held: bool,
@@ -358,7 +338,7 @@ impl ShareConsumer {
     }
 
     /// Whether an [`acquire`](Self::acquire) may find records in a partition.
-    pub(super) fn has_more(&self, terms: &Terms, of: &PartitionHandle) -> bool {
+    pub(super) fn has_more(&self, terms: &ShareTerms, of: &PartitionHandle) -> bool {
         let Some(cell) = self.cell(of) else { return true };
         let state = cell.lock();
         let Some(open) = state.open.as_ref().filter(|open| open.of == *of) else { return true };

@@ -9,7 +9,7 @@
 //! A record keeps its key, its value, its time and its headers, and gets those that say why. It goes to the partition whose number is its
 //! own one's, modulo how many there are. What retention or compaction has taken meanwhile is not there to be moved.
 
-use super::{ShareCell, Terms};
+use super::{ShareCell, ShareTerms};
 use crate::{
     broker::{
         BrokerState, Error, Isolation, PartitionHandle, ReadSession, Result, View,
@@ -45,7 +45,7 @@ impl BrokerState {
     }
 
     /// Writes dead records where the group wants them, durably.
-    pub(super) fn bury(&self, cell: &ShareCell, of: &PartitionHandle, dead: &Dead, terms: &Terms) -> Buried {
+    pub(super) fn bury(&self, cell: &ShareCell, of: &PartitionHandle, dead: &Dead, terms: &ShareTerms) -> Buried {
         let mut buried = Buried { end: dead.offsets.end, failed: None };
         if let Some(topic) = &terms.dead_letters {
             buried.end = dead.offsets.start;

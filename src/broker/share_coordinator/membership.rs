@@ -1,7 +1,7 @@
 //! A membership in a share group, as a connection (in the library, a thread) holds it: records are acquired from all partitions of its
 //! topics by turns, and are its own until it says what became of them.
 
-use super::{ShareConsumer, ShareWrite, Terms};
+use super::{ShareConsumer, ShareTerms, ShareWrite};
 use crate::{
     broker::{
         Broker, Error, Isolation, PartitionHandle, PollLimits, PollWait, PolledRecord, Position, ReadSession,
@@ -215,7 +215,7 @@ impl ShareMembership {
             let (count, terms) = (partitions.len(), self.consumer.terms());
             for index in (0..count).map(|step| (self.turn + step) % count) {
                 let of = &partitions[index];
-                let acquired = match self.consumer.acquire_under(&terms, of, wanted, limits.bytes, &mut self.read) {
+                let acquired = match self.consumer.acquire(&terms, of, wanted, limits.bytes, &mut self.read) {
                     // The group tells of the drop.
                     Err(Error::UnknownTopic(_)) => continue,
                     Err(error) => {
@@ -239,7 +239,7 @@ impl ShareMembership {
     }
 
     /// Waits until there may be something; answers whether there may.
-    fn wait(&self, terms: &Terms, partitions: &[PartitionHandle], wait: &mut PollWait<'_>) -> Result<bool> {
+    fn wait(&self, terms: &ShareTerms, partitions: &[PartitionHandle], wait: &mut PollWait<'_>) -> Result<bool> {
         let _grows = self.broker.register(wait.waiter);
         let _appended: Vec<_> = partitions.iter().map(|of| of.register(wait.waiter)).collect();
         let _released: Vec<Registered<'_>> = self.consumer.register(wait.waiter);

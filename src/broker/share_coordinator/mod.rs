@@ -145,7 +145,7 @@ struct OpenShare {
 
 /// What a group's settings come to here.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct ShareTerms {
     limits: Limits,
     isolation: Isolation,
     reset: OffsetReset,
@@ -178,8 +178,8 @@ impl ShareCoordinator {
     }
 }
 
-impl Terms {
-    fn of(settings: &GroupSettings) -> Terms {
+impl ShareTerms {
+    fn of(settings: &GroupSettings) -> ShareTerms {
         let limits = Limits {
             deliveries: settings.share_delivery_count_limit as u32,
             locks: settings.share_partition_max_record_locks as u64,
@@ -192,7 +192,7 @@ impl Terms {
         let DeadLetterTopic(topic) = &settings.dead_letter_topic;
         let dead_letters = (!topic.is_empty()).then(|| topic.as_str().into());
         let (reset, renews) = (settings.share_auto_offset_reset.clone(), settings.share_renew_acknowledge_enable);
-        Terms { limits, isolation, reset, dead_letters, renews }
+        ShareTerms { limits, isolation, reset, dead_letters, renews }
     }
 }
 
@@ -227,8 +227,8 @@ impl OpenShare {
 
 impl BrokerState {
     /// What a group's settings come to. Not for those who hold a lock: the topic of dead letters is made if need be.
-    fn share_terms(&self, group: &str) -> Terms {
-        let terms = Terms::of(&self.group_settings(group));
+    fn share_terms(&self, group: &str) -> ShareTerms {
+        let terms = ShareTerms::of(&self.group_settings(group));
         terms.dead_letters.iter().for_each(|topic| self.prepare_dead_letters(topic));
         terms
     }
@@ -285,7 +285,7 @@ impl BrokerState {
         cell: &ShareCell,
         state: &'s mut ShareState,
         of: &PartitionHandle,
-        terms: &Terms,
+        terms: &ShareTerms,
     ) -> Result<&'s mut OpenShare> {
         self.begin_share(cell, state, of, terms)?;
         if let Some(first) = &state.first {
@@ -299,7 +299,13 @@ impl BrokerState {
     }
 
     /// The first part of that: where the group begins is known, and written, but not durable.
-    fn begin_share(&self, cell: &ShareCell, state: &mut ShareState, of: &PartitionHandle, terms: &Terms) -> Result<()> {
+    fn begin_share(
+        &self,
+        cell: &ShareCell,
+        state: &mut ShareState,
+        of: &PartitionHandle,
+        terms: &ShareTerms,
+    ) -> Result<()> {
         // Whoever comes with the handle of a topic that is gone changes nothing of the one that has its name.
         of.start()?;
         if state.open.as_ref().is_none_or(|open| open.of != *of) {
@@ -330,7 +336,7 @@ impl BrokerState {
     }
 
     /// Where a group begins that has read nothing yet.
-    fn first_share_offset(&self, of: &PartitionHandle, terms: &Terms) -> Result<u64> {
+    fn first_share_offset(&self, of: &PartitionHandle, terms: &ShareTerms) -> Result<u64> {
         let position = match &terms.reset {
             OffsetReset::Earliest => Position::Earliest,
             OffsetReset::Latest => Position::Latest,
@@ -343,13 +349,13 @@ impl BrokerState {
     }
 
     /// Releases what is locked for too long.
-    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, terms: &Terms) {
+    fn let_time_pass(&self, cell: &ShareCell, state: &mut ShareState, terms: &ShareTerms) {
         let now = self.shares.now();
         self.release_where(cell, state, terms, |machine| machine.tick(now, terms.limits));
     }
 
     /// Releases what a member holds that is gone.
-    fn release_member_of(&self, cell: &ShareCell, member: &str, terms: &Terms) {
+    fn release_member_of(&self, cell: &ShareCell, member: &str, terms: &ShareTerms) {
         self.release_where(cell, &mut cell.lock(), terms, |machine| machine.release(member, terms.limits));
     }
 
@@ -359,7 +365,7 @@ impl BrokerState {
         &self,
         cell: &ShareCell,
         state: &mut ShareState,
-        terms: &Terms,
+        terms: &ShareTerms,
         release: impl FnOnce(&mut SharePartition) -> bool,
     ) {
         let Some(open) = &mut state.open else { return };

@@ -63,7 +63,7 @@ fn wanted(records: u64) -> Wanted {
 }
 
 fn acquire(member: &mut ShareConsumer, of: &PartitionHandle, records: u64) -> Vec<Acquired> {
-    member.acquire(of, wanted(records), 1 << 20, &mut ReadSession::default()).unwrap()
+    member.acquire(&member.terms(), of, wanted(records), 1 << 20, &mut ReadSession::default()).unwrap()
 }
 
 /// Acquires and says `first-last*deliveries`.
@@ -79,8 +79,12 @@ fn acknowledge(
     last: u64,
     how: Acknowledgement,
 ) -> Result<()> {
-    let written = member.acknowledge(of, &[Acknowledged { first, last, how }])?;
+    let written = member.acknowledge(&member.terms(), of, &[Acknowledged { first, last, how }])?;
     written.map_or(Ok(()), |written| written.make_durable())
+}
+
+fn set_offset(broker: &Broker, group: &str, of: &PartitionHandle, start: Option<u64>) {
+    broker.write_share_offset(group, of, start).unwrap().make_durable().unwrap();
 }
 
 use Acknowledgement::{Accept, Reject, Release, Renew};
@@ -179,7 +183,7 @@ fn what_was_not_synced_is_not_believed_to_be() {
     let of = orders(&broker);
     let mut a = member(&broker, "a");
     assert_eq!(told(&mut a, &of, 2), "0-1*1");
-    let written = a.acknowledge(&of, &[Acknowledged { first: 0, last: 0, how: Accept }]).unwrap().unwrap();
+    let written = a.acknowledge(&a.terms(), &of, &[Acknowledged { first: 0, last: 0, how: Accept }]).unwrap().unwrap();
     disk.fault(Call::Sync, 0, Fault::Error);
     assert!(written.make_durable().is_err());
     assert!(acknowledge(&mut a, &of, 0, 0, Accept).is_err());
@@ -235,7 +239,7 @@ fn open_without(disk: &MemoryDisk, topic: &str) -> (MemoryDisk, Broker) {
 fn share_groups_that_cannot_be_read_back_keep_no_topic_from_being_made_or_forgotten() {
     let disk = MemoryDisk::crashable();
     let before = broker(&disk, 3);
-    before.alter_share_offset("jobs", &orders(&before), Some(1)).unwrap();
+    set_offset(&before, "jobs", &orders(&before), Some(1));
     before.reset_offsets("readers", &[("orders".into(), 0, 2)]).unwrap();
     let (_, without) = open_without(&disk, state_log::TOPIC);
     without.create_topic("payments", 1).unwrap();
@@ -247,7 +251,7 @@ fn share_groups_that_cannot_be_read_back_keep_no_topic_from_being_made_or_forgot
 fn a_topic_made_anew_is_not_read_from_where_a_dropped_one_was_though_groups_cannot_be_read_back() {
     let disk = MemoryDisk::crashable();
     let before = broker(&disk, 3);
-    before.alter_share_offset("jobs", &orders(&before), Some(1)).unwrap();
+    set_offset(&before, "jobs", &orders(&before), Some(1));
     before.reset_offsets("readers", &[("orders".into(), 0, 2)]).unwrap();
     // A crash took the topic, and what it was to be forgotten with.
     disk.remove_dir(Path::new("data/orders")).unwrap();
@@ -283,13 +287,13 @@ fn offsets_are_altered_and_deleted() {
     let disk = MemoryDisk::crashable();
     let broker = broker(&disk, 5);
     let of = orders(&broker);
-    broker.alter_share_offset("jobs", &of, Some(2)).unwrap();
+    set_offset(&broker, "jobs", &of, Some(2));
     let mut a = member(&broker, "a");
     assert_eq!(told(&mut a, &of, 1), "2-2*1");
-    broker.alter_share_offset("jobs", &of, Some(500)).unwrap();
+    set_offset(&broker, "jobs", &of, Some(500));
     assert_eq!(broker.share_offsets("jobs").unwrap()[0].start, Some(500));
     assert_eq!(told(&mut a, &of, 9), "", "there is nothing behind the end");
-    broker.alter_share_offset("jobs", &of, None).unwrap();
+    set_offset(&broker, "jobs", &of, None);
     assert_eq!(broker.share_offsets("jobs").unwrap()[0].start, None);
     assert_eq!(told(&mut a, &of, 1), "0-0*1");
     assert!(broker.delete_share_offsets("jobs", "orders").unwrap());
@@ -342,7 +346,7 @@ fn a_member_is_handed_no_more_bytes_than_it_asks_for() {
     let of = orders(&broker);
     let mut a = member(&broker, "a");
     let mut read = ReadSession::default();
-    let mut acquire = |bytes_max| a.acquire(&of, wanted(100), bytes_max, &mut read).unwrap();
+    let mut acquire = |bytes_max| a.acquire(&a.terms(), &of, wanted(100), bytes_max, &mut read).unwrap();
     assert_eq!(acquire(3500), [Acquired { first: 0, last: 2, deliveries: 1 }]);
     assert_eq!(acquire(1), [Acquired { first: 3, last: 3, deliveries: 1 }], "at least one");
     assert_eq!(acquire(1 << 20), [Acquired { first: 4, last: 9, deliveries: 1 }]);
@@ -490,9 +494,13 @@ fn nothing_is_kept_of_groups_that_are_not_there() {
     for group in ["", "other", "readers"] {
         broker.reset_offsets("readers", &[("orders".into(), 0, 1)]).unwrap();
         let mut stranger = broker.share_consumer(group, "a").unwrap();
-        assert_eq!(stranger.open(&of), Err(Error::NotShareGroup), "{group}");
+        assert_eq!(stranger.open(&stranger.terms(), &of), Err(Error::NotShareGroup), "{group}");
         let read = &mut ReadSession::default();
-        assert_eq!(stranger.acquire(&of, wanted(1), 1 << 20, read), Err(Error::NotShareGroup), "{group}");
+        assert_eq!(
+            stranger.acquire(&stranger.terms(), &of, wanted(1), 1 << 20, read),
+            Err(Error::NotShareGroup),
+            "{group}"
+        );
         assert_eq!(acknowledge(&mut stranger, &of, 0, 0, Accept), Err(Error::PastAcquired), "{group}");
     }
     assert_eq!(known(), 0);
@@ -515,7 +523,7 @@ fn a_group_is_deleted_with_all_of_its_share_state_whatever_fails_meanwhile() {
         member(&broker, "a");
         for partition in 0..3 {
             let of = broker.find_partition("orders", partition).unwrap();
-            broker.alter_share_offset("jobs", &of, Some(1)).unwrap();
+            set_offset(&broker, "jobs", &of, Some(1));
         }
         disk.fault(Call::Write, nth, Fault::Full);
         let deleted = broker.delete_group("jobs");
@@ -536,7 +544,7 @@ fn a_group_is_deleted_with_all_of_its_share_state_whatever_fails_meanwhile() {
 #[test]
 fn a_group_of_another_kind_takes_share_state_of_its_name_with_it() {
     let broker = broker(&MemoryDisk::default(), 2);
-    broker.alter_share_offset("readers", &orders(&broker), Some(1)).unwrap();
+    set_offset(&broker, "readers", &orders(&broker), Some(1));
     broker.reset_offsets("readers", &[("orders".into(), 0, 1)]).unwrap();
     broker.delete_group("readers").unwrap();
     assert_eq!(broker.share_offsets("readers"), Ok(vec![]));
@@ -555,7 +563,7 @@ fn dead_letters_that_only_partly_fit_are_not_done() {
     set(&broker, "errors.deadletterqueue.topic.name", "dead");
     let of = orders(&broker);
     let mut a = member(&broker, "a");
-    let acquired = a.acquire(&of, wanted(100), 8 << 20, &mut ReadSession::default()).unwrap();
+    let acquired = a.acquire(&a.terms(), &of, wanted(100), 8 << 20, &mut ReadSession::default()).unwrap();
     assert_eq!(acquired.last().unwrap().last, 39);
     let moved = || broker.find_partition("dead", 0).unwrap().high_watermark().unwrap();
     disk.fault(Call::Write, 2, Fault::Full);

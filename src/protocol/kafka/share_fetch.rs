@@ -26,8 +26,8 @@ use super::{
     write_code,
 };
 use crate::broker::{
-    Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, SessionTurn, ShareConsumer, TopicHandle,
-    is_internal,
+    Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, SessionTurn, ShareConsumer, ShareTerms,
+    TopicHandle, is_internal,
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
 use std::{
@@ -185,17 +185,16 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
             return Ok(());
         }
     };
-    let mut answers = Answers::new();
+    let (terms, mut answers) = (hands.consumer().terms(), Answers::new());
     if !asked.is_empty() {
         let handles: Vec<_> = asked.iter().filter_map(|asked| Some(find(call.broker, asked.place).ok()?.1)).collect();
-        let terms = hands.consumer().terms();
         // What fails is told where it is read.
         let _ = hands.consumer().open_all(&terms, &handles);
     }
     if asked.iter().any(|asked| !asked.said.is_empty()) {
         // As in Kafka, what is released with this comes after what is there already.
-        acquire(call, hands.consumer(), &places, &limits, &mut answers)?;
-        acknowledge(call.broker, hands.consumer(), asked, renews, &mut answers);
+        acquire(call, hands.consumer(), &terms, &places, &limits, &mut answers)?;
+        acknowledge(call.broker, hands.consumer(), &terms, asked, renews, &mut answers);
     }
     if epoch == ENDS {
         call.broker.end_share_session(key);
@@ -260,8 +259,8 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         }
     };
     let done = begun.and_then(|()| Hands::of(call.broker, key)).map(|mut hands| {
-        let mut answers = Answers::new();
-        acknowledge(call.broker, hands.consumer(), asked, renews, &mut answers);
+        let (terms, mut answers) = (hands.consumer().terms(), Answers::new());
+        acknowledge(call.broker, hands.consumer(), &terms, asked, renews, &mut answers);
         if epoch == ENDS {
             call.broker.end_share_session(key);
         }
@@ -290,11 +289,18 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
 }
 
 /// Takes what became of records, of each partition for itself, and makes it durable.
-fn acknowledge(broker: &Broker, consumer: &mut ShareConsumer, asked: Vec<Asked>, renews: bool, answers: &mut Answers) {
-    let (mut written, terms) = (vec![], consumer.terms());
+fn acknowledge(
+    broker: &Broker,
+    consumer: &mut ShareConsumer,
+    terms: &ShareTerms,
+    asked: Vec<Asked>,
+    renews: bool,
+    answers: &mut Answers,
+) {
+    let mut written = vec![];
     for Asked { place, said } in asked.into_iter().filter(|asked| !asked.said.is_empty()) {
         let taken = checked(&said, renews).and_then(|batches| Ok((find(broker, place)?.1, batches)));
-        let taken = taken.and_then(|(of, batches)| Ok(consumer.acknowledge_under(&terms, &of, &batches)?));
+        let taken = taken.and_then(|(of, batches)| Ok(consumer.acknowledge(terms, &of, &batches)?));
         let taken = taken.map(|write| written.extend(write.map(|write| (place, write))));
         answers.entry(place).or_default().acknowledged = Some(taken);
     }
@@ -357,7 +363,8 @@ fn acquire_or_wait(
         return Ok(());
     }
     let (deadline, waiter) = (Instant::now() + wait, call.output.waiter.clone());
-    acquire(call, hands.consumer(), places, limits, answers)?;
+    let terms = hands.consumer().terms();
+    acquire(call, hands.consumer(), &terms, places, limits, answers)?;
     if is_done(answers) || wait.is_zero() {
         return Ok(());
     }
@@ -373,9 +380,9 @@ fn acquire_or_wait(
         let watching = watching.consumer();
         // Each time, for the group's offsets may be deleted meanwhile: what is released then is told in other places.
         let terms = watching.terms();
-        handles.iter().for_each(|of| drop(watching.open_under(&terms, of)));
+        handles.iter().for_each(|of| drop(watching.open(&terms, of)));
         let _released = watching.register(&waiter);
-        acquire(call, hands.consumer(), places, limits, answers)?;
+        acquire(call, hands.consumer(), &terms, places, limits, answers)?;
         if is_done(answers) || Instant::now() >= deadline {
             return Ok(());
         }
@@ -400,7 +407,7 @@ fn give_back(broker: &Broker, consumer: &mut ShareConsumer, answers: &mut Answer
         let Ok((_, of)) = find(broker, place) else { continue };
         for one in &acquired {
             // Where it is refused the end has released it, or the time of the lock will.
-            drop(consumer.acknowledge_under(&terms, &of, &[released(one)]));
+            drop(consumer.acknowledge(&terms, &of, &[released(one)]));
         }
     }
 }
@@ -409,12 +416,12 @@ fn give_back(broker: &Broker, consumer: &mut ShareConsumer, answers: &mut Answer
 fn acquire(
     call: &mut Call<'_, '_>,
     consumer: &mut ShareConsumer,
+    terms: &ShareTerms,
     places: &[SessionPlace],
     limits: &Limits,
     answers: &mut Answers,
 ) -> Result<(), Stop> {
     let as_produced = as_produced(call)?;
-    let terms = consumer.terms();
     let mut session = std::mem::take(call.session);
     let (mut records, mut bytes, mut file) = (limits.records, limits.bytes, None);
     for &place in places {
@@ -425,7 +432,7 @@ fn acquire(
         let acquired = find(call.broker, place).and_then(|(topic, of)| {
             let wanted = if bytes == 0 { Wanted { records: 0, ..wanted } } else { wanted };
             let acquired =
-                consumer.acquire_under(&terms, &of, wanted, bytes, &mut session.read).map_err(|error| match error {
+                consumer.acquire(terms, &of, wanted, bytes, &mut session.read).map_err(|error| match error {
                     // As of a group without a name in Kafka: clients take it for what may pass.
                     Error::NotShareGroup => Refusal::new(Code::UnknownServerError, error.to_string()),
                     error => error.into(),
