@@ -1,5 +1,6 @@
 //! The state of the tasks of this process. A task takes its state along when it goes from one thread to another, and queries read it.
 
+use super::lock;
 use crate::streams::{
     context::TaskId,
     error::Error,
@@ -10,7 +11,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, Weak},
 };
 
 /// What one worker is among those of the process.
@@ -29,9 +30,16 @@ pub(super) struct States {
 
 struct Open {
     state: Arc<dyn State>,
-    owner: WorkerNumber,
+    /// Locked while its owner commits, so that nobody takes it over in the midst of that; all others go on.
+    owner: Arc<Mutex<WorkerNumber>>,
     /// It was restored: what it tells is true.
     is_ready: bool,
+}
+
+impl Open {
+    fn is_of(&self, worker: WorkerNumber) -> bool {
+        *lock(&self.owner) == worker
+    }
 }
 
 impl States {
@@ -40,24 +48,16 @@ impl States {
         States { plan: plan.clone(), dir, cache_bytes, open: Mutex::default(), closed: Mutex::default() }
     }
 
-    fn open(&self) -> MutexGuard<'_, BTreeMap<TaskId, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn closed(&self) -> MutexGuard<'_, BTreeMap<TaskId, Weak<dyn State>>> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Opens the state of a task for a worker, or takes it over from another one that has let the task go.
     pub(super) fn acquire(&self, id: TaskId, worker: WorkerNumber) -> Result<Arc<dyn State>, Error> {
-        let mut all = self.open();
+        let mut all = lock(&self.open);
         if let Some(open) = all.get_mut(&id) {
-            (open.owner, open.is_ready) = (worker, false);
+            (*lock(&open.owner), open.is_ready) = (worker, false);
             return Ok(open.state.clone());
         }
-        let closed = self.closed().remove(&id).and_then(|closed| closed.upgrade());
+        let closed = lock(&self.closed).remove(&id).and_then(|closed| closed.upgrade());
         let state = closed.map_or_else(|| self.make(id), Ok)?;
-        all.insert(id, Open { state: state.clone(), owner: worker, is_ready: false });
+        all.insert(id, Open { state: state.clone(), owner: Arc::new(worker.into()), is_ready: false });
         Ok(state)
     }
 
@@ -77,8 +77,8 @@ impl States {
 
     /// A task's state is restored, and may be asked.
     pub(super) fn ready(&self, id: TaskId, worker: WorkerNumber) {
-        let mut all = self.open();
-        all.get_mut(&id).into_iter().filter(|open| open.owner == worker).for_each(|open| open.is_ready = true);
+        let mut all = lock(&self.open);
+        all.get_mut(&id).into_iter().filter(|open| open.is_of(worker)).for_each(|open| open.is_ready = true);
     }
 
     /// Commits a task's state, unless another worker has it by now: that one has read, or will read, what is missing in the changelogs.
@@ -88,25 +88,26 @@ impl States {
         worker: WorkerNumber,
         commit: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Error> {
-        let all = self.open();
-        if all.get(&id).is_some_and(|open| open.owner == worker) { commit() } else { Ok(()) }
+        let Some(owner) = lock(&self.open).get(&id).map(|open| open.owner.clone()) else { return Ok(()) };
+        let owner = lock(&owner);
+        if *owner == worker { commit() } else { Ok(()) }
     }
 
     /// A worker has let a task go. Unless another one has it by now, its state is closed.
     pub(super) fn release(&self, id: TaskId, worker: WorkerNumber) {
-        let mut all = self.open();
-        if all.get(&id).is_some_and(|open| open.owner == worker) {
+        let mut all = lock(&self.open);
+        if all.get(&id).is_some_and(|open| open.is_of(worker)) {
             let released = all.remove(&id).map(|open| Arc::downgrade(&open.state));
-            self.closed().extend(released.map(|state| (id, state)));
+            lock(&self.closed).extend(released.map(|state| (id, state)));
         }
     }
 
     /// Forgets the state of a task, which has to be restored from nothing.
     pub(super) fn discard(&self, id: TaskId, worker: WorkerNumber) {
-        let mut all = self.open();
-        if all.get(&id).is_some_and(|open| open.owner == worker) {
+        let mut all = lock(&self.open);
+        if all.get(&id).is_some_and(|open| open.is_of(worker)) {
             all.remove(&id);
-            self.closed().remove(&id);
+            lock(&self.closed).remove(&id);
             // If the file stays, so does what it says, and it is discarded again.
             let _ = self.file(id).map(fs::remove_file);
         }
@@ -114,7 +115,7 @@ impl States {
 
     /// How many tasks here are restored, and the files of their state.
     pub(super) fn sizes(&self) -> Sizes {
-        let ready: Vec<TaskId> = self.open().iter().filter(|(_, open)| open.is_ready).map(|(id, _)| *id).collect();
+        let ready: Vec<TaskId> = lock(&self.open).iter().filter(|(_, open)| open.is_ready).map(|(id, _)| *id).collect();
         let size = |id: &TaskId| Some(fs::metadata(self.file(*id)?).ok()?.len());
         Sizes { tasks: ready.len(), bytes: ready.iter().filter_map(size).sum() }
     }
@@ -123,7 +124,7 @@ impl States {
     pub(super) fn of_store(&self, name: &str) -> Vec<(TaskId, usize, Arc<dyn State>)> {
         let place =
             |id: &TaskId| self.plan.subtopologies[id.subtopology].stores.iter().position(|store| store.name == name);
-        let all = self.open();
+        let all = lock(&self.open);
         let ready = all.iter().filter(|(_, open)| open.is_ready);
         ready.filter_map(|(id, open)| Some((*id, place(id)?, open.state.clone()))).collect()
     }

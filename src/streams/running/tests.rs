@@ -54,6 +54,8 @@ fn state_that_a_query_still_looks_at_is_taken_up_again() {
     assert!(Arc::ptr_eq(&queried, &again));
     // Whoever had it before commits no more.
     states.commit(id, 0, || panic!("it is another's")).unwrap();
+    // All others go on while its owner commits.
+    states.commit(id, 1, || Ok(assert_eq!(states.sizes().tasks, 0))).unwrap();
     states.release(id, 1);
     drop((queried, again));
     states.acquire(id, 0).unwrap();
