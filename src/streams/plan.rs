@@ -34,7 +34,7 @@ pub struct Plan {
 pub(super) type Make = Arc<dyn Fn(&Wiring<'_>) -> Slot + Send + Sync>;
 
 /// Tells the time of a record: by what is in it, and the highest time that its task has seen.
-pub(super) type Extract = Arc<dyn Fn(&Event<Vec<u8>, Vec<u8>>, i64) -> Result<i64, Failure> + Send + Sync>;
+pub(super) type Extract = Arc<dyn Fn(Event<Vec<u8>, Vec<u8>>, i64) -> Result<i64, Failure> + Send + Sync>;
 
 /// Nodes that hang together: what a task runs.
 pub struct Subtopology {
@@ -78,7 +78,7 @@ pub struct GlobalSource {
 }
 
 /// Finds out whether the key and the value of a record parse.
-pub(super) type Check = Arc<dyn Fn(&Event<Vec<u8>, Vec<u8>>) -> Result<(), Failure> + Send + Sync>;
+pub(super) type Check = Arc<dyn Fn(Event<Vec<u8>, Vec<u8>>) -> Result<(), Failure> + Send + Sync>;
 
 impl GlobalSource {
     /// Brings the state up to the offset `next` of the topic. A record without a key is left out; `failed` says what is done about
@@ -93,8 +93,7 @@ impl GlobalSource {
         let mut entries = BTreeMap::new();
         for Message { topic, partition, offset, timestamp, key, value, .. } in records {
             let Some(key) = key else { continue };
-            let event = Event::new(key.clone(), value.clone(), *timestamp);
-            if let Err(failure) = (self.check)(&event) {
+            if let Err(failure) = (self.check)(Event::new(key.clone(), value.clone(), *timestamp)) {
                 failed(Place { topic: topic.clone(), partition: *partition, offset: *offset }, failure)?;
                 continue;
             }

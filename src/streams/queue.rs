@@ -158,7 +158,7 @@ impl Queue {
             None => Ok(message.timestamp),
             Some(extract) => {
                 let Message { key, value, timestamp, headers, .. } = message.clone();
-                extract(&Event { key, value, timestamp, headers }, self.time)
+                extract(Event { key, value, timestamp, headers }, self.time)
             }
         };
         self.head = Some(time.and_then(|time| match time {

@@ -56,7 +56,7 @@ impl Topology {
         topic: &str,
         time: impl Fn(&Event<K, V>, i64) -> i64 + Send + Sync + 'static,
     ) -> Stream<K, V> {
-        self.source(topic, Some(Arc::new(move |event, so_far| Ok(time(&read(event.clone())?, so_far)))))
+        self.source(topic, Some(Arc::new(move |event, so_far| Ok(time(&read(event)?, so_far)))))
     }
 
     /// The table of the last value of each key of a topic whose keys and values are text, in the store `name`.
@@ -78,7 +78,7 @@ impl Topology {
     pub fn global_table_of<K: Serde, V: Serde>(&self, topic: &str, name: &str) -> GlobalTable<K, V> {
         let mut graph = lock(&self.graph);
         graph.claim(name);
-        let check: Check = Arc::new(|event| read::<K, V>(event.clone()).map(drop));
+        let check: Check = Arc::new(|event| read::<K, V>(event).map(drop));
         graph.global(GlobalSource { topic: topic.into(), store: name.into(), check });
         GlobalTable::new(name)
     }
