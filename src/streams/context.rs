@@ -216,12 +216,9 @@ impl Context {
 
     /// Hands an event to all children of the node at work.
     pub(super) fn forward<K: Clone + 'static, V: Clone + 'static>(&mut self, event: Event<K, V>) -> Done {
-        let children = self.children.clone();
-        let Some((last, others)) = children[self.current].split_last() else { return Ok(()) };
-        for child in others {
-            self.run(*child, event.clone())?;
-        }
-        self.run(*last, event)
+        let Some(last) = self.children[self.current].len().checked_sub(1) else { return Ok(()) };
+        (0..last).try_for_each(|child| self.forward_to(child, event.clone()))?;
+        self.forward_to(last, event)
     }
 
     /// Hands an event to one of the children of the node at work.

@@ -16,12 +16,6 @@ pub(super) struct Folded<A> {
     pub(super) old: Option<A>,
 }
 
-impl<A: Clone> Folded<A> {
-    pub(super) fn of(old: Option<A>, make: impl FnOnce(Option<A>) -> A) -> Option<Folded<A>> {
-        Some(Folded { new: make(old.clone()), old })
-    }
-}
-
 /// Hands on the change of a window.
 pub(super) fn forward<K: Serde, V, A: Serde>(
     context: &mut Context,

@@ -39,19 +39,16 @@ impl<K: Serde, V: Serde, A: Serde> SlidingWindows<K, V, A> {
     }
 
     pub(super) fn process(&self, context: &mut Context, event: Event<K, V>) -> Done {
-        let Some(key) = event.key.clone() else { return context.skip() };
-        if event.value.is_none() {
-            return context.skip();
-        }
+        let (Some(key), Some(_)) = (&event.key, &event.value) else { return context.skip() };
         let (time, difference) = (event.timestamp, self.windows.difference);
         let closed = self.store.advance(context, time)?.saturating_sub(self.windows.grace);
         if time.saturating_add(difference) < closed {
             return context.late();
         }
         if time < difference {
-            self.early(context, &event, &key, closed)
+            self.early(context, &event, key, closed)
         } else {
-            self.later(context, &event, &key, closed)
+            self.later(context, &event, key, closed)
         }
     }
 

@@ -73,13 +73,15 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
         let derive = Arc::new(derive);
         let (here, view) = (derive.clone(), self.view.make.clone());
         let step = each(move |context, event: Event<K, Change<V>>| {
-            let (Some(key), Some(change)) = (&event.key, event.value.clone()) else { return context.skip() };
-            let of = |value: Option<V>| value.and_then(|value| here(key, value));
-            let (new, old) = (of(change.new), of(change.old));
+            let Event { key: Some(key), value: Some(Change { new, old }), timestamp, headers } = event else {
+                return context.skip();
+            };
+            let of = |value: Option<V>| value.and_then(|value| here(&key, value));
+            let (new, old) = (of(new), of(old));
             if new.is_none() && old.is_none() && !forwards_nothing {
                 return Ok(());
             }
-            context.forward(event.with_value(Some(Change { new, old })))
+            context.forward(Event { key: Some(key), value: Some(Change { new, old }), timestamp, headers })
         });
         let stores: Vec<&str> = self.view.stores.iter().map(String::as_str).collect();
         let node = lock(&self.graph).processor(what, &[self.node], &stores, step);

@@ -21,14 +21,18 @@ use std::sync::Arc;
 impl<K: Serde, V: Serde> WindowedStream<K, V> {
     /// How many records each window has, in the store `name`.
     pub fn count(&self, name: &str) -> Table<Windowed<K>, i64> {
-        self.fold(name, |_, _, so_far| Folded::of(so_far.or(Some(0)), |count| count.unwrap_or(0) + 1))
+        self.fold(name, |_, _, so_far| {
+            let count = so_far.unwrap_or(0);
+            Some(Folded { new: count + 1, old: Some(count) })
+        })
     }
 
     /// The records of each window made into one value by twos, in the store `name`: `reduce` gets what was made so far, and the next.
     pub fn reduce(&self, name: &str, reduce: impl Fn(&V, &V) -> V + Send + Sync + 'static) -> Table<Windowed<K>, V> {
         self.fold(name, move |_, value, so_far| {
             let value = value?;
-            Folded::of(so_far, |so_far| so_far.map_or_else(|| value.clone(), |so_far| reduce(&so_far, value)))
+            let new = so_far.as_ref().map_or_else(|| value.clone(), |so_far| reduce(so_far, value));
+            Some(Folded { new, old: so_far })
         })
     }
 
@@ -42,8 +46,8 @@ impl<K: Serde, V: Serde> WindowedStream<K, V> {
         self.fold(name, move |key, value, so_far| {
             let value = value?;
             // The first change is one of the initial value, as in Kafka Streams.
-            let so_far = so_far.unwrap_or_else(&initial);
-            Folded::of(Some(so_far.clone()), |_| add(key, value, so_far))
+            let old = so_far.unwrap_or_else(&initial);
+            Some(Folded { new: add(key, value, old.clone()), old: Some(old) })
         })
     }
 

@@ -92,8 +92,8 @@ pub(super) fn scan_key(
     }
     let (mut segment, last) = (times.segment(from), times.segment(to));
     loop {
-        let begin = [&key_prefix(segment, key)[..], &from.to_be_bytes()].concat();
-        let end = [&key_prefix(segment, key)[..], &to.saturating_add(1).to_be_bytes()].concat();
+        let prefix = key_prefix(segment, key);
+        let [begin, end] = [from, to.saturating_add(1)].map(|time| [&prefix[..], &time.to_be_bytes()].concat());
         stores.scan(store, &begin, Some(&end), |stored, value| {
             if let Some(entry) = read_window(stored) {
                 each(entry, value);
