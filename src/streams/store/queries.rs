@@ -93,8 +93,10 @@ fn with_store(
     let mut found = Vec::new();
     for (state, specs) in parts {
         let mut stores = Stores::new(specs, state);
-        stores.start().map_err(Error::State)?;
-        found.extend(stores.find(name).map(|id| (stores, id)));
+        if let Some(id) = stores.find(name) {
+            stores.look(id).map_err(Error::State)?;
+            found.push((stores, id));
+        }
     }
     Ok(found)
 }

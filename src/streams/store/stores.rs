@@ -171,17 +171,20 @@ impl Stores {
 
     /// Finds out how far the windows of each store are, once they are restored.
     pub(in crate::streams) fn start(&mut self) -> Result<(), String> {
-        for (store, observed) in self.observed.iter_mut().enumerate() {
-            *observed = -1;
-            let times = self.specs[store].layout.times();
-            let Some((_, last)) = times.zip(self.state.last(store)?) else { continue };
-            let segment = segment_prefix(read_segment(&last).unwrap_or(0));
-            self.state.scan(store, &segment, None, &mut |key, _| {
-                *observed = read_window(key).map_or(*observed, |entry| entry.time.max(*observed));
-                true
-            })?;
-        }
-        Ok(())
+        (0..self.specs.len()).try_for_each(|store| self.look(StoreId(store)))
+    }
+
+    /// Finds out how far the windows of a store are.
+    pub(in crate::streams) fn look(&mut self, store: StoreId) -> Result<(), String> {
+        let observed = &mut self.observed[store.0];
+        *observed = -1;
+        let times = self.specs[store.0].layout.times();
+        let Some((_, last)) = times.zip(self.state.last(store.0)?) else { return Ok(()) };
+        let segment = segment_prefix(read_segment(&last).unwrap_or(0));
+        self.state.scan(store.0, &segment, None, &mut |key, _| {
+            *observed = read_window(key).map_or(*observed, |entry| entry.time.max(*observed));
+            true
+        })
     }
 
     /// The time that the operator of a store of windows keeps in it.
