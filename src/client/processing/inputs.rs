@@ -28,12 +28,15 @@ const READ_AHEAD: usize = 2;
 /// How many records are taken from a partition of a broker in this process at once.
 const TAKEN_AT_ONCE: usize = 10_000;
 
+/// A topic and the number of one of its partitions.
+pub(crate) type Key = (Arc<str>, u32);
+
 /// The partitions that one thread reads.
 #[derive(Debug)]
 pub(crate) struct Inputs {
     site: Site,
     waiter: Arc<Waiter>,
-    partitions: BTreeMap<(Arc<str>, u32), Input>,
+    partitions: BTreeMap<Key, Input>,
     fetchers_started: u64,
 }
 
@@ -66,7 +69,8 @@ impl Inputs {
     }
 
     /// Begins to read a partition, or goes on elsewhere in it.
-    pub(crate) fn open(&mut self, topic: &Arc<str>, partition: u32, position: Position) -> Result<(), Error> {
+    pub(crate) fn open(&mut self, key: &Key, position: Position) -> Result<(), Error> {
+        let (topic, partition) = key;
         let isolation = Isolation::ReadCommitted;
         let input = match &self.site {
             Site::Network(address) => {
@@ -76,7 +80,7 @@ impl Inputs {
                     id: self.fetchers_started,
                     address: address.clone(),
                     topic: topic.clone(),
-                    partition,
+                    partition: *partition,
                     position,
                     isolation,
                     partitions_known: None,
@@ -91,28 +95,29 @@ impl Inputs {
             Site::Embedded(broker) => {
                 let mut consumer = EmbeddedConsumer::new(broker);
                 consumer.set_isolation(isolation);
-                consumer.assign(topic, partition, position)?;
+                consumer.assign(topic, *partition, position)?;
                 Input::Embedded { consumer: consumer.into(), told: false }
             }
         };
-        self.partitions.insert((topic.clone(), partition), input);
+        self.partitions.insert(key.clone(), input);
         Ok(())
     }
 
     /// Reads a partition no more.
-    pub(crate) fn close(&mut self, topic: &Arc<str>, partition: u32) {
-        self.partitions.remove(&(topic.clone(), partition));
+    pub(crate) fn close(&mut self, key: &Key) {
+        self.partitions.remove(key);
     }
 
     /// What has come from a partition since, if anything. An error is told once, and does not end the reading.
-    pub(crate) fn take(&mut self, topic: &Arc<str>, partition: u32) -> Result<Option<Arrival>, Error> {
-        match self.partitions.get_mut(&(topic.clone(), partition)) {
+    pub(crate) fn take(&mut self, key: &Key) -> Result<Option<Arrival>, Error> {
+        match self.partitions.get_mut(key) {
             None => Ok(None),
             Some(Input::Network { events, .. }) => match events.try_recv() {
                 Ok(Event::Read { messages, at_end, .. }) => Ok(Some(Arrival { messages, at_end })),
                 Ok(Event::Failed { error, .. }) => Err(error),
                 Ok(Event::Partitions { .. } | Event::Woken) | Err(TryRecvError::Empty) => Ok(None),
                 Err(TryRecvError::Disconnected) => {
+                    let (topic, partition) = key;
                     Err(Error::Answer(format!("the reading of {topic}/{partition} has ended")))
                 }
             },

@@ -14,5 +14,5 @@ mod site;
 
 pub(crate) use super::consuming::{GroupPlace, PartitionOffset};
 pub(crate) use assignee::Assignee;
-pub(crate) use inputs::{Arrival, Inputs};
+pub(crate) use inputs::{Arrival, Inputs, Key};
 pub(crate) use site::{CommittedAt, MemberFacts, Site, TopicFacts};

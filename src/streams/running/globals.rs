@@ -8,7 +8,7 @@ use super::{
 use crate::{
     client::{
         Position,
-        processing::{Arrival, Inputs, Site},
+        processing::{Arrival, Inputs, Key, Site},
     },
     streams::{
         context::Globals,
@@ -27,7 +27,7 @@ use std::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The partitions of all global tables, and the offset that is read next in each.
-type Positions = BTreeMap<(Arc<str>, u32), u64>;
+type Positions = BTreeMap<Key, u64>;
 
 /// Reads all there is.
 pub(super) fn read_whole(
@@ -42,8 +42,8 @@ pub(super) fn read_whole(
         .flat_map(|global| (0..partitions[&global.topic]).map(|partition| ((global.topic.clone(), partition), 0)))
         .collect();
     let mut inputs = Inputs::new(site);
-    for (topic, partition) in positions.keys() {
-        inputs.open(topic, *partition, Position::Earliest)?;
+    for key in positions.keys() {
+        inputs.open(key, Position::Earliest)?;
     }
     let mut left: Vec<_> = positions.keys().cloned().collect();
     while !left.is_empty() {
@@ -72,8 +72,8 @@ pub(super) fn read_whole(
 pub(super) fn follow(shared: &Shared, mut positions: Positions) -> Result<(), Error> {
     let mut inputs = Inputs::new(&shared.site);
     shared.add_waiter(inputs.waiter());
-    for ((topic, partition), next) in &positions {
-        inputs.open(topic, *partition, Position::Offset(*next))?;
+    for (key, next) in &positions {
+        inputs.open(key, Position::Offset(*next))?;
     }
     let keys: Vec<_> = positions.keys().cloned().collect();
     while !shared.is_stopping() {
@@ -99,11 +99,11 @@ fn read(
     plan: &Plan,
     globals: &Globals,
     inputs: &mut Inputs,
-    key: &(Arc<str>, u32),
+    key: &Key,
     positions: &mut Positions,
     handler: &Handler,
 ) -> Result<Option<bool>, Error> {
-    let Some(Arrival { messages, at_end }) = take(inputs, &key.0, key.1)? else { return Ok(None) };
+    let Some(Arrival { messages, at_end }) = take(inputs, key)? else { return Ok(None) };
     if let Some(last) = messages.last() {
         let next = last.offset + 1;
         // Each process would send it to a topic of dead letters, and at each start: it is left out.

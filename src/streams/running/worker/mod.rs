@@ -19,7 +19,7 @@ use super::{Shared, sending::Sender, states::WorkerNumber};
 use crate::{
     client::{
         self,
-        processing::{Arrival, Assignee, Inputs},
+        processing::{Arrival, Assignee, Inputs, Key},
     },
     streams::{context::TaskId, error::Error},
 };
@@ -33,9 +33,6 @@ use tasks::Running;
 
 /// Pauses between two attempts: the first one, doubled up to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-
-/// A topic and the number of one of its partitions.
-type Key = (Arc<str>, u32);
 
 /// What one thread has.
 pub(super) struct Worker {
@@ -176,9 +173,9 @@ impl Worker {
 }
 
 /// What has come from a partition. What is gone or damaged in it is passed over.
-pub(super) fn take(inputs: &mut Inputs, topic: &Arc<str>, partition: u32) -> Result<Option<Arrival>, client::Error> {
+pub(super) fn take(inputs: &mut Inputs, key: &Key) -> Result<Option<Arrival>, client::Error> {
     loop {
-        match inputs.take(topic, partition) {
+        match inputs.take(key) {
             Err(client::Error::Skipped { .. }) => {}
             taken => return taken,
         }

@@ -1,10 +1,10 @@
 //! The tasks of a worker: which it has, and how each comes to where it was committed last.
 
-use super::{Key, Worker};
+use super::Worker;
 use crate::{
     client::{
         self, Position,
-        processing::{Arrival, CommittedAt},
+        processing::{Arrival, CommittedAt, Key},
     },
     streams::{
         context::{Counts, TaskId},
@@ -107,12 +107,12 @@ impl Worker {
 
     pub(super) fn let_go(&mut self, id: TaskId) -> Result<(), Error> {
         let Some(mut running) = self.tasks.remove(&id) else { return Ok(()) };
-        for (topic, partition) in &running.inputs {
-            self.inputs.close(topic, *partition);
-            self.positions.remove(&(topic.clone(), *partition));
+        for key in &running.inputs {
+            self.inputs.close(key);
+            self.positions.remove(key);
         }
         if let Phase::Restoring(left) = &running.phase {
-            left.iter().for_each(|one| self.inputs.close(&one.changelog.0, one.changelog.1));
+            left.iter().for_each(|one| self.inputs.close(&one.changelog));
         }
         let commit = || if running.is_dirty { running.task.commit(&[], true) } else { Ok(()) };
         let kept = self.shared.states.commit(id, self.number, commit);
@@ -149,12 +149,12 @@ impl Worker {
                 for key in &running.inputs {
                     let offset = committed[key].offset;
                     self.positions.extend(offset.map(|offset| (key.clone(), offset)));
-                    self.inputs.open(&key.0, key.1, from(offset))?;
+                    self.inputs.open(key, from(offset))?;
                 }
                 let mut left = Vec::new();
                 for changelog in running.task.changelogs()? {
                     let key = (changelog.topic, running.task.id().partition);
-                    self.inputs.open(&key.0, key.1, from(changelog.next))?;
+                    self.inputs.open(&key, from(changelog.next))?;
                     left.push(Restoring { store: changelog.store, changelog: key });
                 }
                 running.phase = Phase::Restoring(left);
@@ -170,9 +170,10 @@ impl Worker {
             let Phase::Restoring(left) = &mut running.phase else { continue };
             let mut at = 0;
             while at < left.len() {
-                let Restoring { store, changelog: (topic, partition) } = &left[at];
-                match self.inputs.take(topic, *partition) {
+                let Restoring { store, changelog } = &left[at];
+                match self.inputs.take(changelog) {
                     Err(client::Error::Skipped { wanted, reason, .. }) if reason.code == "CORRUPT_MESSAGE" => {
+                        let (topic, partition) = changelog;
                         let why = format!("the changelog {topic}/{partition} is damaged at offset {wanted}: {reason}");
                         return Err(Error::State(why));
                     }
@@ -192,7 +193,7 @@ impl Worker {
                             self.shared.count(|totals| totals.restored += messages.len() as u64);
                         }
                         if at_end {
-                            self.inputs.close(topic, *partition);
+                            self.inputs.close(changelog);
                             left.swap_remove(at);
                         } else {
                             // The others, and the session, have their turn.

@@ -42,9 +42,9 @@ impl Worker {
     fn fetch(&mut self) -> Result<bool, Error> {
         let mut any = false;
         for running in self.tasks.values_mut().filter(|running| running.is_running()) {
-            for (topic, partition) in &running.inputs {
+            for key @ (topic, _) in &running.inputs {
                 while !running.task.is_full(topic) {
-                    let Some(Arrival { messages, at_end }) = take(&mut self.inputs, topic, *partition)? else { break };
+                    let Some(Arrival { messages, at_end }) = take(&mut self.inputs, key)? else { break };
                     any = true;
                     messages.into_iter().for_each(|message| running.task.add(message));
                     running.task.set_at_end(topic, at_end);
@@ -153,9 +153,8 @@ impl Worker {
         };
         for running in self.tasks.values_mut().filter(|running| running.is_running()) {
             running.task.rollback();
-            for (topic, partition) in &running.inputs {
-                let position = self.positions.get(&(topic.clone(), *partition)).copied();
-                self.inputs.open(topic, *partition, from(position))?;
+            for key in &running.inputs {
+                self.inputs.open(key, from(self.positions.get(key).copied()))?;
             }
             running.task.start(shared.now_ms())?;
         }
