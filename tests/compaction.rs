@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::LONG;
+use common::until;
 use plainlog::{
     Broker, Config, Consumer, Producer, Record, Server,
     broker::{Clock, Partition},
@@ -16,16 +16,8 @@ use std::{
     net::TcpStream,
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
-
-fn wait_for(what: &str, mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !happened() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
 
 /// A topic with `cleanup.policy=compact` and small segments.
 fn compacted(broker: &Broker, name: &str) -> Arc<Partition> {
@@ -51,7 +43,7 @@ fn a_segment_that_rolls_is_compacted_in_the_background() {
     for n in 0..200 {
         producer.send("t", Record::new(format!("{n}")).key(format!("{}", n % 4))).unwrap();
     }
-    wait_for("it is not compacted", || partition.log().unwrap().bytes().unwrap() < 2048);
+    until("it is compacted", || partition.log().unwrap().bytes().unwrap() < 2048);
     let mut consumer = Consumer::embedded(&broker).start_at(Position::Earliest).subscribe(&["t"]).unwrap();
     let mut latest = std::collections::BTreeMap::new();
     while !consumer.at_end() {
@@ -129,7 +121,7 @@ fn text_goes_on_over_holes() {
     for consumer in [Consumer::embedded(&broker), Consumer::connect(&format!("127.0.0.1:{port}")).unwrap()] {
         let mut consumer = consumer.start_at(Position::Offset(0)).assign("t", 0).unwrap();
         let mut offsets = Vec::new();
-        wait_for("the consumer does not come to the end", || {
+        until("the consumer comes to the end", || {
             offsets.extend(consumer.poll(Duration::from_millis(20), 10).unwrap().iter().map(|message| message.offset));
             consumer.at_end()
         });
@@ -154,7 +146,7 @@ fn committed_offsets_stay_small_and_are_read_back() {
     let partition = log_of(&broker);
     assert!(partition.high_watermark().unwrap() >= 200_000);
     // Of ten megabytes at least what is sealed goes.
-    wait_for("it is not compacted", || partition.log().unwrap().bytes().unwrap() < 5 << 20);
+    until("it is compacted", || partition.log().unwrap().bytes().unwrap() < 5 << 20);
     drop((member, partition, broker));
     let broker = open();
     let offsets = broker.committed_offsets("g").unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{BROKER, Broker, CONSUMER, signal, text};
+use common::{BROKER, Broker, CONSUMER, signal, text, until};
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader},
@@ -37,9 +37,7 @@ fn send(broker: &Broker, value: &str) {
 /// Waits until the members of `analytics` have so many partitions each, fewest first.
 fn await_shares(broker: &Broker, wanted: &[usize]) {
     let mut connection = broker.connect();
-    let deadline = std::time::Instant::now() + common::LONG;
-    loop {
-        assert!(std::time::Instant::now() < deadline, "the shares were never {wanted:?}");
+    until(&format!("the shares are {wanted:?}"), || {
         let first = connection.say("GROUP analytics\n").line();
         let lines =
             first.strip_prefix("GROUP count:").map_or(0, |rest| rest.split(' ').next().unwrap().parse().unwrap());
@@ -49,18 +47,14 @@ fn await_shares(broker: &Broker, wanted: &[usize]) {
             .map(|(_, all)| all.split(" target:").next().unwrap().split(',').filter(|one| !one.is_empty()).count())
             .collect();
         shares.sort();
-        if shares == wanted {
-            return;
-        }
-    }
+        shares == wanted
+    });
 }
 
 /// Waits until group `g` has committed all of `messages/0`.
 fn await_commit(broker: &Broker) {
-    let deadline = std::time::Instant::now() + common::LONG;
-    while !group(broker, &["describe", "g"]).0.contains("messages  0          1          1    0\n") {
-        assert!(std::time::Instant::now() < deadline, "it never committed");
-    }
+    let all = "messages  0          1          1    0\n";
+    until("it commits", || group(broker, &["describe", "g"]).0.contains(all));
 }
 
 #[test]
@@ -145,11 +139,8 @@ fn groups_are_listed_described_reset_and_deleted() {
     broker.expect("CREATE t partitions:2\nSEND t/0 message:a\nSEND t/0 message:b\n", &["OK", "ACK", "ACK"]);
     values(&broker, &["-t", "t", "-g", "two words", "-c", "1"]);
     assert_eq!(broker.connect().say("JOIN jobs t mode:share\n").line().split(' ').next(), Some("JOINED"));
-    let deadline = std::time::Instant::now() + common::LONG;
     let listed = "group         state  members  type\njobs          Empty  0        share\ntwo\\x20words  Empty  0        consumer\n";
-    while group(&broker, &["list"]).0 != listed {
-        assert!(std::time::Instant::now() < deadline, "{}", group(&broker, &["list"]).0);
-    }
+    until("nobody is in either", || group(&broker, &["list"]).0 == listed);
     let described = "group: two\\x20words\nstate: Empty\ngeneration: 2\nmembers: 0\n\
                      type: consumer\nassignor: uniform\nassignment_epoch: 1\n\
                      topic  partition  committed  end  lag\nt      0          1          2    1\n";

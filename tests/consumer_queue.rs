@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Broker, CONSUMER, signal, text};
+use common::{Broker, CONSUMER, signal, text, until};
 use plainlog::{
     broker::Position,
     client::{Error, Isolation, Producer, Queue, Record, ShareOptions},
@@ -15,7 +15,7 @@ use std::{
     process::{Child, ChildStdout, Command},
     sync::mpsc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 fn start(broker: &Broker, arguments: &[&str]) -> (Child, Lines<BufReader<ChildStdout>>) {
@@ -26,19 +26,15 @@ fn start(broker: &Broker, arguments: &[&str]) -> (Child, Lines<BufReader<ChildSt
 
 /// Waits until the group's only partition is done up to here.
 fn await_done(broker: &Broker, group: &str, end: u64) {
-    let deadline = Instant::now() + common::LONG;
     let wanted = format!("topic:messages partition:0 committed:{end} end:{end} lag:0 in_flight:0");
     let mut connection = broker.connect();
-    loop {
+    until(&wanted, || {
         let first = connection.say(&format!("GROUP {group}\n")).line();
         let count =
             first.strip_prefix("GROUP count:").map_or(0, |rest| rest.split(' ').next().unwrap().parse().unwrap());
         let lines: Vec<_> = (0..count).map(|_| connection.line()).collect();
-        if lines.contains(&wanted) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "{lines:?}");
-    }
+        lines.contains(&wanted)
+    });
 }
 
 fn send_with_key(broker: &Broker, length: usize) {
@@ -135,10 +131,7 @@ fn a_message_stays_with_the_command_that_works_on_it() {
     let (begun_at, go_on_at) = (begun.display(), go_on.display());
     let exec = format!("touch {begun_at}; until [ -e {go_on_at} ]; do sleep 0.01; done; cat");
     let (mut worker, mut lines) = start(&broker, &["--queue", "jobs", "--lock", "100ms", "-c", "1", "--exec", &exec]);
-    let deadline = Instant::now() + common::LONG;
-    while !begun.exists() {
-        assert!(Instant::now() < deadline);
-    }
+    until("it works", || begun.exists());
     let mut other = Queue::connect(&broker.address).unwrap().join("jobs", &["messages"]).unwrap();
     assert_eq!(other.lock(), Duration::from_millis(100));
     assert_eq!(other.poll(Duration::from_millis(500), 1).unwrap(), []);

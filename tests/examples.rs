@@ -1,16 +1,12 @@
 //! The examples that need nothing but themselves: they run to their end and print what they promise.
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+mod common;
+
 use std::process::Command;
 
-fn printed(example: &str) -> String {
-    let mut run = Command::new(env!("CARGO"));
-    run.args(["run", "--quiet", "--example", example]);
-    // As this was built, so that nothing is built twice.
-    if cfg!(not(feature = "comfort")) {
-        run.arg("--no-default-features");
-    }
-    let output = run.output().unwrap();
+fn printed(name: &str) -> String {
+    let output = Command::new(common::example(name)).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }

@@ -4,22 +4,12 @@
 
 mod common;
 
-use common::{Broker, LONG};
+use common::{Broker, until};
 use serde_json::Value;
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
-    time::Instant,
 };
-
-/// Asks until it is so.
-fn until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + LONG;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
-        std::thread::yield_now();
-    }
-}
 
 /// The rows of `/api/connections` whose protocol is this.
 fn connections(broker: &Broker, protocol: &str) -> Vec<Value> {

@@ -11,7 +11,7 @@ use common::{
         AS_EVENTS, AS_LINES, BYTES, Event, Events, JSON, lines, page, peak_kilobytes, post, store, store_at, topic,
         values,
     },
-    text,
+    text, until,
 };
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
@@ -437,7 +437,7 @@ fn nobody_is_waited_for_who_is_gone_and_a_broker_that_stops_lets_its_readers_go(
         http.request("GET", &format!("/api/topics/orders/records?from=latest&{query}"), accept, b"");
     }
     // Each is noticed by itself: the one that asks is left.
-    while page(&broker, "/api/connections")["connections"].as_array().unwrap().len() > 1 {}
+    until("they are gone", || page(&broker, "/api/connections")["connections"].as_array().unwrap().len() == 1);
     let mut events = Events::open(&broker, "/api/topics/orders/records", "").opened();
     let mut waiting = broker.http();
     waiting.request("GET", "/api/topics/orders/records?wait=1h", AS_LINES, b"");

@@ -2,9 +2,11 @@
 #![cfg(feature = "kafka")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+mod common;
 #[path = "fuzz/entry.rs"]
 mod entry;
 
+use common::Random;
 use std::{fs, path::Path};
 
 /// Name and bytes of each file, by name.
@@ -20,43 +22,33 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// Numbers that look random (xorshift64*).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound
-    }
-
-    /// One file with some of its bytes flipped, replaced, removed, doubled, or taken from another file.
-    fn bent(&mut self, files: &[(String, Vec<u8>)]) -> (String, Vec<u8>) {
-        let (name, mut bytes) = files[self.below(files.len())].clone();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len().max(1));
-            let end = bytes.len().min(at + 1 + self.below(8));
-            match self.below(7) {
-                _ if bytes.is_empty() => {}
-                0 => bytes[at] ^= 1 << self.below(8),
-                1 => bytes[at] = self.below(256) as u8,
-                2 => bytes.truncate(at),
-                3 => drop(bytes.drain(at..end)),
-                4 => bytes.extend_from_within(at..end),
-                5 => {
-                    let lies: [&[u8]; 4] = [&[0x7f, 0xff, 0xff, 0xff], &[0xff; 5], &[0xff, 0xff, 0xff, 0xfe], &[0; 4]];
-                    let lie = lies[self.below(lies.len())];
-                    bytes.splice(at..bytes.len().min(at + lie.len()), lie.iter().copied());
-                }
-                _ => {
-                    let other = &files[self.below(files.len())].1;
-                    bytes.splice(at.., other[other.len().min(at)..].iter().copied());
-                }
+/// One file with some of its bytes flipped, replaced, removed, doubled, or taken from another file.
+fn bent(seed: u64, files: &[(String, Vec<u8>)]) -> (String, Vec<u8>) {
+    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut below = |bound: usize| random.below(bound as u64) as usize;
+    let (name, mut bytes) = files[below(files.len())].clone();
+    for _ in 0..=below(4) {
+        let at = below(bytes.len().max(1));
+        let end = bytes.len().min(at + 1 + below(8));
+        match below(7) {
+            _ if bytes.is_empty() => {}
+            0 => bytes[at] ^= 1 << below(8),
+            1 => bytes[at] = below(256) as u8,
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => bytes.extend_from_within(at..end),
+            5 => {
+                let lies: [&[u8]; 4] = [&[0x7f, 0xff, 0xff, 0xff], &[0xff; 5], &[0xff, 0xff, 0xff, 0xfe], &[0; 4]];
+                let lie = lies[below(lies.len())];
+                bytes.splice(at..bytes.len().min(at + lie.len()), lie.iter().copied());
+            }
+            _ => {
+                let other = &files[below(files.len())].1;
+                bytes.splice(at.., other[other.len().min(at)..].iter().copied());
             }
         }
-        (name, bytes)
     }
+    (name, bytes)
 }
 
 /// Bends the corpus, each time from a seed of its own that a failure names. What is bent a little must get past the first
@@ -65,7 +57,7 @@ fn bend(target: &str, cases: u64, run: impl Fn(&[u8]) -> bool) {
     let files = corpus(target);
     let mut taken = 0;
     for seed in 1..=cases {
-        let (name, bytes) = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)).bent(&files);
+        let (name, bytes) = bent(seed, &files);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&bytes)));
         taken += u64::from(ran.unwrap_or_else(|_| panic!("seed {seed}: {name} bent to {bytes:02x?}")));
     }

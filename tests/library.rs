@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::LONG;
+use common::{LONG, until};
 use plainlog::{
     Broker, Config, Consumer, Message, Producer, Record, Server,
     client::{Error, Position},
@@ -195,12 +195,11 @@ fn members_in_this_process_and_over_the_network_share_the_partitions() {
     let (broker, _server, address) = served(4, &[]);
     let [mut embedded, mut network] =
         both(&broker, &address).map(|consumer| consumer.group("g").auto_commit(false).subscribe(&["t"]).unwrap());
-    let deadline = Instant::now() + LONG;
-    while (embedded.partitions(), network.partitions()) != (2, 2) {
-        assert!(Instant::now() < deadline, "{} and {}", embedded.partitions(), network.partitions());
+    until("each has two", || {
         assert!(embedded.poll(Duration::ZERO, 1).unwrap().is_empty());
         assert!(network.poll(Duration::ZERO, 1).unwrap().is_empty());
-    }
+        (embedded.partitions(), network.partitions()) == (2, 2)
+    });
     let records = (0..4).map(|partition| Record::new(format!("{partition}")).partition(partition));
     Producer::embedded(&broker).send_batch("t", records).unwrap();
     let mut all = values(&next(&mut embedded, 2));

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Broker, LONG};
+use common::{Broker, LONG, until};
 use std::{
     fs,
     io::{BufRead, BufReader, ErrorKind, Read, Write},
@@ -213,10 +213,7 @@ fn a_connection_that_no_thread_can_be_had_for_is_told_so() {
         let state = |stat: String| stat.rsplit(") ").next().unwrap().starts_with('S');
         threads.all(|thread| fs::read_to_string(thread.unwrap().path().join("stat")).is_ok_and(state))
     };
-    let deadline = Instant::now() + LONG;
-    while (0..10).any(|_| !sleeps()) {
-        assert!(Instant::now() < deadline, "it never comes to rest");
-    }
+    until("it comes to rest", || (0..10).all(|_| sleeps()));
     // A little more than it has, but no stack for one thread more.
     let pages = fs::read_to_string(format!("/proc/{}/statm", child.id())).unwrap();
     room(pages.split(' ').next().unwrap().parse::<u64>().unwrap() * 4096 + (192 << 10));
@@ -321,15 +318,10 @@ fn old_segments_go_when_their_time_is_over() {
         let answer = say(&broker, format!("SEND short message:{value}\n").as_bytes());
         assert!(answer.starts_with("ACK"), "{answer}");
     }
-    let deadline = Instant::now() + LONG;
-    loop {
+    until("all are gone", || {
         let answer = say(&broker, b"TOPIC short\n");
-        if answer.contains("first:4 end:4") && answer.contains("segments:1") {
-            break;
-        }
-        assert!(Instant::now() < deadline, "{answer}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        answer.contains("first:4 end:4") && answer.contains("segments:1")
+    });
 }
 
 #[test]
@@ -448,11 +440,7 @@ fn what_comes_and_goes_leaves_no_memory_behind() {
         });
     };
     come_and_go(10);
-    let deadline = Instant::now() + LONG;
-    while memory(&broker, "RssAnon") > 5 << 20 {
-        assert!(Instant::now() < deadline, "{} bytes", memory(&broker, "RssAnon"));
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    until("the memory is given back", || memory(&broker, "RssAnon") <= 5 << 20);
 }
 
 /// As a browser's form could send them.

@@ -2,15 +2,15 @@
 #![cfg(feature = "streams")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod common;
+
+use common::{until, wait_for};
 use plainlog::{
     Broker, Consumer, Producer, Record,
     streams::{Done, Event, Handler, Handlers, Options, Processor, ProcessorContext, StoreSpec, Topology, Tumbling},
 };
-mod common;
-
 use std::{
     collections::BTreeMap,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -139,7 +139,7 @@ fn state_on_disk_is_gone_on_with_and_can_be_asked() {
     let app = topology.start(&served.address, options()).unwrap();
     let found = results(counts(), 4);
     assert_eq!(found, [("ann@0".into(), vec![1, 2]), ("ann@40000".into(), vec![1, 2])].into());
-    let asked = wait_for(|| {
+    let asked = wait_for("the state has followed", || {
         let found = app.window_store::<String, i64>("windows").unwrap().fetch("ann", 0, 60_000).unwrap();
         // The state follows once the results count.
         (found.len() == 1 && found[0].stored.value == 2).then_some(found)
@@ -174,17 +174,6 @@ fn state_on_disk_is_gone_on_with_and_can_be_asked() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
-fn wait_for<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
 #[test]
 fn a_global_table_is_read_before_anything_runs_and_followed_after() {
     let broker = Broker::in_memory();
@@ -215,9 +204,9 @@ fn a_global_table_is_read_before_anything_runs_and_followed_after() {
     assert_eq!(read(3), ["1 n1", "2 n2", "3 n3"]);
     producer.send("names", ("4", "late")).unwrap();
     // The table is followed, but not waited for.
-    wait_for(|| {
+    until("the late name is found", || {
         producer.send("orders", ("4", "4")).unwrap();
-        (app.totals().counts.sent > 3).then_some(())
+        app.totals().counts.sent > 3
     });
     assert_eq!(read(1)[0], "4 late");
     app.stop().unwrap();
@@ -245,12 +234,12 @@ fn a_topic_that_goes_or_grows_ends_what_has_state_of_it() {
         topology
     };
     let app = counts("grown").start_embedded(&broker, options()).unwrap();
-    wait_for(|| app.owner("counts", &"a".to_string()).unwrap());
+    wait_for("the state has an owner", || app.owner("counts", &"a".to_string()).unwrap());
     broker.alter_topic("lines", Some(2), &Default::default()).unwrap();
     let error = app.wait().unwrap_err().to_string();
     assert!(error.contains("lines was given partition 1, for which the store counts has no changelog"), "{error}");
     let app = counts("gone").start_embedded(&broker, options()).unwrap();
-    wait_for(|| app.owner("counts", &"a".to_string()).unwrap());
+    wait_for("the state has an owner", || app.owner("counts", &"a".to_string()).unwrap());
     broker.drop_topic("lines").unwrap();
     let error = app.wait().unwrap_err().to_string();
     assert!(error.contains("lines"), "{error}");

@@ -6,6 +6,9 @@
 #![cfg(feature = "streams")]
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
+mod common;
+
+use common::Random;
 use plainlog::{
     Record,
     streams::{
@@ -157,18 +160,6 @@ impl fmt::Display for Input {
         let null = || "-".to_string();
         let (key, value) = (self.key.clone().unwrap_or_else(null), self.value.clone().unwrap_or_else(null));
         write!(f, "{} {key} {value} {}", self.topic, self.time)
-    }
-}
-
-/// xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) % bound
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Broker, LONG, text};
+use common::{Broker, LONG, example, text};
 use plainlog::client::{Consumer, Error, Message, Producer, Record};
 use std::{
     collections::BTreeMap,
@@ -313,19 +313,7 @@ fn each_transfer_is_made_once_though_the_broker_is_killed() {
 fn money_is_neither_made_nor_lost() {
     let mut broker = Broker::on_disk();
     broker.expect("CREATE accounts partitions:3\n", &["OK"]);
-    let example = |arguments: &[&str]| {
-        let mut run = Command::new(env!("CARGO"));
-        run.args(["run", "--quiet", "--example", "transfer"]);
-        if cfg!(not(feature = "comfort")) {
-            run.arg("--no-default-features");
-        }
-        run.arg("--").args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
-        run
-    };
-    let built = example(&[&broker.address]).status().unwrap();
-    assert!(built.success());
-    // Beside this test's folder of programs.
-    let program = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().join("examples/transfer");
+    let program = example("transfer");
     for transfers in [1, 5, 3, 9, 2, 7] {
         let mut child = Command::new(&program)
             .args([&broker.address, "1000000"])

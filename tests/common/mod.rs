@@ -12,9 +12,12 @@ use std::{
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
+    sync::atomic::{
+        AtomicBool, AtomicU32,
+        Ordering::{Relaxed, Release},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// A test that waits longer has failed.
@@ -171,6 +174,63 @@ impl Lines {
         let mut line = String::new();
         self.0.read_line(&mut line).unwrap();
         line.trim_end_matches('\n').to_string()
+    }
+}
+
+/// Builds an example, as this test was built so that nothing is built twice; answers where its program is.
+pub fn example(name: &str) -> PathBuf {
+    // target/debug/deps/<this test>
+    let folder = env::current_exe().unwrap().ancestors().nth(2).unwrap().to_path_buf();
+    let features = [
+        ("default", cfg!(feature = "default")),
+        ("comfort", cfg!(feature = "comfort")),
+        ("http", cfg!(feature = "http")),
+        ("kafka", cfg!(feature = "kafka")),
+        ("streams", cfg!(feature = "streams")),
+    ];
+    let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(feature, _)| *feature).collect();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", name, "--no-default-features", "--features", &features.join(",")]);
+    if folder.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "{name} is not built");
+    folder.join("examples").join(name)
+}
+
+/// Looks again and again until it is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, || is_so().then_some(()));
+}
+
+/// Looks again and again until there is something; answers it.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + LONG;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {LONG:?}: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Tells other threads that it is over when it is dropped: by a panic, too, so that nobody waits for them for ever.
+pub struct Ends<'a>(pub &'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Release);
+    }
+}
+
+/// Numbers that look random, the same from one run to the next.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
     }
 }
 

@@ -9,7 +9,7 @@ mod settings;
 mod share;
 mod transactions;
 
-use common::{BROKER, Broker, LONG};
+use common::{BROKER, Broker, LONG, until, wait_for};
 use kafka_protocol::{
     messages::{
         create_topics_request::{CreatableTopic, CreatableTopicConfig},
@@ -509,15 +509,10 @@ fn hangs_up_while_its_fetch_waits(broker: &Broker, more: usize) {
     let request = FetchRequest::default().with_max_wait_ms(3_600_000).with_min_bytes(1).with_topics(vec![topic]);
     client.send(ApiKey::Fetch, 12, &request);
     let connections = |count: &str| text(broker, "INFO").lines().any(|line| line == format!("connections:{count}"));
-    let deadline = Instant::now() + LONG;
-    while !connections("2") {
-        assert!(Instant::now() < deadline, "{}", text(broker, "INFO"));
-    }
+    until("both are counted", || connections("2"));
     (0..more).for_each(|_| client.send(ApiKey::Fetch, 12, &request));
     drop(client);
-    while !connections("1") {
-        assert!(Instant::now() < deadline, "{}", text(broker, "INFO"));
-    }
+    until("it is gone", || connections("1"));
 }
 
 #[test]

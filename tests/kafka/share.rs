@@ -53,12 +53,10 @@ fn who_waits_when_the_session_ends_acquires_nothing_more() {
     assert_eq!(acquired(opens.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 0, 0))), []);
     waits.send(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 1, 60_000));
     // The Fetch has come once another is the next one.
-    loop {
+    until("the Fetch waits", || {
         let response: ShareFetchResponse = opens.ask(ApiKey::ShareFetch, 1, &share_fetch(&topic, "m", 2, 0));
-        if response.error_code == 0 {
-            break;
-        }
-    }
+        response.error_code == 0
+    });
     drop(opens);
     assert_eq!(acquired(waits.receive(1).unwrap()), [], "it hears of the end at once");
     let mut other = Client::connect(&broker);
@@ -79,13 +77,11 @@ fn a_member_says_on_one_connection_what_became_of_records_while_it_waits_on_anot
     let request = ShareAcknowledgeRequest::default().with_group_id(Some(s("jobs").into()));
     let request = request.with_member_id(Some(s("m"))).with_topics(vec![of_topic]);
     // It is the next one once the Fetch has come.
-    let code = loop {
-        let request = request.clone().with_share_session_epoch(2);
+    let request = request.with_share_session_epoch(2);
+    let code = wait_for("the Fetch waits", || {
         let response: ShareAcknowledgeResponse = says.ask(ApiKey::ShareAcknowledge, 1, &request);
-        if response.error_code == 0 {
-            break response.responses[0].partitions[0].error_code;
-        }
-    };
+        (response.error_code == 0).then(|| response.responses[0].partitions[0].error_code)
+    });
     assert_eq!(code, 0);
     assert_eq!(acquired(waits.receive(1).unwrap()), [(1, 1, 2)], "it is released, and comes to who waits");
 }
@@ -100,16 +96,18 @@ fn who_waits_hears_of_what_becomes_of_the_group_after_its_offsets_were_deleted()
     assert_eq!(acquired(waits.ask(ApiKey::ShareFetch, 1, &of_late(0, 0))), []);
     waits.send(ApiKey::ShareFetch, 1, &of_late(1, i32::MAX));
     // The Fetch has come once another is the next one.
-    while other.ask::<_, ShareFetchResponse>(ApiKey::ShareFetch, 1, &of_late(2, 0)).error_code != 0 {}
+    until("the Fetch waits", || {
+        other.ask::<_, ShareFetchResponse>(ApiKey::ShareFetch, 1, &of_late(2, 0)).error_code == 0
+    });
     let of_topic = deleted::DeleteShareGroupOffsetsRequestTopic::default().with_topic_name(s("t").into());
     let delete = DeleteShareGroupOffsetsRequest::default().with_group_id(s("late").into()).with_topics(vec![of_topic]);
     let delete = |client: &mut Client| -> DeleteShareGroupOffsetsResponse {
         client.ask(ApiKey::DeleteShareGroupOffsets, 0, &delete)
     };
     // Who joined may still be there.
-    while delete(&mut other).error_code != 0 {}
+    until("the offsets are deleted", || delete(&mut other).error_code == 0);
     // The Fetch has looked again once there is a line of where the group begins.
-    while !text(&broker, "GROUP late").starts_with("GROUP count:1 ") {}
+    until("the Fetch has looked again", || text(&broker, "GROUP late").starts_with("GROUP count:1 "));
     let partition = altered::AlterShareGroupOffsetsRequestPartition::default();
     let of_topic = altered::AlterShareGroupOffsetsRequestTopic::default().with_topic_name(s("t").into());
     let of_topic = of_topic.with_partitions(vec![partition]);
