@@ -17,7 +17,7 @@
 
 mod common;
 
-use common::{Broker, LONG};
+use common::{Broker, Ends, LONG, Random};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{BufRead, BufReader, Write},
@@ -39,16 +39,6 @@ const EVENTS: usize = 150;
 const PLACES: [&str; 3] = ["a/0", "a/1", "b/0"];
 const IN: [&str; 2] = ["in/0", "in/1"];
 const OUT: [&str; 2] = ["out/0", "out/1"];
-
-/// Numbers that are the same in each run, as far as the threads let them.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
 
 /// A conversation that a kill may end at any moment: then every call answers `None`.
 struct Talk(BufReader<TcpStream>);
@@ -138,7 +128,7 @@ impl World {
 struct Writer {
     id: String,
     round: u64,
-    dice: Dice,
+    dice: Random,
     /// A transaction of which it is not known how it ended, and the producer's id and epoch that its records bear.
     in_doubt: Option<(String, String)>,
 }
@@ -179,7 +169,7 @@ impl Writer {
         self.round += 1;
         let name = format!("{}.{}", self.id, self.round);
         let count = 1 + self.dice.below(6);
-        let place = |dice: &mut Dice| PLACES[dice.below(PLACES.len() as u64) as usize];
+        let place = |dice: &mut Random| PLACES[dice.below(PLACES.len() as u64) as usize];
         let records: Vec<_> = (0..count).map(|index| (place(&mut self.dice), format!("{name}.{index}"))).collect();
         let lines: String = records.iter().map(|(place, value)| format!("SEND {place} message:{value}\n")).collect();
         world.written.lock().unwrap().insert(name.clone(), Written { fate: Fate::Open, records });
@@ -218,7 +208,7 @@ impl Writer {
 }
 
 /// Takes writers' ids away from them now and then.
-fn fence(world: &World, mut dice: Dice) {
+fn fence(world: &World, mut dice: Random) {
     while let Some(mut talk) = world.connect() {
         loop {
             let id = format!("writer-{}", dice.below(WRITERS));
@@ -279,7 +269,7 @@ fn feed(world: &World) {
 }
 
 /// Copies `in` to `out` as a member of the group, until the broker is killed.
-fn copy(world: &World, id: u64, mut dice: Dice, events: &Sender<()>) {
+fn copy(world: &World, id: u64, mut dice: Random, events: &Sender<()>) {
     while let Some(mut talk) = world.connect() {
         if talk.ask("JOIN copy in commit:manual session:6000").is_some() {
             while copy_some(&mut talk, id, &mut dice).is_some() {
@@ -295,7 +285,7 @@ fn copy(world: &World, id: u64, mut dice: Dice, events: &Sender<()>) {
 }
 
 /// Copies what one poll gives; `None`: something was refused, the connection is gone, or was given up.
-fn copy_some(talk: &mut Talk, id: u64, dice: &mut Dice) -> Option<()> {
+fn copy_some(talk: &mut Talk, id: u64, dice: &mut Random) -> Option<()> {
     let polled = talk.ask("POLL max:5 wait:50")?;
     if !polled.starts_with("POLLED ") {
         return None;
@@ -396,7 +386,7 @@ fn a_random_workload_under_kills_shows_no_anomaly() {
         fed: AtomicU64::new(0),
     };
     let mut writers: Vec<_> = (0..WRITERS)
-        .map(|id| Writer { id: format!("writer-{id}"), round: 0, dice: Dice(id), in_doubt: None })
+        .map(|id| Writer { id: format!("writer-{id}"), round: 0, dice: Random(id), in_doubt: None })
         .collect();
     for life in 0..LIVES {
         world.ending.store(false, Release);
@@ -408,13 +398,14 @@ fn a_random_workload_under_kills_shows_no_anomaly() {
             }
             for id in 0..COPIERS {
                 let (world, sender) = (&world, sender.clone());
-                scope.spawn(move || copy(world, id, Dice(100 * life + id), &sender));
+                scope.spawn(move || copy(world, id, Random(100 * life + id), &sender));
             }
             PLACES.into_iter().for_each(|place| drop(scope.spawn(|| read(&world, place))));
-            scope.spawn(|| fence(&world, Dice(life)));
+            scope.spawn(|| fence(&world, Random(life)));
             scope.spawn(|| feed(&world));
+            let ends = Ends(&world.ending);
             assert_eq!(events.iter().take(EVENTS).count(), EVENTS);
-            world.ending.store(true, Release);
+            drop(ends);
             broker.kill();
         });
         broker.restart();

@@ -2,6 +2,9 @@
 //! each input once.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod common;
+
+use common::Ends;
 use plainlog::{
     Broker, Consumer, Producer, Record,
     broker::{
@@ -13,7 +16,7 @@ use plainlog::{
 };
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, Ordering::*},
+    sync::atomic::{AtomicBool, Ordering::Acquire},
     thread,
     time::{Duration, Instant},
 };
@@ -216,6 +219,7 @@ fn each_input_is_written_once(commits: Commits) {
                 disturb(&broker);
             }
         });
+        let ends = Ends(&stop);
         let mut producer = Producer::embedded(&broker);
         for input in 0..INPUTS {
             producer.send("in", Record::new(format!("{input}"))).unwrap();
@@ -225,7 +229,7 @@ fn each_input_is_written_once(commits: Commits) {
             assert!(Instant::now() < deadline, "{} of {INPUTS} inputs were written", written(&broker).len());
             thread::sleep(Duration::from_millis(20));
         }
-        stop.store(true, Release);
+        drop(ends);
     });
     let written = written(&broker);
     let twice: Vec<_> = written.iter().filter(|(_, count)| **count != 1).collect();

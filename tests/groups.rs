@@ -1,6 +1,9 @@
 //! Groups as a text client sees them: say this line, expect that line. Each test has a broker of its own.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod common;
+
+use common::Ends;
 use plainlog::{broker::Broker, config::Config, server::Server};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -9,7 +12,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering::*},
+        atomic::{AtomicBool, Ordering::Acquire},
     },
     thread,
     time::{Duration, Instant},
@@ -477,11 +480,11 @@ fn two_hundred_members_come_and_go_at_random_while_messages_flow() {
             };
             thread::Builder::new().stack_size(128 << 10).spawn_scoped(scope, member).unwrap();
         }
+        let _ends = Ends(&stop);
         for n in 0..20 {
             (0..PARTITIONS).for_each(|partition| drop(producer.ask(&format!("SEND t/{partition} message:{n}"))));
             thread::sleep(Duration::from_millis(100));
         }
-        stop.store(true, Release);
     });
     // Whatever they left, one who comes afterwards gets, as soon as the last of them is gone.
     let mut last = Client::new(server.port());
