@@ -1,20 +1,19 @@
 //! Words are counted exactly once while those who count, and the broker, are killed, or hang for longer than they may.
 //!
-//! `cargo build --example word_count && KILLS=100 cargo test --test streams_kill` kills more often than each run does; `SEED` has
-//! it done otherwise.
+//! `KILLS=100 cargo test --test streams_kill` kills more often than each run does; `SEED` has it done otherwise.
 #![cfg(feature = "streams")]
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use common::{Broker, signal};
+use common::{Broker, Ends, Random, example, signal, until};
 use plainlog::{Consumer, Producer, Record};
 use std::{
     collections::BTreeMap,
     env, fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering::*},
+    sync::atomic::{AtomicBool, Ordering::Acquire},
     thread,
     time::{Duration, Instant},
 };
@@ -24,33 +23,18 @@ const PARTITIONS: u32 = 3;
 /// How long it may take until all is counted once nobody is killed any more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Numbers that look random, the same from one run to the next.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
-
 /// A process of `examples/word_count.rs`, with its state in a folder of its own.
 struct Counter {
+    command: Command,
     child: Child,
     folder: PathBuf,
-    address: String,
 }
 
 impl Counter {
-    fn start(address: &str, folder: PathBuf) -> Counter {
-        Counter { child: Self::spawn(address, &folder), folder, address: address.into() }
-    }
-
-    fn spawn(address: &str, folder: &PathBuf) -> Child {
-        let program = env::current_exe().unwrap().ancestors().nth(2).unwrap().join("examples/word_count");
+    fn start(program: &Path, address: &str, folder: PathBuf) -> Counter {
         let mut command = Command::new(program);
-        command.args(["--broker", address, "--state-dir"]).arg(folder);
-        command.stdin(Stdio::null()).spawn().unwrap()
+        command.args(["--broker", address, "--state-dir"]).arg(&folder).stdin(Stdio::null());
+        Counter { child: command.spawn().unwrap(), command, folder }
     }
 
     fn kill(&mut self) {
@@ -58,9 +42,14 @@ impl Counter {
         let _ = self.child.wait();
     }
 
+    /// One alone could count everything, so what gives up is to be found.
+    fn has_not_ended(&mut self) {
+        assert_eq!(self.child.try_wait().unwrap(), None, "{} has ended", self.folder.display());
+    }
+
     fn restart(&mut self) {
         self.kill();
-        self.child = Self::spawn(&self.address, &self.folder);
+        self.child = self.command.spawn().unwrap();
     }
 }
 
@@ -122,17 +111,19 @@ fn while_words_are_counted(name: &str, trouble: impl FnOnce(&mut Broker, &mut [C
         &format!("CREATE lines partitions:{PARTITIONS}\nCREATE counts partitions:{PARTITIONS}\n"),
         &["OK", "OK"],
     );
-    let address = broker.address.clone();
+    let (address, program) = (broker.address.clone(), example("word_count"));
     let folder = |number| env::temp_dir().join(format!("plainlog-{name}-{number}-{}", std::process::id()));
-    let mut counters = [0, 1].map(|number| Counter::start(&address, folder(number)));
+    let mut counters = [0, 1].map(|number| Counter::start(&program, &address, folder(number)));
     let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
+    let sent = thread::scope(|scope| {
         let producer = scope.spawn(|| produce(&address, &stop));
+        let ends = Ends(&stop);
         trouble(&mut broker, &mut counters);
-        stop.store(true, Release);
-        let sent = producer.join().unwrap();
-        is_exact(&counted(&address, &sent), &sent);
+        drop(ends);
+        producer.join().unwrap()
     });
+    is_exact(&counted(&address, &sent), &sent);
+    counters.iter_mut().for_each(Counter::has_not_ended);
 }
 
 #[test]
@@ -142,6 +133,7 @@ fn each_word_counts_once_whoever_is_killed() {
         let mut random = Random(env::var("SEED").map_or(1, |seed| seed.parse().unwrap()));
         for _ in 0..kills {
             thread::sleep(Duration::from_millis(random.below(700)));
+            counters.iter_mut().for_each(Counter::has_not_ended);
             match random.below(5) {
                 0 | 1 => counters[0].restart(),
                 2 => counters[1].restart(),
@@ -156,13 +148,21 @@ fn each_word_counts_once_whoever_is_killed() {
     });
 }
 
-/// Longer than a transaction, and than the broker waits for a member.
+/// Longer than a transaction may take, not as long as the session of a member: nobody takes over from it.
 const HANGS: Duration = Duration::from_secs(12);
 
 #[test]
 fn each_word_counts_once_though_one_hangs_in_a_transaction() {
-    while_words_are_counted("streams-hang", |_, counters| {
-        thread::sleep(Duration::from_secs(1));
+    while_words_are_counted("streams-hang", |broker, counters| {
+        until("each counts", || {
+            let mut group = broker.connect();
+            let told = group.say("GROUP word-count\n").line();
+            // The members are told first.
+            told.contains(" members:2 ")
+                && [group.line(), group.line()].iter().all(|one| one.contains(" assigned:lines/"))
+        });
+        // In the midst of what it counts.
+        thread::sleep(Duration::from_millis(300));
         signal(&counters[0].child, "STOP");
         thread::sleep(HANGS);
         signal(&counters[0].child, "CONT");
