@@ -1,7 +1,8 @@
 //! Counts words: each change of a word's count is a record, exactly once.
 //!
 //! Run `cargo run --example word_count` beside a broker, type lines into `producer -t lines`, and see the counts come:
-//! `consumer -t counts --format key-value`. Kill it and start it again, or start it twice: each word still counts once.
+//! `consumer -t counts --format '%k %s\n'`. Kill it and start it again, or start another one with a `--state-dir` of its own: each word still
+//! counts once.
 //! With `--windowed-to TOPIC` that topic gets each word's count in every ten seconds, too, under the key `word@<begin in ms>`.
 
 use clap::Parser;

@@ -79,7 +79,7 @@
 //! | stream processing | `streams` |
 //!
 //! Imports point one way only: server → protocol → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
-//! at the other end of the socket, or beside the broker where it is embedded.
+//! at the other end of the socket, or beside the broker where it is embedded, and `streams` stands on the client.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

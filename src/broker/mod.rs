@@ -21,8 +21,8 @@
 //! | looking after transactions | `transactions`, `transaction`, `abort_transaction`, `write_marker`, `active_producers` | `transaction_coordinator/summary` |
 //! | members of groups | `join`, `may_join`, `commit_offsets_in`; `join_group`, `sync_group`, `heartbeat`, `leave_group`, `commit_offsets`; `consumer_heartbeat`, `may_fetch_offsets`; `share_heartbeat`, `join_share` | `group_coordinator` |
 //! | looking after groups | `groups`, `group`, `observe_groups`, `committed_offsets`, `group_offsets`, `lag`, `reset_offsets`, `delete_offsets` and others | `group_coordinator/admin` |
-//! | members of share groups | `join_queue`; `share_consumer`; `open_share_session`, `go_on_in_share_session`, `end_share_session` | `share_coordinator` |
-//! | looking after share groups | `share_offsets`, `alter_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts` | `share_coordinator/admin` |
+//! | members of share groups | `join_queue`, `may_join_queue`; `share_consumer`; `open_share_session`, `share_session`, `go_on_in_share_session`, `end_share_session`, `end_share_sessions_of` | `share_coordinator` |
+//! | looking after share groups | `share_offsets`, `may_change_share_offsets`, `write_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts`, `share_lock_ms` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
 //! | features | `feature_levels`, `needs_feature`, `set_feature_levels` | `features` |

@@ -1,7 +1,7 @@
 //! The broker's configs that clients may change while it runs: its defaults of what topics can set, by the names that Kafka has for
 //! them (`log.retention.ms` for `retention.ms`), and Kafka's others, which are checked, told and without effect here.
 //!
-//! Kafka's other configs are of two kinds. Those of [`is_static`] can only be given at the start, so a change is refused. What else
+//! What is neither is of two kinds. Those of [`is_static`] can only be given at the start, so a change is refused. What else
 //! a client sets is kept for it, as Kafka keeps what a plug-in may understand, and has no effect.
 
 use super::{
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn each_config_stands_once_and_is_static_or_a_default_of_topics() {
+    fn each_config_stands_once() {
         assert!(STATIC.lines().is_sorted_by(|one, next| one < next));
         assert!(BROKER_SETTINGS.is_sorted_by_key(|setting| setting.name));
         let kept = BROKER_SETTINGS.iter().map(|setting| setting.name);

@@ -126,7 +126,7 @@ struct ShareState {
     open: Option<OpenShare>,
     /// The line that says where the group begins, until it is durable.
     first: Option<LogWrite>,
-    /// Whether the log refused what is known here.
+    /// Whether the log may not have what is known here: it refused it, or could not be synced.
     is_unsaved: bool,
     /// How long dead letters that cannot be written wait before the next try; 0: none do.
     bury_again_ms: u64,

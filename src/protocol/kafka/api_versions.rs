@@ -6,10 +6,11 @@
 //!                                                                   2 finalized    name, last, first level
 //! ```
 //!
-//! [`FEATURES`] are those whose APIs are served, each at its last level unless UpdateFeatures has put it to another; one at level 0 is not
-//! among the finalized ones, and its APIs answer UNSUPPORTED_VERSION, though they are told here. `group.version` 1 is the groups whose partitions the broker
-//! assigns (KIP-848), `share.version` 1 share groups (KIP-932). `transaction.version` 2 is the second protocol of transactions (KIP-890): a client that sees it finalized adds
-//! partitions by producing to them, and gets a new epoch from every EndTxn.
+//! [`FEATURES`] are those whose APIs are served, each at its last level unless UpdateFeatures has put it to another; one at level 0 is
+//! not among the finalized ones, and its APIs answer UNSUPPORTED_VERSION, though they are told here. `group.version` 1 is the groups
+//! whose partitions the broker assigns (KIP-848), `share.version` 1 share groups (KIP-932). `transaction.version` 2 is the second
+//! protocol of transactions (KIP-890), which is served at every level but 0: a client that sees it finalized adds partitions by
+//! producing to them, and gets a new epoch from every EndTxn.
 
 use super::{
     APIS, Call, Code, Stop, tell,

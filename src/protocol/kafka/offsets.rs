@@ -3,7 +3,7 @@
 use super::{
     Call, Code, OFFSET_COMMIT, Stop, number_of, partition_index, refused, shown_list, tell,
     topic_ref::TopicRef,
-    transactions::{added, read_identity},
+    transactions::{if_new, read_identity},
     wire::{ITEM, Reader, Writer},
 };
 use crate::{
@@ -191,7 +191,7 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let if_absent = match r.version {
         ..4 => IfAbsent::Refuse,
         4 => IfAbsent::AskToAbort,
-        5.. => added(call.broker),
+        5.. => if_new(call.broker),
     };
     let offsets = commit.check(call.broker);
     let outcomes = match offsets.is_empty() {

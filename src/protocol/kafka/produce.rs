@@ -10,7 +10,7 @@ use super::{
     compression::{Codec, Codecs, Levels},
     partition_index, tell,
     topic_ref::TopicRef,
-    transactions::added,
+    transactions::if_new,
     wire::{Reader, Writer},
 };
 use crate::{
@@ -207,7 +207,7 @@ fn if_absent(broker: &Broker, version: i16) -> IfAbsent {
     match version {
         ..11 => IfAbsent::Refuse,
         11 => IfAbsent::AskToAbort,
-        12.. => added(broker),
+        12.. => if_new(broker),
     }
 }
 

@@ -241,7 +241,7 @@ pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
 }
 
 /// What is written in a transaction that it is not in is added to it, as long as the feature is not off.
-pub(super) fn added(broker: &Broker) -> IfAbsent {
+pub(super) fn if_new(broker: &Broker) -> IfAbsent {
     match broker.needs_feature(TRANSACTION_VERSION) {
         Ok(()) => IfAbsent::Add,
         Err(_) => IfAbsent::Off(TRANSACTION_VERSION),

@@ -30,7 +30,7 @@ const POLL_BYTES_MAX: u64 = 16 << 20;
 
 impl Session {
     /// `JOIN <group> <topic>[,<topic>]... [from:<position>=earliest] [commit:auto|manual=auto] [session:<ms>=45000]
-    /// [assignor:uniform|range=uniform] [isolation:=read_committed]`
+    /// [assignor:uniform|range] [isolation:=read_committed]`
     pub(super) fn join(&mut self, mut words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let group = words.expect("JOIN takes a group and topics; the group")?;
         let topics = words.expect("JOIN takes a group and topics; the topics")?.split(|&byte| byte == b',');

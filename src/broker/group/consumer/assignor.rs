@@ -8,7 +8,7 @@
 //! a goes   orders 0 1 2 3 4 5      b c c b b c      only what a had moves
 //! ```
 //!
-//! Always true of the answer:
+//! Always true of what [`assign`] answers:
 //! - every partition of a topic that somebody subscribes to has a member that subscribes to it;
 //! - of one topic, no member has two partitions more than another that subscribes to it;
 //! - where all subscribe to the same topics, no member has two partitions more than another in all;
@@ -24,7 +24,8 @@ use std::{cmp::Reverse, collections::BTreeMap, iter::repeat_n};
 pub enum Assignor {
     /// Even, and as few moves as possible.
     Uniform,
-    /// Equal partitions of all topics go to the same member, so that what belongs together in two topics has one reader.
+    /// Equal partitions of topics that have as many, and the same subscribers, go to the same member, so that what belongs together in
+    /// two topics has one reader: among members of text by [`together`], which moves few, once one is Kafka's by [`range`], as there.
     Range,
 }
 
