@@ -124,7 +124,7 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
         right: &Table<K, W>,
         join: impl Fn(&V, &W) -> O + Send + Sync + 'static,
     ) -> Table<K, O> {
-        self.join_tables(name, right, move |left, right| Some(join(left?, right?)), Keep { left: false, right: false })
+        self.join_tables(name, right, move |left, right| Some(join(left?, right?)))
     }
 
     /// Joins two tables: the keys that the left has.
@@ -134,7 +134,7 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
         right: &Table<K, W>,
         join: impl Fn(&V, Option<&W>) -> O + Send + Sync + 'static,
     ) -> Table<K, O> {
-        self.join_tables(name, right, move |left, right| Some(join(left?, right)), Keep { left: true, right: false })
+        self.join_tables(name, right, move |left, right| Some(join(left?, right)))
     }
 
     /// Joins two tables: the keys that either has.
@@ -146,7 +146,7 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
     ) -> Table<K, O> {
         let join =
             move |left: Option<&V>, right: Option<&W>| (left.is_some() || right.is_some()).then(|| join(left, right));
-        self.join_tables(name, right, join, Keep { left: true, right: true })
+        self.join_tables(name, right, join)
     }
 
     fn join_tables<W: Clone + Send + Sync + 'static, O: Clone + Send + Sync + 'static>(
@@ -154,7 +154,6 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
         name: &str,
         right: &Table<K, W>,
         join: impl Fn(Option<&V>, Option<&W>) -> Option<O> + Send + Sync + 'static,
-        keep: Keep,
     ) -> Table<K, O> {
         if !Arc::ptr_eq(&self.graph, &right.graph) {
             return Table::impossible(&self.graph, format!("{name} joins tables of different topologies"));
@@ -164,8 +163,8 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
         graph.join(name, &[self.node, right.node]);
         let join = Arc::new(join);
         let (one, other) = (join.clone(), join.clone());
-        let from_left = side(&right.view.make, keep.left, move |left, right| one(left, right));
-        let from_right = side(&self.view.make, keep.right, move |right, left| other(left, right));
+        let from_left = side(&right.view.make, move |left, right| one(left, right));
+        let from_right = side(&self.view.make, move |right, left| other(left, right));
         fn names<K, V>(table: &Table<K, V>) -> Vec<&str> {
             table.view.stores.iter().map(String::as_str).collect()
         }
@@ -179,9 +178,8 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
             let (left, right, join) = (left(wiring), right_getter(wiring), join.clone());
             Box::new(move |context, key| {
                 let (left, right) = (left(context, key)?, right(context, key)?);
-                let time = |at: Option<i64>| at.unwrap_or(-1);
-                let timestamp =
-                    time(left.as_ref().map(|one| one.timestamp)).max(time(right.as_ref().map(|one| one.timestamp)));
+                let times = (left.as_ref().map(|one| one.timestamp), right.as_ref().map(|one| one.timestamp));
+                let timestamp = times.0.max(times.1).unwrap_or(-1);
                 let value = join(left.as_ref().map(|one| &one.value), right.as_ref().map(|one| &one.value));
                 Ok(value.map(|value| Stored { value, timestamp }))
             })
@@ -192,13 +190,6 @@ impl<K: Serde, V: Clone + Send + Sync + 'static> Table<K, V> {
     }
 }
 
-/// Of which side of a join all keys are in the result.
-#[derive(Clone, Copy)]
-struct Keep {
-    left: bool,
-    right: bool,
-}
-
 /// Joins the changes of one table with the values of the other.
 fn side<
     K: Serde,
@@ -207,7 +198,6 @@ fn side<
     O: Clone + Send + Sync + 'static,
 >(
     other: &MakeGetter<K, Y>,
-    keep: bool,
     join: impl Fn(Option<&X>, Option<&Y>) -> Option<O> + Send + Sync + 'static,
 ) -> crate::streams::plan::Make {
     let (other, join) = (other.clone(), Arc::new(join));
@@ -218,14 +208,13 @@ fn side<
                 return context.skip();
             };
             let other = get(context, &key)?;
+            let value = other.as_ref().map(|stored| &stored.value);
+            let (new, old) = (join(change.new.as_ref(), value), join(change.old.as_ref(), value));
             // A change that cannot have made or unmade a result is none.
-            let changes = keep && (change.new.is_some() || change.old.is_some());
-            if other.is_none() && !changes {
+            if other.is_none() && new.is_none() && old.is_none() {
                 return Ok(());
             }
             let timestamp = timestamp.max(other.as_ref().map_or(-1, |stored| stored.timestamp));
-            let value = other.as_ref().map(|stored| &stored.value);
-            let (new, old) = (join(change.new.as_ref(), value), join(change.old.as_ref(), value));
             context.forward(Event { key: Some(key), value: Some(Change { new, old }), timestamp, headers })
         }
     })
