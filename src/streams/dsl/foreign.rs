@@ -5,7 +5,7 @@
 //! changes, through another topic, to the partition of the left. An answer to a value that is no longer there is left out: it
 //! bears the value's hash.
 
-use super::{Table, each, node};
+use super::{Table, each, node, sink::send};
 use crate::{
     client::{Header, Record},
     streams::{
@@ -134,11 +134,7 @@ impl<K: Serde, V: Serde> Table<K, V> {
                     return context.skip();
                 }
                 let other = value.map(|value| W::from_bytes(&value)).transpose().map_err(Failure::state)?;
-                let value = match (&current, other) {
-                    (None, _) => None,
-                    (Some(_), None) if !left => None,
-                    (Some(current), other) => join(&current.value, other.as_ref()),
-                };
+                let value = current.and_then(|current| join(&current.value, other.as_ref()));
                 if value.is_none() && to_clear && results.get(context, &key)?.is_none() {
                     return Ok(());
                 }
@@ -203,40 +199,32 @@ fn subscribe<K: Serde, V: Serde, L: Serde>(
     let find = |value: Option<&V>| value.and_then(|value| foreign(&key, value)).map(|key| key.to_bytes());
     let (was, is) = (find(old.as_ref()), find(new.as_ref()));
     let partition = context.task().partition;
-    let send = |context: &mut Context, foreign: Option<Vec<u8>>, wish: Wish| {
-        let value = Subscription { wish, hash, partition, key: key.to_bytes() }.to_bytes();
-        let record = Record {
-            key: foreign,
-            value: Some(value),
-            headers: headers.clone(),
-            timestamp: Some(timestamp),
-            partition: None,
-        };
-        context.outbox.push(Outgoing { topic: topic.clone(), record });
-        Ok(())
+    let subscribe = |context: &mut Context, foreign: Option<Vec<u8>>, wish: Wish| {
+        let value = Some(Subscription { wish, hash, partition, key: key.to_bytes() });
+        send(context, topic.clone(), Event { key: foreign, value, timestamp, headers: headers.clone() })
     };
     if left {
         if new.is_none() && old.is_none() {
             return Ok(());
         }
         if was.is_some() && was != is {
-            send(context, was, Wish::EndSilently)?;
+            subscribe(context, was, Wish::EndSilently)?;
         }
-        return send(context, is, Wish::Always);
+        return subscribe(context, is, Wish::Always);
     }
     match (was, is) {
         (Some(was), Some(is)) if was != is => {
-            send(context, Some(was), Wish::EndSilently)?;
-            send(context, Some(is), Wish::Always)
+            subscribe(context, Some(was), Wish::EndSilently)?;
+            subscribe(context, Some(is), Wish::Always)
         }
-        (_, Some(is)) => send(context, Some(is), Wish::IfThere),
-        (Some(was), None) => send(context, Some(was), Wish::End),
+        (_, Some(is)) => subscribe(context, Some(is), Wish::IfThere),
+        (Some(was), None) => subscribe(context, Some(was), Wish::End),
         (None, None) => {
             if new.is_some() {
                 context.skip()?;
             }
             // What the value before it ended may be under way, too.
-            if old.is_some() { send(context, None, Wish::IfThere) } else { Ok(()) }
+            if old.is_some() { subscribe(context, None, Wish::IfThere) } else { Ok(()) }
         }
     }
 }
