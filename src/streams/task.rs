@@ -61,7 +61,6 @@ pub struct Changelog {
 /// One sub-topology for one partition of its inputs.
 pub struct Task {
     plan: Arc<Plan>,
-    id: TaskId,
     options: TaskOptions,
     globals: Globals,
     queues: Queues,
@@ -78,7 +77,6 @@ impl Task {
         let part = &plan.subtopologies[id.subtopology];
         let mut task = Task {
             plan: plan.clone(),
-            id,
             options: options.clone(),
             globals: globals.clone(),
             queues: Queues::new(&part.inputs),
@@ -113,12 +111,12 @@ impl Task {
     }
 
     fn part(&self) -> &Subtopology {
-        &self.plan.subtopologies[self.id.subtopology]
+        &self.plan.subtopologies[self.context.task.subtopology]
     }
 
     /// Which task it is.
     pub fn id(&self) -> TaskId {
-        self.id
+        self.context.task
     }
 
     /// The topics that it reads.
@@ -225,25 +223,25 @@ impl Task {
     /// counted before the record: it is to be rolled back, or dropped.
     pub fn process(&mut self, now: i64, output: &mut dyn Output) -> Result<bool, Error> {
         let Some(Taken { input, message, time }) = self.queues.take() else { return Ok(false) };
-        let Message { topic, partition, offset, key, value, headers, .. } = message;
+        let Message { topic, partition, offset, timestamp, key, value, headers } = message;
         let place = Place { topic, partition, offset };
         let node = self.part().inputs[input].node;
         self.context.wall_time = now;
-        let done = match time {
-            Err(failure) => Err((failure, Event { key, value, timestamp: message.timestamp, headers })),
-            Ok(timestamp) if self.refused.iter().any(|(refused, _)| *refused == place) => {
-                let (_, reason) = self.refused.iter().find(|(refused, _)| *refused == place).expect("there is one");
-                Err((Failure::new(reason), Event { key, value, timestamp, headers }))
-            }
-            Ok(timestamp) => {
+        let refused = self.refused.iter().find(|(refused, _)| *refused == place);
+        let (timestamp, failure) = match time {
+            Ok(time) => (time, refused.map(|(_, reason)| Failure::new(reason))),
+            Err(failure) => (timestamp, Some(failure)),
+        };
+        let event = Event { key, value, timestamp, headers };
+        let done = match failure {
+            Some(failure) => Err((failure, event)),
+            None => {
                 self.context.stream_time = self.context.stream_time.max(timestamp);
                 self.context.place = Some(place.clone());
-                let event = Event { key, value, timestamp, headers };
                 // A copy for the topic of dead letters, where there may be one.
                 let copy = self.may_go_to_dead_letters().then(|| event.clone());
-                self.context
-                    .run(node, event)
-                    .map_err(|failure| (failure, copy.unwrap_or(Event::new(None, None, timestamp))))
+                let done = self.context.run(node, event);
+                done.map_err(|failure| (failure, copy.unwrap_or(Event::new(None, None, timestamp))))
             }
         };
         self.context.place = None;
@@ -254,7 +252,7 @@ impl Task {
         }
         self.context.counts.processed += 1;
         self.send(output)?;
-        self.stream_punctuations(output)?;
+        self.call_due(Clock::Stream, self.context.stream_time, output)?;
         Ok(true)
     }
 
@@ -297,14 +295,6 @@ impl Task {
     pub fn punctuate(&mut self, now: i64, output: &mut dyn Output) -> Result<bool, Error> {
         self.context.wall_time = now;
         self.call_due(Clock::Wall, now, output)
-    }
-
-    fn stream_punctuations(&mut self, output: &mut dyn Output) -> Result<(), Error> {
-        let time = self.context.stream_time;
-        if time >= 0 {
-            self.call_due(Clock::Stream, time, output)?;
-        }
-        Ok(())
     }
 
     fn call_due(&mut self, clock: Clock, time: i64, output: &mut dyn Output) -> Result<bool, Error> {
@@ -351,7 +341,8 @@ impl Task {
             };
             let timestamp = Some(timestamp.max(0));
             let key = Some(logged.key);
-            let record = Record { key, value, timestamp, partition: Some(self.id.partition), headers: Vec::new() };
+            let record =
+                Record { key, value, timestamp, partition: Some(self.context.task.partition), headers: Vec::new() };
             output.send(Outgoing { topic: self.changelogs[logged.store.0].clone(), record })?;
         }
         Ok(())
