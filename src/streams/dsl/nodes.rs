@@ -9,24 +9,15 @@ use crate::streams::{
 };
 use std::{marker::PhantomData, sync::Arc};
 
-/// A node that is one function.
-struct Each<F>(Arc<F>);
-
-impl<K, V, F> Process<K, V> for Each<F>
-where
-    F: Fn(&mut Context, Event<K, V>) -> Done + Send + Sync,
-{
-    fn process(&mut self, context: &mut Context, event: Event<K, V>) -> Done {
-        (self.0)(context, event)
-    }
-}
-
 /// Makes nodes that are one function.
 pub(in crate::streams) fn each<K: 'static, V: 'static>(
     function: impl Fn(&mut Context, Event<K, V>) -> Done + Send + Sync + 'static,
 ) -> Make {
     let function = Arc::new(function);
-    Arc::new(move |_| Slot::new(Each(function.clone())))
+    node(move |_| {
+        let function = function.clone();
+        move |context: &mut Context, event| function(context, event)
+    })
 }
 
 /// Makes nodes that are a function of each task's own, which keeps what it knows.
@@ -39,6 +30,7 @@ where
     Arc::new(move |wiring| Slot::new(Own(function(wiring))))
 }
 
+/// A node that is one function.
 struct Own<F>(F);
 
 impl<K, V, F> Process<K, V> for Own<F>

@@ -14,10 +14,7 @@ impl<K: Serde, V: Serde> Stream<K, V> {
     /// The table of the last value of each key, in the store `name`. A null value deletes, a null key is left out.
     pub fn table(&self, name: &str) -> Table<K, V> {
         lock(&self.graph).claim(name);
-        if self.rekeyed {
-            return self.keyed(name).table_as(name);
-        }
-        self.table_as(name)
+        self.keyed(name).table_as(name)
     }
 
     /// The table in the store of a name that has been claimed.
