@@ -11,6 +11,7 @@ kinds (pip, npm, go, mvn, cargo, apt-get) as this machine has set them up; a kin
 import fcntl, glob, hashlib, json, os, shutil, subprocess, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.path.join(os.environ.get("XDG_CACHE_HOME") or tempfile.gettempdir(), "plainlog-interop")
 KAFKA = "4.3.1"
 PYTHON = ["confluent-kafka==2.16.1", "kafka-python==3.0.12", "aiokafka==0.14.0",
@@ -24,6 +25,8 @@ KAFKA_PYTHON_TESTS = "3.0.12"
 SARAMA = "github.com/IBM/sarama@v1.61.1"
 KAFKA_GO = "github.com/segmentio/kafka-go@v0.4.51"
 KAFKA_GO_PORT = 19092
+SARAMA_PORT = 29091  # of the first of the proxies that its tests know; the others follow
+OPERATORS = ["cargo", "test", "--quiet", "--test", "streams_kafka"]
 TOXIPROXY = "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0"
 LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
 HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
@@ -178,8 +181,14 @@ def java_program(name):
 
 def streams():
     """Our side of the suite `streams`, beside the programs of the release build."""
-    sh("cargo", "build", "--quiet", "--release", "--example", "interop-streams", cwd=os.path.dirname(os.path.dirname(HERE)), log="cargo.log")
+    sh("cargo", "build", "--quiet", "--release", "--example", "interop-streams", cwd=ROOT, log="cargo.log")
     return java_program("SameStreams")
+
+
+def operators():
+    """Our side of the suite `operators`, and the class path of the other."""
+    sh(*OPERATORS, "--no-run", cwd=ROOT, log="cargo.log")
+    return java_program("Topologies")
 
 
 def librdkafka():
