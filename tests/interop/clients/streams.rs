@@ -116,11 +116,12 @@ fn topology(prefix: &str) -> Topology {
     people.left_join("tables-left", &homes, |left, right| either(Some(left), right)).to(&to("tables-left"));
     people.outer_join("tables-outer", &homes, either).to(&to("tables-outer"));
     // One of six has none.
-    let home = move |_: &String, value: &String| "abcde".chars().nth(number(value) as usize % 6).map(String::from);
+    let home = move |value: &String| "abcde".chars().nth(number(value) as usize % 6).map(String::from);
     let places = topology.global_table(&input("places"), "places");
-    let found = move |_: Option<&String>, value: &String| home(&String::new(), value);
+    let found = move |_: Option<&String>, value: &String| home(value);
     left.join_global(&places, found, |left, right| joined(left, right)).to(&to("global"));
     left.left_join_global(&places, found, |left, right| either(Some(left), right)).to(&to("global-left"));
+    let home = move |_: &String, value: &String| home(value);
     people.join_by("foreign", &homes, home, |left, right| joined(left, right)).to(&to("foreign"));
     people.left_join_by("foreign-left", &homes, home, |left, right| either(Some(left), right)).to(&to("foreign-left"));
     topology

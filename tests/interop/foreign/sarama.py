@@ -9,13 +9,13 @@ import go_tests
 from allow import chosen
 from broker import free_port
 from check import ADDRESS, say, wait_until
-from install import SARAMA, sarama_tests, toxiproxy
+from install import KAFKA, SARAMA, SARAMA_PORT, sarama_tests, toxiproxy
 
 FOLDER, CONTROL = sarama_tests(), f"127.0.0.1:{free_port()}"
 
 
 def add_proxy(number):
-    proxy = {"name": f"kafka{number}", "listen": f"127.0.0.1:{29090 + number}", "upstream": ADDRESS, "enabled": True}
+    proxy = {"name": f"kafka{number}", "listen": f"127.0.0.1:{SARAMA_PORT + number - 1}", "upstream": ADDRESS, "enabled": True}
     urllib.request.urlopen(f"http://{CONTROL}/proxies", json.dumps(proxy).encode()).close()
 
 
@@ -35,7 +35,7 @@ def main():
             wait_until(answers, "toxiproxy answers")
             for number in range(1, 6):
                 add_proxy(number)
-            go_tests.run(names, FOLDER + "/tests", FOLDER + "/source", TOXIPROXY_ADDR=f"http://{CONTROL}", KAFKA_VERSION="4.3.1")
+            go_tests.run(names, FOLDER + "/tests", FOLDER + "/source", TOXIPROXY_ADDR=f"http://{CONTROL}", KAFKA_VERSION=KAFKA)
         finally:
             proxies.terminate()
     say("done")
