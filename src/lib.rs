@@ -85,6 +85,8 @@
 
 pub mod broker;
 pub mod client;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 pub mod config;
 pub mod log;
 pub mod metrics;

@@ -14,6 +14,11 @@ macro_rules! codes {
             /// All codes.
             pub const ALL: &'static [Code] = &[$(Code::$code,)*];
 
+            /// The code of this number.
+            pub fn numbered(number: i32) -> Option<Code> {
+                Code::ALL.iter().copied().find(|code| i32::from(*code as i16) == number)
+            }
+
             /// Kafka's name, as the text protocol writes it.
             pub const fn name(self) -> &'static str {
                 match self {
@@ -30,13 +35,20 @@ codes! {
     OffsetOutOfRange 1 "OFFSET_OUT_OF_RANGE";
     CorruptMessage 2 "CORRUPT_MESSAGE";
     UnknownTopicOrPartition 3 "UNKNOWN_TOPIC_OR_PARTITION";
+    LeaderNotAvailable 5 "LEADER_NOT_AVAILABLE";
+    NotLeaderOrFollower 6 "NOT_LEADER_OR_FOLLOWER";
     RequestTimedOut 7 "REQUEST_TIMED_OUT";
+    BrokerNotAvailable 8 "BROKER_NOT_AVAILABLE";
     MessageTooLarge 10 "MESSAGE_TOO_LARGE";
     OffsetMetadataTooLarge 12 "OFFSET_METADATA_TOO_LARGE";
+    NetworkException 13 "NETWORK_EXCEPTION";
+    CoordinatorLoadInProgress 14 "COORDINATOR_LOAD_IN_PROGRESS";
     CoordinatorNotAvailable 15 "COORDINATOR_NOT_AVAILABLE";
     NotCoordinator 16 "NOT_COORDINATOR";
     InvalidTopicException 17 "INVALID_TOPIC_EXCEPTION";
     RecordListTooLarge 18 "RECORD_LIST_TOO_LARGE";
+    NotEnoughReplicas 19 "NOT_ENOUGH_REPLICAS";
+    NotEnoughReplicasAfterAppend 20 "NOT_ENOUGH_REPLICAS_AFTER_APPEND";
     InvalidRequiredAcks 21 "INVALID_REQUIRED_ACKS";
     IllegalGeneration 22 "ILLEGAL_GENERATION";
     InconsistentGroupProtocol 23 "INCONSISTENT_GROUP_PROTOCOL";
@@ -45,6 +57,9 @@ codes! {
     InvalidSessionTimeout 26 "INVALID_SESSION_TIMEOUT";
     RebalanceInProgress 27 "REBALANCE_IN_PROGRESS";
     InvalidCommitOffsetSize 28 "INVALID_COMMIT_OFFSET_SIZE";
+    TopicAuthorizationFailed 29 "TOPIC_AUTHORIZATION_FAILED";
+    GroupAuthorizationFailed 30 "GROUP_AUTHORIZATION_FAILED";
+    ClusterAuthorizationFailed 31 "CLUSTER_AUTHORIZATION_FAILED";
     InvalidTimestamp 32 "INVALID_TIMESTAMP";
     UnsupportedSaslMechanism 33 "UNSUPPORTED_SASL_MECHANISM";
     IllegalSaslState 34 "ILLEGAL_SASL_STATE";
@@ -54,6 +69,7 @@ codes! {
     InvalidReplicationFactor 38 "INVALID_REPLICATION_FACTOR";
     InvalidReplicaAssignment 39 "INVALID_REPLICA_ASSIGNMENT";
     InvalidConfig 40 "INVALID_CONFIG";
+    NotController 41 "NOT_CONTROLLER";
     InvalidRequest 42 "INVALID_REQUEST";
     PolicyViolation 44 "POLICY_VIOLATION";
     OutOfOrderSequenceNumber 45 "OUT_OF_ORDER_SEQUENCE_NUMBER";
@@ -68,6 +84,7 @@ codes! {
     OperationNotAttempted 55 "OPERATION_NOT_ATTEMPTED";
     KafkaStorageError 56 "KAFKA_STORAGE_ERROR";
     LogDirNotFound 57 "LOG_DIR_NOT_FOUND";
+    SaslAuthenticationFailed 58 "SASL_AUTHENTICATION_FAILED";
     UnknownProducerId 59 "UNKNOWN_PRODUCER_ID";
     DelegationTokenRequestNotAllowed 64 "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED";
     NonEmptyGroup 68 "NON_EMPTY_GROUP";
@@ -84,6 +101,7 @@ codes! {
     GroupSubscribedToTopic 86 "GROUP_SUBSCRIBED_TO_TOPIC";
     InvalidRecord 87 "INVALID_RECORD";
     UnstableOffsetCommit 88 "UNSTABLE_OFFSET_COMMIT";
+    ThrottlingQuotaExceeded 89 "THROTTLING_QUOTA_EXCEEDED";
     ProducerFenced 90 "PRODUCER_FENCED";
     ResourceNotFound 91 "RESOURCE_NOT_FOUND";
     DuplicateResource 92 "DUPLICATE_RESOURCE";

@@ -182,6 +182,15 @@ pub enum Error {
     InvalidRecordState(String),
     /// What is acknowledged was never handed out (KIP-932).
     PastAcquired,
+    /// A node of the cluster behind this program said so, or what speaks to the nodes.
+    OfCluster {
+        /// Its code.
+        code: Code,
+        /// What was done, and what came of it.
+        why: String,
+    },
+    /// The verb is not for a Kafka cluster behind this program, or only for one.
+    NotHere(&'static str),
     /// What a client notes with a committed offset is too long.
     MetadataTooLong {
         /// Its length, in UTF-16 units.
@@ -208,6 +217,8 @@ impl Error {
     /// Kafka's number and name for it.
     pub fn code(&self) -> Code {
         match self {
+            Error::OfCluster { code, .. } => *code,
+            Error::NotHere(_) => Code::InvalidRequest,
             Error::UnknownTopic(_) => Code::UnknownTopicOrPartition,
             Error::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
             Error::TopicExists(_) => Code::TopicAlreadyExists,
@@ -302,6 +313,8 @@ impl fmt::Display for Error {
             | Error::InvalidSessionTimeout(why)
             | Error::InvalidGroup(why)
             | Error::InvalidRecordState(why) => f.write_str(why),
+            Error::OfCluster { why, .. } => f.write_str(why),
+            Error::NotHere(why) => f.write_str(why),
             Error::UnknownProducerId(id) => write!(f, "no producer was given the id {id} here"),
             Error::OffsetOutOfRange { first, end } => write!(f, "the partition holds {first} up to its end {end}"),
             Error::Corrupt { first, next, place } => {

@@ -1,0 +1,85 @@
+//! The verbs on a Kafka cluster: the second form of what answers them.
+//!
+//! ```text
+//! Cluster ── Shared ── Known: the client that asks, what it heard of topics
+//!    │           └ Config, ClusterOptions, what is counted
+//!    └ Caller: on whose behalf it is asked
+//! ```
+//!
+//! Nothing is stored here: records, topics, groups and transactions are the cluster's, and any number of programs may stand side
+//! by side in front of it. The verbs have the names and the shapes of the [broker](crate::broker)'s, and answer with its values
+//! and its errors. librdkafka speaks to the nodes, by threads of its own; whoever waits for it does so on the thread of its
+//! connection.
+
+mod errors;
+mod known;
+mod options;
+
+pub use known::KnownTopic;
+pub use options::ClusterOptions;
+
+use crate::{
+    broker::{Caller, Result, wire::Wire},
+    config::Config,
+    metrics::Metrics,
+};
+use known::Known;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+/// A Kafka cluster, and on whose behalf it is asked. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    shared: Arc<Shared>,
+    caller: Arc<Caller>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: Config,
+    options: ClusterOptions,
+    metrics: Metrics,
+    wire: Wire,
+    known: Known,
+}
+
+impl Cluster {
+    /// A cluster of these nodes. They need not be there yet; options that librdkafka does not take are an error.
+    pub fn open(config: Config, options: ClusterOptions) -> Result<Cluster> {
+        let known = Known::new(&options)?;
+        let shared = Arc::new(Shared { config, options, metrics: Metrics::default(), wire: Wire::default(), known });
+        Ok(Cluster { shared, caller: Arc::new(Caller::embedded()) })
+    }
+
+    /// The same cluster, for somebody else.
+    pub fn on_behalf_of(&self, caller: Caller) -> Cluster {
+        Cluster { shared: self.shared.clone(), caller: Arc::new(caller) }
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// How this program runs.
+    pub fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// What this program counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The latest exchanges with this program, for whoever watches.
+    pub fn wire(&self) -> &Wire {
+        &self.shared.wire
+    }
+
+    /// Milliseconds since 1970-01-01 UTC.
+    pub fn now_ms(&self) -> i64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as i64)
+    }
+}
