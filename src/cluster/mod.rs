@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Cluster ── Shared ── Known: the client that asks, what it heard of topics
+//!    │           ├ Clients: how many of librdkafka's there may be
 //!    │           └ Config, ClusterOptions, what is counted
 //!    └ Caller: on whose behalf it is asked
 //! ```
@@ -11,6 +12,7 @@
 //! and its errors. librdkafka speaks to the nodes, by threads of its own; whoever waits for it does so on the thread of its
 //! connection.
 
+mod clients;
 mod errors;
 mod known;
 mod options;
@@ -23,6 +25,7 @@ use crate::{
     config::Config,
     metrics::Metrics,
 };
+use clients::Clients;
 use known::Known;
 use std::{
     sync::Arc,
@@ -43,13 +46,15 @@ struct Shared {
     metrics: Metrics,
     wire: Wire,
     known: Known,
+    clients: Clients,
 }
 
 impl Cluster {
     /// A cluster of these nodes. They need not be there yet; options that librdkafka does not take are an error.
     pub fn open(config: Config, options: ClusterOptions) -> Result<Cluster> {
         let known = Known::new(&options)?;
-        let shared = Arc::new(Shared { config, options, metrics: Metrics::default(), wire: Wire::default(), known });
+        let (metrics, wire, clients) = (Metrics::default(), Wire::default(), Clients::new(options.clients_max));
+        let shared = Arc::new(Shared { config, options, metrics, wire, known, clients });
         Ok(Cluster { shared, caller: Arc::new(Caller::embedded()) })
     }
 
