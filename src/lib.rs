@@ -69,6 +69,7 @@
 //! | what an ACK promises | [`config::Flush`], [`log::Log::sync_to`] |
 //! | waiting without polling | [`broker::Waiters`] |
 //! | what can be asked of a broker | [`broker`] |
+//! | the seam: what answers verbs, wherever the records live | [`backend`] |
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
 //! | share groups, queues | [`broker::share_partition`] |
 //! | transactions | [`broker::transaction`] |
@@ -78,11 +79,12 @@
 //! | producers and consumers | [`client`] |
 //! | stream processing | `streams` |
 //!
-//! Imports point one way only: server → protocol → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
+//! Imports point one way only: server → protocol → backend → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
 //! at the other end of the socket, or beside the broker where it is embedded, and `streams` stands on the client.
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod backend;
 pub mod broker;
 pub mod client;
 #[cfg(feature = "cluster")]

@@ -13,7 +13,7 @@ use std::{
 };
 
 /// Rooms in the order of the data path; each may use what stands to the right of it, and the leaves.
-const DATA_PATH: [&str; 7] = ["streams", "client", "server", "protocol", "cluster", "broker", "log"];
+const DATA_PATH: [&str; 8] = ["streams", "client", "server", "protocol", "backend", "cluster", "broker", "log"];
 
 /// Rooms that all may use and that use nothing of the others.
 const LEAVES: [&str; 3] = ["config", "metrics", "tell"];

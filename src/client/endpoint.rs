@@ -1,7 +1,7 @@
 //! How a client reaches its broker: in this process, or at an address that is tried again while an outage lasts.
 
 use super::{Connection, Error};
-use crate::broker::Broker;
+use crate::backend::Backend;
 use std::{
     thread,
     time::{Duration, Instant},
@@ -19,7 +19,7 @@ pub(super) enum Endpoint {
     /// At an address, with an idle connection if there is one.
     Network { address: String, connection: Option<Connection> },
     /// In this process.
-    Embedded(Broker),
+    Embedded(Backend),
 }
 
 /// Connects, trying again for so long.

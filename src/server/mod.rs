@@ -19,7 +19,8 @@ mod sniff;
 pub use sniff::{Spoken, spoken};
 
 use crate::{
-    broker::{Broker, Caller, Protocol, Waiter},
+    backend::Backend,
+    broker::{Caller, Protocol, Waiter},
     config::Address,
     metrics::Connection,
     protocol::{
@@ -66,7 +67,7 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Shared {
-    broker: Broker,
+    backend: Backend,
     /// The name in `--listen`, which Kafka clients are told and HTTP clients may use; `None`: an address stands there.
     #[cfg(any(feature = "kafka", feature = "http"))]
     name: Option<String>,
@@ -84,15 +85,16 @@ struct Connections {
 }
 
 impl Server {
-    /// Serves `broker` on every address that `listen` (`host:port`) resolves to; one suffices. Port 0 takes one that is
+    /// Serves a broker on every address that `listen` (`host:port`) resolves to; one suffices. Port 0 takes one that is
     /// free in all.
-    pub fn start(broker: Broker, listen: &str) -> io::Result<Server> {
+    pub fn start(backend: impl Into<Backend>, listen: &str) -> io::Result<Server> {
+        let backend = backend.into();
         let (listeners, unbound) = bind(listen)?;
-        for Unbound { address, error } in unbound.iter().filter(|_| broker.config().verbosity > 0) {
+        for Unbound { address, error } in unbound.iter().filter(|_| backend.config().verbosity > 0) {
             crate::tell::tell(format_args!("not listening on {address}: {error}"));
         }
         let shared = Arc::new(Shared {
-            broker,
+            backend,
             #[cfg(any(feature = "kafka", feature = "http"))]
             name: name_in(listen),
             stopping: AtomicBool::new(false),
@@ -249,7 +251,7 @@ struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.shared.broker.metrics().connections.disconnected(&self.connection);
+        self.shared.backend.metrics().connections.disconnected(&self.connection);
     }
 }
 
@@ -268,7 +270,7 @@ impl Shared {
     }
 
     fn tell(&self, what: impl FnOnce() -> String) {
-        if self.broker.config().verbosity > 1 {
+        if self.backend.config().verbosity > 1 {
             crate::tell::tell(format_args!("{}", what()));
         }
     }
@@ -297,13 +299,13 @@ impl Shared {
     }
 
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
-        let connection = self.broker.metrics().connections.connected(peer, self.broker.now_ms());
-        let (count, max) = (connection.count_with_it, self.broker.config().max_connections);
+        let connection = self.backend.metrics().connections.connected(peer, self.backend.now_ms());
+        let (count, max) = (connection.count_with_it, self.backend.config().max_connections);
         let counted = Counted { shared: self.clone(), connection: connection.clone() };
         if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX {
             return;
         }
-        let transport = match Transport::tcp(stream, connection, self.broker.config().idle_timeout) {
+        let transport = match Transport::tcp(stream, connection, self.backend.config().idle_timeout) {
             Ok(transport) => Arc::new(transport),
             Err(error) => return self.tell(|| format!("{peer} is gone: {error}")),
         };
@@ -353,24 +355,26 @@ impl Shared {
         transport.set_read_timeout(SILENCE)?;
         let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
         let peer = transport.peer();
-        let broker = |protocol: Protocol| {
+        let backend = |protocol: Protocol| {
             transport.counted().set_protocol(protocol.name());
-            self.broker.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() })
+            self.backend.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() })
         };
         match spoken {
-            Spoken::Text => text::serve(&broker(Protocol::Text), &mut input, &mut output)?,
+            Spoken::Text => text::serve(&backend(Protocol::Text), &mut input, &mut output)?,
             #[cfg(feature = "http")]
             Spoken::Http => {
                 let name = self.name.as_deref();
-                crate::protocol::http::serve(&broker(Protocol::Http), name, &mut input, &mut output)?
+                crate::protocol::http::serve(&backend(Protocol::Http), name, &mut input, &mut output)?
             }
             #[cfg(not(feature = "http"))]
             Spoken::Http => transport.write_all(sniff::http_answer().as_bytes())?,
             #[cfg(feature = "kafka")]
-            Spoken::Kafka => {
-                let name = self.name.as_deref();
-                crate::protocol::kafka::serve(&broker(Protocol::Kafka), name, &mut input, &mut output)?
-            }
+            Spoken::Kafka => match backend(Protocol::Kafka) {
+                Backend::Broker(broker) => {
+                    let name = self.name.as_deref();
+                    crate::protocol::kafka::serve(&broker, name, &mut input, &mut output)?
+                }
+            },
             #[cfg(not(feature = "kafka"))]
             Spoken::Kafka => {
                 crate::tell::tell(format_args!("{peer} speaks Kafka's protocol, which this build does not"))

@@ -7,7 +7,8 @@ use super::{
     source::{SLICE, Source},
 };
 use crate::{
-    broker::{self, Broker, Isolation, PartitionHandle, ReadSession, Registered, View, Waiter},
+    backend::{Backend, PartitionHandle, ReadSession},
+    broker::{self, Isolation, Registered, View, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
@@ -29,7 +30,7 @@ const READ_BYTES: usize = 1 << 20;
 /// A consumer without a group.
 #[derive(Debug)]
 pub(in crate::client) struct EmbeddedConsumer {
-    broker: Broker,
+    broker: Backend,
     isolation: Isolation,
     wanted: Vec<Wanted>,
     readings: Vec<Reading>,
@@ -59,14 +60,14 @@ struct Reading {
 }
 
 impl EmbeddedConsumer {
-    pub(in crate::client) fn new(broker: &Broker) -> EmbeddedConsumer {
+    pub(in crate::client) fn new(broker: Backend) -> EmbeddedConsumer {
         EmbeddedConsumer {
-            broker: broker.clone(),
             isolation: Isolation::ReadCommitted,
             wanted: Vec::new(),
             readings: Vec::new(),
             turn: 0,
             read: broker.read_session(),
+            broker,
             ready: Vec::new().into_iter(),
             woken: Arc::default(),
         }

@@ -15,7 +15,7 @@ pub(crate) use source::GroupPlace;
 pub(super) use source::{Lookout, SLICE};
 
 use super::{Error, Message, endpoint::RETRY_FOR};
-use crate::broker::{Broker, Isolation};
+use crate::{backend::Backend, broker::Isolation};
 use embedded::EmbeddedConsumer;
 use group::{Membership, Subscription};
 use network::NetworkConsumer;
@@ -51,9 +51,9 @@ impl Consumer {
         Ok(Self::of(NetworkConsumer::connect_within(address, retry_for)?).retry_for(retry_for))
     }
 
-    /// Reads from a broker in this process.
-    pub fn embedded(broker: &Broker) -> Consumer {
-        Self::of(EmbeddedConsumer::new(broker))
+    /// Reads from a broker in this process, or from whatever else answers verbs here.
+    pub fn embedded(broker: impl Into<Backend>) -> Consumer {
+        Self::of(EmbeddedConsumer::new(broker.into()))
     }
 
     fn of(source: impl Source + 'static) -> Consumer {

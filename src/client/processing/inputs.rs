@@ -93,7 +93,7 @@ impl Inputs {
                 Input::Network { _fetcher: fetcher, events: arriving }
             }
             Site::Embedded(broker) => {
-                let mut consumer = EmbeddedConsumer::new(broker);
+                let mut consumer = EmbeddedConsumer::new(broker.into());
                 consumer.set_isolation(isolation);
                 consumer.assign(topic, *partition, position)?;
                 Input::Embedded { consumer: consumer.into(), told: false }

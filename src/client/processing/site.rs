@@ -62,7 +62,7 @@ impl Site {
     pub(super) fn endpoint(&self) -> Endpoint {
         match self {
             Site::Network(address) => Endpoint::Network { address: address.clone(), connection: None },
-            Site::Embedded(broker) => Endpoint::Embedded(broker.clone()),
+            Site::Embedded(broker) => Endpoint::Embedded(broker.into()),
         }
     }
 

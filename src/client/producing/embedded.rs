@@ -4,7 +4,8 @@
 
 use super::network::Outcome;
 use crate::{
-    broker::{self, Broker, Gathered, Ticket, WriteSession},
+    backend::{Backend, Gathered, Transaction, WriteSession},
+    broker::{self, Ticket},
     client::{Ack, Record, Refused},
     log::record::Records,
 };
@@ -16,7 +17,7 @@ const GATHERED_BYTES_MAX: usize = 1 << 20;
 /// Gathers records and writes them in the caller's thread.
 #[derive(Debug)]
 pub(super) struct EmbeddedProducer {
-    broker: Broker,
+    broker: Backend,
     written: WriteSession,
     gathered: Gathered<'static>,
     /// What becomes of each record, with its tag.
@@ -26,9 +27,8 @@ pub(super) struct EmbeddedProducer {
 }
 
 impl EmbeddedProducer {
-    pub(super) fn new(broker: &Broker) -> EmbeddedProducer {
+    pub(super) fn new(broker: Backend) -> EmbeddedProducer {
         let (waiting, outcomes) = (Vec::new(), Vec::new());
-        let broker = broker.clone();
         EmbeddedProducer {
             written: broker.write_session(),
             broker,
@@ -39,12 +39,12 @@ impl EmbeddedProducer {
         }
     }
 
-    pub(super) fn broker(&self) -> &Broker {
+    pub(super) fn broker(&self) -> &Backend {
         &self.broker
     }
 
     /// From here on records are written in this transaction.
-    pub(super) fn enter(&mut self, transaction: &broker::Transaction) {
+    pub(super) fn enter(&mut self, transaction: &Transaction) {
         self.written.enter(transaction);
     }
 
@@ -79,7 +79,7 @@ impl EmbeddedProducer {
         self.written.make_durable();
         for (tag, taken) in self.waiting.drain(..) {
             let acknowledged = taken.and_then(|ticket| {
-                let partition = self.written.target_of(ticket).partition();
+                let partition = self.written.partition_of(ticket);
                 Ok(Ack { partition, offset: self.written.offset(ticket)? })
             });
             self.outcomes.push((tag, acknowledged.map_err(Refused::from)));

@@ -10,7 +10,7 @@ use super::{
     endpoint::{IN_PROCESS, RETRY_FOR},
     record::check_topic,
 };
-use crate::broker::Broker;
+use crate::backend;
 use embedded::EmbeddedProducer;
 use network::{NetworkProducer, Outcome};
 use std::{time::Duration, vec};
@@ -44,9 +44,9 @@ impl Producer {
         Ok(Producer { backend: Backend::Network(NetworkProducer::open(address, retry_for)?.into()) })
     }
 
-    /// Sends to a broker in this process.
-    pub fn embedded(broker: &Broker) -> Producer {
-        Producer { backend: Backend::Embedded(EmbeddedProducer::new(broker).into()) }
+    /// Sends to a broker in this process, or to whatever else answers verbs here.
+    pub fn embedded(broker: impl Into<backend::Backend>) -> Producer {
+        Producer { backend: Backend::Embedded(EmbeddedProducer::new(broker.into()).into()) }
     }
 
     /// How long a broker that went away is tried to be reached again; 30 seconds unless this says otherwise.

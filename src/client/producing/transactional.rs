@@ -17,8 +17,9 @@ use super::{
     network::{self, NetworkProducer},
 };
 use crate::{
+    backend,
     broker::{
-        self, Broker, LastTransaction, Outcome, ProducerIdentity,
+        self, LastTransaction, Outcome, ProducerIdentity,
         group::{Committer, classic::Sender},
     },
     client::{
@@ -61,7 +62,7 @@ pub struct TransactionalProducer {
 #[derive(Debug)]
 enum Side {
     Network { producer: Box<NetworkProducer>, retry_for: Duration },
-    Embedded { broker: Broker, producer: Box<EmbeddedProducer> },
+    Embedded { broker: backend::Backend, producer: Box<EmbeddedProducer> },
 }
 
 /// An open transaction. Dropped without [`commit`](Self::commit) it is aborted.
@@ -70,7 +71,7 @@ pub struct Transaction<'p> {
     producer: &'p mut TransactionalProducer,
     identity: ProducerIdentity,
     /// In this process: the broker's end of it.
-    embedded: Option<broker::Transaction>,
+    embedded: Option<backend::Transaction>,
     /// Whether something was sent in it.
     is_used: bool,
     is_over: bool,

@@ -14,7 +14,7 @@ use super::{
     route::{self, Route},
 };
 use crate::{
-    broker::Broker,
+    backend::Backend,
     protocol::connection::{Input, Output},
 };
 use flate2::{Compression, write::GzEncoder};
@@ -40,7 +40,7 @@ const ALWAYS: &str = "Content-Security-Policy: default-src 'self'; frame-ancesto
 
 /// A request that is being answered.
 pub(super) struct Exchange<'x, 'c> {
-    pub(super) broker: &'x Broker,
+    pub(super) broker: &'x Backend,
     pub(super) head: &'x Head,
     /// All that can be asked.
     pub(super) routes: &'static [Route],
@@ -74,7 +74,7 @@ struct Body {
 
 impl<'x, 'c> Exchange<'x, 'c> {
     pub(super) fn new(
-        broker: &'x Broker,
+        broker: &'x Backend,
         routes: &'static [Route],
         head: &'x Head,
         input: &'x mut Input<'c>,

@@ -24,7 +24,7 @@ mod route;
 mod routes;
 
 use super::connection::{Input, Output};
-use crate::broker::Broker;
+use crate::backend::Backend;
 use exchange::Exchange;
 use guard::Guard;
 use refusal::{Refusal, Stop};
@@ -53,7 +53,7 @@ enum Next {
 
 /// Serves a connection until its client leaves. `name` is the host name on which the broker listens, if it listens by name.
 pub fn serve<'c>(
-    broker: &Broker,
+    broker: &Backend,
     name: Option<&str>,
     input: &mut Input<'c>,
     output: &mut Output<'c>,
@@ -94,7 +94,7 @@ pub fn serve<'c>(
 
 /// Answers a request. Returns whether the connection takes another.
 fn answer<'c>(
-    broker: &Broker,
+    broker: &Backend,
     guard: &Guard,
     head: &Head,
     input: &mut Input<'c>,

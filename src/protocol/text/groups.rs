@@ -16,8 +16,9 @@ use super::{
     words::{self, Place, Position, Words, group_name, number, number_or, topic_name},
 };
 use crate::{
+    backend::Membership,
     broker::{
-        self, Isolation, JoinOptions, Lag, Membership, PollLimits, PollWait, PolledRecord,
+        self, Isolation, JoinOptions, Lag, PollLimits, PollWait, PolledRecord,
         group::{Description, GroupType, consumer::Assignor},
     },
     log::record::{shown, write_i64, write_u64, write_word},

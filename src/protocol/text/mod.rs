@@ -34,7 +34,10 @@ pub use verbs::name as verb_name;
 #[doc = include_str!("../text.md")]
 pub mod specification {}
 
-use crate::broker::{Broker, Membership, PartitionHandle, ReadSession, ShareMembership, WriteSession};
+use crate::{
+    backend::{Backend, Membership, PartitionHandle, ReadSession, WriteSession},
+    broker::ShareMembership,
+};
 use std::{io, time::Instant};
 use transactions::Stage;
 use writing::Answer;
@@ -42,7 +45,7 @@ use writing::Answer;
 /// What the text protocol keeps for a connection.
 #[derive(Debug)]
 struct Session {
-    broker: Broker,
+    broker: Backend,
     /// What PRODUCE and CONSUME mean; USE changes it.
     current: Current,
     /// What was read last.
@@ -138,7 +141,7 @@ impl LineCount {
 type Answered = Result<Flow, Stop>;
 
 impl Session {
-    fn new(broker: &Broker) -> Session {
+    fn new(broker: &Backend) -> Session {
         Session {
             broker: broker.clone(),
             current: Current::Named("messages".into(), 0, None),

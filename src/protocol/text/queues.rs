@@ -118,7 +118,8 @@ impl Session {
         }
         queue(&mut self.queue)?;
         let of = self.partition_named(place)?;
-        let written = queue(&mut self.queue)?.write_acknowledgement(&of, &[Acknowledged { first, last, how }])?;
+        let written =
+            queue(&mut self.queue)?.write_acknowledgement(of.of_broker()?, &[Acknowledged { first, last, how }])?;
         let answer = output.bytes.len();
         output.bytes.extend_from_slice(OK);
         let verb = self.run.verb;

@@ -5,7 +5,8 @@ use super::{
     words::{self, Place, Position, Words, number_or},
 };
 use crate::{
-    broker::{self, Batches, Isolation, LineAt, PartitionHandle, View},
+    backend::PartitionHandle,
+    broker::{self, Batches, Isolation, LineAt, View},
     log::record::{split_offset, split_timestamp, write_i64, write_u64},
     protocol::connection::Output,
 };

@@ -10,7 +10,8 @@ use super::{
     writing::Gathered,
 };
 use crate::{
-    broker::{Broker, Code},
+    backend::Backend,
+    broker::Code,
     log::record::{shown, split_word},
     protocol::connection::{Input, Output},
 };
@@ -30,7 +31,7 @@ const ANSWERS_BYTES: usize = 256 << 10;
 const GATHERED_ANSWERS_BYTES: usize = 4 << 20;
 
 /// Serves a connection until either side has enough of it.
-pub fn serve(broker: &Broker, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
+pub fn serve(broker: &Backend, input: &mut Input<'_>, output: &mut Output<'_>) -> io::Result<()> {
     let mut lines = Lines { session: Session::new(broker), count: 0, counted: 0, skipping: false, searched: 0 };
     let served = lines.serve(input, output);
     // A broken connection leaves what it wrote to be shown to others.

@@ -5,7 +5,8 @@ use super::{
     words::{self, Place, Position, Words, number},
 };
 use crate::{
-    broker::{self, PartitionHandle, TopicHandle, View},
+    backend::{PartitionHandle, TopicHandle},
+    broker::{self, View},
     log::record::write_u64,
     protocol::connection::Output,
 };

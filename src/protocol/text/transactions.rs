@@ -16,8 +16,9 @@ use super::{
     words::{Words, group_name, number, number_or},
 };
 use crate::{
+    backend::Transaction,
     broker::{
-        Code, Error, LastTransaction, Outcome, Transaction, TransactionSummary,
+        Code, Error, LastTransaction, Outcome, TransactionSummary,
         group::{Committer, classic::Sender},
     },
     log::record::{shown, unescape, write_word},

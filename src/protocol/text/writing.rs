@@ -14,7 +14,8 @@ use super::{
     words::{Place, Words, number},
 };
 use crate::{
-    broker::{self, Ticket},
+    backend,
+    broker::Ticket,
     log::{
         Numbering,
         record::{Records, parse_fields, parse_u63, shown, split_word, write_u64},
@@ -28,7 +29,7 @@ const ANSWERS_KEPT: usize = 16_384;
 /// Lines that ask for writing, gathered until they are carried out together.
 #[derive(Debug, Default)]
 pub(super) struct Gathered<'a> {
-    records: broker::Gathered<'a>,
+    records: backend::Gathered<'a>,
     /// Whether the connection knows the partition that PRODUCE writes to.
     known: bool,
     scratch: Records<'a>,
@@ -184,11 +185,10 @@ impl Session {
             };
             output.bytes.extend_from_slice(b"ACK ");
             if verb == verbs::SEND {
-                let target = written.target_of(ticket);
                 output.bytes.extend_from_slice(b"topic:");
-                output.bytes.extend_from_slice(target.topic().as_bytes());
+                output.bytes.extend_from_slice(written.topic_of(ticket).as_bytes());
                 output.bytes.extend_from_slice(b" partition:");
-                write_u64(&mut output.bytes, u64::from(target.partition()));
+                write_u64(&mut output.bytes, u64::from(written.partition_of(ticket)));
                 output.bytes.push(b' ');
             }
             output.bytes.extend_from_slice(b"offset:");

@@ -4,7 +4,8 @@ use super::member::{GroupMember, Subscription};
 #[cfg(feature = "streams")]
 use crate::client::consuming::PartitionOffset;
 use crate::{
-    broker::{self, Broker, JoinOptions, PollLimits, PollWait, PolledRecord, Waiter},
+    backend::{Backend, Membership},
+    broker::{self, JoinOptions, PollLimits, PollWait, PolledRecord, Waiter},
     client::{
         Error, Message,
         endpoint::{Endpoint, IN_PROCESS},
@@ -22,16 +23,16 @@ const POLL_BYTES: usize = 1 << 20;
 /// A member of a group of a broker in this process.
 #[derive(Debug)]
 pub(super) struct EmbeddedMember {
-    broker: Broker,
-    member: Option<broker::Membership>,
+    broker: Backend,
+    member: Option<Membership>,
 }
 
 impl EmbeddedMember {
-    pub(super) fn new(broker: Broker) -> EmbeddedMember {
+    pub(super) fn new(broker: Backend) -> EmbeddedMember {
         EmbeddedMember { broker, member: None }
     }
 
-    fn member(&mut self) -> Result<&mut broker::Membership, Error> {
+    fn member(&mut self) -> Result<&mut Membership, Error> {
         self.member.as_mut().ok_or_else(|| broker::Error::UnknownMemberId.into())
     }
 }

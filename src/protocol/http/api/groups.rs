@@ -2,10 +2,7 @@
 
 use super::{OBJECT_BYTES_MAX, Object, number, text};
 use crate::{
-    broker::{
-        Committed, GroupSummary, Isolation, Lag, OffsetCommit, Position,
-        group::{MemberDescription, classic::Sender},
-    },
+    broker::{Committed, GroupSummary, Isolation, Lag, OffsetCommit, Position, group::MemberDescription},
     log::record::shown,
     protocol::{
         http::{
@@ -108,10 +105,7 @@ pub(in crate::protocol::http) fn commit(exchange: &mut Exchange<'_, '_>) -> Resu
         .iter()
         .map(|one| json!({ "topic": &*one.topic, "partition": one.partition, "offset": one.committed.offset }))
         .collect();
-    // Nobody's member: only a group without any takes it.
-    let done = exchange.broker.commit_offsets(&group, Sender { member_id: "", instance_id: None }, -1, offsets)?;
-    done.written.map_or(Ok(()), |written| written.make_durable())?;
-    done.outcomes.into_iter().collect::<Result<(), _>>()?;
+    exchange.broker.commit_for_group(&group, offsets)?;
     exchange.json(200, &json!({ "offsets": places }))
 }
 
@@ -122,7 +116,7 @@ fn commit_of(exchange: &Exchange<'_, '_>, one: Value) -> Result<OffsetCommit, St
     let offset: u64 = one.expect("offset", "an offset", number)?;
     let metadata = one.take("metadata", "text", text)?.unwrap_or_default();
     one.end()?;
-    let leader_epoch = exchange.broker.find_partition(&topic, partition)?.leader_epoch() as i32;
+    let leader_epoch = exchange.broker.find_partition(&topic, partition)?.leader_epoch();
     let offset = i64::try_from(offset).map_err(|_| Refusal::invalid("\"offset\" is an offset, below 2^63"))?;
     let committed = Committed { offset, leader_epoch, metadata, timestamp_ms: exchange.broker.now_ms() };
     Ok(OffsetCommit { topic, partition, committed })

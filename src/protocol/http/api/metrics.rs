@@ -12,7 +12,8 @@
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka;
 use crate::{
-    broker::{Broker, ObservedGroup, ObservedTopic, ShareCounts},
+    backend::Backend,
+    broker::{ObservedGroup, ObservedTopic, ShareCounts},
     log::Size,
     metrics::{ConnectionSum, LatencySum, Metrics, Requested, Requests, TrafficSum},
     protocol::{
@@ -78,7 +79,7 @@ struct ObservedRequests {
 }
 
 impl Observed {
-    fn of(broker: &Broker, routes: &[Route]) -> Result<Observed, Stop> {
+    fn of(broker: &Backend, routes: &[Route]) -> Result<Observed, Stop> {
         let metrics = broker.metrics();
         Ok(Observed {
             topics: broker.observe_topics(),

@@ -2,7 +2,8 @@
 
 use super::filter::Filter;
 use crate::{
-    broker::{Isolation, Position, TopicHandle},
+    backend::TopicHandle,
+    broker::{Isolation, Position},
     config,
     log::record::{parse_u63, shown},
     protocol::{

@@ -13,7 +13,8 @@ use super::{
     reading::{Found, Gap, Reading, at_once, unreadable},
 };
 use crate::{
-    broker::{PartitionHandle, Position},
+    backend::PartitionHandle,
+    broker::Position,
     log::Line,
     protocol::{
         http::{

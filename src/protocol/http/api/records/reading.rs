@@ -12,7 +12,8 @@ use super::{
     filter::Filter,
 };
 use crate::{
-    broker::{Code, Error, Isolation, PartitionHandle, Position, ReadSession, TopicHandle, View},
+    backend::{PartitionHandle, ReadSession, TopicHandle},
+    broker::{Code, Error, Isolation, Position, View},
     log::{Line, record::Malformed},
     protocol::{
         connection::Output,

@@ -27,7 +27,8 @@ use super::{
     reading::{Cursor, Gap, Reading, gone, unreadable},
 };
 use crate::{
-    broker::{PartitionHandle, Position},
+    backend::PartitionHandle,
+    broker::Position,
     log::{
         Line,
         record::{write_i64, write_u64},

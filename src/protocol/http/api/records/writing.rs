@@ -9,7 +9,8 @@
 //! read whole, and answered record by record.
 
 use crate::{
-    broker::{self, Code, Gathered, Ticket, WriteSession, is_internal},
+    backend::{Gathered, WriteSession},
+    broker::{self, Code, Ticket, is_internal},
     log::record::Records,
     protocol::{
         http::{
@@ -131,7 +132,7 @@ fn array(exchange: &mut Exchange<'_, '_>, intake: &Intake) -> Result<(), Stop> {
     let (mut answer, mut status) = (b"{\"records\":[".to_vec(), 200);
     for (index, ticket) in tickets.into_iter().enumerate() {
         answer.extend_from_slice(if index > 0 { b"," } else { b"" });
-        match ticket.and_then(|ticket| Ok((session.target_of(ticket).partition(), session.offset(ticket)?))) {
+        match ticket.and_then(|ticket| Ok((session.partition_of(ticket), session.offset(ticket)?))) {
             Ok((partition, offset)) => {
                 let offset = offset.expect("what has no number is stored anew");
                 write!(answer, "{{\"partition\":{partition},\"offset\":{offset}}}")?;

@@ -1,0 +1,184 @@
+//! What answers verbs: a broker in this process. Protocols and the server know verbs, and not where records live.
+//!
+//! ```text
+//! text, HTTP, server ── Backend ──── Broker      records in this process's log
+//!                          │
+//!                          └ sessions, handles and memberships have a form for each, too
+//! ```
+//!
+//! It decides nothing: each call goes on to whoever answers it. The verbs are described where they are answered, in
+//! [`broker`](crate::broker). Kafka's protocol asks the broker itself.
+
+mod groups;
+mod reading;
+mod transactions;
+mod writing;
+
+pub use groups::Membership;
+pub use reading::{PartitionHandle, ReadSession, TopicHandle};
+pub use transactions::{Begun, Transaction};
+pub use writing::{Gathered, WriteSession};
+
+use crate::{
+    broker::{
+        Broker, Caller, PartitionDescription, Registered, Result, ShareCounts, TopicDescription, TopicSize, Waiter,
+    },
+    config::{Changes, Config, Overrides},
+    metrics::{LatencySum, Metrics, TrafficSum},
+};
+#[cfg(feature = "http")]
+use crate::{
+    broker::{Fault, ObservedTopic, wire},
+    config::Settings,
+};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// The same call of whoever answers.
+macro_rules! form {
+    ($type:ident, $self:expr, $form:ident => $call:expr) => {
+        match $self {
+            $type::Broker($form) => $call,
+        }
+    };
+}
+use form;
+
+/// What answers verbs, and on whose behalf it is asked. Clones are the same.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// A broker in this process.
+    Broker(Broker),
+}
+
+impl From<Broker> for Backend {
+    fn from(broker: Broker) -> Backend {
+        Backend::Broker(broker)
+    }
+}
+
+impl From<&Broker> for Backend {
+    fn from(broker: &Broker) -> Backend {
+        Backend::Broker(broker.clone())
+    }
+}
+
+#[expect(missing_docs, reason = "the verbs are the broker's")]
+impl Backend {
+    pub fn on_behalf_of(&self, caller: Caller) -> Backend {
+        form!(Backend, self, form => form.on_behalf_of(caller).into())
+    }
+
+    pub fn config(&self) -> &Config {
+        form!(Backend, self, form => form.config())
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        form!(Backend, self, form => form.metrics())
+    }
+
+    #[cfg(feature = "http")]
+    pub fn wire(&self) -> &wire::Wire {
+        form!(Backend, self, form => form.wire())
+    }
+
+    #[cfg(feature = "http")]
+    pub fn seen(&self, exchange: wire::Exchange) {
+        form!(Backend, self, form => form.seen(exchange))
+    }
+
+    pub fn traffic(&self) -> TrafficSum {
+        form!(Backend, self, form => form.traffic())
+    }
+
+    pub fn syncs(&self) -> LatencySum {
+        form!(Backend, self, form => form.syncs())
+    }
+
+    pub fn damaged_batches(&self) -> u64 {
+        form!(Backend, self, form => form.damaged_batches())
+    }
+
+    pub fn cluster_id(&self) -> String {
+        form!(Backend, self, form => form.cluster_id())
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        form!(Backend, self, form => form.now_ms())
+    }
+
+    pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
+        form!(Backend, self, form => form.describe_topics())
+    }
+
+    pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
+        form!(Backend, self, form => form.describe_topic(name))
+    }
+
+    pub fn describe_partition(&self, topic: &str, partition: u32) -> Result<PartitionDescription> {
+        form!(Backend, self, form => form.describe_partition(topic, partition))
+    }
+
+    pub fn topic_size(&self, name: &str) -> Result<TopicSize> {
+        form!(Backend, self, form => form.topic_size(name))
+    }
+
+    #[cfg(feature = "http")]
+    pub fn observe_topics(&self) -> Vec<ObservedTopic> {
+        form!(Backend, self, form => form.observe_topics())
+    }
+
+    #[cfg(feature = "http")]
+    pub fn faults(&self) -> Vec<Fault> {
+        form!(Backend, self, form => form.faults())
+    }
+
+    #[cfg(feature = "http")]
+    pub fn topic_defaults(&self) -> Arc<Settings> {
+        form!(Backend, self, form => form.topic_defaults())
+    }
+
+    pub fn create_topic_with(
+        &self,
+        name: &str,
+        partitions: Option<u32>,
+        overrides: Overrides,
+    ) -> Result<TopicDescription> {
+        form!(Backend, self, form => form.create_topic_with(name, partitions, overrides))
+    }
+
+    pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
+        form!(Backend, self, form => form.alter_topic(name, partitions, changes))
+    }
+
+    pub fn drop_topic(&self, name: &str) -> Result<()> {
+        form!(Backend, self, form => form.drop_topic(name))
+    }
+
+    pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
+        form!(Backend, self, form => form.trim(topic, partition, offset))
+    }
+
+    pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        form!(Backend, self, form => form.register(waiter))
+    }
+
+    pub fn message_bytes_max(&self) -> usize {
+        form!(Backend, self, form => form.message_bytes_max())
+    }
+
+    pub fn new_producer_id(&self) -> Result<i64> {
+        form!(Backend, self, form => form.new_producer_id())
+    }
+
+    pub fn known_producer_id(&self, id: i64) -> Result<i64> {
+        form!(Backend, self, form => form.known_producer_id(id))
+    }
+
+    pub fn shares_in_flight(&self) -> u64 {
+        form!(Backend, self, form => form.shares_in_flight())
+    }
+
+    pub fn share_counts(&self) -> &ShareCounts {
+        form!(Backend, self, form => form.share_counts())
+    }
+}

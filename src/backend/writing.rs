@@ -1,0 +1,105 @@
+//! Writing: sessions of whoever takes the records.
+
+use super::{Backend, Transaction, form};
+use crate::{
+    broker::{self, Result, Ticket},
+    log::{Numbering, record::Records},
+};
+use std::{ops::Range, path::Path};
+
+/// What was written on behalf of one caller and is not durable yet, then what became of it.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "the forms are the backend's")]
+pub enum WriteSession {
+    Broker(broker::WriteSession),
+}
+
+/// Records on their way, until they are written together. Each form has its own.
+#[derive(Debug, Default)]
+pub struct Gathered<'a> {
+    broker: broker::Gathered<'a>,
+}
+
+impl Backend {
+    /// A session of writing.
+    pub fn write_session(&self) -> WriteSession {
+        match self {
+            Backend::Broker(broker) => WriteSession::Broker(broker.write_session()),
+        }
+    }
+}
+
+#[expect(missing_docs, reason = "the verbs are the broker's")]
+impl WriteSession {
+    pub fn add_value<'a>(
+        &self,
+        gathered: &mut Gathered<'a>,
+        topic: &str,
+        partition: u32,
+        value: &'a [u8],
+    ) -> Result<Ticket> {
+        match self {
+            WriteSession::Broker(session) => session.add_value(&mut gathered.broker, topic, partition, value),
+        }
+    }
+
+    pub fn add_last<'a>(
+        &self,
+        gathered: &mut Gathered<'a>,
+        topic: &str,
+        partition: Option<u32>,
+        from: &mut Records<'a>,
+        numbering: Option<Numbering>,
+    ) -> Result<Ticket> {
+        match self {
+            WriteSession::Broker(session) => session.add_last(&mut gathered.broker, topic, partition, from, numbering),
+        }
+    }
+
+    pub fn enter(&mut self, transaction: &Transaction) {
+        match (self, transaction) {
+            (WriteSession::Broker(session), Transaction::Broker(transaction)) => session.enter(transaction),
+        }
+    }
+
+    pub fn leave(&mut self) {
+        form!(WriteSession, self, form => form.leave())
+    }
+
+    pub fn write(&mut self, gathered: &mut Gathered<'_>) {
+        match self {
+            WriteSession::Broker(session) => session.write(&mut gathered.broker),
+        }
+    }
+
+    pub fn sync_soon(&self) {
+        form!(WriteSession, self, form => form.sync_soon())
+    }
+
+    pub fn make_durable(&mut self) {
+        form!(WriteSession, self, form => form.make_durable())
+    }
+
+    pub fn clear(&mut self) {
+        form!(WriteSession, self, form => form.clear())
+    }
+
+    pub fn offset(&self, ticket: Ticket) -> Result<Option<u64>> {
+        form!(WriteSession, self, form => form.offset(ticket))
+    }
+
+    pub fn topic_of(&self, ticket: Ticket) -> &str {
+        form!(WriteSession, self, form => form.target_of(ticket).topic())
+    }
+
+    pub fn partition_of(&self, ticket: Ticket) -> u32 {
+        form!(WriteSession, self, form => form.target_of(ticket).partition())
+    }
+
+    /// Where on disk each batch stands that was stored; nowhere, where the log is not of this process.
+    pub fn places(&self) -> impl Iterator<Item = (&Path, Range<u64>)> {
+        match self {
+            WriteSession::Broker(session) => session.places(),
+        }
+    }
+}
