@@ -81,7 +81,7 @@
 //!
 //! Imports point one way only: server → protocol → backend → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
 //! at the other end of the socket, or beside the broker where it is embedded, and `streams` stands on the client.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod backend;

@@ -137,6 +137,8 @@ pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
 pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
+#[cfg(feature = "cluster")]
+pub(crate) use reading::{Cursor, READ_AHEAD_BYTES};
 pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
 #[cfg(feature = "kafka")]
 pub(crate) use share_coordinator::ShareTerms;

@@ -21,7 +21,7 @@ use crate::{
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
 /// How many bytes are read ahead for callers that read record by record.
-const READ_AHEAD_BYTES: usize = 64 << 10;
+pub(crate) const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// A topic that was found. It stays the same topic, though another gets its name.
 #[derive(Clone, Debug)]
@@ -44,8 +44,9 @@ pub struct ReadSession {
     cursor: Cursor,
 }
 
+/// Where a search for a line goes on, so that lines which follow one another are found at once.
 #[derive(Clone, Copy, Debug)]
-struct Cursor {
+pub(crate) struct Cursor {
     offset: u64,
     position: usize,
 }
@@ -53,6 +54,29 @@ struct Cursor {
 impl Default for Cursor {
     fn default() -> Cursor {
         Cursor { offset: u64::MAX, position: 0 }
+    }
+}
+
+impl Cursor {
+    /// Offset and place of the first line at or after `offset` among those that were read.
+    pub(crate) fn find(&mut self, chunk: &Chunk, offset: u64) -> Option<(u64, Range<usize>)> {
+        let lines = chunk.bytes();
+        let batches = &chunk.batches;
+        let mut at = match batches.partition_point(|batch| batch.last() < offset) {
+            _ if self.offset == offset => self.position,
+            index => batches.get(index)?.lines.start,
+        };
+        while at < lines.len() {
+            let end = at + memchr::memchr(b'\n', &lines[at..])?;
+            match split_offset(&lines[at..end]) {
+                Some((found, _)) if found >= offset => {
+                    *self = Cursor { offset: found + 1, position: end + 1 };
+                    return Some((found, at..end));
+                }
+                _ => at = end + 1,
+            }
+        }
+        None
     }
 }
 
@@ -244,32 +268,11 @@ impl ReadSession {
                 self.read(view, from, offset, READ_AHEAD_BYTES)?;
             }
             let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
-            if let Some((offset, place)) = self.find(offset) {
+            if let Some((offset, place)) = self.cursor.find(&self.chunk, offset) {
                 return Ok(Some(LineAt { offset, text: &self.chunk.bytes()[place] }));
             }
             offset = behind;
         }
-    }
-
-    /// Offset and place of the first line at or after `offset` among those that were read.
-    fn find(&mut self, offset: u64) -> Option<(u64, Range<usize>)> {
-        let lines = self.chunk.bytes();
-        let batches = &self.chunk.batches;
-        let mut at = match batches.partition_point(|batch| batch.last() < offset) {
-            _ if self.cursor.offset == offset => self.cursor.position,
-            index => batches.get(index)?.lines.start,
-        };
-        while at < lines.len() {
-            let end = at + memchr::memchr(b'\n', &lines[at..])?;
-            match split_offset(&lines[at..end]) {
-                Some((found, _)) if found >= offset => {
-                    self.cursor = Cursor { offset: found + 1, position: end + 1 };
-                    return Some((found, at..end));
-                }
-                _ => at = end + 1,
-            }
-        }
-        None
     }
 
     /// The offset that a position means now to a reader of records. A number out of range is refused.
@@ -323,6 +326,12 @@ impl ReadSession {
 }
 
 impl<'a> Batches<'a> {
+    /// What a chunk holds.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of(chunk: &'a Chunk) -> Batches<'a> {
+        Batches(chunk)
+    }
+
     /// All lines, as they stand in the file.
     pub fn bytes(self) -> &'a [u8] {
         self.0.bytes()

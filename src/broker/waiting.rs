@@ -63,6 +63,12 @@ impl Waiters {
         self.list().iter().for_each(|waiter| waiter.wake());
     }
 
+    /// Whether nobody waits.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list().is_empty()
+    }
+
     fn list(&self) -> MutexGuard<'_, Vec<Arc<Waiter>>> {
         self.0.lock().expect("no panic under the waiters' lock")
     }

@@ -13,12 +13,24 @@
 //! connection.
 
 mod clients;
+mod ends;
 mod errors;
+mod feed;
+mod keeper;
 mod known;
+mod native;
 mod options;
+mod place;
+mod reader;
+mod reading;
+#[cfg(test)]
+mod reading_tests;
+#[cfg(test)]
+mod testing;
 
 pub use known::KnownTopic;
 pub use options::ClusterOptions;
+pub use reading::{PartitionHandle, ReadSession, TopicHandle};
 
 use crate::{
     broker::{Caller, Result, wire::Wire},
@@ -26,7 +38,10 @@ use crate::{
     metrics::Metrics,
 };
 use clients::Clients;
+use ends::Asking;
+use keeper::Keeper;
 use known::Known;
+use reader::Readers;
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -47,6 +62,9 @@ struct Shared {
     wire: Wire,
     known: Known,
     clients: Clients,
+    uncommitted: Asking,
+    readers: Readers,
+    keeper: Keeper,
 }
 
 impl Cluster {
@@ -54,7 +72,9 @@ impl Cluster {
     pub fn open(config: Config, options: ClusterOptions) -> Result<Cluster> {
         let known = Known::new(&options)?;
         let (metrics, wire, clients) = (Metrics::default(), Wire::default(), Clients::new(options.clients_max));
-        let shared = Arc::new(Shared { config, options, metrics, wire, known, clients });
+        let (uncommitted, readers, keeper) = (Asking::default(), Readers::default(), Keeper::default());
+        let shared = Shared { config, options, metrics, wire, known, clients, uncommitted, readers, keeper };
+        let shared = Arc::new(shared);
         Ok(Cluster { shared, caller: Arc::new(Caller::embedded()) })
     }
 

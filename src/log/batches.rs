@@ -126,6 +126,26 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What is known of a record that stands in no file here.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn of_record(bytes: u32, timestamp: i64, flags: Flags) -> Entry {
+        Entry {
+            first: 0,
+            position: 0,
+            bytes,
+            last_delta: 0,
+            count: 1,
+            flags,
+            producer_epoch: -1,
+            producer_id: -1,
+            base_sequence: -1,
+            mark: 0,
+            timestamp,
+            max_timestamp: timestamp,
+            lines_crc: 0,
+        }
+    }
+
     /// The entry as it stands in the file.
     pub fn encode(&self) -> [u8; ENTRY_BYTES] {
         let mut out = [0; ENTRY_BYTES];

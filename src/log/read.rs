@@ -11,6 +11,8 @@
 //!
 //! Who may see no open transaction reads up to the last stable offset, in the same way.
 
+#[cfg(feature = "cluster")]
+use super::batches::Flags;
 use super::{
     Error, Log,
     batches::{Entry, crc32c},
@@ -136,6 +138,38 @@ impl Chunk {
     /// read was [dropped](Self::retain), there is one, and no batch.
     pub fn next_offset(&self) -> Option<u64> {
         self.behind
+    }
+
+    /// Adds a record that was read elsewhere than in a log of this process; `write` writes its line. Records that follow one
+    /// another without a hole, and at the same time, are a batch.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn add(&mut self, offset: u64, timestamp: i64, flags: Flags, write: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.truncate(self.used);
+        write(&mut self.bytes);
+        let lines = self.used..self.bytes.len();
+        self.used = lines.end;
+        self.behind = Some(offset + 1);
+        let same = |last: &&mut Batch| {
+            let entry = &last.entry;
+            last.last() + 1 == offset && entry.timestamp == timestamp && entry.flags == flags
+        };
+        match self.batches.last_mut().filter(same) {
+            Some(Batch { entry, lines: all, .. }) => {
+                all.end = lines.end;
+                (entry.bytes, entry.last_delta, entry.count) =
+                    (all.len() as u32, entry.last_delta + 1, entry.count + 1);
+            }
+            None => {
+                let entry = Entry::of_record(lines.len() as u32, timestamp, flags);
+                self.batches.push(Batch { first: offset, entry, lines });
+            }
+        }
+    }
+
+    /// There is nothing for the reader up to this offset, but for what was added.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn pass_over(&mut self, behind: u64) {
+        self.behind = Some(behind);
     }
 
     /// Base offset of the segment it was read from, and the positions of its lines there.

@@ -1,0 +1,211 @@
+//! Reading from a cluster that is a broker of this program's own, by its Kafka protocol.
+
+use super::testing::Fixture;
+use crate::{
+    broker::{self, Isolation, Position, View, Waiter},
+    log::record::Records,
+};
+use std::time::{Duration, Instant};
+
+const COMMITTED: View = View::records(Isolation::ReadCommitted);
+
+/// What a test compares of a line: offset, time, and the rest.
+type Told = (u64, i64, String);
+
+fn told(batches: broker::Batches<'_>) -> Vec<Told> {
+    let lines = batches.records_from(0).map(Result::unwrap);
+    lines.map(|line| (line.offset, line.timestamp, String::from_utf8_lossy(line.fields).into_owned())).collect()
+}
+
+/// All that the cluster hands out of a partition, by reads of so many bytes.
+fn read_all(fixture: &Fixture, topic: &str, view: View, bytes: usize) -> Vec<Told> {
+    let (mut session, of) = (fixture.cluster.read_session(), fixture.cluster.find_partition(topic, 0).unwrap());
+    let (mut all, mut at) = (vec![], of.start().unwrap());
+    loop {
+        let read = session.read(view, &of, at, bytes).unwrap();
+        all.extend(told(read));
+        match read.next_offset() {
+            Some(next) => at = next,
+            None => return all,
+        }
+    }
+}
+
+fn read_here(fixture: &Fixture, topic: &str, view: View) -> Vec<Told> {
+    let (mut session, of) = (fixture.broker.read_session(), fixture.broker.find_partition(topic, 0).unwrap());
+    let (mut all, mut at) = (vec![], of.start().unwrap());
+    loop {
+        let read = session.read(view, &of, at, 1 << 20).unwrap();
+        all.extend(told(read));
+        match read.next_offset() {
+            Some(next) => at = next,
+            None => return all,
+        }
+    }
+}
+
+#[test]
+fn the_lines_are_those_of_the_log_whatever_bytes_a_record_has() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let mut records = Records::default();
+    records.push(Some(1), Some(b"\x00\xff k"[..].into()), Some(b"\xfe\x00"[..].into()));
+    for (name, value) in [
+        (&b"plain"[..], Some(&b"v"[..])),
+        (b"a\0b", Some(b"")),
+        (b"\xff\xfe:", None),
+        (b"nul\0", None),
+        (b"", Some(b"\0")),
+    ] {
+        records.header(name.into(), value.map(Into::into));
+    }
+    records.push(Some(2), None, None);
+    records.push(Some(2), Some(b""[..].into()), Some(b"a line\nand another"[..].into()));
+    records.push(None, None, Some("Käse".as_bytes().into()));
+    fixture.write("t", 0, &records);
+    fixture.produce("t", 0, &["x"; 100]);
+    let here = read_here(&fixture, "t", COMMITTED);
+    assert_eq!(here.len(), 104);
+    assert!(here[0].2.contains(r"header.a\x00b: ") && here[0].2.contains(r"header.nul\x00 "), "{}", here[0].2);
+    for bytes in [1, 100, 1 << 20] {
+        assert_eq!(read_all(&fixture, "t", COMMITTED, bytes), here, "{bytes} bytes at a time");
+    }
+}
+
+#[test]
+fn offsets_and_holes_are_the_clusters_and_who_reads_committed_records_ends_before_an_open_transaction() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture
+        .say("BEGIN a\nSEND t message:1\nSEND t message:2\nEND\nBEGIN a\nSEND t message:3\nABORT\nSEND t message:4\n");
+    let here = read_here(&fixture, "t", COMMITTED);
+    assert_eq!(here.iter().map(|line| line.0).collect::<Vec<_>>(), [0, 1, 5]);
+    assert_eq!(read_all(&fixture, "t", COMMITTED, 1 << 20), here);
+    let uncommitted = View::records(Isolation::ReadUncommitted);
+    assert_eq!(read_all(&fixture, "t", uncommitted, 1 << 20), read_here(&fixture, "t", uncommitted));
+    // One batch for each gapless run.
+    let (mut session, of) = (fixture.cluster.read_session(), fixture.cluster.find_partition("t", 0).unwrap());
+    let firsts: Vec<_> = session.read(COMMITTED, &of, 0, 1 << 20).unwrap().iter().map(|batch| batch.first()).collect();
+    assert!(firsts.contains(&5) && firsts.contains(&0), "{firsts:?}");
+
+    let open = fixture.connect();
+    fixture.ask(&open, "BEGIN b\n", 1);
+    fixture.ask(&open, "SEND t message:5\n", 1);
+    assert_eq!((of.end(Isolation::ReadCommitted), of.end(Isolation::ReadUncommitted)), (Ok(6), Ok(7)));
+    assert_eq!(session.read(COMMITTED, &of, 6, 1 << 20).unwrap().next_offset(), None);
+    let seen = session.read(uncommitted, &of, 6, 1 << 20).unwrap();
+    assert_eq!(seen.next_offset(), Some(7));
+    // Behind what it sees and not out of range.
+    assert_eq!(session.read(COMMITTED, &of, 7, 1 << 20).unwrap().next_offset(), None);
+    let beyond = session.read(COMMITTED, &of, 8, 1 << 20).map(|_| ());
+    assert_eq!(beyond, Err(broker::Error::OffsetOutOfRange { first: 0, end: 7 }));
+}
+
+#[test]
+fn what_is_acknowledged_is_read_at_once_and_a_record_that_comes_wakes_who_waits() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let (mut session, of) = (fixture.cluster.read_session(), fixture.cluster.find_partition("t", 0).unwrap());
+    for offset in 0..5 {
+        assert_eq!(session.record_at(Isolation::ReadCommitted, &of, offset), Ok(None));
+        fixture.produce("t", 0, &["x"]);
+        let found = session.record_at(Isolation::ReadCommitted, &of, offset).unwrap().unwrap();
+        assert_eq!((found.offset, found.text.ends_with(b"message:x")), (offset, true));
+    }
+    let waiter = Waiter::new();
+    let _registered = of.register(&waiter);
+    assert_eq!(session.record_at(Isolation::ReadCommitted, &of, 5), Ok(None));
+    session.free();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let broker = fixture.broker.clone();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(300));
+            broker_write(&broker);
+        });
+        loop {
+            assert!(waiter.wait(Some(deadline)), "nobody woke it");
+            if session.record_at(Isolation::ReadCommitted, &of, 5).unwrap().is_some() {
+                break;
+            }
+        }
+    });
+}
+
+fn broker_write(broker: &crate::Broker) {
+    super::testing::produce(broker, "t", 0, &["late"]);
+}
+
+#[test]
+fn positions_mean_what_they_mean_alone() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 2).unwrap();
+    let mut records = Records::default();
+    [100, 200, 300, 400].iter().for_each(|time| records.push(Some(*time), None, Some(b"x"[..].into())));
+    fixture.write("t", 1, &records);
+    fixture.broker.trim("t", 1, 1).unwrap();
+    let mut here = fixture.broker.read_session();
+    let mut there = fixture.cluster.read_session();
+    let (known, of) = (fixture.broker.find_partition("t", 1).unwrap(), fixture.cluster.find_partition("t", 1).unwrap());
+    let positions = [0, 1, 3, 4, 5].map(Position::At).into_iter().chain([0, 2, 99].map(Position::BeforeEnd));
+    let positions = positions.chain([-5, 0, 250, 300, 401].map(Position::Time));
+    for position in positions.chain([Position::Earliest, Position::Latest]) {
+        for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted] {
+            let wanted = here.resolve(isolation, position, &known);
+            assert_eq!(there.resolve(isolation, position, &of), wanted, "{position:?}");
+        }
+    }
+    let trimmed = there.read(COMMITTED, &of, 0, 1).map(|_| ());
+    assert_eq!(trimmed, Err(broker::Error::OffsetOutOfRange { first: 1, end: 4 }));
+    // Where a reader stands is trimmed away.
+    assert_eq!(there.read(COMMITTED, &of, 1, 1).unwrap().next_offset(), Some(2));
+    fixture.broker.trim("t", 1, 4).unwrap();
+    let mut at = 2;
+    let gone = loop {
+        match there.read(COMMITTED, &of, at, 1).map(|read| read.next_offset()) {
+            Ok(next) => at = next.unwrap(),
+            Err(error) => break error,
+        }
+        // What was fetched ahead may still be read.
+        if at == 4 {
+            break there.read(COMMITTED, &of, 2, 1).map(|_| ()).unwrap_err();
+        }
+    };
+    assert_eq!(gone, broker::Error::OffsetOutOfRange { first: 4, end: 4 });
+}
+
+#[test]
+fn what_is_not_there_is_told_as_alone() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let error = fixture.cluster.find_topic("nope").unwrap_err();
+    assert_eq!(error, broker::Error::UnknownTopic("nope".into()));
+    let error = fixture.cluster.find_partition("t", 7).unwrap_err();
+    assert_eq!(error, broker::Error::UnknownPartition { topic: "t".into(), partition: 7, partitions: 1 });
+    let (mut session, of) = (fixture.cluster.read_session(), fixture.cluster.find_partition("t", 0).unwrap());
+    fixture.broker.drop_topic("t").unwrap();
+    let error = session.read(COMMITTED, &of, 0, 1).map(|_| ()).unwrap_err();
+    assert_eq!(error, broker::Error::UnknownTopic("t".into()));
+}
+
+#[test]
+fn a_reader_goes_to_the_next_session_and_there_are_no_more_than_the_limit() {
+    let mut fixture = Fixture::new();
+    fixture.limit(2);
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["x"]);
+    let of = fixture.cluster.find_partition("t", 0).unwrap();
+    let mut sessions = [0; 3].map(|_| fixture.cluster.read_session());
+    let [first, second, third] = &mut sessions;
+    for session in [&mut *first, second] {
+        assert_eq!(session.read(COMMITTED, &of, 0, 1).unwrap().next_offset(), Some(1));
+    }
+    let refused = third.read(COMMITTED, &of, 0, 1).map(|_| ()).unwrap_err();
+    assert!(refused.to_string().contains("--cluster-clients"), "{refused}");
+    *first = fixture.cluster.read_session();
+    assert_eq!(third.read(COMMITTED, &of, 0, 1).unwrap().next_offset(), Some(1));
+    // Another isolation takes another client: one that nobody has makes room.
+    *second = fixture.cluster.read_session();
+    let uncommitted = View::records(Isolation::ReadUncommitted);
+    assert_eq!(first.read(uncommitted, &of, 0, 1).unwrap().next_offset(), Some(1));
+}
