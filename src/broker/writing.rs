@@ -109,8 +109,8 @@ struct Found {
 /// Which record of which batch of the session.
 #[derive(Clone, Copy, Debug)]
 pub struct Ticket {
-    batch: u32,
-    record: u32,
+    pub(crate) batch: u32,
+    pub(crate) record: u32,
 }
 
 /// What is known of a batch that was stored.

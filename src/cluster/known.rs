@@ -135,13 +135,26 @@ impl Known {
         self.topic_now(name)
     }
 
+    /// A topic, as it was within so long a time, if it was heard of; and whether it is time to ask again.
+    pub(super) fn topic_within(&self, name: &str, time: Duration) -> Option<(Arc<KnownTopic>, bool)> {
+        let topics = self.topics();
+        let known = topics.get(name)?;
+        let age = known.heard.elapsed();
+        (age < time).then(|| (known.topic.clone(), age >= BELIEVED))
+    }
+
     /// A topic, as it is now.
     pub(super) fn topic_now(&self, name: &str) -> Result<Arc<KnownTopic>> {
         self.forget(name);
+        self.topic_anew(name)
+    }
+
+    /// The same; meanwhile others go on with what was heard before.
+    pub(super) fn topic_anew(&self, name: &str) -> Result<Arc<KnownTopic>> {
         let metadata = self.metadata(Some(name))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-        let topic = topic.ok_or_else(|| Error::UnknownTopic(name.into()))?;
-        let topic = Arc::new(known_topic(topic)?);
+        let topic = topic.ok_or_else(|| Error::UnknownTopic(name.into())).and_then(known_topic);
+        let topic = Arc::new(topic.inspect_err(|_| self.forget(name))?);
         let mut topics = self.topics();
         if topics.len() >= TOPICS_MAX {
             topics.clear();

@@ -12,25 +12,32 @@
 //! and its errors. librdkafka speaks to the nodes, by threads of its own; whoever waits for it does so on the thread of its
 //! connection.
 
+mod answers;
 mod clients;
 mod ends;
 mod errors;
 mod feed;
 mod keeper;
 mod known;
+mod making;
 mod native;
 mod options;
 mod place;
+mod producer;
 mod reader;
 mod reading;
 #[cfg(test)]
 mod reading_tests;
 #[cfg(test)]
 mod testing;
+mod transactions;
+mod writing;
 
 pub use known::KnownTopic;
 pub use options::ClusterOptions;
 pub use reading::{PartitionHandle, ReadSession, TopicHandle};
+pub use transactions::{Begun, Transaction};
+pub use writing::{Gathered, Target, WriteSession};
 
 use crate::{
     broker::{Caller, Result, wire::Wire},
@@ -41,11 +48,13 @@ use clients::Clients;
 use ends::Asking;
 use keeper::Keeper;
 use known::Known;
+use producer::SharedProducer;
 use reader::Readers;
 use std::{
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
+use transactions::Transactions;
 
 /// A Kafka cluster, and on whose behalf it is asked. Clones are the same.
 #[derive(Clone, Debug)]
@@ -65,15 +74,28 @@ struct Shared {
     uncommitted: Asking,
     readers: Readers,
     keeper: Keeper,
+    producer: SharedProducer,
+    transactions: Transactions,
 }
 
 impl Cluster {
     /// A cluster of these nodes. They need not be there yet; options that librdkafka does not take are an error.
     pub fn open(config: Config, options: ClusterOptions) -> Result<Cluster> {
         let known = Known::new(&options)?;
-        let (metrics, wire, clients) = (Metrics::default(), Wire::default(), Clients::new(options.clients_max));
-        let (uncommitted, readers, keeper) = (Asking::default(), Readers::default(), Keeper::default());
-        let shared = Shared { config, options, metrics, wire, known, clients, uncommitted, readers, keeper };
+        let clients = Clients::new(options.clients_max);
+        let shared = Shared {
+            config,
+            options,
+            metrics: Metrics::default(),
+            wire: Wire::default(),
+            known,
+            clients,
+            uncommitted: Asking::default(),
+            readers: Readers::default(),
+            keeper: Keeper::default(),
+            producer: SharedProducer::default(),
+            transactions: Transactions::default(),
+        };
         let shared = Arc::new(shared);
         Ok(Cluster { shared, caller: Arc::new(Caller::embedded()) })
     }

@@ -60,6 +60,11 @@ pub struct ProducerIdentity {
     pub epoch: i16,
 }
 
+impl ProducerIdentity {
+    /// Where nobody tells.
+    pub const UNKNOWN: ProducerIdentity = ProducerIdentity { id: -1, epoch: -1 };
+}
+
 /// What the end of a transaction does to the epoch (KIP-890).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Epochs {

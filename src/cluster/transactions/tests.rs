@@ -1,0 +1,153 @@
+//! Transactions on a plainlog that stands for the cluster.
+
+use super::*;
+use crate::{
+    Broker, Config, Consumer, Server,
+    cluster::{ClusterOptions, Gathered},
+};
+use rdkafka::{
+    TopicPartitionList,
+    consumer::{BaseConsumer, Consumer as _},
+};
+
+fn connect(server: &Server, clients_max: usize) -> Cluster {
+    let options = ClusterOptions::new(format!("localhost:{}", server.port()));
+    Cluster::open(Config::in_memory(), ClusterOptions { clients_max, ..options }).unwrap()
+}
+
+fn start() -> (Broker, Server, Cluster) {
+    let broker = Broker::in_memory();
+    broker.create_topic("t", 1).unwrap();
+    let server = Server::start(broker.clone(), "localhost:0").unwrap();
+    let cluster = connect(&server, 10);
+    (broker, server, cluster)
+}
+
+fn begin(cluster: &Cluster) -> Transaction {
+    cluster.begin_transaction("id", 60_000).unwrap().transaction
+}
+
+fn write(cluster: &Cluster, transaction: &Transaction, value: &str) -> Result<Option<u64>> {
+    let (mut session, mut gathered) = (cluster.write_session(), Gathered::default());
+    session.enter(transaction);
+    let ticket = session.add_value(&mut gathered, "t", 0, value.as_bytes())?;
+    session.write(&mut gathered);
+    session.make_durable();
+    session.offset(ticket)
+}
+
+/// What readers of committed records see.
+fn committed(broker: &Broker) -> Vec<String> {
+    let mut consumer = Consumer::embedded(broker).subscribe(&["t"]).unwrap();
+    let all = consumer.poll(Duration::from_millis(1), 100).unwrap();
+    all.into_iter().map(|one| String::from_utf8(one.value.unwrap()).unwrap()).collect()
+}
+
+#[test]
+fn what_is_written_in_one_takes_effect_together_or_not_at_all() {
+    let (broker, _server, cluster) = start();
+    let mut transaction = begin(&cluster);
+    assert_eq!((transaction.identity(), &**transaction.transactional_id()), (None, "id"));
+    assert_eq!(write(&cluster, &transaction, "a"), Ok(Some(0)));
+    assert_eq!(write(&cluster, &transaction, "b"), Ok(Some(1)));
+    assert_eq!(committed(&broker), [""; 0]);
+    transaction.end().unwrap();
+    assert_eq!(committed(&broker), ["a", "b"]);
+    assert!(matches!(transaction.end(), Err(Error::InvalidTxnState(_))));
+
+    let mut transaction = begin(&cluster);
+    write(&cluster, &transaction, "c").unwrap();
+    transaction.abort().unwrap();
+    let transaction = begin(&cluster);
+    write(&cluster, &transaction, "d").unwrap();
+    drop(transaction);
+    let mut transaction = begin(&cluster);
+    write(&cluster, &transaction, "e").unwrap();
+    transaction.doom("a line was refused");
+    assert!(matches!(transaction.check(), Err(Error::InvalidTxnState(_))));
+    assert!(matches!(transaction.end(), Err(Error::InvalidTxnState(_))));
+    assert_eq!(committed(&broker), ["a", "b"]);
+    assert_eq!(cluster.transactions().unwrap(), []);
+}
+
+#[test]
+fn whoever_begins_with_the_id_fences_the_one_before() {
+    let (broker, server, cluster) = start();
+    let other = connect(&server, 10);
+    let mut first = begin(&cluster);
+    write(&cluster, &first, "a").unwrap();
+    let mut second = begin(&other);
+    write(&other, &second, "b").unwrap();
+    let fenced = first.end().unwrap_err();
+    assert!(matches!(fenced, Error::ProducerFenced(_)), "{fenced}");
+    assert!(matches!(write(&cluster, &first, "c"), Err(Error::ProducerFenced(_))));
+    second.end().unwrap();
+    assert_eq!(committed(&broker), ["b"]);
+
+    let (mut third, mut fourth) = (begin(&cluster), begin(&cluster));
+    assert!(matches!(third.check(), Err(Error::ProducerFenced(_))), "it is known here at once");
+    write(&cluster, &fourth, "d").unwrap();
+    assert!(third.abort().is_err());
+    fourth.end().unwrap();
+    assert_eq!(committed(&broker), ["b", "d"]);
+}
+
+#[test]
+fn one_that_is_fenced_is_told_so_at_its_next_record() {
+    let (_broker, server, cluster) = start();
+    let first = begin(&cluster);
+    let mut second = begin(&connect(&server, 10));
+    let refused = write(&cluster, &first, "a").unwrap_err();
+    assert!(matches!(refused, Error::ProducerFenced(_)), "{refused}");
+    second.abort().unwrap();
+}
+
+#[test]
+fn those_of_this_program_are_told_and_can_be_aborted() {
+    let (broker, _server, cluster) = start();
+    let mut transaction = begin(&cluster);
+    write(&cluster, &transaction, "a").unwrap();
+    let all = cluster.transactions().unwrap();
+    assert_eq!((all.len(), all[0].state, all[0].partitions, all[0].timeout_ms), (1, "ongoing", 1, 60_000));
+    let one = cluster.transaction("id").unwrap();
+    assert_eq!((&*one.partitions[0].topic, one.partitions[0].partition), ("t", 0));
+    assert_eq!(cluster.abort_transaction("other"), Err(Error::UnknownTransactionalId("other".into())));
+    cluster.abort_transaction("id").unwrap();
+    assert!(matches!(transaction.check(), Err(Error::InvalidTxnState(why)) if why.contains("somebody else")));
+    assert!(matches!(transaction.end(), Err(Error::InvalidTxnState(_))));
+    assert_eq!((committed(&broker), cluster.transactions().unwrap()), (vec![], vec![]));
+}
+
+#[test]
+fn ids_and_times_are_checked_and_producers_counted() {
+    let (_broker, server, _) = start();
+    let cluster = connect(&server, 1);
+    let begin = |id: &str, timeout_ms| cluster.begin_transaction(id, timeout_ms);
+    assert!(matches!(begin("", 60_000), Err(Error::InvalidTransactionalId(_))));
+    assert!(matches!(begin("id", 999), Err(Error::InvalidTransactionTimeout(_))));
+    let too_long = begin("id", 2_000_000_000).unwrap_err();
+    assert!(matches!(too_long, Error::InvalidTransactionTimeout(_)), "{too_long}");
+    let mut first = begin("id", 60_000).unwrap().transaction;
+    assert_eq!(begin("other", 60_000).unwrap_err().code(), Code::PolicyViolation);
+    first.end().unwrap();
+    drop(first);
+    begin("other", 60_000).unwrap().transaction.abort().unwrap();
+}
+
+#[test]
+fn offsets_of_a_group_are_committed_with_it() {
+    let (broker, server, cluster) = start();
+    let options = ClusterOptions::new(format!("localhost:{}", server.port()));
+    let member: BaseConsumer = options.client(&[("group.id", "g")]).create().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset("t", 0, rdkafka::Offset::Offset(7)).unwrap();
+    let committed = || broker.group_offsets("g").unwrap();
+    let mut transaction = begin(&cluster);
+    transaction.send_offsets(&offsets, &member.group_metadata().unwrap()).unwrap();
+    transaction.abort().unwrap();
+    let before = format!("{:?}", committed());
+    let mut transaction = begin(&cluster);
+    transaction.send_offsets(&offsets, &member.group_metadata().unwrap()).unwrap();
+    transaction.end().unwrap();
+    assert_ne!(before, format!("{:?}", committed()));
+}
