@@ -4,7 +4,7 @@ use super::Error;
 use crate::{
     broker::Isolation,
     log::{
-        Lines,
+        Line,
         record::{Decoded, Malformed, is_marker, split_fields, write_fields, write_u64},
     },
 };
@@ -188,10 +188,10 @@ fn unreadable(why: Malformed) -> Error {
 }
 
 /// Appends the messages of a batch's lines.
-pub(super) fn read_lines(
+pub(super) fn read_lines<'l>(
     topic: &Arc<str>,
     partition: u32,
-    lines: Lines<'_>,
+    lines: impl Iterator<Item = Result<Line<'l>, Malformed>>,
     messages: &mut Vec<Message>,
 ) -> Result<(), Error> {
     for line in lines {

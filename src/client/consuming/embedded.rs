@@ -24,7 +24,7 @@ use std::{
     vec,
 };
 
-/// Bytes of lines that are read at once.
+/// Bytes of lines that are read at once, unless it is said otherwise.
 const READ_BYTES: usize = 1 << 20;
 
 /// A consumer without a group.
@@ -37,6 +37,7 @@ pub(in crate::client) struct EmbeddedConsumer {
     /// The reading whose turn it is.
     turn: usize,
     read: ReadSession,
+    read_bytes: usize,
     ready: vec::IntoIter<Message>,
     woken: Arc<AtomicBool>,
 }
@@ -68,9 +69,16 @@ impl EmbeddedConsumer {
             turn: 0,
             read: broker.read_session(),
             broker,
+            read_bytes: READ_BYTES,
             ready: Vec::new().into_iter(),
             woken: Arc::default(),
         }
+    }
+
+    /// How many bytes of lines are read at once.
+    #[cfg(feature = "streams")]
+    pub(in crate::client) fn set_read_bytes(&mut self, bytes: usize) {
+        self.read_bytes = bytes;
     }
 
     fn want(&mut self, topic: &str, only: Option<u32>, start: Position) -> Result<(), Error> {
@@ -115,7 +123,7 @@ impl EmbeddedConsumer {
         for _ in 0..self.readings.len() {
             self.turn = (self.turn + 1) % self.readings.len();
             let Reading { topic, partition, position, has_read } = &mut self.readings[self.turn];
-            let batches = match self.read.read(View::records(self.isolation), partition, *position, READ_BYTES) {
+            let batches = match self.read.read(View::records(self.isolation), partition, *position, self.read_bytes) {
                 Ok(batches) => batches,
                 Err(error) => return Err(self.failed(error)),
             };

@@ -8,9 +8,10 @@
 //!
 //! - A FETCH that waits blocks the lines behind it, so every partition needs a connection of its own: a consumer of a topic
 //!   with twelve partitions has twelve.
-//! - Answers go into a channel that holds two. If the consumer is not polled, reading stops.
-//! - The position moves only after a whole answer was handed over. So when a connection is lost, records may come twice but
-//!   none is lost, and the consumer is told only if the outage lasts.
+//! - Answers go into a channel that holds two. If the consumer is not polled, reading stops. A batch can be longer than what was
+//!   asked for: it is handed over in pieces, since messages take several times the memory of their lines.
+//! - The position moves with what is handed over. So when a connection is lost no record is, and the consumer is told only if the
+//!   outage lasts.
 //! - A topic that does not exist yet is waited for and read from its first record. Where first use makes topics, the wait
 //!   is inside the broker.
 //! - The fetcher of partition 0 of a subscribed topic is its scout: it also asks now and then how many partitions there are.
@@ -33,7 +34,7 @@ use crate::{
 };
 use std::{
     convert::Infallible,
-    io,
+    io, iter, mem,
     net::{Shutdown, TcpStream},
     sync::{Arc, Condvar, Mutex, MutexGuard, mpsc::SyncSender},
     thread,
@@ -57,6 +58,9 @@ pub(in crate::client) enum Event {
     Woken,
 }
 
+/// How many bytes a consumer's fetcher asks for at once.
+pub(super) const ANSWER_BYTES: usize = 1 << 20;
+
 /// What is to be read.
 #[derive(Debug)]
 pub(in crate::client) struct Task {
@@ -66,6 +70,8 @@ pub(in crate::client) struct Task {
     pub(in crate::client) partition: u32,
     pub(in crate::client) position: Position,
     pub(in crate::client) isolation: Isolation,
+    /// How many bytes of lines are asked for, and handed over, at once.
+    pub(in crate::client) answer_bytes: usize,
     /// For a scout, how many partitions the consumer knows of.
     pub(in crate::client) partitions_known: Option<u32>,
     /// How long an outage lasts before the consumer is told.
@@ -228,7 +234,7 @@ impl Reader {
     }
 
     fn request(&mut self, connection: &mut Connection, position: Position, wait: bool) -> Result<(), End> {
-        let Task { topic, partition, .. } = &self.task;
+        let Task { topic, partition, answer_bytes, .. } = &self.task;
         let mut lines = String::new();
         self.asking = self.task.partitions_known.is_some() && self.asked.is_none_or(|asked| asked.elapsed() >= WAIT);
         if self.asking {
@@ -237,12 +243,12 @@ impl Reader {
         }
         let wait_ms = if wait { WAIT.as_millis() } else { 0 };
         let isolation = isolation_word(self.task.isolation);
-        lines += &format!("FETCH {topic}/{partition} {position} wait:{wait_ms}{isolation}\n");
+        lines += &format!("FETCH {topic}/{partition} {position} max_bytes:{answer_bytes} wait:{wait_ms}{isolation}\n");
         Ok(connection.send(lines.as_bytes())?)
     }
 
     fn answer(&mut self, connection: &mut Connection) -> Result<(), End> {
-        if std::mem::take(&mut self.asking) {
+        if mem::take(&mut self.asking) {
             self.scout(connection)?;
         }
         let line = connection.line()?;
@@ -260,8 +266,7 @@ impl Reader {
         for _ in 0..batches {
             self.batch(connection, &mut messages)?;
         }
-        (self.task.position, self.has_read, self.told) = (Position::Offset(next), true, None);
-        self.lookout = Lookout::begin();
+        self.read_to(next);
         if messages.is_empty() && (self.was_at_end || !at_end) {
             return Ok(());
         }
@@ -279,7 +284,7 @@ impl Reader {
         Ok(())
     }
 
-    fn batch(&self, connection: &mut Connection, messages: &mut Vec<Message>) -> Result<(), End> {
+    fn batch(&mut self, connection: &mut Connection, messages: &mut Vec<Message>) -> Result<(), End> {
         let line = connection.line()?;
         let timestamp = match field(line, "timestamp") {
             Some(b"-1") => Some(-1),
@@ -295,9 +300,26 @@ impl Reader {
             return Err(unexpected(line).into());
         };
         let bytes = number(line, "bytes")?;
-        let Task { topic, partition, .. } = &self.task;
-        let lines = Lines::new(connection.bytes(bytes)?, timestamp, flags);
-        Ok(read_lines(topic, *partition, lines, messages)?)
+        let mut lines = Lines::new(connection.bytes(bytes)?, timestamp, flags);
+        loop {
+            let left = lines.rest().len().saturating_sub(self.task.answer_bytes);
+            let piece = iter::from_fn(|| if lines.rest().len() > left { lines.next() } else { None });
+            read_lines(&self.task.topic, self.task.partition, piece, messages)?;
+            if lines.rest().is_empty() {
+                return Ok(());
+            }
+            if let Some(last) = messages.last() {
+                self.read_to(last.offset + 1);
+                self.was_at_end = false;
+                self.send(Event::Read { fetcher: self.task.id, messages: mem::take(messages), at_end: false })?;
+            }
+        }
+    }
+
+    /// What is before this offset is handed over now.
+    fn read_to(&mut self, next: u64) {
+        (self.task.position, self.has_read, self.told) = (Position::Offset(next), true, None);
+        self.lookout = Lookout::begin();
     }
 
     /// Finds out where to go on.
@@ -331,7 +353,7 @@ impl Reader {
 
     /// Waits a while for the topic to be made: inside the broker, if sending to it would make it.
     fn await_topic(&mut self, connection: &mut Connection, refused: Refused) -> Result<(), End> {
-        if std::mem::take(&mut self.has_read) {
+        if mem::take(&mut self.has_read) {
             self.tell_once(refused)?;
         }
         self.task.position = Position::Earliest;
@@ -367,4 +389,44 @@ impl Reader {
 
 fn unexpected(line: &[u8]) -> Error {
     Error::Answer(format!("'{}' answers no FETCH", shown(line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::testing::peer;
+    use std::sync::mpsc;
+
+    #[test]
+    fn a_batch_longer_than_what_was_asked_for_is_handed_over_in_pieces() {
+        let address = peer(|peer| {
+            peer.expect("PING").say("PONG\n");
+            peer.expect("FETCH t/0 0 max_bytes:20 wait:0");
+            peer.say("RECORDS topic:t partition:0 count:1 next:5 end:5\nBATCH first:0 count:5 timestamp:7 bytes:95\n");
+            peer.say(&(0..5).map(|offset| format!("offset:{offset} message:a\n")).collect::<String>());
+            peer.expect("FETCH t/0 5 max_bytes:20 wait:5000");
+        });
+        let (events, arriving) = mpsc::sync_channel(2);
+        let task = Task {
+            id: 1,
+            address,
+            topic: "t".into(),
+            partition: 0,
+            position: Position::Offset(0),
+            isolation: Isolation::ReadCommitted,
+            answer_bytes: 20,
+            partitions_known: None,
+            retry_for: Duration::ZERO,
+            events,
+            waiter: None,
+        };
+        let _fetcher = Fetcher::start(task, None).unwrap();
+        let pieces: Vec<_> = (arriving.iter().take(3))
+            .map(|event| {
+                let Event::Read { messages, at_end, .. } = event else { panic!("{event:?}") };
+                (messages.iter().map(|message| message.offset).collect::<Vec<_>>(), at_end)
+            })
+            .collect();
+        assert_eq!(pieces, [(vec![0, 1], false), (vec![2, 3], false), (vec![4], true)]);
+    }
 }

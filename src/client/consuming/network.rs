@@ -2,7 +2,7 @@
 
 use super::{
     Position,
-    fetcher::{Event, Fetcher, Task},
+    fetcher::{ANSWER_BYTES, Event, Fetcher, Task},
     source::Source,
 };
 use crate::{
@@ -105,6 +105,7 @@ impl NetworkConsumer {
             partition,
             position,
             isolation: self.isolation,
+            answer_bytes: ANSWER_BYTES,
             partitions_known,
             retry_for: self.retry_for,
             events: self.sender.clone(),

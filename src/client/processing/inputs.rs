@@ -22,11 +22,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many answers of a partition are read ahead.
+/// How many answers of a partition are read ahead,
 const READ_AHEAD: usize = 2;
 
+/// and how many bytes of lines each has, at least one record. Records take several times as much memory as their lines.
+const ANSWER_BYTES: usize = 64 << 10;
+
 /// How many records are taken from a partition of a broker in this process at once.
-const TAKEN_AT_ONCE: usize = 10_000;
+const TAKEN_AT_ONCE: usize = 1000;
 
 /// A topic and the number of one of its partitions.
 pub(crate) type Key = (Arc<str>, u32);
@@ -83,6 +86,7 @@ impl Inputs {
                     partition: *partition,
                     position,
                     isolation,
+                    answer_bytes: ANSWER_BYTES,
                     partitions_known: None,
                     retry_for: RETRY_FOR,
                     events,
@@ -95,6 +99,7 @@ impl Inputs {
             Site::Embedded(broker) => {
                 let mut consumer = EmbeddedConsumer::new(broker.into());
                 consumer.set_isolation(isolation);
+                consumer.set_read_bytes(ANSWER_BYTES);
                 consumer.assign(topic, *partition, position)?;
                 Input::Embedded { consumer: consumer.into(), told: false }
             }
