@@ -5,14 +5,11 @@ use super::{
     event::Event,
     plan::{Extract, Input},
 };
-use crate::client::Message;
+use crate::client::{Header, Message};
 use std::{collections::VecDeque, sync::Arc};
 
-/// How many records of an input wait at most before no more are taken, but for those that are handed in with the last of them,
-const RECORDS_MAX: usize = 10_000;
-
-/// and how many bytes of them.
-const BYTES_MAX: usize = 16 << 20;
+/// How many bytes of records of an input wait before no more are taken; those that are handed in together all wait.
+const BYTES_MAX: usize = 256 << 10;
 
 /// The inputs of a task.
 pub(super) struct Queues {
@@ -23,7 +20,7 @@ struct Queue {
     topic: Arc<str>,
     extract: Option<Extract>,
     waiting: VecDeque<Message>,
-    /// The bytes of their keys and values.
+    /// How much memory they take.
     bytes: usize,
     /// Whether the topic has no partition for this task.
     is_absent: bool,
@@ -80,8 +77,7 @@ impl Queues {
 
     /// Whether no more records of a topic are to be handed in.
     pub(super) fn is_full(&self, topic: &str) -> bool {
-        let full = |queue: &Queue| queue.waiting.len() >= RECORDS_MAX || queue.bytes >= BYTES_MAX;
-        self.inputs.iter().any(|queue| &*queue.topic == topic && full(queue))
+        self.inputs.iter().any(|queue| &*queue.topic == topic && queue.bytes >= BYTES_MAX)
     }
 
     pub(super) fn set_absent(&mut self, topic: &str) {
@@ -143,8 +139,13 @@ impl Queues {
     }
 }
 
-fn size(message: &Message) -> usize {
-    message.key.as_ref().map_or(0, Vec::len) + message.value.as_ref().map_or(0, Vec::len)
+/// About how much memory a record takes, in bytes.
+pub(super) fn size(message: &Message) -> usize {
+    let Message { key, value, headers, .. } = message;
+    let header =
+        |(name, value): &Header| size_of::<Header>() + name.len() + value.as_ref().map_or(0, |value| value.len());
+    let bytes = key.as_ref().map_or(0, Vec::len) + value.as_ref().map_or(0, Vec::len);
+    size_of::<Message>() + bytes + headers.iter().map(header).sum::<usize>()
 }
 
 impl Queue {
@@ -205,6 +206,22 @@ mod tests {
         assert!(queues.ready(110, 10));
         queues.add(message("b", 0, 5));
         assert!(queues.ready(111, 10));
+    }
+
+    #[test]
+    fn an_input_is_full_by_the_memory_of_what_waits() {
+        let (mut queues, mut count) = (queues(), 0);
+        while !queues.is_full("a") {
+            queues.add(message("a", count, 0));
+            count += 1;
+        }
+        assert!((1000..5000).contains(&count), "{count}");
+        assert!(!queues.is_full("b"));
+        queues.take();
+        assert!(!queues.is_full("a"));
+        let header = (vec![b'h'; BYTES_MAX].into(), None);
+        queues.add(Message { headers: vec![header], ..message("b", 0, 0) });
+        assert!(queues.is_full("b"), "headers count");
     }
 
     #[test]
