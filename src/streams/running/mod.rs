@@ -159,7 +159,7 @@ impl Topology {
         let identity = Identity::of(state_dir, &plan.application)?;
         let partitions = topics::prepare(&plan, &site, state_dir)?;
         let (globals, positions) = globals::read_whole(&plan, &site, &partitions, &options.handlers.unreadable)?;
-        let states = States::new(&plan, state_dir, options.cache_bytes);
+        let states = States::new(&plan, &partitions, state_dir, options.cache_bytes);
         let shared = Arc::new(Shared {
             plan,
             site,

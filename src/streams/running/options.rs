@@ -38,7 +38,8 @@ pub struct Options {
     /// How long a task waits for a record of an input without any, once it has read all that is there, so that records of several
     /// inputs are taken in the order of their times: not at all. (Kafka: `max.task.idle.ms`.)
     pub max_idle: Duration,
-    /// How much memory the state of a task takes to cache what is on disk, in bytes: 16 MiB.
+    /// How much memory caches what is on disk of the state, in bytes: 16 MiB. All tasks of the topology that have state share it
+    /// equally, wherever they run, but each has 512 KiB at least.
     pub cache_bytes: usize,
 }
 

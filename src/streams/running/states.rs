@@ -1,6 +1,6 @@
 //! The state of the tasks of this process. A task takes its state along when it goes from one thread to another, and queries read it.
 
-use super::lock;
+use super::{lock, topics::Partitions};
 use crate::streams::{
     context::TaskId,
     error::Error,
@@ -14,6 +14,9 @@ use std::{
     sync::{Arc, Mutex, Weak},
 };
 
+/// The least that is cached of the state of a task, in bytes.
+const CACHE_BYTES_MIN: usize = 512 << 10;
+
 /// What one worker is among those of the process.
 pub(super) type WorkerNumber = usize;
 
@@ -22,6 +25,7 @@ pub(super) struct States {
     plan: Arc<Plan>,
     /// The folder of the application; `None` keeps all in memory.
     dir: Option<PathBuf>,
+    /// Of one task: a file keeps the cache that it was opened with, and any task may come here.
     cache_bytes: usize,
     open: Mutex<BTreeMap<TaskId, Open>>,
     /// What was closed here, which a query may still look at: then the file is still open.
@@ -43,7 +47,17 @@ impl Open {
 }
 
 impl States {
-    pub(super) fn new(plan: &Arc<Plan>, state_dir: Option<&Path>, cache_bytes: usize) -> States {
+    /// `cache_bytes` is what all tasks share.
+    pub(super) fn new(
+        plan: &Arc<Plan>,
+        partitions: &Partitions,
+        state_dir: Option<&Path>,
+        cache_bytes: usize,
+    ) -> States {
+        let stateful = plan.subtopologies.iter().filter(|part| !part.stores.is_empty());
+        let tasks = stateful.filter_map(|part| partitions.get(&part.inputs.first()?.topic));
+        let tasks = tasks.map(|count| *count as usize).sum::<usize>().max(1);
+        let cache_bytes = (cache_bytes / tasks).max(CACHE_BYTES_MIN);
         let dir = state_dir.map(|dir| dir.join(&plan.application));
         States { plan: plan.clone(), dir, cache_bytes, open: Mutex::default(), closed: Mutex::default() }
     }

@@ -46,7 +46,8 @@ fn state_that_a_query_still_looks_at_is_taken_up_again() {
     let dir = env::temp_dir().join(format!("plainlog-queried-{}", process::id()));
     let topology = Topology::new("app");
     topology.stream("in").group_by_key().count("counts").to("out");
-    let states = States::new(&Arc::new(topology.plan().unwrap()), Some(&dir), 1 << 20);
+    let partitions = [("in".into(), 1)].into();
+    let states = States::new(&Arc::new(topology.plan().unwrap()), &partitions, Some(&dir), 1 << 20);
     let id = TaskId { subtopology: 0, partition: 0 };
     let queried = states.acquire(id, 0).unwrap();
     states.release(id, 0);
