@@ -1,14 +1,15 @@
 //! The tasks of a worker: which it has, and how each comes to where it was committed last.
 
-use super::Worker;
+use super::{Worker, unit::DURABLE_EVERY};
 use crate::{
     client::{
-        self, Position,
+        self, Message, Position,
         processing::{Arrival, CommittedAt, Key},
     },
     streams::{
         context::{Counts, TaskId},
         error::Error,
+        queue::size,
         task::Task,
     },
 };
@@ -17,6 +18,10 @@ use std::{
     sync::Arc,
     time::Instant,
 };
+
+/// How many bytes of a changelog's records are gathered before they go into their store together: what is next to each other in it is
+/// written once.
+const RESTORED_BYTES: usize = 4 << 20;
 
 /// A task of this worker.
 pub(super) struct Running {
@@ -41,6 +46,10 @@ pub(super) enum Phase {
 pub(super) struct Restoring {
     pub(super) store: usize,
     pub(super) changelog: Key,
+    /// What was read of it and is not in the store yet,
+    pub(super) gathered: Vec<Message>,
+    /// and how many bytes of memory that takes.
+    pub(super) bytes: usize,
 }
 
 impl Running {
@@ -155,7 +164,7 @@ impl Worker {
                 for changelog in running.task.changelogs()? {
                     let key = (changelog.topic, running.task.id().partition);
                     self.inputs.open(&key, from(changelog.next))?;
-                    left.push(Restoring { store: changelog.store, changelog: key });
+                    left.push(Restoring { store: changelog.store, changelog: key, gathered: Vec::new(), bytes: 0 });
                 }
                 running.phase = Phase::Restoring(left);
             }
@@ -170,7 +179,7 @@ impl Worker {
             let Phase::Restoring(left) = &mut running.phase else { continue };
             let mut at = 0;
             while at < left.len() {
-                let Restoring { store, changelog } = &left[at];
+                let Restoring { store, changelog, gathered, bytes } = &mut left[at];
                 match self.inputs.take(changelog) {
                     Err(client::Error::Skipped { wanted, reason, .. }) if reason.code == "CORRUPT_MESSAGE" => {
                         let (topic, partition) = changelog;
@@ -187,10 +196,18 @@ impl Worker {
                     Ok(None) => at += 1,
                     Ok(Some(Arrival { messages, at_end })) => {
                         any = true;
-                        if let Some(last) = messages.last() {
-                            running.task.restore(*store, &messages, last.offset + 1)?;
+                        *bytes += messages.iter().map(size).sum::<usize>();
+                        gathered.extend(messages);
+                        if let Some(last) = gathered.last().filter(|_| at_end || *bytes >= RESTORED_BYTES) {
+                            running.task.restore(*store, gathered, last.offset + 1)?;
                             running.is_dirty = true;
-                            self.shared.count(|totals| totals.restored += messages.len() as u64);
+                            self.shared.count(|totals| totals.restored += gathered.len() as u64);
+                            (*gathered, *bytes) = (Vec::new(), 0);
+                            if running.durable_since.elapsed() >= DURABLE_EVERY {
+                                // So that a crash in the midst of a long way does not begin it again.
+                                running.task.commit(&[], true)?;
+                                (running.is_dirty, running.durable_since) = (false, Instant::now());
+                            }
                         }
                         if at_end {
                             self.inputs.close(changelog);

@@ -22,11 +22,11 @@ use std::{
 /// How many records a task processes before the next one has its turn.
 const RECORDS_A_TURN: usize = 500;
 
-/// How many bytes of changes wait for a commit before it is made early.
+/// How many bytes of changes of all tasks wait for a commit before it is made early.
 const UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
 
 /// How often the state is made durable. After a crash of the machine what came since is read again from the changelogs.
-const DURABLE_EVERY: Duration = Duration::from_secs(10);
+pub(super) const DURABLE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often records between sub-topologies that are done with are deleted.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
