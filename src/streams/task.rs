@@ -327,7 +327,7 @@ impl Task {
         self.context.schedule.iter().filter(|one| one.clock == Clock::Wall).map(|one| one.due).min()
     }
 
-    /// How many bytes of changes wait for a commit; the runtime commits early where they are many.
+    /// About how many bytes of memory the changes take that wait for a commit; the runtime commits early where they are many.
     pub fn uncommitted(&self) -> usize {
         self.context.stores.uncommitted()
     }

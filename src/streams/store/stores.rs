@@ -12,6 +12,9 @@ use std::{
     sync::Arc,
 };
 
+/// What a change takes in memory beside the bytes of its key and its value.
+const CHANGE_BYTES: usize = 128;
+
 /// A store that a topology has.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreSpec {
@@ -64,7 +67,7 @@ pub struct Stores {
     journal: Vec<Step>,
     /// How often what was changed was undone or forgotten.
     undone: u64,
-    /// How many bytes of keys and values wait for the commit.
+    /// About how many bytes of memory is taken by what waits for the commit.
     size: usize,
 }
 
@@ -119,7 +122,7 @@ impl Stores {
         self.specs[store.0].layout
     }
 
-    /// How many bytes wait for the commit.
+    /// About how many bytes of memory is taken by what waits for the commit.
     pub(in crate::streams) fn uncommitted(&self) -> usize {
         self.size
     }
@@ -132,7 +135,7 @@ impl Stores {
     }
 
     pub(in crate::streams) fn put(&mut self, store: StoreId, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.size += key.len() + value.as_ref().map_or(0, Vec::len);
+        self.size += CHANGE_BYTES + key.len() + value.as_ref().map_or(0, Vec::len);
         let before = self.changed[store.0].entries.insert(key.clone(), value);
         self.journal.push(Step::Entry { store: store.0, key, before });
     }
