@@ -21,7 +21,8 @@ pub use writing::{Gathered, WriteSession};
 
 use crate::{
     broker::{
-        Broker, Caller, PartitionDescription, Registered, Result, ShareCounts, TopicDescription, TopicSize, Waiter,
+        Broker, Caller, Nodes, PartitionDescription, Registered, Result, ShareCounts, TopicDescription, TopicSize,
+        Waiter,
     },
     config::{Changes, Config, Overrides},
     metrics::{LatencySum, Metrics, TrafficSum},
@@ -118,8 +119,20 @@ impl Backend {
         form!(Backend, self, form => form.describe_partition(topic, partition))
     }
 
-    pub fn topic_size(&self, name: &str) -> Result<TopicSize> {
-        form!(Backend, self, form => form.topic_size(name))
+    pub fn describe_partitions(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
+        form!(Backend, self, form => form.describe_partitions(topic))
+    }
+
+    pub fn topic_sizes(&self, names: &[&str]) -> Vec<Result<TopicSize>> {
+        form!(Backend, self, form => form.topic_sizes(names))
+    }
+
+    pub fn topic_count(&self) -> usize {
+        form!(Backend, self, form => form.topic_count())
+    }
+
+    pub fn nodes(&self) -> Option<Nodes> {
+        form!(Backend, self, form => form.nodes())
     }
 
     #[cfg(feature = "http")]
@@ -130,6 +143,11 @@ impl Backend {
     #[cfg(feature = "http")]
     pub fn faults(&self) -> Vec<Fault> {
         form!(Backend, self, form => form.faults())
+    }
+
+    #[cfg(feature = "http")]
+    pub fn is_ready(&self) -> bool {
+        form!(Backend, self, form => form.is_ready())
     }
 
     #[cfg(feature = "http")]

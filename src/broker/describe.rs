@@ -22,8 +22,8 @@ pub struct TopicDescription {
     pub settings: Arc<Settings>,
     /// The settings of its own, by name.
     pub overrides: Overrides,
-    /// The leader epoch of each partition.
-    pub leader_epochs: Vec<u32>,
+    /// The leader epoch of each partition, where it is told.
+    pub leader_epochs: Vec<Option<u32>>,
 }
 
 /// A partition, as its log is.
@@ -35,10 +35,45 @@ pub struct PartitionDescription {
     pub high_watermark: u64,
     /// Offset behind the last record that is shown to readers of committed records.
     pub last_stable_offset: u64,
-    /// Bytes of its lines on disk.
-    pub bytes: u64,
-    /// How many segments it has.
-    pub segments: usize,
+    /// Bytes of its lines on disk, where that is told.
+    pub bytes: Option<u64>,
+    /// How many segments it has, where that is told.
+    pub segments: Option<usize>,
+    /// Where its copies are; `None`: there is this one alone.
+    pub copies: Option<Copies>,
+}
+
+/// Where the copies of a partition are, by the ids of nodes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// The node that leads it; `None`: none does now.
+    pub leader: Option<i32>,
+    /// Those that have a copy.
+    pub replicas: Vec<i32>,
+    /// Those of them whose copy is in sync.
+    pub in_sync: Vec<i32>,
+}
+
+/// The nodes of a cluster, and what is missing of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Nodes {
+    /// Those that are there.
+    pub there: Vec<Node>,
+    /// The ids of those that are not, and how many partitions they have copies of.
+    pub missing: BTreeMap<i32, u64>,
+    /// The partitions that none of them leads.
+    pub leaderless: Vec<(String, u32)>,
+}
+
+/// A node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Its id.
+    pub id: i32,
+    /// Where it is reached.
+    pub host: String,
+    /// Its port there.
+    pub port: u16,
 }
 
 /// How much the partitions of a topic hold together.
@@ -48,18 +83,15 @@ pub struct TopicSize {
     pub records: u64,
     /// Offsets up to the high watermarks: what was written, whatever is left of it.
     pub written: u64,
-    /// Bytes of lines on disk.
-    pub bytes: u64,
-    /// Segments.
-    pub segments: usize,
+    /// Bytes of lines on disk, where that is told.
+    pub bytes: Option<u64>,
 }
 
 impl TopicSize {
-    fn add(&mut self, size: Size) {
-        self.records += size.high_watermark.saturating_sub(size.start);
-        self.written += size.high_watermark;
-        self.bytes += size.bytes;
-        self.segments += size.segments;
+    /// A partition more.
+    pub(crate) fn add(&mut self, start: u64, end: u64) {
+        self.records += end.saturating_sub(start);
+        self.written += end;
     }
 }
 
@@ -72,15 +104,29 @@ pub struct ObservedTopic {
     /// What went through it since the start.
     pub traffic: TrafficSum,
     /// Its partitions in order; `None`: it is offline, or only opening it tells.
-    pub partitions: Vec<Option<Size>>,
+    pub partitions: Vec<Option<ObservedPartition>>,
+}
+
+/// A partition, as whoever watches the broker sees it.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObservedPartition {
+    /// Offset of the first record.
+    pub start: u64,
+    /// Offset behind the last record that readers see.
+    pub end: u64,
+    /// Bytes of its lines on disk, where that is told.
+    pub bytes: Option<u64>,
+    /// How many segments it has, where that is told.
+    pub segments: Option<usize>,
 }
 
 /// Why a topic or a partition cannot be used as it should.
 #[cfg(feature = "http")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The topic.
-    pub topic: String,
+    /// The topic; `None`: it concerns all of them.
+    pub topic: Option<String>,
     /// The partition; `None`: the whole topic is offline.
     pub partition: Option<u32>,
     /// What is wrong with it.
@@ -111,9 +157,15 @@ impl Topic {
             id: self.id,
             settings: self.settings(),
             overrides: self.overrides(),
-            leader_epochs: self.partitions().iter().map(|partition| partition.leader_epoch()).collect(),
+            leader_epochs: self.partitions().iter().map(|partition| Some(partition.leader_epoch())).collect(),
         }
     }
+}
+
+#[cfg(feature = "http")]
+fn observed_partition(partition: &Arc<Partition>) -> Option<ObservedPartition> {
+    let Size { start, high_watermark: end, bytes, segments, .. } = partition.size_unopened().ok().flatten()?;
+    Some(ObservedPartition { start, end, bytes: Some(bytes), segments: Some(segments) })
 }
 
 impl Broker {
@@ -130,13 +182,19 @@ impl Broker {
         let faults = all.into_iter().flat_map(|(name, topic)| match topic {
             Ok(topic) => {
                 let fault = |partition: Arc<Partition>| {
-                    Some(Fault { topic: name.clone(), partition: Some(partition.index), why: partition.fault()? })
+                    Some(Fault { topic: Some(name.clone()), partition: Some(partition.index), why: partition.fault()? })
                 };
                 topic.partitions().into_iter().filter_map(fault).collect()
             }
-            Err(error) => vec![Fault { topic: name, partition: None, why: error.to_string() }],
+            Err(error) => vec![Fault { topic: Some(name), partition: None, why: error.to_string() }],
         });
         faults.collect()
+    }
+
+    /// Whether all that is here can be used.
+    #[cfg(feature = "http")]
+    pub fn is_ready(&self) -> bool {
+        self.faults().is_empty()
     }
 
     /// All topics that are not offline, by name, and how much they hold. Opens no log, and waits for nobody who writes.
@@ -147,7 +205,7 @@ impl Broker {
             ObservedTopic {
                 name: topic.name.clone(),
                 traffic: partitions.iter().map(|partition| partition.traffic.get()).sum(),
-                partitions: partitions.iter().map(|partition| partition.size_unopened().ok().flatten()).collect(),
+                partitions: partitions.iter().map(observed_partition).collect(),
             }
         };
         self.topics().into_iter().map(observed).collect()
@@ -188,16 +246,40 @@ impl Broker {
         }
         let Size { start, high_watermark, last_stable_offset, bytes, segments } = size;
         let last_stable_offset = last_stable_offset.unwrap_or(high_watermark);
-        Ok(PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments })
+        let (bytes, segments) = (Some(bytes), Some(segments));
+        Ok(PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments, copies: None })
+    }
+
+    /// All partitions of a topic, in order.
+    pub fn describe_partitions(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
+        let count = self.topic(topic)?.partition_count();
+        (0..count).map(|index| self.describe_partition(topic, index)).collect()
     }
 
     /// How much the partitions of a topic hold together. Opens the logs whose files do not tell it.
     pub fn topic_size(&self, name: &str) -> Result<TopicSize> {
-        let mut sum = TopicSize::default();
+        let (mut sum, mut bytes) = (TopicSize::default(), 0);
         for partition in self.topic(name)?.partitions() {
-            sum.add(partition.size()?);
+            let size = partition.size()?;
+            sum.add(size.start, size.high_watermark);
+            bytes += size.bytes;
         }
-        Ok(sum)
+        Ok(TopicSize { bytes: Some(bytes), ..sum })
+    }
+
+    /// The same of many topics, in their order. A topic whose disk fails is no reason to hide the others.
+    pub fn topic_sizes(&self, names: &[&str]) -> Vec<Result<TopicSize>> {
+        names.iter().map(|name| self.topic_size(name)).collect()
+    }
+
+    /// The nodes of the cluster; `None`: it is this broker alone.
+    pub fn nodes(&self) -> Option<Nodes> {
+        None
+    }
+
+    /// How many topics there are, the broker's own and those that are offline among them.
+    pub fn topic_count(&self) -> usize {
+        self.running.state.topics.read().expect("no panic under the topics' lock").all().len()
     }
 }
 
@@ -222,27 +304,24 @@ mod tests {
         let mut records = Records::default();
         records.push(None, None, Some(Cow::Borrowed(b"hello")));
         broker.topic("t").unwrap().partition(1).unwrap().write(&records, Terms::default()).unwrap();
-        let (start, high_watermark, last_stable_offset, bytes, segments) = (0, 0, 0, 0, 0);
-        let empty = PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments };
+        let (start, high_watermark, last_stable_offset, bytes, segments) = (0, 0, 0, Some(0), Some(0));
+        let empty = PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments, copies: None };
         let calls = disk.calls();
         for index in [0, 2] {
             assert_eq!(broker.describe_partition("t", index).unwrap(), empty);
         }
         assert_eq!(disk.calls(), calls, "nothing was made or synced");
-        assert_eq!(broker.describe_partition("t", 1).unwrap().segments, 1);
+        assert_eq!(broker.describe_partition("t", 1).unwrap().segments, Some(1));
         drop(broker);
         let broker = open();
         let of_one = |broker: &Broker| broker.describe_partition("t", 1).unwrap();
-        assert_eq!((of_one(&broker).high_watermark, of_one(&broker).segments), (1, 1));
+        assert_eq!((of_one(&broker).high_watermark, of_one(&broker).segments), (1, Some(1)));
         for index in 0..3 {
             broker.describe_partition("t", index).unwrap();
             assert!(!broker.topic("t").unwrap().partition(index).unwrap().is_open(), "{index}");
         }
         let calls = disk.calls();
-        assert_eq!(
-            broker.topic_size("t").unwrap(),
-            TopicSize { records: 1, written: 1, bytes: of_one(&broker).bytes, segments: 1 }
-        );
+        assert_eq!(broker.topic_size("t").unwrap(), TopicSize { records: 1, written: 1, bytes: of_one(&broker).bytes });
         assert_eq!(disk.calls(), calls, "what files told is told again");
         let again = broker.topic("t").unwrap().partition(1).unwrap();
         assert_eq!(again.write(&records, Terms::default()).unwrap().offsets, 1..2);
@@ -250,6 +329,6 @@ mod tests {
         assert_eq!(of_one(&broker).high_watermark, 2, "and not when the log is open");
         let touched = broker.topic("t").unwrap().partition(2).unwrap();
         assert_eq!(touched.write(&records, Terms::default()).unwrap().offsets, 0..1);
-        assert_eq!(broker.describe_partition("t", 2).unwrap().segments, 1);
+        assert_eq!(broker.describe_partition("t", 2).unwrap().segments, Some(1));
     }
 }

@@ -14,7 +14,7 @@
 //! | what for | verbs | in |
 //! | --- | --- | --- |
 //! | topics | `create_topic`, `create_topic_with`, `alter_topic`, `drop_topic`, `trim`, `register` | here |
-//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `topic_size`, `observe_topics`, `faults`, `leader_epoch`, `end_of_epoch` | `describe` |
+//! | what there is | `describe_topics`, `describe_topic`, `describe_topic_by_id`, `describe_topic_or_create`, `describe_partition`, `describe_partitions`, `topic_size`, `topic_sizes`, `topic_count`, `nodes`, `observe_topics`, `faults`, `is_ready`, `leader_epoch`, `end_of_epoch` | `describe` |
 //! | reading | `find_topic`, `find_topic_by_id`, `find_partition`, `read_session` | `reading` |
 //! | writing | `write_session`, `new_producer_id`, `known_producer_id` | `writing`, here |
 //! | transactions | `begin_transaction`; `init_producer`, `add_partitions`, `add_group`, `end_transaction` | `transaction_coordinator` |
@@ -113,9 +113,9 @@ mod writing;
 pub use caller::{Caller, Protocol};
 pub use clock::Clock;
 pub use code::Code;
+pub use describe::{Copies, Node, Nodes, PartitionDescription, TopicDescription, TopicSize};
 #[cfg(feature = "http")]
-pub use describe::{Fault, ObservedTopic};
-pub use describe::{PartitionDescription, TopicDescription, TopicSize};
+pub use describe::{Fault, ObservedPartition, ObservedTopic};
 pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
 pub use features::FeatureLevels;
@@ -399,6 +399,11 @@ impl Broker {
 
     fn create_running_topic(&self, name: &str, partitions: Option<u32>, overrides: Overrides) -> Result<Arc<Topic>> {
         writable(name)?;
+        if overrides.contains_key(REPLICATION_FACTOR) {
+            return Err(Error::NotHere(
+                "this is one broker with one copy of each record; without replication.factor: it goes",
+            ));
+        }
         let partitions = partitions.unwrap_or(self.config().default_partitions);
         if !(1..=PARTITIONS_MAX).contains(&partitions) {
             return Err(Error::InvalidPartitions(format!(
@@ -457,6 +462,9 @@ fn start_threads(state: &Arc<BrokerState>) -> Result<Vec<JoinHandle<()>>> {
     let maintenance = start("maintenance", maintenance::run).inspect_err(|_| state.env.flusher.stop())?;
     Ok(vec![flusher, maintenance])
 }
+
+/// How many copies a new topic is to have: no setting that it keeps, and nothing that one broker can choose.
+pub const REPLICATION_FACTOR: &str = "replication.factor";
 
 /// Whether clients may make, write, change or drop a topic of this name.
 pub fn writable(name: &str) -> Result<()> {

@@ -35,7 +35,7 @@ mod saved_member;
 mod saved_share;
 pub mod share;
 
-pub use partitions::Partitions;
+pub use partitions::{Owned, Partitions};
 pub use saved::{SavedClassic, SavedGroup, SavedKind, SavedMember, SavedSeat};
 pub use saved_member::{MemberChange, MemberRecord, Part, SavedConsumer, SavedCurrent, SavedSubscription};
 pub use saved_share::{SavedShare, SavedShareMember};
@@ -149,8 +149,8 @@ pub struct Description {
     pub group_type: GroupType,
     /// Kafka's name for the state.
     pub state: &'static str,
-    /// Counts rebalances.
-    pub generation: i32,
+    /// Counts rebalances, where that is told.
+    pub generation: Option<i32>,
     /// Consumer: the generation of the last assignment.
     pub assignment_epoch: i32,
     /// `consumer`, or what else its members call themselves; empty if there never was one.
@@ -508,7 +508,7 @@ impl Group {
     pub fn describe(&self) -> Description {
         let described = self.members.kind().map(Kind::describe).unwrap_or_default();
         let Summary { group_type, state, protocol_type, .. } = self.summary();
-        Description { group_type, state, protocol_type, generation: self.generation(), ..described }
+        Description { group_type, state, protocol_type, generation: Some(self.generation()), ..described }
     }
 
     /// Those of `topics` that no member subscribes to: their offsets may be deleted. `None`: the members are no consumers, and

@@ -270,7 +270,7 @@ fn nothing_that_a_member_was_told_is_lost_at_whatever_call_the_disk_fails() {
                     let holds = member
                         .is_some_and(|member| member.epoch >= client.epoch && client.has.is_subset(&owned(member)));
                     assert!(holds, "{fault:?} at {nth}, {survivors:?}: {found:?}, told was {client:?}");
-                    assert!(found.generation >= client.epoch);
+                    assert!(found.generation >= Some(client.epoch));
                 }
             }
         }

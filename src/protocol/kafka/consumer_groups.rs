@@ -207,7 +207,7 @@ pub(super) fn describe_groups(
         let is_there = described.is_ok();
         let described = described.unwrap_or_default();
         w.string("group_state", described.state);
-        w.i32("group_epoch", described.generation);
+        w.i32("group_epoch", described.generation.unwrap_or_default());
         w.i32("assignment_epoch", described.assignment_epoch);
         w.string("assignor_name", &described.protocol);
         w.array("members", described.members.into_iter(), |w, member| write_member(w, &broker, member));

@@ -142,7 +142,7 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>, op
         w.i32("partition_index", index as i32);
         w.i32("leader_id", NODE_ID);
         if w.version >= 7 {
-            w.i32("leader_epoch", *leader_epoch as i32);
+            w.i32("leader_epoch", leader_epoch.map_or(-1, |epoch| epoch as i32));
         }
         w.array("replica_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
         w.array("isr_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
@@ -260,7 +260,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
             w.i16("error_code", Code::None.into());
             w.i32("partition_index", (first + index) as i32);
             w.i32("leader_id", NODE_ID);
-            w.i32("leader_epoch", *leader_epoch as i32);
+            w.i32("leader_epoch", leader_epoch.map_or(-1, |epoch| epoch as i32));
             w.array("replica_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
             w.array("isr_nodes", [NODE_ID].iter(), |w, &id| w.i32(ITEM, id));
             // Eligible and last known leaders (KIP-966), offline replicas.

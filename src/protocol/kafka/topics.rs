@@ -427,7 +427,10 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             w.array("partitions", partitions.iter(), |w, &index| {
                 w.i32("partition_index", index as i32);
                 let described = broker.describe_partition(name, index);
-                w.i64("partition_size", described.map_or(-1, |partition| partition.bytes as i64));
+                w.i64(
+                    "partition_size",
+                    described.ok().and_then(|partition| partition.bytes).map_or(-1, |bytes| bytes as i64),
+                );
                 w.i64("offset_lag", 0);
                 w.bool("is_future_key", false);
                 w.tags();

@@ -178,14 +178,15 @@ impl Session {
         output.bytes.extend_from_slice(format!("GROUP count:{} group:", group.members.len() + lag.len()).as_bytes());
         write_word(&mut output.bytes, name.as_bytes());
         let Description { group_type, state, generation, assignment_epoch, protocol, members, unsaved, .. } = group;
+        let told = generation.map_or("-".into(), |generation| generation.to_string());
         let (assigns, moves) = (group_type != GroupType::Classic, group_type == GroupType::Consumer);
         let (count, of_type) = (members.len(), group_type.name());
-        let facts = format!(" state:{state} generation:{generation} members:{count} type:{of_type}");
+        let facts = format!(" state:{state} generation:{told} members:{count} type:{of_type}");
         output.bytes.extend_from_slice(facts.as_bytes());
         if assigns {
             output.bytes.extend_from_slice(format!(" assignor:{protocol}").as_bytes());
         }
-        if assigns && assignment_epoch != generation {
+        if assigns && generation.is_some_and(|generation| assignment_epoch != generation) {
             output.bytes.extend_from_slice(format!(" assignment_epoch:{assignment_epoch}").as_bytes());
         }
         output.bytes.extend_from_slice(if unsaved { b" unsaved:yes\n" } else { b"\n" });
@@ -196,7 +197,8 @@ impl Session {
             write_word(&mut output.bytes, member.client_id.as_bytes());
             let owned = member.owned.iter().map(|owned| (&*owned.topic, owned.partition));
             let target = member.target.iter().map(|(topic, partition)| (&**topic, *partition));
-            if assigns {
+            // Generations and epochs are told, or neither.
+            if assigns && generation.is_some() {
                 output.bytes.extend_from_slice(format!(" epoch:{}", member.epoch).as_bytes());
             }
             write_places(" assigned:", owned, &mut output.bytes);

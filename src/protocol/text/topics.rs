@@ -5,7 +5,9 @@ use super::{
     words::{Place, Position, Words, topic_name},
 };
 use crate::{
-    broker::{self, Isolation, PartitionDescription, TopicDescription, is_internal, random},
+    broker::{
+        self, Copies, Isolation, PartitionDescription, REPLICATION_FACTOR, TopicDescription, is_internal, random,
+    },
     config::{Change, Changes, Overrides, Setting, Settings},
     log::record::{as_word, parse_u63, shown, unescape},
     protocol::connection::Output,
@@ -23,18 +25,20 @@ impl Session {
             }
         };
         words.end()?;
-        let topics = self.broker.describe_topics().into_iter().filter(|(name, _)| all || !is_internal(name));
-        let (mut count, mut lines) = (0, String::new());
-        for (name, topic) in topics {
-            let partitions = topic.as_ref().map_or("-".into(), |topic| topic.partition_count().to_string());
+        let mut topics = self.broker.describe_topics();
+        topics.retain(|name, _| all || !is_internal(name));
+        let there: Vec<_> = topics.iter().filter(|(_, topic)| topic.is_ok()).map(|(name, _)| &**name).collect();
+        let mut sizes = self.broker.topic_sizes(&there).into_iter();
+        let mut lines = String::new();
+        for (name, topic) in &topics {
             // A topic dropped meanwhile, or one whose disk fails, is no reason to hide the others.
-            let size = topic.and_then(|topic| self.broker.topic_size(&topic.name));
-            let (records, bytes) =
-                size.map_or(("-".into(), "-".into()), |size| (size.records.to_string(), size.bytes.to_string()));
+            let topic = topic.as_ref().ok();
+            let size = topic.and_then(|_| sizes.next()).and_then(Result::ok);
+            let partitions = or_dash(topic.map(|topic| topic.partition_count()));
+            let (records, bytes) = (or_dash(size.map(|size| size.records)), or_dash(size.and_then(|size| size.bytes)));
             let _ = writeln!(lines, "topic:{name} partitions:{partitions} records:{records} bytes:{bytes}");
-            count += 1;
         }
-        output.bytes.extend_from_slice(format!("TOPICS count:{count}\n{lines}").as_bytes());
+        output.bytes.extend_from_slice(format!("TOPICS count:{}\n{lines}", topics.len()).as_bytes());
         Ok(Flow::Next)
     }
 
@@ -47,14 +51,18 @@ impl Session {
             let _ = write!(text, " {name}:{}", as_word(value));
         }
         text.push('\n');
-        for index in 0..topic.partition_count() {
-            let partition = self.broker.describe_partition(&topic.name, index)?;
-            let PartitionDescription { start: first, high_watermark: end, bytes, segments, .. } = partition;
-            let stable = partition.last_stable_offset;
-            let _ = writeln!(
+        for (index, partition) in self.broker.describe_partitions(&topic.name)?.into_iter().enumerate() {
+            let PartitionDescription { start: first, high_watermark: end, bytes, segments, copies, .. } = partition;
+            let (stable, bytes, segments) = (partition.last_stable_offset, or_dash(bytes), or_dash(segments));
+            let _ = write!(
                 text,
                 "partition:{index} first:{first} end:{end} stable:{stable} bytes:{bytes} segments:{segments}"
             );
+            if let Some(Copies { leader, replicas, in_sync }) = copies {
+                let (leader, replicas, in_sync) = (or_dash(leader), nodes(&replicas), nodes(&in_sync));
+                let _ = write!(text, " leader:{leader} replicas:{replicas} isr:{in_sync}");
+            }
+            text.push('\n');
         }
         output.bytes.extend_from_slice(text.as_bytes());
         Ok(Flow::Next)
@@ -102,6 +110,17 @@ impl Session {
     }
 }
 
+/// A value, or the sign that it is not told.
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or("-".into(), |value| value.to_string())
+}
+
+/// Ids of nodes in a word.
+fn nodes(ids: &[i32]) -> String {
+    let ids: Vec<_> = ids.iter().map(i32::to_string).collect();
+    or_dash(Some(ids.join(",")).filter(|ids| !ids.is_empty()))
+}
+
 fn identity(topic: &TopicDescription) -> String {
     format!("topic:{} id:{} partitions:{}", topic.name, random::shown(&topic.id), topic.partition_count())
 }
@@ -119,7 +138,7 @@ fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>,
                 broker::Error::InvalidPartitions(format!("'{}' is no number of partitions", shown(value.as_bytes())))
             };
             partitions.replace(count.ok_or_else(why)?).is_some()
-        } else if Setting::<Settings>::named(name).is_none() {
+        } else if name != REPLICATION_FACTOR && Setting::<Settings>::named(name).is_none() {
             let why = format!("'{}' is no setting of a topic; HELP SETTINGS lists them", shown(name.as_bytes()));
             return Err(broker::Error::InvalidConfig(why).into());
         } else {

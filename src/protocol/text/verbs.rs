@@ -129,6 +129,15 @@ impl Session {
         let shared = broker.share_counts();
         let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
         let data: String = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
+        let nodes = broker.nodes().into_iter().flat_map(|nodes| {
+            let missing: Vec<_> = nodes.missing.keys().map(i32::to_string).collect();
+            let missing = if missing.is_empty() { "-".into() } else { missing.join(",") };
+            [
+                ("nodes", nodes.there.len().to_string()),
+                ("nodes_missing", missing),
+                ("partitions_leaderless", nodes.leaderless.len().to_string()),
+            ]
+        });
         let lines = [
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime_ms", metrics.uptime().as_millis().to_string()),
@@ -149,10 +158,11 @@ impl Session {
             ("damaged_batches", broker.damaged_batches().to_string()),
             ("flush", config.flush.to_string().replace(' ', "")),
             ("data_dir", as_word(&data)),
-            ("topics", broker.describe_topics().len().to_string()),
+            ("topics", broker.topic_count().to_string()),
             ("default_partitions", config.default_partitions.to_string()),
             ("cluster_id", broker.cluster_id()),
         ];
+        let lines: Vec<_> = lines.into_iter().chain(nodes).collect();
         let text: String = lines.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
         output.bytes.extend_from_slice(format!("INFO count:{}\n{text}", lines.len()).as_bytes());
         Ok(Flow::Next)

@@ -138,7 +138,7 @@ fn epochs_rise_with_members_and_subscriptions_only() {
     assert_eq!(has(&mut group, 0, "a", 3, &[]), (4, Some(vec![0, 1, 2])));
     beat(&mut group, 5, steady("a", LEAVES)).unwrap();
     let described = group.describe();
-    assert_eq!((described.state, described.generation, described.assignment_epoch), ("Empty", 5, 4));
+    assert_eq!((described.state, described.generation, described.assignment_epoch), ("Empty", Some(5), 4));
     assert_eq!(group.empty_since(), Some(5));
 }
 

@@ -55,7 +55,8 @@ pub(in crate::protocol::http) fn describe(exchange: &mut Exchange<'_, '_>) -> Re
         "name": name,
         "type": group.group_type.name(),
         "state": group.state,
-        "assignment_epoch": group.assignment_epoch,
+        // Both are told, or neither.
+        "assignment_epoch": group.generation.map(|_| group.assignment_epoch),
         "generation": group.generation,
         "protocol_type": group.protocol_type,
         "protocol": group.protocol,

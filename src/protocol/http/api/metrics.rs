@@ -13,8 +13,7 @@
 use crate::protocol::kafka;
 use crate::{
     backend::Backend,
-    broker::{ObservedGroup, ObservedTopic, ShareCounts},
-    log::Size,
+    broker::{ObservedGroup, ObservedPartition, ObservedTopic, ShareCounts},
     metrics::{ConnectionSum, LatencySum, Metrics, Requested, Requests, TrafficSum},
     protocol::{
         http::{
@@ -64,6 +63,8 @@ struct Observed {
     damaged_batches: u64,
     open_transactions: usize,
     faults: usize,
+    /// How many brokers there are.
+    nodes: usize,
     uptime: Duration,
     resident_bytes: Option<u64>,
 }
@@ -94,6 +95,7 @@ impl Observed {
             damaged_batches: broker.damaged_batches(),
             open_transactions: broker.transactions()?.iter().filter(|one| one.is_open()).count(),
             faults: broker.faults().len(),
+            nodes: broker.nodes().map_or(1, |nodes| nodes.there.len()),
             uptime: metrics.uptime(),
             resident_bytes: resident_bytes(),
         })
@@ -151,7 +153,7 @@ impl Observed {
     fn encode_topics(&self, out: &mut Out<'_>) -> fmt::Result {
         let topics = || self.topics.iter();
         let of_topic = |topic: &'_ ObservedTopic| [("topic", topic.name.clone())];
-        let partitions = |number: fn(&Size) -> u64| {
+        let partitions = |number: fn(&ObservedPartition) -> u64| {
             topics().flat_map(move |topic| {
                 let known =
                     topic.partitions.iter().enumerate().filter_map(|(index, size)| Some((index, size.as_ref()?)));
@@ -160,24 +162,28 @@ impl Observed {
                 })
             })
         };
-        let sizes = |number: fn(&Size) -> u64| {
-            topics().map(move |topic| (of_topic(topic), topic.partitions.iter().flatten().map(number).sum::<u64>()))
+        // What only the disk tells has no row where that is another's.
+        let sizes = |number: fn(&ObservedPartition) -> Option<u64>| {
+            topics().filter_map(move |topic| {
+                let sum: Option<u64> = topic.partitions.iter().flatten().map(number).sum();
+                Some((of_topic(topic), sum?))
+            })
         };
         let traffic =
             |number: fn(&TrafficSum) -> u64| topics().map(move |topic| (of_topic(topic), number(&topic.traffic)));
         let count = topics().map(|topic| (of_topic(topic), topic.partitions.len() as u64));
-        out.gauges("kafka_brokers", "Brokers", [(NoLabels, 1)])?;
+        out.gauges("kafka_brokers", "Brokers", [(NoLabels, self.nodes as u64)])?;
         out.gauges("kafka_topic_partitions", "Partitions of a topic", count)?;
         let name = "kafka_topic_partition_current_offset";
-        out.gauges(
-            name,
-            "Offset behind the last record of a partition that readers see",
-            partitions(|size| size.high_watermark),
-        )?;
+        out.gauges(name, "Offset behind the last record of a partition that readers see", partitions(|size| size.end))?;
         let name = "kafka_topic_partition_oldest_offset";
         out.gauges(name, "Offset of the first record of a partition", partitions(|size| size.start))?;
         out.gauges("plainlog_topic_size_bytes", "Bytes of lines that a topic has on disk", sizes(|size| size.bytes))?;
-        out.gauges("plainlog_topic_segments", "Segments of a topic", sizes(|size| size.segments as u64))?;
+        out.gauges(
+            "plainlog_topic_segments",
+            "Segments of a topic",
+            sizes(|size| size.segments.map(|count| count as u64)),
+        )?;
         out.counters("plainlog_topic_records_in", "Records that were stored", traffic(|sum| sum.records_in))?;
         out.counters("plainlog_topic_bytes_in", "Bytes of the lines that were stored", traffic(|sum| sum.bytes_in))?;
         out.counters(
@@ -208,7 +214,7 @@ impl Observed {
         out.gauges("kafka_consumergroup_current_offset", "Offset that a group has committed", committed)?;
         let lag = offsets().filter_map(|(labels, offset)| {
             let partition = topics.get(&*offset.topic)?.partitions.get(offset.partition as usize)?;
-            let behind = partition.as_ref()?.high_watermark.saturating_sub(offset.committed.max(0) as u64);
+            let behind = partition.as_ref()?.end.saturating_sub(offset.committed.max(0) as u64);
             Some((labels, behind.saturating_sub(offset.done)))
         });
         out.gauges("kafka_consumergroup_lag", "Offsets that a group has still to read", lag)

@@ -15,7 +15,7 @@ use super::{
     route::Route,
 };
 use crate::{
-    broker::{Fault, TransactionSummary},
+    broker::{Fault, Nodes, TransactionSummary},
     metrics::{Connection, TrafficSum},
 };
 use serde_json::{Map, Value, json};
@@ -57,7 +57,7 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let (broker, config, metrics) = (exchange.broker, exchange.broker.config(), exchange.broker.metrics());
     let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
     let features = [("comfort", cfg!(feature = "comfort")), ("http", true), ("kafka", cfg!(feature = "kafka"))];
-    let answer = json!({
+    let mut answer = json!({
         "cluster_id": broker.cluster_id(),
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_ms": metrics.uptime().as_millis() as u64,
@@ -66,7 +66,7 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "features": features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect::<Vec<_>>(),
         "auto_create": config.auto_create,
         "default_partitions": config.default_partitions,
-        "topics": broker.describe_topics().len(),
+        "topics": broker.topic_count(),
         "connections": metrics.connections.count(),
         "text_requests": metrics.text.count(),
         "kafka_requests": metrics.kafka.count(),
@@ -81,6 +81,12 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "damaged_batches": broker.damaged_batches(),
         "resident_bytes": metrics::resident_bytes(),
     });
+    if let Some(Nodes { there, missing, leaderless }) = broker.nodes() {
+        let there = there.iter().map(|node| json!({ "id": node.id, "host": node.host, "port": node.port }));
+        answer["nodes"] = there.collect();
+        answer["nodes_missing"] = missing.keys().copied().collect();
+        answer["partitions_leaderless"] = leaderless.len().into();
+    }
     exchange.json(200, &answer)
 }
 
@@ -112,10 +118,11 @@ pub(super) fn health(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
 /// `GET /ready`
 pub(super) fn ready(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let faults = exchange.broker.faults();
-    let status = if faults.is_empty() { 200 } else { 503 };
+    let ready = exchange.broker.is_ready();
+    let status = if ready { 200 } else { 503 };
     let told =
         |Fault { topic, partition, why }: &Fault| json!({ "topic": topic, "partition": partition, "message": why });
-    exchange.json(status, &json!({ "ready": faults.is_empty(), "faults": faults.iter().map(told).collect::<Vec<_>>() }))
+    exchange.json(status, &json!({ "ready": ready, "faults": faults.iter().map(told).collect::<Vec<_>>() }))
 }
 
 /// A parameter of the query that is `true` or `false`; without it, false.

@@ -2,7 +2,7 @@
 
 use super::{OBJECT_BYTES_MAX, Object, number, text, truth};
 use crate::{
-    broker::{self, Isolation, PartitionDescription, TopicDescription, is_internal, random},
+    broker::{self, Copies, Isolation, PartitionDescription, TopicDescription, TopicSize, is_internal, random},
     config::{Change, Changes, Overrides},
     protocol::{
         http::{
@@ -17,9 +17,12 @@ use serde_json::{Map, Value, json};
 /// `GET /api/topics`
 pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let internal = truth(exchange, "internal")?;
-    let topics = exchange.broker.describe_topics().into_iter().filter(|(name, _)| internal || !is_internal(name));
-    let shown = |(name, topic): (String, Result<TopicDescription, broker::Error>)| {
-        match topic.and_then(|topic| summary(exchange, &topic)) {
+    let mut topics = exchange.broker.describe_topics();
+    topics.retain(|name, _| internal || !is_internal(name));
+    let there: Vec<_> = topics.iter().filter(|(_, topic)| topic.is_ok()).map(|(name, _)| &**name).collect();
+    let mut sizes = exchange.broker.topic_sizes(&there).into_iter();
+    let mut shown = |(name, topic): (String, Result<TopicDescription, broker::Error>)| {
+        match topic.and_then(|topic| Ok(summary(&topic, sizes.next().expect("one for each that is there")?))) {
             Ok(shown) => Some(shown),
             // It was dropped meanwhile.
             Err(broker::Error::UnknownTopic(_)) => None,
@@ -30,20 +33,19 @@ pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result
             }
         }
     };
-    let answer = json!({ "topics": topics.filter_map(shown).collect::<Vec<_>>() });
+    let answer = json!({ "topics": topics.into_iter().filter_map(&mut shown).collect::<Vec<_>>() });
     exchange.json(200, &answer)
 }
 
-fn summary(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, broker::Error> {
-    let size = exchange.broker.topic_size(&topic.name)?;
-    Ok(json!({
+fn summary(topic: &TopicDescription, size: TopicSize) -> Value {
+    json!({
         "name": topic.name,
         "partitions": topic.partition_count(),
         "records": size.records,
         "written": size.written,
         "bytes": size.bytes,
         "internal": is_internal(&topic.name),
-    }))
+    })
 }
 
 /// `POST /api/topics`: `{"name":"orders","partitions":3,"configs":{"retention.ms":"60000"}}`
@@ -115,20 +117,26 @@ fn configs(value: Value) -> Option<Vec<(String, Option<String>)>> {
 }
 
 fn described(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Value, Stop> {
-    let partition = |(index, epoch): (usize, &u32)| {
-        let described = exchange.broker.describe_partition(&topic.name, index as u32)?;
-        let PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments } = described;
-        Ok(json!({
+    let partition = |(index, described): (usize, PartitionDescription)| {
+        let PartitionDescription { start, high_watermark, last_stable_offset, bytes, segments, copies } = described;
+        let mut shown = json!({
             "partition": index,
             "start": start,
             "high_watermark": high_watermark,
             "last_stable_offset": last_stable_offset,
             "bytes": bytes,
             "segments": segments,
-            "leader_epoch": epoch,
-        }))
+            "leader_epoch": topic.leader_epochs.get(index),
+        });
+        if let Some(Copies { leader, replicas, in_sync }) = copies {
+            shown["leader"] = json!(leader);
+            shown["replicas"] = json!(replicas);
+            shown["in_sync"] = json!(in_sync);
+        }
+        shown
     };
-    let partitions = topic.leader_epochs.iter().enumerate().map(partition).collect::<Result<Vec<_>, Stop>>()?;
+    let partitions = exchange.broker.describe_partitions(&topic.name)?;
+    let partitions: Vec<_> = partitions.into_iter().enumerate().map(partition).collect();
     let configs: Map<_, _> = crate::config::SETTINGS
         .iter()
         .map(|setting| {
