@@ -1,6 +1,10 @@
 //! What librdkafka says went wrong, as errors of the verbs.
 
-use crate::broker::{Code, Error};
+use super::native::Refused;
+use crate::{
+    broker::{Code, Error},
+    log::record::shown,
+};
 use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 use std::time::Duration;
 
@@ -14,15 +18,56 @@ pub(super) fn refused(what: &str, error: &KafkaError) -> Error {
 
 /// The same by its code. Codes of librdkafka's own are below 0, the nodes' are Kafka's.
 pub(super) fn of_code(what: &str, error: RDKafkaErrorCode) -> Error {
+    Error::OfCluster { code: code(error as i32), why: format!("{what}: {error}") }
+}
+
+/// The same with the reason that was given.
+pub(super) fn of_refusal(what: &str, refused: &Refused) -> Error {
+    Error::OfCluster { code: code(refused.number), why: format!("{what}: {}", refused.why) }
+}
+
+/// The same about a topic or its partitions: what this broker says too, it says in the same way.
+pub(super) fn of_topic(name: &str, refused: Refused) -> Error {
+    match code(refused.number) {
+        Code::UnknownTopicOrPartition => Error::UnknownTopic(name.into()),
+        Code::TopicAlreadyExists => Error::TopicExists(name.into()),
+        Code::InvalidTopicException => Error::InvalidTopic(refused.why),
+        Code::InvalidPartitions => Error::InvalidPartitions(refused.why),
+        Code::InvalidConfig => Error::InvalidConfig(refused.why),
+        _ => of_refusal(&format!("topic '{name}'"), &refused),
+    }
+}
+
+/// The same about a group.
+pub(super) fn of_group(name: &str, refused: Refused) -> Error {
+    match code(refused.number) {
+        Code::GroupIdNotFound => Error::UnknownGroup(shown(name.as_bytes())),
+        Code::NonEmptyGroup => Error::NonEmptyGroup(shown(name.as_bytes())),
+        // So a node answers who commits from outside while there are members.
+        Code::UnknownMemberId => Error::NonEmptyGroup(shown(name.as_bytes())),
+        Code::InvalidGroupId => Error::InvalidGroup(refused.why),
+        _ => of_refusal(&format!("group '{}'", shown(name.as_bytes())), &refused),
+    }
+}
+
+/// Whether nothing was reached, or nothing came back.
+pub(super) fn is_silence(number: i32) -> bool {
     use RDKafkaErrorCode::*;
-    let code = match error {
-        BrokerTransportFailure | AllBrokersDown | Resolve => Code::BrokerNotAvailable,
-        MessageTimedOut | OperationTimedOut | TimedOutQueue => Code::RequestTimedOut,
-        UnknownTopic | UnknownPartition => Code::UnknownTopicOrPartition,
-        Authentication => Code::SaslAuthenticationFailed,
-        other => Code::numbered(other as i32).unwrap_or(Code::UnknownServerError),
-    };
-    Error::OfCluster { code, why: format!("{what}: {error}") }
+    [BrokerTransportFailure, AllBrokersDown, OperationTimedOut, Resolve].iter().any(|code| *code as i32 == number)
+}
+
+/// Kafka's code of a number, or for librdkafka's own the nearest.
+fn code(number: i32) -> Code {
+    use RDKafkaErrorCode::*;
+    let is = |codes: &[RDKafkaErrorCode]| codes.iter().any(|code| *code as i32 == number);
+    match number {
+        _ if is(&[BrokerTransportFailure, AllBrokersDown, Resolve]) => Code::BrokerNotAvailable,
+        _ if is(&[MessageTimedOut, OperationTimedOut, TimedOutQueue]) => Code::RequestTimedOut,
+        _ if is(&[UnknownTopic, UnknownPartition]) => Code::UnknownTopicOrPartition,
+        _ if is(&[Authentication]) => Code::SaslAuthenticationFailed,
+        _ if is(&[InvalidArgument]) => Code::InvalidRequest,
+        _ => Code::numbered(number).unwrap_or(Code::UnknownServerError),
+    }
 }
 
 /// No node answered within the time.
@@ -41,6 +86,6 @@ mod tests {
         assert_eq!(of_code("x", RDKafkaErrorCode::TopicAuthorizationFailed).code(), Code::TopicAuthorizationFailed);
         assert_eq!(of_code("x", RDKafkaErrorCode::MessageSizeTooLarge).code(), Code::MessageTooLarge);
         assert_eq!(of_code("x", RDKafkaErrorCode::AllBrokersDown).code(), Code::BrokerNotAvailable);
-        assert_eq!(of_code("x", RDKafkaErrorCode::InvalidArgument).code(), Code::UnknownServerError);
+        assert_eq!(of_code("x", RDKafkaErrorCode::InvalidArgument).code(), Code::InvalidRequest);
     }
 }

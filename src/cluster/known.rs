@@ -4,15 +4,15 @@
 //! topic, whatever the cluster's own `auto.create.topics.enable` says.
 
 use super::{
-    errors::{of_code, refused, unreachable},
+    errors::{is_silence, of_code, of_refusal, refused, unreachable},
+    heard::{Heard, Listener},
+    native::{Answer, Asking, Refused},
     options::ClusterOptions,
 };
-use crate::broker::{Error, Result};
+use crate::broker::{Error, Registered, Result, Waiter};
 use rdkafka::{
-    ClientContext,
     client::Client,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer},
     error::KafkaError,
     metadata::Metadata,
     types::RDKafkaErrorCode,
@@ -31,7 +31,7 @@ const TOPICS_MAX: usize = 10_000;
 
 /// The client that asks, and what it heard.
 pub(super) struct Known {
-    asking: BaseConsumer<Heard>,
+    asking: Listener,
     servers: String,
     timeout: Duration,
     topics: Mutex<HashMap<String, Remembered>>,
@@ -62,30 +62,6 @@ pub struct KnownPartition {
     pub in_sync: Vec<i32>,
 }
 
-/// Keeps the last thing that went wrong between librdkafka and the nodes: it is the reason when nothing answers.
-#[derive(Debug, Default)]
-pub(super) struct Heard(Mutex<Option<String>>);
-
-impl Heard {
-    fn last(&self) -> Option<String> {
-        self.0.lock().expect("no panic under the lock").clone()
-    }
-}
-
-impl ClientContext for Heard {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        // That all are down says less than what was heard before it.
-        let mut last = self.0.lock().expect("no panic under the lock");
-        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) || last.is_none() {
-            *last = Some(reason.to_owned());
-        }
-    }
-}
-
-impl ConsumerContext for Heard {}
-
 impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Known").field("servers", &self.servers).finish_non_exhaustive()
@@ -96,35 +72,68 @@ impl Known {
     pub(super) fn new(options: &ClusterOptions) -> Result<Known> {
         let ours = [("allow.auto.create.topics", "false"), ("enable.auto.commit", "false")];
         let asking = options.client(&ours).create_with_context(Heard::default());
-        let asking = asking.map_err(|error| ClusterOptions::refused(&error))?;
+        let asking = Listener::start(asking.map_err(|error| ClusterOptions::refused(&error))?)?;
         let (servers, timeout) = (options.servers.clone(), options.timeout);
         Ok(Known { asking, servers, timeout, topics: Mutex::default() })
     }
 
     /// The client that asks. It reads no records.
     pub(super) fn client(&self) -> &Client<Heard> {
-        self.asking.client()
+        self.asking().client()
     }
 
     /// The same, as one that knows of offsets.
     pub(super) fn asking(&self) -> &BaseConsumer<Heard> {
-        &self.asking
+        self.asking.client()
+    }
+
+    /// Wakes `waiter` when a topic is made, grows or goes, until the answer is dropped.
+    pub(super) fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
+        self.asking.register(waiter)
     }
 
     /// Asks for one topic, or for the nodes and all topics.
     pub(super) fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
-        self.client().fetch_metadata(topic, self.timeout).map_err(|error| self.explain("asking for metadata", &error))
+        self.metadata_within(topic, self.timeout)
+    }
+
+    /// The same with another time.
+    pub(super) fn metadata_within(&self, topic: Option<&str>, most: Duration) -> Result<Metadata> {
+        let answer = self.client().fetch_metadata(topic, most);
+        let answer = answer.map_err(|error| self.explain("asking for metadata", &error))?;
+        self.client().context().answered();
+        Ok(answer)
+    }
+
+    /// Asks the nodes what the wrapper cannot ask.
+    pub(super) fn ask<T>(&self, question: impl FnOnce(&Asking<'_, Heard>) -> Answer<T>) -> Answer<T> {
+        let answer = question(&Asking::new(self.client(), self.timeout));
+        if answer.as_ref().err().is_none_or(|refused| refused.number > 0) {
+            self.client().context().answered();
+        }
+        answer
     }
 
     /// An error of the client's. Where nothing answered it names the servers and the last reason.
     pub(super) fn explain(&self, what: &str, error: &KafkaError) -> Error {
-        use RDKafkaErrorCode::*;
         match error.rdkafka_error_code() {
-            Some(BrokerTransportFailure | AllBrokersDown | OperationTimedOut | Resolve) => {
-                unreachable(&self.servers, self.timeout, self.asking.client().context().last())
-            }
+            Some(code) if is_silence(code as i32) => self.unreachable(None),
             _ => refused(what, error),
         }
+    }
+
+    /// The same of what was refused; `otherwise` says what it means.
+    pub(super) fn explain_refusal(&self, refused: Refused, otherwise: impl FnOnce(Refused) -> Error) -> Error {
+        if is_silence(refused.number) { self.unreachable(Some(refused.why)) } else { otherwise(refused) }
+    }
+
+    /// The same where there is nothing more to say than what was done.
+    pub(super) fn explain_other(&self, what: &str, refused: Refused) -> Error {
+        self.explain_refusal(refused, |refused| of_refusal(what, &refused))
+    }
+
+    fn unreachable(&self, why: Option<String>) -> Error {
+        unreachable(&self.servers, self.timeout, self.client().context().last().or(why))
     }
 
     /// A topic, as it was within the last second.
@@ -163,9 +172,15 @@ impl Known {
         Ok(topic)
     }
 
-    /// Something has changed in a topic.
+    /// What was heard of a topic may not be so any more.
     pub(super) fn forget(&self, name: &str) {
         self.topics().remove(name);
+    }
+
+    /// This program has changed a topic.
+    pub(super) fn changed(&self, name: &str) {
+        self.forget(name);
+        self.asking.wake();
     }
 
     fn topics(&self) -> MutexGuard<'_, HashMap<String, Remembered>> {

@@ -17,10 +17,13 @@ mod clients;
 mod ends;
 mod errors;
 mod feed;
+mod groups;
+mod heard;
 mod keeper;
 mod known;
 mod making;
 mod native;
+mod nodes;
 mod options;
 mod place;
 mod producer;
@@ -30,6 +33,7 @@ mod reading;
 mod reading_tests;
 #[cfg(test)]
 mod testing;
+mod topics;
 mod transactions;
 mod writing;
 
@@ -76,6 +80,7 @@ struct Shared {
     keeper: Keeper,
     producer: SharedProducer,
     transactions: Transactions,
+    looked: nodes::Looked,
 }
 
 impl Cluster {
@@ -95,6 +100,7 @@ impl Cluster {
             keeper: Keeper::default(),
             producer: SharedProducer::default(),
             transactions: Transactions::default(),
+            looked: Default::default(),
         };
         let shared = Arc::new(shared);
         Ok(Cluster { shared, caller: Arc::new(Caller::embedded()) })

@@ -5,6 +5,7 @@ use crate::{Broker, Server, broker::Terms, config::Config, log::record::Records}
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
 /// Dropped in this order: who asks before who answers.
@@ -55,6 +56,11 @@ impl Fixture {
         assert!(!answer.contains("ERROR"), "{answer}");
         answer
     }
+}
+
+/// A cluster of these nodes, which may not be there, and which may take so long.
+pub(super) fn open_within(servers: &str, timeout: Duration) -> Cluster {
+    Cluster::open(Config::in_memory(), ClusterOptions { timeout, ..ClusterOptions::new(servers) }).unwrap()
 }
 
 fn open(server: &Server, clients_max: usize) -> Cluster {

@@ -1,0 +1,265 @@
+//! Consumer groups as an administrator sees and changes them.
+//!
+//! The cluster tells who is in a group and what it has committed. It does not tell generations.
+
+use super::{
+    Cluster,
+    errors::of_group,
+    native::{GroupOffset, Kind, Member, Refused},
+    topics::END,
+};
+use crate::{
+    broker::{
+        CommitOutcome, Committed, Error, GroupSummary, Lag, OffsetCommit, Result,
+        group::{Description, GroupType, MemberDescription, Owned, classic::Sender},
+    },
+    log::record::shown,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// Offsets of a group by topic and partition.
+type Offsets = BTreeMap<(Arc<str>, u32), Committed>;
+
+impl Cluster {
+    /// All groups of consumers, by name.
+    pub fn groups(&self) -> Result<Vec<GroupSummary>> {
+        let listed = self.shared.known.ask(|nodes| nodes.groups());
+        let mut listed = listed.map_err(|refused| self.shared.known.explain_other("listing groups", refused))?;
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: Vec<_> = listed.iter().map(|group| &*group.name).collect();
+        let described = self.shared.known.ask(|nodes| nodes.describe_groups(&names));
+        let described = described.map_err(|refused| self.shared.known.explain_other("describing groups", refused))?;
+        let described: BTreeMap<_, _> = described.into_iter().collect();
+        let summary = |group: super::native::Listed| {
+            let of = described.get(&group.name).and_then(|group| group.as_ref().ok());
+            GroupSummary {
+                members: of.map_or(0, |of| of.members.len()),
+                state: of.map_or(group.state, |of| of.state),
+                group_type: group_type(of.map_or(group.kind, |of| of.kind)),
+                protocol_type: "consumer".into(),
+                name: group.name.into(),
+            }
+        };
+        Ok(listed.into_iter().map(summary).collect())
+    }
+
+    /// A group, if there is one of this name.
+    pub fn group(&self, name: &str) -> Result<Option<Description>> {
+        let described = self.shared.known.ask(|nodes| nodes.describe_groups(&[name]));
+        let described = described.map_err(|refused| self.about_group(name, refused))?;
+        let Some((_, described)) = described.into_iter().next() else { return Ok(None) };
+        let group = match described {
+            Err(refused) => match self.about_group(name, refused) {
+                Error::UnknownGroup(_) => return Ok(None),
+                error => return Err(error),
+            },
+            // So a node describes a group that is not there.
+            Ok(group) if group.state == "Dead" => return Ok(None),
+            Ok(group) => group,
+        };
+        let group_type = group_type(group.kind);
+        Ok(Some(Description {
+            group_type,
+            state: group.state,
+            generation: None,
+            protocol_type: "consumer".into(),
+            protocol: group.assignor,
+            members: group.members.into_iter().map(|member| described_member(member, group_type)).collect(),
+            ..Description::default()
+        }))
+    }
+
+    /// What a group has committed; nothing if there is no such group.
+    pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
+        match self.shared.known.ask(|nodes| nodes.group_offsets(name)) {
+            Ok(offsets) => Ok(offsets.into_iter().map(committed).collect()),
+            Err(refused) => match self.about_group(name, refused) {
+                Error::UnknownGroup(_) => Ok(Offsets::new()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
+    pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
+        let mut offsets = self.committed_offsets(name)?;
+        let members = self.group(name)?.map(|group| group.members).unwrap_or_default();
+        let owned = members.into_iter().flat_map(|member| member.owned).map(|owned| (owned.topic, owned.partition));
+        let keys: BTreeSet<_> = owned.chain(offsets.keys().cloned()).collect();
+        let wanted: Vec<_> = keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
+        let mut ends = self.offsets(&wanted, END, false)?;
+        let lag = |key: (Arc<str>, u32)| {
+            // A topic that is gone has no end, and no row.
+            let end = ends.remove(&(key.0.to_string(), key.1))?.ok()?;
+            let committed = offsets.remove(&key);
+            let (topic, partition) = key;
+            Some(Lag { topic, partition, committed, done: 0, in_flight: None, is_pending: false, end })
+        };
+        Ok(keys.into_iter().filter_map(lag).collect())
+    }
+
+    /// Sets offsets of a group without members; it is made if need be.
+    pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
+        let one = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| GroupOffset {
+            topic: topic.to_string(),
+            partition,
+            offset: i64::try_from(offset).unwrap_or(i64::MAX),
+            leader_epoch: None,
+            metadata: String::new(),
+        };
+        self.alter_offsets(name, offsets.iter().map(one).collect())?.into_iter().try_for_each(|outcome| outcome)
+    }
+
+    /// Whether offsets of a group can be reset, as far as the group has a say in it.
+    pub fn may_reset_offsets(&self, name: &str) -> Result<()> {
+        let has_members = self.group(name)?.is_some_and(|group| !group.members.is_empty());
+        if has_members { Err(Error::NonEmptyGroup(shown(name.as_bytes()))) } else { Ok(()) }
+    }
+
+    /// Commits offsets from outside, which a group without members takes.
+    pub fn commit_offsets(
+        &self,
+        name: &str,
+        sender: Sender<'_>,
+        _generation: i32,
+        offsets: Vec<OffsetCommit>,
+    ) -> Result<CommitOutcome> {
+        if !sender.member_id.is_empty() {
+            return Err(Error::NotHere("a member commits on its own connection"));
+        }
+        let one = |one: OffsetCommit| GroupOffset {
+            topic: one.topic.to_string(),
+            partition: one.partition,
+            offset: one.committed.offset,
+            leader_epoch: Some(one.committed.leader_epoch).filter(|epoch| *epoch >= 0),
+            metadata: one.committed.metadata,
+        };
+        let outcomes = self.alter_offsets(name, offsets.into_iter().map(one).collect())?;
+        Ok(CommitOutcome { outcomes, written: None })
+    }
+
+    /// Answers what became of each.
+    fn alter_offsets(&self, name: &str, offsets: Vec<GroupOffset>) -> Result<Vec<Result<()>>> {
+        self.may_reset_offsets(name)?;
+        let refused = self.shared.known.ask(|nodes| nodes.alter_offsets(name, &offsets));
+        let refused = refused.map_err(|refused| self.about_group(name, refused))?;
+        let outcome = |one: GroupOffset| {
+            let of_it = refused.iter().find(|at| (&*at.topic, at.partition) == (&*one.topic, one.partition));
+            match of_it.and_then(|at| at.refused.clone()) {
+                None => Ok(()),
+                Some(refused) if refused.number == 3 => Err(Error::UnknownTopic(one.topic)),
+                Some(refused) => Err(self.about_group(name, refused)),
+            }
+        };
+        Ok(offsets.into_iter().map(outcome).collect())
+    }
+
+    /// Deletes a group without members, with all that it committed.
+    pub fn delete_group(&self, name: &str) -> Result<()> {
+        self.shared.known.ask(|nodes| nodes.delete_group(name)).map_err(|refused| self.about_group(name, refused))
+    }
+
+    /// Deletes a group's offsets of these partitions, but for topics that its members subscribe to, which it answers.
+    pub fn delete_offsets(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
+        const GROUP_SUBSCRIBED_TO_TOPIC: i32 = 86;
+        let wanted: Vec<_> = partitions.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
+        let refused = self.shared.known.ask(|nodes| nodes.delete_offsets(name, &wanted));
+        let refused = refused.map_err(|refused| self.about_group(name, refused))?;
+        let mut read = BTreeSet::new();
+        for at in refused {
+            match at.refused {
+                Some(refused) if refused.number != GROUP_SUBSCRIBED_TO_TOPIC => {
+                    return Err(self.about_group(name, refused));
+                }
+                _ => read.insert(at.topic.into()),
+            };
+        }
+        Ok(read)
+    }
+
+    fn about_group(&self, name: &str, refused: Refused) -> Error {
+        self.shared.known.explain_refusal(refused, |refused| of_group(name, refused))
+    }
+}
+
+fn group_type(kind: Kind) -> GroupType {
+    match kind {
+        Kind::Classic => GroupType::Classic,
+        Kind::Consumer => GroupType::Consumer,
+    }
+}
+
+fn committed(one: GroupOffset) -> ((Arc<str>, u32), Committed) {
+    let GroupOffset { topic, partition, offset, leader_epoch, metadata } = one;
+    // When it was committed is not told.
+    let committed = Committed { offset, leader_epoch: leader_epoch.unwrap_or(-1), metadata, timestamp_ms: -1 };
+    ((topic.into(), partition), committed)
+}
+
+fn described_member(member: Member, group_type: GroupType) -> MemberDescription {
+    let Member { id, instance_id, client_id, host, assigned, target } = member;
+    let owned = assigned.into_iter().map(|(topic, partition)| Owned { topic: topic.into(), partition, since: 0 });
+    MemberDescription {
+        member_id: id,
+        instance_id,
+        client_id,
+        client_host: host,
+        owned: owned.collect(),
+        target: target.into_iter().map(|(topic, partition)| (topic.into(), partition)).collect(),
+        is_classic: group_type == GroupType::Classic,
+        ..MemberDescription::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Consumer, Producer, cluster::testing::Fixture};
+    use std::time::Duration;
+
+    #[test]
+    fn groups_are_listed_described_reset_and_deleted_as_the_cluster_says() {
+        let Fixture { cluster, broker, .. } = &Fixture::new();
+        broker.create_topic("t", 2).unwrap();
+        let mut producer = Producer::embedded(broker);
+        for partition in [0, 0, 1] {
+            producer.send("t", crate::Record::new("x").partition(partition)).unwrap();
+        }
+        assert_eq!((cluster.groups(), cluster.group("g")), (Ok(vec![]), Ok(None)));
+        assert_eq!(cluster.committed_offsets("g"), Ok(Offsets::new()));
+        cluster.reset_offsets("g", &[("t".into(), 0, 1), ("t".into(), 1, 0)]).unwrap();
+        let behind = |lag: Vec<Lag>| lag.iter().map(|lag| (lag.partition, lag.lag())).collect::<Vec<_>>();
+        assert_eq!(cluster.lag("g").map(behind), Ok(vec![(0, Some(1)), (1, Some(1))]));
+        let observed = cluster.observe_groups().unwrap();
+        assert_eq!((observed.len(), observed[0].offsets.len(), cluster.observe_topics().len()), (1, 2, 1 + 1));
+
+        let committed = Committed { offset: 2, leader_epoch: -1, metadata: "noted".into(), timestamp_ms: 0 };
+        let commit = OffsetCommit { topic: "t".into(), partition: 0, committed };
+        let nobody = Sender { member_id: "", instance_id: None };
+        let done = cluster.commit_offsets("g", nobody, -1, vec![commit]).unwrap();
+        assert_eq!((done.outcomes, done.written.is_none()), (vec![Ok(())], true));
+        let offsets = cluster.committed_offsets("g").unwrap();
+        assert_eq!((offsets[&("t".into(), 0)].offset, &*offsets[&("t".into(), 0)].metadata), (2, "noted"));
+        assert_eq!(cluster.delete_offsets("g", &[("t".into(), 1)]), Ok(BTreeSet::new()));
+        assert_eq!(cluster.committed_offsets("g").unwrap().len(), 1);
+
+        let consumer = Consumer::embedded(broker).group("g").subscribe(&["t"]).unwrap();
+        let mut consumer = consumer;
+        consumer.poll(Duration::from_secs(10), 1).unwrap();
+        let group = cluster.group("g").unwrap().unwrap();
+        assert_eq!((group.group_type, group.state, group.generation), (GroupType::Consumer, "Stable", None));
+        assert_eq!((group.members.len(), group.members[0].owned.len()), (1, 2));
+        let groups = cluster.groups().unwrap();
+        assert_eq!((&*groups[0].name, groups[0].members), ("g", 1));
+        let taken = Err(Error::NonEmptyGroup("g".into()));
+        assert_eq!(cluster.reset_offsets("g", &[("t".into(), 0, 1)]), taken);
+        assert_eq!(cluster.may_reset_offsets("g"), taken);
+        assert_eq!(cluster.delete_group("g"), taken);
+        drop(consumer);
+        cluster.delete_group("g").unwrap();
+        assert_eq!(cluster.delete_group("g"), Err(Error::UnknownGroup("g".into())));
+    }
+}

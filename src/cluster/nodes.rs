@@ -1,0 +1,214 @@
+//! The nodes of the cluster, and what is told of it as a whole: to INFO, `/api/cluster`, `/metrics`, `/ready`.
+//!
+//! A node that is gone is not among those that the others tell of; it is missed where it has copies. All of this is looked up at most
+//! once a second, and how far groups have read at most once in ten, whoever asks.
+
+use super::{
+    Cluster,
+    topics::{END, FIRST, told},
+};
+use crate::{
+    broker::{
+        Fault, Node, Nodes, ObservedGroup, ObservedOffset, ObservedPartition, ObservedTopic, Result, ShareCounts,
+    },
+    metrics::{LatencySum, TrafficSum},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::{Arc, Mutex, OnceLock},
+    time::{Duration, Instant},
+};
+
+/// How long the nodes are believed.
+const BELIEVED: Duration = Duration::from_secs(1);
+/// How long it is believed how far groups have read.
+const OBSERVED: Duration = Duration::from_secs(10);
+/// How long somebody who only looks waits for an answer.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// What was looked up, and when.
+#[derive(Default)]
+pub(super) struct Looked {
+    cluster_id: OnceLock<String>,
+    nodes: Mutex<Option<(Instant, Result<Nodes>)>>,
+    observed: Mutex<Option<(Instant, Arc<Observed>)>>,
+    shares: ShareCounts,
+}
+
+/// The topics, and how far groups have read them.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    pub(super) topics: Vec<ObservedTopic>,
+    groups: Vec<ObservedGroup>,
+}
+
+impl fmt::Debug for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Looked").finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// The cluster's id; `-` until a node has told it.
+    pub fn cluster_id(&self) -> String {
+        let looked = &self.shared.looked.cluster_id;
+        if let Some(id) = looked.get() {
+            return id.clone();
+        }
+        match self.shared.known.client().fetch_cluster_id(LOOK) {
+            Some(id) => looked.get_or_init(|| id).clone(),
+            None => "-".into(),
+        }
+    }
+
+    /// The nodes, and what is missing of them. None that answers is an error.
+    pub(super) fn look_at_nodes(&self) -> Result<Nodes> {
+        // Who asks meanwhile waits and gets the same answer.
+        let mut looked = self.shared.looked.nodes.lock().expect("no panic under the lock");
+        match looked.as_ref() {
+            Some((at, nodes)) if at.elapsed() < BELIEVED => nodes.clone(),
+            _ => {
+                let nodes = self.nodes_now();
+                *looked = Some((Instant::now(), nodes.clone()));
+                nodes
+            }
+        }
+    }
+
+    fn nodes_now(&self) -> Result<Nodes> {
+        let metadata = self.shared.known.metadata_within(None, LOOK.min(self.shared.options.timeout))?;
+        let there = metadata.brokers().iter().map(|node| Node {
+            id: node.id(),
+            host: node.host().into(),
+            port: u16::try_from(node.port()).unwrap_or(0),
+        });
+        let there: Vec<_> = there.collect();
+        let ids: BTreeSet<i32> = there.iter().map(|node| node.id).collect();
+        let (mut missing, mut leaderless) = (BTreeMap::new(), Vec::new());
+        for topic in metadata.topics() {
+            for partition in topic.partitions() {
+                for id in partition.replicas().iter().filter(|id| !ids.contains(id)) {
+                    *missing.entry(*id).or_insert(0) += 1;
+                }
+                if partition.leader() < 0 {
+                    leaderless.push((topic.name().to_owned(), partition.id().max(0) as u32));
+                }
+            }
+        }
+        Ok(Nodes { there, missing, leaderless })
+    }
+
+    /// The nodes, as far as one of them tells.
+    pub fn nodes(&self) -> Option<Nodes> {
+        Some(self.look_at_nodes().unwrap_or_default())
+    }
+
+    /// Whether a node answers.
+    pub fn is_ready(&self) -> bool {
+        self.look_at_nodes().is_ok()
+    }
+
+    /// That none of the nodes answers; or those that are missing, and the partitions that none leads.
+    pub fn faults(&self) -> Vec<Fault> {
+        let nodes = match self.look_at_nodes() {
+            Err(error) => return vec![Fault { topic: None, partition: None, why: error.to_string() }],
+            Ok(nodes) => nodes,
+        };
+        let missing = nodes.missing.iter().map(|(id, copies)| Fault {
+            topic: None,
+            partition: None,
+            why: format!("node {id} is missing, which has copies of {copies} partitions"),
+        });
+        let leaderless = nodes.leaderless.iter().map(|(topic, partition)| Fault {
+            topic: Some(topic.clone()),
+            partition: Some(*partition),
+            why: "no node leads it".into(),
+        });
+        missing.chain(leaderless).collect()
+    }
+
+    /// All topics and how much they hold, as they were within the last ten seconds.
+    pub fn observe_topics(&self) -> Vec<ObservedTopic> {
+        self.observed().topics.clone()
+    }
+
+    /// All groups with members or offsets, as they were within the last ten seconds.
+    pub fn observe_groups(&self) -> Result<Vec<ObservedGroup>> {
+        Ok(self.observed().groups.clone())
+    }
+
+    fn observed(&self) -> Arc<Observed> {
+        let mut looked = self.shared.looked.observed.lock().expect("no panic under the lock");
+        match looked.as_ref() {
+            Some((at, observed)) if at.elapsed() < OBSERVED => observed.clone(),
+            _ => {
+                let observed = Arc::new(self.observe_now());
+                *looked = Some((Instant::now(), observed.clone()));
+                observed
+            }
+        }
+    }
+
+    /// What cannot be asked now is not told; [`faults`](Self::faults) says why.
+    fn observe_now(&self) -> Observed {
+        if self.look_at_nodes().is_err() {
+            return Observed::default();
+        }
+        let topics = self.observed_topics().unwrap_or_default();
+        let groups = self.groups().unwrap_or_default().into_iter().map(|group| {
+            let committed = self.committed_offsets(&group.name).unwrap_or_default().into_iter();
+            let offsets = committed.map(|((topic, partition), committed)| ObservedOffset {
+                topic,
+                partition,
+                committed: committed.offset,
+                done: 0,
+            });
+            ObservedGroup { name: group.name.clone(), members: group.members, offsets: offsets.collect() }
+        });
+        let groups = groups.filter(|group| group.members > 0 || !group.offsets.is_empty()).collect();
+        Observed { topics, groups }
+    }
+
+    fn observed_topics(&self) -> Result<Vec<ObservedTopic>> {
+        let metadata = self.shared.known.metadata(None)?;
+        let counts: BTreeMap<&str, u32> =
+            metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len() as u32)).collect();
+        let all: Vec<_> = counts.iter().flat_map(|(name, count)| (0..*count).map(|index| (*name, index))).collect();
+        let (starts, ends) = (self.offsets(&all, FIRST, false)?, self.offsets(&all, END, false)?);
+        let observed = |(name, count): (&str, u32)| {
+            let partition = |index: u32| {
+                let (start, end) = (told(&starts, name, index).ok()?, told(&ends, name, index).ok()?);
+                Some(ObservedPartition { start, end, bytes: None, segments: None })
+            };
+            let partitions = (0..count).map(partition).collect();
+            ObservedTopic { name: name.into(), traffic: TrafficSum::default(), partitions }
+        };
+        Ok(counts.into_iter().map(observed).collect())
+    }
+
+    /// What went through this program since its start.
+    pub fn traffic(&self) -> TrafficSum {
+        self.shared.metrics.dropped.get()
+    }
+
+    /// Nothing is synced here.
+    pub fn syncs(&self) -> LatencySum {
+        LatencySum::default()
+    }
+
+    /// Nothing is stored here that could be damaged.
+    pub fn damaged_batches(&self) -> u64 {
+        0
+    }
+
+    /// There are no share groups here.
+    pub fn shares_in_flight(&self) -> u64 {
+        0
+    }
+
+    /// Nor have there been.
+    pub fn share_counts(&self) -> &ShareCounts {
+        &self.shared.looked.shares
+    }
+}
