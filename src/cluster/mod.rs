@@ -19,6 +19,7 @@ mod errors;
 mod feed;
 mod groups;
 mod heard;
+mod joined;
 mod keeper;
 mod known;
 mod making;

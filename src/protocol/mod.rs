@@ -4,6 +4,8 @@
 pub mod connection;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "cluster")]
+pub mod joined;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod position;
