@@ -59,6 +59,11 @@ impl<C: ConsumerContext> Feed<C> {
         true
     }
 
+    /// Nothing before this is to come.
+    pub(super) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Whether nothing more comes from where it is.
     pub(super) fn is_broken(&self) -> bool {
         self.broken.is_some()

@@ -35,6 +35,12 @@ impl Keeper {
 }
 
 impl Bell {
+    /// There is something to do.
+    pub(super) fn ring(&self) {
+        self.state().rung = true;
+        self.rung.notify_all();
+    }
+
     fn wait(&self) {
         let (mut state, _) = self
             .rung
@@ -68,6 +74,7 @@ fn run(bell: &Bell, shared: &Weak<Shared>) {
     loop {
         bell.wait();
         let Some(shared) = shared.upgrade() else { return };
+        shared.members.look_after();
         shared.readers.look_after();
     }
 }

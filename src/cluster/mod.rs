@@ -23,6 +23,10 @@ mod joined;
 mod keeper;
 mod known;
 mod making;
+mod member;
+mod membership;
+#[cfg(test)]
+mod membership_tests;
 mod native;
 mod nodes;
 mod options;
@@ -39,6 +43,7 @@ mod transactions;
 mod writing;
 
 pub use known::KnownTopic;
+pub use membership::Membership;
 pub use options::ClusterOptions;
 pub use reading::{PartitionHandle, ReadSession, TopicHandle};
 pub use transactions::{Begun, Transaction};
@@ -53,6 +58,7 @@ use clients::Clients;
 use ends::Asking;
 use keeper::Keeper;
 use known::Known;
+use member::Members;
 use producer::SharedProducer;
 use reader::Readers;
 use std::{
@@ -78,6 +84,7 @@ struct Shared {
     clients: Clients,
     uncommitted: Asking,
     readers: Readers,
+    members: Members,
     keeper: Keeper,
     producer: SharedProducer,
     transactions: Transactions,
@@ -98,6 +105,7 @@ impl Cluster {
             clients,
             uncommitted: Asking::default(),
             readers: Readers::default(),
+            members: Members::default(),
             keeper: Keeper::default(),
             producer: SharedProducer::default(),
             transactions: Transactions::default(),

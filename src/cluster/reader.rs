@@ -126,7 +126,7 @@ impl Readers {
     }
 
     /// Gives one back that no session has, to make room.
-    fn close_free(&self) -> bool {
+    pub(super) fn close_free(&self) -> bool {
         let mut list = self.list();
         let Some(index) = list.iter().position(|slot| !slot.taken.load(Acquire)) else { return false };
         let slot = list.swap_remove(index);

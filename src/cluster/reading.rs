@@ -93,11 +93,15 @@ impl TopicHandle {
     }
 
     fn handle(&self, index: u32) -> PartitionHandle {
-        PartitionHandle { shared: self.shared.clone(), place: Arc::new(Place::new(self.name.clone(), index)) }
+        PartitionHandle::new(&self.shared, self.name.clone(), index)
     }
 }
 
 impl PartitionHandle {
+    pub(super) fn new(shared: &Arc<Shared>, topic: Arc<str>, index: u32) -> PartitionHandle {
+        PartitionHandle { shared: shared.clone(), place: Arc::new(Place::new(topic, index)) }
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.place.topic
@@ -149,7 +153,8 @@ impl PartitionHandle {
         self.place.waiters.register(waiter)
     }
 
-    fn resolve(&self, isolation: Isolation, position: Position) -> Result<u64> {
+    /// The offset that a position means now.
+    pub(super) fn resolve(&self, isolation: Isolation, position: Position) -> Result<u64> {
         let (topic, index) = (self.topic(), self.index());
         let ends = |isolation| self.shared.ends(topic, index, isolation);
         match position {

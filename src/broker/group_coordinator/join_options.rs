@@ -1,6 +1,7 @@
 //! What a member of the text protocol, or of the library, joins with.
 
-use crate::broker::{Isolation, Position, View, group::consumer::Assignor};
+use super::{SESSION_MS_MAX, SESSION_MS_MIN};
+use crate::broker::{Error, Isolation, Position, Result, View, group::consumer::Assignor};
 
 /// What a member joins with.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +26,15 @@ impl Default for JoinOptions {
 }
 
 impl JoinOptions {
+    /// An error if no member may be silent for so long, or is to speak so often.
+    pub(crate) fn check_session(&self) -> Result<()> {
+        if (SESSION_MS_MIN..=SESSION_MS_MAX).contains(&self.session_ms) {
+            return Ok(());
+        }
+        let why = format!("the session is {} ms; it must be {SESSION_MS_MIN} to {SESSION_MS_MAX}", self.session_ms);
+        Err(Error::InvalidSessionTimeout(why))
+    }
+
     /// What it sees of the partitions.
     pub(super) fn view(&self) -> View {
         View::records(self.isolation)

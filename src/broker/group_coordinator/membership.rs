@@ -16,8 +16,8 @@
 //! - Dropping a membership leaves the group without a commit.
 
 use super::{
-    GroupCell, GroupState, LogWrite, OffsetChange, OffsetCommit, SESSION_MS_MAX, SESSION_MS_MIN, Wait, Waiting,
-    assigned_partition::AssignedPartition, join_options::JoinOptions, make_durable,
+    GroupCell, GroupState, LogWrite, OffsetChange, OffsetCommit, Wait, Waiting, assigned_partition::AssignedPartition,
+    join_options::JoinOptions, make_durable,
 };
 use crate::{
     broker::{
@@ -61,11 +61,7 @@ pub struct PollWait<'a> {
 impl Broker {
     /// Whether a member could [`join`](Self::join) with this, as far as the group has no say in it.
     pub fn may_join(&self, topics: &[&str], options: &JoinOptions) -> Result<()> {
-        if !(SESSION_MS_MIN..=SESSION_MS_MAX).contains(&options.session_ms) {
-            let why =
-                format!("the session is {} ms; it must be {SESSION_MS_MIN} to {SESSION_MS_MAX}", options.session_ms);
-            return Err(Error::InvalidSessionTimeout(why));
-        }
+        options.check_session()?;
         let topics = topics.iter().map(|topic| self.topic(topic)).collect::<Result<Vec<_>>>()?;
         if let Position::At(_) = options.from {
             let mut chunk = Chunk::default();

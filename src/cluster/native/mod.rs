@@ -6,6 +6,7 @@
 //!   groups.rs    list, describe; offsets listed, altered, deleted
 //!
 //! PartitionQueue ── messages.rs: a partition's messages with their headers
+//! seat ── seat.rs: what a group knows a member by
 //! ```
 //!
 //! - What librdkafka gives is [`Owned`] and freed when that is dropped, or borrowed of something that is. Nothing borrowed leaves this
@@ -16,10 +17,12 @@
 
 mod groups;
 mod messages;
+mod seat;
 mod topics;
 
 pub(super) use groups::{GroupOffset, Kind, Listed, Member};
 pub(super) use messages::{Message, PartitionQueue};
+pub(super) use seat::{Seat, seat};
 pub(super) use topics::{Found, Setting, Topic};
 
 use rdkafka::{

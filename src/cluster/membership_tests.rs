@@ -1,0 +1,176 @@
+//! Groups of a cluster that is a broker of this program's own, by its Kafka protocol. Threads stand for connections.
+
+use super::{Membership, testing::Fixture};
+use crate::broker::{Error, JoinOptions, Outcome, PollLimits, PollWait, Position, Result, Waiter};
+use std::{
+    collections::BTreeSet,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(30);
+
+fn manual() -> JoinOptions {
+    JoinOptions { auto_commit: false, ..JoinOptions::default() }
+}
+
+fn poll_for(member: &mut Membership, records: usize, time: Duration) -> Result<Vec<String>> {
+    let waiter = Waiter::new();
+    let deadline = Some(Instant::now() + time);
+    let mut wait = |until| waiter.wait(until);
+    let mut polled = vec![];
+    let poll_wait = PollWait { waiter: &waiter, deadline, wait: &mut wait };
+    member.poll(PollLimits { records, bytes: 1 << 20 }, poll_wait, &mut |record| {
+        let fields = String::from_utf8_lossy(record.fields);
+        polled.push(format!("{}/{}:{} {fields}", record.topic, record.partition, record.offset));
+    })?;
+    Ok(polled)
+}
+
+fn poll(member: &mut Membership) -> Vec<String> {
+    poll_for(member, 500, Duration::ZERO).unwrap()
+}
+
+fn held(member: &Membership) -> Vec<u32> {
+    member.assigned().map(|(_, partition)| partition).collect()
+}
+
+/// Keeps both in the group until each has this many partitions.
+fn settle(members: &mut [&mut Membership], each: usize) {
+    let until = Instant::now() + LONG;
+    while members.iter().any(|member| held(member).len() != each) {
+        assert!(Instant::now() < until, "{members:?} do not share");
+        members.iter_mut().for_each(|member| drop(poll_for(member, 0, Duration::ZERO).unwrap()));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_member_goes_on_where_the_group_committed() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a", "b", "c"]);
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    assert_eq!((held(&member), member.generation() > 0, member.id().len() > 1), (vec![0], true, true));
+    let all = ["t/0:0 message:a", "t/0:1 message:b", "t/0:2 message:c"];
+    assert_eq!(poll_for(&mut member, 2, Duration::ZERO).unwrap(), all[..2]);
+    member.commit(None).unwrap();
+    assert_eq!(poll(&mut member), all[2..]);
+    assert_eq!(poll(&mut member), [""; 0]);
+    member.leave().unwrap();
+    assert_eq!(poll_for(&mut member, 1, Duration::ZERO), Err(Error::UnknownMemberId));
+    let mut member = fixture.cluster.join("g", &["t"], JoinOptions::default()).unwrap();
+    assert_eq!(poll(&mut member), all[2..]);
+    fixture.produce("t", 0, &["d"]);
+    assert_eq!(poll(&mut member), ["t/0:3 message:d"]);
+    // Leaving commits the rest.
+    member.leave().unwrap();
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    assert_eq!(poll(&mut member), [""; 0]);
+    assert_eq!(member.seek("t", 0, Position::At(1)), Ok(1));
+    assert_eq!(poll_for(&mut member, 1, Duration::ZERO).unwrap(), all[1..2]);
+    member.commit(Some(&[("t", 0, 3)])).unwrap();
+    let error = member.commit(Some(&[("t", 9, 3)])).unwrap_err();
+    assert_eq!(error, Error::NotAssigned { topic: "t".into(), partition: 9 });
+    assert_eq!(poll(&mut member), [all[2], "t/0:3 message:d"]);
+    drop(member);
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    assert_eq!(poll(&mut member), ["t/0:3 message:d"]);
+}
+
+#[test]
+fn where_to_begin_is_decided_by_join() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a", "b", "c"]);
+    let begins = |from| fixture.cluster.join(&format!("{from:?}"), &["t"], JoinOptions { from, ..manual() }).unwrap();
+    let positions = [Position::Latest, Position::BeforeEnd(1), Position::At(1), Position::Earliest];
+    let mut members: Vec<_> = positions.into_iter().map(begins).collect();
+    fixture.produce("t", 0, &["d"]);
+    let counts: Vec<_> = members.iter_mut().map(|member| poll(member).len()).collect();
+    assert_eq!(counts, [1, 2, 3, 4]);
+}
+
+#[test]
+fn a_poll_that_waits_is_woken_by_a_record() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    thread::scope(|scope| {
+        let polled = scope.spawn(|| poll_for(&mut member, 10, LONG).unwrap());
+        thread::sleep(Duration::from_millis(300));
+        fixture.produce("t", 0, &["late"]);
+        assert_eq!(polled.join().unwrap(), ["t/0:0 message:late"]);
+    });
+}
+
+#[test]
+fn two_members_share_the_partitions_and_one_that_is_silent_keeps_nobody_waiting() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 2).unwrap();
+    let options = JoinOptions { session_ms: 3_000, ..JoinOptions::default() };
+    let mut first = fixture.cluster.join("g", &["t"], options).unwrap();
+    for partition in [0, 1] {
+        fixture.produce("t", partition, &["a", "b"]);
+    }
+    assert_eq!((held(&first), poll(&mut first).len()), (vec![0, 1], 4));
+    // The first is silent while the second joins: its partition goes all the same, with what it was handed committed.
+    let mut second = fixture.cluster.join("g", &["t"], JoinOptions::default()).unwrap();
+    assert_eq!(held(&second).len(), 1);
+    settle(&mut [&mut first, &mut second], 1);
+    assert_ne!(held(&first), held(&second));
+    assert_eq!((poll(&mut first), poll(&mut second)), (vec![], vec![]), "what was handed out is committed");
+    for partition in [0, 1] {
+        fixture.produce("t", partition, &["c"]);
+    }
+    let polled: BTreeSet<_> = poll(&mut first).into_iter().chain(poll(&mut second)).collect();
+    assert_eq!(polled.into_iter().collect::<Vec<_>>(), ["t/0:2 message:c", "t/1:2 message:c"]);
+
+    // Beyond its session it is let go, and what its last poll returned comes again.
+    let until = Instant::now() + LONG;
+    while held(&second).len() < 2 {
+        assert!(Instant::now() < until, "{second:?}");
+        poll_for(&mut second, 0, Duration::ZERO).unwrap();
+        thread::sleep(Duration::from_millis(50));
+    }
+    let lost = poll(&mut second);
+    assert_eq!((lost.len(), lost[0].ends_with("message:c")), (1, true), "{lost:?}");
+    assert_eq!(poll_for(&mut first, 1, Duration::ZERO), Err(Error::UnknownMemberId));
+    second.leave().unwrap();
+}
+
+#[test]
+fn in_a_transaction_no_partition_goes_and_an_abort_goes_back() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 2).unwrap();
+    for partition in [0, 1] {
+        fixture.produce("t", partition, &["a"]);
+    }
+    let mut first = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    first.begin_transaction(60_000).unwrap();
+    assert_eq!(poll(&mut first).len(), 2);
+    thread::scope(|scope| {
+        let second = scope.spawn(|| fixture.cluster.join("g", &["t"], manual()).unwrap());
+        thread::sleep(Duration::from_millis(1_500));
+        poll_for(&mut first, 0, Duration::ZERO).unwrap();
+        assert_eq!(held(&first).len(), 2);
+        first.end_transaction(Outcome::Abort).unwrap();
+        let mut second = second.join().unwrap();
+        settle(&mut [&mut first, &mut second], 1);
+        assert_eq!((poll(&mut first).len(), poll(&mut second).len()), (1, 1), "the abort went back");
+    });
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let join = |group: &str, topic: &str, options| fixture.cluster.join(group, &[topic], options).map(drop);
+    assert_eq!(join("g", "nope", manual()), Err(Error::UnknownTopic("nope".into())));
+    assert!(matches!(join("", "t", manual()), Err(Error::InvalidGroup(_))));
+    let short = JoinOptions { session_ms: 1, ..manual() };
+    assert!(matches!(join("g", "t", short), Err(Error::InvalidSessionTimeout(_))));
+    let beyond = JoinOptions { from: Position::At(9), ..manual() };
+    assert_eq!(join("g", "t", beyond), Err(Error::OffsetOutOfRange { first: 0, end: 0 }));
+}
