@@ -302,7 +302,7 @@ impl Broker {
     /// An exchange that somebody wants to see.
     #[cfg(any(feature = "http", feature = "kafka"))]
     pub fn seen(&self, exchange: wire::Exchange) {
-        self.wire().record(exchange, self.env().handles.disk());
+        self.wire().record(exchange, Some(self.env().handles.disk()));
     }
 
     /// What went through all partitions since the start.

@@ -204,10 +204,11 @@ impl Wire {
         state.filter.as_ref().is_some_and(|filter| filter.fits(asker)) || state.expected.contains_key(&asker.address)
     }
 
-    /// Takes an exchange, and wakes who waits for it.
-    pub(super) fn record(&self, mut exchange: Exchange, disk: &dyn Disk) {
+    /// Takes an exchange, and wakes who waits for it. Bytes of the log are read from the disk that has it, if it is on one here.
+    pub(crate) fn record(&self, mut exchange: Exchange, disk: Option<&dyn Disk>) {
         // What cannot be read is not shown. Whoever asked for it was told.
-        if exchange.file.as_mut().is_some_and(|file| file.read(disk).is_err()) {
+        let read = |file: &mut FileRange| disk.is_some_and(|disk| file.read(disk).is_ok());
+        if exchange.file.as_mut().is_some_and(|file| !read(file)) {
             exchange.file = None;
         }
         let exchange = Arc::new(exchange);
@@ -326,7 +327,7 @@ mod tests {
         wire.switch(Some(Filter::default()));
         wire.switch(Some(Filter::default()));
         assert!(wire.is_on() && wire.wants(&asker(1, "c", "PING")));
-        wire.record(exchange(1, 10), &MemoryDisk::default());
+        wire.record(exchange(1, 10), Some(&MemoryDisk::default()));
         assert_eq!(wire.next(0).unwrap().number, 1);
         assert!(wire.next(1).is_none());
         assert_eq!(wire.next(500).unwrap().number, 1, "500 was another broker's");
@@ -334,7 +335,7 @@ mod tests {
         wire.switch(None);
         assert!(!wire.is_on() && wire.next(0).is_none());
         // One that had begun before.
-        wire.record(exchange(1, 10), &MemoryDisk::default());
+        wire.record(exchange(1, 10), Some(&MemoryDisk::default()));
         assert!(wire.next(0).is_none());
     }
 
@@ -351,10 +352,10 @@ mod tests {
     fn the_ring_is_bounded_in_exchanges_and_in_bytes_and_the_oldest_go_first() {
         let wire = Wire::default();
         wire.switch(Some(Filter::default()));
-        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1), &MemoryDisk::default()));
+        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1), Some(&MemoryDisk::default())));
         assert_eq!(wire.state().ring.len(), RING_LENGTH_MAX);
         assert_eq!(wire.next(0).unwrap().number, 2 * RING_LENGTH_MAX as u64 + 1, "a slow subscriber sees the gap");
-        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1 << 20), &MemoryDisk::default()));
+        (0..3 * RING_LENGTH_MAX).for_each(|_| wire.record(exchange(1, 1 << 20), Some(&MemoryDisk::default())));
         let state = wire.state();
         assert!(state.bytes <= RING_BYTES_MAX, "{}", state.bytes);
         assert_eq!(state.bytes, state.ring.iter().map(|seen| seen.exchange.memory()).sum::<usize>());
@@ -363,7 +364,7 @@ mod tests {
         drop(state);
         // A client may call itself anything.
         let named = || Exchange { asker: asker(1, &"c".repeat(i16::MAX as usize), "PING"), ..exchange(1, 1) };
-        (0..RING_LENGTH_MAX).for_each(|_| wire.record(named(), &MemoryDisk::default()));
+        (0..RING_LENGTH_MAX).for_each(|_| wire.record(named(), Some(&MemoryDisk::default())));
         assert!(wire.state().ring.len() <= RING_BYTES_MAX / i16::MAX as usize);
     }
 
@@ -373,8 +374,8 @@ mod tests {
         let expected = wire.expect(asker(5, "", "PING").address);
         assert!(wire.is_on() && wire.wants(&asker(5, "", "PING")) && !wire.wants(&asker(6, "", "PING")));
         assert!(expected.take().is_none());
-        wire.record(exchange(5, 3), &MemoryDisk::default());
-        wire.record(exchange(5, 4), &MemoryDisk::default());
+        wire.record(exchange(5, 3), Some(&MemoryDisk::default()));
+        wire.record(exchange(5, 4), Some(&MemoryDisk::default()));
         assert_eq!(expected.take().unwrap().request.length, 3);
         assert!(wire.next(0).is_none(), "the ring is for those who switch it on");
         drop(expected);

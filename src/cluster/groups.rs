@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     broker::{
-        CommitOutcome, Committed, Error, GroupSummary, Lag, OffsetCommit, Result,
-        group::{Description, GroupType, MemberDescription, Owned, classic::Sender},
+        Committed, Error, GroupSummary, Lag, OffsetCommit, Result,
+        group::{Description, GroupType, MemberDescription, Owned},
     },
     log::record::shown,
 };
@@ -119,17 +119,8 @@ impl Cluster {
         if has_members { Err(Error::NonEmptyGroup(shown(name.as_bytes()))) } else { Ok(()) }
     }
 
-    /// Commits offsets from outside, which a group without members takes.
-    pub fn commit_offsets(
-        &self,
-        name: &str,
-        sender: Sender<'_>,
-        _generation: i32,
-        offsets: Vec<OffsetCommit>,
-    ) -> Result<CommitOutcome> {
-        if !sender.member_id.is_empty() {
-            return Err(Error::NotHere("a member commits on its own connection"));
-        }
+    /// Commits offsets of a group without members, each with what is noted beside it.
+    pub fn commit_for_group(&self, name: &str, offsets: Vec<OffsetCommit>) -> Result<()> {
         let one = |one: OffsetCommit| GroupOffset {
             topic: one.topic.to_string(),
             partition: one.partition,
@@ -137,8 +128,7 @@ impl Cluster {
             leader_epoch: Some(one.committed.leader_epoch).filter(|epoch| *epoch >= 0),
             metadata: one.committed.metadata,
         };
-        let outcomes = self.alter_offsets(name, offsets.into_iter().map(one).collect())?;
-        Ok(CommitOutcome { outcomes, written: None })
+        self.alter_offsets(name, offsets.into_iter().map(one).collect())?.into_iter().collect()
     }
 
     /// Answers what became of each.
@@ -238,9 +228,7 @@ mod tests {
 
         let committed = Committed { offset: 2, leader_epoch: -1, metadata: "noted".into(), timestamp_ms: 0 };
         let commit = OffsetCommit { topic: "t".into(), partition: 0, committed };
-        let nobody = Sender { member_id: "", instance_id: None };
-        let done = cluster.commit_offsets("g", nobody, -1, vec![commit]).unwrap();
-        assert_eq!((done.outcomes, done.written.is_none()), (vec![Ok(())], true));
+        cluster.commit_for_group("g", vec![commit]).unwrap();
         let offsets = cluster.committed_offsets("g").unwrap();
         assert_eq!((offsets[&("t".into(), 0)].offset, &*offsets[&("t".into(), 0)].metadata), (2, "noted"));
         assert_eq!(cluster.delete_offsets("g", &[("t".into(), 1)]), Ok(BTreeSet::new()));

@@ -50,7 +50,10 @@ pub use transactions::{Begun, Transaction};
 pub use writing::{Gathered, Target, WriteSession};
 
 use crate::{
-    broker::{Caller, Result, wire::Wire},
+    broker::{
+        Caller, Result,
+        wire::{Exchange, Wire},
+    },
     config::Config,
     metrics::Metrics,
 };
@@ -138,6 +141,11 @@ impl Cluster {
     /// The latest exchanges with this program, for whoever watches.
     pub fn wire(&self) -> &Wire {
         &self.shared.wire
+    }
+
+    /// An exchange that somebody wants to see.
+    pub fn seen(&self, exchange: Exchange) {
+        self.wire().record(exchange, None);
     }
 
     /// Milliseconds since 1970-01-01 UTC.
