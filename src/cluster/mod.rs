@@ -22,7 +22,6 @@ mod heard;
 mod joined;
 mod keeper;
 mod known;
-mod making;
 mod member;
 mod membership;
 #[cfg(test)]

@@ -12,6 +12,7 @@
 use super::{
     answers::{Asked, Outcome},
     errors::of_code,
+    native,
     options::ClusterOptions,
 };
 use crate::{
@@ -22,11 +23,12 @@ use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     error::KafkaError,
-    message::{Header, Message, OwnedHeaders},
-    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+    message::Message,
+    producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer},
     types::RDKafkaErrorCode,
 };
 use std::{
+    ffi::CStr,
     fmt,
     sync::{
         Arc, Mutex,
@@ -190,37 +192,20 @@ impl Sender {
     /// Hands a record over: `asked` will be answered. A record that is not taken is given back.
     pub(super) fn send(
         &self,
-        (topic, partition): (&str, u32),
+        topic: &CStr,
+        partition: u32,
         records: &Records<'_>,
         record: &RecordRef<'_>,
         asked: Box<Asked>,
     ) -> std::result::Result<(), (RDKafkaErrorCode, Box<Asked>)> {
-        let bytes = asked.bytes;
-        let headers = records.headers_of(record);
-        let headers = (!headers.is_empty()).then(|| {
-            headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |all, (name, value)| {
-                let key = str::from_utf8(name).expect("checked when the record was added");
-                all.insert(Header { key, value: value.as_deref() })
-            })
-        });
-        let sent = BaseRecord {
-            topic,
-            partition: Some(partition as i32),
-            payload: record.value.as_deref(),
-            key: record.key.as_deref(),
-            timestamp: record.timestamp,
-            headers,
-            delivery_opaque: asked,
-        };
-        let unanswered_bytes = &self.producer.context().unanswered_bytes;
+        let (bytes, unanswered_bytes) = (asked.bytes, &self.producer.context().unanswered_bytes);
         unanswered_bytes.fetch_add(bytes, AcqRel);
-        self.producer.send(sent).map_err(|(error, sent)| {
+        let sent = native::send(self.producer.client(), topic, partition, records, record, asked);
+        sent.inspect_err(|(code, _)| {
             unanswered_bytes.fetch_sub(bytes, AcqRel);
-            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-            if code == RDKafkaErrorCode::Fatal {
+            if *code == RDKafkaErrorCode::Fatal {
                 self.producer.context().is_over.store(true, Release);
             }
-            (code, sent.delivery_opaque)
         })
     }
 

@@ -30,6 +30,7 @@ use crate::{
 use rdkafka::types::RDKafkaErrorCode;
 use std::{
     borrow::Cow,
+    ffi::{CStr, CString},
     ops::Range,
     path::Path,
     sync::{Arc, atomic::Ordering::*},
@@ -92,13 +93,6 @@ struct Gathering<'a> {
     records: Records<'a>,
 }
 
-/// What is looked at in a record before it is taken.
-#[derive(Clone, Copy, Debug, Default)]
-struct Shape<'a> {
-    timestamp: Option<i64>,
-    key: Option<&'a [u8]>,
-}
-
 impl KnownTopic {
     /// Whether it has the partition that is named, if one is.
     fn has(&self, partition: Option<u32>) -> bool {
@@ -124,6 +118,7 @@ impl Cluster {
     }
 }
 
+const NO_TIME_0: &str = "librdkafka takes a timestamp of 0 for now; the earliest that it sends is 1";
 const NO_NUMBERS: &str = "records of a text producer cannot be numbered in front of a Kafka cluster: \
     all connections write through one producer of its own, so one that sends again after a reconnect may store twice";
 
@@ -136,26 +131,6 @@ impl Target {
     /// The partition's number.
     pub fn partition(&self) -> u32 {
         self.partition
-    }
-}
-
-impl Shape<'_> {
-    /// An error for what librdkafka does not send as it is.
-    fn check(self, records: &Records<'_>, record: Option<&RecordRef<'_>>) -> Result<()> {
-        match self.timestamp {
-            Some(timestamp @ ..0) => return Err(Error::NoTime(timestamp)),
-            Some(0) => {
-                return Err(Error::NotHere(
-                    "librdkafka takes a timestamp of 0 for now; the earliest that it sends is 1",
-                ));
-            }
-            _ => {}
-        }
-        let names = record.map(|record| records.headers_of(record)).unwrap_or_default();
-        if names.iter().any(|(name, _)| str::from_utf8(name).is_err()) {
-            return Err(Error::NotHere("the name of a header that goes to a Kafka cluster is UTF-8"));
-        }
-        Ok(())
     }
 }
 
@@ -188,9 +163,12 @@ impl WriteSession {
             return Err(Error::NotHere(NO_NUMBERS));
         }
         let record = from.last().expect("there is one to be added");
-        let shape = Shape { timestamp: record.timestamp, key: record.key.as_deref() };
-        shape.check(from, Some(record))?;
-        let slot = self.slot_for(gathered, topic, partition, shape.key)?;
+        match record.timestamp {
+            Some(timestamp @ ..0) => return Err(Error::NoTime(timestamp)),
+            Some(0) => return Err(Error::NotHere(NO_TIME_0)),
+            _ => {}
+        }
+        let slot = self.slot_for(gathered, topic, partition, record.key.as_deref())?;
         let records = &mut gathered.batches[slot].records;
         records.take_last(from);
         Ok(self.ticket(slot, records))
@@ -232,7 +210,8 @@ impl WriteSession {
         let shared = &self.cluster.shared;
         let found = match known_topic(shared, topic) {
             Err(Error::UnknownTopic(_)) if self.cluster.config().auto_create && partition.unwrap_or(0) == 0 => {
-                self.cluster.make_topic(topic)?
+                self.cluster.describe_topic_or_create(topic)?;
+                shared.known.topic_now(topic)?
             }
             Ok(found) if !found.has(partition) => shared.known.topic_now(topic)?,
             found => found?,
@@ -263,8 +242,9 @@ impl WriteSession {
             self.answers.begin(records.len());
             if let Ok(Via { sender, .. }) = &sent {
                 self.begun.get_or_insert_with(Instant::now);
+                let topic = CString::new(target.topic()).expect("a topic's name has no NUL");
                 (0..).zip(records.iter()).for_each(|(index, record)| {
-                    self.hand_over(sender, &target, &records, index, record);
+                    self.hand_over(sender, (&topic, target.partition), &records, index, record);
                 });
             }
             self.batches.push(Written { target, sent });
@@ -281,13 +261,20 @@ impl WriteSession {
     }
 
     /// Hands a record of the last batch over, when there is room.
-    fn hand_over(&self, sender: &Sender, target: &Target, records: &Records<'_>, index: usize, record: &RecordRef<'_>) {
+    fn hand_over(
+        &self,
+        sender: &Sender,
+        (topic, partition): (&CStr, u32),
+        records: &Records<'_>,
+        index: usize,
+        record: &RecordRef<'_>,
+    ) {
         let bytes = Sender::bytes_of(records, record);
         self.wait_for_room(sender, bytes);
         let mut asked = Box::new(self.answers.ask(index, bytes));
         let (mut is_known, mut since) = (false, None);
         loop {
-            let code = match sender.send((target.topic(), target.partition), records, record, asked) {
+            let code = match sender.send(topic, partition, records, record, asked) {
                 Ok(()) => return,
                 Err((code, given_back)) => {
                     asked = given_back;
@@ -303,7 +290,7 @@ impl WriteSession {
                     self.answers.wait_for_one(PAUSE);
                 }
                 RDKafkaErrorCode::UnknownPartition | RDKafkaErrorCode::UnknownTopic if !is_known => {
-                    sender.look_at(target.topic());
+                    sender.look_at(&topic.to_string_lossy());
                     is_known = true;
                 }
                 code => return asked.answer(Outcome::Failed(code)),

@@ -7,6 +7,7 @@
 //!
 //! PartitionQueue ── messages.rs: a partition's messages with their headers
 //! seat ── seat.rs: what a group knows a member by
+//! Sender ── producing.rs: records on their way, and a group's offsets in a transaction
 //! ```
 //!
 //! - What librdkafka gives is [`Owned`] and freed when that is dropped, or borrowed of something that is. Nothing borrowed leaves this
@@ -17,11 +18,13 @@
 
 mod groups;
 mod messages;
+mod producing;
 mod seat;
 mod topics;
 
 pub(super) use groups::{GroupOffset, Kind, Listed, Member};
 pub(super) use messages::{Message, PartitionQueue};
+pub(super) use producing::{GroupMember, send, send_offsets};
 pub(super) use seat::{Seat, seat};
 pub(super) use topics::{Found, Setting, Topic};
 

@@ -18,9 +18,10 @@ mod tests;
 pub use handle::{Begun, Transaction};
 pub(super) use open::Open;
 
-use super::{Cluster, errors::refused, producer::Sender};
+use super::{Cluster, errors::refused, native::GroupMember, producer::Sender};
 use crate::broker::{
     Code, Error, PartitionOfTransaction, ProducerIdentity, Result, TransactionDescription, TransactionSummary,
+    group::{Committer, classic},
 };
 use idle::Idle;
 use open::Transactional;
@@ -132,6 +133,26 @@ impl Cluster {
             .init_transactions(options.timeout)
             .map_err(|error| not_begun(&sender, &error, options.timeout))?;
         Ok(Transactional { sender: Arc::new(sender), _taken: taken })
+    }
+
+    /// Commits offsets of a group in a transaction: on behalf of the member that is named, or of nobody.
+    pub fn commit_offsets_in(
+        &self,
+        transaction: &Transaction,
+        group: &str,
+        committer: Committer<'_>,
+        offsets: &[(&str, u32, u64)],
+    ) -> Result<()> {
+        transaction.check()?;
+        let member = match committer {
+            Committer::Anybody | Committer::Outsider => {
+                GroupMember { group, id: "", instance_id: None, generation: -1 }
+            }
+            Committer::Member { sender: classic::Sender { member_id, instance_id }, generation } => {
+                GroupMember { group, id: member_id, instance_id, generation }
+            }
+        };
+        transaction.open().commit_offsets(member, offsets)
     }
 
     /// The transactions that this program has open, by id.

@@ -2,7 +2,11 @@
 
 use crate::{
     broker::{Code, Error, Outcome, Result},
-    cluster::{clients::Taken, producer::Sender},
+    cluster::{
+        clients::Taken,
+        native::{GroupMember, Refused, send_offsets},
+        producer::Sender,
+    },
 };
 use rdkafka::{error::KafkaError, producer::Producer, types::RDKafkaErrorCode};
 use std::{
@@ -22,6 +26,14 @@ pub(in crate::cluster) struct Transactional {
     pub(super) sender: Arc<Sender>,
     pub(super) _taken: Taken,
 }
+
+/// The producer has the id no more: another one does, or the coordinator has ended what it had open.
+const FENCED: [RDKafkaErrorCode; 4] = [
+    RDKafkaErrorCode::Fenced,
+    RDKafkaErrorCode::ProducerFenced,
+    RDKafkaErrorCode::InvalidProducerEpoch,
+    RDKafkaErrorCode::InvalidProducerIdMapping,
+];
 
 #[derive(Debug)]
 pub(in crate::cluster) struct Open {
@@ -101,7 +113,7 @@ impl Open {
     /// Its producer has failed for good.
     fn failed(&self) -> Error {
         match self.producer.sender.failure() {
-            Some((code, _)) if is_fenced(code) => self.fenced(),
+            Some((code, _)) if FENCED.contains(&code) => self.fenced(),
             failure => {
                 let why = failure.map_or(String::new(), |(_, why)| format!(": {why}"));
                 Error::InvalidTxnState(format!("the transaction is over, because its producer failed{why}"))
@@ -118,7 +130,7 @@ impl Open {
             return lost;
         }
         match code {
-            code if is_fenced(code) => self.lose(),
+            code if FENCED.contains(&code) => self.lose(),
             Fatal => self.failed(),
             PurgeQueue | PurgeInflight => {
                 Error::InvalidTxnState("the transaction can only be aborted since an error in it".into())
@@ -134,27 +146,40 @@ impl Open {
 
     /// Why something in it was refused.
     pub(super) fn refusal(&self, what: &str, error: &KafkaError) -> Error {
-        use RDKafkaErrorCode::*;
         let (code, why) = match error {
             KafkaError::Transaction(error) => (error.code(), error.string()),
-            other => (other.rdkafka_error_code().unwrap_or(Fail), other.to_string()),
+            other => (other.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail), other.to_string()),
         };
-        match code {
-            code if is_fenced(code) => self.lose(),
-            Fatal => self.failed(),
-            OperationTimedOut | TimedOutQueue | MessageTimedOut | RequestTimedOut => {
+        self.refused(what, code as i32, &why)
+    }
+
+    fn refused(&self, what: &str, number: i32, why: &str) -> Error {
+        use RDKafkaErrorCode::*;
+        let is = |code: RDKafkaErrorCode| code as i32 == number;
+        match number {
+            _ if FENCED.into_iter().any(is) => self.lose(),
+            _ if is(Fatal) => self.failed(),
+            _ if [OperationTimedOut, TimedOutQueue, MessageTimedOut, RequestTimedOut].into_iter().any(is) => {
                 let why = format!("{what}: the cluster did not answer within {} ms", self.patience.as_millis());
                 Error::OfCluster { code: Code::RequestTimedOut, why }
             }
-            IllegalGeneration => Error::IllegalGeneration(format!("{what}: {why}")),
-            UnknownMemberId => Error::UnknownMemberId,
-            FencedInstanceId => Error::FencedInstanceId,
-            RebalanceInProgress => Error::RebalanceInProgress,
-            code => {
-                let code = Code::numbered(code as i32).unwrap_or(Code::InvalidTxnState);
+            _ if is(IllegalGeneration) => Error::IllegalGeneration(format!("{what}: {why}")),
+            _ if is(UnknownMemberId) => Error::UnknownMemberId,
+            _ if is(FencedInstanceId) => Error::FencedInstanceId,
+            _ if is(RebalanceInProgress) => Error::RebalanceInProgress,
+            _ => {
+                let code = Code::numbered(number).unwrap_or(Code::InvalidTxnState);
                 Error::OfCluster { code, why: format!("{what}: {why}") }
             }
         }
+    }
+
+    /// Commits offsets of a group in it.
+    pub(super) fn commit_offsets(&self, member: GroupMember<'_>, offsets: &[(&str, u32, u64)]) -> Result<()> {
+        self.check_not_lost()?;
+        self.held().groups.insert(member.group.into());
+        let sent = send_offsets(self.producer.sender.producer().client(), member, offsets, self.patience);
+        sent.map_err(|Refused { number, why }| self.refused("committing offsets in the transaction", number, &why))
     }
 
     /// Ends it, once. `Err`: it was over already, or the cluster did not do so.
@@ -221,10 +246,4 @@ impl Open {
             other => other,
         }
     }
-}
-
-/// Whether it means that the producer has the id no more: another one does, or the coordinator has ended what it had open.
-fn is_fenced(code: RDKafkaErrorCode) -> bool {
-    use RDKafkaErrorCode::*;
-    matches!(code, Fenced | ProducerFenced | InvalidProducerEpoch | InvalidProducerIdMapping)
 }

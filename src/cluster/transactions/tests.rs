@@ -150,4 +150,17 @@ fn offsets_of_a_group_are_committed_with_it() {
     transaction.send_offsets(&offsets, &member.group_metadata().unwrap()).unwrap();
     transaction.end().unwrap();
     assert_ne!(before, format!("{:?}", committed()));
+
+    let mut transaction = begin(&cluster);
+    let here = || broker.group_offsets("g").unwrap();
+    cluster.commit_offsets_in(&transaction, "g", Committer::Outsider, &[("t", 0, 9)]).unwrap();
+    assert_eq!(cluster.transaction("id").unwrap().groups, ["g".into()]);
+    let before = format!("{:?}", here());
+    transaction.end().unwrap();
+    assert_ne!(before, format!("{:?}", here()));
+    let sender = classic::Sender { member_id: "nobody", instance_id: None };
+    let transaction = begin(&cluster);
+    let refused =
+        cluster.commit_offsets_in(&transaction, "g", Committer::Member { sender, generation: 3 }, &[("t", 0, 9)]);
+    assert!(matches!(refused, Err(Error::UnknownMemberId | Error::IllegalGeneration(_))), "{refused:?}");
 }
