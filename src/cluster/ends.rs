@@ -1,19 +1,15 @@
 //! Where partitions begin and end, and which offset a time means, by the cluster's word at this moment.
 
-use super::{Shared, errors::of_code};
-use crate::broker::{Error, Isolation, Result};
-use rdkafka::{
-    ClientContext, Offset, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::KafkaError,
-    types::RDKafkaErrorCode,
+use super::{
+    Shared,
+    errors::of_code,
+    native::Refused,
+    topics::{END, FIRST},
 };
-use std::sync::OnceLock;
-
-/// The client that asks what readers of records that are not committed see; made when somebody first is one.
-#[derive(Default)]
-pub(super) struct Asking(OnceLock<BaseConsumer<Silent>>);
+use crate::broker::{Code, Error, Isolation, Result};
+use rdkafka::{
+    ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError, types::RDKafkaErrorCode,
+};
 
 /// A client's own words, which nobody needs: what it is asked it answers.
 pub(super) struct Silent;
@@ -35,79 +31,83 @@ impl ClientContext for Silent {
 
 impl ConsumerContext for Silent {}
 
-impl std::fmt::Debug for Asking {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Asking")
-    }
-}
-
 impl Shared {
     /// Where a partition begins and ends for such a reader.
     pub(super) fn ends(&self, topic: &str, partition: u32, isolation: Isolation) -> Result<Ends> {
-        let number = self.number(topic, partition)?;
-        let asked = match isolation {
-            Isolation::ReadCommitted => self.known.asking().fetch_watermarks(topic, number, self.options.timeout),
-            Isolation::ReadUncommitted => self.uncommitted()?.fetch_watermarks(topic, number, self.options.timeout),
-        };
-        asked.map(Ends::of).map_err(|error| self.unread(topic, partition, &error))
+        let start = self.start(topic, partition)?;
+        Ok(Ends { start, end: self.end(topic, partition, isolation)? })
+    }
+
+    /// Where a partition begins.
+    pub(super) fn start(&self, topic: &str, partition: u32) -> Result<u64> {
+        Ok(self.offset_of(topic, partition, FIRST, Isolation::ReadUncommitted)?.unwrap_or(0))
+    }
+
+    /// Where a partition ends for such a reader.
+    pub(super) fn end(&self, topic: &str, partition: u32, isolation: Isolation) -> Result<u64> {
+        Ok(self.offset_of(topic, partition, END, isolation)?.unwrap_or(0))
     }
 
     /// The lowest offset whose time is at or after this, if the reader sees one.
     pub(super) fn offset_at(&self, topic: &str, partition: u32, isolation: Isolation, ms: i64) -> Result<Option<u64>> {
-        let mut wanted = TopicPartitionList::new();
         // Times below 0 mean something else there.
-        let time = Offset::Offset(ms.max(0));
-        let added = wanted.add_partition_offset(topic, self.number(topic, partition)?, time);
-        let timeout = self.options.timeout;
-        let asked = added.and_then(|()| match isolation {
-            Isolation::ReadCommitted => self.known.asking().offsets_for_times(wanted, timeout),
-            Isolation::ReadUncommitted => match self.uncommitted() {
-                Ok(client) => client.offsets_for_times(wanted, timeout),
-                Err(_) => Err(KafkaError::Canceled),
-            },
-        });
-        let answer = asked.map_err(|error| self.unread(topic, partition, &error))?;
-        let elements = answer.elements();
-        let Some(element) = elements.first() else { return Ok(None) };
-        element.error().map_err(|error| self.unread(topic, partition, &error))?;
-        Ok(element.offset().to_raw().and_then(|offset| u64::try_from(offset).ok()))
+        self.offset_of(topic, partition, ms.max(0), isolation)
     }
 
-    /// Why a partition could not be read or asked for.
+    fn offset_of(&self, topic: &str, partition: u32, which: i64, isolation: Isolation) -> Result<Option<u64>> {
+        self.offsets_of(&[(topic, partition)], which, isolation)?.pop().unwrap_or(Ok(None))
+    }
+
+    /// The same of each of these, in their order.
+    pub(super) fn offsets_of(
+        &self,
+        places: &[(&str, u32)],
+        which: i64,
+        isolation: Isolation,
+    ) -> Result<Vec<Result<Option<u64>>>> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = places.iter().map(|&(topic, partition)| (topic, partition, which));
+        let told = self.known.ask(|nodes| nodes.offsets(wanted, isolation == Isolation::ReadCommitted));
+        let told = told.map_err(|refused| self.known.explain_other("asking for offsets", refused))?;
+        let of = |&(topic, partition): &(&str, u32)| {
+            let at = told.iter().find(|at| (&*at.topic, at.partition) == (topic, partition));
+            match at.map(|at| (&at.refused, at.offset)) {
+                Some((None, offset)) => Ok(u64::try_from(offset).ok()),
+                Some((Some(refused), _)) => Err(self.without(topic, partition, refused.clone())),
+                None => Ok(None),
+            }
+        };
+        Ok(places.iter().map(of).collect())
+    }
+
+    /// Why a partition was not told of.
+    fn without(&self, topic: &str, partition: u32, refused: Refused) -> Error {
+        match self.unknown_now(topic, partition) {
+            Some(unknown) if refused.number == Code::UnknownTopicOrPartition as i32 => unknown,
+            _ => self.known.explain_other(&format!("asking for offsets of {topic}/{partition}"), refused),
+        }
+    }
+
+    /// Why a partition could not be read.
     pub(super) fn unread(&self, topic: &str, partition: u32, error: &KafkaError) -> Error {
         use RDKafkaErrorCode::*;
+        let what = format!("reading {topic}/{partition}");
         match error.rdkafka_error_code() {
             Some(code @ (UnknownTopic | UnknownPartition | UnknownTopicOrPartition)) => {
-                match self.known.topic_now(topic) {
-                    Ok(known) if partition as usize >= known.partitions.len() => unknown(topic, partition, &known),
-                    Ok(_) => of_code(&format!("reading {topic}/{partition}"), code),
-                    Err(error) => error,
-                }
+                self.unknown_now(topic, partition).unwrap_or_else(|| of_code(&what, code))
             }
-            _ => self.known.explain(&format!("reading {topic}/{partition}"), error),
+            _ => self.known.explain(&what, error),
         }
     }
 
-    fn uncommitted(&self) -> Result<&BaseConsumer<Silent>> {
-        if let Some(client) = self.uncommitted.0.get() {
-            return Ok(client);
+    /// An error if there is no such partition now.
+    fn unknown_now(&self, topic: &str, partition: u32) -> Option<Error> {
+        match self.known.topic_now(topic) {
+            Ok(known) => (partition as usize >= known.partitions.len()).then(|| unknown(topic, partition, &known)),
+            Err(error) => Some(error),
         }
-        let ours = [
-            ("isolation.level", Isolation::ReadUncommitted.name()),
-            ("allow.auto.create.topics", "false"),
-            ("enable.auto.commit", "false"),
-        ];
-        let made = self.options.client(&ours).create_with_context(Silent);
-        let made = made.map_err(|error| super::ClusterOptions::refused(&error))?;
-        Ok(self.uncommitted.0.get_or_init(|| made))
-    }
-
-    /// A partition's number as librdkafka takes it.
-    fn number(&self, topic: &str, partition: u32) -> Result<i32> {
-        i32::try_from(partition).map_err(|_| match self.known.topic(topic) {
-            Ok(known) => unknown(topic, partition, &known),
-            Err(error) => error,
-        })
     }
 }
 

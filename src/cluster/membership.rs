@@ -19,6 +19,7 @@ use super::{
     member::{Client, Events, Handed, Member, State, Verb, rings},
     native::{Seat, seat},
     reading::PartitionHandle,
+    topics::END,
     transactions::Transaction,
 };
 use crate::{
@@ -519,11 +520,12 @@ impl Membership {
 
     /// Whether there are records, by the cluster's word at this moment, that were not fetched yet.
     fn is_behind(&mut self) -> Result<bool> {
-        for one in self.partitions.iter_mut().filter(|one| one.has_read_all()) {
-            match self.shared.ends(&one.key.0, one.key.1, self.options.isolation) {
-                Ok(ends) => one.end = ends.end,
-                Err(Error::UnknownTopic(_) | Error::UnknownPartition { .. }) => {}
-                Err(error) => return Err(error),
+        let places: Vec<_> = self.partitions.iter().map(|one| (&*one.key.0, one.key.1)).collect();
+        let ends = self.shared.offsets_of(&places, END, self.options.isolation)?;
+        for (one, end) in self.partitions.iter_mut().zip(ends) {
+            // The others are read, and it is told when there is nothing else.
+            if let Ok(end) = end {
+                one.end = end.unwrap_or(0);
             }
         }
         Ok(self.comes_more())

@@ -57,7 +57,6 @@ use crate::{
     metrics::Metrics,
 };
 use clients::Clients;
-use ends::Asking;
 use keeper::Keeper;
 use known::Known;
 use member::Members;
@@ -84,7 +83,6 @@ struct Shared {
     wire: Wire,
     known: Known,
     clients: Clients,
-    uncommitted: Asking,
     readers: Readers,
     members: Members,
     keeper: Keeper,
@@ -105,7 +103,6 @@ impl Cluster {
             wire: Wire::default(),
             known,
             clients,
-            uncommitted: Asking::default(),
             readers: Readers::default(),
             members: Members::default(),
             keeper: Keeper::default(),

@@ -114,7 +114,7 @@ impl PartitionHandle {
 
     /// Offset of the first record.
     pub fn start(&self) -> Result<u64> {
-        Ok(self.shared.ends(self.topic(), self.index(), Isolation::ReadCommitted)?.start)
+        self.shared.start(self.topic(), self.index())
     }
 
     /// Offset behind the last record that readers see.
@@ -129,7 +129,7 @@ impl PartitionHandle {
 
     /// Offset behind the last record that a reader may see.
     pub fn end(&self, isolation: Isolation) -> Result<u64> {
-        Ok(self.shared.ends(self.topic(), self.index(), isolation)?.end)
+        self.shared.end(self.topic(), self.index(), isolation)
     }
 
     /// Nobody tells how much stands there: nothing is counted.
