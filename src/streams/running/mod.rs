@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Waiter},
-    client::processing::Site,
+    client::{self, processing::Site},
 };
 use identity::Identity;
 use states::{States, WorkerNumber};
@@ -35,13 +35,18 @@ use std::{
         atomic::{AtomicBool, Ordering::*},
     },
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use topics::Partitions;
 use worker::{Worker, reason_of};
 
 /// The longest commit interval: a transaction, and a silent member, are given up soon after it.
 const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5);
+
+/// How long a start waits for a broker that cannot be reached,
+const START_PATIENCE: Duration = Duration::from_secs(30);
+/// and how long between two attempts.
+const START_PAUSE: Duration = Duration::from_millis(100);
 
 /// A topology that runs. Dropped, it stops as [`stop`](Self::stop) does.
 pub struct App {
@@ -135,9 +140,22 @@ impl Shared {
     }
 }
 
+/// Does something again while the broker cannot be reached.
+fn over_outages<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let begun = Instant::now();
+    loop {
+        match attempt() {
+            Err(Error::Client(client::Error::Connection { .. })) if begun.elapsed() < START_PATIENCE => {
+                thread::sleep(START_PAUSE);
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Topology {
-    /// Runs it on the broker at an address, `host:port`. It fails, by name, where what it reads does not fit together; after that it goes
-    /// on until it is stopped, over outages too.
+    /// Runs it on the broker at an address, `host:port`, which may take half a minute to appear. It fails, by name, where what it reads
+    /// does not fit together; after that it goes on until it is stopped, over outages too.
     pub fn start(&self, address: &str, options: Options) -> Result<App, Error> {
         self.start_at(Site::Network(address.into()), options)
     }
@@ -157,8 +175,9 @@ impl Topology {
         let in_memory = matches!(&site, Site::Embedded(broker) if broker.config().data_dir.is_none());
         let state_dir = (!in_memory).then_some(options.state_dir.as_path());
         let identity = Identity::of(state_dir, &plan.application)?;
-        let partitions = topics::prepare(&plan, &site, state_dir)?;
-        let (globals, positions) = globals::read_whole(&plan, &site, &partitions, &options.handlers.unreadable)?;
+        let partitions = over_outages(|| topics::prepare(&plan, &site, state_dir))?;
+        let (globals, positions) =
+            over_outages(|| globals::read_whole(&plan, &site, &partitions, &options.handlers.unreadable))?;
         let states = States::new(&plan, &partitions, state_dir, options.cache_bytes);
         let shared = Arc::new(Shared {
             plan,

@@ -8,7 +8,7 @@ use crate::{
         store::{Changes, DiskState, State, StoreSpec},
     },
 };
-use std::{collections::BTreeMap, env, fs, process, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, env, fs, net::TcpListener, process, sync::Arc, thread, time::Duration};
 
 #[test]
 fn state_that_is_ahead_of_its_changelog_is_restored_from_nothing() {
@@ -68,5 +68,26 @@ fn state_that_a_query_still_looks_at_is_taken_up_again() {
     drop((queried, again));
     states.acquire(id, 0).unwrap();
     drop(states);
+    fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_start_waits_for_a_broker_that_goes_away_meanwhile() {
+    let dir = env::temp_dir().join(format!("plainlog-early-{}", process::id()));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let starting = thread::spawn({
+        let (address, options) = (address.clone(), Options { state_dir: dir.clone(), ..Options::default() });
+        move || {
+            let topology = Topology::new("app");
+            topology.stream("in").group_by_key().count("counts").to("out");
+            topology.start(&address, options)
+        }
+    });
+    // The first attempt finds somebody who hangs up.
+    drop(listener.accept().unwrap());
+    drop(listener);
+    let _server = Server::start(Broker::in_memory(), &address).unwrap();
+    starting.join().unwrap().unwrap().stop().unwrap();
     fs::remove_dir_all(dir).unwrap();
 }
