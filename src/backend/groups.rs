@@ -7,13 +7,23 @@ use crate::broker::{
 };
 #[cfg(feature = "http")]
 use crate::broker::{CommitOutcome, ObservedGroup, OffsetCommit, group::classic::Sender};
+#[cfg(feature = "cluster")]
+use crate::{broker::Error, cluster};
 use std::sync::Arc;
+
+/// What librdkafka cannot do.
+#[cfg(feature = "cluster")]
+pub(super) const NO_QUEUES: Error = Error::NotHere(
+    "share groups are not to be had on a cluster: librdkafka, which speaks to it, has no share consumer",
+);
 
 /// A membership in a group.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the forms are the backend's")]
 pub enum Membership {
     Broker(broker::Membership),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::Membership),
 }
 
 #[expect(missing_docs, reason = "the verbs are the broker's")]
@@ -25,24 +35,32 @@ impl Backend {
     pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Membership> {
         Ok(match self {
             Backend::Broker(broker) => Membership::Broker(broker.join(group, topics, options)?),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => Membership::Cluster(cluster.join(group, topics, options)?),
         })
     }
 
     pub fn may_join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<()> {
         match self {
             Backend::Broker(broker) => broker.may_join_queue(group, topics, options),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Err(NO_QUEUES),
         }
     }
 
     pub fn join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<ShareMembership> {
         match self {
             Backend::Broker(broker) => broker.join_queue(group, topics, options),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Err(NO_QUEUES),
         }
     }
 
     pub fn share_lock_ms(&self, group: &str) -> u64 {
         match self {
             Backend::Broker(broker) => broker.share_lock_ms(group),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => 0,
         }
     }
 
@@ -82,6 +100,8 @@ impl Backend {
                 written.map_or(Ok(()), |written| written.make_durable())?;
                 outcomes.into_iter().collect()
             }
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => cluster.commit_for_group(group, offsets),
         }
     }
 
@@ -108,8 +128,8 @@ impl Membership {
         form!(Membership, self, form => form.generation())
     }
 
-    pub fn assigned(&self) -> impl Iterator<Item = (&str, u32)> {
-        form!(Membership, self, form => form.assigned())
+    pub fn assigned(&self) -> Box<dyn Iterator<Item = (&str, u32)> + '_> {
+        form!(Membership, self, form => Box::new(form.assigned()))
     }
 
     pub fn poll(
@@ -128,6 +148,10 @@ impl Membership {
     pub fn commit_in(&mut self, transaction: &Transaction, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
         match (self, transaction) {
             (Membership::Broker(member), Transaction::Broker(transaction)) => member.commit_in(transaction, offsets),
+            #[cfg(feature = "cluster")]
+            (Membership::Cluster(member), Transaction::Cluster(transaction)) => member.commit_in(transaction, offsets),
+            #[cfg(feature = "cluster")]
+            _ => unreachable!("a member and a transaction are of one backend"),
         }
     }
 

@@ -1,9 +1,11 @@
-//! What answers verbs: a broker in this process. Protocols and the server know verbs, and not where records live.
+//! What answers verbs: a broker in this process, or a Kafka cluster behind it. Protocols and the server know verbs, and not where
+//! records live.
 //!
 //! ```text
-//! text, HTTP, server ── Backend ──── Broker      records in this process's log
-//!                          │
-//!                          └ sessions, handles and memberships have a form for each, too
+//! text, HTTP, server ── Backend ─┬─ Broker      records in this process's log
+//!                                └─ Cluster     records on the nodes of a Kafka cluster (feature `cluster`)
+//!
+//! sessions, handles, memberships and transactions have the same two forms
 //! ```
 //!
 //! It decides nothing: each call goes on to whoever answers it. The verbs are described where they are answered, in
@@ -19,6 +21,8 @@ pub use reading::{PartitionHandle, ReadSession, TopicHandle};
 pub use transactions::{Begun, Transaction};
 pub use writing::{Gathered, WriteSession};
 
+#[cfg(feature = "cluster")]
+use crate::cluster::Cluster;
 use crate::{
     broker::{
         Broker, Caller, Nodes, PartitionDescription, Registered, Result, ShareCounts, TopicDescription, TopicSize,
@@ -39,6 +43,8 @@ macro_rules! form {
     ($type:ident, $self:expr, $form:ident => $call:expr) => {
         match $self {
             $type::Broker($form) => $call,
+            #[cfg(feature = "cluster")]
+            $type::Cluster($form) => $call,
         }
     };
 }
@@ -49,6 +55,9 @@ use form;
 pub enum Backend {
     /// A broker in this process.
     Broker(Broker),
+    /// A Kafka cluster.
+    #[cfg(feature = "cluster")]
+    Cluster(Cluster),
 }
 
 impl From<Broker> for Backend {
@@ -60,6 +69,13 @@ impl From<Broker> for Backend {
 impl From<&Broker> for Backend {
     fn from(broker: &Broker) -> Backend {
         Backend::Broker(broker.clone())
+    }
+}
+
+#[cfg(feature = "cluster")]
+impl From<Cluster> for Backend {
+    fn from(cluster: Cluster) -> Backend {
+        Backend::Cluster(cluster)
     }
 }
 

@@ -1,7 +1,11 @@
 //! Reading: handles and sessions of whoever has the records. What was read is a chunk of lines in either case.
 
+#[cfg(feature = "cluster")]
+use super::groups::NO_QUEUES;
 use super::{Backend, form};
 use crate::broker::{self, Batches, Isolation, LineAt, Position, Registered, Result, TimedOffset, View, Waiter};
+#[cfg(feature = "cluster")]
+use crate::cluster;
 #[cfg(feature = "http")]
 use crate::config::Settings;
 use crate::log::Backlog;
@@ -12,6 +16,8 @@ use std::{ops::Range, path::PathBuf, sync::Arc};
 #[expect(missing_docs, reason = "the forms are the backend's")]
 pub enum TopicHandle {
     Broker(broker::TopicHandle),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::TopicHandle),
 }
 
 /// A partition that was found.
@@ -19,6 +25,8 @@ pub enum TopicHandle {
 #[expect(missing_docs, reason = "the forms are the backend's")]
 pub enum PartitionHandle {
     Broker(broker::PartitionHandle),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::PartitionHandle),
 }
 
 /// What somebody read last.
@@ -26,6 +34,8 @@ pub enum PartitionHandle {
 #[expect(missing_docs, reason = "the forms are the backend's")]
 pub enum ReadSession {
     Broker(broker::ReadSession),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::ReadSession),
 }
 
 #[expect(missing_docs, reason = "the verbs are the broker's")]
@@ -33,18 +43,24 @@ impl Backend {
     pub fn read_session(&self) -> ReadSession {
         match self {
             Backend::Broker(broker) => ReadSession::Broker(broker.read_session()),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => ReadSession::Cluster(cluster.read_session()),
         }
     }
 
     pub fn find_topic(&self, name: &str) -> Result<TopicHandle> {
         Ok(match self {
             Backend::Broker(broker) => TopicHandle::Broker(broker.find_topic(name)?),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => TopicHandle::Cluster(cluster.find_topic(name)?),
         })
     }
 
     pub fn find_partition(&self, topic: &str, partition: u32) -> Result<PartitionHandle> {
         Ok(match self {
             Backend::Broker(broker) => PartitionHandle::Broker(broker.find_partition(topic, partition)?),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => PartitionHandle::Cluster(cluster.find_partition(topic, partition)?),
         })
     }
 }
@@ -67,12 +83,16 @@ impl TopicHandle {
     pub fn partition(&self, index: u32) -> Result<PartitionHandle> {
         Ok(match self {
             TopicHandle::Broker(topic) => PartitionHandle::Broker(topic.partition(index)?),
+            #[cfg(feature = "cluster")]
+            TopicHandle::Cluster(topic) => PartitionHandle::Cluster(topic.partition(index)?),
         })
     }
 
     pub fn partitions(&self) -> Vec<PartitionHandle> {
         match self {
             TopicHandle::Broker(topic) => topic.partitions().into_iter().map(PartitionHandle::Broker).collect(),
+            #[cfg(feature = "cluster")]
+            TopicHandle::Cluster(topic) => topic.partitions().into_iter().map(PartitionHandle::Cluster).collect(),
         }
     }
 }
@@ -108,6 +128,8 @@ impl PartitionHandle {
     pub fn leader_epoch(&self) -> i32 {
         match self {
             PartitionHandle::Broker(partition) => partition.leader_epoch() as i32,
+            #[cfg(feature = "cluster")]
+            PartitionHandle::Cluster(_) => -1,
         }
     }
 
@@ -115,6 +137,8 @@ impl PartitionHandle {
     pub fn of_broker(&self) -> Result<&broker::PartitionHandle> {
         match self {
             PartitionHandle::Broker(partition) => Ok(partition),
+            #[cfg(feature = "cluster")]
+            PartitionHandle::Cluster(_) => Err(NO_QUEUES),
         }
     }
 
@@ -132,6 +156,10 @@ macro_rules! both {
     ($session:expr, $partition:expr, ($reads:ident, $of:ident) => $call:expr) => {
         match ($session, $partition) {
             (ReadSession::Broker($reads), PartitionHandle::Broker($of)) => $call,
+            #[cfg(feature = "cluster")]
+            (ReadSession::Cluster($reads), PartitionHandle::Cluster($of)) => $call,
+            #[cfg(feature = "cluster")]
+            _ => unreachable!("a session and a partition are of one backend"),
         }
     };
 }

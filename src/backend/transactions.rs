@@ -4,6 +4,8 @@ use super::{Backend, form};
 use crate::broker::{
     self, LastTransaction, ProducerIdentity, Result, TransactionDescription, TransactionSummary, group::Committer,
 };
+#[cfg(feature = "cluster")]
+use crate::cluster;
 use std::sync::Arc;
 
 /// An open transaction, or one that was lost and whose owner does not know it yet.
@@ -11,6 +13,8 @@ use std::sync::Arc;
 #[expect(missing_docs, reason = "the forms are the backend's")]
 pub enum Transaction {
     Broker(broker::Transaction),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::Transaction),
 }
 
 /// A transaction that has just begun.
@@ -30,6 +34,11 @@ impl Backend {
                 let broker::Begun { transaction, last } = broker.begin_transaction(transactional_id, timeout_ms)?;
                 Ok(Begun { transaction: Transaction::Broker(transaction), last })
             }
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => {
+                let cluster::Begun { transaction, last } = cluster.begin_transaction(transactional_id, timeout_ms)?;
+                Ok(Begun { transaction: Transaction::Cluster(transaction), last })
+            }
         }
     }
 
@@ -44,6 +53,12 @@ impl Backend {
             (Backend::Broker(broker), Transaction::Broker(transaction)) => {
                 broker.commit_offsets_in(transaction, group, committer, offsets)
             }
+            #[cfg(feature = "cluster")]
+            (Backend::Cluster(cluster), Transaction::Cluster(transaction)) => {
+                cluster.commit_offsets_in(transaction, group, committer, offsets)
+            }
+            #[cfg(feature = "cluster")]
+            _ => unreachable!("a transaction is of one backend"),
         }
     }
 
@@ -66,8 +81,13 @@ impl Transaction {
         form!(Transaction, self, form => form.transactional_id())
     }
 
-    pub fn identity(&self) -> ProducerIdentity {
-        form!(Transaction, self, form => form.identity())
+    /// The pair that its records bear, where that is known.
+    pub fn identity(&self) -> Option<ProducerIdentity> {
+        match self {
+            Transaction::Broker(transaction) => Some(transaction.identity()),
+            #[cfg(feature = "cluster")]
+            Transaction::Cluster(transaction) => transaction.identity(),
+        }
     }
 
     pub fn check(&self) -> Result<()> {

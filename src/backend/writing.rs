@@ -1,6 +1,8 @@
 //! Writing: sessions of whoever takes the records.
 
 use super::{Backend, Transaction, form};
+#[cfg(feature = "cluster")]
+use crate::cluster;
 use crate::{
     broker::{self, Result, Ticket},
     log::{Numbering, record::Records},
@@ -12,12 +14,16 @@ use std::{ops::Range, path::Path};
 #[expect(missing_docs, reason = "the forms are the backend's")]
 pub enum WriteSession {
     Broker(broker::WriteSession),
+    #[cfg(feature = "cluster")]
+    Cluster(cluster::WriteSession),
 }
 
 /// Records on their way, until they are written together. Each form has its own.
 #[derive(Debug, Default)]
 pub struct Gathered<'a> {
     broker: broker::Gathered<'a>,
+    #[cfg(feature = "cluster")]
+    cluster: cluster::Gathered<'a>,
 }
 
 impl Backend {
@@ -25,6 +31,8 @@ impl Backend {
     pub fn write_session(&self) -> WriteSession {
         match self {
             Backend::Broker(broker) => WriteSession::Broker(broker.write_session()),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => WriteSession::Cluster(cluster.write_session()),
         }
     }
 }
@@ -40,6 +48,8 @@ impl WriteSession {
     ) -> Result<Ticket> {
         match self {
             WriteSession::Broker(session) => session.add_value(&mut gathered.broker, topic, partition, value),
+            #[cfg(feature = "cluster")]
+            WriteSession::Cluster(session) => session.add_value(&mut gathered.cluster, topic, partition, value),
         }
     }
 
@@ -53,12 +63,20 @@ impl WriteSession {
     ) -> Result<Ticket> {
         match self {
             WriteSession::Broker(session) => session.add_last(&mut gathered.broker, topic, partition, from, numbering),
+            #[cfg(feature = "cluster")]
+            WriteSession::Cluster(session) => {
+                session.add_last(&mut gathered.cluster, topic, partition, from, numbering)
+            }
         }
     }
 
     pub fn enter(&mut self, transaction: &Transaction) {
         match (self, transaction) {
             (WriteSession::Broker(session), Transaction::Broker(transaction)) => session.enter(transaction),
+            #[cfg(feature = "cluster")]
+            (WriteSession::Cluster(session), Transaction::Cluster(transaction)) => session.enter(transaction),
+            #[cfg(feature = "cluster")]
+            _ => unreachable!("a session and a transaction are of one backend"),
         }
     }
 
@@ -69,6 +87,8 @@ impl WriteSession {
     pub fn write(&mut self, gathered: &mut Gathered<'_>) {
         match self {
             WriteSession::Broker(session) => session.write(&mut gathered.broker),
+            #[cfg(feature = "cluster")]
+            WriteSession::Cluster(session) => session.write(&mut gathered.cluster),
         }
     }
 
@@ -98,8 +118,11 @@ impl WriteSession {
 
     /// Where on disk each batch stands that was stored; nowhere, where the log is not of this process.
     pub fn places(&self) -> impl Iterator<Item = (&Path, Range<u64>)> {
-        match self {
-            WriteSession::Broker(session) => session.places(),
-        }
+        let on_disk = match self {
+            WriteSession::Broker(session) => Some(session.places()),
+            #[cfg(feature = "cluster")]
+            WriteSession::Cluster(_) => None,
+        };
+        on_disk.into_iter().flatten()
     }
 }

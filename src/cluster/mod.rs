@@ -26,7 +26,6 @@ mod member;
 mod membership;
 #[cfg(test)]
 mod membership_tests;
-pub mod moving;
 mod native;
 mod nodes;
 mod options;

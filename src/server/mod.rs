@@ -18,6 +18,8 @@ mod sniff;
 
 pub use sniff::{Spoken, spoken};
 
+#[cfg(feature = "cluster")]
+use crate::protocol::joined;
 use crate::{
     backend::Backend,
     broker::{Caller, Protocol, Waiter},
@@ -359,6 +361,12 @@ impl Shared {
             transport.counted().set_protocol(protocol.name());
             self.backend.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() })
         };
+        #[cfg(feature = "cluster")]
+        if let (Spoken::Kafka | Spoken::Tls, Backend::Cluster(cluster)) = (&spoken, &self.backend) {
+            transport.counted().set_protocol(Protocol::Kafka.name());
+            let node = cluster.connect()?;
+            return joined::serve(transport, &node, cluster.config().idle_timeout, &self.stopping);
+        }
         match spoken {
             Spoken::Text => text::serve(&backend(Protocol::Text), &mut input, &mut output)?,
             #[cfg(feature = "http")]
@@ -374,6 +382,8 @@ impl Shared {
                     let name = self.name.as_deref();
                     crate::protocol::kafka::serve(&broker, name, &mut input, &mut output)?
                 }
+                #[cfg(feature = "cluster")]
+                Backend::Cluster(_) => unreachable!("it is joined to a node"),
             },
             #[cfg(not(feature = "kafka"))]
             Spoken::Kafka => {

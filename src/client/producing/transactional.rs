@@ -69,7 +69,8 @@ enum Side {
 #[derive(Debug)]
 pub struct Transaction<'p> {
     producer: &'p mut TransactionalProducer,
-    identity: ProducerIdentity,
+    /// The pair that its records bear; `None`: a cluster behind the broker does not tell it.
+    identity: Option<ProducerIdentity>,
     /// In this process: the broker's end of it.
     embedded: Option<backend::Transaction>,
     /// Whether something was sent in it.
@@ -135,7 +136,7 @@ impl TransactionalProducer {
 
 /// What BEGIN answers.
 struct Begun {
-    identity: ProducerIdentity,
+    identity: Option<ProducerIdentity>,
     last: Option<LastTransaction>,
 }
 
@@ -153,20 +154,23 @@ impl Begun {
         }
     }
 
-    /// `OK producer_id: epoch: last_id: last_epoch: last:`
+    /// `OK producer_id: epoch: last_id: last_epoch: last:`, each `-` where nobody knows it.
     fn read(answer: &Answer) -> Result<Begun, Error> {
         let line = answer.first.as_bytes();
         let word = |name| field(line, name).and_then(|word| str::from_utf8(word).ok());
         let identity =
             |id, epoch| Some(ProducerIdentity { id: word(id)?.parse().ok()?, epoch: word(epoch)?.parse().ok()? });
         let read = || {
+            if word("producer_id")? == "-" {
+                return Some(Begun { identity: None, last: None });
+            }
             let last = identity("last_id", "last_epoch")?;
             let last = match word("last")? {
                 "commit" => Some(LastTransaction { identity: last, outcome: Outcome::Commit }),
                 "abort" => Some(LastTransaction { identity: last, outcome: Outcome::Abort }),
                 _ => None,
             };
-            Some(Begun { identity: identity("producer_id", "epoch")?, last })
+            Some(Begun { identity: Some(identity("producer_id", "epoch")?), last })
         };
         read().ok_or_else(|| Error::Answer(format!("'{}' answers no BEGIN", answer.first)))
     }
@@ -299,6 +303,10 @@ impl Transaction<'_> {
     fn learn_outcome(&mut self, lost: Error) -> Result<(), Error> {
         let TransactionalProducer { id, timeout, side } = &mut *self.producer;
         let Side::Network { producer, retry_for } = side else { return Err(lost) };
+        if self.identity.is_none() {
+            // The next transaction of the id would say nothing of this one.
+            return Err(lost);
+        }
         producer.set_retry_for(*retry_for);
         let mut waiting = Outage::begin();
         let begun = loop {
@@ -313,7 +321,7 @@ impl Transaction<'_> {
         };
         // It was begun only to ask.
         let _ = producer.order("ABORT");
-        match begun.last.filter(|last| last.identity == self.identity) {
+        match begun.last.filter(|last| self.identity == Some(last.identity)) {
             Some(LastTransaction { outcome: Outcome::Commit, .. }) => Ok(()),
             Some(_) => Err(Error::Aborted(lost.to_string())),
             None if !self.is_used => Ok(()),

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     backend::Transaction,
     broker::{
-        Code, Error, LastTransaction, Outcome, TransactionSummary,
+        Code, Error, LastTransaction, Outcome, ProducerIdentity, TransactionSummary,
         group::{Committer, classic::Sender},
     },
     log::record::{shown, unescape, write_word},
@@ -138,10 +138,13 @@ impl Session {
         }
         self.written.enter(&begun.transaction);
         self.stage = Stage::Within(begun.transaction);
-        let line = format!("OK producer_id:{} epoch:{}", identity.id, identity.epoch);
-        output.bytes.extend_from_slice(line.as_bytes());
-        write_last(begun.last, &mut output.bytes);
-        self.explain(|| format!("began '{id}' as producer {} in epoch {}", identity.id, identity.epoch));
+        write_begun(identity, begun.last, &mut output.bytes);
+        self.explain(|| match identity {
+            Some(ProducerIdentity { id: producer, epoch }) => {
+                format!("began '{id}' as producer {producer} in epoch {epoch}")
+            }
+            None => format!("began '{id}'"),
+        });
         Ok(())
     }
 
@@ -297,9 +300,13 @@ fn transactional_id(word: &[u8]) -> Result<String, Refusal> {
         .map_err(|_| Refusal::invalid(format!("'{}' is no transactional id: it is not UTF-8", shown(word))))
 }
 
-/// ` last_id: last_epoch: last:` and the line's end.
-fn write_last(last: Option<LastTransaction>, out: &mut Vec<u8>) {
-    let (id, epoch, how) =
+/// `OK producer_id: epoch: last_id: last_epoch: last:`. Nobody tells any of it of a transaction of a cluster's.
+fn write_begun(identity: Option<ProducerIdentity>, last: Option<LastTransaction>, out: &mut Vec<u8>) {
+    let Some(ProducerIdentity { id, epoch }) = identity else {
+        return out.extend_from_slice(b"OK producer_id:- epoch:- last_id:- last_epoch:- last:-\n");
+    };
+    let (last_id, last_epoch, how) =
         last.map_or((-1, -1, "none"), |last| (last.identity.id, last.identity.epoch, last.outcome.name()));
-    out.extend_from_slice(format!(" last_id:{id} last_epoch:{epoch} last:{how}\n").as_bytes());
+    let line = format!("OK producer_id:{id} epoch:{epoch} last_id:{last_id} last_epoch:{last_epoch} last:{how}\n");
+    out.extend_from_slice(line.as_bytes());
 }
