@@ -171,7 +171,7 @@ impl Comparison<'_, '_> {
             differing = Some(at);
         }
         match differing {
-            None if most < self.target_first || self.is_compacted => self.compared.only_at_source += 1,
+            None if least <= most && most < self.target_first || self.is_compacted => self.compared.only_at_source += 1,
             at => self.differ(Some(offset), at),
         }
         Ok(true)
