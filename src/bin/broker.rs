@@ -2,13 +2,18 @@
 //! library does the work.
 
 mod allocator;
+#[cfg(feature = "cluster")]
+mod clustering;
 mod common;
 mod jobs;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use common::say;
+#[cfg(feature = "cluster")]
+use plainlog::cluster::Cluster;
 use plainlog::{
+    backend::Backend,
     broker::Broker,
     config::{self, Address, Config, Described, FetchCompression, Flush, Settings},
     server::Server,
@@ -53,9 +58,6 @@ enum Job {
     /// Ask a running broker what every client asks first, in both protocols, and tell what came of it (feature http)
     #[cfg(feature = "http")]
     Try(jobs::trial::Job),
-    /// Copy topics to a Kafka cluster, or from one, while both run (feature cluster)
-    #[cfg(feature = "cluster")]
-    Move(jobs::moving::Job),
     /// Check or print a log on disk; no broker is needed
     #[command(subcommand)]
     Log(jobs::log::Job),
@@ -153,6 +155,9 @@ struct Serve {
     #[cfg(feature = "http")]
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     http_allow_origin: Vec<String>,
+    #[cfg(feature = "cluster")]
+    #[command(flatten)]
+    cluster: clustering::Options,
     /// Explain every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
@@ -241,6 +246,22 @@ impl Serve {
     }
 }
 
+impl Serve {
+    /// What answers, and in words where its records are.
+    fn open(&self, config: Config) -> Result<(Backend, String)> {
+        #[cfg(feature = "cluster")]
+        if let Some(cluster) = self.cluster.read().unwrap_or_else(|why| common::usage_error::<Cli>(why)) {
+            let place = format!("data in the cluster {}", cluster.servers);
+            let config = Config { data_dir: None, ..config };
+            return Ok((Cluster::open(config, cluster)?.into(), place));
+        }
+        let (flush, data_dir) = (config.flush, config.log_dir());
+        let broker = Broker::open(config)?;
+        let topics = broker.topic_count();
+        Ok((broker.into(), format!("data in {data_dir}, {topics} topics, flush {flush}")))
+    }
+}
+
 fn main() -> ExitCode {
     let begun = Instant::now();
     allocator::use_one_arena();
@@ -253,8 +274,6 @@ fn main() -> ExitCode {
         Some(Job::Diagram(job)) => jobs::diagram::run(&job),
         #[cfg(feature = "http")]
         Some(Job::Try(job)) => jobs::trial::run(&job),
-        #[cfg(feature = "cluster")]
-        Some(Job::Move(job)) => jobs::moving::run(&job),
         Some(Job::Log(job)) => jobs::log::run(&job),
         Some(Job::Completions { shell }) => jobs::completions::<Cli>(&shell),
     };
@@ -274,24 +293,20 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
     common::on_interrupt(move || interrupts.send(()).unwrap_or_default())?;
     let handles = raise_file_limit(&config);
     let config = Config { open_files_max: handles, ..config };
-    let (verbosity, flush) = (config.verbosity, config.flush);
-    let data_dir = config.data_dir.as_ref().map_or("memory".into(), |dir| dir.display().to_string());
-    let broker = Broker::open(config)?;
-    let topics = broker.describe_topics().len();
-    let server = Server::start(broker.clone(), &options.listen.to_string())
+    let verbosity = config.verbosity;
+    let (backend, place) = options.open(config)?;
+    let server = Server::start(backend.clone(), &options.listen.to_string())
         .with_context(|| format!("cannot listen on {}", options.listen))?;
     let started = Address { port: server.port(), ..options.listen.clone() };
     writeln!(std::io::stdout(), "Broker started on {started}")?;
     if verbosity > 0 {
         let (version, ready) = (env!("CARGO_PKG_VERSION"), begun.elapsed().as_secs_f64() * 1000.0);
-        say(format_args!(
-            "plainlog {version}, data in {data_dir}, {topics} topics, flush {flush}, ready in {ready:.1} ms"
-        ));
+        say(format_args!("plainlog {version}, {place}, ready in {ready:.1} ms"));
     }
     let mut memory = allocator::Memory::default();
     loop {
         match interrupted.recv_timeout(allocator::LOOK_EVERY) {
-            Err(RecvTimeoutError::Timeout) => memory.look(broker.metrics().requests()),
+            Err(RecvTimeoutError::Timeout) => memory.look(backend.metrics().requests()),
             told => break told.context("the signal handler is gone")?,
         }
     }

@@ -26,12 +26,12 @@ mod member;
 mod membership;
 #[cfg(test)]
 mod membership_tests;
-pub mod moving;
 mod native;
 mod nodes;
 mod options;
 mod place;
 mod producer;
+mod properties;
 mod reader;
 mod reading;
 #[cfg(test)]
@@ -45,6 +45,7 @@ mod writing;
 pub use known::KnownTopic;
 pub use membership::Membership;
 pub use options::ClusterOptions;
+pub use properties::properties;
 pub use reading::{PartitionHandle, ReadSession, TopicHandle};
 pub use transactions::{Begun, Transaction};
 pub use writing::{Gathered, Target, WriteSession};
