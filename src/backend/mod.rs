@@ -123,8 +123,12 @@ impl Backend {
         form!(Backend, self, form => form.now_ms())
     }
 
-    pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
-        form!(Backend, self, form => form.describe_topics())
+    pub fn describe_topics(&self) -> Result<BTreeMap<String, Result<TopicDescription>>> {
+        match self {
+            Backend::Broker(broker) => Ok(broker.describe_topics()),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => cluster.describe_topics(),
+        }
     }
 
     pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {

@@ -63,6 +63,8 @@ pub struct Nodes {
     pub missing: BTreeMap<i32, u64>,
     /// The partitions that none of them leads.
     pub leaderless: Vec<(String, u32)>,
+    /// How many topics they have.
+    pub topics: usize,
 }
 
 /// A node of a cluster.

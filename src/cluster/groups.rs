@@ -48,17 +48,19 @@ impl Cluster {
 
     /// A group, if there is one of this name.
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
-        let described = self.shared.known.ask(|nodes| nodes.describe_groups(&[name]));
-        let described = described.map_err(|refused| self.about_group(name, refused))?;
-        let Some((_, described)) = described.into_iter().next() else { return Ok(None) };
+        let described = self.shared.known.ask_coordinator(|nodes| {
+            let described = nodes.describe_groups(&[name])?.pop();
+            described.map(|(_, described)| described).transpose()
+        });
         let group = match described {
             Err(refused) => match self.about_group(name, refused) {
                 Error::UnknownGroup(_) => return Ok(None),
                 error => return Err(error),
             },
+            Ok(None) => return Ok(None),
             // So a node describes a group that is not there.
-            Ok(group) if group.state == "Dead" => return Ok(None),
-            Ok(group) => group,
+            Ok(Some(group)) if group.state == "Dead" => return Ok(None),
+            Ok(Some(group)) => group,
         };
         let group_type = group_type(group.kind);
         Ok(Some(Description {
@@ -74,7 +76,7 @@ impl Cluster {
 
     /// What a group has committed; nothing if there is no such group.
     pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
-        match self.shared.known.ask(|nodes| nodes.group_offsets(name)) {
+        match self.shared.known.ask_coordinator(|nodes| nodes.group_offsets(name)) {
             Ok(offsets) => Ok(offsets.into_iter().map(committed).collect()),
             Err(refused) => match self.about_group(name, refused) {
                 Error::UnknownGroup(_) => Ok(Offsets::new()),
@@ -134,7 +136,7 @@ impl Cluster {
     /// Answers what became of each.
     fn alter_offsets(&self, name: &str, offsets: Vec<GroupOffset>) -> Result<Vec<Result<()>>> {
         self.may_reset_offsets(name)?;
-        let refused = self.shared.known.ask(|nodes| nodes.alter_offsets(name, &offsets));
+        let refused = self.shared.known.ask_coordinator(|nodes| nodes.alter_offsets(name, &offsets));
         let refused = refused.map_err(|refused| self.about_group(name, refused))?;
         let outcome = |one: GroupOffset| {
             let of_it = refused.iter().find(|at| (&*at.topic, at.partition) == (&*one.topic, one.partition));
@@ -149,14 +151,17 @@ impl Cluster {
 
     /// Deletes a group without members, with all that it committed.
     pub fn delete_group(&self, name: &str) -> Result<()> {
-        self.shared.known.ask(|nodes| nodes.delete_group(name)).map_err(|refused| self.about_group(name, refused))
+        self.shared
+            .known
+            .ask_coordinator(|nodes| nodes.delete_group(name))
+            .map_err(|refused| self.about_group(name, refused))
     }
 
     /// Deletes a group's offsets of these partitions, but for topics that its members subscribe to, which it answers.
     pub fn delete_offsets(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
         const GROUP_SUBSCRIBED_TO_TOPIC: i32 = 86;
         let wanted: Vec<_> = partitions.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
-        let refused = self.shared.known.ask(|nodes| nodes.delete_offsets(name, &wanted));
+        let refused = self.shared.known.ask_coordinator(|nodes| nodes.delete_offsets(name, &wanted));
         let refused = refused.map_err(|refused| self.about_group(name, refused))?;
         let mut read = BTreeSet::new();
         for at in refused {

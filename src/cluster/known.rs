@@ -9,7 +9,7 @@ use super::{
     native::{Answer, Asking, Refused},
     options::ClusterOptions,
 };
-use crate::broker::{Error, Registered, Result, Waiter};
+use crate::broker::{Code, Error, Registered, Result, Waiter};
 use rdkafka::{
     client::Client,
     consumer::{BaseConsumer, Consumer},
@@ -21,11 +21,14 @@ use std::{
     collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard},
+    thread,
     time::{Duration, Instant},
 };
 
 /// How long what was heard of a topic is believed.
 const BELIEVED: Duration = Duration::from_secs(1);
+/// How soon a coordinator that moves is asked again.
+const ASKS_AGAIN: Duration = Duration::from_millis(100);
 /// As many topics are remembered.
 const TOPICS_MAX: usize = 10_000;
 
@@ -70,10 +73,7 @@ impl fmt::Debug for Known {
 
 impl Known {
     pub(super) fn new(options: &ClusterOptions) -> Result<Known> {
-        // librdkafka 2.12 takes a client for a member when a node answers that it coordinates a group no more (OffsetFetch of an
-        // admin call), and without a group there it reads at null.
-        let ours =
-            [("allow.auto.create.topics", "false"), ("enable.auto.commit", "false"), ("group.id", "plainlog-asking")];
+        let ours = [("allow.auto.create.topics", "false"), ("enable.auto.commit", "false")];
         let asking = options.client(&ours).create_with_context(Heard::default());
         let asking = Listener::start(asking.map_err(|error| ClusterOptions::refused(&error))?)?;
         let (servers, timeout) = (options.servers.clone(), options.timeout);
@@ -103,7 +103,10 @@ impl Known {
     /// The same with another time.
     pub(super) fn metadata_within(&self, topic: Option<&str>, most: Duration) -> Result<Metadata> {
         let answer = self.client().fetch_metadata(topic, most);
-        let answer = answer.map_err(|error| self.explain("asking for metadata", &error))?;
+        let answer = answer.map_err(|error| match error.rdkafka_error_code() {
+            Some(code) if is_silence(code as i32) => self.unreachable(most, None),
+            _ => refused("asking for metadata", &error),
+        })?;
         self.client().context().answered();
         Ok(answer)
     }
@@ -117,17 +120,33 @@ impl Known {
         answer
     }
 
+    /// The same about a group. While its coordinator is found or moves it is asked again, as Kafka's clients do.
+    pub(super) fn ask_coordinator<T>(&self, question: impl Fn(&Asking<'_, Heard>) -> Answer<T>) -> Answer<T> {
+        const MOVES: [Code; 3] = [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
+        let deadline = Instant::now() + self.timeout;
+        loop {
+            match self.ask(&question) {
+                Err(Refused { number, .. })
+                    if MOVES.iter().any(|code| *code as i32 == number) && Instant::now() < deadline =>
+                {
+                    thread::sleep(ASKS_AGAIN);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// An error of the client's. Where nothing answered it names the servers and the last reason.
     pub(super) fn explain(&self, what: &str, error: &KafkaError) -> Error {
         match error.rdkafka_error_code() {
-            Some(code) if is_silence(code as i32) => self.unreachable(None),
+            Some(code) if is_silence(code as i32) => self.unreachable(self.timeout, None),
             _ => refused(what, error),
         }
     }
 
     /// The same of what was refused; `otherwise` says what it means.
     pub(super) fn explain_refusal(&self, refused: Refused, otherwise: impl FnOnce(Refused) -> Error) -> Error {
-        if is_silence(refused.number) { self.unreachable(Some(refused.why)) } else { otherwise(refused) }
+        if is_silence(refused.number) { self.unreachable(self.timeout, Some(refused.why)) } else { otherwise(refused) }
     }
 
     /// The same where there is nothing more to say than what was done.
@@ -135,8 +154,8 @@ impl Known {
         self.explain_refusal(refused, |refused| of_refusal(what, &refused))
     }
 
-    fn unreachable(&self, why: Option<String>) -> Error {
-        unreachable(&self.servers, self.timeout, self.client().context().last().or(why))
+    fn unreachable(&self, time: Duration, why: Option<String>) -> Error {
+        unreachable(&self.servers, time, self.client().context().last().or(why))
     }
 
     /// A topic, as it was within the last second.

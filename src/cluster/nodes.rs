@@ -96,7 +96,7 @@ impl Cluster {
                 }
             }
         }
-        Ok(Nodes { there, missing, leaderless })
+        Ok(Nodes { there, missing, leaderless, topics: metadata.topics().len() })
     }
 
     /// The nodes, as far as one of them tells.

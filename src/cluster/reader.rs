@@ -89,7 +89,10 @@ impl Shared {
         if let Some(free) = self.readers.take_free(isolation) {
             return Ok(free);
         }
-        let taken = self.room()?;
+        let taken = match self.clients.take() {
+            Err(_) if self.readers.close_free() => self.clients.take()?,
+            taken => taken?,
+        };
         let ours = [
             // It joins no group, but librdkafka wants a name of one.
             ("group.id", "plainlog"),
@@ -114,16 +117,6 @@ impl Shared {
     }
 }
 
-impl Shared {
-    /// Room for one more client: a reader that no session has gives way.
-    pub(super) fn room(&self) -> Result<Taken> {
-        match self.clients.take() {
-            Err(_) if self.readers.close_free() => self.clients.take(),
-            taken => taken,
-        }
-    }
-}
-
 impl Readers {
     fn take_free(&self, isolation: Isolation) -> Option<Arc<Slot>> {
         let list = self.list();
@@ -133,7 +126,7 @@ impl Readers {
     }
 
     /// Gives one back that no session has, to make room.
-    fn close_free(&self) -> bool {
+    pub(super) fn close_free(&self) -> bool {
         let mut list = self.list();
         let Some(index) = list.iter().position(|slot| !slot.taken.load(Acquire)) else { return false };
         let slot = list.swap_remove(index);
@@ -246,7 +239,7 @@ impl Reader {
                 reading.wakes(place);
                 return Ok(());
             }
-            self.forget(std::slice::from_ref(&key));
+            self.forget(&[key.clone()]);
         }
         let failed = |error| shared.unread(&place.topic, place.index, &error);
         let mut wanted = TopicPartitionList::new();

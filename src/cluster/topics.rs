@@ -52,17 +52,22 @@ impl Cluster {
         let made = self.shared.known.ask(|nodes| nodes.create_topic(name, partitions, copies, &settings));
         self.shared.known.changed(name);
         made.map_err(|refused| self.about_topic(name, refused))?;
-        self.described_when_known(name)
+        self.described_with(name, 1)
     }
 
-    /// A topic that was just made: the node that is asked next may still not know of it.
-    fn described_when_known(&self, name: &str) -> Result<TopicDescription> {
+    /// A topic that was just made or has grown: the node that is asked next may still not know of it.
+    fn described_with(&self, name: &str, partitions: u32) -> Result<TopicDescription> {
         let deadline = Instant::now() + self.shared.options.timeout;
         loop {
-            match self.describe_topic(name) {
-                Err(Error::UnknownTopic(_)) if Instant::now() < deadline => thread::sleep(ASKS_AGAIN),
-                described => return described,
+            let described = self.describe_topic(name);
+            let is_known = match &described {
+                Ok(topic) => topic.partition_count() >= partitions,
+                Err(error) => !matches!(error, Error::UnknownTopic(_)),
+            };
+            if is_known || Instant::now() >= deadline {
+                return described;
             }
+            thread::sleep(ASKS_AGAIN);
         }
     }
 
@@ -88,7 +93,7 @@ impl Cluster {
             self.shared.known.changed(name);
             grown.map_err(|refused| self.about_topic(name, refused))?;
         }
-        self.describe_topic(name)
+        self.described_with(name, partitions.unwrap_or(1))
     }
 
     /// Drops a topic.
@@ -114,16 +119,15 @@ impl Cluster {
     }
 
     /// All topics by name, the cluster's own among them.
-    pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
-        // The table has no place for an error that concerns all of them; /ready and every other verb tell it.
-        let names = self.topic_names().unwrap_or_default();
+    pub fn describe_topics(&self) -> Result<BTreeMap<String, Result<TopicDescription>>> {
+        let names = self.topic_names()?;
         let names: Vec<_> = names.iter().map(|name| &**name).collect();
-        self.described(&names).unwrap_or_default().into_iter().collect()
+        Ok(self.described(&names)?.into_iter().collect())
     }
 
-    /// How many topics there are, the cluster's own among them.
+    /// How many topics there are, the cluster's own among them, as far as a node tells.
     pub fn topic_count(&self) -> usize {
-        self.topic_names().map_or(0, |names| names.len())
+        self.look_at_nodes().map_or(0, |nodes| nodes.topics)
     }
 
     fn topic_names(&self) -> Result<Vec<String>> {
@@ -142,7 +146,7 @@ impl Cluster {
         match self.describe_topic(name) {
             Err(Error::UnknownTopic(_)) if self.config().auto_create => {
                 match self.create_topic_with(name, None, Overrides::new()) {
-                    Err(Error::TopicExists(_)) => self.described_when_known(name),
+                    Err(Error::TopicExists(_)) => self.described_with(name, 1),
                     made => made,
                 }
             }
@@ -212,6 +216,9 @@ impl Cluster {
 
     /// The same of many topics, in their order.
     pub fn topic_sizes(&self, names: &[&str]) -> Vec<Result<TopicSize>> {
+        if names.is_empty() {
+            return Vec::new();
+        }
         let failed = |error: Error| names.iter().map(|_| Err(error.clone())).collect();
         let metadata = match self.shared.known.metadata(None) {
             Err(error) => return failed(error),
@@ -367,12 +374,12 @@ mod tests {
         assert_eq!(of_one.copies, Some(Copies { leader: Some(1), replicas: vec![1], in_sync: vec![1] }));
         assert_eq!(cluster.describe_partition("t", 1).as_ref(), Ok(of_one));
 
-        assert_eq!(cluster.describe_topics().keys().collect::<Vec<_>>(), ["t"]);
+        assert_eq!(cluster.describe_topics().unwrap().keys().collect::<Vec<_>>(), ["t"]);
         cluster.drop_topic("t").unwrap();
         assert_eq!(cluster.drop_topic("t"), Err(Error::UnknownTopic("t".into())));
         assert_eq!(cluster.describe_topic("t"), Err(Error::UnknownTopic("t".into())));
         assert_eq!(cluster.topic_size("t"), Err(Error::UnknownTopic("t".into())));
-        assert_eq!((cluster.topic_count(), cluster.describe_topics().len()), (0, 0));
+        assert!(cluster.describe_topics().unwrap().is_empty());
         assert!(broker.describe_topics().is_empty());
     }
 
@@ -425,7 +432,7 @@ mod tests {
         let deadline = Some(Instant::now() + Duration::from_secs(60));
         assert!(waiter.wait(deadline), "the first look");
         broker.create_topic("t", 1).unwrap();
-        while cluster.topic_count() == 0 {
+        while cluster.describe_topics().unwrap().is_empty() {
             assert!(waiter.wait(deadline));
         }
     }

@@ -25,7 +25,7 @@ impl Session {
             }
         };
         words.end()?;
-        let mut topics = self.broker.describe_topics();
+        let mut topics = self.broker.describe_topics()?;
         topics.retain(|name, _| all || !is_internal(name));
         let there: Vec<_> = topics.iter().filter(|(_, topic)| topic.is_ok()).map(|(name, _)| &**name).collect();
         let mut sizes = self.broker.topic_sizes(&there).into_iter();

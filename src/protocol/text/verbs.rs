@@ -129,7 +129,11 @@ impl Session {
         let shared = broker.share_counts();
         let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
         let data: String = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
-        let nodes = broker.nodes().into_iter().flat_map(|nodes| {
+        let nodes = broker.nodes();
+        // Where records live on nodes, neither is this program's.
+        let on_nodes = nodes.is_some();
+        let here = |value: String| if on_nodes { "-".into() } else { value };
+        let nodes = nodes.into_iter().flat_map(|nodes| {
             let missing: Vec<_> = nodes.missing.keys().map(i32::to_string).collect();
             let missing = if missing.is_empty() { "-".into() } else { missing.join(",") };
             [
@@ -156,10 +160,10 @@ impl Session {
             ("shared_redelivered", shared.redelivered.get().to_string()),
             ("shared_rejected", (shared.rejected.get() + shared.exhausted.get()).to_string()),
             ("damaged_batches", broker.damaged_batches().to_string()),
-            ("flush", config.flush.to_string().replace(' ', "")),
-            ("data_dir", as_word(&data)),
+            ("flush", here(config.flush.to_string().replace(' ', ""))),
+            ("data_dir", here(as_word(&data))),
             ("topics", broker.topic_count().to_string()),
-            ("default_partitions", config.default_partitions.to_string()),
+            ("default_partitions", here(config.default_partitions.to_string())),
             ("cluster_id", broker.cluster_id()),
         ];
         let lines: Vec<_> = lines.into_iter().chain(nodes).collect();

@@ -57,15 +57,18 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let (broker, config, metrics) = (exchange.broker, exchange.broker.config(), exchange.broker.metrics());
     let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
     let features = [("comfort", cfg!(feature = "comfort")), ("http", true), ("kafka", cfg!(feature = "kafka"))];
+    let nodes = broker.nodes();
+    // Where records live on nodes, it is theirs.
+    let is_here = nodes.is_none();
     let mut answer = json!({
         "cluster_id": broker.cluster_id(),
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_ms": metrics.uptime().as_millis() as u64,
-        "flush": config.flush.to_string(),
+        "flush": is_here.then(|| config.flush.to_string()),
         "data_dir": config.data_dir.as_ref().map(|dir| dir.display().to_string()),
         "features": features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect::<Vec<_>>(),
         "auto_create": config.auto_create,
-        "default_partitions": config.default_partitions,
+        "default_partitions": is_here.then_some(config.default_partitions),
         "topics": broker.topic_count(),
         "connections": metrics.connections.count(),
         "text_requests": metrics.text.count(),
@@ -81,7 +84,7 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
         "damaged_batches": broker.damaged_batches(),
         "resident_bytes": metrics::resident_bytes(),
     });
-    if let Some(Nodes { there, missing, leaderless }) = broker.nodes() {
+    if let Some(Nodes { there, missing, leaderless, .. }) = nodes {
         let there = there.iter().map(|node| json!({ "id": node.id, "host": node.host, "port": node.port }));
         answer["nodes"] = there.collect();
         answer["nodes_missing"] = missing.keys().copied().collect();

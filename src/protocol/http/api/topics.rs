@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 /// `GET /api/topics`
 pub(in crate::protocol::http) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let internal = truth(exchange, "internal")?;
-    let mut topics = exchange.broker.describe_topics();
+    let mut topics = exchange.broker.describe_topics()?;
     topics.retain(|name, _| internal || !is_internal(name));
     let there: Vec<_> = topics.iter().filter(|(_, topic)| topic.is_ok()).map(|(name, _)| &**name).collect();
     let mut sizes = exchange.broker.topic_sizes(&there).into_iter();
