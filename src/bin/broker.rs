@@ -58,6 +58,9 @@ enum Job {
     /// Ask a running broker what every client asks first, in both protocols, and tell what came of it (feature http)
     #[cfg(feature = "http")]
     Try(jobs::trial::Job),
+    /// Copy topics to a Kafka cluster, or from one, while both run (feature cluster)
+    #[cfg(feature = "cluster")]
+    Move(jobs::moving::Job),
     /// Check or print a log on disk; no broker is needed
     #[command(subcommand)]
     Log(jobs::log::Job),
@@ -274,6 +277,8 @@ fn main() -> ExitCode {
         Some(Job::Diagram(job)) => jobs::diagram::run(&job),
         #[cfg(feature = "http")]
         Some(Job::Try(job)) => jobs::trial::run(&job),
+        #[cfg(feature = "cluster")]
+        Some(Job::Move(job)) => jobs::moving::run(&job),
         Some(Job::Log(job)) => jobs::log::run(&job),
         Some(Job::Completions { shell }) => jobs::completions::<Cli>(&shell),
     };

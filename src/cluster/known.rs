@@ -73,7 +73,10 @@ impl fmt::Debug for Known {
 
 impl Known {
     pub(super) fn new(options: &ClusterOptions) -> Result<Known> {
-        let ours = [("allow.auto.create.topics", "false"), ("enable.auto.commit", "false")];
+        // librdkafka 2.12 takes a client for a member when a node answers that it coordinates a group no more (OffsetFetch of an
+        // admin call), and without a group there it reads at null.
+        let ours =
+            [("allow.auto.create.topics", "false"), ("enable.auto.commit", "false"), ("group.id", "plainlog-asking")];
         let asking = options.client(&ours).create_with_context(Heard::default());
         let asking = Listener::start(asking.map_err(|error| ClusterOptions::refused(&error))?)?;
         let (servers, timeout) = (options.servers.clone(), options.timeout);

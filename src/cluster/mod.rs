@@ -26,6 +26,7 @@ mod member;
 mod membership;
 #[cfg(test)]
 mod membership_tests;
+pub mod moving;
 mod native;
 mod nodes;
 mod options;

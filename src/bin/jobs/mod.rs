@@ -3,6 +3,8 @@
 pub(crate) mod diagram;
 pub(crate) mod group;
 pub(crate) mod log;
+#[cfg(feature = "cluster")]
+pub(crate) mod moving;
 mod show;
 pub(crate) mod topic;
 pub(crate) mod transaction;

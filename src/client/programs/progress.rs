@@ -29,9 +29,14 @@ impl Progress {
 
     /// So far.
     pub fn show(&self, bytes: u64, messages: u64) {
+        self.show_with(bytes, messages, "");
+    }
+
+    /// The same, with something more behind it.
+    pub fn show_with(&self, bytes: u64, messages: u64, more: impl Display) {
         if !self.bar.is_hidden() {
             let rate = messages as f64 / self.bar.elapsed().as_secs_f64().max(1e-3);
-            self.bar.set_message(format!("{messages} messages, {rate:.0}/s"));
+            self.bar.set_message(format!("{messages} messages, {rate:.0}/s{more}"));
             self.bar.set_position(bytes);
         }
     }
@@ -55,6 +60,8 @@ impl Progress {
     }
 
     pub fn show(&self, _bytes: u64, _messages: u64) {}
+
+    pub fn show_with(&self, _bytes: u64, _messages: u64, _more: impl Display) {}
 
     pub fn say(&self, line: impl Display) {
         write_line(line);

@@ -10,6 +10,7 @@ use rdkafka::{
 use std::{
     collections::VecDeque,
     ffi::{CStr, CString, c_void},
+    marker::PhantomData,
     ptr::{self, NonNull},
     sync::Arc,
     time::Duration,
@@ -21,7 +22,7 @@ const MESSAGES_AT_ONCE: usize = 512;
 const KNOWN_LAYOUT: i32 = 0x020c_01ff;
 
 /// A message of a partition, or an error in its place. Its bytes are librdkafka's.
-pub(in crate::cluster) struct Message(NonNull<rd_kafka_message_t>);
+pub(in crate::cluster) struct Message(pub(super) NonNull<rd_kafka_message_t>);
 
 // SAFETY: nobody else has the message, and librdkafka lets any thread read it and give it back.
 unsafe impl Send for Message {}
@@ -39,6 +40,13 @@ impl Message {
     /// Its offset. Of an error that tells the end of the partition, that end.
     pub(in crate::cluster) fn offset(&self) -> i64 {
         self.get().offset
+    }
+
+    /// Its topic and partition; an error may concern none.
+    pub(in crate::cluster) fn place(&self) -> Option<(MessageTopic<'_>, i32)> {
+        let message = self.get();
+        let topic = NonNull::new(message.rkt)?;
+        Some((MessageTopic { topic, _message: PhantomData }, message.partition))
     }
 
     /// What stands here instead of a record.
@@ -90,9 +98,27 @@ impl Message {
         }
     }
 
-    fn get(&self) -> &rd_kafka_message_t {
+    pub(super) fn get(&self) -> &rd_kafka_message_t {
         // SAFETY: librdkafka keeps the message until it is given back, which is when this is dropped.
         unsafe { self.0.as_ref() }
+    }
+}
+
+/// The topic of a message.
+pub(in crate::cluster) struct MessageTopic<'m> {
+    topic: NonNull<rd::rd_kafka_topic_t>,
+    _message: PhantomData<&'m Message>,
+}
+
+impl MessageTopic<'_> {
+    /// A number that is the same for all messages of this topic while they are there, and no other topic's.
+    pub(in crate::cluster) fn id(&self) -> usize {
+        self.topic.as_ptr().addr()
+    }
+
+    pub(in crate::cluster) fn name(&self) -> String {
+        // SAFETY: the topic is there as long as the message, and its name as long as the topic.
+        unsafe { CStr::from_ptr(rd::rd_kafka_topic_name(self.topic.as_ptr())) }.to_string_lossy().into_owned()
     }
 }
 

@@ -8,6 +8,7 @@
 //! PartitionQueue ── messages.rs: a partition's messages with their headers
 //! seat ── seat.rs: what a group knows a member by
 //! Sender ── producing.rs: records on their way, and a group's offsets in a transaction
+//! Fetched, Forwarding ── forwarding.rs: a client's messages, handed on as they are
 //! ```
 //!
 //! - What librdkafka gives is [`Owned`] and freed when that is dropped, or borrowed of something that is. Nothing borrowed leaves this
@@ -16,12 +17,14 @@
 //! - Each call waits on a queue of its own, in the thread that asks.
 #![allow(unsafe_code)]
 
+mod forwarding;
 mod groups;
 mod messages;
 mod producing;
 mod seat;
 mod topics;
 
+pub(super) use forwarding::{Fetched, Forwarding};
 pub(super) use groups::{GroupOffset, Kind, Listed, Member};
 pub(super) use messages::{Message, PartitionQueue};
 pub(super) use producing::{GroupMember, send, send_offsets};

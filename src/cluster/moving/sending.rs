@@ -1,0 +1,238 @@
+//! Writes to the target: an idempotent producer whose records stand in the order in which they were sent, without a gap.
+
+use super::{
+    super::{
+        errors::of_code,
+        native::{Forwarding, Message},
+    },
+    sides::Side,
+};
+use crate::{
+    broker::{Code, Error, Result},
+    cluster::ClusterOptions,
+};
+use rdkafka::{
+    ClientContext, Message as _,
+    config::RDKafkaLogLevel,
+    error::KafkaError,
+    producer::{DeliveryResult, Producer, ProducerContext},
+    types::RDKafkaErrorCode,
+};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+/// Settings of ours, by name, with another name that librdkafka knows them by.
+const OURS: [(&str, &str, &str); 9] = [
+    ("acks", "request.required.acks", "all"),
+    ("enable.idempotence", "", "true"),
+    // After a record that is refused none is stored.
+    ("enable.gapless.guarantee", "", "true"),
+    ("allow.auto.create.topics", "", "false"),
+    ("linger.ms", "queue.buffering.max.ms", "5"),
+    ("delivery.timeout.ms", "message.timeout.ms", "120000"),
+    // How large a record may be is the target's to say.
+    ("message.max.bytes", "", "268435456"),
+    ("queue.buffering.max.messages", "", "0"),
+    ("queue.buffering.max.kbytes", "", "1048576"),
+];
+
+/// The producer.
+pub(super) struct Sending<'s> {
+    side: &'s Side,
+    forwarding: Forwarding<Delivering>,
+    topics: HashMap<String, usize>,
+}
+
+/// Hears what became of each record.
+#[derive(Default)]
+struct Delivering(Mutex<Delivered>);
+
+#[derive(Default)]
+struct Delivered {
+    /// Offsets at the target with the number of the partition, in the order of each partition's records.
+    stored: VecDeque<(usize, i64)>,
+    /// The first record that was not stored: its partition and why.
+    failed: Option<(usize, RDKafkaErrorCode)>,
+    last_heard: Option<String>,
+}
+
+/// A record on its way.
+pub(super) struct Outgoing {
+    /// The number of its partition.
+    pub(super) number: usize,
+    pub(super) message: Message,
+}
+
+/// Where a partition's records go.
+pub(super) struct Destination<'d> {
+    pub(super) topic: &'d str,
+    pub(super) partition: u32,
+    /// Where the first of them will stand.
+    pub(super) end: i64,
+}
+
+impl Delivering {
+    fn lock(&self) -> MutexGuard<'_, Delivered> {
+        self.0.lock().expect("no panic under the lock")
+    }
+}
+
+impl ClientContext for Delivering {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let mut delivered = self.lock();
+        // That all are down says less than what was heard before it.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) || delivered.last_heard.is_none() {
+            delivered.last_heard = Some(reason.to_owned());
+        }
+    }
+}
+
+impl ProducerContext for Delivering {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
+        let mut delivered = self.lock();
+        match result {
+            Ok(message) => delivered.stored.push_back((number, message.offset())),
+            Err((error, _)) => {
+                use RDKafkaErrorCode::*;
+                let code = error.rdkafka_error_code().unwrap_or(Fail);
+                // Those behind it were taken back, which says less.
+                let is_first = match &delivered.failed {
+                    None => true,
+                    Some((_, Fatal | PurgeQueue | PurgeInflight)) => {
+                        !matches!(code, Fatal | PurgeQueue | PurgeInflight)
+                    }
+                    Some(_) => false,
+                };
+                if is_first {
+                    delivered.failed = Some((number, code));
+                }
+            }
+        }
+    }
+}
+
+impl<'s> Sending<'s> {
+    /// No batch has more bytes than `batch_bytes`, which each topic takes.
+    pub(super) fn open(side: &'s Side, batch_bytes: i64) -> Result<Sending<'s>> {
+        let is_set = |other: &str| side.options.settings.contains_key(other);
+        let batch = batch_bytes.clamp(1, 1_000_000).to_string();
+        let mut ours: Vec<_> =
+            OURS.iter().filter(|(_, other, _)| !is_set(other)).map(|(name, _, value)| (*name, *value)).collect();
+        ours.push(("batch.size", &batch));
+        let producer = side.options.client(&ours).create_with_context(Delivering::default());
+        let producer = producer.map_err(|error| ClusterOptions::refused(&error))?;
+        Ok(Sending { side, forwarding: Forwarding::new(producer), topics: HashMap::new() })
+    }
+
+    /// Writes records, and waits until all are stored. An error names the record of the source that is not.
+    pub(super) fn write<'d>(
+        &mut self,
+        records: &[Outgoing],
+        destination: impl Fn(usize) -> Destination<'d>,
+    ) -> Result<()> {
+        let mut counts: HashMap<usize, i64> = HashMap::new();
+        let mut refused = None;
+        for record in records {
+            let to = destination(record.number);
+            let topic = self.topic(to.topic)?;
+            let time_ms = record.message.time().ms;
+            // librdkafka takes 0 for now.
+            let time_ms = if time_ms == 0 { 1 } else { time_ms };
+            let sent = self.forwarding.send(topic, to.partition, &record.message, time_ms, record.number);
+            if let Err(why) = sent {
+                refused = Some((record, why));
+                break;
+            }
+        }
+        let failed = self.until_stored(&destination, &mut counts)?;
+        if let Some((number, code)) = failed {
+            let nth = counts.get(&number).copied().unwrap_or(0) as usize;
+            let record = records.iter().filter(|record| record.number == number).nth(nth);
+            let offset = record.map_or(0, |record| record.message.offset());
+            return Err(self.why(&destination(number), offset, code));
+        }
+        if let Some((record, why)) = refused {
+            let to = destination(record.number);
+            let what = self.what(&to, record.message.offset());
+            return Err(self.side.explain(&what, why));
+        }
+        Ok(())
+    }
+
+    /// Waits until something has become of each record; answers the first that failed.
+    fn until_stored<'d>(
+        &self,
+        destination: &impl Fn(usize) -> Destination<'d>,
+        counts: &mut HashMap<usize, i64>,
+    ) -> Result<Option<(usize, RDKafkaErrorCode)>> {
+        let producer = self.forwarding.producer();
+        loop {
+            let is_over = producer.in_flight_count() == 0;
+            producer.poll(Duration::from_millis(u64::from(!is_over)));
+            let mut delivered = producer.context().lock();
+            for (number, offset) in delivered.stored.drain(..) {
+                let count = counts.entry(number).or_default();
+                let to = destination(number);
+                if offset != to.end + *count {
+                    return Err(Error::OfCluster {
+                        code: Code::InvalidRecord,
+                        why: format!(
+                            "a record stands at offset {offset} of '{}' partition {} of the {} instead of {}: somebody else writes there",
+                            to.topic,
+                            to.partition,
+                            self.side.name,
+                            to.end + *count
+                        ),
+                    });
+                }
+                *count += 1;
+            }
+            if is_over {
+                return Ok(delivered.failed.take());
+            }
+        }
+    }
+
+    fn topic(&mut self, name: &str) -> Result<usize> {
+        if let Some(number) = self.topics.get(name) {
+            return Ok(*number);
+        }
+        let number = self.forwarding.topic(name).map_err(|refused| self.side.explain("writing", refused))?;
+        self.topics.insert(name.into(), number);
+        Ok(number)
+    }
+
+    fn what(&self, to: &Destination<'_>, offset: i64) -> String {
+        format!("writing the source's offset {offset} to '{}' partition {}", to.topic, to.partition)
+    }
+
+    /// Why a record was not stored.
+    fn why(&self, to: &Destination<'_>, offset: i64, code: RDKafkaErrorCode) -> Error {
+        use RDKafkaErrorCode::*;
+        let what = format!("{} of the {}", self.what(to, offset), self.side.name);
+        let producer = self.forwarding.producer();
+        let heard = || producer.context().lock().last_heard.clone().map_or(String::new(), |why| format!(": {why}"));
+        match code {
+            MessageTimedOut => {
+                let why = format!("{what}: it did not acknowledge it in time{}", heard());
+                Error::OfCluster { code: Code::RequestTimedOut, why }
+            }
+            Fatal | PurgeQueue | PurgeInflight => match producer.client().fatal_error() {
+                Some((_, why)) => Error::OfCluster { code: Code::UnknownServerError, why: format!("{what}: {why}") },
+                None => of_code(&what, code),
+            },
+            MessageSizeTooLarge => {
+                let why = format!("{what}: the record is larger than it takes (max.message.bytes)");
+                Error::OfCluster { code: Code::MessageTooLarge, why }
+            }
+            code => of_code(&what, code),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Which topics are moved, and how they are made at the target.
+//!
+//! Until a topic has been copied it keeps all records, as they were written: settings by which old records would go, or get
+//! another time, are set when the copy has caught up.
+
+use super::{super::native::Setting, Chosen, Told, sides::Side};
+use crate::broker::{Code, Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A setting that waits, what it is until then, and what it is where nobody has set it.
+struct Waiting {
+    name: &'static str,
+    meanwhile: &'static str,
+    by_default: &'static str,
+}
+
+const WAITING: [Waiting; 4] = [
+    Waiting { name: "cleanup.policy", meanwhile: "delete", by_default: "delete" },
+    Waiting { name: "message.timestamp.type", meanwhile: "CreateTime", by_default: "CreateTime" },
+    Waiting { name: "retention.bytes", meanwhile: "-1", by_default: "-1" },
+    Waiting { name: "retention.ms", meanwhile: "-1", by_default: "604800000" },
+];
+
+/// Settings that are about one cluster's own nodes.
+const OF_NODES: [&str; 2] = ["leader.replication.throttled.replicas", "follower.replication.throttled.replicas"];
+
+/// A topic that is moved.
+#[derive(Clone, Debug)]
+pub(super) struct Topic {
+    /// Its name at the source.
+    pub(super) from: String,
+    /// Its name at the target.
+    pub(super) to: String,
+    /// How many partitions it has at the source.
+    pub(super) partitions: u32,
+}
+
+/// The topics that were chosen, of those of the source.
+pub(super) fn chosen(source: &Side, chosen: &Chosen) -> Result<Vec<Topic>> {
+    let all = source.topics()?;
+    let mut names: BTreeSet<&String> = match chosen.topics.is_empty() {
+        true => all.keys().collect(),
+        false => chosen.topics.iter().collect(),
+    };
+    names.retain(|name| !chosen.exclude.contains(*name));
+    if let Some(stray) = chosen.rename.keys().find(|name| !names.contains(name)) {
+        return Err(Error::InvalidTopic(format!(
+            "'{stray}' is to be renamed, and is not among the topics that are moved"
+        )));
+    }
+    let mut topics: Vec<Topic> = Vec::new();
+    for name in names {
+        let partitions = *all.get(name).ok_or_else(|| Error::UnknownTopic(name.clone()))?;
+        let to = chosen.rename.get(name).unwrap_or(name).clone();
+        if let Some(other) = topics.iter().find(|topic| topic.to == to) {
+            let why = format!("'{}' and '{name}' would both become '{to}'", other.from);
+            return Err(Error::InvalidTopic(why));
+        }
+        topics.push(Topic { from: name.clone(), to, partitions });
+    }
+    Ok(topics)
+}
+
+/// Makes those that the target does not have.
+pub(super) fn make(source: &Side, target: &Side, topics: &[Topic], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
+    let there = target.topics()?;
+    let settings = settings(source, topics.iter().map(|topic| &*topic.from))?;
+    for topic in topics {
+        match there.get(&topic.to) {
+            None => make_one(target, topic, settings.get(&topic.from).map_or(&[], Vec::as_slice), tell)?,
+            Some(partitions) if *partitions < topic.partitions => {
+                let why = format!(
+                    "topic '{}' of the target has {partitions} partitions, and '{}' of the source {}",
+                    topic.to, topic.from, topic.partitions
+                );
+                return Err(Error::InvalidPartitions(why));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+fn make_one(target: &Side, topic: &Topic, settings: &[Setting], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
+    let is_waiting = |name: &str| WAITING.iter().any(|waiting| waiting.name == name);
+    let own = settings.iter().filter(|setting| setting.is_own && !is_waiting(&setting.name));
+    let own = own.filter(|setting| !OF_NODES.contains(&&*setting.name));
+    let own: Vec<(&str, &str)> = own.map(|setting| (&*setting.name, &*setting.value)).collect();
+    let meanwhile: Vec<_> = WAITING.iter().map(|waiting| (waiting.name, waiting.meanwhile)).collect();
+    let all: Vec<_> = meanwhile.iter().chain(&own).copied().collect();
+    let what = format!("making topic '{}'", topic.to);
+    let partitions = Some(topic.partitions as i32);
+    let with = |settings: &[(&str, &str)]| {
+        target.ask(&what, |asking| match asking.create_topic(&topic.to, partitions, None, settings) {
+            // The answer to the first attempt was lost.
+            Err(refused) if refused.number == Code::TopicAlreadyExists as i32 => Ok(()),
+            answer => answer,
+        })
+    };
+    match with(&all) {
+        Err(error) if error.code() == Code::InvalidConfig => {
+            with(&meanwhile)?;
+            for (name, value) in own {
+                set(target, &topic.to, name, Some(value), tell)?;
+            }
+        }
+        made => made?,
+    }
+    Ok(())
+}
+
+/// Sets what has waited, where it is still as the move left it.
+pub(super) fn settle(source: &Side, target: &Side, topics: &[Topic], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
+    let wished = settings(source, topics.iter().map(|topic| &*topic.from))?;
+    let found = settings(target, topics.iter().map(|topic| &*topic.to))?;
+    let none = Vec::new();
+    for topic in topics {
+        let wished = wished.get(&topic.from).unwrap_or(&none);
+        let found = found.get(&topic.to).unwrap_or(&none);
+        for waiting in &WAITING {
+            let of = |settings: &[Setting]| settings.iter().find(|setting| setting.name == waiting.name).cloned();
+            let as_left = |setting: &Setting| setting.is_own && setting.value == waiting.meanwhile;
+            let (Some(wish), true) = (of(wished), of(found).is_some_and(|setting| as_left(&setting))) else { continue };
+            let is_needed = wish.is_own || wish.value != waiting.by_default;
+            match is_needed {
+                true if wish.value == waiting.meanwhile => {}
+                true => set(target, &topic.to, waiting.name, Some(&wish.value), tell)?,
+                false => set(target, &topic.to, waiting.name, None, tell)?,
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sets one setting, or takes it back. That the target does not take it is told.
+fn set(target: &Side, topic: &str, name: &str, value: Option<&str>, tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
+    let what = format!("topic '{topic}', {name}={}", value.unwrap_or_default());
+    match target.ask(&what, |asking| asking.alter_settings(topic, &[(name, value)])) {
+        Err(error) if [Code::InvalidConfig, Code::InvalidRequest, Code::PolicyViolation].contains(&error.code()) => {
+            tell(Told::Note(format!("the target does not take a setting: {error}")));
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// The settings of topics, by name.
+fn settings<'t>(side: &Side, topics: impl Iterator<Item = &'t str>) -> Result<BTreeMap<String, Vec<Setting>>> {
+    let topics: Vec<&str> = topics.collect();
+    let mut all = BTreeMap::new();
+    for topics in topics.chunks(100) {
+        for (name, found) in side.ask("asking for settings", |asking| asking.settings(topics))? {
+            let found = found.map_err(|refused| side.explain(&format!("settings of topic '{name}'"), refused))?;
+            all.insert(name, found);
+        }
+    }
+    Ok(all)
+}
+
+/// The size of the largest batch that each of the topics takes at the target.
+pub(super) fn batch_bytes(target: &Side, topics: &[Topic]) -> Result<i64> {
+    let settings = settings(target, topics.iter().map(|topic| &*topic.to))?;
+    let sizes = settings.values().flatten().filter(|setting| setting.name == "max.message.bytes");
+    Ok(sizes.filter_map(|setting| setting.value.parse().ok()).min().unwrap_or(1_000_000))
+}
+
+/// Those of the topics in which the target keeps only the last record of each key.
+pub(super) fn compacted(target: &Side, topics: &[Topic]) -> Result<BTreeSet<String>> {
+    let settings = settings(target, topics.iter().map(|topic| &*topic.to))?;
+    let is_compacted = |setting: &Setting| setting.name == "cleanup.policy" && setting.value.contains("compact");
+    Ok(settings.into_iter().filter(|(_, all)| all.iter().any(is_compacted)).map(|(name, _)| name).collect())
+}
