@@ -138,3 +138,20 @@ fn a_client_refuses_at_once_what_can_never_be_there() {
     ];
     refused(CONSUMER, cases);
 }
+
+/// What has no meaning where a cluster has the records, and what librdkafka does not take, is refused before anything is opened.
+#[cfg(feature = "cluster")]
+#[test]
+fn beside_a_cluster_there_is_no_log_and_its_settings_are_checked() {
+    let cases: &[(&[&str], &str)] = &[
+        (&["--cluster", "a:1", "--data-dir", "x"], "cannot be used with"),
+        (&["--cluster", "a:1", "--in-memory"], "cannot be used with"),
+        (&["--cluster", "a:1", "--retention-ms", "1h"], "cannot be used with"),
+        (&["--cluster", "a:1,,b:1"], "nodes are HOST:PORT,HOST:PORT"),
+        (&["--cluster", "a:1", "--cluster-config", "colour=red"], "No such configuration property"),
+        (&["--cluster", "a:1", "--cluster-config", "colour"], "a setting is NAME=VALUE"),
+        (&["--cluster", "a:1", "--cluster-config-file", "/nowhere/x"], "/nowhere/x: No such file"),
+        (&["--cluster-timeout", "3s"], "--cluster <HOST:PORT,...>"),
+    ];
+    refused(BROKER, cases);
+}

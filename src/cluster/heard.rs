@@ -147,7 +147,8 @@ impl ClientContext for Heard {
             faults.last = Some(reason.to_owned());
         }
         // Whether a setting is wrong or nobody is there: it is tried again every second, and told once.
-        let is_new = code.is_some_and(|code| is_for_the_operator(code) && faults.told.insert(code as i32));
+        let code = code.filter(|code| is_for_the_operator(*code) && faults.told.is_empty());
+        let is_new = code.is_some_and(|code| faults.told.insert(code as i32));
         if let Some(last) = faults.last.as_ref().filter(|_| is_new) {
             tell(format_args!("a node of the cluster does not answer: {last}; trying again until it does"));
         }
