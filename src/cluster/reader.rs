@@ -10,7 +10,7 @@
 //! - Before a partition is fetched the client asks where it begins and ends. That finds offsets out of range, and the client
 //!   then knows the leader: without it the first record comes half a second later.
 //! - One request for records is under way to each node. What is fetched elsewhere waits until that is answered, so it is not
-//!   let wait long there.
+//!   let wait long there; and what is only asked is asked by another client.
 
 use super::{
     Shared,
@@ -59,6 +59,7 @@ pub(super) struct Slot {
 
 /// A client, and what it fetches.
 pub(super) struct Reader {
+    isolation: Isolation,
     readings: BTreeMap<Key, Reading>,
     client: Arc<BaseConsumer<Silent>>,
     used: Instant,
@@ -109,7 +110,7 @@ impl Shared {
         ];
         let client = self.options.client(&ours).create_with_context(Silent);
         let client = Arc::new(client.map_err(|error| super::ClusterOptions::refused(&error))?);
-        let reader = Reader { readings: BTreeMap::new(), client, used: Instant::now(), _taken: taken };
+        let reader = Reader { isolation, readings: BTreeMap::new(), client, used: Instant::now(), _taken: taken };
         let slot = Slot { isolation, taken: AtomicBool::new(true), reader: Mutex::new(Some(reader)) };
         let slot = Arc::new(slot);
         self.readers.list().push(slot.clone());
@@ -183,7 +184,7 @@ impl Reader {
         bytes_max: usize,
         chunk: &mut Chunk,
     ) -> Result<()> {
-        let deadline = Instant::now() + shared.options.timeout;
+        let (deadline, isolation) = (Instant::now() + shared.options.timeout, self.isolation);
         loop {
             self.go_to(shared, place, offset)?;
             self.used = Instant::now();
@@ -204,7 +205,7 @@ impl Reader {
             }
             serve(&self.client);
             if offset >= reading.end {
-                let ends = ends(&self.client, shared, place)?;
+                let ends = shared.ends(&place.topic, place.index, isolation)?;
                 reading.end = ends.end;
                 in_range(shared, place, offset, ends)?;
                 if offset >= ends.end {
@@ -222,14 +223,17 @@ impl Reader {
 
     /// Fetches a partition from this offset on, unless that comes next anyway.
     fn go_to(&mut self, shared: &Shared, place: &Arc<Place>, offset: u64) -> Result<()> {
-        let key = place.key();
+        let (key, isolation) = (place.key(), self.isolation);
         if let Some(reading) = self.readings.get_mut(&key)
             && reading.feed.comes_to(offset)
         {
             reading.wakes(place);
             return Ok(());
         }
-        let ends = ends(&self.client, shared, place)?;
+        let ends = match self.readings.contains_key(&key) {
+            true => shared.ends(&place.topic, place.index, isolation)?,
+            false => ends(&self.client, shared, place)?,
+        };
         in_range(shared, place, offset, ends)?;
         let to = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
         if let Some(reading) = self.readings.get_mut(&key) {

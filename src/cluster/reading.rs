@@ -10,10 +10,10 @@ use crate::{
     config::Settings,
     log::{Backlog, Chunk},
 };
-use std::{ops::Range, path::PathBuf, sync::Arc};
+use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
 /// A topic that was found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct TopicHandle {
     shared: Arc<Shared>,
     found: Arc<KnownTopic>,
@@ -21,14 +21,13 @@ pub struct TopicHandle {
 }
 
 /// A partition that was found.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct PartitionHandle {
     shared: Arc<Shared>,
     place: Arc<Place>,
 }
 
 /// What somebody read last, and the client that reads for it.
-#[derive(Debug)]
 pub struct ReadSession {
     shared: Arc<Shared>,
     slot: Option<Arc<Slot>>,
@@ -36,6 +35,24 @@ pub struct ReadSession {
     /// The partition that the chunk is of, and in which view.
     of: Option<(PartitionHandle, View)>,
     cursor: Cursor,
+}
+
+impl fmt::Debug for TopicHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TopicHandle").field(&self.name).finish()
+    }
+}
+
+impl fmt::Debug for PartitionHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PartitionHandle").field(&self.place.topic).field(&self.place.index).finish()
+    }
+}
+
+impl fmt::Debug for ReadSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadSession").field("of", &self.of).finish_non_exhaustive()
+    }
 }
 
 impl Cluster {
