@@ -70,6 +70,7 @@
 //! | waiting without polling | [`broker::Waiters`] |
 //! | what can be asked of a broker | [`broker`] |
 //! | the seam: what answers verbs, wherever the records live | [`backend`] |
+//! | a Kafka cluster behind the verbs | `cluster` |
 //! | topics, settings, retention | [`broker::Topic`], [`config::Settings`] |
 //! | share groups, queues | [`broker::share_partition`] |
 //! | transactions | [`broker::transaction`] |
