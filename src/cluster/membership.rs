@@ -123,7 +123,7 @@ impl Cluster {
             return Err(Error::InvalidGroup("a group needs a name".into()));
         }
         self.shared.keep()?;
-        let taken = self.shared.client_for_member()?;
+        let taken = self.shared.room()?;
         let session = options.session_ms.clamp(SESSION_MS_MIN, SESSION_MS_MAX);
         let assignors = match options.assignor {
             None => "range,roundrobin",
@@ -387,7 +387,9 @@ impl Membership {
         let client = self.client()?.clone();
         self.seat = seat(&client).unwrap_or_default();
         let mut list = TopicPartitionList::new();
-        owned.iter().for_each(|(topic, partition)| drop(list.add_partition(topic, *partition as i32)));
+        for (topic, partition) in &owned {
+            list.add_partition(topic, *partition as i32);
+        }
         if owned.is_empty() {
             return Ok(Vec::new());
         }
@@ -487,10 +489,11 @@ impl Membership {
                 break;
             }
             let Assigned { chunk, feed, .. } = &mut self.partitions[index];
-            if chunk.next_offset().is_none()
-                && let Err(code) = feed.fill(limits.bytes - bytes.min(limits.bytes), chunk)
-            {
-                failed = Some((index, code));
+            if chunk.next_offset().is_none() {
+                if let Err(code) = feed.fill(limits.bytes - bytes.min(limits.bytes), chunk) {
+                    failed = Some((index, code));
+                }
+                self.shared.metrics.dropped.read(chunk.records(), chunk.bytes().len() as u64);
             }
             any |= chunk.next_offset().is_some();
             records += chunk.records() as usize;
@@ -586,15 +589,5 @@ impl Membership {
 impl Drop for Membership {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-impl Shared {
-    /// Room for a member: a reader that nobody has gives way.
-    fn client_for_member(&self) -> Result<Taken> {
-        match self.clients.take() {
-            Err(_) if self.readers.close_free() => self.clients.take(),
-            taken => taken,
-        }
     }
 }

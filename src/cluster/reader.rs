@@ -90,10 +90,7 @@ impl Shared {
         if let Some(free) = self.readers.take_free(isolation) {
             return Ok(free);
         }
-        let taken = match self.clients.take() {
-            Err(_) if self.readers.close_free() => self.clients.take()?,
-            taken => taken?,
-        };
+        let taken = self.room()?;
         let ours = [
             // It joins no group, but librdkafka wants a name of one.
             ("group.id", "plainlog"),
@@ -118,6 +115,16 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// Room for one more client: a reader that no session has gives way.
+    pub(super) fn room(&self) -> Result<Taken> {
+        match self.clients.take() {
+            Err(_) if self.readers.close_free() => self.clients.take(),
+            taken => taken,
+        }
+    }
+}
+
 impl Readers {
     fn take_free(&self, isolation: Isolation) -> Option<Arc<Slot>> {
         let list = self.list();
@@ -127,7 +134,7 @@ impl Readers {
     }
 
     /// Gives one back that no session has, to make room.
-    pub(super) fn close_free(&self) -> bool {
+    fn close_free(&self) -> bool {
         let mut list = self.list();
         let Some(index) = list.iter().position(|slot| !slot.taken.load(Acquire)) else { return false };
         let slot = list.swap_remove(index);
@@ -243,7 +250,7 @@ impl Reader {
                 reading.wakes(place);
                 return Ok(());
             }
-            self.forget(&[key.clone()]);
+            self.forget(std::slice::from_ref(&key));
         }
         let failed = |error| shared.unread(&place.topic, place.index, &error);
         let mut wanted = TopicPartitionList::new();

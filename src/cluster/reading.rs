@@ -139,11 +139,6 @@ impl PartitionHandle {
         self.end(Isolation::ReadUncommitted)
     }
 
-    /// Offset behind the last record that is shown to readers of committed records.
-    pub fn last_stable_offset(&self) -> Result<u64> {
-        self.end(Isolation::ReadCommitted)
-    }
-
     /// Offset behind the last record that a reader may see.
     pub fn end(&self, isolation: Isolation) -> Result<u64> {
         self.shared.end(self.topic(), self.index(), isolation)
@@ -152,11 +147,6 @@ impl PartitionHandle {
     /// Nobody tells how much stands there: nothing is counted.
     pub fn backlog(&self, _: Isolation, _: u64, _: u64) -> Result<Backlog> {
         Ok(Backlog::default())
-    }
-
-    /// The largest number, which is -1 where a leader epoch is written: it is not known here.
-    pub fn leader_epoch(&self) -> u32 {
-        u32::MAX
     }
 
     /// An error if the topic was dropped.
@@ -211,6 +201,7 @@ impl ReadSession {
         self.cursor = Cursor::default();
         self.chunk.clear();
         self.fill(view.isolation, from, offset, bytes_max)?;
+        self.shared.metrics.dropped.read(self.chunk.records(), self.chunk.bytes().len() as u64);
         Ok(Batches::of(&self.chunk))
     }
 

@@ -122,7 +122,7 @@ impl Cluster {
     /// A producer that has the id alone.
     fn transactional(&self, id: &str, timeout_ms: u64) -> Result<Transactional> {
         let (options, transactions) = (&self.shared.options, &self.shared.transactions);
-        let taken = self.shared.clients.take().or_else(|_| {
+        let taken = self.shared.room().or_else(|_| {
             transactions.idle.clear();
             self.shared.clients.take()
         })?;
