@@ -100,6 +100,25 @@ impl Answers {
         self.state().batches[batch as usize][record as usize]
     }
 
+    /// How many records a batch has, and where the first and the last were stored.
+    pub(super) fn summary(&self, batch: u32) -> String {
+        let state = self.state();
+        let outcomes = &state.batches[batch as usize];
+        let stored: Vec<_> = outcomes
+            .iter()
+            .filter_map(|outcome| match outcome {
+                Outcome::Stored(offset) => Some(offset.map_or("-".into(), |offset| offset.to_string())),
+                _ => None,
+            })
+            .collect();
+        match (stored.first(), stored.last()) {
+            (Some(first), Some(last)) => {
+                format!("{} of {} records stored, at {first} to {last}", stored.len(), outcomes.len())
+            }
+            _ => format!("none of {} records stored", outcomes.len()),
+        }
+    }
+
     /// Forgets all of it; `false`: something is unanswered, and will be answered here.
     pub(super) fn clear(&self) -> bool {
         let mut state = self.state();

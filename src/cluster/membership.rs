@@ -262,7 +262,7 @@ impl Membership {
             return Ok(());
         }
         let group = self.client()?.group_metadata().ok_or(Error::UnknownMemberId)?;
-        transaction.send_offsets(&list, &group)?;
+        transaction.send_offsets(&self.group, &list, &group)?;
         self.member.state().committed(&list, offsets.is_some());
         Ok(())
     }

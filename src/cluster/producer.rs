@@ -31,7 +31,7 @@ use std::{
     ffi::CStr,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicUsize, Ordering::*},
     },
     time::Duration,
@@ -39,11 +39,13 @@ use std::{
 
 /// Settings of ours, by name, with another name that librdkafka knows them by. What is in queues is bounded by the sessions, which
 /// count it; librdkafka's own limit is above that.
-const OURS: [(&str, &str, &str); 7] = [
+const OURS: [(&str, &str, &str); 8] = [
     ("acks", "request.required.acks", "all"),
     ("enable.idempotence", "", "true"),
     ("allow.auto.create.topics", "", "false"),
     ("linger.ms", "queue.buffering.max.ms", "0"),
+    // A topic's `max.message.bytes` is what a batch may have, so it must not be small beside that.
+    ("batch.size", "", "262144"),
     // How large a record may be is the cluster's to say.
     ("message.max.bytes", "", "67108864"),
     ("queue.buffering.max.messages", "", "0"),
@@ -62,6 +64,8 @@ pub(super) struct Sender {
 /// Answers what was delivered, and keeps what went wrong last: it is the reason when nothing is.
 pub(super) struct Delivering {
     wrong: Mutex<Option<String>>,
+    /// Whether that is anything since the last record that was stored.
+    is_wrong: AtomicBool,
     is_over: AtomicBool,
     /// Bytes that are unanswered, of all who count them here.
     unanswered_bytes: Arc<AtomicUsize>,
@@ -76,6 +80,12 @@ pub(super) struct SharedProducer {
     pub(super) is_looking: AtomicBool,
 }
 
+impl Delivering {
+    fn wrong(&self) -> MutexGuard<'_, Option<String>> {
+        self.wrong.lock().expect("no panic under the lock")
+    }
+}
+
 impl ClientContext for Delivering {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
@@ -84,10 +94,11 @@ impl ClientContext for Delivering {
             self.is_over.store(true, Release);
         }
         // That all are down says less than what was heard before it.
-        let mut wrong = self.wrong.lock().expect("no panic under the lock");
+        let mut wrong = self.wrong();
         if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) || wrong.is_none() {
             *wrong = Some(reason.to_owned());
         }
+        self.is_wrong.store(true, Release);
     }
 }
 
@@ -96,6 +107,10 @@ impl ProducerContext for Delivering {
 
     fn delivery(&self, result: &DeliveryResult<'_>, asked: Box<Asked>) {
         self.unanswered_bytes.fetch_sub(asked.bytes, AcqRel);
+        if result.is_ok() && self.is_wrong.load(Acquire) {
+            self.is_wrong.store(false, Release);
+            *self.wrong() = None;
+        }
         asked.answer(match result {
             Ok(message) => Outcome::Stored(u64::try_from(message.offset()).ok()),
             Err((error, _)) => Outcome::Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
@@ -146,7 +161,12 @@ impl Sender {
             let most = timeout_ms.saturating_sub(100).min(options.timeout.as_millis() as u64 / 4).max(10);
             config.set("socket.timeout.ms", most.to_string());
         }
-        let heard = Delivering { wrong: Mutex::default(), is_over: AtomicBool::new(false), unanswered_bytes };
+        let heard = Delivering {
+            wrong: Mutex::default(),
+            is_wrong: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            unanswered_bytes,
+        };
         let producer = config.create_with_context(heard).map_err(|error| ClusterOptions::refused(&error))?;
         Ok(Sender { producer, timeout })
     }
@@ -176,7 +196,7 @@ impl Sender {
 
     /// What was last heard of the nodes that went wrong.
     pub(super) fn last_heard(&self) -> Option<String> {
-        self.producer.context().wrong.lock().expect("no panic under the lock").clone()
+        self.producer.context().wrong().clone()
     }
 
     /// How many bytes are unanswered, of all who count them with it.

@@ -344,6 +344,20 @@ impl WriteSession {
         &self.batches[ticket.batch as usize].target
     }
 
+    /// What was asked of whom, and what came back, once all is answered.
+    pub fn steps(&self) -> Vec<String> {
+        let step = |(batch, Written { target, sent }): (u32, &Written)| {
+            let leader = target.topic.partitions[target.partition as usize].leader;
+            let leader = leader.map_or("its leader".into(), |node| format!("its leader, node {node}"));
+            let answered = match sent {
+                Ok(_) => self.answers.summary(batch),
+                Err(error) => format!("nothing: {error}"),
+            };
+            format!("handed to {}/{} on {leader}: {answered}", target.topic(), target.partition)
+        };
+        (0..).zip(&self.batches).map(step).collect()
+    }
+
     /// Where on disk the batches stand: that is the cluster's affair.
     pub fn places(&self) -> impl Iterator<Item = (&Path, Range<u64>)> {
         std::iter::empty()

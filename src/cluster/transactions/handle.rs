@@ -107,11 +107,17 @@ impl Transaction {
         ended
     }
 
-    /// Commits offsets of a group in it. The group's member is the one that `group` was asked of.
-    pub fn send_offsets(&self, offsets: &TopicPartitionList, group: &ConsumerGroupMetadata) -> Result<()> {
+    /// Commits offsets of a group in it, on behalf of the member that says what it is.
+    pub fn send_offsets(
+        &self,
+        group: &str,
+        offsets: &TopicPartitionList,
+        member: &ConsumerGroupMetadata,
+    ) -> Result<()> {
         self.check()?;
+        self.open.held().groups.insert(group.into());
         let producer = self.open.producer.sender.producer();
-        let sent = producer.send_offsets_to_transaction(offsets, group, self.cluster.shared.options.timeout);
+        let sent = producer.send_offsets_to_transaction(offsets, member, self.cluster.shared.options.timeout);
         sent.map_err(|error| self.open.refusal("committing offsets in the transaction", &error))
     }
 }

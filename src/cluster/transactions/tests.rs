@@ -143,11 +143,11 @@ fn offsets_of_a_group_are_committed_with_it() {
     offsets.add_partition_offset("t", 0, rdkafka::Offset::Offset(7)).unwrap();
     let committed = || broker.group_offsets("g").unwrap();
     let mut transaction = begin(&cluster);
-    transaction.send_offsets(&offsets, &member.group_metadata().unwrap()).unwrap();
+    transaction.send_offsets("g", &offsets, &member.group_metadata().unwrap()).unwrap();
     transaction.abort().unwrap();
     let before = format!("{:?}", committed());
     let mut transaction = begin(&cluster);
-    transaction.send_offsets(&offsets, &member.group_metadata().unwrap()).unwrap();
+    transaction.send_offsets("g", &offsets, &member.group_metadata().unwrap()).unwrap();
     transaction.end().unwrap();
     assert_ne!(before, format!("{:?}", committed()));
 

@@ -76,6 +76,7 @@ fn records_arrive_as_they_are_and_are_answered_where_they_stand() {
     session.make_durable();
     let offsets = [first, second, third, fourth].map(|ticket| session.offset(ticket));
     assert_eq!(offsets, [0, 1, 2, 3].map(|offset| Ok(Some(offset))));
+    assert_eq!(session.steps(), ["handed to made/0 on its leader, node 1: 4 of 4 records stored, at 0 to 3"]);
     assert_eq!((session.target_of(first).topic(), session.target_of(first).partition()), ("made", 0));
     let all = read(&broker, "made", 4);
     let header = |name: &'static [u8], value: Option<&'static [u8]>| (Cow::Borrowed(name), value.map(Cow::Borrowed));
