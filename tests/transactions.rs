@@ -108,7 +108,7 @@ fn whatever_call_fails_takes_the_transaction_with_it() {
         let refused = transaction.commit().unwrap_err().to_string();
         assert!(refused.starts_with("ERROR INVALID_TXN_STATE ") && refused.contains("no topic"), "{refused}");
 
-        let reader = Consumer::embedded(&plainlog::Broker::in_memory()).auto_commit(false);
+        let reader = Consumer::embedded(plainlog::Broker::in_memory()).auto_commit(false);
         let mut transaction = producer.begin().unwrap();
         transaction.send("a", "3").unwrap();
         assert!(matches!(transaction.send_offsets(&reader), Err(Error::Invalid(_))));

@@ -1,8 +1,7 @@
 //! Global tables: each process reads their topics whole before its tasks run, and goes on reading them. They are in memory.
 
 use super::{
-    Shared,
-    topics::Partitions,
+    Partitions, Shared,
     worker::{passes, take},
 };
 use crate::{

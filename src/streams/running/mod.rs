@@ -37,7 +37,6 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
-use topics::Partitions;
 use worker::{Worker, reason_of};
 
 /// The longest commit interval: a transaction, and a silent member, are given up soon after it.
@@ -53,6 +52,9 @@ pub struct App {
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
 }
+
+/// How many partitions each topic has that is read.
+type Partitions = BTreeMap<Arc<str>, u32>;
 
 /// What the threads of an application share.
 struct Shared {

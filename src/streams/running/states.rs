@@ -1,6 +1,6 @@
 //! The state of the tasks of this process. A task takes its state along when it goes from one thread to another, and queries read it.
 
-use super::{lock, topics::Partitions};
+use super::{Partitions, lock};
 use crate::streams::{
     context::TaskId,
     error::Error,

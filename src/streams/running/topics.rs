@@ -1,17 +1,14 @@
 //! The topics of an application: those that it reads have to fit together, its own are made before anything runs.
 
-use super::states::clear;
+use super::{Partitions, states::clear};
 use crate::{
     client::processing::{Site, TopicFacts},
     streams::{error::Error, plan::Plan, store::StoreSpec},
 };
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 /// How long a window's changelog keeps what its store does not, in ms: Kafka's `windowstore.changelog.additional.retention.ms`.
 const RETENTION_BEYOND: i64 = 24 * 60 * 60 * 1000;
-
-/// How many partitions each topic has that is read.
-pub(super) type Partitions = BTreeMap<Arc<str>, u32>;
 
 /// Looks at the topics that are read, and makes the application's own where they are missing. A topic that is read and is not there is
 /// made with the broker's defaults, as it is when somebody writes to it.

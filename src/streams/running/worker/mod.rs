@@ -31,6 +31,8 @@ use std::{
 };
 use tasks::Running;
 
+/// How often the state is made durable. After a crash of the machine what came since is read again from the changelogs.
+const DURABLE_EVERY: Duration = Duration::from_secs(10);
 /// Pauses between two attempts: the first one, doubled up to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 

@@ -1,6 +1,6 @@
 //! The tasks of a worker: which it has, and how each comes to where it was committed last.
 
-use super::{Worker, unit::DURABLE_EVERY};
+use super::{DURABLE_EVERY, Worker};
 use crate::{
     client::{
         self, Message, Position,

@@ -1,6 +1,6 @@
 //! A unit of work: what is processed between two commits, and the commit.
 
-use super::{End, Worker, reason_of, take, tasks::from};
+use super::{DURABLE_EVERY, End, Worker, reason_of, take, tasks::from};
 use crate::{
     client::processing::Arrival,
     streams::{
@@ -24,9 +24,6 @@ const RECORDS_A_TURN: usize = 500;
 
 /// How many bytes of changes of all tasks wait for a commit before it is made early.
 const UNCOMMITTED_BYTES_MAX: usize = 16 << 20;
-
-/// How often the state is made durable. After a crash of the machine what came since is read again from the changelogs.
-pub(super) const DURABLE_EVERY: Duration = Duration::from_secs(10);
 
 /// How often records between sub-topologies that are done with are deleted.
 const TRIM_EVERY: Duration = Duration::from_secs(30);
