@@ -38,6 +38,9 @@ fn blocks() -> Vec<(usize, Vec<&'static str>)> {
 /// One conversation as it is held.
 struct Talk {
     folder: PathBuf,
+    /// Whether the broker is one in front of a cluster, which is a plainlog that speaks Kafka's protocol.
+    in_front: bool,
+    cluster: Option<Broker>,
     broker: Option<Broker>,
     connections: BTreeMap<u8, Connection>,
     names: BTreeMap<String, String>,
@@ -60,7 +63,11 @@ impl Talk {
         let (number, rest) = (line[..digits].parse().unwrap_or(1), &line[digits..]);
         let text = rest.get(1..).unwrap_or_default();
         let text = text.strip_prefix(' ').unwrap_or(text);
-        let broker = self.broker.get_or_insert_with(|| Broker::with(&["--in-memory"]));
+        let (in_front, cluster) = (self.in_front, &mut self.cluster);
+        let broker = self.broker.get_or_insert_with(|| match in_front {
+            false => Broker::with(&["--in-memory"]),
+            true => Broker::with(&["--cluster", &cluster.insert(Broker::start()).address]),
+        });
         let connection = self.connections.entry(number).or_insert_with(|| {
             let stream = TcpStream::connect(&broker.address).unwrap();
             stream.set_read_timeout(Some(LONG)).unwrap();
@@ -73,6 +80,7 @@ impl Talk {
                 let text = self.names.iter().fold(text.to_string(), heard);
                 connection.say(&text, next.is_some_and(|next| next.starts_with(&line[..digits + 1])));
             }
+            b'<' if self.in_front => return connection.hear(&as_a_cluster_tells(text), &mut self.names),
             b'<' => return connection.hear(text, &mut self.names),
             _ => panic!("a line of a conversation begins with >, < or $"),
         }
@@ -159,10 +167,16 @@ fn matches(pattern: &str, line: &str, names: &mut BTreeMap<String, String>) -> b
     }
 }
 
-fn hold(number: usize, lines: &[&str], folder: &Path) -> Heard {
+fn hold(number: usize, lines: &[&str], folder: &Path, in_front: bool) -> Heard {
     fs::create_dir_all(folder).unwrap();
-    let mut talk =
-        Talk { folder: folder.to_path_buf(), broker: None, connections: BTreeMap::new(), names: BTreeMap::new() };
+    let mut talk = Talk {
+        folder: folder.to_path_buf(),
+        in_front,
+        cluster: None,
+        broker: None,
+        connections: BTreeMap::new(),
+        names: BTreeMap::new(),
+    };
     let mut heard = Heard::new();
     for (index, line) in lines.iter().enumerate() {
         let at = format!("src/protocol/text.md:{}: {line}", number + index);
@@ -187,7 +201,7 @@ fn the_specification_is_what_the_broker_does() {
         .into_iter()
         .map(|(number, lines)| {
             let folder = root.join(number.to_string());
-            thread::spawn(move || hold(number, &lines, &folder))
+            thread::spawn(move || hold(number, &lines, &folder, false))
         })
         .collect();
     // All end, and their brokers with them, before the first failure is told.
@@ -210,4 +224,65 @@ fn the_specification_is_what_the_broker_does() {
         "rows that no conversation hears"
     );
     assert_eq!(heard.difference(&rows).collect::<Vec<_>>(), Vec::<&(String, String)>::new(), "errors without a row");
+}
+
+/// An answer as it is where the records are a cluster's: it tells no bytes and no producer's id, but which nodes have what.
+fn as_a_cluster_tells(answer: &str) -> String {
+    if answer.starts_with("OK producer_id:") && answer.contains(" last_id:") {
+        return "OK producer_id:- epoch:- last_id:- last_epoch:- last:-".into();
+    }
+    match answer.rsplit_once(" bytes:") {
+        Some((before, after)) if answer.starts_with("partition:") && after.contains(" segments:") => {
+            format!("{before} bytes:- segments:- leader:1 replicas:1 isr:1")
+        }
+        Some((before, _)) if answer.starts_with("topic:") => format!("{before} bytes:-"),
+        _ => answer.into(),
+    }
+}
+
+/// Conversations that go otherwise in front of a cluster: a part of one of their lines, and why.
+#[cfg(feature = "cluster")]
+const OTHERWISE: [(&str, &str); 15] = [
+    ("the line is longer than", "the cluster is asked how large a record may be when it comes"),
+    ("> PRODUCER", "all connections write by one producer, so theirs are not numbered"),
+    ("ERROR INVALID_TIMESTAMP", "the sentence is the node's"),
+    ("ERROR INVALID_RECORD the topic is compacted", "the sentence is the node's"),
+    ("times:running", "librdkafka tells no batches: one is a run of offsets without a gap"),
+    ("mode:share", "librdkafka has no share consumer"),
+    ("TAIL __consumer_offsets", "the offsets topic is the cluster's, whose records are Kafka's"),
+    ("type:consumer", "the group is of Kafka's classic protocol, and tells no generation"),
+    ("generation:2 assigned:", "the group waits for its members before anybody is told what is its own"),
+    ("INFO count", "it tells of the nodes, too"),
+    ("> TRANSACTION", "it tells of this program's own, without their producers' ids"),
+    ("it can have from", "the cluster says how many partitions there may be"),
+    ("control:", "librdkafka hands out no markers"),
+    ("2> ABORT", "only open transactions are known here, and only this program's"),
+    ("from:latest", "it is settled when the cluster has said what is the member's"),
+];
+
+/// What answers is not to be told from what is asked, but for what only a broker with a log of its own knows.
+#[cfg(feature = "cluster")]
+#[test]
+fn in_front_of_a_cluster_it_is_the_same() {
+    let root = env::temp_dir().join(format!("plainlog-conversations-cluster-{}", std::process::id()));
+    let is_otherwise = |lines: &[&str]| OTHERWISE.iter().any(|(part, _)| lines.iter().any(|line| line.contains(part)));
+    // A broker that is started with options of its own has a log of its own.
+    let same = blocks().into_iter().filter(|(_, lines)| !lines.iter().any(|line| line.starts_with('$')));
+    let same: Vec<_> = same.filter(|(_, lines)| !is_otherwise(lines)).collect();
+    assert!(same.len() > 10, "{}", same.len());
+    // A few at a time: each client of the cluster's has threads of its own.
+    let mut failed = 0;
+    for some in same.chunks(8) {
+        let talks: Vec<_> = some
+            .iter()
+            .cloned()
+            .map(|(number, lines)| {
+                let folder = root.join(number.to_string());
+                thread::spawn(move || hold(number, &lines, &folder, true))
+            })
+            .collect();
+        failed += talks.into_iter().map(|talk| talk.join()).filter(Result::is_err).count();
+    }
+    fs::remove_dir_all(&root).unwrap();
+    assert_eq!(failed, 0, "conversations went otherwise; see above");
 }
