@@ -22,7 +22,7 @@ class Plainlog:
         self.start(f"127.0.0.1:{port}")
 
     def start(self, listen):
-        command = [self.program, "--listen", listen, "--data-dir", self.data, "--default-partitions", "4", *self.arguments]
+        command = [self.program, "--listen", listen, *self.place(), *self.arguments]
         with open(self.errors, "a") as errors:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True)
         first = self.process.stdout.readline()
@@ -31,6 +31,9 @@ class Plainlog:
             self.process.kill()
             raise RuntimeError(f"{' '.join(command)} said {first!r}: {self.tail()}")
         self.address = started[1]
+
+    def place(self):
+        return ["--data-dir", self.data, "--default-partitions", "4"]
 
     def restart(self, cleanly=False):
         end(self.process, cleanly)
@@ -54,6 +57,18 @@ class Plainlog:
     def tail(self):
         with open(self.errors, errors="replace") as errors:
             return errors.read()[-800:].strip()
+
+
+class InFront(Plainlog):
+    """plainlog's programs in front of a Kafka cluster: nothing is stored here."""
+    name = "plainlog in front of Apache Kafka"
+
+    def __init__(self, servers, arguments=()):
+        self.servers = servers
+        super().__init__(arguments=arguments)
+
+    def place(self):
+        return ["--cluster", self.servers]
 
 
 class Given:
@@ -111,6 +126,71 @@ class ApacheKafka:
     def stop(self):
         self.process.kill()
         self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class KafkaCluster:
+    """Three nodes of Apache Kafka on loopback, broker and controller in one, three copies of everything: what stands behind `broker --cluster`."""
+
+    def __init__(self, nodes=3):
+        self.classes, self.folder = jars(), tempfile.mkdtemp(prefix="apache-kafka-cluster-")
+        self.ports, controllers = [free_port() for _ in range(nodes)], [free_port() for _ in range(nodes)]
+        self.address = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        voters = ",".join(f"{node + 1}@127.0.0.1:{port}" for node, port in enumerate(controllers))
+        self.processes = [None] * nodes
+        for node in range(nodes):
+            listener = f"CLIENTS://127.0.0.1:{self.ports[node]}"
+            lines = {
+                "process.roles": "broker,controller", "node.id": node + 1, "log.dirs": f"{self.folder}/{node}", "controller.quorum.voters": voters,
+                "listeners": f"{listener},CONTROLLER://127.0.0.1:{controllers[node]}", "advertised.listeners": listener,
+                "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name": "CLIENTS",
+                "controller.listener.names": "CONTROLLER", "default.replication.factor": nodes, "min.insync.replicas": 2,
+                "offsets.topic.num.partitions": 5, "transaction.state.log.num.partitions": 5, "group.initial.rebalance.delay.ms": 0,
+                "broker.session.timeout.ms": 6000}
+            with open(self.settings(node), "w") as file:
+                file.writelines(f"{name}={value}\n" for name, value in lines.items())
+            self.java(node, "kafka.tools.StorageTool", "format", "-t", "cGxhaW5sb2cgaW50ZXJvcA", "-c", self.settings(node)).wait()
+        for node in range(nodes):
+            self.start(node)
+        for node in range(nodes):
+            self.wait(node)
+
+    def settings(self, node):
+        return f"{self.folder}/{node}.properties"
+
+    def java(self, node, *arguments):
+        with open(f"{self.folder}/{node}.log", "a") as log:
+            return subprocess.Popen(["java", "-cp", self.classes, *arguments], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    def start(self, node):
+        # Three of them share the machine with what they serve.
+        self.processes[node] = self.java(node, "-Xmx512m", "-Xms256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "kafka.Kafka", self.settings(node))
+
+    def wait(self, node):
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and self.processes[node].poll() is None:
+            if answers(self.ports[node]):
+                return
+            time.sleep(0.05)
+        raise RuntimeError("a node does not start: " + open(f"{self.folder}/{node}.log").read()[-800:])
+
+    def node_at(self, port):
+        return self.ports.index(port)
+
+    def kill(self, node):
+        end(self.processes[node], cleanly=False)
+
+    def pause(self, node):
+        self.processes[node].send_signal(signal.SIGSTOP)
+
+    def resume(self, node):
+        self.processes[node].send_signal(signal.SIGCONT)
+
+    def stop(self):
+        for process in self.processes:
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

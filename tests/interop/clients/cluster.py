@@ -1,0 +1,225 @@
+"""plainlog's programs in front of three nodes of Apache Kafka, and records moved between a plainlog and the cluster."""
+import atexit, json, os, re, signal, socket, subprocess, threading, time, urllib.error, urllib.request
+
+import check as checks
+from broker import InFront, KafkaCluster
+from check import check, equal, fresh, main, netcat, wait_until
+from confluent_kafka import Consumer, OFFSET_BEGINNING, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+PROGRAMS = os.environ["PLAINLOG_PROGRAMS"]
+ALONE = checks.ADDRESS  # a plainlog of its own, that records are moved from and to
+CLUSTER = KafkaCluster()
+atexit.register(CLUSTER.stop)
+FRONT = InFront(CLUSTER.address, ["--cluster-timeout", "10s"])
+atexit.register(FRONT.stop)
+checks.ADDRESS = FRONT.address  # what `netcat` talks to
+
+
+def program(name, *arguments, given=b"", address=None, status=0, seconds=120):
+    command = [os.path.join(PROGRAMS, name), *arguments]
+    environment = {**os.environ, "PLAINLOG_BROKER": address or FRONT.address}
+    done = subprocess.run(command, input=given, capture_output=True, timeout=seconds, env=environment)
+    assert done.returncode == status, f"{name} {' '.join(arguments)} ended with {done.returncode}: {done.stderr.decode()[-400:]}"
+    return done.stdout.decode()
+
+
+def held(topic, isolation="read_committed"):
+    """The values that the cluster holds, by partition, as a Kafka client reads them from the nodes themselves."""
+    consumer = Consumer({"bootstrap.servers": CLUSTER.address, "group.id": fresh("reader"), "enable.auto.commit": False, "isolation.level": isolation,
+                         "enable.partition.eof": True, "auto.offset.reset": "earliest"})
+    partitions = consumer.list_topics(topic, 30).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+    values, ended = {partition: [] for partition in partitions}, set()
+    deadline = time.monotonic() + 120
+    while len(ended) < len(partitions):
+        assert time.monotonic() < deadline, f"{topic} does not come to its end"
+        message = consumer.poll(1)
+        if message is None:
+            continue
+        if message.error():
+            ended.add(message.partition())
+        else:
+            values[message.partition()].append(message.value())
+    consumer.close()
+    return values
+
+
+def leader_of(topic, partition=0):
+    metadata = AdminClient({"bootstrap.servers": CLUSTER.address}).list_topics(topic, 30)
+    node = metadata.topics[topic].partitions[partition].leader
+    return CLUSTER.node_at(metadata.brokers[node].port)
+
+
+def get(path, address=None):
+    try:
+        with urllib.request.urlopen(f"http://{address or FRONT.address}{path}", timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        return refused.code, refused.read().decode()
+
+
+@check
+def netcat_sends_and_reads_as_it_does_alone():
+    topic = fresh("orders")
+    lines = netcat(f"SEND {topic} timestamp:1700000000000 key:7 message:paid", f"TAIL {topic} from:earliest until:end", "QUIT")
+    equal(lines, [f"ACK topic:{topic} partition:0 offset:0", "partition:0 offset:0 key:7 message:paid", "END"])
+    equal(held(topic), {0: [b"paid"]})
+
+
+@check
+def topics_are_the_clusters_with_three_copies():
+    topic = fresh("kept")
+    netcat(f"CREATE {topic} partitions:3 retention.ms:60000", "QUIT")
+    described = netcat(f"TOPIC {topic}", "QUIT")
+    assert "retention.ms:60000" in described[0], described
+    equal(len([line for line in described if line.startswith("partition:") and "replicas:" in line and "bytes:-" in line]), 3)
+    status, body = get(f"/api/topics/{topic}")
+    equal(status, 200)
+    assert all(len(partition["replicas"]) == 3 for partition in json.loads(body)["partitions"]), body
+    netcat(f"ALTER {topic} cleanup.policy:compact partitions:4", "QUIT")
+    described = netcat(f"TOPIC {topic}", "QUIT")[0]
+    assert "cleanup.policy:compact" in described and "retention.ms:60000" in described and "partitions:4" in described, described
+    netcat(f"DROP {topic}", "QUIT")
+    wait_until(lambda: netcat(f"TOPIC {topic}", "QUIT")[0].startswith("ERROR UNKNOWN_TOPIC_OR_PARTITION"), "the topic is gone")
+
+
+@check
+def kafka_clients_are_joined_to_a_node():
+    topic = fresh("joined")
+    producer = Producer({"bootstrap.servers": FRONT.address, "acks": "all"})
+    producer.produce(topic, b"hello", key=b"k")
+    equal(producer.flush(30), 0)
+    equal(held(topic), {0: [b"hello"]})
+
+
+@check
+def a_text_group_shares_with_a_kafka_client():
+    topic, group = fresh("shared"), fresh("group")
+    netcat(f"CREATE {topic} partitions:4", *(f"SEND {topic}/{n % 4} message:{n}" for n in range(400)), "QUIT")
+    seen, stop = [], threading.Event()
+    consumer = Consumer({"bootstrap.servers": CLUSTER.address, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": False,
+                         "partition.assignment.strategy": "range,roundrobin", "session.timeout.ms": 10000})
+    consumer.subscribe([topic])
+
+    def read():
+        while not stop.is_set():
+            message = consumer.poll(0.2)
+            if message is not None and not message.error():
+                seen.append(int(message.value()))
+                consumer.commit(message)
+    reader = threading.Thread(target=read)
+    reader.start()
+    with socket.create_connection(tuple(FRONT.address.split(":")), 60) as connection:
+        lines = connection.makefile("rw")
+
+        def ask(line):
+            lines.write(line + "\n")
+            lines.flush()
+            first = lines.readline().rstrip("\n")
+            count = int(found[1]) if (found := re.search(r" count:(\d+)", first)) else 0
+            return first, [lines.readline().rstrip("\n") for _ in range(count)]
+        joined, _ = ask(f"JOIN {group} {topic} commit:auto")
+        assert joined.startswith("JOINED"), joined
+
+        def has_two():
+            polled, records = ask("POLL wait:500")
+            seen.extend(int(re.search(r"message:(\d+)", record)[1]) for record in records)
+            return polled.count(topic + "/") == 2
+        wait_until(has_two, "both have two partitions", 60)
+        for n in range(400, 480):
+            netcat(f"SEND {topic}/{n % 4} message:{n}", "QUIT")
+        wait_until(lambda: has_two() and set(seen) >= set(range(480)), "all were read", 60)
+        ask("COMMIT")
+        ask("LEAVE")
+    stop.set()
+    reader.join()
+    consumer.close()
+    lag = netcat(f"GROUP {group}", "QUIT")
+    assert lag[0].startswith("GROUP count:"), lag
+
+
+@check
+def transactions_are_whole_or_not_at_all():
+    topic, id = fresh("paid"), fresh("transfer")
+    ended = netcat(f"BEGIN {id}", f"SEND {topic} message:1", f"SEND {topic} message:2", "END", "QUIT")
+    equal([line.split(" ")[0] for line in ended], ["OK", "ACK", "ACK", "OK"])
+    aborted = netcat(f"BEGIN {id}", f"SEND {topic} message:3", "ABORT", "QUIT")
+    equal(aborted[-1], "OK")
+    equal(held(topic), {0: [b"1", b"2"]})
+    equal([line for line in netcat(f"TAIL {topic}/0 from:0 until:end", "QUIT") if "message:" in line][-1].split("message:")[1], "2")
+
+
+@check
+def the_leader_is_killed_under_a_producer_and_nothing_is_lost_or_twice():
+    topic, count = fresh("load"), 300_000
+    netcat(f"CREATE {topic} partitions:1", "QUIT")
+    given = "".join(f"{n}\n" for n in range(count)).encode()
+    environment = {**os.environ, "PLAINLOG_BROKER": FRONT.address}
+    producer = subprocess.Popen([os.path.join(PROGRAMS, "producer"), "-t", topic], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
+    producer.stdin.write(given[:len(given) // 3])
+    producer.stdin.flush()
+    leader = leader_of(topic)
+    CLUSTER.kill(leader)
+    producer.stdin.write(given[len(given) // 3:])
+    producer.stdin.close()
+    error = producer.stderr.read()
+    equal((producer.wait(120), error[-300:]), (0, error[-300:]))
+    CLUSTER.start(leader)
+    CLUSTER.wait(leader)
+    equal([int(value) for value in held(topic)[0]], list(range(count)))
+
+
+@check
+def while_most_nodes_are_paused_lines_get_errors_and_then_all_goes_on():
+    topic = fresh("paused")
+    netcat(f"CREATE {topic} partitions:3", *(f"SEND {topic}/{n} message:before" for n in range(3)), "QUIT")
+    for node in (0, 1):
+        CLUSTER.pause(node)
+    try:
+        started = time.monotonic()
+        refused = netcat(f"SEND {topic}/0 message:during", f"SEND {topic}/1 message:during", f"SEND {topic}/2 message:during", "PING", "QUIT")
+        assert time.monotonic() - started < 30, "an answer took longer than three times the timeout"
+        equal([line.split(" ")[0] for line in refused[:3]].count("ERROR"), 3)
+        equal(refused[3], "PONG")
+    finally:
+        for node in (0, 1):
+            CLUSTER.resume(node)
+    wait_until(lambda: all(line.startswith("ACK") for line in netcat(*(f"SEND {topic}/{n} message:after" for n in range(3)), "QUIT")), "all goes on", 60)
+
+
+@check
+def what_does_not_answer_is_named_and_everything_else_is_there():
+    nobody = InFront("127.0.0.1:1", ["--cluster-timeout", "2s"])
+    try:
+        with socket.create_connection(tuple(nobody.address.split(":")), 30) as connection:
+            connection.sendall(b"PING\nTOPIC orders\nQUIT\n")
+            lines = b"".join(iter(lambda: connection.recv(65536), b"")).decode().splitlines()
+        equal(lines[0], "PONG")
+        assert lines[1].startswith("ERROR BROKER_NOT_AVAILABLE") and "127.0.0.1:1" in lines[1], lines
+        equal((get("/ready", nobody.address)[0], get("/health", nobody.address)[0]), (503, 200))
+    finally:
+        equal(nobody.stop(), None)
+    equal(get("/ready")[0], 200)
+
+
+@check
+def records_and_groups_move_there_and_back():
+    topic, group = fresh("moved"), fresh("analytics")
+    given = "".join(f"k{n % 7}:{n}\n" for n in range(5000)).encode()
+    program("broker", "topic", "create", topic, "-p", "3", "-c", "retention.ms=86400000", address=ALONE)
+    program("producer", "-t", topic, "-K", ":", given=given, address=ALONE)
+    program("consumer", "-t", topic, "--group", group, "-c", "1200", address=ALONE)
+    program("broker", "move", "--from", ALONE, "--to", CLUSTER.address, "--topics", topic, "--groups")
+    program("broker", "move", "--from", ALONE, "--to", CLUSTER.address, "--topics", topic, "--verify")
+    equal(sum(map(len, held(topic).values())), 5000)
+    rest = program("consumer", "-t", topic, "--group", group, "-e").splitlines()
+    equal(len(rest), 3800)
+    back = fresh("back")
+    program("broker", "move", "--from", CLUSTER.address, "--to", ALONE, "--topics", topic, "--rename", f"{topic}={back}")
+    program("broker", "move", "--from", CLUSTER.address, "--to", ALONE, "--topics", topic, "--rename", f"{topic}={back}", "--verify")
+    read = [program("consumer", "-t", name, "-p", str(p), "-e", "--json", address=ALONE) for name in (topic, back) for p in range(3)]
+    equal([line.replace(back, topic) for line in read[3:]], read[:3])
+
+
+main("plainlog in front of three nodes of Apache Kafka 4.3")
