@@ -54,9 +54,9 @@ def say(line):
     print(line, flush=True)
 
 
-def netcat(*lines):
+def netcat(*lines, address=None):
     """What `nc` prints when these lines are piped into it."""
-    host, port = ADDRESS.rsplit(":", 1)
+    host, port = (address or ADDRESS).rsplit(":", 1)
     with socket.create_connection((host, int(port)), 30) as connection:
         connection.sendall("".join(line + "\n" for line in lines).encode())
         connection.shutdown(socket.SHUT_WR)
