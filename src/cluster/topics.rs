@@ -61,7 +61,15 @@ impl Cluster {
         loop {
             let described = self.describe_topic(name);
             let is_known = match &described {
-                Ok(topic) => topic.partition_count() >= partitions,
+                // Whoever uses it next looks it up, which another node may answer.
+                Ok(topic) => {
+                    topic.partition_count() >= partitions
+                        && self
+                            .shared
+                            .known
+                            .topic_now(name)
+                            .is_ok_and(|known| known.partitions.len() >= partitions as usize)
+                }
                 Err(error) => !matches!(error, Error::UnknownTopic(_)),
             };
             if is_known || Instant::now() >= deadline {

@@ -211,7 +211,7 @@ impl WriteSession {
         let found = match known_topic(shared, topic) {
             Err(Error::UnknownTopic(_)) if self.cluster.config().auto_create && partition.unwrap_or(0) == 0 => {
                 self.cluster.describe_topic_or_create(topic)?;
-                shared.known.topic_now(topic)?
+                shared.known.topic(topic)?
             }
             Ok(found) if !found.has(partition) => shared.known.topic_now(topic)?,
             found => found?,

@@ -228,7 +228,7 @@ fn a_group_rests_and_wakes() {
     });
     guests.into_iter().chain([looks]).for_each(|thread| thread.join().unwrap());
     let group = broker.group("g").unwrap().unwrap();
-    assert_eq!((group.state, group.generation), ("Empty", 10), "each came and went");
+    assert_eq!((group.state, group.generation), ("Empty", Some(10)), "each came and went");
     let (awake, resting) = broker.running.state.all_groups().unwrap();
     assert_eq!((awake.len(), resting.len()), (0, 1));
 }
