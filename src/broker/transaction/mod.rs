@@ -34,9 +34,12 @@
 //! - Epochs end: 32,766 is the last that a producer is given. What raises it ends with the marker's epoch 32,767, and
 //!   the next pair is that of a new producer id (KIP-890).
 
+mod doom;
 #[cfg(test)]
 mod model_tests;
 mod saved;
+
+pub(crate) use doom::{Doom, commit_unless};
 
 use super::{Error, Result, words::STRING_BYTES_MAX};
 use crate::log::Outcome;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::broker::{
     Broker, Error, Outcome, Result,
-    transaction::{Epochs, LastTransaction, Phase, ProducerIdentity, Start, TransactionState},
+    transaction::{Doom, Epochs, LastTransaction, Phase, ProducerIdentity, Start, TransactionState, commit_unless},
 };
 use std::{sync::Arc, time::Instant};
 
@@ -35,7 +35,7 @@ pub struct Transaction {
     cell: Arc<IdCell>,
     identity: ProducerIdentity,
     /// The first error in it, after which it can only be aborted.
-    doomed: Option<String>,
+    doomed: Doom,
     /// Whether it was ended.
     is_over: bool,
 }
@@ -61,7 +61,7 @@ impl Broker {
             match started {
                 Ok(Started::With(identity)) => {
                     let broker = self.clone();
-                    let transaction = Transaction { broker, cell, identity, doomed: None, is_over: false };
+                    let transaction = Transaction { broker, cell, identity, doomed: Doom::default(), is_over: false };
                     return Ok(Begun { transaction, last });
                 }
                 Ok(Started::Aborted) => {}
@@ -88,7 +88,7 @@ impl Transaction {
     /// An error if nothing more can be written in it: it was lost, or something went wrong in it.
     pub fn check(&self) -> Result<()> {
         self.check_not_lost()?;
-        self.doomed()
+        self.doomed.check()
     }
 
     /// An error if it was lost, and how.
@@ -105,26 +105,13 @@ impl Transaction {
 
     /// Something went wrong in it: from here on it can only be aborted. The first error counts.
     pub fn doom(&mut self, why: impl Into<String>) {
-        self.doomed.get_or_insert(why.into());
-    }
-
-    fn doomed(&self) -> Result<()> {
-        self.doomed.as_ref().map_or(Ok(()), |why| {
-            Err(Error::InvalidTxnState(format!("the transaction can only be aborted since an error in it: {why}")))
-        })
+        self.doomed.doom(why);
     }
 
     /// Ends it: all of it takes effect. After an error none of it does, but for two: [`Error::TimedOut`], whose outcome is
     /// decided, and its markers follow as soon as they can be written; and an [`Error::Storage`] which says that nobody knows yet.
     pub fn end(&mut self) -> Result<()> {
-        match self.doomed() {
-            Ok(()) => self.end_as(Outcome::Commit),
-            Err(doomed) => match self.end_as(Outcome::Abort) {
-                // That it was lost goes before an error in it.
-                Err(lost @ (Error::ProducerFenced(_) | Error::InvalidTxnState(_))) => Err(lost),
-                _ => Err(doomed),
-            },
-        }
+        commit_unless(self.doomed.check(), |outcome| self.end_as(outcome))
     }
 
     /// Ends it: none of it takes effect.

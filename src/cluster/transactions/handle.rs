@@ -5,7 +5,10 @@
 
 use super::Open;
 use crate::{
-    broker::{Error, LastTransaction, Outcome, ProducerIdentity, Result},
+    broker::{
+        LastTransaction, Outcome, ProducerIdentity, Result,
+        transaction::{Doom, commit_unless},
+    },
     cluster::Cluster,
 };
 use rdkafka::{TopicPartitionList, consumer::ConsumerGroupMetadata, producer::Producer};
@@ -29,14 +32,14 @@ pub struct Transaction {
     cluster: Cluster,
     open: Arc<Open>,
     /// The first error in it, after which it can only be aborted.
-    doomed: Option<String>,
+    doomed: Doom,
     /// Whether it was ended.
     is_over: bool,
 }
 
 impl Transaction {
     pub(super) fn new(cluster: Cluster, open: Arc<Open>) -> Transaction {
-        Transaction { cluster, open, doomed: None, is_over: false }
+        Transaction { cluster, open, doomed: Doom::default(), is_over: false }
     }
 
     pub(in crate::cluster) fn open(&self) -> Arc<Open> {
@@ -56,7 +59,7 @@ impl Transaction {
     /// An error if nothing more can be written in it: it was lost, or something went wrong in it.
     pub fn check(&self) -> Result<()> {
         self.check_not_lost()?;
-        self.doomed()
+        self.doomed.check()
     }
 
     /// An error if it was lost, as far as that is known here.
@@ -66,25 +69,12 @@ impl Transaction {
 
     /// Something went wrong in it: from here on it can only be aborted. The first error counts.
     pub fn doom(&mut self, why: impl Into<String>) {
-        self.doomed.get_or_insert(why.into());
-    }
-
-    fn doomed(&self) -> Result<()> {
-        self.doomed.as_ref().map_or(Ok(()), |why| {
-            Err(Error::InvalidTxnState(format!("the transaction can only be aborted since an error in it: {why}")))
-        })
+        self.doomed.doom(why);
     }
 
     /// Ends it: all of it takes effect. After an error none of it does, unless the error says that nobody knows.
     pub fn end(&mut self) -> Result<()> {
-        match self.doomed() {
-            Ok(()) => self.end_as(Outcome::Commit),
-            Err(doomed) => match self.end_as(Outcome::Abort) {
-                // That it was lost goes before an error in it.
-                Err(lost @ (Error::ProducerFenced(_) | Error::InvalidTxnState(_))) => Err(lost),
-                _ => Err(doomed),
-            },
-        }
+        commit_unless(self.doomed.check(), |outcome| self.end_as(outcome))
     }
 
     /// Ends it: none of it takes effect.
