@@ -1,7 +1,10 @@
 //! `broker move`: copies topics to a Kafka cluster, or from one, and goes on where it was interrupted.
 
-use crate::common::{self, say, topic};
-use anyhow::{Context, Result, bail};
+use crate::{
+    clustering,
+    common::{self, say, topic},
+};
+use anyhow::{Error, Result};
 use clap::Args;
 use plainlog::{
     client::programs::progress::Progress,
@@ -12,7 +15,6 @@ use plainlog::{
 };
 use serde_json::json;
 use std::{
-    fs,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -52,13 +54,13 @@ pub(crate) struct Job {
     #[arg(long, conflicts_with_all = ["follow", "until_equal", "groups"])]
     verify: bool,
     /// A setting of librdkafka for the target, such as compression.type=zstd; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = clustering::setting)]
     to_config: Vec<(String, String)>,
     /// A file of such settings, one a line; secrets belong there
     #[arg(long, value_name = "FILE")]
     to_config_file: Option<PathBuf>,
     /// A setting of librdkafka for the source; may be given several times
-    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = clustering::setting)]
     from_config: Vec<(String, String)>,
     /// A file of such settings, one a line; secrets belong there
     #[arg(long, value_name = "FILE")]
@@ -176,31 +178,12 @@ fn line(told: &serde_json::Value) {
     let _ = writeln!(out, "{told}").and_then(|()| out.flush());
 }
 
-/// How one side is reached. What is given on the command line goes before the file.
+/// How one side is reached.
 fn side(servers: &str, settings: &[(String, String)], file: Option<&PathBuf>) -> Result<ClusterOptions> {
-    let mut options = ClusterOptions::new(servers);
-    if let Some(file) = file {
-        let text = fs::read_to_string(file).with_context(|| file.display().to_string())?;
-        for (number, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with(['#', '!']) {
-                continue;
-            }
-            match setting(line) {
-                Ok((name, value)) => options.settings.insert(name, value),
-                // The line may hold a secret, so it is not shown.
-                Err(_) => bail!("{} line {}: it is no NAME=VALUE", file.display(), number + 1),
-            };
-        }
-    }
-    options.settings.extend(settings.iter().cloned());
+    let settings = clustering::settings(settings, file).map_err(Error::msg)?;
+    let options = ClusterOptions { settings, ..ClusterOptions::new(servers) };
     options.check()?;
     Ok(options)
-}
-
-fn setting(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, such as security.protocol=ssl")?;
-    Ok((name.trim().into(), value.trim().into()))
 }
 
 fn renamed(text: &str) -> Result<(String, String), String> {
