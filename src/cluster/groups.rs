@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Committed, Error, GroupSummary, Lag, OffsetCommit, Result,
+        Code, Committed, Error, GroupSummary, Isolation, Lag, OffsetCommit, Result,
         group::{Description, GroupType, MemberDescription, Owned},
     },
     log::record::shown,
@@ -92,7 +92,7 @@ impl Cluster {
         let owned = members.into_iter().flat_map(|member| member.owned).map(|owned| (owned.topic, owned.partition));
         let keys: BTreeSet<_> = owned.chain(offsets.keys().cloned()).collect();
         let wanted: Vec<_> = keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
-        let mut ends = self.offsets(&wanted, END, false)?;
+        let mut ends = self.offsets(&wanted, END, Isolation::ReadUncommitted)?;
         let lag = |key: (Arc<str>, u32)| {
             // A topic that is gone has no end, and no row.
             let end = ends.remove(&(key.0.to_string(), key.1))?.ok()?;
@@ -142,7 +142,9 @@ impl Cluster {
             let of_it = refused.iter().find(|at| (&*at.topic, at.partition) == (&*one.topic, one.partition));
             match of_it.and_then(|at| at.refused.clone()) {
                 None => Ok(()),
-                Some(refused) if refused.number == 3 => Err(Error::UnknownTopic(one.topic)),
+                Some(refused) if refused.number == Code::UnknownTopicOrPartition as i32 => {
+                    Err(Error::UnknownTopic(one.topic))
+                }
                 Some(refused) => Err(self.about_group(name, refused)),
             }
         };
@@ -155,24 +157,6 @@ impl Cluster {
             .known
             .ask_coordinator(|nodes| nodes.delete_group(name))
             .map_err(|refused| self.about_group(name, refused))
-    }
-
-    /// Deletes a group's offsets of these partitions, but for topics that its members subscribe to, which it answers.
-    pub fn delete_offsets(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
-        const GROUP_SUBSCRIBED_TO_TOPIC: i32 = 86;
-        let wanted: Vec<_> = partitions.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
-        let refused = self.shared.known.ask_coordinator(|nodes| nodes.delete_offsets(name, &wanted));
-        let refused = refused.map_err(|refused| self.about_group(name, refused))?;
-        let mut read = BTreeSet::new();
-        for at in refused {
-            match at.refused {
-                Some(refused) if refused.number != GROUP_SUBSCRIBED_TO_TOPIC => {
-                    return Err(self.about_group(name, refused));
-                }
-                _ => read.insert(at.topic.into()),
-            };
-        }
-        Ok(read)
     }
 
     fn about_group(&self, name: &str, refused: Refused) -> Error {
@@ -236,8 +220,6 @@ mod tests {
         cluster.commit_for_group("g", vec![commit]).unwrap();
         let offsets = cluster.committed_offsets("g").unwrap();
         assert_eq!((offsets[&("t".into(), 0)].offset, &*offsets[&("t".into(), 0)].metadata), (2, "noted"));
-        assert_eq!(cluster.delete_offsets("g", &[("t".into(), 1)]), Ok(BTreeSet::new()));
-        assert_eq!(cluster.committed_offsets("g").unwrap().len(), 1);
 
         let consumer = Consumer::embedded(broker).group("g").subscribe(&["t"]).unwrap();
         let mut consumer = consumer;

@@ -160,24 +160,6 @@ impl<C: ClientContext> Asking<'_, C> {
             Ok(done.into_iter().filter(|at| at.refused.is_some()).collect())
         }
     }
-
-    /// Deletes a group's offsets of these partitions; answers those that were refused.
-    pub(in crate::cluster) fn delete_offsets(&self, name: &str, partitions: &[(&str, u32)]) -> Answer<Vec<At>> {
-        let name = c_string(name)?;
-        let list = Partitions::new(partitions.iter().map(|&(topic, partition)| (topic, partition, -1)))?;
-        let options = self.options(Op::RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS)?;
-        // Sound: name and list are copied; the rest is as when a group is deleted.
-        unsafe {
-            let made = c::rd_kafka_DeleteConsumerGroupOffsets_new(name.as_ptr(), list.get());
-            let request = Owned::new(made, c::rd_kafka_DeleteConsumerGroupOffsets_destroy)?;
-            let event = self.ask(&options, |client, options, queue| {
-                c::rd_kafka_DeleteConsumerGroupOffsets(client, [request.get()].as_mut_ptr(), 1, options, queue);
-            })?;
-            let (result, mut count) = (c::rd_kafka_event_DeleteConsumerGroupOffsets_result(event.get()), 0);
-            let done = checked(all(c::rd_kafka_DeleteConsumerGroupOffsets_result_groups(result, &mut count), count))?;
-            Ok(done.into_iter().filter(|at| at.refused.is_some()).collect())
-        }
-    }
 }
 
 impl Partitions {
