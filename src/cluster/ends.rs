@@ -3,13 +3,14 @@
 use super::{
     Shared,
     errors::of_code,
-    native::Refused,
+    native::{At, Refused},
     topics::{END, FIRST},
 };
 use crate::broker::{Code, Error, Isolation, Result};
 use rdkafka::{
     ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError, types::RDKafkaErrorCode,
 };
+use std::collections::HashMap;
 
 /// A client's own words, which nobody needs: what it is asked it answers.
 pub(super) struct Silent;
@@ -71,23 +72,23 @@ impl Shared {
         let wanted = places.iter().map(|&(topic, partition)| (topic, partition, which));
         let told = self.known.ask(|nodes| nodes.offsets(wanted, isolation == Isolation::ReadCommitted));
         let told = told.map_err(|refused| self.known.explain_other("asking for offsets", refused))?;
-        let of = |&(topic, partition): &(&str, u32)| {
-            let at = told.iter().find(|at| (&*at.topic, at.partition) == (topic, partition));
-            match at.map(|at| (&at.refused, at.offset)) {
-                Some((None, offset)) => Ok(u64::try_from(offset).ok()),
-                Some((Some(refused), _)) => Err(self.without(topic, partition, refused.clone())),
-                None => Ok(None),
-            }
+        let told: HashMap<(&str, u32), &At> = told.iter().map(|at| ((&*at.topic, at.partition), at)).collect();
+        let of = |place: &(&str, u32)| match told.get(place) {
+            Some(At { refused: None, offset, .. }) => Ok(u64::try_from(*offset).ok()),
+            Some(At { refused: Some(refused), .. }) => Err(self.without(place.0, place.1, refused.clone())),
+            None => Ok(None),
         };
         Ok(places.iter().map(of).collect())
     }
 
     /// Why a partition was not told of.
     fn without(&self, topic: &str, partition: u32, refused: Refused) -> Error {
-        match self.unknown_now(topic, partition) {
-            Some(unknown) if refused.number == Code::UnknownTopicOrPartition as i32 => unknown,
-            _ => self.known.explain_other(&format!("asking for offsets of {topic}/{partition}"), refused),
+        if refused.number == Code::UnknownTopicOrPartition as i32
+            && let Some(unknown) = self.unknown_now(topic, partition)
+        {
+            return unknown;
         }
+        self.known.explain_other(&format!("asking for offsets of {topic}/{partition}"), refused)
     }
 
     /// Why a partition could not be read.

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Fault, Node, Nodes, ObservedGroup, ObservedOffset, ObservedPartition, ObservedTopic, Result, ShareCounts,
+        Fault, Isolation, Node, Nodes, ObservedGroup, ObservedOffset, ObservedPartition, ObservedTopic, Result,
+        ShareCounts,
     },
     metrics::{LatencySum, TrafficSum},
 };
@@ -175,7 +176,10 @@ impl Cluster {
         let counts: BTreeMap<&str, u32> =
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len() as u32)).collect();
         let all: Vec<_> = counts.iter().flat_map(|(name, count)| (0..*count).map(|index| (*name, index))).collect();
-        let (starts, ends) = (self.offsets(&all, FIRST, false)?, self.offsets(&all, END, false)?);
+        let (starts, ends) = (
+            self.offsets(&all, FIRST, Isolation::ReadUncommitted)?,
+            self.offsets(&all, END, Isolation::ReadUncommitted)?,
+        );
         let observed = |(name, count): (&str, u32)| {
             let partition = |index: u32| {
                 let (start, end) = (told(&starts, name, index).ok()?, told(&ends, name, index).ok()?);

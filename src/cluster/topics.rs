@@ -6,11 +6,11 @@
 use super::{
     Cluster,
     errors::of_topic,
-    native::{At, Found, Refused, Setting, Topic},
+    native::{Found, Refused, Setting, Topic},
 };
 use crate::{
     broker::{
-        Code, Copies, Error, PARTITIONS_MAX, PartitionDescription, REPLICATION_FACTOR, Registered, Result,
+        Code, Copies, Error, Isolation, PARTITIONS_MAX, PartitionDescription, REPLICATION_FACTOR, Registered, Result,
         TopicDescription, TopicSize, Waiter, writable,
     },
     config::{Change, Changes, Described, Overrides, Settings},
@@ -200,8 +200,11 @@ impl Cluster {
     pub fn describe_partitions(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
         let known = self.shared.known.topic_now(topic)?;
         let partitions: Vec<_> = (0..known.partitions.len() as u32).map(|index| (topic, index)).collect();
-        let (starts, ends) = (self.offsets(&partitions, FIRST, false)?, self.offsets(&partitions, END, false)?);
-        let stable = self.offsets(&partitions, END, true)?;
+        let (starts, ends) = (
+            self.offsets(&partitions, FIRST, Isolation::ReadUncommitted)?,
+            self.offsets(&partitions, END, Isolation::ReadUncommitted)?,
+        );
+        let stable = self.offsets(&partitions, END, Isolation::ReadCommitted)?;
         let described = |(index, partition): (usize, &super::known::KnownPartition)| {
             let of = |offsets: &Offsets| told(offsets, topic, index as u32);
             let (leader, replicas) = (partition.leader, partition.replicas.clone());
@@ -236,7 +239,10 @@ impl Cluster {
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len() as u32)).collect();
         let count = |name: &str| counts.get(name).copied().unwrap_or(0);
         let all: Vec<_> = names.iter().flat_map(|name| (0..count(name)).map(|index| (*name, index))).collect();
-        let (starts, ends) = match (self.offsets(&all, FIRST, false), self.offsets(&all, END, false)) {
+        let (starts, ends) = match (
+            self.offsets(&all, FIRST, Isolation::ReadUncommitted),
+            self.offsets(&all, END, Isolation::ReadUncommitted),
+        ) {
             (Ok(starts), Ok(ends)) => (starts, ends),
             (Err(error), _) | (_, Err(error)) => return failed(error),
         };
@@ -254,21 +260,12 @@ impl Cluster {
     }
 
     /// Where partitions begin or end, by topic and number.
-    pub(super) fn offsets(&self, partitions: &[(&str, u32)], which: i64, committed: bool) -> Result<Offsets> {
-        if partitions.is_empty() {
-            return Ok(Offsets::new());
-        }
-        let wanted = || partitions.iter().map(|&(topic, partition)| (topic, partition, which));
-        let told = self.shared.known.ask(|nodes| nodes.offsets(wanted(), committed));
-        let told = told.map_err(|refused| self.shared.known.explain_other("asking for offsets", refused))?;
-        let one = |at: At| {
-            let offset = match at.refused {
-                Some(refused) => Err(self.about_topic(&at.topic, refused)),
-                None => Ok(at.offset.max(0) as u64),
-            };
-            ((at.topic, at.partition), offset)
+    pub(super) fn offsets(&self, partitions: &[(&str, u32)], which: i64, isolation: Isolation) -> Result<Offsets> {
+        let told = self.shared.offsets_of(partitions, which, isolation)?;
+        let one = |(&(topic, partition), offset): (&(&str, u32), Result<Option<u64>>)| {
+            offset.transpose().map(|offset| ((topic.to_owned(), partition), offset))
         };
-        Ok(told.into_iter().map(one).collect())
+        Ok(partitions.iter().zip(told).filter_map(one).collect())
     }
 
     /// Wakes `waiter` when a topic is made, grows or goes, until the answer is dropped. What others do is seen within a second.

@@ -5,6 +5,7 @@ use super::super::{
     errors::of_topic,
     known::Known,
     native::{Answer, Asking, At},
+    topics::{END, FIRST},
 };
 use crate::broker::{Code, Error, Result};
 use rdkafka::types::RDKafkaErrorCode;
@@ -14,9 +15,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// The kind of question of the nodes that asks where a partition begins, and where it ends.
-const FIRST: i64 = -2;
-const END: i64 = -1;
 /// As many partitions are asked for at once.
 const AT_ONCE: usize = 1000;
 /// How long a question is repeated that a node cannot answer just now.
