@@ -131,26 +131,17 @@ impl Cluster {
             Some(Assignor::Uniform) => "roundrobin",
         };
         let (session, name) = (session.to_string(), self.caller().name());
-        let mut ours = vec![
-            ("group.id", group),
-            ("session.timeout.ms", &session),
+        let mut more = vec![
+            ("session.timeout.ms", session.as_str()),
             ("heartbeat.interval.ms", "1500"),
             ("partition.assignment.strategy", assignors),
-            ("isolation.level", options.isolation.name()),
-            ("auto.offset.reset", "error"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "true"),
-            ("allow.auto.create.topics", "false"),
-            ("queued.max.messages.kbytes", "1024"),
-            ("fetch.queue.backoff.ms", "10"),
-            ("fetch.wait.max.ms", "100"),
         ];
         if !name.is_empty() {
-            ours.push(("client.id", &name));
+            more.push(("client.id", &name));
         }
         let member = Member::new(Duration::from_millis(options.session_ms), options.auto_commit);
-        let client = self.shared.options.client(&ours).create_with_context(Events(member.clone()));
+        let config = self.shared.options.reader(group, options.isolation, &more);
+        let client = config.create_with_context(Events(member.clone()));
         let mut client: Client = client.map_err(|error| super::ClusterOptions::refused(&error))?;
         rings(&mut client, self.shared.keeper.bell());
         let client = Arc::new(client);

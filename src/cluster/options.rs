@@ -1,11 +1,11 @@
 //! What this program is told of the cluster, and what librdkafka is told in turn.
 
-use crate::broker::{Error, Result};
+use crate::broker::{Error, Isolation, Result};
 use rdkafka::ClientConfig;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 /// How to reach a cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterOptions {
     /// Nodes to begin with: `host:port`, separated by commas.
     pub servers: String,
@@ -15,6 +15,17 @@ pub struct ClusterOptions {
     pub timeout: Duration,
     /// Readers, members of groups and transactional producers at once: 256.
     pub clients_max: usize,
+}
+
+/// Without the settings' values, which may be secrets.
+impl fmt::Debug for ClusterOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.settings.keys().collect();
+        f.debug_struct("ClusterOptions")
+            .field("servers", &self.servers)
+            .field("settings", &names)
+            .finish_non_exhaustive()
+    }
 }
 
 impl ClusterOptions {
@@ -40,6 +51,25 @@ impl ClusterOptions {
         config
     }
 
+    /// The same for a client that reads, as a member of a group or not: it commits nothing by itself, makes no topic, and tells where
+    /// a partition ends. `more` goes before what is common to all of them.
+    pub(super) fn reader(&self, group: &str, isolation: Isolation, more: &[(&str, &str)]) -> ClientConfig {
+        let common = [
+            // Without a name of a group librdkafka reads nothing.
+            ("group.id", group),
+            ("isolation.level", isolation.name()),
+            ("auto.offset.reset", "error"),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", "true"),
+            ("allow.auto.create.topics", "false"),
+            ("queued.max.messages.kbytes", "1024"),
+            ("fetch.queue.backoff.ms", "10"),
+            ("fetch.wait.max.ms", "100"),
+        ];
+        self.client(&[&common, more].concat())
+    }
+
     /// librdkafka refused the settings.
     pub(super) fn refused(error: &rdkafka::error::KafkaError) -> Error {
         Error::InvalidConfig(match error {
@@ -57,6 +87,14 @@ impl ClusterOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_of_settings_are_not_shown() {
+        let mut options = ClusterOptions::new("localhost:1");
+        options.settings.insert("sasl.password".into(), "hush".into());
+        let shown = format!("{options:?}");
+        assert!(shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
+    }
 
     #[test]
     fn a_setting_that_librdkafka_does_not_know_is_refused_by_its_name() {

@@ -91,21 +91,9 @@ impl Shared {
             return Ok(free);
         }
         let taken = self.room()?;
-        let ours = [
-            // It joins no group, but librdkafka wants a name of one.
-            ("group.id", "plainlog"),
-            ("isolation.level", isolation.name()),
-            ("auto.offset.reset", "error"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "true"),
-            ("allow.auto.create.topics", "false"),
-            ("queued.max.messages.kbytes", "1024"),
-            ("fetch.queue.backoff.ms", "10"),
-            ("fetch.wait.max.ms", "100"),
-            ("max.poll.interval.ms", "86400000"),
-        ];
-        let client = self.options.client(&ours).create_with_context(Silent);
+        // It joins no group.
+        let config = self.options.reader("plainlog", isolation, &[("max.poll.interval.ms", "86400000")]);
+        let client = config.create_with_context(Silent);
         let client = Arc::new(client.map_err(|error| super::ClusterOptions::refused(&error))?);
         let reader = Reader { isolation, readings: BTreeMap::new(), client, used: Instant::now(), _taken: taken };
         let slot = Slot { isolation, taken: AtomicBool::new(true), reader: Mutex::new(Some(reader)) };

@@ -8,7 +8,7 @@ use super::{
     sides::Side,
 };
 use crate::{
-    broker::{Code, Error, Result},
+    broker::{Code, Error, Isolation, Result},
     cluster::{
         ClusterOptions,
         errors::{of_code, refused},
@@ -47,20 +47,9 @@ pub(super) enum Read {
 
 impl<'s> Reading<'s> {
     pub(super) fn open(side: &'s Side) -> Result<Reading<'s>> {
-        let ours = [
-            ("group.id", "plainlog-move"),
-            ("enable.auto.commit", "false"),
-            ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", "true"),
-            ("isolation.level", "read_committed"),
-            ("auto.offset.reset", "error"),
-            ("allow.auto.create.topics", "false"),
-            ("check.crcs", "true"),
-            ("queued.max.messages.kbytes", AHEAD_KIB),
-            ("fetch.queue.backoff.ms", "10"),
-            ("fetch.wait.max.ms", "100"),
-        ];
-        let client = side.options.client(&ours).create_with_context(Heard::default());
+        let more = [("check.crcs", "true"), ("queued.max.messages.kbytes", AHEAD_KIB)];
+        let config = side.options.reader("plainlog-move", Isolation::ReadCommitted, &more);
+        let client = config.create_with_context(Heard::default());
         let client: Arc<BaseConsumer<Heard>> = Arc::new(client.map_err(|error| ClusterOptions::refused(&error))?);
         let fetched = Fetched::of(&client).map_err(|refused| side.explain("reading", refused))?;
         let (taken, numbers, places) = Default::default();
