@@ -5,6 +5,7 @@ use super::{Backend, Transaction, form};
 use crate::cluster;
 use crate::{
     broker::{self, Result, Ticket},
+    config::Flush,
     log::{Numbering, record::Records},
 };
 use std::{ops::Range, path::Path};
@@ -114,6 +115,20 @@ impl WriteSession {
 
     pub fn partition_of(&self, ticket: Ticket) -> u32 {
         form!(WriteSession, self, form => form.target_of(ticket).partition())
+    }
+
+    /// With `--explain`: what was written where, once it is durable.
+    pub fn steps(&self, flush: Flush) -> Vec<String> {
+        match self {
+            WriteSession::Broker(session) => {
+                let step = |(file, bytes): (&Path, Range<u64>)| {
+                    format!("wrote {} bytes {}..{} (flush: {flush})", file.display(), bytes.start, bytes.end)
+                };
+                session.places().map(step).collect()
+            }
+            #[cfg(feature = "cluster")]
+            WriteSession::Cluster(session) => session.steps(),
+        }
     }
 
     /// Where on disk each batch stands that was stored; nowhere, where the log is not of this process.

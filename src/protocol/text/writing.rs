@@ -151,9 +151,7 @@ impl Session {
         let Session { written, answers, steps, stage, .. } = self;
         if let Some(steps) = steps {
             let flush = self.broker.config().flush;
-            steps.extend(written.places().map(|(file, bytes)| {
-                format!("wrote {} bytes {}..{} (flush: {flush})", file.display(), bytes.start, bytes.end)
-            }));
+            steps.extend(written.steps(flush));
         }
         // What comes behind an error in a transaction is refused; a line that was refused before it was written has seen to that.
         let mut failed = Ok(());
