@@ -80,7 +80,7 @@
 //! | producers and consumers | [`client`] |
 //! | stream processing | `streams` |
 //!
-//! Imports point one way only: server → protocol → backend → broker → log. [`config`] and [`metrics`] are leaves; [`client`] stands
+//! Imports point one way only: server → protocol → backend → broker → log. [`config`], [`metrics`] and [`security`] are leaves; [`client`] stands
 //! at the other end of the socket, or beside the broker where it is embedded, and `streams` stands on the client.
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -94,6 +94,7 @@ pub mod config;
 pub mod log;
 pub mod metrics;
 pub mod protocol;
+pub mod security;
 pub mod server;
 #[cfg(feature = "streams")]
 pub mod streams;

@@ -16,7 +16,7 @@ use std::{
 const DATA_PATH: [&str; 8] = ["streams", "client", "server", "protocol", "backend", "cluster", "broker", "log"];
 
 /// Rooms that all may use and that use nothing of the others.
-const LEAVES: [&str; 3] = ["config", "metrics", "tell"];
+const LEAVES: [&str; 4] = ["config", "metrics", "security", "tell"];
 
 #[test]
 fn imports_point_from_the_socket_to_the_disk() {

@@ -1,10 +1,13 @@
-//! The caller of a verb: from where, by which protocol and under which client id it asks.
+//! The caller of a verb: who it is, from where, by which protocol and under which client id it asks.
 
+use crate::security::Principal;
 use std::net::SocketAddr;
 
 /// The caller of a verb. A [`Broker`](super::Broker) handle acts on behalf of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
+    /// Who it is.
+    pub principal: Principal,
     /// How it speaks.
     pub protocol: Protocol,
     /// The other end of its connection; `None`: it is in this process.
@@ -41,7 +44,12 @@ impl Protocol {
 impl Caller {
     /// The program that the broker runs in.
     pub fn embedded() -> Caller {
-        Caller { protocol: Protocol::Embedded, address: None, client_id: "embedded".into() }
+        Caller {
+            principal: Principal::in_process(),
+            protocol: Protocol::Embedded,
+            address: None,
+            client_id: "embedded".into(),
+        }
     }
 
     /// What to call it: the name that it gives itself, or its address.

@@ -30,6 +30,7 @@ use crate::{
         text,
         transport::Transport,
     },
+    security::Principal,
 };
 use socket2::{Domain, Socket, Type};
 use std::{
@@ -359,7 +360,12 @@ impl Shared {
         let peer = transport.peer();
         let backend = |protocol: Protocol| {
             transport.counted().set_protocol(protocol.name());
-            self.backend.on_behalf_of(Caller { protocol, address: Some(peer), client_id: String::new() })
+            self.backend.on_behalf_of(Caller {
+                principal: Principal::anonymous(),
+                protocol,
+                address: Some(peer),
+                client_id: String::new(),
+            })
         };
         #[cfg(feature = "cluster")]
         if let (Spoken::Kafka | Spoken::Tls, Backend::Cluster(cluster)) = (&spoken, &self.backend) {
