@@ -138,6 +138,7 @@ class KafkaCluster:
         self.address = ",".join(f"127.0.0.1:{port}" for port in self.ports)
         voters = ",".join(f"{node + 1}@127.0.0.1:{port}" for node, port in enumerate(controllers))
         self.processes = [None] * nodes
+        formats = []
         for node in range(nodes):
             listener = f"CLIENTS://127.0.0.1:{self.ports[node]}"
             lines = {
@@ -149,8 +150,9 @@ class KafkaCluster:
                 "broker.session.timeout.ms": 6000}
             with open(self.settings(node), "w") as file:
                 file.writelines(f"{name}={value}\n" for name, value in lines.items())
-            self.java(node, "kafka.tools.StorageTool", "format", "-t", "cGxhaW5sb2cgaW50ZXJvcA", "-c", self.settings(node)).wait()
+            formats.append(self.java(node, "kafka.tools.StorageTool", "format", "-t", "cGxhaW5sb2cgaW50ZXJvcA", "-c", self.settings(node)))
         for node in range(nodes):
+            formats[node].wait()
             self.start(node)
         for node in range(nodes):
             self.wait(node)
