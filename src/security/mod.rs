@@ -1,6 +1,14 @@
 //! Who may do what: principals, rules, and how both are kept from strangers. It is a leaf: it knows names, rules and bytes, and
 //! neither topics nor sockets. The [gate](crate::broker) asks it, protocols log callers in with it.
 
+mod acl;
+#[cfg(feature = "users")]
+mod acls;
 mod principal;
 
+pub use acl::{
+    ANY_HOST, ANY_NAME, ANY_USER, Acl, CLUSTER_NAME, Operation, Operations, PatternType, Permission, ResourceType,
+};
+#[cfg(feature = "users")]
+pub use acls::{Acls, Question};
 pub use principal::{Principal, Proof};

@@ -1,0 +1,312 @@
+//! All rules, and what they decide.
+//!
+//! ```text
+//! type ─┬─ any        *                    ┐
+//!       ├─ literal    orders, payments     ├─ each with its principals: what they are allowed and denied, from where
+//!       └─ prefixed   o, ord, p  (sorted)  ┘
+//! ```
+//!
+//! All prefixes of a name stand on one path: they are the last one that sorts before the name, what that one begins with, and so on.
+//! So a decision costs two lookups by name and a binary search, however many rules there are.
+
+use super::acl::{ANY_NAME, ANY_USER, Acl, Host, Operation, Operations, PatternType, Permission, ResourceType};
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::IpAddr,
+};
+
+/// All rules. They change as a whole: a changed set is made, and takes the other's place.
+#[derive(Clone, Debug, Default)]
+pub struct Acls {
+    all: BTreeSet<Acl>,
+    types: HashMap<ResourceType, OfType>,
+}
+
+/// Who asks, of which resource.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// `User:alice`.
+    pub principal: &'a str,
+    /// From where; `None`: from within.
+    pub address: Option<IpAddr>,
+    /// The resource's type.
+    pub resource_type: ResourceType,
+    /// Its name.
+    pub name: &'a str,
+    /// Whether only rules count that name it wholly: the broker's own topics are nobody's by a pattern.
+    pub by_name_only: bool,
+}
+
+/// What rules say of a question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Said {
+    allowed: Operations,
+    denied: Operations,
+    /// Whether there is any rule about the resource, whoever it is about.
+    any: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+struct OfType {
+    any: Principals,
+    literal: HashMap<String, Principals>,
+    prefixed: Vec<Prefix>,
+}
+
+#[derive(Clone, Debug)]
+struct Prefix {
+    name: String,
+    /// The longest other one that this one begins with, by its place.
+    shorter: Option<usize>,
+    principals: Principals,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Principals(HashMap<String, Vec<Says>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Says {
+    host: Host,
+    operation: Operation,
+    permission: Permission,
+}
+
+impl Principals {
+    fn add(&mut self, acl: &Acl) {
+        let Acl { host, operation, permission, .. } = acl;
+        let says = Says { host: Host::of(host), operation: *operation, permission: *permission };
+        self.0.entry(acl.principal.clone()).or_default().push(says);
+    }
+
+    fn ask(&self, question: &Question<'_>, said: &mut Said) {
+        said.any |= !self.0.is_empty();
+        let own = [question.principal, ANY_USER].into_iter().filter_map(|principal| self.0.get(principal));
+        for says in own.flatten().filter(|says| says.host.matches(question.address)) {
+            match says.permission {
+                Permission::Allow => said.allowed |= says.operation.bit(),
+                Permission::Deny => said.denied |= says.operation.bit(),
+            }
+        }
+    }
+}
+
+impl FromIterator<Acl> for Acls {
+    fn from_iter<I: IntoIterator<Item = Acl>>(all: I) -> Acls {
+        let all: BTreeSet<Acl> = all.into_iter().collect();
+        let mut types: HashMap<ResourceType, OfType> = HashMap::new();
+        for acl in &all {
+            let of_type = types.entry(acl.resource_type).or_default();
+            match acl.pattern {
+                PatternType::Literal if acl.name == ANY_NAME => of_type.any.add(acl),
+                PatternType::Literal => of_type.literal.entry(acl.name.clone()).or_default().add(acl),
+                PatternType::Prefixed => of_type.add_prefixed(acl),
+            }
+        }
+        Acls { all, types }
+    }
+}
+
+impl OfType {
+    /// Adds a rule whose name sorts behind all that were added.
+    fn add_prefixed(&mut self, acl: &Acl) {
+        if self.prefixed.last().is_none_or(|last| last.name != acl.name) {
+            let shorter = self.prefixes(&acl.name).next();
+            self.prefixed.push(Prefix { name: acl.name.clone(), shorter, principals: Principals::default() });
+        }
+        self.prefixed.last_mut().expect("it was just pushed").principals.add(acl);
+    }
+
+    /// The places of what `name` begins with, the longest first.
+    fn prefixes<'a>(&'a self, name: &'a str) -> impl Iterator<Item = usize> + 'a {
+        let before = self.prefixed.partition_point(|prefix| &*prefix.name <= name).checked_sub(1);
+        let path = std::iter::successors(before, |&at| self.prefixed[at].shorter);
+        path.filter(move |&at| name.starts_with(&self.prefixed[at].name))
+    }
+}
+
+impl Acls {
+    /// All of them, in order.
+    pub fn all(&self) -> &BTreeSet<Acl> {
+        &self.all
+    }
+
+    /// What they say of a question.
+    fn ask(&self, question: &Question<'_>) -> Said {
+        let mut said = Said::default();
+        let Some(of_type) = self.types.get(&question.resource_type) else { return said };
+        if let Some(principals) = of_type.literal.get(question.name) {
+            principals.ask(question, &mut said);
+        }
+        if !question.by_name_only {
+            of_type.any.ask(question, &mut said);
+            of_type.prefixes(question.name).for_each(|at| of_type.prefixed[at].principals.ask(question, &mut said));
+        }
+        said
+    }
+
+    /// Whether somebody may do `operation`: an allowance says so, and no denial speaks against it. Where no rule is about the
+    /// resource, `if_none` decides.
+    pub fn allow(&self, question: &Question<'_>, operation: Operation, if_none: bool) -> bool {
+        self.ask(question).allows(operation, if_none)
+    }
+
+    /// All that somebody may do of what can be done to a resource.
+    pub fn allowed(&self, question: &Question<'_>, if_none: bool) -> Operations {
+        let said = self.ask(question);
+        let operations = question.resource_type.operations().iter();
+        operations.filter(|operation| said.allows(**operation, if_none)).map(|operation| operation.bit()).sum()
+    }
+
+    /// Whether there is a name, of resources of a type, for which [`allow`](Self::allow) says yes; the question's own name does
+    /// not count (KIP-679).
+    pub fn allow_any(&self, question: &Question<'_>, operation: Operation, if_none: bool) -> bool {
+        let allows = |name: &str| self.allow(&Question { name, ..*question }, operation, if_none);
+        let Some(of_type) = self.types.get(&question.resource_type) else { return if_none };
+        let names = of_type.literal.keys().chain(of_type.prefixed.iter().map(|prefix| &prefix.name));
+        // A name that no rule mentions stands for all others.
+        allows("\0") || names.into_iter().any(|name| allows(name))
+    }
+}
+
+impl Said {
+    fn allows(self, operation: Operation, if_none: bool) -> bool {
+        self.denied & operation.denied_by() == 0 && (self.allowed & operation.allowed_by() != 0 || if_none && !self.any)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::security::acl::ANY_HOST;
+    use proptest::prelude::*;
+
+    fn acl(principal: &str, permission: Permission, operation: Operation, pattern: PatternType, name: &str) -> Acl {
+        Acl {
+            resource_type: ResourceType::Topic,
+            pattern,
+            name: name.into(),
+            principal: principal.into(),
+            host: ANY_HOST.into(),
+            operation,
+            permission,
+        }
+    }
+
+    fn alice(name: &str) -> Question<'_> {
+        Question {
+            principal: "User:alice",
+            address: Some([127, 0, 0, 1].into()),
+            resource_type: ResourceType::Topic,
+            name,
+            by_name_only: false,
+        }
+    }
+
+    use Operation::*;
+    use PatternType::*;
+    use Permission::*;
+
+    #[test]
+    fn nothing_is_allowed_without_a_rule_unless_that_is_said() {
+        let acls = Acls::from_iter([acl("User:bob", Allow, Read, Literal, "orders")]);
+        assert!(!acls.allow(&alice("orders"), Read, true), "there is a rule about it");
+        assert!(acls.allow(&alice("others"), Read, true));
+        assert!(!acls.allow(&alice("others"), Read, false));
+    }
+
+    #[test]
+    fn a_denial_counts_more_than_whatever_is_more_specific() {
+        let acls = Acls::from_iter([
+            acl("User:alice", Allow, All, Literal, "orders"),
+            acl("User:*", Deny, Write, Prefixed, "o"),
+        ]);
+        assert!(acls.allow(&alice("orders"), Read, false));
+        assert!(!acls.allow(&alice("orders"), Write, false));
+    }
+
+    #[test]
+    fn a_denied_write_that_was_allowed_still_describes() {
+        let rules = [Allow, Deny].map(|permission| acl("User:alice", permission, Write, Literal, "orders"));
+        let acls = Acls::from_iter(rules);
+        assert!(!acls.allow(&alice("orders"), Write, false));
+        assert!(acls.allow(&alice("orders"), Describe, false));
+    }
+
+    #[test]
+    fn the_sets_of_all_that_can_be_done_are_those_that_kafka_tells() {
+        let all = |of: ResourceType| of.operations().iter().map(|operation| operation.bit()).sum::<Operations>();
+        assert_eq!([ResourceType::Topic, ResourceType::Group, ResourceType::Cluster].map(all), [3576, 3400, 8096]);
+    }
+
+    #[test]
+    fn a_rule_holds_for_its_address_however_that_is_written() {
+        let mut rule = acl("User:alice", Allow, Read, Literal, "*");
+        rule.host = "10.0.0.1".into();
+        let acls = Acls::from_iter([rule]);
+        let from = |address: &str| Question { address: Some(address.parse().unwrap()), ..alice("t") };
+        assert!(acls.allow(&from("10.0.0.1"), Read, false));
+        assert!(acls.allow(&from("::ffff:10.0.0.1"), Read, false));
+        assert!(!acls.allow(&from("10.0.0.2"), Read, false));
+    }
+
+    #[test]
+    fn patterns_do_not_reach_what_is_asked_by_name_only() {
+        let patterns = [acl("User:alice", Allow, Read, Literal, "*"), acl("User:alice", Allow, Read, Prefixed, "__")];
+        let own = Question { by_name_only: true, ..alice("__consumer_offsets") };
+        assert!(!Acls::from_iter(patterns.clone()).allow(&own, Read, false));
+        let named = acl("User:alice", Allow, Read, Literal, "__consumer_offsets");
+        assert!(Acls::from_iter(patterns.into_iter().chain([named])).allow(&own, Read, false));
+    }
+
+    #[test]
+    fn any_name_will_do_where_any_is_asked() {
+        let allows = |rules: &[Acl]| Acls::from_iter(rules.iter().cloned()).allow_any(&alice(""), Write, false);
+        let some = acl("User:alice", Allow, Write, Literal, "orders");
+        assert!(allows(std::slice::from_ref(&some)));
+        assert!(allows(&[acl("User:*", Allow, Write, Prefixed, "o")]));
+        assert!(!allows(&[some.clone(), acl("User:alice", Deny, Write, Prefixed, "ord")]));
+        assert!(!allows(&[some, acl("User:alice", Deny, All, Literal, "*")]));
+        assert!(!allows(&[acl("User:bob", Allow, Write, Literal, "*")]));
+    }
+
+    /// What rules decide, read one by one.
+    fn plainly(acls: &[Acl], question: &Question<'_>, operation: Operation) -> bool {
+        let about = |acl: &&Acl| match acl.pattern {
+            Literal => acl.name == question.name || acl.name == "*",
+            Prefixed => question.name.starts_with(&acl.name),
+        };
+        let whom = |acl: &&Acl| acl.principal == question.principal || acl.principal == "User:*";
+        let matching: Vec<&Acl> = acls.iter().filter(about).filter(whom).collect();
+        let says = |permission, operations: Operations| {
+            matching.iter().any(|acl| acl.permission == permission && acl.operation.bit() & operations != 0)
+        };
+        says(Allow, operation.allowed_by()) && !says(Deny, operation.denied_by())
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_decides_as_all_rules_read_one_by_one(
+            rules in prop::collection::vec(
+                ("[ab]{1,5}|\\*", any::<bool>(), 0..3usize, 0..14usize, any::<bool>()), 0..30),
+            names in prop::collection::vec("[ab]{1,6}", 1..10),
+        ) {
+            let rules: Vec<Acl> = rules.into_iter().map(|(name, prefixed, principal, operation, allow)| acl(
+                ["User:alice", "User:bob", "User:*"][principal],
+                if allow { Allow } else { Deny },
+                Operation::ALL[operation],
+                if prefixed { Prefixed } else { Literal },
+                &name,
+            )).collect();
+            let acls = Acls::from_iter(rules.clone());
+            for name in &names {
+                for operation in Operation::ALL.iter().filter(|operation| **operation != All) {
+                    prop_assert_eq!(
+                        acls.allow(&alice(name), *operation, false),
+                        plainly(&rules, &alice(name), *operation),
+                        "{} {}", operation, name
+                    );
+                }
+            }
+        }
+    }
+}
