@@ -9,6 +9,8 @@ mod broker_settings;
 mod changes;
 mod client_metrics_settings;
 mod group_settings;
+#[cfg(feature = "users")]
+mod security;
 mod settings;
 mod units;
 mod values;
@@ -18,6 +20,8 @@ pub use broker_settings::{BROKER_SETTINGS, BrokerSettings, Known, broker_changes
 pub use changes::{Change, Changes, no_list};
 pub use client_metrics_settings::ClientMetricsSettings;
 pub use group_settings::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset};
+#[cfg(feature = "users")]
+pub use security::SecurityConfig;
 pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical};
 pub use units::{bytes, duration};
 pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
@@ -100,6 +104,9 @@ pub struct Config {
     pub fetch_compression: FetchCompression,
     /// Open files that the log keeps at most: 1,024.
     pub open_files_max: usize,
+    /// What is asked of callers: nothing.
+    #[cfg(feature = "users")]
+    pub security: SecurityConfig,
     /// Names by which HTTP clients may call the broker besides `localhost`, its addresses and the name it listens on: none.
     #[cfg(feature = "http")]
     pub http_hosts: Vec<String>,
@@ -142,6 +149,8 @@ impl Config {
             strict_replication: false,
             fetch_compression: FetchCompression::Auto,
             open_files_max: 1024,
+            #[cfg(feature = "users")]
+            security: SecurityConfig::default(),
             #[cfg(feature = "http")]
             http_hosts: Vec::new(),
             #[cfg(feature = "http")]
