@@ -5,6 +5,7 @@
 use super::{
     Cluster,
     errors::of_group,
+    known::GROUPS_AT_ONCE,
     native::{GroupOffset, Kind, Member, Refused},
     topics::END,
 };
@@ -18,21 +19,21 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Instant,
 };
 
 /// Offsets of a group by topic and partition.
-type Offsets = BTreeMap<(Arc<str>, u32), Committed>;
+pub(super) type Offsets = BTreeMap<(Arc<str>, u32), Committed>;
 
 impl Cluster {
     /// All groups of consumers, by name.
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
-        let listed = self.shared.known.ask(|nodes| nodes.groups());
+        let listed = self.shared.known.ask_coordinator(|nodes| nodes.groups());
         let mut listed = listed.map_err(|refused| self.shared.known.explain_other("listing groups", refused))?;
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         let names: Vec<_> = listed.iter().map(|group| &*group.name).collect();
-        let described = self.shared.known.ask(|nodes| nodes.describe_groups(&names));
+        let described = self.shared.known.ask_coordinators(&names, |nodes, names| nodes.describe_groups(names));
         let described = described.map_err(|refused| self.shared.known.explain_other("describing groups", refused))?;
-        let described: BTreeMap<_, _> = described.into_iter().collect();
         let summary = |group: super::native::Listed| {
             let of = described.get(&group.name).and_then(|group| group.as_ref().ok());
             GroupSummary {
@@ -83,6 +84,22 @@ impl Cluster {
                 error => Err(error),
             },
         }
+    }
+
+    /// What groups have committed, in their order, asked for many at a time. What is not told by then is missing.
+    pub(super) fn committed_by(&self, names: &[&str], deadline: Instant) -> Vec<Offsets> {
+        let mut all = Vec::with_capacity(names.len());
+        for names in names.chunks(GROUPS_AT_ONCE) {
+            let time = deadline.saturating_duration_since(Instant::now());
+            if time.is_zero() {
+                break;
+            }
+            let told = self.shared.known.ask_within(time, |nodes| nodes.offsets_of_groups(names)).unwrap_or_default();
+            let told = told.into_iter().map(|offsets| offsets.unwrap_or_default().into_iter().map(committed).collect());
+            all.extend(told.chain(std::iter::repeat_with(Offsets::new)).take(names.len()));
+        }
+        all.resize_with(names.len(), Offsets::new);
+        all
     }
 
     /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
@@ -198,6 +215,26 @@ mod tests {
     use super::*;
     use crate::{Consumer, Producer, cluster::testing::Fixture};
     use std::time::Duration;
+
+    #[test]
+    fn many_groups_are_observed_each_with_its_own_offsets() {
+        let Fixture { cluster, broker, .. } = &Fixture::new();
+        broker.create_topic("t", 1).unwrap();
+        let mut producer = Producer::embedded(broker);
+        let count = 2 * GROUPS_AT_ONCE as u64 + 1;
+        for _ in 0..count {
+            producer.send("t", crate::Record::new("x")).unwrap();
+        }
+        for offset in 0..count {
+            broker.reset_offsets(&format!("g{offset}"), &[("t".into(), 0, offset)]).unwrap();
+        }
+        let observed = cluster.observe_groups().unwrap();
+        assert_eq!(observed.len() as u64, count);
+        for group in observed {
+            assert_eq!(format!("g{}", group.offsets[0].committed), &*group.name);
+        }
+        assert_eq!(cluster.committed_by(&["g1"], Instant::now()), [Offsets::new()], "there was no time");
+    }
 
     #[test]
     fn groups_are_listed_described_reset_and_deleted_as_the_cluster_says() {

@@ -18,7 +18,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt,
     sync::{Arc, Mutex, MutexGuard},
     thread,
@@ -29,6 +29,8 @@ use std::{
 const BELIEVED: Duration = Duration::from_secs(1);
 /// How soon a coordinator that moves is asked again.
 const ASKS_AGAIN: Duration = Duration::from_millis(100);
+/// As many groups are asked for at once.
+pub(super) const GROUPS_AT_ONCE: usize = 200;
 /// As many topics are remembered.
 const TOPICS_MAX: usize = 10_000;
 
@@ -116,7 +118,16 @@ impl Known {
 
     /// Asks the nodes what the wrapper cannot ask.
     pub(super) fn ask<T>(&self, question: impl FnOnce(&Asking<'_, Heard>) -> Answer<T>) -> Answer<T> {
-        let answer = question(&Asking::new(self.client(), self.timeout));
+        self.ask_within(self.timeout, question)
+    }
+
+    /// The same with another time.
+    pub(super) fn ask_within<T>(
+        &self,
+        most: Duration,
+        question: impl FnOnce(&Asking<'_, Heard>) -> Answer<T>,
+    ) -> Answer<T> {
+        let answer = question(&Asking::new(self.client(), most));
         if answer.as_ref().err().is_none_or(|refused| refused.number > 0) {
             self.client().context().answered();
         }
@@ -125,18 +136,28 @@ impl Known {
 
     /// The same about a group. While its coordinator is found or moves it is asked again, as Kafka's clients do.
     pub(super) fn ask_coordinator<T>(&self, question: impl Fn(&Asking<'_, Heard>) -> Answer<T>) -> Answer<T> {
-        const MOVES: [Code; 3] = [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
         let deadline = Instant::now() + self.timeout;
         loop {
             match self.ask(&question) {
-                Err(Refused { number, .. })
-                    if MOVES.iter().any(|code| *code as i32 == number) && Instant::now() < deadline =>
-                {
-                    thread::sleep(ASKS_AGAIN);
-                }
+                Err(refused) if is_moving(&refused) && Instant::now() < deadline => thread::sleep(ASKS_AGAIN),
                 answer => return answer,
             }
         }
+    }
+
+    /// The same about groups by name, each of which may have another coordinator.
+    pub(super) fn ask_coordinators<T>(
+        &self,
+        names: &[&str],
+        question: impl Fn(&Asking<'_, Heard>, &[&str]) -> Answer<Vec<(String, Answer<T>)>>,
+    ) -> Answer<BTreeMap<String, Answer<T>>> {
+        let deadline = Instant::now() + self.timeout;
+        let mut answers = BTreeMap::new();
+        for names in names.chunks(GROUPS_AT_ONCE) {
+            let ask = |left: &[&str]| self.ask(|nodes| question(nodes, left));
+            answers.extend(until_settled(names, deadline, ask)?);
+        }
+        Ok(answers)
     }
 
     /// An error of the client's. Where nothing answered it names the servers and the last reason.
@@ -155,6 +176,14 @@ impl Known {
     /// The same where there is nothing more to say than what was done.
     pub(super) fn explain_other(&self, what: &str, refused: Refused) -> Error {
         self.explain_refusal(refused, |refused| of_refusal(what, &refused))
+    }
+
+    /// The same of a question that had this time.
+    pub(super) fn explain_within(&self, most: Duration, what: &str, refused: Refused) -> Error {
+        if is_silence(refused.number) {
+            return self.unreachable(most, Some(refused.why));
+        }
+        self.explain_other(what, refused)
     }
 
     fn unreachable(&self, time: Duration, why: Option<String>) -> Error {
@@ -213,6 +242,29 @@ impl Known {
     }
 }
 
+/// Whether a group's coordinator is found or moves just now.
+pub(super) fn is_moving(refused: &Refused) -> bool {
+    const MOVES: [Code; 3] = [Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator];
+    MOVES.iter().any(|code| *code as i32 == refused.number)
+}
+
+/// Asks for these, and again for those whose coordinator moves, until the time is over.
+fn until_settled<T>(
+    names: &[&str],
+    deadline: Instant,
+    ask: impl Fn(&[&str]) -> Answer<Vec<(String, Answer<T>)>>,
+) -> Answer<BTreeMap<String, Answer<T>>> {
+    let (mut answers, mut left) = (BTreeMap::new(), names.to_vec());
+    loop {
+        answers.extend(ask(&left)?);
+        left.retain(|name| answers.get(*name).is_some_and(|answer| answer.as_ref().is_err_and(is_moving)));
+        if left.is_empty() || Instant::now() >= deadline {
+            return Ok(answers);
+        }
+        thread::sleep(ASKS_AGAIN);
+    }
+}
+
 /// A topic of an answer, or the error that stands there instead.
 pub(super) fn known_topic(topic: &rdkafka::metadata::MetadataTopic) -> Result<KnownTopic> {
     use RDKafkaErrorCode::*;
@@ -234,4 +286,33 @@ pub(super) fn known_topic(topic: &rdkafka::metadata::MetadataTopic) -> Result<Kn
     let mut partitions: Vec<_> = topic.partitions().iter().collect();
     partitions.sort_by_key(|partition| partition.id());
     Ok(KnownTopic { name: name.into(), partitions: partitions.into_iter().map(partition).collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn a_group_whose_coordinator_moves_is_asked_for_again_and_the_others_are_not() {
+        let moves = || Refused { number: Code::NotCoordinator as i32, why: String::new() };
+        let asked = Cell::new(0);
+        let ask = |names: &[&str]| {
+            asked.set(asked.get() + names.len());
+            let of = |name: &&str| -> Answer<()> {
+                match *name {
+                    "gone" => Err(Refused { number: Code::GroupIdNotFound as i32, why: String::new() }),
+                    "moves" if asked.get() < 5 => Err(moves()),
+                    _ => Ok(()),
+                }
+            };
+            Ok(names.iter().map(|name| (name.to_string(), of(name))).collect())
+        };
+        let names = ["here", "gone", "moves"];
+        let answers = until_settled(&names, Instant::now() + Duration::from_secs(60), ask).unwrap();
+        assert_eq!(answers.values().map(Answer::is_ok).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(asked.get(), 3 + 2);
+        let ask = |names: &[&str]| Ok(names.iter().map(|name| (name.to_string(), Err::<(), _>(moves()))).collect());
+        assert_eq!(until_settled(&names, Instant::now(), ask).unwrap().len(), 3, "once the time is over they stay so");
+    }
 }

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Fault, Isolation, Node, Nodes, ObservedGroup, ObservedOffset, ObservedPartition, ObservedTopic, Result,
-        ShareCounts,
+        Committed, Fault, Isolation, Node, Nodes, ObservedGroup, ObservedOffset, ObservedPartition, ObservedTopic,
+        Result, ShareCounts,
     },
     metrics::{LatencySum, TrafficSum},
 };
@@ -157,15 +157,18 @@ impl Cluster {
             return Observed::default();
         }
         let topics = self.observed_topics().unwrap_or_default();
-        let groups = self.groups().unwrap_or_default().into_iter().map(|group| {
-            let committed = self.committed_offsets(&group.name).unwrap_or_default().into_iter();
-            let offsets = committed.map(|((topic, partition), committed)| ObservedOffset {
+        let groups = self.groups().unwrap_or_default();
+        let names: Vec<&str> = groups.iter().map(|group| &*group.name).collect();
+        let committed = self.committed_by(&names, Instant::now() + OBSERVED);
+        let groups = groups.iter().zip(committed).map(|(group, committed)| {
+            let offset = |((topic, partition), committed): (_, Committed)| ObservedOffset {
                 topic,
                 partition,
                 committed: committed.offset,
                 done: 0,
-            });
-            ObservedGroup { name: group.name.clone(), members: group.members, offsets: offsets.collect() }
+            };
+            let offsets = committed.into_iter().map(offset).collect();
+            ObservedGroup { name: group.name.clone(), members: group.members, offsets }
         });
         let groups = groups.filter(|group| group.members > 0 || !group.offsets.is_empty()).collect();
         Observed { topics, groups }

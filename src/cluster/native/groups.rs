@@ -116,28 +116,32 @@ impl<C: ClientContext> Asking<'_, C> {
 
     /// All that a group has committed.
     pub(in crate::cluster) fn group_offsets(&self, name: &str) -> Answer<Vec<GroupOffset>> {
-        let name = c_string(name)?;
-        let options = self.options(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS)?;
-        // Sound: the name is copied, and no list means all partitions; the rest is as when a group is deleted.
-        let offsets = unsafe {
-            let made = c::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
-            let request = Owned::new(made, c::rd_kafka_ListConsumerGroupOffsets_destroy)?;
-            let event = self.ask(&options, |client, options, queue| {
-                c::rd_kafka_ListConsumerGroupOffsets(client, [request.get()].as_mut_ptr(), 1, options, queue);
-            })?;
-            let (result, mut count) = (c::rd_kafka_event_ListConsumerGroupOffsets_result(event.get()), 0);
-            checked(all(c::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count), count))?
-        };
-        let committed = |at: At| {
-            let At { topic, partition, offset, leader_epoch, metadata, refused } = at;
-            match refused {
-                Some(refused) => Some(Err(refused)),
-                // librdkafka's word for none.
-                None if offset < 0 => None,
-                None => Some(Ok(GroupOffset { topic, partition, offset, leader_epoch, metadata })),
+        self.offsets_of_groups(&[name])?.pop().unwrap_or_else(|| Ok(Vec::new()))
+    }
+
+    /// The same of several groups, in their order, which are all asked for at once.
+    pub(in crate::cluster) fn offsets_of_groups(&self, names: &[&str]) -> Answer<Vec<Answer<Vec<GroupOffset>>>> {
+        let queue = self.queue()?;
+        for (index, name) in names.iter().enumerate() {
+            let name = c_string(name)?;
+            let options = self.options(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS)?;
+            // Sound: options and name are copied, the mark is only handed back, and no list means all partitions.
+            unsafe {
+                c::rd_kafka_AdminOptions_set_opaque(options.get(), ptr::without_provenance_mut(index));
+                let made = c::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null());
+                let request = Owned::new(made, c::rd_kafka_ListConsumerGroupOffsets_destroy)?;
+                let (client, mut requests) = (self.client.native_ptr(), [request.get()]);
+                c::rd_kafka_ListConsumerGroupOffsets(client, requests.as_mut_ptr(), 1, options.get(), queue.get());
             }
-        };
-        offsets.into_iter().filter_map(committed).collect()
+        }
+        let mut answers: Vec<Option<Answer<_>>> = names.iter().map(|_| None).collect();
+        for _ in names {
+            let event = self.answer(&queue)?;
+            if let Some(answer) = answers.get_mut(event.mark()) {
+                *answer = Some(event.checked().and_then(|event| offsets_in(&event)));
+            }
+        }
+        Ok(answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(Refused::own("no answer")))).collect())
     }
 
     /// Commits offsets of a group without members; answers those that were refused.
@@ -184,6 +188,25 @@ impl Partitions {
         }
         Ok(())
     }
+}
+
+/// What the one group that was asked for has committed.
+fn offsets_in(event: &Owned<c::rd_kafka_event_t>) -> Answer<Vec<GroupOffset>> {
+    // Sound: the result is read while its event is there.
+    let offsets = unsafe {
+        let (result, mut count) = (c::rd_kafka_event_ListConsumerGroupOffsets_result(event.get()), 0);
+        checked(all(c::rd_kafka_ListConsumerGroupOffsets_result_groups(result, &mut count), count))?
+    };
+    let committed = |at: At| {
+        let At { topic, partition, offset, leader_epoch, metadata, refused } = at;
+        match refused {
+            Some(refused) => Some(Err(refused)),
+            // librdkafka's word for none.
+            None if offset < 0 => None,
+            None => Some(Ok(GroupOffset { topic, partition, offset, leader_epoch, metadata })),
+        }
+    };
+    offsets.into_iter().filter_map(committed).collect()
 }
 
 /// The partitions of the one group that was asked for.

@@ -158,23 +158,47 @@ impl<'c, C: ClientContext> Asking<'c, C> {
         options: &Owned<c::rd_kafka_AdminOptions_t>,
         request: impl FnOnce(*mut c::rd_kafka_t, *const c::rd_kafka_AdminOptions_t, *mut c::rd_kafka_queue_t),
     ) -> Answer<Owned<c::rd_kafka_event_t>> {
-        let client = self.client.native_ptr();
+        let queue = self.queue()?;
+        request(self.client.native_ptr(), options.get(), queue.get());
+        self.answer(&queue)?.checked()
+    }
+
+    /// A queue for answers. One that is freed before its answer comes stays until then, since librdkafka counts who uses it.
+    fn queue(&self) -> Answer<Owned<c::rd_kafka_queue_t>> {
+        // Sound: the client is there as long as `self`.
+        let made = unsafe { c::rd_kafka_queue_new(self.client.native_ptr()) };
+        Owned::new(made, c::rd_kafka_queue_destroy)
+    }
+
+    /// Waits for an answer.
+    fn answer(&self, queue: &Owned<c::rd_kafka_queue_t>) -> Answer<Event> {
         // librdkafka always answers, at the latest when its own time is over.
         let most = (self.timeout + Duration::from_secs(5)).as_millis().min(3_700_000) as c_int;
-        // Sound: client, options and queue are there during the calls. A queue that is freed before its answer comes stays until
-        // then, since librdkafka counts who uses it. The event is this call's alone, and its error string lives as long.
-        unsafe {
-            let queue = Owned::new(c::rd_kafka_queue_new(client), c::rd_kafka_queue_destroy)?;
-            request(client, options.get(), queue.get());
-            let event = c::rd_kafka_queue_poll(queue.get(), most);
-            if event.is_null() {
-                let number = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
-                return Err(Refused { number, why: "no answer".into() });
-            }
-            let event = Owned::new(event, c::rd_kafka_event_destroy)?;
-            Refused::check(codes::rd_kafka_event_error(event.get()), c::rd_kafka_event_error_string(event.get()))?;
-            Ok(event)
+        // Sound: the queue is there.
+        let event = unsafe { c::rd_kafka_queue_poll(queue.get(), most) };
+        if event.is_null() {
+            let number = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
+            return Err(Refused { number, why: "no answer".into() });
         }
+        Ok(Event(Owned::new(event, c::rd_kafka_event_destroy)?))
+    }
+}
+
+/// An answer, or an error in its place.
+struct Event(Owned<c::rd_kafka_event_t>);
+
+impl Event {
+    /// What the question was marked with.
+    fn mark(&self) -> usize {
+        // Sound: the event is there.
+        unsafe { c::rd_kafka_event_opaque(self.0.get()) }.addr()
+    }
+
+    fn checked(self) -> Answer<Owned<c::rd_kafka_event_t>> {
+        let event = self.0.get();
+        // Sound: the event is there, and its error string lives as long.
+        unsafe { Refused::check(codes::rd_kafka_event_error(event), c::rd_kafka_event_error_string(event))? };
+        Ok(self.0)
     }
 }
 
