@@ -10,7 +10,7 @@ use crate::broker::{Code, Error, Isolation, Result};
 use rdkafka::{
     ClientContext, config::RDKafkaLogLevel, consumer::ConsumerContext, error::KafkaError, types::RDKafkaErrorCode,
 };
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 /// A client's own words, which nobody needs: what it is asked it answers.
 pub(super) struct Silent;
@@ -66,12 +66,23 @@ impl Shared {
         which: i64,
         isolation: Isolation,
     ) -> Result<Vec<Result<Option<u64>>>> {
+        self.offsets_within(places, which, isolation, self.options.timeout)
+    }
+
+    /// The same where no more time is to be spent on it.
+    pub(super) fn offsets_within(
+        &self,
+        places: &[(&str, u32)],
+        which: i64,
+        isolation: Isolation,
+        most: Duration,
+    ) -> Result<Vec<Result<Option<u64>>>> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
         let wanted = places.iter().map(|&(topic, partition)| (topic, partition, which));
-        let told = self.known.ask(|nodes| nodes.offsets(wanted, isolation == Isolation::ReadCommitted));
-        let told = told.map_err(|refused| self.known.explain_other("asking for offsets", refused))?;
+        let told = self.known.ask_within(most, |nodes| nodes.offsets(wanted, isolation == Isolation::ReadCommitted));
+        let told = told.map_err(|refused| self.known.explain_within(most, "asking for offsets", refused))?;
         let told: HashMap<(&str, u32), &At> = told.iter().map(|at| ((&*at.topic, at.partition), at)).collect();
         let of = |place: &(&str, u32)| match told.get(place) {
             Some(At { refused: None, offset, .. }) => Ok(u64::try_from(*offset).ok()),

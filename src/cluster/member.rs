@@ -60,6 +60,9 @@ pub(super) struct State {
     pub(super) positions: BTreeMap<(Arc<str>, u32), Handed>,
     /// Until when partitions stay because of a transaction.
     held_until: Option<Instant>,
+    /// Offsets of its partitions are on their way: until the cluster has answered, none goes. What is committed for a partition that
+    /// has gone would put back the member that has it.
+    commits_now: bool,
     /// The group waits for the partitions.
     is_to_give_up: bool,
     /// It is a member no more.
@@ -106,6 +109,7 @@ impl Member {
             owned: Vec::new(),
             positions: BTreeMap::new(),
             held_until: None,
+            commits_now: false,
             is_to_give_up: false,
             gone: false,
             refused: None,
@@ -122,14 +126,14 @@ impl Member {
     /// A verb begins; an error if it is a member no more.
     pub(super) fn verb(self: &Arc<Member>) -> Result<Verb> {
         let mut state = self.state();
-        if let Some(error) = &state.refused {
-            return Err(error.clone());
-        }
-        if state.gone {
-            return Err(Error::UnknownMemberId);
-        }
+        state.check()?;
         state.busy = true;
         Ok(Verb(self.clone()))
+    }
+
+    /// An error if it is a member no more.
+    pub(super) fn check(&self) -> Result<()> {
+        self.state().check()
     }
 
     /// It is a member no more, and commits nothing.
@@ -162,7 +166,7 @@ impl Member {
     }
 
     /// The client met an error. Those that pass are its own business.
-    fn failed(&self, error: &KafkaError) {
+    pub(super) fn failed(&self, error: &KafkaError) {
         use RDKafkaErrorCode::*;
         let Some(code) = error.rdkafka_error_code() else { return };
         let refused = match code {
@@ -215,9 +219,23 @@ impl Member {
 }
 
 impl State {
-    /// Whether a transaction keeps its partitions.
+    fn check(&self) -> Result<()> {
+        match &self.refused {
+            Some(error) => Err(error.clone()),
+            None if self.gone => Err(Error::UnknownMemberId),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether a transaction keeps its partitions, or a commit.
     fn is_held(&self) -> bool {
-        !self.gone && self.held_until.is_some_and(|until| until > Instant::now())
+        !self.gone && (self.commits_now || self.held_until.is_some_and(|until| until > Instant::now()))
+    }
+
+    /// A commit begins, or has been answered; whether the group waits for its partitions.
+    pub(super) fn commits(&mut self, now: bool) -> bool {
+        self.commits_now = now;
+        self.is_to_give_up
     }
 
     fn change(&mut self, owned: Vec<(Arc<str>, u32)>) {

@@ -16,6 +16,7 @@ use super::{
     clients::Taken,
     errors::refused,
     feed::Feed,
+    keeper::Bell,
     member::{Client, Events, Handed, Member, State, Verb, rings},
     native::{Seat, seat},
     reading::PartitionHandle,
@@ -44,7 +45,7 @@ use std::{
 /// How long JOIN waits for the group to give the member something.
 const JOINING: Duration = Duration::from_secs(10);
 /// How long a poll waits for records that are there and were not fetched yet.
-const FETCHING: Duration = Duration::from_secs(5);
+pub(super) const FETCHING: Duration = Duration::from_secs(5);
 /// How long records that are fetched wait for those of other partitions.
 const GATHERING: Duration = Duration::from_millis(500);
 /// What the cluster is told of a session: it need only notice the end of this program.
@@ -57,7 +58,7 @@ pub struct Membership {
     partitions: Vec<Assigned>,
     /// `None`: it is a member no more.
     client: Option<Arc<Client>>,
-    member: Arc<Member>,
+    pub(super) member: Arc<Member>,
     shared: Arc<Shared>,
     group: String,
     options: JoinOptions,
@@ -79,6 +80,21 @@ struct Assigned {
     chunk: Chunk,
     /// The end, as it last was heard.
     end: u64,
+}
+
+/// Offsets on their way to the cluster. Until this is dropped the member keeps its partitions.
+pub(super) struct ToCommit {
+    list: TopicPartitionList,
+    member: Arc<Member>,
+    bell: Arc<Bell>,
+}
+
+impl Drop for ToCommit {
+    fn drop(&mut self) {
+        if self.member.state().commits(false) {
+            self.bell.ring();
+        }
+    }
 }
 
 /// What there is to be handed out.
@@ -134,6 +150,8 @@ impl Cluster {
         let mut more = vec![
             ("session.timeout.ms", session.as_str()),
             ("heartbeat.interval.ms", "1500"),
+            // How soon partitions that were added are the group's, and those of a topic that was dropped are not.
+            ("topic.metadata.refresh.interval.ms", "5000"),
             ("partition.assignment.strategy", assignors),
         ];
         if !name.is_empty() {
@@ -215,8 +233,9 @@ impl Membership {
         loop {
             // Registered before anything is looked at, so that nothing comes unseen in between.
             let _registered = member.waiters.register(wait.waiter);
+            member.check()?;
             self.take_up()?;
-            if self.read(limits)? {
+            if self.read(limits, over)? {
                 match self.hand_out(limits, each) {
                     0 => continue,
                     count => return Ok(count),
@@ -236,41 +255,45 @@ impl Membership {
     }
 
     fn commit_now(&mut self, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
-        let list = self.to_commit(offsets)?;
-        if list.count() == 0 {
-            return Ok(());
-        }
-        self.client()?.commit(&list, CommitMode::Sync).map_err(|error| self.uncommitted(&error))?;
-        self.member.state().committed(&list, offsets.is_some());
+        let Some(ToCommit { list, .. }) = &self.to_commit(offsets)? else { return Ok(()) };
+        self.client()?.commit(list, CommitMode::Sync).map_err(|error| self.uncommitted(&error))?;
+        self.member.state().committed(list, offsets.is_some());
         Ok(())
     }
 
     /// As [`commit`](Self::commit), as part of a transaction.
     pub fn commit_in(&mut self, transaction: &Transaction, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
         let _verb = self.verb()?;
-        let list = self.to_commit(offsets)?;
-        if list.count() == 0 {
-            return Ok(());
-        }
+        let Some(ToCommit { list, .. }) = &self.to_commit(offsets)? else { return Ok(()) };
         let group = self.client()?.group_metadata().ok_or(Error::UnknownMemberId)?;
-        transaction.send_offsets(&self.group, &list, &group)?;
-        self.member.state().committed(&list, offsets.is_some());
+        transaction.send_offsets(&self.group, list, &group)?;
+        self.member.state().committed(list, offsets.is_some());
         Ok(())
     }
 
-    /// What is to be committed, of partitions that it owns.
-    fn to_commit(&self, offsets: Option<&[(&str, u32, u64)]>) -> Result<TopicPartitionList> {
-        let state = self.member.state();
-        let Some(offsets) = offsets else { return Ok(state.moved()) };
-        let mut list = TopicPartitionList::new();
-        for &(topic, partition, offset) in offsets {
-            if !state.owns(topic, partition) {
-                return Err(Error::NotAssigned { topic: topic.into(), partition });
+    /// What is to be committed, of partitions that it owns; `None`: nothing.
+    pub(super) fn to_commit(&self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<ToCommit>> {
+        let mut state = self.member.state();
+        let list = match offsets {
+            None => state.moved(),
+            Some(offsets) => {
+                let mut list = TopicPartitionList::new();
+                for &(topic, partition, offset) in offsets {
+                    if !state.owns(topic, partition) {
+                        return Err(Error::NotAssigned { topic: topic.into(), partition });
+                    }
+                    let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
+                    let added = list.add_partition_offset(topic, partition as i32, offset);
+                    added.map_err(|error| self.uncommitted(&error))?;
+                }
+                list
             }
-            let offset = Offset::Offset(i64::try_from(offset).unwrap_or(i64::MAX));
-            list.add_partition_offset(topic, partition as i32, offset).map_err(|error| self.uncommitted(&error))?;
+        };
+        if list.count() == 0 {
+            return Ok(None);
         }
-        Ok(list)
+        state.commits(true);
+        Ok(Some(ToCommit { list, member: self.member.clone(), bell: self.shared.keeper.bell() }))
     }
 
     /// A transaction has begun on the member's connection. Until [`end_transaction`](Self::end_transaction), at most for
@@ -366,9 +389,7 @@ impl Membership {
             let member = self.member.clone();
             let mut state = member.state();
             if state.epoch == epoch {
-                self.begin(&mut state, positions)?;
-                self.epoch = Some(epoch);
-                return Ok(());
+                return self.begin(&mut state, positions);
             }
         }
     }
@@ -409,11 +430,12 @@ impl Membership {
         }
     }
 
-    /// Fetches these partitions, and no others, from these offsets on.
+    /// Fetches these partitions, and no others, from these offsets on. If that fails it takes them up again.
     fn begin(&mut self, state: &mut State, positions: Vec<(Key, u64)>) -> Result<()> {
         let client = self.client.clone().ok_or(Error::UnknownMemberId)?;
         // The old feeds end before there are others of the same partitions.
         self.partitions.clear();
+        self.epoch = None;
         let mut list = TopicPartitionList::new();
         for (key, next) in positions {
             let offset = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
@@ -426,7 +448,9 @@ impl Membership {
             state.positions.entry(key.clone()).or_insert(Handed { next, moved: false }).next = next;
             self.partitions.push(Assigned { key, feed, chunk: Chunk::default(), end: 0 });
         }
-        client.assign(&list).map_err(|error| refused("reading as a member", &error))
+        client.assign(&list).map_err(|error| refused("reading as a member", &error))?;
+        self.epoch = Some(state.epoch);
+        Ok(())
     }
 
     /// Goes on elsewhere in one partition. False: it is not its own any more.
@@ -444,11 +468,18 @@ impl Membership {
     }
 
     /// Reads what comes next, unless it was read already; whether there is anything. What is there in any of its partitions and
-    /// was not fetched yet is waited for, as far as there is room for it.
-    fn read(&mut self, limits: PollLimits) -> Result<bool> {
+    /// was not fetched yet is waited for, as far as there is room for it. That the cluster does not tell what is there is an error
+    /// where there is nothing to hand out and no more time.
+    fn read(&mut self, limits: PollLimits, over: bool) -> Result<bool> {
         let filled = self.fill(limits)?;
-        if filled.is_enough || !self.is_behind()? {
+        if filled.is_enough {
             return Ok(filled.any);
+        }
+        let patience = if filled.any { GATHERING } else { FETCHING.min(self.shared.options.timeout) };
+        match self.is_behind(patience) {
+            Ok(true) => {}
+            Err(error) if over && !filled.any => return Err(error),
+            Ok(false) | Err(_) => return Ok(filled.any),
         }
         let (waiter, member) = (Waiter::new(), self.member.clone());
         let _registered = member.waiters.register(&waiter);
@@ -513,9 +544,9 @@ impl Membership {
     }
 
     /// Whether there are records, by the cluster's word at this moment, that were not fetched yet.
-    fn is_behind(&mut self) -> Result<bool> {
+    fn is_behind(&mut self, patience: Duration) -> Result<bool> {
         let places: Vec<_> = self.partitions.iter().map(|one| (&*one.key.0, one.key.1)).collect();
-        let ends = self.shared.offsets_of(&places, END, self.options.isolation)?;
+        let ends = self.shared.offsets_within(&places, END, self.options.isolation, patience)?;
         for (one, end) in self.partitions.iter_mut().zip(ends) {
             // The others are read, and it is told when there is nothing else.
             if let Ok(end) = end {

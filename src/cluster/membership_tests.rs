@@ -1,7 +1,8 @@
 //! Groups of a cluster that is a broker of this program's own, by its Kafka protocol. Threads stand for connections.
 
-use super::{Membership, testing::Fixture};
-use crate::broker::{Error, JoinOptions, Outcome, PollLimits, PollWait, Position, Result, Waiter};
+use super::{Membership, membership::FETCHING, testing::Fixture};
+use crate::broker::{Code, Error, JoinOptions, Outcome, PollLimits, PollWait, Position, Result, Waiter};
+use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
 use std::{
     collections::BTreeSet,
     thread,
@@ -160,6 +161,82 @@ fn in_a_transaction_no_partition_goes_and_an_abort_goes_back() {
         settle(&mut [&mut first, &mut second], 1);
         assert_eq!((poll(&mut first).len(), poll(&mut second).len()), (1, 1), "the abort went back");
     });
+}
+
+#[test]
+fn while_a_commit_is_on_its_way_no_partition_goes() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 2).unwrap();
+    let mut first = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    let on_its_way = first.to_commit(Some(&[("t", 0, 0)])).unwrap();
+    thread::scope(|scope| {
+        let second = scope.spawn(|| fixture.cluster.join("g", &["t"], manual()).unwrap());
+        thread::sleep(Duration::from_millis(1_500));
+        poll_for(&mut first, 0, Duration::ZERO).unwrap();
+        assert_eq!(held(&first), [0, 1]);
+        drop(on_its_way);
+        settle(&mut [&mut first, &mut second.join().unwrap()], 1);
+    });
+}
+
+#[test]
+fn partitions_that_are_added_come_to_the_group() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    fixture.cluster.alter_topic("t", Some(2), &crate::config::Changes::default()).unwrap();
+    fixture.produce("t", 1, &["a"]);
+    assert_eq!(poll_for(&mut member, 1, LONG).unwrap(), ["t/1:0 message:a"]);
+}
+
+#[test]
+fn a_poll_that_waits_is_told_that_the_group_takes_the_member_no_more() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let mut first = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    let member = first.member.clone();
+    thread::scope(|scope| {
+        let polled = scope.spawn(|| poll_for(&mut first, 1, LONG).map_err(|error| error.code()));
+        thread::sleep(Duration::from_millis(300));
+        let begun = Instant::now();
+        member.failed(&KafkaError::MessageConsumption(RDKafkaErrorCode::GroupAuthorizationFailed));
+        assert_eq!(polled.join().unwrap(), Err(Code::GroupAuthorizationFailed));
+        assert!(begun.elapsed() < LONG / 2);
+    });
+}
+
+#[test]
+fn what_was_read_does_not_wait_for_a_node_that_is_silent() {
+    let (fixture, valve) = Fixture::behind_a_valve(LONG);
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a", "b"]);
+    let options = JoinOptions { session_ms: 45_000, ..manual() };
+    let mut member = fixture.cluster.join("g", &["t"], options).unwrap();
+    assert_eq!(poll_for(&mut member, 1, LONG).unwrap(), ["t/0:0 message:a"]);
+    valve.close(true);
+    let begun = Instant::now();
+    assert_eq!(poll(&mut member), ["t/0:1 message:b"]);
+    // Nothing else is known to be there.
+    assert_eq!(poll(&mut member), [""; 0]);
+    assert!(begun.elapsed() < LONG / 2, "{:?}", begun.elapsed());
+    fixture.produce("t", 0, &["c"]);
+    thread::scope(|scope| {
+        let polled = scope.spawn(|| poll_for(&mut member, 1, LONG));
+        thread::sleep(FETCHING);
+        valve.close(false);
+        assert_eq!(polled.join().unwrap(), Ok(vec!["t/0:2 message:c".into()]));
+    });
+}
+
+#[test]
+fn a_member_ends_though_no_node_is_left() {
+    let Fixture { cluster, broker, server } = Fixture::new();
+    broker.create_topic("t", 1).unwrap();
+    let member = cluster.join("g", &["t"], manual()).unwrap();
+    drop(server);
+    let begun = Instant::now();
+    drop(member);
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -1,10 +1,17 @@
 //! A cluster for tests: a broker in memory and its server, whose Kafka protocol the cluster speaks to.
 
 use super::{Cluster, ClusterOptions};
-use crate::{Broker, Server, broker::Terms, config::Config, log::record::Records};
+use crate::{
+    Broker, Server,
+    broker::Terms,
+    config::{Address, Config},
+    log::record::Records,
+};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{Shutdown, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    thread,
     time::Duration,
 };
 
@@ -21,6 +28,18 @@ impl Fixture {
         let server = Server::start(broker.clone(), "localhost:0").unwrap();
         let cluster = open(&server, 256);
         Fixture { cluster, broker, server }
+    }
+
+    /// The same whose only node can be made to say nothing, as a paused one does.
+    pub(super) fn behind_a_valve(timeout: Duration) -> (Fixture, Valve) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mut config = Config::in_memory();
+        config.advertise = Some(Address::to_advertise(&address).unwrap());
+        let broker = Broker::open(config).unwrap();
+        let server = Server::start(broker.clone(), "localhost:0").unwrap();
+        let valve = Valve::open(listener, server.port());
+        (Fixture { cluster: open_within(&address, timeout), broker, server }, valve)
     }
 
     /// Another cluster, with no more than so many clients.
@@ -55,6 +74,47 @@ impl Fixture {
         connection.read_to_string(&mut answer).unwrap();
         assert!(!answer.contains("ERROR"), "{answer}");
         answer
+    }
+}
+
+/// What all connections to a node go through.
+pub(super) struct Valve(Arc<(Mutex<bool>, Condvar)>);
+
+impl Valve {
+    fn open(listener: TcpListener, port: u16) -> Valve {
+        let valve = Valve(Arc::default());
+        let closed = valve.0.clone();
+        thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                let Ok(node) = TcpStream::connect(("localhost", port)) else { return };
+                for (mut from, mut to) in [(client.try_clone().unwrap(), node.try_clone().unwrap()), (node, client)] {
+                    let closed = closed.clone();
+                    thread::spawn(move || {
+                        let mut bytes = [0; 16 << 10];
+                        while let Ok(count @ 1..) = from.read(&mut bytes) {
+                            drop(closed.1.wait_while(closed.0.lock().unwrap(), |is_closed| *is_closed));
+                            if to.write_all(&bytes[..count]).is_err() {
+                                break;
+                            }
+                        }
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+            }
+        });
+        valve
+    }
+
+    /// Whether nothing comes through from now on.
+    pub(super) fn close(&self, is_closed: bool) {
+        *self.0.0.lock().unwrap() = is_closed;
+        self.0.1.notify_all();
+    }
+}
+
+impl Drop for Valve {
+    fn drop(&mut self) {
+        self.close(false);
     }
 }
 
