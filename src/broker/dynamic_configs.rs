@@ -13,7 +13,7 @@
 
 use super::{
     Broker, BrokerState, Error, Result,
-    small_file::{Lines, Text},
+    small_file::{Lines, OWN_BYTES_MAX, Text},
 };
 use crate::{
     config::{
@@ -82,7 +82,7 @@ impl DynamicConfigs {
     /// Reads the file, if there is one. An error names it, and the line that is wrong.
     pub(super) fn read(disk: &dyn Disk, data_dir: &Path, command_line: &Settings) -> Result<DynamicConfigs> {
         let path = data_dir.join(FILE);
-        let text = Text::of_broker(disk, &path)?;
+        let text = Text::of_broker(disk, &path, OWN_BYTES_MAX)?;
         let kept = parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
         let wrong = |why: String| Error::Storage(format!("{}: {why}", path.display()));
         for (Resource { kind, .. }, own) in &kept {
@@ -231,7 +231,7 @@ fn check_dead_letters(own: &Overrides) -> std::result::Result<(), String> {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Clock, small_file::OWN_BYTES_MAX},
+        broker::Clock,
         config::{Change, Config},
         log::disk::{Call, Fault, MemoryDisk, Survivors},
     };

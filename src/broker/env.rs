@@ -18,11 +18,10 @@ use super::{
     features::FeatureLevels,
     flusher::Flusher,
     kept::{Content, Kept},
-    quotas::Quotas,
     random,
     reserve::Reserve,
     schedule::Schedule,
-    scram_credentials::ScramCredentials,
+    security_file::{self, Security},
     small_file::{Line, Lines, OWN_BYTES_MAX, Text, at},
 };
 use crate::{
@@ -54,8 +53,8 @@ pub(super) struct Env {
     /// What was set while a broker ran.
     pub(super) configs: DynamicConfigs,
     pub(super) features: Kept<FeatureLevels>,
-    pub(super) quotas: Kept<Quotas>,
-    pub(super) credentials: Kept<ScramCredentials>,
+    /// Who may come in, and what for.
+    pub(super) security: Kept<Security>,
     /// How the broker ended that wrote the log last.
     stop: Stop,
     /// What the file says.
@@ -93,9 +92,14 @@ pub(super) enum Stop {
 /// The file's name.
 const FILE: &str = "~broker";
 /// The broker's own files.
-const OWN_FILES: [&str; 5] = [FILE, dynamic_configs::FILE, FeatureLevels::FILE, Quotas::FILE, ScramCredentials::FILE];
+const OWN_FILES: [&str; 4] = [FILE, dynamic_configs::FILE, FeatureLevels::FILE, Security::FILE];
 /// Those of them that nobody else may read.
-const PRIVATE_FILES: [&str; 1] = [ScramCredentials::FILE];
+const PRIVATE_FILES: [&str; 1] = [Security::FILE];
+
+/// How large one of the broker's own files may be.
+fn bytes_max(file: &str) -> u64 {
+    if file == Security::FILE { Security::BYTES_MAX } else { OWN_BYTES_MAX }
+}
 /// When more partitions could not be synced, the stop was not clean.
 const UNCLEAN_MAX: usize = 1000;
 /// Producer ids that are taken at once.
@@ -107,8 +111,7 @@ impl Env {
         let found = Identity::read(&*disk, &data_dir)?;
         let configs = DynamicConfigs::read(&*disk, &data_dir, &config.topic_defaults)?;
         let features = Kept::read(&*disk, &data_dir)?;
-        let quotas = Kept::read(&*disk, &data_dir)?;
-        let credentials = Kept::read(&*disk, &data_dir)?;
+        let (security, is_old) = Security::read(&*disk, &data_dir)?;
         let is_new = found.is_none();
         let identity = found.unwrap_or_else(Identity::new);
         let reserve = |name: &str| Reserve::new(config.data_dir.is_some().then(|| data_dir.join(name)));
@@ -120,8 +123,7 @@ impl Env {
             flush: config.flush,
             configs,
             features,
-            quotas,
-            credentials,
+            security,
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
@@ -140,7 +142,23 @@ impl Env {
             // Each for itself: one that fails says nothing of the others.
             OWN_FILES.iter().for_each(|file| env.remake(file).unwrap_or_else(tell));
         }
+        env.take_over(is_old).unwrap_or_else(tell);
         Ok(env)
+    }
+
+    /// Takes over what brokers before kept in other files, if it was read from there.
+    fn take_over(&self, is_old: bool) -> Result<()> {
+        if is_old {
+            self.replace(Security::FILE, &self.security.get().lines())?;
+        }
+        for file in security_file::OLD_FILES {
+            let path = self.data_dir.join(file);
+            match self.handles.disk().remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::of_disk(&at(&path)(error))),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes one of the broker's own files again that need not be durable after an unclean stop, though what it says is in force:
@@ -149,7 +167,8 @@ impl Env {
         if self.was_file_clean(file) {
             return Ok(());
         }
-        let text = Text::of_broker(self.handles.disk(), &self.data_dir.join(file)).inspect_err(|_| self.doubt(file))?;
+        let path = self.data_dir.join(file);
+        let text = Text::of_broker(self.handles.disk(), &path, bytes_max(file)).inspect_err(|_| self.doubt(file))?;
         match text {
             Some(text) => self.put(file, text.bytes()),
             None => Ok(()),
@@ -159,7 +178,7 @@ impl Env {
     /// Replaces one of the broker's own files, durably. After an error it says what it said before.
     pub(super) fn replace(&self, file: &str, lines: &Lines) -> Result<()> {
         let too_large = |why: io::Error| Error::InvalidConfig(format!("{file} would be too large: {why}"));
-        let bytes = lines.bytes(OWN_BYTES_MAX).map_err(too_large)?;
+        let bytes = lines.bytes(bytes_max(file)).map_err(too_large)?;
         // A crash can leave it in doubt.
         self.begin_writing()?;
         self.put(file, bytes)
@@ -296,7 +315,7 @@ impl Identity {
 
     fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Option<Identity>> {
         let path = data_dir.join(FILE);
-        let text = Text::of_broker(disk, &path)?;
+        let text = Text::of_broker(disk, &path, OWN_BYTES_MAX)?;
         let parsed = text.as_ref().map(Identity::parse).transpose();
         parsed.map_err(|line| {
             let why = "is no line of it; mend it, or remove the file, and the cluster gets a new id";
@@ -364,7 +383,7 @@ mod tests {
 
     #[test]
     fn after_a_crash_each_own_file_is_durable_or_in_doubt_whatever_becomes_of_the_others() {
-        let files = [(FILE, "cluster.id:a\n"), (Quotas::FILE, "user: producer_byte_rate:1000\n")];
+        let files = [(FILE, "cluster.id:a\n"), (FeatureLevels::FILE, "epoch:1\n")];
         for call in [Call::Read, Call::Any] {
             for nth in 1.. {
                 let (disk, dir) = (MemoryDisk::crashable(), Path::new("memory"));

@@ -2,7 +2,7 @@
 
 use super::{
     Error, Result,
-    small_file::{Lines, Text},
+    small_file::{Lines, OWN_BYTES_MAX, Text},
 };
 use crate::log::disk::Disk;
 use std::{
@@ -15,6 +15,8 @@ use std::{
 pub(super) trait Content: Clone + Debug {
     /// The file's name.
     const FILE: &str;
+    /// How large it may be.
+    const BYTES_MAX: u64 = OWN_BYTES_MAX;
 
     /// Reads the file. An error names it at `path`, and the line that is wrong.
     fn parse(text: &Text, path: &Path) -> std::result::Result<Self, String>;
@@ -35,9 +37,13 @@ impl<T: Content> Kept<T> {
     /// Reads the file; one that is not there says nothing.
     pub(super) fn read(disk: &dyn Disk, data_dir: &Path) -> Result<Kept<T>> {
         let path = data_dir.join(T::FILE);
-        let text = Text::of_broker(disk, &path)?;
-        let content = T::parse(&text.unwrap_or_default(), &path).map_err(Error::Storage)?;
-        Ok(Kept { content: RwLock::new(content.into()), changing: Mutex::default() })
+        let text = Text::of_broker(disk, &path, T::BYTES_MAX)?;
+        T::parse(&text.unwrap_or_default(), &path).map(Kept::new).map_err(Error::Storage)
+    }
+
+    /// Keeps what stands in a file.
+    pub(super) fn new(content: T) -> Kept<T> {
+        Kept { content: RwLock::new(content.into()), changing: Mutex::default() }
     }
 
     /// What is in force.

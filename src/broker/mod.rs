@@ -53,7 +53,7 @@
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
 //! | the configs' `state`, the `content` of what is kept | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
-//! | `changing` of the quotas, the credentials, the features | the `~quotas` file, the `~credentials` file, the `~features` file | the file is replaced |
+//! | `changing` of users, rules and quotas, and of the features | the `~security` file, the `~features` file | the file is replaced |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
@@ -89,6 +89,7 @@ mod reading;
 mod reserve;
 mod schedule;
 mod scram_credentials;
+mod security_file;
 mod share_coordinator;
 mod share_offset;
 pub mod share_partition;
@@ -139,7 +140,7 @@ pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 #[cfg(feature = "cluster")]
 pub(crate) use reading::{Cursor, READ_AHEAD_BYTES};
-pub use scram_credentials::{ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
+pub use scram_credentials::ScramChange;
 #[cfg(feature = "kafka")]
 pub(crate) use share_coordinator::ShareTerms;
 #[cfg(feature = "kafka")]

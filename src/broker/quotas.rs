@@ -2,14 +2,14 @@
 //! here proves to be the user, or the client, that a quota is for.
 //!
 //! ```text
-//! ~quotas     client-id:loader user:alice producer_byte_rate:1000      of one user with that client id
-//!             user: consumer_byte_rate:2000                            of users that have none of their own
+//! quota client-id:loader user:alice name:producer_byte_rate value:1000 crc:...      of one user with that client id
+//! quota user: name:consumer_byte_rate value:2000 crc:...                            of users that have none of their own
 //! ```
 
 use super::{
     Broker, Error, Result,
-    kept::Content,
-    small_file::{Lines, Text},
+    security_file::Kind,
+    small_file::{Line, Lines, Text},
 };
 use std::{collections::BTreeMap, fmt::Display, path::Path, sync::Arc};
 
@@ -20,41 +20,53 @@ pub type QuotaValues = BTreeMap<String, f64>;
 /// All quotas.
 pub type Quotas = BTreeMap<QuotaEntity, QuotaValues>;
 
-impl Content for Quotas {
-    const FILE: &str = "~quotas";
+impl Kind for Quotas {
+    const NAME: &str = "quota";
 
-    fn parse(text: &Text, path: &Path) -> std::result::Result<Quotas, String> {
-        let mut quotas = Quotas::new();
-        for line in text.lines() {
-            let bad = || line.error(path, "is no quota; mend it, or remove the line");
-            let mut fields = line.all_fields().ok_or_else(bad)?;
-            let (name, value) = fields.pop().filter(|_| !fields.is_empty()).ok_or_else(bad)?;
-            let entity = fields.into_iter().map(|(kind, name)| (kind, Some(name).filter(|name| !name.is_empty())));
-            quotas.entry(entity.collect()).or_default().insert(name, value.parse().map_err(|_| bad())?);
-        }
-        Ok(quotas)
+    fn add(&mut self, line: &Line<'_>) -> Option<()> {
+        let mut fields = line.all_fields()?;
+        let (_, value) = fields.pop().filter(|(field, _)| field == "value")?;
+        let (_, name) = fields.pop().filter(|(field, _)| field == "name")?;
+        add(self, fields, name, &value)
     }
 
-    fn lines(&self) -> Lines {
-        let mut lines = Lines::default();
+    fn write(&self, lines: &mut Lines) {
         for (entity, values) in self {
             for (name, value) in values {
                 let fields = entity.iter().map(|(kind, name)| (kind.as_str(), name.as_deref().unwrap_or_default()));
                 let fields: Vec<_> = fields.collect();
                 let mut shown: Vec<(&str, &dyn Display)> =
                     fields.iter().map(|(kind, name)| (*kind, name as _)).collect();
-                shown.push((name, value));
-                lines.push(&shown);
+                shown.extend([("name", name as &dyn Display), ("value", value)]);
+                lines.push_kind(Self::NAME, &shown);
             }
         }
-        lines
     }
+}
+
+/// Adds a quota of whom these fields name; `None`: it is none, or there already.
+fn add(quotas: &mut Quotas, fields: Vec<(String, String)>, name: String, value: &str) -> Option<()> {
+    let entity = fields.into_iter().map(|(kind, name)| (kind, Some(name).filter(|name| !name.is_empty())));
+    let entity = Some(entity.collect::<QuotaEntity>()).filter(|entity| !entity.is_empty())?;
+    quotas.entry(entity).or_default().insert(name, value.parse().ok()?).is_none().then_some(())
+}
+
+/// Reads the file of quotas that brokers before kept, whose lines end with `producer_byte_rate:1000` and have no CRC.
+pub(super) fn parse_old(text: &Text, path: &Path) -> std::result::Result<Quotas, String> {
+    let mut quotas = Quotas::new();
+    for line in text.lines() {
+        let bad = || line.error(path, "is no quota; mend it, or remove the line");
+        let mut fields = line.all_fields().ok_or_else(bad)?;
+        let (name, value) = fields.pop().ok_or_else(bad)?;
+        add(&mut quotas, fields, name, &value).ok_or_else(bad)?;
+    }
+    Ok(quotas)
 }
 
 impl Broker {
     /// The quotas of clients.
     pub fn quotas(&self) -> Arc<Quotas> {
-        self.env().quotas.get()
+        self.env().security.get().quotas.clone()
     }
 
     /// Changes quotas of an entity, durably: each to a value, or to none. After an error all is as it was.
@@ -65,7 +77,8 @@ impl Broker {
             ));
         }
         let env = self.env();
-        env.change_kept(&env.quotas, |quotas| {
+        env.change_kept(&env.security, |security| {
+            let quotas = Arc::make_mut(&mut security.quotas);
             let values = quotas.entry(entity.clone()).or_default();
             for (name, value) in changes {
                 match value {
@@ -82,19 +95,16 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Clock, small_file::OWN_BYTES_MAX},
+        broker::{Clock, kept::Content, security_file::Security, small_file::OWN_BYTES_MAX},
         config::Config,
         log::disk::{self, Call, Disk, Fault, MemoryDisk, Survivors},
     };
     use proptest::prelude::*;
 
-    fn read(text: &[u8]) -> std::result::Result<Quotas, String> {
-        let disk = MemoryDisk::default();
-        disk.create(Path::new(Quotas::FILE)).unwrap().write_at(text, 0).unwrap();
-        Quotas::parse(
-            &Text::read(&disk, Path::new(Quotas::FILE), OWN_BYTES_MAX).unwrap().unwrap(),
-            Path::new(Quotas::FILE),
-        )
+    fn text(bytes: &[u8]) -> Text {
+        let (disk, path) = (MemoryDisk::default(), Path::new("file"));
+        disk.create(path).unwrap().write_at(bytes, 0).unwrap();
+        Text::read(&disk, path, OWN_BYTES_MAX).unwrap().unwrap()
     }
 
     #[test]
@@ -107,10 +117,11 @@ mod tests {
         broker.alter_quotas(&entity, &set("producer_byte_rate", Some(1000.0))).unwrap();
         broker.alter_quotas(&entity, &set("request_percentage", Some(12.5))).unwrap();
         drop(broker);
-        let text = disk::read_small(&disk, Path::new("memory/~quotas"), OWN_BYTES_MAX).unwrap();
+        let text = disk::read_small(&disk, Path::new("memory/~security"), OWN_BYTES_MAX).unwrap();
         let text = String::from_utf8(text).unwrap();
-        assert!(text.starts_with("client-id: user:al"), "{text}");
-        assert!(text.contains(" producer_byte_rate:1000\n") && text.contains(" request_percentage:12.5\n"), "{text}");
+        assert!(text.contains("\nquota client-id: user:al"), "{text}");
+        let shown = ["producer_byte_rate value:1000", "request_percentage value:12.5"];
+        assert!(shown.iter().all(|shown| text.contains(&format!(" name:{shown} crc:"))), "{text}");
         let broker = open();
         assert_eq!(broker.quotas()[&entity].values().collect::<Vec<_>>(), [&1000.0, &12.5]);
         broker.alter_quotas(&entity, &set("producer_byte_rate", None)).unwrap();
@@ -119,9 +130,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_quota_is_named() {
+    fn an_old_line_that_is_no_quota_is_named() {
         for line in ["x", "producer_byte_rate:1", "user:u producer_byte_rate:x", "user:u x"] {
-            let why = read(format!("user:u a:1\n{line}\n").as_bytes()).unwrap_err();
+            let text = text(format!("user:u a:1\n{line}\n").as_bytes());
+            let why = parse_old(&text, Path::new("~quotas")).unwrap_err();
             assert!(why.starts_with(&format!("~quotas, line 2: '{line}' is no quota")), "{why}");
         }
     }
@@ -170,7 +182,9 @@ mod tests {
                 0..4,
             ),
         ) {
-            prop_assert_eq!(read(all.lines().bytes(OWN_BYTES_MAX).unwrap()), Ok(all));
+            let all = Security { quotas: Arc::new(all), ..Security::default() };
+            let text = text(all.lines().bytes(OWN_BYTES_MAX).unwrap());
+            prop_assert_eq!(Security::parse(&text, Path::new("file")).unwrap().quotas, all.quotas);
         }
     }
 }

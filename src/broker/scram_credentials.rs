@@ -1,65 +1,17 @@
-//! SCRAM credentials of users (RFC 5802, RFC 7677): what is kept of a password to check who proves to know it. They are kept for
-//! whoever sets them, and have no force: nobody logs in here.
+//! SCRAM credentials of users: how they are kept. What they are says [`security`](crate::security).
 //!
 //! ```text
-//! ~credentials    user:alice mechanism:SCRAM-SHA-256 iterations:4096 salt:c2FsdA== stored_key:... server_key:... crc:5f3c09aa
+//! user name:alice mechanism:SCRAM-SHA-256 change:7 iterations:8192 salt:c2FsdA== stored_key:... server_key:... crc:5f3c09aa
 //! ```
-//!
-//! The file is for the broker's own user alone: a key cannot be turned into the password, but passwords can be tried against it. A
-//! line that is damaged refuses the start, rather than to let in whom nobody let in, and no error shows what stands in it.
 
 use super::{
     Broker, Result,
-    kept::Content,
+    security_file::Kind,
     small_file::{Line, Lines, Text},
 };
+use crate::security::{ScramCredential, ScramCredentials, ScramMechanism};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc};
-
-/// How a user proves to know a password: by which hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ScramMechanism {
-    /// SCRAM-SHA-256.
-    Sha256,
-    /// SCRAM-SHA-512.
-    Sha512,
-}
-
-impl ScramMechanism {
-    /// All of them.
-    pub const ALL: [ScramMechanism; 2] = [ScramMechanism::Sha256, ScramMechanism::Sha512];
-
-    /// Its name among the mechanisms of SASL.
-    pub fn name(self) -> &'static str {
-        match self {
-            ScramMechanism::Sha256 => "SCRAM-SHA-256",
-            ScramMechanism::Sha512 => "SCRAM-SHA-512",
-        }
-    }
-}
-
-/// What is kept of a password, in one mechanism.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ScramCredential {
-    /// How often the password was hashed.
-    pub iterations: u32,
-    /// What was hashed with it first.
-    pub salt: Vec<u8>,
-    /// The hash of the key by which a client proves that it knows the password.
-    pub stored_key: Vec<u8>,
-    /// The key by which the server proves it.
-    pub server_key: Vec<u8>,
-}
-
-/// Keys are shown to nobody.
-impl fmt::Debug for ScramCredential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ScramCredential").field("iterations", &self.iterations).finish_non_exhaustive()
-    }
-}
-
-/// The credentials of each user who has any.
-pub type ScramCredentials = BTreeMap<String, BTreeMap<ScramMechanism, ScramCredential>>;
+use std::{path::Path, sync::Arc};
 
 /// A credential that is to be another, or to go.
 #[derive(Clone, Debug)]
@@ -72,67 +24,86 @@ pub struct ScramChange {
     pub credential: Option<ScramCredential>,
 }
 
-impl Content for ScramCredentials {
-    const FILE: &str = "~credentials";
+impl Kind for ScramCredentials {
+    const NAME: &str = "user";
 
-    fn parse(text: &Text, path: &Path) -> std::result::Result<ScramCredentials, String> {
-        let mut credentials = ScramCredentials::new();
-        for line in text.lines() {
-            let bad = || line.secret_error(path, "is no credential, or is damaged; restore it, or remove the line");
-            add_line(&mut credentials, &line).ok_or_else(bad)?;
-        }
-        Ok(credentials)
+    fn add(&mut self, line: &Line<'_>) -> Option<()> {
+        let names = ["name", "mechanism", "change", "iterations", "salt", "stored_key", "server_key"];
+        let [user, mechanism, change, rest @ ..] = line.fields(names)?;
+        add(self, user, &mechanism, change.parse().ok()?, rest)
     }
 
-    fn lines(&self) -> Lines {
-        let mut lines = Lines::default();
+    fn write(&self, lines: &mut Lines) {
         for (user, own) in self {
-            for (mechanism, ScramCredential { iterations, salt, stored_key, server_key }) in own {
+            for (mechanism, ScramCredential { change, iterations, salt, stored_key, server_key }) in own {
                 let [salt, stored_key, server_key] = [salt, stored_key, server_key].map(|bytes| STANDARD.encode(bytes));
-                lines.push_checked(&[
-                    ("user", user),
-                    ("mechanism", &mechanism.name()),
-                    ("iterations", iterations),
-                    ("salt", &salt),
-                    ("stored_key", &stored_key),
-                    ("server_key", &server_key),
-                ]);
+                lines.push_kind(
+                    Self::NAME,
+                    &[
+                        ("name", user),
+                        ("mechanism", &mechanism.name()),
+                        ("change", change),
+                        ("iterations", iterations),
+                        ("salt", &salt),
+                        ("stored_key", &stored_key),
+                        ("server_key", &server_key),
+                    ],
+                );
             }
         }
-        lines
     }
 }
 
-/// Adds the credential of a line; `None`: it is none, or damaged.
-fn add_line(credentials: &mut ScramCredentials, line: &Line<'_>) -> Option<()> {
-    let names = ["user", "mechanism", "iterations", "salt", "stored_key", "server_key"];
-    let [user, mechanism, iterations, salt, stored_key, server_key] = line.checked()?.fields(names)?;
-    let mechanism = ScramMechanism::ALL.into_iter().find(|known| known.name() == mechanism)?;
+/// Adds a credential of these iterations, salt, stored key and server key; `None`: it is none, or there already.
+fn add(
+    credentials: &mut ScramCredentials,
+    user: String,
+    mechanism: &str,
+    change: u64,
+    [iterations, salt, stored_key, server_key]: [String; 4],
+) -> Option<()> {
     let bytes = |text: String| STANDARD.decode(text).ok();
     let credential = ScramCredential {
+        change,
         iterations: iterations.parse().ok()?,
         salt: bytes(salt)?,
         stored_key: bytes(stored_key)?,
         server_key: bytes(server_key)?,
     };
-    credentials.entry(user).or_default().insert(mechanism, credential);
-    Some(())
+    let mechanism = ScramMechanism::of_name(mechanism)?;
+    credentials.entry(user).or_default().insert(mechanism, credential).is_none().then_some(())
+}
+
+/// Reads the file of credentials that brokers before kept.
+pub(super) fn parse_old(text: &Text, path: &Path) -> std::result::Result<ScramCredentials, String> {
+    let names = ["user", "mechanism", "iterations", "salt", "stored_key", "server_key"];
+    let mut credentials = ScramCredentials::new();
+    for line in text.lines() {
+        let bad = || line.secret_error(path, "is no credential, or is damaged; restore it, or remove the line");
+        let fields = line.checked().and_then(|line| line.fields(names));
+        let added = fields.and_then(|[user, mechanism, rest @ ..]| add(&mut credentials, user, &mechanism, 0, rest));
+        added.ok_or_else(bad)?;
+    }
+    Ok(credentials)
 }
 
 impl Broker {
     /// The credentials of all users.
     pub fn scram_credentials(&self) -> Arc<ScramCredentials> {
-        self.env().credentials.get()
+        self.env().security.get().credentials.clone()
     }
 
     /// Changes credentials, durably, all of these or none.
     pub fn alter_scram_credentials(&self, changes: impl IntoIterator<Item = ScramChange>) -> Result<()> {
         let env = self.env();
-        env.change_kept(&env.credentials, |credentials| {
+        env.change_kept(&env.security, |security| {
+            let credentials = Arc::make_mut(&mut security.credentials);
+            let last = credentials.values().flat_map(|own| own.values()).map(|credential| credential.change).max();
+            let change = last.unwrap_or(0) + 1;
             for ScramChange { user, mechanism, credential } in changes {
                 let own = credentials.entry(user).or_default();
                 match credential {
-                    Some(credential) => drop(own.insert(mechanism, credential)),
+                    Some(credential) => drop(own.insert(mechanism, ScramCredential { change, ..credential })),
                     None => drop(own.remove(&mechanism)),
                 }
             }
@@ -145,14 +116,16 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Clock, small_file::OWN_BYTES_MAX},
+        broker::{Clock, kept::Content, security_file::Security, small_file::OWN_BYTES_MAX},
         config::Config,
         log::disk::{self, Call, Disk, Fault, MemoryDisk, Survivors},
     };
     use proptest::prelude::*;
 
     fn credential(iterations: u32, byte: u8) -> ScramCredential {
-        ScramCredential { iterations, salt: vec![byte; 3], stored_key: vec![byte; 32], server_key: vec![byte + 1; 32] }
+        let keys = [vec![byte; 32], vec![byte + 1; 32]];
+        let [stored_key, server_key] = keys;
+        ScramCredential { change: 1, iterations, salt: vec![byte; 3], stored_key, server_key }
     }
 
     fn change(user: &str, mechanism: ScramMechanism, credential: Option<ScramCredential>) -> ScramChange {
@@ -173,36 +146,17 @@ mod tests {
         broker.alter_scram_credentials([set("al ice", sha256, &one), set("al ice", sha512, &other)]).unwrap();
         broker.alter_scram_credentials([set("bob", sha512, &one), change("nobody", sha256, None)]).unwrap();
         drop(broker);
-        let text = disk::read_small(&disk, Path::new("memory/~credentials"), OWN_BYTES_MAX).unwrap();
+        let text = disk::read_small(&disk, Path::new("memory/~security"), OWN_BYTES_MAX).unwrap();
         let text = String::from_utf8(text).unwrap();
         let lines: Vec<&str> = text.lines().collect();
-        let begin = "user:al\\x20ice mechanism:SCRAM-SHA-256 iterations:4096 salt:AQEB stored_key:AQEB";
-        assert!(lines.len() == 3 && lines[0].starts_with(begin) && lines[0].contains(" crc:"), "{text}");
+        let begin = "user name:al\\x20ice mechanism:SCRAM-SHA-256 change:1 iterations:4096 salt:AQEB stored_key:AQEB";
+        assert!(lines.len() == 4 && lines[1].starts_with(begin) && lines[1].contains(" crc:"), "{text}");
         let broker = open(&disk).unwrap();
         let all = broker.scram_credentials();
-        assert_eq!((all.len(), &all["al ice"][&sha512], &all["bob"][&sha512]), (2, &other, &one));
+        let second = ScramCredential { change: 2, ..one.clone() };
+        assert_eq!((all.len(), &all["al ice"][&sha512], &all["bob"][&sha512]), (2, &other, &second));
         broker.alter_scram_credentials([change("al ice", sha256, None), change("bob", sha512, None)]).unwrap();
         assert_eq!(broker.scram_credentials().keys().collect::<Vec<_>>(), ["al ice"]);
-    }
-
-    #[test]
-    fn a_damaged_line_refuses_the_start_and_is_shown_to_nobody() {
-        let disk = MemoryDisk::default();
-        let broker = open(&disk).unwrap();
-        let mechanism = ScramMechanism::Sha256;
-        let users = ["alice", "bob"].map(|user| change(user, mechanism, Some(credential(4096, 7))));
-        broker.alter_scram_credentials(users).unwrap();
-        drop(broker);
-        let path = Path::new("memory/~credentials");
-        let text = String::from_utf8(disk::read_small(&disk, path, OWN_BYTES_MAX).unwrap()).unwrap();
-        for (from, to) in [("user:bob", "user:eve"), ("SHA-256", "SHA-512"), (" crc:", " CRC:"), ("iterations:", "")] {
-            let (before, last) = text.split_at(text.find("user:bob").unwrap());
-            disk::replace(&disk, path, (before.to_owned() + &last.replacen(from, to, 1)).as_bytes()).unwrap();
-            let refused = open(&disk).unwrap_err().to_string();
-            assert!(refused.contains("memory/~credentials, line 2 is no credential, or is damaged"), "{refused}");
-            assert!(!refused.contains("stored_key"), "{refused}");
-        }
-        assert!(!format!("{:?}", credential(4096, 7)).contains('7'));
     }
 
     #[test]
@@ -235,7 +189,7 @@ mod tests {
         let broker = Broker::open(Config::new(&dir)).unwrap();
         let set = |byte| [change("u", ScramMechanism::Sha256, Some(credential(4096, byte)))];
         (0..2).for_each(|byte| broker.alter_scram_credentials(set(byte)).unwrap());
-        assert_eq!(std::fs::metadata(dir.join(ScramCredentials::FILE)).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::metadata(dir.join(Security::FILE)).unwrap().permissions().mode() & 0o777, 0o600);
         drop(broker);
         std::fs::remove_dir_all(dir).unwrap();
     }
@@ -243,16 +197,17 @@ mod tests {
     proptest! {
         #[test]
         fn any_user_is_read_back(
-            all in prop::collection::btree_map(any::<String>(), prop::collection::btree_map(0..2usize, any::<(u32, Vec<u8>, Vec<u8>, Vec<u8>)>(), 1..3), 0..4),
+            all in prop::collection::btree_map(any::<String>(), prop::collection::btree_map(0..2usize, any::<(u64, u32, Vec<u8>, Vec<u8>, Vec<u8>)>(), 1..3), 0..4),
         ) {
-            let of = |(mechanism, (iterations, salt, stored_key, server_key))| {
-                (ScramMechanism::ALL[mechanism], ScramCredential { iterations, salt, stored_key, server_key })
+            let of = |(mechanism, (change, iterations, salt, stored_key, server_key))| {
+                (ScramMechanism::ALL[mechanism], ScramCredential { change, iterations, salt, stored_key, server_key })
             };
             let all: ScramCredentials = all.into_iter().map(|(user, own)| (user, own.into_iter().map(of).collect())).collect();
-            let disk = MemoryDisk::default();
-            disk.create(Path::new(ScramCredentials::FILE)).unwrap().write_at(all.lines().bytes(OWN_BYTES_MAX).unwrap(), 0).unwrap();
-            let text = Text::of_broker(&disk, Path::new(ScramCredentials::FILE)).unwrap().unwrap();
-            prop_assert_eq!(ScramCredentials::parse(&text, Path::new(ScramCredentials::FILE)), Ok(all));
+            let all = Security { credentials: Arc::new(all), ..Security::default() };
+            let (disk, path) = (MemoryDisk::default(), Path::new(Security::FILE));
+            disk.create(path).unwrap().write_at(all.lines().bytes(OWN_BYTES_MAX).unwrap(), 0).unwrap();
+            let text = Text::of_broker(&disk, path, OWN_BYTES_MAX).unwrap().unwrap();
+            prop_assert_eq!(Security::parse(&text, path).unwrap().credentials, all.credentials);
         }
     }
 }

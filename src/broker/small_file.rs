@@ -1,5 +1,5 @@
-//! The small files beside the log, `topic`, `~broker`, `~configs`, `~features`, `~quotas` and `~credentials`: lines of fields, which a person can
-//! read and mend.
+//! The small files beside the log, `topic`, `~broker`, `~configs`, `~features` and `~security`: lines of fields, which a person
+//! can read and mend.
 //!
 //! ```text
 //! id:bWVzc2FnZXMtdG9waWMtaQ
@@ -37,6 +37,11 @@ pub(super) struct Lines(Vec<u8>);
 impl Lines {
     /// Adds a line of fields: their names and values.
     pub(super) fn push(&mut self, fields: &[(&str, &dyn Display)]) {
+        self.fields(fields);
+        self.0.push(b'\n');
+    }
+
+    fn fields(&mut self, fields: &[(&str, &dyn Display)]) {
         for (index, (name, value)) in fields.iter().enumerate() {
             if index > 0 {
                 self.0.push(b' ');
@@ -45,14 +50,14 @@ impl Lines {
             self.0.push(b':');
             write_word(&mut self.0, value.to_string().as_bytes());
         }
-        self.0.push(b'\n');
     }
 
-    /// The same, with the CRC of the line as its last field.
-    pub(super) fn push_checked(&mut self, fields: &[(&str, &dyn Display)]) {
+    /// Adds a line of a kind, whose name stands before the fields, with the CRC of the line as its last field.
+    pub(super) fn push_kind(&mut self, kind: &str, fields: &[(&str, &dyn Display)]) {
         let start = self.0.len();
-        self.push(fields);
-        self.0.pop();
+        self.0.extend_from_slice(kind.as_bytes());
+        self.0.push(b' ');
+        self.fields(fields);
         let crc = crc32c(&self.0[start..]);
         self.0.extend_from_slice(format!(" crc:{crc:08x}\n").as_bytes());
     }
@@ -81,8 +86,8 @@ impl Text {
     }
 
     /// Reads one of the broker's own files. `None`: there is none.
-    pub(super) fn of_broker(disk: &dyn Disk, path: &Path) -> Result<Option<Text>> {
-        Text::read(disk, path, OWN_BYTES_MAX).map_err(|error| Error::of_disk(&at(path)(error)))
+    pub(super) fn of_broker(disk: &dyn Disk, path: &Path, bytes_max: u64) -> Result<Option<Text>> {
+        Text::read(disk, path, bytes_max).map_err(|error| Error::of_disk(&at(path)(error)))
     }
 
     /// The bytes of the file.
@@ -136,6 +141,12 @@ impl<'a> Line<'a> {
         (crc == format!(" crc:{:08x}", crc32c(text)).as_bytes()).then_some(Line { text, ..*self })
     }
 
+    /// The kind of a line that was checked, and what stands behind it.
+    pub(super) fn kind(&self) -> Option<(&'a [u8], Self)> {
+        let (kind, text) = self.text.split_at(memchr::memchr(b' ', self.text)?);
+        Some((kind, Line { text: &text[1..], ..*self }))
+    }
+
     /// What is wrong with this line of the file at `path`.
     pub(super) fn error(&self, path: &Path, why: impl Display) -> String {
         format!("{}, line {}: '{}' {why}", path.display(), self.number, shown(self.text))
@@ -181,10 +192,11 @@ mod tests {
     #[test]
     fn a_line_with_a_crc_is_read_as_it_was_written_or_not_at_all() {
         let mut lines = Lines::default();
-        lines.push_checked(&[("user", &"al ice"), ("key", &"k")]);
+        lines.push_kind("user", &[("name", &"al ice"), ("key", &"k")]);
         let bytes = lines.bytes(100).unwrap();
-        let read = |bytes: &[u8]| Text(bytes.to_vec()).lines().next().and_then(|line| line.checked()?.all_fields());
-        let fields = [("user", "al ice"), ("key", "k")].map(|(name, value)| (name.into(), value.into()));
+        let read =
+            |bytes: &[u8]| Text(bytes.to_vec()).lines().next().and_then(|line| line.checked()?.kind()?.1.all_fields());
+        let fields = [("name", "al ice"), ("key", "k")].map(|(name, value)| (name.into(), value.into()));
         assert_eq!(read(bytes), Some(fields.into()));
         for at in 0..bytes.len() - 1 {
             let mut bent = bytes.to_vec();

@@ -4,6 +4,7 @@
 mod acl;
 #[cfg(feature = "users")]
 mod acls;
+mod credential;
 mod principal;
 
 pub use acl::{
@@ -11,4 +12,5 @@ pub use acl::{
 };
 #[cfg(feature = "users")]
 pub use acls::{Acls, Question};
+pub use credential::{ScramCredential, ScramCredentials, ScramMechanism};
 pub use principal::{Principal, Proof};

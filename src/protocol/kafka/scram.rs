@@ -14,7 +14,10 @@ use super::{
     wire::{Reader, Writer},
     write_code,
 };
-use crate::broker::{self, ScramChange, ScramCredential, ScramCredentials, ScramMechanism};
+use crate::{
+    broker::{self, ScramChange},
+    security::{ScramCredential, ScramCredentials, ScramMechanism},
+};
 use ring::{digest, hmac};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -218,6 +221,8 @@ fn credential(mechanism: ScramMechanism, iterations: u32, salt: &[u8], salted_pa
     let key = hmac::Key::new(hmac_by, salted_password);
     let [client_key, server_key] = ["Client Key", "Server Key"].map(|of| hmac::sign(&key, of.as_bytes()));
     ScramCredential {
+        // The broker numbers it.
+        change: 0,
         iterations,
         salt: salt.into(),
         stored_key: digest::digest(hash, client_key.as_ref()).as_ref().into(),
