@@ -81,7 +81,9 @@ fn what_readers_see_is_moved_and_settings_wait_until_it_is_there() {
     let verified = succeeds(&moved(&from, &to, &["--verify"]));
     assert!(verified.starts_with("5 records in 3 partitions are the same, 0 differ"), "{verified}");
     // Nothing is copied twice; what is new follows.
-    assert!(succeeds(&moved(&from, &to, &[])).starts_with("0 records"));
+    let again = moved(&from, &to, &[]);
+    assert!(succeeds(&again).starts_with("0 records"));
+    assert_eq!(text(&again.stderr), "");
     from.expect("SEND a/1 message:new\n", &["ACK"]);
     assert!(succeeds(&moved(&from, &to, &[])).starts_with("1 records"));
     assert_eq!(lines(&to, "a/1"), lines(&from, "a/1"));
@@ -135,6 +137,8 @@ fn a_target_with_other_records_is_refused_by_name() {
     let (from, to) = (Broker::start(), Broker::start());
     from.expect("SEND a message:1\nSEND a message:2\nSEND b message:3\n", &["ACK", "ACK", "ACK"]);
     to.expect("SEND a message:other\n", &["ACK"]);
+    let why = text(&moved(&from, &to, &["--verify"]).stderr).to_string();
+    assert!(why.contains("the target does not have all partitions of topic 'b'"), "{why}");
     let output = moved(&from, &to, &[]);
     let why = text(&output.stderr);
     assert!(!output.status.success() && why.contains("topic 'a' partition 0 of the target has records"), "{why}");
@@ -152,6 +156,26 @@ fn a_target_with_other_records_is_refused_by_name() {
     let told = text(&output.stdout);
     assert!(told.contains("b partition 0: offset 1 of the target is not of the source"), "{told}");
     assert!(told.contains("a partition 0: offset 0 of the source is not offset 0 of the target"), "{told}");
+}
+
+#[test]
+fn a_topic_that_is_there_keeps_its_settings_and_it_is_told_which_differ() {
+    let (from, to) = (Broker::start(), Broker::start());
+    from.expect("CREATE a retention.ms:86400000\nSEND a message:1\n", &["OK", "ACK"]);
+    to.expect("CREATE a retention.ms:-1 segment.bytes:2000000 flush.ms:5\n", &["OK"]);
+    let output = moved(&from, &to, &[]);
+    succeeds(&output);
+    let told = text(&output.stderr);
+    let keeps = "topic 'a' was at the target already and keeps its settings";
+    assert!(told.contains(&format!("{keeps}: flush.ms is 5 there and")), "{told}");
+    assert!(told.contains(&format!("{keeps}: segment.bytes is 2000000 there and")), "{told}");
+    assert!(!told.contains("retention.ms"), "what waits is set when all is there: {told}");
+    let topic = to.connect().say("TOPIC a\n").line();
+    assert!(topic.contains("retention.ms:86400000"), "{topic}");
+    to.expect("ALTER a retention.ms:90000000\n", &["OK"]);
+    let output = moved(&from, &to, &[]);
+    let told = text(&output.stderr);
+    assert!(told.contains(&format!("{keeps}: retention.ms is 90000000 there and 86400000 at the source")), "{told}");
 }
 
 #[test]
@@ -178,6 +202,15 @@ fn it_follows_new_records_and_topics_until_it_is_interrupted() {
     from.expect("SEND a message:2\nSEND b message:1\n", &["ACK", "ACK"]);
     until("the second", || end(&to, "a", 0) == Some(2));
     until("another topic", || end(&to, "b", 0) == Some(1));
+    // Settings of one that was found later come when it is there, and partitions that are added do not end the move.
+    from.expect(
+        "CREATE c retention.ms:86400000\nSEND c message:1\nALTER a partitions:3\nSEND a/2 message:3\n",
+        &["OK", "ACK", "OK", "ACK"],
+    );
+    until("a partition that was added", || {
+        to.connect().say("TOPIC a\n").line().contains("partitions:3") && end(&to, "a", 2) == Some(1)
+    });
+    until("the settings of another topic", || to.connect().say("TOPIC c\n").line().contains("retention.ms:86400000"));
     common::signal(&follower, "INT");
     assert!(follower.wait().unwrap().success());
     succeeds(&moved(&from, &to, &["--until-equal"]));

@@ -50,6 +50,8 @@ pub(super) struct Copying<'s> {
     at_end: Vec<bool>,
     /// Where the source ended when that was last asked.
     ends: Vec<i64>,
+    /// When something has come last, or there was nothing to come.
+    heard: Instant,
     /// Its messages go before the client that has read them.
     window: Window,
     reading: Reading<'s>,
@@ -101,6 +103,7 @@ impl<'s> Copying<'s> {
             read,
             at_end,
             ends: Vec::new(),
+            heard: Instant::now(),
             reading,
             sending,
             window,
@@ -112,12 +115,14 @@ impl<'s> Copying<'s> {
 
     /// Copies until that point, or until it has been told to end, or to be looked after.
     pub(super) fn run(&mut self, until: Until, is_over: &AtomicBool, tell: &mut dyn FnMut(Told<'_>)) -> Result<Ended> {
-        let (begun, mut heard, mut told) = (Instant::now(), Instant::now(), Instant::now());
+        let (begun, mut told) = (Instant::now(), Instant::now());
         loop {
             let before = self.counted.records;
             if self.gather()? {
-                heard = Instant::now();
                 self.write()?;
+                self.heard = Instant::now();
+            } else if self.left() == 0 {
+                self.heard = Instant::now();
             }
             if told.elapsed() > TELLS || before == 0 && self.counted.records > 0 {
                 told = Instant::now();
@@ -135,11 +140,11 @@ impl<'s> Copying<'s> {
             if self.left() == 0 && until != Until::Interrupted {
                 return self.end(Ended::CaughtUp);
             }
+            if self.heard.elapsed() > SILENCE {
+                return Err(self.source.silent());
+            }
             if until != Until::Copied && begun.elapsed() > REFRESHES {
                 return self.end(Ended::Refresh);
-            }
-            if self.left() > 0 && heard.elapsed() > SILENCE {
-                return Err(self.source.silent());
             }
         }
     }

@@ -10,9 +10,9 @@ use super::{
     progress::{self, GROUPS},
     reading::{Read, Reading},
     resume::Pair,
-    sides::{Place, Side},
+    sides::{Place, Side, settled},
 };
-use crate::broker::{Code, Result};
+use crate::broker::{Code, Error, Result};
 use std::{
     collections::{BTreeMap, HashMap},
     time::{Duration, Instant},
@@ -26,6 +26,19 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Groups that were live at the target, and have been told.
 #[derive(Default)]
 pub(super) struct Live(std::collections::BTreeSet<String>);
+
+impl Live {
+    fn tell(&mut self, name: &str, tell: &mut dyn FnMut(Told<'_>)) {
+        if self.0.insert(name.into()) {
+            tell(Told::Note(format!("group '{name}' is live at the target and is left alone")));
+        }
+    }
+}
+
+/// Whether a commit from outside was refused since the group has members.
+fn is_live(error: &Error) -> bool {
+    [Code::UnknownMemberId, Code::NonEmptyGroup, Code::RebalanceInProgress].contains(&error.code())
+}
 
 /// Commits the offsets of all groups of the source; how many.
 pub(super) fn commit(
@@ -45,9 +58,7 @@ pub(super) fn commit(
         let members = members(target, names)?;
         for name in names {
             if members.get(*name).copied().unwrap_or(0) > 0 {
-                if live.0.insert((*name).into()) {
-                    tell(Told::Note(format!("group '{name}' is live at the target and is left alone")));
-                }
+                live.tell(name, tell);
                 continue;
             }
             let theirs = offsets(target, name)?;
@@ -62,8 +73,12 @@ pub(super) fn commit(
                 }
             }
             if !wanted.is_empty() {
-                progress::commit(target, name, &wanted)?;
-                committed += wanted.len() as u64;
+                match progress::commit(target, name, &wanted) {
+                    Ok(()) => committed += wanted.len() as u64,
+                    // It has got members since it was asked.
+                    Err(error) if is_live(&error) => live.tell(name, tell),
+                    Err(error) => return Err(error),
+                }
             }
         }
     }
@@ -72,7 +87,7 @@ pub(super) fn commit(
 
 /// How many members groups have; of those that are not there nothing is said.
 fn members(side: &Side, names: &[&str]) -> Result<BTreeMap<String, usize>> {
-    let described = side.ask("asking for groups", |asking| asking.describe_groups(names))?;
+    let described = side.ask("asking for groups", |asking| settled(asking.describe_groups(names)?))?;
     let mut members = BTreeMap::new();
     for (name, group) in described {
         match group {

@@ -91,6 +91,8 @@ pub struct Counted {
     pub of_time_0: u64,
     /// Offsets of groups that were committed at the target.
     pub group_offsets: u64,
+    /// How many offsets of the source were still to be copied when it ended, as far as was known.
+    pub left: u64,
 }
 
 /// What a move tells while it goes on.
@@ -125,22 +127,37 @@ impl Move {
         let is_same = target.cluster_id()? == source_id;
         let progress = Progress::of(&source_id, &target);
         let mut counted = Counted::default();
-        let (mut has_settled, mut live) = (false, groups::Live::default());
+        let (mut live, mut told) = (groups::Live::default(), BTreeSet::new());
         loop {
+            // Topics that are found later wait for their settings, too.
+            let mut has_settled = false;
             let topics = topics::chosen(&source, &self.chosen)?;
             if let Some(topic) = topics.iter().find(|topic| is_same && topic.from == topic.to) {
                 let why = format!("source and target are the same cluster: '{}' would be moved to itself", topic.from);
                 return Err(Error::OfCluster { code: Code::InvalidRequest, why });
             }
-            topics::make(&source, &target, &topics, tell)?;
+            let noted = progress.read()?;
+            topics::make(&source, &target, &topics, &noted, &mut told, tell)?;
             let pairs = resume::pairs(&topics);
             (counted.topics, counted.partitions) = (topics.len(), pairs.len());
-            let notes = resume::positions(&source, &target, &pairs, progress.read()?)?;
+            let notes = resume::positions(&source, &target, &pairs, noted)?;
             let sending = Sending::open(&target, topics::batch_bytes(&target, &topics)?)?;
             let mut copying = Copying::begin(&source, &progress, &pairs, notes, sending, &mut counted)?;
             let (mut ended, mut offsets) = (Ended::Refresh, 0);
             while ended == Ended::Refresh {
-                ended = copying.run(self.until, is_over, tell)?;
+                ended = match copying.run(self.until, is_over, tell) {
+                    // One that was dropped at the source ends no more than the copy of itself.
+                    Err(error) if error.code() == Code::UnknownTopicOrPartition => {
+                        match is_changed(&source, &self.chosen, &topics) {
+                            Ok(true) => {
+                                tell(Told::Note(format!("topics of the source have changed: {error}")));
+                                break;
+                            }
+                            _ => return Err(error),
+                        }
+                    }
+                    ended => ended?,
+                };
                 let is_there = ended == Ended::CaughtUp || copying.left() == 0;
                 if is_there && !has_settled {
                     has_settled = true;
@@ -153,7 +170,9 @@ impl Move {
                     break;
                 }
             }
+            let left = copying.left().max(0) as u64;
             drop(copying);
+            counted.left = left;
             counted.group_offsets += offsets;
             if ended != Ended::Refresh {
                 return Ok(counted);
@@ -178,4 +197,36 @@ fn is_changed(source: &Side, chosen: &Chosen, topics: &[Topic]) -> Result<bool> 
     let now = topics::chosen(source, chosen)?;
     let of = |topics: &[Topic]| topics.iter().map(|topic| (topic.from.clone(), topic.partitions)).collect::<Vec<_>>();
     Ok(of(&now) != of(topics))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::Fixture;
+    use std::sync::atomic::Ordering::Release;
+
+    fn moving(from: &Fixture, to: &Fixture) -> Move {
+        let [from, to] = [from, to].map(|side| ClusterOptions::new(format!("localhost:{}", side.server.port())));
+        Move { from, to, chosen: Chosen::default(), until: Until::Copied, groups: false }
+    }
+
+    #[test]
+    fn what_is_interrupted_says_so() {
+        let (from, to) = (Fixture::new(), Fixture::new());
+        from.broker.create_topic("t", 2).unwrap();
+        from.produce("t", 1, &["a", "b", "c"]);
+        let (moving, is_over) = (moving(&from, &to), AtomicBool::new(false));
+        let counted = moving.run(&is_over, &mut |_| {}).unwrap();
+        assert_eq!((counted.records, counted.left), (3, 0));
+        let compared = moving.verify(&is_over, &mut |_| {}).unwrap();
+        assert_eq!((compared.same, compared.partitions, compared.is_interrupted), (3, 2, false));
+        is_over.store(true, Release);
+        let compared = moving.verify(&is_over, &mut |_| {}).unwrap();
+        assert_eq!(compared, Compared { is_interrupted: true, ..Compared::default() });
+        // Before the first look for records it has not begun.
+        from.broker.create_topic("u", 1).unwrap();
+        from.produce("u", 0, &["a"; 200_000]);
+        let counted = moving.run(&is_over, &mut |_| {}).unwrap();
+        assert!(counted.left > 0 && counted.records + counted.left == 200_000, "{counted:?}");
+    }
 }

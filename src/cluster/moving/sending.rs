@@ -56,6 +56,7 @@ struct Delivered {
     stored: VecDeque<(usize, i64)>,
     /// The first record that was not stored: its partition and why.
     failed: Option<(usize, RDKafkaErrorCode)>,
+    /// What went wrong last, since the last record that was stored.
     last_heard: Option<String>,
 }
 
@@ -81,7 +82,13 @@ impl Delivering {
 }
 
 impl ClientContext for Delivering {
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    /// Why the target does not take records for now stands only there: `... encountered error: REASON (actions ...)`.
+    fn log(&self, _: RDKafkaLogLevel, _: &str, line: &str) {
+        let reason = line.split_once(" encountered error: ").map(|(_, rest)| rest.split(" (actions").next());
+        if let Some(reason) = reason.flatten() {
+            self.lock().last_heard = Some(reason.to_owned());
+        }
+    }
 
     fn error(&self, error: KafkaError, reason: &str) {
         let mut delivered = self.lock();
@@ -98,7 +105,10 @@ impl ProducerContext for Delivering {
     fn delivery(&self, result: &DeliveryResult<'_>, number: usize) {
         let mut delivered = self.lock();
         match result {
-            Ok(message) => delivered.stored.push_back((number, message.offset())),
+            Ok(message) => {
+                delivered.last_heard = None;
+                delivered.stored.push_back((number, message.offset()));
+            }
             Err((error, _)) => {
                 use RDKafkaErrorCode::*;
                 let code = error.rdkafka_error_code().unwrap_or(Fail);
@@ -125,8 +135,9 @@ impl<'s> Sending<'s> {
         let batch = batch_bytes.clamp(1, 1_000_000).to_string();
         let mut ours: Vec<_> =
             OURS.iter().filter(|(_, other, _)| !is_set(other)).map(|(name, _, value)| (*name, *value)).collect();
-        ours.push(("batch.size", &batch));
-        let producer = side.options.client(&ours).create_with_context(Delivering::default());
+        ours.extend([("batch.size", &*batch), ("debug", "msg")]);
+        let mut config = side.options.client(&ours);
+        let producer = config.set_log_level(RDKafkaLogLevel::Debug).create_with_context(Delivering::default());
         let producer = producer.map_err(|error| ClusterOptions::refused(&error))?;
         Ok(Sending { side, forwarding: Forwarding::new(producer), topics: HashMap::new() })
     }
@@ -234,5 +245,22 @@ impl<'s> Sending<'s> {
             }
             code => of_code(&what, code),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_target_does_not_take_records_for_now_is_kept() {
+        let delivering = Delivering::default();
+        let line = "[thrd:x]: x:1/1: t [0]: MessageSet with 3 message(s) (MsgId 1, BaseSeq 0) encountered error: \
+                    Broker: Disk error when trying to access log file on disk (actions Refresh,MsgNotPersisted)";
+        delivering.log(RDKafkaLogLevel::Debug, "MSGSET", "[thrd:x]: x:1/1: t [0]: MessageSet delivered");
+        assert_eq!(delivering.lock().last_heard, None);
+        delivering.log(RDKafkaLogLevel::Debug, "MSGSET", line);
+        let heard = delivering.lock().last_heard.clone();
+        assert_eq!(heard.as_deref(), Some("Broker: Disk error when trying to access log file on disk"));
     }
 }

@@ -108,10 +108,11 @@ impl Side {
     fn offsets(&self, places: &[Place], kind: i64) -> Result<Vec<i64>> {
         let found = self.ask("asking for offsets", |asking| {
             let found = asking.offsets(places.iter().map(|(topic, partition)| (&**topic, *partition, kind)), true)?;
-            match found.iter().find_map(|at| at.refused.as_ref().filter(|refused| is_passing(refused.number))) {
-                Some(refused) => Err(refused.clone()),
-                None => Ok(found),
-            }
+            let passing = |at: &&At| at.refused.as_ref().is_some_and(|refused| is_passing(refused.number));
+            let Some(At { topic, refused: Some(refused), .. }) = found.iter().find(passing) else { return Ok(found) };
+            // A client believes for minutes what it knows of a topic, and then knows nothing of partitions that were added.
+            let _ = self.known.topic_now(topic);
+            Err(refused.clone())
         })?;
         let mut by_place: BTreeMap<(String, u32), At> = BTreeMap::new();
         by_place.extend(found.into_iter().map(|at| ((at.topic.clone(), at.partition), at)));
@@ -121,6 +122,15 @@ impl Side {
             None => Err(Error::UnknownTopic(place.0.clone())),
         };
         places.iter().map(of).collect()
+    }
+}
+
+/// An error if one of the answers may be another soon.
+pub(super) fn settled<T>(answers: Vec<(String, Answer<T>)>) -> Answer<Vec<(String, Answer<T>)>> {
+    let refused = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
+    match refused.into_iter().find(|refused| is_passing(refused.number)) {
+        Some(refused) => Err(refused.clone()),
+        None => Ok(answers),
     }
 }
 

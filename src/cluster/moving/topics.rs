@@ -3,9 +3,14 @@
 //! Until a topic has been copied it keeps all records, as they were written: settings by which old records would go, or get
 //! another time, are set when the copy has caught up.
 
-use super::{super::native::Setting, Chosen, Told, sides::Side};
+use super::{
+    super::native::Setting,
+    Chosen, Told,
+    notes::Note,
+    sides::{Place, Side, settled},
+};
 use crate::broker::{Code, Error, Result};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A setting that waits, what it is until then, and what it is where nobody has set it.
 struct Waiting {
@@ -61,24 +66,68 @@ pub(super) fn chosen(source: &Side, chosen: &Chosen) -> Result<Vec<Topic>> {
     Ok(topics)
 }
 
-/// Makes those that the target does not have.
-pub(super) fn make(source: &Side, target: &Side, topics: &[Topic], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
+/// Makes those that the target does not have, and the partitions that were added to one that is being moved. Of one that is there
+/// already the settings stay, and `told` has those that differ and were told.
+pub(super) fn make(
+    source: &Side,
+    target: &Side,
+    topics: &[Topic],
+    noted: &HashMap<Place, Note>,
+    told: &mut BTreeSet<String>,
+    tell: &mut dyn FnMut(Told<'_>),
+) -> Result<()> {
     let there = target.topics()?;
-    let settings = settings(source, topics.iter().map(|topic| &*topic.from))?;
+    let wished = settings(source, topics.iter().map(|topic| &*topic.from))?;
+    let found = settings(target, topics.iter().map(|topic| &*topic.to).filter(|name| there.contains_key(*name)))?;
+    let of = |settings: &'_ BTreeMap<String, Vec<Setting>>, name: &str| settings.get(name).cloned().unwrap_or_default();
     for topic in topics {
-        match there.get(&topic.to) {
-            None => make_one(target, topic, settings.get(&topic.from).map_or(&[], Vec::as_slice), tell)?,
-            Some(partitions) if *partitions < topic.partitions => {
+        let Some(&partitions) = there.get(&topic.to) else {
+            make_one(target, topic, &of(&wished, &topic.from), tell)?;
+            continue;
+        };
+        if partitions < topic.partitions {
+            if !noted.keys().any(|place| place.0 == topic.to) {
                 let why = format!(
                     "topic '{}' of the target has {partitions} partitions, and '{}' of the source {}",
                     topic.to, topic.from, topic.partitions
                 );
                 return Err(Error::InvalidPartitions(why));
             }
-            Some(_) => {}
+            let what = format!("adding partitions to '{}'", topic.to);
+            target.ask(&what, |asking| asking.grow_topic(&topic.to, topic.partitions as usize))?;
+            tell(Told::Note(format!(
+                "'{}' of the target gets {} partitions, as at the source",
+                topic.to, topic.partitions
+            )));
+        }
+        for differs in differing(&of(&wished, &topic.from), &of(&found, &topic.to)) {
+            let note = format!("topic '{}' was at the target already and keeps its settings: {differs}", topic.to);
+            if told.insert(note.clone()) {
+                tell(Told::Note(note));
+            }
         }
     }
     Ok(())
+}
+
+/// What a topic's settings are at the target and at the source, of those that somebody has set and that differ for another reason
+/// than that they wait.
+fn differing(source: &[Setting], target: &[Setting]) -> Vec<String> {
+    let value = |settings: &[Setting], name: &str| {
+        settings.iter().find(|setting| setting.name == name).map(|setting| setting.value.clone())
+    };
+    let waits = |name: &str| {
+        let is = |waiting: &&Waiting| waiting.name == name;
+        WAITING.iter().find(is).is_some_and(|waiting| value(target, name).as_deref() == Some(waiting.meanwhile))
+    };
+    let own = source.iter().chain(target).filter(|setting| setting.is_own).map(|setting| &*setting.name);
+    let names: BTreeSet<&str> = own.filter(|name| !OF_NODES.contains(name) && !waits(name)).collect();
+    let differs = |name: &str| {
+        let (there, here) = (value(target, name), value(source, name));
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "not known".into());
+        (there != here).then(|| format!("{name} is {} there and {} at the source", shown(&there), shown(&here)))
+    };
+    names.into_iter().filter_map(differs).collect()
 }
 
 fn make_one(target: &Side, topic: &Topic, settings: &[Setting], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
@@ -149,7 +198,7 @@ fn settings<'t>(side: &Side, topics: impl Iterator<Item = &'t str>) -> Result<BT
     let topics: Vec<&str> = topics.collect();
     let mut all = BTreeMap::new();
     for topics in topics.chunks(100) {
-        for (name, found) in side.ask("asking for settings", |asking| asking.settings(topics))? {
+        for (name, found) in side.ask("asking for settings", |asking| settled(asking.settings(topics)?))? {
             let found = found.map_err(|refused| side.explain(&format!("settings of topic '{name}'"), refused))?;
             all.insert(name, found);
         }

@@ -13,7 +13,7 @@ use super::{
     sides::{Ends, Place, Side},
     topics::{self, Topic},
 };
-use crate::broker::Result;
+use crate::broker::{Code, Error, Result};
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -44,6 +44,8 @@ pub struct Compared {
     pub differing: u64,
     /// The first of them.
     pub differences: Vec<Difference>,
+    /// It was told to end before all was compared.
+    pub is_interrupted: bool,
 }
 
 /// A record that is not the same on both sides.
@@ -81,6 +83,12 @@ pub(super) fn compare(
     is_over: &AtomicBool,
     tell: &mut dyn FnMut(Told<'_>),
 ) -> Result<Compared> {
+    let there = target.topics()?;
+    if let Some(missing) = topics.iter().find(|topic| there.get(&topic.to).is_none_or(|have| *have < topic.partitions))
+    {
+        let why = format!("the target does not have all partitions of topic '{}'; it has not been moved", missing.to);
+        return Err(Error::OfCluster { code: Code::UnknownTopicOrPartition, why });
+    }
     let compacted = topics::compacted(target, topics)?;
     let pairs = resume::pairs(topics);
     let places = |side: fn(&Pair) -> &Place| pairs.iter().map(|pair| side(pair).clone()).collect::<Vec<_>>();
@@ -108,11 +116,20 @@ pub(super) fn compare(
             to: Stream::open(&mut to, target, &pair.to, target_first, target_ends.end)?,
             compared: &mut compared,
         };
-        while !is_over.load(Acquire) && comparison.step()? {
+        let mut is_whole = false;
+        while !is_over.load(Acquire) {
+            is_whole = !comparison.step()?;
+            if is_whole {
+                break;
+            }
             if told.elapsed() > TELLS {
                 told = Instant::now();
                 tell(Told::Compared { same: comparison.compared.same });
             }
+        }
+        if !is_whole {
+            compared.is_interrupted = true;
+            break;
         }
         comparison.end()?;
         compared.partitions += 1;
