@@ -173,6 +173,17 @@ impl Reading {
         bytes.sum()
     }
 
+    /// Offsets that stand between the cursors and the ends of their partitions.
+    pub(super) fn offsets_ahead(&self) -> Result<u64, Stop> {
+        let ahead = |cursor: &Cursor| Ok(cursor.partition.end(self.isolation)?.saturating_sub(cursor.next));
+        self.cursors.iter().map(ahead).sum()
+    }
+
+    /// Where the cursors are, all together.
+    pub(super) fn passed(&self) -> u64 {
+        self.cursors.iter().map(|cursor| cursor.next).sum()
+    }
+
     /// Gives the buffer back, before a wait.
     pub(super) fn free(&mut self) {
         self.session.free();

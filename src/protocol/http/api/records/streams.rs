@@ -141,7 +141,11 @@ struct Sending<'s, 'x, 'c> {
 /// How far a search is.
 struct Progress {
     begun_at: u64,
+    /// Bytes that stood there when it began; 0: nobody tells.
     of: u64,
+    /// Where it began, all partitions together, and how many offsets stood there then, where nobody tells bytes.
+    from: u64,
+    offsets: u64,
     told: Instant,
     /// Whether all that was there has been looked through.
     caught_up: bool,
@@ -149,7 +153,21 @@ struct Progress {
 
 impl Progress {
     fn begin(reading: &Reading) -> Result<Progress, Stop> {
-        Ok(Progress { begun_at: reading.bytes, of: reading.backlog()?, told: Instant::now(), caught_up: false })
+        let of = reading.backlog()?;
+        let offsets = if of == 0 { reading.offsets_ahead()? } else { 0 };
+        let from = reading.passed();
+        Ok(Progress { begun_at: reading.bytes, of, from, offsets, told: Instant::now(), caught_up: false })
+    }
+
+    /// How many bytes there are to be looked through, when so many were, up to there. A cluster tells offsets and no bytes: those that
+    /// are left have as many as those that were read.
+    fn of(&self, bytes: u64, passed: u64) -> u64 {
+        let done = passed.saturating_sub(self.from);
+        if self.of > 0 || done == 0 {
+            return self.of.max(bytes);
+        }
+        let of = u128::from(bytes) * u128::from(self.offsets.max(done)) / u128::from(done);
+        u64::try_from(of).unwrap_or(u64::MAX)
     }
 }
 
@@ -263,8 +281,7 @@ impl Sending<'_, '_, '_> {
         }
         progress.told = Instant::now();
         let bytes = reading.bytes - progress.begun_at;
-        progress.of = progress.of.max(bytes);
-        let told = json!({ "bytes": bytes, "of": progress.of });
+        let told = json!({ "bytes": bytes, "of": progress.of(bytes, reading.passed()) });
         match self.form {
             Form::Events => self.event("progress", Some(&reading.cursors), &told),
             Form::Lines => self.object(json!({ "progress": told })),
@@ -338,5 +355,21 @@ fn write_places(out: &mut Vec<u8>, cursors: &[Cursor]) {
         write_u64(out, cursor.partition.index().into());
         out.push(b':');
         write_i64(out, cursor.next as i64 - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_much_there_is_to_search_is_told_or_judged_by_offsets() {
+        let progress =
+            |of, offsets| Progress { begun_at: 0, of, from: 100, offsets, told: Instant::now(), caught_up: false };
+        assert_eq!([0, 500, 2000].map(|bytes| progress(1000, 0).of(bytes, 150)), [1000, 1000, 2000]);
+        assert_eq!(progress(0, 200).of(500, 150), 2000, "a quarter is done");
+        assert_eq!(progress(0, 200).of(2000, 300), 2000);
+        assert_eq!(progress(0, 200).of(3000, 400), 3000, "others wrote meanwhile");
+        assert_eq!(progress(0, 0).of(0, 100), 0);
     }
 }
