@@ -6,6 +6,8 @@ mod allocator;
 mod clustering;
 mod common;
 mod jobs;
+#[cfg(feature = "users")]
+mod securing;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
@@ -161,6 +163,9 @@ struct Serve {
     #[cfg(feature = "cluster")]
     #[command(flatten)]
     cluster: clustering::Options,
+    #[cfg(feature = "users")]
+    #[command(flatten)]
+    security: securing::Options,
     /// Explain every exchange on stderr, in plain words
     #[arg(long)]
     explain: bool,
@@ -220,7 +225,7 @@ impl Serve {
         topic_defaults.retention_bytes = self.retention_bytes;
         topic_defaults.set("segment.bytes", &self.segment_bytes.to_string())?;
         topic_defaults.set("max.message.bytes", &self.max_message_bytes.to_string())?;
-        Ok(Config {
+        let config = Config {
             data_dir: (!self.in_memory).then(|| self.data_dir.clone()),
             flush: self.flush,
             default_partitions: self.default_partitions,
@@ -245,7 +250,10 @@ impl Serve {
             http_allow_origins: self.http_allow_origin.clone(),
             verbosity: if self.quiet { 0 } else { 1 + u8::from(self.verbose) },
             ..Config::in_memory()
-        })
+        };
+        #[cfg(feature = "users")]
+        let config = Config { security: self.security.read(&config, &self.listen)?, ..config };
+        Ok(config)
     }
 }
 
@@ -294,8 +302,7 @@ fn main() -> ExitCode {
 
 fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
     let config = options.config().unwrap_or_else(|why| common::usage_error::<Cli>(why));
-    let (interrupts, interrupted) = mpsc::channel();
-    common::on_interrupt(move || interrupts.send(()).unwrap_or_default())?;
+    let signals = signals(&config)?;
     let handles = raise_file_limit(&config);
     let config = Config { open_files_max: handles, ..config };
     let verbosity = config.verbosity;
@@ -308,15 +315,47 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
         let (version, ready) = (env!("CARGO_PKG_VERSION"), begun.elapsed().as_secs_f64() * 1000.0);
         say(format_args!("plainlog {version}, {place}, ready in {ready:.1} ms"));
     }
+    #[cfg(feature = "users")]
+    options.security.tell(backend.config(), &started, server.addresses());
     let mut memory = allocator::Memory::default();
     loop {
-        match interrupted.recv_timeout(allocator::LOOK_EVERY) {
-            Err(RecvTimeoutError::Timeout) => memory.look(backend.metrics().requests()),
-            told => break told.context("the signal handler is gone")?,
+        match signals.recv_timeout(allocator::LOOK_EVERY) {
+            Err(RecvTimeoutError::Timeout) => {
+                memory.look(backend.metrics().requests());
+                #[cfg(feature = "tls")]
+                server.look();
+            }
+            #[cfg(feature = "tls")]
+            Ok(Signal::Reload) => server.reload(),
+            asked => break asked.map(drop).context("the signal handler is gone")?,
         }
     }
     server.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a signal asks for.
+enum Signal {
+    Stop,
+    #[cfg(feature = "tls")]
+    Reload,
+}
+
+/// What signals ask for. SIGHUP stops a broker that has no files to read again.
+#[cfg_attr(not(feature = "tls"), allow(unused_variables))]
+fn signals(config: &Config) -> Result<mpsc::Receiver<Signal>> {
+    let (asks, asked) = mpsc::channel();
+    #[cfg(feature = "tls")]
+    if config.security.tls.is_some() {
+        let reload = asks.clone();
+        securing::tls::on_signals(
+            move || asks.send(Signal::Stop).unwrap_or_default(),
+            move || reload.send(Signal::Reload).unwrap_or_default(),
+        )?;
+        return Ok(asked);
+    }
+    common::on_interrupt(move || asks.send(Signal::Stop).unwrap_or_default())?;
+    Ok(asked)
 }
 
 /// Raises the soft limit of open files to the hard one. Answers how many the log may keep open.

@@ -47,7 +47,7 @@ impl Topics {
                 if let Err(error) = disk.remove_dir(&path) {
                     env.tell(&format!("{}: cannot be removed: {error}", path.display()));
                 }
-            } else if name.is_dir && check_name(&name.name).is_ok() {
+            } else if name.is_dir && check_name(&name.name).is_ok() && !is_of_tls(env, &path) {
                 topics.read_one(env, &name.name)?;
             }
         }
@@ -140,6 +140,13 @@ impl Topics {
     pub(super) fn all(&self) -> BTreeMap<String, Result<Arc<Topic>>> {
         self.by_name.keys().map(|name| (name.clone(), self.get(name).cloned())).collect()
     }
+}
+
+/// Whether a folder is that of `--tls-self-signed`, which is no topic's.
+fn is_of_tls(env: &Env, dir: &Path) -> bool {
+    let names = env.handles.disk().list(dir).unwrap_or_default();
+    let has = |wanted: &str| names.iter().any(|name| name.name == wanted);
+    dir.ends_with("tls") && has("ca.pem") && !has("topic")
 }
 
 /// A folder without a `topic` file was put there by hand, with a folder for each partition.

@@ -12,6 +12,8 @@ mod group_settings;
 #[cfg(feature = "users")]
 mod security;
 mod settings;
+#[cfg(feature = "tls")]
+mod tls;
 mod units;
 mod values;
 
@@ -23,6 +25,8 @@ pub use group_settings::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetR
 #[cfg(feature = "users")]
 pub use security::SecurityConfig;
 pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical};
+#[cfg(feature = "tls")]
+pub use tls::TlsConfig;
 pub use units::{bytes, duration};
 pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
 

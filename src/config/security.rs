@@ -11,4 +11,7 @@ pub struct SecurityConfig {
     pub super_users: BTreeSet<String>,
     /// Whether everybody may do what no rule is about.
     pub allow_if_no_acl: bool,
+    /// TLS on the port; `None`: there is none.
+    #[cfg(feature = "tls")]
+    pub tls: Option<super::TlsConfig>,
 }

@@ -45,6 +45,7 @@ pub fn serve(transport: &Transport, node: &TcpStream, silence_max: Duration, sto
             thread::Builder::new().name("joined".into()).stack_size(256 << 10).spawn_scoped(scope, || {
                 let answered = joined.copy(|into| (&*node).read(into), |bytes| transport.write_all(bytes));
                 joined.is_over.store(true, Release);
+                transport.shutdown(Shutdown::Write);
                 // The client's next read ends, and so does this program's.
                 transport.shutdown(Shutdown::Both);
                 answered

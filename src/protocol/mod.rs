@@ -12,6 +12,8 @@ pub mod position;
 #[cfg(any(feature = "comfort", feature = "http"))]
 pub mod record_json;
 pub mod text;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod transport;
 #[cfg(feature = "http")]
 pub mod wire_view;

@@ -6,14 +6,20 @@
 //! ```
 //!
 //! That the peer is gone shows only behind everything it sent. So looking takes what has come and keeps it for the next read.
-//! Protocols never touch the stream itself: under TLS its bytes are not the ones they read.
+//! Protocols never touch the stream itself: under TLS its bytes are not the ones they read. A connection begins without TLS and
+//! has it from [`secure`](Transport::secure) on.
 
+#[cfg(feature = "tls")]
+use super::tls::Session;
 use crate::metrics::Connection;
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::*},
+    },
     time::Duration,
 };
 
@@ -23,15 +29,13 @@ pub const AHEAD_BYTES_MAX: usize = 16 << 10;
 /// A connection's way to its other end.
 #[derive(Debug)]
 pub struct Transport {
-    stream: Stream,
+    stream: TcpStream,
+    #[cfg(feature = "tls")]
+    tls: std::sync::OnceLock<Session>,
+    /// This side reads no more: that the stream ends then is its own doing.
+    is_closed: AtomicBool,
     counted: Arc<Connection>,
     ahead: Mutex<Ahead>,
-}
-
-/// The kinds of streams.
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +58,31 @@ impl Transport {
         let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10));
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         stream.set_write_timeout(Some(write_timeout))?;
-        Ok(Transport { stream: Stream::Tcp(stream), counted, ahead: Mutex::default() })
+        Ok(Transport {
+            stream,
+            #[cfg(feature = "tls")]
+            tls: std::sync::OnceLock::new(),
+            is_closed: AtomicBool::new(false),
+            counted,
+            ahead: Mutex::default(),
+        })
+    }
+
+    /// Goes on under TLS, of which all that was looked at is the begin. The handshake is done within `most`.
+    #[cfg(feature = "tls")]
+    pub fn secure(&self, connection: rustls::ServerConnection, most: Duration) -> io::Result<&Session> {
+        let begin = std::mem::take(&mut *self.ahead());
+        let session = Session::new(connection, begin.waiting().to_vec());
+        session.handshake(&self.stream, most)?;
+        Ok(self.tls.get_or_init(|| session))
+    }
+
+    /// Whether nobody between the two ends can read along.
+    pub fn is_secure(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.get().is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// The other end's address.
@@ -69,8 +97,7 @@ impl Transport {
 
     /// The address at which the other end reached this one.
     pub fn local(&self) -> io::Result<SocketAddr> {
-        let Stream::Tcp(stream) = &self.stream;
-        stream.local_addr()
+        self.stream.local_addr()
     }
 
     /// Whether the other end is on this machine.
@@ -96,22 +123,35 @@ impl Transport {
             return Ok(read);
         }
         drop(ahead);
-        let Stream::Tcp(stream) = &self.stream;
-        (&*stream).read(into).inspect(|&read| self.counted.received(read))
+        self.receive(into).inspect(|&read| self.counted.received(read))
+    }
+
+    /// Reads what was not looked at.
+    fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.get() {
+            return match tls.read(&self.stream, into) {
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof && self.is_closed.load(Acquire) => Ok(0),
+                read => read,
+            };
+        }
+        (&self.stream).read(into)
     }
 
     /// How long a read waits at the longest.
     pub fn set_read_timeout(&self, most: Duration) -> io::Result<()> {
-        let Stream::Tcp(stream) = &self.stream;
-        stream.set_read_timeout(Some(most.max(Duration::from_millis(1))))
+        self.stream.set_read_timeout(Some(most.max(Duration::from_millis(1))))
     }
 
     /// Sends all of `bytes`.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
-        let Stream::Tcp(stream) = &self.stream;
         // Counted first: whoever has read them finds them counted.
         self.counted.sent(bytes.len());
-        (&*stream).write_all(bytes)
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.get() {
+            return tls.write_all(&self.stream, bytes);
+        }
+        (&self.stream).write_all(bytes)
     }
 
     /// Waits without a buffer until a read would not wait, for `most` (for ever: `None`) at the longest. Reads that follow wait
@@ -125,10 +165,13 @@ impl Transport {
 
     /// Waits until the stream has more than was taken from it, or its end.
     fn wait_for_more(&self, most: Option<Duration>) -> io::Result<()> {
-        let Stream::Tcp(stream) = &self.stream;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.get() {
+            return tls.wait(&self.stream, most);
+        }
         // No time at all would mean for ever.
-        stream.set_read_timeout(most.map(|most| most.max(Duration::from_millis(1))))?;
-        while let Err(error) = stream.peek(&mut [0]) {
+        self.stream.set_read_timeout(most.map(|most| most.max(Duration::from_millis(1))))?;
+        while let Err(error) = self.stream.peek(&mut [0]) {
             if error.kind() != ErrorKind::Interrupted {
                 return Err(error);
             }
@@ -143,10 +186,13 @@ impl Transport {
 
     /// How many bytes the stream has, up to one; 0: the other end will send no more; `None`: none yet.
     fn peek(&self) -> io::Result<Option<usize>> {
-        let Stream::Tcp(stream) = &self.stream;
-        stream.set_nonblocking(true)?;
-        let seen = stream.peek(&mut [0]);
-        stream.set_nonblocking(false)?;
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.tls.get() {
+            return tls.peek(&self.stream);
+        }
+        self.stream.set_nonblocking(true)?;
+        let seen = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false)?;
         now(seen)
     }
 
@@ -170,10 +216,13 @@ impl Transport {
             return Ok(false);
         }
         ahead.bytes.resize(held + room, 0);
-        let Stream::Tcp(stream) = &self.stream;
-        stream.set_nonblocking(true)?;
-        let read = now((&*stream).read(&mut ahead.bytes[held..]));
-        stream.set_nonblocking(false)?;
+        self.stream.set_nonblocking(true)?;
+        let read = match now(self.receive(&mut ahead.bytes[held..])) {
+            // TLS that was cut off has ended. That it did not end well is for those to hear who read so far.
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(Some(0)),
+            read => read,
+        };
+        self.stream.set_nonblocking(false)?;
         let taken = read.as_ref().map_or(0, |read| read.unwrap_or(0));
         self.counted.received(taken);
         ahead.bytes.truncate(held + taken);
@@ -194,14 +243,21 @@ impl Transport {
 
     /// An error of the connection that was not reported yet.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
-        let Stream::Tcp(stream) = &self.stream;
-        stream.take_error()
+        self.stream.take_error()
     }
 
-    /// Closes it for reading, for writing, or both. One that is closed already is no fault.
+    /// Closes it for reading, for writing, or both. One that is closed already is no fault. Under TLS the other end is told only
+    /// of an end of writing; both are closed without a wait.
     pub fn shutdown(&self, how: Shutdown) {
-        let Stream::Tcp(stream) = &self.stream;
-        drop(stream.shutdown(how));
+        if how != Shutdown::Write {
+            self.is_closed.store(true, Release);
+        }
+        #[cfg(feature = "tls")]
+        if let (Shutdown::Write, Some(tls)) = (how, self.tls.get()) {
+            // Who does not take it is gone.
+            drop(tls.close(&self.stream));
+        }
+        drop(self.stream.shutdown(how));
     }
 }
 
@@ -221,7 +277,37 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
-    fn pair() -> (Transport, TcpStream) {
+    /// The other end of a transport.
+    enum Client {
+        Tcp(TcpStream),
+        #[cfg(feature = "tls")]
+        Tls(TcpStream, Session),
+    }
+
+    impl Client {
+        fn write_all(&self, bytes: &[u8]) {
+            match self {
+                Client::Tcp(stream) => (&*stream).write_all(bytes).unwrap(),
+                #[cfg(feature = "tls")]
+                Client::Tls(stream, session) => session.write_all(stream, bytes).unwrap(),
+            }
+        }
+
+        /// Says that it will send no more.
+        fn end(&self) {
+            let stream = match self {
+                Client::Tcp(stream) => stream,
+                #[cfg(feature = "tls")]
+                Client::Tls(stream, session) => {
+                    session.close(stream).unwrap();
+                    stream
+                }
+            };
+            stream.shutdown(Shutdown::Write).unwrap();
+        }
+    }
+
+    fn tcp() -> (Transport, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (stream, peer) = listener.accept().unwrap();
@@ -229,6 +315,33 @@ mod tests {
         let transport = Transport::tcp(stream, counted, LONG).unwrap();
         transport.set_read_timeout(LONG).unwrap();
         (transport, client)
+    }
+
+    #[cfg(feature = "tls")]
+    fn tls() -> (Transport, TcpStream, Session) {
+        let made = crate::security::tls::testing::Issuer::new("a").issue("localhost");
+        let (transport, stream) = tcp();
+        let session = Session::new(made.client(), Vec::new());
+        thread::scope(|scope| {
+            let shaken = scope.spawn(|| session.handshake(&stream, LONG));
+            transport.look_ahead(None, |bytes, _| assert_eq!(bytes[0], 0x16)).unwrap();
+            transport.secure(made.server(), LONG).unwrap();
+            shaken.join().unwrap().unwrap();
+        });
+        (transport, stream, session)
+    }
+
+    /// A pair over each kind of stream.
+    fn pairs() -> Vec<(Transport, Client)> {
+        let (transport, client) = tcp();
+        #[cfg_attr(not(feature = "tls"), allow(unused_mut))]
+        let mut pairs = vec![(transport, Client::Tcp(client))];
+        #[cfg(feature = "tls")]
+        {
+            let (transport, stream, session) = tls();
+            pairs.push((transport, Client::Tls(stream, session)));
+        }
+        pairs
     }
 
     fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
@@ -242,54 +355,158 @@ mod tests {
     /// A client that was killed while its Fetch waited was noticed only if it had sent nothing behind it.
     #[test]
     fn an_end_is_seen_behind_what_was_not_read_which_is_read_all_the_same() {
-        let (transport, mut client) = pair();
-        assert!(!transport.has_ended().unwrap());
-        client.write_all(b"one").unwrap();
-        wait_until("nothing comes", || transport.is_readable().unwrap());
-        assert!(!transport.has_ended().unwrap());
-        client.write_all(b"two").unwrap();
-        client.shutdown(Shutdown::Write).unwrap();
-        wait_until("the end is not seen", || transport.has_ended().unwrap());
-        let mut read = [0; 5];
-        assert_eq!(transport.read(&mut read).unwrap(), 5);
-        assert_eq!(&read, b"onetw");
-        assert!(transport.is_readable().unwrap());
-        assert_eq!((transport.read(&mut read).unwrap(), read[0]), (1, b'o'));
-        assert_eq!(transport.read(&mut read).unwrap(), 0);
+        for (transport, client) in pairs() {
+            assert!(!transport.has_ended().unwrap());
+            client.write_all(b"one");
+            wait_until("nothing comes", || transport.is_readable().unwrap());
+            assert!(!transport.has_ended().unwrap());
+            client.write_all(b"two");
+            client.end();
+            wait_until("the end is not seen", || transport.has_ended().unwrap());
+            let mut read = [0; 5];
+            assert_eq!(transport.read(&mut read).unwrap(), 5);
+            assert_eq!(&read, b"onetw");
+            assert!(transport.is_readable().unwrap());
+            assert_eq!((transport.read(&mut read).unwrap(), read[0]), (1, b'o'));
+            assert_eq!(transport.read(&mut read).unwrap(), 0);
+            assert!(!transport.is_readable().unwrap());
+        }
     }
 
     #[test]
     fn what_was_read_is_not_kept_however_often_looks_and_reads_take_turns() {
-        let (transport, mut client) = pair();
-        let mut read = [0; 9];
-        client.write_all(b"x").unwrap();
-        for _ in 0..100 {
-            client.write_all(b"nine more").unwrap();
-            wait_until("nothing comes", || transport.look_ahead(None, |bytes, _| bytes.len() == 10).unwrap());
-            assert_eq!(transport.read(&mut read).unwrap(), 9);
-            assert!(transport.ahead().bytes.len() <= 10);
+        for (transport, client) in pairs() {
+            let mut read = [0; 9];
+            client.write_all(b"x");
+            for _ in 0..100 {
+                client.write_all(b"nine more");
+                wait_until("nothing comes", || transport.look_ahead(None, |bytes, _| bytes.len() == 10).unwrap());
+                assert_eq!(transport.read(&mut read).unwrap(), 9);
+                assert!(transport.ahead().bytes.len() <= 10);
+            }
         }
     }
 
     #[test]
     fn no_more_is_kept_than_the_bound_and_nothing_is_lost() {
-        let (transport, mut client) = pair();
-        let sent: Vec<u8> = (0..5 * AHEAD_BYTES_MAX).map(|at| (at / 7) as u8).collect();
-        let sender = thread::spawn({
-            let sent = sent.clone();
-            move || client.write_all(&sent).map(|()| client)
-        });
-        let full = |bytes: &[u8], all| (bytes.len(), all);
-        wait_until("the bound is not met", || transport.look_ahead(None, full).unwrap().1);
-        assert_eq!(transport.look_ahead(None, full).unwrap(), (AHEAD_BYTES_MAX, true));
-        assert!(!transport.has_ended().unwrap());
-        let (mut read, mut buffer) = (Vec::new(), [0; 1000]);
-        while read.len() < sent.len() {
-            let count = transport.read(&mut buffer).unwrap();
-            read.extend_from_slice(&buffer[..count]);
+        for (transport, client) in pairs() {
+            let sent: Vec<u8> = (0..5 * AHEAD_BYTES_MAX).map(|at| (at / 7) as u8).collect();
+            let sender = thread::spawn({
+                let sent = sent.clone();
+                move || {
+                    client.write_all(&sent);
+                    client.end();
+                    client
+                }
+            });
+            let full = |bytes: &[u8], all| (bytes.len(), all);
+            wait_until("the bound is not met", || transport.look_ahead(None, full).unwrap().1);
+            assert_eq!(transport.look_ahead(None, full).unwrap(), (AHEAD_BYTES_MAX, true));
+            assert!(!transport.has_ended().unwrap());
+            let (mut read, mut buffer) = (Vec::new(), [0; 1000]);
+            while read.len() < sent.len() {
+                let count = transport.read(&mut buffer).unwrap();
+                read.extend_from_slice(&buffer[..count]);
+            }
+            assert!(read == sent);
+            drop(sender.join().unwrap());
+            assert_eq!(transport.read(&mut buffer).unwrap(), 0);
         }
-        assert!(read == sent);
-        drop(sender.join().unwrap());
-        assert_eq!(transport.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_wait_ends_with_bytes_and_with_the_end_and_else_when_its_time_is_over() {
+        for (transport, client) in pairs() {
+            let late = transport.wait_readable(Some(Duration::from_millis(1)), LONG).unwrap_err();
+            assert!(matches!(late.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{late}");
+            client.write_all(b"ab");
+            transport.wait_readable(None, LONG).unwrap();
+            let mut read = [0; 1];
+            transport.read(&mut read).unwrap();
+            // The stream itself has no more to give.
+            transport.wait_readable(Some(Duration::from_millis(1)), LONG).unwrap();
+            assert!(transport.is_readable().unwrap());
+            transport.read(&mut read).unwrap();
+            client.end();
+            transport.wait_readable(None, LONG).unwrap();
+            assert_eq!(transport.read(&mut read).unwrap(), 0);
+        }
+    }
+
+    /// Somebody in between can end the stream, but cannot say so in the client's name.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn tls_that_was_cut_off_has_ended_and_says_so_behind_what_came_before() {
+        let (transport, stream, session) = tls();
+        session.write_all(&stream, b"PRODUCE 1").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        wait_until("the end is not seen", || transport.has_ended().unwrap());
+        let mut read = [0; 64];
+        assert_eq!(transport.read(&mut read).unwrap(), 9);
+        for _ in 0..2 {
+            assert!(!transport.is_readable().unwrap());
+            assert_eq!(transport.read(&mut read).unwrap_err().kind(), ErrorKind::UnexpectedEof);
+        }
+        // What this side ended is no fault of anybody.
+        transport.shutdown(Shutdown::Read);
+        assert_eq!(transport.read(&mut read).unwrap(), 0);
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_stop_from_another_thread_ends_a_read_and_one_that_writes_meanwhile_is_whole() {
+        let (transport, stream, session) = tls();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|at| (at / 7) as u8).collect();
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| transport.read(&mut [0; 10]));
+            let writing = scope.spawn(|| transport.write_all(&sent));
+            let (mut read, mut buffer) = (Vec::new(), vec![0; 50_000]);
+            while read.len() < sent.len() {
+                let count = session.read(&stream, &mut buffer).unwrap();
+                read.extend_from_slice(&buffer[..count]);
+            }
+            assert!(read == sent);
+            writing.join().unwrap().unwrap();
+            transport.shutdown(Shutdown::Read);
+            assert_eq!(reading.join().unwrap().unwrap(), 0);
+        });
+        transport.shutdown(Shutdown::Write);
+        assert_eq!(session.read(&stream, &mut [0; 10]).unwrap(), 0, "it is told");
+    }
+
+    /// A record that never ends gave each of its bytes the time anew.
+    #[cfg(feature = "tls")]
+    #[test]
+    fn bytes_that_make_no_record_end_no_wait_and_lengthen_none() {
+        let (transport, mut stream, _session) = tls();
+        let dripping = thread::spawn(move || {
+            stream.write_all(&[0x17, 3, 3, 0x40, 0]).unwrap();
+            while stream.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        for _ in 0..2 {
+            let late = transport.wait_readable(Some(Duration::from_millis(30)), Duration::from_millis(30)).unwrap_err();
+            assert!(matches!(late.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{late}");
+            transport.set_read_timeout(Duration::from_millis(30)).unwrap();
+            let late = transport.read(&mut [0]).unwrap_err();
+            assert!(matches!(late.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{late}");
+        }
+        drop(transport);
+        dripping.join().unwrap();
+    }
+
+    #[cfg(feature = "tls")]
+    #[test]
+    fn a_handshake_that_stops_midway_is_over_in_time_and_the_timeouts_are_as_before() {
+        let (transport, mut stream) = tcp();
+        stream.write_all(&[0x16, 3, 1, 2, 0, 1]).unwrap();
+        let server = crate::security::tls::testing::Issuer::new("a").issue("localhost").server();
+        transport.look_ahead(None, |_, _| ()).unwrap();
+        transport.set_read_timeout(LONG).unwrap();
+        let error = transport.secure(server, Duration::from_millis(20)).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
+        assert_eq!(transport.stream.read_timeout().unwrap(), Some(LONG));
+        assert!(!transport.is_secure());
     }
 }

@@ -6,6 +6,8 @@ mod acl;
 mod acls;
 mod credential;
 mod principal;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub use acl::{
     ANY_HOST, ANY_NAME, ANY_USER, Acl, CLUSTER_NAME, Operation, Operations, PatternType, Permission, ResourceType,

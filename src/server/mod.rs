@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! accept threads (one an address) ──► admission ──► connection thread: sniff ──► protocol::…::serve
+//!                                        │                              └ TLS: a handshake, and sniff again
 //!                                        └ over --max-connections: told so, and closed
 //! ```
 //!
@@ -14,12 +15,16 @@
 //! - A clean stop lets each connection finish what it was asked to do. A client that does not take its answers is cut off
 //!   after a few seconds.
 
+#[cfg(feature = "tls")]
+mod secure;
 mod sniff;
 
 pub use sniff::{Spoken, spoken};
 
 #[cfg(feature = "cluster")]
 use crate::protocol::joined;
+#[cfg(feature = "tls")]
+use crate::security::tls::Identity;
 use crate::{
     backend::Backend,
     broker::{Caller, Protocol, Waiter},
@@ -74,6 +79,9 @@ struct Shared {
     /// The name in `--listen`, which Kafka clients are told and HTTP clients may use; `None`: an address stands there.
     #[cfg(any(feature = "kafka", feature = "http"))]
     name: Option<String>,
+    /// Who the broker is under TLS; `None`: it does not speak it.
+    #[cfg(feature = "tls")]
+    identity: Option<Identity>,
     stopping: AtomicBool,
     /// Whether the last connection got no thread.
     threadless: AtomicBool,
@@ -96,10 +104,14 @@ impl Server {
         for Unbound { address, error } in unbound.iter().filter(|_| backend.config().verbosity > 0) {
             crate::tell::tell(format_args!("not listening on {address}: {error}"));
         }
+        #[cfg(feature = "tls")]
+        let identity = secure::open(backend.config())?;
         let shared = Arc::new(Shared {
             backend,
             #[cfg(any(feature = "kafka", feature = "http"))]
             name: name_in(listen),
+            #[cfg(feature = "tls")]
+            identity,
             stopping: AtomicBool::new(false),
             threadless: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -123,6 +135,18 @@ impl Server {
     /// The port.
     pub fn port(&self) -> u16 {
         self.addresses[0].port()
+    }
+
+    /// Reads the files of TLS again and tells on stderr what came of it.
+    #[cfg(feature = "tls")]
+    pub fn reload(&self) {
+        self.shared.identity.iter().for_each(|identity| secure::look(identity, true));
+    }
+
+    /// Reads the files of TLS again if they have changed, and tells on stderr what came of it. The next connection does so, too.
+    #[cfg(feature = "tls")]
+    pub fn look(&self) {
+        self.shared.identity.iter().for_each(|identity| secure::look(identity, false));
     }
 
     /// Stops: takes no more connections, lets those there are finish what they were asked, and closes them.
@@ -355,13 +379,27 @@ impl Shared {
 
     fn converse(&self, transport: &Transport, waiter: Arc<Waiter>) -> io::Result<()> {
         let Some(spoken) = sniff::sniff(transport, None)? else { return Ok(()) };
+        #[cfg(feature = "tls")]
+        let (principal, spoken) = match &self.identity {
+            None => (None, spoken),
+            Some(identity) if spoken == Spoken::Tls => {
+                let principal = secure::shake_hands(transport, identity)?;
+                let Some(spoken) = sniff::sniff(transport, None)? else { return end(transport) };
+                (principal, spoken)
+            }
+            Some(identity) if identity.is_required() => return secure::refuse(transport, spoken),
+            Some(_) => (None, spoken),
+        };
+        #[cfg(not(feature = "tls"))]
+        let principal = None;
+        let principal = principal.unwrap_or_else(Principal::anonymous);
         transport.set_read_timeout(SILENCE)?;
         let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
         let peer = transport.peer();
         let backend = |protocol: Protocol| {
             transport.counted().set_protocol(protocol.name());
             self.backend.on_behalf_of(Caller {
-                principal: Principal::anonymous(),
+                principal: principal.clone(),
                 protocol,
                 address: Some(peer),
                 client_id: String::new(),
@@ -402,10 +440,14 @@ impl Shared {
                 "{peer} speaks no protocol of this port; its first byte was {first:#04x}"
             )),
         }
-        // Answers must not be lost to a reset: say that no more comes, then read what the client still sends.
-        transport.shutdown(Shutdown::Write);
-        drain(transport, DRAINING)
+        end(transport)
     }
+}
+
+/// Answers must not be lost to a reset: says that no more comes, then reads what the client still sends.
+fn end(transport: &Transport) -> io::Result<()> {
+    transport.shutdown(Shutdown::Write);
+    drain(transport, DRAINING)
 }
 
 /// Reads and forgets what a client still sends, for some time at most.

@@ -92,6 +92,13 @@ pub(super) fn http_refusal(why: &str) -> String {
     closing("503 Service Unavailable", "Retry-After: 1\r\nContent-Type: application/json", &body)
 }
 
+/// What HTTP gets where only HTTPS is served.
+#[cfg(feature = "tls")]
+pub(super) fn without_tls(why: &str) -> String {
+    let body = format!("{{\"error\":\"INVALID_REQUEST\",\"message\":\"{why}; its addresses begin with https://\"}}\n");
+    closing("400 Bad Request", "Content-Type: application/json", &body)
+}
+
 fn closing(status: &str, headers: &str, body: &str) -> String {
     let length = body.len();
     format!("HTTP/1.1 {status}\r\nConnection: close\r\n{headers}\r\nContent-Length: {length}\r\n\r\n{body}")
