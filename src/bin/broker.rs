@@ -1,6 +1,7 @@
 //! `broker`: serves clients, and has subcommands for topics, groups, transactions and logs. It turns flags into a `Config`; the
 //! library does the work.
 
+mod addressing;
 mod allocator;
 #[cfg(feature = "cluster")]
 mod clustering;

@@ -1,6 +1,7 @@
 //! `consumer`: reads a topic and prints its messages. This file turns flags into calls of the library and results into an
 //! exit status.
 
+mod addressing;
 mod common;
 mod connecting;
 mod working;
@@ -29,10 +30,8 @@ const POLL_MAX: u64 = 10_000;
 #[derive(Parser)]
 #[command(name = "consumer", version, max_term_width = 100, allow_negative_numbers = true)]
 struct Args {
-    /// Address of the broker
-    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
-    #[arg(value_parser = common::address)]
-    broker: String,
+    #[command(flatten)]
+    at: addressing::At,
     /// Topic to read; one that is not there yet is waited for
     #[arg(short, long, default_value = "messages", value_parser = common::topic)]
     topic: String,
@@ -183,7 +182,8 @@ fn look(consumer: &Consumer) -> Duration {
 
 fn open(args: &Args) -> Result<Consumer> {
     let patience = args.timeout.map_or(RETRY_FOR, |timeout| timeout.min(RETRY_FOR));
-    let consumer = connecting::connect(&args.broker, patience, Consumer::connect_within)?;
+    let consumer =
+        connecting::connect(&args.at.target()?, patience, |target, most| Consumer::connect_within(target, most))?;
     say(format_args!("Connected to broker at {}", consumer.address()));
     let consumer = consumer.retry_for(RETRY_FOR).start_at(args.from).isolation(args.isolation);
     let consumer = match args.partition {

@@ -1,6 +1,7 @@
 //! `producer`: sends what is typed or piped in. This file turns flags into calls of the library and results into an exit
 //! status.
 
+mod addressing;
 mod common;
 mod connecting;
 
@@ -23,10 +24,8 @@ use std::{fs::File, path::PathBuf};
 #[derive(Parser)]
 #[command(name = "producer", version, max_term_width = 100, allow_negative_numbers = true)]
 struct Args {
-    /// Address of the broker
-    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
-    #[arg(value_parser = common::address)]
-    broker: String,
+    #[command(flatten)]
+    at: addressing::At,
     /// Topic to send to
     #[arg(short, long, default_value = "messages", value_parser = common::topic)]
     topic: String,
@@ -114,7 +113,8 @@ fn run(args: &Args) -> Result<u8> {
         }
     };
     let producer =
-        connecting::connect(&args.broker, args.retry_for, Producer::connect_within)?.retry_for(args.retry_for);
+        connecting::connect(&args.at.target()?, args.retry_for, |target, most| Producer::connect_within(target, most))?
+            .retry_for(args.retry_for);
     let input = Input::open(source, args.delimiter.as_deref());
     common::on_interrupt(input.interrupter())?;
     if in_conversation {

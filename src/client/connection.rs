@@ -13,20 +13,15 @@
 //! - After an I/O error a connection is of no use; open another.
 
 use super::{
-    Answer, Error, Refused,
+    Answer, Error, Refused, Target,
     answer::{UNKNOWN_TOPIC, field, line_count},
     record::check_topic,
+    wire::Wire,
 };
-use crate::{
-    config::Address,
-    log::record::{parse_u63, write_visible},
-};
-use socket2::{SockRef, TcpKeepalive};
+use crate::log::record::{parse_u63, write_visible};
 use std::{
     io::{self, Read, Write},
-    net::{SocketAddr, TcpStream, ToSocketAddrs},
     ops::Range,
-    time::Duration,
 };
 
 /// Longest line an answer may have: a batch on disk has at most 64 MiB of lines.
@@ -35,30 +30,21 @@ const LINE_BYTES_MAX: usize = 65 << 20;
 /// What is read at once; small enough for the cache.
 const BUFFER_BYTES: usize = 128 << 10;
 
-/// How long each address of a broker may take to answer when a connection is made.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// When a silent peer is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-
 /// A connection that asks a line and gets its answer.
 #[derive(Debug)]
 pub struct Connection {
-    address: String,
-    stream: TcpStream,
+    target: Target,
+    wire: Wire,
     input: Lines,
 }
 
 impl Connection {
     /// Connects to `host:port`; without a port, to 9092.
-    pub fn open(address: &str) -> Result<Connection, Error> {
-        let at = Address::to_connect_to(address);
-        let at = at.map_err(|why| Error::Invalid(format!("'{address}' is no broker's address: {why}")))?;
-        let address = at.to_string();
-        let found = (at.host, at.port).to_socket_addrs();
-        let connected = found.and_then(|found| connect_to_any(&found.collect::<Vec<_>>()));
-        let stream = connected.map_err(|cause| Error::Connection { address: address.clone(), cause })?;
-        let mut connection = Connection { address, stream, input: Lines::default() };
+    pub fn open(target: impl Into<Target>) -> Result<Connection, Error> {
+        let target = target.into();
+        let target = target.whole()?;
+        let wire = Wire::connect(&target)?;
+        let mut connection = Connection { target, wire, input: Lines::default() };
         match connection.ask("PING") {
             Ok(answer) if answer.first == "PONG" => {}
             Ok(other) => {
@@ -70,13 +56,18 @@ impl Connection {
             }
             Err(error) => return Err(error),
         }
-        connection.stream.set_read_timeout(None).map_err(|cause| connection.lost(cause))?;
+        connection.wire.tcp().set_read_timeout(None).map_err(|cause| connection.lost(cause))?;
         Ok(connection)
     }
 
     /// The address it was opened with.
     pub fn address(&self) -> &str {
-        &self.address
+        self.target.address()
+    }
+
+    /// Where it leads.
+    pub(super) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// Sends one line and waits for its answer. (TAIL and FETCH, whose answers are no lines to be counted, are not asked
@@ -113,7 +104,7 @@ impl Connection {
     }
 
     pub(super) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        (&self.wire).write_all(bytes)
     }
 
     /// Waits for the next line.
@@ -121,7 +112,7 @@ impl Connection {
         let range = loop {
             match self.input.next() {
                 Some(range) => break range,
-                None => self.input.fill(&self.stream)?,
+                None => self.input.fill(&self.wire)?,
             }
         };
         Ok(&self.input.buffer[range])
@@ -132,7 +123,7 @@ impl Connection {
         let range = loop {
             match self.input.take(count) {
                 Some(range) => break range,
-                None => self.input.fill(&self.stream)?,
+                None => self.input.fill(&self.wire)?,
             }
         };
         Ok(&self.input.buffer[range])
@@ -145,31 +136,16 @@ impl Connection {
 
     /// Receives once, as the stream's mode has it: waiting, or `WouldBlock`.
     pub(super) fn receive(&mut self) -> io::Result<()> {
-        self.input.fill(&self.stream)
+        self.input.fill(&self.wire)
     }
 
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub(super) fn wire(&self) -> &Wire {
+        &self.wire
     }
 
     pub(super) fn lost(&self, cause: io::Error) -> Error {
-        Error::Connection { address: self.address.clone(), cause }
+        Error::Connection { address: self.address().into(), cause }
     }
-}
-
-fn connect_to_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
-    let mut result = Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-    for address in addresses {
-        result = TcpStream::connect_timeout(address, OPEN_TIMEOUT);
-        if result.is_ok() {
-            break;
-        }
-    }
-    let stream = result?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(OPEN_TIMEOUT))?;
-    SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3))?;
-    Ok(stream)
 }
 
 /// A number among the fields of an answer that must have it.

@@ -1,6 +1,6 @@
 //! How a client reaches its broker: in this process, or at an address that is tried again while an outage lasts.
 
-use super::{Connection, Error};
+use super::{Connection, Error, Target};
 use crate::backend::Backend;
 use std::{
     thread,
@@ -17,20 +17,20 @@ pub(super) const RETRY_FOR: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) enum Endpoint {
     /// At an address, with an idle connection if there is one.
-    Network { address: String, connection: Option<Connection> },
+    Network { target: Target, connection: Option<Connection> },
     /// In this process.
     Embedded(Backend),
 }
 
 /// Connects, trying again for so long.
-pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<Connection, Error> {
-    reconnect(address, retry_for, &mut Outage::begin(), None)
+pub(super) fn connect_within(target: &Target, retry_for: Duration) -> Result<Connection, Error> {
+    reconnect(target, retry_for, &mut Outage::begin(), None)
 }
 
 /// Connects; while that fails and `retry_for` is not over, tries again after a pause. What is no address or no broker is
 /// not tried twice.
 pub(super) fn reconnect(
-    address: &str,
+    target: &Target,
     retry_for: Duration,
     outage: &mut Outage,
     mut failed: Option<Error>,
@@ -42,7 +42,7 @@ pub(super) fn reconnect(
             Some(_) => thread::sleep(outage.next_pause()),
             None => {}
         }
-        match Connection::open(address) {
+        match Connection::open(target) {
             Ok(connection) => return Ok(connection),
             Err(error) => failed = Some(error),
         }

@@ -1,7 +1,7 @@
 //! What members of consumer groups and of share groups have in common: how they poll over a connection, and what they do about errors.
 
 use super::{
-    Connection, Error, Message, Refused,
+    Connection, Error, Message, Refused, Target,
     answer::{field, line_count},
     endpoint::Outage,
 };
@@ -14,7 +14,7 @@ pub(super) const UNKNOWN_MEMBER: &str = "UNKNOWN_MEMBER_ID";
 /// A connection that is made anew after it failed.
 #[derive(Debug)]
 pub(super) struct MemberLine {
-    pub(super) address: String,
+    pub(super) target: Target,
     pub(super) connection: Option<Connection>,
 }
 
@@ -30,7 +30,7 @@ impl MemberLine {
     pub(super) fn talk<T>(&mut self, talk: impl FnOnce(&mut Connection) -> Result<T, Error>) -> Result<T, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.address)?,
+            None => Connection::open(&self.target)?,
         };
         let done = talk(&mut connection);
         if matches!(done, Ok(_) | Err(Error::Refused(_))) {
@@ -42,7 +42,7 @@ impl MemberLine {
     /// Polls. Answers the first line of the answer, and the records behind it.
     pub(super) fn poll(&mut self, wait: Duration, max: usize) -> Result<(Vec<u8>, Vec<Polled>), Error> {
         let line = format!("POLL max:{max} wait:{}\n", wait.as_millis());
-        let address = self.address.clone();
+        let address = self.target.address().to_string();
         let lost = |cause| Error::Connection { address: address.clone(), cause };
         self.talk(|connection| {
             connection.send(line.as_bytes()).map_err(lost)?;

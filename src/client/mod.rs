@@ -45,8 +45,10 @@ mod producing;
 pub mod programs;
 mod queue;
 mod record;
+mod target;
 #[cfg(test)]
 mod testing;
+mod wire;
 
 pub use crate::broker::{Isolation, ShareOptions};
 pub use answer::{Answer, Refused, field};
@@ -58,3 +60,5 @@ pub use queue::{Delivery, Queue};
 #[cfg(feature = "streams")]
 pub(crate) use record::check_topic;
 pub use record::{Ack, Header, Message, Record};
+pub use target::Target;
+pub use wire::Wire;

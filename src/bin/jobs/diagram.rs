@@ -21,10 +21,8 @@ use std::{
 
 #[derive(Args)]
 pub(crate) struct Job {
-    /// Address of the broker
-    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
-    #[arg(value_parser = crate::common::address)]
-    broker: String,
+    #[command(flatten)]
+    at: crate::addressing::At,
     /// What to draw: text for Mermaid, which many Markdown viewers draw, or a picture
     #[arg(long, default_value = "mermaid")]
     format: Format,
@@ -37,7 +35,7 @@ enum Format {
 }
 
 pub(crate) fn run(job: &Job) -> Result<ExitCode> {
-    let picture = Picture::of(&mut Connection::open(&job.broker)?)?;
+    let picture = Picture::of(&mut Connection::open(job.at.target()?)?)?;
     let text = match job.format {
         Format::Mermaid => picture.mermaid(),
         Format::Svg => picture.svg(),

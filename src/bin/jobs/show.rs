@@ -11,10 +11,8 @@ use std::{
 /// Which broker, and in which form it answers.
 #[derive(Args)]
 pub(crate) struct To {
-    /// Address of the broker
-    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
-    #[arg(value_parser = crate::common::address)]
-    broker: String,
+    #[command(flatten)]
+    at: crate::addressing::At,
     /// Answer in JSON, with Kafka's names (feature comfort)
     #[arg(long)]
     json: bool,
@@ -37,7 +35,7 @@ impl To {
         if self.json && !cfg!(feature = "comfort") {
             crate::common::usage_error::<crate::Cli>("--json needs the feature 'comfort', which this build is without");
         }
-        Ok(Connection::open(&self.broker)?)
+        Ok(Connection::open(self.at.target()?)?)
     }
 
     /// Prints an answer.

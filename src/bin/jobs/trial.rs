@@ -5,11 +5,13 @@
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use plainlog::broker::Code;
+use plainlog::{
+    broker::Code,
+    client::{Target, Wire},
+};
 use serde_json::{Value, json};
 use std::{
     io::{self, Read, Write},
-    net::TcpStream,
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -19,10 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
 pub(crate) struct Job {
-    /// Address of the broker
-    #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
-    #[arg(value_parser = crate::common::address)]
-    broker: String,
+    #[command(flatten)]
+    at: crate::addressing::At,
     /// Print every field of every request and answer, with its bytes
     #[arg(long)]
     fields: bool,
@@ -31,10 +31,11 @@ pub(crate) struct Job {
 pub(crate) fn run(job: &Job) -> Result<ExitCode> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let topic = format!("try-{}-{}", std::process::id(), now.as_nanos());
-    let tried = all(job, &topic);
+    let target = job.at.target()?;
+    let tried = all(job, &target, &topic);
     if tried.is_err() {
         // Whatever went wrong, nothing shall stay behind; the reason is told already.
-        drop(ask(&job.broker, &json!({ "text": format!("DROP {topic}") })));
+        drop(ask(&target, &json!({ "text": format!("DROP {topic}") })));
     }
     match tried? {
         0 => Ok(ExitCode::SUCCESS),
@@ -44,10 +45,10 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
 }
 
 /// Tries each step. Answers how many failed.
-fn all(job: &Job, topic: &str) -> Result<usize> {
+fn all(job: &Job, target: &Target, topic: &str) -> Result<usize> {
     let mut failed = 0;
     for step in steps(topic) {
-        let seen = ask(&job.broker, &step.asked)?;
+        let seen = ask(target, &step.asked)?;
         let outcome = step.outcome(&seen);
         let (word, told) = match &outcome {
             Ok(told) => ("ok    ", told),
@@ -180,10 +181,12 @@ fn tell_fields(out: &mut impl Write, message: &Value) -> io::Result<()> {
 }
 
 /// What the broker answers to one request.
-fn ask(broker: &str, asked: &Value) -> Result<Value> {
+fn ask(target: &Target, asked: &Value) -> Result<Value> {
+    let broker = target.address();
     let unreachable = || format!("cannot ask the broker at {broker}");
-    let mut stream = TcpStream::connect(broker).with_context(unreachable)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let wire = Wire::connect(target).with_context(unreachable)?;
+    let mut stream = &wire;
+    wire.tcp().set_read_timeout(Some(PATIENCE))?;
     let body = asked.to_string();
     let head = format!(
         "POST /api/try HTTP/1.1\r\nHost: {broker}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close",

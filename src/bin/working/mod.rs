@@ -67,7 +67,7 @@ pub(super) fn run(name: &str, args: &Args, style: &Style) -> Result<bool> {
 
 fn join(name: &str, args: &Args) -> Result<Queue> {
     let patience = args.timeout.map_or(RETRY_FOR, |timeout| timeout.min(RETRY_FOR));
-    let queue = connecting::connect(&args.broker, patience, Queue::connect_within)?;
+    let queue = connecting::connect(&args.at.target()?, patience, |target, most| Queue::connect_within(target, most))?;
     say(format_args!("Connected to broker at {}", queue.address()));
     let from = match args.from {
         Position::Earliest => None,

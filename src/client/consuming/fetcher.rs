@@ -20,7 +20,7 @@ use super::{Position, source::Lookout};
 use crate::{
     broker::{Isolation, Waiter},
     client::{
-        Connection, Error, Message, Refused,
+        Connection, Error, Message, Refused, Target,
         answer::{UNKNOWN_TOPIC, field},
         connection::{number, partitions_in},
         endpoint::Outage,
@@ -65,7 +65,7 @@ pub(super) const ANSWER_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub(in crate::client) struct Task {
     pub(in crate::client) id: u64,
-    pub(in crate::client) address: String,
+    pub(in crate::client) target: Target,
     pub(in crate::client) topic: Arc<str>,
     pub(in crate::client) partition: u32,
     pub(in crate::client) position: Position,
@@ -196,7 +196,7 @@ impl Reader {
             let Err(end) = self.session(connection.take(), &mut outage);
             let error = match end {
                 End::Stopped => return,
-                End::Lost(cause) => Error::Connection { address: self.task.address.clone(), cause },
+                End::Lost(cause) => Error::Connection { address: self.task.target.address().into(), cause },
                 End::Failed(error) => error,
             };
             if self.recover(error, outage.get_or_insert_with(Outage::begin)).is_err() {
@@ -222,9 +222,9 @@ impl Reader {
     fn session(&mut self, connection: Option<Connection>, outage: &mut Option<Outage>) -> Result<Infallible, End> {
         let mut connection = match connection {
             Some(connection) => connection,
-            None => Connection::open(&self.task.address)?,
+            None => Connection::open(&self.task.target)?,
         };
-        self.stop.attach(connection.stream())?;
+        self.stop.attach(connection.wire().tcp())?;
         self.asked = None;
         self.request(&mut connection, self.task.position, false)?;
         loop {
@@ -409,7 +409,7 @@ mod tests {
         let (events, arriving) = mpsc::sync_channel(2);
         let task = Task {
             id: 1,
-            address,
+            target: (&address).into(),
             topic: "t".into(),
             partition: 0,
             position: Position::Offset(0),

@@ -14,7 +14,7 @@ pub use position::Position;
 pub(crate) use source::GroupPlace;
 pub(super) use source::{Lookout, SLICE};
 
-use super::{Error, Message, endpoint::RETRY_FOR};
+use super::{Error, Message, Target, endpoint::RETRY_FOR};
 use crate::{backend::Backend, broker::Isolation};
 use embedded::EmbeddedConsumer;
 use group::{Membership, Subscription};
@@ -42,13 +42,13 @@ pub struct Consumer {
 
 impl Consumer {
     /// Connects to a broker, `host:port`, or fails at once.
-    pub fn connect(address: &str) -> Result<Consumer, Error> {
-        Ok(Self::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
+    pub fn connect(target: impl Into<Target>) -> Result<Consumer, Error> {
+        Ok(Self::connect_within(target, Duration::ZERO)?.retry_for(RETRY_FOR))
     }
 
     /// Connects to a broker, which may take until `retry_for` to appear. Later outages that last as long are reported too.
-    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Consumer, Error> {
-        Ok(Self::of(NetworkConsumer::connect_within(address, retry_for)?).retry_for(retry_for))
+    pub fn connect_within(target: impl Into<Target>, retry_for: Duration) -> Result<Consumer, Error> {
+        Ok(Self::of(NetworkConsumer::connect_within(&target.into(), retry_for)?).retry_for(retry_for))
     }
 
     /// Reads from a broker in this process, or from whatever else answers verbs here.

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     broker::Isolation,
     client::{
-        Connection, Error, Message,
+        Connection, Error, Message, Target,
         endpoint::{Endpoint, connect_within},
     },
 };
@@ -27,7 +27,7 @@ const READ_AHEAD: usize = 2;
 /// A consumer without a group, and its fetchers.
 #[derive(Debug)]
 pub(super) struct NetworkConsumer {
-    address: String,
+    target: Target,
     retry_for: Duration,
     isolation: Isolation,
     /// For questions; the first fetcher takes it over.
@@ -53,11 +53,11 @@ struct Reading {
 
 impl NetworkConsumer {
     /// Connects to a broker that may have to be waited for.
-    pub(super) fn connect_within(address: &str, retry_for: Duration) -> Result<NetworkConsumer, Error> {
-        let control = connect_within(address, retry_for)?;
+    pub(super) fn connect_within(target: &Target, retry_for: Duration) -> Result<NetworkConsumer, Error> {
+        let control = connect_within(target, retry_for)?;
         let (sender, events) = mpsc::sync_channel(READ_AHEAD);
         Ok(NetworkConsumer {
-            address: control.address().into(),
+            target: control.target().clone(),
             retry_for,
             isolation: Isolation::ReadCommitted,
             control: Some(control),
@@ -74,7 +74,7 @@ impl NetworkConsumer {
     fn partitions_of(&mut self, topic: &str) -> Result<Option<u32>, Error> {
         let mut control = match self.control.take() {
             Some(control) => control,
-            None => connect_within(&self.address, self.retry_for)?,
+            None => connect_within(&self.target, self.retry_for)?,
         };
         let partitions = control.partitions(topic)?;
         self.control = Some(control);
@@ -100,7 +100,7 @@ impl NetworkConsumer {
         self.fetchers_started += 1;
         let task = Task {
             id: self.fetchers_started,
-            address: self.address.clone(),
+            target: self.target.clone(),
             topic: topic.clone(),
             partition,
             position,
@@ -112,7 +112,7 @@ impl NetworkConsumer {
             waiter: None,
         };
         let fetcher = Fetcher::start(task, self.control.take())
-            .map_err(|cause| Error::Connection { address: self.address.clone(), cause })?;
+            .map_err(|cause| Error::Connection { address: self.address().into(), cause })?;
         self.reading.push(Reading { topic: topic.clone(), partition, at_end: false, fetcher });
         Ok(())
     }
@@ -211,7 +211,7 @@ impl Source for NetworkConsumer {
     }
 
     fn address(&self) -> &str {
-        &self.address
+        self.target.address()
     }
 
     fn missing(&self) -> Vec<&str> {
@@ -233,6 +233,6 @@ impl Source for NetworkConsumer {
     }
 
     fn into_endpoint(self: Box<Self>) -> Endpoint {
-        Endpoint::Network { address: self.address, connection: self.control }
+        Endpoint::Network { target: self.target, connection: self.control }
     }
 }

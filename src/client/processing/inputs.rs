@@ -81,7 +81,7 @@ impl Inputs {
                 self.fetchers_started += 1;
                 let task = Task {
                     id: self.fetchers_started,
-                    address: address.clone(),
+                    target: address.into(),
                     topic: topic.clone(),
                     partition: *partition,
                     position,

@@ -61,7 +61,7 @@ impl Site {
 
     pub(super) fn endpoint(&self) -> Endpoint {
         match self {
-            Site::Network(address) => Endpoint::Network { address: address.clone(), connection: None },
+            Site::Network(address) => Endpoint::Network { target: address.into(), connection: None },
             Site::Embedded(broker) => Endpoint::Embedded(broker.into()),
         }
     }

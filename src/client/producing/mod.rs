@@ -6,7 +6,7 @@ mod sequences;
 mod transactional;
 
 use super::{
-    Ack, Error, Record, Refused,
+    Ack, Error, Record, Refused, Target,
     endpoint::{IN_PROCESS, RETRY_FOR},
     record::check_topic,
 };
@@ -35,13 +35,13 @@ enum Backend {
 
 impl Producer {
     /// Connects to a broker, `host:port`, or fails at once.
-    pub fn connect(address: &str) -> Result<Producer, Error> {
-        Ok(Self::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
+    pub fn connect(target: impl Into<Target>) -> Result<Producer, Error> {
+        Ok(Self::connect_within(target, Duration::ZERO)?.retry_for(RETRY_FOR))
     }
 
     /// Connects to a broker that may have to be waited for, and waits as long wherever the connection is lost.
-    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Producer, Error> {
-        Ok(Producer { backend: Backend::Network(NetworkProducer::open(address, retry_for)?.into()) })
+    pub fn connect_within(target: impl Into<Target>, retry_for: Duration) -> Result<Producer, Error> {
+        Ok(Producer { backend: Backend::Network(NetworkProducer::open(target, retry_for)?.into()) })
     }
 
     /// Sends to a broker in this process, or to whatever else answers verbs here.
@@ -143,6 +143,14 @@ impl Producer {
         match &mut self.backend {
             Backend::Network(producer) => producer.outcomes(),
             Backend::Embedded(producer) => producer.outcomes(),
+        }
+    }
+
+    /// Where the broker is.
+    pub(super) fn target(&self) -> Target {
+        match &self.backend {
+            Backend::Network(producer) => producer.target().clone(),
+            Backend::Embedded(_) => IN_PROCESS.into(),
         }
     }
 

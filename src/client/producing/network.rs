@@ -20,7 +20,7 @@
 
 use super::sequences::{Sequences, sequence_in};
 use crate::client::{
-    Ack, Answer, Connection, Error, Record, Refused,
+    Ack, Answer, Connection, Error, Record, Refused, Target,
     answer::{OUT_OF_ORDER, UNKNOWN_TOPIC, field},
     connection::number,
     endpoint::{Outage, connect_within, reconnect},
@@ -90,8 +90,8 @@ enum State {
 }
 
 impl NetworkProducer {
-    pub(super) fn open(address: &str, retry_for: Duration) -> Result<NetworkProducer, Error> {
-        let connection = connect_within(address, retry_for)?;
+    pub(super) fn open(target: impl Into<Target>, retry_for: Duration) -> Result<NetworkProducer, Error> {
+        let connection = connect_within(&target.into(), retry_for)?;
         nonblocking(&connection, true)?;
         Ok(NetworkProducer {
             connection,
@@ -123,6 +123,10 @@ impl NetworkProducer {
         if !idempotent {
             self.sequences = None;
         }
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        self.connection.target()
     }
 
     pub(super) fn address(&self) -> &str {
@@ -266,7 +270,7 @@ impl NetworkProducer {
 
     fn write_lines(&mut self) -> Result<(), Error> {
         while let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.written < chunk.lines.len()) {
-            match self.connection.stream().write(&chunk.lines[chunk.written..]) {
+            match self.connection.wire().write(&chunk.lines[chunk.written..]) {
                 Ok(written) => {
                     chunk.written += written;
                     self.forget_answered();
@@ -286,7 +290,7 @@ impl NetworkProducer {
     fn write_waiting(&mut self) -> Result<(), Error> {
         let Some(chunk) = self.chunks.iter_mut().find(|chunk| chunk.written < chunk.lines.len()) else { return Ok(()) };
         nonblocking(&self.connection, false)?;
-        match self.connection.stream().write(&chunk.lines[chunk.written..]) {
+        match self.connection.wire().write(&chunk.lines[chunk.written..]) {
             Ok(written) => chunk.written += written,
             Err(error) => return self.reconnect(error),
         }
@@ -355,13 +359,13 @@ impl NetworkProducer {
     /// Connects again; everything that was not answered is to be written again.
     fn reconnect(&mut self, cause: io::Error) -> Result<(), Error> {
         let mut outage = self.outage.take().unwrap_or_else(Outage::begin);
-        let _ = self.connection.stream().shutdown(Shutdown::Both);
+        let _ = self.connection.wire().tcp().shutdown(Shutdown::Both);
         let mut lost = self.connection.lost(cause);
         for chunk in &mut self.chunks {
             self.resent += chunk.unwrite();
         }
         loop {
-            self.connection = reconnect(self.connection.address(), self.retry_for, &mut outage, Some(lost))?;
+            self.connection = reconnect(self.connection.target(), self.retry_for, &mut outage, Some(lost))?;
             match self.go_on() {
                 Ok(()) => break,
                 Err(error @ Error::Connection { .. }) => lost = error,
@@ -451,7 +455,7 @@ fn outcome(line: &[u8]) -> Result<Result<Ack, Refused>, Error> {
 }
 
 fn nonblocking(connection: &Connection, on: bool) -> Result<(), Error> {
-    connection.stream().set_nonblocking(on).map_err(|cause| connection.lost(cause))
+    connection.wire().tcp().set_nonblocking(on).map_err(|cause| connection.lost(cause))
 }
 
 #[cfg(test)]
@@ -579,7 +583,7 @@ mod tests {
         // The sockets were full in the middle of the second line.
         let (lines, written) =
             (b"SEND t message:a\nSEND t message:too long\n", b"SEND t message:a\nSEND t message:too");
-        producer.connection.stream().write_all(written).unwrap();
+        producer.connection.wire().write_all(written).unwrap();
         producer.chunks.push_back(Chunk { lines: lines.into(), written: written.len(), answered: 0 });
         producer.sent.extend([1, 2].map(|tag| Sent { tag, state: State::Waiting }));
         while producer.outcomes.len() < 2 {

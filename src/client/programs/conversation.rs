@@ -46,7 +46,7 @@ pub fn converse(
 fn acknowledged(ack: Ack, topic: &str, producer: &Producer, partitions: &mut Option<u32>) -> io::Result<String> {
     if partitions.is_none() {
         // A second connection may not be had; the message is stored all the same.
-        let asked = Connection::open(producer.address()).and_then(|mut connection| connection.partitions(topic));
+        let asked = Connection::open(producer.target()).and_then(|mut connection| connection.partitions(topic));
         *partitions = asked.unwrap_or(None);
     }
     let offset = ack.offset.map_or_else(|| "-".into(), |offset| offset.to_string());

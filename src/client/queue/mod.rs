@@ -14,7 +14,7 @@ mod embedded;
 mod network;
 
 use super::{
-    Error, Message,
+    Error, Message, Target,
     answer::UNKNOWN_TOPIC,
     consuming::{Lookout, SLICE},
     endpoint::{RETRY_FOR, connect_within},
@@ -109,13 +109,13 @@ trait QueueMember: Debug + Send {
 
 impl Queue {
     /// Connects to a broker, `host:port`, or fails at once.
-    pub fn connect(address: &str) -> Result<Queue, Error> {
-        Ok(Queue::connect_within(address, Duration::ZERO)?.retry_for(RETRY_FOR))
+    pub fn connect(target: impl Into<Target>) -> Result<Queue, Error> {
+        Ok(Queue::connect_within(target, Duration::ZERO)?.retry_for(RETRY_FOR))
     }
 
     /// Connects to a broker, which may take until `retry_for` to appear. Later outages that last as long are reported too.
-    pub fn connect_within(address: &str, retry_for: Duration) -> Result<Queue, Error> {
-        Ok(Queue::of(NetworkMember::new(connect_within(address, retry_for)?)).retry_for(retry_for))
+    pub fn connect_within(target: impl Into<Target>, retry_for: Duration) -> Result<Queue, Error> {
+        Ok(Queue::of(NetworkMember::new(connect_within(&target.into(), retry_for)?)).retry_for(retry_for))
     }
 
     /// A queue of a broker in this process.

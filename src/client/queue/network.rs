@@ -22,7 +22,7 @@ pub(super) struct NetworkMember {
 
 impl NetworkMember {
     pub(super) fn new(connection: Connection) -> NetworkMember {
-        let line = MemberLine { address: connection.address().to_owned(), connection: Some(connection) };
+        let line = MemberLine { target: connection.target().clone(), connection: Some(connection) };
         NetworkMember { line, partitions: 0, lock: Duration::ZERO }
     }
 }
@@ -76,7 +76,7 @@ impl QueueMember for NetworkMember {
     }
 
     fn address(&self) -> &str {
-        &self.line.address
+        self.line.target.address()
     }
 
     fn partitions(&self) -> usize {

@@ -116,8 +116,7 @@ fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
 fn read(config: &TlsConfig) -> Result<Read, String> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&config.certificate)?;
-    let key = PrivateKeyDer::from_pem_file(&config.key)
-        .map_err(|error| format!("the key {}: {error}", config.key.display()))?;
+    let key = key(&config.key)?;
     let fault = fault(&chain[0]).map(|why| format!("{}: {why}", config.certificate.display()));
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| error.to_string())?;
@@ -147,6 +146,11 @@ pub(super) fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, 
     let read = CertificateDer::pem_file_iter(file).map_err(|error| wrong(&error))?;
     let found = read.collect::<Result<Vec<_>, _>>().map_err(|error| wrong(&error))?;
     if found.is_empty() { Err(wrong(&"there is none in the file")) } else { Ok(found) }
+}
+
+/// The private key in a file.
+pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| format!("the key {}: {error}", file.display()))
 }
 
 /// The certificates in a file as those that others are issued by.

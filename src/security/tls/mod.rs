@@ -7,8 +7,10 @@ mod names;
 mod self_signed;
 #[cfg(test)]
 pub(crate) mod testing;
+mod trust;
 
 pub use identity::Identity;
 pub use mapping::Mapping;
 pub use names::subject;
 pub use self_signed::SelfSigned;
+pub use trust::Trust;

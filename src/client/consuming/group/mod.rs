@@ -62,7 +62,7 @@ pub(super) struct Membership {
 /// One who has not joined yet.
 pub(in crate::client) fn member_of(broker: Endpoint) -> Box<dyn GroupMember> {
     match broker {
-        Endpoint::Network { address, connection } => Box::new(NetworkMember::new(address, connection)),
+        Endpoint::Network { target, connection } => Box::new(NetworkMember::new(target, connection)),
         Endpoint::Embedded(broker) => Box::new(EmbeddedMember::new(broker)),
     }
 }

@@ -3,7 +3,7 @@
 use super::member::{GroupMember, Subscription};
 use crate::{
     client::{
-        Connection, Error, Message,
+        Connection, Error, Message, Target,
         answer::field,
         connection::number,
         consuming::position::PartitionOffset,
@@ -26,8 +26,8 @@ pub(super) struct NetworkMember {
 }
 
 impl NetworkMember {
-    pub(super) fn new(address: String, connection: Option<Connection>) -> NetworkMember {
-        let line = MemberLine { address, connection };
+    pub(super) fn new(target: Target, connection: Option<Connection>) -> NetworkMember {
+        let line = MemberLine { target, connection };
         NetworkMember { line, assigned: String::new(), id: String::new(), generation: 0 }
     }
 
@@ -83,7 +83,7 @@ impl GroupMember for NetworkMember {
     }
 
     fn address(&self) -> &str {
-        &self.line.address
+        self.line.target.address()
     }
 
     fn partitions(&self) -> usize {
@@ -107,8 +107,8 @@ impl GroupMember for NetworkMember {
     }
 
     fn into_endpoint(self: Box<Self>) -> Endpoint {
-        let MemberLine { address, connection } = self.line;
-        Endpoint::Network { address, connection }
+        let MemberLine { target, connection } = self.line;
+        Endpoint::Network { target, connection }
     }
 }
 
