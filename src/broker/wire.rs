@@ -266,6 +266,12 @@ impl Wire {
         state.ring.get(at).cloned()
     }
 
+    /// Whether what this address asks is expected: it is the broker's own end of a connection to itself.
+    #[cfg(feature = "tls")]
+    pub fn is_expected(&self, address: SocketAddr) -> bool {
+        self.state().expected.contains_key(&address)
+    }
+
     /// Expects an exchange from this address until the answer is dropped.
     pub fn expect(&self, address: SocketAddr) -> Expected<'_> {
         self.state().expected.insert(address, None);

@@ -377,6 +377,15 @@ impl Shared {
         }
     }
 
+    /// Whether a connection is from this program, which tries something out for a client of its own.
+    #[cfg(feature = "tls")]
+    fn is_own(&self, #[cfg_attr(not(feature = "http"), allow(unused_variables))] peer: SocketAddr) -> bool {
+        #[cfg(feature = "http")]
+        return self.backend.wire().is_expected(peer);
+        #[cfg(not(feature = "http"))]
+        false
+    }
+
     fn converse(&self, transport: &Transport, waiter: Arc<Waiter>) -> io::Result<()> {
         let Some(spoken) = sniff::sniff(transport, None)? else { return Ok(()) };
         #[cfg(feature = "tls")]
@@ -387,7 +396,9 @@ impl Shared {
                 let Some(spoken) = sniff::sniff(transport, None)? else { return end(transport) };
                 (principal, spoken)
             }
-            Some(identity) if identity.is_required() => return secure::refuse(transport, spoken),
+            Some(identity) if identity.is_required() && !self.is_own(transport.peer()) => {
+                return secure::refuse(transport, spoken);
+            }
             Some(_) => (None, spoken),
         };
         #[cfg(not(feature = "tls"))]

@@ -65,7 +65,9 @@ pub(super) fn shake_hands(transport: &Transport, identity: &Identity) -> io::Res
 pub(super) fn refuse(transport: &Transport, spoken: Spoken) -> io::Result<()> {
     let why = "this port speaks TLS only";
     let line = match spoken {
-        Spoken::Text => format!("ERROR INVALID_REQUEST {why}: give --tls, or use openssl s_client -quiet -connect HOST:PORT\n"),
+        Spoken::Text => {
+            format!("ERROR INVALID_REQUEST {why}: give --tls, or use openssl s_client -quiet -connect HOST:PORT\n")
+        }
         Spoken::Http => sniff::without_tls(why),
         _ => return Ok(transport.shutdown(Shutdown::Both)),
     };
@@ -73,3 +75,6 @@ pub(super) fn refuse(transport: &Transport, spoken: Spoken) -> io::Result<()> {
     transport.write_all(line.as_bytes())?;
     end(transport)
 }
+
+#[cfg(test)]
+mod tests;

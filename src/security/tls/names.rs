@@ -69,3 +69,38 @@ fn escaped(value: &str) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::pki_types::{CertificateDer, pem::PemObject};
+
+    /// A name that holds `, O=admin` would else be another's.
+    #[test]
+    fn names_are_printed_as_java_prints_them() {
+        let mut checked = 0;
+        for case in include_str!("subjects.txt").split("\n\n").skip(1) {
+            let (name, pem) = case.split_once('\n').unwrap();
+            let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+            assert_eq!(subject(&certificate).as_deref(), Ok(name));
+            checked += 1;
+        }
+        assert_eq!(checked, 10);
+    }
+
+    #[test]
+    fn what_is_no_certificate_names_nobody() {
+        let certificate = crate::security::tls::testing::Issuer::new("a").issue("b").certificate.der().to_vec();
+        for length in 0..certificate.len() {
+            assert!(subject(&certificate[..length]).is_err());
+        }
+        for at in 0..certificate.len() {
+            let mut other = certificate.clone();
+            other[at] ^= 0x81;
+            // Whatever it says, it does not end the thread.
+            drop(subject(&other));
+        }
+        assert_eq!(escaped(" \r"), "\\ \\\r");
+        assert_eq!(escaped(""), "");
+    }
+}
