@@ -2,12 +2,13 @@
 
 #[cfg(feature = "http")]
 use super::Partition;
-use super::{Broker, EpochEnd, Error, Result, Topic};
+use super::{Broker, EpochEnd, Error, Permit, Result, Topic};
 #[cfg(feature = "http")]
 use crate::metrics::TrafficSum;
 use crate::{
     config::{Overrides, Settings},
     log::Size,
+    security::Operation,
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -173,23 +174,31 @@ fn observed_partition(partition: &Arc<Partition>) -> Option<ObservedPartition> {
 impl Broker {
     /// All topics by name, the broker's own among them; one that is offline with its error.
     pub fn describe_topics(&self) -> BTreeMap<String, Result<TopicDescription>> {
-        let all = self.running.state.topics.read().expect("no panic under the topics' lock").all();
-        all.into_iter().map(|(name, topic)| (name, topic.map(|topic| topic.describe()))).collect()
+        let permit = Permit::for_everybody();
+        let all = self.state(&permit).topics.read().expect("no panic under the topics' lock").all();
+        let seen = all.into_iter().filter(|(name, _)| self.may_describe(name));
+        seen.map(|(name, topic)| (name, topic.map(|topic| topic.describe()))).collect()
     }
 
     /// What is offline, or can only be read, as far as it was touched. Opens no log.
     #[cfg(feature = "http")]
     pub fn faults(&self) -> Vec<Fault> {
-        let all = self.running.state.topics.read().expect("no panic under the topics' lock").all();
-        let faults = all.into_iter().flat_map(|(name, topic)| match topic {
-            Ok(topic) => {
-                let fault = |partition: Arc<Partition>| {
-                    Some(Fault { topic: Some(name.clone()), partition: Some(partition.index), why: partition.fault()? })
-                };
-                topic.partitions().into_iter().filter_map(fault).collect()
-            }
-            Err(error) => vec![Fault { topic: Some(name), partition: None, why: error.to_string() }],
-        });
+        let permit = Permit::for_everybody();
+        let all = self.state(&permit).topics.read().expect("no panic under the topics' lock").all();
+        let faults =
+            all.into_iter().filter(|(name, _)| self.may_describe(name)).flat_map(|(name, topic)| match topic {
+                Ok(topic) => {
+                    let fault = |partition: Arc<Partition>| {
+                        Some(Fault {
+                            topic: Some(name.clone()),
+                            partition: Some(partition.index),
+                            why: partition.fault()?,
+                        })
+                    };
+                    topic.partitions().into_iter().filter_map(fault).collect()
+                }
+                Err(error) => vec![Fault { topic: Some(name), partition: None, why: error.to_string() }],
+            });
         faults.collect()
     }
 
@@ -210,38 +219,38 @@ impl Broker {
                 partitions: partitions.iter().map(observed_partition).collect(),
             }
         };
-        self.topics().into_iter().map(observed).collect()
+        self.topics_for(Operation::Describe).into_iter().map(observed).collect()
     }
 
     /// A topic by name.
     pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
-        Ok(self.topic(name)?.describe())
+        Ok(self.topic_for(Operation::Describe, name)?.describe())
     }
 
     /// A topic by name, made with the defaults if it is not there and first use makes topics here.
     pub fn describe_topic_or_create(&self, name: &str) -> Result<TopicDescription> {
-        Ok(self.topic_or_create(name)?.describe())
+        Ok(self.topic_or_create(Operation::Describe, name)?.describe())
     }
 
     /// A topic by its id.
     pub fn describe_topic_by_id(&self, id: &[u8; 16]) -> Option<TopicDescription> {
-        Some(self.topic_by_id(id)?.describe())
+        Some(self.topic_by_id_for(Operation::Describe, id)?.describe())
     }
 
     /// The leader epoch of a partition: raised whenever records that were shown were cut off, or a crash may have taken some.
     pub fn leader_epoch(&self, topic: &str, partition: u32) -> Result<u32> {
-        Ok(self.topic(topic)?.partition(partition)?.leader_epoch())
+        Ok(self.topic_for(Operation::Describe, topic)?.partition(partition)?.leader_epoch())
     }
 
     /// Where the newest leader epoch of a partition ended that is not above `epoch` (KIP-320); `None`: there was none so high
     /// yet.
     pub fn end_of_epoch(&self, topic: &str, partition: u32, epoch: u32) -> Result<Option<EpochEnd>> {
-        self.topic(topic)?.partition(partition)?.end_of_epoch(epoch)
+        self.topic_for(Operation::Describe, topic)?.partition(partition)?.end_of_epoch(epoch)
     }
 
     /// A partition. Its log is opened if its files do not tell enough.
     pub fn describe_partition(&self, topic: &str, partition: u32) -> Result<PartitionDescription> {
-        let partition = self.topic(topic)?.partition(partition)?;
+        let partition = self.topic_for(Operation::Describe, topic)?.partition(partition)?;
         let mut size = partition.size()?;
         if size.last_stable_offset.is_none() {
             size = partition.log()?.size()?;
@@ -254,14 +263,14 @@ impl Broker {
 
     /// All partitions of a topic, in order.
     pub fn describe_partitions(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
-        let count = self.topic(topic)?.partition_count();
+        let count = self.topic_for(Operation::Describe, topic)?.partition_count();
         (0..count).map(|index| self.describe_partition(topic, index)).collect()
     }
 
     /// How much the partitions of a topic hold together. Opens the logs whose files do not tell it.
     pub fn topic_size(&self, name: &str) -> Result<TopicSize> {
         let (mut sum, mut bytes) = (TopicSize::default(), 0);
-        for partition in self.topic(name)?.partitions() {
+        for partition in self.topic_for(Operation::Describe, name)?.partitions() {
             let size = partition.size()?;
             sum.add(size.start, size.high_watermark);
             bytes += size.bytes;
@@ -279,9 +288,11 @@ impl Broker {
         None
     }
 
-    /// How many topics there are, the broker's own and those that are offline among them.
+    /// How many topics there are that the caller may see, the broker's own and those that are offline among them.
     pub fn topic_count(&self) -> usize {
-        self.running.state.topics.read().expect("no panic under the topics' lock").all().len()
+        let permit = Permit::for_everybody();
+        let all = self.state(&permit).topics.read().expect("no panic under the topics' lock").all();
+        all.keys().filter(|name| self.may_describe(name)).count()
     }
 }
 

@@ -12,7 +12,7 @@
 //! not go together with the settings of a topic is refused.
 
 use super::{
-    Broker, BrokerState, Error, Result,
+    Broker, BrokerState, Error, Permit, Result,
     small_file::{Lines, OWN_BYTES_MAX, Text},
 };
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
         Changes, ClientMetricsSettings, DeadLetterTopic, Described, GroupSettings, Overrides, Settings, broker_changes,
     },
     log::disk::Disk,
+    security::Operation,
 };
 use std::{
     collections::BTreeMap,
@@ -143,28 +144,39 @@ fn topic_defaults<'k>(
 impl Broker {
     /// The settings of a topic that has none of its own.
     pub fn topic_defaults(&self) -> Arc<Settings> {
-        self.env().topic_defaults()
+        self.env(&Permit::for_everybody()).topic_defaults()
     }
 
     /// The settings of a group.
     pub fn group_settings(&self, group: &str) -> GroupSettings {
-        self.running.state.group_settings(group)
+        self.state(&Permit::for_everybody()).group_settings(group)
     }
 
     /// The configs of a thing that were set while the broker ran.
     pub fn configs(&self, resource: &Resource) -> Overrides {
-        self.env().configs.of(resource)
+        let permit = self.ask_configs(Operation::DescribeConfigs, resource);
+        permit.map(|permit| self.env(&permit).configs.of(resource)).unwrap_or_default()
     }
 
     /// The things of a kind that have such configs.
     pub fn configured(&self, kind: ResourceKind) -> Vec<String> {
-        let all = self.env().configs.state().kept;
+        let all = self.env(&Permit::for_everybody()).configs.state().kept;
         all.keys().filter(|resource| resource.kind == kind).map(|resource| resource.name.clone()).collect()
     }
 
     /// Changes the configs of a thing, durably, or only says whether they could be. After an error all is as it was.
     pub fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
-        self.running.state.alter_configs(resource, changes, dry)
+        let permit = self.ask_configs(Operation::AlterConfigs, resource)?;
+        self.state(&permit).alter_configs(resource, changes, dry)
+    }
+
+    /// Whether the caller may do this to the configs of a thing: of a group, as far as it may do it to the group; of all else, as
+    /// far as it may do it to the broker.
+    pub fn ask_configs(&self, operation: Operation, resource: &Resource) -> Result<Permit> {
+        match resource.kind {
+            ResourceKind::Group => self.ask_group(operation, &resource.name),
+            _ => self.ask_cluster(operation),
+        }
     }
 }
 

@@ -2,7 +2,10 @@
 //! adds a hint in its own words.
 
 use super::Code;
-use crate::log::{self, disk::is_full};
+use crate::{
+    log::{self, disk::is_full, record::shown},
+    security::{Operation, ResourceType},
+};
 use std::{fmt, io};
 
 /// What went wrong. `Display` is the sentence for the client, without a hint: that is for the protocol that it speaks.
@@ -182,6 +185,15 @@ pub enum Error {
     InvalidRecordState(String),
     /// What is acknowledged was never handed out (KIP-932).
     PastAcquired,
+    /// The caller may not do this to the resource. It is told the same whether that is there or not.
+    NotAuthorized {
+        /// What it may not do.
+        operation: Operation,
+        /// What kind of resource it is.
+        resource_type: ResourceType,
+        /// The resource's name.
+        name: String,
+    },
     /// A node of the cluster behind this program said so, or what speaks to the nodes.
     OfCluster {
         /// Its code.
@@ -218,6 +230,12 @@ impl Error {
     pub fn code(&self) -> Code {
         match self {
             Error::OfCluster { code, .. } => *code,
+            Error::NotAuthorized { resource_type, .. } => match resource_type {
+                ResourceType::Topic => Code::TopicAuthorizationFailed,
+                ResourceType::Group => Code::GroupAuthorizationFailed,
+                ResourceType::TransactionalId => Code::TransactionalIdAuthorizationFailed,
+                _ => Code::ClusterAuthorizationFailed,
+            },
             Error::NotHere(_) => Code::InvalidRequest,
             Error::UnknownTopic(_) => Code::UnknownTopicOrPartition,
             Error::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
@@ -314,6 +332,12 @@ impl fmt::Display for Error {
             | Error::InvalidGroup(why)
             | Error::InvalidRecordState(why) => f.write_str(why),
             Error::OfCluster { why, .. } => f.write_str(why),
+            Error::NotAuthorized { operation, resource_type: ResourceType::Cluster, .. } => {
+                write!(f, "you may not do this: it takes '{operation}' on the cluster")
+            }
+            Error::NotAuthorized { operation, resource_type, name } => {
+                write!(f, "you may not do this: it takes '{operation}' on the {resource_type} '{}'", shown(name.as_bytes()))
+            }
             Error::NotHere(why) => f.write_str(why),
             Error::UnknownProducerId(id) => write!(f, "no producer was given the id {id} here"),
             Error::OffsetOutOfRange { first, end } => write!(f, "the partition holds {first} up to its end {end}"),

@@ -9,11 +9,12 @@
 //! groups and transactions stays, and is served again when the feature is.
 
 use super::{
-    Broker, Error, Result,
+    Broker, Error, Permit, Result,
     kept::Content,
     small_file::{Lines, Text},
 };
 use crate::log::record::parse_u63;
+use crate::security::Operation;
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// What the file calls the epoch.
@@ -57,7 +58,7 @@ impl Content for FeatureLevels {
 impl Broker {
     /// The levels of features.
     pub fn feature_levels(&self) -> Arc<FeatureLevels> {
-        self.env().features.get()
+        self.env(&Permit::for_everybody()).features.get()
     }
 
     /// An error if a feature is off.
@@ -70,7 +71,8 @@ impl Broker {
 
     /// Puts features at levels, durably; `None` is the last one. After an error all is as it was.
     pub fn set_feature_levels(&self, changes: &BTreeMap<&str, Option<i16>>) -> Result<()> {
-        let env = self.env();
+        let permit = self.ask_cluster(Operation::Alter)?;
+        let env = self.env(&permit);
         env.change_kept(&env.features, |levels| {
             let before = levels.lowered.clone();
             for (&name, level) in changes {

@@ -137,11 +137,11 @@ fn attempt<T>(state: &BrokerState, partition: &Partition, work: impl FnOnce() ->
 impl super::Broker {
     /// Maintenance is the test's affair from here on. It may have begun with what a start asks for: that ends first.
     pub(super) fn stop_maintenance(&self) {
-        self.env().schedule.stop();
+        self.inner().env.schedule.stop();
         let is_running = |thread: &std::thread::JoinHandle<()>| {
             thread.thread().name() == Some("maintenance") && !thread.is_finished()
         };
-        while self.running.threads.iter().any(is_running) {
+        while self.running().threads.iter().any(is_running) {
             std::thread::yield_now();
         }
     }
@@ -177,7 +177,7 @@ mod tests {
 
         fn with(disk: &MemoryDisk, config: Config) -> Turned {
             let turned = Turned::running(disk, config);
-            turned.broker.env().schedule.stop();
+            turned.broker.inner().env.schedule.stop();
             turned
         }
 

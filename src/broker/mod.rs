@@ -68,6 +68,9 @@ mod env;
 mod error;
 mod features;
 mod flusher;
+mod gate;
+#[cfg(all(test, feature = "users", not(shuttle)))]
+mod gate_tests;
 pub mod group;
 mod group_coordinator;
 mod group_offsets;
@@ -120,6 +123,7 @@ pub use describe::{Fault, ObservedPartition, ObservedTopic};
 pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
 pub use features::FeatureLevels;
+pub use gate::{ADMIN, Broker, Gate, Permit, ResourceName};
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollWait, ShareSeat, Wait,
 };
@@ -168,6 +172,7 @@ use crate::{
         disk::{self, Disk, FileDisk, MemoryDisk},
     },
     metrics::{LatencySum, Metrics, TrafficSum},
+    security::Operation,
 };
 use env::Env;
 use group_coordinator::Coordinator;
@@ -186,14 +191,6 @@ use survive::survive;
 use topics::Topics;
 use transaction_coordinator::TransactionCoordinator;
 
-/// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
-/// stops it.
-#[derive(Clone, Debug)]
-pub struct Broker {
-    running: Arc<Running>,
-    caller: Arc<Caller>,
-}
-
 #[derive(Debug)]
 struct Running {
     state: Arc<BrokerState>,
@@ -204,6 +201,7 @@ struct Running {
 #[derive(Debug)]
 struct BrokerState {
     config: Config,
+    gate: Arc<Gate>,
     metrics: Metrics,
     #[cfg(any(feature = "http", feature = "kafka"))]
     wire: wire::Wire,
@@ -252,8 +250,13 @@ impl Broker {
             env.tell(&format!("{}: no room is kept for a full disk: {error}", env.data_dir.display()));
         }
         topics.online().flat_map(|topic| topic.partitions()).for_each(|partition| partition.due_after_start());
+        #[cfg(feature = "users")]
+        let gate = Gate::new(&config.security);
+        #[cfg(not(feature = "users"))]
+        let gate = Gate::default();
         let state = Arc::new(BrokerState {
             config,
+            gate: Arc::new(gate),
             metrics: Metrics::default(),
             #[cfg(any(feature = "http", feature = "kafka"))]
             wire: wire::Wire::default(),
@@ -270,112 +273,112 @@ impl Broker {
         state.resume_transactions();
         // The test that brings its own threads has no place for these.
         let threads = if cfg!(all(test, shuttle)) { Vec::new() } else { start_threads(&state)? };
-        let running = Arc::new(Running { state, threads, _lock: lock });
-        Ok(Broker { running, caller: Arc::new(Caller::embedded()) })
-    }
-
-    /// The same broker, for somebody else.
-    pub fn on_behalf_of(&self, caller: Caller) -> Broker {
-        Broker { running: self.running.clone(), caller: Arc::new(caller) }
-    }
-
-    /// Who asks.
-    pub fn caller(&self) -> &Caller {
-        &self.caller
+        Ok(Broker::new(Running { state, threads, _lock: lock }))
     }
 
     /// How it runs.
     pub fn config(&self) -> &Config {
-        &self.running.state.config
+        &self.state(&Permit::for_everybody()).config
     }
 
     /// What it counts.
     pub fn metrics(&self) -> &Metrics {
-        &self.running.state.metrics
+        &self.state(&Permit::for_everybody()).metrics
     }
 
     /// Its latest exchanges, for whoever watches.
     #[cfg(any(feature = "http", feature = "kafka"))]
     pub fn wire(&self) -> &wire::Wire {
-        &self.running.state.wire
+        &self.state(&Permit::for_everybody()).wire
     }
 
     /// An exchange that somebody wants to see.
     #[cfg(any(feature = "http", feature = "kafka"))]
     pub fn seen(&self, exchange: wire::Exchange) {
-        self.wire().record(exchange, Some(self.env().handles.disk()));
+        self.wire().record(exchange, Some(self.env(&Permit::for_everybody()).handles.disk()));
     }
 
     /// What went through all partitions since the start.
     pub fn traffic(&self) -> TrafficSum {
         // Under the lock no topic goes from those that are there to those that are gone.
-        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
+        let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
         let partitions = topics.online().flat_map(|topic| topic.partitions());
         partitions.map(|partition| partition.traffic.get()).chain([self.metrics().dropped.get()]).sum()
     }
 
     /// How often segments were synced, and how long that took.
     pub fn syncs(&self) -> LatencySum {
-        self.env().handles.syncs.get()
+        self.env(&Permit::for_everybody()).handles.syncs.get()
     }
 
     /// How much room there is on the volume of its log, if it is on one.
     #[cfg(feature = "kafka")]
     pub fn disk_space(&self) -> Option<Space> {
-        self.env().handles.disk().space(&self.env().data_dir)
+        self.env(&Permit::for_everybody()).handles.disk().space(&self.env(&Permit::for_everybody()).data_dir)
     }
 
     /// How often a batch was met that is not what its checksum says.
     pub fn damaged_batches(&self) -> u64 {
-        self.env().handles.damaged.get()
+        self.env(&Permit::for_everybody()).handles.damaged.get()
     }
 
     /// The cluster's id, made at the first start.
     pub fn cluster_id(&self) -> String {
-        self.env().cluster_id()
+        self.env(&Permit::for_everybody()).cluster_id()
     }
 
     /// Milliseconds since 1970-01-01 UTC.
     pub fn now_ms(&self) -> i64 {
-        self.env().clock.now_ms()
+        self.env(&Permit::for_everybody()).clock.now_ms()
     }
 
-    fn env(&self) -> &Arc<Env> {
-        &self.running.state.env
-    }
-
-    /// All topics that are not offline, by name; the broker's own are among them.
+    /// All topics that are not offline, by name, which the caller may do everything to; the broker's own are among them.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
-        self.running.state.topics()
+        self.topics_for(Operation::All)
     }
 
-    /// A topic as it runs: for tests that look below the verbs.
+    /// A topic as it runs, which the caller may do everything to: for tests that look below the verbs.
     pub fn topic(&self, name: &str) -> Result<Arc<Topic>> {
-        self.running.state.topic(name)
+        self.topic_for(Operation::All, name)
     }
 
-    /// A topic by its id.
-    fn topic_by_id(&self, id: &[u8; 16]) -> Option<Arc<Topic>> {
-        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
-        topics.by_id(id).cloned()
+    /// A topic by name, to which the caller may do this.
+    fn topic_for(&self, operation: Operation, name: &str) -> Result<Arc<Topic>> {
+        self.state(&self.ask_topic(operation, name)?).topic(name)
+    }
+
+    /// All topics that are not offline, by name, to which the caller may do this.
+    fn topics_for(&self, operation: Operation) -> Vec<Arc<Topic>> {
+        let mut topics = self.state(&Permit::for_everybody()).topics();
+        topics.retain(|topic| self.ask_topic(operation, &topic.name).is_ok());
+        topics
+    }
+
+    /// A topic by its id, to which the caller may do this. One to which it may not is as unknown as one that is not there.
+    fn topic_by_id_for(&self, operation: Operation, id: &[u8; 16]) -> Option<Arc<Topic>> {
+        let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
+        let found = topics.by_id(id).cloned();
+        drop(topics);
+        found.filter(|topic| self.ask_topic(operation, &topic.name).is_ok())
     }
 
     /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
     pub fn new_producer_id(&self) -> Result<i64> {
-        self.env().new_producer_id()
+        self.ask_to_number()?;
+        self.env(&Permit::for_everybody()).new_producer_id()
     }
 
     /// Goes on with a producer id that this broker gave.
     pub fn known_producer_id(&self, id: i64) -> Result<i64> {
-        if self.env().has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
+        if self.env(&Permit::for_everybody()).has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
     }
 
-    /// A topic by name, made with the defaults if it is not there and first use makes topics here.
-    fn topic_or_create(&self, name: &str) -> Result<Arc<Topic>> {
-        match self.topic(name) {
+    /// A topic by name, to which the caller may do this, made with the defaults if it is not there and first use makes topics here.
+    fn topic_or_create(&self, operation: Operation, name: &str) -> Result<Arc<Topic>> {
+        match self.topic_for(operation, name) {
             Err(Error::UnknownTopic(_)) if self.config().auto_create => {
                 match self.create_running_topic(name, None, Overrides::new()) {
-                    Err(Error::TopicExists(_)) => self.topic(name),
+                    Err(Error::TopicExists(_)) => self.topic_for(operation, name),
                     made => made,
                 }
             }
@@ -399,6 +402,7 @@ impl Broker {
     }
 
     fn create_running_topic(&self, name: &str, partitions: Option<u32>, overrides: Overrides) -> Result<Arc<Topic>> {
+        let permit = self.ask_to_create(name)?;
         writable(name)?;
         if overrides.contains_key(REPLICATION_FACTOR) {
             return Err(Error::NotHere(
@@ -411,44 +415,57 @@ impl Broker {
                 "{partitions} partitions; a topic has 1 to {PARTITIONS_MAX}"
             )));
         }
-        self.running.state.create(name, partitions, overrides)
+        self.state(&permit).create(name, partitions, overrides)
     }
 
     /// Changes settings and adds partitions. Changes of one topic do not overlap.
     pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
+        if changes.any() {
+            self.ask_topic(Operation::AlterConfigs, name)?;
+        }
+        let permit = match partitions {
+            Some(_) => self.ask_topic(Operation::Alter, name)?,
+            None => self.ask_topic(Operation::AlterConfigs, name)?,
+        };
         writable(name)?;
-        let _one = self.running.state.creating.lock().expect("no panic while a topic is made");
-        let topic = self.topic(name)?;
+        let state = self.state(&permit);
+        let _one = state.creating.lock().expect("no panic while a topic is made");
+        let topic = state.topic(name)?;
         topic.alter(partitions, changes)?;
-        self.running.state.topic_waiters.wake();
+        state.topic_waiters.wake();
         topic.settings_changed();
-        self.running.state.tell_groups(name, topic.partition_count());
+        state.tell_groups(name, topic.partition_count());
         Ok(topic.describe())
     }
 
     /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
+        let permit = self.ask_topic(Operation::Delete, name).or_else(|refused| {
+            // As in Kafka, whoever may delete whatever the cluster has may delete it.
+            self.ask_cluster(Operation::Delete).map_err(|_| refused)
+        })?;
         writable(name)?;
-        self.running.state.drop_topic(name)
+        self.state(&permit).drop_topic(name)
     }
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
     pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
-        let found = self.topic(topic)?.partition(partition)?;
+        let found = self.topic_for(Operation::Delete, topic)?.partition(partition)?;
         writable(topic)?;
         found.trim(offset)
     }
 
     /// Wakes `waiter` when a topic is made, altered or dropped, until the answer is dropped.
     pub fn register(&self, waiter: &Arc<Waiter>) -> Registered<'_> {
-        self.running.state.topic_waiters.register(waiter)
+        self.state(&Permit::for_everybody()).topic_waiters.register(waiter)
     }
 
     /// The largest `max.message.bytes` of any topic, and of those not made yet, up to what a log takes.
     pub fn message_bytes_max(&self) -> usize {
-        let topics = self.running.state.topics.read().expect("no panic under the topics' lock");
+        let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
-        (largest.max(self.env().topic_defaults().max_message_bytes) as usize).min(BATCH_BYTES_MAX)
+        (largest.max(self.env(&Permit::for_everybody()).topic_defaults().max_message_bytes) as usize)
+            .min(BATCH_BYTES_MAX)
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
     security_file::Kind,
     small_file::{Line, Lines, Text},
 };
+use crate::security::Operation;
 use std::{collections::BTreeMap, fmt::Display, path::Path, sync::Arc};
 
 /// Whom a quota is for: a name for each kind, such as `user` or `ip`; `None` is each that has no quota of its own.
@@ -65,8 +66,8 @@ pub(super) fn parse_old(text: &Text, path: &Path) -> std::result::Result<Quotas,
 
 impl Broker {
     /// The quotas of clients.
-    pub fn quotas(&self) -> Arc<Quotas> {
-        self.env().security.get().quotas.clone()
+    pub fn quotas(&self) -> Result<Arc<Quotas>> {
+        Ok(self.env(&self.ask_cluster(Operation::DescribeConfigs)?).security.get().quotas.clone())
     }
 
     /// Changes quotas of an entity, durably: each to a value, or to none. After an error all is as it was.
@@ -76,7 +77,8 @@ impl Broker {
                 "a quota is for somebody who has a name, or for all who have none".into(),
             ));
         }
-        let env = self.env();
+        let permit = self.ask_cluster(Operation::AlterConfigs)?;
+        let env = self.env(&permit);
         env.change_kept(&env.security, |security| {
             let quotas = Arc::make_mut(&mut security.quotas);
             let values = quotas.entry(entity.clone()).or_default();
@@ -123,10 +125,10 @@ mod tests {
         let shown = ["producer_byte_rate value:1000", "request_percentage value:12.5"];
         assert!(shown.iter().all(|shown| text.contains(&format!(" name:{shown} crc:"))), "{text}");
         let broker = open();
-        assert_eq!(broker.quotas()[&entity].values().collect::<Vec<_>>(), [&1000.0, &12.5]);
+        assert_eq!(broker.quotas().unwrap()[&entity].values().collect::<Vec<_>>(), [&1000.0, &12.5]);
         broker.alter_quotas(&entity, &set("producer_byte_rate", None)).unwrap();
         broker.alter_quotas(&entity, &set("request_percentage", None)).unwrap();
-        assert!(broker.quotas().is_empty());
+        assert!(broker.quotas().unwrap().is_empty());
     }
 
     #[test]
@@ -146,13 +148,13 @@ mod tests {
         for entity in [QuotaEntity::new(), QuotaEntity::from([("user".into(), Some(String::new()))])] {
             assert!(broker.alter_quotas(&entity, &set).is_err(), "{entity:?}");
         }
-        assert!(broker.quotas().is_empty());
+        assert!(broker.quotas().unwrap().is_empty());
     }
 
     #[test]
     fn what_is_not_on_disk_is_not_in_force() {
         let entity = QuotaEntity::from([("user".into(), Some("u".into()))]);
-        let rate = |broker: &Broker| broker.quotas()[&entity]["producer_byte_rate"];
+        let rate = |broker: &Broker| broker.quotas().unwrap()[&entity]["producer_byte_rate"];
         let set = |rate| BTreeMap::from([("producer_byte_rate".to_string(), Some(rate))]);
         for fault in [Fault::Error, Fault::Full] {
             for nth in 1.. {

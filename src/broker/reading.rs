@@ -9,7 +9,7 @@
 //! Every read says what the reader [may see](View). What it returns borrows from the session's buffer until the next read, so nothing is copied between the file and the
 //! client's answer. Handles are opaque: the records behind them need not be in a log of this process.
 
-use super::{Broker, EpochEnd, Isolation, Partition, Position, Registered, Result, Topic, View, Waiter};
+use super::{Broker, EpochEnd, Isolation, Partition, Permit, Position, Registered, Result, Topic, View, Waiter};
 use crate::{
     config::Settings,
     log::{
@@ -17,6 +17,7 @@ use crate::{
         batches::Flags,
         record::{Malformed, split_offset},
     },
+    security::Operation,
 };
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
@@ -25,13 +26,17 @@ pub(crate) const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// A topic that was found. It stays the same topic, though another gets its name.
 #[derive(Clone, Debug)]
-pub struct TopicHandle(Arc<Topic>);
+pub struct TopicHandle {
+    topic: Arc<Topic>,
+    permit: Permit,
+}
 
 /// A partition that was found.
 #[derive(Clone, Debug)]
 pub struct PartitionHandle {
     topic: Arc<Topic>,
     partition: Arc<Partition>,
+    permit: Permit,
 }
 
 /// What somebody read last.
@@ -115,56 +120,77 @@ impl Broker {
         ReadSession::default()
     }
 
-    /// A topic by name.
+    /// A topic by name, to be read.
     pub fn find_topic(&self, name: &str) -> Result<TopicHandle> {
-        Ok(TopicHandle(self.topic(name)?))
+        self.find_topic_to(Operation::Read, name)
     }
 
-    /// A topic by its id.
-    pub fn find_topic_by_id(&self, id: &[u8; 16]) -> Option<TopicHandle> {
-        self.topic_by_id(id).map(TopicHandle)
+    /// A topic by name, to do this to it.
+    pub fn find_topic_to(&self, operation: Operation, name: &str) -> Result<TopicHandle> {
+        let permit = self.ask_topic(operation, name)?;
+        Ok(TopicHandle { topic: self.state(&permit).topic(name)?, permit })
     }
 
-    /// A partition by its topic's name and its number.
+    /// A topic by its id, to do this to it. One to which the caller may not do it is as unknown as one that is not there.
+    pub fn find_topic_by_id_to(&self, operation: Operation, id: &[u8; 16]) -> Option<TopicHandle> {
+        let topic = self.topic_by_id_for(operation, id)?;
+        let permit = self.ask_topic(operation, &topic.name).ok()?;
+        Some(TopicHandle { topic, permit })
+    }
+
+    /// A partition by its topic's name and its number, to be read.
     pub fn find_partition(&self, topic: &str, partition: u32) -> Result<PartitionHandle> {
-        self.find_topic(topic)?.partition(partition)
+        self.find_partition_to(Operation::Read, topic, partition)
+    }
+
+    /// A partition by its topic's name and its number, to do this to it.
+    pub fn find_partition_to(&self, operation: Operation, topic: &str, partition: u32) -> Result<PartitionHandle> {
+        self.find_topic_to(operation, topic)?.partition(partition)
     }
 }
 
 impl TopicHandle {
     pub(super) fn topic(&self) -> &Arc<Topic> {
-        &self.0
+        &self.topic
+    }
+
+    /// Whether its finder may write to it.
+    pub(super) fn may_write(&self) -> Result<()> {
+        self.permit.check_for(Operation::Write)
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        &self.0.name
+        &self.topic.name
     }
 
     /// Its id.
     pub fn id(&self) -> [u8; 16] {
-        self.0.id
+        self.topic.id
     }
 
     /// The settings as they take effect.
     pub fn settings(&self) -> Arc<Settings> {
-        self.0.settings()
+        self.topic.settings()
     }
 
     /// How many partitions it has.
     pub fn partition_count(&self) -> u32 {
-        self.0.partition_count()
+        self.topic.partition_count()
     }
 
     /// One of its partitions.
     pub fn partition(&self, index: u32) -> Result<PartitionHandle> {
-        Ok(PartitionHandle { topic: self.0.clone(), partition: self.0.partition(index)? })
+        Ok(self.handle(self.topic.partition(index)?))
     }
 
     /// Its partitions in order.
     pub fn partitions(&self) -> Vec<PartitionHandle> {
-        let handle = |partition| PartitionHandle { topic: self.0.clone(), partition };
-        self.0.partitions().into_iter().map(handle).collect()
+        self.topic.partitions().into_iter().map(|partition| self.handle(partition)).collect()
+    }
+
+    fn handle(&self, partition: Arc<Partition>) -> PartitionHandle {
+        PartitionHandle { topic: self.topic.clone(), partition, permit: self.permit.clone() }
     }
 }
 
@@ -220,8 +246,9 @@ impl PartitionHandle {
         self.partition.end_of_epoch(epoch)
     }
 
-    /// An error if the topic was dropped.
+    /// An error if the topic was dropped, or its finder may no more do what it wanted.
     pub fn still_there(&self) -> Result<()> {
+        self.permit.check()?;
         self.partition.still_there()
     }
 
@@ -242,6 +269,11 @@ impl ReadSession {
     /// Reads batches from the one with `offset` on: one at least (none at the reader's end, and none where all that was read
     /// is not for it), more while they fit `bytes_max`.
     pub fn read(&mut self, view: View, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
+        from.permit.check_for(Operation::Read)?;
+        self.load(view, from, offset, bytes_max)
+    }
+
+    fn load(&mut self, view: View, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
         self.of = Some((from.clone(), view));
         self.cursor = Cursor::default();
         from.partition.read_as(view, offset, bytes_max, &mut self.chunk)?;
@@ -261,6 +293,7 @@ impl ReadSession {
         from: &PartitionHandle,
         mut offset: u64,
     ) -> Result<Option<LineAt<'_>>> {
+        from.permit.check_for(Operation::Read)?;
         let view = View::records(isolation);
         loop {
             let is_of = self.of.as_ref().is_some_and(|(of, viewed)| of == from && *viewed == view);
@@ -291,7 +324,8 @@ impl ReadSession {
     /// What the reader sees first whose time is at or after `time`.
     pub fn record_since(&mut self, view: View, of: &PartitionHandle, time: i64) -> Result<Option<TimedOffset>> {
         let offset = self.resolve_in(view, Position::Time(time), of)?;
-        let found = self.read(view, of, offset, 1)?.records_from(offset).flatten().next();
+        // Where records stand may be known to whoever may not read them.
+        let found = self.load(view, of, offset, 1)?.records_from(offset).flatten().next();
         Ok(found.map(|line| TimedOffset { offset, timestamp: line.timestamp }))
     }
 

@@ -9,7 +9,7 @@ use super::{
     security_file::Kind,
     small_file::{Line, Lines, Text},
 };
-use crate::security::{ScramCredential, ScramCredentials, ScramMechanism};
+use crate::security::{Operation, ScramCredential, ScramCredentials, ScramMechanism};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{path::Path, sync::Arc};
 
@@ -89,13 +89,14 @@ pub(super) fn parse_old(text: &Text, path: &Path) -> std::result::Result<ScramCr
 
 impl Broker {
     /// The credentials of all users.
-    pub fn scram_credentials(&self) -> Arc<ScramCredentials> {
-        self.env().security.get().credentials.clone()
+    pub fn scram_credentials(&self) -> Result<Arc<ScramCredentials>> {
+        Ok(self.env(&self.ask_cluster(Operation::Describe)?).security.get().credentials.clone())
     }
 
     /// Changes credentials, durably, all of these or none.
     pub fn alter_scram_credentials(&self, changes: impl IntoIterator<Item = ScramChange>) -> Result<()> {
-        let env = self.env();
+        let permit = self.ask_cluster(Operation::Alter)?;
+        let env = self.env(&permit);
         env.change_kept(&env.security, |security| {
             let credentials = Arc::make_mut(&mut security.credentials);
             let last = credentials.values().flat_map(|own| own.values()).map(|credential| credential.change).max();
@@ -152,17 +153,17 @@ mod tests {
         let begin = "user name:al\\x20ice mechanism:SCRAM-SHA-256 change:1 iterations:4096 salt:AQEB stored_key:AQEB";
         assert!(lines.len() == 4 && lines[1].starts_with(begin) && lines[1].contains(" crc:"), "{text}");
         let broker = open(&disk).unwrap();
-        let all = broker.scram_credentials();
+        let all = broker.scram_credentials().unwrap();
         let second = ScramCredential { change: 2, ..one.clone() };
         assert_eq!((all.len(), &all["al ice"][&sha512], &all["bob"][&sha512]), (2, &other, &second));
         broker.alter_scram_credentials([change("al ice", sha256, None), change("bob", sha512, None)]).unwrap();
-        assert_eq!(broker.scram_credentials().keys().collect::<Vec<_>>(), ["al ice"]);
+        assert_eq!(broker.scram_credentials().unwrap().keys().collect::<Vec<_>>(), ["al ice"]);
     }
 
     #[test]
     fn what_is_not_on_disk_is_not_in_force() {
         let set = |iterations| [change("u", ScramMechanism::Sha512, Some(credential(iterations, 1)))];
-        let iterations = |broker: &Broker| broker.scram_credentials()["u"][&ScramMechanism::Sha512].iterations;
+        let iterations = |broker: &Broker| broker.scram_credentials().unwrap()["u"][&ScramMechanism::Sha512].iterations;
         for fault in [Fault::Error, Fault::Full] {
             for nth in 1.. {
                 let disk = MemoryDisk::crashable();

@@ -13,7 +13,7 @@
 //! until the session is cleared.
 
 use super::{
-    Broker, Error, IfAbsent, Partition, ProducerIdentity, Result, Terms, Topic, TopicHandle, Transaction,
+    Broker, Error, IfAbsent, Partition, Permit, ProducerIdentity, Result, Terms, Topic, TopicHandle, Transaction,
     internal_log::LogWrite,
     partition::Sequenced,
     partitioner::choose,
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     config::{Flush, Settings},
     log::{Appended, Numbering, batches::Flags, record::Records},
+    security::Operation,
 };
 use std::{borrow::Cow, ops::Range, path::Path, sync::Arc, time::Instant};
 
@@ -260,12 +261,12 @@ impl WriteSession {
     fn find_or_create(&self, topic: &str, partition: Option<u32>, record: Shape<'_>) -> Result<Arc<Topic>> {
         writable(topic)?;
         let (broker, config) = (&self.broker, self.broker.config());
-        match broker.topic(topic) {
+        match broker.topic_for(Operation::Write, topic) {
             Err(Error::UnknownTopic(_))
                 if config.auto_create && partition.is_none_or(|index| index < config.default_partitions) =>
             {
                 broker.topic_defaults().rules(broker.now_ms()).check(record)?;
-                broker.topic_or_create(topic)
+                broker.topic_or_create(Operation::Write, topic)
             }
             found => found,
         }
@@ -320,7 +321,8 @@ impl WriteSession {
     ) -> Result<T> {
         let mut parts = Parts::default();
         targets.for_each(|target| parts.add_partition(&target.topic().into(), target.topic.id, target.partition()));
-        let WrittenInTransaction { written, added } = self.broker.running.state.write_in(transaction, &parts, write)?;
+        let WrittenInTransaction { written, added } =
+            self.broker.state(&Permit::for_everybody()).write_in(transaction, &parts, write)?;
         added.iter().for_each(LogWrite::sync_soon);
         self.added.extend(added);
         Ok(written)
@@ -328,6 +330,7 @@ impl WriteSession {
 
     /// A partition of a topic that was found.
     pub fn target(&self, topic: &TopicHandle, partition: u32) -> Result<Target> {
+        topic.may_write()?;
         writable(topic.name())?;
         let topic = topic.topic();
         let (partition, settings) = (topic.partition(partition)?, topic.settings());
@@ -354,7 +357,7 @@ impl WriteSession {
         let Numbering { producer_id: id, producer_epoch: epoch, .. } =
             terms.producer.expect("a batch of a transaction has a producer");
         let identity = ProducerIdentity { id, epoch };
-        let transaction = self.broker.running.state.transaction_of(identity, if_absent)?;
+        let transaction = self.broker.state(&Permit::for_everybody()).transaction_of(identity, if_absent)?;
         let terms = Terms { flags: terms.flags | Flags::TRANSACTIONAL, whole: true, ..terms };
         self.begin(&target);
         let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;

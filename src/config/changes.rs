@@ -29,6 +29,11 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// Whether anything is to change.
+    pub fn any(&self) -> bool {
+        self.reset_others || !self.named.is_empty()
+    }
+
     /// The settings after the change, in canonical form. An error says what cannot be.
     pub fn applied<S: Described>(&self, own: &Overrides, defaults: &S) -> Result<Overrides, String> {
         let mut after = if self.reset_others { Overrides::new() } else { own.clone() };

@@ -150,13 +150,6 @@ impl Acls {
         self.ask(question).allows(operation, if_none)
     }
 
-    /// All that somebody may do of what can be done to a resource.
-    pub fn allowed(&self, question: &Question<'_>, if_none: bool) -> Operations {
-        let said = self.ask(question);
-        let operations = question.resource_type.operations().iter();
-        operations.filter(|operation| said.allows(**operation, if_none)).map(|operation| operation.bit()).sum()
-    }
-
     /// Whether there is a name, of resources of a type, for which [`allow`](Self::allow) says yes; the question's own name does
     /// not count (KIP-679).
     pub fn allow_any(&self, question: &Question<'_>, operation: Operation, if_none: bool) -> bool {

@@ -7,11 +7,12 @@ use super::{GroupCell, Reading};
 use super::{GroupState, OffsetChange, check_group_name, make_durable};
 use crate::{
     broker::{
-        Broker, Committed, Error, Result, committed_offsets,
+        Broker, Committed, Error, Permit, Result, committed_offsets,
         group::{Description, Group, GroupType, Summary},
         group_offsets::{GroupOffsets, Offsets},
     },
     log::record::shown,
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -98,7 +99,8 @@ struct Deleted<T> {
 impl Broker {
     /// All groups, by name.
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
-        let state = &self.running.state;
+        let state = self.state(&Permit::for_everybody());
+        let all = self.ask_cluster(Operation::Describe).is_ok();
         let (awake, resting) = state.all_groups()?;
         let mut groups = BTreeMap::new();
         for name in awake {
@@ -117,7 +119,8 @@ impl Broker {
             protocol_type,
             members,
         };
-        Ok(groups.into_iter().map(named).collect())
+        let seen = |name: &str| all || self.ask_group(Operation::Describe, name).is_ok();
+        Ok(groups.into_iter().filter(|(name, _)| seen(name)).map(named).collect())
     }
 
     /// All groups but those without members and offsets. Nothing of them is changed by that, not even what time asks of them.
@@ -147,12 +150,13 @@ impl Broker {
             offsets.extend(read(&cell.name)?);
             Ok(ObservedGroup { name: cell.name.clone(), members, offsets })
         };
-        let Reading { awake, resting } = self.running.state.groups_with_offsets()?;
+        let Reading { awake, resting } = self.state(&Permit::for_everybody()).groups_with_offsets()?;
         let mut groups = awake.into_iter().map(observed).collect::<Result<Vec<_>>>()?;
         for name in resting {
             groups.push(ObservedGroup { members: 0, offsets: read(&name)?, name });
         }
         groups.retain(|group| group.members > 0 || !group.offsets.is_empty());
+        groups.retain(|group| self.ask_group(Operation::Describe, &group.name).is_ok());
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(groups)
     }
@@ -161,19 +165,22 @@ impl Broker {
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
         let describe =
             |state: &mut GroupState| Description { unsaved: state.line.is_refused, ..state.group.describe() };
-        let described = self.running.state.change_named(name, |state, _| describe(state))?;
+        let permit = self.ask_group(Operation::Describe, name)?;
+        let described = self.state(&permit).change_named(name, |state, _| describe(state))?;
         Ok(described.map(|(_, described)| described))
     }
 
     /// What a group has committed; nothing if there is no such group.
     pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
-        let offsets = self.running.state.change_named(name, |state, _| state.offsets.committed().clone())?;
+        let permit = self.ask_group(Operation::Describe, name)?;
+        let offsets = self.state(&permit).change_named(name, |state, _| state.offsets.committed().clone())?;
         Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
     }
 
     /// What a group has committed, and where an open transaction may change that; nothing if there is no such group.
     pub fn group_offsets(&self, name: &str) -> Result<GroupOffsets> {
-        let offsets = self.running.state.change_named(name, |state, _| state.offsets.clone())?;
+        let permit = self.ask_group(Operation::Describe, name)?;
+        let offsets = self.state(&permit).change_named(name, |state, _| state.offsets.clone())?;
         Ok(offsets.map(|(_, offsets)| offsets).unwrap_or_default())
     }
 
@@ -186,14 +193,20 @@ impl Broker {
         let mut keys: BTreeSet<_> = owned.map(|owned| (owned.topic, owned.partition)).collect();
         keys.extend(offsets.committed().keys().cloned());
         let lag = |(topic, partition): (Arc<str>, u32)| {
-            let end = self.topic(&topic).and_then(|topic| topic.partition(partition)?.size()).ok()?.high_watermark;
+            let end = self
+                .topic_for(Operation::Describe, &topic)
+                .and_then(|topic| topic.partition(partition)?.size())
+                .ok()?
+                .high_watermark;
             let key = (topic, partition);
             let (committed, is_pending) = (offsets.committed().get(&key).cloned(), offsets.is_pending(&key));
             Some(Lag { topic: key.0, partition, committed, done: 0, in_flight: None, is_pending, end })
         };
         let lags = keys.into_iter().filter_map(lag);
         let shared = self.share_offsets(name)?.into_iter().filter_map(|offset| {
-            let end = self.topic(&offset.topic).and_then(|topic| topic.partition(offset.partition)?.size());
+            let end = self
+                .topic_for(Operation::Describe, &offset.topic)
+                .and_then(|topic| topic.partition(offset.partition)?.size());
             let committed = offset.done_to().map(|done_to| Committed {
                 offset: done_to as i64,
                 leader_epoch: offset.leader_epoch as i32,
@@ -210,7 +223,9 @@ impl Broker {
 
     /// Sets offsets of a group without members; it is made if need be.
     pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
-        let is_share = self.running.state.change_named(name, |state, _| state.group.is_share())?;
+        let permit = self.ask_group(Operation::Read, name)?;
+        let broker = self.state(&permit);
+        let is_share = broker.change_named(name, |state, _| state.group.is_share())?;
         if is_share.is_some_and(|(_, is_share)| is_share) {
             self.may_reset_offsets(name)?;
             let of = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| {
@@ -221,9 +236,9 @@ impl Broker {
             let written: Vec<_> = all.iter().map(write).collect();
             return written.into_iter().try_for_each(|written| written?.make_durable());
         }
-        let log = self.running.state.offsets_log_or_new()?;
+        let log = broker.offsets_log_or_new()?;
         let now_ms = self.now_ms();
-        let (_, written) = self.running.state.change_or_new(name, |state, _| {
+        let (_, written) = broker.change_or_new(name, |state, _| {
             state.group.keeps_offsets()?;
             check_empty(name, state)?;
             let change = |&(ref topic, partition, offset): &(Arc<str>, u32, u64)| {
@@ -231,7 +246,7 @@ impl Broker {
                 Ok(OffsetChange { topic: topic.clone(), partition, committed: Some(committed) })
             };
             let changes = offsets.iter().map(change).collect::<Result<_>>()?;
-            self.running.state.write_changes(&log, name, state, changes, false)
+            broker.write_changes(&log, name, state, changes, false)
         })?;
         make_durable(written?)
     }
@@ -239,7 +254,8 @@ impl Broker {
     /// Whether offsets of a group can be reset, as far as the group has a say in it.
     pub fn may_reset_offsets(&self, name: &str) -> Result<()> {
         check_group_name(name)?;
-        let checked = self.running.state.change_named(name, |state, _| check_empty(name, state))?;
+        let permit = self.ask_group(Operation::Read, name)?;
+        let checked = self.state(&permit).change_named(name, |state, _| check_empty(name, state))?;
         checked.map_or(Ok(()), |(_, checked)| checked)
     }
 
@@ -247,7 +263,8 @@ impl Broker {
     /// group of its name has come. That goes first: a new group of that name finds nothing of one that is gone. Who deletes again
     /// what is left after an error or a crash deletes the rest.
     pub fn delete_group(&self, name: &str) -> Result<()> {
-        let state = &self.running.state;
+        let permit = self.ask_group(Operation::Delete, name)?;
+        let state = self.state(&permit);
         if state.find_group(name)?.is_none() && state.has_shares(name).unwrap_or(false) {
             return state.forget_shares_of(name);
         }
@@ -280,13 +297,15 @@ impl Broker {
     /// Deletes the offsets that `which` names, which looks at the group in the same step; answers what else it answers.
     fn delete_offsets_by<T>(&self, name: &str, which: impl FnOnce(&mut GroupState) -> Result<Deleted<T>>) -> Result<T> {
         let unknown = || Error::UnknownGroup(shown(name.as_bytes()));
-        self.running.state.find_group(name)?.ok_or_else(unknown)?;
-        let log = self.running.state.offsets_log_or_new()?;
-        let deleted = self.running.state.change_named(name, |state, _| {
+        let permit = self.ask_group(Operation::Delete, name)?;
+        let broker = self.state(&permit);
+        broker.find_group(name)?.ok_or_else(unknown)?;
+        let log = broker.offsets_log_or_new()?;
+        let deleted = broker.change_named(name, |state, _| {
             let Deleted { offsets, group, answer } = which(state)?;
             let keys: BTreeSet<_> = offsets.into_iter().filter(|key| state.offsets.has(key)).collect();
             let changes = keys.into_iter().map(OffsetChange::deletion).collect();
-            let written = self.running.state.write_changes(&log, name, state, changes, group)?;
+            let written = broker.write_changes(&log, name, state, changes, group)?;
             Ok::<_, Error>((written, answer))
         })?;
         let (written, answer) = deleted.ok_or_else(unknown)?.1?;
@@ -296,7 +315,7 @@ impl Broker {
 
     /// An offset as it is committed now.
     pub(super) fn at(&self, topic: &str, partition: u32, offset: u64, timestamp_ms: i64) -> Result<Committed> {
-        let leader_epoch = self.topic(topic)?.partition(partition)?.leader_epoch() as i32;
+        let leader_epoch = self.topic_for(Operation::Read, topic)?.partition(partition)?.leader_epoch() as i32;
         Ok(Committed { offset: offset as i64, leader_epoch, metadata: String::new(), timestamp_ms })
     }
 }

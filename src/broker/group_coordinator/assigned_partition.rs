@@ -3,7 +3,7 @@
 use super::join_options::JoinOptions;
 use crate::{
     broker::{
-        Error, Isolation, Partition, Result,
+        Error, Isolation, Partition, Permit, Result,
         group::consumer::Owned,
         polled::{PollLimits, PolledRecord},
     },
@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub(super) struct AssignedPartition {
     pub(super) owned: Owned,
     pub(super) partition: Arc<Partition>,
+    /// To read the topic.
+    permit: Permit,
     /// The offset to read next, once it is known.
     pub(super) position: Option<u64>,
     /// It was not looked up yet where the group is, or a transaction that would change that has not ended yet.
@@ -27,8 +29,8 @@ pub(super) struct AssignedPartition {
 }
 
 impl AssignedPartition {
-    pub(super) fn new(owned: Owned, partition: Arc<Partition>) -> AssignedPartition {
-        AssignedPartition { owned, partition, position: None, awaits_outcome: true, moved: false, chunk: None }
+    pub(super) fn new(owned: Owned, partition: Arc<Partition>, permit: Permit) -> AssignedPartition {
+        AssignedPartition { owned, partition, permit, position: None, awaits_outcome: true, moved: false, chunk: None }
     }
 
     /// Forgets how far it was read: where the group is is to be looked up.
@@ -62,6 +64,7 @@ impl AssignedPartition {
         if self.awaits_outcome {
             return Ok((0, 0));
         }
+        self.permit.check()?;
         let mut chunk = self.chunk.take().unwrap_or_default();
         loop {
             let position = self.find_position(options)?;

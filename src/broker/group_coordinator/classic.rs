@@ -1,12 +1,15 @@
 //! What Kafka's classic members ask of the coordinator. A request that waits is woken through its connection's waiter.
 
 use super::{GroupState, LogWrite, OffsetChange, SESSION_MS_MAX, Wait, Waiting};
-use crate::broker::{
-    Broker, Committed, Error, Result, Waiter,
-    group::{
-        Answer, Generation,
-        classic::{JoinRequest, Joined, Reply, Sender, SyncRequest},
+use crate::{
+    broker::{
+        Broker, Committed, Error, Result, Waiter,
+        group::{
+            Answer, Generation,
+            classic::{JoinRequest, Joined, Reply, Sender, SyncRequest},
+        },
     },
+    security::Operation,
 };
 use std::sync::Arc;
 
@@ -43,27 +46,29 @@ impl Broker {
         waiter: &Arc<Waiter>,
         wait: Wait<'_>,
     ) -> Result<Joined> {
+        let permit = self.ask_group(Operation::Read, group)?;
+        let broker = self.state(&permit);
         let least = self.config().group_min_session.as_millis() as u64;
         if !(least..=SESSION_MS_MAX).contains(&request.session_timeout_ms) {
             let why =
                 format!("the session is {} ms; it must be {least} to {SESSION_MS_MAX}", request.session_timeout_ms);
             return Err(Error::InvalidSessionTimeout(why));
         }
-        if !request.member_id.is_empty() && self.running.state.find_group(group)?.is_none() {
+        if !request.member_id.is_empty() && broker.find_group(group)?.is_none() {
             return Err(Error::UnknownMemberId);
         }
-        let (cell, reply) = self.running.state.change_or_new(group, |state, now| {
-            let joined = state.group.join_assigned(now, &request, || self.running.state.counted_topics());
+        let (cell, reply) = broker.change_or_new(group, |state, now| {
+            let joined = state.group.join_assigned(now, &request, || broker.counted_topics());
             let reply = joined.map_or_else(|| state.group.join_group(now, request), |joined| joined.map(Reply::Now));
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;
         match reply? {
             Reply::Now(joined) => {
                 // It may have taken over a member's assignment.
-                self.running.state.sync_line(&cell);
+                broker.sync_line(&cell);
                 Ok(joined)
             }
-            Reply::Later(ticket) => match self.running.state.wait_for(&cell, ticket, wait) {
+            Reply::Later(ticket) => match broker.wait_for(&cell, ticket, wait) {
                 Some(Answer::Joined(joined)) => joined,
                 _ => Err(Error::RebalanceInProgress),
             },
@@ -78,19 +83,21 @@ impl Broker {
         waiter: &Arc<Waiter>,
         wait: Wait<'_>,
     ) -> Result<Vec<u8>> {
-        let replied = self.running.state.change_named(group, |state, now| {
+        let permit = self.ask_group(Operation::Read, group)?;
+        let broker = self.state(&permit);
+        let replied = broker.change_named(group, |state, now| {
             let reply = state.group.sync_group(now, request);
             reply.map(|reply| state.wait_if_later(reply, waiter))
         })?;
         let (cell, reply) = replied.ok_or(Error::UnknownMemberId)?;
         let assigned = match reply? {
             Reply::Now(assigned) => assigned,
-            Reply::Later(ticket) => match self.running.state.wait_for(&cell, ticket, wait) {
+            Reply::Later(ticket) => match broker.wait_for(&cell, ticket, wait) {
                 Some(Answer::Synced(assigned)) => assigned?,
                 _ => return Err(Error::RebalanceInProgress),
             },
         };
-        self.running.state.sync_line(&cell);
+        broker.sync_line(&cell);
         Ok(assigned)
     }
 
@@ -115,13 +122,15 @@ impl Broker {
         offsets: Vec<OffsetCommit>,
     ) -> Result<CommitOutcome> {
         let generation = generation.into();
-        if generation.number >= 0 && self.running.state.find_group(group)?.is_none() {
+        let permit = self.ask_group(Operation::Read, group)?;
+        let broker = self.state(&permit);
+        if generation.number >= 0 && broker.find_group(group)?.is_none() {
             let why = || format!("generation {} of a group that is not there", generation.number);
             // As in Kafka: clients that know epochs are told what is wrong.
             return Err(if generation.is_epoch { Error::NotConsumerGroup } else { Error::IllegalGeneration(why()) });
         }
-        let log = self.running.state.offsets_log_or_new()?;
-        let (_, done) = self.running.state.change_or_new(group, |state, now| {
+        let log = broker.offsets_log_or_new()?;
+        let (_, done) = broker.change_or_new(group, |state, now| {
             state.group.may_commit(now, sender, generation)?;
             let checked: Vec<_> = offsets.iter().map(|offset| self.check_commit(offset)).collect();
             let taken = offsets.into_iter().zip(&checked).filter(|(_, checked)| checked.is_ok());
@@ -130,14 +139,14 @@ impl Broker {
                 OffsetChange { topic, partition, committed }
             };
             let changes = taken.map(|(taken, _)| change(taken)).collect();
-            let written = self.running.state.write_changes(&log, group, state, changes, false)?;
+            let written = broker.write_changes(&log, group, state, changes, false)?;
             Ok(CommitOutcome { outcomes: checked, written })
         })?;
         done
     }
 
     pub(super) fn check_commit(&self, offset: &OffsetCommit) -> Result<()> {
-        self.topic(&offset.topic)?.partition(offset.partition)?;
+        self.topic_for(Operation::Read, &offset.topic)?.partition(offset.partition)?;
         let (metadata, limit) = (&offset.committed.metadata, METADATA_UNITS_MAX);
         // No more units than bytes: the short ones need not be counted.
         if metadata.len() > limit {
@@ -148,7 +157,8 @@ impl Broker {
     }
 
     fn of_member(&self, group: &str, change: impl FnOnce(&mut GroupState, u64) -> Result<()>) -> Result<()> {
-        self.running.state.change_named(group, change)?.ok_or(Error::UnknownMemberId)?.1
+        let permit = self.ask_group(Operation::Read, group)?;
+        self.state(&permit).change_named(group, change)?.ok_or(Error::UnknownMemberId)?.1
     }
 }
 

@@ -1,15 +1,19 @@
 //! What Kafka's members of consumer groups ask of the coordinator (KIP-848).
 
 use super::GroupState;
-use crate::broker::{
-    Broker, BrokerState, Error, Result,
-    group::consumer::heartbeat::{Heartbeat, HeartbeatRequest, JOINS, Topics},
+use crate::{
+    broker::{
+        Broker, BrokerState, Error, Result,
+        group::consumer::heartbeat::{Heartbeat, HeartbeatRequest, JOINS, Topics},
+    },
+    security::Operation,
 };
 
 impl Broker {
     /// ConsumerGroupHeartbeat. It never waits.
     pub fn consumer_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
-        let (state, epoch) = (&self.running.state, request.epoch);
+        let permit = self.ask_group(Operation::Read, group)?;
+        let (state, epoch) = (self.state(&permit), request.epoch);
         let topics = || state.counted_topics();
         let beat = |state: &mut GroupState, now| state.group.consumer_heartbeat(now, request, topics);
         let is_news = |beat: &Heartbeat| beat.assigned.is_some() || beat.epoch != epoch;
@@ -18,8 +22,9 @@ impl Broker {
 
     /// Whether a member in this epoch may see what its group committed.
     pub fn may_fetch_offsets(&self, group: &str, member_id: &str, epoch: i32) -> Result<()> {
-        let asked =
-            self.running.state.change_named(group, |state, now| state.group.may_fetch(now, member_id, epoch))?;
+        let asked = self
+            .state(&self.ask_group(Operation::Describe, group)?)
+            .change_named(group, |state, now| state.group.may_fetch(now, member_id, epoch))?;
         asked.map_or(Ok(()), |(_, may)| may)
     }
 }

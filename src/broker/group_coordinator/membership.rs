@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     broker::{
-        Broker, BrokerState, Error, Partition, PollLimits, PolledRecord, Position, Result, Transaction, Waiter,
+        Broker, BrokerState, Error, Partition, Permit, PollLimits, PolledRecord, Position, Result, Transaction, Waiter,
         group::{
             Ticket,
             consumer::{Assignment, MemberNumber, Owned, Subscription, member_id},
@@ -30,6 +30,7 @@ use crate::{
         transaction::{Parts, ProducerIdentity},
     },
     log::{Chunk, Outcome},
+    security::Operation,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -37,6 +38,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Instant};
 #[derive(Debug)]
 pub struct Membership {
     broker: Broker,
+    /// To read in the group.
+    permit: Permit,
     cell: Arc<GroupCell>,
     number: MemberNumber,
     /// What in its id nobody can guess.
@@ -62,7 +65,7 @@ impl Broker {
     /// Whether a member could [`join`](Self::join) with this, as far as the group has no say in it.
     pub fn may_join(&self, topics: &[&str], options: &JoinOptions) -> Result<()> {
         options.check_session()?;
-        let topics = topics.iter().map(|topic| self.topic(topic)).collect::<Result<Vec<_>>>()?;
+        let topics = topics.iter().map(|topic| self.topic_for(Operation::Read, topic)).collect::<Result<Vec<_>>>()?;
         if let Position::At(_) = options.from {
             let mut chunk = Chunk::default();
             let mut partitions = topics.iter().flat_map(|topic| topic.partitions());
@@ -74,24 +77,27 @@ impl Broker {
 
     /// Joins a group: the broker gives the member a share of the partitions of `topics`.
     pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Membership> {
+        let permit = self.ask_group(Operation::Read, group)?;
         self.may_join(topics, &options)?;
+        let broker = self.state(&permit);
         if group.is_empty() {
             return Err(Error::InvalidGroup("a group needs a name".into()));
         }
         let topics: BTreeSet<_> = topics.iter().copied().collect();
         let secret = random::number();
-        let (cell, joined) = self.running.state.change_or_new(group, |state, now| {
-            let counted = |topic: &&str| Ok((Arc::from(*topic), self.topic(topic)?.partition_count()));
+        let (cell, joined) = broker.change_or_new(group, |state, now| {
+            let counted =
+                |topic: &&str| Ok((Arc::from(*topic), self.topic_for(Operation::Read, topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
             let client = self.caller().name().into();
             let JoinOptions { session_ms: session_timeout_ms, assignor, .. } = options;
-            state.group.upgrade(now, || self.running.state.counted_topics());
+            state.group.upgrade(now, || broker.counted_topics());
             state.group.join(now, Subscription { topics, client, session_timeout_ms, assignor, secret })
         })?;
         let (number, assignment) = joined?;
-        self.running.state.sync_line(&cell);
+        broker.sync_line(&cell);
         let (broker, generation, partitions) = (self.clone(), 0, vec![]);
-        let mut member = Membership { broker, cell, number, secret, options, generation, partitions, turn: 0 };
+        let mut member = Membership { broker, permit, cell, number, secret, options, generation, partitions, turn: 0 };
         member.take_up(assignment)?;
         // What `latest` and the like mean is decided now, not at the first poll.
         let known = member.partitions.iter_mut().filter(|assigned| !assigned.awaits_outcome);
@@ -162,6 +168,7 @@ impl Membership {
 
     /// Begins a poll: partitions come and go from here on. Answers the ticket, and the group's next deadline.
     fn begin(&mut self, waiter: &Arc<Waiter>) -> Result<(Ticket, Option<Instant>)> {
+        self.permit.check()?;
         let (ticket, assignment, due) = self.change(|state, now, number| {
             let (ticket, assignment) = state.group.begin_poll(now, number)?;
             let due = state.group.next_deadline();
@@ -169,7 +176,7 @@ impl Membership {
             Ok((ticket, assignment, due))
         })?;
         self.take_up(assignment)?;
-        Ok((ticket, due.map(|due| self.broker.running.state.coordinator.instant(due))))
+        Ok((ticket, due.map(|due| self.broker.state(&self.permit).coordinator.instant(due))))
     }
 
     /// Waits until there may be something; answers whether the time is over.
@@ -193,7 +200,7 @@ impl Membership {
             Ok((state.group.end_poll(now, number)?, state.line.unsynced_to.is_none()))
         })?;
         if !is_synced {
-            self.broker.running.state.sync_line(&self.cell);
+            self.broker.state(&self.permit).sync_line(&self.cell);
         }
         self.take_up(assignment)
     }
@@ -227,7 +234,8 @@ impl Membership {
             Vec<OffsetCommit>,
         ) -> Result<Option<LogWrite>>,
     ) -> Result<Option<LogWrite>> {
-        let log = self.broker.running.state.offsets_log_or_new()?;
+        self.permit.check()?;
+        let log = self.broker.state(&self.permit).offsets_log_or_new()?;
         let now_ms = self.broker.now_ms();
         let written = self.change(|state, now, number| {
             let offsets = match offsets {
@@ -243,7 +251,7 @@ impl Membership {
                 Ok(OffsetCommit { topic, partition, committed })
             };
             let commits = offsets.iter().map(commit).collect::<Result<_>>();
-            let broker = &self.broker.running.state;
+            let broker = self.broker.state(&self.permit);
             let written = commits.and_then(|commits| write(state, broker, &log, &self.cell.name, commits));
             state.group.end_commit(now, number)?;
             written
@@ -257,7 +265,7 @@ impl Membership {
 
     /// As [`commit`](Self::commit), as part of a transaction: the offsets are pending until it ends.
     pub fn commit_in(&mut self, transaction: &Transaction, offsets: Option<&[(&str, u32, u64)]>) -> Result<()> {
-        let (state, transaction) = (self.broker.running.state.clone(), transaction.writer());
+        let (state, transaction) = (self.broker.state(&self.permit).clone(), transaction.writer());
         let parts = Parts::of_group(self.cell.name.clone())?;
         let write = || self.write_pending_commit(transaction.identity, offsets);
         let written = state.write_in(&transaction, &parts, write).map_err(|error| transaction.refusal(error))?;
@@ -326,7 +334,7 @@ impl Membership {
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut GroupState, u64, MemberNumber) -> Result<T>) -> Result<T> {
-        let done = self.broker.running.state.change(&self.cell, |state, now| change(state, now, self.number));
+        let done = self.broker.state(&self.permit).change(&self.cell, |state, now| change(state, now, self.number));
         done.unwrap_or(Err(Error::UnknownMemberId))
     }
 
@@ -341,9 +349,10 @@ impl Membership {
             self.partitions.reserve_exact(new.len());
             for owned in new {
                 // A topic that is just being dropped takes the partition away again.
-                let topic = self.broker.topic(&owned.topic);
+                let permit = self.broker.ask_topic(Operation::Read, &owned.topic)?;
+                let topic = self.broker.state(&permit).topic(&owned.topic);
                 if let Ok(partition) = topic.and_then(|topic| topic.partition(owned.partition)) {
-                    self.partitions.push(AssignedPartition::new(owned, partition));
+                    self.partitions.push(AssignedPartition::new(owned, partition, permit));
                 }
             }
             self.partitions.sort_by(|a, b| a.owned.cmp(&b.owned));
@@ -358,8 +367,8 @@ impl Membership {
         if waiting.is_empty() {
             return Ok(());
         }
-        let (broker, cell) = (&self.broker, &self.cell);
-        let looked_up = broker.running.state.change(cell, |state, _| {
+        let (broker, cell) = (self.broker.state(&self.permit), &self.cell);
+        let looked_up = broker.change(cell, |state, _| {
             for assigned in &mut waiting {
                 let partition = (assigned.owned.topic.clone(), assigned.owned.partition);
                 if let Ok(committed) = state.offsets.stable(&partition) {

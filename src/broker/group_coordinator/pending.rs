@@ -22,6 +22,7 @@ use crate::{
         transaction_coordinator::WrittenInTransaction,
     },
     log::{Numbering, Outcome, batches::Flags, record::Records},
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -66,8 +67,10 @@ impl Broker {
         committer: Committer<'_>,
         offsets: Vec<OffsetCommit>,
     ) -> Result<Vec<Result<()>>> {
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        self.ask_group(Operation::Read, group)?;
         let parts = parts_of(group)?;
-        let state = &self.running.state;
+        let state = self.state(&permit);
         let mut transaction = state.transaction_of(identity, if_absent)?;
         let is_its_own = transaction.is_of(transactional_id);
         if !is_its_own {
@@ -96,6 +99,7 @@ impl Broker {
         committer: Committer<'_>,
         offsets: &[(&str, u32, u64)],
     ) -> Result<()> {
+        let permit = self.ask_group(Operation::Read, group)?;
         let writer = transaction.writer();
         let commit = |&(topic, partition, offset): &(&str, u32, u64)| -> Result<OffsetCommit> {
             let committed = self.at(topic, partition, offset, self.now_ms())?;
@@ -104,7 +108,7 @@ impl Broker {
         let offsets = offsets.iter().map(commit).collect::<Result<_>>()?;
         let parts = parts_of(group)?;
         let write = || self.write_pending_offsets(group, writer.identity, committer, offsets);
-        let written = self.running.state.write_in(&writer, &parts, write).map_err(|error| writer.refusal(error))?;
+        let written = self.state(&permit).write_in(&writer, &parts, write).map_err(|error| writer.refusal(error))?;
         let CommitOutcome { outcomes, written: offsets } = written.written?;
         make_durable(written.added)?;
         make_durable(offsets)?;
@@ -120,8 +124,9 @@ impl Broker {
         committer: Committer<'_>,
         offsets: Vec<OffsetCommit>,
     ) -> Result<CommitOutcome> {
+        let permit = self.ask_group(Operation::Read, group)?;
         check_name(group)?;
-        let state = &self.running.state;
+        let state = self.state(&permit);
         if let Committer::Member { generation: generation @ 0.., .. } = committer
             && state.find_group(group)?.is_none()
         {

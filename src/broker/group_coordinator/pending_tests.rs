@@ -64,7 +64,7 @@ fn end(broker: &Broker, producer: ProducerIdentity, outcome: Outcome) {
     let marker = Marker { producer_id, producer_epoch, outcome, coordinator_epoch: 0 };
     let appended = log(broker).write_marker(marker).unwrap();
     log(broker).make_durable(&appended).unwrap();
-    broker.running.state.marker_written(&log(broker), &marker, appended.offsets.start);
+    broker.inner().marker_written(&log(broker), &marker, appended.offsets.start);
 }
 
 /// Where the group is in `t/0`, and whether a transaction may change that.
@@ -99,7 +99,7 @@ fn offsets_of_a_transaction_count_when_it_commits_and_over_every_restart() {
         // What is read back with its marker may be told of it once more.
         let (producer_id, producer_epoch) = (producer.id, producer.epoch);
         let marker = Marker { producer_id, producer_epoch, outcome: Commit, coordinator_epoch: 0 };
-        broker.running.state.marker_written(&log(&broker), &marker, u64::MAX);
+        broker.inner().marker_written(&log(&broker), &marker, u64::MAX);
         assert_eq!(at(&broker), (then, false));
     }
 }
@@ -146,7 +146,7 @@ fn a_group_is_kept_while_an_offset_is_pending() {
     pend(&broker, P, Committer::Anybody, &[offset(0, 10)]).unwrap();
     commit(&broker, 1, 5);
     clock.fetch_add(8 * DAY_MS, AcqRel);
-    let look_after = || broker.running.state.look_after_groups().unwrap();
+    let look_after = || broker.inner().look_after_groups().unwrap();
     let next_ms = look_after();
     assert!(next_ms.is_some_and(|next_ms| next_ms > clock.load(Acquire)), "maintenance does not go round: {next_ms:?}");
     assert_eq!(at(&broker), (Some(3), true), "too old, but a transaction may replace it");
@@ -157,9 +157,9 @@ fn a_group_is_kept_while_an_offset_is_pending() {
 
     pend(&broker, Q, Committer::Anybody, &[offset(0, 10)]).unwrap();
     look_after();
-    assert_eq!(broker.running.state.all_groups().unwrap(), (vec!["g".into()], vec![]), "it does not rest");
+    assert_eq!(broker.inner().all_groups().unwrap(), (vec!["g".into()], vec![]), "it does not rest");
     end(&broker, Q, Abort);
-    assert_eq!(broker.running.state.all_groups().unwrap().0, []);
+    assert_eq!(broker.inner().all_groups().unwrap().0, []);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn the_next_owner_of_a_partition_waits_for_the_outcome() {
         assert!(poll(&mut second).is_empty());
         thread::scope(|scope| {
             let waits = scope.spawn(|| poll_for(&mut second, Duration::from_secs(60)));
-            while broker.running.state.find_group("g").unwrap().unwrap().lock().waiting.is_empty() {
+            while broker.inner().find_group("g").unwrap().unwrap().lock().waiting.is_empty() {
                 thread::yield_now();
             }
             end(&broker, P, outcome);

@@ -381,7 +381,7 @@ fn on_a_full_disk_groups_go_on_and_are_saved_when_there_is_room() {
     assert_eq!(lines(&broker).len(), 1, "a restart would find the first generation");
 
     disk.set_capacity(u64::MAX);
-    broker.running.state.look_after_groups().unwrap();
+    broker.inner().look_after_groups().unwrap();
     assert!(!describe(&broker).unsaved);
     assert_eq!(generation(&open(&disk.reboot(Survivors::Nothing))), 2);
 }
@@ -390,7 +390,7 @@ fn on_a_full_disk_groups_go_on_and_are_saved_when_there_is_room() {
 fn a_group_without_members_is_there_for_ten_minutes_and_then_its_line_has_an_end() {
     let (disk, clock) = (MemoryDisk::crashable(), Arc::new(AtomicI64::new(NOW_MS)));
     let open = || open_with(&disk, Flush::Always, &clock).unwrap();
-    let look_after = |broker: &Broker| broker.running.state.look_after_groups();
+    let look_after = |broker: &Broker| broker.inner().look_after_groups();
     let broker = open();
     let a = alone(&broker, Client::new("a"));
     broker.leave_group("g", a.sender()).unwrap();
@@ -419,7 +419,7 @@ fn a_group_without_members_is_there_for_ten_minutes_and_then_its_line_has_an_end
 
 /// How many groups are in memory, and how many only stand in the log.
 fn in_memory(broker: &Broker) -> (usize, usize) {
-    let (awake, resting) = broker.running.state.all_groups().unwrap();
+    let (awake, resting) = broker.inner().all_groups().unwrap();
     (awake.len(), resting.len())
 }
 
@@ -472,7 +472,7 @@ fn a_group_that_nobody_comes_to_rests_after_its_session() {
     assert!(matches!(asked, Err(Error::MemberIdRequired(_))));
     assert_eq!(in_memory(&broker), (1, 1));
     thread::sleep(Duration::from_millis(60));
-    broker.running.state.look_after_groups().unwrap();
+    broker.inner().look_after_groups().unwrap();
     assert_eq!(in_memory(&broker), (0, 1));
 }
 
@@ -489,7 +489,7 @@ fn groups_are_no_more_than_their_bounds() {
         join(n, 1).unwrap();
     }
     thread::sleep(Duration::from_millis(2));
-    broker.running.state.look_after_groups().unwrap();
+    broker.inner().look_after_groups().unwrap();
     assert_eq!((in_memory(&broker), broker.groups().unwrap().len()), ((0, 100), 100));
     // 200 may have members.
     let joined = (1000..).map(|n| join(n, 60_000)).take_while(Result::is_ok).count();

@@ -1,13 +1,16 @@
 //! Members of share groups (KIP-932): Kafka's, who send heartbeats, and those of text and of the library, who have a seat.
 
 use super::{GroupCell, GroupState, admin::check_empty};
-use crate::broker::{
-    Broker, BrokerState, Error, Result,
-    group::{
-        consumer::{MemberNumber, heartbeat::JOINS, member_id},
-        share::{Heartbeat, HeartbeatRequest, Subscription},
+use crate::{
+    broker::{
+        Broker, BrokerState, Error, Permit, Result,
+        group::{
+            consumer::{MemberNumber, heartbeat::JOINS, member_id},
+            share::{Heartbeat, HeartbeatRequest, Subscription},
+        },
+        random,
     },
-    random,
+    security::Operation,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -15,6 +18,7 @@ use std::{collections::BTreeSet, sync::Arc};
 #[derive(Debug)]
 pub struct ShareSeat {
     broker: Broker,
+    permit: Permit,
     cell: Arc<GroupCell>,
     number: MemberNumber,
     id: String,
@@ -25,7 +29,8 @@ pub struct ShareSeat {
 impl Broker {
     /// ShareGroupHeartbeat. It never waits.
     pub fn share_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
-        let (state, epoch) = (&self.running.state, request.epoch);
+        let permit = self.ask_group(Operation::Read, group)?;
+        let (state, epoch) = (self.state(&permit), request.epoch);
         let topics = || state.counted_topics();
         let beat = |state: &mut GroupState, now| {
             if epoch == JOINS {
@@ -39,7 +44,8 @@ impl Broker {
 
     /// Whether how far a share group has come may be changed: it has no members. One that is not there is made, or (`make`) not.
     pub fn may_change_share_offsets(&self, group: &str, make: bool) -> Result<()> {
-        let state = &self.running.state;
+        let permit = self.ask_group(Operation::Read, group)?;
+        let state = self.state(&permit);
         let checked = |state: &mut GroupState, now: u64| {
             state.may_be_share()?;
             if make {
@@ -56,7 +62,8 @@ impl Broker {
 
     /// Whether one more member may join a share group.
     pub fn has_room_to_share(&self, group: &str) -> Result<()> {
-        let checked = self.running.state.change_named(group, |state, _| state.group.has_room_to_share())?;
+        let permit = self.ask_group(Operation::Read, group)?;
+        let checked = self.state(&permit).change_named(group, |state, _| state.group.has_room_to_share())?;
         checked.map_or(Ok(()), |(_, checked)| checked)
     }
 
@@ -65,19 +72,22 @@ impl Broker {
         if group.is_empty() {
             return Err(Error::InvalidGroup("a group needs a name".into()));
         }
-        topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
+        let permit = self.ask_group(Operation::Read, group)?;
+        let broker = self.state(&permit);
+        topics.iter().try_for_each(|topic| self.topic_for(Operation::Read, topic).map(drop))?;
         let topics: BTreeSet<Arc<str>> = topics.iter().map(|&topic| topic.into()).collect();
         let secret = random::number();
-        let (cell, joined) = self.running.state.change_or_new(group, |state, now| {
+        let (cell, joined) = broker.change_or_new(group, |state, now| {
             state.may_be_share().map_err(|_| Error::InconsistentGroupProtocol)?;
-            let counted = |topic: &Arc<str>| Ok((topic.clone(), self.topic(topic)?.partition_count()));
+            let counted =
+                |topic: &Arc<str>| Ok((topic.clone(), self.topic_for(Operation::Read, topic)?.partition_count()));
             let topics = topics.iter().map(counted).collect::<Result<_>>()?;
             state.group.join_share(now, Subscription { topics, client: self.caller().name().into(), secret })
         })?;
         let number = joined?;
-        self.running.state.sync_line(&cell);
+        broker.sync_line(&cell);
         let (broker, id) = (self.clone(), member_id(number, secret));
-        Ok(ShareSeat { broker, cell, number, id, topics: topics.into_iter().collect() })
+        Ok(ShareSeat { broker, permit, cell, number, id, topics: topics.into_iter().collect() })
     }
 }
 
@@ -114,14 +124,17 @@ impl ShareSeat {
 
     /// The partitions that there are of its topics now, in order.
     pub fn assigned(&self) -> Vec<(Arc<str>, u32)> {
-        let counted =
-            self.topics.iter().filter_map(|topic| Some((topic, self.broker.topic(topic).ok()?.partition_count())));
+        let counted = self
+            .topics
+            .iter()
+            .filter_map(|topic| Some((topic, self.broker.topic_for(Operation::Read, topic).ok()?.partition_count())));
         counted.flat_map(|(topic, count)| (0..count).map(|partition| (topic.clone(), partition))).collect()
     }
 
     /// Leaves the group.
     pub fn leave(&mut self) -> Result<()> {
-        let left = self.broker.running.state.change(&self.cell, |state, now| state.group.leave_share(now, self.number));
+        let left =
+            self.broker.state(&self.permit).change(&self.cell, |state, now| state.group.leave_share(now, self.number));
         left.unwrap_or(Err(Error::UnknownMemberId))
     }
 }

@@ -155,17 +155,17 @@ fn a_share_group_without_members_rests_for_as_long_as_it_takes() {
     broker.create_topic("orders", 1).unwrap();
     joins(&broker, "a", &["orders"]).unwrap();
     steady(&broker, "a", -1).unwrap();
-    let rests = |broker: &Broker| broker.running.state.all_groups().unwrap().1.len() == 1;
+    let rests = |broker: &Broker| broker.inner().all_groups().unwrap().1.len() == 1;
     assert!(rests(&broker));
     clock.fetch_add(i64::MAX / 2, AcqRel);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(None));
+    assert_eq!(broker.inner().look_after_groups(), Ok(None));
     assert_eq!((jobs(&broker).state, rests(&broker)), ("Empty", true));
     drop(broker);
 
     let broker = open(&disk, &clock);
     assert_eq!(jobs(&broker).group_type, GroupType::Share);
     clock.fetch_add(i64::MAX / 4, AcqRel);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(None));
+    assert_eq!(broker.inner().look_after_groups(), Ok(None));
     assert_eq!(joins(&broker, "b", &["orders"]).unwrap().epoch, 5);
 }
 
@@ -185,7 +185,7 @@ fn what_a_group_that_rests_has_read_is_observed() {
     assert_eq!((awake.len(), awake[0].members, awake[0].offsets.len()), (1, 1, 1));
 
     steady(&broker, "a", -1).unwrap();
-    let rests = || broker.running.state.all_groups().unwrap().1.len() == 1;
+    let rests = || broker.inner().all_groups().unwrap().1.len() == 1;
     assert!(rests());
     let observed = broker.observe_groups().unwrap();
     assert_eq!((&*observed[0].name, observed[0].members), ("jobs", 0));
@@ -202,13 +202,13 @@ fn a_group_that_rests_hears_which_of_its_topics_are_gone() {
     broker.create_topic("orders", 1).unwrap();
     joins(&broker, "a", &["orders"]).unwrap();
     steady(&broker, "a", -1).unwrap();
-    assert_eq!(broker.running.state.all_groups().unwrap().1.len(), 1, "it rests");
+    assert_eq!(broker.inner().all_groups().unwrap().1.len(), 1, "it rests");
     broker.drop_topic("orders").unwrap();
     let line = |state: &mut super::GroupState| {
         state.group.save_again();
         String::from_utf8(state.group.take_unsaved().unwrap().group.unwrap().to_line()).unwrap()
     };
-    let line = broker.running.state.change_named("jobs", |state, _| line(state)).unwrap().unwrap().1;
+    let line = broker.inner().change_named("jobs", |state, _| line(state)).unwrap().unwrap().1;
     assert!(!line.contains("had:"), "{line}");
 }
 
@@ -232,7 +232,7 @@ fn set(broker: &Broker, name: &str, value: &str) {
 fn a_member_may_go_while_a_topic_is_altered() {
     let broker = two_topics();
     set(&broker, "errors.deadletterqueue.topic.name", "dead");
-    let state = &broker.running.state;
+    let state = &broker.inner();
     let altering = state.creating.try_lock().unwrap();
     state.release_member("jobs", "a");
     drop(altering);
@@ -257,7 +257,7 @@ fn what_a_member_holds_is_free_when_it_is_gone_and_all_is_forgotten_with_the_gro
     assert_eq!(acquire(&mut b, &broker), 1, "a left");
     drop(seat);
     assert_eq!(acquire(&mut a, &broker), 1, "b left");
-    let state = &broker.running.state;
+    let state = &broker.inner();
     drop((a, b));
     assert!(state.has_shares("jobs").unwrap());
     broker.delete_group("jobs").unwrap();

@@ -119,7 +119,7 @@ fn members_come_and_go() {
 
 /// Every commit that was answered is in the log, which says the same as memory.
 fn check_log(broker: &Broker, seen: &Seen) {
-    let Some(log) = broker.running.state.offsets_log().unwrap() else { return assert!(seen.answered.is_empty()) };
+    let Some(log) = broker.inner().offsets_log().unwrap() else { return assert!(seen.answered.is_empty()) };
     let logged =
         committed_offsets::read_back(&log, |what| panic!("{what}")).unwrap().remove("g").unwrap_or_default().offsets;
     assert_eq!(*logged.committed(), broker.committed_offsets("g").unwrap());
@@ -229,7 +229,7 @@ fn a_group_rests_and_wakes() {
     guests.into_iter().chain([looks]).for_each(|thread| thread.join().unwrap());
     let group = broker.group("g").unwrap().unwrap();
     assert_eq!((group.state, group.generation), ("Empty", Some(10)), "each came and went");
-    let (awake, resting) = broker.running.state.all_groups().unwrap();
+    let (awake, resting) = broker.inner().all_groups().unwrap();
     assert_eq!((awake.len(), resting.len()), (0, 1));
 }
 

@@ -173,7 +173,7 @@ fn who_waits_watches_a_session_that_begins_later() {
     poll(&mut waits);
     thread::scope(|scope| {
         const MINUTE: Duration = Duration::from_secs(60);
-        let waiting = || broker.running.state.find_group("g").unwrap().unwrap().lock().waiting.len();
+        let waiting = || broker.inner().find_group("g").unwrap().unwrap().lock().waiting.len();
         let await_waiting = |count| {
             while waiting() < count {
                 thread::yield_now()
@@ -382,11 +382,7 @@ fn offsets_survive_a_restart_and_stand_in_the_log_as_lines() {
     clock.store(900, Release);
     let committed = Committed { offset: 0, leader_epoch: 0, metadata: "".into(), timestamp_ms: 5 };
     assert_eq!(broker.committed_offsets("a/b c").unwrap(), BTreeMap::from([(("t".into(), 0), committed)]));
-    assert_eq!(
-        broker.running.state.look_after_groups(),
-        Ok(Some(1900)),
-        "a restart counts as the begin of the retention"
-    );
+    assert_eq!(broker.inner().look_after_groups(), Ok(Some(1900)), "a restart counts as the begin of the retention");
     let log = broker.topic("__consumer_offsets").unwrap().partition(0).unwrap();
     let mut chunk = crate::log::Chunk::default();
     log.read(0, 1 << 20, &mut chunk).unwrap();
@@ -404,13 +400,13 @@ fn offsets_expire_when_the_group_had_no_members_for_as_long() {
     let mut member = broker.join("g", &["t"], manual()).unwrap();
     member.commit(Some(&[("t", 0, 0)])).unwrap();
     clock.store(5000, Release);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(Some(6000)), "it has a member");
+    assert_eq!(broker.inner().look_after_groups(), Ok(Some(6000)), "it has a member");
     drop(member);
     clock.store(5999, Release);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(Some(6000)));
+    assert_eq!(broker.inner().look_after_groups(), Ok(Some(6000)));
     assert_eq!(broker.committed_offsets("g").unwrap().len(), 1);
     clock.store(6000, Release);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(None));
+    assert_eq!(broker.inner().look_after_groups(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
     drop(broker);
     assert_eq!(open(&disk, &clock).groups().unwrap(), []);
@@ -429,10 +425,10 @@ fn group_that_lost_its_last_offset_is_there_for_ten_minutes_or_until_it_is_delet
     assert_eq!(broker.delete_group("deleted"), Ok(()));
     assert_eq!(broker.delete_group("deleted"), Err(Error::UnknownGroup("deleted".into())));
     clock.store(599_999, Release);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(Some(600_000)));
+    assert_eq!(broker.inner().look_after_groups(), Ok(Some(600_000)));
     assert_eq!(broker.groups().unwrap().len(), 1);
     clock.store(600_000, Release);
-    assert_eq!(broker.running.state.look_after_groups(), Ok(None));
+    assert_eq!(broker.inner().look_after_groups(), Ok(None));
     assert_eq!(broker.groups().unwrap(), []);
 }
 

@@ -24,7 +24,7 @@ fn open(disk: &MemoryDisk) -> Result<Broker> {
     let clock = Clock::Manual(Arc::new(AtomicI64::new(NOW_MS)));
     let broker = Broker::open_on(Arc::new(disk.clone()), Config::new("data"), clock)?;
     // The coordinator would end what is open: it knows none of these producers. And compaction is the script's.
-    broker.env().schedule.stop();
+    broker.inner().env.schedule.stop();
     let settings = [("cleanup.policy", "compact"), ("segment.bytes", "1024"), ("delete.retention.ms", "1000")];
     let settings: Overrides = settings.map(|(name, value)| (name.into(), value.into())).into();
     match broker.create_topic_with("t", Some(1), settings) {

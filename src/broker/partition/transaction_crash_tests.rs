@@ -36,7 +36,7 @@ fn open(disk: &MemoryDisk, flush: Flush) -> Result<Arc<Broker>> {
     let config = Config { flush, topic_defaults, ..Config::new("data") };
     let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::Manual(Arc::new(AtomicI64::new(NOW_MS))))?;
     // The coordinator would end what is open: it knows none of these producers.
-    broker.env().schedule.stop();
+    broker.inner().env.schedule.stop();
     match broker.create_topic("t", 1) {
         Ok(_) | Err(Error::TopicExists(_)) => Ok(Arc::new(broker)),
         Err(error) => Err(error),

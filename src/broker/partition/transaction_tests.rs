@@ -22,7 +22,7 @@ fn open(disk: &MemoryDisk, flush: Flush) -> Broker {
     let clock = Clock::Manual(Arc::new(AtomicI64::new(NOW_MS)));
     let broker = Broker::open_on(Arc::new(disk.clone()), config, clock).unwrap();
     // The coordinator would end what is open: it knows none of these producers.
-    broker.env().schedule.stop();
+    broker.inner().env.schedule.stop();
     if broker.topic("t").is_err() {
         broker.create_topic("t", 1).unwrap();
     }

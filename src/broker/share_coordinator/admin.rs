@@ -1,8 +1,12 @@
 //! What administrators ask of share groups, and what becomes of their state when topics and groups go.
 
 use super::{ShareCell, ShareCounts, ShareKey, ShareState, ShareWrite, Shares, state_log};
-use crate::broker::{
-    Broker, BrokerState, Error, PartitionHandle, Result, ShareOffset, share_partition::SavedShare, sync::MutexGuard,
+use crate::{
+    broker::{
+        Broker, BrokerState, Error, PartitionHandle, Permit, Result, ShareOffset, share_partition::SavedShare,
+        sync::MutexGuard,
+    },
+    security::Operation,
 };
 #[cfg(feature = "http")]
 use std::collections::BTreeSet;
@@ -27,24 +31,30 @@ impl Broker {
                 in_flight: state.open.as_ref().map_or(0, |open| open.machine.acquired()),
             })
         };
-        Ok(self.running.state.share_cells_of(group)?.into_iter().filter_map(offset).collect())
+        Ok(self
+            .state(&self.ask_group(Operation::Describe, group)?)
+            .share_cells_of(group)?
+            .into_iter()
+            .filter_map(offset)
+            .collect())
     }
 
     /// How many records of share groups are handed out at present.
     pub fn shares_in_flight(&self) -> u64 {
         let acquired = |cell: Arc<ShareCell>| cell.lock().open.as_ref().map_or(0, |open| open.machine.acquired());
-        self.running.state.share_cells(|_| true).unwrap_or_default().into_iter().map(acquired).sum()
+        self.state(&Permit::for_everybody()).share_cells(|_| true).unwrap_or_default().into_iter().map(acquired).sum()
     }
 
     /// What was done with records of share groups since the start.
     pub fn share_counts(&self) -> &ShareCounts {
-        &self.running.state.shares.counts
+        &self.state(&Permit::for_everybody()).shares.counts
     }
 
     /// Sets how far a share group without members is in a partition: it goes on at this offset, or (`None`) where its settings say. The
     /// caller knows that it has no members, and makes durable what it answers.
     pub fn write_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<ShareWrite> {
-        let state = &self.running.state;
+        let permit = self.ask_group(Operation::Read, group)?;
+        let state = self.state(&permit);
         state.internal_log_or_new(state_log::TOPIC)?;
         let (group, key) = (Arc::from(group), (of.topic().into(), of.index()));
         let saved = SavedShare { start, ..SavedShare::unread(of.leader_epoch()) };
@@ -65,7 +75,9 @@ impl Broker {
 
     /// Forgets how far a share group without members is in a topic. Answers whether there was anything to forget.
     pub fn delete_share_offsets(&self, group: &str, topic: &str) -> Result<bool> {
-        let state = &self.running.state;
+        let permit = self.ask_group(Operation::Delete, group)?;
+        self.ask_topic(Operation::Read, topic)?;
+        let state = self.state(&permit);
         state.forget_shares(state.share_cells_of(group)?.into_iter().filter(|cell| *cell.topic == *topic).collect())
     }
 }

@@ -3,11 +3,12 @@
 use super::{ShareCell, ShareKey, ShareState, ShareTerms};
 use crate::{
     broker::{
-        Batches, Broker, BrokerState, Error, PartitionHandle, ReadSession, Registered, Result, View, Waiter,
+        Batches, Broker, BrokerState, Error, PartitionHandle, Permit, ReadSession, Registered, Result, View, Waiter,
         internal_log::LogWrite,
         share_partition::{Acknowledged, Acknowledgement, Acquired, Refused, Run, Wanted},
     },
     log::record::shown,
+    security::Operation,
 };
 use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Instant};
 
@@ -18,6 +19,8 @@ const READS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct ShareConsumer {
     broker: Broker,
+    /// To read in the group.
+    permit: Permit,
     group: Arc<str>,
     member: Arc<str>,
     /// By topic, then by partition: a poll looks up every one, so none is sought by an owned name.
@@ -50,8 +53,15 @@ impl Broker {
     /// A member of a share group, as far as records are concerned.
     pub fn share_consumer(&self, group: &str, member: &str) -> Result<ShareConsumer> {
         // Made before any lock is taken.
-        self.running.state.internal_log_or_new(super::state_log::TOPIC)?;
-        Ok(ShareConsumer { broker: self.clone(), group: group.into(), member: member.into(), cells: BTreeMap::new() })
+        let permit = self.ask_group(Operation::Read, group)?;
+        self.state(&permit).internal_log_or_new(super::state_log::TOPIC)?;
+        Ok(ShareConsumer {
+            broker: self.clone(),
+            permit,
+            group: group.into(),
+            member: member.into(),
+            cells: BTreeMap::new(),
+        })
     }
 
     /// How long a member of this group has a record that it acquires, in ms.
@@ -94,7 +104,7 @@ impl ShareConsumer {
     }
 
     fn state(&self) -> &Arc<BrokerState> {
-        &self.broker.running.state
+        self.broker.state(&self.permit)
     }
 
     /// What the group's settings come to now.
@@ -117,6 +127,7 @@ impl ShareConsumer {
         terms: &ShareTerms,
         act: impl FnOnce(&ShareConsumer, Place<'_>) -> Result<T>,
     ) -> Result<T> {
+        self.permit.check()?;
         loop {
             let cell = match self.cell(of) {
                 Some(cell) => cell.clone(),

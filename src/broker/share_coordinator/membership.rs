@@ -4,12 +4,13 @@
 use super::{ShareConsumer, ShareTerms, ShareWrite};
 use crate::{
     broker::{
-        Broker, Error, Isolation, PartitionHandle, PollLimits, PollWait, PolledRecord, Position, ReadSession,
+        Broker, Error, Isolation, PartitionHandle, Permit, PollLimits, PollWait, PolledRecord, Position, ReadSession,
         Registered, Resource, ResourceKind, Result, ShareSeat,
         share_partition::{Acknowledged, Acquired, Wanted},
         writable,
     },
     config::{Change, Changes, GroupSettings, Setting},
+    security::Operation,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
@@ -85,15 +86,16 @@ impl ShareOptions {
 impl Broker {
     /// Whether a member could [`join`](Self::join_queue) with this, as things stand.
     pub fn may_join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<()> {
-        topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
+        topics.iter().try_for_each(|topic| self.topic_for(Operation::Read, topic).map(drop))?;
         self.has_room_to_share(group)?;
         self.agree_on(group, topics, options).map(drop)
     }
 
     /// Joins a share group, which is made if need be. Who gets no seat in it changes none of its settings.
     pub fn join_queue(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<ShareMembership> {
-        topics.iter().try_for_each(|topic| self.topic(topic).map(drop))?;
-        let state = &self.running.state;
+        topics.iter().try_for_each(|topic| self.topic_for(Operation::Read, topic).map(drop))?;
+        let permit = self.ask_group(Operation::Read, group)?;
+        let state = self.state(&permit);
         state.internal_log_or_new(super::state_log::TOPIC)?;
         let seat = {
             // Whoever comes first makes the settings; the next one finds them.
@@ -124,12 +126,12 @@ impl Broker {
         }
         if let Some(topic) = options.dead_letters.as_ref().filter(|topic| !topic.is_empty()) {
             writable(topic)?;
-            if !self.running.state.config.auto_create && self.topic(topic).is_err() {
+            if !self.config().auto_create && self.topic_for(Operation::Describe, topic).is_err() {
                 return Err(Error::InvalidConfig(format!("there is no topic '{topic}' for dead letters")));
             }
         }
         let mut changes = Changes { named: Default::default(), reset_others: false };
-        if self.group(group)?.is_some() || self.running.state.has_shares(group)? {
+        if self.group(group)?.is_some() || self.state(&self.ask_group(Operation::Read, group)?).has_shares(group)? {
             let differs = |(name, value): &(&str, String)| {
                 let setting = Setting::<GroupSettings>::named(name).expect("the names are the table's");
                 (setting.value(&settings) != *value).then(|| (setting.name, setting.value(&settings)))
@@ -163,7 +165,8 @@ impl Broker {
             let before = |name: &String| own.get(name).map_or(Change::Default, |value| Change::Set(value.clone()));
             let named = changes.named.keys().map(|name| (name.clone(), before(name))).collect();
             if let Err(error) = self.change_settings(&resource, &Changes { named, reset_others: false }, false) {
-                self.env().tell(&format!("settings stay of a group that nobody could join: {error}"));
+                self.env(&Permit::for_everybody())
+                    .tell(&format!("settings stay of a group that nobody could join: {error}"));
             }
         })
     }

@@ -13,7 +13,7 @@
 //! released it cannot have acquired later.
 
 use crate::broker::{
-    Broker, Error, Registered, Result, Waiter, Waiters,
+    Broker, Error, Permit, Registered, Result, Waiter, Waiters,
     sync::{Mutex, MutexGuard},
 };
 use std::{
@@ -127,7 +127,7 @@ impl Broker {
         let key = (Arc::from(group), Arc::from(member));
         let mut session = ShareSession { connection, next_epoch: 1, places: vec![], life: Arc::default() };
         session.apply(change);
-        let mut sessions = self.running.state.share_sessions.lock();
+        let mut sessions = self.state(&Permit::for_everybody()).share_sessions.lock();
         // One that is refused leaves the one before as it is: what the member holds is still somebody's.
         let before = sessions.get(&key);
         let others = sessions.len() - usize::from(before.is_some());
@@ -152,7 +152,7 @@ impl Broker {
         change: SessionChange,
     ) -> Result<SessionTurn> {
         let key = (Arc::from(group), Arc::from(member));
-        let mut sessions = self.running.state.share_sessions.lock();
+        let mut sessions = self.state(&Permit::for_everybody()).share_sessions.lock();
         // All are counted only for who wants more.
         let all = if change.added.is_empty() { 0 } else { count(&sessions) };
         let session = sessions.get_mut(&key).ok_or(Error::NoShareSession)?;
@@ -172,7 +172,7 @@ impl Broker {
 
     /// The session that a member has now.
     pub fn share_session(&self, (group, member): (&str, &str)) -> Result<SessionRef> {
-        let sessions = self.running.state.share_sessions.lock();
+        let sessions = self.state(&Permit::for_everybody()).share_sessions.lock();
         let session = sessions.get(&(group.into(), member.into())).ok_or(Error::NoShareSession)?;
         Ok(SessionRef(session.life.clone()))
     }
@@ -180,23 +180,23 @@ impl Broker {
     /// Ends a session, if it is there: what the member holds is free.
     pub fn end_share_session(&self, (group, member): (&str, &str)) {
         let key = (Arc::from(group), Arc::from(member));
-        let mut sessions = self.running.state.share_sessions.lock();
+        let mut sessions = self.state(&Permit::for_everybody()).share_sessions.lock();
         let ended = sessions.remove(&key);
         drop(sessions);
         if let Some(ended) = ended {
             ended.end();
-            self.running.state.release_member(group, member);
+            self.state(&Permit::for_everybody()).release_member(group, member);
         }
     }
 
     /// A connection has ended, and with it the sessions that were opened on it.
     pub fn end_share_sessions_of(&self, connection: u64) {
-        let mut sessions = self.running.state.share_sessions.lock();
+        let mut sessions = self.state(&Permit::for_everybody()).share_sessions.lock();
         let ended: Vec<_> = sessions.extract_if(.., |_, session| session.connection == connection).collect();
         drop(sessions);
         for ((group, member), session) in &ended {
             session.end();
-            self.running.state.release_member(group, member);
+            self.state(&Permit::for_everybody()).release_member(group, member);
         }
     }
 }

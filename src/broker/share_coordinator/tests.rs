@@ -299,7 +299,7 @@ fn offsets_are_altered_and_deleted() {
     assert!(broker.delete_share_offsets("jobs", "orders").unwrap());
     assert!(!broker.delete_share_offsets("jobs", "orders").unwrap());
     assert!(broker.share_offsets("jobs").unwrap().is_empty());
-    assert!(!broker.running.state.has_shares("jobs").unwrap());
+    assert!(!broker.inner().has_shares("jobs").unwrap());
     assert_eq!(told(&mut a, &of, 1), "0-0*1");
     acknowledge(&mut a, &of, 0, 0, Accept).unwrap();
     broker.delete_group("jobs").unwrap();
@@ -490,7 +490,7 @@ fn dead_letters_do_not_go_to_their_own_topic() {
 fn nothing_is_kept_of_groups_that_are_not_there() {
     let broker = broker(&MemoryDisk::default(), 2);
     let of = orders(&broker);
-    let known = || broker.running.state.share_cells(|_| true).unwrap().len();
+    let known = || broker.inner().share_cells(|_| true).unwrap().len();
     for group in ["", "other", "readers"] {
         broker.reset_offsets("readers", &[("orders".into(), 0, 1)]).unwrap();
         let mut stranger = broker.share_consumer(group, "a").unwrap();

@@ -68,7 +68,7 @@ impl Turned {
     }
 
     fn look_after(&self) -> Result<()> {
-        self.broker.running.state.look_after_transactions().map(drop)
+        self.broker.inner().look_after_transactions().map(drop)
     }
 
     /// Commits an offset of the group of a transaction.
@@ -210,7 +210,7 @@ impl Model {
     /// Commits an offset in a transaction of a Kafka producer.
     fn commit_kafka(&mut self, turned: &Turned, producer: Option<ProducerIdentity>, number: u32) -> Result<bool> {
         let Some(producer) = producer else { return Ok(false) };
-        let found = turned.broker.running.state.transaction_of(producer, IfAbsent::Add);
+        let found = turned.broker.inner().transaction_of(producer, IfAbsent::Add);
         let done = self.got(found.and_then(|transaction| turned.commit(&transaction, number)))?.is_some();
         if done {
             self.tried(number).acknowledged.insert(GROUP);
@@ -369,7 +369,7 @@ impl Model {
     }
 
     fn check(&self, turned: &Turned, context: &str, is_whole_or_absent: bool) {
-        if !is_whole_or_absent && turned.broker.running.state.is_incomplete().unwrap() {
+        if !is_whole_or_absent && turned.broker.inner().is_incomplete().unwrap() {
             // Power failed, and the state's log was not synced: what it does not tell any more stays open.
             return;
         }

@@ -10,9 +10,12 @@ use super::{
     requests::Started,
     writing::IfAbsent,
 };
-use crate::broker::{
-    Broker, Error, Outcome, Result,
-    transaction::{Doom, Epochs, LastTransaction, Phase, ProducerIdentity, Start, TransactionState, commit_unless},
+use crate::{
+    broker::{
+        Broker, Error, Outcome, Permit, Result,
+        transaction::{Doom, Epochs, LastTransaction, Phase, ProducerIdentity, Start, TransactionState, commit_unless},
+    },
+    security::Operation,
 };
 use std::{sync::Arc, time::Instant};
 
@@ -32,6 +35,8 @@ pub struct Begun {
 #[derive(Debug)]
 pub struct Transaction {
     broker: Broker,
+    /// To write with the id.
+    permit: Permit,
     cell: Arc<IdCell>,
     identity: ProducerIdentity,
     /// The first error in it, after which it can only be aborted.
@@ -44,7 +49,8 @@ impl Broker {
     /// Begins a transaction, and fences whoever had the id before: what it left open is aborted. One that is being ended is waited
     /// for, for 5 s; then the answer is [`Error::ConcurrentTransactions`]. It may take so many ms, from 1 s on.
     pub fn begin_transaction(&self, transactional_id: &str, timeout_ms: u64) -> Result<Begun> {
-        let (state, deadline) = (&self.running.state, Instant::now() + WAIT);
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        let (state, deadline) = (self.state(&permit), Instant::now() + WAIT);
         let timeout_ms = i64::try_from(timeout_ms).unwrap_or(i64::MAX);
         let timeout_ms = state.transaction_timeout(timeout_ms, TIMEOUT_MS_MIN)?;
         loop {
@@ -61,7 +67,14 @@ impl Broker {
             match started {
                 Ok(Started::With(identity)) => {
                     let broker = self.clone();
-                    let transaction = Transaction { broker, cell, identity, doomed: Doom::default(), is_over: false };
+                    let transaction = Transaction {
+                        broker,
+                        permit: permit.clone(),
+                        cell,
+                        identity,
+                        doomed: Doom::default(),
+                        is_over: false,
+                    };
                     return Ok(Begun { transaction, last });
                 }
                 Ok(Started::Aborted) => {}
@@ -88,6 +101,7 @@ impl Transaction {
     /// An error if nothing more can be written in it: it was lost, or something went wrong in it.
     pub fn check(&self) -> Result<()> {
         self.check_not_lost()?;
+        self.permit.check()?;
         self.doomed.check()
     }
 
@@ -111,7 +125,7 @@ impl Transaction {
     /// Ends it: all of it takes effect. After an error none of it does, but for two: [`Error::TimedOut`], whose outcome is
     /// decided, and its markers follow as soon as they can be written; and an [`Error::Storage`] which says that nobody knows yet.
     pub fn end(&mut self) -> Result<()> {
-        commit_unless(self.doomed.check(), |outcome| self.end_as(outcome))
+        commit_unless(self.permit.check().and_then(|()| self.doomed.check()), |outcome| self.end_as(outcome))
     }
 
     /// Ends it: none of it takes effect.
@@ -123,7 +137,7 @@ impl Transaction {
         if std::mem::replace(&mut self.is_over, true) {
             return Err(self.lost());
         }
-        let state = &self.broker.running.state;
+        let state = self.broker.state(&self.permit);
         let new_id = || state.env.new_producer_id();
         let decide = |known: &TransactionState| match known.phase {
             Phase::Ongoing { .. } => known.end(self.identity, outcome, Epochs::Raised, new_id),
@@ -165,7 +179,7 @@ impl Drop for Transaction {
             && let Err(Error::Storage(why)) = self.abort()
         {
             // Maintenance goes on with it.
-            self.broker.running.state.env.tell(&format!("{}: {why}", self.cell.name));
+            self.broker.state(&self.permit).env.tell(&format!("{}: {why}", self.cell.name));
         }
     }
 }

@@ -2,9 +2,12 @@
 //! end. These are Kafka's requests; what connections of text and embedded producers do is in [`handle`](super::handle).
 
 use super::{IdCell, LogWrite};
-use crate::broker::{
-    Broker, BrokerState, Error, Outcome, Result,
-    transaction::{Epochs, Init, Parts, ProducerIdentity, Start, TransactionState},
+use crate::{
+    broker::{
+        Broker, BrokerState, Error, Outcome, Result,
+        transaction::{Epochs, Init, Parts, ProducerIdentity, Start, TransactionState},
+    },
+    security::Operation,
 };
 use std::sync::Arc;
 
@@ -38,7 +41,8 @@ impl Broker {
         timeout_ms: i32,
         known: Option<ProducerIdentity>,
     ) -> Result<ProducerIdentity> {
-        let state = &self.running.state;
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        let state = self.state(&permit);
         let cell = state.find_or_make_id(transactional_id)?;
         let timeout_ms =
             state.transaction_timeout(i64::from(timeout_ms), 1).inspect_err(|_| state.forget_unused(&cell))?;
@@ -65,9 +69,10 @@ impl Broker {
         partitions: &[TopicPartition],
         verify_only: bool,
     ) -> Result<Vec<Result<()>>> {
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
         let mut parts = Parts::default();
         let mut found = |wanted: &TopicPartition| {
-            let topic = self.topic(&wanted.topic)?;
+            let topic = self.topic_for(Operation::Write, &wanted.topic)?;
             topic.partition(wanted.partition)?;
             parts.add_partition(&wanted.topic, topic.id, wanted.partition);
             Ok(())
@@ -76,9 +81,9 @@ impl Broker {
         if found.iter().any(Result::is_err) {
             return Ok(found);
         }
-        let cell = self.running.state.known_id(transactional_id)?;
+        let cell = self.state(&permit).known_id(transactional_id)?;
         if !verify_only {
-            self.running.state.add_parts(&cell, identity, &parts)?;
+            self.state(&permit).add_parts(&cell, identity, &parts)?;
             return Ok(found);
         }
         let state = cell.read();
@@ -86,7 +91,7 @@ impl Broker {
         let known = state.known.as_ref().ok_or_else(|| unknown_id(transactional_id))?;
         let is_in = |wanted: &TopicPartition| {
             let mut part = Parts::default();
-            part.add_partition(&wanted.topic, self.topic(&wanted.topic)?.id, wanted.partition);
+            part.add_partition(&wanted.topic, self.topic_for(Operation::Write, &wanted.topic)?.id, wanted.partition);
             match known.holds(identity, &part) {
                 Ok(true) => Ok(()),
                 Ok(false) => Err(not_added()),
@@ -99,9 +104,11 @@ impl Broker {
 
     /// A group's offsets are to be in a producer's transaction: Kafka's AddOffsetsToTxn.
     pub fn add_group(&self, transactional_id: &str, identity: ProducerIdentity, group: &str) -> Result<()> {
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        self.ask_group(Operation::Read, group)?;
         let parts = Parts::of_group(group)?;
-        let cell = self.running.state.known_id(transactional_id)?;
-        self.running.state.add_parts(&cell, identity, &parts)
+        let cell = self.state(&permit).known_id(transactional_id)?;
+        self.state(&permit).add_parts(&cell, identity, &parts)
     }
 
     /// A producer ends its transaction: Kafka's EndTxn. The answer is the pair that it goes on with. The outcome is decided and
@@ -113,7 +120,8 @@ impl Broker {
         outcome: Outcome,
         epochs: Epochs,
     ) -> Result<ProducerIdentity> {
-        let state = &self.running.state;
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        let state = self.state(&permit);
         let cell = state.known_id(transactional_id)?;
         let new_id = || state.env.new_producer_id();
         let ended = state.end(&cell, |before| before.end(identity, outcome, epochs, new_id))?;

@@ -8,10 +8,11 @@ use super::{
 };
 use crate::{
     broker::{
-        ActiveProducer, Broker, BrokerState, Error, Marker, Outcome, Partition, Result,
+        ActiveProducer, Broker, BrokerState, Error, Marker, Outcome, Partition, Permit, Result,
         transaction::{Cause, LastTransaction, Phase, ProducerIdentity},
     },
     log::record::shown,
+    security::Operation,
 };
 use std::sync::Arc;
 
@@ -68,13 +69,15 @@ pub struct PartitionOfTransaction {
 impl Broker {
     /// All transactional ids, by name.
     pub fn transactions(&self) -> Result<Vec<TransactionSummary>> {
-        let cells = self.running.state.id_cells()?;
+        let mut cells = self.state(&Permit::for_everybody()).id_cells()?;
+        cells.retain(|cell| self.ask_transactional_id(Operation::Describe, &cell.name).is_ok());
         Ok(cells.iter().filter_map(|cell| summary(cell, &cell.read())).collect())
     }
 
     /// What is known of a transactional id.
     pub fn transaction(&self, transactional_id: &str) -> Result<TransactionDescription> {
-        let state = &self.running.state;
+        let permit = self.ask_transactional_id(Operation::Describe, transactional_id)?;
+        let state = self.state(&permit);
         let cell = state.cell_of(transactional_id)?;
         let (summary, known) = {
             let id = cell.read();
@@ -86,13 +89,15 @@ impl Broker {
             let first = partition.ok().flatten().and_then(open).map(|open| open.first);
             PartitionOfTransaction { topic, partition: index, first }
         };
-        let partitions = state.places(&parts).into_iter().map(described).collect();
+        let seen = state.places(&parts).into_iter().filter(|place| self.may_describe(&place.topic));
+        let partitions = seen.map(described).collect();
         Ok(TransactionDescription { summary, last: known.last, partitions, groups: parts.groups.into_iter().collect() })
     }
 
     /// Aborts the open transaction of somebody else, or what of it hangs in a partition though it should have ended.
     pub fn abort_transaction(&self, transactional_id: &str) -> Result<()> {
-        let state = &self.running.state;
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        let state = self.state(&permit);
         let cell = state.cell_of(transactional_id)?;
         match state.abort(&cell, Cause::Elsewhere) {
             Err(Error::InvalidTxnState(_)) => state.abort_hanging(&cell),
@@ -103,17 +108,19 @@ impl Broker {
     /// Writes a marker, durably, whether a transaction is open there or not: Kafka's WriteTxnMarkers, by which an operator ends
     /// one that hangs.
     pub fn write_marker(&self, topic: &str, partition: u32, marker: Marker) -> Result<()> {
+        let permit = self.ask_cluster(Operation::ClusterAction).or_else(|_| self.ask_cluster(Operation::Alter))?;
         if topic == state_log::TOPIC {
             return Err(Error::InvalidTopic(format!("no transaction writes to '{topic}', which tells of all of them")));
         }
-        let partition = self.topic(topic)?.partition(partition)?;
+        let state = self.state(&permit);
+        let partition = state.topic(topic)?.partition(partition)?;
         let appended = partition.write_marker(marker)?;
-        self.running.state.make_marker_durable(&partition, &marker, Some(&appended))
+        state.make_marker_durable(&partition, &marker, Some(&appended))
     }
 
     /// Who writes a partition with a producer id: Kafka's DescribeProducers.
     pub fn active_producers(&self, topic: &str, partition: u32) -> Result<Vec<ActiveProducer>> {
-        self.topic(topic)?.partition(partition)?.producers()
+        self.topic_for(Operation::Read, topic)?.partition(partition)?.producers()
     }
 }
 

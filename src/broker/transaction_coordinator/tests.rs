@@ -53,7 +53,7 @@ impl Turned {
     }
 
     fn look_after(&self) {
-        self.broker.running.state.look_after_transactions().unwrap();
+        self.broker.inner().look_after_transactions().unwrap();
     }
 
     fn begin(&self, id: &str) -> Transaction {
@@ -391,7 +391,7 @@ fn a_group_whose_name_is_too_long_leaves_the_transaction_known_after_a_restart()
     let again = turned.crashed(Survivors::Everything);
     again.look_after();
     assert_eq!(again.states(), [("t".into(), "complete_abort")]);
-    assert!(!again.broker.running.state.is_incomplete().unwrap());
+    assert!(!again.broker.inner().is_incomplete().unwrap());
     assert_eq!(again.committed("orders", 0), [] as [String; 0]);
 }
 

@@ -20,6 +20,7 @@ use crate::{
         },
     },
     log::record::shown,
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -145,7 +146,7 @@ pub(super) fn bytes_of(names: &[&str]) -> usize {
 fn known(broker: &Broker, owned: Vec<([u8; 16], Vec<i32>)>) -> BTreeSet<(Arc<str>, u32)> {
     let mut known = BTreeSet::new();
     for (id, partitions) in owned {
-        let Some(topic) = broker.find_topic_by_id(&id) else { continue };
+        let Some(topic) = broker.find_topic_by_id_to(Operation::Describe, &id) else { continue };
         let (name, count): (Arc<str>, _) = (topic.name().into(), topic.partition_count());
         let there = partitions.into_iter().filter_map(|index| u32::try_from(index).ok().filter(|&index| index < count));
         known.extend(there.map(|index| (name.clone(), index)));
@@ -162,8 +163,9 @@ pub(super) fn write_partitions(
 ) {
     let mut topics: BTreeMap<Arc<str>, Vec<u32>> = BTreeMap::new();
     partitions.for_each(|(topic, partition)| topics.entry(topic).or_default().push(partition));
-    let with_id =
-        |(name, partitions): (Arc<str>, Vec<u32>)| Some((broker.find_topic(&name).ok()?.id(), name, partitions));
+    let with_id = |(name, partitions): (Arc<str>, Vec<u32>)| {
+        Some((broker.find_topic_to(Operation::Describe, &name).ok()?.id(), name, partitions))
+    };
     let topics: Vec<([u8; 16], Arc<str>, Vec<u32>)> = topics.into_iter().filter_map(with_id).collect();
     w.array("topic_partitions", topics.iter(), |w, (id, name, partitions)| {
         w.uuid("topic_id", id);

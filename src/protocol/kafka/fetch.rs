@@ -28,6 +28,7 @@ use crate::{
     broker::{self, Broker, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View, is_internal},
     config::{CompressionType, FetchCompression, Settings},
     log::{Aborted, Backlog, record::Malformed},
+    security::Operation,
 };
 use std::{
     collections::HashSet,
@@ -119,7 +120,7 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let mut asked_for = HashSet::new();
     let topics = r.array("topics", |r| {
         let topic = TopicRef::read(r, "topic", IDS_FROM)?;
-        let found = topic.find(broker).map_err(|refusal| refusal.code);
+        let found = topic.find(broker, Operation::Read).map_err(|refusal| refusal.code);
         let mut partitions = r.array("partitions", |r| read_partition(r, &found))?;
         r.tags()?;
         // A partition that is listed twice is answered once.

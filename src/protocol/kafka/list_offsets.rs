@@ -4,7 +4,10 @@ use super::{
     Call, Code, Stop, check_leader_epoch, isolation, partition_index, shown_list, tell,
     wire::{Reader, Writer},
 };
-use crate::broker::{self, Broker, EpochEnd, Isolation, PartitionHandle, ReadSession, TimedOffset, View};
+use crate::{
+    broker::{self, Broker, EpochEnd, Isolation, PartitionHandle, ReadSession, TimedOffset, View},
+    security::Operation,
+};
 use std::collections::BTreeMap;
 
 /// Timestamps that mean a place instead of a time.
@@ -135,7 +138,8 @@ fn find<T>(
     leader_epoch: i32,
     then: impl FnOnce(&PartitionHandle) -> Result<T, Code>,
 ) -> Result<T, Code> {
-    let partition = broker.find_partition(name, partition_index(index)).map_err(|error| error.code())?;
+    let partition =
+        broker.find_partition_to(Operation::Describe, name, partition_index(index)).map_err(|error| error.code())?;
     check_leader_epoch(leader_epoch, partition.leader_epoch())?;
     then(&partition)
 }

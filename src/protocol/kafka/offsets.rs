@@ -12,6 +12,7 @@ use crate::{
         group::{Committer, Generation, classic::Sender},
     },
     protocol::connection::Output,
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -83,7 +84,7 @@ impl<'a> Commit<'a> {
     fn check(&mut self, broker: &Broker) -> Vec<OffsetCommit> {
         let (timestamp_ms, mut offsets) = (broker.now_ms(), Vec::new());
         for (name, partitions) in &self.topics {
-            let found = name.find(broker).map(|topic| Arc::<str>::from(topic.name()));
+            let found = name.find(broker, Operation::Read).map(|topic| Arc::<str>::from(topic.name()));
             for &Asked { index, offset, leader_epoch, metadata } in partitions {
                 let partition = partition_index(index);
                 let there =
@@ -308,14 +309,16 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, fetch: Fetch<
     match wanted {
         Some(wanted) => topics.extend(wanted.into_iter().map(|(topic, indexes)| match topic {
             TopicRef::Name(name) => (topic, Some(name.into()), indexes),
-            TopicRef::Id(_) => (topic, topic.find(broker).ok().map(|found| found.name().into()), indexes),
+            TopicRef::Id(_) => {
+                (topic, topic.find(broker, Operation::Describe).ok().map(|found| found.name().into()), indexes)
+            }
         })),
         None => {
             for (topic, index) in offsets.committed().keys() {
                 all.entry(topic.clone()).or_default().insert(*index as i32);
             }
             for (name, indexes) in &all {
-                let id = || broker.find_topic(name).map(|topic| TopicRef::Id(topic.id()));
+                let id = || broker.find_topic_to(Operation::Describe, name).map(|topic| TopicRef::Id(topic.id()));
                 let Ok(topic) = (if w.version < 10 { Ok(TopicRef::Name(name)) } else { id() }) else { continue };
                 topics.push((topic, Some(name.clone()), indexes.clone()));
             }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     broker::{self, Broker, IfAbsent, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
     log::{Numbering, batches::Flags, record::RecordRef},
+    security::Operation,
 };
 use std::ops::Range;
 
@@ -65,7 +66,7 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
             Ok(sent)
         })?;
         r.tags()?;
-        Ok(Topic { topic, found: topic.find(broker), batches })
+        Ok(Topic { topic, found: topic.find(broker, Operation::Write), batches })
     })?;
     r.tags()?;
     let outcomes = produce_all(call, transactional_id, acks, &topics);

@@ -94,11 +94,13 @@ pub(super) fn describe_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>
     let strict = r.bool("strict")?;
     r.tags()?;
     tell(call.explained, || "which quotas there are".into());
-    let quotas = call.broker.quotas();
+    let asked = call.broker.quotas();
     let matches = |(entity, _): &(&QuotaEntity, &QuotaValues)| {
         components.iter().all(|component| component.matches(entity)) && (!strict || entity.len() == components.len())
     };
-    let found = check_filter(&components).map(|()| quotas.iter().filter(matches).collect::<Vec<_>>());
+    let quotas = asked.clone().unwrap_or_default();
+    let checked = asked.map_err(Refusal::from).and_then(|_| check_filter(&components));
+    let found = checked.map(|()| quotas.iter().filter(matches).collect::<Vec<_>>());
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     write_code(&mut w, found.as_ref().err());

@@ -8,7 +8,7 @@ use super::{
     Call, Code, NODE_ID, Stop, partition_index, tell,
     wire::{ITEM, Reader, Writer},
 };
-use crate::broker::Broker;
+use crate::{broker::Broker, security::Operation};
 use std::collections::BTreeMap;
 
 /// Partitions of a topic in a request.
@@ -30,7 +30,7 @@ fn write_outcome(w: &mut Writer<'_>, index: &'static str, partition: i32, (code,
 /// Why there is no such partition; `None`: there is.
 fn missing(broker: &Broker, topic: &str, partition: i32) -> Option<Outcome> {
     broker
-        .find_partition(topic, partition_index(partition))
+        .find_partition_to(Operation::Describe, topic, partition_index(partition))
         .err()
         .map(|error| (Code::UnknownTopicOrPartition, Some(error.to_string())))
 }

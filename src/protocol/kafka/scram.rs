@@ -62,7 +62,8 @@ pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut R
         true => "who has a password".into(),
         false => format!("whether there are passwords of {}", shown_list(users.iter().map(|user| user.to_string()))),
     });
-    let known = call.broker.scram_credentials();
+    let asked = call.broker.scram_credentials();
+    let known = asked.clone().unwrap_or_default();
     let mut times: BTreeMap<&str, usize> = BTreeMap::new();
     users.iter().for_each(|user| *times.entry(user).or_default() += 1);
     if users.is_empty() {
@@ -70,6 +71,13 @@ pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut R
     }
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
+    if let Err(error) = asked {
+        w.i16("error_code", error.code().into());
+        w.nullable_string("error_message", Some(&error.to_string()));
+        w.empty_array("results");
+        w.tags();
+        return Ok(());
+    }
     w.i16("error_code", Code::None.into());
     w.nullable_string("error_message", None);
     w.array("results", times.iter(), |w, (user, &times)| {
@@ -131,7 +139,7 @@ pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Read
     })?;
     r.tags()?;
     let broker = call.broker;
-    let known = broker.scram_credentials();
+    let known = broker.scram_credentials().unwrap_or_default();
     let mut asked = Asked::default();
     deletions.iter().for_each(|deletion| asked.add(deletion.user, || deletion.check(&known)));
     upsertions.iter().for_each(|upsertion| asked.add(upsertion.user, || upsertion.check()));

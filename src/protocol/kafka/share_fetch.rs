@@ -30,6 +30,7 @@ use crate::broker::{
     TopicHandle, is_internal,
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
+use crate::security::Operation;
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -158,7 +159,7 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     } else if epoch == OPENS && asked.iter().any(|asked| !asked.said.is_empty()) {
         Some(Refusal::new(Code::InvalidRequest, "who opens a session has nothing to acknowledge".into()))
     } else {
-        asked.iter().find_map(|asked| TopicRef::Id(asked.place.0).find(call.broker).err())
+        asked.iter().find_map(|asked| TopicRef::Id(asked.place.0).find(call.broker, Operation::Read).err())
     };
     let added = asked.iter().map(|asked| asked.place).collect();
     let change = SessionChange { added, forgotten: forgotten.into_iter().flatten().collect() };
@@ -343,7 +344,7 @@ fn checked(said: &[Said], renews: bool) -> Result<Vec<Acknowledged>, Refusal> {
 }
 
 fn find(broker: &Broker, (id, index): SessionPlace) -> Result<(TopicHandle, PartitionHandle), Refusal> {
-    let topic = TopicRef::Id(id).find(broker)?;
+    let topic = TopicRef::Id(id).find(broker, Operation::Read)?;
     let partition = topic.partition(partition_index(index))?;
     Ok((topic, partition))
 }

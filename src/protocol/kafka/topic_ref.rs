@@ -6,7 +6,10 @@ use super::{
     Code, Refusal,
     wire::{Reader, Result, Uuid, Writer},
 };
-use crate::broker::{Broker, TopicHandle, random};
+use crate::{
+    broker::{Broker, TopicHandle, random},
+    security::Operation,
+};
 use std::fmt;
 
 /// A topic as a request names it.
@@ -29,11 +32,12 @@ impl<'a> TopicRef<'a> {
         }
     }
 
-    pub(super) fn find(&self, broker: &Broker) -> std::result::Result<TopicHandle, Refusal> {
+    /// The topic, for a caller that wants to do this to it.
+    pub(super) fn find(&self, broker: &Broker, operation: Operation) -> std::result::Result<TopicHandle, Refusal> {
         match self {
-            TopicRef::Name(name) => broker.find_topic(name).map_err(Refusal::from),
+            TopicRef::Name(name) => broker.find_topic_to(operation, name).map_err(Refusal::from),
             TopicRef::Id(id) => broker
-                .find_topic_by_id(id)
+                .find_topic_by_id_to(operation, id)
                 .ok_or_else(|| Refusal::new(Code::UnknownTopicId, format!("no topic has the id {self}"))),
         }
     }

@@ -1,0 +1,364 @@
+//! The gate: what a caller asks for is decided here, and nowhere else.
+//!
+//! ```text
+//! a verb ──► Broker::ask(operation, resource) ──► Permit ──► Broker::state(permit) ──► what the verb does
+//!                └ Gate: super users, rules                       └ the only way to it
+//! ```
+//!
+//! A verb that forgets to ask does not compile: the broker's state is reached with a permit only, and permits are made here only.
+//! Whoever goes on with what was permitted, a reader or a member, keeps the permit and [checks](Permit::check) it at each step:
+//! that costs the look at a counter until rules change.
+
+use super::{BrokerState, Caller, Env, Error, Result, Running, is_internal};
+use crate::security::{CLUSTER_NAME, Operation, ResourceType};
+#[cfg(feature = "users")]
+use crate::{
+    config::SecurityConfig,
+    security::{Acls, Operations, Proof, Question},
+};
+use std::sync::Arc;
+#[cfg(feature = "users")]
+use std::{
+    collections::BTreeSet,
+    sync::{
+        RwLock,
+        atomic::{AtomicU64, Ordering::*},
+    },
+};
+
+/// A broker in this process, and on whose behalf it is asked. Clones are the same broker; the last one that is dropped
+/// stops it.
+#[derive(Clone, Debug)]
+pub struct Broker {
+    running: Arc<Running>,
+    caller: Arc<Caller>,
+}
+
+/// Decides what callers may do.
+#[derive(Debug, Default)]
+pub struct Gate {
+    #[cfg(feature = "users")]
+    rules: Option<Rules>,
+}
+
+/// What it decides by, where callers have to say who they are.
+#[cfg(feature = "users")]
+#[derive(Debug)]
+struct Rules {
+    super_users: BTreeSet<String>,
+    if_none: bool,
+    acls: RwLock<Arc<Acls>>,
+    /// How often the rules changed.
+    generation: AtomicU64,
+}
+
+/// The user of the broker's own who may do everything.
+pub const ADMIN: &str = "admin";
+
+/// What a caller was permitted: an operation to a resource, for as long as [`check`](Permit::check) says so.
+#[derive(Clone, Debug, Default)]
+pub struct Permit(
+    /// What was asked, where the answer may change.
+    #[cfg(feature = "users")]
+    Option<Arc<Asked>>,
+);
+
+#[cfg(feature = "users")]
+#[derive(Debug)]
+struct Asked {
+    gate: Arc<Gate>,
+    caller: Arc<Caller>,
+    operation: Operation,
+    resource: Named,
+    /// The generation of the rules that said yes.
+    seen: AtomicU64,
+}
+
+/// A resource that somebody asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct ResourceName<'a> {
+    /// What kind it is.
+    pub resource_type: ResourceType,
+    /// Its name.
+    pub name: &'a str,
+}
+
+#[cfg(feature = "users")]
+#[derive(Debug)]
+struct Named {
+    resource_type: ResourceType,
+    name: String,
+}
+
+impl<'a> ResourceName<'a> {
+    /// The broker itself, or all of its cluster.
+    pub const CLUSTER: ResourceName<'static> =
+        ResourceName { resource_type: ResourceType::Cluster, name: CLUSTER_NAME };
+
+    /// A topic.
+    pub fn topic(name: &'a str) -> ResourceName<'a> {
+        ResourceName { resource_type: ResourceType::Topic, name }
+    }
+
+    /// A group.
+    pub fn group(name: &'a str) -> ResourceName<'a> {
+        ResourceName { resource_type: ResourceType::Group, name }
+    }
+
+    /// A transactional id.
+    pub fn transactional_id(name: &'a str) -> ResourceName<'a> {
+        ResourceName { resource_type: ResourceType::TransactionalId, name }
+    }
+}
+
+impl Gate {
+    /// A gate that asks for what is configured; without users it lets everybody do everything.
+    #[cfg(feature = "users")]
+    pub fn new(config: &SecurityConfig) -> Gate {
+        let rules = || Rules {
+            super_users: config.super_users.clone(),
+            if_none: config.allow_if_no_acl,
+            acls: RwLock::default(),
+            generation: AtomicU64::default(),
+        };
+        Gate { rules: config.users.then(rules) }
+    }
+
+    /// The rules; `None`: none are asked.
+    #[cfg(feature = "users")]
+    pub fn acls(&self) -> Option<Arc<Acls>> {
+        Some(self.rules.as_ref()?.acls.read().expect("no panic while rules are replaced").clone())
+    }
+
+    /// Other rules take effect, for whoever was permitted something before, too.
+    #[cfg(feature = "users")]
+    pub fn replace_acls(&self, acls: Arc<Acls>) {
+        if let Some(rules) = &self.rules {
+            *rules.acls.write().expect("no panic while rules are replaced") = acls;
+            rules.generation.fetch_add(1, Release);
+        }
+    }
+
+    /// Whether a caller may do this to the resource.
+    #[cfg(feature = "users")]
+    pub fn allows(&self, caller: &Caller, operation: Operation, resource: ResourceName<'_>) -> bool {
+        self.decide(caller, resource, |acls, question, if_none| acls.allow(question, operation, if_none))
+    }
+
+    /// Whether a caller may do this to any resource of a type (KIP-679).
+    #[cfg(feature = "users")]
+    pub fn allows_any(&self, caller: &Caller, operation: Operation, resource_type: ResourceType) -> bool {
+        let any = ResourceName { resource_type, name: "" };
+        self.decide(caller, any, |acls, question, if_none| acls.allow_any(question, operation, if_none))
+    }
+
+    /// All that a caller may do to a resource.
+    #[cfg(feature = "users")]
+    pub fn allowed(&self, caller: &Caller, resource: ResourceName<'_>) -> Operations {
+        let operations = resource.resource_type.operations().iter();
+        operations.filter(|one| self.allows(caller, **one, resource)).map(|one| one.bit()).sum()
+    }
+
+    #[cfg(feature = "users")]
+    fn decide(
+        &self,
+        caller: &Caller,
+        ResourceName { resource_type, name }: ResourceName<'_>,
+        decide: impl FnOnce(&Acls, &Question<'_>, bool) -> bool,
+    ) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        let principal = caller.principal.to_string();
+        if rules.is_super(caller, &principal) {
+            return true;
+        }
+        let question = Question {
+            principal: &principal,
+            address: caller.address.map(|address| address.ip()),
+            resource_type,
+            name,
+            by_name_only: resource_type == ResourceType::Topic && is_internal(name),
+        };
+        let acls = rules.acls.read().expect("no panic while rules are replaced").clone();
+        decide(&acls, &question, rules.if_none && !question.by_name_only)
+    }
+
+    /// Whether a caller may do everything.
+    #[cfg(feature = "users")]
+    pub fn is_super(&self, caller: &Caller) -> bool {
+        self.rules.as_ref().is_none_or(|rules| rules.is_super(caller, &caller.principal.to_string()))
+    }
+}
+
+#[cfg(feature = "users")]
+impl Rules {
+    fn is_super(&self, caller: &Caller, principal: &str) -> bool {
+        let known = match caller.principal.proof {
+            Proof::InProcess => return true,
+            // Nobody is somebody who has not logged in.
+            Proof::Nothing => return false,
+            Proof::Password => &*caller.principal.name == ADMIN,
+            Proof::Certificate | Proof::Token => false,
+        };
+        known || self.super_users.contains(principal)
+    }
+}
+
+/// Whether a caller may do this, now and later.
+pub(crate) fn ask(
+    gate: &Arc<Gate>,
+    caller: &Arc<Caller>,
+    operation: Operation,
+    resource: ResourceName<'_>,
+) -> Result<Permit> {
+    #[cfg(not(feature = "users"))]
+    {
+        let _ = (gate, caller, operation, resource);
+        Ok(Permit::default())
+    }
+    #[cfg(feature = "users")]
+    {
+        let Some(rules) = &gate.rules else { return Ok(Permit::default()) };
+        // Looked at first: rules that change meanwhile are asked again.
+        let seen = rules.generation.load(Acquire).into();
+        if !gate.allows(caller, operation, resource) {
+            return Err(refused(operation, resource));
+        }
+        if gate.is_super(caller) {
+            return Ok(Permit::default());
+        }
+        let ResourceName { resource_type, name } = resource;
+        let resource = Named { resource_type, name: name.into() };
+        Ok(Permit(Some(Arc::new(Asked { gate: gate.clone(), caller: caller.clone(), operation, resource, seen }))))
+    }
+}
+
+#[cfg(feature = "users")]
+fn refused(operation: Operation, resource: ResourceName<'_>) -> Error {
+    let ResourceName { resource_type, name } = resource;
+    Error::NotAuthorized { operation, resource_type, name: name.into() }
+}
+
+#[cfg(feature = "users")]
+impl Asked {
+    fn ask(&self, operation: Operation) -> Result<()> {
+        let Named { resource_type, ref name } = self.resource;
+        let resource = ResourceName { resource_type, name };
+        if self.gate.allows(&self.caller, operation, resource) { Ok(()) } else { Err(refused(operation, resource)) }
+    }
+}
+
+impl Permit {
+    /// For what everybody may do: it tells nothing of a resource.
+    pub(super) fn for_everybody() -> Permit {
+        Permit::default()
+    }
+
+    /// Whether the caller may do this to the same resource, which need not be what was asked for first.
+    pub(super) fn check_for(&self, operation: Operation) -> Result<()> {
+        #[cfg(not(feature = "users"))]
+        let _ = operation;
+        #[cfg(feature = "users")]
+        if let Some(asked) = self.0.as_ref().filter(|asked| asked.operation != operation) {
+            return asked.ask(operation);
+        }
+        self.check()
+    }
+
+    /// Whether it still holds.
+    pub fn check(&self) -> Result<()> {
+        #[cfg(feature = "users")]
+        if let Some(asked) = &self.0 {
+            let generation = asked.gate.rules.as_ref().map_or(0, |rules| rules.generation.load(Acquire));
+            if asked.seen.load(Relaxed) != generation {
+                asked.ask(asked.operation)?;
+                asked.seen.store(generation, Relaxed);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Broker {
+    /// The broker itself: it may do everything.
+    pub(super) fn new(running: Running) -> Broker {
+        Broker { running: Arc::new(running), caller: Arc::new(Caller::embedded()) }
+    }
+
+    /// The same broker, for somebody else.
+    pub fn on_behalf_of(&self, caller: Caller) -> Broker {
+        Broker { running: self.running.clone(), caller: Arc::new(caller) }
+    }
+
+    /// Who asks.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+
+    /// Whether the caller may do this to the resource.
+    pub fn ask(&self, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
+        ask(&self.running.state.gate, &self.caller, operation, resource)
+    }
+
+    /// Whether the caller may do this to a topic.
+    pub(super) fn ask_topic(&self, operation: Operation, name: &str) -> Result<Permit> {
+        self.ask(operation, ResourceName::topic(name))
+    }
+
+    /// Whether the caller may do this to a group.
+    pub(super) fn ask_group(&self, operation: Operation, name: &str) -> Result<Permit> {
+        self.ask(operation, ResourceName::group(name))
+    }
+
+    /// Whether the caller may do this with a transactional id.
+    pub(super) fn ask_transactional_id(&self, operation: Operation, name: &str) -> Result<Permit> {
+        self.ask(operation, ResourceName::transactional_id(name))
+    }
+
+    /// Whether the caller may do this to the broker itself.
+    pub(super) fn ask_cluster(&self, operation: Operation) -> Result<Permit> {
+        self.ask(operation, ResourceName::CLUSTER)
+    }
+
+    /// Whether the caller may make a topic of this name: it may make this one, or any.
+    pub(super) fn ask_to_create(&self, topic: &str) -> Result<Permit> {
+        let any = self.ask_cluster(Operation::Create);
+        any.or_else(|_| self.ask_topic(Operation::Create, topic))
+    }
+
+    /// Whether the caller may get a producer id: it may number its records, or write some topic (KIP-679).
+    pub(super) fn ask_to_number(&self) -> Result<Permit> {
+        let may = self.ask_cluster(Operation::IdempotentWrite);
+        #[cfg(feature = "users")]
+        if self.running.state.gate.allows_any(&self.caller, Operation::Write, ResourceType::Topic) {
+            return Ok(Permit::for_everybody());
+        }
+        may
+    }
+
+    /// Whether the caller may see that a topic is there.
+    pub fn may_describe(&self, topic: &str) -> bool {
+        self.ask_topic(Operation::Describe, topic).is_ok()
+    }
+
+    /// What does what was permitted. Verbs pass what they asked for, and [`Permit::for_everybody`] where there is nothing to ask.
+    pub(super) fn state(&self, _permit: &Permit) -> &Arc<BrokerState> {
+        &self.running.state
+    }
+
+    /// The same of its surroundings: clock, disk, what is kept besides topics.
+    pub(super) fn env(&self, _permit: &Permit) -> &Arc<Env> {
+        &self.running.state.env
+    }
+
+    /// What a test looks into.
+    #[cfg(test)]
+    pub(super) fn inner(&self) -> &Arc<BrokerState> {
+        &self.running.state
+    }
+
+    /// What a test looks after.
+    #[cfg(test)]
+    pub(super) fn running(&self) -> &Running {
+        &self.running
+    }
+}

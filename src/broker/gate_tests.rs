@@ -1,0 +1,145 @@
+//! What callers may do, verb by verb.
+
+use super::*;
+use crate::{
+    broker::{Isolation, JoinOptions, Protocol, View},
+    config::{Changes, Config},
+    security::{ANY_HOST, ANY_NAME, Acl, Acls, CLUSTER_NAME, PatternType, Permission, Principal, Proof, ResourceType},
+};
+
+fn with_users() -> Broker {
+    let mut config = Config::in_memory();
+    config.security.users = true;
+    Broker::open(config).unwrap()
+}
+
+fn somebody(broker: &Broker, name: &str, proof: Proof) -> Broker {
+    broker.on_behalf_of(Caller {
+        principal: Principal::new(name, proof),
+        protocol: Protocol::Text,
+        address: Some("127.0.0.1:1".parse().unwrap()),
+        client_id: String::new(),
+    })
+}
+
+fn alice(broker: &Broker) -> Broker {
+    somebody(broker, "alice", Proof::Password)
+}
+
+fn rule(resource_type: ResourceType, name: &str, operation: Operation) -> Acl {
+    Acl {
+        resource_type,
+        pattern: PatternType::Literal,
+        name: name.into(),
+        principal: "User:alice".into(),
+        host: ANY_HOST.into(),
+        operation,
+        permission: Permission::Allow,
+    }
+}
+
+fn allow(broker: &Broker, rules: &[Acl]) {
+    broker.inner().gate.replace_acls(Arc::new(Acls::from_iter(rules.iter().cloned())));
+}
+
+fn is_refused<T: std::fmt::Debug>(result: Result<T>) -> bool {
+    matches!(result, Err(Error::NotAuthorized { .. }))
+}
+
+#[test]
+fn whoever_may_only_write_a_topic_learns_of_no_other() {
+    let broker = with_users();
+    broker.create_topic("orders", 1).unwrap();
+    broker.create_topic("salaries", 1).unwrap();
+    allow(&broker, &[rule(ResourceType::Topic, "orders", Operation::Write)]);
+    let alice = alice(&broker);
+    let seen: Vec<String> = alice.describe_topics().into_keys().collect();
+    assert_eq!((seen, alice.topic_count()), (vec!["orders".to_string()], 1));
+    let unknown = |name: &str| {
+        [
+            alice.describe_topic(name).map(drop).unwrap_err().to_string(),
+            alice.find_topic(name).map(drop).unwrap_err().to_string(),
+            alice.create_topic(name, 1).map(drop).unwrap_err().to_string(),
+            alice.drop_topic(name).unwrap_err().to_string(),
+            alice.trim(name, 0, 0).unwrap_err().to_string(),
+            alice.alter_topic(name, Some(2), &Changes::default()).map(drop).unwrap_err().to_string(),
+            alice.topic_size(name).map(drop).unwrap_err().to_string(),
+            alice.join("g", &[name], JoinOptions::default()).map(drop).unwrap_err().to_string(),
+        ]
+    };
+    assert_eq!(unknown("salaries").map(|error| error.replace("salaries", "nothing")), unknown("nothing"));
+    let id = broker.describe_topic("salaries").unwrap().id;
+    assert!(alice.describe_topic_by_id(&id).is_none() && alice.find_topic_by_id_to(Operation::Read, &id).is_none());
+}
+
+#[test]
+fn a_rule_that_goes_ends_reading_and_writing_that_was_begun() {
+    let broker = with_users();
+    broker.create_topic("orders", 1).unwrap();
+    let both = [Operation::Read, Operation::Write].map(|operation| rule(ResourceType::Topic, "orders", operation));
+    allow(&broker, &both);
+    let alice = alice(&broker);
+    let partition = alice.find_partition("orders", 0).unwrap();
+    let (mut read, view) = (alice.read_session(), View::records(Isolation::ReadUncommitted));
+    read.read(view, &partition, 0, 1).unwrap();
+    let topic = alice.find_topic_to(Operation::Write, "orders").unwrap();
+    let write = alice.write_session();
+    write.target(&topic, 0).unwrap();
+    allow(&broker, &both[..1]);
+    read.read(view, &partition, 0, 1).unwrap();
+    assert!(is_refused(write.target(&topic, 0)));
+    allow(&broker, &[]);
+    assert!(is_refused(read.read(view, &partition, 0, 1).map(drop)) && is_refused(partition.still_there()));
+    allow(&broker, &both);
+    read.read(view, &partition, 0, 1).unwrap();
+}
+
+#[test]
+fn a_member_that_may_no_longer_read_is_told_so_and_can_leave() {
+    let broker = with_users();
+    broker.create_topic("orders", 1).unwrap();
+    let group = rule(ResourceType::Group, "g", Operation::Read);
+    let topic = rule(ResourceType::Topic, "orders", Operation::Read);
+    allow(&broker, &[topic.clone()]);
+    let alice = alice(&broker);
+    assert!(is_refused(alice.join("g", &["orders"], JoinOptions::default())));
+    allow(&broker, &[group.clone(), topic]);
+    let mut member = alice.join("g", &["orders"], JoinOptions::default()).unwrap();
+    allow(&broker, &[group]);
+    assert!(is_refused(member.commit(Some(&[("orders", 0, 0)]))));
+    allow(&broker, &[]);
+    assert!(is_refused(member.commit(Some(&[("orders", 0, 0)]))));
+    member.leave().unwrap();
+}
+
+#[test]
+fn only_the_admin_of_the_brokers_own_users_is_a_super_user_by_name() {
+    let broker = with_users();
+    broker.create_topic("orders", 1).unwrap();
+    let may = |proof| somebody(&broker, ADMIN, proof).describe_topic("orders").is_ok();
+    assert_eq!(
+        [Proof::Password, Proof::Certificate, Proof::Token, Proof::Nothing, Proof::InProcess].map(may),
+        [true, false, false, false, true]
+    );
+}
+
+#[test]
+fn the_brokers_own_topics_are_nobodys_by_a_pattern() {
+    let broker = with_users();
+    broker.reset_offsets("g", &[]).unwrap();
+    let own = "__consumer_offsets";
+    assert!(broker.describe_topics().contains_key(own), "it is there");
+    allow(&broker, &[rule(ResourceType::Topic, ANY_NAME, Operation::All)]);
+    assert!(is_refused(alice(&broker).describe_topic(own)));
+}
+
+#[test]
+fn a_producer_id_is_for_whoever_may_write_something() {
+    let broker = with_users();
+    let alice = alice(&broker);
+    assert!(is_refused(alice.new_producer_id()));
+    allow(&broker, &[rule(ResourceType::Topic, "orders", Operation::Write)]);
+    alice.new_producer_id().unwrap();
+    allow(&broker, &[rule(ResourceType::Cluster, CLUSTER_NAME, Operation::IdempotentWrite)]);
+    alice.new_producer_id().unwrap();
+}
