@@ -9,7 +9,9 @@
 //! Whoever goes on with what was permitted, a reader or a member, keeps the permit and [checks](Permit::check) it at each step:
 //! that costs the look at a counter until rules change.
 
-use super::{BrokerState, Caller, Env, Error, Result, Running, is_internal};
+use super::{BrokerState, Caller, Env, Result, Running};
+#[cfg(feature = "users")]
+use super::{Error, is_internal};
 use crate::security::{CLUSTER_NAME, Operation, ResourceType};
 #[cfg(feature = "users")]
 use crate::{

@@ -9,7 +9,10 @@
 //! All prefixes of a name stand on one path: they are the last one that sorts before the name, what that one begins with, and so on.
 //! So a decision costs two lookups by name and a binary search, however many rules there are.
 
-use super::acl::{ANY_NAME, ANY_USER, Acl, Host, Operation, Operations, PatternType, Permission, ResourceType};
+use super::{
+    acl::{ANY_NAME, ANY_USER, Acl, Host, PatternType, Permission},
+    resource::{Operation, Operations, ResourceType},
+};
 use std::{
     collections::{BTreeSet, HashMap},
     net::IpAddr,

@@ -1,18 +1,20 @@
 //! Who may do what: principals, rules, and how both are kept from strangers. It is a leaf: it knows names, rules and bytes, and
 //! neither topics nor sockets. The [gate](crate::broker) asks it, protocols log callers in with it.
 
+#[cfg(feature = "users")]
 mod acl;
 #[cfg(feature = "users")]
 mod acls;
 mod credential;
 mod principal;
+mod resource;
 #[cfg(feature = "tls")]
 pub mod tls;
 
-pub use acl::{
-    ANY_HOST, ANY_NAME, ANY_USER, Acl, CLUSTER_NAME, Operation, Operations, PatternType, Permission, ResourceType,
-};
+#[cfg(feature = "users")]
+pub use acl::{ANY_HOST, ANY_NAME, ANY_USER, Acl, PatternType, Permission};
 #[cfg(feature = "users")]
 pub use acls::{Acls, Question};
 pub use credential::{ScramCredential, ScramCredentials, ScramMechanism};
 pub use principal::{Principal, Proof};
+pub use resource::{CLUSTER_NAME, Operation, Operations, ResourceType};
