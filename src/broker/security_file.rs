@@ -203,7 +203,7 @@ mod tests {
             disk.create(&path(Security::FILE)).unwrap().write_at(text.as_bytes(), 0).unwrap();
             open(&disk)
         };
-        let found = start(&whole).unwrap().env().security.get();
+        let found = start(&whole).unwrap().inner().env.security.get();
         assert_eq!(found.lines().bytes(Security::BYTES_MAX).unwrap(), whole.as_bytes());
         for (number, line) in whole.lines().enumerate() {
             for (from, to) in [
@@ -259,9 +259,9 @@ mod tests {
     #[test]
     fn the_files_of_brokers_before_are_taken_over_whatever_fails() {
         let check = |broker: &Broker| {
-            assert_eq!(broker.scram_credentials()["bob"][&ScramMechanism::Sha256].iterations, 4096);
+            assert_eq!(broker.scram_credentials().unwrap()["bob"][&ScramMechanism::Sha256].iterations, 4096);
             assert_eq!(
-                broker.quotas().values().collect::<Vec<_>>(),
+                broker.quotas().unwrap().values().collect::<Vec<_>>(),
                 [&BTreeMap::from([("producer_byte_rate".into(), 1000.0)])]
             );
         };
