@@ -99,6 +99,53 @@ def kafka_clients_are_joined_to_a_node():
     equal(held(topic), {0: [b"hello"]})
 
 
+class Netcat:
+    """A connection that asks and waits for its answer."""
+
+    def __init__(self, address):
+        host, port = address.rsplit(":", 1)
+        self.connection = socket.create_connection((host, int(port)), 120)
+        self.lines = self.connection.makefile("rw")
+
+    def ask(self, line):
+        """The answer, and the lines that it counts."""
+        self.lines.write(line + "\n")
+        self.lines.flush()
+        first = self.lines.readline().rstrip("\n")
+        count = int(found[1]) if (found := re.search(r" count:(\d+)", first)) else 0
+        return first, [self.lines.readline().rstrip("\n") for _ in range(count)]
+
+
+@check
+def members_of_two_programs_share_and_one_that_is_silent_stops_nobody():
+    topic, group, other = fresh("crowd"), fresh("group"), InFront(CLUSTER.address)
+    netcat(f"CREATE {topic} partitions:12", "QUIT")
+    members = [Netcat(address) for address in (FRONT.address, other.address) for _ in range(4)]
+    silent, seen, has, over = members.pop(), [], {}, threading.Event()
+    joined, _ = silent.ask(f"JOIN {group} {topic} commit:auto session:6000")
+    assert joined.startswith("JOINED") and joined.count(topic + "/") == 12, joined
+
+    def read(index, member):
+        member.ask(f"JOIN {group} {topic} commit:auto")
+        while not over.is_set():
+            polled, records = member.ask("POLL wait:500")
+            has[index] = polled.count(topic + "/")
+            seen.extend(int(re.search(r"message:(\d+)", record)[1]) for record in records)
+        member.ask("LEAVE")
+    readers = [threading.Thread(target=read, args=each) for each in enumerate(members)]
+    for reader in readers:
+        reader.start()
+    wait_until(lambda: time.sleep(0.1) or sum(list(has.values())) == 12 and min(has.values()) > 0, "the others have all partitions", 120)
+    assert silent.ask("POLL")[0].startswith("ERROR UNKNOWN_MEMBER_ID")
+    netcat(*(f"SEND {topic}/{n % 12} message:{n}" for n in range(6000)), "QUIT", address=other.address)
+    wait_until(lambda: time.sleep(0.1) or len(seen) >= 6000, "all are read", 120)
+    over.set()
+    for reader in readers:
+        reader.join()
+    equal(sorted(seen), list(range(6000)))
+    equal(other.stop(), None)
+
+
 @check
 def a_text_group_shares_with_a_kafka_client():
     topic, group = fresh("shared"), fresh("group")
@@ -116,28 +163,20 @@ def a_text_group_shares_with_a_kafka_client():
                 consumer.commit(message)
     reader = threading.Thread(target=read)
     reader.start()
-    with socket.create_connection(tuple(FRONT.address.split(":")), 60) as connection:
-        lines = connection.makefile("rw")
+    member = Netcat(FRONT.address)
+    joined, _ = member.ask(f"JOIN {group} {topic} commit:auto")
+    assert joined.startswith("JOINED"), joined
 
-        def ask(line):
-            lines.write(line + "\n")
-            lines.flush()
-            first = lines.readline().rstrip("\n")
-            count = int(found[1]) if (found := re.search(r" count:(\d+)", first)) else 0
-            return first, [lines.readline().rstrip("\n") for _ in range(count)]
-        joined, _ = ask(f"JOIN {group} {topic} commit:auto")
-        assert joined.startswith("JOINED"), joined
-
-        def has_two():
-            polled, records = ask("POLL wait:500")
-            seen.extend(int(re.search(r"message:(\d+)", record)[1]) for record in records)
-            return polled.count(topic + "/") == 2
-        wait_until(has_two, "both have two partitions", 120)
-        for n in range(400, 480):
-            netcat(f"SEND {topic}/{n % 4} message:{n}", "QUIT")
-        wait_until(lambda: has_two() and set(seen) >= set(range(480)), "all were read", 120)
-        ask("COMMIT")
-        ask("LEAVE")
+    def has_two():
+        polled, records = member.ask("POLL wait:500")
+        seen.extend(int(re.search(r"message:(\d+)", record)[1]) for record in records)
+        return polled.count(topic + "/") == 2
+    wait_until(has_two, "both have two partitions", 120)
+    for n in range(400, 480):
+        netcat(f"SEND {topic}/{n % 4} message:{n}", "QUIT")
+    wait_until(lambda: has_two() and set(seen) >= set(range(480)), "all were read", 120)
+    member.ask("COMMIT")
+    member.ask("LEAVE")
     stop.set()
     reader.join()
     consumer.close()
