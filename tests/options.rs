@@ -150,6 +150,11 @@ fn beside_a_cluster_there_is_no_log_and_its_settings_are_checked() {
         (&["--cluster", "a:1,,b:1"], "nodes are HOST:PORT,HOST:PORT"),
         (&["--cluster", "a:1", "--cluster-config", "colour=red"], "No such configuration property"),
         (&["--cluster", "a:1", "--cluster-config", "colour"], "a setting is NAME=VALUE"),
+        (
+            &["--cluster", "a:1", "--cluster-config", "sasl.password=hush"],
+            "sasl.password is a secret, and others on this machine can read a command line; write it into a file for \
+             --cluster-config-file",
+        ),
         (&["--cluster", "a:1", "--cluster-config-file", "/nowhere/x"], "/nowhere/x: No such file"),
         (&["--cluster-timeout", "3s"], "--cluster <HOST:PORT,...>"),
     ];

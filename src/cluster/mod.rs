@@ -45,7 +45,7 @@ mod writing;
 
 pub use known::KnownTopic;
 pub use membership::Membership;
-pub use options::ClusterOptions;
+pub use options::{ClusterOptions, is_secret};
 pub use properties::properties;
 pub use reading::{PartitionHandle, ReadSession, TopicHandle};
 pub use transactions::{Begun, Transaction};

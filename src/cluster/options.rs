@@ -17,6 +17,11 @@ pub struct ClusterOptions {
     pub clients_max: usize,
 }
 
+/// Whether a setting of librdkafka's is a secret, which is neither shown nor taken where others can read it.
+pub fn is_secret(name: &str) -> bool {
+    ["password", "passphrase", "secret", "key.pem", "oauthbearer.config"].iter().any(|word| name.contains(word))
+}
+
 /// Without the settings' values, which may be secrets.
 impl fmt::Debug for ClusterOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -73,6 +78,10 @@ impl ClusterOptions {
     /// librdkafka refused the settings.
     pub(super) fn refused(error: &rdkafka::error::KafkaError) -> Error {
         Error::InvalidConfig(match error {
+            // The reason may show the value, too.
+            rdkafka::error::KafkaError::ClientConfig(_, _, name, _) if is_secret(name) => {
+                format!("{name}: librdkafka does not take this value, which is not shown")
+            }
             rdkafka::error::KafkaError::ClientConfig(_, why, name, value) => format!("{name}={value}: {why}"),
             other => other.to_string(),
         })
@@ -94,6 +103,18 @@ mod tests {
         options.settings.insert("sasl.password".into(), "hush".into());
         let shown = format!("{options:?}");
         assert!(shown.contains("sasl.password") && !shown.contains("hush"), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_that_is_refused_is_not_shown() {
+        let mut options = ClusterOptions::new("localhost:1");
+        options.settings.insert("sasl.password.of.nobody".into(), "hush".into());
+        let refused = options.check().unwrap_err().to_string();
+        assert!(refused.contains("sasl.password.of.nobody: ") && !refused.contains("hush"), "{refused}");
+        for name in ["sasl.password", "ssl.key.pem", "ssl.keystore.password", "sasl.oauthbearer.client.secret"] {
+            assert!(is_secret(name), "{name}");
+        }
+        assert!(!["ssl.ca.pem", "sasl.username", "ssl.key.location"].into_iter().any(is_secret));
     }
 
     #[test]

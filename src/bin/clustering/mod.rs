@@ -1,9 +1,8 @@
 //! The options that put the program in front of a Kafka cluster.
 
-use crate::common::say;
 use clap::Args;
 use plainlog::{
-    cluster::{ClusterOptions, properties},
+    cluster::{ClusterOptions, is_secret, properties},
     config,
 };
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
@@ -54,7 +53,7 @@ impl Options {
     /// The cluster, if there is to be one.
     pub(crate) fn read(&self) -> Result<Option<ClusterOptions>, String> {
         let Some(servers) = &self.cluster else { return Ok(None) };
-        let settings = settings(&self.cluster_config, self.cluster_config_file.as_ref())?;
+        let settings = settings(&self.cluster_config, self.cluster_config_file.as_ref(), "--cluster-config-file")?;
         let (timeout, clients_max) = (self.cluster_timeout, self.cluster_clients as usize);
         let options = ClusterOptions { settings, timeout, clients_max, ..ClusterOptions::new(servers) };
         options.check().map_err(|error| error.to_string())?;
@@ -62,23 +61,25 @@ impl Options {
     }
 }
 
-/// The settings of a file, and over them those of the command line. A secret there is used, and told about: everybody on the machine
-/// can read it.
-pub(crate) fn settings(given: &[(String, String)], file: Option<&PathBuf>) -> Result<BTreeMap<String, String>, String> {
+/// The settings of a file, and over them those of the command line. A secret there is refused, since everybody on the machine can
+/// read it: it belongs in the file, which this option names.
+pub(crate) fn settings(
+    given: &[(String, String)],
+    file: Option<&PathBuf>,
+    option: &str,
+) -> Result<BTreeMap<String, String>, String> {
+    if let Some((name, _)) = given.iter().find(|(name, _)| is_secret(name)) {
+        return Err(format!(
+            "{name} is a secret, and others on this machine can read a command line; write it into a file for {option}"
+        ));
+    }
     let mut settings = BTreeMap::new();
     if let Some(file) = file {
         let told = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
         let text = fs::read_to_string(file).map_err(|error| told(&error))?;
         settings = properties(&text).map_err(|why| told(&why))?;
     }
-    for (name, value) in given {
-        if ["password", "secret", "pem", "oauthbearer.config"].iter().any(|word| name.contains(word)) {
-            say(format_args!(
-                "{name} is on the command line, where others can read it; secrets belong in a file of settings"
-            ));
-        }
-        settings.insert(name.clone(), value.clone());
-    }
+    settings.extend(given.iter().cloned());
     Ok(settings)
 }
 

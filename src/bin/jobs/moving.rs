@@ -82,8 +82,8 @@ pub(crate) fn run(job: &Job) -> Result<ExitCode> {
         (false, false) => Until::Copied,
     };
     let moving = Move {
-        from: side(&job.from, &job.from_config, job.from_config_file.as_ref())?,
-        to: side(&job.to, &job.to_config, job.to_config_file.as_ref())?,
+        from: side(&job.from, &job.from_config, job.from_config_file.as_ref(), "--from-config-file")?,
+        to: side(&job.to, &job.to_config, job.to_config_file.as_ref(), "--to-config-file")?,
         chosen,
         until,
         groups: job.groups,
@@ -190,8 +190,8 @@ fn line(told: &serde_json::Value) {
 }
 
 /// How one side is reached.
-fn side(servers: &str, settings: &[(String, String)], file: Option<&PathBuf>) -> Result<ClusterOptions> {
-    let settings = clustering::settings(settings, file).map_err(Error::msg)?;
+fn side(servers: &str, settings: &[(String, String)], file: Option<&PathBuf>, option: &str) -> Result<ClusterOptions> {
+    let settings = clustering::settings(settings, file, option).map_err(Error::msg)?;
     let options = ClusterOptions { settings, ..ClusterOptions::new(servers) };
     options.check()?;
     Ok(options)
