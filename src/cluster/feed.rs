@@ -71,12 +71,15 @@ impl<C: ConsumerContext> Feed<C> {
 
     /// Adds what has come: at least one record, more while they fit.
     pub(super) fn fill(&mut self, bytes_max: usize, chunk: &mut Chunk) -> Result<(), RDKafkaErrorCode> {
+        if let Some(error) = self.broken {
+            return Err(error);
+        }
         let mut spare = Records::default();
         loop {
             if self.pending.is_empty() {
                 self.queue.take(&mut self.pending);
             }
-            let Some(message) = self.pending.front() else { return self.broken.map_or(Ok(()), Err) };
+            let Some(message) = self.pending.front() else { return Ok(()) };
             match message.error() {
                 Some(RDKafkaErrorCode::PartitionEOF) => {
                     let end = u64::try_from(message.offset()).unwrap_or(0);
@@ -89,7 +92,10 @@ impl<C: ConsumerContext> Feed<C> {
                     if chunk.next_offset().is_some() {
                         return Ok(());
                     }
+                    // What comes behind it would stand behind a hole that is none.
+                    self.pending.clear();
                     self.broken = Some(error);
+                    return Err(error);
                 }
                 None => {
                     let offset = u64::try_from(message.offset()).unwrap_or(0);

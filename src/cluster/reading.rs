@@ -80,9 +80,11 @@ impl TopicHandle {
         &self.name
     }
 
-    /// The settings that this program goes by; the cluster has its own.
+    /// The settings that this program goes by, with the cluster's bound of a record; the others the cluster has for itself.
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::new(self.shared.config.topic_defaults.clone())
+        let mut settings = self.shared.config.topic_defaults.clone();
+        settings.max_message_bytes = u32::try_from(self.shared.record_bytes_max(&self.name)).unwrap_or(u32::MAX);
+        Arc::new(settings)
     }
 
     /// How many partitions it has.
@@ -207,11 +209,14 @@ impl ReadSession {
 
     fn fill(&mut self, isolation: Isolation, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<()> {
         loop {
-            let slot = match self.slot.take().filter(|slot| slot.isolation() == isolation) {
-                Some(slot) => slot,
-                None => self.shared.reader(isolation)?,
+            // One that reads otherwise is for others.
+            if let Some(other) = self.slot.take_if(|slot| slot.isolation() != isolation) {
+                other.free();
+            }
+            let slot = match &self.slot {
+                Some(slot) => slot.clone(),
+                None => self.slot.insert(self.shared.reader(isolation)?).clone(),
             };
-            let slot = self.slot.insert(slot).clone();
             if let Some(reader) = &mut *slot.lock() {
                 return reader.read(&self.shared, &from.place, offset, bytes_max, &mut self.chunk);
             }

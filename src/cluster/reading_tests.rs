@@ -1,9 +1,16 @@
 //! Reading from a cluster that is a broker of this program's own, by its Kafka protocol.
 
-use super::testing::Fixture;
+use super::{
+    Gathered, PartitionHandle,
+    testing::{Fixture, open_within},
+};
 use crate::{
     broker::{self, Isolation, Position, View, Waiter},
     log::record::Records,
+};
+use rdkafka::{
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
 };
 use std::time::{Duration, Instant};
 
@@ -208,4 +215,54 @@ fn a_reader_goes_to_the_next_session_and_there_are_no_more_than_the_limit() {
     *second = fixture.cluster.read_session();
     let uncommitted = View::records(Isolation::ReadUncommitted);
     assert_eq!(first.read(uncommitted, &of, 0, 1).unwrap().next_offset(), Some(1));
+}
+
+#[test]
+fn a_session_that_reads_otherwise_needs_no_second_reader() {
+    let mut fixture = Fixture::new();
+    fixture.limit(1);
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["x"]);
+    let (mut session, of) = (fixture.cluster.read_session(), fixture.cluster.find_partition("t", 0).unwrap());
+    for isolation in [Isolation::ReadCommitted, Isolation::ReadUncommitted, Isolation::ReadCommitted] {
+        assert_eq!(session.read(View::records(isolation), &of, 0, 1).unwrap().next_offset(), Some(1));
+    }
+}
+
+#[test]
+fn what_a_node_refuses_to_read_is_told_by_its_name_and_read_when_it_does_not() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
+    let (mut writes, mut gathered) = (cluster.write_session(), Gathered::default());
+    for value in [b"a", b"b"] {
+        writes.add_value(&mut gathered, "t", 0, value).unwrap();
+    }
+    writes.write(&mut gathered);
+    writes.make_durable();
+    let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    mock.request_errors(RDKafkaApiKey::Fetch, &[forbidden]);
+    let mut session = cluster.read_session();
+    let of = PartitionHandle::new(&cluster.shared, "t".into(), 0);
+    let refused = session.read(COMMITTED, &of, 0, 1 << 20).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code(), broker::Code::TopicAuthorizationFailed, "{refused}");
+    let mut all = told(session.read(COMMITTED, &of, 0, 1 << 20).unwrap());
+    while all.len() < 2 {
+        all.extend(told(session.read(COMMITTED, &of, all.len() as u64, 1 << 20).unwrap()));
+    }
+    assert_eq!(all.iter().map(|line| line.0).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn where_no_node_is_reached_nobody_waits_for_the_whole_time() {
+    let nobody = std::net::TcpListener::bind("localhost:0").unwrap().local_addr().unwrap().port();
+    let cluster = open_within(&format!("localhost:{nobody}"), Duration::from_secs(120));
+    let begun = Instant::now();
+    let refused = cluster.describe_topics().unwrap_err();
+    assert_eq!(refused.code(), broker::Code::BrokerNotAvailable);
+    assert!(refused.to_string().contains(&nobody.to_string()), "{refused}");
+    let refused = cluster.groups().unwrap_err();
+    assert_eq!(refused.code(), broker::Code::BrokerNotAvailable);
+    assert!(cluster.begin_transaction("id", 60_000).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }

@@ -9,7 +9,7 @@ use rdkafka::{
 };
 use std::{
     collections::VecDeque,
-    ffi::{CStr, CString, c_void},
+    ffi::{CStr, CString, c_int, c_void},
     marker::PhantomData,
     ptr::{self, NonNull},
     sync::Arc,
@@ -51,9 +51,13 @@ impl Message {
 
     /// What stands here instead of a record.
     pub(in crate::cluster) fn error(&self) -> Option<RDKafkaErrorCode> {
-        match self.get().err {
-            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR => None,
-            error => Some(error.into()),
+        // SAFETY: the message is whole, and the bindings' enum is a C int, which may hold what a newer node says.
+        let number = unsafe { (&raw const (*self.0.as_ptr()).err).cast::<c_int>().read() };
+        match number {
+            0 => None,
+            ..=97 | 100 | 110..=113 | 117 | 118 | 129 => Some(self.get().err.into()),
+            // The bindings' enum has no such code.
+            _ => Some(RDKafkaErrorCode::Unknown),
         }
     }
 
