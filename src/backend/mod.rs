@@ -204,6 +204,18 @@ impl Backend {
         form!(Backend, self, form => form.message_bytes_max())
     }
 
+    /// While `gives_up`, nobody waits for other machines: what is unanswered is answered as when time runs out.
+    pub fn give_up(&self, gives_up: bool) {
+        match self {
+            // It waits for this machine's disk alone.
+            Backend::Broker(_) => {
+                let _ = gives_up;
+            }
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => cluster.give_up(gives_up),
+        }
+    }
+
     pub fn new_producer_id(&self) -> Result<i64> {
         form!(Backend, self, form => form.new_producer_id())
     }

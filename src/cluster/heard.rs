@@ -111,6 +111,8 @@ pub(super) struct Heard(Mutex<Faults>);
 #[derive(Debug, Default)]
 struct Faults {
     last: Option<String>,
+    /// Whether no node is reached, as librdkafka says.
+    all_down: bool,
     /// The codes of what was told to the operator.
     told: BTreeSet<i32>,
 }
@@ -125,10 +127,15 @@ impl Heard {
         self.faults().last.clone()
     }
 
+    /// Whether no node was reached since the last answer.
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        self.faults().all_down
+    }
+
     /// A node has answered.
     pub(super) fn answered(&self) {
         let mut faults = self.faults();
-        faults.last = None;
+        (faults.last, faults.all_down) = (None, false);
         // What is wrong with one node's TLS stays wrong while others answer.
         if faults.told.remove(&(RDKafkaErrorCode::AllBrokersDown as i32)) {
             tell("the cluster answers");
@@ -142,6 +149,7 @@ impl ClientContext for Heard {
     fn error(&self, error: KafkaError, reason: &str) {
         let code = error.rdkafka_error_code();
         let mut faults = self.faults();
+        faults.all_down |= code == Some(RDKafkaErrorCode::AllBrokersDown);
         // That all are down says less than what was heard before it.
         if code != Some(RDKafkaErrorCode::AllBrokersDown) || faults.last.is_none() {
             faults.last = Some(reason.to_owned());

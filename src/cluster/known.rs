@@ -13,14 +13,17 @@ use crate::broker::{Code, Error, Registered, Result, Waiter};
 use rdkafka::{
     client::Client,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, KafkaResult},
     metadata::Metadata,
     types::RDKafkaErrorCode,
 };
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::*},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +34,12 @@ const BELIEVED: Duration = Duration::from_secs(1);
 const ASKS_AGAIN: Duration = Duration::from_millis(100);
 /// As many groups are asked for at once.
 pub(super) const GROUPS_AT_ONCE: usize = 200;
+/// For how long librdkafka is asked first; each time that nothing came it is asked for twice as long, since it cannot be called back.
+const FIRST_ASKED: Duration = Duration::from_millis(250);
+/// How long what goes on where it was is asked at once.
+const STEP: Duration = Duration::from_secs(1);
+/// How long a node that is not reached is tried again before whoever asks is told so.
+const TRIES: Duration = Duration::from_secs(1);
 /// As many topics are remembered.
 const TOPICS_MAX: usize = 10_000;
 
@@ -40,6 +49,8 @@ pub(super) struct Known {
     servers: String,
     timeout: Duration,
     topics: Mutex<HashMap<String, Remembered>>,
+    /// Whether nobody is to wait for the nodes any more.
+    gives_up: Arc<AtomicBool>,
 }
 
 struct Remembered {
@@ -82,7 +93,7 @@ impl Known {
         let asking = options.client(&ours).create_with_context(Heard::default());
         let asking = Listener::start(asking.map_err(|error| ClusterOptions::refused(&error))?)?;
         let (servers, timeout) = (options.servers.clone(), options.timeout);
-        Ok(Known { asking, servers, timeout, topics: Mutex::default() })
+        Ok(Known { asking, servers, timeout, topics: Mutex::default(), gives_up: Arc::default() })
     }
 
     /// The client that asks. It reads no records.
@@ -107,13 +118,64 @@ impl Known {
 
     /// The same with another time.
     pub(super) fn metadata_within(&self, topic: Option<&str>, most: Duration) -> Result<Metadata> {
-        let answer = self.client().fetch_metadata(topic, most);
+        let begun = Instant::now();
+        let answer = self.insist(most, |time| self.client().fetch_metadata(topic, time));
         let answer = answer.map_err(|error| match error.rdkafka_error_code() {
-            Some(code) if is_silence(code as i32) => self.unreachable(most, None),
+            Some(code) if is_silence(code as i32) => self.unreachable(begun.elapsed(), None),
             _ => refused("asking for metadata", &error),
         })?;
         self.client().context().answered();
         Ok(answer)
+    }
+
+    /// What no longer waits for the nodes while it is set: the program stops.
+    pub(super) fn gives_up(&self) -> &Arc<AtomicBool> {
+        &self.gives_up
+    }
+
+    /// Whether it is of no use to wait on for what somebody began to ask then: no node is reached, or nobody is to wait.
+    pub(super) fn is_vain(&self, begun: Instant) -> bool {
+        self.gives_up.load(Acquire) || begun.elapsed() >= TRIES && self.client().context().is_out_of_reach()
+    }
+
+    /// Asks by `question`, which may take the time that it is given, until there is an answer, time is over, or it is in vain.
+    pub(super) fn insist<T>(
+        &self,
+        most: Duration,
+        mut question: impl FnMut(Duration) -> KafkaResult<T>,
+    ) -> KafkaResult<T> {
+        let (begun, mut time) = (Instant::now(), FIRST_ASKED);
+        loop {
+            let asked = Instant::now();
+            let answer = question(time.min(most.saturating_sub(begun.elapsed())).max(Duration::from_millis(1)));
+            let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
+            let is_silent = code.is_some_and(|code| is_silence(code as i32));
+            if !is_silent || begun.elapsed() >= most || self.is_vain(begun) {
+                return answer;
+            }
+            // A connection that breaks at once is not tried all the time.
+            thread::sleep(ASKS_AGAIN.saturating_sub(asked.elapsed()));
+            time *= 2;
+        }
+    }
+
+    /// The same where what is asked again goes on where it was.
+    pub(super) fn insist_in_steps(
+        &self,
+        most: Duration,
+        mut question: impl FnMut(Duration) -> KafkaResult<()>,
+    ) -> KafkaResult<()> {
+        let begun = Instant::now();
+        loop {
+            let answer = question(STEP.min(most.saturating_sub(begun.elapsed())));
+            let is_silent = match &answer {
+                Err(KafkaError::Transaction(error)) => error.code() == RDKafkaErrorCode::OperationTimedOut,
+                _ => false,
+            };
+            if !is_silent || begun.elapsed() >= most || self.is_vain(begun) {
+                return answer;
+            }
+        }
     }
 
     /// Asks the nodes what the wrapper cannot ask.
@@ -127,7 +189,8 @@ impl Known {
         most: Duration,
         question: impl FnOnce(&Asking<'_, Heard>) -> Answer<T>,
     ) -> Answer<T> {
-        let answer = question(&Asking::new(self.client(), most));
+        let begun = Instant::now();
+        let answer = question(&Asking::new(self.client(), most, &|| self.is_vain(begun)));
         if answer.as_ref().err().is_none_or(|refused| refused.number > 0) {
             self.client().context().answered();
         }
@@ -139,7 +202,9 @@ impl Known {
         let deadline = Instant::now() + self.timeout;
         loop {
             match self.ask(&question) {
-                Err(refused) if is_moving(&refused) && Instant::now() < deadline => thread::sleep(ASKS_AGAIN),
+                Err(refused) if is_moving(&refused) && Instant::now() < deadline && !self.gives_up.load(Acquire) => {
+                    thread::sleep(ASKS_AGAIN);
+                }
                 answer => return answer,
             }
         }
@@ -186,7 +251,7 @@ impl Known {
         self.explain_other(what, refused)
     }
 
-    fn unreachable(&self, time: Duration, why: Option<String>) -> Error {
+    pub(super) fn unreachable(&self, time: Duration, why: Option<String>) -> Error {
         unreachable(&self.servers, time, self.client().context().last().or(why))
     }
 

@@ -22,6 +22,7 @@ mod heard;
 mod joined;
 mod keeper;
 mod known;
+mod limits;
 mod member;
 mod membership;
 #[cfg(test)]
@@ -62,11 +63,12 @@ use crate::{
 use clients::Clients;
 use keeper::Keeper;
 use known::Known;
+use limits::Limits;
 use member::Members;
 use producer::SharedProducer;
 use reader::Readers;
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::*},
     time::{SystemTime, UNIX_EPOCH},
 };
 use transactions::Transactions;
@@ -85,6 +87,7 @@ struct Shared {
     metrics: Metrics,
     wire: Wire,
     known: Known,
+    limits: Limits,
     clients: Clients,
     readers: Readers,
     members: Members,
@@ -105,6 +108,7 @@ impl Cluster {
             metrics: Metrics::default(),
             wire: Wire::default(),
             known,
+            limits: Limits::default(),
             clients,
             readers: Readers::default(),
             members: Members::default(),
@@ -145,6 +149,15 @@ impl Cluster {
     /// An exchange that somebody wants to see.
     pub fn seen(&self, exchange: Exchange) {
         self.wire().record(exchange, None);
+    }
+
+    /// While `gives_up`, nobody waits for the cluster: what is unanswered is answered as when time runs out. The program stops.
+    pub fn give_up(&self, gives_up: bool) {
+        self.shared.known.gives_up().store(gives_up, SeqCst);
+        if gives_up {
+            self.shared.producer.give_up();
+            self.give_up_transactions();
+        }
     }
 
     /// Milliseconds since 1970-01-01 UTC.

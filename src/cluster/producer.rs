@@ -24,10 +24,11 @@ use rdkafka::{
     config::RDKafkaLogLevel,
     error::KafkaError,
     message::Message,
-    producer::{DeliveryResult, Producer, ProducerContext, ThreadedProducer},
+    producer::{DeliveryResult, Producer, ProducerContext, PurgeConfig, ThreadedProducer},
     types::RDKafkaErrorCode,
 };
 use std::{
+    collections::BTreeMap,
     ffi::CStr,
     fmt,
     sync::{
@@ -39,18 +40,24 @@ use std::{
 
 /// Settings of ours, by name, with another name that librdkafka knows them by. What is in queues is bounded by the sessions, which
 /// count it; librdkafka's own limit is above that.
-const OURS: [(&str, &str, &str); 8] = [
+const OURS: [(&str, &str, &str); 7] = [
     ("acks", "request.required.acks", "all"),
     ("enable.idempotence", "", "true"),
     ("allow.auto.create.topics", "", "false"),
     ("linger.ms", "queue.buffering.max.ms", "0"),
-    // A topic's `max.message.bytes` is what a batch may have, so it must not be small beside that.
-    ("batch.size", "", "262144"),
     // How large a record may be is the cluster's to say.
     ("message.max.bytes", "", "67108864"),
     ("queue.buffering.max.messages", "", "0"),
     ("queue.buffering.max.kbytes", "", "1048576"),
 ];
+
+/// The most that a batch has; less where a topic takes less.
+const BATCH_BYTES: usize = 256 << 10;
+/// The same in transactions, whose producers write to any topic: as Kafka's own producers do.
+const BATCH_BYTES_IN_TRANSACTIONS: usize = 16 << 10;
+
+/// How long a topic may be looked at whose new partitions a producer does not know.
+const LOOKING: Duration = Duration::from_secs(5);
 
 /// What a record counts for beside its bytes, while it is unanswered.
 const RECORD_BYTES: usize = 256;
@@ -59,6 +66,20 @@ const RECORD_BYTES: usize = 256;
 pub(super) struct Sender {
     producer: ThreadedProducer<Delivering>,
     timeout: Duration,
+    /// The most that its batches have.
+    batch_bytes: usize,
+    /// Whether the program stops: nothing is waited for any more.
+    gives_up: Arc<AtomicBool>,
+}
+
+/// What a producer is for.
+pub(super) struct Purpose<'a> {
+    /// Records fail after so long a time.
+    pub(super) timeout: Duration,
+    /// Of transactions: an id, and how many ms they may take.
+    pub(super) transactions: Option<(&'a str, u64)>,
+    /// The most that a batch may have.
+    pub(super) batch_bytes: usize,
 }
 
 /// Answers what was delivered, and keeps what went wrong last: it is the reason when nothing is.
@@ -71,10 +92,12 @@ pub(super) struct Delivering {
     unanswered_bytes: Arc<AtomicUsize>,
 }
 
-/// The producer of all connections.
+/// The producers of all connections. A node takes or refuses a batch as a whole, and a topic's `max.message.bytes` is what a batch may
+/// have: so there is another one for topics that take only small ones, and nobody's record is refused for its company.
 #[derive(Debug, Default)]
 pub(super) struct SharedProducer {
-    current: Mutex<Option<Arc<Sender>>>,
+    /// By the size of their batches.
+    current: Mutex<BTreeMap<usize, Arc<Sender>>>,
     unanswered_bytes: Arc<AtomicUsize>,
     /// Whether a topic that is written to is being looked at anew.
     pub(super) is_looking: AtomicBool,
@@ -125,31 +148,58 @@ impl fmt::Debug for Sender {
 }
 
 impl SharedProducer {
-    /// The producer; the first to ask makes it, or another one after it has failed for good.
-    pub(super) fn get(&self, options: &ClusterOptions) -> Result<Arc<Sender>> {
+    /// The producer for topics that take so large a batch; the first to ask makes it, or another one after it has failed for good.
+    pub(super) fn get(
+        &self,
+        options: &ClusterOptions,
+        batch_bytes_max: usize,
+        gives_up: &Arc<AtomicBool>,
+    ) -> Result<Arc<Sender>> {
+        // Sizes are powers of two, so that there are few of them.
+        let batch_bytes = match batch_bytes_max {
+            BATCH_BYTES.. => BATCH_BYTES,
+            small => 1 << small.max(1).ilog2(),
+        };
         let mut current = self.current.lock().expect("no panic under the lock");
-        if let Some(sender) = current.as_ref().filter(|sender| !sender.is_over()) {
+        if let Some(sender) = current.get(&batch_bytes).filter(|sender| !sender.is_over()) {
             return Ok(sender.clone());
         }
-        let sender = Arc::new(Sender::new(options, options.timeout, None, self.unanswered_bytes.clone())?);
-        let before = current.replace(sender.clone());
+        let purpose = Purpose { timeout: options.timeout, transactions: None, batch_bytes };
+        let sender = Arc::new(Sender::new(options, purpose, self.unanswered_bytes.clone(), gives_up.clone())?);
+        let before = current.insert(batch_bytes, sender.clone());
         drop(current);
         // Its end may take a moment.
         drop(before);
         Ok(sender)
     }
+
+    #[cfg(test)]
+    pub(super) fn unanswered_bytes(&self) -> usize {
+        self.unanswered_bytes.load(Acquire)
+    }
+
+    /// Answers all that is unanswered: it is not known what becomes of it.
+    pub(super) fn give_up(&self) {
+        let all: Vec<_> = self.current.lock().expect("no panic under the lock").values().cloned().collect();
+        all.iter().for_each(|sender| sender.give_up());
+    }
 }
 
 impl Sender {
-    /// A producer whose records fail after `timeout`: of transactions, if it is given an id and how long they may take.
+    /// A producer for this. When `gives_up` is set it takes no more.
     pub(super) fn new(
         options: &ClusterOptions,
-        timeout: Duration,
-        transactions: Option<(&str, u64)>,
+        purpose: Purpose<'_>,
         unanswered_bytes: Arc<AtomicUsize>,
+        gives_up: Arc<AtomicBool>,
     ) -> Result<Sender> {
-        let timeout_ms = timeout.as_millis().to_string();
-        let ours = OURS.into_iter().chain([("delivery.timeout.ms", "message.timeout.ms", timeout_ms.as_str())]);
+        let Purpose { timeout, transactions, batch_bytes } = purpose;
+        let (timeout_ms, batch_size) = (timeout.as_millis().to_string(), batch_bytes.to_string());
+        let own = [
+            ("delivery.timeout.ms", "message.timeout.ms", timeout_ms.as_str()),
+            ("batch.size", "", batch_size.as_str()),
+        ];
+        let ours = OURS.into_iter().chain(own);
         let is_set = |other: &str| options.settings.contains_key(other);
         let ours: Vec<_> = ours.filter(|(_, other, _)| !is_set(other)).map(|(name, _, value)| (name, value)).collect();
         let mut config = options.client(&ours);
@@ -168,7 +218,35 @@ impl Sender {
             unanswered_bytes,
         };
         let producer = config.create_with_context(heard).map_err(|error| ClusterOptions::refused(&error))?;
-        Ok(Sender { producer, timeout })
+        Ok(Sender { producer, timeout, batch_bytes, gives_up })
+    }
+
+    /// The same for transactions of this id, which may take so many ms.
+    pub(super) fn of_transactions(
+        options: &ClusterOptions,
+        id: &str,
+        timeout_ms: u64,
+        gives_up: Arc<AtomicBool>,
+    ) -> Result<Sender> {
+        let timeout = options.timeout.min(Duration::from_millis(timeout_ms));
+        let batch_bytes = BATCH_BYTES_IN_TRANSACTIONS;
+        let purpose = Purpose { timeout, transactions: Some((id, timeout_ms)), batch_bytes };
+        Sender::new(options, purpose, Arc::default(), gives_up)
+    }
+
+    /// The most that its batches have.
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    /// Whether nothing is waited for any more.
+    pub(super) fn has_given_up(&self) -> bool {
+        self.gives_up.load(SeqCst)
+    }
+
+    /// Answers all that is unanswered.
+    pub(super) fn give_up(&self) {
+        self.producer.purge(PurgeConfig::default().queue().inflight());
     }
 
     /// The producer, for what is no record.
@@ -218,21 +296,29 @@ impl Sender {
         record: &RecordRef<'_>,
         asked: Box<Asked>,
     ) -> std::result::Result<(), (RDKafkaErrorCode, Box<Asked>)> {
+        if self.has_given_up() {
+            return Err((RDKafkaErrorCode::PurgeQueue, asked));
+        }
         let (bytes, unanswered_bytes) = (asked.bytes, &self.producer.context().unanswered_bytes);
         unanswered_bytes.fetch_add(bytes, AcqRel);
         let sent = native::send(self.producer.client(), topic, partition, records, record, asked);
-        sent.inspect_err(|(code, _)| {
+        let sent = sent.inspect_err(|(code, _)| {
             unanswered_bytes.fetch_sub(bytes, AcqRel);
             if *code == RDKafkaErrorCode::Fatal {
                 self.producer.context().is_over.store(true, Release);
             }
-        })
+        });
+        if self.has_given_up() {
+            // Whoever gave up may have done so just before this one came.
+            self.give_up();
+        }
+        sent
     }
 
     /// Looks at a topic anew: it has more partitions than this producer knows.
     pub(super) fn look_at(&self, topic: &str) {
         // Whoever then hands a record over is told what there is.
-        let _ = self.producer.client().fetch_metadata(Some(topic), self.timeout);
+        let _ = self.producer.client().fetch_metadata(Some(topic), self.timeout.min(LOOKING));
     }
 
     /// Why a record was not stored.
@@ -249,6 +335,12 @@ impl Sender {
                     because(self.last_heard())
                 ),
             },
+            PurgeQueue | PurgeInflight if self.has_given_up() => Error::OfCluster {
+                code: Code::RequestTimedOut,
+                why: format!(
+                    "{what}: this program stops, and the cluster has not acknowledged the record; it may yet be stored"
+                ),
+            },
             Fatal | PurgeQueue | PurgeInflight => {
                 let (code, why) = self.failure().unwrap_or((Fatal, "it was stopped".into()));
                 let Error::OfCluster { code, .. } = of_code(&what, code) else { unreachable!("it is the cluster's") };
@@ -260,7 +352,7 @@ impl Sender {
             UnknownTopic | UnknownTopicOrPartition => Error::UnknownTopic(topic.into()),
             MessageSizeTooLarge => Error::OfCluster {
                 code: Code::MessageTooLarge,
-                why: format!("{what}: the cluster takes no record, or no batch (batch.size), that is so large"),
+                why: format!("{what}: the topic takes nothing that is so large (max.message.bytes)"),
             },
             code => of_code(&what, code),
         }

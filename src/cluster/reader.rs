@@ -42,6 +42,8 @@ use std::{
 
 /// A partition, or a reader, that nobody read from for so long is given back.
 const IDLE: Duration = Duration::from_secs(10);
+/// How often it is looked whether what was asked for is still waited for.
+const LOOKS: Duration = Duration::from_millis(250);
 /// How long the client waits for a place to be moved.
 const SEEK: Duration = Duration::from_secs(5);
 
@@ -179,7 +181,8 @@ impl Reader {
         bytes_max: usize,
         chunk: &mut Chunk,
     ) -> Result<()> {
-        let (deadline, isolation) = (Instant::now() + shared.options.timeout, self.isolation);
+        let (begun, isolation) = (Instant::now(), self.isolation);
+        let deadline = begun + shared.options.timeout;
         loop {
             self.go_to(shared, place, offset)?;
             self.used = Instant::now();
@@ -207,8 +210,13 @@ impl Reader {
                     return Ok(());
                 }
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if !reading.feed.wait(left) {
+            while !reading.feed.wait(LOOKS.min(deadline.saturating_duration_since(Instant::now()))) {
+                if shared.known.is_vain(begun) {
+                    return Err(shared.known.unreachable(begun.elapsed(), None));
+                }
+                if Instant::now() < deadline {
+                    continue;
+                }
                 let (end, ms) = (reading.end, shared.options.timeout.as_millis());
                 let what = format!("{}/{} ends at {end}, and nothing came from {offset} on", place.topic, place.index);
                 return Err(Error::TimedOut(format!("{what} within {ms} ms")));
@@ -304,7 +312,8 @@ fn serve(client: &BaseConsumer<Silent>) {
 
 /// Asks on the client that is to read: so it knows the leader, too.
 fn ends(client: &BaseConsumer<Silent>, shared: &Shared, place: &Place) -> Result<Ends> {
-    let asked = client.fetch_watermarks(&place.topic, place.index as i32, shared.options.timeout);
+    let ask = |time| client.fetch_watermarks(&place.topic, place.index as i32, time);
+    let asked = shared.known.insist(shared.options.timeout, ask);
     asked.map(Ends::of).map_err(|error| shared.unread(&place.topic, place.index, &error))
 }
 

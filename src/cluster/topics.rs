@@ -50,6 +50,7 @@ impl Cluster {
         let (partitions, copies) = (partitions.map(partition_count).transpose()?, copies.transpose()?);
         let settings: Vec<_> = overrides.iter().map(|(name, value)| (&**name, &**value)).collect();
         let made = self.shared.known.ask(|nodes| nodes.create_topic(name, partitions, copies, &settings));
+        self.shared.limits.forget(name);
         self.shared.known.changed(name);
         made.map_err(|refused| self.about_topic(name, refused))?;
         self.described_with(name, 1)
@@ -94,6 +95,7 @@ impl Cluster {
         }
         if !settings.is_empty() {
             let altered = self.shared.known.ask(|nodes| nodes.alter_settings(name, &settings));
+            self.shared.limits.forget(name);
             altered.map_err(|refused| self.about_topic(name, refused))?;
         }
         if let Some(wanted) = partitions.filter(|wanted| *wanted > before.partition_count()) {
@@ -108,6 +110,7 @@ impl Cluster {
     pub fn drop_topic(&self, name: &str) -> Result<()> {
         writable(name)?;
         let dropped = self.shared.known.ask(|nodes| nodes.delete_topic(name));
+        self.shared.limits.forget(name);
         self.shared.known.changed(name);
         dropped.map_err(|refused| self.about_topic(name, refused))
     }
@@ -273,9 +276,9 @@ impl Cluster {
         self.shared.known.register(waiter)
     }
 
-    /// The largest record that is taken here; what the cluster takes it says itself.
+    /// The largest record that one of the topics takes, as far as the cluster tells.
     pub fn message_bytes_max(&self) -> usize {
-        crate::log::batches::BATCH_BYTES_MAX
+        self.shared.largest_record_bytes()
     }
 
     /// Settings of topics without settings of their own, as far as they are known here: Kafka's.

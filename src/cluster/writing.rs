@@ -238,24 +238,45 @@ impl WriteSession {
     /// Hands all over that was gathered. It waits where too much is unanswered.
     pub fn write(&mut self, gathered: &mut Gathered<'_>) {
         for Gathering { target, records } in std::mem::take(gathered).batches {
-            let sent = self.via(&target);
+            let batch_bytes_max = self.cluster.shared.record_bytes_max(target.topic());
+            let sent = self.via(&target, batch_bytes_max);
             self.answers.begin(records.len());
             if let Ok(Via { sender, .. }) = &sent {
                 self.begun.get_or_insert_with(Instant::now);
+                if self.went_by_another(&target, sender) {
+                    self.answers.wait(0);
+                }
                 let topic = CString::new(target.topic()).expect("a topic's name has no NUL");
                 (0..).zip(records.iter()).for_each(|(index, record)| {
                     self.hand_over(sender, (&topic, target.partition), &records, index, record);
+                    if sender.batch_bytes() > batch_bytes_max {
+                        // Together they might be more than the topic takes.
+                        self.answers.wait(0);
+                    }
                 });
             }
             self.batches.push(Written { target, sent });
         }
     }
 
-    fn via(&self, target: &Target) -> Result<Via> {
+    /// Whether what was last handed over for the partition, and may be unanswered, went by another producer: what that one sends again
+    /// would come behind what this one sends first.
+    fn went_by_another(&self, target: &Target, sender: &Arc<Sender>) -> bool {
+        let is_of = |batch: &&Written| {
+            batch.target.partition == target.partition && batch.target.topic.name == target.topic.name
+        };
+        let before = self.batches.iter().rev().find(is_of).and_then(|batch| batch.sent.as_ref().ok());
+        before.is_some_and(|before| !Arc::ptr_eq(&before.sender, sender))
+    }
+
+    fn via(&self, target: &Target, batch_bytes_max: usize) -> Result<Via> {
         let transaction = self.transaction.clone();
         let sender = match &transaction {
             Some(open) => open.sender_to(target.topic(), target.partition)?,
-            None => self.cluster.shared.producer.get(&self.cluster.shared.options)?,
+            None => {
+                let shared = &self.cluster.shared;
+                shared.producer.get(&shared.options, batch_bytes_max, shared.known.gives_up())?
+            }
         };
         Ok(Via { sender, transaction })
     }
@@ -331,7 +352,12 @@ impl WriteSession {
     pub fn offset(&self, ticket: Ticket) -> Result<Option<u64>> {
         let Written { target, sent } = &self.batches[ticket.batch as usize];
         let Via { sender, transaction } = sent.as_ref().map_err(Clone::clone)?;
-        match (self.answers.outcome(ticket.batch, ticket.record), transaction) {
+        let outcome = self.answers.outcome(ticket.batch, ticket.record);
+        if outcome == Outcome::Failed(RDKafkaErrorCode::MessageSizeTooLarge) {
+            // The topic may take less than was thought; who writes next asks.
+            self.cluster.shared.limits.forget(target.topic());
+        }
+        match (outcome, transaction) {
             (Outcome::Stored(offset), _) => Ok(offset),
             (Outcome::Failed(code), None) => Err(sender.why(code, target.topic(), target.partition)),
             (Outcome::Failed(code), Some(open)) => Err(open.why(code, target.topic(), target.partition)),
@@ -375,6 +401,7 @@ fn known_topic(shared: &Arc<Shared>, name: &str) -> Result<Arc<KnownTopic>> {
         let ask = move || {
             // What comes of it is remembered; who writes next is told of an error.
             let _ = asking.known.topic_anew(&name);
+            asking.refresh_record_bytes_max(&name);
             asking.producer.is_looking.store(false, Release);
         };
         if thread::Builder::new().name("ask cluster".into()).spawn(ask).is_err() {

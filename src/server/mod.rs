@@ -62,7 +62,9 @@ const TURNING_AWAY_AT_ONCE: Duration = Duration::from_millis(50);
 const DRAINING: Duration = Duration::from_secs(1);
 /// A pause when the system has no more file handles.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(50);
-/// How long a stop waits for connections to take their answers.
+/// How long a stop waits for what other machines answer.
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it waits for connections to take their answers.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 /// A running server. It stops when it is dropped.
@@ -167,16 +169,28 @@ impl Drop for Server {
         }
         let mut connections = self.shared.connections();
         connections.close(Shutdown::Read);
-        let deadline = Instant::now() + STOP_GRACE;
+        let (begun, mut is_patient) = (Instant::now(), true);
+        let deadline = begun + STOP_GRACE;
         while !connections.open.is_empty() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if is_patient && begun.elapsed() >= STOP_PATIENCE {
+                is_patient = false;
+                drop(connections);
+                self.shared.backend.give_up(true);
+                connections = self.shared.connections();
+                continue;
+            }
+            let left = match is_patient {
+                true => STOP_PATIENCE.saturating_sub(begun.elapsed()),
+                false => deadline.saturating_duration_since(Instant::now()),
+            };
+            if left.is_zero() && !is_patient {
                 connections.close(Shutdown::Both);
             }
             let wait = left.max(Duration::from_millis(100));
             connections = self.shared.closed.wait_timeout(connections, wait).expect("no panic under the lock").0;
         }
         drop(connections);
+        self.shared.backend.give_up(false);
         // A thread that has closed its connection still holds the broker until it ends, which is now.
         while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
             thread::yield_now();

@@ -40,7 +40,7 @@ use std::{
     ffi::{CStr, CString, c_char, c_int},
     ptr::{self, NonNull},
     slice,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What a node or librdkafka itself refused.
@@ -58,7 +58,11 @@ pub(super) type Answer<T> = Result<T, Refused>;
 pub(super) struct Asking<'c, C: ClientContext> {
     client: &'c Client<C>,
     timeout: Duration,
+    is_vain: &'c dyn Fn() -> bool,
 }
+
+/// How often it is looked whether an answer is still waited for.
+const LOOKS: Duration = Duration::from_millis(100);
 
 /// Something of librdkafka's that is to be freed.
 struct Owned<T> {
@@ -136,9 +140,9 @@ mod codes {
 }
 
 impl<'c, C: ClientContext> Asking<'c, C> {
-    /// Each question may take `timeout`.
-    pub(super) fn new(client: &'c Client<C>, timeout: Duration) -> Asking<'c, C> {
-        Asking { client, timeout }
+    /// Each question may take `timeout`, unless it is in vain.
+    pub(super) fn new(client: &'c Client<C>, timeout: Duration, is_vain: &'c dyn Fn() -> bool) -> Asking<'c, C> {
+        Asking { client, timeout, is_vain }
     }
 
     fn options(&self, op: Op) -> Answer<Owned<c::rd_kafka_AdminOptions_t>> {
@@ -173,9 +177,14 @@ impl<'c, C: ClientContext> Asking<'c, C> {
     /// Waits for an answer.
     fn answer(&self, queue: &Owned<c::rd_kafka_queue_t>) -> Answer<Event> {
         // librdkafka always answers, at the latest when its own time is over.
-        let most = (self.timeout + Duration::from_secs(5)).as_millis().min(3_700_000) as c_int;
-        // Sound: the queue is there.
-        let event = unsafe { c::rd_kafka_queue_poll(queue.get(), most) };
+        let deadline = Instant::now() + self.timeout + Duration::from_secs(5);
+        let event = loop {
+            // Sound: the queue is there.
+            let event = unsafe { c::rd_kafka_queue_poll(queue.get(), LOOKS.as_millis() as c_int) };
+            if !event.is_null() || Instant::now() >= deadline || (self.is_vain)() {
+                break event;
+            }
+        };
         if event.is_null() {
             let number = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__TIMED_OUT as i32;
             return Err(Refused { number, why: "no answer".into() });

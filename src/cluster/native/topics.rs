@@ -148,7 +148,28 @@ impl<C: ClientContext> Asking<'_, C> {
 
     /// The settings of topics, in their order.
     pub(in crate::cluster) fn settings(&self, topics: &[&str]) -> Answer<Vec<(String, Answer<Vec<Setting>>)>> {
-        let resources = topics.iter().map(|topic| resource(topic)).collect::<Answer<Vec<_>>>()?;
+        self.told(topics.iter().map(|topic| resource(topic)).collect::<Answer<Vec<_>>>()?)
+    }
+
+    /// One setting of topics, in their order.
+    pub(in crate::cluster) fn setting(
+        &self,
+        topics: &[&str],
+        name: &str,
+    ) -> Answer<Vec<(String, Answer<Vec<Setting>>)>> {
+        let (resources, name) =
+            (topics.iter().map(|topic| resource(topic)).collect::<Answer<Vec<_>>>()?, c_string(name)?);
+        for resource in &resources {
+            // Sound: the resource is there, and the name during the call, which copies it. Only the name is sent.
+            unsafe { c::rd_kafka_ConfigResource_set_config(resource.get(), name.as_ptr(), c"".as_ptr()) };
+        }
+        self.told(resources)
+    }
+
+    fn told(&self, resources: Vec<Owned<c::rd_kafka_ConfigResource_t>>) -> Answer<Vec<(String, Answer<Vec<Setting>>)>> {
+        if resources.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut pointers: Vec<_> = resources.iter().map(Owned::get).collect();
         let options = self.options(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS)?;
         // Sound: the array has as many resources, which are copied; the result is read while its event is there.

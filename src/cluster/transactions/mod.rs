@@ -126,12 +126,10 @@ impl Cluster {
             transactions.idle.clear();
             self.shared.clients.take()
         })?;
-        let timeout = options.timeout.min(Duration::from_millis(timeout_ms));
-        let sender = Sender::new(options, timeout, Some((id, timeout_ms)), Arc::default())?;
-        sender
-            .producer()
-            .init_transactions(options.timeout)
-            .map_err(|error| not_begun(&sender, &error, options.timeout))?;
+        let known = &self.shared.known;
+        let sender = Sender::of_transactions(options, id, timeout_ms, known.gives_up().clone())?;
+        let begun = known.insist_in_steps(options.timeout, |time| sender.producer().init_transactions(time));
+        begun.map_err(|error| not_begun(&sender, &error, options.timeout))?;
         Ok(Transactional { sender: Arc::new(sender), _taken: taken })
     }
 
@@ -173,6 +171,12 @@ impl Cluster {
             (held.partitions.iter().map(partition).collect(), held.groups.iter().cloned().collect());
         drop(held);
         Ok(TransactionDescription { summary: summary(&open), last: None, partitions, groups })
+    }
+
+    /// Answers all that is unanswered in them.
+    pub(super) fn give_up_transactions(&self) {
+        let all: Vec<_> = self.shared.transactions.open().values().cloned().collect();
+        all.iter().for_each(|open| open.producer.sender.give_up());
     }
 
     /// Aborts a transaction that this program has open for somebody else.

@@ -19,6 +19,8 @@ use std::{
 /// How often it is looked whether librdkafka has forgotten what it has answered, and for how long.
 const LOOKS: Duration = Duration::from_micros(100);
 const LOOKS_MAX: u32 = 500;
+/// How long librdkafka is asked before it is looked whether an answer is still waited for.
+const ASKED: Duration = Duration::from_secs(1);
 
 /// A transactional producer, which counts among the clients of this program.
 #[derive(Debug)]
@@ -132,6 +134,9 @@ impl Open {
         match code {
             code if FENCED.contains(&code) => self.lose(),
             Fatal => self.failed(),
+            PurgeQueue | PurgeInflight if self.producer.sender.has_given_up() => {
+                self.producer.sender.why(code, topic, partition)
+            }
             PurgeQueue | PurgeInflight => {
                 Error::InvalidTxnState("the transaction can only be aborted since an error in it".into())
             }
@@ -212,13 +217,15 @@ impl Open {
     fn ask_to(&self, outcome: Outcome, patience: Duration) -> std::result::Result<(), KafkaError> {
         let (producer, deadline) = (self.producer.sender.producer(), Instant::now() + patience);
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            // What is asked again goes on where it was.
+            let left = deadline.saturating_duration_since(Instant::now()).min(ASKED);
             let ended = match outcome {
                 Outcome::Commit => producer.commit_transaction(left),
                 Outcome::Abort => producer.abort_transaction(left),
             };
             match ended {
-                Err(KafkaError::Transaction(error)) if error.is_retriable() && Instant::now() < deadline => {}
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline && !self.producer.sender.has_given_up() => {}
                 ended => return ended,
             }
         }

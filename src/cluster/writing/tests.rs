@@ -252,3 +252,80 @@ fn what_is_unanswered_is_bounded() {
     let offsets: Vec<_> = tickets.into_iter().map(|ticket| session.offset(ticket).unwrap().unwrap()).collect();
     assert_eq!(offsets, Vec::from_iter(0..300));
 }
+
+/// A node refuses a batch as a whole, and a pipelined one was larger than what the topic takes.
+#[test]
+fn no_record_is_refused_for_its_company() {
+    let (broker, _server, cluster) = start();
+    broker.create_topic_with("t", Some(1), [("max.message.bytes".into(), "1000".into())].into()).unwrap();
+    let (mut session, large) = (cluster.write_session(), 50);
+    let value = |index: usize| format!("{index} {}", "x".repeat(if index % 100 == large { 1000 } else { 300 }));
+    let values: Vec<_> = (0..300).map(value).collect();
+    let outcomes = write_values(&mut session, "t", &values);
+    for (index, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Ok(_) => assert_ne!(index % 100, large),
+            Err(refused) => assert_eq!((index % 100, refused.code()), (large, Code::MessageTooLarge), "{refused}"),
+        }
+    }
+    let mut transaction = cluster.begin_transaction("id", 60_000).unwrap().transaction;
+    session.enter(&transaction);
+    let rest: Vec<_> = (300..340).map(value).collect();
+    assert!(write_values(&mut session, "t", &rest).iter().all(Result::is_ok));
+    transaction.end().unwrap();
+    let all: Vec<_> = read(&broker, "t", 337).into_iter().map(|one| one.value.unwrap()).collect();
+    let stored = values.iter().chain(&rest).filter(|value| value.len() < 1000);
+    assert_eq!(all, Vec::from_iter(stored.map(|value| value.as_bytes())));
+}
+
+#[test]
+fn what_went_by_one_producer_is_answered_before_another_takes_the_partition() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(20));
+    assert_eq!(write_one(&cluster, "t"), Ok(Some(0)));
+    mock.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
+    let mut session = cluster.write_session();
+    let hand_over = |session: &mut WriteSession| {
+        let mut gathered = Gathered::default();
+        let ticket = session.add_value(&mut gathered, "t", 0, b"x").unwrap();
+        session.write(&mut gathered);
+        ticket
+    };
+    let first = hand_over(&mut session);
+    let second = hand_over(&mut session);
+    assert_eq!(session.answers.outcome(first.batch, first.record), Outcome::Unanswered);
+    cluster.shared.limits.told("t", 1000);
+    let third = hand_over(&mut session);
+    assert_eq!(session.answers.outcome(second.batch, second.record), Outcome::Stored(Some(2)));
+    session.make_durable();
+    assert_eq!([first, second, third].map(|ticket| session.offset(ticket)), [1, 2, 3].map(|offset| Ok(Some(offset))));
+}
+
+/// A stop took as long as the cluster may: half a minute.
+#[test]
+fn when_the_program_stops_what_is_unanswered_is_answered_soon() {
+    use std::io::{BufRead, BufReader, Write};
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(60));
+    let server = Server::start(cluster.clone(), "localhost:0").unwrap();
+    let mut client = std::net::TcpStream::connect(("localhost", server.port())).unwrap();
+    let mut answers = BufReader::new(client.try_clone().unwrap()).lines();
+    client.write_all(b"SEND t/0 message:a\n").unwrap();
+    assert_eq!(answers.next().unwrap().unwrap(), "ACK topic:t partition:0 offset:0");
+    mock.broker_down(1).unwrap();
+    client.write_all(b"SEND t/0 message:b\nSEND t/0 message:c\n").unwrap();
+    while cluster.shared.producer.unanswered_bytes() == 0 {
+        thread::yield_now();
+    }
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    let told = answers.next().unwrap().unwrap();
+    assert!(told.starts_with("ERROR REQUEST_TIMED_OUT") && told.contains("this program stops"), "{told}");
+    mock.broker_up(1).unwrap();
+    while let Err(error) = write_one(&cluster, "t") {
+        assert!(begun.elapsed() < Duration::from_secs(60), "whoever still uses the cluster goes on: {error}");
+    }
+}
