@@ -268,7 +268,6 @@ fn what_makes_no_sense_refuses_the_start() {
     for (options, why) in [
         (&["--tls-cert", "none.pem"][..], "--tls-key"),
         (&["--tls-cert", "none.pem", "--tls-key", "none.key"], "none.pem"),
-        (&["--tls-client-ca", "none.pem"], "--tls-cert"),
         (&["--in-memory", "--tls-self-signed"], "--in-memory"),
         (&["--tls", "maybe"], "required"),
     ] {
@@ -277,12 +276,4 @@ fn what_makes_no_sense_refuses_the_start() {
         let told = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success() && told.contains(why), "{options:?}: {told}");
     }
-    let secure = Secure::self_signed("users");
-    let (ca, of) = (secure.ca(), secure.folder.join("tls"));
-    let (cert, key) = (of.join("broker.pem"), of.join("broker.key"));
-    let mut command = Command::new(common::BROKER);
-    command.args(["--in-memory", "--listen", "localhost:0", "--tls-client-ca", &ca]);
-    command.arg("--tls-cert").arg(cert).arg("--tls-key").arg(key);
-    let refused = command.output().unwrap();
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("--users"), "{refused:?}");
 }

@@ -19,7 +19,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 pub(super) fn open(config: &Config) -> io::Result<Option<Identity>> {
     let Some(tls) = config.security.tls.clone() else { return Ok(None) };
     if tls.client_ca.is_some() && !config.security.users {
-        let why = "--tls-client-ca says who clients are, which --users makes of use: give both or neither";
+        let why = "certificates say who clients are, which takes users: configure both or neither";
         return Err(io::Error::new(ErrorKind::InvalidInput, why));
     }
     let (identity, fault) = Identity::open(tls).map_err(|why| io::Error::new(ErrorKind::InvalidInput, why))?;

@@ -43,7 +43,7 @@ impl Options {
         let is_secret = false;
         if !is_secret && !config.security.users && bound.iter().any(|address| !address.ip().is_loopback()) {
             say(
-                "whoever reaches this port can read and write everything, and others can read along; --users and --tls-self-signed change that",
+                "whoever reaches this port can read and write everything, and others can read along, which --tls-self-signed ends",
             );
         }
     }

@@ -52,7 +52,8 @@ struct Read {
 impl Identity {
     /// Reads the files; an error says what is wrong with which. Beside it, what clients will find wrong with the certificate.
     pub fn open(config: TlsConfig) -> Result<(Identity, Option<String>), String> {
-        let mapping = Mapping::read(&config.principal_rules).map_err(|why| format!("--tls-principal-rules: {why}"))?;
+        let mapping =
+            Mapping::read(&config.principal_rules).map_err(|why| format!("the rules of principals: {why}"))?;
         let stamps = stamps(&config);
         let Read { server, fault } = read(&config)?;
         Ok((Identity { config, mapping, current: Mutex::new(Current { server, stamps }) }, fault))
@@ -95,8 +96,7 @@ impl Identity {
     pub fn principal(&self, shown: Option<&[CertificateDer<'_>]>) -> Result<Option<Principal>, String> {
         let Some(certificate) = shown.and_then(|shown| shown.first()) else { return Ok(None) };
         let name = subject(certificate)?;
-        let mapped =
-            self.mapping.apply(&name).ok_or_else(|| format!("no rule of --tls-principal-rules is about {name}"))?;
+        let mapped = self.mapping.apply(&name).ok_or_else(|| format!("no rule of principals is about {name}"))?;
         Ok(Some(Principal::new(&mapped, Proof::Certificate)))
     }
 }

@@ -135,7 +135,7 @@ fn what_cannot_be_read_refuses_the_start_by_its_name() {
     let good = folder.config(&issuer.issue("broker"));
     let refused = |config: TlsConfig| Identity::open(config).unwrap_err();
     assert!(
-        refused(TlsConfig { principal_rules: "RULE:(/x/".into(), ..good.clone() }).contains("--tls-principal-rules")
+        refused(TlsConfig { principal_rules: "RULE:(/x/".into(), ..good.clone() }).contains("the rules of principals")
     );
     assert!(refused(TlsConfig { key: good.certificate.clone(), ..good.clone() }).contains("broker.pem"));
     assert!(refused(TlsConfig { certificate: good.key.clone(), ..good.clone() }).contains("broker.key"));
