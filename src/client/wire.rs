@@ -22,7 +22,7 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 pub struct Wire {
     stream: TcpStream,
     #[cfg(feature = "tls")]
-    tls: Option<Session>,
+    tls: Option<Box<Session>>,
 }
 
 impl Wire {
@@ -33,7 +33,8 @@ impl Wire {
         let connected = found.and_then(|found| connect_to_any(&found.collect::<Vec<_>>()));
         let stream = connected.map_err(|cause| Error::Connection { address: target.address().into(), cause })?;
         #[cfg(feature = "tls")]
-        let tls = target.config().map(|config| secure(&stream, config.clone(), target, &host)).transpose()?;
+        let tls =
+            target.config().map(|config| secure(&stream, config.clone(), target, &host)).transpose()?.map(Box::new);
         Ok(Wire {
             stream,
             #[cfg(feature = "tls")]

@@ -281,7 +281,7 @@ mod tests {
     enum Client {
         Tcp(TcpStream),
         #[cfg(feature = "tls")]
-        Tls(TcpStream, Session),
+        Tls(TcpStream, Box<Session>),
     }
 
     impl Client {
@@ -339,7 +339,7 @@ mod tests {
         #[cfg(feature = "tls")]
         {
             let (transport, stream, session) = tls();
-            pairs.push((transport, Client::Tls(stream, session)));
+            pairs.push((transport, Client::Tls(stream, session.into())));
         }
         pairs
     }

@@ -69,7 +69,10 @@ pub(super) fn refuse(transport: &Transport, spoken: Spoken) -> io::Result<()> {
             format!("ERROR INVALID_REQUEST {why}: give --tls, or use openssl s_client -quiet -connect HOST:PORT\n")
         }
         Spoken::Http => sniff::without_tls(why),
-        _ => return Ok(transport.shutdown(Shutdown::Both)),
+        _ => {
+            transport.shutdown(Shutdown::Both);
+            return Ok(());
+        }
     };
     transport.set_read_timeout(connection::SILENCE)?;
     transport.write_all(line.as_bytes())?;
