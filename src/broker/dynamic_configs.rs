@@ -144,7 +144,7 @@ fn topic_defaults<'k>(
 impl Broker {
     /// The settings of a topic that has none of its own.
     pub fn topic_defaults(&self) -> Arc<Settings> {
-        self.env(&Permit::for_everybody()).topic_defaults()
+        self.state(&Permit::for_everybody()).env.topic_defaults()
     }
 
     /// The settings of a group.
@@ -155,12 +155,12 @@ impl Broker {
     /// The configs of a thing that were set while the broker ran.
     pub fn configs(&self, resource: &Resource) -> Overrides {
         let permit = self.ask_configs(Operation::DescribeConfigs, resource);
-        permit.map(|permit| self.env(&permit).configs.of(resource)).unwrap_or_default()
+        permit.map(|permit| self.state(&permit).env.configs.of(resource)).unwrap_or_default()
     }
 
     /// The things of a kind that have such configs.
     pub fn configured(&self, kind: ResourceKind) -> Vec<String> {
-        let all = self.env(&Permit::for_everybody()).configs.state().kept;
+        let all = self.state(&Permit::for_everybody()).env.configs.state().kept;
         all.keys().filter(|resource| resource.kind == kind).map(|resource| resource.name.clone()).collect()
     }
 

@@ -9,7 +9,7 @@
 //! Whoever goes on with what was permitted, a reader or a member, keeps the permit and [checks](Permit::check) it at each step:
 //! that costs the look at a counter until rules change.
 
-use super::{BrokerState, Caller, Env, Result, Running};
+use super::{BrokerState, Caller, Result, Running};
 #[cfg(feature = "users")]
 use super::{Error, is_internal};
 use crate::security::{CLUSTER_NAME, Operation, ResourceType};
@@ -345,11 +345,6 @@ impl Broker {
     /// What does what was permitted. Verbs pass what they asked for, and [`Permit::for_everybody`] where there is nothing to ask.
     pub(super) fn state(&self, _permit: &Permit) -> &Arc<BrokerState> {
         &self.running.state
-    }
-
-    /// The same of its surroundings: clock, disk, what is kept besides topics.
-    pub(super) fn env(&self, _permit: &Permit) -> &Arc<Env> {
-        &self.running.state.env
     }
 
     /// What a test looks into.

@@ -2,7 +2,7 @@
 
 use super::{
     Error, Result,
-    small_file::{Lines, OWN_BYTES_MAX, Text},
+    small_file::{Line, Lines, OWN_BYTES_MAX, Text},
 };
 use crate::log::disk::Disk;
 use std::{
@@ -23,6 +23,18 @@ pub(super) trait Content: Clone + Debug {
 
     /// What the file is to say.
     fn lines(&self) -> Lines;
+}
+
+/// What stands in lines of one kind.
+pub(super) trait Kind {
+    /// The word with which they begin.
+    const NAME: &str;
+
+    /// Takes a line, whose fields stand behind that word; `None`: it says nothing, or what another line said.
+    fn add(&mut self, line: &Line<'_>) -> Option<()>;
+
+    /// Appends all lines, each by [`Lines::push_kind`].
+    fn write(&self, lines: &mut Lines);
 }
 
 /// What is kept.

@@ -295,7 +295,7 @@ impl Broker {
     /// An exchange that somebody wants to see.
     #[cfg(any(feature = "http", feature = "kafka"))]
     pub fn seen(&self, exchange: wire::Exchange) {
-        self.wire().record(exchange, Some(self.env(&Permit::for_everybody()).handles.disk()));
+        self.wire().record(exchange, Some(self.state(&Permit::for_everybody()).env.handles.disk()));
     }
 
     /// What went through all partitions since the start.
@@ -308,28 +308,32 @@ impl Broker {
 
     /// How often segments were synced, and how long that took.
     pub fn syncs(&self) -> LatencySum {
-        self.env(&Permit::for_everybody()).handles.syncs.get()
+        self.state(&Permit::for_everybody()).env.handles.syncs.get()
     }
 
     /// How much room there is on the volume of its log, if it is on one.
     #[cfg(feature = "kafka")]
     pub fn disk_space(&self) -> Option<Space> {
-        self.env(&Permit::for_everybody()).handles.disk().space(&self.env(&Permit::for_everybody()).data_dir)
+        self.state(&Permit::for_everybody())
+            .env
+            .handles
+            .disk()
+            .space(&self.state(&Permit::for_everybody()).env.data_dir)
     }
 
     /// How often a batch was met that is not what its checksum says.
     pub fn damaged_batches(&self) -> u64 {
-        self.env(&Permit::for_everybody()).handles.damaged.get()
+        self.state(&Permit::for_everybody()).env.handles.damaged.get()
     }
 
     /// The cluster's id, made at the first start.
     pub fn cluster_id(&self) -> String {
-        self.env(&Permit::for_everybody()).cluster_id()
+        self.state(&Permit::for_everybody()).env.cluster_id()
     }
 
     /// Milliseconds since 1970-01-01 UTC.
     pub fn now_ms(&self) -> i64 {
-        self.env(&Permit::for_everybody()).clock.now_ms()
+        self.state(&Permit::for_everybody()).env.clock.now_ms()
     }
 
     /// All topics that are not offline, by name, which the caller may do everything to; the broker's own are among them.
@@ -365,12 +369,12 @@ impl Broker {
     /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
     pub fn new_producer_id(&self) -> Result<i64> {
         self.ask_to_number()?;
-        self.env(&Permit::for_everybody()).new_producer_id()
+        self.state(&Permit::for_everybody()).env.new_producer_id()
     }
 
     /// Goes on with a producer id that this broker gave.
     pub fn known_producer_id(&self, id: i64) -> Result<i64> {
-        if self.env(&Permit::for_everybody()).has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
+        if self.state(&Permit::for_everybody()).env.has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
     }
 
     /// A topic by name, to which the caller may do this, made with the defaults if it is not there and first use makes topics here.
@@ -464,7 +468,7 @@ impl Broker {
     pub fn message_bytes_max(&self) -> usize {
         let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
-        (largest.max(self.env(&Permit::for_everybody()).topic_defaults().max_message_bytes) as usize)
+        (largest.max(self.state(&Permit::for_everybody()).env.topic_defaults().max_message_bytes) as usize)
             .min(BATCH_BYTES_MAX)
     }
 }

@@ -18,7 +18,7 @@
 
 use super::{
     Error, Result,
-    kept::{Content, Kept},
+    kept::{Content, Kept, Kind},
     quotas::{self, Quotas},
     scram_credentials,
     small_file::{Line, Lines, OWN_BYTES_MAX, Text},
@@ -47,18 +47,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
     }
-}
-
-/// What stands in lines of one kind.
-pub(super) trait Kind {
-    /// The word with which they begin.
-    const NAME: &str;
-
-    /// Takes a line, whose fields stand behind that word; `None`: it says nothing, or what another line said.
-    fn add(&mut self, line: &Line<'_>) -> Option<()>;
-
-    /// Appends all lines, each by [`Lines::push_kind`].
-    fn write(&self, lines: &mut Lines);
 }
 
 impl Kind for Option<Secret> {

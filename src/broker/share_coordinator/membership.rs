@@ -165,7 +165,8 @@ impl Broker {
             let before = |name: &String| own.get(name).map_or(Change::Default, |value| Change::Set(value.clone()));
             let named = changes.named.keys().map(|name| (name.clone(), before(name))).collect();
             if let Err(error) = self.change_settings(&resource, &Changes { named, reset_others: false }, false) {
-                self.env(&Permit::for_everybody())
+                self.state(&Permit::for_everybody())
+                    .env
                     .tell(&format!("settings stay of a group that nobody could join: {error}"));
             }
         })
