@@ -160,8 +160,8 @@ fn a_command_that_does_not_start_has_failed() {
     let broker = Broker::start();
     send_with_key(&broker, 100_000);
     broker.produce(&[], "fine\n");
-    // So small a stack leaves 128 KiB for the environment, of which most is taken.
-    let script = "ulimit -s 256; exec \"$0\" \"$@\"";
+    // A quarter of so small a stack, 128 KiB, is left for the environment, of which most is taken.
+    let script = "ulimit -s 512; exec \"$0\" \"$@\"";
     let arguments = ["-c", script, CONSUMER, "--queue", "jobs", "--deliveries", "2", "-c", "3", "--exec", "cat"];
     let output = broker.command("sh", &arguments).env("FILLER", "x".repeat(50_000)).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));

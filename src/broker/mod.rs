@@ -151,7 +151,7 @@ pub(crate) use share_coordinator::ShareTerms;
 pub use share_coordinator::{SessionChange, SessionPlace, SessionRef, SessionTurn};
 pub use share_coordinator::{ShareConsumer, ShareCounts, ShareMembership, ShareOptions, ShareWrite, SharedRecord};
 pub use share_offset::ShareOffset;
-pub use topic::{Topic, check_name, is_internal};
+pub use topic::{Topic, check_name};
 pub use topic_file::PARTITIONS_MAX;
 pub use topic_settings::Rules;
 pub use topics::verify_topic_files;
@@ -487,6 +487,11 @@ fn start_threads(state: &Arc<BrokerState>) -> Result<Vec<JoinHandle<()>>> {
 
 /// How many copies a new topic is to have: no setting that it keeps, and nothing that one broker can choose.
 pub const REPLICATION_FACTOR: &str = "replication.factor";
+
+/// Whether the name is one of the broker's own topics.
+pub fn is_internal(name: &str) -> bool {
+    matches!(name, "__consumer_offsets" | "__transaction_state" | "__cluster_metadata" | "__share_group_state")
+}
 
 /// Whether clients may make, write, change or drop a topic of this name.
 pub fn writable(name: &str) -> Result<()> {

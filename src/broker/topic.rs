@@ -29,11 +29,6 @@ pub fn check_name(name: &str) -> Result<()> {
     })
 }
 
-/// Whether the name is one of the broker's own topics.
-pub fn is_internal(name: &str) -> bool {
-    matches!(name, "__consumer_offsets" | "__transaction_state" | "__cluster_metadata" | "__share_group_state")
-}
-
 impl Topic {
     /// The topic that a file describes, which is known to be durable or not.
     pub(super) fn new(env: &Arc<Env>, name: &str, file: TopicFile, is_durable: bool) -> Result<Arc<Topic>> {
