@@ -100,7 +100,7 @@ fn a_member_that_may_no_longer_read_is_told_so_and_can_leave() {
     broker.create_topic("orders", 1).unwrap();
     let group = rule(ResourceType::Group, "g", Operation::Read);
     let topic = rule(ResourceType::Topic, "orders", Operation::Read);
-    allow(&broker, &[topic.clone()]);
+    allow(&broker, std::slice::from_ref(&topic));
     let alice = alice(&broker);
     assert!(is_refused(alice.join("g", &["orders"], JoinOptions::default())));
     allow(&broker, &[group.clone(), topic]);
