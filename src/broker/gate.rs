@@ -354,7 +354,7 @@ impl Broker {
     }
 
     /// What a test looks after.
-    #[cfg(test)]
+    #[cfg(all(test, not(shuttle)))]
     pub(super) fn running(&self) -> &Running {
         &self.running
     }
