@@ -146,6 +146,8 @@ pub(super) fn is_passing(number: i32) -> bool {
         UnknownTopicOrPartition,
         UnknownPartition,
         UnknownTopic,
+        // "No leaders found": a topic that was just made is not everywhere yet.
+        NoEnt,
         BrokerTransportFailure,
         OperationTimedOut,
         RequestTimedOut,
