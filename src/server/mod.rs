@@ -169,25 +169,17 @@ impl Drop for Server {
         }
         let mut connections = self.shared.connections();
         connections.close(Shutdown::Read);
-        let (begun, mut is_patient) = (Instant::now(), true);
+        let begun = Instant::now();
         let deadline = begun + STOP_GRACE;
+        connections = self.shared.wait_closed(connections, begun + STOP_PATIENCE);
+        if !connections.open.is_empty() {
+            drop(connections);
+            self.shared.backend.give_up(true);
+            connections = self.shared.wait_closed(self.shared.connections(), deadline);
+        }
         while !connections.open.is_empty() {
-            if is_patient && begun.elapsed() >= STOP_PATIENCE {
-                is_patient = false;
-                drop(connections);
-                self.shared.backend.give_up(true);
-                connections = self.shared.connections();
-                continue;
-            }
-            let left = match is_patient {
-                true => STOP_PATIENCE.saturating_sub(begun.elapsed()),
-                false => deadline.saturating_duration_since(Instant::now()),
-            };
-            if left.is_zero() && !is_patient {
-                connections.close(Shutdown::Both);
-            }
-            let wait = left.max(Duration::from_millis(100));
-            connections = self.shared.closed.wait_timeout(connections, wait).expect("no panic under the lock").0;
+            connections.close(Shutdown::Both);
+            connections = self.shared.wait_closed(connections, Instant::now() + Duration::from_millis(100));
         }
         drop(connections);
         self.shared.backend.give_up(false);
@@ -308,6 +300,22 @@ impl Connections {
 impl Shared {
     fn connections(&self) -> MutexGuard<'_, Connections> {
         self.connections.lock().expect("no panic under the connections' lock")
+    }
+
+    /// Waits until all connections are closed, or until then.
+    fn wait_closed<'c>(
+        &self,
+        mut connections: MutexGuard<'c, Connections>,
+        until: Instant,
+    ) -> MutexGuard<'c, Connections> {
+        while !connections.open.is_empty() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            connections = self.closed.wait_timeout(connections, left).expect("no panic under the lock").0;
+        }
+        connections
     }
 
     fn tell(&self, what: impl FnOnce() -> String) {
