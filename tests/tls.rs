@@ -10,7 +10,7 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Instant,
 };
 
@@ -33,6 +33,21 @@ impl Secure {
 
     fn ca(&self) -> String {
         self.folder.join("tls/ca.pem").to_str().unwrap().into()
+    }
+
+    /// An `openssl s_client` that was given this, which the broker has acknowledged.
+    fn open_client(&self, said: &[u8]) -> Child {
+        let mut child = Command::new("openssl")
+            .args(["s_client", "-quiet", "-CAfile", &self.ca(), "-connect", &self.broker.address])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.as_mut().unwrap().write_all(said).unwrap();
+        let mut ack = [0; "ACK offset:0\n".len()];
+        child.stdout.as_mut().unwrap().read_exact(&mut ack).unwrap();
+        child
     }
 
     /// What `openssl s_client` with these options prints when it was given this.
@@ -165,16 +180,7 @@ fn a_line_without_its_end_counts_if_its_client_said_that_it_is_the_last() {
     let secure = Secure::self_signed("cut");
     // openssl says so when its input ends.
     secure.s_client(&["-no_ign_eof"], "PRODUCE 100\nPRODUCE 200");
-    let mut child = Command::new("openssl")
-        .args(["s_client", "-quiet", "-CAfile", &secure.ca(), "-connect", &secure.broker.address])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.as_mut().unwrap().write_all(b"PRODUCE 300\nPRODUCE 400").unwrap();
-    let mut ack = [0; 13];
-    child.stdout.as_mut().unwrap().read_exact(&mut ack).unwrap();
+    let mut child = secure.open_client(b"PRODUCE 300\nPRODUCE 400");
     child.kill().unwrap();
     child.wait().unwrap();
     let said = text(&secure.s_client(&[], "PRODUCE 500\nTAIL messages from:earliest until:end\nQUIT\n"));
@@ -220,16 +226,7 @@ fn a_handshake_that_stops_midway_is_closed_in_time() {
 fn a_clean_stop_is_told_and_the_certificate_stays() {
     let mut secure = Secure::self_signed("stop");
     let before = fs::read(secure.ca()).unwrap();
-    let mut tail = Command::new("openssl")
-        .args(["s_client", "-quiet", "-CAfile", &secure.ca(), "-connect", &secure.broker.address])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    tail.stdin.as_mut().unwrap().write_all(b"PRODUCE a\nTAIL messages from:earliest\n").unwrap();
-    let mut ack = [0; 13];
-    tail.stdout.as_mut().unwrap().read_exact(&mut ack).unwrap();
+    let mut tail = secure.open_client(b"PRODUCE a\nTAIL messages from:earliest\n");
     assert!(secure.broker.stop().success());
     // It saw a close_notify.
     assert!(tail.wait().unwrap().success());
