@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    broker::{Isolation, JoinOptions, Protocol, View},
-    config::{Changes, Config},
+    broker::{Isolation, JoinOptions, Protocol, QuotaEntity, View},
+    config::{Change, Changes, Config},
     security::{ANY_HOST, ANY_NAME, Acl, Acls, CLUSTER_NAME, PatternType, Permission, Principal, Proof, ResourceType},
 };
 
@@ -142,4 +142,95 @@ fn a_producer_id_is_for_whoever_may_write_something() {
     alice.new_producer_id().unwrap();
     allow(&broker, &[rule(ResourceType::Cluster, CLUSTER_NAME, Operation::IdempotentWrite)]);
     alice.new_producer_id().unwrap();
+}
+
+/// Something that is asked of the broker, and what it takes.
+type Verb = (&'static str, fn(&Broker) -> Result<()>, &'static [(ResourceType, Operation)]);
+
+/// Each verb takes all of these rights, and no others.
+const VERBS: &[Verb] = {
+    use Operation::*;
+    use ResourceType::{Cluster, Group, Topic, TransactionalId};
+    &[
+        ("describe_topic", |broker| broker.describe_topic("t").map(drop), &[(Topic, Describe)]),
+        ("describe_partition", |broker| broker.describe_partition("t", 0).map(drop), &[(Topic, Describe)]),
+        ("describe_partitions", |broker| broker.describe_partitions("t").map(drop), &[(Topic, Describe)]),
+        ("topic_size", |broker| broker.topic_size("t").map(drop), &[(Topic, Describe)]),
+        ("leader_epoch", |broker| broker.leader_epoch("t", 0).map(drop), &[(Topic, Describe)]),
+        ("end_of_epoch", |broker| broker.end_of_epoch("t", 0, 0).map(drop), &[(Topic, Describe)]),
+        ("find_topic", |broker| broker.find_topic("t").map(drop), &[(Topic, Read)]),
+        ("find_partition", |broker| broker.find_partition("t", 0).map(drop), &[(Topic, Read)]),
+        ("active_producers", |broker| broker.active_producers("t", 0).map(drop), &[(Topic, Read)]),
+        ("create_topic", |broker| broker.create_topic("t", 1).map(drop), &[(Topic, Create)]),
+        ("alter_topic", |broker| broker.alter_topic("t", None, &settings()).map(drop), &[(Topic, AlterConfigs)]),
+        ("add partitions", |broker| broker.alter_topic("t", Some(9), &no_settings()).map(drop), &[(Topic, Alter)]),
+        (
+            "alter both",
+            |broker| broker.alter_topic("t", Some(9), &settings()).map(drop),
+            &[(Topic, Alter), (Topic, AlterConfigs)],
+        ),
+        ("trim", |broker| broker.trim("t", 0, 0).map(drop), &[(Topic, Delete)]),
+        ("drop_topic", |broker| broker.drop_topic("t"), &[(Topic, Delete)]),
+        ("join", |broker| broker.join("g", &["t"], JoinOptions::default()).map(drop), &[(Group, Read), (Topic, Read)]),
+        ("group", |broker| broker.group("g").map(drop), &[(Group, Describe)]),
+        ("committed_offsets", |broker| broker.committed_offsets("g").map(drop), &[(Group, Describe)]),
+        ("group_offsets", |broker| broker.group_offsets("g").map(drop), &[(Group, Describe)]),
+        ("lag", |broker| broker.lag("g").map(drop), &[(Group, Describe)]),
+        ("share_offsets", |broker| broker.share_offsets("g").map(drop), &[(Group, Describe)]),
+        ("reset_offsets", |broker| broker.reset_offsets("g", &[("t".into(), 0, 0)]), &[(Group, Read), (Topic, Read)]),
+        ("may_reset_offsets", |broker| broker.may_reset_offsets("g"), &[(Group, Read)]),
+        ("delete_group", |broker| broker.delete_group("g"), &[(Group, Delete)]),
+        ("delete_offsets", |broker| broker.delete_offsets("g", &[]).map(drop), &[(Group, Delete)]),
+        ("begin_transaction", |broker| broker.begin_transaction("x", 1000).map(drop), &[(TransactionalId, Write)]),
+        ("init_producer", |broker| broker.init_producer("x", 1000, None).map(drop), &[(TransactionalId, Write)]),
+        ("transaction", |broker| broker.transaction("x").map(drop), &[(TransactionalId, Describe)]),
+        ("abort_transaction", |broker| broker.abort_transaction("x"), &[(TransactionalId, Write)]),
+        ("quotas", |broker| broker.quotas().map(drop), &[(Cluster, DescribeConfigs)]),
+        ("alter_quotas", |broker| broker.alter_quotas(&somebodys(), &Default::default()), &[(Cluster, AlterConfigs)]),
+        ("scram_credentials", |broker| broker.scram_credentials().map(drop), &[(Cluster, Describe)]),
+        ("alter_scram_credentials", |broker| broker.alter_scram_credentials([]), &[(Cluster, Alter)]),
+        ("set_feature_levels", |broker| broker.set_feature_levels(&Default::default()), &[(Cluster, Alter)]),
+    ]
+};
+
+fn no_settings() -> Changes {
+    Changes::default()
+}
+
+fn settings() -> Changes {
+    Changes { named: [("retention.ms".to_string(), Change::Default)].into(), reset_others: false }
+}
+
+fn somebodys() -> QuotaEntity {
+    [("user".to_string(), Some("bob".to_string()))].into()
+}
+
+#[test]
+fn each_verb_takes_its_rights_and_no_others() {
+    let named = |resource_type, operation| {
+        let name = match resource_type {
+            ResourceType::Topic => "t",
+            ResourceType::Group => "g",
+            ResourceType::TransactionalId => "x",
+            _ => CLUSTER_NAME,
+        };
+        rule(resource_type, name, operation)
+    };
+    for (verb, ask, rights) in VERBS {
+        let allowed = |rules: &[Acl]| {
+            let broker = with_users();
+            broker.create_topic("t", 1).unwrap();
+            allow(&broker, rules);
+            !is_refused(ask(&alice(&broker)))
+        };
+        let own: Vec<Acl> = rights.iter().map(|&(kind, operation)| named(kind, operation)).collect();
+        assert!(allowed(&own), "{verb} takes more than {rights:?}");
+        // Everything else that can be done to these does not help.
+        let all = rights.iter().map(|&(kind, _)| named(kind, Operation::All));
+        for right in &own {
+            let without = Acl { permission: Permission::Deny, ..right.clone() };
+            let rules: Vec<Acl> = all.clone().chain([without]).collect();
+            assert!(!allowed(&rules), "{verb} does not take {}", right.operation);
+        }
+    }
 }
