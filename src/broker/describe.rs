@@ -185,20 +185,16 @@ impl Broker {
     pub fn faults(&self) -> Vec<Fault> {
         let permit = Permit::for_everybody();
         let all = self.state(&permit).topics.read().expect("no panic under the topics' lock").all();
-        let faults =
-            all.into_iter().filter(|(name, _)| self.may_describe(name)).flat_map(|(name, topic)| match topic {
-                Ok(topic) => {
-                    let fault = |partition: Arc<Partition>| {
-                        Some(Fault {
-                            topic: Some(name.clone()),
-                            partition: Some(partition.index),
-                            why: partition.fault()?,
-                        })
-                    };
-                    topic.partitions().into_iter().filter_map(fault).collect()
-                }
-                Err(error) => vec![Fault { topic: Some(name), partition: None, why: error.to_string() }],
-            });
+        let seen = all.into_iter().filter(|(name, _)| self.may_describe(name));
+        let faults = seen.flat_map(|(name, topic)| match topic {
+            Ok(topic) => {
+                let fault = |partition: Arc<Partition>| {
+                    Some(Fault { topic: Some(name.clone()), partition: Some(partition.index), why: partition.fault()? })
+                };
+                topic.partitions().into_iter().filter_map(fault).collect()
+            }
+            Err(error) => vec![Fault { topic: Some(name), partition: None, why: error.to_string() }],
+        });
         faults.collect()
     }
 

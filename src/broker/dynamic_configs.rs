@@ -144,7 +144,7 @@ fn topic_defaults<'k>(
 impl Broker {
     /// The settings of a topic that has none of its own.
     pub fn topic_defaults(&self) -> Arc<Settings> {
-        self.state(&Permit::for_everybody()).env.topic_defaults()
+        self.env(&Permit::for_everybody()).topic_defaults()
     }
 
     /// The settings of a group.
@@ -155,12 +155,12 @@ impl Broker {
     /// The configs of a thing that were set while the broker ran.
     pub fn configs(&self, resource: &Resource) -> Overrides {
         let permit = self.ask_configs(Operation::DescribeConfigs, resource);
-        permit.map(|permit| self.state(&permit).env.configs.of(resource)).unwrap_or_default()
+        permit.map(|permit| self.env(&permit).configs.of(resource)).unwrap_or_default()
     }
 
     /// The things of a kind that have such configs.
     pub fn configured(&self, kind: ResourceKind) -> Vec<String> {
-        let all = self.state(&Permit::for_everybody()).env.configs.state().kept;
+        let all = self.env(&Permit::for_everybody()).configs.state().kept;
         all.keys().filter(|resource| resource.kind == kind).map(|resource| resource.name.clone()).collect()
     }
 
@@ -172,7 +172,7 @@ impl Broker {
 
     /// Whether the caller may do this to the configs of a thing: of a group, as far as it may do it to the group; of all else, as
     /// far as it may do it to the broker.
-    pub fn ask_configs(&self, operation: Operation, resource: &Resource) -> Result<Permit> {
+    fn ask_configs(&self, operation: Operation, resource: &Resource) -> Result<Permit> {
         match resource.kind {
             ResourceKind::Group => self.ask_group(operation, &resource.name),
             _ => self.ask_cluster(operation),

@@ -58,7 +58,7 @@ impl Content for FeatureLevels {
 impl Broker {
     /// The levels of features.
     pub fn feature_levels(&self) -> Arc<FeatureLevels> {
-        self.state(&Permit::for_everybody()).env.features.get()
+        self.env(&Permit::for_everybody()).features.get()
     }
 
     /// An error if a feature is off.
@@ -72,7 +72,7 @@ impl Broker {
     /// Puts features at levels, durably; `None` is the last one. After an error all is as it was.
     pub fn set_feature_levels(&self, changes: &BTreeMap<&str, Option<i16>>) -> Result<()> {
         let permit = self.ask_cluster(Operation::Alter)?;
-        let env = &self.state(&permit).env;
+        let env = self.env(&permit);
         env.change_kept(&env.features, |levels| {
             let before = levels.lowered.clone();
             for (&name, level) in changes {

@@ -16,7 +16,7 @@ use crate::security::{CLUSTER_NAME, Operation, ResourceType};
 #[cfg(feature = "users")]
 use crate::{
     config::SecurityConfig,
-    security::{Acls, Operations, Proof, Question},
+    security::{Acls, Proof, Question},
 };
 use std::sync::Arc;
 #[cfg(feature = "users")]
@@ -126,12 +126,6 @@ impl Gate {
         Gate { rules: config.users.then(rules) }
     }
 
-    /// The rules; `None`: none are asked.
-    #[cfg(feature = "users")]
-    pub fn acls(&self) -> Option<Arc<Acls>> {
-        Some(self.rules.as_ref()?.acls.read().expect("no panic while rules are replaced").clone())
-    }
-
     /// Other rules take effect, for whoever was permitted something before, too.
     #[cfg(feature = "users")]
     pub fn replace_acls(&self, acls: Arc<Acls>) {
@@ -152,13 +146,6 @@ impl Gate {
     pub fn allows_any(&self, caller: &Caller, operation: Operation, resource_type: ResourceType) -> bool {
         let any = ResourceName { resource_type, name: "" };
         self.decide(caller, any, |acls, question, if_none| acls.allow_any(question, operation, if_none))
-    }
-
-    /// All that a caller may do to a resource.
-    #[cfg(feature = "users")]
-    pub fn allowed(&self, caller: &Caller, resource: ResourceName<'_>) -> Operations {
-        let operations = resource.resource_type.operations().iter();
-        operations.filter(|one| self.allows(caller, **one, resource)).map(|one| one.bit()).sum()
     }
 
     #[cfg(feature = "users")]
@@ -206,12 +193,7 @@ impl Rules {
 }
 
 /// Whether a caller may do this, now and later.
-pub(crate) fn ask(
-    gate: &Arc<Gate>,
-    caller: &Arc<Caller>,
-    operation: Operation,
-    resource: ResourceName<'_>,
-) -> Result<Permit> {
+fn ask(gate: &Arc<Gate>, caller: &Arc<Caller>, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
     #[cfg(not(feature = "users"))]
     {
         let _ = (gate, caller, operation, resource);
@@ -220,13 +202,13 @@ pub(crate) fn ask(
     #[cfg(feature = "users")]
     {
         let Some(rules) = &gate.rules else { return Ok(Permit::default()) };
+        if gate.is_super(caller) {
+            return Ok(Permit::default());
+        }
         // Looked at first: rules that change meanwhile are asked again.
         let seen = rules.generation.load(Acquire).into();
         if !gate.allows(caller, operation, resource) {
             return Err(refused(operation, resource));
-        }
-        if gate.is_super(caller) {
-            return Ok(Permit::default());
         }
         let ResourceName { resource_type, name } = resource;
         let resource = Named { resource_type, name: name.into() };

@@ -276,6 +276,11 @@ impl Broker {
         Ok(Broker::new(Running { state, threads, _lock: lock }))
     }
 
+    /// What does what was permitted: clock, disk, what is kept besides topics.
+    fn env(&self, permit: &Permit) -> &Arc<Env> {
+        &self.state(permit).env
+    }
+
     /// How it runs.
     pub fn config(&self) -> &Config {
         &self.state(&Permit::for_everybody()).config
@@ -295,7 +300,7 @@ impl Broker {
     /// An exchange that somebody wants to see.
     #[cfg(any(feature = "http", feature = "kafka"))]
     pub fn seen(&self, exchange: wire::Exchange) {
-        self.wire().record(exchange, Some(self.state(&Permit::for_everybody()).env.handles.disk()));
+        self.wire().record(exchange, Some(self.env(&Permit::for_everybody()).handles.disk()));
     }
 
     /// What went through all partitions since the start.
@@ -308,32 +313,29 @@ impl Broker {
 
     /// How often segments were synced, and how long that took.
     pub fn syncs(&self) -> LatencySum {
-        self.state(&Permit::for_everybody()).env.handles.syncs.get()
+        self.env(&Permit::for_everybody()).handles.syncs.get()
     }
 
     /// How much room there is on the volume of its log, if it is on one.
     #[cfg(feature = "kafka")]
     pub fn disk_space(&self) -> Option<Space> {
-        self.state(&Permit::for_everybody())
-            .env
-            .handles
-            .disk()
-            .space(&self.state(&Permit::for_everybody()).env.data_dir)
+        let env = self.env(&Permit::for_everybody());
+        env.handles.disk().space(&env.data_dir)
     }
 
     /// How often a batch was met that is not what its checksum says.
     pub fn damaged_batches(&self) -> u64 {
-        self.state(&Permit::for_everybody()).env.handles.damaged.get()
+        self.env(&Permit::for_everybody()).handles.damaged.get()
     }
 
     /// The cluster's id, made at the first start.
     pub fn cluster_id(&self) -> String {
-        self.state(&Permit::for_everybody()).env.cluster_id()
+        self.env(&Permit::for_everybody()).cluster_id()
     }
 
     /// Milliseconds since 1970-01-01 UTC.
     pub fn now_ms(&self) -> i64 {
-        self.state(&Permit::for_everybody()).env.clock.now_ms()
+        self.env(&Permit::for_everybody()).clock.now_ms()
     }
 
     /// All topics that are not offline, by name, which the caller may do everything to; the broker's own are among them.
@@ -369,12 +371,12 @@ impl Broker {
     /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
     pub fn new_producer_id(&self) -> Result<i64> {
         self.ask_to_number()?;
-        self.state(&Permit::for_everybody()).env.new_producer_id()
+        self.env(&Permit::for_everybody()).new_producer_id()
     }
 
     /// Goes on with a producer id that this broker gave.
     pub fn known_producer_id(&self, id: i64) -> Result<i64> {
-        if self.state(&Permit::for_everybody()).env.has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
+        if self.env(&Permit::for_everybody()).has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
     }
 
     /// A topic by name, to which the caller may do this, made with the defaults if it is not there and first use makes topics here.
@@ -424,13 +426,13 @@ impl Broker {
 
     /// Changes settings and adds partitions. Changes of one topic do not overlap.
     pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
-        if changes.any() {
-            self.ask_topic(Operation::AlterConfigs, name)?;
-        }
         let permit = match partitions {
             Some(_) => self.ask_topic(Operation::Alter, name)?,
             None => self.ask_topic(Operation::AlterConfigs, name)?,
         };
+        if partitions.is_some() && changes.any() {
+            self.ask_topic(Operation::AlterConfigs, name)?;
+        }
         writable(name)?;
         let state = self.state(&permit);
         let _one = state.creating.lock().expect("no panic while a topic is made");
@@ -466,10 +468,10 @@ impl Broker {
 
     /// The largest `max.message.bytes` of any topic, and of those not made yet, up to what a log takes.
     pub fn message_bytes_max(&self) -> usize {
-        let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
+        let state = self.state(&Permit::for_everybody());
+        let topics = state.topics.read().expect("no panic under the topics' lock");
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
-        (largest.max(self.state(&Permit::for_everybody()).env.topic_defaults().max_message_bytes) as usize)
-            .min(BATCH_BYTES_MAX)
+        (largest.max(state.env.topic_defaults().max_message_bytes) as usize).min(BATCH_BYTES_MAX)
     }
 }
 

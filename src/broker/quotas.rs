@@ -67,7 +67,7 @@ pub(super) fn parse_old(text: &Text, path: &Path) -> std::result::Result<Quotas,
 impl Broker {
     /// The quotas of clients.
     pub fn quotas(&self) -> Result<Arc<Quotas>> {
-        Ok(self.state(&self.ask_cluster(Operation::DescribeConfigs)?).env.security.get().quotas.clone())
+        Ok(self.env(&self.ask_cluster(Operation::DescribeConfigs)?).security.get().quotas.clone())
     }
 
     /// Changes quotas of an entity, durably: each to a value, or to none. After an error all is as it was.
@@ -78,7 +78,7 @@ impl Broker {
             ));
         }
         let permit = self.ask_cluster(Operation::AlterConfigs)?;
-        let env = &self.state(&permit).env;
+        let env = self.env(&permit);
         env.change_kept(&env.security, |security| {
             let quotas = Arc::make_mut(&mut security.quotas);
             let values = quotas.entry(entity.clone()).or_default();

@@ -298,7 +298,7 @@ impl ReadSession {
         loop {
             let is_of = self.of.as_ref().is_some_and(|(of, viewed)| of == from && *viewed == view);
             if !is_of || !self.chunk.covers(offset) {
-                self.read(view, from, offset, READ_AHEAD_BYTES)?;
+                self.load(view, from, offset, READ_AHEAD_BYTES)?;
             }
             let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
             if let Some((offset, place)) = self.cursor.find(&self.chunk, offset) {

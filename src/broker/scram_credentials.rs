@@ -90,13 +90,13 @@ pub(super) fn parse_old(text: &Text, path: &Path) -> std::result::Result<ScramCr
 impl Broker {
     /// The credentials of all users.
     pub fn scram_credentials(&self) -> Result<Arc<ScramCredentials>> {
-        Ok(self.state(&self.ask_cluster(Operation::Describe)?).env.security.get().credentials.clone())
+        Ok(self.env(&self.ask_cluster(Operation::Describe)?).security.get().credentials.clone())
     }
 
     /// Changes credentials, durably, all of these or none.
     pub fn alter_scram_credentials(&self, changes: impl IntoIterator<Item = ScramChange>) -> Result<()> {
         let permit = self.ask_cluster(Operation::Alter)?;
-        let env = &self.state(&permit).env;
+        let env = self.env(&permit);
         env.change_kept(&env.security, |security| {
             let credentials = Arc::make_mut(&mut security.credentials);
             let last = credentials.values().flat_map(|own| own.values()).map(|credential| credential.change).max();
