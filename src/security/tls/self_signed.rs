@@ -8,7 +8,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    date_time_ymd,
+    PublicKeyData, date_time_ymd,
 };
 use rustls::pki_types::CertificateDer;
 use std::{
@@ -67,7 +67,9 @@ impl SelfSigned {
         if key.exists() && self.ca.exists() {
             let text = fs::read_to_string(key).map_err(|error| format!("{}: {error}", key.display()))?;
             let pair = KeyPair::from_pem(&text).map_err(|error| format!("{}: {error}", key.display()))?;
-            return Ok(Issuer::new(params, pair));
+            if is_of_key(&self.ca, &pair) {
+                return Ok(Issuer::new(params, pair));
+            }
         }
         let pair = KeyPair::generate().map_err(|error| error.to_string())?;
         let certificate = params.self_signed(&pair).map_err(|error| error.to_string())?;
@@ -77,7 +79,7 @@ impl SelfSigned {
         Ok(Issuer::new(params, pair))
     }
 
-    /// Whether the certificate that is there is of the issuer, for all of these names, and for some time yet.
+    /// Whether the certificate that is there is of the issuer and of the key, for all of these names, and for some time yet.
     fn are_for(&self, names: &BTreeSet<String>) -> bool {
         let read = || -> Option<bool> {
             let (ca, broker) = (first(&self.ca)?, first(&self.certificate)?);
@@ -94,7 +96,9 @@ impl SelfSigned {
             let holds = broker.validity().time_to_expiration()?.whole_seconds() > LEFT_SECS;
             // The issuer's name is always the same, its key is not.
             let of_issuer = broker.verify_signature(Some(ca.public_key())).is_ok();
-            Some(holds && of_issuer && names.is_subset(&has) && self.key.exists())
+            let pair = KeyPair::from_pem(&fs::read_to_string(&self.key).ok()?).ok()?;
+            let of_key = is_of_key(&self.certificate, &pair);
+            Some(holds && of_issuer && names.is_subset(&has) && of_key)
         };
         read().unwrap_or(false)
     }
@@ -124,6 +128,14 @@ fn names(more: &[String]) -> BTreeSet<String> {
     let own = ["localhost".to_string(), "127.0.0.1".into(), "::1".into()];
     let all = own.into_iter().chain(host).chain(more.iter().cloned());
     all.filter(|name| !name.is_empty()).collect()
+}
+
+/// Whether a certificate is of this key: a crash can come between a new key and its certificate.
+fn is_of_key(certificate: &Path, pair: &KeyPair) -> bool {
+    first(certificate).is_some_and(|certificate| {
+        let read = X509Certificate::from_der(&certificate);
+        read.is_ok_and(|(_, certificate)| certificate.public_key().raw == pair.subject_public_key_info())
+    })
 }
 
 fn first(file: &Path) -> Option<CertificateDer<'static>> {
@@ -169,6 +181,16 @@ mod tests {
         for key in ["tls/ca.key", "tls/broker.key"] {
             assert_eq!(fs::metadata(dir.join(key)).unwrap().permissions().mode() & 0o777, 0o600, "{key}");
         }
+        // A certificate that is of another key is none.
+        fs::copy(dir.join("tls/ca.key"), &first.key).unwrap();
+        assert!(!first.are_for(&names(&[])));
+        SelfSigned::in_data_dir(&dir, &[]).unwrap();
+        assert!(text(&first.ca) == ca && first.are_for(&names(&[])));
+        // So is an issuer's.
+        fs::copy(&first.key, dir.join("tls/ca.key")).unwrap();
+        SelfSigned::in_data_dir(&dir, &[]).unwrap();
+        assert!(text(&first.ca) != ca && first.are_for(&names(&[])));
+        let ca = text(&first.ca);
         // Without the issuer's key there is another issuer, and the certificate is of the old one.
         fs::remove_file(dir.join("tls/ca.key")).unwrap();
         SelfSigned::in_data_dir(&dir, &[]).unwrap();
