@@ -186,6 +186,18 @@ impl Env {
 
     /// Changes what one of them keeps, durably. After an error all is as it was.
     pub(super) fn change_kept<T: Content>(&self, kept: &Kept<T>, change: impl FnOnce(&mut T)) -> Result<()> {
+        self.try_change_kept(kept, |content| {
+            change(content);
+            Ok(())
+        })
+    }
+
+    /// The same of a change that can be refused.
+    pub(super) fn try_change_kept<T: Content, R>(
+        &self,
+        kept: &Kept<T>,
+        change: impl FnOnce(&mut T) -> Result<R>,
+    ) -> Result<R> {
         kept.change(change, |lines| self.replace(T::FILE, lines))
     }
 

@@ -194,6 +194,12 @@ pub enum Error {
         /// The resource's name.
         name: String,
     },
+    /// The broker has no users, so there are no rules.
+    SecurityDisabled,
+    /// The rule says nothing, or too much.
+    InvalidAcl(String),
+    /// There would be so many rules, or so many are found at once.
+    TooManyAcls(usize),
     /// A node of the cluster behind this program said so, or what speaks to the nodes.
     OfCluster {
         /// Its code.
@@ -236,7 +242,9 @@ impl Error {
                 ResourceType::TransactionalId => Code::TransactionalIdAuthorizationFailed,
                 _ => Code::ClusterAuthorizationFailed,
             },
-            Error::NotHere(_) => Code::InvalidRequest,
+            Error::SecurityDisabled => Code::SecurityDisabled,
+            Error::TooManyAcls(_) => Code::PolicyViolation,
+            Error::NotHere(_) | Error::InvalidAcl(_) => Code::InvalidRequest,
             Error::UnknownTopic(_) => Code::UnknownTopicOrPartition,
             Error::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
             Error::TopicExists(_) => Code::TopicAlreadyExists,
@@ -331,7 +339,9 @@ impl fmt::Display for Error {
             | Error::InvalidSessionTimeout(why)
             | Error::InvalidGroup(why)
             | Error::InvalidRecordState(why) => f.write_str(why),
-            Error::OfCluster { why, .. } => f.write_str(why),
+            Error::OfCluster { why, .. } | Error::InvalidAcl(why) => f.write_str(why),
+            Error::SecurityDisabled => f.write_str("this broker has no users, so everybody may do everything"),
+            Error::TooManyAcls(limit) => write!(f, "it would be more than {limit} rules at once, which is the limit"),
             Error::NotAuthorized { operation, resource_type: ResourceType::Cluster, .. } => {
                 write!(f, "you may not do this: it takes '{operation}' on the cluster")
             }

@@ -16,14 +16,14 @@ use crate::security::{CLUSTER_NAME, Operation, ResourceType};
 #[cfg(feature = "users")]
 use crate::{
     config::SecurityConfig,
-    security::{Acls, Proof, Question},
+    security::{Acl, Acls, Operations, Proof, Question},
 };
 use std::sync::Arc;
 #[cfg(feature = "users")]
 use std::{
     collections::BTreeSet,
     sync::{
-        RwLock,
+        Mutex, RwLock,
         atomic::{AtomicU64, Ordering::*},
     },
 };
@@ -50,6 +50,8 @@ struct Rules {
     super_users: BTreeSet<String>,
     if_none: bool,
     acls: RwLock<Arc<Acls>>,
+    /// Held while others are read and take their place.
+    replacing: Mutex<()>,
     /// How often the rules changed.
     generation: AtomicU64,
 }
@@ -121,15 +123,19 @@ impl Gate {
             super_users: config.super_users.clone(),
             if_none: config.allow_if_no_acl,
             acls: RwLock::default(),
+            replacing: Mutex::default(),
             generation: AtomicU64::default(),
         };
         Gate { rules: config.users.then(rules) }
     }
 
-    /// Other rules take effect, for whoever was permitted something before, too.
+    /// Other rules take effect, for whoever was permitted something before, too: those that are kept by now, so that of two changes
+    /// the later one counts.
     #[cfg(feature = "users")]
-    pub fn replace_acls(&self, acls: Arc<Acls>) {
+    pub fn replace_acls(&self, kept: impl FnOnce() -> Arc<BTreeSet<Acl>>) {
         if let Some(rules) = &self.rules {
+            let _one = rules.replacing.lock().expect("no panic while rules are replaced");
+            let acls = Arc::new(Acls::new(&kept()));
             *rules.acls.write().expect("no panic while rules are replaced") = acls;
             rules.generation.fetch_add(1, Release);
         }
@@ -169,6 +175,12 @@ impl Gate {
         };
         let acls = rules.acls.read().expect("no panic while rules are replaced").clone();
         decide(&acls, &question, rules.if_none && !question.by_name_only)
+    }
+
+    /// Whether callers have to say who they are.
+    #[cfg(feature = "users")]
+    pub fn has_rules(&self) -> bool {
+        self.rules.is_some()
     }
 
     /// Whether a caller may do everything.
@@ -317,6 +329,14 @@ impl Broker {
             return Ok(Permit::for_everybody());
         }
         may
+    }
+
+    /// What the caller may do to the resource, of what can be done to such (KIP-430).
+    #[cfg(feature = "users")]
+    pub fn operations(&self, resource: ResourceName<'_>) -> Operations {
+        let gate = &self.running.state.gate;
+        let can = resource.resource_type.operations().iter();
+        can.filter(|&&operation| gate.allows(&self.caller, operation, resource)).map(|operation| operation.bit()).sum()
     }
 
     /// Whether the caller may see that a topic is there.

@@ -4,7 +4,9 @@ use super::*;
 use crate::{
     broker::{Isolation, JoinOptions, Protocol, QuotaEntity, View},
     config::{Change, Changes, Config},
-    security::{ANY_HOST, ANY_NAME, Acl, Acls, CLUSTER_NAME, PatternType, Permission, Principal, Proof, ResourceType},
+    security::{
+        ANY_HOST, ANY_NAME, Acl, AclFilter, CLUSTER_NAME, PatternType, Permission, Principal, Proof, ResourceType,
+    },
 };
 
 fn with_users() -> Broker {
@@ -39,7 +41,7 @@ fn rule(resource_type: ResourceType, name: &str, operation: Operation) -> Acl {
 }
 
 fn allow(broker: &Broker, rules: &[Acl]) {
-    broker.inner().gate.replace_acls(Arc::new(Acls::from_iter(rules.iter().cloned())));
+    broker.inner().gate.replace_acls(|| Arc::new(rules.iter().cloned().collect()));
 }
 
 fn is_refused<T: std::fmt::Debug>(result: Result<T>) -> bool {
@@ -189,6 +191,9 @@ const VERBS: &[Verb] = {
         ("alter_quotas", |broker| broker.alter_quotas(&somebodys(), &Default::default()), &[(Cluster, AlterConfigs)]),
         ("scram_credentials", |broker| broker.scram_credentials().map(drop), &[(Cluster, Describe)]),
         ("alter_scram_credentials", |broker| broker.alter_scram_credentials([]), &[(Cluster, Alter)]),
+        ("acls", |broker| broker.acls(&AclFilter::default()).map(drop), &[(Cluster, Describe)]),
+        ("create_acls", |broker| broker.create_acls(&[]), &[(Cluster, Alter)]),
+        ("delete_acls", |broker| broker.delete_acls(&[]).map(drop), &[(Cluster, Alter)]),
         ("set_feature_levels", |broker| broker.set_feature_levels(&Default::default()), &[(Cluster, Alter)]),
     ]
 };

@@ -63,13 +63,17 @@ impl<T: Content> Kept<T> {
         self.content.read().expect("no panic under a lock of what is kept").clone()
     }
 
-    /// Changes it, once `write` has replaced the file. After an error all is as it was.
-    pub(super) fn change(&self, change: impl FnOnce(&mut T), write: impl FnOnce(&Lines) -> Result<()>) -> Result<()> {
+    /// Changes it, if it can be, once `write` has replaced the file. After an error all is as it was.
+    pub(super) fn change<R>(
+        &self,
+        change: impl FnOnce(&mut T) -> Result<R>,
+        write: impl FnOnce(&Lines) -> Result<()>,
+    ) -> Result<R> {
         let _one = self.changing.lock().expect("no panic while a file is replaced");
         let mut next = T::clone(&self.get());
-        change(&mut next);
+        let changed = change(&mut next)?;
         write(&next.lines())?;
         *self.content.write().expect("no panic under a lock of what is kept") = next.into();
-        Ok(())
+        Ok(changed)
     }
 }

@@ -27,6 +27,7 @@
 //! | quotas | `quotas`, `alter_quotas` | `quotas` |
 //! | features | `feature_levels`, `needs_feature`, `set_feature_levels` | `features` |
 //! | credentials | `scram_credentials`, `alter_scram_credentials` | `scram_credentials` |
+//! | rules | `acls`, `create_acls`, `delete_acls`, `operations` | `rules`, `gate` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
@@ -51,6 +52,7 @@
 //! | a partition's `producers` | what producers wrote | a batch of one, or a marker, is written; what is kept of them is read |
 //! | a topic's `replacing` | the `topic` file | the file is replaced |
 //! | a topic's `state`, its `partitions` | what the file says, the partitions | never a call of the disk |
+//! | the gate's `replacing` | the rules that it decides by | it reads those that are kept |
 //! | the configs' `state`, the `content` of what is kept | what was set while the broker ran | never a call of the disk |
 //! | a reserve's `room` | how large it is | a reserve is written, or takes a file's place |
 //! | `changing` of users, rules and quotas, and of the features | the `~security` file, the `~features` file | the file is replaced |
@@ -90,6 +92,8 @@ mod quotas;
 pub mod random;
 mod reading;
 mod reserve;
+#[cfg(feature = "users")]
+mod rules;
 mod schedule;
 mod scram_credentials;
 mod security_file;
@@ -252,6 +256,8 @@ impl Broker {
         topics.online().flat_map(|topic| topic.partitions()).for_each(|partition| partition.due_after_start());
         #[cfg(feature = "users")]
         let gate = Gate::new(&config.security);
+        #[cfg(feature = "users")]
+        gate.replace_acls(|| env.security.get().rules.clone());
         #[cfg(not(feature = "users"))]
         let gate = Gate::default();
         let state = Arc::new(BrokerState {

@@ -4,6 +4,7 @@
 //! ~security    security version:1 crc:e3069283
 //!              secret key:c2Vj... crc:0b1c2d3e
 //!              user name:alice mechanism:SCRAM-SHA-256 change:7 iterations:8192 salt:c2Fs... stored_key:... server_key:... crc:5f3c09aa
+//!              rule resource:topic pattern:literal name:orders principal:User:alice host:* operation:write permission:allow crc:...
 //!              quota client-id: user:alice name:producer_byte_rate value:1000 crc:77aa01ff
 //! ```
 //!
@@ -16,6 +17,8 @@
 //!
 //! Brokers before kept users and quotas in files of their own, `~credentials` and `~quotas`. They are taken over at the start.
 
+#[cfg(feature = "users")]
+use super::rules::Rules;
 use super::{
     Error, Result,
     kept::{Content, Kept, Kind},
@@ -37,6 +40,9 @@ pub(super) struct Security {
     pub(super) secret: Option<Secret>,
     pub(super) credentials: Arc<ScramCredentials>,
     pub(super) quotas: Arc<Quotas>,
+    /// A program that has no users does not start with rules, which it would not follow.
+    #[cfg(feature = "users")]
+    pub(super) rules: Arc<Rules>,
 }
 
 /// Bytes that nobody else knows.
@@ -72,6 +78,8 @@ impl Security {
             <Option<Secret>>::NAME => self.secret.add(&fields),
             ScramCredentials::NAME => Arc::make_mut(&mut self.credentials).add(&fields),
             Quotas::NAME => Arc::make_mut(&mut self.quotas).add(&fields),
+            #[cfg(feature = "users")]
+            Rules::NAME => Arc::make_mut(&mut self.rules).add(&fields),
             _ => None,
         }
     }
@@ -135,6 +143,8 @@ impl Content for Security {
         self.secret.write(&mut lines);
         self.credentials.write(&mut lines);
         self.quotas.write(&mut lines);
+        #[cfg(feature = "users")]
+        self.rules.write(&mut lines);
         lines
     }
 }
@@ -173,12 +183,31 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "users")]
+    fn rule() -> crate::security::Acl {
+        crate::security::Acl {
+            resource_type: crate::security::ResourceType::Topic,
+            pattern: crate::security::PatternType::Prefixed,
+            name: "ord".into(),
+            principal: "User:bob".into(),
+            host: crate::security::ANY_HOST.into(),
+            operation: crate::security::Operation::Write,
+            permission: crate::security::Permission::Deny,
+        }
+    }
+
     /// One of each kind.
     fn all() -> Security {
         let credentials = ScramCredentials::from([("bob".into(), [(ScramMechanism::Sha256, credential(7))].into())]);
         let entity = QuotaEntity::from([("user".into(), Some("bob".into()))]);
         let quotas = Quotas::from([(entity, [("producer_byte_rate".into(), 1.0)].into())]);
-        Security { secret: Some(Secret(vec![9; 32])), credentials: credentials.into(), quotas: quotas.into() }
+        Security {
+            secret: Some(Secret(vec![9; 32])),
+            credentials: credentials.into(),
+            quotas: quotas.into(),
+            #[cfg(feature = "users")]
+            rules: Arc::new([rule()].into()),
+        }
     }
 
     #[test]
@@ -197,6 +226,7 @@ mod tests {
             for (from, to) in [
                 ("version:1", "version:0"),
                 ("key:", "yek:"),
+                ("deny", "allow"),
                 (":bob", ":eve"),
                 ("crc:", "CRC:"),
                 (line, ""),
@@ -216,7 +246,8 @@ mod tests {
             }
             let twice = format!("{whole}{line}\n");
             let refused = start(&twice).unwrap_err().to_string();
-            assert!(refused.contains("memory/~security, line 5 "), "{refused}");
+            let behind = whole.lines().count() + 1;
+            assert!(refused.contains(&format!("memory/~security, line {behind} ")), "{refused}");
         }
         assert!(start("").unwrap_err().to_string().contains("line 1 does not say the version"));
         let mut later = Lines::default();

@@ -1,4 +1,4 @@
-//! All rules, and what they decide.
+//! What all rules decide.
 //!
 //! ```text
 //! type ─┬─ any        *                    ┐
@@ -18,10 +18,9 @@ use std::{
     net::IpAddr,
 };
 
-/// All rules. They change as a whole: a changed set is made, and takes the other's place.
+/// All rules, by what they are about. They change as a whole: a changed set is made, and takes the other's place.
 #[derive(Clone, Debug, Default)]
 pub struct Acls {
-    all: BTreeSet<Acl>,
     types: HashMap<ResourceType, OfType>,
 }
 
@@ -65,39 +64,53 @@ struct Prefix {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Principals(HashMap<String, Vec<Says>>);
+struct Principals(HashMap<String, Hosts>);
 
-#[derive(Clone, Copy, Debug)]
+/// What is said of a principal: wherever it asks from, and from single addresses.
+#[derive(Clone, Debug, Default)]
+struct Hosts {
+    any: Says,
+    single: HashMap<IpAddr, Says>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
 struct Says {
-    host: Host,
-    operation: Operation,
-    permission: Permission,
+    allowed: Operations,
+    denied: Operations,
 }
 
 impl Principals {
     fn add(&mut self, acl: &Acl) {
-        let Acl { host, operation, permission, .. } = acl;
-        let says = Says { host: Host::of(host), operation: *operation, permission: *permission };
-        self.0.entry(acl.principal.clone()).or_default().push(says);
+        let hosts = self.0.entry(acl.principal.clone()).or_default();
+        let says = match Host::of(&acl.host) {
+            Host::Any => &mut hosts.any,
+            Host::Address(address) => hosts.single.entry(address).or_default(),
+            Host::Nowhere => return,
+        };
+        match acl.permission {
+            Permission::Allow => says.allowed |= acl.operation.bit(),
+            Permission::Deny => says.denied |= acl.operation.bit(),
+        }
     }
 
     fn ask(&self, question: &Question<'_>, said: &mut Said) {
         said.any |= !self.0.is_empty();
-        let own = [question.principal, ANY_USER].into_iter().filter_map(|principal| self.0.get(principal));
-        for says in own.flatten().filter(|says| says.host.matches(question.address)) {
-            match says.permission {
-                Permission::Allow => said.allowed |= says.operation.bit(),
-                Permission::Deny => said.denied |= says.operation.bit(),
+        let address = question.address.map(|address| address.to_canonical());
+        for hosts in [question.principal, ANY_USER].into_iter().filter_map(|principal| self.0.get(principal)) {
+            for says in [Some(&hosts.any), address.and_then(|address| hosts.single.get(&address))].into_iter().flatten()
+            {
+                said.allowed |= says.allowed;
+                said.denied |= says.denied;
             }
         }
     }
 }
 
-impl FromIterator<Acl> for Acls {
-    fn from_iter<I: IntoIterator<Item = Acl>>(all: I) -> Acls {
-        let all: BTreeSet<Acl> = all.into_iter().collect();
+impl Acls {
+    /// What these rules decide.
+    pub fn new(all: &BTreeSet<Acl>) -> Acls {
         let mut types: HashMap<ResourceType, OfType> = HashMap::new();
-        for acl in &all {
+        for acl in all {
             let of_type = types.entry(acl.resource_type).or_default();
             match acl.pattern {
                 PatternType::Literal if acl.name == ANY_NAME => of_type.any.add(acl),
@@ -105,7 +118,7 @@ impl FromIterator<Acl> for Acls {
                 PatternType::Prefixed => of_type.add_prefixed(acl),
             }
         }
-        Acls { all, types }
+        Acls { types }
     }
 }
 
@@ -128,11 +141,6 @@ impl OfType {
 }
 
 impl Acls {
-    /// All of them, in order.
-    pub fn all(&self) -> &BTreeSet<Acl> {
-        &self.all
-    }
-
     /// What they say of a question.
     fn ask(&self, question: &Question<'_>) -> Said {
         let mut said = Said::default();
@@ -188,6 +196,10 @@ mod tests {
         }
     }
 
+    fn decide(rules: impl IntoIterator<Item = Acl>) -> Acls {
+        Acls::new(&rules.into_iter().collect())
+    }
+
     fn alice(name: &str) -> Question<'_> {
         Question {
             principal: "User:alice",
@@ -204,7 +216,7 @@ mod tests {
 
     #[test]
     fn nothing_is_allowed_without_a_rule_unless_that_is_said() {
-        let acls = Acls::from_iter([acl("User:bob", Allow, Read, Literal, "orders")]);
+        let acls = decide([acl("User:bob", Allow, Read, Literal, "orders")]);
         assert!(!acls.allow(&alice("orders"), Read, true), "there is a rule about it");
         assert!(acls.allow(&alice("others"), Read, true));
         assert!(!acls.allow(&alice("others"), Read, false));
@@ -212,10 +224,8 @@ mod tests {
 
     #[test]
     fn a_denial_counts_more_than_whatever_is_more_specific() {
-        let acls = Acls::from_iter([
-            acl("User:alice", Allow, All, Literal, "orders"),
-            acl("User:*", Deny, Write, Prefixed, "o"),
-        ]);
+        let acls =
+            decide([acl("User:alice", Allow, All, Literal, "orders"), acl("User:*", Deny, Write, Prefixed, "o")]);
         assert!(acls.allow(&alice("orders"), Read, false));
         assert!(!acls.allow(&alice("orders"), Write, false));
     }
@@ -223,7 +233,7 @@ mod tests {
     #[test]
     fn a_denied_write_that_was_allowed_still_describes() {
         let rules = [Allow, Deny].map(|permission| acl("User:alice", permission, Write, Literal, "orders"));
-        let acls = Acls::from_iter(rules);
+        let acls = decide(rules);
         assert!(!acls.allow(&alice("orders"), Write, false));
         assert!(acls.allow(&alice("orders"), Describe, false));
     }
@@ -238,7 +248,7 @@ mod tests {
     fn a_rule_holds_for_its_address_however_that_is_written() {
         let mut rule = acl("User:alice", Allow, Read, Literal, "*");
         rule.host = "10.0.0.1".into();
-        let acls = Acls::from_iter([rule]);
+        let acls = decide([rule]);
         let from = |address: &str| Question { address: Some(address.parse().unwrap()), ..alice("t") };
         assert!(acls.allow(&from("10.0.0.1"), Read, false));
         assert!(acls.allow(&from("::ffff:10.0.0.1"), Read, false));
@@ -249,14 +259,14 @@ mod tests {
     fn patterns_do_not_reach_what_is_asked_by_name_only() {
         let patterns = [acl("User:alice", Allow, Read, Literal, "*"), acl("User:alice", Allow, Read, Prefixed, "__")];
         let own = Question { by_name_only: true, ..alice("__consumer_offsets") };
-        assert!(!Acls::from_iter(patterns.clone()).allow(&own, Read, false));
+        assert!(!decide(patterns.clone()).allow(&own, Read, false));
         let named = acl("User:alice", Allow, Read, Literal, "__consumer_offsets");
-        assert!(Acls::from_iter(patterns.into_iter().chain([named])).allow(&own, Read, false));
+        assert!(decide(patterns.into_iter().chain([named])).allow(&own, Read, false));
     }
 
     #[test]
     fn any_name_will_do_where_any_is_asked() {
-        let allows = |rules: &[Acl]| Acls::from_iter(rules.iter().cloned()).allow_any(&alice(""), Write, false);
+        let allows = |rules: &[Acl]| decide(rules.iter().cloned()).allow_any(&alice(""), Write, false);
         let some = acl("User:alice", Allow, Write, Literal, "orders");
         assert!(allows(std::slice::from_ref(&some)));
         assert!(allows(&[acl("User:*", Allow, Write, Prefixed, "o")]));
@@ -293,7 +303,7 @@ mod tests {
                 if prefixed { Prefixed } else { Literal },
                 &name,
             )).collect();
-            let acls = Acls::from_iter(rules.clone());
+            let acls = decide(rules.clone());
             for name in &names {
                 for operation in Operation::ALL.iter().filter(|operation| **operation != All) {
                     prop_assert_eq!(

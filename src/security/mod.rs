@@ -12,7 +12,7 @@ mod resource;
 pub mod tls;
 
 #[cfg(feature = "users")]
-pub use acl::{ANY_HOST, ANY_NAME, ANY_USER, Acl, PatternType, Permission};
+pub use acl::{ANY_HOST, ANY_NAME, ANY_USER, Acl, AclFilter, PatternFilter, PatternType, Permission};
 #[cfg(feature = "users")]
 pub use acls::{Acls, Question};
 pub use credential::{ScramCredential, ScramCredentials, ScramMechanism};

@@ -27,9 +27,9 @@ macro_rules! kafka_enum {
                 self as i8
             }
 
-            /// The one of this name, in any case.
+            /// The one of this name, in any case, and as Kafka writes it: `DESCRIBE_CONFIGS`, `DescribeConfigs`.
             pub fn of_name(name: &str) -> Option<$type> {
-                $type::ALL.iter().copied().find(|one| one.name().eq_ignore_ascii_case(name))
+                $type::ALL.iter().copied().find(|one| same_letters(one.name(), name))
             }
 
             /// Its name, in small letters.
@@ -48,6 +48,15 @@ macro_rules! kafka_enum {
 
 #[cfg(feature = "users")]
 pub(super) use kafka_enum;
+
+/// Whether two names are the same but for case and what stands between their words.
+pub(super) fn same_letters(a: &str, b: &str) -> bool {
+    let letters = |name: &str| {
+        let letters = name.bytes().filter(|letter| !b"-_".contains(letter));
+        letters.map(|letter| letter.to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    letters(a) == letters(b)
+}
 
 kafka_enum! {
     /// The kinds of resources.
