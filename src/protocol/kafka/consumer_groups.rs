@@ -1,16 +1,16 @@
 //! Consumer groups whose partitions the broker assigns (KIP-848): ConsumerGroupHeartbeat, ConsumerGroupDescribe.
 
 use super::{
-    Call, Code, Operations, Refusal, Stop,
+    Call, Code, Refusal, Stop,
     api_versions::GROUP_VERSION,
     groups::{new_member_id, no_name},
-    shown_list, tell,
+    operations, shown_list, tell,
     wire::{ITEM, Reader, Writer},
     write_code,
 };
 use crate::{
     broker::{
-        Broker, Error, Pattern,
+        Broker, Error, Pattern, ResourceName,
         group::{
             Description, GroupType, MemberDescription,
             consumer::{
@@ -192,7 +192,7 @@ pub(super) fn describe_groups(
 ) -> Result<(), Stop> {
     // Each group is answered once: its members may take many times the bytes of its name.
     let groups: BTreeSet<&str> = r.array("group_ids", |r| r.string(ITEM))?.into_iter().collect();
-    let operations = r.bool("include_authorized_operations")?;
+    let of_groups = r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
     let describe = |group: &&str| {
@@ -213,7 +213,7 @@ pub(super) fn describe_groups(
         w.i32("assignment_epoch", described.assignment_epoch);
         w.string("assignor_name", &described.protocol);
         w.array("members", described.members.into_iter(), |w, member| write_member(w, &broker, member));
-        w.i32("authorized_operations", Operations::Group.asked(operations && is_there));
+        w.i32("authorized_operations", operations(&broker, of_groups && is_there, ResourceName::group(group)));
         w.tags();
     });
     w.tags();

@@ -6,12 +6,12 @@
 //! loses its place.
 
 use super::{
-    Call, Code, NODE_ID, Operations, Stop, shown_list, tell,
+    Call, Code, NODE_ID, Stop, operations, shown_list, tell,
     wire::{ITEM, Reader, Writer},
 };
 use crate::{
     broker::{
-        self, Broker, Error, GroupSummary,
+        self, Broker, Error, GroupSummary, ResourceName,
         group::{
             Description, GroupType,
             classic::{JoinRequest, Joined, Protocol, Sender, SyncRequest},
@@ -332,11 +332,12 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
 pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     // Each group is answered once: its members may take many times the bytes of its name.
     let groups: BTreeSet<&str> = r.array("groups", |r| r.string(ITEM))?.into_iter().collect();
-    let operations = r.version >= 3 && r.bool("include_authorized_operations")?;
+    let of_groups = r.version >= 3 && r.bool("include_authorized_operations")?;
     r.tags()?;
     tell(call.explained, || format!("who is in {}", shown_list(groups.iter().map(|group| group.to_string()))));
     let version = r.version;
     let described: Vec<_> = groups.iter().map(|group| describe(call.broker, group, version)).collect();
+    let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 1 {
         w.i32("throttle_time_ms", 0);
@@ -365,7 +366,10 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
             w.tags();
         });
         if w.version >= 3 {
-            w.i32("authorized_operations", Operations::Group.asked(operations && described.is_some()));
+            w.i32(
+                "authorized_operations",
+                operations(broker, of_groups && described.is_some(), ResourceName::group(group)),
+            );
         }
         w.tags();
     });

@@ -3,10 +3,10 @@
 //! The one node is the leader of every partition, and its only replica, which is always in sync.
 
 use super::{
-    Call, Code, NO_OPERATIONS, NODE_ID, Operations, Stop, shown_list, tell,
+    Call, Code, NO_OPERATIONS, NODE_ID, Stop, operations, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
 };
-use crate::broker::{self, TopicDescription, check_name, is_internal, random};
+use crate::broker::{self, Broker, ResourceName, TopicDescription, check_name, is_internal, random};
 use std::collections::BTreeSet;
 
 const NO_ID: Uuid = [0; 16];
@@ -65,7 +65,8 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
         }
     };
     let (host, port) = call.advertised()?;
-    let cluster_id = call.broker.cluster_id();
+    let broker = call.broker;
+    let cluster_id = broker.cluster_id();
     let mut w = call.respond();
     if w.version >= 3 {
         w.i32("throttle_time_ms", 0);
@@ -85,9 +86,9 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     if w.version >= 1 {
         w.i32("controller_id", NODE_ID);
     }
-    w.array("topics", found.iter(), |w, found| write_topic(w, found, of_topics));
+    w.array("topics", found.iter(), |w, found| write_topic(w, broker, found, of_topics));
     if (8..=10).contains(&w.version) {
-        w.i32("cluster_authorized_operations", Operations::Cluster.asked(of_cluster));
+        w.i32("cluster_authorized_operations", operations(broker, of_cluster, ResourceName::CLUSTER));
     }
     if w.version >= 13 {
         w.i16("error_code", Code::None.into());
@@ -120,7 +121,7 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Result<TopicDesc
     topic.map_err(|error| Missing::named(error, name))
 }
 
-fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>, operations: bool) {
+fn write_topic(w: &mut Writer<'_>, broker: &Broker, found: &Result<TopicDescription, Missing>, asked: bool) {
     let (code, name, id) = match found {
         Ok(topic) => (Code::None, Some(topic.name.as_str()), topic.id),
         Err(Missing { code, asked }) => (*code, asked.name.as_deref(), asked.id),
@@ -152,7 +153,9 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>, op
         w.tags();
     });
     if w.version >= 8 {
-        w.i32("topic_authorized_operations", Operations::Topic.asked(operations));
+        let named = name.filter(|_| !matches!(code, Code::TopicAuthorizationFailed | Code::UnknownTopicId));
+        let resource = ResourceName::topic(named.unwrap_or_default());
+        w.i32("topic_authorized_operations", operations(broker, asked && named.is_some(), resource));
     }
     w.tags();
 }
@@ -161,7 +164,7 @@ fn write_topic(w: &mut Writer<'_>, found: &Result<TopicDescription, Missing>, op
 pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     /// KIP-919: brokers are asked for, not controllers.
     const BROKERS: i8 = 1;
-    let operations = r.bool("include_cluster_authorized_operations")?;
+    let of_cluster = r.bool("include_cluster_authorized_operations")?;
     let endpoint_type = if r.version >= 1 { r.i8("endpoint_type")? } else { BROKERS };
     if r.version >= 2 {
         r.bool("include_fenced_brokers")?;
@@ -169,7 +172,8 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     r.tags()?;
     tell(call.explained, || "which brokers there are".into());
     let (host, port) = call.advertised()?;
-    let cluster_id = call.broker.cluster_id();
+    let broker = call.broker;
+    let cluster_id = broker.cluster_id();
     let mut w = call.respond();
     w.i32("throttle_time_ms", 0);
     let code = if endpoint_type == BROKERS { Code::None } else { Code::MismatchedEndpointType };
@@ -193,7 +197,7 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         }
         w.tags();
     });
-    w.i32("cluster_authorized_operations", Operations::Cluster.asked(operations));
+    w.i32("cluster_authorized_operations", operations(broker, of_cluster, ResourceName::CLUSTER));
     w.tags();
     Ok(())
 }

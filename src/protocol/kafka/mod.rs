@@ -48,7 +48,7 @@ pub mod wire;
 
 use crate::{
     broker::{
-        self, Broker, Caller, Code, Isolation, ReadSession,
+        self, Broker, Caller, Code, Isolation, ReadSession, ResourceName,
         spans::{Kind, Spans},
         wire::{Asker, Exchange, FileRange, Message, SEEN_BYTES_MAX},
     },
@@ -79,30 +79,9 @@ const NODE_ID: i32 = 1;
 /// The authorized operations in a response to a client that did not ask for them.
 const NO_OPERATIONS: i32 = i32::MIN;
 
-/// What a client may do with a resource where nobody is refused anything: a bit for each of Kafka's operations (KIP-430).
-#[derive(Clone, Copy)]
-enum Operations {
-    Cluster = CREATE | ALTER | DESCRIBE | CLUSTER_ACTION | DESCRIBE_CONFIGS | ALTER_CONFIGS | IDEMPOTENT_WRITE,
-    Topic = READ | WRITE | CREATE | DELETE | ALTER | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS,
-    Group = READ | DELETE | DESCRIBE | DESCRIBE_CONFIGS | ALTER_CONFIGS,
-}
-
-const READ: isize = 1 << 3;
-const WRITE: isize = 1 << 4;
-const CREATE: isize = 1 << 5;
-const DELETE: isize = 1 << 6;
-const ALTER: isize = 1 << 7;
-const DESCRIBE: isize = 1 << 8;
-const CLUSTER_ACTION: isize = 1 << 9;
-const DESCRIBE_CONFIGS: isize = 1 << 10;
-const ALTER_CONFIGS: isize = 1 << 11;
-const IDEMPOTENT_WRITE: isize = 1 << 12;
-
-impl Operations {
-    /// The field of a response to a client that asked for it, or did not.
-    fn asked(self, asked: bool) -> i32 {
-        if asked { self as i32 } else { NO_OPERATIONS }
-    }
+/// What a client may do with a resource, a bit for each of Kafka's operations (KIP-430), where it `asked` for that.
+fn operations(broker: &Broker, asked: bool, resource: ResourceName<'_>) -> i32 {
+    if asked { broker.operations(resource) as i32 } else { NO_OPERATIONS }
 }
 
 /// A row of the table.

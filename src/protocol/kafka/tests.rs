@@ -1,6 +1,7 @@
 //! Every API in every version: requests by another codec of the protocol, whose answers it must be able to read, and the same
 //! requests cut, bent and replaced by noise.
 
+mod acls;
 mod admin;
 mod configs;
 mod groups;

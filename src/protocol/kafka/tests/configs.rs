@@ -381,18 +381,6 @@ fn a_partition_is_where_it_can_be_and_goes_nowhere_else() {
 }
 
 #[test]
-fn a_broker_without_access_control_says_so() {
-    let talk = Talk::new();
-    let describe = |kind: i8| {
-        let request = DescribeAclsRequest::default().with_resource_type_filter(kind).with_pattern_type_filter(3);
-        talk.ask(29, 3, &encoded(request.with_operation(1).with_permission_type(1), 3))
-    };
-    let response = DescribeAclsResponse::decode(&mut &describe(1).unwrap().0[..], 3).unwrap();
-    assert_eq!((response.error_code, response.resources.len()), (54, 0));
-    assert!(describe(0).is_err(), "Kafka closes the connection");
-}
-
-#[test]
 fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metadata_advertises() {
     use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
     let talk = Talk::new();

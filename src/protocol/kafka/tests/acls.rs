@@ -1,0 +1,120 @@
+//! Rules, and what one may do, as Kafka's clients ask and are told.
+
+use super::*;
+use crate::security::{Principal, Proof};
+use kafka_protocol::messages::{
+    create_acls_request::AclCreation, delete_acls_request::DeleteAclsFilter,
+    describe_acls_response::DescribeAclsResource,
+};
+
+/// What the admin and alice ask of a broker with users.
+fn with_users() -> [Talk; 2] {
+    let mut config = Config::in_memory();
+    config.security.users = true;
+    let broker = Broker::open(config).unwrap();
+    broker.create_topic("there", 2).unwrap();
+    ["admin", "alice"].map(|name| {
+        let principal = Principal::new(name, Proof::Password);
+        let protocol = broker::Protocol::Kafka;
+        let address = Some("127.0.0.1:1".parse().unwrap());
+        Talk::to(broker.on_behalf_of(Caller { principal, protocol, address, client_id: String::new() }))
+    })
+}
+
+fn creation(name: &str, operation: i8) -> AclCreation {
+    let creation =
+        AclCreation::default().with_resource_type(2).with_resource_name(s(name)).with_resource_pattern_type(3);
+    creation.with_principal(s("User:alice")).with_host(s("*")).with_operation(operation).with_permission_type(3)
+}
+
+fn create(talk: &Talk, creations: Vec<AclCreation>) -> Vec<i16> {
+    let request = CreateAclsRequest::default().with_creations(creations);
+    let (response, _) = talk.ask(30, 3, &encoded(request, 3)).unwrap();
+    let response = CreateAclsResponse::decode(&mut &response[..], 3).unwrap();
+    response.results.iter().map(|result| result.error_code).collect()
+}
+
+fn any() -> DescribeAclsRequest {
+    let any = DescribeAclsRequest::default().with_resource_type_filter(1).with_pattern_type_filter(1);
+    any.with_resource_name_filter(None)
+        .with_principal_filter(None)
+        .with_host_filter(None)
+        .with_operation(1)
+        .with_permission_type(1)
+}
+
+fn describe(talk: &Talk, filter: DescribeAclsRequest) -> Result<Vec<DescribeAclsResource>, i16> {
+    let (response, _) = talk.ask(29, 3, &encoded(filter, 3)).unwrap();
+    let response = DescribeAclsResponse::decode(&mut &response[..], 3).unwrap();
+    if response.error_code == 0 { Ok(response.resources) } else { Err(response.error_code) }
+}
+
+/// How many rules each filter deletes by its type of pattern and name.
+fn delete(talk: &Talk, filters: &[(i8, &str)]) -> Result<Vec<usize>, i16> {
+    let filter = |&(pattern, name): &(i8, &str)| {
+        let any = DeleteAclsFilter::default().with_resource_type_filter(1).with_pattern_type_filter(pattern);
+        let any = any.with_principal_filter(None).with_host_filter(None).with_operation(1).with_permission_type(1);
+        any.with_resource_name_filter(Some(s(name)))
+    };
+    let request = DeleteAclsRequest::default().with_filters(filters.iter().map(filter).collect());
+    let (response, _) = talk.ask(31, 3, &encoded(request, 3)).unwrap();
+    let response = DeleteAclsResponse::decode(&mut &response[..], 3).unwrap();
+    let count = |result: &delete_acls_response::DeleteAclsFilterResult| match result.error_code {
+        0 => Ok(result.matching_acls.len()),
+        code => Err(code),
+    };
+    response.filter_results.iter().map(count).collect()
+}
+
+#[test]
+fn rules_are_made_found_and_deleted() {
+    let [admin, alice] = with_users();
+    let wrong = creation("there", 3).with_principal(s("alice"));
+    assert_eq!(
+        create(&admin, vec![creation("there", 3), wrong, creation("there", 99), creation("there", 4)]),
+        [0, 42, 42, 0]
+    );
+    assert_eq!(create(&admin, vec![creation("there", 3), creation("t", 3).with_resource_pattern_type(4)]), [0, 0]);
+    let found = describe(&admin, any()).unwrap();
+    let shown =
+        found.iter().map(|of| (&*of.resource_name, of.pattern_type, of.acls.iter().map(|acl| acl.operation).collect()));
+    assert_eq!(shown.collect::<Vec<(&str, i8, Vec<i8>)>>(), [("there", 3, vec![3, 4]), ("t", 4, vec![3])]);
+    assert_eq!(describe(&admin, any().with_operation(99)), Ok(Vec::new()));
+    assert!(admin.ask(29, 3, &encoded(any().with_operation(0), 3)).is_err());
+    assert_eq!(describe(&alice, any()), Err(31));
+    assert_eq!(create(&alice, vec![creation("there", 3), creation("there", 99)]), [31, 31]);
+    assert_eq!(delete(&alice, &[(3, "there"), (9, "t")]), Err(31));
+    assert_eq!(delete(&admin, &[(3, "there"), (9, "there"), (2, "there")]), Ok(vec![2, 0, 3]));
+    assert_eq!(describe(&admin, any()), Ok(Vec::new()));
+}
+
+#[test]
+fn without_users_there_are_no_rules() {
+    let talk = Talk::new();
+    assert_eq!(create(&talk, vec![creation("there", 3), creation("there", 99)]), [54, 54]);
+    assert_eq!(describe(&talk, any()), Err(54));
+    assert_eq!(delete(&talk, &[(3, "there")]), Err(54));
+}
+
+#[test]
+fn answers_tell_what_one_may_do() {
+    let [admin, alice] = with_users();
+    let cluster = creation("kafka-cluster", 8).with_resource_type(4);
+    let group = creation("g", 3).with_resource_type(3);
+    assert_eq!(create(&admin, vec![creation("there", 4), cluster, group]), [0, 0, 0]);
+    let told = |talk: &Talk, asks: bool| {
+        let request = MetadataRequest::default().with_include_topic_authorized_operations(asks);
+        let request = request.with_include_cluster_authorized_operations(asks);
+        let (response, _) = talk.ask(3, 10, &encoded(request.with_topics(None), 10)).unwrap();
+        let metadata = MetadataResponse::decode(&mut &response[..], 10).unwrap();
+        let request = DescribeGroupsRequest::default().with_groups(vec![s("g").into()]);
+        let request = request.with_include_authorized_operations(asks);
+        let (response, _) = talk.ask(15, 5, &encoded(request, 5)).unwrap();
+        let groups = DescribeGroupsResponse::decode(&mut &response[..], 5).unwrap();
+        let topic = metadata.topics[0].topic_authorized_operations;
+        [topic, metadata.cluster_authorized_operations, groups.groups[0].authorized_operations]
+    };
+    assert_eq!(told(&admin, true), [3576, 8096, 3400]);
+    assert_eq!(told(&alice, true), [1 << 4 | 1 << 8, 1 << 8, 1 << 3 | 1 << 8]);
+    assert_eq!(told(&alice, false), [i32::MIN; 3]);
+}
