@@ -21,8 +21,12 @@ pub use reading::{PartitionHandle, ReadSession, TopicHandle};
 pub use transactions::{Begun, Transaction};
 pub use writing::{Gathered, WriteSession};
 
+#[cfg(all(feature = "users", feature = "cluster"))]
+use crate::broker::Error;
 #[cfg(feature = "cluster")]
 use crate::cluster::Cluster;
+#[cfg(feature = "users")]
+use crate::security::{Acl, AclFilter};
 use crate::{
     broker::{
         Broker, Caller, Nodes, PartitionDescription, Registered, Result, ShareCounts, TopicDescription, TopicSize,
@@ -96,6 +100,24 @@ impl Backend {
     #[cfg(feature = "http")]
     pub fn wire(&self) -> &wire::Wire {
         form!(Backend, self, form => form.wire())
+    }
+
+    #[cfg(feature = "http")]
+    pub fn may_watch(&self) -> Result<()> {
+        match self {
+            Backend::Broker(broker) => broker.may_watch(),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Ok(()),
+        }
+    }
+
+    #[cfg(feature = "http")]
+    pub fn may_see_connections(&self) -> Result<()> {
+        match self {
+            Backend::Broker(broker) => broker.may_see_connections(),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Ok(()),
+        }
     }
 
     #[cfg(feature = "http")]
@@ -213,6 +235,30 @@ impl Backend {
             }
             #[cfg(feature = "cluster")]
             Backend::Cluster(cluster) => cluster.give_up(gives_up),
+        }
+    }
+
+    #[cfg(feature = "users")]
+    pub fn acls(&self, filter: &AclFilter) -> Result<Vec<Acl>> {
+        self.with_rules()?.acls(filter)
+    }
+
+    #[cfg(feature = "users")]
+    pub fn create_acls(&self, acls: &[Acl]) -> Result<()> {
+        self.with_rules()?.create_acls(acls)
+    }
+
+    #[cfg(feature = "users")]
+    pub fn delete_acls(&self, filters: &[AclFilter]) -> Result<Vec<Vec<Acl>>> {
+        self.with_rules()?.delete_acls(filters)
+    }
+
+    #[cfg(feature = "users")]
+    fn with_rules(&self) -> Result<&Broker> {
+        match self {
+            Backend::Broker(broker) => Ok(broker),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Err(Error::NotHere("the rules are the cluster's; ask its brokers")),
         }
     }
 

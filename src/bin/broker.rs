@@ -56,6 +56,10 @@ enum Job {
     /// List, describe and abort the transactions of a running broker
     #[command(subcommand)]
     Transaction(jobs::transaction::Job),
+    /// Say who may do what in a running broker with users: list, add and delete rules
+    #[cfg(feature = "users")]
+    #[command(subcommand)]
+    Acl(jobs::acl::Job),
     /// Draw the topics, partitions and groups of a running broker, and who reads what
     Diagram(jobs::diagram::Job),
     /// Ask a running broker what every client asks first, in both protocols, and tell what came of it (feature http)
@@ -283,6 +287,8 @@ fn main() -> ExitCode {
         Some(Job::Topic(job)) => jobs::topic::run(&job),
         Some(Job::Group(job)) => jobs::group::run(&job),
         Some(Job::Transaction(job)) => jobs::transaction::run(&job),
+        #[cfg(feature = "users")]
+        Some(Job::Acl(job)) => jobs::acl::run(&job),
         Some(Job::Diagram(job)) => jobs::diagram::run(&job),
         #[cfg(feature = "http")]
         Some(Job::Try(job)) => jobs::trial::run(&job),

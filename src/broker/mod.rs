@@ -303,18 +303,33 @@ impl Broker {
         &self.state(&Permit::for_everybody()).wire
     }
 
+    /// Whether the caller may watch the exchanges of others, with every byte.
+    #[cfg(feature = "http")]
+    pub fn may_watch(&self) -> Result<()> {
+        self.ask_cluster(Operation::Alter).map(drop)
+    }
+
+    /// Whether the caller may see who is connected.
+    #[cfg(feature = "http")]
+    pub fn may_see_connections(&self) -> Result<()> {
+        self.ask_cluster(Operation::Describe).map(drop)
+    }
+
     /// An exchange that somebody wants to see.
     #[cfg(any(feature = "http", feature = "kafka"))]
     pub fn seen(&self, exchange: wire::Exchange) {
         self.wire().record(exchange, Some(self.env(&Permit::for_everybody()).handles.disk()));
     }
 
-    /// What went through all partitions since the start.
+    /// What went through all partitions since the start, as far as the caller may see them; through those that are gone, too, if it
+    /// may see what the cluster has.
     pub fn traffic(&self) -> TrafficSum {
+        let dropped = self.ask_cluster(Operation::Describe).is_ok().then(|| &self.metrics().dropped);
         // Under the lock no topic goes from those that are there to those that are gone.
         let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
-        let partitions = topics.online().flat_map(|topic| topic.partitions());
-        partitions.map(|partition| partition.traffic.get()).chain([self.metrics().dropped.get()]).sum()
+        let seen = topics.online().filter(|topic| self.may_describe(&topic.name));
+        let partitions = seen.flat_map(|topic| topic.partitions());
+        partitions.map(|partition| partition.traffic.get()).chain(dropped.map(|dropped| dropped.get())).sum()
     }
 
     /// How often segments were synced, and how long that took.

@@ -8,6 +8,7 @@ pub mod http;
 pub mod joined;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod needs;
 pub mod position;
 #[cfg(any(feature = "comfort", feature = "http"))]
 pub mod record_json;

@@ -1,5 +1,7 @@
 //! The subcommands of `broker`.
 
+#[cfg(feature = "users")]
+pub(crate) mod acl;
 pub(crate) mod diagram;
 pub(crate) mod group;
 pub(crate) mod log;

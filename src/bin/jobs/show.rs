@@ -81,7 +81,8 @@ fn columns(rows: &[Vec<(&str, &str)>]) -> String {
 
 /// Fields that are text even where they look like a number.
 #[cfg(feature = "comfort")]
-const TEXTS: [&str; 7] = ["topic", "group", "member", "client", "assigned", "target", "transaction"];
+const TEXTS: [&str; 10] =
+    ["topic", "group", "member", "client", "assigned", "target", "transaction", "name", "principal", "host"];
 
 #[cfg(feature = "comfort")]
 fn json(answer: &Answer, names: &Names) -> String {

@@ -45,6 +45,11 @@ impl From<broker::Error> for Refusal {
 fn status_of(code: Code) -> u16 {
     match code {
         Code::UnknownTopicOrPartition | Code::GroupIdNotFound | Code::TransactionalIdNotFound => 404,
+        Code::TopicAuthorizationFailed
+        | Code::GroupAuthorizationFailed
+        | Code::ClusterAuthorizationFailed
+        | Code::TransactionalIdAuthorizationFailed => 403,
+        Code::SecurityDisabled => 409,
         Code::TopicAlreadyExists | Code::NonEmptyGroup | Code::ConcurrentTransactions | Code::InvalidTxnState => 409,
         Code::MessageTooLarge | Code::RecordListTooLarge => 413,
         Code::CorruptMessage => 500,

@@ -6,7 +6,7 @@ use super::{
     refusal::Refusal,
     request::{Framing, Head},
 };
-use crate::log::record::shown;
+use crate::{log::record::shown, protocol::needs::Needs};
 
 /// A row of the table.
 pub(super) struct Route {
@@ -20,6 +20,8 @@ pub(super) struct Route {
     pub(super) takes: &'static [&'static str],
     /// The types in which it answers.
     pub(super) gives: &'static [&'static str],
+    /// What its caller has to be allowed.
+    pub(super) needs: Needs,
 }
 
 /// A parameter of a query.

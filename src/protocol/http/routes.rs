@@ -1,5 +1,7 @@
 //! The table of routes: the whole interface on one screen. Dispatch, `GET /api` and the OpenAPI document come from it.
 
+#[cfg(feature = "users")]
+use super::api::acls;
 use super::{
     api::{self, groups, metrics, records, topics, trial, wire},
     console::{self, HTML, PICTURE, SCRIPT, STYLE},
@@ -7,6 +9,10 @@ use super::{
     openapi,
     refusal::Stop,
     route::{BYTES, CSV, EVENTS, JSON, NDJSON, OPENMETRICS, PROMETHEUS, Parameter, Route, parameter},
+};
+use crate::protocol::needs::{
+    CLUSTER_ALTER, CLUSTER_DESCRIBE, GROUP_DELETE, GROUP_DESCRIBE, MEMBER, NOTHING, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
+    TOPIC_DELETE, TOPIC_DESCRIBE, TOPIC_READ, TOPIC_TRIM, TOPIC_WRITE,
 };
 
 const PARTITION: Parameter = parameter("partition", "the partition; without it all");
@@ -41,44 +47,47 @@ const EXPORTING: [Parameter; 8] =
 pub(super) type Handler = fn(&mut Exchange<'_, '_>) -> Result<(), Stop>;
 
 macro_rules! routes {
-    ($($method:literal $path:literal $does:literal query $query:expr, takes $takes:expr, gives $gives:expr => $run:expr;)*) => {
+    ($($(#[$if:meta])? $method:literal $path:literal $does:literal query $query:expr, takes $takes:expr, gives $gives:expr, needs $needs:expr => $run:expr;)*) => {
         /// All routes.
         pub(super) static ROUTES: &[Route] =
-            &[$(Route { method: $method, path: $path, does: $does, query: &$query, takes: &$takes, gives: &$gives }),*];
+            &[$($(#[$if])? Route { method: $method, path: $path, does: $does, query: &$query, takes: &$takes, gives: &$gives, needs: $needs }),*];
 
         /// What answers each of them.
-        pub(super) static HANDLERS: &[Handler] = &[$($run),*];
+        pub(super) static HANDLERS: &[Handler] = &[$($(#[$if])? $run),*];
     };
 }
 
 routes! {
-    "GET" "/" "the console, for a browser" query [], takes [], gives [HTML] => console::page;
-    "GET" "/console/{file}" "a file of the console" query [], takes [], gives [HTML, PICTURE, SCRIPT, STYLE] => console::file;
-    "GET" "/api" "list the routes" query [], takes [], gives [JSON] => api::list;
-    "GET" "/api/openapi.json" "describe the routes as OpenAPI 3.1" query [], takes [], gives [JSON] => openapi::document;
-    "GET" "/api/topics" "list the topics with their partitions, records and bytes" query [parameter("internal", "true: the broker's own too")], takes [], gives [JSON] => topics::list;
-    "POST" "/api/topics" "make a topic: name, partitions, configs" query [], takes [JSON], gives [JSON] => topics::create;
-    "GET" "/api/topics/{topic}" "describe a topic and its partitions" query [], takes [], gives [JSON] => topics::describe;
-    "PATCH" "/api/topics/{topic}" "add partitions, change configs (null: back to the default)" query [], takes [JSON], gives [JSON] => topics::alter;
-    "DELETE" "/api/topics/{topic}" "delete a topic with all its records" query [], takes [], gives [JSON] => topics::delete;
-    "POST" "/api/topics/{topic}/records" "store records: an array, an object a line, or a value a line" query [parameter("key", "the key of records that have none"), parameter("partition", "the partition of all")], takes [JSON, NDJSON, BYTES], gives [JSON] => records::write;
-    "GET" "/api/topics/{topic}/records" "read or search records: a page, all to the end, or as they come" query READING, takes [], gives [JSON, NDJSON, EVENTS] => records::read;
-    "GET" "/api/topics/{topic}/export" "download records as a file" query EXPORTING, takes [], gives [NDJSON, CSV] => records::export;
-    "DELETE" "/api/topics/{topic}/records" "delete the records of a partition before a position" query [parameter("partition", "the partition"), parameter("before", "earliest, latest, an offset, -N, a time, or a time ago such as 15m")], takes [], gives [JSON] => topics::trim;
-    "GET" "/api/groups" "list the groups" query [parameter("topic", "only groups that read this topic")], takes [], gives [JSON] => groups::list;
-    "GET" "/api/groups/{group}" "describe a group: members, assignments, committed offsets, lag" query [], takes [], gives [JSON] => groups::describe;
-    "DELETE" "/api/groups/{group}" "forget a group without members" query [], takes [], gives [JSON] => groups::delete;
-    "POST" "/api/groups/{group}/offsets" "commit offsets for a group without members" query [], takes [JSON], gives [JSON] => groups::commit;
-    "POST" "/api/groups/{group}/reset" "set how far a group without members has read, or tell what that would do" query [], takes [JSON], gives [JSON] => groups::reset;
-    "GET" "/api/transactions" "list the transactions that are open or being ended" query [parameter("all", "true: every transactional id")], takes [], gives [JSON] => api::transactions;
-    "GET" "/api/cluster" "tell about the broker: version, uptime, flush mode, data directory, features" query [], takes [], gives [JSON] => api::cluster;
-    "GET" "/api/connections" "list who is connected: address, protocol, client, requests, bytes" query [], takes [], gives [JSON] => api::connections;
-    "GET" "/metrics" "what the broker counts, for Prometheus" query [], takes [], gives [OPENMETRICS, PROMETHEUS] => metrics::scrape;
-    "GET" "/api/wire" "show the exchanges of Kafka's protocol and of the text protocol as they happen, with every byte and field" query [parameter("after", "only exchanges with a larger number")], takes [], gives [EVENTS] => wire::watch;
-    "POST" "/api/wire" "switch that on or off, for a connection, a client's name, an API or a verb" query [], takes [JSON], gives [JSON] => wire::set;
-    "POST" "/api/try" "send a line, or a call of a Kafka client, over a connection to this port, and show its bytes and fields and the answer's" query [], takes [JSON], gives [JSON] => trial::run;
-    "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON] => api::health;
-    "GET" "/ready" "200, or 503 with each partition that is offline or read-only" query [], takes [], gives [JSON] => api::ready;
+    "GET" "/" "the console, for a browser" query [], takes [], gives [HTML], needs NOTHING => console::page;
+    "GET" "/console/{file}" "a file of the console" query [], takes [], gives [HTML, PICTURE, SCRIPT, STYLE], needs NOTHING => console::file;
+    "GET" "/api" "list the routes" query [], takes [], gives [JSON], needs NOTHING => api::list;
+    "GET" "/api/openapi.json" "describe the routes as OpenAPI 3.1" query [], takes [], gives [JSON], needs NOTHING => openapi::document;
+    "GET" "/api/topics" "list the topics with their partitions, records and bytes" query [parameter("internal", "true: the broker's own too")], takes [], gives [JSON], needs SHOWN => topics::list;
+    "POST" "/api/topics" "make a topic: name, partitions, configs" query [], takes [JSON], gives [JSON], needs TOPIC_CREATE => topics::create;
+    "GET" "/api/topics/{topic}" "describe a topic and its partitions" query [], takes [], gives [JSON], needs TOPIC_DESCRIBE => topics::describe;
+    "PATCH" "/api/topics/{topic}" "add partitions, change configs (null: back to the default)" query [], takes [JSON], gives [JSON], needs TOPIC_ALTER => topics::alter;
+    "DELETE" "/api/topics/{topic}" "delete a topic with all its records" query [], takes [], gives [JSON], needs TOPIC_DELETE => topics::delete;
+    "POST" "/api/topics/{topic}/records" "store records: an array, an object a line, or a value a line" query [parameter("key", "the key of records that have none"), parameter("partition", "the partition of all")], takes [JSON, NDJSON, BYTES], gives [JSON], needs TOPIC_WRITE => records::write;
+    "GET" "/api/topics/{topic}/records" "read or search records: a page, all to the end, or as they come" query READING, takes [], gives [JSON, NDJSON, EVENTS], needs TOPIC_READ => records::read;
+    "GET" "/api/topics/{topic}/export" "download records as a file" query EXPORTING, takes [], gives [NDJSON, CSV], needs TOPIC_READ => records::export;
+    "DELETE" "/api/topics/{topic}/records" "delete the records of a partition before a position" query [parameter("partition", "the partition"), parameter("before", "earliest, latest, an offset, -N, a time, or a time ago such as 15m")], takes [], gives [JSON], needs TOPIC_TRIM => topics::trim;
+    "GET" "/api/groups" "list the groups" query [parameter("topic", "only groups that read this topic")], takes [], gives [JSON], needs SHOWN => groups::list;
+    "GET" "/api/groups/{group}" "describe a group: members, assignments, committed offsets, lag" query [], takes [], gives [JSON], needs GROUP_DESCRIBE => groups::describe;
+    "DELETE" "/api/groups/{group}" "forget a group without members" query [], takes [], gives [JSON], needs GROUP_DELETE => groups::delete;
+    "POST" "/api/groups/{group}/offsets" "commit offsets for a group without members" query [], takes [JSON], gives [JSON], needs MEMBER => groups::commit;
+    "POST" "/api/groups/{group}/reset" "set how far a group without members has read, or tell what that would do" query [], takes [JSON], gives [JSON], needs MEMBER => groups::reset;
+    "GET" "/api/transactions" "list the transactions that are open or being ended" query [parameter("all", "true: every transactional id")], takes [], gives [JSON], needs SHOWN => api::transactions;
+    #[cfg(feature = "users")] "GET" "/api/acls" "list the rules that say who may do what" query acls::FILTER, takes [], gives [JSON], needs CLUSTER_DESCRIBE => acls::list;
+    #[cfg(feature = "users")] "POST" "/api/acls" "make a rule: resource_type, resource_name, pattern_type, principal, host, operation, permission_type" query [], takes [JSON], gives [JSON], needs CLUSTER_ALTER => acls::create;
+    #[cfg(feature = "users")] "DELETE" "/api/acls" "delete rules, and list them" query acls::FILTER, takes [], gives [JSON], needs CLUSTER_ALTER => acls::delete;
+    "GET" "/api/cluster" "tell about the broker: version, uptime, flush mode, data directory, features" query [], takes [], gives [JSON], needs SHOWN => api::cluster;
+    "GET" "/api/connections" "list who is connected: address, protocol, client, requests, bytes" query [], takes [], gives [JSON], needs CLUSTER_DESCRIBE => api::connections;
+    "GET" "/metrics" "what the broker counts, for Prometheus" query [], takes [], gives [OPENMETRICS, PROMETHEUS], needs SHOWN => metrics::scrape;
+    "GET" "/api/wire" "show the exchanges of Kafka's protocol and of the text protocol as they happen, with every byte and field" query [parameter("after", "only exchanges with a larger number")], takes [], gives [EVENTS], needs CLUSTER_ALTER => wire::watch;
+    "POST" "/api/wire" "switch that on or off, for a connection, a client's name, an API or a verb" query [], takes [JSON], gives [JSON], needs CLUSTER_ALTER => wire::set;
+    "POST" "/api/try" "send a line, or a call of a Kafka client, over a connection to this port, and show its bytes and fields and the answer's" query [], takes [JSON], gives [JSON], needs NOTHING => trial::run;
+    "GET" "/health" "200 while the broker serves" query [], takes [], gives [JSON], needs NOTHING => api::health;
+    "GET" "/ready" "200, or 503 with each partition that is offline or read-only" query [], takes [], gives [JSON], needs SHOWN => api::ready;
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! HELP: the lesson, the verbs, the settings of topics, and the words of the trade in plain and in technical terms.
 
-use super::{Answered, Flow, Refusal, Session, verbs, words::Words};
+use super::{
+    Answered, Flow, Refusal, Session,
+    verbs::{self, VERBS},
+    words::Words,
+};
 use crate::{
     config::{SETTINGS, Setting, Settings},
     log::record::shown,
@@ -75,7 +79,11 @@ const LESSON: [&str; 10] = [
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
     "Share groups are queues, JOIN jobs orders mode:share: POLL ACCEPT RELEASE REJECT RENEW",
     "What takes effect together: BEGIN END ABORT TRANSACTIONS TRANSACTION",
-    "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO",
+    if cfg!(feature = "users") {
+        "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM ACL PING HELP INFO"
+    } else {
+        "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM PING HELP INFO"
+    },
 ];
 
 impl Session {
@@ -112,10 +120,15 @@ fn explain(asked: &[u8]) -> Option<Vec<String>> {
     }
     // TOPIC is a verb and topic a word; who asks for either wants to know both.
     let verb = verbs::find(asked).map(|number| {
-        let verb = &verbs::VERBS[number];
+        let verb = &VERBS[number];
         let usage = format!("{} {}", verb.name, verb.usage);
         let more = if verb.usage.contains("<setting>") { "; HELP SETTINGS lists the settings" } else { "" };
-        vec![usage.trim_end().to_string(), format!("{}: {}{more}", verb.name, verb.meaning)]
+        let told = vec![usage.trim_end().to_string(), format!("{}: {}{more}", verb.name, verb.meaning)];
+        // Whoever gives rights wants to know what takes which.
+        let all = verb.name == "ACL";
+        told.into_iter()
+            .chain(VERBS.iter().filter(|_| all).map(|verb| format!("{} needs {}", verb.name, verb.needs)))
+            .collect()
     });
     let singular = asked.strip_suffix(b"s").unwrap_or(asked);
     let term =
@@ -134,7 +147,7 @@ fn explain(asked: &[u8]) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{verbs::VERBS, *};
+    use super::*;
 
     #[test]
     fn the_lesson_names_every_verb() {

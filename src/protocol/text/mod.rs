@@ -11,6 +11,8 @@
 //!
 //! A line gets one answer, in the order of the lines. What a refused line asked for was not done.
 
+#[cfg(feature = "users")]
+mod acls;
 mod groups;
 mod help;
 mod queues;

@@ -1,10 +1,18 @@
 //! The table of verbs: the whole interface on one screen. Dispatch, HELP and "did you mean" come from it.
 
 use super::{Answered, Flow, Refusal, Session, words::Words};
+#[cfg(feature = "users")]
+use crate::protocol::needs::RULES;
 use crate::{
     log::record::{as_word, shown},
     metrics::TrafficSum,
-    protocol::connection::Output,
+    protocol::{
+        connection::Output,
+        needs::{
+            GROUP_DESCRIBE, GROUP_RESET, MEMBER, NOTHING, NUMBER, Needs, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
+            TOPIC_DELETE, TOPIC_DESCRIBE, TOPIC_READ, TOPIC_TRIM, TOPIC_WRITE, TRANSACTION_DESCRIBE, TRANSACTION_WRITE,
+        },
+    },
 };
 
 /// A verb.
@@ -16,51 +24,54 @@ pub(super) struct Verb {
     pub(super) meaning: &'static str,
     /// Words that people try instead.
     pub(super) also: &'static [&'static str],
+    /// What its caller has to be allowed.
+    pub(super) needs: Needs,
     pub(super) run: fn(&mut Session, Words<'_>, &mut Output<'_>) -> Answered,
 }
 
 macro_rules! verbs {
-    ($($name:literal $usage:literal $meaning:literal $also:expr => $run:expr;)*) => {
-        [$(Verb { name: $name, usage: $usage, meaning: $meaning, also: &$also, run: $run }),*]
+    ($($(#[$if:meta])? $name:literal $usage:literal $meaning:literal $also:tt needs $needs:ident => $run:expr;)*) => {
+        [$($(#[$if])? Verb { name: $name, usage: $usage, meaning: $meaning, also: &$also, needs: $needs, run: $run }),*]
     };
 }
 
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
-pub(super) static VERBS: [Verb; 34] = verbs! {
-    "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] => |_, _, _| Ok(Flow::Next);
-    "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] => Session::consume;
-    "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] => Session::use_partition;
-    "SEND" "<topic>[/<p>] [sequence:<n>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] => |_, _, _| Ok(Flow::Next);
-    "PRODUCER" "[<producer_id>]" "number the records that the connection sends, so that none is stored twice" ["IDEMPOTENT"] => Session::producer;
-    "BEGIN" "<transactional-id> [timeout:<ms>]" "begin a transaction: what is written until END takes effect together" ["START"] => Session::begin;
-    "END" "" "end the transaction: all of it takes effect" [] => Session::end;
-    "ABORT" "[<transactional-id>]" "end the transaction, or that of somebody else: none of it takes effect" ["ROLLBACK", "CANCEL"] => Session::abort;
-    "TRANSACTIONS" "" "list the transactional ids" [] => Session::transactions;
-    "TRANSACTION" "<transactional-id>" "describe a transaction and its partitions" ["TX"] => Session::transaction;
-    "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes] [isolation:read_uncommitted]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] => Session::tail;
-    "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>] [isolation:read_uncommitted]" "read whole batches, for programs" [] => Session::fetch;
-    "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] => Session::topics;
-    "TOPIC" "<topic>" "describe a topic and its partitions" ["DESCRIBE"] => Session::topic;
-    "CREATE" "<topic> [partitions:<n>] [<setting>:<value>]..." "make a topic" ["NEW", "MAKE"] => Session::create;
-    "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] => Session::alter;
-    "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] => Session::drop_topic;
-    "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] => Session::trim;
-    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted] | mode:share [from:earliest|latest] [lock:<ms>] [deliveries:<n>] [isolation:read_uncommitted] [dead:<topic>]" "become a member of a group, which shares the reading of topics, or (mode:share) their records" [] => Session::join;
-    "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] => Session::poll;
-    "ACCEPT" "<topic>/<p> <offset>[-<offset>]" "say that records of a share group are processed" ["ACK", "ACKNOWLEDGE", "DONE"] => Session::accept;
-    "RELEASE" "<topic>/<p> <offset>[-<offset>]" "give records of a share group back, for others" ["NACK", "REQUEUE"] => Session::release;
-    "REJECT" "<topic>/<p> <offset>[-<offset>]" "say that nobody can process records of a share group" ["BURY"] => Session::reject;
-    "RENEW" "<topic>/<p> <offset>[-<offset>]" "keep records of a share group for another lock time" ["TOUCH", "EXTEND"] => Session::renew;
-    "COMMIT" "[<topic>/<p> <offset>]... [group:<group> [member:<id> generation:<n>]]" "remember how far the group has read" [] => Session::commit;
-    "SEEK" "<topic>/<p> <position>" "go on elsewhere in one of the member's partitions" [] => Session::seek;
-    "LEAVE" "" "leave the group" ["UNSUBSCRIBE"] => Session::leave;
-    "GROUPS" "" "list the groups" [] => Session::groups;
-    "GROUP" "<group>" "describe a group: its members, what it committed, its lag" [] => Session::group;
-    "RESET" "<group> [<topic>/<p> <position>]..." "set how far a group without members has read, or forget the group" [] => Session::reset;
-    "PING" "" "ask whether the broker is there" [] => Session::ping;
-    "HELP" "[<verb>|<term>|<setting>|SETTINGS]" "explain the protocol, a verb, a term or a setting of topics" ["?", "MAN", "COMMANDS"] => Session::help;
-    "INFO" "" "tell about the broker" ["STATUS", "STATS", "VERSION"] => Session::info;
-    "QUIT" "" "close the connection" ["EXIT", "BYE", "CLOSE", "STOP"] => |_, words, _| words.end().map(|()| Flow::Close).map_err(Into::into);
+pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 35 } else { 34 }] = verbs! {
+    "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] needs TOPIC_WRITE => |_, _, _| Ok(Flow::Next);
+    "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] needs TOPIC_READ => Session::consume;
+    "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] needs NOTHING => Session::use_partition;
+    "SEND" "<topic>[/<p>] [sequence:<n>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] needs TOPIC_WRITE => |_, _, _| Ok(Flow::Next);
+    "PRODUCER" "[<producer_id>]" "number the records that the connection sends, so that none is stored twice" ["IDEMPOTENT"] needs NUMBER => Session::producer;
+    "BEGIN" "<transactional-id> [timeout:<ms>]" "begin a transaction: what is written until END takes effect together" ["START"] needs TRANSACTION_WRITE => Session::begin;
+    "END" "" "end the transaction: all of it takes effect" [] needs TRANSACTION_WRITE => Session::end;
+    "ABORT" "[<transactional-id>]" "end the transaction, or that of somebody else: none of it takes effect" ["ROLLBACK", "CANCEL"] needs TRANSACTION_WRITE => Session::abort;
+    "TRANSACTIONS" "" "list the transactional ids" [] needs SHOWN => Session::transactions;
+    "TRANSACTION" "<transactional-id>" "describe a transaction and its partitions" ["TX"] needs TRANSACTION_DESCRIBE => Session::transaction;
+    "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes] [isolation:read_uncommitted]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] needs TOPIC_READ => Session::tail;
+    "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>] [isolation:read_uncommitted]" "read whole batches, for programs" [] needs TOPIC_READ => Session::fetch;
+    "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] needs SHOWN => Session::topics;
+    "TOPIC" "<topic>" "describe a topic and its partitions" ["DESCRIBE"] needs TOPIC_DESCRIBE => Session::topic;
+    "CREATE" "<topic> [partitions:<n>] [<setting>:<value>]..." "make a topic" ["NEW", "MAKE"] needs TOPIC_CREATE => Session::create;
+    "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] needs TOPIC_ALTER => Session::alter;
+    "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] needs TOPIC_DELETE => Session::drop_topic;
+    "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] needs TOPIC_TRIM => Session::trim;
+    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted] | mode:share [from:earliest|latest] [lock:<ms>] [deliveries:<n>] [isolation:read_uncommitted] [dead:<topic>]" "become a member of a group, which shares the reading of topics, or (mode:share) their records" [] needs MEMBER => Session::join;
+    "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] needs MEMBER => Session::poll;
+    "ACCEPT" "<topic>/<p> <offset>[-<offset>]" "say that records of a share group are processed" ["ACK", "ACKNOWLEDGE", "DONE"] needs MEMBER => Session::accept;
+    "RELEASE" "<topic>/<p> <offset>[-<offset>]" "give records of a share group back, for others" ["NACK", "REQUEUE"] needs MEMBER => Session::release;
+    "REJECT" "<topic>/<p> <offset>[-<offset>]" "say that nobody can process records of a share group" ["BURY"] needs MEMBER => Session::reject;
+    "RENEW" "<topic>/<p> <offset>[-<offset>]" "keep records of a share group for another lock time" ["TOUCH", "EXTEND"] needs MEMBER => Session::renew;
+    "COMMIT" "[<topic>/<p> <offset>]... [group:<group> [member:<id> generation:<n>]]" "remember how far the group has read" [] needs MEMBER => Session::commit;
+    "SEEK" "<topic>/<p> <position>" "go on elsewhere in one of the member's partitions" [] needs MEMBER => Session::seek;
+    "LEAVE" "" "leave the group" ["UNSUBSCRIBE"] needs NOTHING => Session::leave;
+    "GROUPS" "" "list the groups" [] needs SHOWN => Session::groups;
+    "GROUP" "<group>" "describe a group: its members, what it committed, its lag" [] needs GROUP_DESCRIBE => Session::group;
+    "RESET" "<group> [<topic>/<p> <position>]..." "set how far a group without members has read, or forget the group" [] needs GROUP_RESET => Session::reset;
+    #[cfg(feature = "users")] "ACL" "add|list|delete [resource:topic|group|cluster|transactional-id] [name:<name>] [pattern:literal|prefixed|match|any] [principal:User:<name>] [host:<address>] [operation:<operation>] [permission:allow|deny]" "say who may do what, where callers say who they are; HELP acl tells what each verb needs" ["GRANT", "REVOKE", "RULE", "RULES"] needs RULES => Session::acl;
+    "PING" "" "ask whether the broker is there" [] needs NOTHING => Session::ping;
+    "HELP" "[<verb>|<term>|<setting>|SETTINGS]" "explain the protocol, a verb, a term or a setting of topics" ["?", "MAN", "COMMANDS"] needs NOTHING => Session::help;
+    "INFO" "" "tell about the broker" ["STATUS", "STATS", "VERSION"] needs SHOWN => Session::info;
+    "QUIT" "" "close the connection" ["EXIT", "BYE", "CLOSE", "STOP"] needs NOTHING => |_, words, _| words.end().map(|()| Flow::Close).map_err(Into::into);
 };
 
 /// The number in the table of the verb of this name, in any case.

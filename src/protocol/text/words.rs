@@ -112,6 +112,13 @@ pub(super) fn group_name(word: &[u8]) -> Result<String, Refusal> {
     })
 }
 
+/// A text by the name of its word, escaped.
+#[cfg(feature = "users")]
+pub(super) fn text(name: &str, word: &[u8]) -> Result<String, Refusal> {
+    let text = String::from_utf8(unescape(word)?.into_owned());
+    text.map_err(|_| Refusal::invalid(format!("{name}: '{}' is not UTF-8", shown(word))))
+}
+
 pub(super) use crate::broker::Position;
 
 impl Position {

@@ -2,6 +2,8 @@
 //!
 //! Names are Kafka's, numbers are numbers, times are milliseconds since 1970-01-01 UTC. A list is an object with one array.
 
+#[cfg(feature = "users")]
+pub(super) mod acls;
 pub(super) mod groups;
 pub(super) mod metrics;
 pub(super) mod records;
@@ -28,7 +30,7 @@ const OBJECT_BYTES_MAX: usize = 1 << 20;
 pub(super) fn list(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let route = |route: &Route| {
         let query: Map<_, _> = route.query.iter().map(|known| (known.name.into(), known.means.into())).collect();
-        json!({ "method": route.method, "path": route.path, "does": route.does, "query": query, "takes": route.takes, "gives": route.gives })
+        json!({ "method": route.method, "path": route.path, "does": route.does, "query": query, "takes": route.takes, "gives": route.gives, "needs": route.needs.to_string() })
     };
     exchange.json(200, &json!({ "routes": exchange.routes.iter().map(route).collect::<Vec<_>>() }))
 }
@@ -109,6 +111,7 @@ pub(super) fn connections(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
             "bytes_out": sum.bytes_out,
         })
     };
+    exchange.broker.may_see_connections()?;
     let all = exchange.broker.metrics().connections.all();
     exchange.json(200, &json!({ "connections": all.into_iter().map(described).collect::<Vec<_>>() }))
 }

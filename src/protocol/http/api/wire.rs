@@ -28,6 +28,7 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
     });
     let mut last: u64 = last.transpose()?.or(exchange.head.query.number("after")?).unwrap_or(0);
     let (broker, waiter) = (exchange.broker, exchange.output.waiter.clone());
+    broker.may_watch()?;
     let wire = broker.wire();
     // Registered before anything is looked at, so that nothing comes unseen in between.
     let _registered = wire.register(&waiter);
@@ -40,6 +41,10 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
             told = Some(filter);
         }
         while let Some(seen) = wire.next(last) {
+            // It may have been allowed no longer than until now.
+            if broker.may_watch().is_err() {
+                return stream.finish();
+            }
             event(&mut stream, &seen, last)?;
             last = seen.number;
             stream.send_much()?;
@@ -77,6 +82,7 @@ pub(in crate::protocol::http) fn set(exchange: &mut Exchange<'_, '_>) -> Result<
         api: body.take("api", "the name of an API or a verb", text)?,
     };
     body.end()?;
+    exchange.broker.may_watch()?;
     let filter = on.then_some(filter);
     exchange.broker.wire().switch(filter.clone());
     exchange.json(200, &switch(filter.as_ref()))
