@@ -1,4 +1,4 @@
-//! The parts of the data path alone: a record's line, written and parsed; a log, appended to and read.
+//! The parts of the data path alone: a record's line, written and parsed; a log, appended to and read; whether a caller may.
 //!
 //! ```text
 //! cargo bench --bench micro                  all
@@ -192,5 +192,47 @@ fn read(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(micro, lines, append, read);
+/// One decision of the gate with 10,000 rules: a hundred users, each with a hundred topics, prefixes or groups.
+#[cfg(feature = "users")]
+fn decide(criterion: &mut Criterion) {
+    use plainlog::{
+        broker::{Caller, Gate, Protocol, ResourceName},
+        config::SecurityConfig,
+        security::{ANY_HOST, Acl, Operation, PatternType, Permission, Principal, Proof, ResourceType},
+    };
+    let rule = |number: usize| Acl {
+        resource_type: if number.is_multiple_of(10) { ResourceType::Group } else { ResourceType::Topic },
+        pattern: if number.is_multiple_of(3) { PatternType::Prefixed } else { PatternType::Literal },
+        name: format!("team-{}.topic-{}", number % 100, number / 100),
+        principal: format!("User:user-{}", number % 100),
+        host: ANY_HOST.into(),
+        operation: if number.is_multiple_of(2) { Operation::Read } else { Operation::Write },
+        permission: Permission::Allow,
+    };
+    let gate = Gate::new(&SecurityConfig { users: true, ..SecurityConfig::default() });
+    gate.replace_acls(|| Arc::new((0..10_000).map(rule).collect()));
+    let caller = Caller {
+        principal: Principal::new("user-7", Proof::Password),
+        protocol: Protocol::Kafka,
+        address: Some(([10, 0, 0, 1], 4000).into()),
+        client_id: String::new(),
+    };
+    let mut group = criterion.benchmark_group("decide with 10,000 rules");
+    for (name, topic, expected) in [
+        ("allowed", "team-7.topic-3", true),
+        ("allowed by a prefix", "team-7.topic-2-more", true),
+        ("refused", "team-8.topic-3", false),
+    ] {
+        assert_eq!(gate.allows(&caller, Operation::Describe, ResourceName::topic(topic)), expected, "{name}");
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| gate.allows(&caller, Operation::Describe, ResourceName::topic(black_box(topic))));
+        });
+    }
+    group.finish();
+}
+
+#[cfg(not(feature = "users"))]
+fn decide(_: &mut Criterion) {}
+
+criterion_group!(micro, lines, append, read, decide);
 criterion_main!(micro);
