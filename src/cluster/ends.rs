@@ -2,8 +2,8 @@
 
 use super::{
     Shared,
-    errors::of_code,
-    native::{At, Refused},
+    errors::{Passes, of_code},
+    native::{Answer, At, Refused},
     topics::{END, FIRST},
 };
 use crate::broker::{Code, Error, Isolation, Result};
@@ -55,11 +55,27 @@ impl Shared {
         self.offset_of(topic, partition, ms.max(0), isolation)
     }
 
+    /// What a reader goes by: while the partition gets another leader it is asked for again.
     fn offset_of(&self, topic: &str, partition: u32, which: i64, isolation: Isolation) -> Result<Option<u64>> {
-        self.offsets_of(&[(topic, partition)], which, isolation)?.pop().unwrap_or(Ok(None))
+        let place = [(topic, partition)];
+        let answer = self.known.insist(self.options.timeout, |time| {
+            let answer = self.tell(&place, which, isolation, time).and_then(|mut told| told.remove(0));
+            if answer.as_ref().is_err_and(Passes::passes) {
+                // A client believes for minutes what it knows of a topic. That it does not know who leads it now is no answer.
+                match self.known.topic_anew(topic, time) {
+                    Err(gone @ Error::UnknownTopic(_)) => return Ok(Err(gone)),
+                    Ok(known) if partition as usize >= known.partitions.len() => {
+                        return Ok(Err(unknown(topic, partition, &known)));
+                    }
+                    _ => {}
+                }
+            }
+            answer.map(Ok)
+        });
+        answer.unwrap_or_else(|refused| Err(self.without(topic, partition, refused)))
     }
 
-    /// The same of each of these, in their order.
+    /// Where each of these begins or ends, or when, in their order, as far as it is known now.
     pub(super) fn offsets_of(
         &self,
         places: &[(&str, u32)],
@@ -77,17 +93,31 @@ impl Shared {
         isolation: Isolation,
         most: Duration,
     ) -> Result<Vec<Result<Option<u64>>>> {
+        let told = self.tell(places, which, isolation, most);
+        let told = told.map_err(|refused| self.known.explain_within(most, "asking for offsets", refused))?;
+        let explain =
+            |(place, told): (&(&str, u32), Answer<_>)| told.map_err(|refused| self.without(place.0, place.1, refused));
+        Ok(places.iter().zip(told).map(explain).collect())
+    }
+
+    /// The same in the nodes' words.
+    fn tell(
+        &self,
+        places: &[(&str, u32)],
+        which: i64,
+        isolation: Isolation,
+        most: Duration,
+    ) -> Answer<Vec<Answer<Option<u64>>>> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
         let wanted = places.iter().map(|&(topic, partition)| (topic, partition, which));
-        let told = self.known.ask_within(most, |nodes| nodes.offsets(wanted, isolation == Isolation::ReadCommitted));
-        let told = told.map_err(|refused| self.known.explain_within(most, "asking for offsets", refused))?;
+        let told = self.known.ask_within(most, |nodes| nodes.offsets(wanted, isolation == Isolation::ReadCommitted))?;
         let told: HashMap<(&str, u32), &At> = told.iter().map(|at| ((&*at.topic, at.partition), at)).collect();
         let of = |place: &(&str, u32)| match told.get(place) {
             Some(At { refused: None, offset, .. }) => Ok(u64::try_from(*offset).ok()),
-            Some(At { refused: Some(refused), .. }) => Err(self.without(place.0, place.1, refused.clone())),
-            None => Ok(None),
+            Some(At { refused: Some(refused), .. }) => Err(refused.clone()),
+            None => Err(Refused { number: Code::UnknownServerError as i32, why: "its offsets were not told".into() }),
         };
         Ok(places.iter().map(of).collect())
     }

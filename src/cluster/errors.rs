@@ -56,6 +56,44 @@ pub(super) fn is_silence(number: i32) -> bool {
     [BrokerTransportFailure, AllBrokersDown, OperationTimedOut, Resolve].iter().any(|code| *code as i32 == number)
 }
 
+/// What was answered, and may be answered otherwise soon.
+pub(super) trait Passes {
+    fn passes(&self) -> bool;
+}
+
+impl Passes for KafkaError {
+    fn passes(&self) -> bool {
+        self.rdkafka_error_code().is_some_and(|code| is_silence(code as i32))
+    }
+}
+
+/// Nodes' refusals come from whoever led a partition or coordinated a group when it was last heard of.
+impl Passes for Refused {
+    fn passes(&self) -> bool {
+        use RDKafkaErrorCode::*;
+        let passing = [
+            LeaderNotAvailable,
+            NotLeaderForPartition,
+            ReplicaNotAvailable,
+            KafkaStorageError,
+            FencedLeaderEpoch,
+            UnknownLeaderEpoch,
+            OffsetNotAvailable,
+            CoordinatorLoadInProgress,
+            CoordinatorNotAvailable,
+            NotCoordinator,
+            UnknownTopicOrPartition,
+            UnknownPartition,
+            UnknownTopic,
+            // "No leaders found": a topic that was just made is not everywhere yet.
+            NoEnt,
+            RequestTimedOut,
+            NetworkException,
+        ];
+        is_silence(self.number) || passing.iter().any(|code| *code as i32 == self.number)
+    }
+}
+
 /// Kafka's code of a number, or for librdkafka's own the nearest.
 fn code(number: i32) -> Code {
     use RDKafkaErrorCode::*;

@@ -4,7 +4,7 @@
 //! topic, whatever the cluster's own `auto.create.topics.enable` says.
 
 use super::{
-    errors::{is_silence, of_code, of_refusal, refused, unreachable},
+    errors::{Passes, is_silence, of_code, of_refusal, refused, unreachable},
     heard::{Heard, Listener},
     native::{Answer, Asking, Refused},
     options::ClusterOptions,
@@ -13,7 +13,7 @@ use crate::broker::{Code, Error, Registered, Result, Waiter};
 use rdkafka::{
     client::Client,
     consumer::{BaseConsumer, Consumer},
-    error::{KafkaError, KafkaResult},
+    error::KafkaError,
     metadata::Metadata,
     types::RDKafkaErrorCode,
 };
@@ -138,43 +138,44 @@ impl Known {
         self.gives_up.load(Acquire) || begun.elapsed() >= TRIES && self.client().context().is_out_of_reach()
     }
 
-    /// Asks by `question`, which may take the time that it is given, until there is an answer, time is over, or it is in vain.
-    pub(super) fn insist<T>(
+    /// Asks by `question`, which may take the time that it is given, until there is an answer that does not pass by itself, time is
+    /// over, or it is in vain.
+    pub(super) fn insist<T, E: Passes>(
         &self,
         most: Duration,
-        mut question: impl FnMut(Duration) -> KafkaResult<T>,
-    ) -> KafkaResult<T> {
-        let (begun, mut time) = (Instant::now(), FIRST_ASKED);
+        question: impl FnMut(Duration) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.ask_again(most, FIRST_ASKED, 2, question)
+    }
+
+    /// The same where what is asked again goes on where it was.
+    pub(super) fn insist_in_steps<T, E: Passes>(
+        &self,
+        most: Duration,
+        question: impl FnMut(Duration) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        self.ask_again(most, STEP, 1, question)
+    }
+
+    /// The same with how much time a question has at first, and how many times as much each time that it is asked again.
+    fn ask_again<T, E: Passes>(
+        &self,
+        most: Duration,
+        mut time: Duration,
+        grows: u32,
+        mut question: impl FnMut(Duration) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let begun = Instant::now();
         loop {
             let asked = Instant::now();
             let answer = question(time.min(most.saturating_sub(begun.elapsed())).max(Duration::from_millis(1)));
-            let code = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code);
-            let is_silent = code.is_some_and(|code| is_silence(code as i32));
-            if !is_silent || begun.elapsed() >= most || self.is_vain(begun) {
+            let passes = answer.as_ref().err().is_some_and(Passes::passes);
+            if !passes || begun.elapsed() >= most || self.is_vain(begun) {
                 return answer;
             }
             // A connection that breaks at once is not tried all the time.
             thread::sleep(ASKS_AGAIN.saturating_sub(asked.elapsed()));
-            time *= 2;
-        }
-    }
-
-    /// The same where what is asked again goes on where it was.
-    pub(super) fn insist_in_steps(
-        &self,
-        most: Duration,
-        mut question: impl FnMut(Duration) -> KafkaResult<()>,
-    ) -> KafkaResult<()> {
-        let begun = Instant::now();
-        loop {
-            let answer = question(STEP.min(most.saturating_sub(begun.elapsed())));
-            let is_silent = match &answer {
-                Err(KafkaError::Transaction(error)) => error.code() == RDKafkaErrorCode::OperationTimedOut,
-                _ => false,
-            };
-            if !is_silent || begun.elapsed() >= most || self.is_vain(begun) {
-                return answer;
-            }
+            time *= grows;
         }
     }
 
@@ -274,12 +275,12 @@ impl Known {
     /// A topic, as it is now.
     pub(super) fn topic_now(&self, name: &str) -> Result<Arc<KnownTopic>> {
         self.forget(name);
-        self.topic_anew(name)
+        self.topic_anew(name, self.timeout)
     }
 
-    /// The same; meanwhile others go on with what was heard before.
-    pub(super) fn topic_anew(&self, name: &str) -> Result<Arc<KnownTopic>> {
-        let metadata = self.metadata(Some(name))?;
+    /// The same with another time; meanwhile others go on with what was heard before.
+    pub(super) fn topic_anew(&self, name: &str, most: Duration) -> Result<Arc<KnownTopic>> {
+        let metadata = self.metadata_within(Some(name), most)?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
         let topic = topic.ok_or_else(|| Error::UnknownTopic(name.into())).and_then(known_topic);
         let topic = Arc::new(topic.inspect_err(|_| self.forget(name))?);

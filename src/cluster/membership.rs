@@ -549,8 +549,8 @@ impl Membership {
         let ends = self.shared.offsets_within(&places, END, self.options.isolation, patience)?;
         for (one, end) in self.partitions.iter_mut().zip(ends) {
             // The others are read, and it is told when there is nothing else.
-            if let Ok(end) = end {
-                one.end = end.unwrap_or(0);
+            if let Ok(Some(end)) = end {
+                one.end = end;
             }
         }
         Ok(self.comes_more())

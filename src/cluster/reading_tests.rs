@@ -253,6 +253,62 @@ fn what_a_node_refuses_to_read_is_told_by_its_name_and_read_when_it_does_not() {
     assert_eq!(all.iter().map(|line| line.0).collect::<Vec<_>>(), [0, 1]);
 }
 
+/// A partition of two nodes, of which the first leads it, with a record; and the second of them if the first is gone.
+fn led_by_two() -> (MockCluster<'static, rdkafka::producer::DefaultProducerContext>, super::Cluster, PartitionHandle) {
+    let mock = MockCluster::new(2).unwrap();
+    mock.create_topic("t", 1, 2).unwrap();
+    mock.partition_leader("t", 0, Some(1)).unwrap();
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
+    write_one(&cluster, b"a");
+    let of = PartitionHandle::new(&cluster.shared, "t".into(), 0);
+    (mock, cluster, of)
+}
+
+fn write_one(cluster: &super::Cluster, value: &'static [u8]) {
+    let (mut writes, mut gathered) = (cluster.write_session(), Gathered::default());
+    writes.add_value(&mut gathered, "t", 0, value).unwrap();
+    writes.write(&mut gathered);
+    writes.make_durable();
+}
+
+#[test]
+fn a_reader_at_its_end_goes_on_when_another_node_leads() {
+    let (mock, cluster, of) = led_by_two();
+    let mut session = cluster.read_session();
+    assert!(session.record_at(Isolation::ReadCommitted, &of, 0).unwrap().is_some());
+    assert_eq!(session.record_at(Isolation::ReadCommitted, &of, 1), Ok(None));
+    use RDKafkaRespErr::*;
+    for passing in [
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART,
+        RD_KAFKA_RESP_ERR__TRANSPORT,
+    ] {
+        mock.request_errors(RDKafkaApiKey::ListOffsets, &[passing; 2]);
+        assert_eq!(session.record_at(Isolation::ReadCommitted, &of, 1), Ok(None), "{passing:?}");
+    }
+    mock.partition_leader("t", 0, Some(2)).unwrap();
+    assert_eq!(session.record_at(Isolation::ReadCommitted, &of, 1), Ok(None));
+    mock.broker_down(1).unwrap();
+    assert_eq!(session.record_at(Isolation::ReadCommitted, &of, 1), Ok(None));
+    write_one(&cluster, b"b");
+    let found = session.record_at(Isolation::ReadCommitted, &of, 1).unwrap();
+    assert!(found.is_some_and(|found| found.text.ends_with(b"message:b")));
+}
+
+#[test]
+fn a_partition_that_no_node_tells_of_is_not_an_empty_one() {
+    let (mock, cluster, of) = led_by_two();
+    assert_eq!((of.start(), of.high_watermark()), (Ok(0), Ok(1)));
+    mock.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT]);
+    assert_eq!(of.high_watermark(), Ok(1));
+    // Who only looks is not kept waiting.
+    mock.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT; 9]);
+    let told = cluster.shared.offsets_of(&[("t", 0)], super::topics::END, Isolation::ReadUncommitted);
+    let refused = told.unwrap().remove(0).unwrap_err();
+    assert_eq!(refused.code(), broker::Code::LeaderNotAvailable, "{refused}");
+}
+
 #[test]
 fn where_no_node_is_reached_nobody_waits_for_the_whole_time() {
     let nobody = std::net::TcpListener::bind("localhost:0").unwrap().local_addr().unwrap().port();

@@ -400,7 +400,7 @@ fn known_topic(shared: &Arc<Shared>, name: &str) -> Result<Arc<KnownTopic>> {
         let (asking, name) = (shared.clone(), name.to_owned());
         let ask = move || {
             // What comes of it is remembered; who writes next is told of an error.
-            let _ = asking.known.topic_anew(&name);
+            let _ = asking.known.topic_anew(&name, asking.options.timeout);
             asking.refresh_record_bytes_max(&name);
             asking.producer.is_looking.store(false, Release);
         };

@@ -1,9 +1,9 @@
 //! The notes of a move at the target: offsets that its group commits there.
 
 use super::{
-    super::native::GroupOffset,
+    super::{errors::Passes, native::GroupOffset},
     notes::Note,
-    sides::{Place, Side, is_passing},
+    sides::{Place, Side},
 };
 use crate::broker::{Code, Error, Result};
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ pub(super) fn commit(side: &Side, group: &str, offsets: &[GroupOffset]) -> Resul
     let what = format!("committing offsets of group '{group}'");
     let refused = side.ask(&what, |asking| {
         let refused = asking.alter_offsets(group, offsets)?;
-        match refused.iter().filter_map(|at| at.refused.clone()).find(|refused| is_passing(refused.number)) {
+        match refused.iter().filter_map(|at| at.refused.clone()).find(Passes::passes) {
             Some(passing) => Err(passing),
             None => Ok(refused),
         }

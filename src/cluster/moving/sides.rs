@@ -2,13 +2,12 @@
 
 use super::super::{
     ClusterOptions,
-    errors::of_topic,
+    errors::{Passes, of_topic},
     known::Known,
     native::{Answer, Asking, At},
     topics::{END, FIRST},
 };
 use crate::broker::{Code, Error, Result};
-use rdkafka::types::RDKafkaErrorCode;
 use std::{
     collections::BTreeMap,
     thread,
@@ -71,7 +70,7 @@ impl Side {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.known.ask(&question) {
-                Err(refused) if is_passing(refused.number) && Instant::now() < deadline => {
+                Err(refused) if refused.passes() && Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(100));
                 }
                 answer => return answer.map_err(|refused| self.explain(what, refused)),
@@ -108,7 +107,7 @@ impl Side {
     fn offsets(&self, places: &[Place], kind: i64) -> Result<Vec<i64>> {
         let found = self.ask("asking for offsets", |asking| {
             let found = asking.offsets(places.iter().map(|(topic, partition)| (&**topic, *partition, kind)), true)?;
-            let passing = |at: &&At| at.refused.as_ref().is_some_and(|refused| is_passing(refused.number));
+            let passing = |at: &&At| at.refused.as_ref().is_some_and(Passes::passes);
             let Some(At { topic, refused: Some(refused), .. }) = found.iter().find(passing) else { return Ok(found) };
             // A client believes for minutes what it knows of a topic, and then knows nothing of partitions that were added.
             let _ = self.known.topic_now(topic);
@@ -128,31 +127,8 @@ impl Side {
 /// An error if one of the answers may be another soon.
 pub(super) fn settled<T>(answers: Vec<(String, Answer<T>)>) -> Answer<Vec<(String, Answer<T>)>> {
     let refused = answers.iter().filter_map(|(_, answer)| answer.as_ref().err());
-    match refused.into_iter().find(|refused| is_passing(refused.number)) {
+    match refused.into_iter().find(|refused| refused.passes()) {
         Some(refused) => Err(refused.clone()),
         None => Ok(answers),
     }
-}
-
-/// Whether a node may answer otherwise soon.
-pub(super) fn is_passing(number: i32) -> bool {
-    use RDKafkaErrorCode::*;
-    [
-        LeaderNotAvailable,
-        NotLeaderForPartition,
-        CoordinatorLoadInProgress,
-        CoordinatorNotAvailable,
-        NotCoordinator,
-        UnknownTopicOrPartition,
-        UnknownPartition,
-        UnknownTopic,
-        // "No leaders found": a topic that was just made is not everywhere yet.
-        NoEnt,
-        BrokerTransportFailure,
-        OperationTimedOut,
-        RequestTimedOut,
-        NetworkException,
-    ]
-    .iter()
-    .any(|code| *code as i32 == number)
 }

@@ -4,6 +4,9 @@ use super::{Answer, Asking, At, Op, Owned, Partitions, Refused, all, c, c_string
 use rdkafka::ClientContext;
 use std::{ffi::CString, ptr};
 
+/// No offset: `RD_KAFKA_OFFSET_INVALID`.
+const UNTOLD: i64 = -1001;
+
 /// A topic that was asked for.
 #[derive(Clone, Debug)]
 pub(in crate::cluster) struct Found {
@@ -248,7 +251,13 @@ impl<C: ClientContext> Asking<'_, C> {
             let all = all(c::rd_kafka_ListOffsets_result_infos(result, &mut count), count);
             let of = |&info: &*const c::rd_kafka_ListOffsetsResultInfo_t| {
                 let entry = c::rd_kafka_ListOffsetsResultInfo_topic_partition(info);
-                (*entry.cast::<super::Entry>()).copied()
+                let mut at = (*entry.cast::<super::Entry>()).copied();
+                // So librdkafka leaves what the node did not tell that it asked.
+                if at.refused.is_none() && at.offset == UNTOLD {
+                    let number = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32;
+                    at.refused = Some(Refused { number, why: "no node tells its offsets now".into() });
+                }
+                at
             };
             Ok(all.iter().map(of).collect())
         }
