@@ -63,7 +63,11 @@ pub(super) trait Passes {
 
 impl Passes for KafkaError {
     fn passes(&self) -> bool {
-        self.rdkafka_error_code().is_some_and(|code| is_silence(code as i32))
+        match self {
+            // Its time was over, whatever was heard last.
+            KafkaError::Transaction(error) if error.is_retriable() => true,
+            _ => self.rdkafka_error_code().is_some_and(|code| is_silence(code as i32)),
+        }
     }
 }
 

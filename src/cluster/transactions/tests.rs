@@ -103,6 +103,16 @@ fn one_that_is_fenced_is_told_so_at_its_next_record() {
 }
 
 #[test]
+fn one_that_waits_for_the_end_of_the_one_before_begins_then() {
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    let cluster = Cluster::open(Config::in_memory(), ClusterOptions::new(mock.bootstrap_servers())).unwrap();
+    // Half a second lies between two requests: it takes longer than a step.
+    let ongoing = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_CONCURRENT_TRANSACTIONS;
+    mock.request_errors(rdkafka::types::RDKafkaApiKey::InitProducerId, &[ongoing; 5]);
+    begin(&cluster);
+}
+
+#[test]
 fn those_of_this_program_are_told_and_can_be_aborted() {
     let (broker, _server, cluster) = start();
     let mut transaction = begin(&cluster);
