@@ -188,6 +188,25 @@ fn while_a_commit_is_on_its_way_no_partition_goes() {
 }
 
 #[test]
+fn a_commit_of_which_a_part_is_refused_is_refused() {
+    let fixture = Fixture::new();
+    for topic in ["t", "u"] {
+        fixture.broker.create_topic(topic, 1).unwrap();
+        fixture.produce(topic, 0, &["a"]);
+    }
+    let mut member = fixture.cluster.join("g", &["t", "u"], manual()).unwrap();
+    assert_eq!(poll_for(&mut member, 2, LONG).unwrap().len(), 2);
+    for gone in ["t", "u"] {
+        fixture.broker.drop_topic(gone).unwrap();
+        let refused = member.commit(Some(&[("t", 0, 1), ("u", 0, 1)])).unwrap_err();
+        assert_eq!(refused.code(), Code::UnknownTopicOrPartition, "{refused}");
+        let refused = member.commit(None).unwrap_err();
+        assert_eq!(refused.code(), Code::UnknownTopicOrPartition, "what moved: {refused}");
+        fixture.broker.create_topic(gone, 1).unwrap();
+    }
+}
+
+#[test]
 fn partitions_that_are_added_come_to_the_group() {
     let fixture = Fixture::new();
     fixture.broker.create_topic("t", 1).unwrap();
