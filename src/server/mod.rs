@@ -441,6 +441,13 @@ impl Shared {
         #[cfg(feature = "cluster")]
         if let (Spoken::Kafka | Spoken::Tls, Backend::Cluster(cluster)) = (&spoken, &self.backend) {
             transport.counted().set_protocol(Protocol::Kafka.name());
+            if transport.is_secure() {
+                // It would go on readable for all, and the nodes that it is sent on to know nothing of this certificate.
+                crate::tell::tell(format_args!(
+                    "{peer} speaks Kafka's protocol under this program's TLS, which does not reach the nodes; connect to them"
+                ));
+                return end(transport);
+            }
             let node = cluster.connect()?;
             return joined::serve(transport, &node, cluster.config().idle_timeout, &self.stopping);
         }

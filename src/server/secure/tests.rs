@@ -141,3 +141,34 @@ fn what_cannot_be_read_refuses_the_start_by_its_name() {
     assert!(refused(TlsConfig { certificate: good.key.clone(), ..good.clone() }).contains("broker.key"));
     assert!(refused(TlsConfig { client_ca: Some(folder.0.join("none.pem")), ..good }).contains("none.pem"));
 }
+
+#[cfg(feature = "cluster")]
+#[test]
+fn what_a_kafka_client_says_under_tls_does_not_go_on_without_it() {
+    use crate::{Broker, Config, Server, cluster};
+    use std::io::{Read, Write};
+    let (folder, issued) = (Folder::new("joined"), Issuer::new("ours").issue("localhost"));
+    let node = Server::start(Broker::in_memory(), "localhost:0").unwrap();
+    let mut config = Config::in_memory();
+    config.security.tls = Some(TlsConfig { required: false, ..folder.config(&issued) });
+    let options = cluster::ClusterOptions::new(format!("localhost:{}", node.port()));
+    let front = Server::start(cluster::Cluster::open(config, options).unwrap(), "localhost:0").unwrap();
+    let versions = [0, 0, 0, 10, 0, 18, 0, 0, 0, 0, 0, 1, 255, 255];
+    let connect = || {
+        let connection = TcpStream::connect(("localhost", front.port())).unwrap();
+        connection.set_read_timeout(Some(LONG)).unwrap();
+        connection
+    };
+    let secure = |bytes: &[u8], answer: &mut [u8]| {
+        let (connection, client) = (connect(), Session::new(client(&issued.ca, None), Vec::new()));
+        client.handshake(&connection, LONG).unwrap();
+        client.write_all(&connection, bytes).unwrap();
+        client.read(&connection, answer)
+    };
+    assert!(matches!(secure(&versions, &mut [0; 4]), Ok(0) | Err(_)), "it is not joined");
+    let mut pong = [0; 4];
+    assert_eq!((secure(b"PING\n", &mut pong).unwrap(), &pong), (4, b"PONG"));
+    let mut plain = connect();
+    plain.write_all(&versions).unwrap();
+    plain.read_exact(&mut [0; 4]).unwrap();
+}
