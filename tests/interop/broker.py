@@ -63,9 +63,9 @@ class InFront(Plainlog):
     """plainlog's programs in front of a Kafka cluster: nothing is stored here."""
     name = "plainlog in front of Apache Kafka"
 
-    def __init__(self, servers, arguments=()):
+    def __init__(self, servers, arguments=(), program=BROKER):
         self.servers = servers
-        super().__init__(arguments=arguments)
+        super().__init__(program, arguments)
 
     def place(self):
         return ["--cluster", self.servers]

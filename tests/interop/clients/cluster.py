@@ -15,7 +15,13 @@ if not PROGRAMS:
 ALONE = checks.ADDRESS  # a plainlog of its own, that records are moved from and to
 CLUSTER = KafkaCluster()
 atexit.register(CLUSTER.stop)
-FRONT = InFront(CLUSTER.address)
+
+
+def in_front(*arguments, servers=CLUSTER.address):
+    return InFront(servers, arguments, os.path.join(PROGRAMS, "broker"))
+
+
+FRONT = in_front()
 atexit.register(FRONT.stop)
 checks.ADDRESS = FRONT.address  # what `netcat` talks to
 # A machine that starts three nodes at once is slow for a while: nothing of three copies can be made before all are there.
@@ -118,7 +124,7 @@ class Netcat:
 
 @check
 def members_of_two_programs_share_and_one_that_is_silent_stops_nobody():
-    topic, group, other = fresh("crowd"), fresh("group"), InFront(CLUSTER.address)
+    topic, group, other = fresh("crowd"), fresh("group"), in_front()
     netcat(f"CREATE {topic} partitions:12", "QUIT")
     members = [Netcat(address) for address in (FRONT.address, other.address) for _ in range(4)]
     silent, seen, has, over = members.pop(), [], {}, threading.Event()
@@ -218,7 +224,7 @@ def the_leader_is_killed_under_a_producer_and_nothing_is_lost_or_twice():
 
 @check
 def while_most_nodes_are_paused_lines_get_errors_and_then_all_goes_on():
-    topic, impatient = fresh("paused"), InFront(CLUSTER.address, ["--cluster-timeout", "5s"])
+    topic, impatient = fresh("paused"), in_front("--cluster-timeout", "5s")
     netcat(f"CREATE {topic} partitions:3", *(f"SEND {topic}/{n} message:before" for n in range(3)), "QUIT")
     for node in (0, 1):
         CLUSTER.pause(node)
@@ -237,7 +243,7 @@ def while_most_nodes_are_paused_lines_get_errors_and_then_all_goes_on():
 
 @check
 def what_does_not_answer_is_named_and_everything_else_is_there():
-    nobody = InFront("127.0.0.1:1", ["--cluster-timeout", "2s"])
+    nobody = in_front("--cluster-timeout", "2s", servers="127.0.0.1:1")
     try:
         lines = netcat("PING", "TOPIC orders", "QUIT", address=nobody.address)
         equal(lines[0], "PONG")
