@@ -6,10 +6,20 @@ mod acl;
 #[cfg(feature = "users")]
 mod acls;
 mod credential;
+#[cfg(feature = "users")]
+pub mod guessing;
+#[cfg(feature = "users")]
+pub mod password;
 mod principal;
+#[cfg(feature = "users")]
+mod remembered;
 mod resource;
+#[cfg(feature = "users")]
+pub mod sasl;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "users")]
+mod turns;
 
 #[cfg(feature = "users")]
 pub use acl::{ANY_HOST, ANY_NAME, ANY_USER, Acl, AclFilter, PatternFilter, PatternType, Permission};
@@ -17,4 +27,8 @@ pub use acl::{ANY_HOST, ANY_NAME, ANY_USER, Acl, AclFilter, PatternFilter, Patte
 pub use acls::{Acls, Question};
 pub use credential::{ScramCredential, ScramCredentials, ScramMechanism};
 pub use principal::{Principal, Proof};
+#[cfg(feature = "users")]
+pub use remembered::{Mark, Remembered};
 pub use resource::{CLUSTER_NAME, Operation, Operations, ResourceType};
+#[cfg(feature = "users")]
+pub use turns::Turns;

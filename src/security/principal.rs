@@ -37,6 +37,11 @@ impl Principal {
         Principal::new("ANONYMOUS", Proof::InProcess)
     }
 
+    /// Whether it is one of the broker's own users.
+    pub fn is_user(&self) -> bool {
+        self.proof == Proof::Password
+    }
+
     /// Whoever has not logged in; Kafka's name of it.
     pub fn anonymous() -> Principal {
         Principal::new("ANONYMOUS", Proof::Nothing)

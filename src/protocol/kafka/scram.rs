@@ -1,13 +1,7 @@
 //! Passwords of users: DescribeUserScramCredentials, AlterUserScramCredentials (KIP-554). How they are kept is said in
 //! `broker/scram_credentials.rs`; which there may be is said here, as Kafka says it.
 //!
-//! ```text
-//! the client      salted password = the password, hashed with a salt many times
-//! here            client key = HMAC(salted password, "Client Key"),  stored key = H(client key)
-//!                 server key = HMAC(salted password, "Server Key")
-//! ```
-//!
-//! Whoever has the salted password can log in with it, so only the two keys are kept (RFC 5802, section 3).
+//! The client sends salted passwords; what is kept of them is said in [`password`].
 
 use super::{
     Call, Code, Refusal, Stop, shown_list, tell,
@@ -16,9 +10,8 @@ use super::{
 };
 use crate::{
     broker::{self, ScramChange},
-    security::{ScramCredential, ScramCredentials, ScramMechanism},
+    security::{ScramCredential, ScramCredentials, ScramMechanism, password},
 };
-use ring::{digest, hmac};
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     ops::RangeInclusive,
@@ -215,52 +208,7 @@ impl Upsertion<'_> {
         if !ITERATIONS.contains(&self.iterations) {
             return Err(unacceptable("a password is hashed 4096 to 16384 times"));
         }
-        let credential = credential(mechanism, self.iterations as u32, self.salt, self.salted_password);
+        let credential = password::keys(mechanism, self.iterations as u32, self.salt, self.salted_password);
         Ok(ScramChange { user, mechanism, credential: Some(credential) })
-    }
-}
-
-/// What is kept of a salted password (RFC 5802, section 3).
-fn credential(mechanism: ScramMechanism, iterations: u32, salt: &[u8], salted_password: &[u8]) -> ScramCredential {
-    let (hmac_by, hash) = match mechanism {
-        ScramMechanism::Sha256 => (hmac::HMAC_SHA256, &digest::SHA256),
-        ScramMechanism::Sha512 => (hmac::HMAC_SHA512, &digest::SHA512),
-    };
-    let key = hmac::Key::new(hmac_by, salted_password);
-    let [client_key, server_key] = ["Client Key", "Server Key"].map(|of| hmac::sign(&key, of.as_bytes()));
-    ScramCredential {
-        // The broker numbers it.
-        change: 0,
-        iterations,
-        salt: salt.into(),
-        stored_key: digest::digest(hash, client_key.as_ref()).as_ref().into(),
-        server_key: server_key.as_ref().into(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use base64::{Engine, engine::general_purpose::STANDARD};
-    use ring::pbkdf2;
-
-    /// The example of RFC 7677, section 3, whose client proves to know the password and whose server does, too.
-    #[test]
-    fn the_keys_are_those_of_the_rfc() {
-        let bytes = |text: &str| STANDARD.decode(text).unwrap();
-        let salt = bytes("W22ZaJ0SNY7soEsUEjb6gQ==");
-        let mut salted_password = [0; 32];
-        let iterations = 4096.try_into().unwrap();
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, b"pencil", &mut salted_password);
-        let credential = credential(ScramMechanism::Sha256, 4096, &salt, &salted_password);
-        let nonce = "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
-        let first = format!("n=user,r=rOprNGfwEbeRWgbNEkqO,r={nonce},s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096");
-        let message = format!("{first},c=biws,r={nonce}");
-        let sign = |key: &[u8]| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), message.as_bytes());
-        let proof = bytes("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
-        let signature = sign(&credential.stored_key);
-        let client_key: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(a, b)| a ^ b).collect();
-        assert_eq!(digest::digest(&digest::SHA256, &client_key).as_ref(), credential.stored_key);
-        assert_eq!(sign(&credential.server_key).as_ref(), bytes("6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="));
     }
 }
