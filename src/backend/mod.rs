@@ -89,6 +89,15 @@ impl Backend {
         form!(Backend, self, form => form.on_behalf_of(caller).into())
     }
 
+    /// Whether the caller has got past login, or need not.
+    pub fn is_admitted(&self) -> bool {
+        match self {
+            Backend::Broker(broker) => broker.is_admitted(),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => true,
+        }
+    }
+
     pub fn config(&self) -> &Config {
         form!(Backend, self, form => form.config())
     }

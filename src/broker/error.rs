@@ -200,6 +200,14 @@ pub enum Error {
     InvalidAcl(String),
     /// There would be so many rules, or so many are found at once.
     TooManyAcls(usize),
+    /// There is no such user, or it has another password. Which of the two is told to nobody.
+    LoginFailed,
+    /// There is a user of this name.
+    UserExists(String),
+    /// There is no user of this name.
+    UnknownUser(String),
+    /// The name can be no user's, or the password is none that all clients can send.
+    InvalidUser(String),
     /// A node of the cluster behind this program said so, or what speaks to the nodes.
     OfCluster {
         /// Its code.
@@ -245,6 +253,10 @@ impl Error {
             Error::SecurityDisabled => Code::SecurityDisabled,
             Error::TooManyAcls(_) => Code::PolicyViolation,
             Error::NotHere(_) | Error::InvalidAcl(_) => Code::InvalidRequest,
+            Error::LoginFailed => Code::SaslAuthenticationFailed,
+            Error::UserExists(_) => Code::DuplicateResource,
+            Error::UnknownUser(_) => Code::ResourceNotFound,
+            Error::InvalidUser(_) => Code::UnacceptableCredential,
             Error::UnknownTopic(_) => Code::UnknownTopicOrPartition,
             Error::UnknownPartition { .. } => Code::UnknownTopicOrPartition,
             Error::TopicExists(_) => Code::TopicAlreadyExists,
@@ -320,6 +332,9 @@ impl fmt::Display for Error {
                 write!(f, "'{topic}' has no partition {partition}; it has 0 to {}", partitions - 1)
             }
             Error::TopicExists(topic) => write!(f, "topic '{topic}' is already there"),
+            Error::LoginFailed => f.write_str("no user of this name has this password"),
+            Error::UserExists(name) => write!(f, "user '{name}' is already there"),
+            Error::UnknownUser(name) => write!(f, "no user '{name}'"),
             Error::InvalidTopic(why)
             | Error::InvalidPartitions(why)
             | Error::InvalidConfig(why)
@@ -338,6 +353,7 @@ impl fmt::Display for Error {
             | Error::IllegalGeneration(why)
             | Error::InvalidSessionTimeout(why)
             | Error::InvalidGroup(why)
+            | Error::InvalidUser(why)
             | Error::InvalidRecordState(why) => f.write_str(why),
             Error::OfCluster { why, .. } | Error::InvalidAcl(why) => f.write_str(why),
             Error::SecurityDisabled => f.write_str("this broker has no users, so everybody may do everything"),

@@ -49,6 +49,7 @@ pub struct Gate {
 struct Rules {
     super_users: BTreeSet<String>,
     if_none: bool,
+    anonymous_loopback: bool,
     acls: RwLock<Arc<Acls>>,
     /// Held while others are read and take their place.
     replacing: Mutex<()>,
@@ -122,6 +123,7 @@ impl Gate {
         let rules = || Rules {
             super_users: config.super_users.clone(),
             if_none: config.allow_if_no_acl,
+            anonymous_loopback: config.anonymous_loopback,
             acls: RwLock::default(),
             replacing: Mutex::default(),
             generation: AtomicU64::default(),
@@ -139,6 +141,22 @@ impl Gate {
             *rules.acls.write().expect("no panic while rules are replaced") = acls;
             rules.generation.fetch_add(1, Release);
         }
+    }
+
+    /// How many rules name a principal, such as `User:alice`.
+    #[cfg(feature = "users")]
+    pub(super) fn rules_of(&self, principal: &str) -> usize {
+        let Some(rules) = &self.rules else { return 0 };
+        let acls = rules.acls.read().expect("no panic while rules are replaced").clone();
+        acls.all().iter().filter(|acl| acl.principal == principal).count()
+    }
+
+    /// Whether a caller has got past login, or need not.
+    #[cfg(feature = "users")]
+    fn admits(&self, caller: &Caller) -> bool {
+        let Some(rules) = &self.rules else { return true };
+        let is_here = || caller.address.is_some_and(|address| address.ip().to_canonical().is_loopback());
+        caller.principal.proof != Proof::Nothing || rules.anonymous_loopback && is_here()
     }
 
     /// Whether a caller may do this to the resource.
@@ -288,6 +306,14 @@ impl Broker {
     /// Who asks.
     pub fn caller(&self) -> &Caller {
         &self.caller
+    }
+
+    /// Whether the caller has got past login, or need not: to others nothing is answered but how to log in.
+    pub fn is_admitted(&self) -> bool {
+        #[cfg(feature = "users")]
+        return self.running.state.gate.admits(&self.caller);
+        #[cfg(not(feature = "users"))]
+        true
     }
 
     /// Whether the caller may do this to the resource.

@@ -28,6 +28,8 @@
 //! | features | `feature_levels`, `needs_feature`, `set_feature_levels` | `features` |
 //! | credentials | `scram_credentials`, `alter_scram_credentials` | `scram_credentials` |
 //! | rules | `acls`, `create_acls`, `delete_acls`, `operations` | `rules`, `gate` |
+//! | users | `has_users`, `begin_with_users`, `users`, `add_user`, `set_password`, `delete_user` | `users` |
+//! | logging in | `is_admitted`, `log_in`, `begin_scram`, `finish_scram`, `password_mark`, `tell_of_deletions` | `logins` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
@@ -58,6 +60,7 @@
 //! | `changing` of users, rules and quotas, and of the features | the `~security` file, the `~features` file | the file is replaced |
 //! | `identity` | the `~broker` file | the file is replaced |
 //! | the [log](crate::log)'s | | see there |
+//! | what logins share: `guessing`, turns, what is remembered | who may log in when | a password is checked |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
 
 mod caller;
@@ -81,6 +84,8 @@ mod internal_log;
 mod internal_record;
 mod kept;
 mod leader_epochs;
+#[cfg(feature = "users")]
+mod logins;
 mod maintenance;
 mod partition;
 mod partitioner;
@@ -112,6 +117,8 @@ mod topic_settings;
 mod topics;
 pub mod transaction;
 mod transaction_coordinator;
+#[cfg(feature = "users")]
+mod users;
 mod waiting;
 #[cfg(any(feature = "http", feature = "kafka"))]
 pub mod wire;
@@ -138,6 +145,8 @@ pub use internal_log::LogWrite;
 #[cfg(feature = "kafka")]
 pub use internal_record::InternalRecord;
 pub use leader_epochs::EpochEnd;
+#[cfg(feature = "users")]
+pub use logins::{EndsSessions, Proven, ScramLogin};
 pub use partition::{Form, Isolation, Partition, Sequence, Terms, View};
 pub use partitioner::{choose, partition_of};
 pub use pattern::Pattern;
@@ -163,6 +172,8 @@ pub use transaction::{Epochs, LastTransaction, ProducerIdentity};
 pub use transaction_coordinator::{
     Begun, IfAbsent, PartitionOfTransaction, TopicPartition, Transaction, TransactionDescription, TransactionSummary,
 };
+#[cfg(feature = "users")]
+pub use users::User;
 pub use waiting::{Registered, Waiter, Waiters};
 pub use writing::{Gathered, StoredBatch, Target, Ticket, WriteSession};
 
@@ -206,6 +217,8 @@ struct Running {
 struct BrokerState {
     config: Config,
     gate: Arc<Gate>,
+    #[cfg(feature = "users")]
+    logins: logins::Logins,
     metrics: Metrics,
     #[cfg(any(feature = "http", feature = "kafka"))]
     wire: wire::Wire,
@@ -249,6 +262,7 @@ impl Broker {
             ))
         })?;
         let env = Arc::new(Env::new(disk, data_dir, &config, clock)?);
+        check_users(&env, &config)?;
         let topics = Topics::read(&env)?;
         if let Err(error) = env.fill_reserves() {
             env.tell(&format!("{}: no room is kept for a full disk: {error}", env.data_dir.display()));
@@ -263,6 +277,8 @@ impl Broker {
         let state = Arc::new(BrokerState {
             config,
             gate: Arc::new(gate),
+            #[cfg(feature = "users")]
+            logins: logins::Logins::default(),
             metrics: Metrics::default(),
             #[cfg(any(feature = "http", feature = "kafka"))]
             wire: wire::Wire::default(),
@@ -494,6 +510,22 @@ impl Broker {
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
         (largest.max(state.env.topic_defaults().max_message_bytes) as usize).min(BATCH_BYTES_MAX)
     }
+}
+
+/// Whether the broker may be opened so, if its data directory has users: nobody is let in by an option that was forgotten.
+fn check_users(env: &Env, config: &Config) -> Result<()> {
+    #[cfg(feature = "users")]
+    let (is_asked, way) = (
+        config.security.users || config.security.without_users,
+        "start the broker with --users, or with --no-users for everybody",
+    );
+    #[cfg(not(feature = "users"))]
+    let (is_asked, way) = (false, "this build knows none");
+    let _ = config;
+    if env.security.get().secret.is_some() && !is_asked {
+        return Err(Error::Storage(format!("{} has users; {way}", env.data_dir.display())));
+    }
+    Ok(())
 }
 
 fn start_threads(state: &Arc<BrokerState>) -> Result<Vec<JoinHandle<()>>> {

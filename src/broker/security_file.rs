@@ -161,7 +161,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn open(disk: &MemoryDisk) -> Result<Broker> {
-        Broker::open_on(Arc::new(disk.clone()), Config::in_memory(), Clock::System)
+        let mut config = Config::in_memory();
+        #[cfg(feature = "users")]
+        {
+            config.security.without_users = true;
+        }
+        #[cfg(not(feature = "users"))]
+        let _ = &mut config;
+        Broker::open_on(Arc::new(disk.clone()), config, Clock::System)
     }
 
     fn path(file: &str) -> std::path::PathBuf {
@@ -210,6 +217,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "users")]
     #[test]
     fn every_kind_is_read_back_and_a_line_that_is_damaged_refuses_the_start_and_is_shown_to_nobody() {
         let lines = all().lines();

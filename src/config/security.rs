@@ -1,17 +1,44 @@
 //! What is asked of callers, as the broker was started.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 /// What is asked of callers; nothing unless something is said.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct SecurityConfig {
     /// Whether callers have to say who they are.
     pub users: bool,
+    /// Whether a data directory that has users is served to everybody all the same: no.
+    pub without_users: bool,
+    /// Whether callers from this machine need not log in: no. They are `User:ANONYMOUS`, for whom there may be rules.
+    pub anonymous_loopback: bool,
     /// Principals that may do everything, such as `User:alice`, besides the user `admin`.
     pub super_users: BTreeSet<String>,
     /// Whether everybody may do what no rule is about.
     pub allow_if_no_acl: bool,
+    /// Whether passwords and tokens are taken over lines that others can read along: no.
+    pub plaintext_passwords: bool,
+    /// For how long a login of a Kafka client holds (Kafka: `connections.max.reauth.ms`); `None`: for ever.
+    pub reauth: Option<Duration>,
+    /// Whether wrong passwords cost time: yes.
+    pub login_delay: bool,
     /// TLS on the port; `None`: there is none.
     #[cfg(feature = "tls")]
     pub tls: Option<super::TlsConfig>,
+}
+
+impl Default for SecurityConfig {
+    fn default() -> SecurityConfig {
+        SecurityConfig {
+            users: false,
+            without_users: false,
+            anonymous_loopback: false,
+            super_users: BTreeSet::new(),
+            allow_if_no_acl: false,
+            plaintext_passwords: false,
+            reauth: None,
+            login_delay: true,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
 }

@@ -47,6 +47,7 @@ pub struct Connection {
     connected: Instant,
     protocol: OnceLock<&'static str>,
     client: OnceLock<Box<str>>,
+    user: Mutex<Option<Arc<str>>>,
     requests: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
@@ -86,6 +87,7 @@ impl Connections {
             connected: Instant::now(),
             protocol: OnceLock::new(),
             client: OnceLock::new(),
+            user: Mutex::default(),
             requests: AtomicU64::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
@@ -151,6 +153,16 @@ impl Connection {
     /// The same; `None`: it does not say.
     pub fn client(&self) -> Option<&str> {
         self.client.get().map(|name| &**name)
+    }
+
+    /// Which of the broker's users it belongs to from now on; `None`: it is none's.
+    pub fn set_user(&self, user: Option<Arc<str>>) {
+        *self.user.lock().expect("no panic while a user is named") = user;
+    }
+
+    /// The same.
+    pub fn user(&self) -> Option<Arc<str>> {
+        self.user.lock().expect("no panic while a user is named").clone()
     }
 
     /// So many of its requests were carried out or refused, the last of them now.

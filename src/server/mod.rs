@@ -21,6 +21,8 @@ mod sniff;
 
 pub use sniff::{Spoken, spoken};
 
+#[cfg(feature = "users")]
+use crate::broker::EndsSessions;
 #[cfg(feature = "cluster")]
 use crate::protocol::joined;
 #[cfg(feature = "tls")]
@@ -38,6 +40,8 @@ use crate::{
     security::Principal,
 };
 use socket2::{Domain, Socket, Type};
+#[cfg(feature = "users")]
+use std::sync::Weak;
 use std::{
     collections::HashMap,
     io,
@@ -119,6 +123,15 @@ impl Server {
             connections: Mutex::default(),
             closed: Condvar::new(),
         });
+        #[cfg(feature = "users")]
+        match &shared.backend {
+            Backend::Broker(broker) => {
+                let shared: Weak<Shared> = Arc::downgrade(&shared);
+                broker.tell_of_deletions(shared);
+            }
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => {}
+        }
         let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<_>>()?;
         let mut server = Server { addresses, shared, accepting: Vec::new() };
         for listener in listeners {
@@ -186,6 +199,18 @@ impl Drop for Server {
         // A thread that has closed its connection still holds the broker until it ends, which is now.
         while Arc::strong_count(&self.shared) > 1 && Instant::now() < deadline {
             thread::yield_now();
+        }
+    }
+}
+
+#[cfg(feature = "users")]
+impl EndsSessions for Shared {
+    fn end_sessions_of(&self, user: &str) {
+        let connections = self.connections();
+        let own = |transport: &Transport| transport.counted().user().is_some_and(|of| &*of == user);
+        for (transport, waiter) in connections.open.values().filter(|(transport, _)| own(transport)) {
+            transport.shutdown(Shutdown::Both);
+            waiter.wake();
         }
     }
 }

@@ -1,0 +1,235 @@
+//! Logins: who shows the right password, or proves to know it, becomes that user. Guessing costs time, and hashing takes turns.
+//!
+//! ```text
+//! log_in ──────────────► remembered? ── no ──► a turn ──┐
+//!                             └ yes ────────────────────┼──► guessing: at once, later, or not at all ──► is it right?
+//! begin_scram ──► a challenge ──► finish_scram ─────────┘
+//! ```
+//!
+//! A user whom there is not is treated as one whose password is wrong, by answer and by time.
+
+use super::{Broker, Error, Permit, Result, security_file::Security};
+use crate::security::{
+    Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Turns,
+    guessing::{Attempt, Guessing, Turn},
+    password,
+    sasl::scram,
+};
+use std::{
+    cmp::Reverse,
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    sync::{
+        Mutex, MutexGuard, RwLock, Weak,
+        atomic::{AtomicU64, Ordering::*},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Whoever has connections of users, and ends those of one who was deleted.
+pub trait EndsSessions: fmt::Debug + Send + Sync {
+    /// Ends those of the user of this name.
+    fn end_sessions_of(&self, user: &str);
+}
+
+/// What logins share.
+#[derive(Debug)]
+pub(super) struct Logins {
+    guessing: Mutex<Guessing>,
+    turns: Turns,
+    remembered: Remembered,
+    /// From which challenges for nobody are derived where the data directory has no secret.
+    secret: [u8; 32],
+    /// How many users were deleted.
+    deletions: AtomicU64,
+    sessions: RwLock<Vec<Weak<dyn EndsSessions>>>,
+}
+
+impl Default for Logins {
+    fn default() -> Logins {
+        Logins {
+            guessing: Mutex::default(),
+            turns: Turns::default(),
+            remembered: Remembered::default(),
+            secret: password::random(),
+            deletions: AtomicU64::default(),
+            sessions: RwLock::default(),
+        }
+    }
+}
+
+/// Somebody who was sent a challenge.
+pub struct ScramLogin {
+    user: String,
+    challenged: scram::Challenged,
+    deletions: u64,
+}
+
+impl fmt::Debug for ScramLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScramLogin").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Who has proven to know a password, and the server's own proof.
+#[derive(Debug)]
+pub struct Proven {
+    /// Who it is.
+    pub principal: Principal,
+    /// What to answer.
+    pub proof: Vec<u8>,
+}
+
+/// What a password is compared with.
+struct Known {
+    mechanism: ScramMechanism,
+    credential: ScramCredential,
+    /// Whether there is such a user.
+    is_somebody: bool,
+}
+
+impl Logins {
+    fn guessing(&self) -> MutexGuard<'_, Guessing> {
+        self.guessing.lock().expect("no panic while a login is checked")
+    }
+
+    /// What a user is known by: the newest, or in this mechanism. Of nobody it is made up.
+    fn known(&self, security: &Security, user: &str, mechanism: Option<ScramMechanism>) -> Known {
+        let own = security.credentials.get(user).into_iter().flatten();
+        let own = own.filter(|(of, _)| mechanism.is_none_or(|mechanism| mechanism == **of));
+        // Of those that were set together the cheaper one.
+        if let Some((mechanism, credential)) = own.max_by_key(|(of, credential)| (credential.change, Reverse(**of))) {
+            return Known { mechanism: *mechanism, credential: credential.clone(), is_somebody: true };
+        }
+        let mechanism = mechanism.unwrap_or(ScramMechanism::Sha256);
+        let secret = security.secret.as_ref().map_or(&self.secret[..], |secret| &secret.0);
+        Known { mechanism, credential: password::of_nobody(secret, mechanism, user), is_somebody: false }
+    }
+
+    fn turn<T>(&self, address: IpAddr, dear: bool, work: impl FnOnce() -> T) -> T {
+        if dear { self.turns.take(address, work) } else { work() }
+    }
+
+    /// One attempt of somebody at this address. `check` is asked when its time has come; it takes a turn if it is `dear`.
+    fn attempt<T>(&self, address: IpAddr, user: &str, dear: bool, check: impl FnOnce() -> Option<T>) -> Option<T> {
+        let first = self.turn(address, dear, || {
+            let mut guessing = self.guessing();
+            match guessing.attempt(address, user, Instant::now()) {
+                Turn::Never => Err(None),
+                Turn::After(Duration::ZERO, attempt) => Ok(judge(&mut guessing, attempt, check)),
+                Turn::After(wait, attempt) => Err(Some((wait, attempt, check))),
+            }
+        });
+        match first {
+            Ok(found) => found,
+            Err(None) => None,
+            Err(Some((wait, attempt, check))) => {
+                thread::sleep(wait);
+                self.turn(address, dear, || judge(&mut self.guessing(), attempt, check))
+            }
+        }
+    }
+
+    /// Ends the connections of a user who was deleted.
+    pub(super) fn deleted(&self, user: &str) {
+        self.deletions.fetch_add(1, AcqRel);
+        let sessions = self.sessions.read().expect("no panic under the lock of sessions").clone();
+        sessions.iter().filter_map(Weak::upgrade).for_each(|sessions| sessions.end_sessions_of(user));
+    }
+}
+
+/// Whether an attempt is right. It is checked under the lock: of those that come together, each counts what those before it came to.
+fn judge<T>(guessing: &mut Guessing, attempt: Attempt, check: impl FnOnce() -> Option<T>) -> Option<T> {
+    let found = check();
+    match found {
+        Some(_) => guessing.right(attempt, Instant::now()),
+        None => guessing.wrong(attempt, Instant::now()),
+    }
+    found
+}
+
+impl Broker {
+    fn logins(&self) -> &Logins {
+        &self.state(&Permit::for_everybody()).logins
+    }
+
+    fn attempt<T>(&self, user: &str, dear: bool, check: impl FnOnce() -> Option<T>) -> Option<T> {
+        if !self.config().security.login_delay {
+            return check();
+        }
+        let address = self.caller().address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
+        self.logins().attempt(address, user, dear, check)
+    }
+
+    /// Whether callers have to say who they are.
+    pub fn asks_who(&self) -> bool {
+        self.config().security.users
+    }
+
+    /// Who the caller is, who shows this name and this password. It takes as long as guessing costs at the caller's address: some
+    /// milliseconds, or seconds.
+    pub fn log_in(&self, user: &str, password: &[u8]) -> Result<Principal> {
+        if password.len() > password::BYTES_MAX || user.len() > password::BYTES_MAX {
+            return Err(Error::LoginFailed);
+        }
+        let (logins, deletions) = (self.logins(), self.deletions());
+        let security = self.env(&Permit::for_everybody()).security.get();
+        let Known { mechanism, credential, is_somebody } = logins.known(&security, user, None);
+        let is_remembered = is_somebody && logins.remembered.knows(user, &credential, password);
+        let found = self.attempt(user, !is_remembered, || {
+            let is_right = is_remembered || password::matches(mechanism, &credential, password);
+            (is_right && is_somebody).then_some(())
+        });
+        found.ok_or(Error::LoginFailed)?;
+        logins.remembered.keep(user, &credential, password);
+        self.enter(user, deletions)
+    }
+
+    /// The challenge for what a client says first, and what waits for its proof.
+    pub fn begin_scram(&self, mechanism: ScramMechanism, message: &[u8]) -> Result<(Vec<u8>, ScramLogin)> {
+        let first = scram::first(message).ok_or(Error::LoginFailed)?;
+        let deletions = self.deletions();
+        let security = self.env(&Permit::for_everybody()).security.get();
+        let Known { credential, is_somebody, .. } = self.logins().known(&security, &first.user, Some(mechanism));
+        let user = first.user.clone();
+        let (said, challenged) = first.challenge(mechanism, credential, is_somebody, &password::generated());
+        Ok((said, ScramLogin { user, challenged, deletions }))
+    }
+
+    /// Who the caller is, who answers a challenge so.
+    pub fn finish_scram(&self, login: ScramLogin, message: &[u8]) -> Result<Proven> {
+        let ScramLogin { user, challenged, deletions } = login;
+        let proof = self.attempt(&user, false, || challenged.finish(message)).ok_or(Error::LoginFailed)?;
+        Ok(Proven { principal: self.enter(&user, deletions)?, proof })
+    }
+
+    /// The user, unless it was deleted since.
+    fn enter(&self, user: &str, deletions: u64) -> Result<Principal> {
+        let is_there = || self.env(&Permit::for_everybody()).security.get().credentials.contains_key(user);
+        if self.deletions() != deletions && !is_there() {
+            return Err(Error::LoginFailed);
+        }
+        Ok(Principal::new(user, Proof::Password))
+    }
+
+    /// How many users were deleted since the start.
+    fn deletions(&self) -> u64 {
+        self.logins().deletions.load(Acquire)
+    }
+
+    /// What tells the password that a user has from others that it had or will have; `None`: there is no such user. Sessions that end
+    /// with it keep it.
+    pub fn password_mark(&self, user: &str) -> Option<Mark> {
+        let (logins, security) = (self.logins(), self.env(&Permit::for_everybody()).security.get());
+        let known = logins.known(&security, user, None);
+        known.is_somebody.then(|| logins.remembered.mark(&known.credential, b""))
+    }
+
+    /// From now on `sessions` is told of users who are deleted, for as long as it lasts.
+    pub fn tell_of_deletions(&self, sessions: Weak<dyn EndsSessions>) {
+        let mut all = self.logins().sessions.write().expect("no panic under the lock of sessions");
+        all.retain(|sessions| sessions.strong_count() > 0);
+        all.push(sessions);
+    }
+}
