@@ -191,6 +191,11 @@ impl<'a> Output<'a> {
         self.transport.is_local()
     }
 
+    /// Whether nobody between the two ends can read along: the line is encrypted, or within this machine.
+    pub fn is_private(&self) -> bool {
+        self.transport.is_secure() || self.peer.ip().to_canonical().is_loopback()
+    }
+
     /// Sends `bytes` behind what is to be sent, without copying them.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.flush()?;

@@ -52,7 +52,7 @@ impl Feature {
 
 /// ApiVersions (key 18).
 pub(super) fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let mut code = Code::None;
+    let mut code = if call.session.login.is_chosen() { Code::IllegalSaslState } else { Code::None };
     if r.version >= 3 {
         let (name, version) = (r.string("client_software_name")?, r.string("client_software_version")?);
         r.tags()?;
@@ -60,6 +60,9 @@ pub(super) fn api_versions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
             code = Code::InvalidRequest;
         }
         tell(call.explained, || format!("which APIs are served here; the client is {name} {version}"));
+    }
+    if code == Code::None {
+        call.session.login.greeted();
     }
     let levels = call.broker.feature_levels();
     write(&mut call.respond(), code, &levels);
@@ -73,10 +76,11 @@ fn is_software_word(word: &str) -> bool {
     ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(|byte| ends(Some(byte)) || b"-.".contains(byte))
 }
 
-/// Writes the answer. As in Kafka: nothing for a client whose name is invalid, everything for one that is too new.
+/// Writes the answer. As in Kafka: nothing for a client whose name is invalid or whose login goes on, everything for one that is too new.
 pub(super) fn write(w: &mut Writer<'_>, code: Code, levels: &FeatureLevels) {
     w.i16("error_code", code.into());
-    let told = if code == Code::InvalidRequest { &[] } else { APIS };
+    let is_refused = matches!(code, Code::InvalidRequest | Code::IllegalSaslState);
+    let told = if is_refused { &[] } else { APIS };
     w.array("api_keys", told.iter(), |w, api| {
         w.i16("api_key", api.key);
         w.i16("min_version", *api.versions.start());
@@ -86,7 +90,7 @@ pub(super) fn write(w: &mut Writer<'_>, code: Code, levels: &FeatureLevels) {
     if w.version >= 1 {
         w.i32("throttle_time_ms", 0);
     }
-    if code == Code::InvalidRequest {
+    if is_refused {
         w.tags();
     } else if w.flexible {
         write_features(w, levels);

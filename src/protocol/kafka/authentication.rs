@@ -1,12 +1,12 @@
 //! How a client says who it is: SaslHandshake, SaslAuthenticate, and the delegation tokens that stand for a login.
 //!
-//! Nobody logs in here, so each call is answered as by a Kafka whose listener is PLAINTEXT: SASL is out of place, and whoever did
-//! not log in gets no token.
+//! Where nobody logs in, each call is answered as by a Kafka whose listener is PLAINTEXT: SASL is out of place. Tokens there are none.
 
 use super::{
-    Call, Code, Stop, tell,
+    Call, Code, Stop, login, tell,
     wire::{self, Reader, Writer},
 };
+
 /// Whom Kafka names where nobody has logged in.
 const NOBODY: (&str, &str) = ("User", "ANONYMOUS");
 /// A time where there is no token.
@@ -14,7 +14,10 @@ const NO_TIME: i64 = -1;
 
 /// SaslHandshake (key 17).
 pub(super) fn sasl_handshake(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    r.string("mechanism")?;
+    let mechanism = r.string("mechanism")?;
+    if call.broker.asks_who() {
+        return login::handshake(call, mechanism);
+    }
     tell(call.explained, || "to log in, which nobody does here".into());
     let mut w = call.respond();
     w.i16("error_code", Code::IllegalSaslState.into());
@@ -24,17 +27,17 @@ pub(super) fn sasl_handshake(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
 
 /// SaslAuthenticate (key 36).
 pub(super) fn sasl_authenticate(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    r.bytes("auth_bytes")?;
+    let message = r.bytes("auth_bytes")?;
     r.tags()?;
-    tell(call.explained, || "to log in, which nobody does here".into());
-    let mut w = call.respond();
-    w.i16("error_code", Code::IllegalSaslState.into());
-    w.nullable_string("error_message", Some("nobody logs in to this broker; use security.protocol=PLAINTEXT"));
-    w.bytes("auth_bytes", &[]);
-    if w.version >= 1 {
-        w.i64("session_lifetime_ms", 0);
+    if call.session.login.is_chosen() {
+        return login::authenticate(call, message);
     }
-    w.tags();
+    tell(call.explained, || "to log in, without saying how".into());
+    let why = match call.broker.asks_who() {
+        true => "a SaslHandshake comes first",
+        false => "nobody logs in to this broker; use security.protocol=PLAINTEXT",
+    };
+    login::write(call, Code::IllegalSaslState, Some(why), &[], 0);
     Ok(())
 }
 

@@ -52,6 +52,9 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
             format!("which broker leads {}", shown_list(names))
         }
     });
+    if call.session.login.is_chosen() {
+        return out_of_place(call, topics.unwrap_or_default());
+    }
     // Version 0 cannot say null, so there an empty list means all topics.
     let topics = topics.filter(|topics| r.version > 0 || !topics.is_empty());
     let found: Vec<Result<TopicDescription, Missing>> = match topics {
@@ -92,6 +95,32 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     }
     if w.version >= 13 {
         w.i16("error_code", Code::None.into());
+    }
+    w.tags();
+    Ok(())
+}
+
+/// Answers one that comes where a proof of who its client is was due: it tells of nothing.
+fn out_of_place(call: &mut Call<'_, '_>, topics: Vec<Asked>) -> Result<(), Stop> {
+    let code = Code::IllegalSaslState;
+    let refused: Vec<_> = topics.into_iter().map(|asked| Err(Missing { code, asked })).collect();
+    let mut w = call.respond();
+    if w.version >= 3 {
+        w.i32("throttle_time_ms", 0);
+    }
+    w.empty_array("brokers");
+    if w.version >= 2 {
+        w.nullable_string("cluster_id", None);
+    }
+    if w.version >= 1 {
+        w.i32("controller_id", -1);
+    }
+    w.array("topics", refused.iter(), |w, refused| write_topic(w, refused, false));
+    if (8..=10).contains(&w.version) {
+        w.i32("cluster_authorized_operations", NO_OPERATIONS);
+    }
+    if w.version >= 13 {
+        w.i16("error_code", code.into());
     }
     w.tags();
     Ok(())

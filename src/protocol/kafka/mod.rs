@@ -30,6 +30,7 @@ mod fetch;
 mod groups;
 mod internal_records;
 mod list_offsets;
+mod login;
 mod metadata;
 mod offsets;
 mod produce;
@@ -102,8 +103,13 @@ pub struct Api {
 const OFFSET_COMMIT: i16 = 8;
 
 /// What nobody may see who watches: fields of these APIs' requests, by which one could log in.
-const SECRETS: [(i16, &str); 4] = [(36, "auth_bytes"), (39, "hmac"), (40, "hmac"), (51, "salted_password")];
+const SECRETS: [(i16, &str); 4] =
+    [(SASL_AUTHENTICATE, "auth_bytes"), (39, "hmac"), (40, "hmac"), (51, "salted_password")];
 
+/// The keys of those by which one logs in, and of the one that is answered in a login, too.
+const SASL_HANDSHAKE: i16 = 17;
+const SASL_AUTHENTICATE: i16 = 36;
+const METADATA: i16 = 3;
 /// The key of ApiVersions, which is answered in whatever version it is asked.
 const API_VERSIONS: i16 = 18;
 
@@ -119,7 +125,7 @@ pub static APIS: &[Api] = &[
     api(0, "Produce", (0, 13), 9, produce::produce),
     api(1, "Fetch", (4, 18), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 11), 6, list_offsets::list_offsets),
-    api(3, "Metadata", (0, 13), 9, metadata::metadata),
+    api(METADATA, "Metadata", (0, 13), 9, metadata::metadata),
     api(OFFSET_COMMIT, "OffsetCommit", (2, 10), 8, offsets::offset_commit),
     api(9, "OffsetFetch", (1, 10), 6, offsets::offset_fetch),
     api(10, "FindCoordinator", (0, 6), 3, groups::find_coordinator),
@@ -130,7 +136,7 @@ pub static APIS: &[Api] = &[
     api(15, "DescribeGroups", (0, 6), 5, groups::describe_groups),
     api(16, "ListGroups", (0, 5), 3, groups::list_groups),
     // It has no flexible version.
-    api(17, "SaslHandshake", (0, 1), 2, authentication::sasl_handshake),
+    api(SASL_HANDSHAKE, "SaslHandshake", (0, 1), 2, authentication::sasl_handshake),
     api(API_VERSIONS, "ApiVersions", (0, 4), 3, api_versions::api_versions),
     api(19, "CreateTopics", (2, 7), 5, topics::create_topics),
     api(20, "DeleteTopics", (1, 6), 4, topics::delete_topics),
@@ -149,7 +155,7 @@ pub static APIS: &[Api] = &[
     api(33, "AlterConfigs", (0, 2), 2, configs::alter_configs),
     api(34, "AlterReplicaLogDirs", (1, 2), 2, replicas::alter_replica_log_dirs),
     api(35, "DescribeLogDirs", (1, 5), 2, topics::describe_log_dirs),
-    api(36, "SaslAuthenticate", (0, 2), 2, authentication::sasl_authenticate),
+    api(SASL_AUTHENTICATE, "SaslAuthenticate", (0, 2), 2, authentication::sasl_authenticate),
     api(37, "CreatePartitions", (0, 3), 2, topics::create_partitions),
     api(38, "CreateDelegationToken", (1, 3), 2, authentication::create_delegation_token),
     api(39, "RenewDelegationToken", (1, 2), 2, authentication::renew_delegation_token),
@@ -201,6 +207,8 @@ const _: () = assert!(NONE < ROWS_MAX);
 pub enum Stop {
     /// Its client broke the protocol.
     Broken(String),
+    /// Nobody knows who its client is, and what it sent was none of what such a one may.
+    Stranger,
     /// Its socket is broken.
     Io(io::Error),
 }
@@ -252,6 +260,7 @@ impl From<broker::Error> for Refusal {
 pub struct Session {
     /// The name by which the broker listens, if it does.
     name: Option<String>,
+    login: login::Login,
     codecs: Codecs,
     decompressed: Vec<u8>,
     compressed: Vec<u8>,
@@ -276,9 +285,8 @@ impl Session {
 
     /// Frees the buffers, and keeps the commits that have yet to be made durable.
     fn forget(&mut self) {
-        let (name, commits, commits_follow) =
-            (self.name.take(), std::mem::take(&mut self.commits), self.commits_follow);
-        *self = Session { name, commits, commits_follow, ..Session::default() };
+        let Session { name, login, commits, commits_follow, .. } = std::mem::take(self);
+        *self = Session { name, login, commits, commits_follow, ..Session::default() };
     }
 }
 
@@ -326,6 +334,7 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
             Ok(true) => {}
             Ok(false) => break,
             Err(Stop::Io(error)) => return Err(error),
+            Err(Stop::Stranger) => break,
             Err(Stop::Broken(why)) => {
                 crate::tell::tell(format_args!("{} breaks Kafka's protocol and is closed: {why}", output.peer));
                 break;
@@ -364,7 +373,7 @@ fn serve_one(
     if output.bytes.len() >= UNSENT_BYTES_MAX && !session.commits_follow {
         output.flush()?;
     }
-    Ok(true)
+    Ok(!session.login.is_over)
 }
 
 /// Whether these bytes begin with a whole OffsetCommit request.
@@ -384,9 +393,12 @@ fn next_frame(
     loop {
         if let Some(size) = input.bytes().first_chunk() {
             let size = i32::from_be_bytes(*size);
-            if !(0..=FRAME_BYTES_MAX).contains(&size) {
+            let is_stranger = session.login.principal().is_none() && !broker.is_admitted();
+            let most = if is_stranger { login::FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
+            if !(0..=most).contains(&size) {
                 count_unread(broker, output, Instant::now());
-                return Err(Stop::Broken(format!("a frame of {size} bytes; the limit is {FRAME_BYTES_MAX}")));
+                let why = format!("a frame of {size} bytes; the limit is {most}");
+                return Err(if is_stranger { Stop::Stranger } else { Stop::Broken(why) });
             }
             if input.bytes().len() - 4 >= size as usize {
                 return Ok(Some(size as usize));
@@ -463,6 +475,9 @@ impl<'a> Head<'a> {
 /// Answers one request: `frame` is the frame without its size, and the response is appended to `output`. Returns how many bytes
 /// were left over behind the request, which Kafka ignores. After an error, `output` may hold part of a response.
 pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, frame: &[u8]) -> Result<usize, Stop> {
+    if session.login.takes_tokens() {
+        return login::token(broker, &mut session.login, output, frame).map(|()| 0);
+    }
     let (begun, mut r) = (Instant::now(), Reader::new(frame, 0, false));
     if broker.wire().is_on() {
         let mut spans = Box::new(Spans::new(SEEN_BYTES_MAX));
@@ -480,7 +495,9 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
     }
     output.counted().set_client(client_id);
     output.counted().requested(1, begun);
-    let broker = &broker.on_behalf_of(Caller { client_id: client_id.into(), ..broker.caller().clone() });
+    let mut caller = Caller { client_id: client_id.into(), ..broker.caller().clone() };
+    session.login.principal().into_iter().for_each(|principal| caller.principal = principal.clone());
+    let broker = &broker.on_behalf_of(caller);
     let watched = r.spans.is_some().then(|| Asker {
         connection: output.counted().id,
         address: output.peer,
@@ -515,16 +532,18 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
     if let Some(asker) = watched {
         let (spans, file) = (call.spans.take(), call.file.take());
         let response = call.response().filter(|_| done.is_ok()).unwrap_or_default();
+        let mut response = message(&[response], spans);
         let mut request = message(&[&(frame.len() as u32).to_be_bytes(), frame], r.spans.take().map(|spans| *spans));
         if let Some((_, secret)) = SECRETS.iter().find(|(key, _)| *key == api.key) {
             request.withhold(secret);
+            response.withhold(secret);
         }
         broker.seen(Exchange {
             asker,
             version: Some(version),
             time_ms: broker.now_ms(),
             request,
-            response: message(&[response], spans),
+            response,
             file,
             took: begun.elapsed(),
         });
@@ -542,6 +561,9 @@ fn message(parts: &[&[u8]], spans: Option<Spans>) -> Message {
 impl Call<'_, '_> {
     /// Has the request handled, and completes the response.
     fn carry_out(&mut self, r: &mut Reader<'_>) -> Result<(), Stop> {
+        if self.broker.asks_who() {
+            self.session.login.check(self.broker, self.api.key)?;
+        }
         if !self.api.versions.contains(&self.version) {
             self.unsupported_version()?;
         } else {

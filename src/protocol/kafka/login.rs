@@ -1,0 +1,249 @@
+//! Where a connection stands with its login (KIP-43, KIP-152, KIP-368).
+//!
+//! ```text
+//!            ApiVersions, once       SaslHandshake                SaslAuthenticate, or raw tokens
+//! stranger ─────────────────► stranger ─────► chose a mechanism ──────────────────────────────► logged in
+//!                                                    ▲                                              │
+//!                                                    └──────────────── SaslHandshake ───────────────┘ (again)
+//! ```
+//!
+//! What comes at another place is closed without a word, as in Kafka, but for ApiVersions and Metadata after a handshake: those get
+//! ILLEGAL_SASL_STATE first. After a handshake of version 0 tokens follow as they are, each with its length before it.
+//!
+//! A login that has ended leaves its connection open: only a handshake is answered there.
+
+use super::{API_VERSIONS, Call, Code, METADATA, SASL_AUTHENTICATE, SASL_HANDSHAKE, Stop, tell};
+use crate::{
+    broker::{self, Broker, ScramLogin},
+    protocol::connection::Output,
+    security::{
+        Principal, ScramMechanism,
+        sasl::{Mechanism, plain},
+    },
+};
+use std::time::{Duration, Instant};
+
+/// The largest frame of somebody who has not logged in.
+pub(super) const FRAME_BYTES_MAX: i32 = 64 << 10;
+/// A login is not to begin anew more often.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// Where a connection stands with its login.
+#[derive(Debug, Default)]
+pub(super) struct Login {
+    stage: Stage,
+    known: Option<Known>,
+    /// Whether ApiVersions was answered.
+    is_greeted: bool,
+    /// Whether the connection ends when what is written is sent.
+    pub(super) is_over: bool,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
+    /// No login goes on.
+    #[default]
+    Idle,
+    /// A mechanism was chosen, and the client is to prove who it is.
+    Chosen { mechanism: Mechanism, step: Step, raw: bool },
+    /// The mechanism is not the one of the login before: whatever comes ends the connection.
+    Doomed,
+}
+
+#[derive(Debug)]
+enum Step {
+    First,
+    Challenged(ScramLogin),
+}
+
+/// Who has logged in.
+#[derive(Debug)]
+struct Known {
+    principal: Principal,
+    mechanism: Mechanism,
+    /// Until when.
+    ends: Option<Instant>,
+    /// When it last began to log in again.
+    again: Option<Instant>,
+}
+
+/// What becomes of a message.
+enum Said {
+    /// The client is to answer this.
+    Challenge(Vec<u8>),
+    /// The client is in. What it is told, and for how long that holds, in ms; 0: for ever.
+    In { last: Vec<u8>, lifetime_ms: i64 },
+    /// It is not who it says.
+    Refused,
+}
+
+impl Login {
+    /// Who has logged in.
+    pub(super) fn principal(&self) -> Option<&Principal> {
+        self.known.as_ref().map(|known| &known.principal)
+    }
+
+    /// Whether what comes is no request.
+    pub(super) fn takes_tokens(&self) -> bool {
+        matches!(self.stage, Stage::Chosen { raw: true, .. })
+    }
+
+    /// Whether a mechanism was chosen, and nothing but a proof is due.
+    pub(super) fn is_chosen(&self) -> bool {
+        matches!(self.stage, Stage::Chosen { .. })
+    }
+
+    /// ApiVersions was answered.
+    pub(super) fn greeted(&mut self) {
+        self.is_greeted = true;
+    }
+
+    /// Whether a request is in its place.
+    pub(super) fn check(&mut self, broker: &Broker, key: i16) -> Result<(), Stop> {
+        match &self.stage {
+            Stage::Doomed => Err(Stop::Stranger),
+            Stage::Chosen { .. } if key == SASL_AUTHENTICATE => Ok(()),
+            Stage::Chosen { .. } => {
+                self.is_over = true;
+                let is_answered = [API_VERSIONS, METADATA, SASL_HANDSHAKE].contains(&key);
+                if is_answered { Ok(()) } else { Err(Stop::Stranger) }
+            }
+            Stage::Idle => {
+                let is_in = match &self.known {
+                    Some(known) => known.ends.is_none_or(|ends| Instant::now() < ends),
+                    None => broker.is_admitted() || key == API_VERSIONS && !self.is_greeted,
+                };
+                if is_in || key == SASL_HANDSHAKE { Ok(()) } else { Err(Stop::Stranger) }
+            }
+        }
+    }
+
+    /// Takes a message of the client.
+    fn step(&mut self, broker: &Broker, message: &[u8]) -> Said {
+        let Stage::Chosen { mechanism, step, raw } = std::mem::take(&mut self.stage) else { return Said::Refused };
+        let (principal, last) = match (mechanism, step) {
+            (Mechanism::Plain, _) => match plain::parse(message).map(|said| broker.log_in(said.user, said.password)) {
+                Some(Ok(principal)) => (principal, Vec::new()),
+                _ => return Said::Refused,
+            },
+            (Mechanism::Scram(of), Step::First) => {
+                let Ok((challenge, login)) = broker.begin_scram(of, message) else { return Said::Refused };
+                self.stage = Stage::Chosen { mechanism, step: Step::Challenged(login), raw };
+                return Said::Challenge(challenge);
+            }
+            (Mechanism::Scram(_), Step::Challenged(login)) => match broker.finish_scram(login, message) {
+                Ok(broker::Proven { principal, proof }) => (principal, proof),
+                Err(_) => return Said::Refused,
+            },
+            (Mechanism::OAuthBearer, _) => return Said::Refused,
+        };
+        // Whoever logs in again stays who it is.
+        if self.known.as_ref().is_some_and(|known| known.principal != principal) {
+            return Said::Refused;
+        }
+        let most = broker.config().security.reauth;
+        let again = self.known.take().and_then(|known| known.again);
+        self.known = Some(Known { principal, mechanism, ends: most.map(|most| Instant::now() + most), again });
+        Said::In { last, lifetime_ms: most.map_or(0, |most| i64::try_from(most.as_millis()).unwrap_or(i64::MAX)) }
+    }
+}
+
+/// The mechanisms that a client may choose.
+fn offered(broker: &Broker, output: &Output<'_>) -> Vec<Mechanism> {
+    let scram = ScramMechanism::ALL.map(Mechanism::Scram);
+    // One that shows a secret is not even named where others could read it.
+    let is_private = output.is_private() || broker.config().security.plaintext_passwords;
+    is_private.then_some(Mechanism::Plain).into_iter().chain(scram).collect()
+}
+
+/// SaslHandshake, where clients log in.
+pub(super) fn handshake(call: &mut Call<'_, '_>, mechanism: &str) -> Result<(), Stop> {
+    let offered = offered(call.broker, call.output);
+    let chosen = Mechanism::of_name(mechanism).filter(|mechanism| offered.contains(mechanism));
+    let raw = call.version == 0;
+    let login = &mut call.session.login;
+    let (now, mut code) = (Instant::now(), Code::None);
+    let is_too_soon =
+        |known: &Known| known.again.is_some_and(|again| now.saturating_duration_since(again) < AGAIN_AFTER);
+    if login.is_over || login.known.as_ref().is_some_and(is_too_soon) {
+        code = Code::IllegalSaslState;
+    } else if let Some(mechanism) = chosen {
+        let known = login.known.as_mut();
+        let is_another = known.as_ref().is_some_and(|known| known.mechanism != mechanism);
+        known.into_iter().for_each(|known| known.again = Some(now));
+        login.stage = if is_another { Stage::Doomed } else { Stage::Chosen { mechanism, step: Step::First, raw } };
+    } else {
+        code = Code::UnsupportedSaslMechanism;
+        login.is_over = true;
+    }
+    tell(call.explained, || match code {
+        Code::None => format!("to log in by {mechanism}"),
+        code => format!("to log in by {mechanism}, refused with {code:?}"),
+    });
+    let mut w = call.respond();
+    w.i16("error_code", code.into());
+    let named = if code == Code::IllegalSaslState { &[][..] } else { &offered };
+    w.array("mechanisms", named.iter(), |w, mechanism| w.string(super::wire::ITEM, mechanism.name()));
+    Ok(())
+}
+
+/// SaslAuthenticate, where clients log in and one has chosen how.
+pub(super) fn authenticate(call: &mut Call<'_, '_>, message: &[u8]) -> Result<(), Stop> {
+    // Guessing takes time.
+    call.output.flush()?;
+    let said = call.session.login.step(call.broker, message);
+    let (code, bytes, lifetime_ms) = match said {
+        Said::Challenge(challenge) => (Code::None, challenge, 0),
+        Said::In { last, lifetime_ms } => {
+            entered(call.session.login.principal(), call.output);
+            (Code::None, last, lifetime_ms)
+        }
+        Said::Refused => {
+            call.session.login.is_over = true;
+            (Code::SaslAuthenticationFailed, Vec::new(), 0)
+        }
+    };
+    tell(call.explained, || match (code, call.session.login.principal()) {
+        (Code::None, Some(principal)) => format!("who it is: {principal}"),
+        (Code::None, None) => "who it is, and is told how to prove that".into(),
+        _ => "who it is, and does not prove that".into(),
+    });
+    let why = (code != Code::None).then_some("no user of this name has this password");
+    write(call, code, why, &bytes, lifetime_ms);
+    Ok(())
+}
+
+/// Writes the answer to SaslAuthenticate.
+pub(super) fn write(call: &mut Call<'_, '_>, code: Code, why: Option<&str>, bytes: &[u8], lifetime_ms: i64) {
+    let mut w = call.respond();
+    w.i16("error_code", code.into());
+    w.nullable_string("error_message", why);
+    w.bytes("auth_bytes", bytes);
+    if w.version >= 1 {
+        w.i64("session_lifetime_ms", lifetime_ms);
+    }
+    w.tags();
+}
+
+/// Takes a token that is no request, and answers with another.
+pub(super) fn token(broker: &Broker, login: &mut Login, output: &mut Output<'_>, token: &[u8]) -> Result<(), Stop> {
+    output.flush()?;
+    let answer = match login.step(broker, token) {
+        Said::Challenge(challenge) => challenge,
+        Said::In { last, .. } => {
+            entered(login.principal(), output);
+            last
+        }
+        Said::Refused => return Err(Stop::Stranger),
+    };
+    output.bytes.extend_from_slice(&(answer.len() as i32).to_be_bytes());
+    output.bytes.extend_from_slice(&answer);
+    Ok(())
+}
+
+/// Notes whose connection it is: it ends with its user.
+fn entered(principal: Option<&Principal>, output: &Output<'_>) {
+    output
+        .counted()
+        .set_user(principal.filter(|principal| principal.is_user()).map(|principal| principal.name.clone()));
+}
