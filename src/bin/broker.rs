@@ -267,12 +267,24 @@ impl Serve {
     fn open(&self, config: Config) -> Result<(Backend, String)> {
         #[cfg(feature = "cluster")]
         if let Some(cluster) = self.cluster.read().unwrap_or_else(|why| common::usage_error::<Cli>(why)) {
+            #[cfg(feature = "users")]
+            if config.security.users {
+                common::usage_error::<Cli>(
+                    "--users go with a log of this broker's own; who may use --cluster decides the cluster",
+                );
+            }
             let place = format!("data in the cluster {}", cluster.servers);
             let config = Config { data_dir: None, ..config };
             return Ok((Cluster::open(config, cluster)?.into(), place));
         }
         let (flush, data_dir) = (config.flush, config.log_dir());
+        #[cfg(feature = "users")]
+        if config.security.users {
+            securing::users::keep_private(&config)?;
+        }
         let broker = Broker::open(config)?;
+        #[cfg(feature = "users")]
+        self.security.begin(&broker)?;
         let topics = broker.topic_count();
         Ok((broker.into(), format!("data in {data_dir}, {topics} topics, flush {flush}")))
     }

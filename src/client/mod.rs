@@ -38,6 +38,7 @@ mod connection;
 mod consuming;
 mod endpoint;
 mod error;
+mod login;
 mod membership;
 #[cfg(feature = "streams")]
 pub(crate) mod processing;
@@ -55,6 +56,7 @@ pub use answer::{Answer, Refused, field};
 pub use connection::Connection;
 pub use consuming::{Consumer, Position};
 pub use error::Error;
+pub use login::read_password;
 pub use producing::{Pipeline, Producer, Transaction, TransactionalProducer};
 pub use queue::{Delivery, Queue};
 #[cfg(feature = "streams")]

@@ -169,6 +169,11 @@ impl Lines {
         self
     }
 
+    /// Whether the broker sends no more: it has closed the connection, in good order or not.
+    pub fn is_over(&mut self) -> bool {
+        self.0.read_to_end(&mut Vec::new()).is_ok_and(|read| read == 0) || self.0.fill_buf().is_err()
+    }
+
     /// The next line, without its end.
     pub fn line(&mut self) -> String {
         let mut line = String::new();

@@ -29,12 +29,27 @@ pub(crate) struct Options {
     /// Whether those who do not speak TLS are served, too
     #[arg(long, value_enum, default_value = "required", value_name = "required|optional")]
     tls: Plain,
+    /// Ask clients for certificates, which one of these has issued (PEM); whom they name is who they are
+    #[arg(long, value_name = "FILE", requires = "users")]
+    tls_client_ca: Option<PathBuf>,
+    /// Whether a client without a certificate is served, too
+    #[arg(long, value_enum, default_value = "required", value_name = "required|requested", requires = "tls_client_ca")]
+    tls_client_auth: ClientAuth,
+    /// What becomes of the name in a client's certificate (Kafka: ssl.principal.mapping.rules)
+    #[arg(long, default_value = "DEFAULT", value_name = "RULE,...", requires = "tls_client_ca")]
+    tls_principal_rules: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Plain {
     Required,
     Optional,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ClientAuth {
+    Required,
+    Requested,
 }
 
 impl Options {
@@ -50,9 +65,18 @@ impl Options {
                 let made = SelfSigned::in_data_dir(data_dir, &hosts)?;
                 (made.certificate, made.key)
             }
+            _ if self.tls_client_ca.is_some() => {
+                return Err("--tls-client-ca needs --tls-cert and --tls-key, or --tls-self-signed".into());
+            }
             _ => return Ok(None),
         };
-        Ok(Some(TlsConfig { required: self.tls == Plain::Required, ..TlsConfig::new(certificate, key) }))
+        Ok(Some(TlsConfig {
+            required: self.tls == Plain::Required,
+            client_ca: self.tls_client_ca.clone(),
+            client_certificate_required: self.tls_client_auth == ClientAuth::Required,
+            principal_rules: self.tls_principal_rules.clone(),
+            ..TlsConfig::new(certificate, key)
+        }))
     }
 }
 

@@ -69,7 +69,7 @@ static TERMS: [Term; 21] = terms! {
         "the end offset minus the offset that a reader or group has reached";
 };
 
-const LESSON: [&str; 10] = [
+const LESSON: &[&str] = &[
     "Type PRODUCE hello and Enter: the broker appends it and answers ACK offset:0.",
     "Type CONSUME 0: it answers MESSAGE offset:0 hello. CONSUME 1 wait:10000 waits ten seconds for the next.",
     "Each message has a number, its offset; reading removes nothing; the log is a text file.",
@@ -79,6 +79,8 @@ const LESSON: [&str; 10] = [
     "Groups share the reading: JOIN POLL COMMIT SEEK LEAVE GROUPS GROUP RESET",
     "Share groups are queues, JOIN jobs orders mode:share: POLL ACCEPT RELEASE REJECT RENEW",
     "What takes effect together: BEGIN END ABORT TRANSACTIONS TRANSACTION",
+    #[cfg(feature = "users")]
+    "Who speaks, and who there is: AUTH WHOAMI USER",
     if cfg!(feature = "users") {
         "All others: SEND PRODUCER TAIL FETCH TOPICS TOPIC CREATE ALTER DROP TRIM ACL PING HELP INFO"
     } else {
@@ -90,7 +92,7 @@ impl Session {
     /// `HELP [<verb>|<term>|<setting>|settings]`
     pub(super) fn help(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         let lines = match words.rest() {
-            None => LESSON.map(String::from).to_vec(),
+            None => LESSON.iter().map(|line| line.to_string()).collect(),
             Some(asked) => explain(asked).ok_or_else(|| {
                 let terms = TERMS.iter().map(|term| term.name).collect::<Vec<_>>().join(", ");
                 Refusal::invalid(format!(
@@ -151,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_lesson_names_every_verb() {
-        for verb in &VERBS {
+        for verb in VERBS {
             assert!(LESSON.iter().any(|line| line.contains(verb.name)), "{}", verb.name);
         }
     }

@@ -22,6 +22,8 @@ mod serve;
 mod stream;
 mod topics;
 mod transactions;
+#[cfg(feature = "users")]
+mod users;
 mod verbs;
 #[cfg(feature = "http")]
 mod watched;
@@ -48,6 +50,8 @@ use writing::Answer;
 #[derive(Debug)]
 struct Session {
     broker: Backend,
+    /// Whether nobody knows yet who speaks: there are few verbs then.
+    is_stranger: bool,
     /// What PRODUCE and CONSUME mean; USE changes it.
     current: Current,
     /// What was read last.
@@ -146,6 +150,7 @@ impl Session {
     fn new(broker: &Backend) -> Session {
         Session {
             broker: broker.clone(),
+            is_stranger: !broker.is_admitted(),
             current: Current::Named("messages".into(), 0, None),
             read: broker.read_session(),
             written: broker.write_session(),

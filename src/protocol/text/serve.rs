@@ -3,6 +3,8 @@
 //! A line is held only as it arrives, and only up to the limit: four times the largest `max.message.bytes` (an escape is
 //! four bytes) and 64 KiB. What is longer is refused and skipped to its end without being held.
 
+#[cfg(feature = "users")]
+use super::users;
 use super::{
     Flow, LineCount, Refusal, Session, Stop,
     verbs::{self, VERBS},
@@ -15,7 +17,7 @@ use crate::{
     log::record::{shown, split_word},
     protocol::connection::{Input, Output},
 };
-use std::{io, time::Instant};
+use std::{borrow::Cow, io, time::Instant};
 
 /// What a line may have beside four times the largest message.
 const LINE_BYTES_MORE: usize = 64 << 10;
@@ -85,7 +87,7 @@ impl Lines {
             }
             self.check_length(input, output)?;
             let held = input.bytes().len();
-            let most = if held < BYTES_AT_ONCE { BYTES_AT_ONCE } else { self.limit() + 1 };
+            let most = if held < BYTES_AT_ONCE && !self.session.is_stranger { BYTES_AT_ONCE } else { self.limit() + 1 };
             input.fill(most.saturating_sub(held).max(1), output, || self.session.read.free())?;
         }
     }
@@ -137,7 +139,8 @@ impl Lines {
         #[cfg(feature = "http")]
         if let Some(asker) = self.session.watcher(line, output) {
             gathered.complete(&mut self.session, output);
-            self.session.begin_watch(asker, whole, output);
+            let seen = self.session.without_secret(whole).into_owned();
+            self.session.begin_watch(asker, &seen, output);
             let flow = self.carry_out(line, gathered, output);
             gathered.complete(&mut self.session, output);
             self.session.end_watch(output);
@@ -154,6 +157,9 @@ impl Lines {
     ) -> io::Result<Flow> {
         let (word, rest) = split_word(line);
         let explained = self.session.steps.is_some().then_some(output.bytes.len());
+        if self.session.is_stranger {
+            return self.other(line, word, rest, gathered, output);
+        }
         if word.eq_ignore_ascii_case(b"PRODUCE") {
             self.session.count_run();
             gathered.produce(&mut self.session, rest);
@@ -185,18 +191,21 @@ impl Lines {
         gathered: &mut Gathered<'a>,
         output: &mut Output<'_>,
     ) -> io::Result<Flow> {
-        let Some(number) = verbs::find(word) else {
-            self.session.count_run();
-            gathered.refuse(&mut self.session, verbs::NONE, verbs::unknown(word));
-            let before = output.bytes.len();
-            gathered.complete(&mut self.session, output);
-            self.tell(line, before, output);
-            // An answer may be seventy times its line.
-            if output.bytes.len() >= ANSWERS_BYTES {
-                self.session.settle(output);
-                output.flush()?;
+        let number = match self.session.verb(word) {
+            Ok(number) => number,
+            Err(refusal) => {
+                self.session.count_run();
+                gathered.refuse(&mut self.session, verbs::NONE, refusal);
+                let before = output.bytes.len();
+                gathered.complete(&mut self.session, output);
+                self.tell(line, before, output);
+                // An answer may be seventy times its line.
+                if output.bytes.len() >= ANSWERS_BYTES {
+                    self.session.settle(output);
+                    output.flush()?;
+                }
+                return Ok(Flow::Next);
             }
-            return Ok(Flow::Next);
         };
         gathered.complete(&mut self.session, output);
         let is_full = output.bytes.len() >= ANSWERS_BYTES;
@@ -231,13 +240,15 @@ impl Lines {
 
     /// With `--explain`: who asked what, what was done, and the first line of the answer.
     fn tell(&mut self, line: &[u8], before: usize, output: &Output<'_>) {
-        let Some(steps) = self.session.steps.as_mut() else { return };
+        let Some(steps) = self.session.steps.take() else { return };
         let peer = output.peer;
         let meaning = verbs::find(split_word(line).0).map_or("no verb", |number| VERBS[number].meaning);
-        crate::tell::tell(format_args!("{peer} asks: {} ({meaning})", shown(line)));
-        for step in steps.drain(..) {
+        let line = shown(&self.session.without_secret(line));
+        crate::tell::tell(format_args!("{peer} asks: {line} ({meaning})"));
+        for step in steps {
             crate::tell::tell(format_args!("{peer}   {step}"));
         }
+        self.session.steps = Some(Vec::new());
         // Answers that were sent before a wait are not there any more.
         let answer = output.bytes.get(before..).unwrap_or(&output.bytes);
         let first = answer.split(|&byte| byte == b'\n').next().unwrap_or_default();
@@ -248,6 +259,9 @@ impl Lines {
 
     /// The most bytes that a line may have. It looks at every topic: ask it only of long lines.
     fn limit(&self) -> usize {
+        if self.session.is_stranger {
+            return LINE_BYTES_MORE;
+        }
         4 * self.session.broker.message_bytes_max() + LINE_BYTES_MORE
     }
 
@@ -288,6 +302,36 @@ impl Lines {
         }
         gathered.complete(&mut self.session, output);
         Ok(())
+    }
+}
+
+impl Session {
+    /// The number of a verb, if there is one of this name that the connection may say.
+    fn verb(&self, word: &[u8]) -> Result<usize, Refusal> {
+        let number = verbs::find(word).ok_or_else(|| verbs::unknown(word))?;
+        #[cfg(feature = "users")]
+        if self.is_stranger && !users::OF_STRANGERS.contains(&VERBS[number].name) {
+            return Err(users::log_in_first());
+        }
+        Ok(number)
+    }
+
+    /// A line as others may see it: without passwords, also where their verb is misspelt.
+    fn without_secret<'a>(&self, line: &'a [u8]) -> Cow<'a, [u8]> {
+        #[cfg(feature = "users")]
+        {
+            let (word, rest) = split_word(line);
+            let name = verbs::find(word).map(|number| VERBS[number].name);
+            let may_be_secret = match name {
+                Some("AUTH" | "USER") => true,
+                None => self.broker.config().security.users,
+                Some(_) => false,
+            };
+            if may_be_secret && rest.is_some() {
+                return [word, b" ***"].concat().into();
+            }
+        }
+        line.into()
     }
 }
 

@@ -29,8 +29,9 @@ use crate::{
 const TIMEOUT_MS: u64 = 60_000;
 
 /// Verbs that change topics and groups, which no ABORT could take back.
-const REFUSED_WITHIN: [&str; 11] =
-    ["CREATE", "ALTER", "DROP", "TRIM", "RESET", "JOIN", "LEAVE", "ACCEPT", "RELEASE", "REJECT", "RENEW"];
+const REFUSED_WITHIN: [&str; 13] = [
+    "CREATE", "ALTER", "DROP", "TRIM", "RESET", "JOIN", "LEAVE", "ACCEPT", "RELEASE", "REJECT", "RENEW", "AUTH", "USER",
+];
 
 /// Where the connection stands.
 #[derive(Debug, Default)]

@@ -36,7 +36,7 @@ macro_rules! verbs {
 }
 
 /// All verbs, the lesson's first. PRODUCE and SEND stand here for HELP; they are gathered before they are run.
-pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 35 } else { 34 }] = verbs! {
+pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 38 } else { 34 }] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] needs TOPIC_WRITE => |_, _, _| Ok(Flow::Next);
     "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] needs TOPIC_READ => Session::consume;
     "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] needs NOTHING => Session::use_partition;
@@ -68,6 +68,9 @@ pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 35 } else { 34 }] =
     "GROUP" "<group>" "describe a group: its members, what it committed, its lag" [] needs GROUP_DESCRIBE => Session::group;
     "RESET" "<group> [<topic>/<p> <position>]..." "set how far a group without members has read, or forget the group" [] needs GROUP_RESET => Session::reset;
     #[cfg(feature = "users")] "ACL" "add|list|delete [resource:topic|group|cluster|transactional-id] [name:<name>] [pattern:literal|prefixed|match|any] [principal:User:<name>] [host:<address>] [operation:<operation>] [permission:allow|deny]" "say who may do what, where callers say who they are; HELP acl tells what each verb needs" ["GRANT", "REVOKE", "RULE", "RULES"] needs RULES => Session::acl;
+    #[cfg(feature = "users")] "AUTH" "<user> <password>" "say who speaks; the password is the rest of the line" ["LOGIN", "PASS"] needs NOTHING => Session::auth;
+    #[cfg(feature = "users")] "WHOAMI" "" "ask who speaks" ["ID", "WHO"] needs NOTHING => Session::whoami;
+    #[cfg(feature = "users")] "USER" "list|add <user> <password>|password <user> <password>|delete <user>" "look after the users" ["USERS", "PASSWD"] needs RULES => Session::user;
     "PING" "" "ask whether the broker is there" [] needs NOTHING => Session::ping;
     "HELP" "[<verb>|<term>|<setting>|SETTINGS]" "explain the protocol, a verb, a term or a setting of topics" ["?", "MAN", "COMMANDS"] needs NOTHING => Session::help;
     "INFO" "" "tell about the broker" ["STATUS", "STATS", "VERSION"] needs SHOWN => Session::info;

@@ -1,0 +1,149 @@
+//! The options of users, their first start, and who else on this machine may read what is kept.
+
+use crate::common::say;
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use nix::sys::stat::{Mode, umask};
+use plainlog::{
+    broker::{ADMIN, Broker},
+    client::read_password,
+    config::{self, Config, SecurityConfig},
+    security::password,
+};
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, IsTerminal, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Users and their logins.
+#[derive(Args)]
+#[group(id = "who")]
+pub(crate) struct Options {
+    /// Serve nobody who does not say who they are. The first start makes the user admin, who may do everything, and tells the
+    /// password: on the terminal, or where there is none in the file ~admin-password of the data directory
+    #[arg(long)]
+    users: bool,
+    /// Serve everybody, though the data directory has users
+    #[arg(long, conflicts_with = "users")]
+    no_users: bool,
+    /// A file whose first line is the password that the first start gives admin
+    #[arg(long, value_name = "FILE", requires = "users")]
+    admin_password_file: Option<PathBuf>,
+    /// Others who may do everything, such as 'User:alice;User:CN=bob,O=shop'
+    #[arg(long, value_name = "PRINCIPAL;...", value_delimiter = ';', value_parser = principal, requires = "users")]
+    super_users: Vec<String>,
+    /// Let everybody who logged in do what no rule is about
+    #[arg(long, requires = "users")]
+    allow_if_no_acl: bool,
+    /// Serve those on this machine who do not log in, too: as User:ANONYMOUS, for whom there may be rules
+    #[arg(long, requires = "users")]
+    anonymous_loopback: bool,
+    /// Take passwords and tokens without TLS from other machines, too, where others can read them
+    #[arg(long, requires = "users")]
+    plaintext_passwords: bool,
+    /// For how long a login of a Kafka client holds before it has to log in again [default: for ever] (Kafka:
+    /// connections.max.reauth.ms)
+    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "users")]
+    reauth_ms: Option<Duration>,
+    /// Whether those who guess passwords have to wait longer each time; off is for tests
+    #[arg(long, value_enum, default_value = "on", value_name = "on|off", requires = "users")]
+    login_delay: Switch,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    config::duration(text).and_then(|time| if time.is_zero() { Err("it must be above 0".into()) } else { Ok(time) })
+}
+
+fn principal(text: &str) -> Result<String, String> {
+    let is_one = text.strip_prefix("User:").is_some_and(|name| !name.is_empty());
+    if is_one { Ok(text.into()) } else { Err("a principal is 'User:' and a name".into()) }
+}
+
+impl Options {
+    /// What was asked for.
+    pub(super) fn read(&self) -> SecurityConfig {
+        SecurityConfig {
+            users: self.users,
+            without_users: self.no_users,
+            anonymous_loopback: self.anonymous_loopback,
+            super_users: BTreeSet::from_iter(self.super_users.iter().cloned()),
+            allow_if_no_acl: self.allow_if_no_acl,
+            plaintext_passwords: self.plaintext_passwords,
+            reauth: self.reauth_ms,
+            login_delay: self.login_delay == Switch::On,
+            ..SecurityConfig::default()
+        }
+    }
+
+    /// Makes the super user, at the first start with users.
+    pub(super) fn begin(&self, broker: &Broker) -> Result<()> {
+        if !self.users || broker.has_users() {
+            return Ok(());
+        }
+        if let Some(path) = &self.admin_password_file {
+            return Ok(broker.begin_with_users(&read_password(path)?)?);
+        }
+        let password = password::generated();
+        if io::stderr().is_terminal() {
+            broker.begin_with_users(&password)?;
+            say(format_args!("the user {ADMIN} may do everything; the password, which is told this once: {password}"));
+            return Ok(());
+        }
+        let Some(data_dir) = &broker.config().data_dir else {
+            bail!(
+                "there is neither a terminal nor a data directory for the password of {ADMIN}; give --admin-password-file"
+            );
+        };
+        // Before there is the user: whose password nobody was told could not get in.
+        let path = data_dir.join("~admin-password");
+        write_private(&path, format!("{password}\n").as_bytes()).with_context(|| path.display().to_string())?;
+        broker.begin_with_users(&password)?;
+        say(format_args!("the user {ADMIN} may do everything; the password is in {}", path.display()));
+        Ok(())
+    }
+}
+
+/// Writes a file for this user alone.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+}
+
+/// Keeps the data directory, and all that this process makes, from others on this machine.
+pub(crate) fn keep_private(config: &Config) -> Result<()> {
+    umask(Mode::from_bits_truncate(0o077));
+    let Some(data_dir) = &config.data_dir else { return Ok(()) };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
+    made.and_then(|()| close_to_others(data_dir)).with_context(|| data_dir.display().to_string())
+}
+
+/// Takes from others what they may do with a folder and what is in it.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    let kind = fs::symlink_metadata(path)?;
+    if kind.is_symlink() {
+        return Ok(());
+    }
+    let mode = kind.permissions().mode();
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode & !0o077))?;
+    }
+    if kind.is_dir() {
+        for entry in fs::read_dir(path)? {
+            close_to_others(&entry?.path())?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,207 @@
+//! Users as whoever runs a broker meets them: the first start, the data directory, logins over each protocol, and users who go.
+#![cfg(feature = "users")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{BROKER, Broker, LONG, Lines, text};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// A folder that goes.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let folder = std::env::temp_dir().join(format!("plainlog-users-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Folder(folder)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().unwrap().into()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+/// A broker in memory whose admin has the password `admin-secret`.
+fn with_users(folder: &Folder, options: &[&str]) -> Broker {
+    let password = folder.path("password");
+    fs::write(&password, "admin-secret\n").unwrap();
+    Broker::with(&[&["--in-memory", "--users", "--admin-password-file", &password], options].concat())
+}
+
+/// A connection of a user.
+fn as_user(broker: &Broker, user: &str, password: &str) -> Lines {
+    let mut lines = broker.connect();
+    assert_eq!(lines.say(&format!("AUTH {user} {password}\n")).line(), format!("OK principal:User:{user}"));
+    lines
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// What a broker with these options says when it does not start.
+fn does_not_start(options: &[&str]) -> String {
+    let mut command = Command::new(BROKER);
+    let output = command.args(["--listen", "127.0.0.1:0"]).args(options).stdin(Stdio::null()).output().unwrap();
+    assert!(!output.status.success(), "{options:?}");
+    text(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_first_start_makes_admin_and_keeps_everything_to_itself() {
+    let folder = Folder::new("first");
+    let data = folder.path("data");
+    let at = ["--data-dir", data.as_str()];
+    // Others could read it before.
+    let mut open = Broker::with(&at);
+    open.expect("PRODUCE before\n", &["ACK offset:0"]);
+    open.stop();
+    let mut broker = Broker::with(&[&at[..], &["--users"]].concat());
+    let password = fs::read_to_string(folder.0.join("data/~admin-password")).unwrap();
+    let mut admin = as_user(&broker, "admin", password.trim_end());
+    assert_eq!(admin.say("CONSUME 0\n").line(), "MESSAGE offset:0 before");
+    assert!(admin.say("CREATE made\n").line().starts_with("OK"));
+    let mut folders = vec![folder.0.join("data")];
+    while let Some(one) = folders.pop() {
+        assert_eq!(mode(&one), 0o700, "{}", one.display());
+        for entry in fs::read_dir(&one).unwrap().map(|entry| entry.unwrap().path()) {
+            match entry.is_dir() {
+                true => folders.push(entry),
+                false => assert_eq!(mode(&entry), 0o600, "{}", entry.display()),
+            }
+        }
+    }
+    broker.stop();
+    assert!(does_not_start(&at).contains("has users; start the broker with --users, or with --no-users"));
+    let mut anybody = Broker::with(&[&at[..], &["--no-users"]].concat());
+    anybody.expect("CONSUME 0\nUSER list\n", &["MESSAGE offset:0 before", "USERS count:1"]);
+    anybody.stop();
+    // It is the same user, and nobody is told anything.
+    fs::remove_file(folder.0.join("data/~admin-password")).unwrap();
+    let again = Broker::with(&[&at[..], &["--users"]].concat());
+    as_user(&again, "admin", password.trim_end());
+    assert!(!folder.0.join("data/~admin-password").exists());
+}
+
+#[test]
+fn options_that_would_let_somebody_in_unasked_refuse_the_start() {
+    let folder = Folder::new("refused");
+    let ca = folder.path("ca.pem");
+    for (options, why) in [
+        (&["--in-memory", "--users"][..], "give --admin-password-file"),
+        (&["--in-memory", "--users", "--no-users"], "cannot be used with"),
+        (&["--in-memory", "--super-users", "User:alice"], "--users"),
+        (&["--in-memory", "--users", "--super-users", "alice"], "a principal is 'User:' and a name"),
+        (&["--in-memory", "--users", "--admin-password-file", &ca], "No such file"),
+        (&["--in-memory", "--anonymous-loopback"], "--users"),
+        #[cfg(feature = "tls")]
+        (&["--in-memory", "--tls-client-ca", &ca], "--users"),
+    ] {
+        let told = does_not_start(options);
+        assert!(told.contains(why), "{options:?}: {told}");
+    }
+}
+
+#[test]
+fn whoever_has_not_logged_in_gets_four_verbs_and_nothing_else() {
+    let folder = Folder::new("strangers");
+    let broker = with_users(&folder, &["--login-delay", "off"]);
+    let mut stranger = broker.connect();
+    for line in ["PRODUCE a", "SEND t message:a", "CONSUME 0", "TOPICS", "INFO", "WHOAMI", "USER list", "JOIN g t"] {
+        let told = stranger.say(&format!("{line}\n")).line();
+        assert!(told.starts_with("ERROR SASL_AUTHENTICATION_FAILED this broker asks who you are"), "{line}: {told}");
+    }
+    assert_eq!(stranger.say("PING\n").line(), "PONG");
+    for bad in ["admin wrong", "nobody admin-secret", "admin admin-secret ", "Admin admin-secret", "admin \u{1}"] {
+        let told = stranger.say(&format!("AUTH {bad}\n")).line();
+        assert_eq!(told, "ERROR SASL_AUTHENTICATION_FAILED no user of this name has this password", "{bad}");
+    }
+    assert!(stranger.say("TOPICS\n").line().starts_with("ERROR SASL_AUTHENTICATION_FAILED"));
+    // A line is short, too.
+    let long = format!("AUTH admin {}\nPING\n", "x".repeat(100_000));
+    assert!(stranger.say(&long).line().starts_with("ERROR MESSAGE_TOO_LARGE"));
+    assert_eq!(stranger.line(), "PONG");
+    assert_eq!(stranger.say("AUTH admin admin-secret\nWHOAMI\n").line(), "OK principal:User:admin");
+    assert_eq!(stranger.line(), "OK principal:User:admin");
+    assert_eq!(stranger.say("PRODUCE a\n").line(), "ACK offset:0");
+    if cfg!(feature = "kafka") {
+        // Metadata, and a frame that says that it is large: closed without a word.
+        for frame in [&[0, 0, 0, 14, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 0, 0][..], &[0, 1, 0, 1, 0, 18, 0, 0]] {
+            let mut stream = TcpStream::connect(&broker.address).unwrap();
+            stream.set_read_timeout(Some(LONG)).unwrap();
+            stream.write_all(frame).unwrap();
+            let mut all = Vec::new();
+            // Where bytes were not read, the end is a reset.
+            drop(stream.read_to_end(&mut all));
+            assert_eq!(all, b"");
+        }
+    }
+}
+
+#[test]
+fn users_come_and_go_and_their_connections_with_them() {
+    let folder = Folder::new("come");
+    let broker = with_users(&folder, &["--super-users", "User:carol;User:dave", "--login-delay", "off"]);
+    let mut admin = as_user(&broker, "admin", "admin-secret");
+    let mut ask = |line: &str| admin.say(&format!("{line}\n")).line();
+    assert_eq!(
+        [ask("USER add alice two words"), ask("USER add carol c"), ask("CREATE t")].map(|told| told[..2].to_string()),
+        ["OK"; 3]
+    );
+    assert!(ask("USER add alice again").starts_with("ERROR DUPLICATE_RESOURCE"));
+    let mut alice = as_user(&broker, "alice", "two words");
+    assert!(alice.say("USER list\n").line().starts_with("ERROR CLUSTER_AUTHORIZATION_FAILED"));
+    assert!(alice.say("USER password admin mine\n").line().starts_with("ERROR CLUSTER_AUTHORIZATION_FAILED"));
+    assert_eq!(ask("USER password alice three"), "OK");
+    assert_eq!(alice.say("WHOAMI\n").line(), "OK principal:User:alice", "open connections go on");
+    as_user(&broker, "alice", "three");
+    let mut tail = as_user(&broker, "carol", "c");
+    tail.say("TAIL t\n");
+    for user in ["alice", "carol"] {
+        assert_eq!(ask(&format!("USER delete {user}")), "OK rules:0");
+    }
+    assert!(alice.is_over() && tail.is_over());
+    let mut gone = broker.connect();
+    assert!(gone.say("AUTH alice three\n").line().starts_with("ERROR SASL_AUTHENTICATION_FAILED"));
+    assert!(ask("USER delete alice").starts_with("ERROR RESOURCE_NOT_FOUND"));
+    assert!(ask("USER delete admin").starts_with("ERROR UNACCEPTABLE_CREDENTIAL"));
+}
+
+/// What is said for another is not kept where others read it.
+#[test]
+fn explanations_withhold_passwords() {
+    let folder = Folder::new("explained");
+    let password = folder.path("password");
+    fs::write(&password, "admin-secret\n").unwrap();
+    let mut child = Command::new(BROKER)
+        .args(["--listen", "127.0.0.1:0", "--in-memory", "--users", "--explain", "--admin-password-file", &password])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(child.stdout.as_mut().unwrap()), &mut line).unwrap();
+    let mut stream = TcpStream::connect(line.trim_end().strip_prefix("Broker started on ").unwrap()).unwrap();
+    stream.write_all(b"AUHT admin admin-secret\nauth admin admin-secret\nUSER add bob bob-secret\nUSR add bob bob-secret\nQUIT\n").unwrap();
+    let mut answers = String::new();
+    stream.read_to_string(&mut answers).unwrap();
+    assert!(answers.contains("OK principal:User:admin\nOK\n"), "{answers}");
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = text(&output.stderr);
+    assert!(told.contains("auth ***") && told.contains("USER ***") && !told.contains("-secret"), "{told}");
+}
