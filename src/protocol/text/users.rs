@@ -112,7 +112,7 @@ fn check_private(broker: &Broker, output: &Output<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let text = "others can read a password on this line, which is now known to them; connect by TLS, or from the broker's machine";
-    Err(Refusal { code: Code::SaslAuthenticationFailed, text: text.into() })
+    Err(Refusal::invalid(text))
 }
 
 /// What a stranger is told who says something else than how to log in.
