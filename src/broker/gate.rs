@@ -143,14 +143,6 @@ impl Gate {
         }
     }
 
-    /// How many rules name a principal, such as `User:alice`.
-    #[cfg(feature = "users")]
-    pub(super) fn rules_of(&self, principal: &str) -> usize {
-        let Some(rules) = &self.rules else { return 0 };
-        let acls = rules.acls.read().expect("no panic while rules are replaced").clone();
-        acls.all().iter().filter(|acl| acl.principal == principal).count()
-    }
-
     /// Whether a caller has got past login, or need not.
     #[cfg(feature = "users")]
     fn admits(&self, caller: &Caller) -> bool {

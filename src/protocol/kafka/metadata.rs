@@ -104,6 +104,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
 fn out_of_place(call: &mut Call<'_, '_>, topics: Vec<Asked>) -> Result<(), Stop> {
     let code = Code::IllegalSaslState;
     let refused: Vec<_> = topics.into_iter().map(|asked| Err(Missing { code, asked })).collect();
+    let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 3 {
         w.i32("throttle_time_ms", 0);
@@ -115,7 +116,7 @@ fn out_of_place(call: &mut Call<'_, '_>, topics: Vec<Asked>) -> Result<(), Stop>
     if w.version >= 1 {
         w.i32("controller_id", -1);
     }
-    w.array("topics", refused.iter(), |w, refused| write_topic(w, refused, false));
+    w.array("topics", refused.iter(), |w, refused| write_topic(w, broker, refused, false));
     if (8..=10).contains(&w.version) {
         w.i32("cluster_authorized_operations", NO_OPERATIONS);
     }

@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_lesson_names_every_verb() {
-        for verb in VERBS {
+        for verb in &VERBS {
             assert!(LESSON.iter().any(|line| line.contains(verb.name)), "{}", verb.name);
         }
     }
