@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Broker, LONG};
+use common::{Broker, LONG, is_in_front};
 use plainlog::client::{Connection, Consumer, Error, Message, Position, Producer, Record};
 use std::{
     sync::mpsc,
@@ -12,7 +12,7 @@ use std::{
 };
 
 fn producer(broker: &Broker) -> Producer {
-    Producer::connect(&broker.address).unwrap()
+    Producer::connect(&broker.address).unwrap().idempotent(!is_in_front())
 }
 
 fn consumer(broker: &Broker) -> Consumer {

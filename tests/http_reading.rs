@@ -563,7 +563,7 @@ fn more_partitions_than_an_id_can_name_are_refused() {
 fn hostile_records_are_json_all_the_same() {
     let broker = Broker::start();
     topic(&broker, "orders", 1);
-    let large = "<&\"\u{0}".repeat(256 << 10);
+    let large = "<&\"\u{0}".repeat(255 << 10);
     let records = json!([
         { "value": "<script>alert(1)</script>", "key": "\r\n\r\nid: 7\ndata: x" },
         { "value": "\u{1b}[2J\u{7}\u{85}\u{2028}", "headers": [["\u{0}", "\u{feff}"]] },

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Broker, LONG, example, text};
+use common::{Broker, LONG, example, is_in_front, text};
 use plainlog::client::{Consumer, Error, Message, Producer, Record};
 use std::{
     collections::BTreeMap,
@@ -33,7 +33,7 @@ fn value(message: &Message) -> String {
 fn both(each: impl Fn(Producer, &dyn Fn(&str) -> Vec<String>)) {
     let broker = Broker::start();
     broker.expect("CREATE a\nCREATE b\n", &["OK", "OK"]);
-    each(Producer::connect(&broker.address).unwrap(), &|topic| committed(&broker, topic));
+    each(Producer::connect(&broker.address).unwrap().idempotent(!is_in_front()), &|topic| committed(&broker, topic));
     let embedded = plainlog::Broker::in_memory();
     embedded.create_topic("a", 1).unwrap();
     embedded.create_topic("b", 1).unwrap();
@@ -156,6 +156,7 @@ fn each_input_is_worked_on_once_though_the_broker_is_killed() {
     broker.expect("CREATE in partitions:4\nCREATE out partitions:2\n", &["OK", "OK"]);
     Producer::connect(&broker.address)
         .unwrap()
+        .idempotent(!is_in_front())
         .send_batch("in", (0..COUNT).map(|n| (n.to_string(), n.to_string())))
         .unwrap();
     let work = |worker: usize, address: String| {

@@ -199,9 +199,9 @@ impl Membership {
         self.options.auto_commit
     }
 
-    /// The group's generation as the member last heard of it.
+    /// The group's generation as the member last heard of it; 0 until the group has told one.
     pub fn generation(&self) -> i32 {
-        self.seat.generation
+        self.seat.generation.max(0)
     }
 
     /// What the member owned when it was last told.

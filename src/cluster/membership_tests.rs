@@ -171,6 +171,18 @@ fn in_a_transaction_no_partition_goes_and_an_abort_goes_back() {
     });
 }
 
+/// The group tells a generation when all of its members are there, one whose program was killed perhaps among them.
+#[test]
+fn who_joins_has_no_generation_while_the_group_waits_for_another() {
+    let (fixture, _valve) = Fixture::behind_a_valve(Duration::from_secs(1));
+    fixture.broker.create_topic("t", 1).unwrap();
+    let mut first = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    first.begin_transaction(60_000).unwrap();
+    let second = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    assert_eq!((held(&second), second.generation()), (vec![], 0));
+    first.end_transaction(Outcome::Abort).unwrap();
+}
+
 #[test]
 fn while_a_commit_is_on_its_way_no_partition_goes() {
     let fixture = Fixture::new();

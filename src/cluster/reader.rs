@@ -312,8 +312,20 @@ fn serve(client: &BaseConsumer<Silent>) {
 
 /// Asks on the client that is to read: so it knows the leader, too.
 fn ends(client: &BaseConsumer<Silent>, shared: &Shared, place: &Place) -> Result<Ends> {
-    let ask = |time| client.fetch_watermarks(&place.topic, place.index as i32, time);
-    let asked = shared.known.insist(shared.options.timeout, ask);
+    use RDKafkaErrorCode::{UnknownPartition, UnknownTopic};
+    let ask = || {
+        shared
+            .known
+            .insist(shared.options.timeout, |time| client.fetch_watermarks(&place.topic, place.index as i32, time))
+    };
+    let mut asked = ask();
+    if let Err(error) = &asked
+        && matches!(error.rdkafka_error_code(), Some(UnknownTopic | UnknownPartition))
+    {
+        // Which partitions there are it heard before this one was made.
+        let _ = shared.known.insist(shared.options.timeout, |time| client.fetch_metadata(Some(&place.topic), time));
+        asked = ask();
+    }
     asked.map(Ends::of).map_err(|error| shared.unread(&place.topic, place.index, &error))
 }
 

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     broker::{self, Isolation, Position, View, Waiter},
+    config::Changes,
     log::record::Records,
 };
 use rdkafka::{
@@ -193,6 +194,27 @@ fn what_is_not_there_is_told_as_alone() {
     fixture.broker.drop_topic("t").unwrap();
     let error = session.read(COMMITTED, &of, 0, 1).map(|_| ()).unwrap_err();
     assert_eq!(error, broker::Error::UnknownTopic("t".into()));
+}
+
+/// A reader's client asked only once in five minutes which partitions there are.
+#[test]
+fn a_partition_that_is_made_later_is_read_by_who_reads_already() {
+    let fixture = Fixture::new();
+    fixture.cluster.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a"]);
+    let mut session = fixture.cluster.read_session();
+    let mut read = |partition| {
+        let of = fixture.cluster.find_partition("t", partition).unwrap();
+        told(session.read(COMMITTED, &of, 0, 1 << 20).unwrap()).pop().unwrap().2
+    };
+    assert_eq!(read(0), "message:a");
+    fixture.cluster.alter_topic("t", Some(2), &Changes::default()).unwrap();
+    fixture.produce("t", 1, &["b"]);
+    assert_eq!(read(1), "message:b");
+    fixture.cluster.drop_topic("t").unwrap();
+    fixture.cluster.create_topic("t", 3).unwrap();
+    fixture.produce("t", 2, &["c"]);
+    assert_eq!(read(2), "message:c");
 }
 
 #[test]

@@ -120,7 +120,8 @@ impl Cluster {
 
 const NO_TIME_0: &str = "librdkafka takes a timestamp of 0 for now; the earliest that it sends is 1";
 const NO_NUMBERS: &str = "records of a text producer cannot be numbered in front of a Kafka cluster: \
-    all connections write through one producer of its own, so one that sends again after a reconnect may store twice";
+    all connections write through one producer of its own, so one that sends again after a reconnect may store twice; write without \
+    numbers (no --idempotent, in the library `idempotent(false)`), or in a transaction";
 
 impl Target {
     /// The topic's name.

@@ -31,6 +31,16 @@ pub struct Broker {
     _stdout: ChildStdout,
     options: Vec<String>,
     folder: Option<PathBuf>,
+    /// What has the records, if it stands in front of a cluster.
+    _cluster: Option<Box<Broker>>,
+}
+
+/// If it is set, each broker is one in front of a cluster, which is another plainlog that speaks Kafka's protocol.
+/// `.ci/in_front` runs tests so.
+const IN_FRONT: &str = "PLAINLOG_TEST_IN_FRONT";
+
+pub fn is_in_front() -> bool {
+    env::var_os(IN_FRONT).is_some()
 }
 
 impl Broker {
@@ -56,9 +66,19 @@ impl Broker {
 
     /// One that listens there, with these options.
     pub fn listening(listen: &str, options: &[&str]) -> Broker {
-        let options: Vec<String> = options.iter().map(|option| option.to_string()).collect();
+        let options = options.iter().map(|option| option.to_string()).collect();
+        if !is_in_front() {
+            return Self::started(listen, options, None);
+        }
+        let (of_the_log, mut options) = apart(options);
+        let cluster = Self::started("127.0.0.1:0", of_the_log, None);
+        options.extend(["--cluster".into(), cluster.address.clone()]);
+        Self::started(listen, options, Some(Box::new(cluster)))
+    }
+
+    fn started(listen: &str, options: Vec<String>, cluster: Option<Box<Broker>>) -> Broker {
         let (child, stdout, address) = spawn(listen, &options);
-        Broker { address, child, _stdout: stdout, options, folder: None }
+        Broker { address, child, _stdout: stdout, options, folder: None, _cluster: cluster }
     }
 
     /// Kills it, as a crash does.
@@ -144,6 +164,22 @@ pub const PRODUCER: &str = env!("CARGO_BIN_EXE_producer");
 pub const CONSUMER: &str = env!("CARGO_BIN_EXE_consumer");
 pub const BROKER: &str = env!("CARGO_BIN_EXE_broker");
 
+/// The options that speak of a log, and the others.
+fn apart(options: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let (mut of_the_log, mut others) = (Vec::new(), Vec::new());
+    let mut options = options.into_iter().peekable();
+    while let Some(option) = options.next() {
+        let is_of_the_log = OF_THE_LOG.contains(&option.as_str());
+        let into = if is_of_the_log { &mut of_the_log } else { &mut others };
+        into.push(option);
+        into.extend(options.next_if(|value| !value.starts_with("--")));
+    }
+    (of_the_log, others)
+}
+
+const OF_THE_LOG: [&str; 6] =
+    ["--data-dir", "--default-partitions", "--flush", "--in-memory", "--max-message-bytes", "--segment-bytes"];
+
 fn spawn(listen: &str, options: &[String]) -> (Child, ChildStdout, String) {
     let mut command = Command::new(BROKER);
     command.args(["--listen", listen, "-q"]).args(options).stdout(Stdio::piped());
@@ -192,6 +228,7 @@ pub fn example(name: &str) -> PathBuf {
         ("http", cfg!(feature = "http")),
         ("kafka", cfg!(feature = "kafka")),
         ("streams", cfg!(feature = "streams")),
+        ("cluster", cfg!(feature = "cluster")),
     ];
     let features: Vec<&str> = features.iter().filter(|(_, is_on)| *is_on).map(|(feature, _)| *feature).collect();
     let mut build = Command::new(env!("CARGO"));

@@ -58,7 +58,8 @@ impl Producer {
     }
 
     /// Whether records are numbered, which costs a few questions before the first one; they are unless this says otherwise. Without
-    /// numbers a record that is sent again can be stored twice. In this process no connection is lost.
+    /// numbers a record that is sent again can be stored twice. In this process no connection is lost. A broker in front of a Kafka
+    /// cluster refuses numbers.
     pub fn idempotent(mut self, idempotent: bool) -> Self {
         if let Backend::Network(producer) = &mut self.backend {
             producer.set_idempotent(idempotent);
