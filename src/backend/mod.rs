@@ -34,13 +34,14 @@ use crate::{
     },
     config::{Changes, Config, Overrides},
     metrics::{LatencySum, Metrics, TrafficSum},
+    security::Quota,
 };
 #[cfg(feature = "http")]
 use crate::{
     broker::{Fault, ObservedTopic, wire},
     config::Settings,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
 
 /// The same call of whoever answers.
 macro_rules! form {
@@ -233,6 +234,25 @@ impl Backend {
 
     pub fn message_bytes_max(&self) -> usize {
         form!(Backend, self, form => form.message_bytes_max())
+    }
+
+    /// The caller uses so many bytes. Answers how long it is to wait for that.
+    pub fn charge(&self, quota: Quota, bytes: usize) -> Duration {
+        match self {
+            Backend::Broker(broker) => broker.charge(quota, bytes as f64),
+            // A cluster slows down whom it serves, which is this program.
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Duration::ZERO,
+        }
+    }
+
+    /// Somebody connects from there: how long it is to wait, instead of being served.
+    pub fn connected_from(&self, address: IpAddr) -> Duration {
+        match self {
+            Backend::Broker(broker) => broker.connected_from(address),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(_) => Duration::ZERO,
+        }
     }
 
     /// While `gives_up`, nobody waits for other machines: what is unanswered is answered as when time runs out.

@@ -8,7 +8,7 @@ use crate::{
     config::Flush,
     log::{Numbering, record::Records},
 };
-use std::{ops::Range, path::Path};
+use std::{ops::Range, path::Path, time::Duration};
 
 /// What was written on behalf of one caller and is not durable yet, then what became of it.
 #[derive(Debug)]
@@ -90,6 +90,14 @@ impl WriteSession {
             WriteSession::Broker(session) => session.write(&mut gathered.broker),
             #[cfg(feature = "cluster")]
             WriteSession::Cluster(session) => session.write(&mut gathered.cluster),
+        }
+    }
+
+    pub fn take_wait(&mut self) -> Duration {
+        match self {
+            WriteSession::Broker(session) => session.take_wait(),
+            #[cfg(feature = "cluster")]
+            WriteSession::Cluster(_) => Duration::ZERO,
         }
     }
 

@@ -30,6 +30,7 @@ use crate::{
         disk::{self, Disk},
         handles::Handles,
     },
+    security::Meters,
 };
 use std::{
     collections::BTreeSet,
@@ -55,6 +56,8 @@ pub(super) struct Env {
     pub(super) features: Kept<FeatureLevels>,
     /// Who may come in, and what for.
     pub(super) security: Kept<Security>,
+    /// What was used of the quotas.
+    pub(super) meters: Meters,
     /// How the broker ended that wrote the log last.
     stop: Stop,
     /// What the file says.
@@ -124,6 +127,7 @@ impl Env {
             configs,
             features,
             security,
+            meters: Meters::default(),
             stop: identity.stop.clone(),
             stale: AtomicBool::new(is_new || identity.stop != Stop::Unclean),
             identity: Mutex::new(identity),
@@ -134,6 +138,7 @@ impl Env {
             flusher: Flusher::default(),
             schedule: Schedule::default(),
         };
+        env.measure_by_quotas();
         // There may be topics that can be read, whatever fails here.
         let tell = |error: Error| env.tell(&error.to_string());
         if is_new {
@@ -144,6 +149,11 @@ impl Env {
         }
         env.take_over(is_old).unwrap_or_else(tell);
         Ok(env)
+    }
+
+    /// The quotas that are kept take effect.
+    pub(super) fn measure_by_quotas(&self) {
+        self.meters.replace(|| self.security.get().quotas.clone());
     }
 
     /// Takes over what brokers before kept in other files, if it was read from there.

@@ -6,7 +6,7 @@ use crate::{
     log::{self, disk::is_full, record::shown},
     security::{Operation, ResourceType},
 };
-use std::{fmt, io};
+use std::{fmt, io, time::Duration};
 
 /// What went wrong. `Display` is the sentence for the client, without a hint: that is for the protocol that it speaks.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,6 +185,8 @@ pub enum Error {
     InvalidRecordState(String),
     /// What is acknowledged was never handed out (KIP-932).
     PastAcquired,
+    /// The caller has changed topics faster than its quota allows; for how long it is to wait.
+    TooFast(Duration),
     /// The caller may not do this to the resource. It is told the same whether that is there or not.
     NotAuthorized {
         /// What it may not do.
@@ -250,6 +252,7 @@ impl Error {
                 ResourceType::TransactionalId => Code::TransactionalIdAuthorizationFailed,
                 _ => Code::ClusterAuthorizationFailed,
             },
+            Error::TooFast(_) => Code::ThrottlingQuotaExceeded,
             Error::SecurityDisabled => Code::SecurityDisabled,
             Error::TooManyAcls(_) => Code::PolicyViolation,
             Error::NotHere(_) | Error::InvalidAcl(_) => Code::InvalidRequest,
@@ -363,6 +366,9 @@ impl fmt::Display for Error {
             }
             Error::NotAuthorized { operation, resource_type, name } => {
                 write!(f, "you may not do this: it takes '{operation}' on the {resource_type} '{}'", shown(name.as_bytes()))
+            }
+            Error::TooFast(wait) => {
+                write!(f, "topics were changed faster than your quota allows; try again in {} ms", wait.as_millis())
             }
             Error::NotHere(why) => f.write_str(why),
             Error::UnknownProducerId(id) => write!(f, "no producer was given the id {id} here"),

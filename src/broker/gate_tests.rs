@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::{
-    broker::{Isolation, JoinOptions, Protocol, QuotaEntity, View},
+    broker::{Isolation, JoinOptions, Protocol, View},
     config::{Change, Changes, Config},
     security::{
-        ANY_HOST, ANY_NAME, Acl, AclFilter, CLUSTER_NAME, PatternType, Permission, Principal, Proof, ResourceType,
+        ANY_HOST, ANY_NAME, Acl, AclFilter, CLUSTER_NAME, PatternType, Permission, Principal, Proof, QuotaEntity,
+        ResourceType,
     },
 };
 

@@ -24,7 +24,7 @@
 //! | members of share groups | `join_queue`, `may_join_queue`; `share_consumer`; `open_share_session`, `share_session`, `go_on_in_share_session`, `end_share_session`, `end_share_sessions_of` | `share_coordinator` |
 //! | looking after share groups | `share_offsets`, `may_change_share_offsets`, `write_share_offset`, `delete_share_offsets`, `shares_in_flight`, `share_counts`, `share_lock_ms` | `share_coordinator/admin` |
 //! | settings | `topic_defaults`, `group_settings`, `configs`, `configured`, `alter_configs` | `dynamic_configs` |
-//! | quotas | `quotas`, `alter_quotas` | `quotas` |
+//! | quotas | `quotas`, `alter_quotas`; `is_limited`, `charge`, `hold_back`, `at_once`, `may_change_topics`, `connected_from` | `quotas` |
 //! | features | `feature_levels`, `needs_feature`, `set_feature_levels` | `features` |
 //! | credentials | `scram_credentials`, `alter_scram_credentials` | `scram_credentials` |
 //! | rules | `acls`, `create_acls`, `delete_acls`, `operations` | `rules`, `gate` |
@@ -153,7 +153,6 @@ pub use pattern::Pattern;
 pub use polled::{PollLimits, PolledRecord};
 pub use position::Position;
 pub use producer_state::{ActiveProducer, Marker, OpenTransaction};
-pub use quotas::{QuotaEntity, QuotaValues, Quotas};
 pub use reading::{Batches, LineAt, PartitionHandle, ReadBatch, ReadSession, TimedOffset, TopicHandle};
 #[cfg(feature = "cluster")]
 pub(crate) use reading::{Cursor, READ_AHEAD_BYTES};
@@ -187,7 +186,7 @@ use crate::{
         disk::{self, Disk, FileDisk, MemoryDisk},
     },
     metrics::{LatencySum, Metrics, TrafficSum},
-    security::Operation,
+    security::{Operation, Quota},
 };
 use env::Env;
 use group_coordinator::Coordinator;
@@ -458,7 +457,10 @@ impl Broker {
                 "{partitions} partitions; a topic has 1 to {PARTITIONS_MAX}"
             )));
         }
-        self.state(&permit).create(name, partitions, overrides)
+        self.begin_change_of_topics()?;
+        let topic = self.state(&permit).create(name, partitions, overrides)?;
+        self.charge(Quota::Changes, partitions.into());
+        Ok(topic)
     }
 
     /// Changes settings and adds partitions. Changes of one topic do not overlap.
@@ -474,7 +476,12 @@ impl Broker {
         let state = self.state(&permit);
         let _one = state.creating.lock().expect("no panic while a topic is made");
         let topic = state.topic(name)?;
+        let before = topic.partition_count();
+        if partitions.is_some() {
+            self.begin_change_of_topics()?;
+        }
         topic.alter(partitions, changes)?;
+        self.charge(Quota::Changes, (topic.partition_count() - before).into());
         state.topic_waiters.wake();
         topic.settings_changed();
         state.tell_groups(name, topic.partition_count());
@@ -488,7 +495,12 @@ impl Broker {
             self.ask_cluster(Operation::Delete).map_err(|_| refused)
         })?;
         writable(name)?;
-        self.state(&permit).drop_topic(name)
+        self.begin_change_of_topics()?;
+        let state = self.state(&permit);
+        let partitions = state.topic(name).map_or(0, |topic| topic.partition_count());
+        state.drop_topic(name)?;
+        self.charge(Quota::Changes, partitions.into());
+        Ok(())
     }
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.

@@ -1,25 +1,20 @@
-//! Quotas of clients: how fast they may produce, consume and ask. They are kept for whoever sets them, and have no force: nobody
-//! here proves to be the user, or the client, that a quota is for.
+//! Quotas of clients: how fast they may produce, consume, ask and connect. How they are kept, and whom they slow down; what they
+//! come to is reckoned in [`security`](crate::security).
 //!
 //! ```text
 //! quota client-id:loader user:alice name:producer_byte_rate value:1000 crc:...      of one user with that client id
 //! quota user: name:consumer_byte_rate value:2000 crc:...                            of users that have none of their own
 //! ```
+//!
+//! Whoever has not logged in is the user ANONYMOUS. The program that the broker runs in has no quotas.
 
 use super::{
-    Broker, Error, Result,
+    Broker, Error, Permit, Protocol, Result,
     kept::Kind,
     small_file::{Line, Lines, Text},
 };
-use crate::security::Operation;
-use std::{collections::BTreeMap, fmt::Display, path::Path, sync::Arc};
-
-/// Whom a quota is for: a name for each kind, such as `user` or `ip`; `None` is each that has no quota of its own.
-pub type QuotaEntity = BTreeMap<String, Option<String>>;
-/// Quotas of an entity, by their names.
-pub type QuotaValues = BTreeMap<String, f64>;
-/// All quotas.
-pub type Quotas = BTreeMap<QuotaEntity, QuotaValues>;
+use crate::security::{Account, HeldBack, Operation, Quota, QuotaEntity, Quotas};
+use std::{collections::BTreeMap, fmt::Display, net::IpAddr, path::Path, sync::Arc, time::Duration};
 
 impl Kind for Quotas {
     const NAME: &str = "quota";
@@ -89,7 +84,63 @@ impl Broker {
                 }
             }
             quotas.retain(|_, values| !values.is_empty());
-        })
+        })?;
+        env.measure_by_quotas();
+        Ok(())
+    }
+
+    /// The caller, if it has quotas.
+    fn account(&self) -> Option<Account<'_>> {
+        let caller = self.caller();
+        let account = Account { user: &caller.principal.name, client_id: &caller.client_id };
+        (caller.protocol != Protocol::Embedded).then_some(account)
+    }
+
+    /// Whether anybody has such a quota. It costs a look at an atomic.
+    pub fn is_limited(&self, quota: Quota) -> bool {
+        self.env(&Permit::for_everybody()).meters.is_limited(quota)
+    }
+
+    /// The caller uses so much: bytes, seconds of a processor, partitions. Answers how long it is to wait for that.
+    pub fn charge(&self, quota: Quota, amount: f64) -> Duration {
+        let env = self.env(&Permit::for_everybody());
+        if !env.meters.is_limited(quota) {
+            return Duration::ZERO;
+        }
+        self.account().map_or(Duration::ZERO, |account| env.meters.charge(quota, account, amount, env.clock.now_ms()))
+    }
+
+    /// The caller would use so much, or is to wait first.
+    pub fn hold_back(&self, quota: Quota, amount: f64) -> HeldBack {
+        let env = self.env(&Permit::for_everybody());
+        match self.account().filter(|_| env.meters.is_limited(quota)) {
+            None => HeldBack::No(Duration::ZERO),
+            Some(account) => env.meters.hold_back(quota, account, amount, env.clock.now_ms()),
+        }
+    }
+
+    /// How much of something the caller may use at once; `None`: any amount.
+    pub fn at_once(&self, quota: Quota) -> Option<f64> {
+        self.env(&Permit::for_everybody()).meters.at_once(quota, self.account()?)
+    }
+
+    /// Refuses a change of topics to a caller that has made them too fast, if it can be told so. Of Kafka's clients not all can.
+    pub(super) fn begin_change_of_topics(&self) -> Result<()> {
+        if self.caller().protocol == Protocol::Kafka { Ok(()) } else { self.may_change_topics() }
+    }
+
+    /// Whether the caller may make, grow or drop topics now, or has done so too fast.
+    pub fn may_change_topics(&self) -> Result<()> {
+        match self.charge(Quota::Changes, 0.0) {
+            Duration::ZERO => Ok(()),
+            wait => Err(Error::TooFast(wait)),
+        }
+    }
+
+    /// Somebody connects from there: how long it is to wait, instead of being served.
+    pub fn connected_from(&self, address: IpAddr) -> Duration {
+        let env = self.env(&Permit::for_everybody());
+        env.meters.connected(address, env.clock.now_ms())
     }
 }
 

@@ -22,11 +22,13 @@ use super::rules::Rules;
 use super::{
     Error, Result,
     kept::{Content, Kept, Kind},
-    quotas::{self, Quotas},
-    scram_credentials,
+    quotas, scram_credentials,
     small_file::{Line, Lines, OWN_BYTES_MAX, Text},
 };
-use crate::{log::disk::Disk, security::ScramCredentials};
+use crate::{
+    log::disk::Disk,
+    security::{Quotas, ScramCredentials},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{fmt, path::Path, sync::Arc};
 
@@ -153,10 +155,10 @@ impl Content for Security {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Broker, Clock, QuotaEntity},
+        broker::{Broker, Clock},
         config::Config,
         log::disk::{self, Call, Fault, MemoryDisk, Survivors},
-        security::{ScramCredential, ScramMechanism},
+        security::{QuotaEntity, ScramCredential, ScramMechanism},
     };
     use std::collections::BTreeMap;
 

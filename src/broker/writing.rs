@@ -26,9 +26,15 @@ use super::{
 use crate::{
     config::{Flush, Settings},
     log::{Appended, Numbering, batches::Flags, record::Records},
-    security::Operation,
+    security::{Operation, Quota},
 };
-use std::{borrow::Cow, ops::Range, path::Path, sync::Arc, time::Instant};
+use std::{
+    borrow::Cow,
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// Batches that were written on behalf of one caller and are not durable yet, then what became of them.
 #[derive(Debug)]
@@ -41,6 +47,8 @@ pub struct WriteSession {
     added: Vec<LogWrite>,
     /// When the first of the batches that are to be synced began to be written.
     begun: Option<Instant>,
+    /// How long the caller is to wait for what it has written.
+    wait: Duration,
 }
 
 #[derive(Debug)]
@@ -130,7 +138,8 @@ pub struct StoredBatch {
 impl Broker {
     /// A session of writing.
     pub fn write_session(&self) -> WriteSession {
-        WriteSession { broker: self.clone(), batches: Vec::new(), transaction: None, added: Vec::new(), begun: None }
+        let (broker, wait) = (self.clone(), Duration::ZERO);
+        WriteSession { broker, batches: Vec::new(), transaction: None, added: Vec::new(), begun: None, wait }
     }
 }
 
@@ -289,6 +298,10 @@ impl WriteSession {
             return;
         }
         batches.iter().for_each(|batch| self.begin(&batch.target));
+        if self.broker.is_limited(Quota::ProducedBytes) {
+            let records = batches.iter().flat_map(|batch| batch.records.iter().map(|one| batch.records.size_of(one)));
+            self.wait = self.wait.max(self.broker.charge(Quota::ProducedBytes, records.sum::<usize>() as f64));
+        }
         let Some(transaction) = self.transaction.clone() else {
             return self.batches.extend(batches.into_iter().map(Gathering::write));
         };
@@ -363,6 +376,11 @@ impl WriteSession {
         let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;
         self.batches.push(Written { target, stored: Ok(appended.into()) });
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
+    }
+
+    /// How long the caller is to wait for what was gathered and written since this was asked last, before it sends more.
+    pub fn take_wait(&mut self) -> Duration {
+        std::mem::take(&mut self.wait)
     }
 
     /// Begins to sync, in the background, what [`make_durable`](Self::make_durable) will wait for.

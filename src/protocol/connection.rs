@@ -56,6 +56,8 @@ pub struct Output<'a> {
     /// The connection's one waiter.
     pub waiter: Arc<Waiter>,
     stopping: &'a AtomicBool,
+    /// Until when nothing more is read, nor sent of a stream: its client has used up a quota.
+    slowed: Option<Instant>,
     #[cfg(feature = "http")]
     watched: Option<Watched>,
 }
@@ -80,6 +82,7 @@ pub fn open<'a>(transport: &'a Transport, waiter: Arc<Waiter>, stopping: &'a Ato
         peer: transport.peer(),
         waiter,
         stopping,
+        slowed: None,
         #[cfg(feature = "http")]
         watched: None,
     };
@@ -111,6 +114,7 @@ impl Input<'_> {
     /// bytes that were used make room, then the buffer grows. When the client falls silent, the buffers are freed and
     /// `on_silence` frees what else its protocol holds.
     pub fn fill(&mut self, more: usize, output: &mut Output<'_>, mut on_silence: impl FnMut()) -> io::Result<usize> {
+        output.rest_while_connected()?;
         let held = self.filled - self.used;
         if held == 0 && self.buffer.len() > BUFFER_BYTES_KEPT {
             self.buffer = Vec::new();
@@ -196,8 +200,38 @@ impl<'a> Output<'a> {
         self.transport.is_secure() || self.peer.ip().to_canonical().is_loopback()
     }
 
+    /// Has the client wait: from now on nothing is read from it for so long, and it is sent nothing more of a stream.
+    pub fn slow_down(&mut self, wait: Duration) {
+        if !wait.is_zero() {
+            let until = Instant::now() + wait;
+            self.slowed = Some(self.slowed.map_or(until, |slowed| slowed.max(until)));
+        }
+    }
+
+    /// Whether the client waits.
+    pub fn is_slowed(&self) -> bool {
+        self.slowed.is_some()
+    }
+
+    /// Waits as long as the client is to wait. What is to be sent is sent first.
+    pub fn rest(&mut self) -> io::Result<()> {
+        let Some(until) = self.slowed.take() else { return Ok(()) };
+        self.flush()?;
+        while self.wait(Some(until))? {}
+        Ok(())
+    }
+
+    /// The same, but no longer than the client sends. What it sent before, up to what is looked at to see that, is all that it gains.
+    pub fn rest_while_connected(&mut self) -> io::Result<()> {
+        let Some(until) = self.slowed.take() else { return Ok(()) };
+        self.flush()?;
+        while self.wait_while_connected(Some(until))? {}
+        Ok(())
+    }
+
     /// Sends `bytes` behind what is to be sent, without copying them.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.rest()?;
         self.flush()?;
         #[cfg(feature = "http")]
         if let Some(Watched { sent, .. }) = &mut self.watched {

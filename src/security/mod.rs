@@ -11,6 +11,7 @@ pub mod guessing;
 #[cfg(feature = "users")]
 pub mod password;
 mod principal;
+mod quotas;
 #[cfg(feature = "users")]
 mod remembered;
 mod resource;
@@ -27,6 +28,7 @@ pub use acl::{ANY_HOST, ANY_NAME, ANY_USER, Acl, AclFilter, PatternFilter, Patte
 pub use acls::{Acls, Question};
 pub use credential::{ScramCredential, ScramCredentials, ScramMechanism};
 pub use principal::{Principal, Proof};
+pub use quotas::{Account, HeldBack, Meters, Quota, QuotaEntity, QuotaValues, Quotas};
 #[cfg(feature = "users")]
 pub use remembered::{Mark, Remembered};
 pub use resource::{CLUSTER_NAME, Operation, Operations, ResourceType};

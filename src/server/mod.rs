@@ -48,7 +48,7 @@ use std::{
     net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering::*},
+        atomic::{AtomicBool, AtomicUsize, Ordering::*},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -89,6 +89,8 @@ struct Shared {
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     stopping: AtomicBool,
+    /// How many clients are kept waiting that connect too often.
+    held: AtomicUsize,
     /// Whether the last connection got no thread.
     threadless: AtomicBool,
     connections: Mutex<Connections>,
@@ -119,6 +121,7 @@ impl Server {
             #[cfg(feature = "tls")]
             identity,
             stopping: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
             threadless: AtomicBool::new(false),
             connections: Mutex::default(),
             closed: Condvar::new(),
@@ -376,6 +379,7 @@ impl Shared {
         let connection = self.backend.metrics().connections.connected(peer, self.backend.now_ms());
         let (count, max) = (connection.count_with_it, self.backend.config().max_connections);
         let counted = Counted { shared: self.clone(), connection: connection.clone() };
+        let wait = self.backend.connected_from(peer.ip()).min(TURNING_AWAY);
         if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX {
             return;
         }
@@ -386,7 +390,9 @@ impl Shared {
         let served = transport.clone();
         let serve = move || {
             let shared = &counted.shared;
-            if count <= max {
+            if !wait.is_zero() {
+                shared.hold(served, wait)
+            } else if count <= max {
                 shared.serve(served)
             } else {
                 let why = format!("the limit of {max} connections (--max-connections) is reached");
@@ -406,22 +412,40 @@ impl Shared {
         }
     }
 
+    /// Puts a connection on the list of those that a stop closes; `None`: the broker stops.
+    fn open(&self, transport: &Arc<Transport>, waiter: Arc<Waiter>) -> Option<Open<'_>> {
+        let (id, mut connections) = (transport.counted().id, self.connections());
+        if self.stopping.load(Acquire) {
+            return None;
+        }
+        connections.open.insert(id, (transport.clone(), waiter));
+        Some(Open { shared: self, id })
+    }
+
     /// One connection, from its first byte to its last.
     fn serve(&self, transport: Arc<Transport>) {
-        let (id, peer) = (transport.counted().id, transport.peer());
+        let peer = transport.peer();
         let waiter = Waiter::new();
-        let mut connections = self.connections();
-        if self.stopping.load(Acquire) {
-            return;
-        }
-        connections.open.insert(id, (transport.clone(), waiter.clone()));
-        drop(connections);
-        let _open = Open { shared: self, id };
+        let Some(_open) = self.open(&transport, waiter.clone()) else { return };
         self.tell(|| format!("{peer} connected"));
         match self.converse(&transport, waiter) {
             Ok(()) => self.tell(|| format!("{peer} left")),
             Err(error) => self.tell(|| format!("{peer} is gone: {error}")),
         }
+    }
+
+    /// Keeps a client waiting that connects too often, and closes it without a word, as Kafka does.
+    fn hold(&self, transport: Arc<Transport>, wait: Duration) {
+        let peer = transport.peer();
+        self.tell(|| format!("{peer} connects more often than its quota allows"));
+        // They are no way to take the places of others.
+        if self.held.fetch_add(1, AcqRel) < TURNED_AWAY_MAX
+            && let Some(_open) = self.open(&transport, Waiter::new())
+        {
+            // A stop ends it.
+            drop(drain(&transport, wait));
+        }
+        self.held.fetch_sub(1, AcqRel);
     }
 
     /// Whether a connection is from this program, which tries something out for a client of its own.

@@ -61,6 +61,7 @@ pub fn serve<'c>(
     let guard = Guard::new(broker.config(), name, output.local()?);
     let mut goes_on = true;
     while goes_on && !output.stopping() {
+        output.rest()?;
         goes_on = match next_head(input, output)? {
             Next::Request(head) => match answer(broker, &guard, &head, input, output) {
                 Ok(goes_on) => goes_on,

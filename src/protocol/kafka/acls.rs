@@ -50,7 +50,7 @@ pub(super) fn create_acls(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         (_, asked) => asked.as_ref().err().cloned(),
     };
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("results", asked.iter().map(refusal), |w, refusal| {
         write_code(w, refusal.as_ref());
         w.tags();
@@ -87,7 +87,7 @@ pub(super) fn describe_acls(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let of_one = |a: &Acl, b: &Acl| (a.resource_type, a.pattern, &a.name) == (b.resource_type, b.pattern, &b.name);
     let resources: Vec<&[Acl]> = found.chunk_by(of_one).collect();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, refusal.as_ref());
     w.array("resources", resources.iter(), |w, acls| {
         write_pattern(w, &acls[0]);
@@ -118,7 +118,7 @@ pub(super) fn delete_acls(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let refusal = deleted.as_ref().err().cloned().map(Refusal::from);
     let mut found = deleted.unwrap_or_default().into_iter();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("filter_results", asked.iter(), |w, filter| {
         // A filter with what is unknown finds nothing.
         let found = filter.as_ref().and_then(|_| found.next()).unwrap_or_default();

@@ -88,7 +88,7 @@ pub(super) fn write(w: &mut Writer<'_>, code: Code, levels: &FeatureLevels) {
         w.tags();
     });
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     if is_refused {
         w.tags();

@@ -62,7 +62,7 @@ pub(super) fn create_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<'_
     }
     w.string("token_id", "");
     w.bytes("hmac", &[]);
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.tags();
     Ok(())
 }
@@ -83,7 +83,7 @@ fn expiry(call: &mut Call<'_, '_>, r: &mut Reader<'_>, period: &'static str) -> 
     r.tags()?;
     let mut w = refuse(call);
     w.i64("expiry_timestamp_ms", NO_TIME);
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.tags();
     Ok(())
 }
@@ -94,7 +94,7 @@ pub(super) fn describe_delegation_token(call: &mut Call<'_, '_>, r: &mut Reader<
     r.tags()?;
     let mut w = refuse(call);
     w.empty_array("tokens");
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.tags();
     Ok(())
 }

@@ -122,7 +122,7 @@ pub(super) fn describe_configs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     let advertised = call.advertised()?;
     let layers = Layers::of(broker);
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("results", resources.iter(), |w, ((kind, name), keys)| {
         let configs = describe(broker, &layers, &advertised, *kind, name, keys.as_ref());
         write_code(w, configs.as_ref().err());
@@ -436,7 +436,7 @@ pub(super) fn list_config_resources(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     let resources: Vec<(i8, String)> =
         named.flat_map(|kind| names(kind).into_iter().map(move |name| (kind, name))).collect();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.i16("error_code", if is_known { Code::None } else { Code::UnsupportedVersion }.into());
     w.array("config_resources", resources.iter(), |w, (kind, name)| {
         w.string("resource_name", name);
@@ -512,7 +512,7 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
         format!("change settings: {}", shown_list(done.collect::<Vec<_>>().into_iter()))
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("responses", resources.iter().zip(&done), |w, (resource, done)| {
         write_code(w, done.as_ref().err());
         w.i8("resource_type", resource.kind);

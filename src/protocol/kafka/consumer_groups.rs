@@ -77,7 +77,7 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
     });
     let broker = call.broker.clone();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, beat.as_ref().err());
     w.nullable_string("member_id", beat.is_ok().then_some(member_id));
     let Heartbeat { epoch, assigned } = beat.unwrap_or(Heartbeat { epoch: 0, assigned: None });
@@ -202,7 +202,7 @@ pub(super) fn describe_groups(
     let described: Vec<_> = groups.iter().map(|group| describe(group).map_err(Refusal::from)).collect();
     let broker = call.broker.clone();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("groups", groups.iter().zip(described), |w, (&group, described)| {
         write_code(w, described.as_ref().err());
         w.string("group_id", group);

@@ -168,7 +168,7 @@ pub(super) fn update_features(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
         }
     };
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, done.as_ref().err());
     if w.version <= 1 {
         // As in Kafka: where one is refused none is told by itself.
@@ -190,7 +190,7 @@ pub(super) fn unregister_broker(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     r.tags()?;
     tell(call.explained, || format!("to forget broker {id}"));
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     let (code, why) = match id {
         NODE_ID => (Code::InvalidRequest, format!("broker {id} is the whole cluster; stop it instead")),
         _ => (Code::BrokerIdNotRegistered, format!("Broker ID {id} is not currently registered")),

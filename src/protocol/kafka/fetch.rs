@@ -28,7 +28,7 @@ use crate::{
     broker::{self, Broker, Isolation, PartitionHandle, ReadBatch, ReadSession, TopicHandle, View, is_internal},
     config::{CompressionType, FetchCompression, Settings},
     log::{Aborted, Backlog, record::Malformed},
-    security::Operation,
+    security::{HeldBack, Operation, Quota},
 };
 use std::{
     collections::HashSet,
@@ -111,6 +111,8 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let max_wait = Duration::from_millis(r.i32("max_wait_ms")?.max(0) as u64);
     let min_bytes = r.i32("min_bytes")?.max(0) as usize;
     let max_bytes = (r.i32("max_bytes")?.max(0) as usize).min(ANSWER_BYTES_MAX);
+    // As in Kafka: more would never be free at once.
+    let max_bytes = call.broker.at_once(Quota::FetchedBytes).map_or(max_bytes, |most| max_bytes.min(most as usize));
     // The answer cannot have more than that.
     let min_bytes = min_bytes.min(max_bytes);
     let isolation = isolation(r.i8("isolation_level")?);
@@ -158,8 +160,9 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
     let waiter = call.output.waiter.clone();
     let partitions = || topics.iter().flat_map(|topic| &topic.partitions).filter_map(|asked| asked.found.as_ref().ok());
     let before = call.output.bytes.len();
-    let (bytes, failed) = respond(call, &topics, max_bytes, isolation);
+    let (bytes, failed) = respond(call, &topics, Some(max_bytes), isolation);
     if bytes >= min_bytes || failed || Instant::now() >= deadline || partitions().next().is_none() {
+        hold_back(call, &topics, isolation, before);
         return Ok(());
     }
     call.output.bytes.truncate(before);
@@ -179,8 +182,23 @@ pub(super) fn fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), S
             thread::sleep(next.saturating_duration_since(Instant::now()));
         }
     }
-    respond(call, &topics, max_bytes, isolation);
+    let before = call.output.bytes.len();
+    respond(call, &topics, Some(max_bytes), isolation);
+    hold_back(call, &topics, isolation, before);
     Ok(())
+}
+
+/// Takes the records out of a response, which begins there, for whose bytes the client is to wait first.
+fn hold_back(call: &mut Call<'_, '_>, topics: &[AskedTopic<'_>], isolation: Result<Isolation, Code>, at: usize) {
+    let bytes = call.output.bytes.len() - at;
+    match call.broker.hold_back(Quota::FetchedBytes, bytes as f64) {
+        HeldBack::No(wait) => call.wait = wait,
+        HeldBack::Yes(wait) => {
+            call.wait = wait;
+            call.output.bytes.truncate(at);
+            respond(call, topics, None, isolation);
+        }
+    }
 }
 
 /// Whether batches are sent in the codec in which they came.
@@ -231,21 +249,23 @@ fn read_partition(r: &mut Reader<'_>, topic: &Result<TopicHandle, Code>) -> supe
 }
 
 fn write_head(w: &mut Writer<'_>, code: Code) {
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     if w.version >= 7 {
         w.i16("error_code", code.into());
         w.i32("session_id", 0);
     }
 }
 
-/// Writes the response. Returns how many bytes of records it has, and whether a partition has an error.
+/// Writes the response; where it may have no bytes, without any records. Returns how many bytes of records it has, and whether a
+/// partition has an error.
 fn respond(
     call: &mut Call<'_, '_>,
     topics: &[AskedTopic<'_>],
-    max_bytes: usize,
+    max_bytes: Option<usize>,
     isolation: Result<Isolation, Code>,
 ) -> (usize, bool) {
-    let (mut bytes, mut failed, mut full) = (0, false, false);
+    let (mut bytes, mut failed, mut full) = (0, false, max_bytes.is_none());
+    let max_bytes = max_bytes.unwrap_or(0);
     let mut session = std::mem::take(call.session);
     let (explained, is_watched, mut file) = (call.explained, call.spans.is_some(), None);
     let broker = call.broker;
@@ -256,7 +276,7 @@ fn respond(
         topic.topic.write(w, "topic");
         w.array("partitions", topic.partitions.iter(), |w, asked| {
             let left = if full { 0 } else { max_bytes.saturating_sub(bytes).min(asked.bytes_max) };
-            let at_least_one = bytes == 0;
+            let at_least_one = bytes == 0 && !full;
             let read = isolation
                 .and_then(|isolation| read(asked, isolation, &mut session.read, left, at_least_one, &mut full));
             session.large |= full || session.read.batches().bytes().len() > KEPT_BYTES_MAX;

@@ -53,7 +53,7 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     };
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     if let Some(key) = single {
         let (node, host, port, code, why) = found(key);
@@ -185,7 +185,7 @@ pub(super) fn new_member_id(name: &str) -> String {
 
 fn write_joined(w: &mut Writer<'_>, code: Code, joined: Joined) {
     if w.version >= 2 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.i16("error_code", code.into());
     w.i32("generation_id", joined.generation);
@@ -244,7 +244,7 @@ pub(super) fn sync_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<
     });
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.i16("error_code", synced.as_ref().map_or_else(Error::code, |_| Code::None).into());
     if w.version >= 5 {
@@ -271,7 +271,7 @@ pub(super) fn heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(
     });
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.i16("error_code", done.as_ref().map_or_else(Error::code, |()| Code::None).into());
     w.tags();
@@ -304,7 +304,7 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     });
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     let whole = match w.version {
         _ if group.is_empty() => Code::InvalidGroupId,
@@ -340,7 +340,7 @@ pub(super) fn describe_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.array("groups", groups.iter().zip(&described), |w, (&group, described)| {
         let code = described.as_ref().map_or_else(|error| error.code(), |_| Code::None);
@@ -402,7 +402,7 @@ pub(super) fn list_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let groups: Vec<_> = groups.unwrap_or_default().into_iter().filter(is_wanted).collect();
     let mut w = call.respond();
     if w.version >= 1 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.i16("error_code", code.into());
     w.array("groups", groups.iter(), |w, group| {
@@ -434,7 +434,7 @@ pub(super) fn delete_groups(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         )
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("results", groups.iter().zip(codes).collect::<Vec<_>>().iter(), |w, (group, code)| {
         w.string("group_id", group);
         w.i16("error_code", (*code).into());

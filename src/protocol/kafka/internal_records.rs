@@ -110,7 +110,7 @@ pub(super) fn binary(
 
 fn versioned(version: i16, flexible: bool, write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut out = version.to_be_bytes().to_vec();
-    write(&mut Writer { out: &mut out, version, flexible, spans: None, refused: None });
+    write(&mut Writer { out: &mut out, version, flexible, spans: None, refused: None, throttle_at: None });
     out
 }
 

@@ -81,7 +81,7 @@ pub(super) fn list_offsets(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     let mut read = std::mem::take(&mut call.session.read);
     let mut w = call.respond();
     if w.version >= 2 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.array("topics", topics.iter_mut(), |w, (name, partitions)| {
         w.string("name", name);
@@ -192,7 +192,7 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
     });
     let broker = call.broker;
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("topics", topics.iter(), |w, (name, partitions)| {
         w.string("topic", name);
         w.array("partitions", partitions.iter(), |w, &(index, leader_epoch, asked)| {

@@ -72,7 +72,7 @@ pub(super) fn metadata(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<()
     let cluster_id = broker.cluster_id();
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.array("brokers", [NODE_ID].iter(), |w, &id| {
         w.i32("node_id", id);
@@ -107,7 +107,7 @@ fn out_of_place(call: &mut Call<'_, '_>, topics: Vec<Asked>) -> Result<(), Stop>
     let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     w.empty_array("brokers");
     if w.version >= 2 {
@@ -205,7 +205,7 @@ pub(super) fn describe_cluster(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
     let broker = call.broker;
     let cluster_id = broker.cluster_id();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     let code = if endpoint_type == BROKERS { Code::None } else { Code::MismatchedEndpointType };
     w.i16("error_code", code.into());
     w.nullable_string(
@@ -267,7 +267,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     let topics: Vec<_> =
         names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.describe_topic(name)))).collect();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     let (mut left, mut next, mut shown) = (limit, None, Vec::new());
     for (name, topic) in &topics {
         let first = cursor.filter(|(from, _)| from == name).map_or(0, |(_, index)| index.max(0) as usize);

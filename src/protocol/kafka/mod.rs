@@ -14,6 +14,7 @@
 //! - A frame whose size is negative or above [`FRAME_BYTES_MAX`] closes the connection before any memory is set aside for it.
 //! - A request that cannot be read, or whose API is not in the table, closes the connection with one line on stderr: from there
 //!   on the bytes have no meaning. So does a request whose answer would exceed [`ANSWER_BYTES_MAX`].
+//! - Who uses up a quota is told so by `throttle_time_ms`, and nothing of its connection is read until then ([`Call::slow_down`]).
 //! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry.
 //!
 #![doc = include_str!("clients.md")]
@@ -57,6 +58,7 @@ use crate::{
     log::record::{Records, shown, write_visible},
     metrics::ROWS_MAX,
     protocol::connection::{Input, Output},
+    security::Quota,
 };
 use compression::Codecs;
 use offsets::PendingCommits;
@@ -65,7 +67,7 @@ use std::{
     net::SocketAddr,
     ops::{Range, RangeInclusive},
     path::PathBuf,
-    time::Instant,
+    time::{Duration, Instant},
 };
 use wire::{ANSWER_BYTES_MAX, Malformed, Reader, Writer};
 
@@ -99,6 +101,9 @@ pub struct Api {
     handle: Handler,
 }
 
+/// The key of Produce.
+const PRODUCE: i16 = 0;
+
 /// The key of OffsetCommit: requests of this kind that arrive together share one sync.
 const OFFSET_COMMIT: i16 = 8;
 
@@ -122,7 +127,7 @@ const fn api(key: i16, name: &'static str, versions: (i16, i16), flexible_from: 
 /// Every API that is served.
 pub static APIS: &[Api] = &[
     // 0 to 2 are advertised but refused: without them librdkafka 2.0 silently stops compressing.
-    api(0, "Produce", (0, 13), 9, produce::produce),
+    api(PRODUCE, "Produce", (0, 13), 9, produce::produce),
     api(1, "Fetch", (4, 18), 12, fetch::fetch),
     api(2, "ListOffsets", (1, 11), 6, list_offsets::list_offsets),
     api(METADATA, "Metadata", (0, 13), 9, metadata::metadata),
@@ -306,6 +311,10 @@ struct Call<'c, 's> {
     spans: Option<Spans>,
     /// Whether something of the request was refused.
     refused: bool,
+    /// Where in the output the response tells how long its client is to wait, if it does.
+    throttle_at: Option<usize>,
+    /// How long that is, as far as the request itself has found out.
+    wait: Duration,
     /// Which lines of a log it wrote or read, if somebody watches.
     file: Option<FileRange>,
     /// With `--explain`, the client to name on stderr.
@@ -357,6 +366,12 @@ impl Drop for ShareSessionsEnd<'_> {
     }
 }
 
+/// How long the processor has worked for this thread. What it waited for is no work.
+fn processor_time() -> Duration {
+    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
+    time.map_or(Duration::ZERO, Duration::from)
+}
+
 /// Serves one request; false: the client is gone.
 fn serve_one(
     broker: &Broker,
@@ -364,6 +379,7 @@ fn serve_one(
     input: &mut Input<'_>,
     output: &mut Output<'_>,
 ) -> Result<bool, Stop> {
+    output.rest_while_connected()?;
     let Some(size) = next_frame(broker, input, output, session)? else { return Ok(false) };
     let (frame, behind) = input.bytes()[4..].split_at(size);
     session.commits_follow = is_whole_offset_commit(behind) && output.bytes.len() < UNSENT_BYTES_MAX;
@@ -521,9 +537,15 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         spans,
         file: None,
         refused: false,
+        throttle_at: None,
+        wait: Duration::ZERO,
         explained,
     };
-    let done = call.carry_out(&mut r);
+    let processor = broker.is_limited(Quota::RequestTime).then(processor_time);
+    let mut done = call.carry_out(&mut r);
+    if done.is_ok() {
+        done = call.slow_down(4 + frame.len(), processor);
+    }
     count(broker, number, begun, call.refused || done.is_err());
     let done = done.map_err(|stop| match stop {
         Stop::Broken(why) => Stop::Broken(format!("{} version {version}: {why}", api.name)),
@@ -591,6 +613,52 @@ impl Call<'_, '_> {
         Ok(())
     }
 
+    /// What the request of so many bytes has used goes to the client's quotas: it is told for how long it is to wait, and nothing more
+    /// of its connection is read until then. `processor` is what [`processor_time`] told when it began.
+    fn slow_down(&mut self, bytes: usize, processor: Option<Duration>) -> Result<(), Stop> {
+        let mut wait = self.wait;
+        if self.api.key == PRODUCE {
+            wait = wait.max(self.broker.charge(Quota::ProducedBytes, bytes as f64));
+        }
+        if let Some(before) = processor {
+            let used = processor_time().saturating_sub(before);
+            wait = wait.max(self.broker.charge(Quota::RequestTime, used.as_secs_f64()));
+        }
+        if wait.is_zero() {
+            return Ok(());
+        }
+        tell(self.explained, || format!("has used up its quota: it is to wait for {} ms", wait.as_millis()));
+        if let Some(at) = self.throttle_at {
+            self.output.bytes[at..at + 4].copy_from_slice(&(wait.as_millis() as u32).to_be_bytes());
+        }
+        // Commits that share a sync with others would be answered after the wait.
+        self.session.commits_follow = false;
+        self.session.commits.make_durable(self.broker, self.output);
+        self.output.slow_down(wait);
+        Ok(())
+    }
+
+    /// Whether topics may be made, grown or dropped now. Who cannot be told otherwise, since its version is older than that, may, and
+    /// waits afterwards.
+    fn may_change_topics(&mut self, told_from: i16) -> Result<(), Refusal> {
+        if self.version < told_from {
+            return Ok(());
+        }
+        self.broker.may_change_topics().map_err(|error| {
+            if let broker::Error::TooFast(wait) = error {
+                self.wait = self.wait.max(wait);
+            }
+            Refusal::from(error)
+        })
+    }
+
+    /// Has the client wait for changes of topics that it could not be refused.
+    fn changed_topics(&mut self, told_from: i16) {
+        if self.version < told_from {
+            self.wait = self.wait.max(self.broker.charge(Quota::Changes, 0.0));
+        }
+    }
+
     /// The response, once it is written.
     fn response(&self) -> Option<&[u8]> {
         self.output.bytes.get(self.response_at?..)
@@ -607,6 +675,7 @@ impl Call<'_, '_> {
     fn respond(&mut self) -> Writer<'_> {
         let flexible = self.version >= self.api.flexible_from;
         self.response_at = Some(self.output.bytes.len());
+        self.throttle_at = None;
         self.spans = self.spans.take().map(|_| Spans::new(SEEN_BYTES_MAX));
         let mut w = Writer {
             out: &mut self.output.bytes,
@@ -614,6 +683,7 @@ impl Call<'_, '_> {
             flexible,
             spans: self.spans.as_mut(),
             refused: Some(&mut self.refused),
+            throttle_at: Some(&mut self.throttle_at),
         };
         w.i32("size", 0);
         w.i32("correlation_id", self.correlation_id);

@@ -164,7 +164,7 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     commit.done(&outcomes);
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     let codes_at = commit.write(&mut w);
     w.tags();
@@ -207,7 +207,7 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     });
     commit.done(&outcomes);
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     commit.write(&mut w);
     w.tags();
     Ok(())
@@ -270,7 +270,7 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
     let broker = call.broker;
     let mut w = call.respond();
     if w.version >= 3 {
-        w.i32("throttle_time_ms", 0);
+        w.throttle_time();
     }
     if w.version < 8 {
         let (group, fetch) = groups.into_iter().next().expect("one was read");
@@ -376,7 +376,7 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     });
     let mut w = call.respond();
     w.i16("error_code", code.into());
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     let read = deleted.unwrap_or_default();
     let told = topics.iter().zip(&known).filter(|(_, known)| code == Code::None && !known.is_empty());
     w.array("topics", told.collect::<Vec<_>>().iter(), |w, ((name, indexes), known)| {

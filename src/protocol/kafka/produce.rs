@@ -86,7 +86,7 @@ pub(super) fn produce(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(),
         });
         w.tags();
     });
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.tags();
     Ok(())
 }

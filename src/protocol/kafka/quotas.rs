@@ -6,7 +6,7 @@ use super::{
     wire::{self, Reader, Writer},
     write_code,
 };
-use crate::broker::{QuotaEntity, QuotaValues};
+use crate::security::{QuotaEntity, QuotaValues};
 use std::collections::{BTreeMap, BTreeSet};
 
 const USER: &str = "user";
@@ -102,7 +102,7 @@ pub(super) fn describe_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>
     let checked = asked.map_err(Refusal::from).and_then(|_| check_filter(&components));
     let found = checked.map(|()| quotas.iter().filter(matches).collect::<Vec<_>>());
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, found.as_ref().err());
     match found {
         Err(_) => w.null_array("entries"),
@@ -166,7 +166,7 @@ pub(super) fn alter_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -
         format!("quotas of {}", shown_list(done.iter().map(names)))
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("entries", done.iter(), |w, (entity, done)| {
         write_code(w, done.as_ref().err());
         write_entity(w, entity);

@@ -54,7 +54,7 @@ pub(super) fn elect_leaders(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     };
     let code = if KINDS.contains(&kind) { Code::None } else { Code::InvalidRequest };
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     if w.version >= 1 {
         w.i16("error_code", code.into());
     }
@@ -94,7 +94,7 @@ pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Rea
     r.tags()?;
     tell(call.explained, || "to move partitions, which have one place".into());
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     if w.version >= 1 {
         w.bool("allow_replication_factor_change", factor_may_change);
     }
@@ -133,7 +133,7 @@ pub(super) fn list_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Read
     r.tags()?;
     tell(call.explained, || "which partitions are being moved".into());
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.i16("error_code", Code::None.into());
     w.nullable_string("error_message", None);
     w.empty_array("topics");
@@ -161,7 +161,7 @@ pub(super) fn alter_replica_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>
     r.tags()?;
     tell(call.explained, || "to move partitions to another directory, of which there is one".into());
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("results", topics.iter(), |w, (topic, codes)| {
         w.string("topic_name", topic);
         w.array("partitions", codes.iter(), |w, &(partition, code)| {

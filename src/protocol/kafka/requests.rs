@@ -85,7 +85,7 @@ impl Request {
         let api: &Api = APIS.iter().find(|api| api.name == name).expect("it is in the table");
         let mut out = Vec::new();
         // The header's one string has no compact form in any version.
-        let mut w = Writer { out: &mut out, version, flexible: false, spans: None, refused: None };
+        let mut w = Writer { out: &mut out, version, flexible: false, spans: None, refused: None, throttle_at: None };
         w.i32("size", 0);
         w.i16("request_api_key", api.key);
         w.i16("request_api_version", version);

@@ -63,7 +63,7 @@ pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut R
         times.extend(known.keys().map(|user| (user.as_str(), 1)));
     }
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     if let Err(error) = asked {
         w.i16("error_code", error.code().into());
         w.nullable_string("error_message", Some(&error.to_string()));
@@ -145,7 +145,7 @@ pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Read
         format!("change passwords: {}", shown_list(done.iter().map(of)))
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("results", done.iter(), |w, (user, done)| {
         w.string("user", user);
         write_code(w, done.as_ref().err());

@@ -30,7 +30,7 @@ use crate::broker::{
     TopicHandle, is_internal,
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
-use crate::security::Operation;
+use crate::security::{Operation, Quota};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
@@ -136,6 +136,7 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let max_wait_ms = r.i32("max_wait_ms")?.max(0);
     let min_bytes = r.i32("min_bytes")?;
     let max_bytes = (r.i32("max_bytes")?.max(0) as usize).min(ANSWER_BYTES_MAX);
+    let max_bytes = call.broker.at_once(Quota::FetchedBytes).map_or(max_bytes, |most| max_bytes.min(most as usize));
     let (max_records, batch) = (r.i32("max_records")?.max(0) as u64, r.i32("batch_size")?.max(1) as u64);
     let (mode, renews) =
         if r.version >= 2 { (r.i8("share_acquire_mode")?, r.bool("is_renew_ack")?) } else { (0, false) };
@@ -213,6 +214,9 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         let acquired: u64 = answers.values().flat_map(|answer| &answer.acquired).map(|acquired| acquired.count()).sum();
         format!("{} of share group {} acquires {acquired} records", key.1, key.0)
     });
+    // What is acquired is acquired: its member waits afterwards.
+    let bytes: usize = answers.values().map(|answer| answer.records.len()).sum();
+    call.wait = call.broker.charge(Quota::FetchedBytes, bytes as f64);
     let lock_ms = call.broker.share_lock_ms(key.0) as i32;
     let mut w = call.respond();
     write_head(&mut w, None, lock_ms);
@@ -485,7 +489,7 @@ fn encode(
 }
 
 fn write_code_head(w: &mut Writer<'_>, refusal: Option<&Refusal>) {
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(w, refusal);
 }
 

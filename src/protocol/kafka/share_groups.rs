@@ -49,7 +49,7 @@ pub(super) fn share_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     });
     let broker = call.broker.clone();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, beat.as_ref().err());
     w.nullable_string("member_id", beat.is_ok().then_some(member_id));
     let Heartbeat { epoch, assigned } = beat.unwrap_or(Heartbeat { epoch: 0, assigned: None });

@@ -45,7 +45,7 @@ pub(super) fn describe_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Read
     let broker = call.broker.clone();
     let told: Vec<_> = asked.iter().map(|(&group, topics)| describe(&broker, group, topics.as_ref())).collect();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("groups", asked.keys().zip(told), |w, (group, told)| {
         let (told, refusal) = told.map_or_else(|refusal| (vec![], Some(refusal)), |told| (told, None));
         w.string("group_id", group);
@@ -167,7 +167,7 @@ pub(super) fn alter_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<
     });
     tell(call.explained, || format!("share group {group} goes on elsewhere{}", refused(&done)));
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, done.as_ref().err());
     w.array("responses", topics.iter().zip(done.unwrap_or_default()), |w, ((topic, _), partitions)| {
         write_topic(w, &broker, topic);
@@ -202,7 +202,7 @@ pub(super) fn delete_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader
     let done: Result<Vec<_>, Refusal> = may_change(&broker, group, false).map(|()| topics.iter().map(delete).collect());
     tell(call.explained, || format!("share group {group} forgets how far it has come{}", refused(&done)));
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     write_code(&mut w, done.as_ref().err());
     w.array("responses", topics.iter().zip(done.unwrap_or_default()), |w, (topic, deleted)| {
         w.string("topic_name", topic);

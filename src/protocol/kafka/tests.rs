@@ -8,6 +8,7 @@ mod groups;
 mod logins;
 mod offsets;
 mod oracles;
+mod quotas;
 mod records;
 mod share;
 mod transactions;

@@ -13,6 +13,11 @@ use crate::{
 };
 use std::collections::{BTreeMap, HashMap};
 
+/// The first versions of CreateTopics, DeleteTopics and CreatePartitions whose clients know that changes can come too fast (KIP-599).
+const CREATE_TOLD_FROM: i16 = 6;
+const DELETE_TOLD_FROM: i16 = 5;
+const GROW_TOLD_FROM: i16 = 3;
+
 /// A topic to be created.
 struct New<'a> {
     name: &'a str,
@@ -77,7 +82,9 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let there = broker.describe_topics();
     let mut folded: HashMap<String, &str> = there.keys().map(|name| (fold(name), name.as_str())).collect();
     let total: u64 = topics.iter().map(|topic| topic.partition_count(broker)).sum();
+    let may_change = if dry { Ok(()) } else { call.may_change_topics(CREATE_TOLD_FROM) };
     let made = topics.iter().map(|topic| match counts[topic.name] {
+        _ if may_change.is_err() => Err(may_change.clone().expect_err("it was looked at")),
         _ if total > PARTITIONS_MAX.into() => Err(Refusal::new(
             Code::PolicyViolation,
             format!("{total} partitions in one request; it may ask for at most {PARTITIONS_MAX}"),
@@ -90,9 +97,10 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         _ => Err(Refusal::invalid("the topic stands in the request more than once")),
     });
     let made: Vec<_> = made.collect();
+    call.changed_topics(CREATE_TOLD_FROM);
     let layers = Layers::of(broker);
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("topics", topics.iter().zip(&made), |w, (topic, made)| {
         w.string("name", topic.name);
         if w.version >= 7 {
@@ -220,14 +228,22 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let _timeout_ms = r.i32("timeout_ms")?;
     r.tags()?;
     let broker = call.broker;
-    let done: Vec<(Option<String>, Uuid, Result<(), Refusal>)> =
-        topics.iter().map(|(name, id)| delete(broker, *name, id)).collect();
+    let may_change = call.may_change_topics(DELETE_TOLD_FROM);
+    let refused = |name: Option<&str>, id, why: &Refusal| (name.map(String::from), id, Err(why.clone()));
+    let done: Vec<(Option<String>, Uuid, Result<(), Refusal>)> = topics
+        .iter()
+        .map(|(name, id)| match &may_change {
+            Ok(()) => delete(broker, *name, id),
+            Err(why) => refused(*name, *id, why),
+        })
+        .collect();
+    call.changed_topics(DELETE_TOLD_FROM);
     tell(call.explained, || {
         let name = |(name, id, _): &(Option<String>, Uuid, _)| name.clone().unwrap_or_else(|| random::shown(id));
         format!("drop {}", shown_list(done.iter().map(name)))
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("responses", done.iter(), |w, (name, id, done)| {
         match w.version {
             6.. => {
@@ -288,18 +304,21 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let broker = call.broker;
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     topics.iter().for_each(|(name, ..)| *counts.entry(name).or_default() += 1);
+    let may_change = if dry { Ok(()) } else { call.may_change_topics(GROW_TOLD_FROM) };
     let grown: Vec<_> = topics
         .iter()
         .map(|(name, count, assignments)| {
             // A name that is listed twice is refused each time.
             match counts[name] {
+                _ if may_change.is_err() => may_change.clone(),
                 1 => grow(broker, name, *count, assignments.as_deref(), dry),
                 _ => Err(Refusal::invalid("the topic stands in the request more than once")),
             }
         })
         .collect();
+    call.changed_topics(GROW_TOLD_FROM);
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("results", topics.iter().zip(&grown), |w, ((name, ..), grown)| {
         w.string("name", name);
         write_code(w, grown.as_ref().err());
@@ -373,7 +392,7 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
         .map(|(name, partitions)| partitions.iter().map(|&(index, offset)| trim(name, index, offset)).collect())
         .collect();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("topics", topics.iter().zip(&done), |w, ((name, partitions), done)| {
         w.string("name", name);
         w.array("partitions", partitions.iter().zip(done), |w, ((index, _), done)| {
@@ -415,7 +434,7 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             .collect(),
     };
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     if w.version >= 3 {
         w.i16("error_code", Code::None.into());
     }

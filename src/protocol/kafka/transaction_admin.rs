@@ -51,7 +51,7 @@ pub(super) fn list_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
             && is_named(&one.transactional_id)
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.i16("error_code", code.into());
     w.array("unknown_state_filters", unknown.iter(), |w, name| w.string(ITEM, name));
     w.array("transaction_states", listed.iter(), |w, one| {
@@ -78,7 +78,7 @@ pub(super) fn describe_transactions(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     };
     let described: Vec<_> = ids.iter().map(describe).collect();
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("transaction_states", ids.iter().zip(&described), |w, (id, described)| {
         w.i16("error_code", described.as_ref().map_or_else(|code| *code, |_| Code::None).into());
         w.string("transactional_id", id);
@@ -122,7 +122,7 @@ pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     });
     let broker = call.broker;
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.array("topics", topics.iter(), |w, (name, indexes)| {
         w.string("name", name);
         w.array("partitions", indexes.iter(), |w, &index| {

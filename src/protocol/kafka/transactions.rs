@@ -60,7 +60,7 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> s
         (_, Err((_, why))) => format!("no id for a producer: {why}"),
     });
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.i16("error_code", made.as_ref().map_or_else(|(code, _)| *code, |_| Code::None).into());
     write_identity(&mut w, made.unwrap_or(NOBODY));
     w.tags();
@@ -208,7 +208,7 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         });
     }
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     if w.version < 4 {
         AskedTopic::write_all(&asked[0].topics, &mut w, &codes[0], &AnswerNames::OF_ONE);
     } else {
@@ -234,7 +234,7 @@ pub(super) fn add_offsets_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     });
     let code = added.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |()| Code::None);
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.i16("error_code", code.into());
     w.tags();
     Ok(())
@@ -264,7 +264,7 @@ pub(super) fn end_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> std::resul
     });
     let code = ended.as_ref().map_or_else(|error| code(error, call.version, FENCED_SINCE), |_| Code::None);
     let mut w = call.respond();
-    w.i32("throttle_time_ms", 0);
+    w.throttle_time();
     w.i16("error_code", code.into());
     if w.version >= 5 {
         write_identity(&mut w, ended.unwrap_or(NOBODY));

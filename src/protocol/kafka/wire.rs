@@ -290,6 +290,8 @@ pub struct Writer<'a> {
     pub spans: Option<&'a mut Spans>,
     /// Where it is noted that an error code was written.
     pub refused: Option<&'a mut bool>,
+    /// Where it is noted where the response tells how long its client is to wait.
+    pub throttle_at: Option<&'a mut Option<usize>>,
 }
 
 impl Writer<'_> {
@@ -341,6 +343,14 @@ impl Writer<'_> {
     /// UINT16.
     pub fn u16(&mut self, name: &'static str, number: u16) {
         self.fixed(name, Kind::Uint16, number.to_be_bytes());
+    }
+
+    /// How long the client is to wait, in ms (INT32). It is known when the response is whole.
+    pub fn throttle_time(&mut self) {
+        if let Some(at) = self.throttle_at.as_mut() {
+            **at = Some(self.out.len());
+        }
+        self.i32("throttle_time_ms", 0);
     }
 
     /// INT32.
@@ -456,7 +466,7 @@ impl Writer<'_> {
     pub fn tagged(&mut self, tag: u32, value: impl Fn(&mut Writer<'_>)) {
         let (version, flexible) = (self.version, self.flexible);
         let mut measured = Vec::new();
-        value(&mut Writer { out: &mut measured, version, flexible, spans: None, refused: None });
+        value(&mut Writer { out: &mut measured, version, flexible, spans: None, refused: None, throttle_at: None });
         self.uvarint("tag", tag);
         self.uvarint("size", measured.len() as u32);
         value(self);
@@ -534,7 +544,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn writer(out: &mut Vec<u8>, flexible: bool) -> Writer<'_> {
-        Writer { out, version: 0, flexible, spans: None, refused: None }
+        Writer { out, version: 0, flexible, spans: None, refused: None, throttle_at: None }
     }
 
     #[test]

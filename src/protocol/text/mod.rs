@@ -41,6 +41,8 @@ pub mod specification {}
 use crate::{
     backend::{Backend, Membership, PartitionHandle, ReadSession, WriteSession},
     broker::ShareMembership,
+    protocol::connection::Output,
+    security::Quota,
 };
 use std::{io, time::Instant};
 use transactions::Stage;
@@ -188,6 +190,11 @@ impl Session {
             row.took.add(lines, took);
             row.errors.add(errors);
         }
+    }
+
+    /// So many bytes of records go to the client. It may have to wait for them.
+    fn fetched(&self, bytes: usize, output: &mut Output<'_>) {
+        output.slow_down(self.broker.charge(Quota::FetchedBytes, bytes));
     }
 
     /// The connection's partition, to be read.

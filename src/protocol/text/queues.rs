@@ -79,6 +79,7 @@ impl Session {
         write_assignment(member, &mut output.bytes);
         output.bytes.push(b'\n');
         output.bytes.extend_from_slice(&lines);
+        self.fetched(lines.len(), output);
         Ok(Flow::Next)
     }
 

@@ -133,6 +133,8 @@ impl Session {
             output.bytes.extend_from_slice(line);
         }
         output.bytes.push(b'\n');
+        let bytes = line.len();
+        self.fetched(bytes, output);
         self.tell_read();
         Ok(true)
     }
@@ -181,6 +183,7 @@ impl Session {
         let pieces = if self.steps.is_none() { FETCH_BYTES_AT_ONCE } else { usize::MAX };
         let end = partition.end(isolation)?;
         write_batches(self.read.batches(), &partition, offset, end, pieces, output)?;
+        self.fetched(self.read.batches().bytes().len(), output);
         Ok(Flow::Next)
     }
 

@@ -75,7 +75,9 @@ impl Lines {
             if input.ended() {
                 return self.last(input.bytes(), output);
             }
-            let few = unanswered < UNANSWERED_BYTES && output.bytes.len() < GATHERED_ANSWERS_BYTES;
+            output.slow_down(self.session.written.take_wait());
+            let few =
+                !output.is_slowed() && unanswered < UNANSWERED_BYTES && output.bytes.len() < GATHERED_ANSWERS_BYTES;
             let is_owing = !self.session.answers.is_empty() || !self.session.unsettled.is_empty();
             if few && is_owing && input.more_waits()? {
                 self.session.written.sync_soon();
@@ -208,12 +210,14 @@ impl Lines {
             }
         };
         gathered.complete(&mut self.session, output);
-        let is_full = output.bytes.len() >= ANSWERS_BYTES;
+        output.slow_down(self.session.written.take_wait());
+        let is_full = output.bytes.len() >= ANSWERS_BYTES || output.is_slowed();
         if is_full || self.session.owes_before(number) {
             self.session.settle(output);
         }
         if is_full {
             output.flush()?;
+            output.rest()?;
         }
         if self.session.run.verb != number {
             // It may wait for long.

@@ -121,6 +121,7 @@ impl Session {
                 let mut read = false;
                 for index in 0..tail.positions.len() {
                     read |= self.stream_some(tail, index, output)?;
+                    output.rest()?;
                 }
                 if output.stopping() {
                     return Ok(false);
@@ -165,6 +166,7 @@ impl Session {
         }
         let Some(behind) = self.read.batches().next_offset() else { return Ok(false) };
         self.tell_read();
+        self.fetched(self.read.batches().bytes().len(), output);
         let batches = self.read.batches();
         tail.positions[index].next = behind;
         let verbatim = !tail.whole && !tail.timestamps && tail.count.is_none() && end.is_none_or(|end| behind <= end);

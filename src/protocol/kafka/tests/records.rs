@@ -137,7 +137,7 @@ fn a_topic_that_is_named_by_its_id_is_written_to_unless_another_has_its_name_now
 }
 
 /// So many records of one value.
-fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
+pub(super) fn batch(value: &str, count: u64, timestamp: i64, codec: Codec) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = batch::Encoder::new(&mut out, batch::Facts::PLAIN);
     let lines: String = (0..count).map(|offset| format!("offset:{offset} message:{value}\n")).collect();

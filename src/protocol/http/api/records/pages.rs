@@ -24,6 +24,7 @@ use crate::{
         },
         record_json,
     },
+    security::Quota,
 };
 use serde_json::json;
 use std::{cmp::Reverse, collections::BinaryHeap, ops::Range, time::Instant};
@@ -86,6 +87,7 @@ pub(super) fn page(exchange: &mut Exchange<'_, '_>, asked: Asked) -> Result<(), 
     let gaps = std::mem::take(&mut reading.gaps);
     let mut body = b"{\"records\":[".to_vec();
     write_records(exchange, &mut reading, &chosen, &mut body)?;
+    exchange.output.slow_down(exchange.broker.charge(Quota::FetchedBytes, body.len()));
     let previous = (!is_first).then(|| named_before(begin.into_iter()));
     let mut behind = json!({ "next": next, "previous": previous });
     if !gaps.is_empty() {

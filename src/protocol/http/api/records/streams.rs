@@ -41,6 +41,7 @@ use crate::{
         },
         record_json,
     },
+    security::Quota,
 };
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -224,7 +225,10 @@ impl Sending<'_, '_, '_> {
             behind.extend_from_slice(if index + 1 < reading.cursors.len() { b"," } else { b"" });
             write_places(&mut behind, &reading.cursors[index + 1..]);
         }
+        let sent = self.bytes;
         let has_read = reading.read(index, |line| self.send(partition, line, &before, &behind))?;
+        let exchange = &mut *self.stream.exchange;
+        exchange.output.slow_down(exchange.broker.charge(Quota::FetchedBytes, (self.bytes - sent) as usize));
         self.tell_gaps(reading)?;
         Ok(has_read)
     }

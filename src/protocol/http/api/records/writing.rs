@@ -128,6 +128,7 @@ fn array(exchange: &mut Exchange<'_, '_>, intake: &Intake) -> Result<(), Stop> {
     let add = |element: &&RawValue| intake.add_object(&session, &mut gathered, element.get().as_bytes());
     let tickets: Vec<Result<Ticket, Refusal>> = elements.iter().map(add).collect();
     session.write(&mut gathered);
+    exchange.output.slow_down(session.take_wait());
     session.make_durable();
     let (mut answer, mut status) = (b"{\"records\":[".to_vec(), 200);
     for (index, ticket) in tickets.into_iter().enumerate() {
@@ -190,6 +191,7 @@ fn lines(exchange: &mut Exchange<'_, '_>, intake: &Intake, form: Form) -> Result
     // Lines that came whole count, though their body does not end as it should.
     lines.store_whole(&mut storing);
     storing.complete();
+    exchange.output.slow_down(storing.session.take_wait());
     match read {
         Ok(()) => {}
         // Whoever sent it shall know what became of it all the same.
@@ -227,6 +229,12 @@ fn read_lines(exchange: &mut Exchange<'_, '_>, lines: &mut Lines, storing: &mut 
             }
         }
         lines.store_whole(storing);
+        let wait = storing.session.take_wait();
+        if !wait.is_zero() {
+            storing.complete();
+            exchange.output.slow_down(wait);
+            exchange.output.rest()?;
+        }
         if !has_arrived {
             storing.complete();
             exchange.body()?;
