@@ -22,8 +22,17 @@ struct State {
     batches: Vec<Vec<Outcome>>,
     /// Of records that are handed over and not answered.
     unanswered_bytes: usize,
+    /// What was stored and not told by [`Answers::stored`] yet.
+    stored: Stored,
     /// Somebody waits until no more than so many are.
     wanted: Option<usize>,
+}
+
+/// Records that were stored, and about how many bytes they took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) records: u64,
+    pub(super) bytes: u64,
 }
 
 /// What became of a record.
@@ -53,6 +62,10 @@ impl Asked {
         let mut state = self.answers.state();
         state.batches[self.batch as usize][self.record as usize] = outcome;
         state.unanswered_bytes -= self.bytes;
+        if let Outcome::Stored(_) = outcome {
+            state.stored.records += 1;
+            state.stored.bytes += self.bytes as u64;
+        }
         if state.wanted.is_some_and(|wanted| state.unanswered_bytes <= wanted) {
             state.wanted = None;
             self.answers.changed.notify_all();
@@ -93,6 +106,11 @@ impl Answers {
         let mut state = self.state();
         state.wanted = Some(state.unanswered_bytes.saturating_sub(1));
         drop(self.changed.wait_timeout(state, time).expect("no panic under the lock"));
+    }
+
+    /// What was stored since this was asked last.
+    pub(super) fn stored(&self) -> Stored {
+        std::mem::take(&mut self.state().stored)
     }
 
     /// What became of a record.

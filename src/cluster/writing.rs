@@ -335,6 +335,8 @@ impl WriteSession {
     /// Waits until all is answered. Afterwards tickets can be asked for.
     pub fn make_durable(&mut self) {
         self.answers.wait(0);
+        let stored = self.answers.stored();
+        self.cluster.metrics().dropped.written(stored.records, stored.bytes);
         if let Some(begun) = self.begun.take() {
             self.cluster.metrics().produce_to_sync.add(1, begun.elapsed());
         }
