@@ -55,11 +55,21 @@ impl Shared {
         self.offset_of(topic, partition, ms.max(0), isolation)
     }
 
-    /// What a reader goes by: while the partition gets another leader it is asked for again.
     fn offset_of(&self, topic: &str, partition: u32, which: i64, isolation: Isolation) -> Result<Option<u64>> {
-        let place = [(topic, partition)];
+        self.insist_on(topic, partition, |time| {
+            self.tell(&[(topic, partition)], which, isolation, time).and_then(|mut told| told.remove(0))
+        })
+    }
+
+    /// Asks about a partition for a reader: again while it gets another leader, or a node has not heard of it yet.
+    pub(super) fn insist_on<T>(
+        &self,
+        topic: &str,
+        partition: u32,
+        question: impl Fn(Duration) -> Answer<T>,
+    ) -> Result<T> {
         let answer = self.known.insist(self.options.timeout, |time| {
-            let answer = self.tell(&place, which, isolation, time).and_then(|mut told| told.remove(0));
+            let answer = question(time);
             if answer.as_ref().is_err_and(Passes::passes) {
                 // A client believes for minutes what it knows of a topic. That it does not know who leads it now is no answer.
                 match self.known.topic_anew(topic, time) {

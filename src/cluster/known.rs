@@ -40,6 +40,8 @@ const FIRST_ASKED: Duration = Duration::from_millis(250);
 const STEP: Duration = Duration::from_secs(1);
 /// How long a node that is not reached is tried again before whoever asks is told so.
 const TRIES: Duration = Duration::from_secs(1);
+/// How long it may take until all nodes have heard of a topic or a partition.
+const SPREADS: Duration = Duration::from_secs(5);
 /// As many topics are remembered.
 const TOPICS_MAX: usize = 10_000;
 
@@ -49,6 +51,7 @@ pub(super) struct Known {
     servers: String,
     timeout: Duration,
     topics: Mutex<HashMap<String, Remembered>>,
+    grown: Mutex<HashMap<String, Grown>>,
     /// Whether nobody is to wait for the nodes any more.
     gives_up: Arc<AtomicBool>,
 }
@@ -56,6 +59,12 @@ pub(super) struct Known {
 struct Remembered {
     topic: Arc<KnownTopic>,
     heard: Instant,
+}
+
+/// How many partitions a topic was seen to have, and when it was first seen to have so many.
+struct Grown {
+    partitions: usize,
+    seen: Instant,
 }
 
 /// A topic as the cluster last told.
@@ -93,7 +102,14 @@ impl Known {
         let asking = options.client(&ours).create_with_context(Heard::default());
         let asking = Listener::start(asking.map_err(|error| ClusterOptions::refused(&error))?)?;
         let (servers, timeout) = (options.servers.clone(), options.timeout);
-        Ok(Known { asking, servers, timeout, topics: Mutex::default(), gives_up: Arc::default() })
+        Ok(Known {
+            asking,
+            servers,
+            timeout,
+            topics: Mutex::default(),
+            grown: Mutex::default(),
+            gives_up: Arc::default(),
+        })
     }
 
     /// The client that asks. It reads no records.
@@ -280,9 +296,16 @@ impl Known {
 
     /// The same with another time; meanwhile others go on with what was heard before.
     pub(super) fn topic_anew(&self, name: &str, most: Duration) -> Result<Arc<KnownTopic>> {
-        let metadata = self.metadata_within(Some(name), most)?;
-        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-        let topic = topic.ok_or_else(|| Error::UnknownTopic(name.into())).and_then(known_topic);
+        let begun = Instant::now();
+        let topic = loop {
+            let metadata = self.metadata_within(Some(name), most.saturating_sub(begun.elapsed()))?;
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+            let topic = topic.ok_or_else(|| Error::UnknownTopic(name.into())).and_then(known_topic);
+            if !self.is_behind(name, &topic) || begun.elapsed() + ASKS_AGAIN >= most || self.is_vain(begun) {
+                break topic;
+            }
+            thread::sleep(ASKS_AGAIN);
+        };
         let topic = Arc::new(topic.inspect_err(|_| self.forget(name))?);
         let mut topics = self.topics();
         if topics.len() >= TOPICS_MAX {
@@ -290,6 +313,33 @@ impl Known {
         }
         topics.insert(name.into(), Remembered { topic: topic.clone(), heard: Instant::now() });
         Ok(topic)
+    }
+
+    /// Whether another node has told lately of more than this one: what is new is not everywhere at once.
+    fn is_behind(&self, name: &str, told: &Result<KnownTopic>) -> bool {
+        let partitions = match told {
+            Ok(topic) => topic.partitions.len(),
+            Err(Error::UnknownTopic(_)) => 0,
+            Err(_) => return false,
+        };
+        let mut grown = self.grown.lock().expect("no panic under the lock");
+        match grown.get(name) {
+            Some(known) if partitions < known.partitions && known.seen.elapsed() < SPREADS => return true,
+            Some(known) if partitions == known.partitions => return false,
+            None if partitions == 0 => return false,
+            _ => {}
+        }
+        if grown.len() >= TOPICS_MAX {
+            grown.clear();
+        }
+        grown.insert(name.into(), Grown { partitions, seen: Instant::now() });
+        false
+    }
+
+    /// This program has dropped a topic.
+    pub(super) fn dropped(&self, name: &str) {
+        self.grown.lock().expect("no panic under the lock").remove(name);
+        self.changed(name);
     }
 
     /// What was heard of a topic may not be so any more.
@@ -358,6 +408,21 @@ pub(super) fn known_topic(topic: &rdkafka::metadata::MetadataTopic) -> Result<Kn
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn a_node_that_has_not_heard_yet_of_what_is_new_is_asked_again() {
+        let known = Known::new(&ClusterOptions::new("localhost:1")).unwrap();
+        let partition = KnownPartition { leader: None, replicas: Vec::new(), in_sync: Vec::new() };
+        let topic = |partitions| Ok(KnownTopic { name: "t".into(), partitions: vec![partition.clone(); partitions] });
+        let nothing = || Err(Error::UnknownTopic("t".into()));
+        assert!(!known.is_behind("t", &nothing()), "nobody has heard of it");
+        assert!(!known.is_behind("t", &topic(1)));
+        assert!(known.is_behind("t", &nothing()));
+        assert!(!known.is_behind("t", &topic(2)));
+        assert!(known.is_behind("t", &topic(1)));
+        known.dropped("t");
+        assert!(!known.is_behind("t", &nothing()), "it is gone");
+    }
 
     #[test]
     fn a_group_whose_coordinator_moves_is_asked_for_again_and_the_others_are_not() {

@@ -17,10 +17,11 @@ use super::{
     clients::Taken,
     ends::{Ends, Silent},
     feed::Feed,
+    native::Refused,
     place::{Key, Place},
 };
 use crate::{
-    broker::{Error, Isolation, Result},
+    broker::{Code, Error, Isolation, Result},
     log::Chunk,
 };
 use rdkafka::{
@@ -313,20 +314,19 @@ fn serve(client: &BaseConsumer<Silent>) {
 /// Asks on the client that is to read: so it knows the leader, too.
 fn ends(client: &BaseConsumer<Silent>, shared: &Shared, place: &Place) -> Result<Ends> {
     use RDKafkaErrorCode::{UnknownPartition, UnknownTopic};
-    let ask = || {
-        shared
-            .known
-            .insist(shared.options.timeout, |time| client.fetch_watermarks(&place.topic, place.index as i32, time))
+    let ask = |time| {
+        let asked = client.fetch_watermarks(&place.topic, place.index as i32, time);
+        asked.map_err(|error| {
+            let code = error.rdkafka_error_code();
+            if matches!(code, Some(UnknownTopic | UnknownPartition)) {
+                // Which partitions there are it heard before this one was made.
+                let _ = client.fetch_metadata(Some(&place.topic), time);
+            }
+            let number = code.map_or(Code::UnknownServerError as i32, |code| code as i32);
+            Refused { number, why: error.to_string() }
+        })
     };
-    let mut asked = ask();
-    if let Err(error) = &asked
-        && matches!(error.rdkafka_error_code(), Some(UnknownTopic | UnknownPartition))
-    {
-        // Which partitions there are it heard before this one was made.
-        let _ = shared.known.insist(shared.options.timeout, |time| client.fetch_metadata(Some(&place.topic), time));
-        asked = ask();
-    }
-    asked.map(Ends::of).map_err(|error| shared.unread(&place.topic, place.index, &error))
+    shared.insist_on(&place.topic, place.index, ask).map(Ends::of)
 }
 
 /// An error if a partition with these ends has nothing at this offset and will not have it next.

@@ -111,7 +111,7 @@ impl Cluster {
         writable(name)?;
         let dropped = self.shared.known.ask(|nodes| nodes.delete_topic(name));
         self.shared.limits.forget(name);
-        self.shared.known.changed(name);
+        self.shared.known.dropped(name);
         dropped.map_err(|refused| self.about_topic(name, refused))
     }
 
