@@ -172,6 +172,8 @@ pub(super) fn handshake(call: &mut Call<'_, '_>, mechanism: &str) -> Result<(), 
         let is_another = known.as_ref().is_some_and(|known| known.mechanism != mechanism);
         known.into_iter().for_each(|known| known.again = Some(now));
         login.stage = if is_another { Stage::Doomed } else { Stage::Chosen { mechanism, step: Step::First, raw } };
+    } else if login.known.is_some() {
+        return Err(Stop::Stranger);
     } else {
         code = Code::UnsupportedSaslMechanism;
         login.is_over = true;

@@ -9,8 +9,8 @@ use super::{
     write_code,
 };
 use crate::{
-    broker::{self, ScramChange},
-    security::{ScramCredential, ScramCredentials, ScramMechanism, password},
+    broker::{self, ResourceName, ScramChange},
+    security::{Operation, ScramCredential, ScramCredentials, ScramMechanism, password},
 };
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -67,7 +67,14 @@ pub(super) fn describe_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut R
     if let Err(error) = asked {
         w.i16("error_code", error.code().into());
         w.nullable_string("error_message", Some(&error.to_string()));
-        w.empty_array("results");
+        // As in Kafka: one for each that was named, without its name.
+        w.array("results", users.iter(), |w, _| {
+            w.string("user", "");
+            w.i16("error_code", error.code().into());
+            w.nullable_string("error_message", None);
+            w.empty_array("credential_infos");
+            w.tags();
+        });
         w.tags();
         return Ok(());
     }
@@ -133,9 +140,11 @@ pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Read
     r.tags()?;
     let broker = call.broker;
     let known = broker.scram_credentials().unwrap_or_default();
+    // Whoever may not change anything is not told what would be wrong with it.
+    let may = || broker.ask(Operation::Alter, ResourceName::CLUSTER).map(drop).map_err(Refusal::from);
     let mut asked = Asked::default();
-    deletions.iter().for_each(|deletion| asked.add(deletion.user, || deletion.check(&known)));
-    upsertions.iter().for_each(|upsertion| asked.add(upsertion.user, || upsertion.check()));
+    deletions.iter().for_each(|deletion| asked.add(deletion.user, || may().and_then(|()| deletion.check(&known))));
+    upsertions.iter().for_each(|upsertion| asked.add(upsertion.user, || may().and_then(|()| upsertion.check())));
     upsertions.iter().filter(|upsertion| upsertion.salted_password.is_empty()).for_each(|empty| asked.fail(empty.user));
     let done = asked.apply(|changes| broker.alter_scram_credentials(changes));
     tell(call.explained, || {

@@ -3,7 +3,8 @@
 //! Whether there is the user is not told: one that there is not gets a challenge as well, and fails at the end.
 //!
 //! From Apache Kafka it differs where that is stricter or laxer than the RFC: a client that could bind the login to its channel and
-//! sees that the server cannot (flag `y`) is taken, and what it says of the channel at the end has to be what it said first.
+//! sees that the server cannot (flag `y`) is taken, and what it says of the channel at the end has to be what it said first. As in
+//! Kafka the nonce at the end need only end with the one that is due: librdkafka says its own part twice.
 
 use crate::security::{ScramCredential, ScramMechanism, password};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -85,7 +86,8 @@ impl Challenged {
     pub fn finish(self, message: &[u8]) -> Option<Vec<u8>> {
         let text = std::str::from_utf8(message).ok()?;
         let (unproven, proof) = text.rsplit_once(",p=")?;
-        let expected = format!("c={},r={}", STANDARD.encode(&self.header), self.nonce);
+        let (header, nonce) = unproven.strip_prefix("c=")?.split_once(",r=")?;
+        let is_due = header == STANDARD.encode(&self.header) && nonce.ends_with(&self.nonce) && !nonce.contains(',');
         let proof = STANDARD.decode(proof).ok()?;
         let password::Hashes { hmac, digest, .. } = password::hashes(self.mechanism);
         let signed = self.said + unproven;
@@ -94,7 +96,7 @@ impl Challenged {
         let client_key: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(one, other)| one ^ other).collect();
         let found = digest::digest(digest, &client_key);
         let is_right = password::same(found.as_ref(), &self.credential.stored_key);
-        let is_whole = proof.len() == digest.output_len() && unproven == expected;
+        let is_whole = proof.len() == digest.output_len() && is_due;
         let proven = format!("v={}", STANDARD.encode(sign(&self.credential.server_key)));
         (is_right && is_whole && self.may_enter).then(|| proven.into())
     }
@@ -119,8 +121,20 @@ pub(crate) mod testing {
         bare: &str,
         challenge: &str,
     ) -> (String, String) {
-        let password::Hashes { hmac, digest, .. } = password::hashes(mechanism);
         let nonce = challenge.strip_prefix("r=").unwrap().split(',').next().unwrap();
+        client_with(nonce, mechanism, salted, header, bare, challenge)
+    }
+
+    /// The same with this nonce.
+    pub(crate) fn client_with(
+        nonce: &str,
+        mechanism: ScramMechanism,
+        salted: &[u8],
+        header: &str,
+        bare: &str,
+        challenge: &str,
+    ) -> (String, String) {
+        let password::Hashes { hmac, digest, .. } = password::hashes(mechanism);
         let unproven = format!("c={},r={nonce}", STANDARD.encode(header));
         let signed = format!("{bare},{challenge},{unproven}");
         let sign = |key: &[u8], what: &str| hmac::sign(&hmac::Key::new(hmac, key), what.as_bytes()).as_ref().to_vec();
@@ -134,7 +148,10 @@ pub(crate) mod testing {
 
 #[cfg(test)]
 mod tests {
-    use super::{testing::client, *};
+    use super::{
+        testing::{client, client_with},
+        *,
+    };
     use proptest::prelude::*;
 
     const NONCE: &str = "fyko+d2lbbFgONRv9qkxdawL";
@@ -251,6 +268,24 @@ mod tests {
         }
         // Whoever said that it could bind the channel has to say so again.
         assert_eq!(log_in("y,,", "n=u,r=abc", true, |proof| proof.replacen("c=eSws", "c=biws", 1)), Some(false));
+    }
+
+    #[test]
+    fn librdkafka_says_its_nonce_twice_and_nobody_says_another() {
+        let [mechanism, _] = ScramMechanism::ALL;
+        let keys = keys(mechanism);
+        for (nonce, right) in [
+            (format!("abcabc{NONCE}"), true),
+            (format!("x,r=abc{NONCE}"), false),
+            (format!("ab{NONCE}"), false),
+            (format!("abc{NONCE}x"), false),
+        ] {
+            let first = first(b"n,,n=u,r=abc").unwrap();
+            let (challenge, challenged) = first.challenge(mechanism, keys.credential.clone(), true, NONCE);
+            let challenge = String::from_utf8(challenge).unwrap();
+            let (proof, server) = client_with(&nonce, mechanism, &keys.salted, "n,,", "n=u,r=abc", &challenge);
+            assert_eq!(challenged.finish(proof.as_bytes()), right.then(|| server.into_bytes()), "{nonce}");
+        }
     }
 
     proptest! {

@@ -280,6 +280,8 @@ fn who_logs_in_again_stays_who_it_is() {
     let mut one = stranger().logged_in();
     assert_eq!((one.shake("SCRAM-SHA-256"), one.metadata()), (Some(0), None));
     let mut one = stranger().logged_in();
+    assert_eq!((one.shake("GSSAPI"), one.is_over()), (None, true));
+    let mut one = stranger().logged_in();
     assert_eq!((one.shake("PLAIN"), one.metadata(), one.is_over()), (Some(0), Some(34), true));
     let mut one = stranger().logged_in();
     assert_eq!(one.code(SASL_HANDSHAKE, 0, &string("PLAIN")), Some(0));
@@ -328,6 +330,27 @@ fn what_kafkas_clients_set_is_what_logs_in() {
     let mut other = stranger_to(&broker, "10.0.0.9:1");
     let (proof, _) = other.challenged(ScramMechanism::Sha256, "carol", "of kafka");
     assert_eq!(other.plain(proof.as_bytes()), Some(58));
+}
+
+#[test]
+fn who_may_not_look_after_users_learns_nothing_of_them() {
+    let broker = broker(config());
+    let mut bob = stranger_to(&broker, "127.0.0.1:1");
+    assert_eq!((bob.shake("PLAIN"), bob.plain(b"\0bob\0bob-secret")), (Some(0), Some(0)));
+    let user = |name: &str| describe_user_scram_credentials_request::UserName::default().with_name(s(name));
+    let request = DescribeUserScramCredentialsRequest::default().with_users(Some(vec![user("alice"), user("nobody")]));
+    let answer = bob.send(&frame(50, 0, &encoded(request, 0))).unwrap();
+    let told = DescribeUserScramCredentialsResponse::decode(&mut &answer[9..], 0).unwrap();
+    let each: Vec<_> = told.results.iter().map(|result| (result.user.as_str(), result.error_code)).collect();
+    assert_eq!((told.error_code, each), (31, vec![("", 31), ("", 31)]));
+    let upsertion = |name: &str| {
+        let upsertion = alter_user_scram_credentials_request::ScramCredentialUpsertion::default().with_name(s(name));
+        upsertion.with_mechanism(1).with_iterations(4096)
+    };
+    let request = AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion(""), upsertion("bob")]);
+    let answer = bob.send(&frame(51, 0, &encoded(request, 0))).unwrap();
+    let told = AlterUserScramCredentialsResponse::decode(&mut &answer[9..], 0).unwrap();
+    assert!(told.results.len() == 2 && told.results.iter().all(|result| result.error_code == 31), "{told:?}");
 }
 
 #[test]
