@@ -205,3 +205,45 @@ fn explanations_withhold_passwords() {
     let told = text(&output.stderr);
     assert!(told.contains("auth ***") && told.contains("USER ***") && !told.contains("-secret"), "{told}");
 }
+
+#[test]
+fn the_programs_log_in_and_a_wrong_password_is_not_tried_again() {
+    let folder = Folder::new("programs");
+    let broker = with_users(&folder, &[]);
+    let admin = folder.path("password");
+    let as_admin = ["--user", "admin", "--password-file", admin.as_str()];
+    let with = |arguments: &[&'static str]| [arguments, &as_admin].concat();
+    assert!(broker.produce(&with(&["-t", "t"]), "hello\n").status.success());
+    let read = broker.consume(&with(&["-t", "t", "-o", "earliest", "-c", "1"]));
+    assert_eq!(text(&read.stdout), "hello\n", "{}", text(&read.stderr));
+    let job = |arguments: &[&str]| {
+        let output = broker.command(BROKER, &[arguments, &as_admin].concat()).output().unwrap();
+        (output.status.success(), text(&output.stdout).to_string(), text(&output.stderr).to_string())
+    };
+    let secret = folder.path("alice");
+    fs::write(&secret, "two words").unwrap();
+    assert_eq!(job(&["user", "add", "alice", "--new-password-file", &secret]), (true, String::new(), String::new()));
+    as_user(&broker, "alice", "two words");
+    let (done, printed, _) = job(&["user", "password", "alice", "--generate"]);
+    let generated = printed.strip_prefix("password: ").unwrap().trim_end();
+    assert!(done && generated.len() == 24, "{printed}");
+    as_user(&broker, "alice", generated);
+    let (_, listed, _) = job(&["user", "list"]);
+    assert!(listed.lines().count() == 3 && listed.contains("alice"), "{listed}");
+    if cfg!(feature = "comfort") {
+        let (_, listed, _) = job(&["user", "list", "--json"]);
+        assert!(listed.contains(r#""name": "alice""#), "{listed}");
+    }
+    assert_eq!(job(&["user", "delete", "alice"]), (true, "rules: 0\n".into(), String::new()));
+    let (done, _, why) = job(&["user", "delete", "alice"]);
+    assert!(!done && why.contains("no user 'alice'"), "{why}");
+    // By the environment, and wrongly.
+    let mut command = broker.command(BROKER, &["topic", "list"]);
+    command.env("PLAINLOG_USER", "admin").env("PLAINLOG_PASSWORD_FILE", &admin);
+    assert!(command.output().unwrap().status.success());
+    for options in [&["--user", "admin", "--password-file", &secret][..], &[]] {
+        let refused = broker.produce(&[&["-t", "t"], options].concat(), "lost\n");
+        assert!(!refused.status.success(), "{options:?}");
+        assert!(text(&refused.stderr).contains("SASL_AUTHENTICATION_FAILED"), "{}", text(&refused.stderr));
+    }
+}

@@ -60,6 +60,10 @@ enum Job {
     #[cfg(feature = "users")]
     #[command(subcommand)]
     Acl(jobs::acl::Job),
+    /// List, add and delete the users of a running broker, and give them passwords
+    #[cfg(feature = "users")]
+    #[command(subcommand)]
+    User(jobs::user::Job),
     /// Draw the topics, partitions and groups of a running broker, and who reads what
     Diagram(jobs::diagram::Job),
     /// Ask a running broker what every client asks first, in both protocols, and tell what came of it (feature http)
@@ -301,6 +305,8 @@ fn main() -> ExitCode {
         Some(Job::Transaction(job)) => jobs::transaction::run(&job),
         #[cfg(feature = "users")]
         Some(Job::Acl(job)) => jobs::acl::run(&job),
+        #[cfg(feature = "users")]
+        Some(Job::User(job)) => jobs::user::run(&job),
         Some(Job::Diagram(job)) => jobs::diagram::run(&job),
         #[cfg(feature = "http")]
         Some(Job::Try(job)) => jobs::trial::run(&job),

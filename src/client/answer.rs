@@ -47,6 +47,11 @@ impl Refused {
         Some(Refused { code: code.into(), sentence: sentence.into() })
     }
 
+    /// Whether nobody was let in: the broker asks who one is, and this was not said, or not rightly.
+    pub fn is_login(&self) -> bool {
+        self.code == "SASL_AUTHENTICATION_FAILED"
+    }
+
     /// A number among the fields in front of the sentence, such as `first:3`.
     pub(super) fn number(&self, name: &str) -> Option<u64> {
         field(self.sentence.as_bytes(), name).and_then(parse_u63)

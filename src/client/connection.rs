@@ -7,7 +7,7 @@
 //! topic:b partitions:3 ...
 //! ```
 //!
-//! - Opening sends `PING` and waits for `PONG`. So a broker that is full, or a port that speaks something else, is noticed
+//! - Opening sends `PING` and waits for `PONG`, or sends `AUTH`, if the target says as whom, and waits for `OK`. So a broker that is full, or a port that speaks something else, is noticed
 //!   before anything is asked.
 //! - Memory grows with what arrives, and no line may be longer than [`LINE_BYTES_MAX`].
 //! - After an I/O error a connection is of no use; open another.
@@ -45,10 +45,18 @@ impl Connection {
         let target = target.whole()?;
         let wire = Wire::connect(&target)?;
         let mut connection = Connection { target, wire, input: Lines::default() };
-        match connection.ask("PING") {
-            Ok(answer) if answer.first == "PONG" => {}
+        let (verb, line, answer) = match connection.target.known_as() {
+            None => ("PING", "PING".to_string(), "PONG"),
+            Some(_) if !connection.wire.is_private() => {
+                let why = "others could read the password on the way to the broker; speak TLS with it";
+                return Err(Error::Invalid(why.into()));
+            }
+            Some(login) => ("AUTH", login.line(), "OK "),
+        };
+        match connection.ask(&line) {
+            Ok(heard) if heard.first.starts_with(answer) => {}
             Ok(other) => {
-                let what = format!("it answered PING with '{}'", shown(other.first.as_bytes()));
+                let what = format!("it answered {verb} with '{}'", shown(other.first.as_bytes()));
                 return Err(Error::Answer(what));
             }
             Err(Error::Connection { cause, .. }) if cause.kind() == io::ErrorKind::WouldBlock => {
@@ -58,6 +66,11 @@ impl Connection {
         }
         connection.wire.tcp().set_read_timeout(None).map_err(|cause| connection.lost(cause))?;
         Ok(connection)
+    }
+
+    /// Whether nobody between the two ends can read along: by TLS, or within this machine.
+    pub fn is_private(&self) -> bool {
+        self.wire.is_private()
     }
 
     /// The address it was opened with.
@@ -293,6 +306,23 @@ mod tests {
         assert_eq!(connection.partitions("b").unwrap(), None);
         assert!(matches!(connection.ask("A\nB"), Err(Error::Invalid(_))));
         assert!(matches!(connection.ask("PING"), Err(Error::Connection { .. })));
+    }
+
+    #[test]
+    fn who_logs_in_says_so_first() {
+        let address = peer(|peer| {
+            peer.expect("AUTH alice two words").say("OK principal:User:alice\n");
+            peer.expect("PING").say("PONG\n");
+        });
+        let target = Target::new(&address).login("alice", "two words").unwrap();
+        assert_eq!(Connection::open(&target).unwrap().ask("PING").unwrap().first, "PONG");
+        let address = peer(|peer| {
+            peer.expect("AUTH alice x").say("ERROR SASL_AUTHENTICATION_FAILED no\n");
+        });
+        let target = Target::new(&address).login("alice", "x").unwrap();
+        // It is not tried again: that would only cost time.
+        let refused = super::super::endpoint::connect_within(&target, std::time::Duration::from_secs(60));
+        assert!(matches!(refused, Err(Error::Refused(refused)) if refused.is_login()));
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) fn reconnect(
     loop {
         match failed {
             Some(error @ (Error::Answer(_) | Error::Invalid(_))) => return Err(error),
+            Some(Error::Refused(refused)) if refused.is_login() => return Err(Error::Refused(refused)),
             Some(error) if outage.lasted() >= retry_for => return Err(error),
             Some(_) => thread::sleep(outage.next_pause()),
             None => {}

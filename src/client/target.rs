@@ -1,6 +1,6 @@
 //! Where a broker is, and how it is spoken with.
 
-use super::Error;
+use super::{Error, login::Login};
 use crate::config::Address;
 #[cfg(feature = "tls")]
 use crate::security::tls::Trust;
@@ -11,6 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Target {
     address: String,
+    login: Option<Login>,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -20,6 +21,7 @@ impl Target {
     pub fn new(address: &str) -> Target {
         Target {
             address: address.into(),
+            login: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -29,6 +31,17 @@ impl Target {
     #[cfg(feature = "tls")]
     pub fn tls(self, trust: &Trust) -> Result<Target, Error> {
         Ok(Target { tls: Some(trust.read().map_err(Error::Invalid)?), ..self })
+    }
+
+    /// The same as this user, whose password it shows each time it connects. It is not sent where others could read it: without TLS
+    /// only to a broker on this machine.
+    pub fn login(self, user: &str, password: &str) -> Result<Target, Error> {
+        Ok(Target { login: Some(Login::new(user, password)?), ..self })
+    }
+
+    /// Who it says it is, if it does.
+    pub(super) fn known_as(&self) -> Option<&Login> {
+        self.login.as_ref()
     }
 
     /// Its address.

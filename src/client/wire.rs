@@ -42,6 +42,15 @@ impl Wire {
         })
     }
 
+    /// Whether nobody between the two ends can read along: by TLS, or within this machine.
+    pub fn is_private(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return true;
+        }
+        self.stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
     /// The TCP stream, for its mode and to shut it down.
     pub fn tcp(&self) -> &TcpStream {
         &self.stream

@@ -1,11 +1,16 @@
-//! Which broker a program speaks with, and how.
+//! Which broker a program speaks with, how, and as whom.
+
+#[cfg(feature = "users")]
+pub(crate) mod asking;
 
 use anyhow::Result;
 use clap::Args;
 use plainlog::client::Target;
+#[cfg(feature = "users")]
+use plainlog::client::read_password;
 #[cfg(feature = "tls")]
 use plainlog::security::tls::Trust;
-#[cfg(feature = "tls")]
+#[cfg(feature = "users")]
 use std::path::PathBuf;
 
 /// Which broker, and how.
@@ -16,9 +21,25 @@ pub(crate) struct At {
     #[arg(short, long, env = "PLAINLOG_BROKER", default_value = "localhost:9092", value_name = "HOST:PORT")]
     #[arg(value_parser = crate::common::address)]
     broker: String,
+    #[cfg(feature = "users")]
+    #[command(flatten)]
+    who: Who,
     #[cfg(feature = "tls")]
     #[command(flatten)]
     tls: Tls,
+}
+
+#[cfg(feature = "users")]
+#[derive(Args)]
+#[group(id = "by_login")]
+#[command(next_help_heading = "Security")]
+struct Who {
+    /// Log in as this user
+    #[arg(long, env = "PLAINLOG_USER", value_name = "NAME")]
+    user: Option<String>,
+    /// A file whose first line is the user's password [default: it is asked for]
+    #[arg(long, env = "PLAINLOG_PASSWORD_FILE", value_name = "FILE", requires = "user")]
+    password_file: Option<PathBuf>,
 }
 
 #[cfg(feature = "tls")]
@@ -47,11 +68,26 @@ impl At {
     /// The broker.
     pub(crate) fn target(&self) -> Result<Target> {
         let target = Target::new(&self.broker);
+        #[cfg(feature = "users")]
+        let target = self.who.log_in(target)?;
         #[cfg(feature = "tls")]
         if let Some(trust) = self.tls.trust() {
             return Ok(target.tls(&trust)?);
         }
         Ok(target)
+    }
+}
+
+#[cfg(feature = "users")]
+impl Who {
+    /// The target, as the user.
+    fn log_in(&self, target: Target) -> Result<Target> {
+        let Some(user) = &self.user else { return Ok(target) };
+        let password = match &self.password_file {
+            Some(path) => read_password(path)?,
+            None => asking::ask(&format!("Password of {user}"))?,
+        };
+        Ok(target.login(user, &password)?)
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) fn connect<T>(
     connect_within: impl Fn(&Target, Duration) -> Result<T, Error>,
 ) -> Result<T, Error> {
     match connect_within(target, Duration::ZERO) {
+        Err(Error::Refused(refused)) if refused.is_login() => Err(Error::Refused(refused)),
         Err(error @ (Error::Connection { .. } | Error::Refused(_))) if !retry_for.is_zero() => {
             say(format_args!("{error}; trying again for {} s", retry_for.as_secs_f32()));
             connect_within(target, retry_for)

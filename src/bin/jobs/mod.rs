@@ -12,6 +12,8 @@ pub(crate) mod topic;
 pub(crate) mod transaction;
 #[cfg(feature = "http")]
 pub(crate) mod trial;
+#[cfg(feature = "users")]
+pub(crate) mod user;
 
 use anyhow::Result;
 use std::process::ExitCode;

@@ -81,8 +81,20 @@ fn columns(rows: &[Vec<(&str, &str)>]) -> String {
 
 /// Fields that are text even where they look like a number.
 #[cfg(feature = "comfort")]
-const TEXTS: [&str; 10] =
-    ["topic", "group", "member", "client", "assigned", "target", "transaction", "name", "principal", "host"];
+const TEXTS: [&str; 12] = [
+    "topic",
+    "group",
+    "member",
+    "client",
+    "assigned",
+    "target",
+    "transaction",
+    "name",
+    "principal",
+    "host",
+    "user",
+    "password",
+];
 
 #[cfg(feature = "comfort")]
 fn json(answer: &Answer, names: &Names) -> String {
