@@ -4,14 +4,13 @@ use super::{Error, login::Login};
 use crate::config::Address;
 #[cfg(feature = "tls")]
 use crate::security::tls::Trust;
-#[cfg(feature = "tls")]
 use std::sync::Arc;
 
 /// Where a broker is, and how it is spoken with: `"localhost:9092".into()` is in the clear.
 #[derive(Clone, Debug)]
 pub struct Target {
     address: String,
-    login: Option<Login>,
+    login: Option<Arc<Login>>,
     #[cfg(feature = "tls")]
     tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -36,12 +35,12 @@ impl Target {
     /// The same as this user, whose password it shows each time it connects. It is not sent where others could read it: without TLS
     /// only to a broker on this machine.
     pub fn login(self, user: &str, password: &str) -> Result<Target, Error> {
-        Ok(Target { login: Some(Login::new(user, password)?), ..self })
+        Ok(Target { login: Some(Login::new(user, password)?.into()), ..self })
     }
 
     /// Who it says it is, if it does.
     pub(super) fn known_as(&self) -> Option<&Login> {
-        self.login.as_ref()
+        self.login.as_deref()
     }
 
     /// Its address.

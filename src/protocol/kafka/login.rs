@@ -53,7 +53,7 @@ enum Stage {
 #[derive(Debug)]
 enum Step {
     First,
-    Challenged(ScramLogin),
+    Challenged(Box<ScramLogin>),
 }
 
 /// Who has logged in.
@@ -128,10 +128,10 @@ impl Login {
             },
             (Mechanism::Scram(of), Step::First) => {
                 let Ok((challenge, login)) = broker.begin_scram(of, message) else { return Said::Refused };
-                self.stage = Stage::Chosen { mechanism, step: Step::Challenged(login), raw };
+                self.stage = Stage::Chosen { mechanism, step: Step::Challenged(login.into()), raw };
                 return Said::Challenge(challenge);
             }
-            (Mechanism::Scram(_), Step::Challenged(login)) => match broker.finish_scram(login, message) {
+            (Mechanism::Scram(_), Step::Challenged(login)) => match broker.finish_scram(*login, message) {
                 Ok(broker::Proven { principal, proof }) => (principal, proof),
                 Err(_) => return Said::Refused,
             },
