@@ -215,7 +215,7 @@ fn the_programs_log_in_and_a_wrong_password_is_not_tried_again() {
     let with = |arguments: &[&'static str]| [arguments, &as_admin].concat();
     assert!(broker.produce(&with(&["-t", "t"]), "hello\n").status.success());
     let read = broker.consume(&with(&["-t", "t", "-o", "earliest", "-c", "1"]));
-    assert_eq!(text(&read.stdout), "hello\n", "{}", text(&read.stderr));
+    assert_eq!(text(&read.stdout), "Consumed: hello (offset: 0)\n", "{}", text(&read.stderr));
     let job = |arguments: &[&str]| {
         let output = broker.command(BROKER, &[arguments, &as_admin].concat()).output().unwrap();
         (output.status.success(), text(&output.stdout).to_string(), text(&output.stderr).to_string())
