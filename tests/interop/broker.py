@@ -130,24 +130,32 @@ class ApacheKafka:
 
 
 class KafkaCluster:
-    """Three nodes of Apache Kafka on loopback, broker and controller in one, three copies of everything: what stands behind `broker --cluster`."""
+    """Three nodes of Apache Kafka on loopback, broker and controller in one, three copies of everything: what stands behind `broker --cluster`.
+
+    At `address` everybody is whom nothing is forbidden; at `guarded` SASL names `guest`, whose password is `secret`.
+    """
 
     def __init__(self, nodes=3):
         self.classes, self.folder = jars(), tempfile.mkdtemp(prefix="apache-kafka-cluster-")
-        self.ports, controllers = [free_port() for _ in range(nodes)], [free_port() for _ in range(nodes)]
-        self.address = ",".join(f"127.0.0.1:{port}" for port in self.ports)
+        self.ports, guarded, controllers = ([free_port() for _ in range(nodes)] for _ in range(3))
+        self.address, self.guarded = (",".join(f"127.0.0.1:{port}" for port in ports) for ports in (self.ports, guarded))
         voters = ",".join(f"{node + 1}@127.0.0.1:{port}" for node, port in enumerate(controllers))
         self.processes = [None] * nodes
         formats = []
         for node in range(nodes):
-            listener = f"CLIENTS://127.0.0.1:{self.ports[node]}"
+            listener = f"CLIENTS://127.0.0.1:{self.ports[node]},GUARDED://127.0.0.1:{guarded[node]}"
             lines = {
                 "process.roles": "broker,controller", "node.id": node + 1, "log.dirs": f"{self.folder}/{node}", "controller.quorum.voters": voters,
                 "listeners": f"{listener},CONTROLLER://127.0.0.1:{controllers[node]}", "advertised.listeners": listener,
-                "listener.security.protocol.map": "CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT", "inter.broker.listener.name": "CLIENTS",
-                "controller.listener.names": "CONTROLLER", "default.replication.factor": nodes, "min.insync.replicas": 2,
+                "listener.security.protocol.map": "CLIENTS:PLAINTEXT,GUARDED:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+                "inter.broker.listener.name": "CLIENTS", "controller.listener.names": "CONTROLLER", "default.replication.factor": nodes, "min.insync.replicas": 2,
                 "offsets.topic.num.partitions": 5, "transaction.state.log.num.partitions": 5, "group.initial.rebalance.delay.ms": 0,
-                "broker.session.timeout.ms": 6000}
+                "broker.session.timeout.ms": 6000,
+                # Whoever comes by the other port may do what no rule speaks of.
+                "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer", "super.users": "User:ANONYMOUS",
+                "allow.everyone.if.no.acl.found": "true", "sasl.enabled.mechanisms": "PLAIN",
+                "listener.name.guarded.plain.sasl.jaas.config":
+                    'org.apache.kafka.common.security.plain.PlainLoginModule required user_guest="secret";'}
             with open(self.settings(node), "w") as file:
                 file.writelines(f"{name}={value}\n" for name, value in lines.items())
             formats.append(self.java(node, "kafka.tools.StorageTool", "format", "-t", "cGxhaW5sb2cgaW50ZXJvcA", "-c", self.settings(node)))

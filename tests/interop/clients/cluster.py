@@ -1,74 +1,9 @@
 """plainlog's programs in front of three nodes of Apache Kafka, and records moved between a plainlog and the cluster."""
-import atexit, json, os, re, socket, subprocess, sys, tempfile, threading, time, urllib.error, urllib.request
+import json, os, re, subprocess, tempfile, threading, time
 
-import check as checks
-from broker import InFront, KafkaCluster
-from check import check, equal, fresh, main, netcat, say, wait_until
-from confluent_kafka import Consumer, OFFSET_BEGINNING, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-
-PROGRAMS = os.environ["PLAINLOG_PROGRAMS"]
-if not PROGRAMS:
-    say("unable everything: it takes plainlog's programs, in front of a cluster")
-    say("done")
-    sys.exit()
-ALONE = checks.ADDRESS  # a plainlog of its own, that records are moved from and to
-CLUSTER = KafkaCluster()
-atexit.register(CLUSTER.stop)
-
-
-def in_front(*arguments, servers=CLUSTER.address):
-    return InFront(servers, arguments, os.path.join(PROGRAMS, "broker"))
-
-
-FRONT = in_front()
-atexit.register(FRONT.stop)
-checks.ADDRESS = FRONT.address  # what `netcat` talks to
-# A machine that starts three nodes at once is slow for a while: nothing of three copies can be made before all are there.
-wait_until(lambda: len(AdminClient({"bootstrap.servers": CLUSTER.address}).list_topics(timeout=30).brokers) == 3, "the cluster has three nodes", 120)
-
-
-def program(name, *arguments, given=b"", address=None, status=0, seconds=120):
-    command = [os.path.join(PROGRAMS, name), *arguments]
-    environment = {**os.environ, "PLAINLOG_BROKER": address or FRONT.address}
-    done = subprocess.run(command, input=given, capture_output=True, timeout=seconds, env=environment)
-    assert done.returncode == status, f"{name} {' '.join(arguments)} ended with {done.returncode}: {done.stderr.decode()[-400:]}"
-    return done.stdout.decode()
-
-
-def held(topic, isolation="read_committed"):
-    """The values that the cluster holds, by partition, as a Kafka client reads them from the nodes themselves."""
-    consumer = Consumer({"bootstrap.servers": CLUSTER.address, "group.id": fresh("reader"), "enable.auto.commit": False, "isolation.level": isolation,
-                         "enable.partition.eof": True, "auto.offset.reset": "earliest"})
-    partitions = consumer.list_topics(topic, 30).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
-    values, ended = {partition: [] for partition in partitions}, set()
-    deadline = time.monotonic() + 120
-    while len(ended) < len(partitions):
-        assert time.monotonic() < deadline, f"{topic} does not come to its end"
-        message = consumer.poll(1)
-        if message is None:
-            continue
-        if message.error():
-            ended.add(message.partition())
-        else:
-            values[message.partition()].append(message.value())
-    consumer.close()
-    return values
-
-
-def leader_of(topic, partition=0):
-    metadata = AdminClient({"bootstrap.servers": CLUSTER.address}).list_topics(topic, 30)
-    node = metadata.topics[topic].partitions[partition].leader
-    return CLUSTER.node_at(metadata.brokers[node].port)
-
-
-def get(path, address=None):
-    try:
-        with urllib.request.urlopen(f"http://{address or FRONT.address}{path}", timeout=60) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as refused:
-        return refused.code, refused.read().decode()
+from check import check, equal, fresh, main, netcat, wait_until
+from confluent_kafka import Consumer, Producer
+from in_front import ALONE, CLUSTER, FRONT, Netcat, PROGRAMS, get, held, in_front, leader_of, program
 
 
 @check
@@ -103,23 +38,6 @@ def kafka_clients_are_joined_to_a_node():
     producer.produce(topic, b"hello", key=b"k")
     equal(producer.flush(30), 0)
     equal(held(topic), {0: [b"hello"]})
-
-
-class Netcat:
-    """A connection that asks and waits for its answer."""
-
-    def __init__(self, address):
-        host, port = address.rsplit(":", 1)
-        self.connection = socket.create_connection((host, int(port)), 120)
-        self.lines = self.connection.makefile("rw")
-
-    def ask(self, line):
-        """The answer, and the lines that it counts."""
-        self.lines.write(line + "\n")
-        self.lines.flush()
-        first = self.lines.readline().rstrip("\n")
-        count = int(found[1]) if (found := re.search(r" count:(\d+)", first)) else 0
-        return first, [self.lines.readline().rstrip("\n") for _ in range(count)]
 
 
 @check
