@@ -159,6 +159,33 @@ fn a_target_with_other_records_is_refused_by_name() {
 }
 
 #[test]
+fn a_record_that_differs_in_one_part_is_told() {
+    let (from, to) = (Broker::start(), Broker::start());
+    let records = [
+        ("same", "key:a header.x:1 message:v", "key:a header.x:1 message:v"),
+        ("key", "key:a message:v", "key:b message:v"),
+        ("value", "key:a message:v", "key:a message:w"),
+        ("none", "key:a tombstone", "key:a message:"),
+        ("header", "header.x:1 message:v", "header.x:2 message:v"),
+        ("name", "header.x:1 message:v", "header.y:1 message:v"),
+        ("time", "message:v", "timestamp:6 message:v"),
+    ];
+    for (topic, here, there) in records {
+        for (broker, record) in [(&from, here), (&to, there)] {
+            let time = if record.starts_with("timestamp:") { "" } else { "timestamp:5 " };
+            broker.expect(&format!("CREATE {topic} retention.ms:-1\nSEND {topic} {time}{record}\n"), &["OK", "ACK"]);
+        }
+    }
+    let output = moved(&from, &to, &["--verify"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let told = text(&output.stdout);
+    for (topic, here, there) in records {
+        let differs = format!("{topic} partition 0: offset 0 of the source is not offset 0 of the target");
+        assert_eq!(told.contains(&differs), here != there, "{topic}: {told}");
+    }
+}
+
+#[test]
 fn a_topic_that_is_there_keeps_its_settings_and_it_is_told_which_differ() {
     let (from, to) = (Broker::start(), Broker::start());
     from.expect("CREATE a retention.ms:86400000\nSEND a message:1\n", &["OK", "ACK"]);
@@ -176,6 +203,8 @@ fn a_topic_that_is_there_keeps_its_settings_and_it_is_told_which_differ() {
     let output = moved(&from, &to, &[]);
     let told = text(&output.stderr);
     assert!(told.contains(&format!("{keeps}: retention.ms is 90000000 there and 86400000 at the source")), "{told}");
+    let topic = to.connect().say("TOPIC a\n").line();
+    assert!(topic.contains("retention.ms:90000000"), "it was set since: {topic}");
 }
 
 #[test]
