@@ -224,7 +224,8 @@ def a_hundred_readers_and_a_hundred_members_of_which_two_are_silent():
     for first in range(0, 20_000, 1000):
         answers = netcat(*(f"SEND {topic}/{n % 100} message:{n}-{'x' * 100}" for n in range(first, first + 1000)), "QUIT", address=front.address)
         equal([answer for answer in answers if not answer.startswith("ACK")], [])
-    wait_until(lambda: time.sleep(0.5) or sum(list(has.values())) == 100 and len(has) == 99, "the others share all partitions", 240)
+        say(f"{first + 1000} are sent")  # into the log
+    wait_until(lambda: time.sleep(0.5) or say(f"{len(has)} members have {sum(list(has.values()))}") or sum(list(has.values())) == 100 and len(has) == 99, "the others share all partitions", 240)
     wait_until(lambda: time.sleep(0.5) or len(set(polled)) == 20_000, "the group has read everything", 120)
     over.set()
     for thread in threads:
