@@ -171,6 +171,33 @@ fn in_a_transaction_no_partition_goes_and_an_abort_goes_back() {
     });
 }
 
+#[test]
+fn an_abort_goes_back_though_no_partition_moves() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a"]);
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    for outcome in [Outcome::Abort, Outcome::Commit] {
+        member.begin_transaction(60_000).unwrap();
+        assert_eq!(poll(&mut member), ["t/0:0 message:a"]);
+        member.end_transaction(outcome).unwrap();
+    }
+    assert_eq!(poll(&mut member), [""; 0]);
+}
+
+#[test]
+fn what_is_committed_by_name_stays_though_the_member_has_read_further() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a", "b", "c"]);
+    let mut member = fixture.cluster.join("g", &["t"], JoinOptions::default()).unwrap();
+    assert_eq!(poll(&mut member).len(), 3);
+    member.commit(Some(&[("t", 0, 1)])).unwrap();
+    member.leave().unwrap();
+    let mut member = fixture.cluster.join("g", &["t"], manual()).unwrap();
+    assert_eq!(poll(&mut member), ["t/0:1 message:b", "t/0:2 message:c"]);
+}
+
 /// The group tells a generation when all of its members are there, one whose program was killed perhaps among them.
 #[test]
 fn who_joins_has_no_generation_while_the_group_waits_for_another() {

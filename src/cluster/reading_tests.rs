@@ -120,24 +120,40 @@ fn what_is_acknowledged_is_read_at_once_and_a_record_that_comes_wakes_who_waits(
         let found = session.record_at(Isolation::ReadCommitted, &of, offset).unwrap().unwrap();
         assert_eq!((found.offset, found.text.ends_with(b"message:x")), (offset, true));
     }
-    let waiter = Waiter::new();
-    let _registered = of.register(&waiter);
-    assert_eq!(session.record_at(Isolation::ReadCommitted, &of, 5), Ok(None));
-    session.free();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let broker = fixture.broker.clone();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(300));
-            broker_write(&broker);
-        });
-        loop {
-            assert!(waiter.wait(Some(deadline)), "nobody woke it");
-            if session.record_at(Isolation::ReadCommitted, &of, 5).unwrap().is_some() {
-                break;
+    // Whoever finds the partition anew is woken, too, by the client that fetches it already.
+    let again = fixture.cluster.find_partition("t", 0).unwrap();
+    for (of, offset) in [(of, 5), (again, 6)] {
+        let waiter = Waiter::new();
+        let _registered = of.register(&waiter);
+        assert_eq!(session.record_at(Isolation::ReadCommitted, &of, offset), Ok(None));
+        session.free();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let broker = fixture.broker.clone();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(300));
+                broker_write(&broker);
+            });
+            loop {
+                assert!(waiter.wait(Some(deadline)), "nobody woke it");
+                if session.record_at(Isolation::ReadCommitted, &of, offset).unwrap().is_some() {
+                    break;
+                }
             }
-        }
-    });
+        });
+    }
+}
+
+#[test]
+fn who_goes_on_further_ahead_is_handed_nothing_before_and_does_not_wait_for_what_is_for_nobody() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    fixture.produce("t", 0, &["a", "b", "c", "d"]);
+    let (mut session, of) = (fixture.cluster.read_session(), fixture.cluster.find_partition("t", 0).unwrap());
+    assert_eq!(told(session.read(COMMITTED, &of, 0, 1).unwrap()).len(), 1);
+    assert_eq!(told(session.read(COMMITTED, &of, 2, 1 << 20).unwrap())[0].0, 2);
+    fixture.say("BEGIN a\nSEND t message:e\nABORT\n");
+    assert_eq!(session.read(COMMITTED, &of, 4, 1 << 20).unwrap().next_offset(), Some(6));
 }
 
 fn broker_write(broker: &crate::Broker) {
