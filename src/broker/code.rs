@@ -86,6 +86,7 @@ codes! {
     LogDirNotFound 57 "LOG_DIR_NOT_FOUND";
     SaslAuthenticationFailed 58 "SASL_AUTHENTICATION_FAILED";
     UnknownProducerId 59 "UNKNOWN_PRODUCER_ID";
+    DelegationTokenAuthDisabled 61 "DELEGATION_TOKEN_AUTH_DISABLED";
     DelegationTokenRequestNotAllowed 64 "DELEGATION_TOKEN_REQUEST_NOT_ALLOWED";
     NonEmptyGroup 68 "NON_EMPTY_GROUP";
     GroupIdNotFound 69 "GROUP_ID_NOT_FOUND";

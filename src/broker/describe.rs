@@ -223,6 +223,12 @@ impl Broker {
         Ok(self.topic_for(Operation::Describe, name)?.describe())
     }
 
+    /// A topic by name, for whoever may do this to it.
+    #[cfg(feature = "kafka")]
+    pub fn describe_topic_to(&self, operation: Operation, name: &str) -> Result<TopicDescription> {
+        Ok(self.topic_for(operation, name)?.describe())
+    }
+
     /// A topic by name, made with the defaults if it is not there and first use makes topics here.
     pub fn describe_topic_or_create(&self, name: &str) -> Result<TopicDescription> {
         Ok(self.topic_or_create(Operation::Describe, name)?.describe())

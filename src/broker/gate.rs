@@ -16,7 +16,7 @@ use crate::security::{CLUSTER_NAME, Operation, ResourceType};
 #[cfg(feature = "users")]
 use crate::{
     config::SecurityConfig,
-    security::{Acl, Acls, Operations, Proof, Question},
+    security::{Acl, Acls, Operations, Principal, Proof, Question},
 };
 use std::sync::Arc;
 #[cfg(feature = "users")]
@@ -187,6 +187,14 @@ impl Gate {
         decide(&acls, &question, rules.if_none && !question.by_name_only)
     }
 
+    /// How often the rules changed, if there are any.
+    pub(super) fn generation(&self) -> Option<u64> {
+        #[cfg(feature = "users")]
+        return self.rules.as_ref().map(|rules| rules.generation.load(Acquire));
+        #[cfg(not(feature = "users"))]
+        None
+    }
+
     /// Whether callers have to say who they are.
     #[cfg(feature = "users")]
     pub fn has_rules(&self) -> bool {
@@ -349,10 +357,21 @@ impl Broker {
         may
     }
 
-    /// What the caller may do to the resource, of what can be done to such (KIP-430).
+    /// The broker for whoever may do this to the cluster, whatever what is in it is called.
+    #[cfg(feature = "kafka")]
+    pub fn for_cluster(&self, operation: Operation) -> Result<Broker> {
+        self.ask_cluster(operation)?;
+        let caller = Caller { principal: Principal::in_process(), ..Caller::clone(&self.caller) };
+        Ok(self.on_behalf_of(caller))
+    }
+
+    /// What the caller may do to the resource, of what can be done to such (KIP-430); nothing to a cluster that it may not see.
     #[cfg(feature = "users")]
     pub fn operations(&self, resource: ResourceName<'_>) -> Operations {
         let gate = &self.running.state.gate;
+        if resource.resource_type == ResourceType::Cluster && self.ask_cluster(Operation::Describe).is_err() {
+            return 0;
+        }
         let can = resource.resource_type.operations().iter();
         can.filter(|&&operation| gate.allows(&self.caller, operation, resource)).map(|operation| operation.bit()).sum()
     }

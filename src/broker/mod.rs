@@ -443,6 +443,13 @@ impl Broker {
         Ok(self.create_running_topic(name, partitions, overrides)?.describe())
     }
 
+    /// Whether there is a topic of this name, for whoever may make one.
+    #[cfg(feature = "kafka")]
+    pub fn has_topic(&self, name: &str) -> Result<bool> {
+        let state = self.state(&self.ask_to_create(name)?);
+        Ok(!matches!(state.topic(name), Err(Error::UnknownTopic(_))))
+    }
+
     fn create_running_topic(&self, name: &str, partitions: Option<u32>, overrides: Overrides) -> Result<Arc<Topic>> {
         let permit = self.ask_to_create(name)?;
         writable(name)?;

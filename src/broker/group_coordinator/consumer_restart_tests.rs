@@ -48,6 +48,7 @@ impl Client {
             rebalance_timeout_ms: Some(60_000),
             names: Some(vec!["t"]),
             pattern: None,
+            rules: None,
             assignor: None,
             owned: Some(self.has.iter().map(|&partition| ("t".into(), partition)).collect()),
         };

@@ -14,7 +14,13 @@ impl Broker {
     pub fn consumer_heartbeat(&self, group: &str, request: HeartbeatRequest<'_>) -> Result<Heartbeat> {
         let permit = self.ask_group(Operation::Read, group)?;
         let (state, epoch) = (self.state(&permit), request.epoch);
-        let topics = || state.counted_topics();
+        let request = HeartbeatRequest { rules: state.gate.generation(), ..request };
+        // By a pattern nobody finds what it may not know of.
+        let topics = || {
+            let mut topics = state.counted_topics();
+            topics.retain(|topic, _| self.may_describe(topic));
+            topics
+        };
         let beat = |state: &mut GroupState, now| state.group.consumer_heartbeat(now, request, topics);
         let is_news = |beat: &Heartbeat| beat.assigned.is_some() || beat.epoch != epoch;
         state.beat(group, epoch == JOINS, beat, is_news)?.ok_or(Error::NotConsumerGroup)

@@ -44,7 +44,7 @@ impl Broker {
 
     /// Whether how far a share group has come may be changed: it has no members. One that is not there is made, or (`make`) not.
     pub fn may_change_share_offsets(&self, group: &str, make: bool) -> Result<()> {
-        let permit = self.ask_group(Operation::Read, group)?;
+        let permit = self.ask_group(if make { Operation::Read } else { Operation::Delete }, group)?;
         let state = self.state(&permit);
         let checked = |state: &mut GroupState, now: u64| {
             state.may_be_share()?;
@@ -56,7 +56,11 @@ impl Broker {
         };
         match make {
             true => state.change_or_new(group, checked)?.1,
-            false => state.change_named(group, checked)?.map_or(Ok(()), |(_, checked)| checked),
+            false => match state.change_named(group, checked)? {
+                Some((_, checked)) => checked,
+                None if state.has_shares(group)? => Ok(()),
+                None => Err(Error::UnknownGroup(group.into())),
+            },
         }
     }
 

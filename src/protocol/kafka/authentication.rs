@@ -81,8 +81,9 @@ fn expiry(call: &mut Call<'_, '_>, r: &mut Reader<'_>, period: &'static str) -> 
     r.bytes("hmac")?;
     r.i64(period)?;
     r.tags()?;
+    let asks_who = call.broker.asks_who();
     let mut w = refuse(call);
-    w.i64("expiry_timestamp_ms", NO_TIME);
+    w.i64("expiry_timestamp_ms", if asks_who { 0 } else { NO_TIME });
     w.throttle_time();
     w.tags();
     Ok(())
@@ -108,7 +109,12 @@ fn principal(r: &mut Reader<'_>) -> wire::Result<()> {
 /// Begins the answer to any call about tokens.
 fn refuse<'w>(call: &'w mut Call<'_, '_>) -> Writer<'w> {
     tell(call.explained, || "about tokens, which are for clients that log in".into());
+    // As in Kafka: where nobody logs in nobody gets one, and where somebody does none are given out.
+    let code = match call.broker.asks_who() {
+        true => Code::DelegationTokenAuthDisabled,
+        false => Code::DelegationTokenRequestNotAllowed,
+    };
     let mut w = call.respond();
-    w.i16("error_code", Code::DelegationTokenRequestNotAllowed.into());
+    w.i16("error_code", code.into());
     w
 }

@@ -16,11 +16,12 @@ use super::{
     write_code,
 };
 use crate::{
-    broker::{Broker, Error, Resource, ResourceKind, check_name},
+    broker::{Broker, Error, Resource, ResourceKind, ResourceName, check_name},
     config::{
         BROKER_SETTINGS, BrokerSettings, Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described,
         GroupSettings, Overrides, SETTINGS, Setting, Settings, Type, known, no_list,
     },
+    security::Operation,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,11 +173,13 @@ fn describe(
     name: &str,
     keys: Option<&BTreeSet<&str>>,
 ) -> Result<Vec<Config>, Refusal> {
+    may(broker, Operation::DescribeConfigs, kind, name)?;
     let wanted = |config: &Config| keys.is_none_or(|keys| keys.contains(config.name.as_str()));
     let own = |kind| broker.configs(&Resource { kind, name: name.into() });
     let configs = match kind {
         TOPIC => {
-            let topic = check_name(name).and_then(|()| broker.describe_topic(name)).map_err(Refusal::from)?;
+            check_name(name)?;
+            let topic = broker.describe_topic_to(Operation::DescribeConfigs, name)?;
             topic_configs(layers, &topic.overrides)
         }
         BROKER if name.is_empty() => layers.of_all_brokers(),
@@ -200,6 +203,16 @@ fn describe(
         _ => return Err(Refusal::invalid(format!("there are no resources of type {kind}"))),
     };
     Ok(configs.into_iter().filter(wanted).collect())
+}
+
+/// Whether the caller may do this to the configs of a thing.
+fn may(broker: &Broker, operation: Operation, kind: i8, name: &str) -> Result<(), Refusal> {
+    let resource = match kind {
+        TOPIC => ResourceName::topic(name),
+        GROUP => ResourceName::group(name),
+        _ => ResourceName::CLUSTER,
+    };
+    Ok(broker.ask(operation, resource).map(drop)?)
 }
 
 /// The broker's id, as the name of a resource.
@@ -424,8 +437,14 @@ pub(super) fn list_config_resources(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     };
     r.tags()?;
     tell(call.explained, || "what has settings".into());
-    let is_known = asked.iter().all(|kind| KINDS.contains(kind));
-    let broker = call.broker;
+    let whole = call.broker.for_cluster(Operation::DescribeConfigs);
+    let code = match &whole {
+        Err(error) => error.code(),
+        Ok(_) if asked.iter().all(|kind| KINDS.contains(kind)) => Code::None,
+        Ok(_) => Code::UnsupportedVersion,
+    };
+    let is_known = code == Code::None;
+    let broker = whole.as_ref().unwrap_or(call.broker);
     let names = |kind: i8| match kind {
         TOPIC => broker.describe_topics().into_keys().collect(),
         BROKER | BROKER_LOGGER => vec![NODE_ID.to_string()],
@@ -437,7 +456,7 @@ pub(super) fn list_config_resources(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         named.flat_map(|kind| names(kind).into_iter().map(move |name| (kind, name))).collect();
     let mut w = call.respond();
     w.throttle_time();
-    w.i16("error_code", if is_known { Code::None } else { Code::UnsupportedVersion }.into());
+    w.i16("error_code", code.into());
     w.array("config_resources", resources.iter(), |w, (kind, name)| {
         w.string("resource_name", name);
         if w.version >= 1 {
@@ -527,6 +546,7 @@ fn alter(call: &mut Call<'_, '_>, r: &mut Reader<'_>, incremental: bool) -> Resu
 /// only then, of a topic, whether there is one.
 fn change(broker: &Broker, resource: &Altered<'_>, incremental: bool, dry: bool) -> Result<(), Refusal> {
     let name = resource.name;
+    may(broker, Operation::AlterConfigs, resource.kind, name)?;
     let changes = Changes { named: changes(resource)?, reset_others: !incremental };
     let dynamic = |kind| broker.alter_configs(&Resource { kind, name: name.into() }, &changes, dry);
     match resource.kind {
@@ -552,11 +572,12 @@ fn change(broker: &Broker, resource: &Altered<'_>, incremental: bool, dry: bool)
 
 fn change_topic(broker: &Broker, name: &str, changes: &Changes, dry: bool) -> Result<(), Refusal> {
     check_name(name).map_err(Refusal::from)?;
-    let own = broker.describe_topic(name).map(|topic| topic.overrides).unwrap_or_default();
+    let topic = broker.describe_topic_to(Operation::AlterConfigs, name);
+    let own = topic.as_ref().map(|topic| topic.overrides.clone()).unwrap_or_default();
     let applied = changes.applied(&own, &*broker.topic_defaults());
     applied.map_err(|why| Refusal::new(Code::InvalidConfig, why))?;
     if dry {
-        return broker.describe_topic(name).map(drop).map_err(Refusal::from);
+        return topic.map(drop).map_err(Refusal::from);
     }
     broker.alter_topic(name, None, changes).map(drop).map_err(Refusal::from)
 }

@@ -61,10 +61,12 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
         rebalance_timeout_ms,
         names,
         pattern: None,
+        rules: None,
         assignor: None,
         owned: owned.map(|owned| known(call.broker, owned)),
     };
     let beat = call.broker.needs_feature(GROUP_VERSION).map_err(Refusal::from);
+    let beat = beat.and_then(|()| may_join(call.broker, group, request.names.as_deref().unwrap_or_default()));
     let beat = beat.and_then(|()| asked.check(group, request));
     let beat = beat.and_then(|request| Ok(call.broker.consumer_heartbeat(group, request)?));
     tell(call.explained, || match &beat {
@@ -91,6 +93,12 @@ pub(super) fn consumer_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'
     }
     w.tags();
     Ok(())
+}
+
+/// Whether the caller may be a member that subscribes to these topics, which are not told to be there or not.
+pub(super) fn may_join(broker: &Broker, group: &str, topics: &[&str]) -> Result<(), Refusal> {
+    broker.ask(Operation::Read, ResourceName::group(group))?;
+    topics.iter().try_for_each(|topic| Ok(broker.ask(Operation::Describe, ResourceName::topic(topic)).map(drop)?))
 }
 
 /// What of a heartbeat is checked before the group looks at it.
@@ -225,7 +233,15 @@ fn describe(broker: &Broker, group: &str, kind: GroupType, wrong: &Error) -> Res
         return Err(no_name());
     }
     let described = broker.group(group)?.ok_or_else(|| Error::UnknownGroup(shown(group.as_bytes())))?;
-    if described.group_type == kind { Ok(described) } else { Err(wrong.clone()) }
+    if described.group_type != kind {
+        return Err(wrong.clone());
+    }
+    let topics = described.members.iter().flat_map(|member| {
+        member.owned.iter().map(|owned| &owned.topic).chain(member.target.iter().map(|(topic, _)| topic))
+    });
+    let topics: BTreeSet<&Arc<str>> = topics.collect();
+    topics.iter().try_for_each(|topic| broker.ask(Operation::Describe, ResourceName::topic(topic)).map(drop))?;
+    Ok(described)
 }
 
 fn write_member(w: &mut Writer<'_>, broker: &Broker, member: MemberDescription) {

@@ -10,7 +10,10 @@ use super::{
     wire::Reader,
     write_code,
 };
-use crate::broker::FeatureLevels;
+use crate::{
+    broker::{FeatureLevels, ResourceName},
+    security::Operation,
+};
 use std::collections::BTreeMap;
 
 /// The log of Kafka's controllers.
@@ -30,6 +33,19 @@ pub(super) fn describe_quorum(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     })?;
     r.tags()?;
     tell(call.explained, || "which controllers there are".into());
+    if let Err(error) = call.broker.ask(Operation::Describe, ResourceName::CLUSTER) {
+        let mut w = call.respond();
+        w.i16("error_code", error.code().into());
+        if w.version >= 2 {
+            w.nullable_string("error_message", Some(&error.to_string()));
+        }
+        w.empty_array("topics");
+        if w.version >= 2 {
+            w.empty_array("nodes");
+        }
+        w.tags();
+        return Ok(());
+    }
     // As in Kafka: asked about anything besides its log, a controller answers about nothing.
     let is_known = matches!(&topics[..], [(METADATA, partitions)] if partitions[..] == [0]);
     let (host, port) = call.advertised()?;
@@ -159,13 +175,16 @@ pub(super) fn update_features(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
         Ok((known.name, Some(update.level).filter(|&level| level != known.last)))
     };
     let checked: Result<BTreeMap<_, _>, String> = updates.iter().map(checked).collect();
-    let done = match checked {
-        Ok(_) if dry => Ok(()),
-        Ok(changes) => call.broker.set_feature_levels(&changes).map_err(Refusal::from),
-        Err(why) => {
-            let all = "The update failed for all features since the following feature had an error: ";
-            Err(Refusal::new(Code::InvalidUpdateVersion, format!("{all}{why}")))
-        }
+    let done = match (call.broker.ask(Operation::Alter, ResourceName::CLUSTER), checked) {
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), checked) => match checked {
+            Ok(_) if dry => Ok(()),
+            Ok(changes) => call.broker.set_feature_levels(&changes).map_err(Refusal::from),
+            Err(why) => {
+                let all = "The update failed for all features since the following feature had an error: ";
+                Err(Refusal::new(Code::InvalidUpdateVersion, format!("{all}{why}")))
+            }
+        },
     };
     let mut w = call.respond();
     w.throttle_time();
@@ -189,9 +208,13 @@ pub(super) fn unregister_broker(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let id = r.i32("broker_id")?;
     r.tags()?;
     tell(call.explained, || format!("to forget broker {id}"));
+    let may = call.broker.ask(Operation::Alter, ResourceName::CLUSTER);
     let mut w = call.respond();
     w.throttle_time();
     let (code, why) = match id {
+        _ if may.is_err() => {
+            (Code::ClusterAuthorizationFailed, may.map_or_else(|error| error.to_string(), |_| String::new()))
+        }
         NODE_ID => (Code::InvalidRequest, format!("broker {id} is the whole cluster; stop it instead")),
         _ => (Code::BrokerIdNotRegistered, format!("Broker ID {id} is not currently registered")),
     };

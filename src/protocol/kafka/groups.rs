@@ -19,6 +19,7 @@ use crate::{
         random,
     },
     log::record::shown,
+    security::Operation,
 };
 use std::{
     collections::{BTreeSet, HashMap},
@@ -44,7 +45,18 @@ pub(super) fn find_coordinator(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> R
         2 => version >= 6 && is_share_partition(key),
         _ => false,
     };
+    let broker = call.broker;
+    let may = |key: &str| match key_type {
+        0 => broker.ask(Operation::Describe, ResourceName::group(key)),
+        1 => broker.ask(Operation::Describe, ResourceName::transactional_id(key)),
+        _ => broker.ask(Operation::ClusterAction, ResourceName::CLUSTER),
+    };
     let found = |key: &str| {
+        if (0..=2).contains(&key_type)
+            && let Err(error) = may(key)
+        {
+            return (-1, "", -1, error.code(), Some("you may not know"));
+        }
         if is_known(key) {
             return (NODE_ID, host.as_str(), port, Code::None, None);
         }
@@ -293,6 +305,8 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         })?,
     };
     r.tags()?;
+    let may = call.broker.ask(Operation::Read, ResourceName::group(group));
+    let members = if may.is_ok() { members } else { Vec::new() };
     let leave = |&(member_id, instance_id): &(&str, Option<&str>)| {
         let left = call.broker.leave_group(group, Sender { member_id, instance_id });
         left.as_ref().map_or_else(Error::code, |()| Code::None)
@@ -307,6 +321,7 @@ pub(super) fn leave_group(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
         w.throttle_time();
     }
     let whole = match w.version {
+        _ if may.is_err() => Code::GroupAuthorizationFailed,
         _ if group.is_empty() => Code::InvalidGroupId,
         0..3 => codes[0],
         _ => Code::None,

@@ -190,7 +190,9 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         let asked = asked.map(|(name, (index, _, epoch))| format!("epoch {epoch} of {name}/{index}"));
         format!("where {} ended", shown_list(asked.collect::<Vec<_>>().into_iter()))
     });
-    let broker = call.broker;
+    // Brokers may ask it of all that there is.
+    let whole = call.broker.for_cluster(Operation::ClusterAction);
+    let broker = whole.as_ref().unwrap_or(call.broker);
     let mut w = call.respond();
     w.throttle_time();
     w.array("topics", topics.iter(), |w, (name, partitions)| {

@@ -6,7 +6,10 @@ use super::{
     Call, Code, NO_OPERATIONS, NODE_ID, Stop, operations, shown_list, tell,
     wire::{ITEM, Reader, Uuid, Writer},
 };
-use crate::broker::{self, Broker, ResourceName, TopicDescription, check_name, is_internal, random};
+use crate::{
+    broker::{self, Broker, ResourceName, TopicDescription, check_name, is_internal, random},
+    security::Operation,
+};
 use std::collections::BTreeSet;
 
 const NO_ID: Uuid = [0; 16];
@@ -146,9 +149,16 @@ fn find(call: &Call<'_, '_>, asked: Asked, may_create: bool) -> Result<TopicDesc
         }
         topic
     } else {
-        check_name(&name).and_then(|()| broker.describe_topic(&name))
+        describe(broker, &name)
     };
     topic.map_err(|error| Missing::named(error, name))
+}
+
+/// A topic, whose name is looked at only if the caller may know of it.
+fn describe(broker: &Broker, name: &str) -> broker::Result<TopicDescription> {
+    broker.ask(Operation::Describe, ResourceName::topic(name))?;
+    check_name(name)?;
+    broker.describe_topic(name)
 }
 
 fn write_topic(w: &mut Writer<'_>, broker: &Broker, found: &Result<TopicDescription, Missing>, asked: bool) {
@@ -264,8 +274,7 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
     });
     let from = cursor.map_or("", |(name, _)| name);
     let broker = call.broker;
-    let topics: Vec<_> =
-        names.range(from..).map(|&name| (name, check_name(name).and_then(|()| broker.describe_topic(name)))).collect();
+    let topics: Vec<_> = names.range(from..).map(|&name| (name, describe(broker, name))).collect();
     let mut w = call.respond();
     w.throttle_time();
     let (mut left, mut next, mut shown) = (limit, None, Vec::new());
@@ -303,7 +312,8 @@ pub(super) fn describe_topic_partitions(call: &mut Call<'_, '_>, r: &mut Reader<
             w.empty_array("offline_replicas");
             w.tags();
         });
-        w.i32("topic_authorized_operations", NO_OPERATIONS);
+        let may_know = !matches!(topic, Err(broker::Error::NotAuthorized { .. }));
+        w.i32("topic_authorized_operations", operations(broker, may_know, ResourceName::topic(name)));
         w.tags();
     });
     match next {

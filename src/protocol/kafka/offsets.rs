@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     broker::{
-        self, Broker, CommitOutcome, Committed, Error, IfAbsent, LogWrite, OffsetCommit,
+        self, Broker, CommitOutcome, Committed, Error, IfAbsent, LogWrite, OffsetCommit, ResourceName,
         group::{Committer, Generation, classic::Sender},
     },
     protocol::connection::Output,
@@ -87,8 +87,10 @@ impl<'a> Commit<'a> {
             let found = name.find(broker, Operation::Read).map(|topic| Arc::<str>::from(topic.name()));
             for &Asked { index, offset, leader_epoch, metadata } in partitions {
                 let partition = partition_index(index);
-                let there =
-                    found.clone().and_then(|topic| Ok(broker.leader_epoch(&topic, partition).map(|_| topic)?));
+                let there = found.clone().and_then(|topic| {
+                    broker.find_partition_to(Operation::Read, &topic, partition)?;
+                    Ok(topic)
+                });
                 self.codes.push(there.as_ref().map_or_else(|refusal| refusal.code, |_| Code::None));
                 if let Ok(topic) = there {
                     let committed = Committed { offset, leader_epoch, metadata: metadata.into(), timestamp_ms };
@@ -97,6 +99,12 @@ impl<'a> Commit<'a> {
             }
         }
         offsets
+    }
+
+    /// Refuses all of them.
+    fn refuse(&mut self, code: Code) -> Vec<OffsetCommit> {
+        self.codes = self.topics.iter().flat_map(|(_, partitions)| partitions).map(|_| code).collect();
+        Vec::new()
     }
 
     /// Notes what became of those that [`check`](Self::check) answered.
@@ -147,7 +155,11 @@ pub(super) fn offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     }
     let mut commit = Commit::read(r, 6, 10)?;
     r.tags()?;
-    let offsets = commit.check(call.broker);
+    let may = call.broker.ask(Operation::Read, ResourceName::group(group));
+    let offsets = match may {
+        Ok(_) => commit.check(call.broker),
+        Err(error) => commit.refuse(error.code()),
+    };
     let generation = Generation { number: generation, is_epoch: r.version >= 9 };
     let committed = match offsets.is_empty() {
         true => Ok(CommitOutcome { outcomes: vec![], written: None }),
@@ -194,7 +206,12 @@ pub(super) fn txn_offset_commit(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
         4 => IfAbsent::AskToAbort,
         5.. => if_new(call.broker),
     };
-    let offsets = commit.check(call.broker);
+    let may = call.broker.ask(Operation::Write, ResourceName::transactional_id(transactional_id));
+    let may = may.and_then(|_| call.broker.ask(Operation::Read, ResourceName::group(group)));
+    let offsets = match may {
+        Ok(_) => commit.check(call.broker),
+        Err(error) => commit.refuse(error.code()),
+    };
     let outcomes = match offsets.is_empty() {
         true => Ok(vec![]),
         false => {
@@ -295,12 +312,12 @@ pub(super) fn offset_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resul
 fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, fetch: Fetch<'_>, require_stable: bool) -> Code {
     let Fetch { wanted, members } = fetch;
     let may = members.iter().try_for_each(|(member_id, epoch)| broker.may_fetch_offsets(group, member_id, *epoch));
-    let offsets = match may {
-        Ok(()) => broker.group_offsets(group),
-        Err(error) => {
+    let offsets = match may.and_then(|()| broker.group_offsets(group)) {
+        Err(error) if w.version >= 2 => {
             w.empty_array("topics");
             return error.code();
         }
+        offsets => offsets,
     };
     let code = offsets.as_ref().map_or_else(broker::Error::code, |_| Code::None);
     let offsets = offsets.unwrap_or_default();
@@ -317,7 +334,7 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, fetch: Fetch<
             for (topic, index) in offsets.committed().keys() {
                 all.entry(topic.clone()).or_default().insert(*index as i32);
             }
-            for (name, indexes) in &all {
+            for (name, indexes) in all.iter().filter(|(name, _)| broker.may_describe(name)) {
                 let id = || broker.find_topic_to(Operation::Describe, name).map(|topic| TopicRef::Id(topic.id()));
                 let Ok(topic) = (if w.version < 10 { Ok(TopicRef::Name(name)) } else { id() }) else { continue };
                 topics.push((topic, Some(name.clone()), indexes.clone()));
@@ -330,6 +347,9 @@ fn write_offsets(w: &mut Writer<'_>, broker: &Broker, group: &str, fetch: Fetch<
             let key = name.clone().map(|name| (name, partition_index(index)));
             let (committed, code) = match &key {
                 None => (None, Code::UnknownTopicId),
+                Some((name, _)) if code == Code::None && !broker.may_describe(name) => {
+                    (None, Code::TopicAuthorizationFailed)
+                }
                 Some(key) => match offsets.stable(key) {
                     Err(error) if require_stable => (None, error.code()),
                     _ => (offsets.committed().get(key), code),
@@ -356,7 +376,8 @@ pub(super) fn offset_delete(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let broker = call.broker;
     let known = |name: &str, index: i32| {
         let index = partition_index(index);
-        broker.leader_epoch(name, index).map(|_| index).map_err(|error| error.code())
+        let found = broker.find_partition_to(Operation::Read, name, index);
+        found.map(|_| index).map_err(|error| error.code())
     };
     let known: Vec<Vec<Result<u32, Code>>> =
         topics.iter().map(|(name, indexes)| indexes.iter().map(|&index| known(name, index)).collect()).collect();

@@ -14,7 +14,7 @@ use super::{
     wire::{Reader, Writer},
 };
 use crate::{
-    broker::{self, Broker, IfAbsent, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
+    broker::{self, Broker, IfAbsent, ResourceName, StoredBatch, Target, Terms, Ticket, TopicHandle, WriteSession},
     log::{Numbering, batches::Flags, record::RecordRef},
     security::Operation,
 };
@@ -99,13 +99,16 @@ fn produce_all(
     topics: &[Topic<'_>],
 ) -> Vec<Outcome> {
     let batches = || topics.iter().flat_map(|topic| topic.batches.iter().map(move |sent| (topic, sent)));
-    let refused = if !(-1..=1).contains(&acks) {
+    let may = |id| call.broker.ask(Operation::Write, ResourceName::transactional_id(id)).is_ok();
+    let in_transaction = transactional_id.is_some_and(may);
+    let refused = if !in_transaction && batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional)) {
+        let why = match transactional_id {
+            Some(_) => "you may not write in transactions of this id",
+            None => "a batch is of a transaction, and the request has no transactional id",
+        };
+        Some((Code::TransactionalIdAuthorizationFailed, why))
+    } else if !(-1..=1).contains(&acks) {
         Some((Code::InvalidRequiredAcks, "acks is -1, 0 or 1"))
-    } else if transactional_id.is_none() && batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional)) {
-        Some((
-            Code::TransactionalIdAuthorizationFailed,
-            "a batch is of a transaction, and the request has no transactional id",
-        ))
     } else {
         None
     };

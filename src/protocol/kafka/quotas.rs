@@ -6,7 +6,10 @@ use super::{
     wire::{self, Reader, Writer},
     write_code,
 };
-use crate::security::{QuotaEntity, QuotaValues};
+use crate::{
+    broker::ResourceName,
+    security::{Operation, QuotaEntity, QuotaValues},
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 const USER: &str = "user";
@@ -152,6 +155,7 @@ pub(super) fn alter_client_quotas(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -
     let mut asked: BTreeMap<&QuotaEntity, Vec<&Change>> = BTreeMap::new();
     changes.iter().for_each(|change| asked.entry(&change.entity).or_default().push(change));
     let apply = |entity: &QuotaEntity, changes: &[&Change]| {
+        broker.ask(Operation::AlterConfigs, ResourceName::CLUSTER)?;
         // As in Kafka, an entity that stands there twice is answered once, and refused.
         let [change] = changes else { return Err(Refusal::invalid("the entity stands in the request more than once")) };
         let named = change.check()?;

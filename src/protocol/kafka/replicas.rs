@@ -8,7 +8,10 @@ use super::{
     Call, Code, NODE_ID, Stop, partition_index, tell,
     wire::{ITEM, Reader, Writer},
 };
-use crate::{broker::Broker, security::Operation};
+use crate::{
+    broker::{self, Broker, ResourceName},
+    security::Operation,
+};
 use std::collections::BTreeMap;
 
 /// Partitions of a topic in a request.
@@ -27,8 +30,12 @@ fn write_outcome(w: &mut Writer<'_>, index: &'static str, partition: i32, (code,
     w.tags();
 }
 
-/// Why there is no such partition; `None`: there is.
-fn missing(broker: &Broker, topic: &str, partition: i32) -> Option<Outcome> {
+/// Why nothing is done with a partition: the caller may not, or (`None` if it is there) there is no such partition.
+fn missing(broker: &broker::Result<Broker>, topic: &str, partition: i32) -> Option<Outcome> {
+    let broker = match broker {
+        Ok(broker) => broker,
+        Err(error) => return Some((error.code(), Some(error.to_string()))),
+    };
     broker
         .find_partition_to(Operation::Describe, topic, partition_index(partition))
         .err()
@@ -44,15 +51,21 @@ pub(super) fn elect_leaders(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     r.i32("timeout_ms")?;
     r.tags()?;
     tell(call.explained, || "an election of leaders, of whom there is one".into());
-    let broker = call.broker;
+    let broker = &call.broker.for_cluster(Operation::Alter);
     // Where all are meant, only those are told that needed one.
     let topics = topics.unwrap_or_default();
     let outcome = |topic: &str, partition: i32| match missing(broker, topic, partition) {
-        _ if !KINDS.contains(&kind) => (Code::InvalidRequest, Some(format!("there is no election of type {kind}"))),
+        _ if broker.is_ok() && !KINDS.contains(&kind) => {
+            (Code::InvalidRequest, Some(format!("there is no election of type {kind}")))
+        }
         Some(missing) => missing,
         None => (Code::ElectionNotNeeded, Some("this node leads it already".into())),
     };
-    let code = if KINDS.contains(&kind) { Code::None } else { Code::InvalidRequest };
+    let code = match broker {
+        Err(error) => error.code(),
+        Ok(_) if KINDS.contains(&kind) => Code::None,
+        Ok(_) => Code::InvalidRequest,
+    };
     let mut w = call.respond();
     w.throttle_time();
     if w.version >= 1 {
@@ -79,7 +92,7 @@ fn asked<'a>(r: &mut Reader<'a>, name: &'static str, partitions: &'static str) -
 pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     r.i32("timeout_ms")?;
     let factor_may_change = r.version < 1 || r.bool("allow_replication_factor_change")?;
-    let broker = call.broker;
+    let broker = &call.broker.for_cluster(Operation::Alter);
     let topics = r.array("topics", |r| {
         let topic = r.string("name")?;
         let wished = r.array("partitions", |r| {
@@ -98,8 +111,8 @@ pub(super) fn alter_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Rea
     if w.version >= 1 {
         w.bool("allow_replication_factor_change", factor_may_change);
     }
-    w.i16("error_code", Code::None.into());
-    w.nullable_string("error_message", None);
+    w.i16("error_code", broker.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
+    w.nullable_string("error_message", broker.as_ref().err().map(broker::Error::to_string).as_deref());
     w.array("responses", topics.iter(), |w, (topic, wished)| {
         w.string("name", topic);
         w.array("partitions", wished.iter(), |w, (partition, replicas)| {
@@ -129,27 +142,38 @@ fn reassigned(replicas: Option<&[i32]>) -> Outcome {
 /// ListPartitionReassignments (key 46): none goes on, ever.
 pub(super) fn list_partition_reassignments(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
     r.i32("timeout_ms")?;
-    r.nullable_array("topics", |r| asked(r, "name", "partition_indexes"))?;
+    let asked = r.nullable_array("topics", |r| asked(r, "name", "partition_indexes"))?.unwrap_or_default();
     r.tags()?;
     tell(call.explained, || "which partitions are being moved".into());
+    let may = call.broker.ask(Operation::Describe, ResourceName::CLUSTER);
     let mut w = call.respond();
     w.throttle_time();
-    w.i16("error_code", Code::None.into());
-    w.nullable_string("error_message", None);
-    w.empty_array("topics");
+    w.i16("error_code", may.as_ref().map_or_else(broker::Error::code, |_| Code::None).into());
+    w.nullable_string("error_message", may.as_ref().err().map(|error| error.to_string()).as_deref());
+    // As in Kafka: whoever may not know hears back what was asked for.
+    let topics = if may.is_err() { &asked[..] } else { &[] };
+    w.array("topics", topics.iter(), |w, asked| {
+        w.string("name", asked.topic);
+        w.array("partitions", asked.partitions.iter(), |w, &partition| {
+            w.i32("partition_index", partition);
+            ["replicas", "adding_replicas", "removing_replicas"].into_iter().for_each(|field| w.empty_array(field));
+            w.tags();
+        });
+        w.tags();
+    });
     w.tags();
     Ok(())
 }
 
 /// AlterReplicaLogDirs (key 34).
 pub(super) fn alter_replica_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result<(), Stop> {
-    let broker = call.broker;
-    let own = broker.config().log_dir();
+    let broker = &call.broker.for_cluster(Operation::Alter);
+    let own = call.broker.config().log_dir();
     let mut topics: BTreeMap<&str, Vec<(i32, Code)>> = BTreeMap::new();
     r.array("dirs", |r| {
         let path = r.string("path")?;
         for Asked { topic, partitions } in r.array("topics", |r| asked(r, "name", "partitions"))? {
-            let code = |partition| match path == own {
+            let code = |partition| match broker.is_err() || path == own {
                 true => missing(broker, topic, partition).map_or(Code::None, |(code, _)| code),
                 false => Code::LogDirNotFound,
             };

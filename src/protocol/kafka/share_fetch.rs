@@ -26,8 +26,8 @@ use super::{
     write_code,
 };
 use crate::broker::{
-    Broker, Error, PartitionHandle, SessionChange, SessionPlace, SessionRef, SessionTurn, ShareConsumer, ShareTerms,
-    TopicHandle, is_internal,
+    Broker, Error, PartitionHandle, ResourceName, SessionChange, SessionPlace, SessionRef, SessionTurn, ShareConsumer,
+    ShareTerms, TopicHandle, is_internal,
     share_partition::{Acknowledged, Acknowledgement, Acquired, Wanted},
 };
 use crate::security::{Operation, Quota};
@@ -153,6 +153,8 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     let wants_some = max_wait_ms > 0 || min_bytes > 0 || max_bytes > 0 || max_records > 0;
     let refused = if let Err(error) = call.broker.needs_feature(SHARE_VERSION) {
         Some(error.into())
+    } else if let Err(error) = call.broker.ask(Operation::Read, ResourceName::group(key.0)) {
+        Some(error.into())
     } else if key.1.is_empty() {
         Some(Refusal::new(Code::InvalidRequest, "a share session is of a member".into()))
     } else if renews && wants_some {
@@ -252,6 +254,7 @@ pub(super) fn share_acknowledge(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let key = (group.unwrap_or_default(), member.unwrap_or_default());
     let begun = match epoch {
         _ if let Err(error) = call.broker.needs_feature(SHARE_VERSION) => Err(error.into()),
+        _ if let Err(error) = call.broker.ask(Operation::Read, ResourceName::group(key.0)) => Err(error.into()),
         _ if key.1.is_empty() => Err(Refusal::new(Code::InvalidRequest, "a share session is of a member".into())),
         OPENS => {
             let why = "no session begins with what became of records".into();

@@ -3,7 +3,7 @@
 use super::{
     Call, Code, Refusal, Stop,
     api_versions::SHARE_VERSION,
-    consumer_groups::{NAMES_BYTES_MAX, bytes_of, describe_groups, write_partitions},
+    consumer_groups::{NAMES_BYTES_MAX, bytes_of, describe_groups, may_join, write_partitions},
     shown_list, tell,
     wire::{ITEM, Reader, Writer},
     write_code,
@@ -37,6 +37,7 @@ pub(super) fn share_group_heartbeat(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         names,
     };
     let beat = call.broker.needs_feature(SHARE_VERSION).map_err(Refusal::from);
+    let beat = beat.and_then(|()| may_join(call.broker, group, request.names.as_deref().unwrap_or_default()));
     let beat = beat.and_then(|()| check(group, &request));
     let beat = beat.and_then(|()| Ok(call.broker.share_heartbeat(group, request)?));
     tell(call.explained, || match &beat {

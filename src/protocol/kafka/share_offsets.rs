@@ -11,7 +11,10 @@ use super::{
     wire::{ITEM, Reader, Uuid, Writer},
     write_code,
 };
-use crate::broker::{Broker, ShareOffset, ShareWrite, TopicHandle};
+use crate::{
+    broker::{Broker, ResourceName, ShareOffset, ShareWrite, TopicHandle},
+    security::Operation,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The names of topics, each with partitions of it, as a request has them.
@@ -22,6 +25,8 @@ type Partitions<'a> = BTreeMap<&'a str, BTreeSet<i32>>;
 /// How far a group is in a partition, as it is told.
 struct Told {
     index: i32,
+    /// Why it is not told.
+    refusal: Option<Refusal>,
     start: i64,
     leader_epoch: i32,
     lag: i64,
@@ -91,18 +96,23 @@ fn describe(
         offsets.iter().map(|known| ((&*known.topic, known.partition), known)).collect();
     let Some(topics) = topics else {
         let mut all: BTreeMap<&str, Vec<&ShareOffset>> = BTreeMap::new();
-        for known in offsets.iter().filter(|known| known.start.is_some()) {
+        let seen = |known: &&ShareOffset| known.start.is_some() && broker.may_describe(&known.topic);
+        for known in offsets.iter().filter(seen) {
             all.entry(&known.topic).or_default().push(known);
         }
         let told = |(name, known): (&str, Vec<&ShareOffset>)| {
-            let topic = broker.find_topic(name).ok();
+            let topic = broker.find_topic_to(Operation::Describe, name).ok();
             let told = known.into_iter().map(|known| tell_offset(topic.as_ref(), known.partition as i32, Some(known)));
             (name.to_owned(), told.collect())
         };
         return Ok(all.into_iter().map(told).collect());
     };
     let told = |(&name, indices): (&&str, &BTreeSet<i32>)| {
-        let topic = broker.find_topic(name).ok();
+        if let Err(error) = broker.ask(Operation::Describe, ResourceName::topic(name)) {
+            let refused = |&index| Told { refusal: Some(error.clone().into()), ..untold(index) };
+            return (name.to_owned(), indices.iter().map(refused).collect());
+        }
+        let topic = broker.find_topic_to(Operation::Describe, name).ok();
         // A partition that a topic does not have is left out; of a topic that is not there nothing is known.
         let has = |&&index: &&i32| topic.as_ref().is_none_or(|topic| partition_index(index) < topic.partition_count());
         let of = |index: i32| known.get(&(name, partition_index(index))).copied();
@@ -114,11 +124,15 @@ fn describe(
 
 fn tell_offset(topic: Option<&TopicHandle>, index: i32, known: Option<&ShareOffset>) -> Told {
     let Some((start, known)) = known.and_then(|known| Some((known.start? as i64, known))) else {
-        return Told { index, start: -1, leader_epoch: 0, lag: -1 };
+        return untold(index);
     };
     let end = topic.and_then(|topic| topic.partition(partition_index(index)).ok()?.high_watermark().ok());
     let lag = end.map_or(-1, |end| end as i64 - start - known.done as i64);
-    Told { index, start, leader_epoch: known.leader_epoch as i32, lag }
+    Told { index, refusal: None, start, leader_epoch: known.leader_epoch as i32, lag }
+}
+
+fn untold(index: i32) -> Told {
+    Told { index, refusal: None, start: -1, leader_epoch: 0, lag: -1 }
 }
 
 fn write_told(w: &mut Writer<'_>, told: Told) {
@@ -128,7 +142,7 @@ fn write_told(w: &mut Writer<'_>, told: Told) {
     if w.version >= 1 {
         w.i64("lag", told.lag);
     }
-    write_code(w, None);
+    write_code(w, told.refusal.as_ref());
     w.tags();
 }
 
@@ -155,9 +169,14 @@ pub(super) fn alter_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<
         };
         partitions.iter().map(|&(index, start)| (index, write(index, start))).collect::<Vec<_>>()
     };
+    // Where no topic is the caller's to read, no group is made.
+    let any = topics.iter().any(|(topic, _)| broker.ask(Operation::Read, ResourceName::topic(topic)).is_ok());
+    let may = match any || topics.is_empty() {
+        true => may_change(&broker, group, true),
+        false => broker.ask(Operation::Read, ResourceName::group(group)).map(drop).map_err(Refusal::from),
+    };
     // All are written before any is waited for: one sync may do for all.
-    let written: Result<Vec<_>, Refusal> =
-        may_change(&broker, group, true).map(|()| topics.iter().map(of_topic).collect());
+    let written: Result<Vec<_>, Refusal> = may.map(|()| topics.iter().map(of_topic).collect());
     let make_durable = |(index, written): (i32, Result<ShareWrite, Refusal>)| {
         (index, written.and_then(|write| Ok(write.make_durable()?)))
     };
@@ -230,6 +249,6 @@ fn refused<T>(done: &Result<T, Refusal>) -> String {
 
 fn write_topic(w: &mut Writer<'_>, broker: &Broker, topic: &str) {
     w.string("topic_name", topic);
-    let id = broker.find_topic(topic).map_or(Uuid::default(), |topic| topic.id());
+    let id = broker.find_topic_to(Operation::Describe, topic).map_or(Uuid::default(), |topic| topic.id());
     w.uuid("topic_id", &id);
 }

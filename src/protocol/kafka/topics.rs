@@ -8,8 +8,9 @@ use super::{
     write_code,
 };
 use crate::{
-    broker::{self, Broker, PARTITIONS_MAX, Space, TopicDescription, check_name, random},
+    broker::{self, Broker, PARTITIONS_MAX, ResourceName, Space, TopicDescription, check_name, random},
     config::{Changes, CleanupPolicy, Described, Overrides, Settings, canonical},
+    security::Operation,
 };
 use std::collections::{BTreeMap, HashMap};
 
@@ -108,13 +109,19 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         }
         write_code(w, made.as_ref().err());
         if w.version >= 5 {
-            match made {
-                Err(_) => {
+            let may_know = |_: &&Made| broker.ask(Operation::DescribeConfigs, ResourceName::topic(topic.name)).is_ok();
+            match made.as_ref().ok().filter(may_know) {
+                None => {
                     w.i32("num_partitions", -1);
                     w.i16("replication_factor", -1);
                     w.empty_array("configs");
+                    if made.is_ok() {
+                        w.uvarint("_tagged_fields", 1);
+                        let code = Code::TopicAuthorizationFailed.into();
+                        return w.tagged(0, |w| w.i16("topic_config_error_code", code));
+                    }
                 }
-                Ok(made) => {
+                Some(made) => {
                     w.i32("num_partitions", made.partitions as i32);
                     w.i16("replication_factor", 1);
                     w.array("configs", topic_configs(&layers, &made.overrides).iter(), |w, config| {
@@ -136,11 +143,12 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
 
 /// Creates one topic. The checks are in Kafka's order: name, existence, configs, assignments or replication factor, partitions.
 fn create(broker: &Broker, new: &New<'_>, dry: bool, folded: &HashMap<String, &str>) -> Result<Made, Refusal> {
+    let is_there = broker.has_topic(new.name)?;
     if new.name == "__cluster_metadata" {
         return Err(Refusal::invalid("'__cluster_metadata' is the broker's own topic"));
     }
     check_name(new.name).map_err(Refusal::from)?;
-    collides(broker, new.name, folded)?;
+    collides(is_there, new.name, folded)?;
     let value = |&(name, value): &(&str, Option<&str>)| {
         let value = value.ok_or_else(|| Refusal::new(Code::InvalidConfig, format!("{name} has no value")))?;
         Ok((name.into(), value.into()))
@@ -162,8 +170,8 @@ fn fold(name: &str) -> String {
 }
 
 /// Two names that differ only in `.` and `_` would share their metrics, so Kafka refuses the second.
-fn collides(broker: &Broker, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refusal> {
-    if !matches!(broker.describe_topic(name), Err(broker::Error::UnknownTopic(_))) {
+fn collides(is_there: bool, name: &str, folded: &HashMap<String, &str>) -> Result<(), Refusal> {
+    if is_there {
         return Err(Refusal::new(Code::TopicAlreadyExists, format!("topic '{name}' is already there")));
     }
     match folded.get(&fold(name)) {
@@ -227,7 +235,9 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     };
     let _timeout_ms = r.i32("timeout_ms")?;
     r.tags()?;
-    let broker = call.broker;
+    // Whoever may delete whatever the cluster has need not be allowed to see it.
+    let whole = call.broker.for_cluster(Operation::Delete);
+    let broker = whole.as_ref().unwrap_or(call.broker);
     let may_change = call.may_change_topics(DELETE_TOLD_FROM);
     let refused = |name: Option<&str>, id, why: &Refusal| (name.map(String::from), id, Err(why.clone()));
     let done: Vec<(Option<String>, Uuid, Result<(), Refusal>)> = topics
@@ -277,7 +287,12 @@ fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uu
     };
     match topic {
         Err(why) => (name.map(String::from), *id, Err(why)),
-        Ok(topic) => (Some(topic.name.clone()), topic.id, broker.drop_topic(&topic.name).map_err(Refusal::from)),
+        Ok(topic) => {
+            let dropped = broker.drop_topic(&topic.name).map_err(Refusal::from);
+            // The answer names a topic that stays as the request did.
+            let id = if dropped.is_ok() { topic.id } else { *id };
+            (Some(topic.name), id, dropped)
+        }
     }
 }
 
@@ -329,7 +344,7 @@ pub(super) fn create_partitions(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
 }
 
 fn grow(broker: &Broker, name: &str, count: i32, assignments: Option<&[Vec<i32>]>, dry: bool) -> Result<(), Refusal> {
-    let topic = broker.describe_topic(name).map_err(Refusal::from)?;
+    let topic = broker.describe_topic_to(Operation::Alter, name).map_err(Refusal::from)?;
     let before = topic.partition_count();
     let more = u32::try_from(count).ok().filter(|&count| count > before);
     let more = more.ok_or_else(|| {
@@ -375,13 +390,17 @@ pub(super) fn delete_records(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Res
     let broker = call.broker;
     let trim = |name: &str, index: i32, offset: i64| {
         let index = partition_index(index);
-        let topic = broker.describe_topic(name).and_then(|topic| topic.check_partition(index).map(|()| topic));
+        let topic = broker.describe_topic_to(Operation::Delete, name);
+        let topic = topic.and_then(|topic| topic.check_partition(index).map(|()| topic));
         let topic = topic.map_err(|error| error.code())?;
         if topic.settings.cleanup_policy == CleanupPolicy::Compact {
             return Err(Code::PolicyViolation);
         }
         let offset = match offset {
-            HIGH_WATERMARK => broker.describe_partition(name, index).map(|partition| partition.high_watermark),
+            HIGH_WATERMARK => {
+                let partition = broker.find_partition_to(Operation::Delete, name, index);
+                partition.and_then(|partition| partition.high_watermark())
+            }
             // Any other negative offset is out of range.
             _ => Ok(u64::try_from(offset).unwrap_or(u64::MAX)),
         };
@@ -416,7 +435,9 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     })?;
     r.tags()?;
     tell(call.explained, || "where the partitions are, and how large".into());
-    let broker = call.broker;
+    let whole = call.broker.for_cluster(Operation::Describe);
+    let code = whole.as_ref().map_or_else(broker::Error::code, |_| Code::None);
+    let broker = whole.as_ref().unwrap_or(call.broker);
     let (dir, space) = (broker.config().log_dir(), broker.disk_space());
     let topics: Vec<(String, Vec<u32>)> = match asked {
         None => {
@@ -436,9 +457,9 @@ pub(super) fn describe_log_dirs(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> 
     let mut w = call.respond();
     w.throttle_time();
     if w.version >= 3 {
-        w.i16("error_code", Code::None.into());
+        w.i16("error_code", code.into());
     }
-    w.array("results", [dir].iter(), |w, dir| {
+    w.array("results", [dir].iter().filter(|_| code == Code::None).collect::<Vec<_>>().iter(), |w, dir| {
         w.i16("error_code", Code::None.into());
         w.string("log_dir", dir);
         w.array("topics", topics.iter(), |w, (name, partitions)| {

@@ -10,7 +10,10 @@ use super::{
     wire::{ITEM, Reader},
     write_code,
 };
-use crate::broker::{Error, Marker, Outcome, Pattern, TransactionDescription, check_name};
+use crate::{
+    broker::{Error, Marker, Outcome, Pattern, ResourceName, TransactionDescription, check_name},
+    security::Operation,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The states that Kafka knows, and so do filters.
@@ -126,7 +129,7 @@ pub(super) fn describe_producers(call: &mut Call<'_, '_>, r: &mut Reader<'_>) ->
     w.array("topics", topics.iter(), |w, (name, indexes)| {
         w.string("name", name);
         w.array("partitions", indexes.iter(), |w, &index| {
-            let known = check_name(name);
+            let known = broker.ask(Operation::Read, ResourceName::topic(name)).and_then(|_| check_name(name));
             let producers = known.and_then(|()| broker.active_producers(name, partition_index(index)));
             let producers = producers.map_err(Refusal::from);
             w.i32("partition_index", index);

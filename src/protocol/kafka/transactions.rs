@@ -17,7 +17,12 @@ use super::{
     wire::{self, ITEM, Reader, Writer},
     with_code,
 };
-use crate::broker::{Broker, Epochs, Error, IfAbsent, Outcome, ProducerIdentity, Result, TopicPartition, is_internal};
+use crate::{
+    broker::{
+        Broker, Epochs, Error, IfAbsent, Outcome, ProducerIdentity, ResourceName, Result, TopicPartition, is_internal,
+    },
+    security::Operation,
+};
 use std::sync::Arc;
 
 /// The first version of InitProducerId that knows the code of a fenced producer.
@@ -48,10 +53,13 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> s
     let broker = call.broker;
     let half_known = (known.id == NOBODY.id) != (known.epoch == NOBODY.epoch);
     let of = |error: Error| (code(&error, call.version, FENCED_SINCE_INIT), error.to_string());
+    let may = |id| broker.ask(Operation::Write, ResourceName::transactional_id(id)).is_ok();
     let made = match transactional_id {
         // What the client had before does not matter, as in Kafka.
         None => broker.new_producer_id().map(|id| ProducerIdentity { id, epoch: 0 }).map_err(of),
-        Some(_) if half_known => Err((Code::InvalidRequest, "an id and an epoch are known together".into())),
+        Some(id) if half_known && may(id) => {
+            Err((Code::InvalidRequest, "an id and an epoch are known together".into()))
+        }
         Some(id) => broker.init_producer(id, timeout_ms, (known != NOBODY).then_some(known)).map_err(of),
     };
     tell(call.explained, || match (transactional_id, &made) {
@@ -180,8 +188,8 @@ impl<'a> Asked<'a> {
             Err(error) => code(error, version, FENCED_SINCE),
         };
         let mut codes: Vec<Code> = outcomes.iter().map(of).collect();
-        // Where one is unknown, none is added.
-        if codes.contains(&Code::UnknownTopicOrPartition) {
+        // Where one is unknown, or not the caller's to write to, none is added.
+        if [Code::UnknownTopicOrPartition, Code::TopicAuthorizationFailed].iter().any(|code| codes.contains(code)) {
             codes.iter_mut().filter(|code| **code == Code::None).for_each(|code| *code = Code::OperationNotAttempted);
         }
         codes
@@ -200,8 +208,13 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
         })?
     };
     r.tags()?;
-    let (broker, version) = (call.broker, call.version);
-    let codes: Vec<Vec<Code>> = asked.iter().map(|asked| asked.add(broker, version)).collect();
+    let version = call.version;
+    let of_brokers =
+        if version < 4 { Ok(call.broker.clone()) } else { call.broker.for_cluster(Operation::ClusterAction) };
+    let whole = of_brokers.as_ref().map_or_else(Error::code, |_| Code::None);
+    let asked = if whole == Code::None { asked } else { Vec::new() };
+    let codes: Vec<Vec<Code>> = of_brokers
+        .map_or_else(|_| Vec::new(), |broker| asked.iter().map(|asked| asked.add(&broker, version)).collect());
     for (Asked { transactional_id, topics, .. }, codes) in asked.iter().zip(&codes) {
         tell(call.explained, || {
             format!("into the transaction of {transactional_id}: {}", AskedTopic::shown_all(topics, codes))
@@ -212,7 +225,7 @@ pub(super) fn add_partitions_to_txn(call: &mut Call<'_, '_>, r: &mut Reader<'_>)
     if w.version < 4 {
         AskedTopic::write_all(&asked[0].topics, &mut w, &codes[0], &AnswerNames::OF_ONE);
     } else {
-        w.i16("error_code", Code::None.into());
+        w.i16("error_code", whole.into());
         w.array("results_by_transaction", asked.iter().zip(&codes), |w, (asked, codes)| {
             w.string("transactional_id", asked.transactional_id);
             AskedTopic::write_all(&asked.topics, w, codes, &AnswerNames::OF_SEVERAL);

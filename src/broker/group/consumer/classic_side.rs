@@ -163,6 +163,7 @@ impl ConsumerGroup {
             rebalance_timeout_ms: Some(request.rebalance_timeout_ms),
             names: Some(read.topics),
             pattern: Some(None),
+            rules: None,
             assignor: None,
             owned: Some(
                 read.owned.into_iter().filter_map(|(topic, partition)| self.partition(topic, partition)).collect(),

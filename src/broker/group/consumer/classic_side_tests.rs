@@ -72,6 +72,7 @@ fn heartbeat_request(epoch: i32, owned: &[u32]) -> HeartbeatRequest<'static> {
         rebalance_timeout_ms: (epoch == JOINS).then_some(REBALANCE),
         names: (epoch == JOINS).then(|| vec!["t"]),
         pattern: None,
+        rules: None,
         assignor: None,
         owned: Some(owned.iter().map(|&partition| ("t".into(), partition)).collect::<BTreeSet<_>>()),
     }

@@ -67,6 +67,8 @@ pub struct HeartbeatRequest<'a> {
     pub names: Option<Vec<&'a str>>,
     /// The pattern of those that it subscribes to besides; `Some(None)`: there is none.
     pub pattern: Option<Option<Pattern>>,
+    /// Which rules say what topics it may know of, by their generation; `None`: it may know of all.
+    pub rules: Option<u64>,
     /// The assignor that it would have.
     pub assignor: Option<Assignor>,
     /// The partitions that it has.
@@ -95,6 +97,8 @@ pub(super) struct KafkaMember {
     /// What it subscribes to by name; [`ConsumerMember::topics`] has what the pattern matches, too.
     pub(super) names: Vec<Arc<str>>,
     pub(super) pattern: Option<Pattern>,
+    /// By which rules the topics were chosen that the pattern matches; `None`: by none, so they are to be chosen anew.
+    pub(super) rules: Option<u64>,
     pub(super) rebalance_timeout_ms: u64,
     epoch: i32,
     previous_epoch: i32,
@@ -127,6 +131,7 @@ impl KafkaMember {
             client_host: String::new(),
             names: vec![],
             pattern: None,
+            rules: None,
             rebalance_timeout_ms: 0,
             epoch,
             previous_epoch: epoch,
@@ -314,6 +319,9 @@ impl ConsumerGroup {
         let is_full = request.rebalance_timeout_ms.is_some() && subscribes && request.owned.is_some();
         if self.update(now, number, &request) {
             self.subscribe(number, request.names, request.pattern, topics);
+            self.kafka(number).rules = request.rules;
+            self.rebalance(core);
+        } else if self.choose_anew(number, request.rules, topics) {
             self.rebalance(core);
         }
         if let Some(owned) = &request.owned {
@@ -399,6 +407,18 @@ impl ConsumerGroup {
         self.match_topics(number, &topics);
     }
 
+    /// Chooses the topics that a member's pattern matches where others came, or other rules; whether they are others then.
+    fn choose_anew(&mut self, number: MemberNumber, rules: Option<u64>, topics: impl FnOnce() -> Topics) -> bool {
+        let kafka = self.kafka(number);
+        if kafka.pattern.is_none() || kafka.rules == rules || rules.is_none() {
+            return false;
+        }
+        kafka.rules = rules;
+        let before = self.member(number).map(|member| member.topics.clone());
+        self.match_topics(number, &topics());
+        before != self.member(number).map(|member| member.topics.clone())
+    }
+
     /// Finds what a member subscribes to, by name and by its pattern.
     pub(super) fn match_topics(&mut self, number: MemberNumber, topics: &Topics) {
         let kafka = self.kafka(number);
@@ -414,7 +434,11 @@ impl ConsumerGroup {
     pub(super) fn count<'t>(&mut self, names: impl Iterator<Item = &'t Arc<str>>, topics: &Topics) {
         for topic in names {
             let partitions = topics.get(topic).copied().unwrap_or(0);
-            self.topics.entry(topic.clone()).or_insert_with(|| vec![Default::default(); partitions as usize]);
+            let counted = self.topics.entry(topic.clone()).or_default();
+            // Whoever counted it first may not have known of it.
+            if counted.is_empty() {
+                counted.resize_with(partitions as usize, Default::default);
+            }
         }
     }
 

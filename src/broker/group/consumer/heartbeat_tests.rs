@@ -37,6 +37,7 @@ fn steady(member_id: &str, epoch: i32) -> HeartbeatRequest<'_> {
         rebalance_timeout_ms: None,
         names: None,
         pattern: None,
+        rules: None,
         assignor: None,
         owned: None,
     }

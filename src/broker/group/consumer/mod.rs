@@ -405,11 +405,13 @@ impl ConsumerGroup {
     /// A topic came or went: those whose pattern matches it subscribe to it or do not any more.
     fn match_patterns(&mut self, topic: &str, partitions: Option<u32>) {
         for member in self.members.values_mut() {
-            let Some(kafka) = &member.kafka else { continue };
+            let Some(kafka) = &mut member.kafka else { continue };
             let by_name = kafka.names.iter().any(|name| **name == *topic);
             if by_name || !kafka.pattern.as_ref().is_some_and(|pattern| pattern.matches(topic)) {
                 continue;
             }
+            // It may not know of the topic: that is looked at when it is heard.
+            kafka.rules = None;
             let at = member.topics.binary_search_by(|known| (**known).cmp(topic));
             match (at, partitions) {
                 (Err(at), Some(_)) => {
