@@ -9,6 +9,7 @@ use crate::cluster;
 #[cfg(feature = "http")]
 use crate::config::Settings;
 use crate::log::Backlog;
+use crate::security::Operation;
 use std::{ops::Range, path::PathBuf, sync::Arc};
 
 /// A topic that was found.
@@ -49,8 +50,12 @@ impl Backend {
     }
 
     pub fn find_topic(&self, name: &str) -> Result<TopicHandle> {
+        self.find_topic_to(Operation::Read, name)
+    }
+
+    pub fn find_topic_to(&self, operation: Operation, name: &str) -> Result<TopicHandle> {
         Ok(match self {
-            Backend::Broker(broker) => TopicHandle::Broker(broker.find_topic(name)?),
+            Backend::Broker(broker) => TopicHandle::Broker(broker.find_topic_to(operation, name)?),
             #[cfg(feature = "cluster")]
             Backend::Cluster(cluster) => TopicHandle::Cluster(cluster.find_topic(name)?),
         })

@@ -9,6 +9,7 @@ use crate::{
     broker::{self, Batches, Isolation, LineAt, View},
     log::record::{split_offset, split_timestamp, write_i64, write_u64},
     protocol::connection::Output,
+    security::Operation,
 };
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ impl Session {
         self.current = Current::Nothing;
         let place = Place::parse(words.expect("USE takes <topic>[/<p>]; the topic")?)?;
         words.end()?;
-        let index = match self.broker.find_topic(place.topic) {
+        let index = match self.broker.find_topic_to(Operation::Describe, place.topic) {
             Ok(topic) => match (place.partition, topic.partition_count()) {
                 (None, count) if count > 1 => {
                     let all = (0..count.min(8)).map(|p| format!("{}/{p}", place.topic)).collect::<Vec<_>>().join(" ");

@@ -39,7 +39,7 @@ macro_rules! verbs {
 pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 38 } else { 34 }] = verbs! {
     "PRODUCE" "<message>" "append a message to the connection's partition" ["PUB", "PUBLISH", "PUT", "WRITE", "ADD", "PUSH"] needs TOPIC_WRITE => |_, _, _| Ok(Flow::Next);
     "CONSUME" "<position> [wait:<ms>] [isolation:read_uncommitted]" "read the message at an offset, or wait for it" ["GET", "READ", "POP", "SUB", "SUBSCRIBE"] needs TOPIC_READ => Session::consume;
-    "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] needs NOTHING => Session::use_partition;
+    "USE" "<topic>[/<p>]" "choose the partition that PRODUCE and CONSUME mean" ["SELECT", "OPEN"] needs TOPIC_DESCRIBE => Session::use_partition;
     "SEND" "<topic>[/<p>] [sequence:<n>] [timestamp:<ms>] [key:<k>] [header.<N>:<v>]... message:<v>|escaped:<v>|base64:<v>|tombstone" "append a record with all its fields to any topic" [] needs TOPIC_WRITE => |_, _, _| Ok(Flow::Next);
     "PRODUCER" "[<producer_id>]" "number the records that the connection sends, so that none is stored twice" ["IDEMPOTENT"] needs NUMBER => Session::producer;
     "BEGIN" "<transactional-id> [timeout:<ms>]" "begin a transaction: what is written until END takes effect together" ["START"] needs TRANSACTION_WRITE => Session::begin;

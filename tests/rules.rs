@@ -1,0 +1,193 @@
+//! What rules let through, verb by verb: each is asked with the rights that `HELP acl` says it needs, without each of them, and of what
+//! is there as of what is not.
+#![cfg(feature = "users")]
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{Broker, LONG, Lines};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+/// What is said to try each verb; `NAME` begins the names of all that it is about, and `COUNT` is another each time.
+const SAID: &[(&str, &[&str])] = &[
+    ("PRODUCE", &["USE NAME", "PRODUCE one"]),
+    ("CONSUME", &["USE NAME", "CONSUME 0"]),
+    ("USE", &["USE NAME"]),
+    ("SEND", &["SEND NAME message:one"]),
+    ("PRODUCER", &["PRODUCER"]),
+    ("BEGIN", &["BEGIN NAME", "END"]),
+    ("END", &["BEGIN NAME", "END"]),
+    ("ABORT", &["ABORT NAME"]),
+    ("TRANSACTIONS", &["TRANSACTIONS"]),
+    ("TRANSACTION", &["TRANSACTION NAME"]),
+    ("TAIL", &["TAIL NAME until:end"]),
+    ("FETCH", &["FETCH NAME/0 0"]),
+    ("TOPICS", &["TOPICS all"]),
+    ("TOPIC", &["TOPIC NAME"]),
+    ("CREATE", &["CREATE NAME-COUNT"]),
+    ("ALTER", &["ALTER NAME partitions:COUNT retention.ms:1000000"]),
+    ("DROP", &["DROP NAME-none"]),
+    ("TRIM", &["TRIM NAME/0 0"]),
+    ("JOIN", &["JOIN NAME NAME commit:manual"]),
+    ("POLL", &["JOIN NAME NAME commit:manual", "POLL"]),
+    ("ACCEPT", &["JOIN NAME-q NAME mode:share", "ACCEPT NAME/0 0"]),
+    ("RELEASE", &["JOIN NAME-q NAME mode:share", "RELEASE NAME/0 0"]),
+    ("REJECT", &["JOIN NAME-q NAME mode:share", "REJECT NAME/0 0"]),
+    ("RENEW", &["JOIN NAME-q NAME mode:share", "RENEW NAME/0 0"]),
+    ("COMMIT", &["JOIN NAME NAME commit:manual", "COMMIT NAME/0 0"]),
+    ("SEEK", &["JOIN NAME NAME commit:manual", "SEEK NAME/0 0"]),
+    ("LEAVE", &["LEAVE"]),
+    ("GROUPS", &["GROUPS"]),
+    ("GROUP", &["GROUP NAME"]),
+    ("RESET", &["RESET NAME NAME/0 0"]),
+    ("ACL", &["ACL add resource:topic name:COUNT principal:User:nobody operation:read"]),
+    ("USER", &["USER add NAME-COUNT secret"]),
+    ("AUTH", &["AUTH alice alice-secret"]),
+    ("WHOAMI", &["WHOAMI"]),
+    ("PING", &["PING"]),
+    ("HELP", &["HELP acl"]),
+    ("INFO", &["INFO"]),
+    ("QUIT", &["QUIT"]),
+];
+
+/// Where alice's things begin.
+const HERS: &str = "hers";
+/// Names of equal length, of something that is there and of something that is not.
+const THERE: &str = "salaries";
+const NOWHERE: &str = "nothings";
+
+struct World {
+    broker: Broker,
+    admin: Lines,
+    /// How often something was said.
+    count: u32,
+}
+
+impl World {
+    fn new() -> World {
+        let password = std::env::temp_dir().join(format!("plainlog-rules-{}", std::process::id()));
+        fs::write(&password, "admin-secret\n").unwrap();
+        let at = password.to_str().unwrap();
+        let broker = Broker::with(&["--in-memory", "--users", "--admin-password-file", at]);
+        fs::remove_file(password).unwrap();
+        let admin = broker.connect();
+        let mut world = World { broker, admin, count: 0 };
+        for line in ["AUTH admin admin-secret", "USER add alice alice-secret"] {
+            world.does(line);
+        }
+        for name in [HERS, THERE] {
+            for line in ["CREATE NAME", "RESET NAME NAME/0 0", "BEGIN NAME", "SEND NAME message:secret", "END"] {
+                world.does(&line.replace("NAME", name));
+            }
+        }
+        world
+    }
+
+    /// The admin does something that has an answer of one line.
+    fn does(&mut self, line: &str) {
+        let answer = self.admin.say(&format!("{line}\n")).line();
+        assert!(answer.starts_with("OK") || answer.starts_with("ACK"), "{line}: {answer}");
+    }
+
+    /// Alice has these rights, and no others: each an operation, a resource's type, and whether it is allowed.
+    fn alice_may(&mut self, rules: &[(&str, &str, bool)]) {
+        let gone = self.admin.say("ACL delete principal:User:alice\n").line();
+        let count: usize = gone.strip_prefix("ACL count:").unwrap().parse().unwrap();
+        (0..count).for_each(|_| drop(self.admin.line()));
+        for (operation, kind, allowed) in rules {
+            let name = if *kind == "cluster" { "kafka-cluster" } else { HERS };
+            let pattern = if *kind == "cluster" { "literal" } else { "prefixed" };
+            let permission = if *allowed { "allow" } else { "deny" };
+            self.does(&format!(
+                "ACL add resource:{kind} pattern:{pattern} name:{name} principal:User:alice operation:{operation} permission:{permission}"
+            ));
+        }
+    }
+
+    /// All that alice hears when she says these lines of something of this name.
+    fn hears(&mut self, lines: &[&str], name: &str) -> String {
+        self.count += 1;
+        let mut stream = TcpStream::connect(&self.broker.address).unwrap();
+        stream.set_read_timeout(Some(LONG)).unwrap();
+        let said: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let said = said.replace("NAME", name).replace("COUNT", &self.count.to_string());
+        stream.write_all(format!("AUTH alice alice-secret\n{said}QUIT\n").as_bytes()).unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).unwrap();
+        heard.split_once('\n').unwrap().1.into()
+    }
+}
+
+/// What a verb needs, as it is told: operations and the types of what they are on; and what else is said.
+struct Needs {
+    rights: Vec<(String, String)>,
+    note: String,
+}
+
+fn told(world: &mut World) -> BTreeMap<String, Needs> {
+    let first = world.admin.say("HELP acl\n").line();
+    let count: usize = first.strip_prefix("HELP count:").unwrap().parse().unwrap();
+    let lines: Vec<String> = (0..count).map(|_| world.admin.line()).collect();
+    let needs = |line: &String| {
+        let (verb, needs) = line.split_once(" needs ")?;
+        let (rights, note) = needs.split_once("; ").unwrap_or((needs, ""));
+        let right = |right: &str| right.split_once(" on the ").map(|(a, b)| (a.to_string(), b.to_string()));
+        let rights = rights.split(", ").filter_map(right).collect();
+        Some((verb.to_string(), Needs { rights, note: note.into() }))
+    };
+    lines.iter().filter_map(needs).collect()
+}
+
+const REFUSED: &str = "_AUTHORIZATION_FAILED";
+
+#[test]
+fn each_verb_needs_what_it_is_told_to_need() {
+    let mut world = World::new();
+    let needs = told(&mut world);
+    let said: Vec<&str> = SAID.iter().map(|(verb, _)| *verb).collect();
+    let mut verbs: Vec<&str> = needs.keys().map(|verb| &**verb).collect();
+    verbs.sort_by_key(|verb| said.iter().position(|said| said == verb));
+    assert_eq!(verbs, said);
+    let everything = ["topic", "group", "transactional-id", "cluster"].map(|kind| ("all", kind, true));
+    for (verb, lines) in SAID {
+        let Needs { rights, note } = &needs[*verb];
+        let own: Vec<(&str, &str, bool)> =
+            rights.iter().map(|(operation, kind)| (&**operation, &**kind, true)).collect();
+        world.alice_may(&own);
+        let heard = world.hears(lines, HERS);
+        assert!(!heard.contains(REFUSED), "{verb} needs more than {own:?}: {heard}");
+        // Another right does as well.
+        if note.starts_with("or ") {
+            continue;
+        }
+        for (operation, kind, _) in &own {
+            let without: Vec<_> = everything.iter().copied().chain([(*operation, *kind, false)]).collect();
+            world.alice_may(&without);
+            let heard = world.hears(lines, HERS);
+            assert!(heard.contains(REFUSED), "{verb} does not need {operation} on the {kind}: {heard}");
+        }
+    }
+}
+
+#[test]
+fn who_may_do_nothing_with_something_does_not_learn_whether_it_is_there() {
+    let mut world = World::new();
+    for own in [&[][..], &[("all", "topic", true), ("all", "group", true), ("all", "transactional-id", true)]] {
+        world.alice_may(own);
+        for (verb, lines) in SAID.iter().filter(|(verb, _)| !["INFO", "USER", "ACL", "CREATE"].contains(verb)) {
+            let [there, nowhere] = [THERE, NOWHERE].map(|name| world.hears(lines, name).replace(name, "NAME"));
+            // Numbers of producers are others each time.
+            let plain = |heard: &str| heard.replace(|letter: char| letter.is_ascii_digit(), "");
+            assert_eq!(plain(&there), plain(&nowhere), "{verb}");
+            assert!(!there.contains("secret"), "{verb}: {there}");
+        }
+        let info = world.hears(&["INFO"], "");
+        let topics = if own.is_empty() { "topics:0\n" } else { "topics:1\n" };
+        assert!(info.contains(topics), "{info}");
+    }
+}
