@@ -75,6 +75,7 @@
 //! | share groups, queues | [`broker::share_partition`] |
 //! | transactions | [`broker::transaction`] |
 //! | HTTP: the API, the console, metrics | `protocol::http` |
+//! | who a caller is: passwords, SASL, certificates; what is defended, and what not | [`security`] |
 //! | what a caller may do: rules, and the gate that decides by them | [`security`], [`broker::Gate`] |
 //! | threads, limits, a clean stop | [`server`] |
 //! | what a client sends and gets, byte by byte | [`broker::wire`], `protocol::wire_view` |

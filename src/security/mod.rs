@@ -1,5 +1,23 @@
 //! Who may do what: principals, rules, and how both are kept from strangers. It is a leaf: it knows names, rules and bytes, and
 //! neither topics nor sockets. The [gate](crate::broker) asks it, protocols log callers in with it.
+//!
+//! # What is defended
+//!
+//! Nothing without options: then the port is for this machine, and for everybody on it. With `--users` and a certificate:
+//!
+//! | against | what they get |
+//! | --- | --- |
+//! | who listens on the way | TLS; without it no password is taken but over loopback (SCRAM shows none), and no answer is hidden |
+//! | who reaches the port | that it is plainlog: four verbs and three of Kafka's APIs, in short lines and frames, and no word of what there is |
+//! | who guesses | three tries for nothing, then each costs twice as long: for the address, and for the name; those who logged in from elsewhere go on |
+//! | who asks for names | for one that there is not the same answers, challenges and work as for one that there is |
+//! | a user | what rules let it; what it may not describe is not there |
+//! | another user of the machine | no file of the data directory; no password in arguments, explanations, errors or what the wire shows |
+//! | who writes the `~security` file badly | a start that is refused, with the line's number |
+//!
+//! Not defended: against who may alter the cluster (it can set anybody's password), or is root here, or runs the broker in its own
+//! process; who has a copy of `~security` cannot read passwords there, but can try weak ones against it, and play the broker; records
+//! on the disk are not encrypted, and how much goes over a line can be seen.
 
 #[cfg(feature = "users")]
 mod acl;
