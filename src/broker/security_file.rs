@@ -182,6 +182,7 @@ mod tests {
         Some(String::from_utf8(bytes).unwrap())
     }
 
+    #[cfg(feature = "users")]
     fn credential(byte: u8) -> ScramCredential {
         ScramCredential {
             change: 1,
@@ -206,6 +207,7 @@ mod tests {
     }
 
     /// One of each kind.
+    #[cfg(feature = "users")]
     fn all() -> Security {
         let credentials = ScramCredentials::from([("bob".into(), [(ScramMechanism::Sha256, credential(7))].into())]);
         let entity = QuotaEntity::from([("user".into(), Some("bob".into()))]);
