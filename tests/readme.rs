@@ -109,6 +109,41 @@ fn the_lines_for_curl_write_read_and_copy() {
     assert!(shell.run(&here(list)).contains("\"/api/topics/{topic}/export\""));
 }
 
+/// The first command is the broker's; the others are what is said to it then.
+#[cfg(feature = "tls")]
+#[test]
+fn the_way_onto_a_network_is_as_shown() {
+    let folder = env::temp_dir().join(format!("plainlog-readme-network-{}", std::process::id()));
+    let data = folder.join("data");
+    let [broker, rest @ ..] = &blocks("On a network", "sh").remove(0)[..] else { panic!("no commands") };
+    let options = broker.strip_prefix("broker --listen '[::]:9092' ").unwrap().split(' ').collect::<Vec<_>>();
+    let broker = Broker::with(&[&["--data-dir", data.to_str().unwrap()], &options[..]].concat());
+    let mut shell = Shell { folder, broker };
+    let run = |script: &str| {
+        let programs = env::join_paths([Path::new(BROKER).parent().unwrap(), Path::new("/usr/bin"), Path::new("/bin")]);
+        let mut sh = shell.broker.command("sh", &["-ec", script]);
+        let sh = sh
+            .current_dir(&shell.folder)
+            .env("PATH", programs.unwrap())
+            .env("PLAINLOG_PASSWORD_FILE", data.join("~admin-password"));
+        let output = sh.output().unwrap();
+        assert!(output.status.success(), "{script}: {}", text(&output.stderr));
+        text(&output.stdout).to_string()
+    };
+    let printed = run(&rest.join("\n"));
+    let passwords: Vec<_> = printed.lines().filter_map(|line| line.strip_prefix("password: ")).collect();
+    let [alice, bob] = passwords[..] else { panic!("{printed}") };
+    let ca = "--ca data/tls/ca.pem";
+    for (name, password) in [("alice", alice), ("bob", bob)] {
+        fs::write(shell.folder.join(name), password).unwrap();
+    }
+    run(&format!("echo one | producer {ca} --user alice --password-file alice --topic orders"));
+    let read = run(&format!("consumer {ca} --user bob --password-file bob --topic orders -o earliest -c 1"));
+    assert_eq!(read, "Consumed: one (offset: 0)\n");
+    run(&format!("! (echo two | producer {ca} --user bob --password-file bob --topic orders)"));
+    shell.broker.stop();
+}
+
 /// Each terminal's block: how its program is started, and what it shows.
 #[test]
 fn the_lesson_is_as_shown() {
