@@ -10,7 +10,7 @@
 
 use super::{Broker, Error, Permit, Result, security_file::Security};
 use crate::security::{
-    Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Turns,
+    Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Sessions, Turns,
     guessing::{Attempt, Guessing, Turn},
     password,
     sasl::scram,
@@ -39,6 +39,7 @@ pub(super) struct Logins {
     guessing: Mutex<Guessing>,
     turns: Turns,
     remembered: Remembered,
+    browsers: Mutex<Sessions>,
     /// From which challenges for nobody are derived where the data directory has no secret.
     secret: [u8; 32],
     /// How many users were deleted.
@@ -52,6 +53,7 @@ impl Default for Logins {
             guessing: Mutex::default(),
             turns: Turns::default(),
             remembered: Remembered::default(),
+            browsers: Mutex::default(),
             secret: password::random(),
             deletions: AtomicU64::default(),
             sessions: RwLock::default(),
@@ -224,6 +226,27 @@ impl Broker {
         let (logins, security) = (self.logins(), self.env(&Permit::for_everybody()).security.get());
         let known = logins.known(&security, user, None);
         known.is_somebody.then(|| logins.remembered.mark(&known.credential, b""))
+    }
+
+    /// Opens a session of a browser for a user who has logged in, and answers its token; `None`: there are too many.
+    pub fn open_session(&self, of: &Principal) -> Option<String> {
+        let mark = self.password_mark(&of.name)?;
+        self.browsers().open(of.name.clone(), mark, Instant::now())
+    }
+
+    /// Whose session a token stands for, if that lasts.
+    pub fn session(&self, token: &str) -> Option<Principal> {
+        let user = self.browsers().find(token, Instant::now(), |user| self.password_mark(user))?;
+        Some(Principal::new(&user, Proof::Password))
+    }
+
+    /// Ends a session.
+    pub fn close_session(&self, token: &str) {
+        self.browsers().close(token);
+    }
+
+    fn browsers(&self) -> MutexGuard<'_, Sessions> {
+        self.logins().browsers.lock().expect("no panic under the lock of sessions")
     }
 
     /// From now on `sessions` is told of users who are deleted, for as long as it lasts.

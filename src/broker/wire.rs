@@ -15,7 +15,7 @@ use super::{
     spans::Spans,
     waiting::{Registered, Waiter, Waiters},
 };
-use crate::log::disk::Disk;
+use crate::{log::disk::Disk, security::Principal};
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -185,7 +185,14 @@ struct State {
     bytes: usize,
     last_number: u64,
     /// What is expected from an address, once it came.
-    expected: HashMap<SocketAddr, Option<Arc<Exchange>>>,
+    expected: HashMap<SocketAddr, Expecting>,
+}
+
+/// Who expects an exchange, and what came.
+#[derive(Debug)]
+struct Expecting {
+    by: Principal,
+    seen: Option<Arc<Exchange>>,
 }
 
 impl Wire {
@@ -213,8 +220,8 @@ impl Wire {
         }
         let exchange = Arc::new(exchange);
         let mut state = self.state();
-        if let Some(expected) = state.expected.get_mut(&exchange.asker.address) {
-            expected.get_or_insert_with(|| exchange.clone());
+        if let Some(expecting) = state.expected.get_mut(&exchange.asker.address) {
+            expecting.seen.get_or_insert_with(|| exchange.clone());
         }
         if !state.filter.as_ref().is_some_and(|filter| filter.fits(&exchange.asker)) {
             return;
@@ -266,15 +273,14 @@ impl Wire {
         state.ring.get(at).cloned()
     }
 
-    /// Whether what this address asks is expected: it is the broker's own end of a connection to itself.
-    #[cfg(feature = "tls")]
-    pub fn is_expected(&self, address: SocketAddr) -> bool {
-        self.state().expected.contains_key(&address)
+    /// Who expects what this address asks: it is the broker's own end of a connection to itself, which acts for them.
+    pub fn expected_by(&self, address: SocketAddr) -> Option<Principal> {
+        self.state().expected.get(&address).map(|expecting| expecting.by.clone())
     }
 
-    /// Expects an exchange from this address until the answer is dropped.
-    pub fn expect(&self, address: SocketAddr) -> Expected<'_> {
-        self.state().expected.insert(address, None);
+    /// Expects an exchange from this address, on behalf of somebody, until the answer is dropped.
+    pub fn expect(&self, address: SocketAddr, by: Principal) -> Expected<'_> {
+        self.state().expected.insert(address, Expecting { by, seen: None });
         self.wanting.fetch_add(1, Relaxed);
         Expected { wire: self, address }
     }
@@ -290,7 +296,7 @@ pub struct Expected<'w> {
 impl Expected<'_> {
     /// The first exchange of that address, if it came.
     pub fn take(&self) -> Option<Arc<Exchange>> {
-        self.wire.state().expected.get_mut(&self.address)?.take()
+        self.wire.state().expected.get_mut(&self.address)?.seen.take()
     }
 }
 
@@ -377,7 +383,7 @@ mod tests {
     #[test]
     fn what_is_expected_is_handed_over_though_it_is_off() {
         let wire = Wire::default();
-        let expected = wire.expect(asker(5, "", "PING").address);
+        let expected = wire.expect(asker(5, "", "PING").address, Principal::anonymous());
         assert!(wire.is_on() && wire.wants(&asker(5, "", "PING")) && !wire.wants(&asker(6, "", "PING")));
         assert!(expected.take().is_none());
         wire.record(exchange(5, 3), Some(&MemoryDisk::default()));

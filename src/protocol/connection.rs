@@ -195,6 +195,11 @@ impl<'a> Output<'a> {
         self.transport.is_local()
     }
 
+    /// Whether the line is encrypted.
+    pub fn is_secure(&self) -> bool {
+        self.transport.is_secure()
+    }
+
     /// Whether nobody between the two ends can read along: the line is encrypted, or within this machine.
     pub fn is_private(&self) -> bool {
         self.transport.is_secure() || self.peer.ip().to_canonical().is_loopback()

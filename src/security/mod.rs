@@ -35,6 +35,8 @@ mod remembered;
 mod resource;
 #[cfg(feature = "users")]
 pub mod sasl;
+#[cfg(feature = "users")]
+mod sessions;
 #[cfg(feature = "tls")]
 pub mod tls;
 #[cfg(feature = "users")]
@@ -50,5 +52,7 @@ pub use quotas::{Account, HeldBack, Meters, Quota, QuotaEntity, QuotaValues, Quo
 #[cfg(feature = "users")]
 pub use remembered::{Mark, Remembered};
 pub use resource::{CLUSTER_NAME, Operation, Operations, ResourceType};
+#[cfg(feature = "users")]
+pub use sessions::{LASTS as SESSION_LASTS, Sessions};
 #[cfg(feature = "users")]
 pub use turns::Turns;

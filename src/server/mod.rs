@@ -448,17 +448,17 @@ impl Shared {
         self.held.fetch_sub(1, AcqRel);
     }
 
-    /// Whether a connection is from this program, which tries something out for a client of its own.
-    #[cfg(feature = "tls")]
-    fn is_own(&self, #[cfg_attr(not(feature = "http"), allow(unused_variables))] peer: SocketAddr) -> bool {
+    /// On whose behalf this program itself connects from there, to try something out; `None`: it is somebody else.
+    fn own(&self, #[cfg_attr(not(feature = "http"), allow(unused_variables))] peer: SocketAddr) -> Option<Principal> {
         #[cfg(feature = "http")]
-        return self.backend.wire().is_expected(peer);
+        return self.backend.wire().expected_by(peer);
         #[cfg(not(feature = "http"))]
-        false
+        None
     }
 
     fn converse(&self, transport: &Transport, waiter: Arc<Waiter>) -> io::Result<()> {
         let Some(spoken) = sniff::sniff(transport, None)? else { return Ok(()) };
+        let own = self.own(transport.peer());
         #[cfg(feature = "tls")]
         let (principal, spoken) = match &self.identity {
             None => (None, spoken),
@@ -467,14 +467,14 @@ impl Shared {
                 let Some(spoken) = sniff::sniff(transport, None)? else { return end(transport) };
                 (principal, spoken)
             }
-            Some(identity) if identity.is_required() && !self.is_own(transport.peer()) => {
+            Some(identity) if identity.is_required() && own.is_none() => {
                 return secure::refuse(transport, spoken);
             }
             Some(_) => (None, spoken),
         };
         #[cfg(not(feature = "tls"))]
         let principal = None;
-        let principal = principal.unwrap_or_else(Principal::anonymous);
+        let principal = principal.or(own).unwrap_or_else(Principal::anonymous);
         transport.set_read_timeout(SILENCE)?;
         let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
         let peer = transport.peer();

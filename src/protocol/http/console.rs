@@ -47,10 +47,13 @@ static FILES: &[File] = files! {
     "kept.js" SCRIPT;
     "learn.js" SCRIPT;
     "list.js" SCRIPT;
+    "login.js" SCRIPT;
     "messages.js" SCRIPT;
+    "rules.js" SCRIPT;
     "stream.js" SCRIPT;
     "topics.js" SCRIPT;
     "try.js" SCRIPT;
+    "users.js" SCRIPT;
     "wire.js" SCRIPT;
 };
 

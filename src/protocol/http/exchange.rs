@@ -259,12 +259,14 @@ impl<'x, 'c> Exchange<'x, 'c> {
             self.keeps_alive = false;
             return Ok(());
         }
-        let headers = self.allowed_methods(refusal);
+        let headers = self.headers_of(refusal);
         self.answer(refusal.status, "application/json", &headers, &refusal.body())
     }
 
-    fn allowed_methods(&self, refusal: &Refusal) -> String {
+    fn headers_of(&self, refusal: &Refusal) -> String {
         match refusal.status {
+            #[cfg(feature = "users")]
+            401 => super::login::challenge(self.head).into(),
             405 => format!("Allow: {}\r\n", route::methods_of(self.routes, &self.head.path).join(", ")),
             _ => String::new(),
         }
@@ -404,6 +406,7 @@ fn reason(status: u16) -> &'static str {
         204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -413,6 +416,7 @@ fn reason(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         421 => "Misdirected Request",
         422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         500 => "Internal Server Error",
         501 => "Not Implemented",

@@ -7,6 +7,7 @@
 //!   └ parsed by `httparse`, bounded in bytes and time
 //! ```
 //!
+//! - With users each request says who asks (`login`), and is answered on behalf of them.
 //! - A head has at most 64 KiB and 100 headers and comes whole within 10 s. A connection is kept for 60 s between requests.
 //! - A body is read as it comes, and never buffered because of what a client announces.
 //! - After what cannot be read, where the next request would begin is unknown: it is answered, and the connection closed.
@@ -16,6 +17,8 @@ mod console;
 mod exchange;
 mod guard;
 mod json;
+#[cfg(feature = "users")]
+mod login;
 mod openapi;
 mod query;
 mod refusal;
@@ -105,15 +108,25 @@ fn answer<'c>(
     output.counted().set_client(head.header("user-agent").unwrap_or_default());
     output.counted().requested(1, begun);
     let mut number = route::NONE;
+    let is_preflight = head.method == "OPTIONS" && guard.allowed_origin(head).is_some();
+    let checked = guard.check(head).map_err(Stop::from);
+    #[cfg(feature = "users")]
+    let (checked, somebody) =
+        match checked.and_then(|()| if is_preflight { Ok(None) } else { login::who(broker, head, output) }) {
+            Ok(somebody) => (Ok(()), somebody),
+            Err(stop) => (Err(stop), None),
+        };
+    #[cfg(feature = "users")]
+    let broker = somebody.as_ref().unwrap_or(broker);
     let mut exchange = Exchange::new(broker, ROUTES, head, input, output, guard.allowed_origin(head));
-    let answered = match guard.check(head) {
-        Ok(()) if head.method == "OPTIONS" && guard.allowed_origin(head).is_some() => preflight(&mut exchange),
+    let answered = match checked {
+        Ok(()) if is_preflight => preflight(&mut exchange),
         Ok(()) => route::find(ROUTES, head).map_err(Stop::from).and_then(|(found, parameters)| {
             number = found;
             exchange.parameters = parameters;
             HANDLERS[found](&mut exchange)
         }),
-        Err(refusal) => Err(refusal.into()),
+        Err(stop) => Err(stop),
     };
     let is_refused = matches!(answered, Err(Stop::Refused(_)));
     let answered = match answered {

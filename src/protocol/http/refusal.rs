@@ -49,7 +49,10 @@ fn status_of(code: Code) -> u16 {
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed => 403,
-        Code::SecurityDisabled => 409,
+        Code::SaslAuthenticationFailed => 401,
+        Code::ResourceNotFound => 404,
+        Code::SecurityDisabled | Code::DuplicateResource => 409,
+        Code::ThrottlingQuotaExceeded => 429,
         Code::TopicAlreadyExists | Code::NonEmptyGroup | Code::ConcurrentTransactions | Code::InvalidTxnState => 409,
         Code::MessageTooLarge | Code::RecordListTooLarge => 413,
         Code::CorruptMessage => 500,

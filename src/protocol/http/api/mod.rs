@@ -9,6 +9,8 @@ pub(super) mod metrics;
 pub(super) mod records;
 pub(super) mod topics;
 pub(super) mod trial;
+#[cfg(feature = "users")]
+pub(super) mod users;
 pub(super) mod wire;
 
 use super::{

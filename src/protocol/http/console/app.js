@@ -10,6 +10,9 @@ import * as connections from './connections.js';
 import * as wire from './wire.js';
 import * as tryIt from './try.js';
 import * as learn from './learn.js';
+import * as users from './users.js';
+import * as rules from './rules.js';
+import * as login from './login.js';
 
 const PAGES = {
   topics: ['Topics', topics],
@@ -19,7 +22,21 @@ const PAGES = {
   wire: ['Wire', wire],
   try: ['Try it', tryIt],
   learn: ['Learn', learn],
+  users: ['Users', users],
+  rules: ['Rules', rules],
 };
+
+// What a page takes that not everybody sees, where there are users.
+const TAKES = {
+  connections: ['describe', 'describe on the cluster'],
+  wire: ['alter', 'alter on the cluster'],
+  users: ['describe', 'describe on the cluster'],
+  rules: ['describe', 'describe on the cluster'],
+};
+// Pages that mean nothing where there are no users.
+const OF_USERS = ['users', 'rules'];
+
+const mayOpen = (page) => !login.me.users || !TAKES[page] || login.me.cluster.includes(TAKES[page][0]);
 
 // When a broker is asked again that did not answer.
 const AGAIN_MS = 1000;
@@ -96,6 +113,11 @@ class View {
 
   // What is asked for is not there. A broker that does not answer, or cannot now, is asked again.
   failed(error) {
+    if (error.status === 401) {
+      this.end();
+      login.ask(this.main);
+      return;
+    }
     if (!error.status || error.status >= 500) {
       text(this.#trouble, `${error.message}; trying again`);
       this.#trouble.hidden = false;
@@ -121,7 +143,7 @@ const parse = (hash) => {
 let view;
 const open = (first) => {
   const { path, query } = parse(location.hash);
-  if (!Object.hasOwn(PAGES, path[0])) {
+  if (!Object.hasOwn(PAGES, path[0]) || (OF_USERS.includes(path[0]) && !login.me.users)) {
     location.replace('#/topics');
     return;
   }
@@ -132,14 +154,22 @@ const open = (first) => {
     if (one.dataset.page === path[0]) one.setAttribute('aria-current', 'page');
     else one.removeAttribute('aria-current');
   }
-  PAGES[path[0]][1].open(view);
+  if (mayOpen(path[0])) PAGES[path[0]][1].open(view);
+  else login.closed(view, PAGES[path[0]][0], TAKES[path[0]][1]);
   if (first) return;
   scrollTo(0, 0);
   main.focus({ preventScroll: true });
 };
 
 const pages = document.getElementById('pages');
-pages.append(...Object.entries(PAGES).map(([page, [name]]) => link(name, [page], {}, { 'data-page': page })));
+const menu = () => {
+  const shown = Object.entries(PAGES).filter(([page]) => login.me.users || !OF_USERS.includes(page));
+  const entry = ([page, [name]]) => {
+    const why = mayOpen(page) ? {} : { class: 'off', title: `You may not see this: it takes ${TAKES[page][1]}` };
+    return link(name, [page], {}, { 'data-page': page, ...why });
+  };
+  pages.replaceChildren(...shown.map(entry));
+};
 document.getElementById('skip').addEventListener('click', (event) => {
   event.preventDefault();
   document.getElementById('main').focus();
@@ -183,6 +213,21 @@ addEventListener('unhandledrejection', (event) => {
   event.preventDefault();
   if (reason instanceof Refused) say(reason.message);
 });
-addEventListener('hashchange', () => open(false));
-head();
-open(true);
+// Who one is decides what there is to be seen.
+const begin = async () => {
+  const main = document.getElementById('main');
+  try {
+    await login.learn();
+  } catch (error) {
+    if (error.status === 401) return login.ask(main);
+    // A build without users does not know the question; a broker that does not answer is asked again by the page.
+    if (!error.status || error.status >= 500) return void setTimeout(begin, AGAIN_MS);
+  }
+  if (login.me.users && !login.me.principal) return login.ask(main);
+  login.head(document.getElementById('me'));
+  menu();
+  addEventListener('hashchange', () => open(false));
+  head();
+  open(true);
+};
+begin();

@@ -2,6 +2,7 @@
 
 import { h, text, link, table, facts, chart, ask, field, option, say } from './dom.js';
 import { get, send, path } from './api.js';
+import { rights } from './login.js';
 import { number, count, gain } from './format.js';
 
 export const open = (view) => (view.path[1] ? one(view, view.path[1]) : list(view));
@@ -78,6 +79,8 @@ const one = (view, name) => {
   };
   const remember = (key, value) => courses.set(key, [...(courses.get(key) ?? []), value ?? 0].slice(-60));
 
+  let may = (node) => node;
+  rights(view, 'group', name).then((known) => (may = known ?? may));
   const update = view.every(2000, async () => {
     group = await get(path`groups/${name}`, view.signal);
     remember('', group.lag);
@@ -91,7 +94,10 @@ const one = (view, name) => {
     nobody.hidden = group.members.length > 0;
     showOffsets();
     const busy = group.members.length > 0;
-    for (const button of [resets, deletes]) button.disabled = busy;
+    for (const [button, operation] of [[resets, 'read'], [deletes, 'delete']]) {
+      button.disabled = busy;
+      if (!busy) may(button, operation);
+    }
     text(why, busy ? `Reset and delete are for a group without members; this one has ${number(group.members.length)}.` : '');
   });
 

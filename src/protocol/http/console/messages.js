@@ -6,6 +6,7 @@
 
 import { h, text, link, table, ask, field, option, say, facts } from './dom.js';
 import { get, send, path, query } from './api.js';
+import { rights } from './login.js';
 import { number, bytes as size, count, time } from './format.js';
 import { list } from './list.js';
 import { Kept } from './kept.js';
@@ -415,10 +416,12 @@ const read = (view, topic) => {
   partition.addEventListener('change', submit);
   start.addEventListener('change', () => (started(), from.hidden ? submit() : from.focus()));
 
+  const producer = h('button', { class: 'first', onclick: () => produce() }, 'Produce…');
+  rights(view, 'topic', topic).then((may) => may?.(producer, 'write'));
   const layout = h('div', { class: 'split' }, rows.node, detail);
   view.show(`Messages of ${topic}`,
     h('div', { class: 'tools' }, h('h1', {}, 'Messages ', h('small', {}, 'of '), link(topic, ['topics', topic])),
-      h('span', { class: 'end' }, live, ' ', h('button', { class: 'first', onclick: () => produce() }, 'Produce…'))),
+      h('span', { class: 'end' }, live, ' ', producer)),
     form, h('div', { class: 'tools' }, status, saved), missing, layout);
 
   view.once(async () => {

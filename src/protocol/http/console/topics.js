@@ -2,6 +2,7 @@
 
 import { h, text, link, table, facts, chart, ask, field, option, say } from './dom.js';
 import { get, send, path } from './api.js';
+import { rights } from './login.js';
 import { number, bytes, rate, count, duration, gain } from './format.js';
 
 export const open = (view) => (view.path[1] ? one(view, view.path[1]) : list(view));
@@ -83,7 +84,9 @@ const create = async () => {
 const sum = (topic, what) => topic.partitions.reduce((total, partition) => total + what(partition), 0);
 const records = (partition) => partition.high_watermark - partition.start;
 
-const one = (view, name) => {
+const one = async (view, name) => {
+  const may = await rights(view, 'topic', name);
+  if (!may) return;
   let topic;
   const line = chart(160, 24);
   const about = facts(['Records', 'Size', 'Partitions', 'Records/s', 'Last 2 min', 'Kept', 'Cleanup']);
@@ -98,7 +101,7 @@ const one = (view, name) => {
     { name: 'Size', class: 'n', text: (partition) => bytes(partition.bytes) },
     { name: 'Segments', class: 'n wide', text: (partition) => number(partition.segments) },
     { name: 'Leader epoch', class: 'n wide', text: (partition) => number(partition.leader_epoch) },
-    { name: '', class: 'n fit', node: (partition) => !topic.internal && h('button', { class: 'small', onclick: () => trim(partition.partition) }, 'Trim…') },
+    { name: '', class: 'n fit', node: (partition) => !topic.internal && may(h('button', { class: 'small', onclick: () => trim(partition.partition) }, 'Trim…'), 'delete') },
   ], (partition) => partition.partition);
 
   const readers = table('Groups that read this topic', [
@@ -113,7 +116,7 @@ const one = (view, name) => {
     { name: 'Setting', text: (config) => config.name },
     { name: 'Value', class: 'break', text: (config) => config.value || '(empty)' },
     { name: '', class: 'fit soft wide', text: (config) => (config.default ? 'default' : 'its own') },
-    { name: '', class: 'n fit', node: (config) => !topic.internal && h('button', { class: 'small', 'aria-label': `Change ${config.name}`, onclick: () => change(config.name) }, 'Change…') },
+    { name: '', class: 'n fit', node: (config) => !topic.internal && may(h('button', { class: 'small', 'aria-label': `Change ${config.name}`, onclick: () => change(config.name) }, 'Change…'), 'alter-configs') },
   ], (config) => config.name);
   const showConfigs = () => {
     const all = Object.entries(topic.configs).map(([name, config]) => ({ name, ...config }));
@@ -204,8 +207,8 @@ const one = (view, name) => {
   const tools = h('div', { class: 'tools', hidden: true },
     link('Messages', ['messages', name], {}, { class: 'button' }),
     link('Produce', ['messages', name], { produce: 'yes' }, { class: 'button' }),
-    h('button', { onclick: grow }, 'Add partitions…'),
-    h('button', { class: 'bad end', onclick: drop }, 'Delete topic…'));
+    may(h('button', { onclick: grow }, 'Add partitions…'), 'alter'),
+    may(h('button', { class: 'bad end', onclick: drop }, 'Delete topic…'), 'delete'));
   view.show(name,
     h('h1', {}, name), about.node, tools,
     h('h2', {}, 'Partitions'), partitions.node,

@@ -1,0 +1,180 @@
+//! Who asks over HTTP, where the broker asks that: names and passwords, sessions, users, and what nobody gets.
+#![cfg(all(feature = "http", feature = "users"))]
+#![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
+
+mod common;
+
+use common::{Broker, http::Answer};
+use serde_json::json;
+use std::{fs, path::PathBuf};
+
+const JSON: &str = "Content-Type: application/json\r\n";
+
+/// A broker with users, and the file of its admin's password, which goes with it.
+struct Guarded {
+    broker: Broker,
+    file: PathBuf,
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.file));
+    }
+}
+
+/// How somebody says who it is: a header, or none.
+type As<'a> = &'a str;
+
+fn basic(user: &str, password: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    format!("Authorization: Basic {}\r\n", STANDARD.encode(format!("{user}:{password}")))
+}
+
+impl Guarded {
+    fn start(name: &str) -> Guarded {
+        let file = std::env::temp_dir().join(format!("plainlog-http-users-{name}-{}", std::process::id()));
+        fs::write(&file, "admin secret\n").unwrap();
+        let options =
+            ["--in-memory", "--users", "--login-delay", "off", "--admin-password-file", file.to_str().unwrap()];
+        Guarded { broker: Broker::with(&options), file }
+    }
+
+    fn ask(&self, who: As<'_>, method: &str, target: &str, body: &str) -> Answer {
+        let json = if body.is_empty() { "" } else { JSON };
+        self.broker.http().ask(method, target, &format!("{who}{json}"), body.as_bytes())
+    }
+
+    fn status(&self, who: As<'_>, method: &str, target: &str, body: &str) -> u16 {
+        self.ask(who, method, target, body).status
+    }
+
+    /// The cookie of a session that is opened so.
+    fn open_session(&self, user: &str, password: &str) -> String {
+        let answer = self.ask("", "POST", "/api/login", &json!({ "user": user, "password": password }).to_string());
+        assert_eq!((answer.status, answer.json()["principal"].as_str().unwrap()), (200, &*format!("User:{user}")));
+        let cookie = answer.header("set-cookie").to_string();
+        assert!(cookie.contains("; HttpOnly; SameSite=Strict") && !cookie.contains("Secure"), "{cookie}");
+        assert!(cookie.contains("Max-Age=43200") && cookie.starts_with("plainlog-"), "{cookie}");
+        format!("Cookie: other=1; {}\r\n", cookie.split(';').next().unwrap())
+    }
+}
+
+fn admin() -> String {
+    basic("admin", "admin secret")
+}
+
+#[test]
+fn nobody_gets_the_login_page_and_learns_nothing_else() {
+    let guarded = Guarded::start("nobody");
+    assert_eq!(guarded.status(&admin(), "POST", "/api/topics", r#"{"name":"salaries"}"#), 201);
+    for target in ["/", "/console/app.js", "/health", "/api/me"] {
+        assert_eq!(guarded.status("", "GET", target, ""), 200, "{target}");
+    }
+    assert_eq!(guarded.ask("", "GET", "/api/me", "").json(), json!({ "users": true, "principal": null }));
+    let refused = guarded.ask("", "GET", "/api/topics/salaries", "");
+    assert_eq!((refused.status, refused.json()["error"].as_str().unwrap()), (401, "SASL_AUTHENTICATION_FAILED"));
+    assert!(refused.header("www-authenticate").starts_with("Basic realm="));
+    for target in [
+        "/api",
+        "/api/openapi.json",
+        "/api/topics",
+        "/api/topics/other",
+        "/metrics",
+        "/ready",
+        "/api/users",
+        "/nowhere",
+        "/api/wire",
+    ] {
+        let other = guarded.ask("", "GET", target, "");
+        assert_eq!((other.status, other.body), (401, refused.body.clone()), "{target}");
+    }
+    assert_eq!(guarded.status("", "POST", "/api/try", r#"{"text":"TOPICS"}"#), 401);
+    // A browser that is asked so would send a password with each request of any page.
+    let browser = guarded.ask("Sec-Fetch-Mode: cors\r\n", "GET", "/api/topics", "");
+    assert_eq!((browser.status, browser.header("www-authenticate")), (401, ""));
+}
+
+#[test]
+fn a_request_with_a_password_is_its_users() {
+    let guarded = Guarded::start("basic");
+    assert_eq!(guarded.status(&admin(), "POST", "/api/users", r#"{"name":"alice","password":"one: two"}"#), 201);
+    let alice = basic("alice", "one: two");
+    for _ in 0..2 {
+        let me = guarded.ask(&alice, "GET", "/api/me?topic=orders", "").json();
+        assert_eq!((&me["principal"], &me["cluster"], &me["topic"]), (&json!("User:alice"), &json!([]), &json!([])));
+    }
+    assert_eq!(guarded.status(&alice, "POST", "/api/topics", r#"{"name":"orders"}"#), 403);
+    let rule = r#"{"resource_type":"topic","resource_name":"orders","principal":"User:alice","operation":"all"}"#;
+    assert_eq!(guarded.status(&admin(), "POST", "/api/acls", rule), 201);
+    assert_eq!(guarded.status(&alice, "POST", "/api/topics", r#"{"name":"orders"}"#), 201);
+    assert_eq!(guarded.status(&alice, "POST", "/api/topics", r#"{"name":"others"}"#), 403);
+    let may = guarded.ask(&alice, "GET", "/api/me?topic=orders", "").json();
+    assert!(may["topic"].as_array().unwrap().contains(&json!("write")), "{may}");
+    for wrong in [
+        basic("alice", "one"),
+        basic("nobody", "x"),
+        "Authorization: Basic ?\r\n".into(),
+        "Authorization: Bearer x\r\n".into(),
+    ] {
+        assert_eq!(guarded.status(&wrong, "GET", "/api/topics", ""), 401, "{wrong}");
+        assert_eq!(guarded.status(&wrong, "GET", "/health", ""), 401, "what is wrong is not overlooked: {wrong}");
+    }
+    // A line that is tried out is the caller's own.
+    let tried = guarded.ask(&alice, "POST", "/api/try", r#"{"text":"WHOAMI"}"#);
+    assert!(tried.text().contains("User:alice"), "{}", tried.text());
+}
+
+#[test]
+fn a_session_lasts_until_its_user_leaves_or_gets_another_password() {
+    let guarded = Guarded::start("session");
+    let wrong = guarded.ask("", "POST", "/api/login", r#"{"user":"admin","password":"x"}"#);
+    assert_eq!((wrong.status, wrong.header("set-cookie")), (401, ""));
+    guarded.ask(&admin(), "POST", "/api/users", r#"{"name":"alice","password":"one"}"#);
+    let [first, second] = [0; 2].map(|_| guarded.open_session("alice", "one"));
+    let me = |who: &str| guarded.ask(who, "GET", "/api/me", "").json()["principal"].clone();
+    assert_eq!([me(&first), me(&second)], [json!("User:alice"), json!("User:alice")]);
+    // Pages of others cannot use it.
+    let foreign = format!("{first}Origin: http://evil.example\r\n");
+    assert_eq!(guarded.status(&foreign, "POST", "/api/topics", r#"{"name":"a"}"#), 403);
+    assert_eq!(guarded.status(&first, "POST", "/api/logout", "{}"), 200);
+    assert_eq!([me(&first), me(&second)], [json!(null), json!("User:alice")]);
+    assert_eq!(guarded.status(&admin(), "PATCH", "/api/users/alice", r#"{"password":"two"}"#), 200);
+    assert_eq!(me(&second), json!(null));
+    let third = guarded.open_session("alice", "two");
+    let deleted = guarded.ask(&admin(), "DELETE", "/api/users/alice", "");
+    assert_eq!((deleted.status, deleted.json()), (200, json!({ "name": "alice", "rules": 0 })));
+    assert_eq!(me(&third), json!(null));
+    assert_eq!(guarded.status(&basic("alice", "two"), "GET", "/api/topics", ""), 401);
+}
+
+#[test]
+fn users_are_for_who_may_alter_the_cluster() {
+    let guarded = Guarded::start("users");
+    let names = |who: &str| guarded.ask(who, "GET", "/api/users", "").json();
+    assert_eq!(names(&admin())["users"][0]["name"], "admin");
+    assert_eq!(names(&admin())["users"][0]["super"], true);
+    let add = |who: &str, body: &str| guarded.status(who, "POST", "/api/users", body);
+    assert_eq!(add(&admin(), r#"{"name":"bob","password":"b"}"#), 201);
+    assert_eq!(add(&admin(), r#"{"name":"bob","password":"b"}"#), 409);
+    assert_eq!([add(&admin(), r#"{"name":"","password":"b"}"#), add(&admin(), r#"{"name":"c"}"#)], [400, 400]);
+    let bob = basic("bob", "b");
+    assert_eq!(add(&bob, r#"{"name":"c","password":"c"}"#), 403);
+    for (method, target, body) in [
+        ("GET", "/api/users", ""),
+        ("PATCH", "/api/users/admin", r#"{"password":"x"}"#),
+        ("DELETE", "/api/users/admin", ""),
+    ] {
+        assert_eq!(guarded.status(&bob, method, target, body), 403, "{method}");
+    }
+    assert_eq!(guarded.status(&admin(), "DELETE", "/api/users/nobody", ""), 404);
+}
+
+#[test]
+fn without_users_there_is_nobody_to_log_in() {
+    let broker = Broker::start();
+    assert_eq!(broker.get("/api/me").json()["users"], false);
+    assert_eq!(broker.get("/api/topics").status, 200);
+    assert_eq!(broker.http().ask("GET", "/api/topics", &basic("admin", "x"), b"").status, 200, "nobody asked");
+    assert_eq!(broker.send_json("POST", "/api/login", r#"{"user":"a","password":"b"}"#).status, 400);
+    assert_eq!(broker.get("/api/users").status, 409);
+}
