@@ -21,6 +21,10 @@ pub struct SecurityConfig {
     pub reauth: Option<Duration>,
     /// Whether wrong passwords cost time: yes.
     pub login_delay: bool,
+    /// How long a client may take to shake hands and log in, in all: 10 s.
+    pub login_within: Duration,
+    /// How many connections there may be at once from one address, of IPv6 from one /64; `None`: any number.
+    pub connections_per_address: Option<usize>,
     /// TLS on the port; `None`: there is none.
     #[cfg(feature = "tls")]
     pub tls: Option<super::TlsConfig>,
@@ -37,6 +41,8 @@ impl Default for SecurityConfig {
             plaintext_passwords: false,
             reauth: None,
             login_delay: true,
+            login_within: Duration::from_secs(10),
+            connections_per_address: None,
             #[cfg(feature = "tls")]
             tls: None,
         }

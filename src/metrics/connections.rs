@@ -8,11 +8,11 @@
 //! Ids begin at 1 and are never given twice while the broker runs.
 
 use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU64, Ordering::*},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*},
     },
     time::Instant,
 };
@@ -24,12 +24,17 @@ const UNKNOWN: &str = "unknown";
 
 /// The connections there are.
 #[derive(Debug, Default)]
-pub struct Connections(Mutex<State>);
+pub struct Connections {
+    state: Mutex<State>,
+    /// How many of them nobody is known to be.
+    strangers: Arc<AtomicUsize>,
+}
 
 #[derive(Debug, Default)]
 struct State {
     last_id: u64,
     open: BTreeMap<u64, Arc<Connection>>,
+    of_networks: HashMap<IpAddr, usize>,
     gone: BTreeMap<&'static str, ConnectionSum>,
 }
 
@@ -42,8 +47,14 @@ pub struct Connection {
     pub address: SocketAddr,
     /// When it came, in ms since 1970-01-01 UTC.
     pub connected_ms: i64,
-    /// How many connections there were with it.
+    /// How many connections there were with it,
     pub count_with_it: usize,
+    /// how many of them from its address, of IPv6 from its /64,
+    pub of_network_with_it: usize,
+    /// and how many whose clients nobody knows.
+    pub strangers_with_it: usize,
+    strangers: Arc<AtomicUsize>,
+    is_known: AtomicBool,
     connected: Instant,
     protocol: OnceLock<&'static str>,
     client: OnceLock<Box<str>>,
@@ -72,18 +83,25 @@ pub struct ConnectionSum {
 
 impl Connections {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().expect("no panic under the connections' lock")
+        self.state.lock().expect("no panic under the connections' lock")
     }
 
     /// Somebody connected, at this time.
     pub fn connected(&self, address: SocketAddr, now_ms: i64) -> Arc<Connection> {
         let mut state = self.state();
         state.last_id += 1;
+        let of_network = state.of_networks.entry(network(address)).or_default();
+        *of_network += 1;
+        let of_network_with_it = *of_network;
         let connection = Arc::new(Connection {
             id: state.last_id,
             address,
             connected_ms: now_ms,
             count_with_it: state.open.len() + 1,
+            of_network_with_it,
+            strangers_with_it: self.strangers.fetch_add(1, AcqRel) + 1,
+            strangers: self.strangers.clone(),
+            is_known: AtomicBool::new(false),
             connected: Instant::now(),
             protocol: OnceLock::new(),
             client: OnceLock::new(),
@@ -101,6 +119,15 @@ impl Connections {
     pub fn disconnected(&self, connection: &Connection) {
         let mut state = self.state();
         if state.open.remove(&connection.id).is_some() {
+            connection.set_known();
+            let network = network(connection.address);
+            let left = state.of_networks.get_mut(&network).map_or(0, |count| {
+                *count -= 1;
+                *count
+            });
+            if left == 0 {
+                state.of_networks.remove(&network);
+            }
             let sum = ConnectionSum { open: 0, ..connection.sum() };
             state.gone.entry(connection.protocol()).or_default().add(sum);
         }
@@ -155,8 +182,23 @@ impl Connection {
         self.client.get().map(|name| &**name)
     }
 
+    /// It is known who its client is, or nobody asks.
+    pub fn set_known(&self) {
+        if !self.is_known.swap(true, AcqRel) {
+            self.strangers.fetch_sub(1, AcqRel);
+        }
+    }
+
+    /// Whether that is so.
+    pub fn is_known(&self) -> bool {
+        self.is_known.load(Acquire)
+    }
+
     /// Which of the broker's users it belongs to from now on; `None`: it is none's.
     pub fn set_user(&self, user: Option<Arc<str>>) {
+        if user.is_some() {
+            self.set_known();
+        }
         *self.user.lock().expect("no panic while a user is named") = user;
     }
 
@@ -201,6 +243,14 @@ impl Connection {
     }
 }
 
+/// An address, of IPv6 what its network has in common: who has one such address has all.
+fn network(address: SocketAddr) -> IpAddr {
+    match address.ip().to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
+        address => address,
+    }
+}
+
 impl ConnectionSum {
     fn add(&mut self, other: ConnectionSum) {
         self.connections += other.connections;
@@ -231,6 +281,26 @@ mod tests {
         assert_eq!((three.id, three.count_with_it), (3, 2));
         assert_eq!(connections.all().iter().map(|one| one.id).collect::<Vec<_>>(), [1, 3]);
         assert_eq!(connections.count(), 2);
+    }
+
+    #[test]
+    fn strangers_and_those_of_an_address_are_counted_until_they_go_or_are_known() {
+        let connections = Connections::default();
+        let from = |text: &str| connections.connected(text.parse().unwrap(), 0);
+        let (one, two, other) = (from("[2001:db8::1]:1"), from("[2001:db8::2]:1"), from("10.0.0.1:1"));
+        assert_eq!([&one, &two, &other].map(|one| one.of_network_with_it), [1, 2, 1]);
+        assert_eq!([&one, &two, &other].map(|one| one.strangers_with_it), [1, 2, 3]);
+        one.set_user(None);
+        assert!(!one.is_known());
+        one.set_user(Some("alice".into()));
+        one.set_known();
+        assert!(one.is_known());
+        connections.disconnected(&one);
+        connections.disconnected(&two);
+        connections.disconnected(&two);
+        let next = from("[::ffff:10.0.0.1]:1");
+        assert_eq!((next.of_network_with_it, next.strangers_with_it), (2, 2));
+        assert_eq!(connections.state().of_networks.len(), 1);
     }
 
     #[test]

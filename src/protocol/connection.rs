@@ -43,6 +43,8 @@ pub struct Input<'a> {
     full: bool,
     /// How long a protocol lets its client be silent; `None`: for ever. Longer is an error of kind `TimedOut`.
     pub silence_max: Option<Duration>,
+    /// Until when it is to be known who the client is; `None`: nobody asks. Later is an error of kind `TimedOut`, too.
+    pub login_by: Option<Instant>,
 }
 
 /// Bytes to be sent, and everything else that a protocol needs from its connection.
@@ -74,8 +76,16 @@ struct Watched {
 
 /// Both ends of what `transport` carries, whose broker says with `stopping` that it stops.
 pub fn open<'a>(transport: &'a Transport, waiter: Arc<Waiter>, stopping: &'a AtomicBool) -> (Input<'a>, Output<'a>) {
-    let input =
-        Input { transport, buffer: Vec::new(), used: 0, filled: 0, ended: false, full: false, silence_max: None };
+    let input = Input {
+        transport,
+        buffer: Vec::new(),
+        used: 0,
+        filled: 0,
+        ended: false,
+        full: false,
+        silence_max: None,
+        login_by: None,
+    };
     let output = Output {
         transport,
         bytes: Vec::new(),
@@ -134,6 +144,7 @@ impl Input<'_> {
             (self.used, self.filled) = (0, 0);
         }
         loop {
+            self.check_login(output)?;
             let room = self.buffer.len().min(self.filled.saturating_add(more));
             match self.transport.read(&mut self.buffer[self.filled..room]) {
                 Ok(read) => {
@@ -152,12 +163,27 @@ impl Input<'_> {
         }
     }
 
+    /// Has the next read wait no longer than the client may be a stranger.
+    fn check_login(&mut self, output: &Output<'_>) -> io::Result<()> {
+        let Some(login_by) = self.login_by else { return Ok(()) };
+        if output.counted().is_known() {
+            self.login_by = None;
+            return self.transport.set_read_timeout(SILENCE);
+        }
+        match login_by.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(ErrorKind::TimedOut.into()),
+            left => self.transport.set_read_timeout(left.min(SILENCE)),
+        }
+    }
+
     /// Gives the buffers back and waits, however long, until there is something to read.
     fn rest(&mut self, output: &mut Output<'_>) -> io::Result<()> {
         self.buffer = Vec::from(self.bytes());
         (self.used, self.filled) = (0, self.buffer.len());
         output.bytes = Vec::new();
-        self.transport.wait_readable(self.silence_max.map(|most| most.saturating_sub(SILENCE)), SILENCE)?;
+        let left = self.login_by.map(|by| by.saturating_duration_since(Instant::now()));
+        let most = self.silence_max.map(|most| most.saturating_sub(SILENCE)).into_iter().chain(left).min();
+        self.transport.wait_readable(most, SILENCE)?;
         let room = BUFFER_BYTES.max(self.filled * 2);
         self.buffer.resize(room, 0);
         Ok(())

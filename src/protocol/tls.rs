@@ -12,10 +12,11 @@
 //! - The end of input is the peer's close_notify. A stream that ends without one was cut off by somebody: an error of kind
 //!   `UnexpectedEof`, behind all that came before it.
 
+use crate::security::Turns;
 use rustls::{Connection, pki_types::CertificateDer};
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{IpAddr, TcpStream},
     sync::{Mutex, MutexGuard},
     time::{Duration, Instant},
 };
@@ -39,6 +40,15 @@ struct Incoming {
     bytes: Vec<u8>,
     used: usize,
     filled: usize,
+}
+
+/// Turns, and the address of whoever waits for them.
+#[derive(Clone, Copy, Debug)]
+pub struct InTurn<'a> {
+    /// The turns of all.
+    pub turns: &'a Turns,
+    /// Where the other end is.
+    pub address: IpAddr,
 }
 
 /// Encrypted bytes that have to go.
@@ -78,14 +88,19 @@ impl Session {
 
     /// Shakes hands, within `most`; it leaves the timeouts of the stream as they were.
     pub fn handshake(&self, stream: &TcpStream, most: Duration) -> io::Result<()> {
+        self.handshake_in_turn(stream, most, None)
+    }
+
+    /// The same, but its steps, which cost more than the other end pays for them, wait for turns.
+    pub fn handshake_in_turn(&self, stream: &TcpStream, most: Duration, turns: Option<&InTurn<'_>>) -> io::Result<()> {
         let timeouts = (stream.read_timeout()?, stream.write_timeout()?);
-        let shaken = self.shake_hands(stream, Instant::now() + most);
+        let shaken = self.shake_hands(stream, Instant::now() + most, turns);
         stream.set_read_timeout(timeouts.0)?;
         stream.set_write_timeout(timeouts.1)?;
         shaken
     }
 
-    fn shake_hands(&self, stream: &TcpStream, deadline: Instant) -> io::Result<()> {
+    fn shake_hands(&self, stream: &TcpStream, deadline: Instant, turns: Option<&InTurn<'_>>) -> io::Result<()> {
         let mut incoming = self.incoming();
         loop {
             stream.set_write_timeout(Some(left(deadline)?))?;
@@ -94,7 +109,7 @@ impl Session {
                 return Ok(());
             }
             stream.set_read_timeout(Some(left(deadline)?))?;
-            match self.advance(stream, &mut incoming) {
+            match self.advance(stream, &mut incoming, turns) {
                 Ok(true) => {}
                 Ok(false) => return Err(io::Error::new(ErrorKind::UnexpectedEof, "it left amid the handshake")),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -122,7 +137,7 @@ impl Session {
                 return Err(ErrorKind::WouldBlock.into());
             }
             let begun = deadline.is_none().then(Instant::now);
-            self.advance(stream, &mut incoming)?;
+            self.advance(stream, &mut incoming, None)?;
             if let Some(begun) = begun
                 && self.is_waiting()
             {
@@ -149,7 +164,7 @@ impl Session {
                 // Without a buffer.
                 retrying(|| stream.peek(&mut [0]))?;
             }
-            retrying(|| self.advance(stream, &mut incoming))?;
+            retrying(|| self.advance(stream, &mut incoming, None))?;
         }
         Ok(())
     }
@@ -164,7 +179,7 @@ impl Session {
                 Err(_) => {}
             }
             stream.set_nonblocking(true)?;
-            let advanced = self.advance(stream, &mut incoming);
+            let advanced = self.advance(stream, &mut incoming, None);
             stream.set_nonblocking(false)?;
             match advanced {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
@@ -176,7 +191,7 @@ impl Session {
     }
 
     /// Decrypts some of what has come, which is read from the stream if there is nothing; whether anything had come.
-    fn advance(&self, stream: &TcpStream, incoming: &mut Incoming) -> io::Result<bool> {
+    fn advance(&self, stream: &TcpStream, incoming: &mut Incoming, turns: Option<&InTurn<'_>>) -> io::Result<bool> {
         let Incoming { bytes, used, filled } = incoming;
         if used == filled {
             (*used, *filled) = (0, 0);
@@ -186,7 +201,12 @@ impl Session {
         let mut connection = self.connection();
         *used += connection.read_tls(&mut &bytes[*used..*filled])?;
         let any = *filled > 0;
-        let processed = connection.process_new_packets();
+        let mut process = || connection.process_new_packets().map(drop);
+        // Nothing is sent or read meanwhile: nobody can make others wait by being slow.
+        let processed = match turns {
+            Some(InTurn { turns, address }) => turns.take(*address, process),
+            None => process(),
+        };
         let has_words = connection.wants_write();
         drop(connection);
         if has_words && let Ok(mut outgoing) = self.outgoing.try_lock() {

@@ -10,8 +10,10 @@
 //! has it from [`secure`](Transport::secure) on.
 
 #[cfg(feature = "tls")]
-use super::tls::Session;
+use super::tls::{InTurn, Session};
 use crate::metrics::Connection;
+#[cfg(feature = "tls")]
+use crate::security::{Turns, guessing::network};
 use socket2::{SockRef, TcpKeepalive};
 use std::{
     io::{self, ErrorKind, Read, Write},
@@ -68,12 +70,18 @@ impl Transport {
         })
     }
 
-    /// Goes on under TLS, of which all that was looked at is the begin. The handshake is done within `most`.
+    /// Goes on under TLS, of which all that was looked at is the begin. The handshake is done within `most`, in turn.
     #[cfg(feature = "tls")]
-    pub fn secure(&self, connection: rustls::ServerConnection, most: Duration) -> io::Result<&Session> {
+    pub fn secure(
+        &self,
+        connection: rustls::ServerConnection,
+        most: Duration,
+        turns: Option<&Turns>,
+    ) -> io::Result<&Session> {
         let begin = std::mem::take(&mut *self.ahead());
         let session = Session::new(connection, begin.waiting().to_vec());
-        session.handshake(&self.stream, most)?;
+        let turns = turns.map(|turns| InTurn { turns, address: network(self.peer().ip()) });
+        session.handshake_in_turn(&self.stream, most, turns.as_ref())?;
         Ok(self.tls.get_or_init(|| session))
     }
 
@@ -325,7 +333,7 @@ mod tests {
         thread::scope(|scope| {
             let shaken = scope.spawn(|| session.handshake(&stream, LONG));
             transport.look_ahead(None, |bytes, _| assert_eq!(bytes[0], 0x16)).unwrap();
-            transport.secure(made.server(), LONG).unwrap();
+            transport.secure(made.server(), LONG, None).unwrap();
             shaken.join().unwrap().unwrap();
         });
         (transport, stream, session)
@@ -504,7 +512,7 @@ mod tests {
         let server = crate::security::tls::testing::Issuer::new("a").issue("localhost").server();
         transport.look_ahead(None, |_, _| ()).unwrap();
         transport.set_read_timeout(LONG).unwrap();
-        let error = transport.secure(server, Duration::from_millis(20)).unwrap_err();
+        let error = transport.secure(server, Duration::from_millis(20), None).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{error}");
         assert_eq!(transport.stream.read_timeout().unwrap(), Some(LONG));
         assert!(!transport.is_secure());

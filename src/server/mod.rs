@@ -26,7 +26,7 @@ use crate::broker::EndsSessions;
 #[cfg(feature = "cluster")]
 use crate::protocol::joined;
 #[cfg(feature = "tls")]
-use crate::security::tls::Identity;
+use crate::security::{Turns, tls::Identity};
 use crate::{
     backend::Backend,
     broker::{Caller, Protocol, Waiter},
@@ -58,6 +58,9 @@ use std::{
 const STACK_BYTES: usize = 256 << 10;
 /// How many refused connections are answered at the same time.
 const TURNED_AWAY_MAX: usize = 32;
+/// One connection in so many may be of a client that has not logged in.
+#[cfg(feature = "users")]
+const STRANGERS_SHARE: usize = 4;
 /// How long a refused client may take to say which protocol it speaks.
 const TURNING_AWAY: Duration = Duration::from_secs(1);
 /// The same when the accepting thread itself has to wait for it.
@@ -89,8 +92,11 @@ struct Shared {
     #[cfg(feature = "tls")]
     identity: Option<Identity>,
     stopping: AtomicBool,
-    /// How many clients are kept waiting that connect too often.
-    held: AtomicUsize,
+    /// How many clients are being dealt with that are not served.
+    aside: AtomicUsize,
+    /// Handshakes take turns, so that those who shake hands leave the processor to the others.
+    #[cfg(feature = "tls")]
+    turns: Turns,
     /// Whether the last connection got no thread.
     threadless: AtomicBool,
     connections: Mutex<Connections>,
@@ -121,7 +127,9 @@ impl Server {
             #[cfg(feature = "tls")]
             identity,
             stopping: AtomicBool::new(false),
-            held: AtomicUsize::new(0),
+            aside: AtomicUsize::new(0),
+            #[cfg(feature = "tls")]
+            turns: Turns::default(),
             threadless: AtomicBool::new(false),
             connections: Mutex::default(),
             closed: Condvar::new(),
@@ -378,10 +386,15 @@ impl Shared {
     fn admit(self: &Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let connection = self.backend.metrics().connections.connected(peer, self.backend.now_ms());
         let (count, max) = (connection.count_with_it, self.backend.config().max_connections);
+        let refusal = self.refusal(&connection);
         let counted = Counted { shared: self.clone(), connection: connection.clone() };
         let wait = self.backend.connected_from(peer.ip()).min(TURNING_AWAY);
         if self.stopping.load(Acquire) || count > max + TURNED_AWAY_MAX {
             return;
+        }
+        if refusal.is_some() || !wait.is_zero() {
+            // It takes no place of those who may log in.
+            connection.set_known();
         }
         let transport = match Transport::tcp(stream, connection, self.backend.config().idle_timeout) {
             Ok(transport) => Arc::new(transport),
@@ -391,12 +404,11 @@ impl Shared {
         let serve = move || {
             let shared = &counted.shared;
             if !wait.is_zero() {
-                shared.hold(served, wait)
-            } else if count <= max {
-                shared.serve(served)
+                shared.aside(|| shared.hold(served, wait))
+            } else if let Some(why) = refusal {
+                shared.aside(|| turn_away(&served, &why, TURNING_AWAY))
             } else {
-                let why = format!("the limit of {max} connections (--max-connections) is reached");
-                turn_away(&served, &why, TURNING_AWAY)
+                shared.serve(served)
             }
         };
         match thread::Builder::new().stack_size(STACK_BYTES).spawn(serve) {
@@ -438,14 +450,50 @@ impl Shared {
     fn hold(&self, transport: Arc<Transport>, wait: Duration) {
         let peer = transport.peer();
         self.tell(|| format!("{peer} connects more often than its quota allows"));
-        // They are no way to take the places of others.
-        if self.held.fetch_add(1, AcqRel) < TURNED_AWAY_MAX
-            && let Some(_open) = self.open(&transport, Waiter::new())
-        {
-            // A stop ends it.
-            drop(drain(&transport, wait));
+        // A stop ends it.
+        let Some(_open) = self.open(&transport, Waiter::new()) else { return };
+        drop(drain(&transport, wait));
+    }
+
+    /// Does something with a client that is not served, unless that is done with many: they take no places of others.
+    fn aside(&self, work: impl FnOnce()) {
+        if self.aside.fetch_add(1, AcqRel) < TURNED_AWAY_MAX {
+            work();
         }
-        self.held.fetch_sub(1, AcqRel);
+        self.aside.fetch_sub(1, AcqRel);
+    }
+
+    /// Why a connection is not served; `None`: it is.
+    fn refusal(&self, connection: &Connection) -> Option<String> {
+        let config = self.backend.config();
+        let max = config.max_connections;
+        if connection.count_with_it > max {
+            return Some(format!("the limit of {max} connections (--max-connections) is reached"));
+        }
+        #[cfg(feature = "users")]
+        {
+            let of_address = config.security.connections_per_address;
+            if let Some(most) = of_address.filter(|most| connection.of_network_with_it > *most) {
+                return Some(format!(
+                    "the limit of {most} connections of an address (--connections-per-address) is reached"
+                ));
+            }
+            // The others are for those who are known.
+            if config.security.users && connection.strangers_with_it > (max / STRANGERS_SHARE).max(1) {
+                return Some("too many are connected who have not logged in".into());
+            }
+        }
+        None
+    }
+
+    /// Until when a client is to be known; `None`: nobody asks who it is.
+    fn login_by(&self) -> Option<Instant> {
+        #[cfg(feature = "users")]
+        return Some(&self.backend.config().security)
+            .filter(|security| security.users)
+            .map(|security| Instant::now() + security.login_within);
+        #[cfg(not(feature = "users"))]
+        None
     }
 
     /// On whose behalf this program itself connects from there, to try something out; `None`: it is somebody else.
@@ -457,14 +505,17 @@ impl Shared {
     }
 
     fn converse(&self, transport: &Transport, waiter: Arc<Waiter>) -> io::Result<()> {
-        let Some(spoken) = sniff::sniff(transport, None)? else { return Ok(()) };
+        let login_by = self.login_by();
+        let left = || login_by.map(|by| by.saturating_duration_since(Instant::now()));
+        let Some(spoken) = sniff::sniff(transport, left())? else { return Ok(()) };
         let own = self.own(transport.peer());
         #[cfg(feature = "tls")]
         let (principal, spoken) = match &self.identity {
             None => (None, spoken),
             Some(identity) if spoken == Spoken::Tls => {
-                let principal = secure::shake_hands(transport, identity)?;
-                let Some(spoken) = sniff::sniff(transport, None)? else { return end(transport) };
+                let most = left().unwrap_or(secure::HANDSHAKE);
+                let principal = secure::shake_hands(transport, identity, most, &self.turns)?;
+                let Some(spoken) = sniff::sniff(transport, left())? else { return end(transport) };
                 (principal, spoken)
             }
             Some(identity) if identity.is_required() && own.is_none() => {
@@ -478,15 +529,18 @@ impl Shared {
         transport.set_read_timeout(SILENCE)?;
         let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
         let peer = transport.peer();
+        let caller =
+            |protocol| Caller { principal: principal.clone(), protocol, address: Some(peer), client_id: String::new() };
         let backend = |protocol: Protocol| {
             transport.counted().set_protocol(protocol.name());
-            self.backend.on_behalf_of(Caller {
-                principal: principal.clone(),
-                protocol,
-                address: Some(peer),
-                client_id: String::new(),
-            })
+            self.backend.on_behalf_of(caller(protocol))
         };
+        let is_stranger = login_by.is_some() && !self.backend.on_behalf_of(caller(Protocol::Text)).is_admitted();
+        if is_stranger {
+            input.login_by = login_by;
+        } else {
+            transport.counted().set_known();
+        }
         #[cfg(feature = "cluster")]
         if let (Spoken::Kafka | Spoken::Tls, Backend::Cluster(cluster)) = (&spoken, &self.backend) {
             transport.counted().set_protocol(Protocol::Kafka.name());
@@ -501,7 +555,12 @@ impl Shared {
             return joined::serve(transport, &node, cluster.config().idle_timeout, &self.stopping);
         }
         match spoken {
-            Spoken::Text => text::serve(&backend(Protocol::Text), &mut input, &mut output)?,
+            Spoken::Text => match text::serve(&backend(Protocol::Text), &mut input, &mut output) {
+                Err(error) if is_late(&error) && !transport.counted().is_known() => {
+                    transport.write_all(b"ERROR SASL_AUTHENTICATION_FAILED it took too long to log in\n")?;
+                }
+                served => served?,
+            },
             #[cfg(feature = "http")]
             Spoken::Http => {
                 let name = self.name.as_deref();
@@ -531,6 +590,10 @@ impl Shared {
         }
         end(transport)
     }
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// Answers must not be lost to a reset: says that no more comes, then reads what the client still sends.

@@ -4,7 +4,7 @@ use super::{Spoken, end, sniff};
 use crate::{
     config::Config,
     protocol::{connection, transport::Transport},
-    security::{Principal, tls::Identity},
+    security::{Principal, Turns, tls::Identity},
 };
 use std::{
     io::{self, ErrorKind},
@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long a handshake may take in all.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+pub(super) const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Who the broker is, if it speaks TLS.
 pub(super) fn open(config: &Config) -> io::Result<Option<Identity>> {
@@ -42,16 +42,21 @@ pub(super) fn look(identity: &Identity, must: bool) {
     }
 }
 
-/// Shakes hands; whom the client's certificate names, if it showed one.
-pub(super) fn shake_hands(transport: &Transport, identity: &Identity) -> io::Result<Option<Principal>> {
+/// Shakes hands within `most`, in turn; whom the client's certificate names, if it showed one.
+pub(super) fn shake_hands(
+    transport: &Transport,
+    identity: &Identity,
+    most: Duration,
+    turns: &Turns,
+) -> io::Result<Option<Principal>> {
     look(identity, false);
     let connection = rustls::ServerConnection::new(identity.server()).map_err(io::Error::other)?;
-    let session = transport.secure(connection, HANDSHAKE).map_err(|error| {
+    let session = transport.secure(connection, most.min(HANDSHAKE), Some(turns)).map_err(|error| {
         // Why is on its way to the client, and must not be lost to a reset.
         drop(end(transport));
         match error.kind() {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                io::Error::new(ErrorKind::TimedOut, "no TLS handshake within 10 s")
+                io::Error::new(ErrorKind::TimedOut, "no TLS handshake in time")
             }
             kind => io::Error::new(kind, format!("no TLS handshake: {error}")),
         }
