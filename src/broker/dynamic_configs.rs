@@ -107,7 +107,7 @@ impl DynamicConfigs {
         self.state().topic_defaults
     }
 
-    fn of(&self, resource: &Resource) -> Overrides {
+    pub(super) fn of(&self, resource: &Resource) -> Overrides {
         self.state().kept.get(resource).cloned().unwrap_or_default()
     }
 }
@@ -187,7 +187,7 @@ impl BrokerState {
         GroupSettings::default().with(&own).expect("they were checked when they were set or read")
     }
 
-    fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
+    pub(super) fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
         // No topic is made or altered meanwhile: all of them get the defaults that come of this.
         let _one = self.creating.lock().expect("no panic while a topic is made");
         let State { kept, .. } = self.env.configs.state();

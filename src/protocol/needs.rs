@@ -33,8 +33,8 @@ pub(super) const TOPIC_DESCRIBE: Needs = needs(&[Right(Describe, Topic)]);
 pub(super) const TOPIC_CREATE: Needs = noted(&[Right(Create, Topic)], "or create on the cluster");
 pub(super) const TOPIC_ALTER: Needs =
     noted(&[Right(Alter, Topic), Right(AlterConfigs, Topic)], "the first for partitions, the second for settings");
-pub(super) const TOPIC_DELETE: Needs = needs(&[Right(Delete, Topic)]);
-pub(super) const TOPIC_TRIM: Needs = noted(&[Right(Delete, Topic)], "and read, where the position is no number");
+pub(super) const TOPIC_DELETE: Needs = noted(&[Right(Delete, Topic)], "or delete on the cluster");
+pub(super) const TOPIC_TRIM: Needs = needs(&[Right(Delete, Topic)]);
 pub(super) const NUMBER: Needs = noted(&[Right(IdempotentWrite, Cluster)], "or write on some topic");
 pub(super) const TRANSACTION_WRITE: Needs = needs(&[Right(Write, TransactionalId)]);
 pub(super) const TRANSACTION_DESCRIBE: Needs = needs(&[Right(Describe, TransactionalId)]);

@@ -126,12 +126,15 @@ impl Broker {
         }
         if let Some(topic) = options.dead_letters.as_ref().filter(|topic| !topic.is_empty()) {
             writable(topic)?;
+            // The group writes there what its members read.
+            self.ask_topic(Operation::Write, topic)?;
             if !self.config().auto_create && self.topic_for(Operation::Describe, topic).is_err() {
                 return Err(Error::InvalidConfig(format!("there is no topic '{topic}' for dead letters")));
             }
         }
         let mut changes = Changes { named: Default::default(), reset_others: false };
-        if self.group(group)?.is_some() || self.state(&self.ask_group(Operation::Read, group)?).has_shares(group)? {
+        let permit = self.ask_group(Operation::Read, group)?;
+        if self.group(group)?.is_some() || self.state(&permit).has_shares(group)? {
             let differs = |(name, value): &(&str, String)| {
                 let setting = Setting::<GroupSettings>::named(name).expect("the names are the table's");
                 (setting.value(&settings) != *value).then(|| (setting.name, setting.value(&settings)))
@@ -144,7 +147,11 @@ impl Broker {
             };
         }
         let resource = Resource { kind: ResourceKind::Group, name: group.into() };
-        let own = self.configs(&resource);
+        let own = self.env(&permit).configs.of(&resource);
+        // Whoever makes the group makes its settings, but for those that somebody has set for it.
+        if wanted.iter().any(|(name, value)| own.get(*name).is_some_and(|set| set != value)) {
+            self.ask_group(Operation::AlterConfigs, group)?;
+        }
         for (name, default) in [("share.auto.offset.reset", "earliest"), ("share.isolation.level", "read_committed")] {
             if !own.contains_key(name) && !wanted.iter().any(|(wanted, _)| *wanted == name) {
                 wanted.push((name, default.into()));
@@ -159,7 +166,7 @@ impl Broker {
     /// Takes a seat in a group whose settings are changed so; they are taken back if there is none to be had.
     fn join_with(&self, group: &str, topics: &[&str], changes: &Changes) -> Result<ShareSeat> {
         let resource = Resource { kind: ResourceKind::Group, name: group.into() };
-        let own = self.configs(&resource);
+        let own = self.env(&self.ask_group(Operation::Read, group)?).configs.of(&resource);
         self.change_settings(&resource, changes, false)?;
         self.join_share(group, topics).inspect_err(|_| {
             let before = |name: &String| own.get(name).map_or(Change::Default, |value| Change::Set(value.clone()));
@@ -172,9 +179,12 @@ impl Broker {
         })
     }
 
-    /// As [`alter_configs`](Self::alter_configs), but where there is nothing to change nothing is written.
+    /// Changes the settings of a group for who makes it. Where there is nothing to change nothing is written.
     fn change_settings(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
-        if changes.named.is_empty() { Ok(()) } else { self.alter_configs(resource, changes, dry) }
+        if changes.named.is_empty() {
+            return Ok(());
+        }
+        self.state(&self.ask_group(Operation::Read, &resource.name)?).alter_configs(resource, changes, dry)
     }
 }
 

@@ -207,8 +207,13 @@ impl Session {
 
     /// The partition that `<topic>/<p>` names; `/0` may be left out where it is the only one.
     pub(super) fn partition_named(&self, word: &[u8]) -> Result<PartitionHandle, Refusal> {
+        self.partition_named_to(Operation::Read, word)
+    }
+
+    /// The same, to do this to it.
+    pub(super) fn partition_named_to(&self, operation: Operation, word: &[u8]) -> Result<PartitionHandle, Refusal> {
         let place = Place::parse(word)?;
-        let topic = self.broker.find_topic(place.topic)?;
+        let topic = self.broker.find_topic_to(operation, place.topic)?;
         match place.partition {
             Some(index) => Ok(topic.partition(index)?),
             None if topic.partition_count() == 1 => Ok(topic.partition(0)?),

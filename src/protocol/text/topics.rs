@@ -11,6 +11,7 @@ use crate::{
     config::{Change, Changes, Overrides, Setting, Settings},
     log::record::{as_word, parse_u63, shown, unescape},
     protocol::connection::Output,
+    security::Operation,
 };
 use std::fmt::Write;
 
@@ -102,7 +103,7 @@ impl Session {
         let place = words.expect("TRIM takes <topic>/<p> and a position; the partition")?;
         let position = Position::parse(words.expect("TRIM takes <topic>/<p> and a position; the position")?)?;
         words.end()?;
-        let partition = self.partition_named(place)?;
+        let partition = self.partition_named_to(Operation::Delete, place)?;
         let offset = self.read.resolve(Isolation::ReadUncommitted, position, &partition)?;
         let first = self.broker.trim(Place::parse(place)?.topic, partition.index(), offset)?;
         output.bytes.extend_from_slice(format!("OK first:{first}\n").as_bytes());

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     backend,
-    broker::Ticket,
+    broker::{Code, Ticket},
     log::{
         Numbering,
         record::{Records, parse_fields, parse_u63, shown, split_word, write_u64},
@@ -62,8 +62,11 @@ impl<'a> Gathered<'a> {
         let Current::Named(topic, index, _) = &session.current else { return Err(Current::nothing()) };
         let ticket = session.written.add_value(&mut self.records, topic, *index, value)?;
         if !self.known {
-            // A CONSUME behind it is told if the partition is dropped in between.
-            session.partition()?;
+            // A CONSUME behind it is told if the partition is dropped in between. Whoever may only write has none.
+            match session.partition() {
+                Err(refusal) if refusal.code != Code::TopicAuthorizationFailed => return Err(refusal),
+                _ => {}
+            }
             self.known = true;
         }
         Ok(ticket)

@@ -11,6 +11,7 @@ use crate::{
         },
         position,
     },
+    security::Operation,
 };
 use serde_json::{Map, Value, json};
 
@@ -97,7 +98,7 @@ pub(in crate::protocol::http) fn trim(exchange: &mut Exchange<'_, '_>) -> Result
     let partition = query.number("partition")?.ok_or_else(|| Refusal::invalid("partition= is missing"))?;
     let before = query.text("before")?.ok_or_else(|| Refusal::invalid("before= is missing"))?;
     let before = position::parse(before).map_err(|why| Refusal::invalid(format!("before=: {why}")))?;
-    let found = exchange.broker.find_partition(name, partition)?;
+    let found = exchange.broker.find_topic_to(Operation::Delete, name)?.partition(partition)?;
     let offset = exchange.broker.read_session().resolve(Isolation::ReadUncommitted, before, &found)?;
     let start = exchange.broker.trim(name, partition, offset)?;
     let answer = json!({ "topic": name, "partition": partition, "start": start });
