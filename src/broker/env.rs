@@ -115,6 +115,8 @@ impl Env {
         let configs = DynamicConfigs::read(&*disk, &data_dir, &config.topic_defaults)?;
         let features = Kept::read(&*disk, &data_dir)?;
         let (security, is_old) = Security::read(&*disk, &data_dir)?;
+        // Before anything is written.
+        security.get().check(config, &data_dir)?;
         let is_new = found.is_none();
         let identity = found.unwrap_or_else(Identity::new);
         let reserve = |name: &str| Reserve::new(config.data_dir.is_some().then(|| data_dir.join(name)));

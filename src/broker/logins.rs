@@ -98,15 +98,17 @@ impl Logins {
 
     /// What a user is known by: the newest, or in this mechanism. Of nobody it is made up.
     fn known(&self, security: &Security, user: &str, mechanism: Option<ScramMechanism>) -> Known {
+        // It is made up for everybody, so that its time does not tell.
+        let of_nobody = mechanism.unwrap_or(ScramMechanism::Sha256);
+        let secret = security.secret.as_ref().map_or(&self.secret[..], |secret| &secret.0);
+        let credential = password::of_nobody(secret, of_nobody, user);
         let own = security.credentials.get(user).into_iter().flatten();
         let own = own.filter(|(of, _)| mechanism.is_none_or(|mechanism| mechanism == **of));
         // Of those that were set together the cheaper one.
         if let Some((mechanism, credential)) = own.max_by_key(|(of, credential)| (credential.change, Reverse(**of))) {
             return Known { mechanism: *mechanism, credential: credential.clone(), is_somebody: true };
         }
-        let mechanism = mechanism.unwrap_or(ScramMechanism::Sha256);
-        let secret = security.secret.as_ref().map_or(&self.secret[..], |secret| &secret.0);
-        Known { mechanism, credential: password::of_nobody(secret, mechanism, user), is_somebody: false }
+        Known { mechanism: of_nobody, credential, is_somebody: false }
     }
 
     fn turn<T>(&self, address: IpAddr, dear: bool, work: impl FnOnce() -> T) -> T {

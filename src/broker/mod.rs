@@ -261,7 +261,6 @@ impl Broker {
             ))
         })?;
         let env = Arc::new(Env::new(disk, data_dir, &config, clock)?);
-        check_users(&env, &config)?;
         let topics = Topics::read(&env)?;
         if let Err(error) = env.fill_reserves() {
             env.tell(&format!("{}: no room is kept for a full disk: {error}", env.data_dir.display()));
@@ -529,22 +528,6 @@ impl Broker {
         let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
         (largest.max(state.env.topic_defaults().max_message_bytes) as usize).min(BATCH_BYTES_MAX)
     }
-}
-
-/// Whether the broker may be opened so, if its data directory has users: nobody is let in by an option that was forgotten.
-fn check_users(env: &Env, config: &Config) -> Result<()> {
-    #[cfg(feature = "users")]
-    let (is_asked, way) = (
-        config.security.users || config.security.without_users,
-        "start the broker with --users, or with --no-users for everybody",
-    );
-    #[cfg(not(feature = "users"))]
-    let (is_asked, way) = (false, "this build knows none");
-    let _ = config;
-    if env.security.get().secret.is_some() && !is_asked {
-        return Err(Error::Storage(format!("{} has users; {way}", env.data_dir.display())));
-    }
-    Ok(())
 }
 
 fn start_threads(state: &Arc<BrokerState>) -> Result<Vec<JoinHandle<()>>> {

@@ -26,6 +26,7 @@ use super::{
     small_file::{Line, Lines, OWN_BYTES_MAX, Text},
 };
 use crate::{
+    config::Config,
     log::disk::Disk,
     security::{Quotas, ScramCredentials},
 };
@@ -73,6 +74,23 @@ impl Kind for Option<Secret> {
 }
 
 impl Security {
+    /// Whether the broker may be opened so, if its data directory has users: nobody is let in by an option that was forgotten.
+    pub(super) fn check(&self, config: &Config, data_dir: &Path) -> Result<()> {
+        #[cfg(feature = "users")]
+        let (is_asked, way) = (
+            config.security.users || config.security.without_users,
+            "start the broker with --users, or with --no-users for everybody",
+        );
+        #[cfg(not(feature = "users"))]
+        let (is_asked, way) = (false, "this build knows none");
+        #[cfg(not(feature = "users"))]
+        let _ = config;
+        if self.secret.is_some() && !is_asked {
+            return Err(Error::Storage(format!("{} has users; {way}", data_dir.display())));
+        }
+        Ok(())
+    }
+
     /// Takes a line of any kind.
     fn add(&mut self, line: &Line<'_>) -> Option<()> {
         let (kind, fields) = line.checked()?.kind()?;
@@ -156,7 +174,6 @@ mod tests {
     use super::*;
     use crate::{
         broker::{Broker, Clock},
-        config::Config,
         log::disk::{self, Call, Fault, MemoryDisk, Survivors},
         security::{QuotaEntity, ScramCredential, ScramMechanism},
     };

@@ -111,10 +111,13 @@ mod tests {
     use crate::{
         broker::{Caller, Clock, EndsSessions, Protocol, ScramChange},
         config::Config,
-        log::disk::{Call, Fault, MemoryDisk, Survivors},
+        log::disk::{self, Call, Fault, MemoryDisk, Survivors},
         security::{Principal, Proof},
     };
-    use std::sync::{Mutex, Weak};
+    use std::{
+        path::Path,
+        sync::{Mutex, Weak},
+    };
 
     fn config() -> Config {
         let mut config = Config::in_memory();
@@ -238,8 +241,10 @@ mod tests {
         };
         assert!(!open(false, false).unwrap().has_users());
         open(true, false).unwrap().begin_with_users("secret").unwrap();
+        let kept = || disk::read_small(&disk, Path::new("memory/~broker"), 1 << 20).unwrap();
+        let before = kept();
         let why = open(false, false).unwrap_err().to_string();
-        assert!(why.contains("has users"), "{why}");
+        assert!(why.contains("has users") && kept() == before, "{why}");
         assert!(open(false, true).unwrap().has_users());
         assert!(open(true, false).unwrap().log_in("admin", b"secret").is_ok());
     }
