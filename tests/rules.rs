@@ -192,8 +192,144 @@ fn who_may_do_nothing_with_something_does_not_learn_whether_it_is_there() {
             assert_eq!(plain(&there), plain(&nowhere), "{verb}");
             assert!(!there.contains("secret"), "{verb}: {there}");
         }
+        let mut member = world.broker.connect();
+        member.say("AUTH admin admin-secret\nJOIN hers-m salaries,hers\n").line();
+        assert!(member.line().starts_with("JOINED group:hers-m"));
+        let group = world.hears(&["GROUP hers-m", "GROUPS"], "");
+        assert!(!group.contains(THERE), "{group}");
         let info = world.hears(&["INFO"], "");
         let topics = if own.is_empty() { "topics:0\n" } else { "topics:1\n" };
         assert!(info.contains(topics), "{info}");
+    }
+}
+
+/// What is asked to try each route that needs something, or shows something: the route, an address, and a body. `/api/wire` has no end
+/// where it is allowed.
+#[cfg(feature = "http")]
+const ASKED: &[(&str, &str, &str)] = &[
+    ("GET /api/topics", "/api/topics?internal=true", ""),
+    ("POST /api/topics", "/api/topics", r#"{"name":"NAME-COUNT"}"#),
+    ("GET /api/topics/{topic}", "/api/topics/NAME", ""),
+    ("PATCH /api/topics/{topic}", "/api/topics/NAME", r#"{"partitions":COUNT,"configs":{"retention.ms":"1000000"}}"#),
+    ("DELETE /api/topics/{topic}", "/api/topics/NAME-none", ""),
+    ("POST /api/topics/{topic}/records", "/api/topics/NAME/records", r#"[{"value":"one"}]"#),
+    ("GET /api/topics/{topic}/records", "/api/topics/NAME/records?from=earliest", ""),
+    ("GET /api/topics/{topic}/export", "/api/topics/NAME/export?from=earliest&to=latest", ""),
+    ("DELETE /api/topics/{topic}/records", "/api/topics/NAME/records?partition=0&before=0", ""),
+    ("GET /api/groups", "/api/groups", ""),
+    ("GET /api/groups/{group}", "/api/groups/NAME", ""),
+    ("DELETE /api/groups/{group}", "/api/groups/NAME-none", ""),
+    (
+        "POST /api/groups/{group}/offsets",
+        "/api/groups/NAME/offsets",
+        r#"{"offsets":[{"topic":"NAME","partition":0,"offset":0}]}"#,
+    ),
+    ("POST /api/groups/{group}/reset", "/api/groups/NAME/reset", r#"{"topic":"NAME","partition":0,"to":"earliest"}"#),
+    ("GET /api/transactions", "/api/transactions?all=true", ""),
+    ("GET /api/acls", "/api/acls", ""),
+    (
+        "POST /api/acls",
+        "/api/acls",
+        r#"{"resource_type":"topic","resource_name":"a","principal":"User:b","operation":"read"}"#,
+    ),
+    ("DELETE /api/acls", "/api/acls?principal=User:b", ""),
+    ("GET /api/users", "/api/users", ""),
+    ("POST /api/users", "/api/users", r#"{"name":"NAME-COUNT","password":"secret"}"#),
+    ("PATCH /api/users/{user}", "/api/users/nobody", r#"{"password":"secret"}"#),
+    ("DELETE /api/users/{user}", "/api/users/nobody", ""),
+    ("GET /api/cluster", "/api/cluster", ""),
+    ("GET /api/connections", "/api/connections", ""),
+    ("GET /metrics", "/metrics", ""),
+    ("POST /api/wire", "/api/wire", r#"{"on":false}"#),
+    ("GET /ready", "/ready", ""),
+];
+
+#[cfg(feature = "http")]
+mod over_http {
+    use super::*;
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use common::http::Answer;
+
+    impl World {
+        fn asks(&mut self, who: &str, route: &str, target: &str, body: &str, name: &str) -> Answer {
+            self.count += 1;
+            let own = |text: &str| text.replace("NAME", name).replace("COUNT", &self.count.to_string());
+            let (method, _) = route.split_once(' ').unwrap();
+            let login = STANDARD.encode(format!("{who}:{who}-secret"));
+            let kind = if body.is_empty() { "" } else { "Content-Type: application/json\r\n" };
+            let headers = format!("Authorization: Basic {login}\r\n{kind}");
+            self.broker.http().ask(method, &own(target), &headers, own(body).as_bytes())
+        }
+    }
+
+    #[test]
+    fn each_route_needs_what_it_is_told_to_need() {
+        let mut world = World::new("routes");
+        let routes = world.asks("admin", "GET /api", "/api", "", "").json();
+        let told = |text: &str| {
+            let (rights, note) = text.split_once("; ").unwrap_or((text, ""));
+            let right = |right: &str| right.split_once(" on the ").map(|(a, b)| (a.to_string(), b.to_string()));
+            Needs { rights: rights.split(", ").filter_map(right).collect(), note: note.into() }
+        };
+        let needs: BTreeMap<String, Needs> = routes["routes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|route| {
+                let [method, path, needs] = ["method", "path", "needs"].map(|name| route[name].as_str().unwrap());
+                (format!("{method} {path}"), told(needs))
+            })
+            .collect();
+        let tried = |route: &str| ASKED.iter().any(|(tried, ..)| *tried == route) || route == "GET /api/wire";
+        let not_tried: Vec<_> =
+            needs.iter().filter(|(route, needs)| !needs.rights.is_empty() && !tried(route)).collect();
+        assert!(not_tried.is_empty(), "{:?}", not_tried.iter().map(|(route, _)| route).collect::<Vec<_>>());
+        let everything = ["topic", "group", "transactional-id", "cluster"].map(|kind| ("all", kind, true));
+        let mut wrong = Vec::new();
+        for (route, target, body) in ASKED {
+            let Needs { rights, note } = &needs[*route];
+            let own: Vec<(&str, &str, bool)> =
+                rights.iter().map(|(operation, kind)| (&**operation, &**kind, true)).collect();
+            world.alice_may(&own);
+            let answer = world.asks("alice", route, target, body, HERS);
+            if [401, 403, 405, 415].contains(&answer.status) || answer.text().contains(REFUSED) {
+                wrong.push(format!("{route} needs more than {own:?}: {} {}", answer.status, answer.text()));
+            }
+            if own.is_empty() {
+                assert!(!answer.text().contains(HERS) && !answer.text().contains(THERE), "{route}: {}", answer.text());
+            }
+            if note.starts_with("or ") {
+                continue;
+            }
+            for (operation, kind, _) in &own {
+                let without: Vec<_> = everything.iter().copied().chain([(*operation, *kind, false)]).collect();
+                world.alice_may(&without);
+                let answer = world.asks("alice", route, target, body, HERS);
+                // Records are answered one by one.
+                if answer.status != 403 && !answer.text().contains(REFUSED) {
+                    wrong.push(format!("{route} does not need {operation} on the {kind}: {}", answer.text()));
+                }
+            }
+        }
+        world.alice_may(&[]);
+        if world.asks("alice", "GET /api/wire", "/api/wire", "", "").status != 403 {
+            wrong.push("GET /api/wire needs nothing".into());
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    }
+
+    #[test]
+    fn no_route_tells_whether_something_hidden_is_there() {
+        let mut world = World::new("hidden-routes");
+        for own in [&[][..], &[("all", "topic", true), ("all", "group", true), ("all", "transactional-id", true)]] {
+            world.alice_may(own);
+            for (route, target, body) in ASKED.iter().filter(|(route, ..)| route.contains('{')) {
+                let [there, nowhere] = [THERE, NOWHERE].map(|name| {
+                    let answer = world.asks("alice", route, target, body, name);
+                    (answer.status, answer.text().replace(name, "NAME"))
+                });
+                assert_eq!(there, nowhere, "{route}");
+            }
+        }
     }
 }

@@ -74,7 +74,17 @@ impl Backend {
     }
 
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
-        form!(Backend, self, form => form.group(name))
+        let mut described = form!(Backend, self, form => form.group(name))?;
+        #[cfg_attr(not(feature = "cluster"), allow(irrefutable_let_patterns))]
+        if let (Backend::Broker(broker), Some(group)) = (self, &mut described) {
+            // Its members are told with the topics that the caller may see.
+            for member in &mut group.members {
+                member.owned.retain(|owned| broker.may_describe(&owned.topic));
+                member.target.retain(|(topic, _)| broker.may_describe(topic));
+                member.topics.retain(|topic| broker.may_describe(topic));
+            }
+        }
+        Ok(described)
     }
 
     pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {

@@ -151,12 +151,13 @@ impl Broker {
             Ok(ObservedGroup { name: cell.name.clone(), members, offsets })
         };
         let Reading { awake, resting } = self.state(&Permit::for_everybody()).groups_with_offsets()?;
-        let mut groups = awake.into_iter().map(observed).collect::<Result<Vec<_>>>()?;
-        for name in resting {
+        let seen = |name: &str| self.ask_group(Operation::Describe, name).is_ok();
+        let mut groups = awake.into_iter().filter(|cell| seen(&cell.name)).map(observed).collect::<Result<Vec<_>>>()?;
+        for name in resting.into_iter().filter(|name| seen(name)) {
             groups.push(ObservedGroup { members: 0, offsets: read(&name)?, name });
         }
+        groups.iter_mut().for_each(|group| group.offsets.retain(|offset| self.may_describe(&offset.topic)));
         groups.retain(|group| group.members > 0 || !group.offsets.is_empty());
-        groups.retain(|group| self.ask_group(Operation::Describe, &group.name).is_ok());
         groups.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(groups)
     }

@@ -20,6 +20,7 @@ use crate::{
         },
         record_json,
     },
+    security::Operation,
 };
 use serde_core::{
     Deserializer,
@@ -81,7 +82,7 @@ impl Intake {
             true => Refusal { status: 403, ..error.into() },
             false => error.into(),
         })?;
-        let settings = match (broker.find_topic(&topic), partition) {
+        let settings = match (broker.find_topic_to(Operation::Write, &topic), partition) {
             (Ok(found), None) => found.settings(),
             (Ok(found), Some(index)) => found.partition(index).map(|_| found.settings())?,
             (Err(broker::Error::UnknownTopic(_)), _) if config.auto_create => {
