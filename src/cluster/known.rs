@@ -296,16 +296,12 @@ impl Known {
 
     /// The same with another time; meanwhile others go on with what was heard before.
     pub(super) fn topic_anew(&self, name: &str, most: Duration) -> Result<Arc<KnownTopic>> {
-        let begun = Instant::now();
-        let topic = loop {
-            let metadata = self.metadata_within(Some(name), most.saturating_sub(begun.elapsed()))?;
+        let partitions = |topic: &KnownTopic| topic.partitions.len();
+        let topic = self.until_told(name, most, partitions, |time| {
+            let metadata = self.metadata_within(Some(name), time)?;
             let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-            let topic = topic.ok_or_else(|| Error::UnknownTopic(name.into())).and_then(known_topic);
-            if !self.is_behind(name, &topic) || begun.elapsed() + ASKS_AGAIN >= most || self.is_vain(begun) {
-                break topic;
-            }
-            thread::sleep(ASKS_AGAIN);
-        };
+            Ok(topic.ok_or_else(|| Error::UnknownTopic(name.into())).and_then(known_topic))
+        })?;
         let topic = Arc::new(topic.inspect_err(|_| self.forget(name))?);
         let mut topics = self.topics();
         if topics.len() >= TOPICS_MAX {
@@ -315,13 +311,32 @@ impl Known {
         Ok(topic)
     }
 
-    /// Whether another node has told lately of more than this one: what is new is not everywhere at once.
-    fn is_behind(&self, name: &str, told: &Result<KnownTopic>) -> bool {
-        let partitions = match told {
-            Ok(topic) => topic.partitions.len(),
-            Err(Error::UnknownTopic(_)) => 0,
-            Err(_) => return false,
-        };
+    /// Asks what a topic is, and again where the node that answers is behind another.
+    pub(super) fn until_told<T>(
+        &self,
+        name: &str,
+        most: Duration,
+        partitions: impl Fn(&T) -> usize,
+        ask: impl Fn(Duration) -> Result<Result<T>>,
+    ) -> Result<Result<T>> {
+        let begun = Instant::now();
+        loop {
+            let told = ask(most.saturating_sub(begun.elapsed()))?;
+            let count = match &told {
+                Ok(topic) => partitions(topic),
+                Err(Error::UnknownTopic(_)) => 0,
+                Err(_) => return Ok(told),
+            };
+            if !self.is_behind(name, count) || begun.elapsed() + ASKS_AGAIN >= most || self.is_vain(begun) {
+                return Ok(told);
+            }
+            thread::sleep(ASKS_AGAIN);
+        }
+    }
+
+    /// Whether another node has told lately of more than so many partitions (0: of a topic that this one does not know). What is new is
+    /// not everywhere at once.
+    fn is_behind(&self, name: &str, partitions: usize) -> bool {
         let mut grown = self.grown.lock().expect("no panic under the lock");
         match grown.get(name) {
             Some(known) if partitions < known.partitions && known.seen.elapsed() < SPREADS => return true,
@@ -334,6 +349,12 @@ impl Known {
         }
         grown.insert(name.into(), Grown { partitions, seen: Instant::now() });
         false
+    }
+
+    /// Whether it was lately that a topic was first seen, or seen to have grown: who leads it may not know of that yet.
+    pub(super) fn is_new(&self, name: &str) -> bool {
+        let grown = self.grown.lock().expect("no panic under the lock");
+        grown.get(name).is_some_and(|known| known.partitions > 0 && known.seen.elapsed() < SPREADS)
     }
 
     /// This program has dropped a topic.
@@ -412,16 +433,13 @@ mod tests {
     #[test]
     fn a_node_that_has_not_heard_yet_of_what_is_new_is_asked_again() {
         let known = Known::new(&ClusterOptions::new("localhost:1")).unwrap();
-        let partition = KnownPartition { leader: None, replicas: Vec::new(), in_sync: Vec::new() };
-        let topic = |partitions| Ok(KnownTopic { name: "t".into(), partitions: vec![partition.clone(); partitions] });
-        let nothing = || Err(Error::UnknownTopic("t".into()));
-        assert!(!known.is_behind("t", &nothing()), "nobody has heard of it");
-        assert!(!known.is_behind("t", &topic(1)));
-        assert!(known.is_behind("t", &nothing()));
-        assert!(!known.is_behind("t", &topic(2)));
-        assert!(known.is_behind("t", &topic(1)));
+        assert!(!known.is_behind("t", 0), "nobody has heard of it");
+        assert!(!known.is_behind("t", 1));
+        assert!(known.is_behind("t", 0));
+        assert!(!known.is_behind("t", 2));
+        assert!(known.is_behind("t", 1));
         known.dropped("t");
-        assert!(!known.is_behind("t", &nothing()), "it is gone");
+        assert!(!known.is_behind("t", 0), "it is gone");
     }
 
     #[test]

@@ -148,8 +148,12 @@ impl Cluster {
 
     /// A topic by name.
     pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
-        let described = self.described(&[name])?.pop();
-        described.ok_or_else(|| Error::UnknownTopic(name.into()))?.1
+        let (known, most) = (&self.shared.known, self.shared.options.timeout);
+        let partitions = |topic: &TopicDescription| topic.partition_count() as usize;
+        known.until_told(name, most, partitions, |_| {
+            let described = self.described(&[name])?.pop();
+            Ok(described.map_or_else(|| Err(Error::UnknownTopic(name.into())), |(_, described)| described))
+        })?
     }
 
     /// A topic by name, made with the cluster's defaults if it is not there and first use makes topics here.
@@ -201,6 +205,20 @@ impl Cluster {
 
     /// All partitions of a topic, in order. One that no node leads is an error.
     pub fn describe_partitions(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
+        const PASSING: [Code; 3] = [Code::LeaderNotAvailable, Code::NotLeaderOrFollower, Code::UnknownTopicOrPartition];
+        let (known, begun) = (&self.shared.known, Instant::now());
+        loop {
+            let described = self.partitions_now(topic);
+            let passes = described.as_ref().is_err_and(|error| PASSING.contains(&error.code()));
+            let most = self.shared.options.timeout;
+            if !(passes && known.is_new(topic)) || begun.elapsed() >= most || known.is_vain(begun) {
+                return described;
+            }
+            thread::sleep(ASKS_AGAIN);
+        }
+    }
+
+    fn partitions_now(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
         let known = self.shared.known.topic_now(topic)?;
         let partitions: Vec<_> = (0..known.partitions.len() as u32).map(|index| (topic, index)).collect();
         let (starts, ends) = (
@@ -389,6 +407,34 @@ mod tests {
         assert_eq!(cluster.topic_size("t"), Err(Error::UnknownTopic("t".into())));
         assert!(cluster.describe_topics().unwrap().is_empty());
         assert!(broker.describe_topics().is_empty());
+    }
+
+    #[test]
+    fn a_topic_of_which_the_node_has_not_heard_yet_is_described_when_it_has() {
+        let Fixture { cluster, broker, .. } = &Fixture::new();
+        cluster.create_topic("t", 2).unwrap();
+        // So does the node look that lags behind the one that has made it.
+        broker.drop_topic("t").unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(300));
+                broker.create_topic("t", 2).unwrap();
+            });
+            assert_eq!(cluster.describe_topic("t").unwrap().partition_count(), 2);
+        });
+    }
+
+    #[test]
+    fn a_partition_of_which_its_leader_has_not_heard_yet_is_described_when_it_has() {
+        let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+        mock.create_topic("t", 1, 1).unwrap();
+        let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
+        use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr::*};
+        for passing in [RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION] {
+            mock.request_errors(RDKafkaApiKey::ListOffsets, &[passing; 9]);
+            let described = cluster.describe_partitions("t").unwrap();
+            assert_eq!((described.len(), described[0].high_watermark), (1, 0));
+        }
     }
 
     #[test]
