@@ -74,9 +74,7 @@ impl Shared {
                 // A client believes for minutes what it knows of a topic. That it does not know who leads it now is no answer.
                 match self.known.topic_anew(topic, time) {
                     Err(gone @ Error::UnknownTopic(_)) => return Ok(Err(gone)),
-                    Ok(known) if partition as usize >= known.partitions.len() => {
-                        return Ok(Err(unknown(topic, partition, &known)));
-                    }
+                    Ok(known) if !known.has(partition) => return Ok(Err(known.without(partition))),
                     _ => {}
                 }
             }
@@ -157,16 +155,10 @@ impl Shared {
     /// An error if there is no such partition now.
     fn unknown_now(&self, topic: &str, partition: u32) -> Option<Error> {
         match self.known.topic_now(topic) {
-            Ok(known) => (partition as usize >= known.partitions.len()).then(|| unknown(topic, partition, &known)),
+            Ok(known) => (!known.has(partition)).then(|| known.without(partition)),
             Err(error) => Some(error),
         }
     }
-}
-
-/// The topic has no such partition.
-pub(super) fn unknown(topic: &str, partition: u32, known: &super::KnownTopic) -> Error {
-    let partitions = known.partitions.len() as u32;
-    Error::UnknownPartition { topic: topic.into(), partition, partitions }
 }
 
 impl Ends {

@@ -87,6 +87,19 @@ pub struct KnownPartition {
     pub in_sync: Vec<i32>,
 }
 
+impl KnownTopic {
+    /// Whether it has this partition.
+    pub(super) fn has(&self, partition: u32) -> bool {
+        (partition as usize) < self.partitions.len()
+    }
+
+    /// It has no such partition.
+    pub(super) fn without(&self, partition: u32) -> Error {
+        let partitions = self.partitions.len() as u32;
+        Error::UnknownPartition { topic: self.name.clone(), partition, partitions }
+    }
+}
+
 impl fmt::Debug for Known {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Known").field("servers", &self.servers).finish_non_exhaustive()
@@ -278,6 +291,15 @@ impl Known {
             return Ok(known.topic.clone());
         }
         self.topic_now(name)
+    }
+
+    /// A topic with this partition: it is looked at once more before it is said to have none, since somebody else may have made it
+    /// within the last second.
+    pub(super) fn with_partition(&self, mut found: Arc<KnownTopic>, partition: u32) -> Result<Arc<KnownTopic>> {
+        if !found.has(partition) {
+            found = self.topic_now(&found.name)?;
+        }
+        if found.has(partition) { Ok(found) } else { Err(found.without(partition)) }
     }
 
     /// A topic, as it was within so long a time, if it was heard of; and whether it is time to ask again.

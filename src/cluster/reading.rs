@@ -1,7 +1,7 @@
 //! How the cluster's records are read: handles of topics and partitions, and a session that lends what it read. The names are
 //! those of [the broker's](crate::broker::ReadSession).
 
-use super::{Cluster, KnownTopic, Shared, ends::unknown, place::Place, reader::Slot};
+use super::{Cluster, KnownTopic, Shared, place::Place, reader::Slot};
 use crate::{
     broker::{
         Batches, Cursor, Error, Isolation, LineAt, Position, READ_AHEAD_BYTES, Registered, Result, TimedOffset, View,
@@ -94,10 +94,7 @@ impl TopicHandle {
 
     /// One of its partitions.
     pub fn partition(&self, index: u32) -> Result<PartitionHandle> {
-        let known = self.now();
-        if index as usize >= known.partitions.len() {
-            return Err(unknown(&self.name, index, &known));
-        }
+        self.shared.known.with_partition(self.now(), index)?;
         Ok(self.handle(index))
     }
 

@@ -212,6 +212,19 @@ fn what_is_not_there_is_told_as_alone() {
     assert_eq!(error, broker::Error::UnknownTopic("t".into()));
 }
 
+#[test]
+fn a_partition_that_somebody_else_adds_is_found_though_the_topic_was_heard_of_just_before() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let topic = fixture.cluster.find_topic("t").unwrap();
+    fixture.broker.alter_topic("t", Some(3), &Changes::default()).unwrap();
+    assert_eq!(topic.partition(1).map(|of| of.index()), Ok(1));
+    fixture.broker.alter_topic("t", Some(4), &Changes::default()).unwrap();
+    assert_eq!(fixture.cluster.trim("t", 3, 0), Ok(0));
+    let error = topic.partition(4).unwrap_err();
+    assert_eq!(error, broker::Error::UnknownPartition { topic: "t".into(), partition: 4, partitions: 4 });
+}
+
 /// A reader's client asked only once in five minutes which partitions there are.
 #[test]
 fn a_partition_that_is_made_later_is_read_by_who_reads_already() {

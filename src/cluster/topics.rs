@@ -118,12 +118,10 @@ impl Cluster {
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
     pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
         writable(topic)?;
-        let partitions = self.shared.known.topic(topic)?.partitions.len() as u32;
-        if partition >= partitions {
-            return Err(Error::UnknownPartition { topic: topic.into(), partition, partitions });
-        }
+        let known = &self.shared.known;
+        known.with_partition(known.topic(topic)?, partition)?;
         let before = i64::try_from(offset).unwrap_or(i64::MAX);
-        match self.shared.known.ask(|nodes| nodes.delete_records(topic, partition, before)) {
+        match known.ask(|nodes| nodes.delete_records(topic, partition, before)) {
             Ok(first) => Ok(first.max(0) as u64),
             Err(refused) => Err(self.about_topic(topic, refused)),
         }

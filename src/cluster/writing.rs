@@ -93,13 +93,6 @@ struct Gathering<'a> {
     records: Records<'a>,
 }
 
-impl KnownTopic {
-    /// Whether it has the partition that is named, if one is.
-    fn has(&self, partition: Option<u32>) -> bool {
-        partition.is_none_or(|partition| (partition as usize) < self.partitions.len())
-    }
-}
-
 impl Cluster {
     /// A session of writing.
     pub fn write_session(&self) -> WriteSession {
@@ -191,7 +184,7 @@ impl WriteSession {
             gathered.sticky = random::number().max(1);
         }
         let found = match &gathered.topic {
-            Some(found) if found.name == topic && found.has(partition) => found,
+            Some(found) if found.name == topic && partition.is_none_or(|index| found.has(index)) => found,
             _ => gathered.topic.insert(self.find_or_create(topic, partition)?),
         };
         let index = choose(partition, key, gathered.sticky, found.partitions.len() as u32);
@@ -204,8 +197,7 @@ impl WriteSession {
         Ok(gathered.batches.len() - 1)
     }
 
-    /// First use makes the topic, unless that is off, or it would perhaps not have the partition that is named. A topic is looked at
-    /// once more before it is said to have no such one.
+    /// First use makes the topic, unless that is off, or it would perhaps not have the partition that is named.
     fn find_or_create(&self, topic: &str, partition: Option<u32>) -> Result<Arc<KnownTopic>> {
         writable(topic)?;
         let shared = &self.cluster.shared;
@@ -214,15 +206,11 @@ impl WriteSession {
                 self.cluster.describe_topic_or_create(topic)?;
                 shared.known.topic(topic)?
             }
-            Ok(found) if !found.has(partition) => shared.known.topic_now(topic)?,
             found => found?,
         };
         match partition {
-            Some(partition) if !found.has(Some(partition)) => {
-                let (topic, partitions) = (topic.to_owned(), found.partitions.len() as u32);
-                Err(Error::UnknownPartition { topic, partition, partitions })
-            }
-            _ => Ok(found),
+            Some(partition) => shared.known.with_partition(found, partition),
+            None => Ok(found),
         }
     }
 
