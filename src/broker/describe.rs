@@ -2,7 +2,7 @@
 
 #[cfg(feature = "http")]
 use super::Partition;
-use super::{Broker, EpochEnd, Error, Permit, Result, Topic};
+use super::{Broker, EpochEnd, Error, Permit, Result, Topic, random};
 #[cfg(feature = "http")]
 use crate::metrics::TrafficSum;
 use crate::{
@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub struct TopicDescription {
     /// Its name.
     pub name: String,
-    /// Its id, a UUID.
+    /// Its id, a UUID; all 0: a cluster that is older than ids tells none (KIP-516).
     pub id: [u8; 16],
     /// The settings as they take effect.
     pub settings: Arc<Settings>,
@@ -137,6 +137,11 @@ pub struct Fault {
 }
 
 impl TopicDescription {
+    /// Its id as Kafka prints one, if it has one.
+    pub fn shown_id(&self) -> Option<String> {
+        (self.id != [0; 16]).then(|| random::shown(&self.id))
+    }
+
     /// How many partitions it has.
     pub fn partition_count(&self) -> u32 {
         self.leader_epochs.len() as u32

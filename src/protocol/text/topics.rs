@@ -5,9 +5,7 @@ use super::{
     words::{Place, Position, Words, topic_name},
 };
 use crate::{
-    broker::{
-        self, Copies, Isolation, PartitionDescription, REPLICATION_FACTOR, TopicDescription, is_internal, random,
-    },
+    broker::{self, Copies, Isolation, PartitionDescription, REPLICATION_FACTOR, TopicDescription, is_internal},
     config::{Change, Changes, Overrides, Setting, Settings},
     log::record::{as_word, parse_u63, shown, unescape},
     protocol::connection::Output,
@@ -123,7 +121,7 @@ fn nodes(ids: &[i32]) -> String {
 }
 
 fn identity(topic: &TopicDescription) -> String {
-    format!("topic:{} id:{} partitions:{}", topic.name, random::shown(&topic.id), topic.partition_count())
+    format!("topic:{} id:{} partitions:{}", topic.name, or_dash(topic.shown_id()), topic.partition_count())
 }
 
 /// Topic, partitions and settings that CREATE or ALTER asks for.
@@ -151,4 +149,19 @@ fn wishes<'a>(verb: &str, mut words: Words<'a>) -> Result<(&'a str, Option<u32>,
         }
     }
     Ok((name, partitions, settings))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_of_a_cluster_without_ids_has_a_dash_for_one() {
+        let broker = broker::Broker::in_memory();
+        let mut topic = broker.create_topic("t", 1).unwrap();
+        let id = broker::random::shown(&topic.id);
+        assert_eq!(identity(&topic), format!("topic:t id:{id} partitions:1"));
+        topic.id = [0; 16];
+        assert_eq!(identity(&topic), "topic:t id:- partitions:1");
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{OBJECT_BYTES_MAX, Object, number, text, truth};
 use crate::{
-    broker::{self, Copies, Isolation, PartitionDescription, TopicDescription, TopicSize, is_internal, random},
+    broker::{self, Copies, Isolation, PartitionDescription, TopicDescription, TopicSize, is_internal},
     config::{Change, Changes, Overrides},
     protocol::{
         http::{
@@ -151,7 +151,7 @@ fn described(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Va
         .collect();
     Ok(json!({
         "name": topic.name,
-        "id": random::shown(&topic.id),
+        "id": topic.shown_id(),
         "internal": is_internal(&topic.name),
         "partitions": partitions,
         "configs": configs,
