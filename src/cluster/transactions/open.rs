@@ -235,22 +235,25 @@ impl Open {
         let must_abort = matches!(error, KafkaError::Transaction(error) if error.txn_requires_abort());
         if must_abort && outcome == Outcome::Commit {
             let why = self.refusal("ending the transaction", error);
-            // If that fails, too, the cluster does it when the time is over.
-            let _ = self.ask_to(Outcome::Abort, patience);
+            let aborted = self.ask_to(Outcome::Abort, patience);
             return match why {
                 fenced @ Error::ProducerFenced(_) => fenced,
-                why => Error::InvalidTxnState(format!("the transaction was aborted: {why}")),
+                why if aborted.is_ok() => Error::InvalidTxnState(format!("the transaction was aborted: {why}")),
+                why => Error::InvalidTxnState(format!("{why}; {}", self.aborted_later())),
             };
         }
         match self.refusal("ending the transaction", error) {
             Error::OfCluster { code: code @ Code::RequestTimedOut, why } => {
                 let what = match outcome {
                     Outcome::Commit => "whether it takes effect is not known".into(),
-                    Outcome::Abort => format!("it is aborted when its time is over, {} ms", self.timeout_ms),
+                    Outcome::Abort => self.aborted_later(),
                 };
                 Error::OfCluster { code, why: format!("{why}; {what}") }
             }
             other => other,
         }
+    }
+    fn aborted_later(&self) -> String {
+        format!("it is aborted when its time is over, {} ms", self.timeout_ms)
     }
 }

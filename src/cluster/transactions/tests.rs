@@ -113,6 +113,25 @@ fn one_that_waits_for_the_end_of_the_one_before_begins_then() {
 }
 
 #[test]
+fn a_commit_that_is_refused_is_an_abort_at_once_or_when_the_time_is_over() {
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let cluster = Cluster::open(Config::in_memory(), ClusterOptions::new(mock.bootstrap_servers())).unwrap();
+    let forbidden = rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
+    for (refusals, what) in [(1, "was aborted"), (2, "is aborted when its time is over, 60000 ms")] {
+        let mut transaction = begin(&cluster);
+        write(&cluster, &transaction, "a").unwrap();
+        mock.request_errors(rdkafka::types::RDKafkaApiKey::EndTxn, &vec![forbidden; refusals]);
+        let refused = transaction.end().unwrap_err();
+        assert!(matches!(&refused, Error::InvalidTxnState(why) if why.contains(what)), "{refused}");
+        drop(transaction);
+        let mut next = begin(&cluster);
+        write(&cluster, &next, "b").unwrap();
+        next.end().unwrap();
+    }
+}
+
+#[test]
 fn those_of_this_program_are_told_and_can_be_aborted() {
     let (broker, _server, cluster) = start();
     let mut transaction = begin(&cluster);
