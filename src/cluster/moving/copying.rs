@@ -242,3 +242,38 @@ impl Window {
         self.records.push(Outgoing { number, message });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{ClusterOptions, testing::Fixture};
+
+    #[test]
+    fn what_is_read_twice_is_taken_once() {
+        let (from, to) = (Fixture::new(), Fixture::new());
+        from.broker.create_topic("t", 1).unwrap();
+        from.produce("t", 0, &["a", "b", "c"]);
+        let side = |name, of: &Fixture| {
+            Side::open(name, &ClusterOptions::new(format!("localhost:{}", of.server.port()))).unwrap()
+        };
+        let (source, target) = (side("source", &from), side("target", &to));
+        let (progress, mut counted) = (Progress::of("id", &target), Counted::default());
+        let pairs = [Pair { from: ("t".into(), 0), to: ("t".into(), 0) }];
+        let sending = Sending::open(&target, 1 << 20).unwrap();
+        let mut copying =
+            Copying::begin(&source, &progress, &pairs, vec![Note::default()], sending, &mut counted).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let gather_to = |copying: &mut Copying<'_>, end| {
+            while copying.read[0] < end {
+                assert!(Instant::now() < deadline);
+                copying.gather().unwrap();
+            }
+        };
+        gather_to(&mut copying, 3);
+        copying.reading.assign(&[("t", 0, 0)]).unwrap();
+        from.produce("t", 0, &["d"]);
+        gather_to(&mut copying, 4);
+        let offsets: Vec<_> = copying.window.records.iter().map(|one| one.message.offset()).collect();
+        assert_eq!(offsets, [0, 1, 2, 3]);
+    }
+}

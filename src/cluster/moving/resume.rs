@@ -17,6 +17,8 @@ use std::{
 
 /// How long a target that was being written to is given for what may still be under way.
 const SETTLES: Duration = Duration::from_secs(1);
+/// How often it is looked at. What still grows then somebody else writes.
+const LOOKS_MAX: u32 = 30;
 /// How long either side may be silent while they are compared.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -67,16 +69,25 @@ pub(super) fn positions(
 /// Where the target's partitions end, once they have stopped growing.
 fn settled(target: &Side, pairs: &[Pair], noted: &[Option<Note>]) -> Result<Vec<Ends>> {
     let places: Vec<_> = pairs.iter().map(|pair| pair.to.clone()).collect();
-    let mut ends = target.ends(&places)?;
-    while noted.iter().flatten().any(|note| !note.plan.is_empty()) {
-        thread::sleep(SETTLES);
-        let later = target.ends(&places)?;
-        if later == ends {
-            break;
-        }
-        ends = later;
+    match noted.iter().flatten().any(|note| !note.plan.is_empty()) {
+        true => until_still(SETTLES, || target.ends(&places)),
+        false => target.ends(&places),
     }
-    Ok(ends)
+}
+
+/// Asks until the answer is the same twice in a row.
+fn until_still<T: PartialEq>(pause: Duration, mut ask: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut last = ask()?;
+    for _ in 0..LOOKS_MAX {
+        thread::sleep(pause);
+        let now = ask()?;
+        if now == last {
+            return Ok(now);
+        }
+        last = now;
+    }
+    let why = "the target goes on growing; a move goes on only where nobody else writes".into();
+    Err(Error::OfCluster { code: Code::InvalidRequest, why })
 }
 
 /// Where one goes on, and how many records of the plan are at the target already.
@@ -217,6 +228,7 @@ pub(super) fn digest(message: &Message) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{ClusterOptions, testing::Fixture};
 
     fn pair() -> Pair {
         Pair { from: ("a".into(), 0), to: ("a".into(), 0) }
@@ -242,5 +254,22 @@ mod tests {
             let error = position(&pair(), note, source, target).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }
+    }
+    #[test]
+    fn a_target_that_was_written_to_is_looked_at_until_nothing_comes_any_more() {
+        let mut ends = [1, 2, 3, 3, 4].into_iter();
+        assert_eq!(until_still(Duration::ZERO, || Ok(ends.next().unwrap())).unwrap(), 3);
+        let mut end = 0;
+        let refused = until_still(Duration::ZERO, || {
+            end += 1;
+            Ok(end)
+        });
+        assert!(refused.unwrap_err().to_string().contains("nobody else"));
+        let fixture = Fixture::new();
+        fixture.broker.create_topic("a", 1).unwrap();
+        let options = ClusterOptions::new(format!("localhost:{}", fixture.server.port()));
+        let (target, begun) = (Side::open("target", &options).unwrap(), Instant::now());
+        assert_eq!(settled(&target, &[pair()], &[Some(note())]).unwrap(), [Ends { first: 0, end: 0 }]);
+        assert!(begun.elapsed() >= SETTLES, "what was noted may still be under way");
     }
 }
