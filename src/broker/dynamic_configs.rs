@@ -167,7 +167,13 @@ impl Broker {
     /// Changes the configs of a thing, durably, or only says whether they could be. After an error all is as it was.
     pub fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
         let permit = self.ask_configs(Operation::AlterConfigs, resource)?;
-        self.state(&permit).alter_configs(resource, changes, dry)
+        self.state(&permit).alter_configs(resource, changes, dry)?;
+        if !dry {
+            let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+            let kind = format!("{:?}", resource.kind).to_ascii_lowercase();
+            self.note("settings-changed", &[("of", &kind), ("name", &resource.name), ("settings", &names)]);
+        }
+        Ok(())
     }
 
     /// Whether the caller may do this to the configs of a thing: of a group, as far as it may do it to the group; of all else, as

@@ -82,7 +82,9 @@ impl Broker {
                 }
             }
             levels.epoch += i64::from(levels.lowered != before);
-        })
+        })?;
+        changes.keys().for_each(|name| self.note("feature-changed", &[("feature", name)]));
+        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@
 //! Whoever goes on with what was permitted, a reader or a member, keeps the permit and [checks](Permit::check) it at each step:
 //! that costs the look at a counter until rules change.
 
+#[cfg(feature = "users")]
+use super::audit::Audit;
 use super::{BrokerState, Caller, Result, Running};
 #[cfg(feature = "users")]
 use super::{Error, is_internal};
@@ -41,6 +43,9 @@ pub struct Broker {
 pub struct Gate {
     #[cfg(feature = "users")]
     rules: Option<Rules>,
+    /// Where it is told who was refused what.
+    #[cfg(feature = "users")]
+    audit: Option<Audit>,
 }
 
 /// What it decides by, where callers have to say who they are.
@@ -128,7 +133,13 @@ impl Gate {
             replacing: Mutex::default(),
             generation: AtomicU64::default(),
         };
-        Gate { rules: config.users.then(rules) }
+        Gate { rules: config.users.then(rules), audit: None }
+    }
+
+    /// The same gate, which tells whom it refuses.
+    #[cfg(feature = "users")]
+    pub(super) fn with_audit(self, audit: Option<Audit>) -> Gate {
+        Gate { audit, ..self }
     }
 
     /// Other rules take effect, for whoever was permitted something before, too: those that are kept by now, so that of two changes
@@ -155,6 +166,14 @@ impl Gate {
     #[cfg(feature = "users")]
     pub fn allows(&self, caller: &Caller, operation: Operation, resource: ResourceName<'_>) -> bool {
         self.decide(caller, resource, |acls, question, if_none| acls.allow(question, operation, if_none))
+    }
+
+    /// Tells of somebody who may not do this.
+    #[cfg(feature = "users")]
+    fn tell_refused(&self, caller: &Caller, operation: Operation, resource: ResourceName<'_>) {
+        if let Some(audit) = &self.audit {
+            audit.refused(caller, operation, resource);
+        }
     }
 
     /// Whether a caller may do this to any resource of a type (KIP-679).
@@ -257,7 +276,11 @@ impl Asked {
     fn ask(&self, operation: Operation) -> Result<()> {
         let Named { resource_type, ref name } = self.resource;
         let resource = ResourceName { resource_type, name };
-        if self.gate.allows(&self.caller, operation, resource) { Ok(()) } else { Err(refused(operation, resource)) }
+        if self.gate.allows(&self.caller, operation, resource) {
+            return Ok(());
+        }
+        self.gate.tell_refused(&self.caller, operation, resource);
+        Err(refused(operation, resource))
     }
 }
 
@@ -316,10 +339,30 @@ impl Broker {
         true
     }
 
-    /// Whether the caller may do this to the resource.
+    /// Whether the caller may do this to the resource. Who may not is told of in the audit.
     pub fn ask(&self, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
+        let may = self.may(operation, resource);
+        #[cfg(feature = "users")]
+        if may.is_err() {
+            self.running.state.gate.tell_refused(&self.caller, operation, resource);
+        }
+        may
+    }
+
+    /// The same where who may not may find another way, or is only not shown something.
+    pub(super) fn may(&self, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
         ask(&self.running.state.gate, &self.caller, operation, resource)
     }
+
+    /// The audit, if there is one.
+    #[cfg(feature = "users")]
+    pub(super) fn audit(&self) -> Option<&Audit> {
+        self.running.state.gate.audit.as_ref()
+    }
+
+    /// Notes what the caller changed; there is no audit without users.
+    #[cfg(not(feature = "users"))]
+    pub(super) fn note(&self, _what: &str, _of: &[(&str, &dyn std::fmt::Display)]) {}
 
     /// Whether the caller may do this to a topic.
     pub(super) fn ask_topic(&self, operation: Operation, name: &str) -> Result<Permit> {
@@ -343,18 +386,18 @@ impl Broker {
 
     /// Whether the caller may make a topic of this name: it may make this one, or any.
     pub(super) fn ask_to_create(&self, topic: &str) -> Result<Permit> {
-        let any = self.ask_cluster(Operation::Create);
+        let any = self.may(Operation::Create, ResourceName::CLUSTER);
         any.or_else(|_| self.ask_topic(Operation::Create, topic))
     }
 
     /// Whether the caller may get a producer id: it may number its records, or write some topic (KIP-679).
     pub(super) fn ask_to_number(&self) -> Result<Permit> {
-        let may = self.ask_cluster(Operation::IdempotentWrite);
+        let may = self.may(Operation::IdempotentWrite, ResourceName::CLUSTER);
         #[cfg(feature = "users")]
-        if self.running.state.gate.allows_any(&self.caller, Operation::Write, ResourceType::Topic) {
+        if may.is_err() && self.running.state.gate.allows_any(&self.caller, Operation::Write, ResourceType::Topic) {
             return Ok(Permit::for_everybody());
         }
-        may
+        may.or_else(|_| self.ask_cluster(Operation::IdempotentWrite))
     }
 
     /// The broker for whoever may do this to the cluster, whatever what is in it is called.

@@ -8,7 +8,7 @@
 //!
 //! A user whom there is not is treated as one whose password is wrong, by answer and by time.
 
-use super::{Broker, Error, Permit, Result, security_file::Security};
+use super::{Broker, Caller, Error, Permit, Protocol, Result, security_file::Security};
 use crate::security::{
     Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Sessions, Turns,
     guessing::{Attempt, Guessing, Turn},
@@ -185,9 +185,10 @@ impl Broker {
             let is_right = is_remembered || password::matches(mechanism, &credential, password);
             (is_right && is_somebody).then_some(())
         });
-        found.ok_or(Error::LoginFailed)?;
+        found.ok_or_else(|| self.failed(user))?;
         logins.remembered.keep(user, &credential, password);
-        self.enter(user, deletions)
+        // Over HTTP each request says who asks.
+        self.enter(user, deletions, !(is_remembered && self.caller().protocol == Protocol::Http))
     }
 
     /// The challenge for what a client says first, and what waits for its proof.
@@ -204,17 +205,29 @@ impl Broker {
     /// Who the caller is, who answers a challenge so.
     pub fn finish_scram(&self, login: ScramLogin, message: &[u8]) -> Result<Proven> {
         let ScramLogin { user, challenged, deletions } = login;
-        let proof = self.attempt(&user, false, || challenged.finish(message)).ok_or(Error::LoginFailed)?;
-        Ok(Proven { principal: self.enter(&user, deletions)?, proof })
+        let proof = self.attempt(&user, false, || challenged.finish(message)).ok_or_else(|| self.failed(&user))?;
+        Ok(Proven { principal: self.enter(&user, deletions, true)?, proof })
     }
 
     /// The user, unless it was deleted since.
-    fn enter(&self, user: &str, deletions: u64) -> Result<Principal> {
+    fn enter(&self, user: &str, deletions: u64, is_told: bool) -> Result<Principal> {
         let is_there = || self.env(&Permit::for_everybody()).security.get().credentials.contains_key(user);
         if self.deletions() != deletions && !is_there() {
-            return Err(Error::LoginFailed);
+            return Err(self.failed(user));
         }
-        Ok(Principal::new(user, Proof::Password))
+        let principal = Principal::new(user, Proof::Password);
+        if is_told {
+            self.on_behalf_of(Caller { principal: principal.clone(), ..self.caller().clone() }).note_login();
+        }
+        Ok(principal)
+    }
+
+    /// Notes that the caller did not prove to be this user.
+    fn failed(&self, user: &str) -> Error {
+        if let Some(audit) = self.audit() {
+            audit.login_failed(self.caller(), user);
+        }
+        Error::LoginFailed
     }
 
     /// How many users were deleted since the start.

@@ -63,6 +63,8 @@
 //! | what logins share: `guessing`, turns, what is remembered | who may log in when | a password is checked |
 //! | the flusher's `queue`, the schedule's `due`, lists of [`Waiters`], the [wire]'s `state` | what is to be done, who waits, what was seen | never a call of the disk |
 
+#[cfg(feature = "users")]
+mod audit;
 mod caller;
 mod clock;
 mod code;
@@ -267,7 +269,12 @@ impl Broker {
         }
         topics.online().flat_map(|topic| topic.partitions()).for_each(|partition| partition.due_after_start());
         #[cfg(feature = "users")]
-        let gate = Gate::new(&config.security);
+        let gate = {
+            let failed = |path: &PathBuf, error: io::Error| Error::Storage(format!("{}: {error}", path.display()));
+            let open =
+                |path: &PathBuf| audit::Audit::open(path, env.clock.clone()).map_err(|error| failed(path, error));
+            Gate::new(&config.security).with_audit(config.security.audit.as_ref().map(open).transpose()?)
+        };
         #[cfg(feature = "users")]
         gate.replace_acls(|| env.security.get().rules.clone());
         #[cfg(not(feature = "users"))]
@@ -391,7 +398,7 @@ impl Broker {
     /// All topics that are not offline, by name, to which the caller may do this.
     fn topics_for(&self, operation: Operation) -> Vec<Arc<Topic>> {
         let mut topics = self.state(&Permit::for_everybody()).topics();
-        topics.retain(|topic| self.ask_topic(operation, &topic.name).is_ok());
+        topics.retain(|topic| self.may(operation, ResourceName::topic(&topic.name)).is_ok());
         topics
     }
 
@@ -400,7 +407,7 @@ impl Broker {
         let topics = self.state(&Permit::for_everybody()).topics.read().expect("no panic under the topics' lock");
         let found = topics.by_id(id).cloned();
         drop(topics);
-        found.filter(|topic| self.ask_topic(operation, &topic.name).is_ok())
+        found.filter(|topic| self.may(operation, ResourceName::topic(&topic.name)).is_ok())
     }
 
     /// An id that no producer had before, in any life of this broker: blocks of them are taken durably.
@@ -465,6 +472,7 @@ impl Broker {
         }
         self.begin_change_of_topics()?;
         let topic = self.state(&permit).create(name, partitions, overrides)?;
+        self.note("topic-made", &[("topic", &name), ("partitions", &partitions)]);
         self.charge(Quota::Changes, partitions.into());
         Ok(topic)
     }
@@ -491,20 +499,22 @@ impl Broker {
         state.topic_waiters.wake();
         topic.settings_changed();
         state.tell_groups(name, topic.partition_count());
+        let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+        self.note("topic-altered", &[("topic", &name), ("partitions", &topic.partition_count()), ("settings", &names)]);
         Ok(topic.describe())
     }
 
     /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
-        let permit = self.ask_topic(Operation::Delete, name).or_else(|refused| {
-            // As in Kafka, whoever may delete whatever the cluster has may delete it.
-            self.ask_cluster(Operation::Delete).map_err(|_| refused)
-        })?;
+        // As in Kafka, whoever may delete whatever the cluster has may delete it.
+        let any = self.may(Operation::Delete, ResourceName::CLUSTER);
+        let permit = any.or_else(|_| self.ask_topic(Operation::Delete, name))?;
         writable(name)?;
         self.begin_change_of_topics()?;
         let state = self.state(&permit);
         let partitions = state.topic(name).map_or(0, |topic| topic.partition_count());
         state.drop_topic(name)?;
+        self.note("topic-dropped", &[("topic", &name)]);
         self.charge(Quota::Changes, partitions.into());
         Ok(())
     }
@@ -513,7 +523,9 @@ impl Broker {
     pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
         let found = self.topic_for(Operation::Delete, topic)?.partition(partition)?;
         writable(topic)?;
-        found.trim(offset)
+        let start = found.trim(offset)?;
+        self.note("records-deleted", &[("topic", &topic), ("partition", &partition), ("before", &start)]);
+        Ok(start)
     }
 
     /// Wakes `waiter` when a topic is made, altered or dropped, until the answer is dropped.

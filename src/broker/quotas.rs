@@ -86,6 +86,13 @@ impl Broker {
             quotas.retain(|_, values| !values.is_empty());
         })?;
         env.measure_by_quotas();
+        let shown =
+            |(kind, name): (&String, &Option<String>)| format!("{kind}={}", name.as_deref().unwrap_or("(default)"));
+        let of = entity.iter().map(shown).collect::<Vec<_>>().join(",");
+        for (name, value) in changes {
+            let value = value.map_or("none".into(), |value| value.to_string());
+            self.note("quota-changed", &[("of", &of), ("quota", name), ("value", &value)]);
+        }
         Ok(())
     }
 

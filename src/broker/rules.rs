@@ -73,14 +73,16 @@ impl Broker {
         self.change_rules(&permit, |rules| {
             rules.extend(acls.iter().cloned());
             check_count(rules.len(), RULES_MAX)
-        })
+        })?;
+        acls.iter().for_each(|acl| self.note("rule-made", &[("rule", acl)]));
+        Ok(())
     }
 
     /// Deletes the rules that filters find, durably, all or none. Answers what each found; a rule may be found by several.
     pub fn delete_acls(&self, filters: &[AclFilter]) -> Result<Vec<Vec<Acl>>> {
         let permit = self.ask_for_rules(Operation::Alter)?;
         check_count(filters.len(), CHANGES_MAX)?;
-        self.change_rules(&permit, |rules| {
+        let deleted = self.change_rules(&permit, |rules| {
             let (mut all, mut count) = (Vec::with_capacity(filters.len()), 0);
             for filter in filters {
                 let found: Vec<Acl> = rules.iter().filter(|acl| filter.matches(acl)).cloned().collect();
@@ -93,7 +95,10 @@ impl Broker {
                 rules.remove(acl);
             }
             Ok(all)
-        })
+        })?;
+        let once: BTreeSet<&Acl> = deleted.iter().flatten().collect();
+        once.into_iter().for_each(|acl| self.note("rule-deleted", &[("rule", acl)]));
+        Ok(deleted)
     }
 
     fn ask_for_rules(&self, operation: Operation) -> Result<Permit> {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::security::{Operation, ScramCredential, ScramCredentials, ScramMechanism};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 /// A credential that is to be another, or to go.
 #[derive(Clone, Debug)]
@@ -97,11 +97,13 @@ impl Broker {
     pub fn alter_scram_credentials(&self, changes: impl IntoIterator<Item = ScramChange>) -> Result<()> {
         let permit = self.ask_cluster(Operation::Alter)?;
         let env = self.env(&permit);
+        let mut users = BTreeSet::new();
         env.change_kept(&env.security, |security| {
             let credentials = Arc::make_mut(&mut security.credentials);
             let last = credentials.values().flat_map(|own| own.values()).map(|credential| credential.change).max();
             let change = last.unwrap_or(0) + 1;
             for ScramChange { user, mechanism, credential } in changes {
+                users.insert(user.clone());
                 let own = credentials.entry(user).or_default();
                 match credential {
                     Some(credential) => drop(own.insert(mechanism, ScramCredential { change, ..credential })),
@@ -109,7 +111,9 @@ impl Broker {
                 }
             }
             credentials.retain(|_, own| !own.is_empty());
-        })
+        })?;
+        users.iter().for_each(|user| self.note("password-changed", &[("user", user)]));
+        Ok(())
     }
 }
 

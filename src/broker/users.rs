@@ -34,7 +34,9 @@ impl Broker {
         env.change_kept(&env.security, |security| {
             security.secret = Some(Secret(password::random::<32>().into()));
             set(Arc::make_mut(&mut security.credentials), ADMIN, keys);
-        })
+        })?;
+        self.note("users-begun", &[]);
+        Ok(())
     }
 
     /// All users.
@@ -51,7 +53,13 @@ impl Broker {
 
     /// Makes a user.
     pub fn add_user(&self, name: &str, password: &str) -> Result<()> {
-        self.change_user(name, password, |is_there| if is_there { Err(Error::UserExists(name.into())) } else { Ok(()) })
+        self.change_user(
+            name,
+            password,
+            |is_there| if is_there { Err(Error::UserExists(name.into())) } else { Ok(()) },
+        )?;
+        self.note("user-made", &[("user", &name)]);
+        Ok(())
     }
 
     /// Gives a user another password. Its open connections go on.
@@ -60,7 +68,9 @@ impl Broker {
             name,
             password,
             |is_there| if is_there { Ok(()) } else { Err(Error::UnknownUser(name.into())) },
-        )
+        )?;
+        self.note("password-changed", &[("user", &name)]);
+        Ok(())
     }
 
     fn change_user(&self, name: &str, password: &str, may: impl Fn(bool) -> Result<()>) -> Result<()> {
@@ -93,6 +103,7 @@ impl Broker {
             return Err(Error::UnknownUser(name.into()));
         }
         self.state(&permit).logins.deleted(name);
+        self.note("user-deleted", &[("user", &name)]);
         let (rules, principal) = (env.security.get().rules.clone(), format!("User:{name}"));
         Ok(rules.iter().filter(|acl| acl.principal == principal).count())
     }

@@ -1,6 +1,6 @@
 //! What is asked of callers, as the broker was started.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 /// What is asked of callers; nothing unless something is said.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct SecurityConfig {
     pub reauth: Option<Duration>,
     /// Whether wrong passwords cost time: yes.
     pub login_delay: bool,
+    /// Where logins, refusals and changes are told; `None`: nowhere.
+    pub audit: Option<PathBuf>,
     /// How long a client may take to shake hands and log in, in all: 10 s.
     pub login_within: Duration,
     /// How many connections there may be at once from one address, of IPv6 from one /64; `None`: any number.
@@ -41,6 +43,7 @@ impl Default for SecurityConfig {
             plaintext_passwords: false,
             reauth: None,
             login_delay: true,
+            audit: None,
             login_within: Duration::from_secs(10),
             connections_per_address: None,
             #[cfg(feature = "tls")]

@@ -26,7 +26,7 @@ use crate::broker::EndsSessions;
 #[cfg(feature = "cluster")]
 use crate::protocol::joined;
 #[cfg(feature = "tls")]
-use crate::security::{Turns, tls::Identity};
+use crate::security::{Proof, Turns, tls::Identity};
 use crate::{
     backend::Backend,
     broker::{Caller, Protocol, Waiter},
@@ -533,7 +533,12 @@ impl Shared {
             |protocol| Caller { principal: principal.clone(), protocol, address: Some(peer), client_id: String::new() };
         let backend = |protocol: Protocol| {
             transport.counted().set_protocol(protocol.name());
-            self.backend.on_behalf_of(caller(protocol))
+            let backend = self.backend.on_behalf_of(caller(protocol));
+            #[cfg(feature = "tls")]
+            if let (Proof::Certificate, Backend::Broker(broker)) = (principal.proof, &backend) {
+                broker.note_login();
+            }
+            backend
         };
         let is_stranger = login_by.is_some() && !self.backend.on_behalf_of(caller(Protocol::Text)).is_admitted();
         if is_stranger {

@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Whether those who guess passwords have to wait longer each time; off is for tests
     #[arg(long, value_enum, default_value = "on", value_name = "on|off", requires = "users")]
     login_delay: Switch,
+    /// Append a line to this file for each login, refusal and change
+    #[arg(long, value_name = "FILE")]
+    audit: Option<PathBuf>,
     /// How many connections there may be at once from one address, of IPv6 from one /64 [default: any number]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     connections_per_address: Option<u32>,
@@ -84,6 +87,7 @@ impl Options {
             plaintext_passwords: self.plaintext_passwords,
             reauth: self.reauth_ms,
             login_delay: self.login_delay == Switch::On,
+            audit: self.audit.clone(),
             connections_per_address: self.connections_per_address.map(|most| most as usize),
             ..SecurityConfig::default()
         }

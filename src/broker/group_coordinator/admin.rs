@@ -224,6 +224,15 @@ impl Broker {
 
     /// Sets offsets of a group without members; it is made if need be.
     pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
+        self.set_offsets(name, offsets)?;
+        for (topic, partition, offset) in offsets {
+            let place = format!("{topic}/{partition}");
+            self.note("offset-reset", &[("group", &name), ("partition", &place), ("to", offset)]);
+        }
+        Ok(())
+    }
+
+    fn set_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
         let permit = self.ask_group(Operation::Read, name)?;
         let broker = self.state(&permit);
         let is_share = broker.change_named(name, |state, _| state.group.is_share())?;
@@ -264,6 +273,12 @@ impl Broker {
     /// group of its name has come. That goes first: a new group of that name finds nothing of one that is gone. Who deletes again
     /// what is left after an error or a crash deletes the rest.
     pub fn delete_group(&self, name: &str) -> Result<()> {
+        self.delete_all_of(name)?;
+        self.note("group-deleted", &[("group", &name)]);
+        Ok(())
+    }
+
+    fn delete_all_of(&self, name: &str) -> Result<()> {
         let permit = self.ask_group(Operation::Delete, name)?;
         let state = self.state(&permit);
         if state.find_group(name)?.is_none() && state.has_shares(name).unwrap_or(false) {

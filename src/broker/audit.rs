@@ -1,0 +1,272 @@
+//! The audit: a line for each login, refusal and change, in a file that is only appended to.
+//!
+//! ```text
+//! 2026-11-30T09:46:27.123Z login principal:User:alice address:10.0.0.7:52410 protocol:kafka
+//! 2026-11-30T09:46:28.002Z login-failed principal:User:ANONYMOUS address:10.0.0.9:40122 protocol:text user:mallory
+//! 2026-11-30T09:46:29.500Z refused principal:User:alice address:10.0.0.7:52410 protocol:kafka operation:write topic:salaries
+//! 2026-11-30T09:46:31.017Z topic-made principal:User:admin address:127.0.0.1:51000 protocol:http topic:orders partitions:3
+//! 2026-11-30T09:46:40.000Z left-out lines:120
+//! ```
+//!
+//! - A line is the time (UTC), what happened, by whom from where and how, and what of. Values are escaped as words of the text protocol,
+//!   so that nobody can write a line. There is never a password, a key or a record in it.
+//! - Failed logins and refusals, which anybody can cause, get at most [`FAILURES_MAX`] lines a second; how many were left out says a
+//!   line of its own. Logins and changes are all told; requests over HTTP with a password that was right before are no new logins.
+//! - What is only not shown, since its caller may not describe it, is no refusal.
+//! - A line is written before what it tells is answered, and not synced. One that cannot be written is told on stderr, once until it can
+//!   be again, and keeps nobody from going on. The file is for the broker's own user alone.
+
+use super::{Broker, Caller, Clock, ResourceName};
+use crate::{log::record::write_word, security::Operation};
+use std::{
+    fmt::{self, Display},
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+/// How many lines of failures a second has.
+const FAILURES_MAX: u64 = 20;
+
+/// Where it is written.
+#[derive(Debug)]
+pub(super) struct Audit {
+    path: PathBuf,
+    clock: Clock,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    /// The second of the failures that were last told, and how many there were in it.
+    second: i64,
+    failures: u64,
+    left_out: u64,
+    is_broken: bool,
+}
+
+/// A field of a line.
+pub(super) type Field<'a> = (&'a str, &'a dyn Display);
+
+impl Audit {
+    pub(super) fn open(path: &Path, clock: Clock) -> io::Result<Audit> {
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let state = State { file, second: 0, failures: 0, left_out: 0, is_broken: false };
+        Ok(Audit { path: path.into(), clock, state: Mutex::new(state) })
+    }
+
+    /// Somebody logged in, or changed something.
+    pub(super) fn done(&self, what: &str, by: &Caller, of: &[Field<'_>]) {
+        self.write(what, by, of, false);
+    }
+
+    /// Somebody was refused something.
+    pub(super) fn refused(&self, by: &Caller, operation: Operation, resource: ResourceName<'_>) {
+        if operation != Operation::Describe {
+            self.write(
+                "refused",
+                by,
+                &[("operation", &operation), (resource.resource_type.name(), &resource.name)],
+                true,
+            );
+        }
+    }
+
+    /// Somebody did not prove to be this user.
+    pub(super) fn login_failed(&self, by: &Caller, user: &str) {
+        self.write("login-failed", by, &[("user", &user)], true);
+    }
+
+    fn write(&self, what: &str, by: &Caller, of: &[Field<'_>], is_failure: bool) {
+        let now_ms = self.clock.now_ms();
+        let mut state = self.state.lock().expect("no panic while a line is written");
+        let mut lines = Vec::new();
+        let second = now_ms.div_euclid(1000);
+        if second != state.second {
+            (state.second, state.failures) = (second, 0);
+            let left_out = std::mem::take(&mut state.left_out);
+            if left_out > 0 {
+                write_line(&mut lines, now_ms, "left-out", &[("lines", &left_out)]);
+            }
+        }
+        state.failures += u64::from(is_failure);
+        if is_failure && state.failures > FAILURES_MAX {
+            state.left_out += 1;
+        } else {
+            let address = by.address.map_or("here".into(), |address| address.to_string());
+            let who: [Field<'_>; 3] =
+                [("principal", &by.principal), ("address", &address), ("protocol", &by.protocol.name())];
+            write_line(&mut lines, now_ms, what, &[&who, of].concat());
+        }
+        let written = state.file.write_all(&lines);
+        let was_broken = std::mem::replace(&mut state.is_broken, written.is_err());
+        if let Some(error) = written.err().filter(|_| !was_broken) {
+            crate::tell::tell(format_args!("{}: the audit is not written: {error}", self.path.display()));
+        }
+    }
+}
+
+fn write_line(out: &mut Vec<u8>, now_ms: i64, what: &str, fields: &[Field<'_>]) {
+    out.extend_from_slice(format!("{} {what}", Time(now_ms)).as_bytes());
+    for (name, value) in fields {
+        out.extend_from_slice(format!(" {name}:").as_bytes());
+        write_word(out, value.to_string().as_bytes());
+    }
+    out.push(b'\n');
+}
+
+/// A time in ms since 1970-01-01 UTC, as RFC 3339 writes it.
+struct Time(i64);
+
+impl Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
+        // Years that begin in March, so that the odd day is the last: 400 of them have 146,097 days.
+        let days = days + 719_468;
+        let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+        let of_year = day - (365 * year + year / 4 - year / 100);
+        let month = (5 * of_year + 2) / 153;
+        let date = of_year - (153 * month + 2) / 5 + 1;
+        let (year, month) = (era * 400 + year + i64::from(month >= 10), if month < 10 { month + 3 } else { month - 9 });
+        let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
+        write!(f, "{year:04}-{month:02}-{date:02}T{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)
+    }
+}
+
+impl Broker {
+    /// Notes what the caller changed.
+    pub(super) fn note(&self, what: &str, of: &[Field<'_>]) {
+        if let Some(audit) = self.audit() {
+            audit.done(what, self.caller(), of);
+        }
+    }
+
+    /// Notes that the caller has shown who it is.
+    pub fn note_login(&self) {
+        self.note("login", &[]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::{Protocol, ResourceName},
+        config::Config,
+        log::disk::MemoryDisk,
+        security::{Principal, Proof},
+    };
+    use std::{
+        fs,
+        os::unix::fs::PermissionsExt,
+        sync::{
+            Arc,
+            atomic::{AtomicI64, Ordering::*},
+        },
+    };
+
+    struct Audited {
+        broker: Broker,
+        now: Arc<AtomicI64>,
+        path: PathBuf,
+    }
+
+    impl Drop for Audited {
+        fn drop(&mut self) {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+
+    impl Audited {
+        fn new(name: &str) -> Audited {
+            let path = std::env::temp_dir().join(format!("plainlog-audit-{name}-{}", std::process::id()));
+            drop(fs::remove_file(&path));
+            let now = Arc::new(AtomicI64::new(1_764_495_987_123));
+            let mut config = Config::in_memory();
+            (config.security.users, config.security.login_delay) = (true, false);
+            config.security.audit = Some(path.clone());
+            let broker = Broker::open_on(Arc::new(MemoryDisk::default()), config, Clock::Manual(now.clone())).unwrap();
+            broker.begin_with_users("admin secret").unwrap();
+            Audited { broker, now, path }
+        }
+
+        fn of(&self, name: &str, proof: Proof) -> Broker {
+            self.broker.on_behalf_of(Caller {
+                principal: Principal::new(name, proof),
+                protocol: Protocol::Text,
+                address: Some("10.0.0.7:5".parse().unwrap()),
+                client_id: String::new(),
+            })
+        }
+
+        /// What was written since the last time, without what all lines have.
+        fn take(&self) -> Vec<String> {
+            let text = fs::read_to_string(&self.path).unwrap();
+            fs::write(&self.path, "").unwrap();
+            text.lines().map(|line| line.replace(" address:10.0.0.7:5 protocol:text", "")).collect()
+        }
+    }
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        let shown = |ms| Time(ms).to_string();
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        assert_eq!(shown(1_764_495_987_123), "2025-11-30T09:46:27.123Z");
+        assert_eq!(shown(-1), "1969-12-31T23:59:59.999Z");
+        assert_eq!(shown(4_107_542_399_999), "2100-02-28T23:59:59.999Z");
+        assert_eq!(shown(4_107_542_400_000), "2100-03-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn logins_refusals_and_changes_are_told_and_no_secret_is() {
+        let audited = Audited::new("all");
+        assert_eq!(fs::metadata(&audited.path).unwrap().permissions().mode() & 0o777, 0o600);
+        let begun = audited.take();
+        assert!(
+            begun[0].ends_with(" users-begun principal:User:ANONYMOUS address:here protocol:embedded"),
+            "{begun:?}"
+        );
+        let at = "2025-11-30T09:46:27.123Z ";
+        let (admin, alice) = (audited.of("admin", Proof::Password), audited.of("alice", Proof::Password));
+        let stranger = audited.of("ANONYMOUS", Proof::Nothing);
+        admin.add_user("alice", "very secret").unwrap();
+        admin.create_topic("orders", 3).unwrap();
+        stranger.log_in("alice", b"very secret").unwrap();
+        stranger.log_in("alice", b"wrong guess").unwrap_err();
+        assert!(alice.drop_topic("orders").is_err() && alice.create_topic("x\ny", 1).is_err());
+        assert!(alice.describe_topic("orders").is_err(), "it is only not shown");
+        admin.drop_topic("orders").unwrap();
+        let expected = [
+            "user-made principal:User:admin user:alice",
+            "topic-made principal:User:admin topic:orders partitions:3",
+            "login principal:User:alice",
+            "login-failed principal:User:ANONYMOUS user:alice",
+            "refused principal:User:alice operation:delete topic:orders",
+            "refused principal:User:alice operation:create topic:x\\ny",
+            "topic-dropped principal:User:admin topic:orders",
+        ];
+        assert_eq!(audited.take(), expected.map(|line| format!("{at}{line}")));
+    }
+
+    #[test]
+    fn failures_are_told_so_many_a_second_and_changes_always() {
+        let audited = Audited::new("many");
+        audited.take();
+        let alice = audited.of("alice", Proof::Password);
+        for _ in 0..FAILURES_MAX + 5 {
+            assert!(alice.ask(Operation::Write, ResourceName::topic("t")).is_err());
+        }
+        audited.broker.create_topic("t", 1).unwrap();
+        let told = audited.take();
+        assert_eq!(told.len() as u64, FAILURES_MAX + 1);
+        audited.now.fetch_add(1000, AcqRel);
+        assert!(alice.ask(Operation::Write, ResourceName::topic("t")).is_err());
+        let told = audited.take();
+        assert!(told.len() == 2 && told[0].ends_with(" left-out lines:5") && told[1].contains(" refused "), "{told:?}");
+    }
+}
