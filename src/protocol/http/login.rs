@@ -49,8 +49,12 @@ pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Re
 
 /// The broker, where it asks who calls.
 fn with_users(backend: &Backend) -> Option<&Broker> {
+    broker_of(backend).filter(|broker| broker.asks_who())
+}
+
+fn broker_of(backend: &Backend) -> Option<&Broker> {
     match backend {
-        Backend::Broker(broker) => Some(broker).filter(|broker| broker.asks_who()),
+        Backend::Broker(broker) => Some(broker),
         #[cfg(feature = "cluster")]
         Backend::Cluster(_) => None,
     }
@@ -145,11 +149,7 @@ pub(super) fn close_session(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop>
 
 /// `GET /api/me`
 pub(super) fn me(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    let broker = match exchange.broker {
-        Backend::Broker(broker) => broker,
-        #[cfg(feature = "cluster")]
-        Backend::Cluster(_) => return exchange.json(200, &json!({ "users": false })),
-    };
+    let Some(broker) = broker_of(exchange.broker) else { return exchange.json(200, &json!({ "users": false })) };
     if !broker.is_admitted() {
         return exchange.json(200, &json!({ "users": true, "principal": null }));
     }
