@@ -223,12 +223,15 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
     let kafka = include_str!("../benches/kafka.py");
     let codecs = include_str!("../benches/fetch_compression.py");
     let streams = include_str!("../benches/streams.py");
+    let cluster = include_str!("../benches/cluster.py");
     let (mut rows, mut source) = (0, "");
     for line in page.lines() {
         let Some(cells) = line.strip_prefix("| ").and_then(|line| line.strip_suffix(" |")) else { continue };
         let cells: Vec<&str> = cells.split(" | ").collect();
         if line.starts_with("| ---") {
             continue;
+        } else if cluster.contains(&format!("\"{line}\"")) {
+            source = "cluster";
         } else if cells[0] == "what" || cells[0] == "client" || line.starts_with("| | ") {
             source = if cells[0] == "what" { "load" } else { "kafka" };
             let printed = if source == "load" { load[0] } else { kafka };
@@ -238,6 +241,11 @@ fn the_tables_of_speed_are_those_of_the_benchmarks() {
         } else if cells[0] == "application" {
             source = "streams";
             assert!(streams.contains(line), "no benchmark prints {line}");
+        } else if source == "cluster" {
+            let (verb, label) = cells[0].split_once(' ').unwrap();
+            for what in [format!("\"{verb} "), format!("\"{label}\"")] {
+                assert!(cluster.contains(&what), "{} is not measured: {what}", cells[0]);
+            }
         } else if source == "streams" {
             for what in &cells[..4] {
                 assert!(streams.contains(&format!("\"{what}\"")), "{what} is not measured");
