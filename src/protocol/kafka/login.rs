@@ -83,6 +83,11 @@ impl Login {
         self.known.as_ref().map(|known| &known.principal)
     }
 
+    /// Whether nobody knows who the client is, where that counts.
+    pub(super) fn is_stranger(&self, broker: &Broker) -> bool {
+        self.known.is_none() && !broker.is_admitted()
+    }
+
     /// Whether what comes is no request.
     pub(super) fn takes_tokens(&self) -> bool {
         matches!(self.stage, Stage::Chosen { raw: true, .. })

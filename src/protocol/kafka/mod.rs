@@ -344,6 +344,8 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
             Ok(false) => break,
             Err(Stop::Io(error)) => return Err(error),
             Err(Stop::Stranger) => break,
+            // Whoever reaches the port could fill the operator's terminal so.
+            Err(Stop::Broken(_)) if session.login.is_stranger(broker) => break,
             Err(Stop::Broken(why)) => {
                 crate::tell::tell(format_args!("{} breaks Kafka's protocol and is closed: {why}", output.peer));
                 break;
@@ -409,7 +411,7 @@ fn next_frame(
     loop {
         if let Some(size) = input.bytes().first_chunk() {
             let size = i32::from_be_bytes(*size);
-            let is_stranger = session.login.principal().is_none() && !broker.is_admitted();
+            let is_stranger = session.login.is_stranger(broker);
             let most = if is_stranger { login::FRAME_BYTES_MAX } else { FRAME_BYTES_MAX };
             if !(0..=most).contains(&size) {
                 count_unread(broker, output, Instant::now());
