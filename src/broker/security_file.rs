@@ -172,10 +172,12 @@ impl Content for Security {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(feature = "users")]
+    use crate::security::{QuotaEntity, ScramCredential};
     use crate::{
         broker::{Broker, Clock},
         log::disk::{self, Call, Fault, MemoryDisk, Survivors},
-        security::{QuotaEntity, ScramCredential, ScramMechanism},
+        security::ScramMechanism,
     };
     use std::collections::BTreeMap;
 
