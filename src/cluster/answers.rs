@@ -28,7 +28,7 @@ struct State {
     wanted: Option<usize>,
 }
 
-/// Records that were stored, and about how many bytes they took.
+/// Records that were stored, and what they counted for while they were unanswered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Stored {
     pub(super) records: u64,

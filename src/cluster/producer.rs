@@ -60,7 +60,7 @@ const BATCH_BYTES_IN_TRANSACTIONS: usize = 16 << 10;
 const LOOKING: Duration = Duration::from_secs(5);
 
 /// What a record counts for beside its bytes, while it is unanswered.
-const RECORD_BYTES: usize = 256;
+pub(super) const RECORD_BYTES: usize = 256;
 
 /// A producer, its thread, and what is unanswered of it.
 pub(super) struct Sender {

@@ -17,7 +17,7 @@ mod tests;
 use super::{
     Cluster, KnownTopic, Shared,
     answers::{Answers, Outcome},
-    producer::Sender,
+    producer::{RECORD_BYTES, Sender},
     transactions::{Open, Transaction},
 };
 use crate::{
@@ -324,7 +324,8 @@ impl WriteSession {
     pub fn make_durable(&mut self) {
         self.answers.wait(0);
         let stored = self.answers.stored();
-        self.cluster.metrics().dropped.written(stored.records, stored.bytes);
+        let bytes = stored.bytes - stored.records * RECORD_BYTES as u64;
+        self.cluster.metrics().dropped.written(stored.records, bytes);
         if let Some(begun) = self.begun.take() {
             self.cluster.metrics().produce_to_sync.add(1, begun.elapsed());
         }
