@@ -9,6 +9,7 @@
 //! A user whom there is not is treated as one whose password is wrong, by answer and by time.
 
 use super::{Broker, Caller, Error, Permit, Protocol, Result, security_file::Security};
+use crate::metrics::Connection;
 use crate::security::{
     Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Sessions, Turns,
     guessing::{Attempt, Guessing, Turn},
@@ -64,6 +65,8 @@ impl Default for Logins {
 /// Somebody who was sent a challenge.
 pub struct ScramLogin {
     user: String,
+    mechanism: ScramMechanism,
+    credential: ScramCredential,
     challenged: scram::Challenged,
     deletions: u64,
 }
@@ -177,7 +180,7 @@ impl Broker {
         if password.len() > password::BYTES_MAX || user.len() > password::BYTES_MAX {
             return Err(Error::LoginFailed);
         }
-        let (logins, deletions) = (self.logins(), self.deletions());
+        let logins = self.logins();
         let security = self.env(&Permit::for_everybody()).security.get();
         let Known { mechanism, credential, is_somebody } = logins.known(&security, user, None);
         let is_remembered = is_somebody && logins.remembered.knows(user, &credential, password);
@@ -185,10 +188,11 @@ impl Broker {
             let is_right = is_remembered || password::matches(mechanism, &credential, password);
             (is_right && is_somebody).then_some(())
         });
-        found.ok_or_else(|| self.failed(user))?;
+        // It may have waited, and there is another password by now, or no such user.
+        found.filter(|()| self.is_known_by(user, None, &credential)).ok_or_else(|| self.failed(user))?;
         logins.remembered.keep(user, &credential, password);
         // Over HTTP each request says who asks.
-        self.enter(user, deletions, !(is_remembered && self.caller().protocol == Protocol::Http))
+        Ok(self.entered(user, !(is_remembered && self.caller().protocol == Protocol::Http)))
     }
 
     /// The challenge for what a client says first, and what waits for its proof.
@@ -198,28 +202,34 @@ impl Broker {
         let security = self.env(&Permit::for_everybody()).security.get();
         let Known { credential, is_somebody, .. } = self.logins().known(&security, &first.user, Some(mechanism));
         let user = first.user.clone();
-        let (said, challenged) = first.challenge(mechanism, credential, is_somebody, &password::generated());
-        Ok((said, ScramLogin { user, challenged, deletions }))
+        let (said, challenged) = first.challenge(mechanism, credential.clone(), is_somebody, &password::generated());
+        Ok((said, ScramLogin { user, mechanism, credential, challenged, deletions }))
     }
 
-    /// Who the caller is, who answers a challenge so.
+    /// Who the caller is, who answers a challenge so. As in Kafka, a credential that Kafka's API took away meanwhile still goes; one of
+    /// a user who was deleted does not, though there is another one of that name.
     pub fn finish_scram(&self, login: ScramLogin, message: &[u8]) -> Result<Proven> {
-        let ScramLogin { user, challenged, deletions } = login;
+        let ScramLogin { user, mechanism, credential, challenged, deletions } = login;
         let proof = self.attempt(&user, false, || challenged.finish(message)).ok_or_else(|| self.failed(&user))?;
-        Ok(Proven { principal: self.enter(&user, deletions, true)?, proof })
+        if self.deletions() != deletions && !self.is_known_by(&user, Some(mechanism), &credential) {
+            return Err(self.failed(&user));
+        }
+        Ok(Proven { principal: self.entered(&user, true), proof })
     }
 
-    /// The user, unless it was deleted since.
-    fn enter(&self, user: &str, deletions: u64, is_told: bool) -> Result<Principal> {
-        let is_there = || self.env(&Permit::for_everybody()).security.get().credentials.contains_key(user);
-        if self.deletions() != deletions && !is_there() {
-            return Err(self.failed(user));
-        }
+    /// Whether this is what a user is known by now: the newest, or in this mechanism.
+    fn is_known_by(&self, user: &str, mechanism: Option<ScramMechanism>, credential: &ScramCredential) -> bool {
+        let security = self.env(&Permit::for_everybody()).security.get();
+        self.logins().known(&security, user, mechanism).credential == *credential
+    }
+
+    /// The user, who has logged in.
+    fn entered(&self, user: &str, is_told: bool) -> Principal {
         let principal = Principal::new(user, Proof::Password);
         if is_told {
             self.on_behalf_of(Caller { principal: principal.clone(), ..self.caller().clone() }).note_login();
         }
-        Ok(principal)
+        principal
     }
 
     /// Notes that the caller did not prove to be this user.
@@ -228,6 +238,20 @@ impl Broker {
             audit.login_failed(self.caller(), user);
         }
         Error::LoginFailed
+    }
+
+    /// Notes whose connection it is from now on, if it is one of the broker's own users: it ends with that user. An error: the user
+    /// was deleted between its login and this.
+    pub fn attach(&self, connection: &Connection, principal: Option<&Principal>) -> Result<()> {
+        let user = principal.filter(|principal| principal.is_user()).map(|principal| principal.name.clone());
+        connection.set_user(user.clone());
+        // Looked at afterwards: whoever is deleted later takes the connection along. What Kafka's API took away ends none, as there.
+        let is_there = |user: &str| self.env(&Permit::for_everybody()).security.get().credentials.contains_key(user);
+        if user.is_some_and(|user| self.deletions() > 0 && !is_there(&user)) {
+            connection.set_user(None);
+            return Err(Error::LoginFailed);
+        }
+        Ok(())
     }
 
     /// How many users were deleted since the start.
@@ -243,10 +267,13 @@ impl Broker {
         known.is_somebody.then(|| logins.remembered.mark(&known.credential, b""))
     }
 
-    /// Opens a session of a browser for a user who has logged in, and answers its token; `None`: there are too many.
-    pub fn open_session(&self, of: &Principal) -> Option<String> {
-        let mark = self.password_mark(&of.name)?;
-        self.browsers().open(of.name.clone(), mark, Instant::now())
+    /// Opens a session of a browser for the user who shows this password, as [`log_in`](Self::log_in) does, and answers its token;
+    /// `None`: there are too many.
+    pub fn open_session(&self, user: &str, password: &[u8]) -> Result<Option<String>> {
+        // Of a time before: where the password changes meanwhile, the session ends at once rather than to stand for the new one.
+        let mark = self.password_mark(user);
+        let name = self.log_in(user, password)?.name;
+        Ok(mark.and_then(|mark| self.browsers().open(name, mark, Instant::now())))
     }
 
     /// Whose session a token stands for, if that lasts.

@@ -238,8 +238,32 @@ mod tests {
         let ended = Arc::new(Ended::default());
         let weak: Weak<Ended> = Arc::downgrade(&ended);
         broker.tell_of_deletions(weak);
+        let connection = broker.metrics().connections.connected("127.0.0.1:1".parse().unwrap(), 0);
+        let alice = broker.log_in("alice", b"secret").unwrap();
+        assert_eq!(broker.attach(&connection, Some(&alice)), Ok(()));
+        assert_eq!(connection.user().as_deref(), Some("alice"));
         broker.delete_user("alice").unwrap();
         assert_eq!(*ended.0.lock().unwrap(), ["alice"]);
+        // A connection that was about to be hers was not among those that were ended.
+        assert_eq!(broker.attach(&connection, Some(&alice)), Err(Error::LoginFailed));
+        assert_eq!(connection.user(), None);
+        assert_eq!(broker.attach(&connection, None), Ok(()));
+    }
+
+    #[test]
+    fn a_password_that_changes_while_an_attempt_waits_is_not_taken_any_more() {
+        let mut config = config();
+        config.security.login_delay = true;
+        let broker = Broker::open(config).unwrap();
+        broker.begin_with_users("secret").unwrap();
+        broker.add_user("alice", "old").unwrap();
+        (0..3).for_each(|_| assert!(broker.log_in("alice", b"guess").is_err()));
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| broker.log_in("alice", b"old"));
+            broker.set_password("alice", "new").unwrap();
+            assert_eq!(waits.join().unwrap(), Err(Error::LoginFailed));
+        });
+        assert!(broker.open_session("alice", b"old").is_err());
     }
 
     #[test]

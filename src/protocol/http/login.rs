@@ -35,9 +35,9 @@ pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Re
     let Some(broker) = with_users(backend) else { return Ok(None) };
     let principal = match head.header("authorization") {
         Some(said) => Some(basic(broker, said, output)?),
-        None => session_token(head, output)?.and_then(|token| broker.session(&token)),
+        None => session_token(broker, head, output)?.and_then(|token| broker.session(&token)),
     };
-    output.counted().set_user(principal.as_ref().map(|principal| principal.name.clone()));
+    broker.attach(output.counted(), principal.as_ref())?;
     let caller = |principal: Principal| Caller { principal, ..broker.caller().clone() };
     let found = principal.map(|principal| Backend::from(broker.on_behalf_of(caller(principal))));
     if found.as_ref().unwrap_or(backend).is_admitted() || is_for_everybody(head) {
@@ -84,13 +84,9 @@ fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<Princip
     let said = STANDARD.decode(credentials.trim()).map_err(|_| Error::LoginFailed)?;
     let colon = said.iter().position(|&byte| byte == b':').ok_or(Error::LoginFailed)?;
     let user = std::str::from_utf8(&said[..colon]).map_err(|_| Error::LoginFailed)?;
-    log_in(broker, user, &said[colon + 1..], output)
-}
-
-fn log_in(broker: &Broker, user: &str, password: &[u8], output: &mut Output<'_>) -> Result<Principal, Stop> {
     // Guessing takes time.
     output.flush()?;
-    Ok(broker.log_in(user, password)?)
+    Ok(broker.log_in(user, &said[colon + 1..])?)
 }
 
 /// Refuses a secret that others could read.
@@ -108,7 +104,10 @@ fn cookie_name(output: &Output<'_>) -> io::Result<String> {
 }
 
 /// The token of the request's session, if it shows one and others could not read it.
-fn session_token(head: &Head, output: &Output<'_>) -> io::Result<Option<String>> {
+fn session_token(broker: &Broker, head: &Head, output: &Output<'_>) -> io::Result<Option<String>> {
+    if check_private(broker, output).is_err() {
+        return Ok(None);
+    }
     let name = cookie_name(output)?;
     let token = head.header("cookie").and_then(|cookies| {
         let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
@@ -122,14 +121,16 @@ pub(super) fn open_session(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> 
     let (user, password) = api::users::name_and_password(exchange, "user")?;
     let broker = with_users(exchange.broker).ok_or_else(|| Refusal::invalid("this broker asks nobody who they are"))?;
     check_private(broker, exchange.output)?;
-    let principal = log_in(broker, &user, password.as_bytes(), exchange.output)?;
-    let token = broker.open_session(&principal).ok_or_else(|| Refusal::new(503, "there are too many sessions"))?;
+    // Guessing takes time.
+    exchange.output.flush()?;
+    let token = broker.open_session(&user, password.as_bytes())?;
+    let token = token.ok_or_else(|| Refusal::new(503, "there are too many sessions"))?;
     let (name, lasts) = (cookie_name(exchange.output)?, crate::security::SESSION_LASTS.as_secs());
     let secure = if exchange.output.is_secure() { "; Secure" } else { "" };
     let cookie = format!(
         "Set-Cookie: {name}={token}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Strict{secure}\r\nCache-Control: no-store\r\n"
     );
-    let answer = format!("{}\n", json!({ "principal": principal.to_string() }));
+    let answer = format!("{}\n", json!({ "principal": format!("User:{user}") }));
     exchange.answer(200, super::route::JSON, &cookie, answer.as_bytes())
 }
 
@@ -137,7 +138,9 @@ pub(super) fn open_session(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> 
 pub(super) fn close_session(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     // There is nothing to be said in it.
     exchange.whole_body(LOGOUT_BYTES_MAX)?;
-    if let (Some(broker), Some(token)) = (with_users(exchange.broker), session_token(exchange.head, exchange.output)?) {
+    if let Some(broker) = with_users(exchange.broker)
+        && let Some(token) = session_token(broker, exchange.head, exchange.output)?
+    {
         broker.close_session(&token);
     }
     let cookie = format!(
@@ -162,7 +165,7 @@ pub(super) fn me(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let mut answer = json!({
         "users": broker.asks_who(),
         "principal": broker.caller().principal.to_string(),
-        "session": session_token(exchange.head, exchange.output)?.is_some() && broker.caller().principal.is_user(),
+        "session": session_token(broker, exchange.head, exchange.output)?.is_some() && broker.caller().principal.is_user(),
         "cluster": may(ResourceName::CLUSTER),
     });
     if let Some(topic) = query.text("topic")? {

@@ -15,6 +15,7 @@
 use super::{API_VERSIONS, Call, Code, METADATA, SASL_AUTHENTICATE, SASL_HANDSHAKE, Stop, tell};
 use crate::{
     broker::{self, Broker, ScramLogin},
+    metrics::Connection,
     protocol::connection::Output,
     security::{
         Principal, ScramMechanism,
@@ -124,7 +125,7 @@ impl Login {
     }
 
     /// Takes a message of the client.
-    fn step(&mut self, broker: &Broker, message: &[u8]) -> Said {
+    fn step(&mut self, broker: &Broker, connection: &Connection, message: &[u8]) -> Said {
         let Stage::Chosen { mechanism, step, raw } = std::mem::take(&mut self.stage) else { return Said::Refused };
         let (principal, last) = match (mechanism, step) {
             (Mechanism::Plain, _) => match plain::parse(message).map(|said| broker.log_in(said.user, said.password)) {
@@ -143,7 +144,8 @@ impl Login {
             (Mechanism::OAuthBearer, _) => return Said::Refused,
         };
         // Whoever logs in again stays who it is.
-        if self.known.as_ref().is_some_and(|known| known.principal != principal) {
+        let is_another = self.known.as_ref().is_some_and(|known| known.principal != principal);
+        if is_another || broker.attach(connection, Some(&principal)).is_err() {
             return Said::Refused;
         }
         let most = broker.config().security.reauth;
@@ -198,13 +200,10 @@ pub(super) fn handshake(call: &mut Call<'_, '_>, mechanism: &str) -> Result<(), 
 pub(super) fn authenticate(call: &mut Call<'_, '_>, message: &[u8]) -> Result<(), Stop> {
     // Guessing takes time.
     call.output.flush()?;
-    let said = call.session.login.step(call.broker, message);
+    let said = call.session.login.step(call.broker, call.output.counted(), message);
     let (code, bytes, lifetime_ms) = match said {
         Said::Challenge(challenge) => (Code::None, challenge, 0),
-        Said::In { last, lifetime_ms } => {
-            entered(call.session.login.principal(), call.output);
-            (Code::None, last, lifetime_ms)
-        }
+        Said::In { last, lifetime_ms } => (Code::None, last, lifetime_ms),
         Said::Refused => {
             call.session.login.is_over = true;
             (Code::SaslAuthenticationFailed, Vec::new(), 0)
@@ -235,22 +234,11 @@ pub(super) fn write(call: &mut Call<'_, '_>, code: Code, why: Option<&str>, byte
 /// Takes a token that is no request, and answers with another.
 pub(super) fn token(broker: &Broker, login: &mut Login, output: &mut Output<'_>, token: &[u8]) -> Result<(), Stop> {
     output.flush()?;
-    let answer = match login.step(broker, token) {
-        Said::Challenge(challenge) => challenge,
-        Said::In { last, .. } => {
-            entered(login.principal(), output);
-            last
-        }
+    let answer = match login.step(broker, output.counted(), token) {
+        Said::Challenge(answer) | Said::In { last: answer, .. } => answer,
         Said::Refused => return Err(Stop::Stranger),
     };
     output.bytes.extend_from_slice(&(answer.len() as i32).to_be_bytes());
     output.bytes.extend_from_slice(&answer);
     Ok(())
-}
-
-/// Notes whose connection it is: it ends with its user.
-fn entered(principal: Option<&Principal>, output: &Output<'_>) {
-    output
-        .counted()
-        .set_user(principal.filter(|principal| principal.is_user()).map(|principal| principal.name.clone()));
 }

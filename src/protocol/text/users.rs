@@ -24,7 +24,7 @@ impl Session {
         output.flush()?;
         let principal = broker.log_in(&user, password)?;
         let told = format!("OK principal:User:{}\n", word(&principal.name));
-        output.counted().set_user(Some(principal.name.clone()));
+        broker.attach(output.counted(), Some(&principal))?;
         let broker = broker.on_behalf_of(Caller { principal, ..broker.caller().clone() });
         self.turn_into(broker.into());
         output.bytes.extend_from_slice(told.as_bytes());
