@@ -51,12 +51,16 @@ pub(in crate::protocol::http) fn delete(exchange: &mut Exchange<'_, '_>) -> Resu
     exchange.json(200, &answer)
 }
 
+/// The largest body with a name and a password, though each byte were an escape of six: strangers send them, and what is read of
+/// JSON takes many times its bytes.
+const LOGIN_BYTES_MAX: usize = 16 << 10;
+
 /// The two members of a body. No error shows what stands there.
 pub(in crate::protocol::http) fn name_and_password(
     exchange: &mut Exchange<'_, '_>,
     name: &str,
 ) -> Result<(String, String), Stop> {
-    let mut body = Object::of(exchange.json_body(OBJECT_BYTES_MAX)?)?;
+    let mut body = Object::of(exchange.json_body(LOGIN_BYTES_MAX)?)?;
     let found = (body.expect(name, "a user's name", text)?, body.expect("password", "a text", text)?);
     body.end()?;
     Ok(found)
