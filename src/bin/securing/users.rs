@@ -135,7 +135,8 @@ pub(crate) fn keep_private(config: &Config) -> Result<()> {
     umask(Mode::from_bits_truncate(0o077));
     let Some(data_dir) = &config.data_dir else { return Ok(()) };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
-    made.and_then(|()| close_to_others(data_dir)).with_context(|| data_dir.display().to_string())
+    // Where a link leads to it, what it leads to is meant.
+    made.and_then(|()| close_to_others(&fs::canonicalize(data_dir)?)).with_context(|| data_dir.display().to_string())
 }
 
 /// Takes from others what they may do with a folder and what is in it.
