@@ -191,6 +191,8 @@ struct State {
 /// Who expects an exchange, and what came.
 #[derive(Debug)]
 struct Expecting {
+    /// The address that it asks.
+    at: SocketAddr,
     by: Principal,
     seen: Option<Arc<Exchange>>,
 }
@@ -273,14 +275,16 @@ impl Wire {
         state.ring.get(at).cloned()
     }
 
-    /// Who expects what this address asks: it is the broker's own end of a connection to itself, which acts for them.
-    pub fn expected_by(&self, address: SocketAddr) -> Option<Principal> {
-        self.state().expected.get(&address).map(|expecting| expecting.by.clone())
+    /// Who expects what this address asks at another: it is the broker's own end of a connection to itself, which acts for them. Only
+    /// both ends tell one: another program may have the same port at the same time, for another address.
+    pub fn expected_by(&self, address: SocketAddr, at: SocketAddr) -> Option<Principal> {
+        let state = self.state();
+        state.expected.get(&address).filter(|expecting| expecting.at == at).map(|expecting| expecting.by.clone())
     }
 
-    /// Expects an exchange from this address, on behalf of somebody, until the answer is dropped.
-    pub fn expect(&self, address: SocketAddr, by: Principal) -> Expected<'_> {
-        self.state().expected.insert(address, Expecting { by, seen: None });
+    /// Expects an exchange from this address at another, on behalf of somebody, until the answer is dropped.
+    pub fn expect(&self, address: SocketAddr, at: SocketAddr, by: Principal) -> Expected<'_> {
+        self.state().expected.insert(address, Expecting { at, by, seen: None });
         self.wanting.fetch_add(1, Relaxed);
         Expected { wire: self, address }
     }
@@ -383,7 +387,14 @@ mod tests {
     #[test]
     fn what_is_expected_is_handed_over_though_it_is_off() {
         let wire = Wire::default();
-        let expected = wire.expect(asker(5, "", "PING").address, Principal::anonymous());
+        let (address, at) = (asker(5, "", "PING").address, SocketAddr::from(([127, 0, 0, 1], 9092)));
+        let expected = wire.expect(address, at, Principal::anonymous());
+        assert_eq!(wire.expected_by(address, at), Some(Principal::anonymous()));
+        assert_eq!(
+            wire.expected_by(address, SocketAddr::from(([127, 0, 0, 2], 9092))),
+            None,
+            "it is another connection"
+        );
         assert!(wire.is_on() && wire.wants(&asker(5, "", "PING")) && !wire.wants(&asker(6, "", "PING")));
         assert!(expected.take().is_none());
         wire.record(exchange(5, 3), Some(&MemoryDisk::default()));

@@ -496,19 +496,20 @@ impl Shared {
         None
     }
 
-    /// On whose behalf this program itself connects from there, to try something out; `None`: it is somebody else.
-    fn own(&self, #[cfg_attr(not(feature = "http"), allow(unused_variables))] peer: SocketAddr) -> Option<Principal> {
+    /// On whose behalf this program itself is at the other end, to try something out; `None`: it is somebody else.
+    #[cfg_attr(not(feature = "http"), allow(unused_variables))]
+    fn own(&self, transport: &Transport) -> io::Result<Option<Principal>> {
         #[cfg(feature = "http")]
-        return self.backend.wire().expected_by(peer);
+        return Ok(self.backend.wire().expected_by(transport.peer(), transport.local()?));
         #[cfg(not(feature = "http"))]
-        None
+        Ok(None)
     }
 
     fn converse(&self, transport: &Transport, waiter: Arc<Waiter>) -> io::Result<()> {
         let login_by = self.login_by();
         let left = || login_by.map(|by| by.saturating_duration_since(Instant::now()));
         let Some(spoken) = sniff::sniff(transport, left())? else { return Ok(()) };
-        let own = self.own(transport.peer());
+        let own = self.own(transport)?;
         #[cfg(feature = "tls")]
         let (principal, spoken) = match &self.identity {
             None => (None, spoken),

@@ -100,7 +100,7 @@ fn ask(exchange: &Exchange<'_, '_>, address: SocketAddr, request: &[u8]) -> io::
         #[cfg(feature = "cluster")]
         Backend::Cluster(_) => Principal::anonymous(),
     };
-    let expected = exchange.broker.wire().expect(stream.local_addr()?, by);
+    let expected = exchange.broker.wire().expect(stream.local_addr()?, address, by);
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(request)?;
     stream.shutdown(Shutdown::Write)?;
