@@ -178,3 +178,31 @@ fn without_users_there_is_nobody_to_log_in() {
     assert_eq!(broker.send_json("POST", "/api/login", r#"{"user":"a","password":"b"}"#).status, 400);
     assert_eq!(broker.get("/api/users").status, 409);
 }
+
+#[test]
+fn who_may_see_a_group_is_told_nothing_of_topics_that_it_may_not_see() {
+    let guarded = Guarded::start("groups");
+    guarded.ask(&admin(), "POST", "/api/users", r#"{"name":"alice","password":"one"}"#);
+    let rule = r#"{"resource_type":"group","resource_name":"*","principal":"User:alice","operation":"describe"}"#;
+    assert_eq!(guarded.status(&admin(), "POST", "/api/acls", rule), 201);
+    assert_eq!(guarded.status(&admin(), "POST", "/api/topics", r#"{"name":"salaries"}"#), 201);
+    let offset = r#"{"offsets":[{"topic":"salaries","partition":0,"offset":0}]}"#;
+    assert_eq!(guarded.status(&admin(), "POST", "/api/groups/payroll/offsets", offset), 200);
+    let mut member = guarded.broker.connect();
+    member.say("AUTH admin admin secret\nJOIN payroll salaries\n");
+    let answers = [member.line(), member.line()];
+    assert!(answers[1].starts_with("JOINED group:payroll "), "{answers:?}");
+    for target in ["/metrics", "/api/groups/payroll"] {
+        let [all, some] = [admin(), basic("alice", "one")].map(|who| guarded.ask(&who, "GET", target, ""));
+        assert_eq!((all.status, some.status), (200, 200), "{target}");
+        assert!(all.text().contains("salaries"), "{target}: {}", all.text());
+        assert!(some.text().contains("payroll") && !some.text().contains("salaries"), "{target}: {}", some.text());
+    }
+}
+
+#[test]
+fn a_stranger_is_not_listened_to_for_long() {
+    let guarded = Guarded::start("long");
+    let long = json!({ "user": "admin", "password": "x".repeat(20_000) }).to_string();
+    assert_eq!(guarded.status("", "POST", "/api/login", &long), 413);
+}
