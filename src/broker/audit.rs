@@ -16,8 +16,11 @@
 //! - A line is written before what it tells is answered, and not synced. One that cannot be written is told on stderr, once until it can
 //!   be again, and keeps nobody from going on. The file is for the broker's own user alone.
 
-use super::{Broker, Caller, Clock, ResourceName};
-use crate::{log::record::write_word, security::Operation};
+use super::{Caller, Clock};
+use crate::{
+    log::record::write_word,
+    security::{Operation, ResourceType},
+};
 use std::{
     fmt::{self, Display},
     fs::{File, OpenOptions},
@@ -64,14 +67,9 @@ impl Audit {
     }
 
     /// Somebody was refused something.
-    pub(super) fn refused(&self, by: &Caller, operation: Operation, resource: ResourceName<'_>) {
+    pub(super) fn refused(&self, by: &Caller, operation: Operation, resource_type: ResourceType, name: &str) {
         if operation != Operation::Describe {
-            self.write(
-                "refused",
-                by,
-                &[("operation", &operation), (resource.resource_type.name(), &resource.name)],
-                true,
-            );
+            self.write("refused", by, &[("operation", &operation), (resource_type.name(), &name)], true);
         }
     }
 
@@ -137,25 +135,11 @@ impl Display for Time {
     }
 }
 
-impl Broker {
-    /// Notes what the caller changed.
-    pub(super) fn note(&self, what: &str, of: &[Field<'_>]) {
-        if let Some(audit) = self.audit() {
-            audit.done(what, self.caller(), of);
-        }
-    }
-
-    /// Notes that the caller has shown who it is.
-    pub fn note_login(&self) {
-        self.note("login", &[]);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        broker::{Protocol, ResourceName},
+        broker::{Broker, Protocol, ResourceName},
         config::Config,
         log::disk::MemoryDisk,
         security::{Principal, Proof},

@@ -10,7 +10,7 @@
 //! that costs the look at a counter until rules change.
 
 #[cfg(feature = "users")]
-use super::audit::Audit;
+use super::audit::{Audit, Field};
 use super::{BrokerState, Caller, Result, Running};
 #[cfg(feature = "users")]
 use super::{Error, is_internal};
@@ -172,7 +172,7 @@ impl Gate {
     #[cfg(feature = "users")]
     fn tell_refused(&self, caller: &Caller, operation: Operation, resource: ResourceName<'_>) {
         if let Some(audit) = &self.audit {
-            audit.refused(caller, operation, resource);
+            audit.refused(caller, operation, resource.resource_type, resource.name);
         }
     }
 
@@ -358,6 +358,20 @@ impl Broker {
     #[cfg(feature = "users")]
     pub(super) fn audit(&self) -> Option<&Audit> {
         self.running.state.gate.audit.as_ref()
+    }
+
+    /// Notes what the caller changed.
+    #[cfg(feature = "users")]
+    pub(super) fn note(&self, what: &str, of: &[Field<'_>]) {
+        if let Some(audit) = self.audit() {
+            audit.done(what, self.caller(), of);
+        }
+    }
+
+    /// Notes that the caller has shown who it is.
+    #[cfg(feature = "users")]
+    pub fn note_login(&self) {
+        self.note("login", &[]);
     }
 
     /// Notes what the caller changed; there is no audit without users.

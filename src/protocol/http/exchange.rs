@@ -266,7 +266,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
     fn headers_of(&self, refusal: &Refusal) -> String {
         match refusal.status {
             #[cfg(feature = "users")]
-            401 => super::login::challenge(self.head).into(),
+            401 => challenge(self.head).into(),
             405 => format!("Allow: {}\r\n", route::methods_of(self.routes, &self.head.path).join(", ")),
             _ => String::new(),
         }
@@ -423,5 +423,14 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Unknown",
+    }
+}
+
+/// What a 401 says beside its body: to a program that it may come with a password, and to a browser nothing.
+#[cfg(feature = "users")]
+fn challenge(head: &Head) -> &'static str {
+    match head.header("sec-fetch-mode") {
+        None => "WWW-Authenticate: Basic realm=\"plainlog\", charset=\"UTF-8\"\r\n",
+        Some(_) => "",
     }
 }

@@ -12,23 +12,17 @@
 //!   The cookie does not leave the site (`SameSite=Strict`), no script sees it, and it bears the port, since cookies do not.
 
 use super::{
-    api,
-    exchange::Exchange,
     refusal::{Refusal, Stop},
     request::Head,
 };
 use crate::{
     backend::Backend,
-    broker::{Broker, Caller, Code, Error, ResourceName},
+    broker::{Broker, Caller, Code, Error},
     protocol::connection::Output,
-    security::{Operation, Principal},
+    security::Principal,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
 use std::io;
-
-/// The largest body of a logout.
-const LOGOUT_BYTES_MAX: usize = 1 << 10;
 
 /// The backend on behalf of whoever the request says; `None`: of whoever the connection is.
 pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Result<Option<Backend>, Stop> {
@@ -48,11 +42,11 @@ pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Re
 }
 
 /// The broker, where it asks who calls.
-fn with_users(backend: &Backend) -> Option<&Broker> {
+pub(super) fn with_users(backend: &Backend) -> Option<&Broker> {
     broker_of(backend).filter(|broker| broker.asks_who())
 }
 
-fn broker_of(backend: &Backend) -> Option<&Broker> {
+pub(super) fn broker_of(backend: &Backend) -> Option<&Broker> {
     match backend {
         Backend::Broker(broker) => Some(broker),
         #[cfg(feature = "cluster")]
@@ -64,14 +58,6 @@ fn broker_of(backend: &Backend) -> Option<&Broker> {
 fn is_for_everybody(head: &Head) -> bool {
     let path: Vec<&str> = head.path.iter().map(String::as_str).collect();
     matches!(path[..], [""] | ["console", _] | ["health"] | ["api", "login" | "logout" | "me"])
-}
-
-/// What a 401 says beside its body: to a program that it may come with a password, and to a browser nothing.
-pub(super) fn challenge(head: &Head) -> &'static str {
-    match head.header("sec-fetch-mode") {
-        None => "WWW-Authenticate: Basic realm=\"plainlog\", charset=\"UTF-8\"\r\n",
-        Some(_) => "",
-    }
 }
 
 fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<Principal, Stop> {
@@ -99,12 +85,12 @@ pub(super) fn check_private(broker: &Broker, output: &Output<'_>) -> Result<(), 
 }
 
 /// The cookie's name: browsers send a host's cookies to all its ports.
-fn cookie_name(output: &Output<'_>) -> io::Result<String> {
+pub(super) fn cookie_name(output: &Output<'_>) -> io::Result<String> {
     Ok(format!("plainlog-{}", output.local()?.port()))
 }
 
 /// The token of the request's session, if it shows one and others could not read it.
-fn session_token(broker: &Broker, head: &Head, output: &Output<'_>) -> io::Result<Option<String>> {
+pub(super) fn session_token(broker: &Broker, head: &Head, output: &Output<'_>) -> io::Result<Option<String>> {
     if check_private(broker, output).is_err() {
         return Ok(None);
     }
@@ -114,65 +100,4 @@ fn session_token(broker: &Broker, head: &Head, output: &Output<'_>) -> io::Resul
         pairs.find_map(|(known, token)| (known == name).then(|| token.to_owned()))
     });
     Ok(token)
-}
-
-/// `POST /api/login`: `{"user":"alice","password":"..."}`
-pub(super) fn open_session(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    let (user, password) = api::users::name_and_password(exchange, "user")?;
-    let broker = with_users(exchange.broker).ok_or_else(|| Refusal::invalid("this broker asks nobody who they are"))?;
-    check_private(broker, exchange.output)?;
-    // Guessing takes time.
-    exchange.output.flush()?;
-    let token = broker.open_session(&user, password.as_bytes())?;
-    let token = token.ok_or_else(|| Refusal::new(503, "there are too many sessions"))?;
-    let (name, lasts) = (cookie_name(exchange.output)?, crate::security::SESSION_LASTS.as_secs());
-    let secure = if exchange.output.is_secure() { "; Secure" } else { "" };
-    let cookie = format!(
-        "Set-Cookie: {name}={token}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Strict{secure}\r\nCache-Control: no-store\r\n"
-    );
-    let answer = format!("{}\n", json!({ "principal": format!("User:{user}") }));
-    exchange.answer(200, super::route::JSON, &cookie, answer.as_bytes())
-}
-
-/// `POST /api/logout`
-pub(super) fn close_session(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    // There is nothing to be said in it.
-    exchange.whole_body(LOGOUT_BYTES_MAX)?;
-    if let Some(broker) = with_users(exchange.broker)
-        && let Some(token) = session_token(broker, exchange.head, exchange.output)?
-    {
-        broker.close_session(&token);
-    }
-    let cookie = format!(
-        "Set-Cookie: {}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict\r\nCache-Control: no-store\r\n",
-        cookie_name(exchange.output)?
-    );
-    exchange.answer(200, super::route::JSON, &cookie, b"{}\n")
-}
-
-/// `GET /api/me`
-pub(super) fn me(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    let Some(broker) = broker_of(exchange.broker) else { return exchange.json(200, &json!({ "users": false })) };
-    if !broker.is_admitted() {
-        return exchange.json(200, &json!({ "users": true, "principal": null }));
-    }
-    let query = &exchange.head.query;
-    let may = |resource| {
-        let bits = broker.operations(resource);
-        let names = Operation::ALL.iter().filter(|operation| bits & operation.bit() != 0);
-        Value::from_iter(names.map(|operation| operation.name()))
-    };
-    let mut answer = json!({
-        "users": broker.asks_who(),
-        "principal": broker.caller().principal.to_string(),
-        "session": session_token(broker, exchange.head, exchange.output)?.is_some() && broker.caller().principal.is_user(),
-        "cluster": may(ResourceName::CLUSTER),
-    });
-    if let Some(topic) = query.text("topic")? {
-        answer["topic"] = may(ResourceName::topic(topic));
-    }
-    if let Some(group) = query.text("group")? {
-        answer["group"] = may(ResourceName::group(group));
-    }
-    exchange.json(200, &answer)
 }

@@ -1,5 +1,7 @@
 //! The table of routes: the whole interface on one screen. Dispatch, `GET /api` and the OpenAPI document come from it.
 
+#[cfg(feature = "users")]
+use super::api::{acls, session, users};
 use super::{
     api::{self, groups, metrics, records, topics, trial, wire},
     console::{self, HTML, PICTURE, SCRIPT, STYLE},
@@ -7,11 +9,6 @@ use super::{
     openapi,
     refusal::Stop,
     route::{BYTES, CSV, EVENTS, JSON, NDJSON, OPENMETRICS, PROMETHEUS, Parameter, Route, parameter},
-};
-#[cfg(feature = "users")]
-use super::{
-    api::{acls, users},
-    login,
 };
 use crate::protocol::needs::{
     CLUSTER_ALTER, CLUSTER_DESCRIBE, GROUP_DELETE, GROUP_DESCRIBE, MEMBER, NOTHING, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
@@ -83,9 +80,9 @@ routes! {
     #[cfg(feature = "users")] "GET" "/api/acls" "list the rules that say who may do what" query acls::FILTER, takes [], gives [JSON], needs CLUSTER_DESCRIBE => acls::list;
     #[cfg(feature = "users")] "POST" "/api/acls" "make a rule: resource_type, resource_name, pattern_type, principal, host, operation, permission_type" query [], takes [JSON], gives [JSON], needs CLUSTER_ALTER => acls::create;
     #[cfg(feature = "users")] "DELETE" "/api/acls" "delete rules, and list them" query acls::FILTER, takes [], gives [JSON], needs CLUSTER_ALTER => acls::delete;
-    #[cfg(feature = "users")] "GET" "/api/me" "tell who asks, and what one may do: on the cluster, and on a topic or a group" query [parameter("topic", "a topic"), parameter("group", "a group")], takes [], gives [JSON], needs NOTHING => login::me;
-    #[cfg(feature = "users")] "POST" "/api/login" "open a session of a browser: user, password" query [], takes [JSON], gives [JSON], needs NOTHING => login::open_session;
-    #[cfg(feature = "users")] "POST" "/api/logout" "end that session" query [], takes [JSON], gives [JSON], needs NOTHING => login::close_session;
+    #[cfg(feature = "users")] "GET" "/api/me" "tell who asks, and what one may do: on the cluster, and on a topic or a group" query [parameter("topic", "a topic"), parameter("group", "a group")], takes [], gives [JSON], needs NOTHING => session::me;
+    #[cfg(feature = "users")] "POST" "/api/login" "open a session of a browser: user, password" query [], takes [JSON], gives [JSON], needs NOTHING => session::open_session;
+    #[cfg(feature = "users")] "POST" "/api/logout" "end that session" query [], takes [JSON], gives [JSON], needs NOTHING => session::close_session;
     #[cfg(feature = "users")] "GET" "/api/users" "list the broker's own users" query [], takes [], gives [JSON], needs CLUSTER_DESCRIBE => users::list;
     #[cfg(feature = "users")] "POST" "/api/users" "make a user: name, password" query [], takes [JSON], gives [JSON], needs CLUSTER_ALTER => users::create;
     #[cfg(feature = "users")] "PATCH" "/api/users/{user}" "give a user another password" query [], takes [JSON], gives [JSON], needs CLUSTER_ALTER => users::alter;

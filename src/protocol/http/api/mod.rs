@@ -7,6 +7,8 @@ pub(super) mod acls;
 pub(super) mod groups;
 pub(super) mod metrics;
 pub(super) mod records;
+#[cfg(feature = "users")]
+pub(super) mod session;
 pub(super) mod topics;
 pub(super) mod trial;
 #[cfg(feature = "users")]
