@@ -55,7 +55,8 @@ pub fn serve(transport: &Transport, node: &TcpStream, silence_max: Duration, sto
         drop(node.shutdown(if asked.is_ok() { Shutdown::Write } else { Shutdown::Both }));
         let answered = answering.join().map_err(|_| io::Error::other("the thread beside it panicked"))?;
         // That the client cannot be read is only said when the node did not end it.
-        answered.and(asked.or_else(|error| if joined.is_over.load(Acquire) { Ok(()) } else { Err(error) }))
+        let is_said = |error: &io::Error| error.kind() == ErrorKind::TimedOut || !joined.is_over.load(Acquire);
+        answered.and(asked.or_else(|error| if is_said(&error) { Err(error) } else { Ok(()) }))
     })
 }
 
