@@ -23,7 +23,8 @@ const TEXT = [
   'GROUPS', 'GROUP analytics', 'COMMIT orders/0 0', 'RESET analytics orders/0 earliest', 'JOIN analytics orders',
   'POLL max:10', 'SEEK orders/0 earliest', 'ACCEPT orders/0 0', 'RELEASE orders/0 0', 'REJECT orders/0 0', 'RENEW orders/0 0', 'LEAVE',
   'PRODUCER', 'BEGIN transfer-1', 'END', 'ABORT transfer-1',
-  'TRANSACTIONS', 'TRANSACTION transfer-1', 'DROP orders', 'QUIT',
+  'TRANSACTIONS', 'TRANSACTION transfer-1', 'DROP orders',
+  'WHOAMI', 'AUTH alice her-password', 'USER list', 'ACL list', 'QUIT',
 ];
 
 const labelOf = (name) => name[0].toUpperCase() + name.slice(1);
