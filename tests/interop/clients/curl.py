@@ -28,8 +28,10 @@ def every_route_that_reads_answers():
     shell(f"curl localhost:9092/api/topics -H 'Content-Type: application/json' -d '{{\"name\": \"{topic}\"}}'")
     shell(f"curl localhost:9092/api/groups/{topic}/reset -H 'Content-Type: application/json' -d '{{\"topic\": \"{topic}\", \"to\": 0}}'")
     routes = [route for route in get("/api")["routes"] if route["method"] == "GET"]
+    of_users = ["/api/acls", "/api/users"]  # which this broker does not have, and says so
     for path in [route["path"] for route in routes if "text/event-stream" not in route["gives"][:1]]:
-        shell("curl -o /dev/null 'localhost:9092" + path.replace("{topic}", topic).replace("{group}", topic).replace("{file}", "style.css") + "'")
+        named = path.replace("{topic}", topic).replace("{group}", topic).replace("{file}", "style.css")
+        shell(f"curl -o /dev/null 'localhost:9092{named}'", status=22 if path in of_users else 0)
     assert len(routes) >= 12, routes
 
 
