@@ -266,8 +266,9 @@ fn as_a_cluster_tells(answer: &str) -> String {
 
 /// Conversations that go otherwise in front of a cluster: a part of one of their lines, and why.
 #[cfg(feature = "cluster")]
-const OTHERWISE: [(&str, &str); 15] = [
+const OTHERWISE: [(&str, &str); 16] = [
     ("the line is longer than", "the cluster is asked how large a record may be when it comes"),
+    ("> ACL", "the rules are the cluster's"),
     ("> PRODUCER", "all connections write by one producer, so theirs are not numbered"),
     ("ERROR INVALID_TIMESTAMP", "the sentence is the node's"),
     ("ERROR INVALID_RECORD the topic is compacted", "the sentence is the node's"),
