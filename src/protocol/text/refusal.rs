@@ -89,7 +89,7 @@ mod tests {
         let verbs: Vec<_> = table.keys().filter(|verb| **verb != "any").collect();
         let mut known: Vec<_> = VERBS.iter().map(|verb| &verb.name).collect();
         if cfg!(not(feature = "users")) {
-            known.extend(&["AUTH", "USER", "WHOAMI"]);
+            known.extend(&["ACL", "AUTH", "USER", "WHOAMI"]);
         }
         known.sort();
         assert_eq!(verbs, known);
