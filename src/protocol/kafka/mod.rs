@@ -14,7 +14,7 @@
 //! - A frame whose size is negative or above [`FRAME_BYTES_MAX`] closes the connection before any memory is set aside for it.
 //! - A request that cannot be read, or whose API is not in the table, closes the connection with one line on stderr: from there
 //!   on the bytes have no meaning. So does a request whose answer would exceed [`ANSWER_BYTES_MAX`].
-//! - Who uses up a quota is told so by `throttle_time_ms`, and nothing of its connection is read until then ([`Call::slow_down`]).
+//! - Who uses up a quota is told so by `throttle_time_ms`, and nothing of its connection is read until then (`throttle`).
 //! - Not served: fetch sessions (the session id is always 0, which every client accepts), telemetry.
 //!
 #![doc = include_str!("clients.md")]
@@ -42,6 +42,7 @@ mod scram;
 mod share_fetch;
 mod share_groups;
 mod share_offsets;
+mod throttle;
 mod topic_ref;
 mod topics;
 mod transaction_admin;
@@ -368,12 +369,6 @@ impl Drop for ShareSessionsEnd<'_> {
     }
 }
 
-/// How long the processor has worked for this thread. What it waited for is no work.
-fn processor_time() -> Duration {
-    let time = nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID);
-    time.map_or(Duration::ZERO, Duration::from)
-}
-
 /// Serves one request; false: the client is gone.
 fn serve_one(
     broker: &Broker,
@@ -543,7 +538,7 @@ pub fn answer(broker: &Broker, session: &mut Session, output: &mut Output<'_>, f
         wait: Duration::ZERO,
         explained,
     };
-    let processor = broker.is_limited(Quota::RequestTime).then(processor_time);
+    let processor = broker.is_limited(Quota::RequestTime).then(throttle::processor_time);
     let mut done = call.carry_out(&mut r);
     if done.is_ok() {
         done = call.slow_down(4 + frame.len(), processor);
@@ -613,52 +608,6 @@ impl Call<'_, '_> {
             None => "answers nothing, as it was asked to".into(),
         });
         Ok(())
-    }
-
-    /// What the request of so many bytes has used goes to the client's quotas: it is told for how long it is to wait, and nothing more
-    /// of its connection is read until then. `processor` is what [`processor_time`] told when it began.
-    fn slow_down(&mut self, bytes: usize, processor: Option<Duration>) -> Result<(), Stop> {
-        let mut wait = self.wait;
-        if self.api.key == PRODUCE {
-            wait = wait.max(self.broker.charge(Quota::ProducedBytes, bytes as f64));
-        }
-        if let Some(before) = processor {
-            let used = processor_time().saturating_sub(before);
-            wait = wait.max(self.broker.charge(Quota::RequestTime, used.as_secs_f64()));
-        }
-        if wait.is_zero() {
-            return Ok(());
-        }
-        tell(self.explained, || format!("has used up its quota: it is to wait for {} ms", wait.as_millis()));
-        if let Some(at) = self.throttle_at {
-            self.output.bytes[at..at + 4].copy_from_slice(&(wait.as_millis() as u32).to_be_bytes());
-        }
-        // Commits that share a sync with others would be answered after the wait.
-        self.session.commits_follow = false;
-        self.session.commits.make_durable(self.broker, self.output);
-        self.output.slow_down(wait);
-        Ok(())
-    }
-
-    /// Whether topics may be made, grown or dropped now. Who cannot be told otherwise, since its version is older than that, may, and
-    /// waits afterwards.
-    fn may_change_topics(&mut self, told_from: i16) -> Result<(), Refusal> {
-        if self.version < told_from {
-            return Ok(());
-        }
-        self.broker.may_change_topics().map_err(|error| {
-            if let broker::Error::TooFast(wait) = error {
-                self.wait = self.wait.max(wait);
-            }
-            Refusal::from(error)
-        })
-    }
-
-    /// Has the client wait for changes of topics that it could not be refused.
-    fn changed_topics(&mut self, told_from: i16) {
-        if self.version < told_from {
-            self.wait = self.wait.max(self.broker.charge(Quota::Changes, 0.0));
-        }
     }
 
     /// The response, once it is written.
