@@ -141,7 +141,6 @@ impl Login {
                 Ok(broker::Proven { principal, proof }) => (principal, proof),
                 Err(_) => return Said::Refused,
             },
-            (Mechanism::OAuthBearer, _) => return Said::Refused,
         };
         // Whoever logs in again stays who it is.
         let is_another = self.known.as_ref().is_some_and(|known| known.principal != principal);

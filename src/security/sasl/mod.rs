@@ -5,10 +5,8 @@
 //! plain         \0 alice \0 password                        one message
 //! scram         n,,n=alice,r=... ──► r=...,s=...,i=8192      a challenge: the salt
 //!               c=biws,r=...,p=... ──► v=...                 both have proven that they know the password
-//! oauthbearer   n,,^Aauth=Bearer <token>^A^A                 one message; a second one where the token is bad
 //! ```
 
-pub mod oauthbearer;
 pub mod plain;
 pub mod scram;
 
@@ -19,8 +17,6 @@ pub enum Mechanism {
     Plain,
     /// RFC 5802, RFC 7677.
     Scram(super::ScramMechanism),
-    /// RFC 7628.
-    OAuthBearer,
 }
 
 impl Mechanism {
@@ -28,7 +24,6 @@ impl Mechanism {
     pub fn of_name(name: &str) -> Option<Mechanism> {
         match name {
             "PLAIN" => Some(Mechanism::Plain),
-            "OAUTHBEARER" => Some(Mechanism::OAuthBearer),
             name => super::ScramMechanism::of_name(name).map(Mechanism::Scram),
         }
     }
@@ -38,13 +33,7 @@ impl Mechanism {
         match self {
             Mechanism::Plain => "PLAIN",
             Mechanism::Scram(mechanism) => mechanism.name(),
-            Mechanism::OAuthBearer => "OAUTHBEARER",
         }
-    }
-
-    /// Whether it shows a secret to whoever reads along.
-    pub fn shows_secret(self) -> bool {
-        !matches!(self, Mechanism::Scram(_))
     }
 }
 
