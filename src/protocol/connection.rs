@@ -6,6 +6,8 @@
 use super::transport::Transport;
 #[cfg(feature = "http")]
 use crate::broker::wire::Message;
+#[cfg(feature = "users")]
+use crate::config::SecurityConfig;
 use crate::{broker::Waiter, metrics::Connection};
 use std::{
     io::{self, ErrorKind},
@@ -226,9 +228,12 @@ impl<'a> Output<'a> {
         self.transport.is_secure()
     }
 
-    /// Whether nobody between the two ends can read along: the line is encrypted, or within this machine.
-    pub fn is_private(&self) -> bool {
-        self.transport.is_secure() || self.peer.ip().to_canonical().is_loopback()
+    /// Whether a secret may be said on this line: nobody between the two ends can read along, since it is encrypted or within this
+    /// machine, or the operator does not mind.
+    #[cfg(feature = "users")]
+    pub fn takes_secrets(&self, security: &SecurityConfig) -> bool {
+        let is_private = self.transport.is_secure() || self.peer.ip().to_canonical().is_loopback();
+        is_private || security.plaintext_passwords
     }
 
     /// Has the client wait: from now on nothing is read from it for so long, and it is sent nothing more of a stream.

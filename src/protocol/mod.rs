@@ -9,6 +9,8 @@ pub mod joined;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 mod needs;
+#[cfg(all(test, feature = "users", not(shuttle)))]
+mod open_line_tests;
 pub mod position;
 #[cfg(any(feature = "comfort", feature = "http"))]
 pub mod record_json;

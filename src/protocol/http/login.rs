@@ -77,7 +77,7 @@ fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<Princip
 
 /// Refuses a secret that others could read.
 pub(super) fn check_private(broker: &Broker, output: &Output<'_>) -> Result<(), Refusal> {
-    if output.is_private() || broker.config().security.plaintext_passwords {
+    if output.takes_secrets(&broker.config().security) {
         return Ok(());
     }
     let message = "others can read a password on this line, which is now known to them; use https://, or come from the broker's machine";

@@ -158,8 +158,8 @@ impl Login {
 fn offered(broker: &Broker, output: &Output<'_>) -> Vec<Mechanism> {
     let scram = ScramMechanism::ALL.map(Mechanism::Scram);
     // One that shows a secret is not even named where others could read it.
-    let is_private = output.is_private() || broker.config().security.plaintext_passwords;
-    is_private.then_some(Mechanism::Plain).into_iter().chain(scram).collect()
+    let plain = output.takes_secrets(&broker.config().security).then_some(Mechanism::Plain);
+    plain.into_iter().chain(scram).collect()
 }
 
 /// SaslHandshake, where clients log in.

@@ -108,7 +108,7 @@ impl Session {
 
 /// Whether a password may come this way.
 fn check_private(broker: &Broker, output: &Output<'_>) -> Result<(), Refusal> {
-    if output.is_private() || broker.config().security.plaintext_passwords {
+    if output.takes_secrets(&broker.config().security) {
         return Ok(());
     }
     let text = "others can read a password on this line, which is now known to them; connect by TLS, or from the broker's machine";
