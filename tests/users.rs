@@ -146,7 +146,8 @@ fn whoever_has_not_logged_in_gets_four_verbs_and_nothing_else() {
             stream.write_all(frame).unwrap();
             let mut all = Vec::new();
             // Where bytes were not read, the end is a reset.
-            drop(stream.read_to_end(&mut all));
+            let read = stream.read_to_end(&mut all);
+            assert!(common::is_end(&read), "{read:?}");
             assert_eq!(all, b"");
         }
     }

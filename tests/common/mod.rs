@@ -8,7 +8,7 @@ pub mod records;
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, ErrorKind, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
@@ -195,6 +195,14 @@ fn spawn(listen: &str, options: &[String]) -> (Child, ChildStdout, String) {
     (child, stdout, address.to_string())
 }
 
+/// Whether what was read to its end is a connection's end without another word. That nothing came for long is none.
+pub fn is_end(read: &io::Result<usize>) -> bool {
+    match read {
+        Ok(read) => *read == 0,
+        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
 /// A conversation by lines.
 pub struct Lines(BufReader<TcpStream>);
 
@@ -207,7 +215,7 @@ impl Lines {
 
     /// Whether the broker sends no more: it has closed the connection, in good order or not.
     pub fn is_over(&mut self) -> bool {
-        self.0.read_to_end(&mut Vec::new()).is_ok_and(|read| read == 0) || self.0.fill_buf().is_err()
+        is_end(&self.0.read_to_end(&mut Vec::new()))
     }
 
     /// The next line, without its end.
