@@ -7,10 +7,7 @@ mod common;
 use common::{
     Broker,
     http::Http,
-    records::{
-        AS_EVENTS, AS_LINES, BYTES, Event, Events, JSON, lines, page, peak_kilobytes, post, store, store_at, topic,
-        values,
-    },
+    records::{AS_EVENTS, AS_LINES, BYTES, Event, Events, JSON, lines, page, post, store, store_at, topic, values},
     text, until,
 };
 use flate2::read::GzDecoder;
@@ -505,8 +502,8 @@ fn who_reads_slowly_is_waited_for_and_costs_no_memory() {
         assert_eq!(record["offset"], *next);
         *next += 1;
     }
-    let peak = peak_kilobytes(&broker);
-    assert!(peak < 28 << 10, "{peak} kB for a reader of 28 MB");
+    let peak = broker.peak_memory();
+    assert!(peak < 16 << 20, "{peak} bytes for a reader of 28 MB");
 }
 
 /// As a browser does whose connection breaks again and again.

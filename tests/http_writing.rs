@@ -6,7 +6,7 @@ mod common;
 
 use common::{
     Broker,
-    records::{AS_LINES, BYTES, Events, JSON, NDJSON, page, peak_kilobytes, post, store, topic, values},
+    records::{AS_LINES, BYTES, Events, JSON, NDJSON, page, post, store, topic, values},
     text,
 };
 use serde_json::{Value, json};
@@ -155,8 +155,8 @@ fn a_line_that_is_too_long_is_read_over_and_the_others_are_stored() {
     assert_eq!(answer["errors"][0]["error"], "MESSAGE_TOO_LARGE");
     assert_eq!((&answer["errors"][0]["line"], &answer["errors"][1]["line"]), (&json!(2), &json!(4)));
     assert_eq!(values(&page(&broker, "/api/topics/small/records")["records"]), ["a", "b"]);
-    let peak = peak_kilobytes(&broker);
-    assert!(peak < 40 << 10, "{peak} kB for a line of 40 MiB");
+    let peak = broker.peak_memory();
+    assert!(peak < 20 << 20, "{peak} bytes for a line of 40 MiB");
 }
 
 #[test]

@@ -34,18 +34,6 @@ fn rest(mut stream: TcpStream) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// Resident memory of a process, in bytes.
-fn resident(broker: &Broker) -> u64 {
-    memory(broker, "VmRSS")
-}
-
-/// A line of what the kernel tells of a process's memory, in bytes.
-fn memory(broker: &Broker, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
-}
-
 #[test]
 fn carriage_returns_and_a_byte_order_mark_are_dropped() {
     let broker = Broker::start();
@@ -68,7 +56,7 @@ fn a_line_without_end_leaves_memory_flat_and_the_connection_alive() {
     let lines: Vec<&str> = answer.lines().collect();
     assert!(lines[0].starts_with("ERROR MESSAGE_TOO_LARGE"), "{answer}");
     assert_eq!(lines[1..], ["PONG"]);
-    assert!(resident(&broker) < 48 << 20, "{} bytes", resident(&broker));
+    assert!(broker.memory() < 24 << 20, "{} bytes", broker.memory());
 }
 
 #[test]
@@ -120,7 +108,7 @@ fn answers_to_one_that_never_reads_do_not_pile_up() {
     // Each of these lines is answered with twenty times its bytes.
     let lines = "SEND\n".repeat(100_000);
     while greedy.write_all(lines.as_bytes()).is_ok() {}
-    assert!(resident(&broker) < 48 << 20, "{} bytes", resident(&broker));
+    assert!(broker.memory() < 24 << 20, "{} bytes", broker.memory());
 }
 
 #[test]
@@ -440,7 +428,7 @@ fn what_comes_and_goes_leaves_no_memory_behind() {
         });
     };
     come_and_go(10);
-    until("the memory is given back", || memory(&broker, "RssAnon") <= 5 << 20);
+    until("the memory is given back", || broker.memory() <= 5 << 20);
 }
 
 /// As a browser's form could send them.

@@ -103,6 +103,23 @@ impl Broker {
         self.child.id()
     }
 
+    /// The memory that it holds now, in bytes, without the pages of its program: a debug build has dozens of MB of those.
+    pub fn memory(&self) -> u64 {
+        self.told_of_memory("RssAnon:")
+    }
+
+    /// The most memory that it has held, in bytes, without the pages of its program.
+    pub fn peak_memory(&self) -> u64 {
+        self.told_of_memory("VmHWM:") - self.told_of_memory("RssFile:")
+    }
+
+    /// A line of what the kernel tells of the process's memory, in bytes.
+    fn told_of_memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// Starts it again at the same address.
     pub fn restart(&mut self) {
         self.kill();

@@ -47,13 +47,6 @@ pub fn page(broker: &Broker, target: &str) -> Value {
     answer.json()
 }
 
-/// The most memory that the broker has had.
-pub fn peak_kilobytes(broker: &Broker) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
 /// The objects of NDJSON.
 pub fn lines(answer: &Answer) -> Vec<Value> {
     assert_eq!(answer.status, 200, "{answer:?}");

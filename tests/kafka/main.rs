@@ -452,7 +452,7 @@ fn new_producer_id(client: &mut Client) -> i64 {
 #[test]
 fn frames_that_never_come_cost_no_memory() {
     let broker = Broker::start();
-    let before = resident_bytes(&broker);
+    let before = broker.memory();
     let clients: Vec<Client> = (0..20)
         .map(|_| {
             let mut client = Client::connect(&broker);
@@ -465,14 +465,8 @@ fn frames_that_never_come_cost_no_memory() {
     too_large.0.write_all(&((100u32 << 20) + 1).to_be_bytes()).unwrap();
     assert!(too_large.is_closed());
     assert!(text(&broker, "PING").starts_with("PONG"));
-    let grown = resident_bytes(&broker).saturating_sub(before);
+    let grown = broker.memory().saturating_sub(before);
     assert!(grown < 20 << 20, "{grown} bytes for {} frames", clients.len());
-}
-
-fn resident_bytes(broker: &Broker) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", broker.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
 #[test]
