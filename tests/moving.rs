@@ -255,7 +255,7 @@ fn killed_at_random_while_the_source_is_written_trimmed_and_compacted_it_loses_n
     let (from, to) = (Broker::with(&options), Broker::start());
     from.expect("CREATE plain partitions:3\nCREATE state partitions:2 cleanup.policy:compact\n", &["OK", "OK"]);
     let (is_over, written) = (AtomicBool::new(false), AtomicU64::new(0));
-    let mut random = Random(7);
+    let (mut random, mut starts) = (Random(7), [0; 3]);
     thread::scope(|scope| {
         let ends = Ends(&is_over);
         for writer in 0..2 {
@@ -276,7 +276,9 @@ fn killed_at_random_while_the_source_is_written_trimmed_and_compacted_it_loses_n
             if random.below(3) == 0 {
                 let partition = random.below(3);
                 let end = wait_for("the partition", || end(&from, "plain", partition));
-                let before = end - random.below(1 + end.min(2000));
+                let start = &mut starts[partition as usize];
+                let before = (end - random.below(1 + end.min(2000))).max(*start);
+                *start = before;
                 from.expect(&format!("TRIM plain/{partition} {before}\n"), &["OK"]);
             }
         }
