@@ -97,13 +97,12 @@ def prometheus():
     return shutil.which("promtool")
 
 
-def kafkajs():
-    """A folder with kafkajs, its codecs (nothing to compile) and our program."""
+def kafkajs(program="kafkajs.mjs"):
+    """A folder with kafkajs, its codecs (nothing to compile) and a program of ours."""
     def build(path):
         sh("npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", path, *NPM, log="npm.log")
     path = folder("kafkajs", NPM, build)
-    shutil.copy(os.path.join(HERE, "clients", "kafkajs.mjs"), path)
-    return ["node", path + "/kafkajs.mjs"]
+    return ["node", shutil.copy(os.path.join(HERE, "clients", program), path)]
 
 
 def console():
@@ -117,11 +116,11 @@ def console():
     return ["env", "CHROMIUM=" + shutil.which("chromium"), "node", path + "/console.mjs"]
 
 
-def franz_go():
-    """Our franz-go program, built from its go.mod."""
-    source = os.path.join(HERE, "clients", "franz-go")
+def go_program(name):
+    """Our Go program of this name, built from its go.mod."""
+    source = os.path.join(HERE, "clients", name)
     pins = [open(file).read() for file in sorted(glob.glob(source + "/*"))]
-    return folder("franz-go", pins, lambda path: sh("go", "build", "-o", path + "/franz-go", ".", cwd=source, log="go.log")) + "/franz-go"
+    return folder(name, pins, lambda path: sh("go", "build", "-o", f"{path}/{name}", ".", cwd=source, log="go.log")) + "/" + name
 
 
 def franz_go_tests():
