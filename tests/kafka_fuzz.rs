@@ -22,32 +22,11 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     files
 }
 
-/// One file with some of its bytes flipped, replaced, removed, doubled, or taken from another file.
-fn bent(seed: u64, files: &[(String, Vec<u8>)]) -> (String, Vec<u8>) {
+/// One file with some of its bytes bent.
+fn bent(seed: u64, files: &[(String, Vec<u8>)], others: &[&[u8]]) -> (String, Vec<u8>) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let mut below = |bound: usize| random.below(bound as u64) as usize;
-    let (name, mut bytes) = files[below(files.len())].clone();
-    for _ in 0..=below(4) {
-        let at = below(bytes.len().max(1));
-        let end = bytes.len().min(at + 1 + below(8));
-        match below(7) {
-            _ if bytes.is_empty() => {}
-            0 => bytes[at] ^= 1 << below(8),
-            1 => bytes[at] = below(256) as u8,
-            2 => bytes.truncate(at),
-            3 => drop(bytes.drain(at..end)),
-            4 => bytes.extend_from_within(at..end),
-            5 => {
-                let lies: [&[u8]; 4] = [&[0x7f, 0xff, 0xff, 0xff], &[0xff; 5], &[0xff, 0xff, 0xff, 0xfe], &[0; 4]];
-                let lie = lies[below(lies.len())];
-                bytes.splice(at..bytes.len().min(at + lie.len()), lie.iter().copied());
-            }
-            _ => {
-                let other = &files[below(files.len())].1;
-                bytes.splice(at.., other[other.len().min(at)..].iter().copied());
-            }
-        }
-    }
+    let (name, mut bytes) = files[random.below(files.len() as u64) as usize].clone();
+    common::bend(&mut bytes, &mut random, others);
     (name, bytes)
 }
 
@@ -55,9 +34,10 @@ fn bent(seed: u64, files: &[(String, Vec<u8>)]) -> (String, Vec<u8>) {
 /// look often enough: `run` says whether it did.
 fn bend(target: &str, cases: u64, run: impl Fn(&[u8]) -> bool) {
     let files = corpus(target);
+    let others: Vec<&[u8]> = files.iter().map(|(_, bytes)| &**bytes).collect();
     let mut taken = 0;
     for seed in 1..=cases {
-        let (name, bytes) = bent(seed, &files);
+        let (name, bytes) = bent(seed, &files, &others);
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(&bytes)));
         taken += u64::from(ran.unwrap_or_else(|_| panic!("seed {seed}: {name} bent to {bytes:02x?}")));
     }

@@ -307,6 +307,32 @@ impl Random {
     }
 }
 
+/// Flips, replaces, removes or doubles some bytes, has them lie about a length, or goes on as another message does.
+pub fn bend(bytes: &mut Vec<u8>, random: &mut Random, others: &[&[u8]]) {
+    let mut below = |bound: usize| random.below(bound as u64) as usize;
+    for _ in 0..=below(4) {
+        let at = below(bytes.len().max(1));
+        let end = bytes.len().min(at + 1 + below(8));
+        match below(7) {
+            _ if bytes.is_empty() => {}
+            0 => bytes[at] ^= 1 << below(8),
+            1 => bytes[at] = below(256) as u8,
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => bytes.extend_from_within(at..end),
+            5 => {
+                let lies: [&[u8]; 4] = [&[0x7f, 0xff, 0xff, 0xff], &[0xff; 5], &[0xff, 0xff, 0xff, 0xfe], &[0; 4]];
+                let lie = lies[below(lies.len())];
+                bytes.splice(at..bytes.len().min(at + lie.len()), lie.iter().copied());
+            }
+            _ => {
+                let other = others[below(others.len())];
+                bytes.splice(at.., other[other.len().min(at)..].iter().copied());
+            }
+        }
+    }
+}
+
 /// Sends a signal, by its name.
 pub fn signal(child: &Child, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
