@@ -183,7 +183,8 @@ impl Broker {
         let logins = self.logins();
         let security = self.env(&Permit::for_everybody()).security.get();
         let Known { mechanism, credential, is_somebody } = logins.known(&security, user, None);
-        let is_remembered = is_somebody && logins.remembered.knows(user, &credential, password);
+        // Looked at for nobody, too, and only then whether it is somebody: neither is to take longer.
+        let is_remembered = logins.remembered.knows(user, &credential, password) && is_somebody;
         let found = self.attempt(user, !is_remembered, || {
             let is_right = is_remembered || password::matches(mechanism, &credential, password);
             (is_right && is_somebody).then_some(())
@@ -264,7 +265,9 @@ impl Broker {
     pub fn password_mark(&self, user: &str) -> Option<Mark> {
         let (logins, security) = (self.logins(), self.env(&Permit::for_everybody()).security.get());
         let known = logins.known(&security, user, None);
-        known.is_somebody.then(|| logins.remembered.mark(&known.credential, b""))
+        // Made for nobody, too.
+        let mark = logins.remembered.mark(&known.credential, b"");
+        known.is_somebody.then_some(mark)
     }
 
     /// Opens a session of a browser for the user who shows this password, as [`log_in`](Self::log_in) does, and answers its token;
@@ -296,5 +299,49 @@ impl Broker {
         let mut all = self.logins().sessions.write().expect("no panic under the lock of sessions");
         all.retain(|sessions| sessions.strong_count() > 0);
         all.push(sessions);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        security::{
+            password::work::{self, Work},
+            sasl::scram::testing,
+        },
+    };
+
+    /// By what it takes, which a clock would tell less surely; `benches/strangers.py --only timing` asks a clock.
+    #[test]
+    fn a_name_that_there_is_not_takes_the_work_of_a_wrong_password() {
+        let mut config = Config::in_memory();
+        (config.security.users, config.security.login_delay) = (true, false);
+        let broker = Broker::open(config).unwrap();
+        broker.add_user("alice", "secret").unwrap();
+        let same = |what: &dyn Fn(&str)| {
+            let [alice, nobody] = ["alice", "nobody"].map(|user| work::of(|| what(user)));
+            assert_eq!(alice, nobody);
+            alice
+        };
+        // Before she was ever there, and afterwards.
+        for _ in 0..2 {
+            let Work { rounds, .. } = same(&|user| assert!(broker.log_in(user, b"guess").is_err()));
+            assert_eq!(rounds, password::ITERATIONS);
+            let Work { rounds, .. } = same(&|user| assert!(broker.open_session(user, b"guess").is_err()));
+            assert_eq!(rounds, password::ITERATIONS);
+            for mechanism in ScramMechanism::ALL {
+                let took = same(&|user| {
+                    let bare = format!("n={user},r=abc");
+                    let (challenge, login) = broker.begin_scram(mechanism, format!("n,,{bare}").as_bytes()).unwrap();
+                    let challenge = String::from_utf8(challenge).unwrap();
+                    let (proof, _) = testing::client(mechanism, &[7; 32], "n,,", &bare, &challenge);
+                    assert!(broker.finish_scram(login, proof.as_bytes()).is_err());
+                });
+                assert!(took.rounds == 0 && took.signatures > 3, "{took:?}");
+            }
+            broker.log_in("alice", b"secret").unwrap();
+        }
     }
 }

@@ -46,7 +46,7 @@ pub(super) fn hashes(mechanism: ScramMechanism) -> Hashes {
 pub fn keys(mechanism: ScramMechanism, iterations: u32, salt: &[u8], salted_password: &[u8]) -> ScramCredential {
     let Hashes { hmac, digest, .. } = hashes(mechanism);
     let key = hmac::Key::new(hmac, salted_password);
-    let [client_key, server_key] = ["Client Key", "Server Key"].map(|of| hmac::sign(&key, of.as_bytes()));
+    let [client_key, server_key] = ["Client Key", "Server Key"].map(|of| sign(&key, of.as_bytes()));
     ScramCredential {
         change: 0,
         iterations,
@@ -56,11 +56,20 @@ pub fn keys(mechanism: ScramMechanism, iterations: u32, salt: &[u8], salted_pass
     }
 }
 
+/// Signs bytes. All that is signed for a login is signed here, but for what [`Remembered`](super::Remembered) does.
+pub(super) fn sign(key: &hmac::Key, bytes: &[u8]) -> hmac::Tag {
+    #[cfg(test)]
+    work::add(work::Work { rounds: 0, signatures: 1 });
+    hmac::sign(key, bytes)
+}
+
 /// A password, salted. It takes milliseconds.
 pub(super) fn salted(mechanism: ScramMechanism, iterations: u32, salt: &[u8], password: &[u8]) -> Vec<u8> {
     let Hashes { digest, pbkdf2, .. } = hashes(mechanism);
     let mut salted = vec![0; digest.output_len()];
     let times = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
+    #[cfg(test)]
+    work::add(work::Work { rounds: times.get(), signatures: 0 });
     pbkdf2::derive(pbkdf2, times, salt, password, &mut salted);
     salted
 }
@@ -86,14 +95,14 @@ pub fn matches(mechanism: ScramMechanism, credential: &ScramCredential, password
 /// Whether bytes are the same, in a time that does not tell where they differ.
 pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &random::<32>());
-    hmac::verify(&key, other, hmac::sign(&key, one).as_ref()).is_ok()
+    hmac::verify(&key, other, sign(&key, one).as_ref()).is_ok()
 }
 
 /// What a user has whom there is not: it is the same each time it is asked for, as it would be if there were one.
 pub fn of_nobody(secret: &[u8], mechanism: ScramMechanism, name: &str) -> ScramCredential {
     let key = hmac::Key::new(hmac::HMAC_SHA512, secret);
     let derive = |what: &str, bytes: usize| {
-        let tag = hmac::sign(&key, format!("{what}\0{}\0{name}", mechanism.name()).as_bytes());
+        let tag = sign(&key, format!("{what}\0{}\0{name}", mechanism.name()).as_bytes());
         tag.as_ref()[..bytes].to_vec()
     };
     let bytes = hashes(mechanism).digest.output_len();
@@ -143,6 +152,36 @@ pub fn check_new(password: &str) -> Result<(), String> {
 fn check_length(what: &str, text: &str) -> Result<(), String> {
     let is_right = (1..=BYTES_MAX).contains(&text.len());
     if is_right { Ok(()) } else { Err(format!("{what} has 1 to {BYTES_MAX} bytes, not {}", text.len())) }
+}
+
+/// How much this thread has reckoned: what a clock would measure less surely.
+#[cfg(test)]
+pub(crate) mod work {
+    use std::cell::Cell;
+
+    #[derive(Clone, Copy, Debug, Default, PartialEq)]
+    pub(crate) struct Work {
+        /// How often something was hashed to salt passwords,
+        pub(crate) rounds: u32,
+        /// and how much was signed.
+        pub(crate) signatures: u32,
+    }
+
+    thread_local! {
+        static DONE: Cell<Work> = const { Cell::new(Work { rounds: 0, signatures: 0 }) };
+    }
+
+    pub(crate) fn add(work: Work) {
+        let done = DONE.get();
+        DONE.set(Work { rounds: done.rounds + work.rounds, signatures: done.signatures + work.signatures });
+    }
+
+    /// What this takes.
+    pub(crate) fn of(what: impl FnOnce()) -> Work {
+        DONE.take();
+        what();
+        DONE.get()
+    }
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Challenged {
         let proof = STANDARD.decode(proof).ok()?;
         let password::Hashes { hmac, digest, .. } = password::hashes(self.mechanism);
         let signed = self.said + unproven;
-        let sign = |key: &[u8]| hmac::sign(&hmac::Key::new(hmac, key), signed.as_bytes());
+        let sign = |key: &[u8]| password::sign(&hmac::Key::new(hmac, key), signed.as_bytes());
         let signature = sign(&self.credential.stored_key);
         let client_key: Vec<u8> = proof.iter().zip(signature.as_ref()).map(|(one, other)| one ^ other).collect();
         let found = digest::digest(digest, &client_key);
