@@ -13,6 +13,11 @@ turns, of which each figure is the median. Every client is a new process each ti
     latency     from the call that sends a record to the call that returns it, one at a time
 
 The clients share the machine's cores with the brokers, so rates say as much about them; CPU is the broker's own. Progress goes to stderr.
+
+    benches/kafka.py --tls > table.md
+
+does the same over TLS and without, to the same brokers by turns, plainlog's certificate being Kafka's, too, and tells what openssl encrypts on this
+machine with the cipher that both choose. Over TLS plainlog's rates are to be 1.5 times Kafka's where the brokers and not the clients are the limit.
 """
 import argparse, importlib.util, os, re, statistics, subprocess, sys, time
 
@@ -33,6 +38,21 @@ WARM_ROUNDS = 3
 NOT_UTF8 = bytes([0xFF, 0x01, 0xC0, 0x80, 0x0A, 0xFE, 0x1B])  # a payload pattern that plainlog must write as base64
 
 
+TLS = None  # whom to trust, over TLS
+
+
+def address_of(broker):
+    return broker.secure if TLS else broker.address
+
+
+def of_librdkafka():
+    return {"security.protocol": "SSL", "ssl.ca.location": TLS} if TLS else {}
+
+
+def of_java():
+    return [f"{name}={value}" for name, value in {"security.protocol": "SSL", "ssl.truststore.type": "PEM", "ssl.truststore.location": TLS}.items()] if TLS else []
+
+
 def output_of(*command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600)
     text = done.stdout.decode(errors="replace")
@@ -51,7 +71,7 @@ def last(pattern, text):
 def rdkafka(address, topic, count, *arguments):
     """Rate of librdkafka's load program."""
     told = last(r"(\d+) (?:delivered .*|messages \(\d+ bytes\) consumed) in \d+ms: (\d+) msgs/s",
-                output_of(PERFORMANCE, *arguments, "-t", topic, "-p", "0", "-c", str(count), "-b", address, "-i", "60000"))
+                output_of(PERFORMANCE, *arguments, *(part for name, value in of_librdkafka().items() for part in ("-X", f"{name}={value}")), "-t", topic, "-p", "0", "-c", str(count), "-b", address, "-i", "60000"))
     if int(told[0]) != count:
         sys.exit(f"rdkafka_performance counted {told[0]} of {count}")
     return int(told[1])
@@ -72,11 +92,12 @@ def java(tool, address, topic, count, *arguments):
 
 def java_produce(address, topic, count, size, acks):
     return float(last(r"records sent, ([\d.]+) records/sec", java("ProducerPerformance", address, topic, count, "--record-size", str(size),
-                                                                   "--throughput", "-1", "--command-property", f"acks={acks}", "linger.ms=5")))
+                                                                   "--throughput", "-1", "--command-property", f"acks={acks}", "linger.ms=5", *of_java())))
 
 
 def java_consume(address, topic, count):
-    return float(java("ConsumerPerformance", address, topic, count, "--timeout", "60000").splitlines()[-1].split(", ")[-1])
+    secured = [part for setting in of_java() for part in ("--command-property", setting)]
+    return float(java("ConsumerPerformance", address, topic, count, "--timeout", "60000", *secured).splitlines()[-1].split(", ")[-1])
 
 
 def from_the_first(address, group):
@@ -128,9 +149,9 @@ def produce_and_consume(broker, results, client, sizes, produce, consume, all_ac
     for label, size, count, more in sizes:
         for acks in all_acks:
             with Topic(broker) as topic:
-                results[client, f"produce {label}, acks={'all' if acks == -1 else acks}"] = measured(broker, count, lambda: produce(broker.address, topic, count, size, acks, *more))
+                results[client, f"produce {label}, acks={'all' if acks == -1 else acks}"] = measured(broker, count, lambda: produce(address_of(broker), topic, count, size, acks, *more))
                 if acks == all_acks[-1]:
-                    results[client, f"consume {label}"] = measured(broker, count, lambda: consume(broker.address, topic, count))
+                    results[client, f"consume {label}"] = measured(broker, count, lambda: consume(address_of(broker), topic, count))
 
 
 def small_transactions(address, topic, count, size):
@@ -200,6 +221,17 @@ def clients(broker, results, count):
     produce_and_consume(broker, results, "Java", [("100 B", 100, count(2_000_000), []), ("1 KB", 1000, count(400_000), [])], java_produce, java_consume, (1, -1))
 
 
+def over_tls(broker, results, count):
+    """Each client without TLS, then with it."""
+    global TLS
+    for TLS in (None, broker.ca):
+        told = {}
+        produce_and_consume(broker, told, "librdkafka", [("100 B", 100, count(4_000_000), []), ("1 KB", 1000, count(800_000), [])], rdkafka_produce, rdkafka_consume, (1,))
+        produce_and_consume(broker, told, "Java", [("1 KB", 1000, count(400_000), [])], java_produce, java_consume, (1,))
+        results.update({(*key, bool(TLS)): value for key, value in told.items()})
+    TLS = None
+
+
 PARTS = {
     "clients": clients,
     "transactions": lambda broker, results, count: transactions(broker, results, count(2000), count(2_000_000)),
@@ -211,7 +243,7 @@ PARTS = {
 def one_round(broker, scale, parts):
     results, started = {}, time.monotonic()
     for part in parts:
-        PARTS[part](broker, results, lambda records: max(1000, int(records * scale)))
+        (over_tls if part == "tls" else PARTS[part])(broker, results, lambda records: max(1000, int(records * scale)))
     print(f"{broker.name}: a round in {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
     return results
 
@@ -245,21 +277,57 @@ def table(first, warm, memory):
     yield f"| resident memory, MB | {memory[ours]:.0f} | {memory[theirs]:.0f} | **1/{memory[theirs] / memory[ours]:.0f}** | | |"
 
 
+CIPHER = "aes-256-gcm"
+
+
+def tls_table(first, warm, memory):
+    """The same over TLS and without."""
+    ours, theirs = Plainlog.name, ApacheKafka.name
+    told = last(rf"(?i){CIPHER}\s+([\d.]+)k", output_of("openssl", "speed", "-seconds", "3", "-bytes", "16384", "-evp", CIPHER))
+    yield f"openssl encrypts {float(told) / 1000:.0f} MB/s with {CIPHER}, in records of 16 KiB on one core."
+    yield ""
+    yield "| client | what | plainlog, records/s over TLS | Kafka, records/s over TLS | plainlog / Kafka | plainlog, TLS / without | Kafka, TLS / without | plainlog, CPU s/M | Kafka, CPU s/M |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    for key in (key for key in warm[ours] if key[2]):
+        (a, a_cpu), (b, b_cpu) = warm[ours][key], warm[theirs][key]
+        plain = [warm[broker][*key[:2], False][0] for broker in (ours, theirs)]
+        yield f"| {key[0]} | {key[1]} | {rate(a)} | {rate(b)} | **{a / b:.2f}** | {a / plain[0]:.2f} | {b / plain[1]:.2f} | {a_cpu:.2f} | {b_cpu:.2f} |"
+
+
+def secure_plainlog(program):
+    broker = Plainlog(program, ["--flush", "never", "--tls-self-signed", "--tls", "optional"])
+    broker.ca, broker.secure = broker.data + "/tls/ca.pem", broker.address
+    return broker
+
+
+def secure_kafka(plainlog):
+    """With the certificate of plainlog."""
+    pem = plainlog.folder + "/kafka.pem"
+    with open(pem, "w") as both:
+        both.writelines(open(f"{plainlog.data}/tls/{file}").read() for file in ("broker.key", "broker.pem"))
+    broker = ApacheKafka(pem=pem)
+    broker.ca = plainlog.ca
+    return broker
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--broker", default=BROKER, help="plainlog's broker (default: %(default)s)")
     parser.add_argument("--scale", type=float, default=1.0, help="how many of the usual numbers of records (default: %(default)s)")
     parser.add_argument("--only", choices=PARTS, action="append", help="only this part; may be given more than once (default: all)")
+    parser.add_argument("--tls", action="store_true", help="over TLS beside without")
     options = parser.parse_args()
-    parts = options.only or list(PARTS)
+    parts = ["tls"] if options.tls else options.only or list(PARTS)
     brokers, first = [], {}
     try:
-        for start in (lambda: Plainlog(options.broker, ["--flush", "never"]), ApacheKafka):
+        plain = lambda: Plainlog(options.broker, ["--flush", "never"]), ApacheKafka
+        secure = lambda: secure_plainlog(options.broker), lambda: secure_kafka(brokers[0])
+        for start in secure if options.tls else plain:
             brokers.append(start())
             first[brokers[-1].name] = one_round(brokers[-1], options.scale, parts)
         rounds = [[one_round(broker, options.scale, parts) for broker in brokers] for _ in range(WARM_ROUNDS)]
         warm = {broker.name: medians([both[n] for both in rounds]) for n, broker in enumerate(brokers)}
-        print("\n".join(table(first, warm, {broker.name: memory_mb(broker) for broker in brokers})))
+        print("\n".join((tls_table if options.tls else table)(first, warm, {broker.name: memory_mb(broker) for broker in brokers})))
     finally:
         for broker in brokers:
             if trouble := broker.stop():

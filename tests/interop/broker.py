@@ -86,10 +86,16 @@ class ApacheKafka:
     """Apache Kafka, one node with its default settings and 1 GiB of heap: the reference that every test here must pass, and the bench's neighbour."""
     name, data, programs = "Apache Kafka", None, None
 
-    def __init__(self, port=0, **settings):
+    def __init__(self, port=0, pem=None, **settings):
+        """With `pem`, a file with a private key and its certificate, it listens at `secure`, too, by TLS."""
         self.classes, self.folder = jars(), tempfile.mkdtemp(prefix="apache-kafka-")
         self.port, controller = port or free_port(), free_port()
         self.address = f"127.0.0.1:{self.port}"
+        if pem:
+            self.secure = f"127.0.0.1:{free_port()}"
+            listeners = f"CLIENTS://{self.address},SECURE://{self.secure}"
+            settings = {"listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}", "advertised_listeners": listeners, "ssl_keystore_type": "PEM",
+                        "listener_security_protocol_map": "CLIENTS:PLAINTEXT,SECURE:SSL,CONTROLLER:PLAINTEXT", "ssl_keystore_location": pem, **settings}
         lines = {
             "process.roles": "broker,controller", "node.id": 1, "log.dirs": self.folder + "/data",
             "listeners": f"CLIENTS://{self.address},CONTROLLER://127.0.0.1:{controller}", "advertised.listeners": f"CLIENTS://{self.address}",
