@@ -28,6 +28,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// How long who is refused at once waits for that: else it would ask again at once, and cost those who are logged in as much as they cost.
+const REFUSED_AFTER: Duration = Duration::from_millis(300);
+
 /// Whoever has connections of users, and ends those of one who was deleted.
 pub trait EndsSessions: fmt::Debug + Send + Sync {
     /// Ends those of the user of this name.
@@ -130,7 +133,10 @@ impl Logins {
         });
         match first {
             Ok(found) => found,
-            Err(None) => None,
+            Err(None) => {
+                thread::sleep(REFUSED_AFTER);
+                None
+            }
             Err(Some((wait, attempt, check))) => {
                 thread::sleep(wait);
                 self.turn(address, dear, || judge(&mut self.guessing(), attempt, check))
