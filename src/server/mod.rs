@@ -552,7 +552,7 @@ impl Shared {
             transport.counted().set_protocol(Protocol::Kafka.name());
             if transport.is_secure() {
                 // It would go on readable for all, and the nodes that it is sent on to know nothing of this certificate.
-                crate::tell::tell(format_args!(
+                crate::tell::tell_of_client(format_args!(
                     "{peer} speaks Kafka's protocol under this program's TLS, which does not reach the nodes; connect to them"
                 ));
                 return end(transport);
@@ -585,12 +585,12 @@ impl Shared {
             },
             #[cfg(not(feature = "kafka"))]
             Spoken::Kafka => {
-                crate::tell::tell(format_args!("{peer} speaks Kafka's protocol, which this build does not"))
+                crate::tell::tell_of_client(format_args!("{peer} speaks Kafka's protocol, which this build does not"))
             }
-            Spoken::Tls => {
-                crate::tell::tell(format_args!("{peer} speaks TLS, which this port does not; connect without it"))
-            }
-            Spoken::Unknown(first) => crate::tell::tell(format_args!(
+            Spoken::Tls => crate::tell::tell_of_client(format_args!(
+                "{peer} speaks TLS, which this port does not; connect without it"
+            )),
+            Spoken::Unknown(first) => crate::tell::tell_of_client(format_args!(
                 "{peer} speaks no protocol of this port; its first byte was {first:#04x}"
             )),
         }

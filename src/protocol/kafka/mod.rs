@@ -348,7 +348,10 @@ pub fn serve(broker: &Broker, name: Option<&str>, input: &mut Input<'_>, output:
             // Whoever reaches the port could fill the operator's terminal so.
             Err(Stop::Broken(_)) if session.login.is_stranger(broker) => break,
             Err(Stop::Broken(why)) => {
-                crate::tell::tell(format_args!("{} breaks Kafka's protocol and is closed: {why}", output.peer));
+                crate::tell::tell_of_client(format_args!(
+                    "{} breaks Kafka's protocol and is closed: {why}",
+                    output.peer
+                ));
                 break;
             }
         }
