@@ -131,11 +131,13 @@ impl Broker {
         Ok(TopicHandle { topic: self.state(&permit).topic(name)?, permit })
     }
 
-    /// A topic by its id, to do this to it. One to which the caller may not do it is as unknown as one that is not there.
-    pub fn find_topic_by_id_to(&self, operation: Operation, id: &[u8; 16]) -> Option<TopicHandle> {
-        let topic = self.topic_by_id_for(operation, id)?;
-        let permit = self.ask_topic(operation, &topic.name).ok()?;
-        Some(TopicHandle { topic, permit })
+    /// A topic by its id, to do this to it. One that the caller may not even describe is as unknown (`None`) as one that is not there; of
+    /// another it is told that it may not do that.
+    pub fn find_topic_by_id_to(&self, operation: Operation, id: &[u8; 16]) -> Result<Option<TopicHandle>> {
+        let known = self.topic_by_id_for(operation, id).or_else(|| self.topic_by_id_for(Operation::Describe, id));
+        let Some(topic) = known else { return Ok(None) };
+        let permit = self.ask_topic(operation, &topic.name)?;
+        Ok(Some(TopicHandle { topic, permit }))
     }
 
     /// A partition by its topic's name and its number, to be read.

@@ -4,6 +4,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "users")]
+mod differences;
 mod explain;
 mod settings;
 mod share;

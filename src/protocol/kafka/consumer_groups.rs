@@ -154,7 +154,7 @@ pub(super) fn bytes_of(names: &[&str]) -> usize {
 fn known(broker: &Broker, owned: Vec<([u8; 16], Vec<i32>)>) -> BTreeSet<(Arc<str>, u32)> {
     let mut known = BTreeSet::new();
     for (id, partitions) in owned {
-        let Some(topic) = broker.find_topic_by_id_to(Operation::Describe, &id) else { continue };
+        let Ok(Some(topic)) = broker.find_topic_by_id_to(Operation::Describe, &id) else { continue };
         let (name, count): (Arc<str>, _) = (topic.name().into(), topic.partition_count());
         let there = partitions.into_iter().filter_map(|index| u32::try_from(index).ok().filter(|&index| index < count));
         known.extend(there.map(|index| (name.clone(), index)));

@@ -162,7 +162,9 @@ pub(super) fn share_fetch(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Result
     } else if epoch == OPENS && asked.iter().any(|asked| !asked.said.is_empty()) {
         Some(Refusal::new(Code::InvalidRequest, "who opens a session has nothing to acknowledge".into()))
     } else {
-        asked.iter().find_map(|asked| TopicRef::Id(asked.place.0).find(call.broker, Operation::Read).err())
+        // As in Kafka: what may only not be read is refused where it stands.
+        let refusal = |asked: &Asked| TopicRef::Id(asked.place.0).find(call.broker, Operation::Read).err();
+        asked.iter().filter_map(refusal).find(|refusal| refusal.code == Code::UnknownTopicId)
     };
     let added = asked.iter().map(|asked| asked.place).collect();
     let change = SessionChange { added, forgotten: forgotten.into_iter().flatten().collect() };

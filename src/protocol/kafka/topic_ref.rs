@@ -37,7 +37,7 @@ impl<'a> TopicRef<'a> {
         match self {
             TopicRef::Name(name) => broker.find_topic_to(operation, name).map_err(Refusal::from),
             TopicRef::Id(id) => broker
-                .find_topic_by_id_to(operation, id)
+                .find_topic_by_id_to(operation, id)?
                 .ok_or_else(|| Refusal::new(Code::UnknownTopicId, format!("no topic has the id {self}"))),
         }
     }
