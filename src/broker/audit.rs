@@ -12,6 +12,7 @@
 //!   so that nobody can write a line. There is never a password, a key or a record in it.
 //! - Failed logins and refusals, which anybody can cause, get at most [`FAILURES_MAX`] lines a second; how many were left out says a
 //!   line of its own. Logins and changes are all told; requests over HTTP with a password that was right before are no new logins.
+//! - Commits are no changes: members make them all the time, and Kafka's tools reset offsets by the same request.
 //! - What is only not shown, since its caller may not describe it, is no refusal.
 //! - A line is written before what it tells is answered, and not synced. One that cannot be written is told on stderr, once until it can
 //!   be again, and keeps nobody from going on. The file is for the broker's own user alone.
@@ -235,6 +236,35 @@ mod tests {
             "topic-dropped principal:User:admin topic:orders",
         ];
         assert_eq!(audited.take(), expected.map(|line| format!("{at}{line}")));
+    }
+
+    #[test]
+    fn what_is_done_to_groups_and_transactions_from_outside_is_told() {
+        let audited = Audited::new("outside");
+        let admin = audited.of("admin", Proof::Password);
+        admin.create_topic("orders", 1).unwrap();
+        audited.take();
+        admin.reset_offsets("shop", &[("orders".into(), 0, 0)]).unwrap();
+        admin.delete_offsets("shop", &[("orders".into(), 0)]).unwrap();
+        admin.delete_group("shop").unwrap();
+        let of = admin.find_partition("orders", 0).unwrap();
+        admin.may_change_share_offsets("queue", true).unwrap();
+        for start in [Some(0), None] {
+            admin.write_share_offset("queue", &of, start).unwrap().make_durable().unwrap();
+        }
+        admin.delete_share_offsets("queue", "orders").unwrap();
+        let _open = admin.begin_transaction("pay", 60_000).unwrap();
+        admin.abort_transaction("pay").unwrap();
+        let told = [
+            "offset-reset principal:User:admin group:shop partition:orders/0 to:0",
+            "offset-deleted principal:User:admin group:shop partition:orders/0",
+            "group-deleted principal:User:admin group:shop",
+            "offset-reset principal:User:admin group:queue partition:orders/0 to:0",
+            "offset-reset principal:User:admin group:queue partition:orders/0 to:-",
+            "offsets-deleted principal:User:admin group:queue topic:orders",
+            "transaction-aborted principal:User:admin transactional-id:pay",
+        ];
+        assert_eq!(audited.take(), told.map(|line| format!("2025-11-30T09:46:27.123Z {line}")));
     }
 
     #[test]

@@ -242,7 +242,7 @@ impl Broker {
                 Ok((self.find_partition(topic, partition)?, offset))
             };
             let all = offsets.iter().map(of).collect::<Result<Vec<_>>>()?;
-            let write = |(of, offset): &(_, u64)| self.write_share_offset(name, of, Some(*offset));
+            let write = |(of, offset): &(_, u64)| self.set_share_offset(name, of, Some(*offset));
             let written: Vec<_> = all.iter().map(write).collect();
             return written.into_iter().try_for_each(|written| written?.make_durable());
         }
@@ -299,6 +299,14 @@ impl Broker {
     /// Deletes a group's offsets of these partitions, but for topics that its members subscribe to, which it answers. An
     /// offset that was never committed is no error.
     pub fn delete_offsets(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
+        let read = self.delete_unread(name, partitions)?;
+        for (topic, partition) in partitions.iter().filter(|(topic, _)| !read.contains(topic)) {
+            self.note("offset-deleted", &[("group", &name), ("partition", &format!("{topic}/{partition}"))]);
+        }
+        Ok(read)
+    }
+
+    fn delete_unread(&self, name: &str, partitions: &[(Arc<str>, u32)]) -> Result<BTreeSet<Arc<str>>> {
         self.delete_offsets_by(name, |state| {
             state.group.keeps_offsets()?;
             let topics = || partitions.iter().map(|(topic, _)| &**topic);

@@ -53,6 +53,19 @@ impl Broker {
     /// Sets how far a share group without members is in a partition: it goes on at this offset, or (`None`) where its settings say. The
     /// caller knows that it has no members, and makes durable what it answers.
     pub fn write_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<ShareWrite> {
+        let written = self.set_share_offset(group, of, start)?;
+        let (place, to) =
+            (format!("{}/{}", of.topic(), of.index()), start.map_or("-".into(), |start| start.to_string()));
+        self.note("offset-reset", &[("group", &group), ("partition", &place), ("to", &to)]);
+        Ok(written)
+    }
+
+    pub(in crate::broker) fn set_share_offset(
+        &self,
+        group: &str,
+        of: &PartitionHandle,
+        start: Option<u64>,
+    ) -> Result<ShareWrite> {
         let permit = self.ask_group(Operation::Read, group)?;
         let state = self.state(&permit);
         state.internal_log_or_new(state_log::TOPIC)?;
@@ -78,7 +91,12 @@ impl Broker {
         let permit = self.ask_group(Operation::Delete, group)?;
         self.ask_topic(Operation::Read, topic)?;
         let state = self.state(&permit);
-        state.forget_shares(state.share_cells_of(group)?.into_iter().filter(|cell| *cell.topic == *topic).collect())
+        let cells = state.share_cells_of(group)?.into_iter().filter(|cell| *cell.topic == *topic).collect();
+        let any = state.forget_shares(cells)?;
+        if any {
+            self.note("offsets-deleted", &[("group", &group), ("topic", &topic)]);
+        }
+        Ok(any)
     }
 }
 

@@ -99,10 +99,15 @@ impl Broker {
         let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
         let state = self.state(&permit);
         let cell = state.cell_of(transactional_id)?;
-        match state.abort(&cell, Cause::Elsewhere) {
-            Err(Error::InvalidTxnState(_)) => state.abort_hanging(&cell),
-            ended => ended?.left.map_or(Ok(()), |why| Err(not_everywhere(Outcome::Abort, &why))),
-        }
+        let left = match state.abort(&cell, Cause::Elsewhere) {
+            Err(Error::InvalidTxnState(_)) => {
+                state.abort_hanging(&cell)?;
+                None
+            }
+            ended => ended?.left,
+        };
+        self.note("transaction-aborted", &[("transactional-id", &transactional_id)]);
+        left.map_or(Ok(()), |why| Err(not_everywhere(Outcome::Abort, &why)))
     }
 
     /// Writes a marker, durably, whether a transaction is open there or not: Kafka's WriteTxnMarkers, by which an operator ends
@@ -117,6 +122,8 @@ impl Broker {
         let state = self.state(&permit);
         let partition = state.topic(topic)?.partition(partition)?;
         let appended = partition.write_marker(marker)?;
+        let place = format!("{topic}/{}", partition.index);
+        self.note("marker-written", &[("partition", &place), ("producer", &marker.producer_id)]);
         state.make_marker_durable(&partition, &marker, Some(&appended))
     }
 
