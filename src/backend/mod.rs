@@ -122,11 +122,31 @@ impl Backend {
     }
 
     #[cfg(feature = "http")]
-    pub fn may_see_connections(&self) -> Result<()> {
+    pub fn switch_wire(&self, filter: Option<wire::Filter>) -> Result<()> {
         match self {
-            Backend::Broker(broker) => broker.may_see_connections(),
+            Backend::Broker(broker) => broker.switch_wire(filter),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => {
+                cluster.wire().switch(filter);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn may_see_cluster(&self) -> Result<()> {
+        match self {
+            Backend::Broker(broker) => broker.may_see_cluster(),
             #[cfg(feature = "cluster")]
             Backend::Cluster(_) => Ok(()),
+        }
+    }
+
+    /// The same for whoever looks at what it counts.
+    pub fn for_metrics(&self) -> Backend {
+        match self {
+            Backend::Broker(broker) => broker.for_metrics().into(),
+            #[cfg(feature = "cluster")]
+            Backend::Cluster(cluster) => cluster.clone().into(),
         }
     }
 

@@ -422,6 +422,16 @@ impl Broker {
         Ok(self.on_behalf_of(caller))
     }
 
+    /// The broker for whoever looks at what it counts: the caller, or with `--metrics-open` somebody who may see everything.
+    pub fn for_metrics(&self) -> Broker {
+        #[cfg(feature = "users")]
+        if self.config().security.metrics_open {
+            let caller = Caller { principal: Principal::in_process(), ..Caller::clone(&self.caller) };
+            return self.on_behalf_of(caller);
+        }
+        self.clone()
+    }
+
     /// What the caller may do to the resource, of what can be done to such (KIP-430); nothing to a cluster that it may not see.
     #[cfg(feature = "users")]
     pub fn operations(&self, resource: ResourceName<'_>) -> Operations {

@@ -330,9 +330,17 @@ impl Broker {
         self.ask_cluster(Operation::Alter).map(drop)
     }
 
-    /// Whether the caller may see who is connected.
+    /// Switches on for whoever looks at exchanges what this wants to see, or (`None`) all off.
     #[cfg(feature = "http")]
-    pub fn may_see_connections(&self) -> Result<()> {
+    pub fn switch_wire(&self, filter: Option<wire::Filter>) -> Result<()> {
+        self.may_watch()?;
+        self.note("wire-switched", &[("on", &filter.is_some())]);
+        self.wire().switch(filter);
+        Ok(())
+    }
+
+    /// Whether the caller may see what there is of the whole broker: who is connected, what it counts, where it lives.
+    pub fn may_see_cluster(&self) -> Result<()> {
         self.ask_cluster(Operation::Describe).map(drop)
     }
 

@@ -25,6 +25,8 @@ pub struct SecurityConfig {
     pub audit: Option<PathBuf>,
     /// How long a client may take to shake hands and log in, in all: 10 s.
     pub login_within: Duration,
+    /// Whether `/metrics` and `INFO` tell everything to everybody, `/metrics` without a login, too: no.
+    pub metrics_open: bool,
     /// How many connections there may be at once from one address, of IPv6 from one /64; `None`: any number.
     pub connections_per_address: Option<usize>,
     /// TLS on the port; `None`: there is none.
@@ -45,6 +47,7 @@ impl Default for SecurityConfig {
             login_delay: true,
             audit: None,
             login_within: Duration::from_secs(10),
+            metrics_open: false,
             connections_per_address: None,
             #[cfg(feature = "tls")]
             tls: None,

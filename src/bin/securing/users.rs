@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Whether those who guess passwords have to wait longer each time; off is for tests
     #[arg(long, value_enum, default_value = "on", value_name = "on|off", requires = "users")]
     login_delay: Switch,
+    /// Tell at /metrics and in INFO everything to everybody, at /metrics without a login, too, and not only what each may describe
+    #[arg(long, requires = "users")]
+    metrics_open: bool,
     /// Append a line to this file for each login, refusal and change
     #[arg(long, value_name = "FILE")]
     audit: Option<PathBuf>,
@@ -88,6 +91,7 @@ impl Options {
             reauth: self.reauth_ms,
             login_delay: self.login_delay == Switch::On,
             audit: self.audit.clone(),
+            metrics_open: self.metrics_open,
             connections_per_address: self.connections_per_address.map(|most| most as usize),
             ..SecurityConfig::default()
         }

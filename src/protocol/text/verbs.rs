@@ -139,14 +139,18 @@ impl Session {
     /// `INFO`
     fn info(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
-        let (broker, config, metrics) = (&self.broker, self.broker.config(), self.broker.metrics());
-        let shared = broker.share_counts();
+        let broker = self.broker.for_metrics();
+        let (config, metrics, shared) = (broker.config(), broker.metrics(), broker.share_counts());
         let TrafficSum { records_in, bytes_in, records_read, bytes_read } = broker.traffic();
         let data: String = config.data_dir.as_ref().map_or("(in memory)".into(), |dir| dir.display().to_string());
         let nodes = broker.nodes();
         // Where records live on nodes, neither is this program's.
         let on_nodes = nodes.is_some();
         let here = |value: String| if on_nodes { "-".into() } else { value };
+        // What all do together is for those who may see all.
+        let sees_all = broker.may_see_cluster().is_ok();
+        let of_all = |value: String| if sees_all { value } else { "-".into() };
+        let count = |count: u64| of_all(count.to_string());
         let nodes = nodes.into_iter().flat_map(|nodes| {
             let missing: Vec<_> = nodes.missing.keys().map(i32::to_string).collect();
             let missing = if missing.is_empty() { "-".into() } else { missing.join(",") };
@@ -159,23 +163,23 @@ impl Session {
         let lines = [
             ("version", env!("CARGO_PKG_VERSION").into()),
             ("uptime_ms", metrics.uptime().as_millis().to_string()),
-            ("connections", metrics.connections.count().to_string()),
-            ("text_requests", metrics.text.count().to_string()),
-            ("kafka_requests", metrics.kafka.count().to_string()),
-            ("http_requests", metrics.http.count().to_string()),
-            ("errors", metrics.errors().to_string()),
+            ("connections", count(metrics.connections.count() as u64)),
+            ("text_requests", count(metrics.text.count())),
+            ("kafka_requests", count(metrics.kafka.count())),
+            ("http_requests", count(metrics.http.count())),
+            ("errors", count(metrics.errors())),
             ("records_in", records_in.to_string()),
             ("bytes_in", bytes_in.to_string()),
             ("records_read", records_read.to_string()),
             ("bytes_read", bytes_read.to_string()),
-            ("syncs", broker.syncs().count().to_string()),
-            ("rebalances", metrics.rebalances.get().to_string()),
-            ("shared_in_flight", broker.shares_in_flight().to_string()),
-            ("shared_redelivered", shared.redelivered.get().to_string()),
-            ("shared_rejected", (shared.rejected.get() + shared.exhausted.get()).to_string()),
-            ("damaged_batches", broker.damaged_batches().to_string()),
+            ("syncs", count(broker.syncs().count())),
+            ("rebalances", count(metrics.rebalances.get())),
+            ("shared_in_flight", count(broker.shares_in_flight())),
+            ("shared_redelivered", count(shared.redelivered.get())),
+            ("shared_rejected", count(shared.rejected.get() + shared.exhausted.get())),
+            ("damaged_batches", count(broker.damaged_batches())),
             ("flush", here(config.flush.to_string().replace(' ', ""))),
-            ("data_dir", here(as_word(&data))),
+            ("data_dir", of_all(here(as_word(&data)))),
             ("topics", broker.topic_count().to_string()),
             ("default_partitions", here(config.default_partitions.to_string())),
             ("cluster_id", broker.cluster_id()),

@@ -8,6 +8,9 @@
 //!
 //! A scrape opens no log. A partition whose numbers only opening it would tell has no row until somebody has used it. What groups
 //! have committed is read back at the first scrape, as at any other first use of a group.
+//!
+//! Each is told of the topics and groups that it may describe; what all do together is told to those who may describe the cluster. With
+//! `--metrics-open` everybody is told everything, without a login, too.
 
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka;
@@ -37,7 +40,7 @@ use std::{collections::HashMap, fmt, time::Duration};
 /// `GET /metrics`
 pub(in crate::protocol::http) fn scrape(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Observed::of(exchange.broker, exchange.routes)?));
+    registry.register_collector(Box::new(Observed::of(&exchange.broker.for_metrics(), exchange.routes)?));
     let (mut text, is_open) = (String::new(), exchange.head.accepts("accept", "application/openmetrics-text"));
     let (content_type, encoded) = match is_open {
         true => (OPENMETRICS, open_text::encode(&mut text, &registry)),
@@ -52,6 +55,18 @@ pub(in crate::protocol::http) fn scrape(exchange: &mut Exchange<'_, '_>) -> Resu
 struct Observed {
     topics: Vec<ObservedTopic>,
     groups: Vec<ObservedGroup>,
+    open_transactions: usize,
+    faults: usize,
+    /// How many brokers there are.
+    nodes: usize,
+    uptime: Duration,
+    /// What all do together, for those who may see it.
+    of_all: Option<OfAll>,
+}
+
+/// What is counted of all together.
+#[derive(Debug)]
+struct OfAll {
     requests: Vec<ObservedRequests>,
     connections: Vec<(&'static str, ConnectionSum)>,
     syncs: LatencySum,
@@ -61,11 +76,6 @@ struct Observed {
     /// What was done with records of share groups, each by a word.
     shared: [(&'static str, u64); 6],
     damaged_batches: u64,
-    open_transactions: usize,
-    faults: usize,
-    /// How many brokers there are.
-    nodes: usize,
-    uptime: Duration,
     resident_bytes: Option<u64>,
 }
 
@@ -85,6 +95,19 @@ impl Observed {
         Ok(Observed {
             topics: broker.observe_topics(),
             groups: broker.observe_groups()?,
+            open_transactions: broker.transactions()?.iter().filter(|one| one.is_open()).count(),
+            faults: broker.faults().len(),
+            nodes: broker.nodes().map_or(1, |nodes| nodes.there.len()),
+            uptime: metrics.uptime(),
+            of_all: broker.may_see_cluster().is_ok().then(|| OfAll::of(broker, routes)),
+        })
+    }
+}
+
+impl OfAll {
+    fn of(broker: &Backend, routes: &[Route]) -> OfAll {
+        let metrics = broker.metrics();
+        OfAll {
             requests: requests(metrics, routes),
             connections: metrics.connections.sums().into_iter().collect(),
             syncs: broker.syncs(),
@@ -93,12 +116,8 @@ impl Observed {
             shares_in_flight: broker.shares_in_flight(),
             shared: shared(broker.share_counts()),
             damaged_batches: broker.damaged_batches(),
-            open_transactions: broker.transactions()?.iter().filter(|one| one.is_open()).count(),
-            faults: broker.faults().len(),
-            nodes: broker.nodes().map_or(1, |nodes| nodes.there.len()),
-            uptime: metrics.uptime(),
             resident_bytes: resident_bytes(),
-        })
+        }
     }
 }
 
@@ -144,7 +163,7 @@ impl Collector for Observed {
         let mut out = Out(encoder);
         self.encode_topics(&mut out)?;
         self.encode_groups(&mut out)?;
-        self.encode_requests(&mut out)?;
+        self.of_all.iter().try_for_each(|of_all| of_all.encode(&mut out))?;
         self.encode_broker(&mut out)
     }
 }
@@ -220,6 +239,23 @@ impl Observed {
         out.gauges("kafka_consumergroup_lag", "Offsets that a group has still to read", lag)
     }
 
+    fn encode_broker(&self, out: &mut Out<'_>) -> fmt::Result {
+        let open = self.open_transactions as u64;
+        out.gauges("plainlog_open_transactions", "Transactions that are open or being ended", [(NoLabels, open)])?;
+        let help = "Topics and partitions that are offline or read-only";
+        out.gauges("plainlog_faults", help, [(NoLabels, self.faults as u64)])?;
+        let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
+        out.gauges("plainlog_build_info", "The version that runs", version)?;
+        out.gauges("plainlog_uptime_seconds", "Time since the start", [(NoLabels, self.uptime.as_secs())])
+    }
+}
+
+impl OfAll {
+    fn encode(&self, out: &mut Out<'_>) -> fmt::Result {
+        self.encode_requests(out)?;
+        self.encode_work(out)
+    }
+
     fn encode_requests(&self, out: &mut Out<'_>) -> fmt::Result {
         let labels =
             |row: &'_ ObservedRequests| [("protocol", row.protocol.to_owned()), ("request", row.request.clone())];
@@ -232,7 +268,7 @@ impl Observed {
         out.latencies("plainlog_request_duration_seconds", "Time that requests took, their waits included", took)
     }
 
-    fn encode_broker(&self, out: &mut Out<'_>) -> fmt::Result {
+    fn encode_work(&self, out: &mut Out<'_>) -> fmt::Result {
         let connections = |number: fn(&ConnectionSum) -> u64| {
             self.connections.iter().map(move |(protocol, sum)| ([("protocol", *protocol)], number(sum)))
         };
@@ -254,13 +290,6 @@ impl Observed {
         out.gauges("plainlog_shared_records_in_flight", help, [(NoLabels, self.shares_in_flight)])?;
         let help = "Times that a batch was met that is not what its checksum says";
         out.counters("plainlog_damaged_batches", help, [(NoLabels, self.damaged_batches)])?;
-        let open = self.open_transactions as u64;
-        out.gauges("plainlog_open_transactions", "Transactions that are open or being ended", [(NoLabels, open)])?;
-        let help = "Topics and partitions that are offline or read-only";
-        out.gauges("plainlog_faults", help, [(NoLabels, self.faults as u64)])?;
-        let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
-        out.gauges("plainlog_build_info", "The version that runs", version)?;
-        out.gauges("plainlog_uptime_seconds", "Time since the start", [(NoLabels, self.uptime.as_secs())])?;
         let resident = self.resident_bytes.map(|bytes| (NoLabels, bytes));
         out.gauges("process_resident_memory_bytes", "Memory that the process has", resident)
     }

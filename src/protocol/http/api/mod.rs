@@ -66,29 +66,33 @@ pub(super) fn cluster(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
     let nodes = broker.nodes();
     // Where records live on nodes, it is theirs.
     let is_here = nodes.is_none();
+    // What all do together is for those who may see all.
+    let sees_all = broker.may_see_cluster().is_ok();
+    let count = |count: u64| sees_all.then_some(count);
+    let data_dir = config.data_dir.as_ref().filter(|_| sees_all);
     let mut answer = json!({
         "cluster_id": broker.cluster_id(),
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_ms": metrics.uptime().as_millis() as u64,
         "flush": is_here.then(|| config.flush.to_string()),
-        "data_dir": config.data_dir.as_ref().map(|dir| dir.display().to_string()),
+        "data_dir": data_dir.map(|dir| dir.display().to_string()),
         "features": features.iter().filter(|(_, is_on)| *is_on).map(|(name, _)| *name).collect::<Vec<_>>(),
         "auto_create": config.auto_create,
         "default_partitions": is_here.then_some(config.default_partitions),
         "topics": broker.topic_count(),
-        "connections": metrics.connections.count(),
-        "text_requests": metrics.text.count(),
-        "kafka_requests": metrics.kafka.count(),
-        "http_requests": metrics.http.count(),
-        "errors": metrics.errors(),
+        "connections": count(metrics.connections.count() as u64),
+        "text_requests": count(metrics.text.count()),
+        "kafka_requests": count(metrics.kafka.count()),
+        "http_requests": count(metrics.http.count()),
+        "errors": count(metrics.errors()),
         "records_in": records_in,
         "bytes_in": bytes_in,
         "records_read": records_read,
         "bytes_read": bytes_read,
-        "syncs": broker.syncs().count(),
-        "rebalances": metrics.rebalances.get(),
-        "damaged_batches": broker.damaged_batches(),
-        "resident_bytes": metrics::resident_bytes(),
+        "syncs": count(broker.syncs().count()),
+        "rebalances": count(metrics.rebalances.get()),
+        "damaged_batches": count(broker.damaged_batches()),
+        "resident_bytes": metrics::resident_bytes().and_then(count),
     });
     if let Some(Nodes { there, missing, leaderless, .. }) = nodes {
         let there = there.iter().map(|node| json!({ "id": node.id, "host": node.host, "port": node.port }));
@@ -115,7 +119,7 @@ pub(super) fn connections(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
             "bytes_out": sum.bytes_out,
         })
     };
-    exchange.broker.may_see_connections()?;
+    exchange.broker.may_see_cluster()?;
     let all = exchange.broker.metrics().connections.all();
     exchange.json(200, &json!({ "connections": all.into_iter().map(described).collect::<Vec<_>>() }))
 }

@@ -82,9 +82,8 @@ pub(in crate::protocol::http) fn set(exchange: &mut Exchange<'_, '_>) -> Result<
         api: body.take("api", "the name of an API or a verb", text)?,
     };
     body.end()?;
-    exchange.broker.may_watch()?;
     let filter = on.then_some(filter);
-    exchange.broker.wire().switch(filter.clone());
+    exchange.broker.switch_wire(filter.clone())?;
     exchange.json(200, &switch(filter.as_ref()))
 }
 
