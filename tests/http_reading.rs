@@ -415,6 +415,8 @@ fn a_topic_that_is_dropped_cuts_its_readers_off() {
     topic(&broker, "orders", 1);
     let mut events = Events::open(&broker, "/api/topics/orders/records", "").opened();
     assert_eq!(broker.http().ask("DELETE", "/api/topics/orders", "", b"").status, 200);
+    let Event { name, data } = events.next().unwrap();
+    assert_eq!((&*name, &data["error"]), ("refused", &json!("UNKNOWN_TOPIC_OR_PARTITION")));
     assert!(events.http.is_closed());
     assert_eq!(
         broker

@@ -35,6 +35,9 @@ const REFUSED_AFTER: Duration = Duration::from_millis(300);
 pub trait EndsSessions: fmt::Debug + Send + Sync {
     /// Ends those of the user of this name.
     fn end_sessions_of(&self, user: &str);
+
+    /// Has those of the user of this name look whether what they rest on still holds: a session ended, or the password is another.
+    fn look_at_sessions_of(&self, user: &str);
 }
 
 /// What logins share.
@@ -147,8 +150,17 @@ impl Logins {
     /// Ends the connections of a user who was deleted.
     pub(super) fn deleted(&self, user: &str) {
         self.deletions.fetch_add(1, AcqRel);
+        self.tell(|sessions| sessions.end_sessions_of(user));
+    }
+
+    /// A session of this user ended, or its password is another by now.
+    pub(super) fn changed(&self, user: &str) {
+        self.tell(|sessions| sessions.look_at_sessions_of(user));
+    }
+
+    fn tell(&self, what: impl Fn(&dyn EndsSessions)) {
         let sessions = self.sessions.read().expect("no panic under the lock of sessions").clone();
-        sessions.iter().filter_map(Weak::upgrade).for_each(|sessions| sessions.end_sessions_of(user));
+        sessions.iter().filter_map(Weak::upgrade).for_each(|sessions| what(&*sessions));
     }
 }
 
@@ -291,16 +303,17 @@ impl Broker {
         Some(Principal::new(&user, Proof::Password))
     }
 
-    /// Ends a session.
+    /// Ends a session, and what goes on in it.
     pub fn close_session(&self, token: &str) {
-        self.browsers().close(token);
+        let user = self.browsers().close(token);
+        user.iter().for_each(|user| self.logins().changed(user));
     }
 
     fn browsers(&self) -> MutexGuard<'_, Sessions> {
         self.logins().browsers.lock().expect("no panic under the lock of sessions")
     }
 
-    /// From now on `sessions` is told of users who are deleted, for as long as it lasts.
+    /// From now on `sessions` is told of users who are deleted and of logins that end, for as long as it lasts.
     pub fn tell_of_deletions(&self, sessions: Weak<dyn EndsSessions>) {
         let mut all = self.logins().sessions.write().expect("no panic under the lock of sessions");
         all.retain(|sessions| sessions.strong_count() > 0);

@@ -112,7 +112,11 @@ impl Broker {
             }
             credentials.retain(|_, own| !own.is_empty());
         })?;
-        users.iter().for_each(|user| self.note("password-changed", &[("user", user)]));
+        for user in &users {
+            #[cfg(feature = "users")]
+            self.state(&permit).logins.changed(user);
+            self.note("password-changed", &[("user", user)]);
+        }
         Ok(())
     }
 }

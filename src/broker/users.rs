@@ -62,13 +62,14 @@ impl Broker {
         Ok(())
     }
 
-    /// Gives a user another password. Its open connections go on.
+    /// Gives a user another password. Its open connections go on; over HTTP, where each request shows it, what rests on the old one ends.
     pub fn set_password(&self, name: &str, password: &str) -> Result<()> {
         self.change_user(
             name,
             password,
             |is_there| if is_there { Ok(()) } else { Err(Error::UnknownUser(name.into())) },
         )?;
+        self.state(&Permit::for_everybody()).logins.changed(name);
         self.note("password-changed", &[("user", &name)]);
         Ok(())
     }
@@ -229,6 +230,31 @@ mod tests {
         fn end_sessions_of(&self, user: &str) {
             self.0.lock().unwrap().push(user.into());
         }
+
+        fn look_at_sessions_of(&self, user: &str) {
+            self.0.lock().unwrap().push(format!("look at {user}"));
+        }
+    }
+
+    #[test]
+    fn a_session_that_ends_and_a_password_that_changes_are_told() {
+        let broker = with_admin();
+        broker.add_user("alice", "secret").unwrap();
+        let ended = Arc::new(Ended::default());
+        let weak: Weak<Ended> = Arc::downgrade(&ended);
+        broker.tell_of_deletions(weak);
+        let told = || std::mem::take(&mut *ended.0.lock().unwrap());
+        let token = broker.open_session("alice", b"secret").unwrap().unwrap();
+        broker.close_session(&token);
+        assert_eq!(told(), ["look at alice"]);
+        broker.close_session(&token);
+        assert_eq!(told(), [""; 0], "it had ended");
+        broker.set_password("alice", "other").unwrap();
+        assert_eq!(told(), ["look at alice"]);
+        broker.set_password("admin", "other").unwrap();
+        let changes = vec![ScramChange { user: "alice".into(), mechanism: ScramMechanism::Sha512, credential: None }];
+        broker.alter_scram_credentials(changes).unwrap();
+        assert_eq!(told(), ["look at admin", "look at alice"]);
     }
 
     #[test]

@@ -58,9 +58,9 @@ impl Sessions {
         None
     }
 
-    /// Ends a session.
-    pub fn close(&mut self, token: &str) {
-        self.0.remove(&hash(token));
+    /// Ends a session, and answers whose it was.
+    pub fn close(&mut self, token: &str) -> Option<Arc<str>> {
+        self.0.remove(&hash(token)).map(|session| session.user)
     }
 }
 

@@ -217,12 +217,24 @@ impl Drop for Server {
 #[cfg(feature = "users")]
 impl EndsSessions for Shared {
     fn end_sessions_of(&self, user: &str) {
-        let connections = self.connections();
-        let own = |transport: &Transport| transport.counted().user().is_some_and(|of| &*of == user);
-        for (transport, waiter) in connections.open.values().filter(|(transport, _)| own(transport)) {
-            transport.shutdown(Shutdown::Both);
+        self.connections().of_user(user).for_each(|(transport, waiter)| {
+            // Over HTTP who is in the middle of something is told why it ends.
+            let is_http = transport.counted().protocol() == Protocol::Http.name();
+            transport.shutdown(if is_http { Shutdown::Read } else { Shutdown::Both });
             waiter.wake();
-        }
+        });
+    }
+
+    fn look_at_sessions_of(&self, user: &str) {
+        self.connections().of_user(user).for_each(|(_, waiter)| waiter.wake());
+    }
+}
+
+#[cfg(feature = "users")]
+impl Connections {
+    /// Those of one of the broker's users.
+    fn of_user(&self, user: &str) -> impl Iterator<Item = &(Arc<Transport>, Arc<Waiter>)> {
+        self.open.values().filter(move |(transport, _)| transport.counted().user().is_some_and(|of| &*of == user))
     }
 }
 

@@ -130,6 +130,11 @@ impl Http {
         (size > 0).then_some(chunk)
     }
 
+    /// The same; `None`: the answer is cut off.
+    pub fn try_chunk(&mut self) -> Option<Option<Vec<u8>>> {
+        if self.is_closed() { None } else { Some(self.chunk()) }
+    }
+
     /// Whether the broker has closed the connection behind what was read.
     pub fn is_closed(&mut self) -> bool {
         self.stream.fill_buf().map_or(true, |bytes| bytes.is_empty())

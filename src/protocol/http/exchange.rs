@@ -7,6 +7,8 @@
 //!
 //! Nothing is set aside for what a client announces. A body that was not read to its end ends the connection after the answer.
 
+#[cfg(feature = "users")]
+use super::login::Somebody;
 use super::{
     json,
     refusal::{Refusal, Stop},
@@ -51,6 +53,9 @@ pub(super) struct Exchange<'x, 'c> {
     body: Body,
     /// The page of another server that may read the answer.
     origin: Option<&'x str>,
+    /// Who has shown who it is; `None`: nobody needs to go on being somebody.
+    #[cfg(feature = "users")]
+    somebody: Option<&'x Somebody>,
     /// Whether the connection can go on afterwards.
     keeps_alive: bool,
     /// The status of the answer, once it has begun.
@@ -89,7 +94,33 @@ impl<'x, 'c> Exchange<'x, 'c> {
         let waits = !ended && head.is_1_1 && head.lists("expect", "100-continue");
         let body = Body { framing: head.framing, left, in_chunk: false, trailer_bytes: None, ended, waits };
         let (parameters, keeps_alive) = (Vec::new(), head.keeps_alive());
-        Exchange { broker, head, routes, parameters, input, output, body, origin, keeps_alive, status: None }
+        Exchange {
+            broker,
+            head,
+            routes,
+            parameters,
+            input,
+            output,
+            body,
+            origin,
+            #[cfg(feature = "users")]
+            somebody: None,
+            keeps_alive,
+            status: None,
+        }
+    }
+
+    /// The request is from somebody who has shown who it is.
+    #[cfg(feature = "users")]
+    pub(super) fn is_asked_by(&mut self, somebody: Option<&'x Somebody>) {
+        self.somebody = somebody;
+    }
+
+    /// An error once the session is over, or the password another, with which this was asked. What takes long looks now and then.
+    pub(super) fn check_login(&self) -> Result<(), Stop> {
+        #[cfg(feature = "users")]
+        self.somebody.map_or(Ok(()), Somebody::check)?;
+        Ok(())
     }
 
     /// Whether the connection takes another request.
@@ -173,7 +204,12 @@ impl<'x, 'c> Exchange<'x, 'c> {
         }
         self.output.flush()?;
         self.input.silence_max = Some(self.broker.config().idle_timeout);
-        match self.input.fill(usize::MAX, self.output, || {}) {
+        let filled = self.input.fill(usize::MAX, self.output, || {});
+        if let Err(stop) = self.check_login() {
+            self.keeps_alive = false;
+            return Err(stop);
+        }
+        match filled {
             Ok(0) => Err(io::Error::new(ErrorKind::UnexpectedEof, "the body ends too early").into()),
             Ok(_) => Ok(()),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {

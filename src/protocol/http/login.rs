@@ -6,7 +6,9 @@
 //! neither                         a client's certificate, loopback with --anonymous-loopback, or nobody: 401
 //! ```
 //!
-//! - Nobody gets the console's files, `/health`, and what it takes to log in. All else is 401, whether it is there or not.
+//! - Nobody gets the console's files, `/health`, what it takes to log in, and with `--metrics-open` `/metrics`. All else is 401, whether
+//!   it is there or not.
+//! - What goes on for long, such as a stream of events, ends with the session or the password it was asked with.
 //! - Passwords and cookies are taken where nobody can read along, or with `--plaintext-passwords`.
 //! - A browser is not asked for a password by `WWW-Authenticate`: it would send that with each request of any page from then on.
 //!   The cookie does not leave the site (`SameSite=Strict`), no script sees it, and it bears the port, since cookies do not.
@@ -19,26 +21,64 @@ use crate::{
     backend::Backend,
     broker::{Broker, Caller, Code, Error},
     protocol::connection::Output,
-    security::Principal,
+    security::{Mark, Principal},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use std::io;
+use std::{io, sync::Arc};
 
-/// The backend on behalf of whoever the request says; `None`: of whoever the connection is.
-pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Result<Option<Backend>, Stop> {
-    let Some(broker) = with_users(backend) else { return Ok(None) };
-    let principal = match head.header("authorization") {
-        Some(said) => Some(basic(broker, said, output)?),
-        None => session_token(broker, head, output)?.and_then(|token| broker.session(&token)),
-    };
-    broker.attach(output.counted(), principal.as_ref())?;
-    let caller = |principal: Principal| Caller { principal, ..broker.caller().clone() };
-    let found = principal.map(|principal| Backend::from(broker.on_behalf_of(caller(principal))));
-    if found.as_ref().unwrap_or(backend).is_admitted() || is_for_everybody(head) {
-        return Ok(found);
+/// Who has shown in a request who it is.
+pub(super) struct Somebody {
+    /// The backend on its behalf.
+    pub(super) backend: Backend,
+    broker: Broker,
+    by: By,
+}
+
+/// What a request rests on for as long as it is answered, which may be hours.
+enum By {
+    /// The session of this token.
+    Session(String),
+    /// The password that this user had.
+    Password { user: Arc<str>, mark: Option<Mark> },
+}
+
+impl Somebody {
+    /// An error once that is over.
+    pub(super) fn check(&self) -> Result<(), Refusal> {
+        let (lasts, why) = match &self.by {
+            By::Session(token) => (self.broker.session(token).is_some(), "the session has ended; log in again"),
+            By::Password { user, mark } => {
+                let lasts = mark.is_some() && self.broker.password_mark(user) == *mark;
+                (lasts, "the user has another password by now, or is gone")
+            }
+        };
+        if lasts { Ok(()) } else { Err(nobody(why)) }
     }
-    let why = "this broker asks who you are: curl -u USER, or log in to the console";
-    Err(Refusal { status: 401, code: Code::SaslAuthenticationFailed, message: why.into() }.into())
+}
+
+fn nobody(why: &str) -> Refusal {
+    Refusal { status: 401, code: Code::SaslAuthenticationFailed, message: why.into() }
+}
+
+/// Who the request says it is from; `None`: it is from whoever the connection is.
+pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Result<Option<Somebody>, Stop> {
+    let Some(broker) = with_users(backend) else { return Ok(None) };
+    let found = match head.header("authorization") {
+        Some(said) => Some(basic(broker, said, output)?),
+        None => {
+            session_token(broker, head, output)?.and_then(|token| Some((broker.session(&token)?, By::Session(token))))
+        }
+    };
+    broker.attach(output.counted(), found.as_ref().map(|(principal, _)| principal))?;
+    let somebody = found.map(|(principal, by)| {
+        let caller = Caller { principal, ..broker.caller().clone() };
+        Somebody { backend: broker.on_behalf_of(caller).into(), broker: broker.clone(), by }
+    });
+    let asks = somebody.as_ref().map_or(backend, |somebody| &somebody.backend);
+    if asks.is_admitted() || is_for_everybody(broker, head.path.iter().map(String::as_str)) {
+        return Ok(somebody);
+    }
+    Err(nobody("this broker asks who you are: curl -u USER, or log in to the console").into())
 }
 
 /// The broker, where it asks who calls.
@@ -54,13 +94,16 @@ pub(super) fn broker_of(backend: &Backend) -> Option<&Broker> {
     }
 }
 
-/// What is answered to nobody, too.
-fn is_for_everybody(head: &Head) -> bool {
-    let path: Vec<&str> = head.path.iter().map(String::as_str).collect();
-    matches!(path[..], [""] | ["console", _] | ["health"] | ["api", "login" | "logout" | "me"])
+/// Whether what stands at this path is answered to nobody, too.
+pub(super) fn is_for_everybody<'p>(broker: &Broker, path: impl Iterator<Item = &'p str>) -> bool {
+    match path.collect::<Vec<_>>()[..] {
+        [""] | ["console", _] | ["health"] | ["api", "login" | "logout" | "me"] => true,
+        ["metrics"] => broker.config().security.metrics_open,
+        _ => false,
+    }
 }
 
-fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<Principal, Stop> {
+fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<(Principal, By), Stop> {
     let (scheme, credentials) = said.split_once(' ').unwrap_or((said, ""));
     if !scheme.eq_ignore_ascii_case("basic") {
         let message = "an Authorization is Basic here".into();
@@ -72,7 +115,11 @@ fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<Princip
     let user = std::str::from_utf8(&said[..colon]).map_err(|_| Error::LoginFailed)?;
     // Guessing takes time.
     output.flush()?;
-    Ok(broker.log_in(user, &said[colon + 1..])?)
+    // Of a time before: where the password changes meanwhile, what is asked ends early rather than to rest on the new one.
+    let mark = broker.password_mark(user);
+    let principal = broker.log_in(user, &said[colon + 1..])?;
+    let by = By::Password { user: principal.name.clone(), mark };
+    Ok((principal, by))
 }
 
 /// Refuses a secret that others could read.

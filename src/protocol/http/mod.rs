@@ -117,8 +117,10 @@ fn answer<'c>(
             Err(stop) => (Err(stop), None),
         };
     #[cfg(feature = "users")]
-    let broker = somebody.as_ref().unwrap_or(broker);
+    let broker = somebody.as_ref().map_or(broker, |somebody| &somebody.backend);
     let mut exchange = Exchange::new(broker, ROUTES, head, input, output, guard.allowed_origin(head));
+    #[cfg(feature = "users")]
+    exchange.is_asked_by(somebody.as_ref());
     let answered = match checked {
         Ok(()) if is_preflight => preflight(&mut exchange),
         Ok(()) => route::find(ROUTES, head).map_err(Stop::from).and_then(|(found, parameters)| {

@@ -1,7 +1,7 @@
 //! Errors: `{"error":"UNKNOWN_TOPIC_OR_PARTITION","message":"..."}`, with the codes of the text protocol and HTTP's status.
 
 use crate::broker::{self, Code};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io;
 
 /// Why a request is refused.
@@ -26,9 +26,14 @@ impl Refusal {
         Refusal::new(400, message)
     }
 
+    /// The refusal as it is told.
+    pub(super) fn json(&self) -> Value {
+        json!({ "error": self.code.name(), "message": self.message })
+    }
+
     /// The answer's body.
     pub(super) fn body(&self) -> Vec<u8> {
-        let mut body = json!({ "error": self.code.name(), "message": self.message }).to_string().into_bytes();
+        let mut body = self.json().to_string().into_bytes();
         body.push(b'\n');
         body
     }

@@ -4,11 +4,12 @@
 //! event: filter    what is wanted: when somebody begins to look, and whenever it changes
 //! id: 17           an exchange; who comes again with this id reads on behind it
 //! event: missed    {"count":23} went unseen before the next one: more came than is kept
+//! event: refused   {"error":"...","message":"..."}: whoever looks may not any more
 //! ```
 
 use super::{OBJECT_BYTES_MAX, Object, number, text};
 use crate::{
-    broker::wire::{Filter, Numbered},
+    broker::wire::{Filter, Numbered, Wire},
     protocol::{
         http::{
             exchange::{COMMENT_EVERY, EVENT_HEADERS, Exchange, Stream},
@@ -26,13 +27,26 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
     let last = exchange.head.header("last-event-id").map(|id| {
         id.parse().map_err(|_| Refusal::invalid("Last-Event-ID is the number of an exchange, as the events have it"))
     });
-    let mut last: u64 = last.transpose()?.or(exchange.head.query.number("after")?).unwrap_or(0);
+    let last: u64 = last.transpose()?.or(exchange.head.query.number("after")?).unwrap_or(0);
     let (broker, waiter) = (exchange.broker, exchange.output.waiter.clone());
     broker.may_watch()?;
-    let wire = broker.wire();
     // Registered before anything is looked at, so that nothing comes unseen in between.
-    let _registered = wire.register(&waiter);
+    let _registered = broker.wire().register(&waiter);
     let mut stream = exchange.stream(EVENTS, EVENT_HEADERS);
+    match show(&mut stream, broker.wire(), last) {
+        Ok(()) => stream.finish(),
+        Err(stop) => {
+            if let Stop::Refused(refusal) = &stop {
+                write!(stream.bytes, "event: refused\ndata: {}\n\n", refusal.json())?;
+                stream.flush()?;
+            }
+            Err(stop)
+        }
+    }
+}
+
+/// Shows what happens behind the exchange with the number `last`, until the reader is gone or may not look any more.
+fn show(stream: &mut Stream<'_, '_, '_>, wire: &Wire, mut last: u64) -> Result<(), Stop> {
     let mut told = None;
     loop {
         let filter = wire.filter();
@@ -41,24 +55,29 @@ pub(in crate::protocol::http) fn watch(exchange: &mut Exchange<'_, '_>) -> Resul
             told = Some(filter);
         }
         while let Some(seen) = wire.next(last) {
-            // It may have been allowed no longer than until now.
-            if broker.may_watch().is_err() {
-                return stream.finish();
-            }
-            event(&mut stream, &seen, last)?;
+            check(stream)?;
+            event(stream, &seen, last)?;
             last = seen.number;
             stream.send_much()?;
             if !stream.goes_on()? {
-                return stream.finish();
+                return Ok(());
             }
         }
-        if !stream.wait(Some(Instant::now() + COMMENT_EVERY))? {
+        let goes_on = stream.wait(Some(Instant::now() + COMMENT_EVERY))?;
+        check(stream)?;
+        if !goes_on {
             if !stream.goes_on()? {
-                return stream.finish();
+                return Ok(());
             }
             stream.bytes.extend_from_slice(b":\n\n");
         }
     }
+}
+
+/// Whether its reader may look: it may have been allowed no longer than until now.
+fn check(stream: &Stream<'_, '_, '_>) -> Result<(), Stop> {
+    stream.exchange.check_login()?;
+    Ok(stream.exchange.broker.may_watch()?)
 }
 
 /// An exchange as an event; before it, what went unseen since the one with the number `last`, if there was one.

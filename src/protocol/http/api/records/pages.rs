@@ -74,7 +74,9 @@ pub(super) fn page(exchange: &mut Exchange<'_, '_>, asked: Asked) -> Result<(), 
             }
             reading.free();
             exchange.output.flush()?;
-            if !exchange.output.wait_while_connected(deadline)? {
+            let goes_on = exchange.output.wait_while_connected(deadline)?;
+            exchange.check_login()?;
+            if !goes_on {
                 break;
             }
         }
@@ -160,7 +162,7 @@ fn write_records(
             if !reading.read(index, show)? {
                 break;
             }
-            reading.check_wanted(exchange.output)?;
+            reading.check_wanted(exchange)?;
         }
     }
     let shown = places.into_iter().filter(|place| !place.is_empty());

@@ -15,12 +15,9 @@ use crate::{
     backend::{PartitionHandle, ReadSession, TopicHandle},
     broker::{Code, Error, Isolation, Position, View},
     log::{Line, record::Malformed},
-    protocol::{
-        connection::Output,
-        http::{
-            exchange::Exchange,
-            refusal::{Refusal, Stop},
-        },
+    protocol::http::{
+        exchange::Exchange,
+        refusal::{Refusal, Stop},
     },
 };
 use std::{
@@ -291,7 +288,7 @@ impl Reading {
                 Ok(true)
             };
             while self.read(index, &mut note)? {
-                self.check_wanted(exchange.output)?;
+                self.check_wanted(exchange)?;
             }
             if let Some(first) = found.front() {
                 return Ok(Behind { from: if found.len() == most { first.offset } else { from }, found });
@@ -317,14 +314,16 @@ impl Reading {
             if !self.read(index, note)? {
                 break;
             }
-            self.check_wanted(exchange.output)?;
+            self.check_wanted(exchange)?;
         }
         Ok(found)
     }
 
-    /// An error once the broker stops, or nobody waits for a search that finds nothing. Whoever gets something need not be asked:
-    /// who sends no more may still read, and that one is gone shows in what is sent.
-    pub(super) fn check_wanted(&mut self, output: &Output<'_>) -> Result<(), Stop> {
+    /// An error once the broker stops, the caller is not any more who it was, or nobody waits for a search that finds nothing. Whoever
+    /// gets something need not be asked: who sends no more may still read, and that one is gone shows in what is sent.
+    pub(super) fn check_wanted(&mut self, exchange: &Exchange<'_, '_>) -> Result<(), Stop> {
+        exchange.check_login()?;
+        let output = &exchange.output;
         let is_barren = self.barren >= BARREN_BYTES_MAX;
         if is_barren {
             self.barren = 0;

@@ -14,12 +14,16 @@
 //! id: 0:900,1:880
 //! data: {"bytes":1048576,"of":4194304}
 //!
+//! event: refused                       why it ends before its end: the topic is gone, a right, the session; no id
+//! data: {"error":"SASL_AUTHENTICATION_FAILED","message":"..."}
+//!
 //! event: end                           where the read is bounded; who comes with this id gets 204, which ends an EventSource
 //! id: end
 //! data: {}
 //! ```
 //!
-//! In NDJSON a gap and a search's progress are objects of one member, `{"gap":{...}}` and `{"progress":{...}}`.
+//! In NDJSON a gap, a search's progress and what ends it early are objects of one member, `{"gap":{...}}`, `{"progress":{...}}` and
+//! `{"refused":{...}}`. Only an answer that was not broken off has its last chunk.
 
 use super::{
     asked::{Asked, Begin, after_event},
@@ -103,25 +107,32 @@ pub(super) fn stream(
     }
     let (topic, stream) = (reading.topic.name().to_string(), exchange.stream(content_type, headers));
     let mut sending = Sending { stream, form, topic, left, bytes_max, bytes: 0, progress, is_full: false };
-    sending.open(&mut reading)?;
-    while !sending.is_over(&reading) {
-        // Registered before anything is looked at, so that nothing comes unseen in between.
-        let _topic = waits.then(|| broker.register(&waiter));
-        if grows {
-            reading.grow();
+    let mut send = |sending: &mut Sending<'_, '_, '_>| -> Result<(), Stop> {
+        sending.open(&mut reading)?;
+        while !sending.is_over(&reading) {
+            // Registered before anything is looked at, so that nothing comes unseen in between.
+            let _topic = waits.then(|| broker.register(&waiter));
+            if grows {
+                reading.grow();
+            }
+            let partitions: Vec<PartitionHandle> =
+                reading.cursors.iter().map(|cursor| cursor.partition.clone()).collect();
+            let _records: Vec<_> =
+                partitions.iter().filter(|_| waits).map(|partition| partition.register(&waiter)).collect();
+            if !sending.send_all(&mut reading, deadline)? || !waits {
+                break;
+            }
+            reading.free();
+            if !sending.wait(&reading, deadline)? {
+                break;
+            }
         }
-        let partitions: Vec<PartitionHandle> = reading.cursors.iter().map(|cursor| cursor.partition.clone()).collect();
-        let _records: Vec<_> =
-            partitions.iter().filter(|_| waits).map(|partition| partition.register(&waiter)).collect();
-        if !sending.send_all(&mut reading, deadline)? || !waits {
-            break;
-        }
-        reading.free();
-        if !sending.wait(&reading, deadline)? {
-            break;
-        }
+        Ok(())
+    };
+    match send(&mut sending) {
+        Ok(()) => sending.close(),
+        Err(stop) => Err(sending.break_off(stop)),
     }
-    sending.close()
 }
 
 /// An answer on its way.
@@ -206,7 +217,7 @@ impl Sending<'_, '_, '_> {
                 }
             }
             self.tell_progress(reading, !has_read)?;
-            reading.check_wanted(self.stream.exchange.output)?;
+            reading.check_wanted(self.stream.exchange)?;
             if !has_read {
                 return Ok(true);
             }
@@ -313,7 +324,9 @@ impl Sending<'_, '_, '_> {
         let comment = Instant::now() + COMMENT_EVERY;
         let is_silent = self.form == Form::Events;
         let until = if is_silent { Some(deadline.map_or(comment, |deadline| deadline.min(comment))) } else { deadline };
-        if !self.stream.wait(until)? {
+        let goes_on = self.stream.wait(until)?;
+        self.stream.exchange.check_login()?;
+        if !goes_on {
             if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Ok(false);
             }
@@ -328,6 +341,17 @@ impl Sending<'_, '_, '_> {
         }
         reading.topic.partition(0)?.still_there()?;
         Ok(true)
+    }
+
+    /// Tells why the answer ends before its end, as far as its form can, and why it does.
+    fn break_off(mut self, stop: Stop) -> Stop {
+        let Stop::Refused(refusal) = &stop else { return stop };
+        match self.form {
+            Form::Events => self.event("refused", None, &refusal.json()),
+            Form::Lines => self.object(json!({ "refused": refusal.json() })),
+            Form::Csv => {}
+        }
+        self.stream.flush().map_or_else(Stop::from, |()| stop)
     }
 
     fn close(mut self) -> Result<(), Stop> {
