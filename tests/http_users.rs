@@ -4,7 +4,10 @@
 
 mod common;
 
-use common::{Broker, http::Answer};
+use common::{
+    Broker,
+    http::{Answer, Http},
+};
 use serde_json::json;
 use std::{fs, path::PathBuf};
 
@@ -32,11 +35,14 @@ fn basic(user: &str, password: &str) -> String {
 
 impl Guarded {
     fn start(name: &str) -> Guarded {
+        Guarded::with(name, &["--in-memory"])
+    }
+
+    fn with(name: &str, options: &[&str]) -> Guarded {
         let file = std::env::temp_dir().join(format!("plainlog-http-users-{name}-{}", std::process::id()));
         fs::write(&file, "admin secret\n").unwrap();
-        let options =
-            ["--in-memory", "--users", "--login-delay", "off", "--admin-password-file", file.to_str().unwrap()];
-        Guarded { broker: Broker::with(&options), file }
+        let users = ["--users", "--login-delay", "off", "--admin-password-file", file.to_str().unwrap()];
+        Guarded { broker: Broker::with(&[options, &users].concat()), file }
     }
 
     fn ask(&self, who: As<'_>, method: &str, target: &str, body: &str) -> Answer {
@@ -205,4 +211,160 @@ fn a_stranger_is_not_listened_to_for_long() {
     let guarded = Guarded::start("long");
     let long = json!({ "user": "admin", "password": "x".repeat(20_000) }).to_string();
     assert_eq!(guarded.status("", "POST", "/api/login", &long), 413);
+}
+
+#[test]
+fn the_document_tells_how_to_log_in_and_what_needs_no_login() {
+    let guarded = Guarded::start("openapi");
+    let document = guarded.ask(&admin(), "GET", "/api/openapi.json", "").json();
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!((&schemes["basic"]["type"], &schemes["basic"]["scheme"]), (&json!("http"), &json!("basic")));
+    let cookie = guarded.open_session("admin", "admin secret");
+    let cookie = cookie.split("; ").nth(1).unwrap().split('=').next().unwrap();
+    let session = &schemes["session"];
+    assert_eq!([&session["type"], &session["in"], &session["name"]], ["apiKey", "cookie", cookie]);
+    assert_eq!(document["security"], json!([{ "basic": [] }, { "session": [] }]));
+    let paths = document["paths"].as_object().unwrap();
+    let is_open = |path: &str| paths[path].as_object().unwrap().values().all(|one| one["security"] == json!([]));
+    let open: Vec<&str> = paths.keys().map(String::as_str).filter(|path| is_open(path)).collect();
+    assert_eq!(open, ["/", "/console/{file}", "/api/me", "/api/login", "/api/logout", "/health"]);
+    // What the document says is so.
+    for path in paths.keys().filter(|path| paths[*path].get("get").is_some() && !path.contains('{')) {
+        assert_eq!(guarded.status("", "GET", path, "") != 401, is_open(path), "{path}");
+    }
+    let nobody = Broker::start().get("/api/openapi.json").json();
+    assert_eq!([&nobody["security"], &nobody["components"]["securitySchemes"]], [&json!(null); 2]);
+}
+
+/// The events of a stream that is opened so, up to the one of this name or the end; and whether it was cut off.
+fn events_to(stream: &mut Http, last: &str) -> (String, bool) {
+    let mut heard = String::new();
+    while !heard.contains(&format!("event: {last}\n")) {
+        match stream.try_chunk() {
+            Some(Some(chunk)) => heard.push_str(std::str::from_utf8(&chunk).unwrap()),
+            Some(None) => return (heard, false),
+            None => return (heard, true),
+        }
+    }
+    (heard, stream.try_chunk().is_none())
+}
+
+#[test]
+fn what_goes_on_for_long_ends_with_the_login_it_was_asked_with_and_says_so() {
+    let guarded = Guarded::start("ends");
+    guarded.ask(&admin(), "POST", "/api/topics", r#"{"name":"orders"}"#);
+    let all =
+        r#"{"resource_type":"cluster","resource_name":"kafka-cluster","principal":"User:alice","operation":"all"}"#;
+    guarded.ask(&admin(), "POST", "/api/acls", all);
+    let topic = r#"{"resource_type":"topic","resource_name":"orders","principal":"User:alice","operation":"all"}"#;
+    guarded.ask(&admin(), "POST", "/api/acls", topic);
+    let events = "Accept: text/event-stream\r\n";
+    type Ending = fn(&Guarded, &str);
+    let endings: [(&str, Ending, &str); 3] = [
+        (
+            "logout",
+            |guarded, session| assert_eq!(guarded.status(session, "POST", "/api/logout", "{}"), 200),
+            "the session has ended",
+        ),
+        (
+            "password",
+            |guarded, _| {
+                assert_eq!(guarded.status(&admin(), "PATCH", "/api/users/alice", r#"{"password":"two"}"#), 200);
+            },
+            "another password",
+        ),
+        (
+            "deletion",
+            |guarded, _| assert_eq!(guarded.status(&admin(), "DELETE", "/api/users/alice", ""), 200),
+            "or is gone",
+        ),
+    ];
+    for (name, end, why) in endings {
+        guarded.ask(&admin(), "DELETE", "/api/users/alice", "");
+        assert_eq!(guarded.status(&admin(), "POST", "/api/users", r#"{"name":"alice","password":"one"}"#), 201);
+        let session = guarded.open_session("alice", "one");
+        let logins =
+            if name == "logout" { vec![session.clone()] } else { vec![session.clone(), basic("alice", "one")] };
+        let mut open = Vec::new();
+        for login in &logins {
+            for target in ["/api/wire", "/api/topics/orders/records"] {
+                let mut stream = guarded.broker.http();
+                stream.request("GET", target, &format!("{login}{events}"), b"");
+                assert_eq!(stream.head().status, 200, "{name} {target}");
+                stream.try_chunk().unwrap().unwrap();
+                open.push((stream, target, login == &session));
+            }
+        }
+        let mut lines = guarded.broker.http();
+        lines.request(
+            "GET",
+            "/api/topics/orders/records?wait=1h",
+            &format!("{session}Accept: application/x-ndjson\r\n"),
+            b"",
+        );
+        assert_eq!(lines.head().status, 200);
+        let mut page = guarded.broker.http();
+        page.request("GET", "/api/topics/orders/records?wait=1h", &session, b"");
+        let mut upload = guarded.broker.http();
+        upload.send(format!(
+            "POST /api/topics/orders/records HTTP/1.1\r\nHost: {}\r\n{session}Content-Type: application/x-ndjson\r\nExpect: 100-continue\r\nContent-Length: 100\r\n\r\n",
+            guarded.broker.address
+        ));
+        assert_eq!(upload.head().status, 100, "it is waited for");
+        end(&guarded, &session);
+        for (mut stream, target, is_session) in open {
+            let (heard, is_cut) = events_to(&mut stream, "refused");
+            let why = if is_session { "the session has ended" } else { why };
+            assert!(heard.contains("SASL_AUTHENTICATION_FAILED") && heard.contains(why), "{name} {target}: {heard}");
+            assert!(is_cut, "{name} {target}: it did not come to its end");
+        }
+        let line = String::from_utf8(lines.try_chunk().unwrap().unwrap()).unwrap();
+        assert!(line.starts_with(r#"{"refused":{"error":"SASL_AUTHENTICATION_FAILED""#), "{name}: {line}");
+        assert_eq!(page.answer("GET").status, 401, "{name}");
+        if name != "deletion" {
+            upload.send("{\"value\":\"a\"}\n");
+        }
+        assert_eq!(upload.answer("POST").status, 401, "{name}");
+    }
+}
+
+#[test]
+fn metrics_and_info_tell_each_what_it_may_describe_or_all_to_everybody() {
+    let secret = r#"{"name":"salaries"}"#;
+    for open in [false, true] {
+        let data = std::env::temp_dir().join(format!("plainlog-http-users-open-{open}-{}", std::process::id()));
+        let at = data.to_str().unwrap();
+        let options = [&["--data-dir", at][..], if open { &["--metrics-open"] } else { &[] }].concat();
+        let guarded = Guarded::with("metrics", &options);
+        guarded.ask(&admin(), "POST", "/api/topics", secret);
+        guarded.ask(&admin(), "POST", "/api/users", r#"{"name":"alice","password":"one"}"#);
+        let alice = basic("alice", "one");
+        let scrape = |who: &str| guarded.ask(who, "GET", "/metrics", "");
+        assert_eq!(scrape("").status, if open { 200 } else { 401 });
+        let cluster = |who: &str| guarded.ask(who, "GET", "/api/cluster", "").json();
+        let of_all = "plainlog_requests_total{";
+        let told = scrape(&alice).text().to_string();
+        assert_eq!((told.contains("salaries"), told.contains(of_all)), (open, open), "{told}");
+        if open {
+            assert!(scrape("").text().contains("salaries"));
+        }
+        let told = scrape(&admin()).text().to_string();
+        assert!(told.contains("salaries") && told.contains(of_all), "{told}");
+        assert_eq!(cluster(&alice)["data_dir"], json!(null));
+        assert_eq!([&cluster(&alice)["connections"], &cluster(&alice)["resident_bytes"]], [&json!(null); 2]);
+        assert_eq!(cluster(&admin())["data_dir"], at);
+        let info = |login: &str| {
+            let mut lines = guarded.broker.connect();
+            let count = lines.say(&format!("AUTH {login}\nINFO\n")).line();
+            assert!(count.starts_with("OK "), "{count}");
+            let count = lines.line().strip_prefix("INFO count:").unwrap().parse().unwrap();
+            (0..count).map(|_| lines.line()).collect::<Vec<_>>()
+        };
+        let hidden = ["data_dir:-", "connections:-", "rebalances:-", "topics:0"].map(String::from);
+        let is_hidden = |info: &[String]| hidden.each_ref().map(|line| info.contains(line));
+        assert_eq!(is_hidden(&info("alice one")), [!open; 4], "{:?}", info("alice one"));
+        assert_eq!(is_hidden(&info("admin admin secret")), [false; 4]);
+        drop(guarded);
+        drop(fs::remove_dir_all(data));
+    }
 }

@@ -1,5 +1,7 @@
 //! The OpenAPI 3.1 document of the API, made from the table of routes.
 
+#[cfg(feature = "users")]
+use super::login;
 use super::{
     exchange::Exchange,
     refusal::Stop,
@@ -22,20 +24,48 @@ pub(super) fn document(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
             "message": { "type": "string", "description": "a sentence for whoever asked" },
         },
     });
-    exchange.json(
-        200,
-        &json!({
-            "openapi": "3.1.0",
-            "info": {
-                "title": "plainlog",
-                "version": env!("CARGO_PKG_VERSION"),
-                "description": "A message broker: topics, records and groups over HTTP.",
-                "license": { "name": "MIT", "identifier": "MIT" },
-            },
-            "paths": paths,
-            "components": { "schemas": { "Error": error } },
-        }),
-    )
+    let mut document = json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "plainlog",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "A message broker: topics, records and groups over HTTP.",
+            "license": { "name": "MIT", "identifier": "MIT" },
+        },
+        "paths": paths,
+        "components": { "schemas": { "Error": error } },
+    });
+    #[cfg(feature = "users")]
+    secure(exchange, &mut document)?;
+    exchange.json(200, &document)
+}
+
+/// Tells how to say who one is, where the broker asks that.
+#[cfg(feature = "users")]
+fn secure(exchange: &Exchange<'_, '_>, document: &mut Value) -> Result<(), Stop> {
+    let Some(broker) = login::with_users(exchange.broker) else { return Ok(()) };
+    let basic = json!({ "type": "http", "scheme": "basic", "description": "a user's name and password" });
+    let session = json!({
+        "type": "apiKey",
+        "in": "cookie",
+        "name": login::cookie_name(exchange.output)?,
+        "description": "a session, which POST /api/login opens",
+    });
+    let mut schemes = json!({ "basic": basic, "session": session });
+    #[cfg(feature = "tls")]
+    if broker.config().security.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
+        schemes["certificate"] = json!({ "type": "mutualTLS", "description": "the client's certificate" });
+    }
+    // Any of them will do.
+    let any = schemes.as_object().into_iter().flatten().map(|(name, _)| json!({ name: [] }));
+    document["security"] = any.collect();
+    for route in exchange.routes {
+        if login::is_for_everybody(broker, route.path[1..].split('/')) {
+            document["paths"][route.path][route.method.to_ascii_lowercase()]["security"] = json!([]);
+        }
+    }
+    document["components"]["securitySchemes"] = schemes;
+    Ok(())
 }
 
 fn operation(route: &Route) -> Value {
