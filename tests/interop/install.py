@@ -105,15 +105,17 @@ def kafkajs(program="kafkajs.mjs"):
     return ["node", shutil.copy(os.path.join(HERE, "clients", program), path)]
 
 
-def console():
-    """Chromium of this machine, driven by playwright-core, with our program."""
+def console(program="console.mjs", *options):
+    """Chromium of this machine, driven by playwright-core, with a program of ours."""
     if not shutil.which("chromium"):
         apt("chromium")
     def build(path):
         sh("npm", "install", "--silent", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", path, *BROWSER, log="npm.log")
     path = folder("console", BROWSER, build)
-    shutil.copy(os.path.join(HERE, "clients", "console.mjs"), path)
-    return ["env", "CHROMIUM=" + shutil.which("chromium"), "node", path + "/console.mjs"]
+    for file in ("browser.mjs", program):
+        # Another program may be reading it.
+        os.replace(shutil.copy(os.path.join(HERE, "clients", file), f"{path}/{file}.new"), f"{path}/{file}")
+    return ["env", "CHROMIUM=" + shutil.which("chromium"), "node", f"{path}/{program}", *options]
 
 
 def go_program(name):

@@ -353,7 +353,7 @@ fn broker_configs(config: &BrokerConfig, layers: &Layers, (host, port): &(String
     let ms = |time: std::time::Duration| time.as_millis().to_string();
     let id = NODE_ID.to_string();
     let same = |text: &str| (text.to_string(), text.to_string());
-    let own: [(&str, Type, (String, String), &str); 10] = [
+    let own: [(&str, Type, (String, String), &str); 11] = [
         ("broker.id", Type::Int, (id.clone(), String::new()), "the broker's number in its cluster"),
         ("node.id", Type::Int, (id, String::new()), "the broker's number in its cluster"),
         (
@@ -393,6 +393,12 @@ fn broker_configs(config: &BrokerConfig, layers: &Layers, (host, port): &(String
             Type::Long,
             (ms(config.idle_timeout), ms(default.idle_timeout)),
             "how long a connection may be silent",
+        ),
+        (
+            "connections.max.reauth.ms",
+            Type::Long,
+            (config.security.reauth.map_or("0".into(), ms), "0".into()),
+            "how long a login holds before the client has to log in again; 0: for ever",
         ),
     ];
     let own = own.map(|(name, kind, (value, default), what)| {

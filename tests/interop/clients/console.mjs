@@ -1,33 +1,10 @@
 // The console in Chromium, as somebody uses it. The report on stdout is described in check.py.
-import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { createServer, request } from "node:http";
 import { connect } from "node:net";
-import { randomBytes } from "node:crypto";
+import { address, base, browser, done, equal, fresh, holds, host, open, port, run, say, shows, status, until } from "./browser.mjs";
 
-const require = createRequire(import.meta.url);
-const { chromium } = require("playwright-core");
-
-const address = process.argv.at(-1);
-const [host, port] = address.split(":");
-const base = `http://${address}/`;
-const say = (line) => process.stdout.write(line + "\n");
-const fresh = (name) => `${name}-${randomBytes(4).toString("hex")}`;
 const heard = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-const equal = (got, expected) => {
-  const [a, b] = [JSON.stringify(got), JSON.stringify(expected)];
-  if (a !== b) throw new Error(`got ${a.slice(0, 300)}, expected ${b.slice(0, 300)}`);
-};
-const holds = (condition, what) => {
-  if (!condition) throw new Error(what);
-};
-const until = async (condition, what, seconds = 30) => {
-  for (const end = Date.now() + seconds * 1000; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
-    const result = await condition();
-    if (result) return result;
-  }
-  throw new Error(`not within ${seconds} s: ${typeof what === "function" ? await what() : what}`);
-};
 
 // Lines of the text protocol, and what they are answered: what the page shows is compared with another way to ask.
 const netcat = (lines) => new Promise((resolve, reject) => {
@@ -42,29 +19,6 @@ const stored = async (lines) => {
   if (wrong || answers.length !== lines.length) throw new Error(`stored ${answers.length} of ${lines.length}: ${wrong}`);
 };
 const numbers = (from, to) => Array.from({ length: to - from }, (_, n) => from + n);
-
-const browser = await chromium.launch({
-  executablePath: process.env.CHROMIUM, headless: true,
-  args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
-});
-
-// A page of the console that fails its check where a script fails, a file is missing, or the policy forbids something.
-const troubles = [];
-const open = async (hash, { wide = true, dark = false, quiet = false } = {}) => {
-  const context = await browser.newContext({ viewport: wide ? { width: 1280, height: 800 } : { width: 390, height: 844 }, colorScheme: dark ? "dark" : "light" });
-  const page = await context.newPage();
-  page.setDefaultTimeout(30_000);
-  page.on("pageerror", (error) => troubles.push(`${hash}: ${error.message}`));
-  page.on("console", (message) => !quiet && message.type() === "error" && troubles.push(`${hash}: ${message.text()}`));
-  page.on("dialog", (dialog) => troubles.push(`${hash}: a record opened a dialog: ${dialog.message()}`) && dialog.dismiss());
-  await page.goto(`${base}#/${hash}`);
-  await page.locator("h1").first().waitFor();
-  return page;
-};
-const done = (page) => page.context().close();
-const status = (page) => page.locator(".status").first().textContent();
-const shows = (page, selector, wanted) =>
-  until(async () => wanted.test((await page.locator(selector).first().textContent()) ?? ""), async () => `${selector} says '${await page.locator(selector).first().textContent()}'`);
 
 // The column `name` of all rows of a long list, by scrolling through it.
 const column = async (page, name) => page.evaluate(async (name) => {
@@ -633,25 +587,5 @@ const checks = {
   },
 };
 
-say(`note Chromium ${browser.version()}`);
 // The reference speaks no HTTP.
-const speaks = await fetch(base).then((answer) => answer.ok, () => false);
-for (const [name, check] of Object.entries(checks)) {
-  if (!speaks) {
-    say(`unable ${name}: this broker has no console`);
-    continue;
-  }
-  try {
-    troubles.length = 0;
-    const unable = await check();
-    if (troubles.length) throw new Error(troubles.join("; "));
-    say(unable ? `unable ${name}: ${unable}` : `pass ${name}`);
-  } catch (error) {
-    for (const context of browser.contexts()) await context.close();
-    console.error(error);
-    say(`fail ${name}: ${String(error.message ?? error).split(/\s+/).join(" ").slice(0, 400)}`);
-  }
-}
-await browser.close();
-say("done");
-process.exit(0);
+await run(checks, await fetch(base).then((answer) => answer.ok, () => false));

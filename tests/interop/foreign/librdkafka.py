@@ -1,5 +1,6 @@
 """librdkafka's own tests, one process each: those of `librdkafka.allow`, or with `--consumer-groups` those of `librdkafka-consumer.allow`, whose
-consumers then speak the protocol of consumer groups (KIP-848).
+consumers then speak the protocol of consumer groups (KIP-848), or with `--secure` those of `librdkafka-secure.allow` by TLS, as a user who logs in
+again every few seconds.
 
 One process each because a failed test that leaves threads behind ends its runner before it prints the table. Three at a time: they wait more
 than they work. Some are about time, and a busy machine makes them fail: one that fails beside others is tried twice more, alone, and that is told
@@ -14,7 +15,15 @@ from install import LIBRDKAFKA, librdkafka
 
 TESTS = librdkafka() + "/tests"
 AT_ONCE, TRIES_ALONE, FEW, LIMIT_S = 3, 2, 5, 900
-PROTOCOL, LIST = ("consumer", "librdkafka-consumer.allow") if "--consumer-groups" in sys.argv else ("classic", "librdkafka.allow")
+PROTOCOL, LIST, SECURITY = "classic", "librdkafka.allow", ""
+if "--consumer-groups" in sys.argv:
+    PROTOCOL, LIST = "consumer", "librdkafka-consumer.allow"
+elif "--secure" in sys.argv:
+    data = os.environ["PLAINLOG_DATA"]
+    with open(data + "/~admin-password") as password:
+        SECURITY = (f"security.protocol=SASL_SSL\nssl.ca.location={data}/tls/ca.pem\nsasl.mechanism=SCRAM-SHA-512\nsasl.username=admin\n"
+                    f"sasl.password={password.readline()}")
+    LIST = "librdkafka-secure.allow"
 LEFT_OUT = [("SKIPPED", ""), ("SKIPPED", "Filtered due to negative test flags")]
 
 
@@ -55,7 +64,7 @@ def main():
     numbers = chosen(LIST, "--fast" in sys.argv)
     say(f"note librdkafka of rdkafka-sys {LIBRDKAFKA}, {len(numbers)} tests, group.protocol={PROTOCOL}")
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as settings, concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
-        settings.write(f"metadata.broker.list={ADDRESS}\ntest.timeout.multiplier=3\n")
+        settings.write(f"metadata.broker.list={ADDRESS}\ntest.timeout.multiplier=3\n{SECURITY}")
         settings.flush()
         again = []
         for done in concurrent.futures.as_completed([pool.submit(timed, number, settings.name) for number in numbers]):

@@ -405,6 +405,7 @@ fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metada
         ("log.retention.check.interval.ms", 5),
         ("max.connections", 3),
         ("connections.max.idle.ms", 5),
+        ("connections.max.reauth.ms", 5),
         ("log.cleanup.policy", 7),
         ("compression.gzip.level", 3),
         ("compression.lz4.level", 3),
