@@ -268,7 +268,7 @@ fn as_a_cluster_tells(answer: &str) -> String {
 #[cfg(feature = "cluster")]
 const OTHERWISE: [(&str, &str); 16] = [
     ("the line is longer than", "the cluster is asked how large a record may be when it comes"),
-    ("> ACL", "the rules are the cluster's"),
+    ("> ACL", "there are no users, and rules without users are the cluster's own"),
     ("> PRODUCER", "all connections write by one producer, so theirs are not numbered"),
     ("ERROR INVALID_TIMESTAMP", "the sentence is the node's"),
     ("ERROR INVALID_RECORD the topic is compacted", "the sentence is the node's"),

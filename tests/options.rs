@@ -144,8 +144,9 @@ fn a_client_refuses_at_once_what_can_never_be_there() {
 #[test]
 fn beside_a_cluster_there_is_no_log_and_its_settings_are_checked() {
     let cases: &[(&[&str], &str)] = &[
-        (&["--cluster", "a:1", "--data-dir", "x"], "cannot be used with"),
-        (&["--cluster", "a:1", "--in-memory"], "cannot be used with"),
+        (&["--cluster", "a:1", "--data-dir", "x"], "nothing to be kept here but users"),
+        (&["--cluster", "a:1", "--in-memory"], "nothing to be kept here but users"),
+        (&["--cluster", "a:1", "--listen", "0.0.0.0:0"], "it takes --users"),
         (&["--cluster", "a:1", "--retention-ms", "1h"], "cannot be used with"),
         (&["--cluster", "a:1,,b:1"], "nodes are HOST:PORT,HOST:PORT"),
         (&["--cluster", "a:1", "--cluster-config", "colour=red"], "No such configuration property"),

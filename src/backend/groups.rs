@@ -75,14 +75,11 @@ impl Backend {
 
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
         let mut described = form!(Backend, self, form => form.group(name))?;
-        #[cfg_attr(not(feature = "cluster"), allow(irrefutable_let_patterns))]
-        if let (Backend::Broker(broker), Some(group)) = (self, &mut described) {
-            // Its members are told with the topics that the caller may see.
-            for member in &mut group.members {
-                member.owned.retain(|owned| broker.may_describe(&owned.topic));
-                member.target.retain(|(topic, _)| broker.may_describe(topic));
-                member.topics.retain(|topic| broker.may_describe(topic));
-            }
+        // Its members are told with the topics that the caller may see.
+        for member in described.iter_mut().flat_map(|group| &mut group.members) {
+            member.owned.retain(|owned| self.door().may_describe(&owned.topic));
+            member.target.retain(|(topic, _)| self.door().may_describe(topic));
+            member.topics.retain(|topic| self.door().may_describe(topic));
         }
         Ok(described)
     }

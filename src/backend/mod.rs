@@ -90,13 +90,22 @@ impl Backend {
         form!(Backend, self, form => form.on_behalf_of(caller).into())
     }
 
-    /// Whether the caller has got past login, or need not.
-    pub fn is_admitted(&self) -> bool {
+    /// The broker in this process, which knows who there is and who may do what: the one that answers, or the one in front of the
+    /// cluster.
+    pub fn door(&self) -> &Broker {
         match self {
-            Backend::Broker(broker) => broker.is_admitted(),
+            Backend::Broker(broker) => broker,
             #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => true,
+            Backend::Cluster(cluster) => cluster.door(),
         }
+    }
+
+    pub fn caller(&self) -> &Caller {
+        self.door().caller()
+    }
+
+    pub fn is_admitted(&self) -> bool {
+        self.door().is_admitted()
     }
 
     pub fn config(&self) -> &Config {
@@ -114,40 +123,21 @@ impl Backend {
 
     #[cfg(feature = "http")]
     pub fn may_watch(&self) -> Result<()> {
-        match self {
-            Backend::Broker(broker) => broker.may_watch(),
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => Ok(()),
-        }
+        self.door().may_watch()
     }
 
     #[cfg(feature = "http")]
     pub fn switch_wire(&self, filter: Option<wire::Filter>) -> Result<()> {
-        match self {
-            Backend::Broker(broker) => broker.switch_wire(filter),
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(cluster) => {
-                cluster.wire().switch(filter);
-                Ok(())
-            }
-        }
+        self.door().switch_wire(filter)
     }
 
     pub fn may_see_cluster(&self) -> Result<()> {
-        match self {
-            Backend::Broker(broker) => broker.may_see_cluster(),
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => Ok(()),
-        }
+        self.door().may_see_cluster()
     }
 
     /// The same for whoever looks at what it counts.
     pub fn for_metrics(&self) -> Backend {
-        match self {
-            Backend::Broker(broker) => broker.for_metrics().into(),
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(cluster) => cluster.clone().into(),
-        }
+        self.on_behalf_of(self.door().for_metrics().caller().clone())
     }
 
     #[cfg(feature = "http")]
@@ -305,9 +295,11 @@ impl Backend {
     #[cfg(feature = "users")]
     fn with_rules(&self) -> Result<&Broker> {
         match self {
-            Backend::Broker(broker) => Ok(broker),
             #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => Err(Error::NotHere("the rules are the cluster's; ask its brokers")),
+            Backend::Cluster(cluster) if !cluster.door().asks_who() => {
+                Err(Error::NotHere("this program has no users; the cluster's own rules are its brokers' affair"))
+            }
+            backend => Ok(backend.door()),
         }
     }
 

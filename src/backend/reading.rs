@@ -57,7 +57,7 @@ impl Backend {
         Ok(match self {
             Backend::Broker(broker) => TopicHandle::Broker(broker.find_topic_to(operation, name)?),
             #[cfg(feature = "cluster")]
-            Backend::Cluster(cluster) => TopicHandle::Cluster(cluster.find_topic(name)?),
+            Backend::Cluster(cluster) => TopicHandle::Cluster(cluster.find_topic_to(operation, name)?),
         })
     }
 

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use common::say;
 #[cfg(feature = "cluster")]
-use plainlog::cluster::Cluster;
+use plainlog::cluster::{Cluster, ClusterOptions};
 use plainlog::{
     backend::Backend,
     broker::Broker,
@@ -92,9 +92,9 @@ struct Serve {
     /// Where to listen; [::]:9092 is every address of this machine, IPv4 included, and port 0 any free port
     #[arg(long, default_value = "localhost:9092", value_name = "HOST:PORT", value_parser = Address::to_listen_on)]
     listen: Address,
-    /// Folder of the log, created if it is missing
-    #[arg(long, default_value = "data", value_name = "DIR")]
-    data_dir: PathBuf,
+    /// Folder of the log, created if it is missing [default: data]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Keep the log in memory only; each start is fresh
     #[arg(long, conflicts_with = "data_dir")]
     in_memory: bool,
@@ -235,7 +235,7 @@ impl Serve {
         topic_defaults.set("segment.bytes", &self.segment_bytes.to_string())?;
         topic_defaults.set("max.message.bytes", &self.max_message_bytes.to_string())?;
         let config = Config {
-            data_dir: (!self.in_memory).then(|| self.data_dir.clone()),
+            data_dir: (!self.in_memory).then(|| self.data_dir.clone().unwrap_or_else(|| "data".into())),
             flush: self.flush,
             default_partitions: self.default_partitions,
             auto_create: !self.no_auto_create,
@@ -271,15 +271,7 @@ impl Serve {
     fn open(&self, config: Config) -> Result<(Backend, String)> {
         #[cfg(feature = "cluster")]
         if let Some(cluster) = self.cluster.read().unwrap_or_else(|why| common::usage_error::<Cli>(why)) {
-            #[cfg(feature = "users")]
-            if config.security.users {
-                common::usage_error::<Cli>(
-                    "--users go with a log of this broker's own; who may use --cluster decides the cluster",
-                );
-            }
-            let place = format!("data in the cluster {}", cluster.servers);
-            let config = Config { data_dir: None, ..config };
-            return Ok((Cluster::open(config, cluster)?.into(), place));
+            return self.open_in_front(config, cluster);
         }
         let (flush, data_dir) = (config.flush, config.log_dir());
         #[cfg(feature = "users")]
@@ -291,6 +283,29 @@ impl Serve {
         self.security.begin(&broker)?;
         let topics = broker.topic_count();
         Ok((broker.into(), format!("data in {data_dir}, {topics} topics, flush {flush}")))
+    }
+}
+
+#[cfg(feature = "cluster")]
+impl Serve {
+    /// In front of a cluster nothing is kept here but who may come in.
+    fn open_in_front(&self, config: Config, cluster: ClusterOptions) -> Result<(Backend, String)> {
+        let place = format!("data in the cluster {}", cluster.servers);
+        if config.security.users {
+            securing::users::keep_private(&config)?;
+            let cluster = Cluster::open(config, cluster)?;
+            self.security.begin(cluster.door())?;
+            return Ok((cluster.into(), place));
+        }
+        if self.data_dir.is_some() || self.in_memory {
+            common::usage_error::<Cli>("with --cluster there is nothing to be kept here but users; --users has them");
+        }
+        if self.listen.is_open() {
+            common::usage_error::<Cli>(
+                "whoever reaches this port would have this program's rights on the cluster; on another address than this machine's own it takes --users",
+            );
+        }
+        Ok((Cluster::open(Config { data_dir: None, ..config }, cluster)?.into(), place))
     }
 }
 

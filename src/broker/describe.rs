@@ -64,8 +64,8 @@ pub struct Nodes {
     pub missing: BTreeMap<i32, u64>,
     /// The partitions that none of them leads.
     pub leaderless: Vec<(String, u32)>,
-    /// How many topics they have.
-    pub topics: usize,
+    /// The names of the topics that they have.
+    pub topics: Vec<String>,
 }
 
 /// A node of a cluster.

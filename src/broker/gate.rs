@@ -286,12 +286,12 @@ impl Asked {
 
 impl Permit {
     /// For what everybody may do: it tells nothing of a resource.
-    pub(super) fn for_everybody() -> Permit {
+    pub(crate) fn for_everybody() -> Permit {
         Permit::default()
     }
 
     /// Whether the caller may do this to the same resource, which need not be what was asked for first.
-    pub(super) fn check_for(&self, operation: Operation) -> Result<()> {
+    pub(crate) fn check_for(&self, operation: Operation) -> Result<()> {
         #[cfg(not(feature = "users"))]
         let _ = operation;
         #[cfg(feature = "users")]
@@ -331,6 +331,12 @@ impl Broker {
         &self.caller
     }
 
+    /// The same: one caller as long as it is the same `Arc`.
+    #[cfg(feature = "cluster")]
+    pub(crate) fn caller_itself(&self) -> &Arc<Caller> {
+        &self.caller
+    }
+
     /// Whether the caller has got past login, or need not: to others nothing is answered but how to log in.
     pub fn is_admitted(&self) -> bool {
         #[cfg(feature = "users")]
@@ -350,7 +356,7 @@ impl Broker {
     }
 
     /// The same where who may not may find another way, or is only not shown something.
-    pub(super) fn may(&self, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
+    pub(crate) fn may(&self, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
         ask(&self.running.state.gate, &self.caller, operation, resource)
     }
 
@@ -362,7 +368,7 @@ impl Broker {
 
     /// Notes what the caller changed.
     #[cfg(feature = "users")]
-    pub(super) fn note(&self, what: &str, of: &[Field<'_>]) {
+    pub(crate) fn note(&self, what: &str, of: &[Field<'_>]) {
         if let Some(audit) = self.audit() {
             audit.done(what, self.caller(), of);
         }
@@ -376,30 +382,30 @@ impl Broker {
 
     /// Notes what the caller changed; there is no audit without users.
     #[cfg(not(feature = "users"))]
-    pub(super) fn note(&self, _what: &str, _of: &[(&str, &dyn std::fmt::Display)]) {}
+    pub(crate) fn note(&self, _what: &str, _of: &[(&str, &dyn std::fmt::Display)]) {}
 
     /// Whether the caller may do this to a topic.
-    pub(super) fn ask_topic(&self, operation: Operation, name: &str) -> Result<Permit> {
+    pub(crate) fn ask_topic(&self, operation: Operation, name: &str) -> Result<Permit> {
         self.ask(operation, ResourceName::topic(name))
     }
 
     /// Whether the caller may do this to a group.
-    pub(super) fn ask_group(&self, operation: Operation, name: &str) -> Result<Permit> {
+    pub(crate) fn ask_group(&self, operation: Operation, name: &str) -> Result<Permit> {
         self.ask(operation, ResourceName::group(name))
     }
 
     /// Whether the caller may do this with a transactional id.
-    pub(super) fn ask_transactional_id(&self, operation: Operation, name: &str) -> Result<Permit> {
+    pub(crate) fn ask_transactional_id(&self, operation: Operation, name: &str) -> Result<Permit> {
         self.ask(operation, ResourceName::transactional_id(name))
     }
 
     /// Whether the caller may do this to the broker itself.
-    pub(super) fn ask_cluster(&self, operation: Operation) -> Result<Permit> {
+    pub(crate) fn ask_cluster(&self, operation: Operation) -> Result<Permit> {
         self.ask(operation, ResourceName::CLUSTER)
     }
 
     /// Whether the caller may make a topic of this name: it may make this one, or any.
-    pub(super) fn ask_to_create(&self, topic: &str) -> Result<Permit> {
+    pub(crate) fn ask_to_create(&self, topic: &str) -> Result<Permit> {
         let any = self.may(Operation::Create, ResourceName::CLUSTER);
         any.or_else(|_| self.ask_topic(Operation::Create, topic))
     }

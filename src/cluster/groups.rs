@@ -15,6 +15,7 @@ use crate::{
         group::{Description, GroupType, MemberDescription, Owned},
     },
     log::record::shown,
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +31,8 @@ impl Cluster {
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
         let listed = self.shared.known.ask_coordinator(|nodes| nodes.groups());
         let mut listed = listed.map_err(|refused| self.shared.known.explain_other("listing groups", refused))?;
+        let all = self.door.ask_cluster(Operation::Describe).is_ok();
+        listed.retain(|group| all || self.door.ask_group(Operation::Describe, &group.name).is_ok());
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         let names: Vec<_> = listed.iter().map(|group| &*group.name).collect();
         let described = self.shared.known.ask_coordinators(&names, |nodes, names| nodes.describe_groups(names));
@@ -49,6 +52,7 @@ impl Cluster {
 
     /// A group, if there is one of this name.
     pub fn group(&self, name: &str) -> Result<Option<Description>> {
+        self.door.ask_group(Operation::Describe, name)?;
         let described = self.shared.known.ask_coordinator(|nodes| {
             let described = nodes.describe_groups(&[name])?.pop();
             described.map(|(_, described)| described).transpose()
@@ -77,6 +81,7 @@ impl Cluster {
 
     /// What a group has committed; nothing if there is no such group.
     pub fn committed_offsets(&self, name: &str) -> Result<Offsets> {
+        self.door.ask_group(Operation::Describe, name)?;
         match self.shared.known.ask_coordinator(|nodes| nodes.group_offsets(name)) {
             Ok(offsets) => Ok(offsets.into_iter().map(committed).collect()),
             Err(refused) => match self.about_group(name, refused) {
@@ -107,7 +112,8 @@ impl Cluster {
         let mut offsets = self.committed_offsets(name)?;
         let members = self.group(name)?.map(|group| group.members).unwrap_or_default();
         let owned = members.into_iter().flat_map(|member| member.owned).map(|owned| (owned.topic, owned.partition));
-        let keys: BTreeSet<_> = owned.chain(offsets.keys().cloned()).collect();
+        let seen = |(topic, _): &(Arc<str>, u32)| self.door.may_describe(topic);
+        let keys: BTreeSet<_> = owned.chain(offsets.keys().cloned()).filter(seen).collect();
         let wanted: Vec<_> = keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
         let mut ends = self.offsets(&wanted, END, Isolation::ReadUncommitted)?;
         let lag = |key: (Arc<str>, u32)| {
@@ -129,12 +135,18 @@ impl Cluster {
             leader_epoch: None,
             metadata: String::new(),
         };
-        self.alter_offsets(name, offsets.iter().map(one).collect())?.into_iter().try_for_each(|outcome| outcome)
+        self.alter_offsets(name, offsets.iter().map(one).collect())?.into_iter().try_for_each(|outcome| outcome)?;
+        for (topic, partition, offset) in offsets {
+            let place = format!("{topic}/{partition}");
+            self.door.note("offset-reset", &[("group", &name), ("partition", &place), ("to", offset)]);
+        }
+        Ok(())
     }
 
     /// Whether offsets of a group can be reset, as far as the group has a say in it.
     pub fn may_reset_offsets(&self, name: &str) -> Result<()> {
-        let has_members = self.group(name)?.is_some_and(|group| !group.members.is_empty());
+        self.door.ask_group(Operation::Read, name)?;
+        let has_members = self.permitted().group(name)?.is_some_and(|group| !group.members.is_empty());
         if has_members { Err(Error::NonEmptyGroup(shown(name.as_bytes()))) } else { Ok(()) }
     }
 
@@ -153,6 +165,7 @@ impl Cluster {
     /// Answers what became of each.
     fn alter_offsets(&self, name: &str, offsets: Vec<GroupOffset>) -> Result<Vec<Result<()>>> {
         self.may_reset_offsets(name)?;
+        offsets.iter().try_for_each(|one| self.door.ask_topic(Operation::Read, &one.topic).map(drop))?;
         let refused = self.shared.known.ask_coordinator(|nodes| nodes.alter_offsets(name, &offsets));
         let refused = refused.map_err(|refused| self.about_group(name, refused))?;
         let outcome = |one: GroupOffset| {
@@ -170,10 +183,11 @@ impl Cluster {
 
     /// Deletes a group without members, with all that it committed.
     pub fn delete_group(&self, name: &str) -> Result<()> {
-        self.shared
-            .known
-            .ask_coordinator(|nodes| nodes.delete_group(name))
-            .map_err(|refused| self.about_group(name, refused))
+        self.door.ask_group(Operation::Delete, name)?;
+        let deleted = self.shared.known.ask_coordinator(|nodes| nodes.delete_group(name));
+        deleted.map_err(|refused| self.about_group(name, refused))?;
+        self.door.note("group-deleted", &[("group", &name)]);
+        Ok(())
     }
 
     fn about_group(&self, name: &str, refused: Refused) -> Error {

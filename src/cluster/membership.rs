@@ -25,9 +25,11 @@ use super::{
 };
 use crate::{
     broker::{
-        Error, JoinOptions, PollLimits, PollWait, PolledRecord, Position, Result, Waiter, group::consumer::Assignor,
+        Error, JoinOptions, Permit, PollLimits, PollWait, PolledRecord, Position, Result, Waiter,
+        group::consumer::Assignor,
     },
     log::{Chunk, Outcome},
+    security::Operation,
 };
 use rdkafka::{
     Offset, TopicPartitionList,
@@ -36,7 +38,7 @@ use rdkafka::{
     types::RDKafkaErrorCode,
 };
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     fmt,
     sync::Arc,
     time::{Duration, Instant},
@@ -60,6 +62,9 @@ pub struct Membership {
     client: Option<Arc<Client>>,
     pub(super) member: Arc<Member>,
     shared: Arc<Shared>,
+    permit: Permit,
+    /// What it was permitted to read.
+    topics: BTreeMap<String, Permit>,
     group: String,
     options: JoinOptions,
     seat: Seat,
@@ -134,6 +139,7 @@ impl Cluster {
     /// Joins a group, and waits until it has given the member its share of the partitions of `topics`. Where that takes longer
     /// than 10 s the member has none yet.
     pub fn join(&self, group: &str, topics: &[&str], options: JoinOptions) -> Result<Membership> {
+        let permit = self.door.ask_group(Operation::Read, group)?;
         self.may_join(topics, &options)?;
         if group.is_empty() {
             return Err(Error::InvalidGroup("a group needs a name".into()));
@@ -163,14 +169,19 @@ impl Cluster {
         let mut client: Client = client.map_err(|error| super::ClusterOptions::refused(&error))?;
         rings(&mut client, self.shared.keeper.bell());
         let client = Arc::new(client);
-        let topics: Vec<&str> = topics.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        client.subscribe(&topics).map_err(|error| refused("joining the group", &error))?;
+        let to_read = |topic: &&str| Ok((topic.to_string(), self.door.ask_topic(Operation::Read, topic)?));
+        let topics: BTreeMap<String, Permit> = topics.iter().map(to_read).collect::<Result<_>>()?;
+        client
+            .subscribe(&topics.keys().map(String::as_str).collect::<Vec<_>>())
+            .map_err(|error| refused("joining the group", &error))?;
         self.shared.members.add(member.clone(), &client);
         let mut joined = Membership {
             partitions: Vec::new(),
             client: Some(client),
             member,
             shared: self.shared.clone(),
+            permit,
+            topics,
             group: group.into(),
             options,
             seat: Seat::default(),
@@ -218,6 +229,7 @@ impl Membership {
         each: &mut dyn FnMut(&PolledRecord<'_>),
     ) -> Result<usize> {
         let _verb = self.verb()?;
+        self.check()?;
         if self.options.auto_commit {
             match self.commit_now(None) {
                 // What it was to commit is somebody else's, or will be committed when it goes.
@@ -236,6 +248,7 @@ impl Membership {
             member.check()?;
             self.take_up()?;
             if self.read(limits, over)? {
+                self.check()?;
                 match self.hand_out(limits, each) {
                     0 => continue,
                     count => return Ok(count),
@@ -273,6 +286,7 @@ impl Membership {
 
     /// What is to be committed, of partitions that it owns; `None`: nothing.
     pub(super) fn to_commit(&self, offsets: Option<&[(&str, u32, u64)]>) -> Result<Option<ToCommit>> {
+        self.permit.check()?;
         let mut state = self.member.state();
         let list = match offsets {
             None => state.moved(),
@@ -323,8 +337,7 @@ impl Membership {
         let not_assigned = || Error::NotAssigned { topic: topic.into(), partition };
         let found = self.partitions.iter().position(|one| (&*one.key.0, one.key.1) == (topic, partition));
         let key = self.partitions[found.ok_or_else(not_assigned)?].key.clone();
-        let handle = PartitionHandle::new(&self.shared, key.0.clone(), partition);
-        let offset = handle.resolve(self.options.isolation, position)?;
+        let offset = self.handle(&key)?.resolve(self.options.isolation, position)?;
         self.go_to(&key, offset)?.then_some(offset).ok_or_else(not_assigned)
     }
 
@@ -421,10 +434,20 @@ impl Membership {
         owned.into_iter().map(position).collect()
     }
 
+    /// Whether it still may be a member, and read what it reads.
+    fn check(&self) -> Result<()> {
+        self.permit.check()?;
+        self.topics.values().try_for_each(Permit::check)
+    }
+
+    fn handle(&self, (topic, partition): &Key) -> Result<PartitionHandle> {
+        let permit = self.topics.get(&**topic).ok_or_else(|| Error::UnknownTopic(topic.to_string()))?;
+        Ok(PartitionHandle::new(&self.shared, permit.clone(), topic.clone(), *partition))
+    }
+
     /// Where a member begins that finds nothing committed, or what it finds gone.
     fn from(&self, key: &Key) -> Result<u64> {
-        let handle = PartitionHandle::new(&self.shared, key.0.clone(), key.1);
-        match (handle.resolve(self.options.isolation, self.options.from), self.options.from) {
+        match (self.handle(key)?.resolve(self.options.isolation, self.options.from), self.options.from) {
             (Err(Error::OffsetOutOfRange { first, end }), Position::At(offset)) => Ok(offset.clamp(first, end)),
             (resolved, _) => resolved,
         }
@@ -515,7 +538,7 @@ impl Membership {
                 if let Err(code) = feed.fill(limits.bytes - bytes.min(limits.bytes), chunk) {
                     failed = Some((index, code));
                 }
-                self.shared.metrics.dropped.read(chunk.records(), chunk.bytes().len() as u64);
+                self.shared.door.metrics().dropped.read(chunk.records(), chunk.bytes().len() as u64);
             }
             any |= chunk.next_offset().is_some();
             records += chunk.records() as usize;

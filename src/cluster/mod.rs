@@ -3,14 +3,17 @@
 //! ```text
 //! Cluster ── Shared ── Known: the client that asks, what it heard of topics
 //!    │           ├ Clients: how many of librdkafka's there may be
-//!    │           └ Config, ClusterOptions, what is counted
-//!    └ Caller: on whose behalf it is asked
+//!    │           └ ClusterOptions
+//!    └ door, a Broker: on whose behalf it is asked, and what that one may do
 //! ```
 //!
 //! Nothing is stored here: records, topics, groups and transactions are the cluster's, and any number of programs may stand side
 //! by side in front of it. The verbs have the names and the shapes of the [broker](crate::broker)'s, and answer with its values
 //! and its errors. librdkafka speaks to the nodes, by threads of its own; whoever waits for it does so on the thread of its
 //! connection.
+//!
+//! To the cluster all callers are this program. With users it is the door that knows who they are, and each verb asks it for what
+//! the broker's verb of the same name asks for.
 
 mod answers;
 mod clients;
@@ -54,11 +57,12 @@ pub use writing::{Gathered, Target, WriteSession};
 
 use crate::{
     broker::{
-        Caller, Result,
+        Broker, Caller, Result,
         wire::{Exchange, Wire},
     },
     config::Config,
     metrics::Metrics,
+    security::Principal,
 };
 use clients::Clients;
 use keeper::Keeper;
@@ -77,15 +81,14 @@ use transactions::Transactions;
 #[derive(Clone, Debug)]
 pub struct Cluster {
     shared: Arc<Shared>,
-    caller: Arc<Caller>,
+    door: Broker,
 }
 
 #[derive(Debug)]
 struct Shared {
-    config: Config,
+    /// A broker without topics, for this program itself.
+    door: Broker,
     options: ClusterOptions,
-    metrics: Metrics,
-    wire: Wire,
     known: Known,
     limits: Limits,
     clients: Clients,
@@ -98,15 +101,15 @@ struct Shared {
 }
 
 impl Cluster {
-    /// A cluster of these nodes. They need not be there yet; options that librdkafka does not take are an error.
+    /// A cluster of these nodes. They need not be there yet; options that librdkafka does not take are an error. Of what is
+    /// configured the data directory has the users and their rules, and nothing else.
     pub fn open(config: Config, options: ClusterOptions) -> Result<Cluster> {
         let known = Known::new(&options)?;
+        let door = Broker::open(config)?;
         let clients = Clients::new(options.clients_max);
         let shared = Shared {
-            config,
+            door: door.clone(),
             options,
-            metrics: Metrics::default(),
-            wire: Wire::default(),
             known,
             limits: Limits::default(),
             clients,
@@ -117,33 +120,42 @@ impl Cluster {
             transactions: Transactions::default(),
             looked: Default::default(),
         };
-        let shared = Arc::new(shared);
-        Ok(Cluster { shared, caller: Arc::new(Caller::embedded()) })
+        Ok(Cluster { shared: Arc::new(shared), door })
     }
 
     /// The same cluster, for somebody else.
     pub fn on_behalf_of(&self, caller: Caller) -> Cluster {
-        Cluster { shared: self.shared.clone(), caller: Arc::new(caller) }
+        Cluster { shared: self.shared.clone(), door: self.door.on_behalf_of(caller) }
+    }
+
+    /// The same cluster for this program itself, which does what the caller was permitted.
+    fn permitted(&self) -> Cluster {
+        self.on_behalf_of(Caller { principal: Principal::in_process(), ..self.caller().clone() })
+    }
+
+    /// What knows who there is, and who may do what.
+    pub fn door(&self) -> &Broker {
+        &self.door
     }
 
     /// Who asks.
     pub fn caller(&self) -> &Caller {
-        &self.caller
+        self.door.caller()
     }
 
     /// How this program runs.
     pub fn config(&self) -> &Config {
-        &self.shared.config
+        self.door.config()
     }
 
     /// What this program counts.
     pub fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
+        self.door.metrics()
     }
 
     /// The latest exchanges with this program, for whoever watches.
     pub fn wire(&self) -> &Wire {
-        &self.shared.wire
+        self.door.wire()
     }
 
     /// An exchange that somebody wants to see.

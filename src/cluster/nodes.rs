@@ -13,6 +13,7 @@ use crate::{
         Result, ShareCounts,
     },
     metrics::{LatencySum, TrafficSum},
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -97,12 +98,27 @@ impl Cluster {
                 }
             }
         }
-        Ok(Nodes { there, missing, leaderless, topics: metadata.topics().len() })
+        Ok(Nodes {
+            there,
+            missing,
+            leaderless,
+            topics: metadata.topics().iter().map(|topic| topic.name().into()).collect(),
+        })
     }
 
     /// The nodes, as far as one of them tells.
     pub fn nodes(&self) -> Option<Nodes> {
-        Some(self.look_at_nodes().unwrap_or_default())
+        Some(self.look_at_nodes().map(|nodes| self.seen_of(nodes)).unwrap_or_default())
+    }
+
+    /// What the caller may see of them. Which are missing is known by the topics that have copies there.
+    fn seen_of(&self, mut nodes: Nodes) -> Nodes {
+        nodes.topics.retain(|topic| self.door.may_describe(topic));
+        nodes.leaderless.retain(|(topic, _)| self.door.may_describe(topic));
+        if self.door.ask_cluster(Operation::Describe).is_err() {
+            nodes.missing.clear();
+        }
+        nodes
     }
 
     /// Whether a node answers.
@@ -114,7 +130,7 @@ impl Cluster {
     pub fn faults(&self) -> Vec<Fault> {
         let nodes = match self.look_at_nodes() {
             Err(error) => return vec![Fault { topic: None, partition: None, why: error.to_string() }],
-            Ok(nodes) => nodes,
+            Ok(nodes) => self.seen_of(nodes),
         };
         let missing = nodes.missing.iter().map(|(id, copies)| Fault {
             topic: None,
@@ -129,14 +145,20 @@ impl Cluster {
         missing.chain(leaderless).collect()
     }
 
-    /// All topics and how much they hold, as they were within the last ten seconds.
+    /// The topics that the caller may see and how much they hold, as they were within the last ten seconds.
     pub fn observe_topics(&self) -> Vec<ObservedTopic> {
-        self.observed().topics.clone()
+        let observed = self.observed();
+        observed.topics.iter().filter(|topic| self.door.may_describe(&topic.name)).cloned().collect()
     }
 
-    /// All groups with members or offsets, as they were within the last ten seconds.
+    /// The groups with members or offsets that the caller may see, as they were within the last ten seconds.
     pub fn observe_groups(&self) -> Result<Vec<ObservedGroup>> {
-        Ok(self.observed().groups.clone())
+        let observed = self.observed();
+        let mut groups = observed.groups.clone();
+        groups.retain(|group| self.door.ask_group(Operation::Describe, &group.name).is_ok());
+        groups.iter_mut().for_each(|group| group.offsets.retain(|offset| self.door.may_describe(&offset.topic)));
+        groups.retain(|group| group.members > 0 || !group.offsets.is_empty());
+        Ok(groups)
     }
 
     fn observed(&self) -> Arc<Observed> {
@@ -144,7 +166,7 @@ impl Cluster {
         match looked.as_ref() {
             Some((at, observed)) if at.elapsed() < OBSERVED => observed.clone(),
             _ => {
-                let observed = Arc::new(self.observe_now());
+                let observed = Arc::new(self.permitted().observe_now());
                 *looked = Some((Instant::now(), observed.clone()));
                 observed
             }
@@ -194,9 +216,10 @@ impl Cluster {
         Ok(counts.into_iter().map(observed).collect())
     }
 
-    /// What went through this program since its start.
+    /// What went through this program since its start, whichever topics it was of: for whoever may see what the cluster has.
     pub fn traffic(&self) -> TrafficSum {
-        self.shared.metrics.dropped.get()
+        let may = self.door.ask_cluster(Operation::Describe);
+        may.map_or_else(|_| TrafficSum::default(), |_| self.metrics().dropped.get())
     }
 
     /// Nothing is synced here.

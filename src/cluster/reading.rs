@@ -4,11 +4,12 @@
 use super::{Cluster, KnownTopic, Shared, place::Place, reader::Slot};
 use crate::{
     broker::{
-        Batches, Cursor, Error, Isolation, LineAt, Position, READ_AHEAD_BYTES, Registered, Result, TimedOffset, View,
-        Waiter,
+        Batches, Cursor, Error, Isolation, LineAt, Permit, Position, READ_AHEAD_BYTES, Registered, Result, TimedOffset,
+        View, Waiter,
     },
     config::Settings,
     log::{Backlog, Chunk},
+    security::Operation,
 };
 use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
@@ -16,6 +17,7 @@ use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 #[derive(Clone)]
 pub struct TopicHandle {
     shared: Arc<Shared>,
+    permit: Permit,
     found: Arc<KnownTopic>,
     name: Arc<str>,
 }
@@ -24,6 +26,7 @@ pub struct TopicHandle {
 #[derive(Clone)]
 pub struct PartitionHandle {
     shared: Arc<Shared>,
+    permit: Permit,
     place: Arc<Place>,
 }
 
@@ -62,13 +65,19 @@ impl Cluster {
         ReadSession { shared, slot: None, chunk: Chunk::default(), of: None, cursor: Cursor::default() }
     }
 
-    /// A topic by name.
+    /// A topic by name, to be read.
     pub fn find_topic(&self, name: &str) -> Result<TopicHandle> {
-        let found = self.shared.known.topic(name)?;
-        Ok(TopicHandle { shared: self.shared.clone(), found, name: name.into() })
+        self.find_topic_to(Operation::Read, name)
     }
 
-    /// A partition by its topic's name and its number.
+    /// A topic by name, to do this to it.
+    pub fn find_topic_to(&self, operation: Operation, name: &str) -> Result<TopicHandle> {
+        let permit = self.door.ask_topic(operation, name)?;
+        let found = self.shared.known.topic(name)?;
+        Ok(TopicHandle { shared: self.shared.clone(), permit, found, name: name.into() })
+    }
+
+    /// A partition by its topic's name and its number, to be read.
     pub fn find_partition(&self, topic: &str, partition: u32) -> Result<PartitionHandle> {
         self.find_topic(topic)?.partition(partition)
     }
@@ -82,7 +91,7 @@ impl TopicHandle {
 
     /// The settings that this program goes by, with the cluster's bound of a record; the others the cluster has for itself.
     pub fn settings(&self) -> Arc<Settings> {
-        let mut settings = self.shared.config.topic_defaults.clone();
+        let mut settings = self.shared.door.config().topic_defaults.clone();
         settings.max_message_bytes = u32::try_from(self.shared.record_bytes_max(&self.name)).unwrap_or(u32::MAX);
         Arc::new(settings)
     }
@@ -109,13 +118,13 @@ impl TopicHandle {
     }
 
     fn handle(&self, index: u32) -> PartitionHandle {
-        PartitionHandle::new(&self.shared, self.name.clone(), index)
+        PartitionHandle::new(&self.shared, self.permit.clone(), self.name.clone(), index)
     }
 }
 
 impl PartitionHandle {
-    pub(super) fn new(shared: &Arc<Shared>, topic: Arc<str>, index: u32) -> PartitionHandle {
-        PartitionHandle { shared: shared.clone(), place: Arc::new(Place::new(topic, index)) }
+    pub(super) fn new(shared: &Arc<Shared>, permit: Permit, topic: Arc<str>, index: u32) -> PartitionHandle {
+        PartitionHandle { shared: shared.clone(), permit, place: Arc::new(Place::new(topic, index)) }
     }
 
     /// The topic's name.
@@ -161,6 +170,7 @@ impl PartitionHandle {
 
     /// The offset that a position means now.
     pub(super) fn resolve(&self, isolation: Isolation, position: Position) -> Result<u64> {
+        self.permit.check()?;
         let (topic, index) = (self.topic(), self.index());
         let ends = |isolation| self.shared.ends(topic, index, isolation);
         match position {
@@ -196,11 +206,12 @@ impl ReadSession {
     /// Reads batches from the one with `offset` on: one at least (none at the reader's end), more while they fit `bytes_max`. A
     /// batch is a run of records without a hole, and of one time.
     pub fn read(&mut self, view: View, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
+        from.permit.check_for(Operation::Read)?;
         self.of = Some((from.clone(), view));
         self.cursor = Cursor::default();
         self.chunk.clear();
         self.fill(view.isolation, from, offset, bytes_max)?;
-        self.shared.metrics.dropped.read(self.chunk.records(), self.chunk.bytes().len() as u64);
+        self.shared.door.metrics().dropped.read(self.chunk.records(), self.chunk.bytes().len() as u64);
         Ok(Batches::of(&self.chunk))
     }
 
@@ -235,6 +246,7 @@ impl ReadSession {
         from: &PartitionHandle,
         mut offset: u64,
     ) -> Result<Option<LineAt<'_>>> {
+        from.permit.check_for(Operation::Read)?;
         let view = View::records(isolation);
         loop {
             let is_of = self.of.as_ref().is_some_and(|(of, viewed)| of == from && *viewed == view);

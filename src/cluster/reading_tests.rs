@@ -5,7 +5,7 @@ use super::{
     testing::{Fixture, open_within},
 };
 use crate::{
-    broker::{self, Isolation, Position, View, Waiter},
+    broker::{self, Isolation, Permit, Position, View, Waiter},
     config::Changes,
     log::record::Records,
 };
@@ -294,7 +294,7 @@ fn what_a_node_refuses_to_read_is_told_by_its_name_and_read_when_it_does_not() {
     let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED;
     mock.request_errors(RDKafkaApiKey::Fetch, &[forbidden]);
     let mut session = cluster.read_session();
-    let of = PartitionHandle::new(&cluster.shared, "t".into(), 0);
+    let of = PartitionHandle::new(&cluster.shared, Permit::for_everybody(), "t".into(), 0);
     let refused = session.read(COMMITTED, &of, 0, 1 << 20).map(|_| ()).unwrap_err();
     assert_eq!(refused.code(), broker::Code::TopicAuthorizationFailed, "{refused}");
     let mut all = told(session.read(COMMITTED, &of, 0, 1 << 20).unwrap());
@@ -311,7 +311,7 @@ fn led_by_two() -> (MockCluster<'static, rdkafka::producer::DefaultProducerConte
     mock.partition_leader("t", 0, Some(1)).unwrap();
     let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
     write_one(&cluster, b"a");
-    let of = PartitionHandle::new(&cluster.shared, "t".into(), 0);
+    let of = PartitionHandle::new(&cluster.shared, Permit::for_everybody(), "t".into(), 0);
     (mock, cluster, of)
 }
 

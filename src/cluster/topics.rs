@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     broker::{
-        Code, Copies, Error, Isolation, PARTITIONS_MAX, PartitionDescription, REPLICATION_FACTOR, Registered, Result,
-        TopicDescription, TopicSize, Waiter, writable,
+        Code, Copies, Error, Isolation, PARTITIONS_MAX, PartitionDescription, REPLICATION_FACTOR, Registered,
+        ResourceName, Result, TopicDescription, TopicSize, Waiter, writable,
     },
     config::{Change, Changes, Described, Overrides, Settings},
+    security::Operation,
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -42,6 +43,7 @@ impl Cluster {
         partitions: Option<u32>,
         mut overrides: Overrides,
     ) -> Result<TopicDescription> {
+        self.door.ask_to_create(name)?;
         writable(name)?;
         let copies = overrides.remove(REPLICATION_FACTOR).map(|copies| {
             let why = || Error::InvalidConfig(format!("{REPLICATION_FACTOR}={copies}: it takes a number of copies"));
@@ -53,7 +55,9 @@ impl Cluster {
         self.shared.limits.forget(name);
         self.shared.known.changed(name);
         made.map_err(|refused| self.about_topic(name, refused))?;
-        self.described_with(name, 1)
+        let described = self.permitted().described_with(name, 1)?;
+        self.door.note("topic-made", &[("topic", &name), ("partitions", &described.partition_count())]);
+        Ok(described)
     }
 
     /// A topic that was just made or has grown: the node that is asked next may still not know of it.
@@ -82,8 +86,15 @@ impl Cluster {
 
     /// Changes the settings that are named, and adds partitions.
     pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
+        if partitions.is_some() {
+            self.door.ask_topic(Operation::Alter, name)?;
+        }
+        if partitions.is_none() || changes.any() {
+            self.door.ask_topic(Operation::AlterConfigs, name)?;
+        }
         writable(name)?;
-        let before = self.describe_topic(name)?;
+        let cluster = self.permitted();
+        let before = cluster.describe_topic(name)?;
         let settings = changed_settings(&before.overrides, changes)?;
         if let Some(wanted) = partitions {
             let (wanted, has) = (partition_count(wanted)?, before.partition_count());
@@ -103,28 +114,37 @@ impl Cluster {
             self.shared.known.changed(name);
             grown.map_err(|refused| self.about_topic(name, refused))?;
         }
-        self.described_with(name, partitions.unwrap_or(1))
+        let described = cluster.described_with(name, partitions.unwrap_or(1))?;
+        let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+        let count = described.partition_count();
+        self.door.note("topic-altered", &[("topic", &name), ("partitions", &count), ("settings", &names)]);
+        Ok(described)
     }
 
     /// Drops a topic.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
+        let any = self.door.may(Operation::Delete, ResourceName::CLUSTER);
+        any.or_else(|_| self.door.ask_topic(Operation::Delete, name))?;
         writable(name)?;
         let dropped = self.shared.known.ask(|nodes| nodes.delete_topic(name));
         self.shared.limits.forget(name);
         self.shared.known.dropped(name);
-        dropped.map_err(|refused| self.about_topic(name, refused))
+        dropped.map_err(|refused| self.about_topic(name, refused))?;
+        self.door.note("topic-dropped", &[("topic", &name)]);
+        Ok(())
     }
 
     /// Removes the records of a partition before `offset` for good. Answers the start offset.
     pub fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<u64> {
+        self.door.ask_topic(Operation::Delete, topic)?;
         writable(topic)?;
         let known = &self.shared.known;
         known.with_partition(known.topic(topic)?, partition)?;
         let before = i64::try_from(offset).unwrap_or(i64::MAX);
-        match known.ask(|nodes| nodes.delete_records(topic, partition, before)) {
-            Ok(first) => Ok(first.max(0) as u64),
-            Err(refused) => Err(self.about_topic(topic, refused)),
-        }
+        let trimmed = known.ask(|nodes| nodes.delete_records(topic, partition, before));
+        let start = trimmed.map_err(|refused| self.about_topic(topic, refused))?.max(0) as u64;
+        self.door.note("records-deleted", &[("topic", &topic), ("partition", &partition), ("before", &start)]);
+        Ok(start)
     }
 
     /// All topics by name, the cluster's own among them.
@@ -134,18 +154,20 @@ impl Cluster {
         Ok(self.described(&names)?.into_iter().collect())
     }
 
-    /// How many topics there are, the cluster's own among them, as far as a node tells.
+    /// How many topics the caller may see, the cluster's own among them, as far as a node tells.
     pub fn topic_count(&self) -> usize {
-        self.look_at_nodes().map_or(0, |nodes| nodes.topics)
+        self.look_at_nodes().map_or(0, |nodes| nodes.topics.iter().filter(|name| self.door.may_describe(name)).count())
     }
 
     fn topic_names(&self) -> Result<Vec<String>> {
         let metadata = self.shared.known.metadata(None)?;
-        Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
+        let names = metadata.topics().iter().map(|topic| topic.name().to_owned());
+        Ok(names.filter(|name| self.door.may_describe(name)).collect())
     }
 
     /// A topic by name.
     pub fn describe_topic(&self, name: &str) -> Result<TopicDescription> {
+        self.door.ask_topic(Operation::Describe, name)?;
         let (known, most) = (&self.shared.known, self.shared.options.timeout);
         let partitions = |topic: &TopicDescription| topic.partition_count() as usize;
         known.until_told(name, most, partitions, |_| {
@@ -217,6 +239,7 @@ impl Cluster {
     }
 
     fn partitions_now(&self, topic: &str) -> Result<Vec<PartitionDescription>> {
+        self.door.ask_topic(Operation::Describe, topic)?;
         let known = self.shared.known.topic_now(topic)?;
         let partitions: Vec<_> = (0..known.partitions.len() as u32).map(|index| (topic, index)).collect();
         let (starts, ends) = (
@@ -266,6 +289,7 @@ impl Cluster {
             (Err(error), _) | (_, Err(error)) => return failed(error),
         };
         let size = |name: &&str| {
+            self.door.ask_topic(Operation::Describe, name)?;
             if count(name) == 0 {
                 return Err(Error::UnknownTopic((*name).into()));
             }

@@ -26,6 +26,7 @@ use crate::{
         Numbering,
         record::{RecordRef, Records},
     },
+    security::Operation,
 };
 use rdkafka::types::RDKafkaErrorCode;
 use std::{
@@ -199,6 +200,7 @@ impl WriteSession {
 
     /// First use makes the topic, unless that is off, or it would perhaps not have the partition that is named.
     fn find_or_create(&self, topic: &str, partition: Option<u32>) -> Result<Arc<KnownTopic>> {
+        self.cluster.door().ask_topic(Operation::Write, topic)?;
         writable(topic)?;
         let shared = &self.cluster.shared;
         let found = match known_topic(shared, topic) {

@@ -2,7 +2,10 @@
 //!
 //! An error is a sentence for the person who typed the address, and says what would be right.
 
-use std::{fmt, net::IpAddr};
+use std::{
+    fmt,
+    net::{IpAddr, ToSocketAddrs},
+};
 
 /// The port of a broker, unless it is said.
 const PORT: u16 = 9092;
@@ -25,6 +28,12 @@ impl Address {
             ));
         }
         parse(text, None)
+    }
+
+    /// Whether other machines than this one can reach it, as far as what its host's name means can be looked up.
+    pub fn is_open(&self) -> bool {
+        let addresses = (&*self.host, self.port).to_socket_addrs();
+        addresses.is_ok_and(|mut addresses| addresses.any(|address| !address.ip().to_canonical().is_loopback()))
     }
 
     /// An address to connect to, at port 9092 unless it says another.

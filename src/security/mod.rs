@@ -15,6 +15,9 @@
 //! | another user of the machine | no file of the data directory; no password in arguments, explanations, errors or what the wire shows |
 //! | who writes the `~security` file badly | a start that is refused, with the line's number |
 //!
+//! In front of a cluster it is the same for text and HTTP; Kafka's protocol is not served where there are users, since the cluster's
+//! nodes would not ask for ours.
+//!
 //! Not defended: against who may alter the cluster (it can set anybody's password), or is root here, or runs the broker in its own
 //! process; who has a copy of `~security` cannot read passwords there, but can try weak ones against it, and play the broker; records
 //! on the disk are not encrypted, and how much goes over a line can be seen.

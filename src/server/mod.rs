@@ -135,13 +135,9 @@ impl Server {
             closed: Condvar::new(),
         });
         #[cfg(feature = "users")]
-        match &shared.backend {
-            Backend::Broker(broker) => {
-                let shared: Weak<Shared> = Arc::downgrade(&shared);
-                broker.tell_of_deletions(shared);
-            }
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => {}
+        {
+            let ends: Weak<Shared> = Arc::downgrade(&shared);
+            shared.backend.door().tell_of_deletions(ends);
         }
         let addresses = listeners.iter().map(|listener| listener.local_addr()).collect::<io::Result<_>>()?;
         let mut server = Server { addresses, shared, accepting: Vec::new() };
@@ -548,8 +544,8 @@ impl Shared {
             transport.counted().set_protocol(protocol.name());
             let backend = self.backend.on_behalf_of(caller(protocol));
             #[cfg(feature = "tls")]
-            if let (Proof::Certificate, Backend::Broker(broker)) = (principal.proof, &backend) {
-                broker.note_login();
+            if principal.proof == Proof::Certificate {
+                backend.door().note_login();
             }
             backend
         };
@@ -560,7 +556,9 @@ impl Shared {
             transport.counted().set_known();
         }
         #[cfg(feature = "cluster")]
-        if let (Spoken::Kafka | Spoken::Tls, Backend::Cluster(cluster)) = (&spoken, &self.backend) {
+        if let (Spoken::Kafka | Spoken::Tls, Backend::Cluster(cluster)) = (&spoken, &self.backend)
+            && !cluster.door().asks_who()
+        {
             transport.counted().set_protocol(Protocol::Kafka.name());
             if transport.is_secure() {
                 // It would go on readable for all, and the nodes that it is sent on to know nothing of this certificate.
@@ -593,7 +591,10 @@ impl Shared {
                     crate::protocol::kafka::serve(&broker, name, &mut input, &mut output)?
                 }
                 #[cfg(feature = "cluster")]
-                Backend::Cluster(_) => unreachable!("it is joined to a node"),
+                // The nodes would be asked by somebody of whom this program knows nothing.
+                Backend::Cluster(_) => crate::tell::tell(format_args!(
+                    "{peer} speaks Kafka's protocol, and this program's users are for text and HTTP; connect to the nodes"
+                )),
             },
             #[cfg(not(feature = "kafka"))]
             Spoken::Kafka => {

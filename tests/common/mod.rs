@@ -181,9 +181,12 @@ pub const PRODUCER: &str = env!("CARGO_BIN_EXE_producer");
 pub const CONSUMER: &str = env!("CARGO_BIN_EXE_consumer");
 pub const BROKER: &str = env!("CARGO_BIN_EXE_broker");
 
-/// The options that speak of a log, and the others.
+/// The options that speak of a log, and the others. Who has users keeps those itself.
 fn apart(options: Vec<String>) -> (Vec<String>, Vec<String>) {
     let (mut of_the_log, mut others) = (Vec::new(), Vec::new());
+    if options.iter().any(|option| option == "--users") {
+        return (vec!["--in-memory".into()], options);
+    }
     let mut options = options.into_iter().peekable();
     while let Some(option) = options.next() {
         let is_of_the_log = OF_THE_LOG.contains(&option.as_str());

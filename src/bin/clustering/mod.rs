@@ -8,9 +8,7 @@ use plainlog::{
 use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
 
 /// Options that speak of a log on this machine, or of what only the cluster decides.
-const OF_THE_LOG: [&str; 18] = [
-    "data_dir",
-    "in_memory",
+const OF_THE_LOG: [&str; 16] = [
     "flush",
     "default_partitions",
     "segment_bytes",

@@ -6,7 +6,7 @@
 use super::Open;
 use crate::{
     broker::{
-        LastTransaction, Outcome, ProducerIdentity, Result,
+        LastTransaction, Outcome, Permit, ProducerIdentity, Result,
         transaction::{Doom, commit_unless},
     },
     cluster::Cluster,
@@ -30,6 +30,7 @@ pub struct Begun {
 #[derive(Debug)]
 pub struct Transaction {
     cluster: Cluster,
+    permit: Permit,
     open: Arc<Open>,
     /// The first error in it, after which it can only be aborted.
     doomed: Doom,
@@ -38,8 +39,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    pub(super) fn new(cluster: Cluster, open: Arc<Open>) -> Transaction {
-        Transaction { cluster, open, doomed: Doom::default(), is_over: false }
+    pub(super) fn new(cluster: Cluster, permit: Permit, open: Arc<Open>) -> Transaction {
+        Transaction { cluster, permit, open, doomed: Doom::default(), is_over: false }
     }
 
     pub(in crate::cluster) fn open(&self) -> Arc<Open> {
@@ -59,6 +60,7 @@ impl Transaction {
     /// An error if nothing more can be written in it: it was lost, or something went wrong in it.
     pub fn check(&self) -> Result<()> {
         self.check_not_lost()?;
+        self.permit.check()?;
         self.doomed.check()
     }
 
@@ -74,7 +76,7 @@ impl Transaction {
 
     /// Ends it: all of it takes effect. After an error none of it does, unless the error says that nobody knows.
     pub fn end(&mut self) -> Result<()> {
-        commit_unless(self.doomed.check(), |outcome| self.end_as(outcome))
+        commit_unless(self.permit.check().and_then(|()| self.doomed.check()), |outcome| self.end_as(outcome))
     }
 
     /// Ends it: none of it takes effect.
@@ -92,7 +94,7 @@ impl Transaction {
         let (transactions, open) = (&self.cluster.shared.transactions, &self.open);
         transactions.remove(open);
         if ended.is_ok() && !open.producer.sender.is_over() {
-            transactions.idle.keep(&open.id, open.timeout_ms, &self.cluster.caller, open.producer.clone());
+            transactions.idle.keep(&open.id, open.timeout_ms, self.cluster.door.caller_itself(), open.producer.clone());
         }
         ended
     }

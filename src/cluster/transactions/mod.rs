@@ -23,6 +23,7 @@ use crate::broker::{
     Code, Error, PartitionOfTransaction, ProducerIdentity, Result, TransactionDescription, TransactionSummary,
     group::{Committer, classic},
 };
+use crate::security::Operation;
 use idle::Idle;
 use open::Transactional;
 use rdkafka::{error::KafkaError, producer::Producer, types::RDKafkaErrorCode};
@@ -90,6 +91,7 @@ impl Cluster {
     /// Begins a transaction, and fences whoever had the id before, wherever that is: what it left open is aborted. It may take so
     /// many ms, from 1 s on.
     pub fn begin_transaction(&self, transactional_id: &str, timeout_ms: u64) -> Result<Begun> {
+        let permit = self.door.ask_transactional_id(Operation::Write, transactional_id)?;
         let transactions = &self.shared.transactions;
         check_id(transactional_id)?;
         if !(TIMEOUT_MS_MIN..=i32::MAX as u64).contains(&timeout_ms) {
@@ -99,7 +101,7 @@ impl Cluster {
             return Err(Error::InvalidTransactionTimeout(why));
         }
         let _beginning = transactions.beginning(transactional_id)?;
-        let mut idle = transactions.idle.take(transactional_id, timeout_ms, &self.caller);
+        let mut idle = transactions.idle.take(transactional_id, timeout_ms, self.door.caller_itself());
         let producer = loop {
             let (producer, is_new) = match idle.take() {
                 Some(producer) => (producer, false),
@@ -116,7 +118,7 @@ impl Cluster {
         if let Some(before) = transactions.open().insert(open.id.clone(), open.clone()) {
             before.fence();
         }
-        Ok(Begun { transaction: Transaction::new(self.clone(), open), last: None })
+        Ok(Begun { transaction: Transaction::new(self.clone(), permit, open), last: None })
     }
 
     /// A producer that has the id alone.
@@ -141,6 +143,8 @@ impl Cluster {
         committer: Committer<'_>,
         offsets: &[(&str, u32, u64)],
     ) -> Result<()> {
+        self.door.ask_group(Operation::Read, group)?;
+        offsets.iter().try_for_each(|(topic, ..)| self.door.ask_topic(Operation::Read, topic).map(drop))?;
         transaction.check()?;
         let member = match committer {
             Committer::Anybody | Committer::Outsider => {
@@ -155,11 +159,14 @@ impl Cluster {
 
     /// The transactions that this program has open, by id.
     pub fn transactions(&self) -> Result<Vec<TransactionSummary>> {
-        Ok(self.shared.transactions.open().values().map(|open| summary(open)).collect())
+        let all = self.shared.transactions.open();
+        let seen = all.values().filter(|open| self.door.ask_transactional_id(Operation::Describe, &open.id).is_ok());
+        Ok(seen.map(|open| summary(open)).collect())
     }
 
     /// What is known here of a transaction that this program has open.
     pub fn transaction(&self, transactional_id: &str) -> Result<TransactionDescription> {
+        self.door.ask_transactional_id(Operation::Describe, transactional_id)?;
         let open = self.shared.transactions.find(transactional_id)?;
         let held = open.held();
         let partition = |(topic, partition): &(Arc<str>, u32)| PartitionOfTransaction {
@@ -167,8 +174,8 @@ impl Cluster {
             partition: *partition,
             first: None,
         };
-        let (partitions, groups) =
-            (held.partitions.iter().map(partition).collect(), held.groups.iter().cloned().collect());
+        let seen = held.partitions.iter().filter(|(topic, _)| self.door.may_describe(topic));
+        let (partitions, groups) = (seen.map(partition).collect(), held.groups.iter().cloned().collect());
         drop(held);
         Ok(TransactionDescription { summary: summary(&open), last: None, partitions, groups })
     }
@@ -181,10 +188,13 @@ impl Cluster {
 
     /// Aborts a transaction that this program has open for somebody else.
     pub fn abort_transaction(&self, transactional_id: &str) -> Result<()> {
+        self.door.ask_transactional_id(Operation::Write, transactional_id)?;
         let open = self.shared.transactions.find(transactional_id)?;
         let aborted = open.abort_for_others();
         self.shared.transactions.remove(&open);
-        aborted
+        aborted?;
+        self.door.note("transaction-aborted", &[("transactional_id", &transactional_id)]);
+        Ok(())
     }
 }
 

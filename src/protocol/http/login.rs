@@ -30,7 +30,6 @@ use std::{io, sync::Arc};
 pub(super) struct Somebody {
     /// The backend on its behalf.
     pub(super) backend: Backend,
-    broker: Broker,
     by: By,
 }
 
@@ -45,10 +44,11 @@ enum By {
 impl Somebody {
     /// An error once that is over.
     pub(super) fn check(&self) -> Result<(), Refusal> {
+        let door = self.backend.door();
         let (lasts, why) = match &self.by {
-            By::Session(token) => (self.broker.session(token).is_some(), "the session has ended; log in again"),
+            By::Session(token) => (door.session(token).is_some(), "the session has ended; log in again"),
             By::Password { user, mark } => {
-                let lasts = mark.is_some() && self.broker.password_mark(user) == *mark;
+                let lasts = mark.is_some() && door.password_mark(user) == *mark;
                 (lasts, "the user has another password by now, or is gone")
             }
         };
@@ -72,7 +72,7 @@ pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Re
     broker.attach(output.counted(), found.as_ref().map(|(principal, _)| principal))?;
     let somebody = found.map(|(principal, by)| {
         let caller = Caller { principal, ..broker.caller().clone() };
-        Somebody { backend: broker.on_behalf_of(caller).into(), broker: broker.clone(), by }
+        Somebody { backend: backend.on_behalf_of(caller), by }
     });
     let asks = somebody.as_ref().map_or(backend, |somebody| &somebody.backend);
     if asks.is_admitted() || is_for_everybody(broker, head.path.iter().map(String::as_str)) {
@@ -83,15 +83,7 @@ pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Re
 
 /// The broker, where it asks who calls.
 pub(super) fn with_users(backend: &Backend) -> Option<&Broker> {
-    broker_of(backend).filter(|broker| broker.asks_who())
-}
-
-pub(super) fn broker_of(backend: &Backend) -> Option<&Broker> {
-    match backend {
-        Backend::Broker(broker) => Some(broker),
-        #[cfg(feature = "cluster")]
-        Backend::Cluster(_) => None,
-    }
+    Some(backend.door()).filter(|broker| broker.asks_who())
 }
 
 /// Whether what stands at this path is answered to nobody, too.

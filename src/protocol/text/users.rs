@@ -25,8 +25,8 @@ impl Session {
         let principal = broker.log_in(&user, password)?;
         let told = format!("OK principal:User:{}\n", word(&principal.name));
         broker.attach(output.counted(), Some(&principal))?;
-        let broker = broker.on_behalf_of(Caller { principal, ..broker.caller().clone() });
-        self.turn_into(broker.into());
+        let caller = Caller { principal, ..broker.caller().clone() };
+        self.turn_into(self.broker.on_behalf_of(caller));
         output.bytes.extend_from_slice(told.as_bytes());
         Ok(Flow::Next)
     }
@@ -44,11 +44,7 @@ impl Session {
     /// `WHOAMI`
     pub(super) fn whoami(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
-        let name = match &self.broker {
-            Backend::Broker(broker) => word(&broker.caller().principal.name),
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => "ANONYMOUS".into(),
-        };
+        let name = word(&self.broker.caller().principal.name);
         output.bytes.extend_from_slice(format!("OK principal:User:{name}\n").as_bytes());
         Ok(Flow::Next)
     }
@@ -97,12 +93,10 @@ impl Session {
 
     /// The broker, if it has users.
     fn with_users(&self) -> Result<&Broker, Refusal> {
-        match &self.broker {
-            Backend::Broker(broker) if broker.asks_who() || broker.has_users() => Ok(broker),
-            Backend::Broker(_) => Err(Refusal::invalid("this broker asks nobody who they are; --users would")),
-            #[cfg(feature = "cluster")]
-            Backend::Cluster(_) => Err(Refusal::invalid("in front of a cluster nobody is asked who they are")),
-        }
+        let broker = self.broker.door();
+        let has_users = broker.asks_who() || broker.has_users();
+        let why = "this broker asks nobody who they are; --users would";
+        has_users.then_some(broker).ok_or_else(|| Refusal::invalid(why))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     broker::ResourceName,
     protocol::http::{
         exchange::Exchange,
-        login::{broker_of, check_private, cookie_name, session_token, with_users},
+        login::{check_private, cookie_name, session_token, with_users},
         refusal::{Refusal, Stop},
         route::JSON,
     },
@@ -52,7 +52,7 @@ pub(in crate::protocol::http) fn close_session(exchange: &mut Exchange<'_, '_>) 
 
 /// `GET /api/me`
 pub(in crate::protocol::http) fn me(exchange: &mut Exchange<'_, '_>) -> Result<(), Stop> {
-    let Some(broker) = broker_of(exchange.broker) else { return exchange.json(200, &json!({ "users": false })) };
+    let broker = exchange.broker.door();
     if !broker.is_admitted() {
         return exchange.json(200, &json!({ "users": true, "principal": null }));
     }

@@ -5,10 +5,7 @@
 use super::{OBJECT_BYTES_MAX, Object, text};
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka::requests::Request;
-#[cfg(feature = "cluster")]
-use crate::security::Principal;
 use crate::{
-    backend::Backend,
     broker::{spans::Spans, wire::Message},
     protocol::{
         http::{
@@ -95,11 +92,7 @@ fn frame_of(_: &mut Object, _: i64) -> Result<Vec<u8>, Refusal> {
 fn ask(exchange: &Exchange<'_, '_>, address: SocketAddr, request: &[u8]) -> io::Result<Value> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    let by = match exchange.broker {
-        Backend::Broker(broker) => broker.caller().principal.clone(),
-        #[cfg(feature = "cluster")]
-        Backend::Cluster(_) => Principal::anonymous(),
-    };
+    let by = exchange.broker.caller().principal.clone();
     let expected = exchange.broker.wire().expect(stream.local_addr()?, address, by);
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(request)?;

@@ -2,7 +2,6 @@
 
 use super::{OBJECT_BYTES_MAX, Object, text};
 use crate::{
-    backend::Backend,
     broker::{Broker, User},
     protocol::http::{
         exchange::Exchange,
@@ -68,8 +67,8 @@ pub(in crate::protocol::http) fn name_and_password(
 
 /// The broker, if it has users.
 fn broker<'x>(exchange: &Exchange<'x, '_>) -> Result<&'x Broker, Refusal> {
-    match exchange.broker {
-        Backend::Broker(broker) if broker.asks_who() || broker.has_users() => Ok(broker),
-        _ => Err(Refusal::new(409, "this broker asks nobody who they are; --users would")),
-    }
+    let broker = exchange.broker.door();
+    let has_users = broker.asks_who() || broker.has_users();
+    let why = "this broker asks nobody who they are; --users would";
+    has_users.then_some(broker).ok_or_else(|| Refusal::new(409, why))
 }
