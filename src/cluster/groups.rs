@@ -7,7 +7,7 @@ use super::{
     errors::of_group,
     known::GROUPS_AT_ONCE,
     native::{GroupOffset, Kind, Member, Refused},
-    topics::END,
+    topics::{END, told},
 };
 use crate::{
     broker::{
@@ -109,21 +109,28 @@ impl Cluster {
 
     /// How far a group is behind, in every partition of which it committed an offset or a member owns another.
     pub fn lag(&self, name: &str) -> Result<Vec<Lag>> {
-        let mut offsets = self.committed_offsets(name)?;
+        let offsets = self.committed_offsets(name)?;
         let members = self.group(name)?.map(|group| group.members).unwrap_or_default();
         let owned = members.into_iter().flat_map(|member| member.owned).map(|owned| (owned.topic, owned.partition));
+        self.lag_behind(offsets, owned)
+    }
+
+    fn lag_behind(&self, mut offsets: Offsets, owned: impl Iterator<Item = (Arc<str>, u32)>) -> Result<Vec<Lag>> {
         let seen = |(topic, _): &(Arc<str>, u32)| self.door.may_describe(topic);
         let keys: BTreeSet<_> = owned.chain(offsets.keys().cloned()).filter(seen).collect();
         let wanted: Vec<_> = keys.iter().map(|(topic, partition)| (&**topic, *partition)).collect();
-        let mut ends = self.offsets(&wanted, END, Isolation::ReadUncommitted)?;
+        let ends = self.offsets(&wanted, END, Isolation::ReadUncommitted)?;
         let lag = |key: (Arc<str>, u32)| {
-            // A topic that is gone has no end, and no row.
-            let end = ends.remove(&(key.0.to_string(), key.1))?.ok()?;
+            let end = match told(&ends, &key.0, key.1) {
+                // What is gone has no end, and no row. Without the row of one that nobody leads the group would seem to be less behind.
+                Err(Error::UnknownTopic(_) | Error::UnknownPartition { .. }) => return None,
+                told => told,
+            };
             let committed = offsets.remove(&key);
             let (topic, partition) = key;
-            Some(Lag { topic, partition, committed, done: 0, in_flight: None, is_pending: false, end })
+            Some(end.map(|end| Lag { topic, partition, committed, done: 0, in_flight: None, is_pending: false, end }))
         };
-        Ok(keys.into_iter().filter_map(lag).collect())
+        keys.into_iter().filter_map(lag).collect()
     }
 
     /// Sets offsets of a group without members; it is made if need be.
@@ -227,8 +234,27 @@ fn described_member(member: Member, group_type: GroupType) -> MemberDescription 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Consumer, Producer, cluster::testing::Fixture};
+    use crate::{
+        Consumer, Producer,
+        cluster::testing::{Fixture, open_within},
+    };
+    use rdkafka::mocking::MockCluster;
     use std::time::Duration;
+
+    #[test]
+    fn a_partition_that_nobody_leads_is_not_left_out_of_the_lag() {
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("t", 2, 1).unwrap();
+        let lag = || {
+            let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(2));
+            let owned = (0..2).map(|partition| ("t".into(), partition));
+            cluster.lag_behind(Offsets::new(), owned).map(|lag| lag.len())
+        };
+        assert_eq!(lag(), Ok(2));
+        mock.partition_leader("t", 1, None).unwrap();
+        let refused = lag().unwrap_err();
+        assert_eq!(refused.code(), Code::LeaderNotAvailable, "{refused}");
+    }
 
     #[test]
     fn many_groups_are_observed_each_with_its_own_offsets() {
@@ -285,6 +311,8 @@ mod tests {
         assert_eq!(cluster.may_reset_offsets("g"), taken);
         assert_eq!(cluster.delete_group("g"), taken);
         drop(consumer);
+        broker.drop_topic("t").unwrap();
+        assert_eq!(cluster.lag("g"), Ok(vec![]), "what is gone has no row");
         cluster.delete_group("g").unwrap();
         assert_eq!(cluster.delete_group("g"), Err(Error::UnknownGroup("g".into())));
     }

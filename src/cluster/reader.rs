@@ -14,7 +14,7 @@
 
 use super::{
     Shared,
-    clients::Taken,
+    clients::{Taken, end_all},
     ends::{Ends, Silent},
     feed::Feed,
     native::Refused,
@@ -113,6 +113,12 @@ impl Shared {
             Err(_) if self.readers.close_free() => self.clients.take(),
             taken => taken,
         }
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        end_all(std::mem::take(&mut *self.list()));
     }
 }
 

@@ -4,7 +4,7 @@
 //! Only who had it before is given it again. So whoever was fenced meanwhile is told so, as a producer is that never let go of it.
 
 use super::open::Transactional;
-use crate::broker::Caller;
+use crate::{broker::Caller, cluster::clients::end_all};
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, Weak},
@@ -33,6 +33,12 @@ struct Kept {
     caller: Weak<Caller>,
     producer: Arc<Transactional>,
     since: Instant,
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 impl Idle {
@@ -70,7 +76,8 @@ impl Idle {
 
     /// Lets all go.
     pub(super) fn clear(&self) {
-        drop(mem::take(&mut self.state().kept));
+        let kept = mem::take(&mut self.state().kept);
+        end_all(kept);
     }
 
     /// Lets those go whose time is over, and answers for how long the next is kept.

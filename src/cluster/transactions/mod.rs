@@ -193,7 +193,7 @@ impl Cluster {
         let aborted = open.abort_for_others();
         self.shared.transactions.remove(&open);
         aborted?;
-        self.door.note("transaction-aborted", &[("transactional_id", &transactional_id)]);
+        self.door.note("transaction-aborted", &[("transactional-id", &transactional_id)]);
         Ok(())
     }
 }
