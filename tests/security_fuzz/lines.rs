@@ -124,7 +124,7 @@ fn bent_requests_of_http_by_a_user() {
     let credentials = STANDARD.encode(format!("alice:{PASSWORD}"));
     let header = format!("Authorization: Basic {credentials}\r\n");
     let of = |address: SocketAddr| {
-        let mut all = requests(address, &[header.clone()]);
+        let mut all = requests(address, std::slice::from_ref(&header));
         // She may leave, and change her mind of who she is.
         all.retain(|request| !request.contains("/api/login"));
         all
