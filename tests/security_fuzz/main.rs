@@ -28,7 +28,7 @@ const PASSWORD: &str = "Bn7sKq2vXw9rTz4mLc8d";
 /// What alice may know of.
 const HERS: &str = "of-alice";
 /// What neither she nor a stranger may know of. No message names them.
-const SECRETS: [&str; 2] = ["salaries", "director"];
+const SECRETS: [&str; 2] = ["salaries", "mallory"];
 /// How much the process may grow while messages are bent,
 const GROWTH_MAX: u64 = 48 << 20;
 /// and how much its address space: nothing is set aside for a length that a message only tells.
