@@ -51,6 +51,7 @@ fn secure(exchange: &Exchange<'_, '_>, document: &mut Value) -> Result<(), Stop>
         "name": login::cookie_name(exchange.output)?,
         "description": "a session, which POST /api/login opens",
     });
+    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "certificates are one more way"))]
     let mut schemes = json!({ "basic": basic, "session": session });
     #[cfg(feature = "tls")]
     if broker.config().security.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
