@@ -353,6 +353,15 @@ fn metrics_and_info_tell_each_what_it_may_describe_or_all_to_everybody() {
         assert_eq!(cluster(&alice)["data_dir"], json!(null));
         assert_eq!([&cluster(&alice)["connections"], &cluster(&alice)["resident_bytes"]], [&json!(null); 2]);
         assert_eq!(cluster(&admin())["data_dir"], at);
+        // Nor does a line that is tried out tell where the data is.
+        let rule = r#"{"resource_type":"topic","resource_name":"own","principal":"User:alice","operation":"write"}"#;
+        guarded.ask(&admin(), "POST", "/api/acls", rule);
+        guarded.ask(&admin(), "POST", "/api/topics", r#"{"name":"own"}"#);
+        let [to_alice, to_admin] = [&alice, &admin()].map(|who| {
+            let tried = guarded.ask(who, "POST", "/api/try", r#"{"text":"SEND own message:hi"}"#).json();
+            tried["file"]["path"].as_str().unwrap().to_string()
+        });
+        assert_eq!((&*to_alice, to_admin), ("own/0/00000000000000000000.log", format!("{at}/{to_alice}")));
         let info = |login: &str| {
             let mut lines = guarded.broker.connect();
             let count = lines.say(&format!("AUTH {login}\nINFO\n")).line();
@@ -360,7 +369,7 @@ fn metrics_and_info_tell_each_what_it_may_describe_or_all_to_everybody() {
             let count = lines.line().strip_prefix("INFO count:").unwrap().parse().unwrap();
             (0..count).map(|_| lines.line()).collect::<Vec<_>>()
         };
-        let hidden = ["data_dir:-", "connections:-", "rebalances:-", "topics:0"].map(String::from);
+        let hidden = ["data_dir:-", "connections:-", "rebalances:-", "topics:1"].map(String::from);
         let is_hidden = |info: &[String]| hidden.each_ref().map(|line| info.contains(line));
         assert_eq!(is_hidden(&info("alice one")), [!open; 4], "{:?}", info("alice one"));
         assert_eq!(is_hidden(&info("admin admin secret")), [false; 4]);

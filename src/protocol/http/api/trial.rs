@@ -6,6 +6,7 @@ use super::{OBJECT_BYTES_MAX, Object, text};
 #[cfg(feature = "kafka")]
 use crate::protocol::kafka::requests::Request;
 use crate::{
+    backend::Backend,
     broker::{spans::Spans, wire::Message},
     protocol::{
         http::{
@@ -15,10 +16,11 @@ use crate::{
         wire_view::{self, Side},
     },
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::{
     io::{self, ErrorKind, Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -99,7 +101,11 @@ fn ask(exchange: &Exchange<'_, '_>, address: SocketAddr, request: &[u8]) -> io::
     stream.shutdown(Shutdown::Write)?;
     let (response, whole) = read(&mut stream, begun + PATIENCE)?;
     let answer = match expected.take() {
-        Some(seen) => wire_view::shown(&seen),
+        Some(seen) => {
+            let mut shown = wire_view::shown(&seen);
+            hide_place(exchange.broker, &mut shown);
+            shown
+        }
         // It was not answered to its end, or by nobody who could be watched.
         None => {
             // What is no text has no fields that anybody noted.
@@ -118,6 +124,17 @@ fn ask(exchange: &Exchange<'_, '_>, address: SocketAddr, request: &[u8]) -> io::
     let mut answer = Value::Object(answer);
     answer["whole"] = whole.into();
     Ok(answer)
+}
+
+/// Leaves of a file's path what is within the data directory, unless the caller may know where that is.
+fn hide_place(broker: &Backend, shown: &mut Map<String, Value>) {
+    let Some(data_dir) = broker.config().data_dir.as_ref().filter(|_| broker.may_see_cluster().is_err()) else {
+        return;
+    };
+    if let Some(Value::String(path)) = shown.get_mut("file").and_then(|file| file.get_mut("path")) {
+        let within = Path::new(path.as_str()).strip_prefix(data_dir).unwrap_or(Path::new("")).display().to_string();
+        *path = within;
+    }
 }
 
 /// What comes until the other end closes (true), or until the time or the room is over.
