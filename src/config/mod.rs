@@ -14,6 +14,8 @@ mod security;
 mod settings;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "users")]
+mod tokens;
 mod units;
 mod values;
 
@@ -27,6 +29,8 @@ pub use security::SecurityConfig;
 pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical};
 #[cfg(feature = "tls")]
 pub use tls::TlsConfig;
+#[cfg(feature = "users")]
+pub use tokens::TokensConfig;
 pub use units::{bytes, duration};
 pub use values::{CleanupPolicy, CompressionType, ThrottledReplicas, TimestampType, Type};
 

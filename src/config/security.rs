@@ -29,6 +29,8 @@ pub struct SecurityConfig {
     pub metrics_open: bool,
     /// How many connections there may be at once from one address, of IPv6 from one /64; `None`: any number.
     pub connections_per_address: Option<usize>,
+    /// Which tokens say who somebody is; `None`: none does.
+    pub tokens: Option<super::TokensConfig>,
     /// TLS on the port; `None`: there is none.
     #[cfg(feature = "tls")]
     pub tls: Option<super::TlsConfig>,
@@ -49,6 +51,7 @@ impl Default for SecurityConfig {
             login_within: Duration::from_secs(10),
             metrics_open: false,
             connections_per_address: None,
+            tokens: None,
             #[cfg(feature = "tls")]
             tls: None,
         }

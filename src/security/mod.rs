@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | who listens on the way | TLS; without it no password is taken but over loopback (SCRAM shows none), and no answer is hidden |
 //! | who reaches the port | that it is plainlog: four verbs and three of Kafka's APIs, in short lines and frames, and no word of what there is |
+//! | who makes up a token | nothing: it names one of the issuer's keys, and takes that one's signature by its algorithm; what it says else does not count |
 //! | who guesses | three tries for nothing, then each costs twice as long: for the address, and for the name; those who logged in from elsewhere go on |
 //! | who asks for names | for one that there is not the same answers, challenges and work as for one that there is |
 //! | a user | what rules let it; what it may not describe is not there |
@@ -40,8 +41,12 @@ mod resource;
 pub mod sasl;
 #[cfg(feature = "users")]
 mod sessions;
+#[cfg(feature = "users")]
+mod stamp;
 #[cfg(feature = "tls")]
 pub mod tls;
+#[cfg(feature = "users")]
+pub mod tokens;
 #[cfg(feature = "users")]
 mod turns;
 

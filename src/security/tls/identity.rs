@@ -4,7 +4,7 @@
 use super::{Mapping, subject};
 use crate::{
     config::TlsConfig,
-    security::{Principal, Proof},
+    security::{Principal, Proof, stamp::Stamp},
 };
 use rustls::{
     RootCertStore, ServerConfig,
@@ -13,10 +13,8 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier},
 };
 use std::{
-    fs,
     path::Path,
     sync::{Arc, Mutex, MutexGuard},
-    time::SystemTime,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -33,13 +31,6 @@ pub struct Identity {
 struct Current {
     server: Arc<ServerConfig>,
     stamps: Vec<Option<Stamp>>,
-}
-
-/// How it is seen that a file is another.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
 }
 
 /// What was read of the files.
@@ -102,15 +93,8 @@ impl Identity {
 }
 
 fn stamps(config: &TlsConfig) -> Vec<Option<Stamp>> {
-    let stamp = |file: &Path| {
-        let metadata = fs::metadata(file).ok()?;
-        Some(Stamp { modified: metadata.modified().ok(), length: metadata.len() })
-    };
-    [Some(&config.certificate), Some(&config.key), config.client_ca.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|file| stamp(file))
-        .collect()
+    let files = [Some(&config.certificate), Some(&config.key), config.client_ca.as_ref()];
+    files.into_iter().flatten().map(|file| Stamp::of(file)).collect()
 }
 
 fn read(config: &TlsConfig) -> Result<Read, String> {
