@@ -41,7 +41,12 @@ use crate::{
     broker::{Fault, ObservedTopic, wire},
     config::Settings,
 };
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 /// The same call of whoever answers.
 macro_rules! form {
@@ -106,6 +111,11 @@ impl Backend {
 
     pub fn is_admitted(&self) -> bool {
         self.door().is_admitted()
+    }
+
+    /// Until when it is known who the caller is; `None`: for as long as it is connected. What goes on looks then whether it still may.
+    pub fn known_until(&self) -> Option<Instant> {
+        self.caller().principal.ends
     }
 
     pub fn config(&self) -> &Config {

@@ -3,6 +3,7 @@
 //! ```text
 //! 2026-11-30T09:46:27.123Z login principal:User:alice address:10.0.0.7:52410 protocol:kafka
 //! 2026-11-30T09:46:28.002Z login-failed principal:User:ANONYMOUS address:10.0.0.9:40122 protocol:text user:mallory
+//! 2026-11-30T09:46:28.750Z login-failed principal:User:ANONYMOUS address:10.0.0.7:52411 protocol:http token:expired user:alice
 //! 2026-11-30T09:46:29.500Z refused principal:User:alice address:10.0.0.7:52410 protocol:kafka operation:write topic:salaries
 //! 2026-11-30T09:46:31.017Z topic-made principal:User:admin address:127.0.0.1:51000 protocol:http topic:orders partitions:3
 //! 2026-11-30T09:46:40.000Z left-out lines:120
@@ -11,7 +12,7 @@
 //! - A line is the time (UTC), what happened, by whom from where and how, and what of. Values are escaped as words of the text protocol,
 //!   so that nobody can write a line. There is never a password, a key or a record in it.
 //! - Failed logins and refusals, which anybody can cause, get at most [`FAILURES_MAX`] lines a second; how many were left out says a
-//!   line of its own. Logins and changes are all told; requests over HTTP with a password that was right before are no new logins.
+//!   line of its own. Logins and changes are all told; requests over HTTP with a password or a token that was right before are no new logins.
 //! - Commits are no changes: members make them all the time, and Kafka's tools reset offsets by the same request.
 //! - What is only not shown, since its caller may not describe it, is no refusal.
 //! - A line is written before what it tells is answered, and not synced. One that cannot be written is told on stderr, once until it can
@@ -20,7 +21,7 @@
 use super::{Caller, Clock};
 use crate::{
     log::record::write_word,
-    security::{Operation, ResourceType},
+    security::{Operation, ResourceType, tokens::RefusedToken},
 };
 use std::{
     fmt::{self, Display},
@@ -77,6 +78,14 @@ impl Audit {
     /// Somebody did not prove to be this user.
     pub(super) fn login_failed(&self, by: &Caller, user: &str) {
         self.write("login-failed", by, &[("user", &user)], true);
+    }
+
+    /// Somebody showed a token that is not taken. Whom it names is told where its issuer has signed it.
+    pub(super) fn token_refused(&self, by: &Caller, token: &RefusedToken) {
+        let RefusedToken { fault, subject } = token;
+        let user = subject.as_ref().map(|subject| ("user", subject as &dyn Display));
+        let of: Vec<Field<'_>> = [("token", fault as &dyn Display)].into_iter().chain(user).collect();
+        self.write("login-failed", by, &of, true);
     }
 
     fn write(&self, what: &str, by: &Caller, of: &[Field<'_>], is_failure: bool) {
@@ -140,10 +149,13 @@ impl Display for Time {
 mod tests {
     use super::*;
     use crate::{
-        broker::{Broker, Protocol, ResourceName},
-        config::Config,
+        broker::{Broker, Error, Protocol, ResourceName},
+        config::{Config, TokensConfig},
         log::disk::MemoryDisk,
-        security::{Principal, Proof},
+        security::{
+            Principal, Proof,
+            tokens::testing::{AUDIENCE, ISSUER, Issuer, KeyFile, claims},
+        },
     };
     use std::{
         fs,
@@ -168,12 +180,16 @@ mod tests {
 
     impl Audited {
         fn new(name: &str) -> Audited {
+            Audited::with(name, None)
+        }
+
+        fn with(name: &str, tokens: Option<TokensConfig>) -> Audited {
             let path = std::env::temp_dir().join(format!("plainlog-audit-{name}-{}", std::process::id()));
             drop(fs::remove_file(&path));
             let now = Arc::new(AtomicI64::new(1_764_495_987_123));
             let mut config = Config::in_memory();
             (config.security.users, config.security.login_delay) = (true, false);
-            config.security.audit = Some(path.clone());
+            (config.security.audit, config.security.tokens) = (Some(path.clone()), tokens);
             let broker = Broker::open_on(Arc::new(MemoryDisk::default()), config, Clock::Manual(now.clone())).unwrap();
             broker.begin_with_users("admin secret").unwrap();
             Audited { broker, now, path }
@@ -265,6 +281,36 @@ mod tests {
             "transaction-aborted principal:User:admin transactional-id:pay",
         ];
         assert_eq!(audited.take(), told.map(|line| format!("2025-11-30T09:46:27.123Z {line}")));
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_told_by_its_fault_and_once_signed_by_its_name() {
+        let issuer = Issuer::new("one");
+        let keys = KeyFile::new("audit", &[&issuer]);
+        let tokens = TokensConfig { keys: keys.0.clone(), audience: AUDIENCE.into(), issuer: ISSUER.into() };
+        let audited = Audited::with("tokens", Some(tokens));
+        audited.take();
+        let stranger = audited.of("ANONYMOUS", Proof::Nothing);
+        let http = Caller { protocol: Protocol::Http, ..stranger.caller().clone() };
+        let over_http = audited.broker.on_behalf_of(http);
+        let token = |subject: &str, ends_s| issuer.sign(&issuer.header(), &claims(subject, ends_s));
+        let (good, bad) = (token("alice smith", 1_764_495_999), token("alice", 1_764_495_900));
+        let principal = stranger.log_in_by_token(&good, None).unwrap();
+        assert_eq!(principal, Principal { ends: principal.ends, ..Principal::new("alice smith", Proof::Token) });
+        // The same one again with each request is no news.
+        (0..3).for_each(|_| assert!(over_http.log_in_by_token(&good, Some("alice smith")).is_ok()));
+        for refused in [&bad, &Issuer::new("one").token("alice"), "secret"] {
+            assert_eq!(stranger.log_in_by_token(refused, None), Err(Error::TokenRefused));
+        }
+        assert_eq!(stranger.log_in_by_token(&good, Some("bob")), Err(Error::LoginFailed));
+        let expected = [
+            "login principal:User:alice\\x20smith",
+            "login-failed principal:User:ANONYMOUS token:expired user:alice",
+            "login-failed principal:User:ANONYMOUS token:wrong-signature",
+            "login-failed principal:User:ANONYMOUS token:malformed",
+            "login-failed principal:User:ANONYMOUS token:acts-as-another user:alice\\x20smith",
+        ];
+        assert_eq!(audited.take(), expected.map(|line| format!("2025-11-30T09:46:27.123Z {line}")));
     }
 
     #[test]

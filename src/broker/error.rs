@@ -204,6 +204,10 @@ pub enum Error {
     TooManyAcls(usize),
     /// There is no such user, or it has another password. Which of the two is told to nobody.
     LoginFailed,
+    /// The token is not one that says who somebody is. Why is told to nobody.
+    TokenRefused,
+    /// The time is over for which the caller's token said who it is.
+    TokenEnded,
     /// There is a user of this name.
     UserExists(String),
     /// There is no user of this name.
@@ -256,7 +260,7 @@ impl Error {
             Error::SecurityDisabled => Code::SecurityDisabled,
             Error::TooManyAcls(_) => Code::PolicyViolation,
             Error::NotHere(_) | Error::InvalidAcl(_) => Code::InvalidRequest,
-            Error::LoginFailed => Code::SaslAuthenticationFailed,
+            Error::LoginFailed | Error::TokenRefused | Error::TokenEnded => Code::SaslAuthenticationFailed,
             Error::UserExists(_) => Code::DuplicateResource,
             Error::UnknownUser(_) => Code::ResourceNotFound,
             Error::InvalidUser(_) => Code::UnacceptableCredential,
@@ -336,6 +340,8 @@ impl fmt::Display for Error {
             }
             Error::TopicExists(topic) => write!(f, "topic '{topic}' is already there"),
             Error::LoginFailed => f.write_str("no user of this name has this password"),
+            Error::TokenRefused => f.write_str("this token says to nobody here who you are"),
+            Error::TokenEnded => f.write_str("your token has ended; come again with another"),
             Error::UserExists(name) => write!(f, "user '{name}' is already there"),
             Error::UnknownUser(name) => write!(f, "no user '{name}'"),
             Error::InvalidTopic(why)

@@ -7,7 +7,7 @@
 //!
 //! A verb that forgets to ask does not compile: the broker's state is reached with a permit only, and permits are made here only.
 //! Whoever goes on with what was permitted, a reader or a member, keeps the permit and [checks](Permit::check) it at each step:
-//! that costs the look at a counter until rules change.
+//! that costs the look at a counter until rules change. With the token that says who a caller is, all ends that it was permitted.
 
 #[cfg(feature = "users")]
 use super::audit::{Audit, Field};
@@ -159,7 +159,8 @@ impl Gate {
     fn admits(&self, caller: &Caller) -> bool {
         let Some(rules) = &self.rules else { return true };
         let is_here = || caller.address.is_some_and(|address| address.ip().to_canonical().is_loopback());
-        caller.principal.proof != Proof::Nothing || rules.anonymous_loopback && is_here()
+        let is_known = caller.principal.proof != Proof::Nothing && !caller.principal.has_ended();
+        is_known || rules.anonymous_loopback && is_here()
     }
 
     /// Whether a caller may do this to the resource.
@@ -251,7 +252,8 @@ fn ask(gate: &Arc<Gate>, caller: &Arc<Caller>, operation: Operation, resource: R
     #[cfg(feature = "users")]
     {
         let Some(rules) = &gate.rules else { return Ok(Permit::default()) };
-        if gate.is_super(caller) {
+        check_lasts(caller)?;
+        if gate.is_super(caller) && caller.principal.ends.is_none() {
             return Ok(Permit::default());
         }
         // Looked at first: rules that change meanwhile are asked again.
@@ -271,9 +273,16 @@ fn refused(operation: Operation, resource: ResourceName<'_>) -> Error {
     Error::NotAuthorized { operation, resource_type, name: name.into() }
 }
 
+/// An error if it is over for how long the caller is known.
+#[cfg(feature = "users")]
+fn check_lasts(caller: &Caller) -> Result<()> {
+    if caller.principal.has_ended() { Err(Error::TokenEnded) } else { Ok(()) }
+}
+
 #[cfg(feature = "users")]
 impl Asked {
     fn ask(&self, operation: Operation) -> Result<()> {
+        check_lasts(&self.caller)?;
         let Named { resource_type, ref name } = self.resource;
         let resource = ResourceName { resource_type, name };
         if self.gate.allows(&self.caller, operation, resource) {
@@ -305,6 +314,7 @@ impl Permit {
     pub fn check(&self) -> Result<()> {
         #[cfg(feature = "users")]
         if let Some(asked) = &self.0 {
+            check_lasts(&asked.caller)?;
             let generation = asked.gate.rules.as_ref().map_or(0, |rules| rules.generation.load(Acquire));
             if asked.seen.load(Relaxed) != generation {
                 asked.ask(asked.operation)?;
@@ -349,7 +359,7 @@ impl Broker {
     pub fn ask(&self, operation: Operation, resource: ResourceName<'_>) -> Result<Permit> {
         let may = self.may(operation, resource);
         #[cfg(feature = "users")]
-        if may.is_err() {
+        if matches!(may, Err(Error::NotAuthorized { .. })) {
             self.running.state.gate.tell_refused(&self.caller, operation, resource);
         }
         may

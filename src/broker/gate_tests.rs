@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::{
-    broker::{Isolation, JoinOptions, Protocol, View},
+    broker::{Isolation, JoinOptions, Protocol, ReadSession, View},
     config::{Change, Changes, Config},
     security::{
         ANY_HOST, ANY_NAME, Acl, AclFilter, CLUSTER_NAME, PatternType, Permission, Principal, Proof, QuotaEntity,
         ResourceType,
     },
 };
+use std::time::{Duration, Instant};
 
 fn with_users() -> Broker {
     let mut config = Config::in_memory();
@@ -129,6 +130,43 @@ fn only_the_admin_of_the_brokers_own_users_is_a_super_user_by_name() {
         [Proof::Password, Proof::Certificate, Proof::Token, Proof::Nothing, Proof::InProcess].map(may),
         [true, false, false, false, true]
     );
+}
+
+/// Whatever it may do: a super user's, too.
+#[test]
+fn what_was_permitted_to_a_token_ends_with_it() {
+    let mut config = Config::in_memory();
+    config.security.users = true;
+    config.security.super_users.insert("User:alice".into());
+    let broker = Broker::open(config).unwrap();
+    broker.create_topic("orders", 1).unwrap();
+    allow(
+        &broker,
+        &[rule(ResourceType::Topic, ANY_NAME, Operation::All)].map(|acl| Acl { principal: "User:bob".into(), ..acl }),
+    );
+    let until = |name: &str, ends| {
+        let principal = Principal { ends: Some(ends), ..Principal::new(name, Proof::Token) };
+        broker.on_behalf_of(Caller { principal, ..somebody(&broker, name, Proof::Token).caller().clone() })
+    };
+    let is_over = |result: Result<()>| result == Err(Error::TokenEnded);
+    let ends = Instant::now() + Duration::from_secs(1);
+    let [alice, bob] = ["alice", "bob"].map(|name| until(name, ends));
+    let mut member = alice.join("g", &["orders"], JoinOptions::default()).unwrap();
+    let found = [&alice, &bob].map(|broker| broker.find_partition("orders", 0).unwrap());
+    assert!(alice.is_admitted() && found.iter().all(|found| found.still_there().is_ok()));
+    for found in &found {
+        while found.still_there().is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_over(found.still_there()));
+        assert!(is_over(ReadSession::default().read(View::records(Isolation::ReadCommitted), found, 0, 1).map(drop)));
+    }
+    assert!(is_over(member.commit(Some(&[("orders", 0, 0)]))) && is_over(alice.may_reset_offsets("g")));
+    member.leave().unwrap();
+    for broker in [&alice, &bob] {
+        assert!(is_over(broker.describe_topic("orders").map(drop)) && !broker.is_admitted());
+        assert!(broker.describe_topics().is_empty());
+    }
 }
 
 #[test]

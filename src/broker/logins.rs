@@ -4,18 +4,20 @@
 //! log_in ──────────────► remembered? ── no ──► a turn ──┐
 //!                             └ yes ────────────────────┼──► guessing: at once, later, or not at all ──► is it right?
 //! begin_scram ──► a challenge ──► finish_scram ─────────┘
+//! log_in_by_token ─────► remembered? ── no ──► a turn ──► is it good?       nobody guesses a signature
 //! ```
 //!
 //! A user whom there is not is treated as one whose password is wrong, by answer and by time.
 
 use super::{Broker, Caller, Error, Permit, Protocol, Result, security_file::Security};
-use crate::metrics::Connection;
 use crate::security::{
     Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Sessions, Turns,
     guessing::{Attempt, Guessing, Turn},
     password,
     sasl::scram,
+    tokens::{Claims, Fault, RefusedToken, Tokens},
 };
+use crate::{config::SecurityConfig, metrics::Connection};
 use std::{
     cmp::Reverse,
     fmt,
@@ -47,25 +49,13 @@ pub(super) struct Logins {
     turns: Turns,
     remembered: Remembered,
     browsers: Mutex<Sessions>,
+    /// Those of others that are taken, if any are.
+    tokens: Option<Tokens>,
     /// From which challenges for nobody are derived where the data directory has no secret.
     secret: [u8; 32],
     /// How many users were deleted.
     deletions: AtomicU64,
     sessions: RwLock<Vec<Weak<dyn EndsSessions>>>,
-}
-
-impl Default for Logins {
-    fn default() -> Logins {
-        Logins {
-            guessing: Mutex::default(),
-            turns: Turns::default(),
-            remembered: Remembered::default(),
-            browsers: Mutex::default(),
-            secret: password::random(),
-            deletions: AtomicU64::default(),
-            sessions: RwLock::default(),
-        }
-    }
 }
 
 /// Somebody who was sent a challenge.
@@ -101,6 +91,24 @@ struct Known {
 }
 
 impl Logins {
+    /// As is configured; an error says what is wrong with that.
+    pub(super) fn open(config: &SecurityConfig) -> Result<Logins> {
+        if config.tokens.is_some() && !config.users {
+            let why = "tokens say who callers are, which takes users: configure both or neither";
+            return Err(Error::InvalidConfig(why.into()));
+        }
+        Ok(Logins {
+            guessing: Mutex::default(),
+            turns: Turns::default(),
+            remembered: Remembered::default(),
+            browsers: Mutex::default(),
+            tokens: config.tokens.clone().map(Tokens::open).transpose().map_err(Error::InvalidConfig)?,
+            secret: password::random(),
+            deletions: AtomicU64::default(),
+            sessions: RwLock::default(),
+        })
+    }
+
     fn guessing(&self) -> MutexGuard<'_, Guessing> {
         self.guessing.lock().expect("no panic while a login is checked")
     }
@@ -183,8 +191,12 @@ impl Broker {
         if !self.config().security.login_delay {
             return check();
         }
-        let address = self.caller().address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip());
-        self.logins().attempt(address, user, dear, check)
+        self.logins().attempt(self.address(), user, dear, check)
+    }
+
+    /// Whose turn it is.
+    fn address(&self) -> IpAddr {
+        self.caller().address.map_or(Ipv4Addr::UNSPECIFIED.into(), |address| address.ip())
     }
 
     /// Whether callers have to say who they are.
@@ -211,7 +223,57 @@ impl Broker {
         found.filter(|()| self.is_known_by(user, None, &credential)).ok_or_else(|| self.failed(user))?;
         logins.remembered.keep(user, &credential, password);
         // Over HTTP each request says who asks.
-        Ok(self.entered(user, !(is_remembered && self.caller().protocol == Protocol::Http)))
+        Ok(self.entered(Principal::new(user, Proof::Password), is_remembered))
+    }
+
+    /// Whether tokens say who callers are.
+    pub fn takes_tokens(&self) -> bool {
+        self.logins().tokens.is_some()
+    }
+
+    /// Reads the keys of tokens again if their file has changed, or in any case if it `must`, and tells on stderr what came of it.
+    pub fn look_at_keys(&self, must: bool) {
+        match self.logins().tokens.as_ref().and_then(|tokens| tokens.look(must)) {
+            None => {}
+            Some(Ok(count)) => {
+                crate::tell::tell(format_args!("the keys of tokens were read again; from now on {count} go"))
+            }
+            Some(Err(why)) => {
+                crate::tell::tell(format_args!("the keys of tokens were read again and the old ones stay: {why}"))
+            }
+        }
+    }
+
+    /// Who the caller is, who shows this token, and until when. It may say itself as whom it wants to act, which is whom the token names.
+    /// All tokens that are not taken are one error, and [`Error::LoginFailed`] is whoever wants to act as another.
+    pub fn log_in_by_token(&self, token: &str, acts_as: Option<&str>) -> Result<Principal> {
+        let logins = self.logins();
+        let Some(tokens) = &logins.tokens else { return Err(Error::TokenRefused) };
+        self.look_at_keys(false);
+        let now_ms = self.now_ms();
+        let remembered = tokens.remembered(token, now_ms);
+        let is_remembered = remembered.is_some();
+        let checked = match remembered {
+            Some(claims) => Ok(claims),
+            None => logins.turn(self.address(), true, || tokens.check(token, now_ms)),
+        };
+        let Claims { subject, ends_ms } = checked.map_err(|refused| {
+            self.note_refused(&refused);
+            Error::TokenRefused
+        })?;
+        if acts_as.is_some_and(|other| *other != *subject) {
+            self.note_refused(&RefusedToken { fault: Fault::ActsAsAnother, subject: Some(subject.to_string()) });
+            return Err(Error::LoginFailed);
+        }
+        let left = Duration::from_millis(ends_ms.saturating_sub(now_ms).max(0) as u64);
+        let principal = Principal { name: subject, proof: Proof::Token, ends: Instant::now().checked_add(left) };
+        Ok(self.entered(principal, is_remembered))
+    }
+
+    fn note_refused(&self, token: &RefusedToken) {
+        if let Some(audit) = self.audit() {
+            audit.token_refused(self.caller(), token);
+        }
     }
 
     /// The challenge for what a client says first, and what waits for its proof.
@@ -233,7 +295,7 @@ impl Broker {
         if self.deletions() != deletions && !self.is_known_by(&user, Some(mechanism), &credential) {
             return Err(self.failed(&user));
         }
-        Ok(Proven { principal: self.entered(&user, true), proof })
+        Ok(Proven { principal: self.entered(Principal::new(&user, Proof::Password), false), proof })
     }
 
     /// Whether this is what a user is known by now: the newest, or in this mechanism.
@@ -242,10 +304,9 @@ impl Broker {
         self.logins().known(&security, user, mechanism).credential == *credential
     }
 
-    /// The user, who has logged in.
-    fn entered(&self, user: &str, is_told: bool) -> Principal {
-        let principal = Principal::new(user, Proof::Password);
-        if is_told {
+    /// The one who has logged in. Over HTTP each request does, of which those are no news by what `is_remembered`.
+    fn entered(&self, principal: Principal, is_remembered: bool) -> Principal {
+        if !(is_remembered && self.caller().protocol == Protocol::Http) {
             self.on_behalf_of(Caller { principal: principal.clone(), ..self.caller().clone() }).note_login();
         }
         principal
@@ -262,6 +323,9 @@ impl Broker {
     /// Notes whose connection it is from now on, if it is one of the broker's own users: it ends with that user. An error: the user
     /// was deleted between its login and this.
     pub fn attach(&self, connection: &Connection, principal: Option<&Principal>) -> Result<()> {
+        if principal.is_some() {
+            connection.set_known();
+        }
         let user = principal.filter(|principal| principal.is_user()).map(|principal| principal.name.clone());
         connection.set_user(user.clone());
         // Looked at afterwards: whoever is deleted later takes the connection along. What Kafka's API took away ends none, as there.

@@ -29,7 +29,7 @@
 //! | credentials | `scram_credentials`, `alter_scram_credentials` | `scram_credentials` |
 //! | rules | `acls`, `create_acls`, `delete_acls`, `operations` | `rules`, `gate` |
 //! | users | `has_users`, `begin_with_users`, `users`, `add_user`, `set_password`, `delete_user` | `users` |
-//! | logging in | `is_admitted`, `log_in`, `begin_scram`, `finish_scram`, `password_mark`, `tell_of_deletions` | `logins` |
+//! | logging in | `is_admitted`, `log_in`, `log_in_by_token`, `begin_scram`, `finish_scram`, `password_mark`, `tell_of_deletions` | `logins` |
 //! | the broker itself | `config`, `metrics`, `traffic`, `syncs`, `damaged_batches`, `disk_space`, `cluster_id`, `now_ms`, `message_bytes_max` | here |
 //!
 //! # Locks
@@ -277,13 +277,15 @@ impl Broker {
         };
         #[cfg(feature = "users")]
         gate.replace_acls(|| env.security.get().rules.clone());
+        #[cfg(feature = "users")]
+        let logins = logins::Logins::open(&config.security)?;
         #[cfg(not(feature = "users"))]
         let gate = Gate::default();
         let state = Arc::new(BrokerState {
             config,
             gate: Arc::new(gate),
             #[cfg(feature = "users")]
-            logins: logins::Logins::default(),
+            logins,
             metrics: Metrics::default(),
             #[cfg(any(feature = "http", feature = "kafka"))]
             wire: wire::Wire::default(),

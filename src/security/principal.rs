@@ -1,6 +1,6 @@
 //! Who a caller is, and how that is known.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 /// Who asks: `User:alice`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,6 +9,8 @@ pub struct Principal {
     pub name: Arc<str>,
     /// How it is known. A name alone makes nobody a super user: certificates and tokens are issued by others.
     pub proof: Proof,
+    /// Until when; `None`: for as long as it is connected.
+    pub ends: Option<Instant>,
 }
 
 /// How it is known who asks.
@@ -29,7 +31,12 @@ pub enum Proof {
 impl Principal {
     /// Somebody of this name.
     pub fn new(name: &str, proof: Proof) -> Principal {
-        Principal { name: name.into(), proof }
+        Principal { name: name.into(), proof, ends: None }
+    }
+
+    /// Whether the time is over for which it is known.
+    pub fn has_ended(&self) -> bool {
+        self.ends.is_some_and(|ends| ends <= Instant::now())
     }
 
     /// The program that the broker runs in.
