@@ -10,16 +10,16 @@
 //! What comes at another place is closed without a word, as in Kafka, but for ApiVersions and Metadata after a handshake: those get
 //! ILLEGAL_SASL_STATE first. After a handshake of version 0 tokens follow as they are, each with its length before it.
 //!
-//! A login that has ended leaves its connection open: only a handshake is answered there.
+//! A login that has ended leaves its connection open: only a handshake is answered there. One by a token ends with the token.
 
 use super::{API_VERSIONS, Call, Code, METADATA, SASL_AUTHENTICATE, SASL_HANDSHAKE, Stop, tell};
 use crate::{
-    broker::{self, Broker, ScramLogin},
+    broker::{self, Broker, Error, ScramLogin},
     metrics::Connection,
     protocol::connection::Output,
     security::{
         Principal, ScramMechanism,
-        sasl::{Mechanism, plain},
+        sasl::{Mechanism, oauthbearer, plain},
     },
 };
 use std::time::{Duration, Instant};
@@ -55,6 +55,8 @@ enum Stage {
 enum Step {
     First,
     Challenged(Box<ScramLogin>),
+    /// It was told that its token is not taken, and is to say that it has read that (RFC 7628, section 3.2.3).
+    Told,
 }
 
 /// Who has logged in.
@@ -75,7 +77,7 @@ enum Said {
     /// The client is in. What it is told, and for how long that holds, in ms; 0: for ever.
     In { last: Vec<u8>, lifetime_ms: i64 },
     /// It is not who it says.
-    Refused,
+    Refused(Error),
 }
 
 impl Login {
@@ -126,31 +128,55 @@ impl Login {
 
     /// Takes a message of the client.
     fn step(&mut self, broker: &Broker, connection: &Connection, message: &[u8]) -> Said {
-        let Stage::Chosen { mechanism, step, raw } = std::mem::take(&mut self.stage) else { return Said::Refused };
-        let (principal, last) = match (mechanism, step) {
-            (Mechanism::Plain, _) => match plain::parse(message).map(|said| broker.log_in(said.user, said.password)) {
-                Some(Ok(principal)) => (principal, Vec::new()),
-                _ => return Said::Refused,
-            },
-            (Mechanism::Scram(of), Step::First) => {
-                let Ok((challenge, login)) = broker.begin_scram(of, message) else { return Said::Refused };
-                self.stage = Stage::Chosen { mechanism, step: Step::Challenged(login.into()), raw };
-                return Said::Challenge(challenge);
-            }
-            (Mechanism::Scram(_), Step::Challenged(login)) => match broker.finish_scram(*login, message) {
-                Ok(broker::Proven { principal, proof }) => (principal, proof),
-                Err(_) => return Said::Refused,
-            },
+        self.prove(broker, connection, message).unwrap_or_else(Said::Refused)
+    }
+
+    fn prove(&mut self, broker: &Broker, connection: &Connection, message: &[u8]) -> broker::Result<Said> {
+        let Stage::Chosen { mechanism, step, raw } = std::mem::take(&mut self.stage) else {
+            return Err(Error::LoginFailed);
         };
+        let mut wait_for = |step| self.stage = Stage::Chosen { mechanism, step, raw };
+        let (mut principal, last) = match (mechanism, step) {
+            (Mechanism::Plain, _) => {
+                let said = plain::parse(message).ok_or(Error::LoginFailed)?;
+                (broker.log_in(said.user, said.password)?, Vec::new())
+            }
+            (Mechanism::Scram(of), Step::First) => {
+                let (challenge, login) = broker.begin_scram(of, message)?;
+                wait_for(Step::Challenged(login.into()));
+                return Ok(Said::Challenge(challenge));
+            }
+            (Mechanism::Scram(_), Step::Challenged(login)) => {
+                let broker::Proven { principal, proof } = broker.finish_scram(*login, message)?;
+                (principal, proof)
+            }
+            (Mechanism::OAuthBearer, Step::First) => {
+                let said = oauthbearer::parse(message).ok_or(Error::TokenRefused)?;
+                match broker.log_in_by_token(said.token, said.acts_as.as_deref()) {
+                    Err(Error::TokenRefused) => {
+                        wait_for(Step::Told);
+                        return Ok(Said::Challenge(oauthbearer::INVALID.into()));
+                    }
+                    principal => (principal?, Vec::new()),
+                }
+            }
+            (Mechanism::OAuthBearer, _) => return Err(Error::TokenRefused),
+            (Mechanism::Scram(_), Step::Told) => return Err(Error::LoginFailed),
+        };
+        // Here it is the login that ends: whoever logs in again goes on with what it began.
+        let now = Instant::now();
+        let again_by = broker.config().security.reauth.and_then(|most| now.checked_add(most));
+        let ends = principal.ends.take().into_iter().chain(again_by).min();
         // Whoever logs in again stays who it is.
-        let is_another = self.known.as_ref().is_some_and(|known| known.principal != principal);
-        if is_another || broker.attach(connection, Some(&principal)).is_err() {
-            return Said::Refused;
+        if self.known.as_ref().is_some_and(|known| known.principal != principal) {
+            return Err(Error::LoginFailed);
         }
-        let most = broker.config().security.reauth;
+        broker.attach(connection, Some(&principal))?;
         let again = self.known.take().and_then(|known| known.again);
-        self.known = Some(Known { principal, mechanism, ends: most.map(|most| Instant::now() + most), again });
-        Said::In { last, lifetime_ms: most.map_or(0, |most| i64::try_from(most.as_millis()).unwrap_or(i64::MAX)) }
+        self.known = Some(Known { principal, mechanism, ends, again });
+        // 0 would be for ever.
+        let lifetime_ms = ends.map_or(0, |ends| (ends - now).as_millis().max(1));
+        Ok(Said::In { last, lifetime_ms: i64::try_from(lifetime_ms).unwrap_or(i64::MAX) })
     }
 }
 
@@ -158,8 +184,10 @@ impl Login {
 fn offered(broker: &Broker, output: &Output<'_>) -> Vec<Mechanism> {
     let scram = ScramMechanism::ALL.map(Mechanism::Scram);
     // One that shows a secret is not even named where others could read it.
-    let plain = output.takes_secrets(&broker.config().security).then_some(Mechanism::Plain);
-    plain.into_iter().chain(scram).collect()
+    let is_private = output.takes_secrets(&broker.config().security);
+    let plain = is_private.then_some(Mechanism::Plain);
+    let by_token = (is_private && broker.takes_tokens()).then_some(Mechanism::OAuthBearer);
+    plain.into_iter().chain(scram).chain(by_token).collect()
 }
 
 /// SaslHandshake, where clients log in.
@@ -200,11 +228,13 @@ pub(super) fn authenticate(call: &mut Call<'_, '_>, message: &[u8]) -> Result<()
     // Guessing takes time.
     call.output.flush()?;
     let said = call.session.login.step(call.broker, call.output.counted(), message);
+    let mut why = None;
     let (code, bytes, lifetime_ms) = match said {
         Said::Challenge(challenge) => (Code::None, challenge, 0),
         Said::In { last, lifetime_ms } => (Code::None, last, lifetime_ms),
-        Said::Refused => {
+        Said::Refused(error) => {
             call.session.login.is_over = true;
+            why = Some(error.to_string());
             (Code::SaslAuthenticationFailed, Vec::new(), 0)
         }
     };
@@ -213,8 +243,7 @@ pub(super) fn authenticate(call: &mut Call<'_, '_>, message: &[u8]) -> Result<()
         (Code::None, None) => "who it is, and is told how to prove that".into(),
         _ => "who it is, and does not prove that".into(),
     });
-    let why = (code != Code::None).then_some("no user of this name has this password");
-    write(call, code, why, &bytes, lifetime_ms);
+    write(call, code, why.as_deref(), &bytes, lifetime_ms);
     Ok(())
 }
 
@@ -235,7 +264,7 @@ pub(super) fn token(broker: &Broker, login: &mut Login, output: &mut Output<'_>,
     output.flush()?;
     let answer = match login.step(broker, output.counted(), token) {
         Said::Challenge(answer) | Said::In { last: answer, .. } => answer,
-        Said::Refused => return Err(Stop::Stranger),
+        Said::Refused(_) => return Err(Stop::Stranger),
     };
     output.bytes.extend_from_slice(&(answer.len() as i32).to_be_bytes());
     output.bytes.extend_from_slice(&answer);

@@ -5,8 +5,10 @@
 //! plain         \0 alice \0 password                        one message
 //! scram         n,,n=alice,r=... ──► r=...,s=...,i=8192      a challenge: the salt
 //!               c=biws,r=...,p=... ──► v=...                 both have proven that they know the password
+//! oauthbearer   n,,^Aauth=Bearer eyJh...^A^A                 one message
 //! ```
 
+pub mod oauthbearer;
 pub mod plain;
 pub mod scram;
 
@@ -17,6 +19,8 @@ pub enum Mechanism {
     Plain,
     /// RFC 5802, RFC 7677.
     Scram(super::ScramMechanism),
+    /// RFC 7628.
+    OAuthBearer,
 }
 
 impl Mechanism {
@@ -24,6 +28,7 @@ impl Mechanism {
     pub fn of_name(name: &str) -> Option<Mechanism> {
         match name {
             "PLAIN" => Some(Mechanism::Plain),
+            "OAUTHBEARER" => Some(Mechanism::OAuthBearer),
             name => super::ScramMechanism::of_name(name).map(Mechanism::Scram),
         }
     }
@@ -32,6 +37,7 @@ impl Mechanism {
     pub fn name(self) -> &'static str {
         match self {
             Mechanism::Plain => "PLAIN",
+            Mechanism::OAuthBearer => "OAUTHBEARER",
             Mechanism::Scram(mechanism) => mechanism.name(),
         }
     }

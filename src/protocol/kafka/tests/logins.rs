@@ -3,8 +3,14 @@
 use super::*;
 use crate::{
     broker::ScramChange,
-    security::{ScramMechanism, password, sasl::scram::testing},
+    config::TokensConfig,
+    security::{
+        ScramMechanism, password,
+        sasl::scram::testing,
+        tokens::testing::{AUDIENCE, ISSUER, Issuer, KeyFile, claims, now_s},
+    },
 };
+use std::sync::atomic::AtomicI64;
 
 const PASSWORD: &str = "alice-secret";
 const GOOD: &[u8] = b"\0alice\0alice-secret";
@@ -217,6 +223,118 @@ fn a_password_does_not_cross_a_line_that_others_can_read() {
     far(open).logged_in();
 }
 
+/// How a broker is configured that takes tokens, by keys in this file.
+fn with_tokens(keys: &KeyFile) -> Config {
+    let mut config = config();
+    let tokens = TokensConfig { keys: keys.0.clone(), audience: AUDIENCE.into(), issuer: ISSUER.into() };
+    config.security.tokens = Some(tokens);
+    config
+}
+
+fn bearer(token: &str) -> Vec<u8> {
+    format!("n,,\u{1}auth=Bearer {token}\u{1}\u{1}").into()
+}
+
+#[test]
+fn a_token_logs_in_for_as_long_as_it_holds_and_one_that_is_bad_is_told_so_and_no_more() {
+    let issuer = Issuer::new("one");
+    let keys = KeyFile::new("kafka-logins", &[&issuer]);
+    let broker = broker(with_tokens(&keys));
+    let mut alice = stranger_to(&broker, "127.0.0.1:1");
+    assert_eq!(alice.shake("OAUTHBEARER"), Some(0));
+    let (code, bytes, lifetime) = alice.authenticate(&bearer(&issuer.token("alice"))).unwrap();
+    assert_eq!((code, bytes, alice.metadata()), (0, vec![], Some(0)));
+    assert!((3_590_000..=3_600_000).contains(&lifetime), "{lifetime}");
+    // Whom somebody else calls so is no user of ours.
+    let mut admin = stranger_to(&broker, "127.0.0.1:1");
+    assert_eq!((admin.shake("OAUTHBEARER"), admin.plain(&bearer(&issuer.token("admin")))), (Some(0), Some(0)));
+    assert_eq!(admin.metadata(), Some(29));
+    let invalid = (0, br#"{"status":"invalid_token"}"#.to_vec(), 0);
+    let stranger = Issuer::new("one");
+    for bad in [
+        "garbage".into(),
+        issuer.token_for("alice", -1),
+        stranger.token("alice"),
+        issuer.sign(&serde_json::json!({ "alg": "none", "kid": "one" }), &claims("alice", now_s() + 60)),
+        Issuer::new("unknown").token("alice"),
+        "x".repeat(50_000),
+    ] {
+        let mut one = stranger_to(&broker, "127.0.0.1:1");
+        assert_eq!((one.shake("OAUTHBEARER"), one.authenticate(&bearer(&bad))), (Some(0), Some(invalid.clone())));
+        assert_eq!((one.session.login.principal(), one.is_over()), (None, false));
+        // Whatever it says now.
+        assert_eq!(one.authenticate(&bearer(&issuer.token("alice"))), Some((58, vec![], 0)));
+        assert!(one.is_over());
+    }
+    let as_bob = String::from_utf8(bearer(&issuer.token("alice"))).unwrap().replacen("n,,", "n,a=bob,", 1);
+    for broken in [as_bob.as_bytes(), b"", b"\x01", GOOD, b"n,,\x01auth=Bearer a"] {
+        let mut one = stranger_to(&broker, "127.0.0.1:1");
+        assert_eq!((one.shake("OAUTHBEARER"), one.authenticate(broken)), (Some(0), Some((58, vec![], 0))));
+        assert!(one.is_over());
+    }
+    let mut one = stranger_to(&broker, "127.0.0.1:1");
+    assert_eq!(one.code(SASL_HANDSHAKE, 0, &string("OAUTHBEARER")), Some(0));
+    assert_eq!((one.send(&bearer(&issuer.token("alice"))), one.metadata()), (Some(vec![0, 0, 0, 0]), Some(0)));
+    let mut one = stranger_to(&broker, "127.0.0.1:1");
+    assert_eq!(one.code(SASL_HANDSHAKE, 0, &string("OAUTHBEARER")), Some(0));
+    assert_eq!(one.send(&bearer("garbage")).unwrap()[4..], invalid.1);
+    assert_eq!((one.send(b"\x01"), one.is_over()), (None, true));
+}
+
+#[test]
+fn tokens_are_asked_for_where_they_are_taken_and_nobody_reads_along() {
+    let keys = KeyFile::new("kafka-offered", &[]);
+    let broker = broker(with_tokens(&keys));
+    let named = |peer: &str| {
+        let Got::Answer(_, rest) = stranger_to(&broker, peer).ask(SASL_HANDSHAKE, 1, &string("?")) else { panic!() };
+        Reader::new(&rest, 1, false).array("mechanisms", |r| r.string("").map(String::from)).unwrap()
+    };
+    assert_eq!(named("127.0.0.1:1"), ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]);
+    assert_eq!(named("10.0.0.9:1"), ["SCRAM-SHA-256", "SCRAM-SHA-512"]);
+    assert_eq!(stranger_to(&broker, "10.0.0.9:1").shake("OAUTHBEARER"), Some(33));
+}
+
+#[test]
+fn a_login_ends_with_its_token_and_goes_on_with_another_of_the_same_name() {
+    let (issuer, other) = (Issuer::new("one"), Issuer::new("number two"));
+    let keys = KeyFile::new("kafka-ends", &[&issuer, &other]);
+    let mut config = with_tokens(&keys);
+    config.security.super_users.insert("User:alice".into());
+    config.security.reauth = Some(Duration::from_secs(60));
+    let ends_s = now_s();
+    let token = |issuer: &Issuer, subject: &str, ends_s| issuer.sign(&issuer.header(), &claims(subject, ends_s));
+    let now = Arc::new(AtomicI64::new(ends_s * 1000 - 1));
+    let disk = Arc::new(crate::log::disk::MemoryDisk::default());
+    let broker = Broker::open_on(disk, config, broker::Clock::Manual(now)).unwrap();
+    broker.create_topic("there", 1).unwrap();
+    let log_in = |one: &mut Stranger, token: &str| {
+        assert_eq!(one.shake("OAUTHBEARER"), Some(0));
+        one.authenticate(&bearer(token)).map(|(code, _, lifetime)| (code, lifetime))
+    };
+    let ended = || {
+        let mut one = stranger_to(&broker, "127.0.0.1:1");
+        assert_eq!(log_in(&mut one, &token(&issuer, "alice", ends_s)), Some((0, 1)));
+        std::thread::sleep(Duration::from_millis(2));
+        one
+    };
+    assert_eq!((ended().metadata(), ended().hello()), (None, None));
+    let mut one = ended();
+    assert_eq!(log_in(&mut one, &token(&issuer, "alice", ends_s + 3600)), Some((0, 60_000)), "at most so long");
+    assert_eq!(one.metadata(), Some(0));
+    let mut one = ended();
+    assert_eq!((log_in(&mut one, &token(&issuer, "bob", ends_s + 9)), one.is_over()), (Some((58, 0)), true));
+    // A key that goes ends no session, and begins none.
+    let mut one = stranger_to(&broker, "127.0.0.1:1");
+    let (code, lifetime) = log_in(&mut one, &token(&other, "alice", ends_s + 9)).unwrap();
+    assert!(code == 0 && (1..=9001).contains(&lifetime), "{code} {lifetime}");
+    keys.write(&[&issuer]);
+    assert_eq!(one.metadata(), Some(0));
+    let mut late = stranger_to(&broker, "127.0.0.1:1");
+    log_in(&mut late, &token(&other, "alice", ends_s + 9));
+    assert!(late.session.login.principal().is_none());
+    assert_eq!(late.plain(b"\x01"), Some(58));
+}
+
 #[test]
 fn what_comes_at_another_place_ends_the_connection() {
     let closed: [fn(&mut Stranger) -> Option<i16>; 7] = [
@@ -374,10 +492,11 @@ proptest! {
     fn no_bytes_of_a_stranger_are_a_panic_or_get_in(
         key in prop::sample::select(vec![SASL_HANDSHAKE, SASL_AUTHENTICATE, API_VERSIONS, METADATA]),
         version in 0..3i16,
-        mechanism in prop::sample::select(vec!["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
+        mechanism in prop::sample::select(vec!["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"]),
         all in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..60), 1..4),
     ) {
-        let mut one = stranger();
+        let keys = KeyFile::new("kafka-any", &[]);
+        let mut one = stranger_with(with_tokens(&keys));
         one.shake(mechanism);
         for body in all {
             if !one.is_over() {
