@@ -341,7 +341,7 @@ impl fmt::Display for Error {
             Error::TopicExists(topic) => write!(f, "topic '{topic}' is already there"),
             Error::LoginFailed => f.write_str("no user of this name has this password"),
             Error::TokenRefused => f.write_str("this token says to nobody here who you are"),
-            Error::TokenEnded => f.write_str("your token has ended; come again with another"),
+            Error::TokenEnded => f.write_str("the token has ended; come again with another"),
             Error::UserExists(name) => write!(f, "user '{name}' is already there"),
             Error::UnknownUser(name) => write!(f, "no user '{name}'"),
             Error::InvalidTopic(why)

@@ -17,10 +17,16 @@ use std::{
 
 type Serve = for<'c> fn(&Backend, &mut Input<'c>, &mut Output<'c>) -> io::Result<()>;
 
-/// What somebody at an address hears who says this to a broker whose admin has the password `secret`.
-fn hears(peer: &str, plaintext_passwords: bool, serve: Serve, said: &str) -> String {
+/// A broker whose admin has the password `secret`.
+fn config() -> Config {
     let mut config = Config::in_memory();
-    (config.security.users, config.security.plaintext_passwords) = (true, plaintext_passwords);
+    config.security.users = true;
+    config
+}
+
+/// What somebody at an address hears who says this to a broker whose admin has the password `secret`.
+fn hears(peer: &str, plaintext_passwords: bool, mut config: Config, serve: Serve, said: &str) -> String {
+    config.security.plaintext_passwords = plaintext_passwords;
     let broker = Broker::open(config).unwrap();
     broker.begin_with_users("secret").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -47,11 +53,11 @@ fn hears(peer: &str, plaintext_passwords: bool, serve: Serve, said: &str) -> Str
 }
 
 /// Asks from here, from elsewhere, and from elsewhere where that is allowed.
-fn is_taken(serve: Serve, said: &str, taken: &str, refused: &str) {
+fn is_taken(config: &Config, serve: Serve, said: &str, taken: &str, refused: &str) {
     for (peer, plaintext, expected) in
         [("127.0.0.1:1", false, taken), ("10.0.0.9:1", false, refused), ("10.0.0.9:1", true, taken)]
     {
-        let heard = hears(peer, plaintext, serve, said);
+        let heard = hears(peer, plaintext, config.clone(), serve, said);
         assert!(heard.starts_with(expected), "{said} from {peer}: {heard}");
     }
 }
@@ -59,17 +65,28 @@ fn is_taken(serve: Serve, said: &str, taken: &str, refused: &str) {
 #[test]
 fn a_password_is_said_by_text_where_nobody_reads_along() {
     let refused = "ERROR INVALID_REQUEST others can read a password on this line";
-    is_taken(text::serve, "AUTH admin secret\nQUIT\n", "OK principal:User:admin\n", refused);
+    is_taken(&config(), text::serve, "AUTH admin secret\nQUIT\n", "OK principal:User:admin\n", refused);
 }
 
 #[cfg(feature = "http")]
 #[test]
-fn a_password_is_said_by_http_where_nobody_reads_along() {
+fn a_password_and_a_token_are_said_by_http_where_nobody_reads_along() {
+    use crate::{
+        config::TokensConfig,
+        security::tokens::testing::{AUDIENCE, ISSUER, Issuer, KeyFile},
+    };
     let serve: Serve = |backend, input, output| super::http::serve(backend, None, input, output);
     let head = "HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n";
     let basic = format!("GET /api/users {head}Authorization: Basic YWRtaW46c2VjcmV0\r\n\r\n");
-    is_taken(serve, &basic, "HTTP/1.1 200 ", "HTTP/1.1 403 ");
+    is_taken(&config(), serve, &basic, "HTTP/1.1 200 ", "HTTP/1.1 403 ");
     let body = r#"{"user":"admin","password":"secret"}"#;
     let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    is_taken(serve, &format!("POST /api/login {head}{length}"), "HTTP/1.1 200 ", "HTTP/1.1 403 ");
+    is_taken(&config(), serve, &format!("POST /api/login {head}{length}"), "HTTP/1.1 200 ", "HTTP/1.1 403 ");
+    let issuer = Issuer::new("one");
+    let keys = KeyFile::new("open-line", &[&issuer]);
+    let mut config = config();
+    let tokens = TokensConfig { keys: keys.0.clone(), audience: AUDIENCE.into(), issuer: ISSUER.into() };
+    config.security.tokens = Some(tokens);
+    let bearer = format!("GET /api/topics {head}Authorization: Bearer {}\r\n\r\n", issuer.token("alice"));
+    is_taken(&config, serve, &bearer, "HTTP/1.1 200 ", "HTTP/1.1 403 ");
 }

@@ -116,7 +116,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
         self.somebody = somebody;
     }
 
-    /// An error once the session is over, or the password another, with which this was asked. What takes long looks now and then.
+    /// An error once the session is over, the password another, or the token at its end, with which this was asked. What takes long looks now and then.
     pub(super) fn check_login(&self) -> Result<(), Stop> {
         #[cfg(feature = "users")]
         self.somebody.map_or(Ok(()), Somebody::check)?;
@@ -302,7 +302,7 @@ impl<'x, 'c> Exchange<'x, 'c> {
     fn headers_of(&self, refusal: &Refusal) -> String {
         match refusal.status {
             #[cfg(feature = "users")]
-            401 => challenge(self.head).into(),
+            401 => super::login::challenge(self.broker, self.head),
             405 => format!("Allow: {}\r\n", route::methods_of(self.routes, &self.head.path).join(", ")),
             _ => String::new(),
         }
@@ -381,7 +381,8 @@ impl Stream<'_, '_, '_> {
     /// is gone, or the broker stops.
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
         self.flush()?;
-        Ok(self.goes_on()? && self.exchange.output.wait_while_connected(deadline)?)
+        let until = deadline.into_iter().chain(self.exchange.broker.known_until()).min();
+        Ok(self.goes_on()? && self.exchange.output.wait_while_connected(until)?)
     }
 
     /// Whether there is somebody to read on, as far as can be seen, and the broker does not stop. What takes long asks now and then.
@@ -459,14 +460,5 @@ fn reason(status: u16) -> &'static str {
         503 => "Service Unavailable",
         504 => "Gateway Timeout",
         _ => "Unknown",
-    }
-}
-
-/// What a 401 says beside its body: to a program that it may come with a password, and to a browser nothing.
-#[cfg(feature = "users")]
-fn challenge(head: &Head) -> &'static str {
-    match head.header("sec-fetch-mode") {
-        None => "WWW-Authenticate: Basic realm=\"plainlog\", charset=\"UTF-8\"\r\n",
-        Some(_) => "",
     }
 }

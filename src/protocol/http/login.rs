@@ -1,15 +1,17 @@
-//! Who asks over HTTP: each request says so by itself, with a name and a password (Basic, RFC 7617) or with the cookie of a session.
+//! Who asks over HTTP: each request says so by itself, with a name and a password (Basic, RFC 7617), with a token (Bearer, RFC 6750) or
+//! with the cookie of a session.
 //!
 //! ```text
 //! Authorization: Basic ...        programs       each request; a password that was right is not hashed again
+//! Authorization: Bearer ...       the same, where tokens are taken
 //! Cookie: plainlog-9092=...       the console    a session of 12 hours, which POST /api/login opens
 //! neither                         a client's certificate, loopback with --anonymous-loopback, or nobody: 401
 //! ```
 //!
 //! - Nobody gets the console's files, `/health`, what it takes to log in, and with `--metrics-open` `/metrics`. All else is 401, whether
 //!   it is there or not.
-//! - What goes on for long, such as a stream of events, ends with the session or the password it was asked with.
-//! - Passwords and cookies are taken where nobody can read along, or with `--plaintext-passwords`.
+//! - What goes on for long, such as a stream of events, ends with the session, the password or the token it was asked with.
+//! - Passwords, tokens and cookies are taken where nobody can read along, or with `--plaintext-passwords`.
 //! - A browser is not asked for a password by `WWW-Authenticate`: it would send that with each request of any page from then on.
 //!   The cookie does not leave the site (`SameSite=Strict`), no script sees it, and it bears the port, since cookies do not.
 
@@ -39,6 +41,8 @@ enum By {
     Session(String),
     /// The password that this user had.
     Password { user: Arc<str>, mark: Option<Mark> },
+    /// The token that named this one, until it ends.
+    Token(Principal),
 }
 
 impl Somebody {
@@ -46,6 +50,8 @@ impl Somebody {
     pub(super) fn check(&self) -> Result<(), Refusal> {
         let door = self.backend.door();
         let (lasts, why) = match &self.by {
+            By::Token(principal) if principal.has_ended() => return Err(Error::TokenEnded.into()),
+            By::Token(_) => return Ok(()),
             By::Session(token) => (door.session(token).is_some(), "the session has ended; log in again"),
             By::Password { user, mark } => {
                 let lasts = mark.is_some() && door.password_mark(user) == *mark;
@@ -64,7 +70,7 @@ fn nobody(why: &str) -> Refusal {
 pub(super) fn who(backend: &Backend, head: &Head, output: &mut Output<'_>) -> Result<Option<Somebody>, Stop> {
     let Some(broker) = with_users(backend) else { return Ok(None) };
     let found = match head.header("authorization") {
-        Some(said) => Some(basic(broker, said, output)?),
+        Some(said) => Some(authorized(broker, said, output)?),
         None => {
             session_token(broker, head, output)?.and_then(|token| Some((broker.session(&token)?, By::Session(token))))
         }
@@ -95,13 +101,19 @@ pub(super) fn is_for_everybody<'p>(broker: &Broker, path: impl Iterator<Item = &
     }
 }
 
-fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<(Principal, By), Stop> {
+fn authorized(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<(Principal, By), Stop> {
     let (scheme, credentials) = said.split_once(' ').unwrap_or((said, ""));
-    if !scheme.eq_ignore_ascii_case("basic") {
-        let message = "an Authorization is Basic here".into();
+    let by_token = broker.takes_tokens() && is_bearer(scheme);
+    if !by_token && !scheme.eq_ignore_ascii_case("basic") {
+        let message =
+            format!("an Authorization is Basic{} here", if broker.takes_tokens() { " or Bearer" } else { "" });
         return Err(Refusal { status: 401, code: Code::UnsupportedSaslMechanism, message }.into());
     }
     check_private(broker, output)?;
+    if by_token {
+        let principal = broker.log_in_by_token(credentials.trim(), None)?;
+        return Ok((principal.clone(), By::Token(principal)));
+    }
     let said = STANDARD.decode(credentials.trim()).map_err(|_| Error::LoginFailed)?;
     let colon = said.iter().position(|&byte| byte == b':').ok_or(Error::LoginFailed)?;
     let user = std::str::from_utf8(&said[..colon]).map_err(|_| Error::LoginFailed)?;
@@ -114,12 +126,30 @@ fn basic(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<(Princi
     Ok((principal, by))
 }
 
+fn is_bearer(scheme: &str) -> bool {
+    scheme.eq_ignore_ascii_case("bearer")
+}
+
+/// The headers of a 401: how a program may come, and to a browser nothing.
+pub(super) fn challenge(backend: &Backend, head: &Head) -> String {
+    if head.header("sec-fetch-mode").is_some() {
+        return String::new();
+    }
+    let mut headers = String::from("WWW-Authenticate: Basic realm=\"plainlog\", charset=\"UTF-8\"\r\n");
+    if backend.door().takes_tokens() {
+        let came_so = head.header("authorization").and_then(|said| said.split(' ').next()).is_some_and(is_bearer);
+        let why = if came_so { ", error=\"invalid_token\"" } else { "" };
+        headers.push_str(&format!("WWW-Authenticate: Bearer realm=\"plainlog\"{why}\r\n"));
+    }
+    headers
+}
+
 /// Refuses a secret that others could read.
 pub(super) fn check_private(broker: &Broker, output: &Output<'_>) -> Result<(), Refusal> {
     if output.takes_secrets(&broker.config().security) {
         return Ok(());
     }
-    let message = "others can read a password on this line, which is now known to them; use https://, or come from the broker's machine";
+    let message = "others can read a password or a token on this line, which is now known to them; use https://, or come from the broker's machine";
     Err(Refusal::new(403, message))
 }
 

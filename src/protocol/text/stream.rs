@@ -137,7 +137,7 @@ impl Session {
             #[cfg(feature = "http")]
             self.tell_part(output);
             self.read.free();
-            if !output.wait(None)? {
+            if !output.wait(broker.known_until())? && output.stopping() {
                 return Ok(false);
             }
             tail.topic.partition(0)?.still_there()?;
@@ -197,5 +197,50 @@ impl Session {
             output.flush()?;
         }
         Ok(true)
+    }
+}
+
+#[cfg(all(test, feature = "users"))]
+mod tests {
+    use crate::{
+        broker::{Broker, Caller, Protocol, Waiter},
+        config::Config,
+        protocol::{connection, text, transport::Transport},
+        security::{Principal, Proof},
+    };
+    use std::{
+        io::{Read, Write},
+        net::{Shutdown, TcpListener, TcpStream},
+        sync::atomic::AtomicBool,
+        time::{Duration, Instant},
+    };
+
+    #[test]
+    fn a_tail_ends_with_the_token_of_its_reader_and_says_so() {
+        let mut config = Config::in_memory();
+        config.security.users = true;
+        config.security.super_users.insert("User:alice".into());
+        let broker = Broker::open(config).unwrap();
+        broker.create_topic("orders", 2).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut reader = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        reader.write_all(b"TAIL orders\n").unwrap();
+        let (stream, peer) = listener.accept().unwrap();
+        let ends = Some(Instant::now() + Duration::from_secs(1));
+        let alice = broker.on_behalf_of(Caller {
+            principal: Principal { ends, ..Principal::new("alice", Proof::Token) },
+            protocol: Protocol::Text,
+            address: Some(peer),
+            client_id: String::new(),
+        });
+        let counted = broker.metrics().connections.connected(peer, 0);
+        let (transport, stopping) =
+            (Transport::tcp(stream, counted, Duration::from_secs(60)).unwrap(), AtomicBool::new(false));
+        let (mut input, mut output) = connection::open(&transport, Waiter::new(), &stopping);
+        text::serve(&alice.into(), &mut input, &mut output).unwrap();
+        transport.shutdown(Shutdown::Both);
+        let mut heard = String::new();
+        reader.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "ERROR SASL_AUTHENTICATION_FAILED the token has ended; come again with another\n");
     }
 }

@@ -74,7 +74,8 @@ pub(super) fn page(exchange: &mut Exchange<'_, '_>, asked: Asked) -> Result<(), 
             }
             reading.free();
             exchange.output.flush()?;
-            let goes_on = exchange.output.wait_while_connected(deadline)?;
+            let until = deadline.into_iter().chain(exchange.broker.known_until()).min();
+            let goes_on = exchange.output.wait_while_connected(until)?;
             exchange.check_login()?;
             if !goes_on {
                 break;
