@@ -110,6 +110,12 @@ fn options_that_would_let_somebody_in_unasked_refuse_the_start() {
         (&["--in-memory", "--anonymous-loopback"], "--users"),
         #[cfg(feature = "tls")]
         (&["--in-memory", "--tls-client-ca", &ca], "--users"),
+        (&["--in-memory", "--oauth-jwks", &ca, "--oauth-audience", "a", "--oauth-issuer", "i"], "--users"),
+        (&["--in-memory", "--users", "--oauth-jwks", &ca, "--oauth-audience", "a"], "--oauth-issuer"),
+        (&["--in-memory", "--users", "--oauth-jwks", &ca, "--oauth-issuer", "i"], "--oauth-audience"),
+        (&["--in-memory", "--users", "--oauth-audience", "a"], "--oauth-jwks"),
+        (&["--in-memory", "--users", "--oauth-jwks", &ca, "--oauth-audience", "", "--oauth-issuer", "i"], "a value is"),
+        (&["--in-memory", "--users", "--oauth-jwks", &ca, "--oauth-audience", "a", "--oauth-issuer", "i"], "the keys "),
     ] {
         let told = does_not_start(options);
         assert!(told.contains(why), "{options:?}: {told}");

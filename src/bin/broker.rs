@@ -362,11 +362,11 @@ fn serve(options: &Serve, begun: Instant) -> Result<ExitCode> {
         match signals.recv_timeout(allocator::LOOK_EVERY) {
             Err(RecvTimeoutError::Timeout) => {
                 memory.look(backend.metrics().requests());
-                #[cfg(feature = "tls")]
-                server.look();
+                #[cfg(feature = "users")]
+                server.look(false);
             }
             #[cfg(feature = "tls")]
-            Ok(Signal::Reload) => server.reload(),
+            Ok(Signal::Reload) => server.look(true),
             asked => break asked.map(drop).context("the signal handler is gone")?,
         }
     }
@@ -386,7 +386,7 @@ enum Signal {
 fn signals(config: &Config) -> Result<mpsc::Receiver<Signal>> {
     let (asks, asked) = mpsc::channel();
     #[cfg(feature = "tls")]
-    if config.security.tls.is_some() {
+    if config.security.tls.is_some() || config.security.tokens.is_some() {
         let reload = asks.clone();
         securing::tls::on_signals(
             move || asks.send(Signal::Stop).unwrap_or_default(),

@@ -159,16 +159,13 @@ impl Server {
         self.addresses[0].port()
     }
 
-    /// Reads the files of TLS again and tells on stderr what came of it.
-    #[cfg(feature = "tls")]
-    pub fn reload(&self) {
-        self.shared.identity.iter().for_each(|identity| secure::look(identity, true));
-    }
-
-    /// Reads the files of TLS again if they have changed, and tells on stderr what came of it. The next connection does so, too.
-    #[cfg(feature = "tls")]
-    pub fn look(&self) {
-        self.shared.identity.iter().for_each(|identity| secure::look(identity, false));
+    /// Reads the files of TLS and the keys of tokens again if they have changed, or in any case if it `must`, and tells on stderr what came
+    /// of it. The next connection and the next login do so, too.
+    #[cfg(feature = "users")]
+    pub fn look(&self, must: bool) {
+        #[cfg(feature = "tls")]
+        self.shared.identity.iter().for_each(|identity| secure::look(identity, must));
+        self.shared.backend.door().look_at_keys(must);
     }
 
     /// Stops: takes no more connections, lets those there are finish what they were asked, and closes them.

@@ -5,6 +5,9 @@
 pub mod http;
 #[cfg(feature = "http")]
 pub mod records;
+#[cfg(feature = "users")]
+#[path = "../../src/security/tokens/testing.rs"]
+pub mod tokens;
 
 use std::{
     env, fs,

@@ -2,12 +2,12 @@
 
 use crate::common::say;
 use anyhow::{Context, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::NonEmptyStringValueParser};
 use nix::sys::stat::{Mode, umask};
 use plainlog::{
     broker::{ADMIN, Broker},
     client::read_password,
-    config::{self, Config, SecurityConfig},
+    config::{self, Config, SecurityConfig, TokensConfig},
     security::password,
 };
 use std::{
@@ -49,6 +49,16 @@ pub(crate) struct Options {
     /// connections.max.reauth.ms)
     #[arg(long, value_name = "TIME", value_parser = some_time, requires = "users")]
     reauth_ms: Option<Duration>,
+    /// Take tokens (JWT) that one of these keys has signed (a JSON Web Key Set), over Kafka by OAUTHBEARER and over HTTP as Bearer;
+    /// whom they name (sub) is who a client is. The file is read again when it changes
+    #[arg(long, value_name = "FILE", requires_all = ["users", "oauth_audience", "oauth_issuer"])]
+    oauth_jwks: Option<PathBuf>,
+    /// Whom these tokens have to be for (aud)
+    #[arg(long, value_name = "NAME", requires = "oauth_jwks", value_parser = NonEmptyStringValueParser::new())]
+    oauth_audience: Option<String>,
+    /// Who has to have issued them (iss)
+    #[arg(long, value_name = "NAME", requires = "oauth_jwks", value_parser = NonEmptyStringValueParser::new())]
+    oauth_issuer: Option<String>,
     /// Whether those who guess passwords have to wait longer each time; off is for tests
     #[arg(long, value_enum, default_value = "on", value_name = "on|off", requires = "users")]
     login_delay: Switch,
@@ -93,8 +103,15 @@ impl Options {
             audit: self.audit.clone(),
             metrics_open: self.metrics_open,
             connections_per_address: self.connections_per_address.map(|most| most as usize),
+            tokens: self.tokens(),
             ..SecurityConfig::default()
         }
+    }
+
+    /// Which tokens are taken: clap sees to it that all three are given or none.
+    fn tokens(&self) -> Option<TokensConfig> {
+        let (keys, audience) = (self.oauth_jwks.clone()?, self.oauth_audience.clone()?);
+        Some(TokensConfig { keys, audience, issuer: self.oauth_issuer.clone()? })
     }
 
     /// Makes the super user, at the first start with users.
