@@ -18,7 +18,7 @@ use std::{
 };
 
 const JSON: &str = "Content-Type: application/json\r\n";
-const TOKEN_ENDED: &str = "your token has ended";
+const TOKEN_ENDED: &str = "the token has ended";
 
 /// A broker that takes the tokens of these issuers, and alice's for everything.
 struct Guarded {
@@ -40,7 +40,16 @@ impl Guarded {
         fs::create_dir_all(&folder).unwrap();
         let [password, audit] = ["password", "audit"].map(|file| folder.join(file).to_str().unwrap().to_string());
         fs::write(&password, "admin secret\n").unwrap();
-        let of_users = ["--in-memory", "--users", "--admin-password-file", &password, "--super-users", "User:alice"];
+        let of_users = [
+            "--in-memory",
+            "--users",
+            "--admin-password-file",
+            &password,
+            "--super-users",
+            "User:alice",
+            "--login-delay",
+            "off",
+        ];
         let (jwks, audited) = (["--oauth-jwks", keys.0.to_str().unwrap()], ["--audit", &audit]);
         let claims = ["--oauth-audience", AUDIENCE, "--oauth-issuer", ISSUER];
         let broker = Broker::with(&[&of_users[..], &jwks, &claims, &audited].concat());
@@ -108,6 +117,8 @@ fn a_token_says_who_asks_and_all_that_are_bad_get_one_answer() {
         let me = guarded.ask(&issuer.token("bob"), "GET", "/api/me", "").json();
         assert_eq!((&me["principal"], &me["session"], &me["cluster"]), (&json!("User:bob"), &json!(false), &json!([])));
     }
+    let document = guarded.ask(&one.token("bob"), "GET", "/api/openapi.json", "").json();
+    assert_eq!(document["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
     let made = |token: &str, name: &str| {
         guarded.ask(token, "POST", "/api/topics", &json!({ "name": name }).to_string()).status
     };

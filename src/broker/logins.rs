@@ -258,11 +258,11 @@ impl Broker {
             None => logins.turn(self.address(), true, || tokens.check(token, now_ms)),
         };
         let Claims { subject, ends_ms } = checked.map_err(|refused| {
-            self.note_refused(&refused);
+            self.refuse(&refused);
             Error::TokenRefused
         })?;
         if acts_as.is_some_and(|other| *other != *subject) {
-            self.note_refused(&RefusedToken { fault: Fault::ActsAsAnother, subject: Some(subject.to_string()) });
+            self.refuse(&RefusedToken { fault: Fault::ActsAsAnother, subject: Some(subject.to_string()) });
             return Err(Error::LoginFailed);
         }
         let left = Duration::from_millis(ends_ms.saturating_sub(now_ms).max(0) as u64);
@@ -270,9 +270,13 @@ impl Broker {
         Ok(self.entered(principal, is_remembered))
     }
 
-    fn note_refused(&self, token: &RefusedToken) {
+    /// Notes a token that is not taken, and has whoever showed it wait.
+    fn refuse(&self, token: &RefusedToken) {
         if let Some(audit) = self.audit() {
             audit.token_refused(self.caller(), token);
+        }
+        if self.config().security.login_delay {
+            thread::sleep(REFUSED_AFTER);
         }
     }
 

@@ -377,8 +377,8 @@ impl Stream<'_, '_, '_> {
         self.exchange.output.flush()
     }
 
-    /// Sends all of it, then waits until the connection's waiter is woken, or `deadline`. False: the time is over, the client
-    /// is gone, or the broker stops.
+    /// Sends all of it, then waits until the connection's waiter is woken, or `deadline`. False: the time is over, also
+    /// that of the caller's token, the client is gone, or the broker stops.
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<bool> {
         self.flush()?;
         let until = deadline.into_iter().chain(self.exchange.broker.known_until()).min();

@@ -111,6 +111,8 @@ fn authorized(broker: &Broker, said: &str, output: &mut Output<'_>) -> Result<(P
     }
     check_private(broker, output)?;
     if by_token {
+        // Its signature is checked in turn, and who is refused waits.
+        output.flush()?;
         let principal = broker.log_in_by_token(credentials.trim(), None)?;
         return Ok((principal.clone(), By::Token(principal)));
     }

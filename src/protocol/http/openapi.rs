@@ -53,6 +53,11 @@ fn secure(exchange: &Exchange<'_, '_>, document: &mut Value) -> Result<(), Stop>
     });
     #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "certificates are one more way"))]
     let mut schemes = json!({ "basic": basic, "session": session });
+    if broker.takes_tokens() {
+        let description = "a token of the issuer that the broker was told of";
+        schemes["bearer"] =
+            json!({ "type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": description });
+    }
     #[cfg(feature = "tls")]
     if broker.config().security.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some()) {
         schemes["certificate"] = json!({ "type": "mutualTLS", "description": "the client's certificate" });
