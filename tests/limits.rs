@@ -3,9 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something is wrong")]
 
 use plainlog::{Broker, Config, Server};
+use socket2::{Domain, Socket, Type};
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     thread,
     time::{Duration, Instant},
 };
@@ -68,6 +69,35 @@ fn a_quarter_of_the_places_is_for_strangers() {
     }
     assert!(say(&connect(&server), "PING").contains("--max-connections"), "known ones take all places");
     drop(strangers);
+    until_in(&server);
+}
+
+#[test]
+fn an_address_leaves_places_for_strangers_of_others() {
+    let server = start(|config| config.max_connections = 16);
+    let strangers: Vec<TcpStream> = (0..3).map(|_| connect(&server)).collect();
+    strangers.iter().for_each(|client| assert_eq!(say(client, "PING"), "PONG"));
+    assert!(say(&connect(&server), "PING").contains("have not logged in"));
+    let other = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    other.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    other.connect(&server.addresses()[0].into()).unwrap();
+    let other = TcpStream::from(other);
+    other.set_read_timeout(Some(LONG)).unwrap();
+    assert_eq!(say(&other, "PING"), "PONG");
+    log_in(&other);
+}
+
+#[test]
+fn a_stranger_who_reads_nothing_leaves_its_place() {
+    let server = start(|config| {
+        config.max_connections = 4;
+        config.security.login_within = Duration::from_millis(300);
+    });
+    let client = connect(&server);
+    client.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    let said = "HELP\n".repeat(1000);
+    // Until nobody takes what it says, since nobody takes what it is told.
+    while (&client).write_all(said.as_bytes()).is_ok() {}
     until_in(&server);
 }
 

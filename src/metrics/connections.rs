@@ -34,8 +34,15 @@ pub struct Connections {
 struct State {
     last_id: u64,
     open: BTreeMap<u64, Arc<Connection>>,
-    of_networks: HashMap<IpAddr, usize>,
+    of_networks: HashMap<IpAddr, Network>,
     gone: BTreeMap<&'static str, ConnectionSum>,
+}
+
+/// Those of an address, of IPv6 of a /64.
+#[derive(Debug, Default)]
+struct Network {
+    count: usize,
+    strangers: Arc<AtomicUsize>,
 }
 
 /// A connection, and what it counts.
@@ -53,7 +60,10 @@ pub struct Connection {
     pub of_network_with_it: usize,
     /// and how many whose clients nobody knows.
     pub strangers_with_it: usize,
-    strangers: Arc<AtomicUsize>,
+    /// The same of those from its address.
+    pub strangers_of_network_with_it: usize,
+    /// Both counts.
+    strangers: [Arc<AtomicUsize>; 2],
     is_known: AtomicBool,
     connected: Instant,
     protocol: OnceLock<&'static str>,
@@ -91,16 +101,20 @@ impl Connections {
         let mut state = self.state();
         state.last_id += 1;
         let of_network = state.of_networks.entry(network(address)).or_default();
-        *of_network += 1;
-        let of_network_with_it = *of_network;
+        of_network.count += 1;
+        let of_network_with_it = of_network.count;
+        let strangers = [self.strangers.clone(), of_network.strangers.clone()];
+        let [strangers_with_it, strangers_of_network_with_it] =
+            strangers.each_ref().map(|count| count.fetch_add(1, AcqRel) + 1);
         let connection = Arc::new(Connection {
             id: state.last_id,
             address,
             connected_ms: now_ms,
             count_with_it: state.open.len() + 1,
             of_network_with_it,
-            strangers_with_it: self.strangers.fetch_add(1, AcqRel) + 1,
-            strangers: self.strangers.clone(),
+            strangers_with_it,
+            strangers_of_network_with_it,
+            strangers,
             is_known: AtomicBool::new(false),
             connected: Instant::now(),
             protocol: OnceLock::new(),
@@ -121,9 +135,9 @@ impl Connections {
         if state.open.remove(&connection.id).is_some() {
             connection.set_known();
             let network = network(connection.address);
-            let left = state.of_networks.get_mut(&network).map_or(0, |count| {
-                *count -= 1;
-                *count
+            let left = state.of_networks.get_mut(&network).map_or(0, |network| {
+                network.count -= 1;
+                network.count
             });
             if left == 0 {
                 state.of_networks.remove(&network);
@@ -185,7 +199,9 @@ impl Connection {
     /// It is known who its client is, or nobody asks.
     pub fn set_known(&self) {
         if !self.is_known.swap(true, AcqRel) {
-            self.strangers.fetch_sub(1, AcqRel);
+            for count in &self.strangers {
+                count.fetch_sub(1, AcqRel);
+            }
         }
     }
 
@@ -290,6 +306,7 @@ mod tests {
         let (one, two, other) = (from("[2001:db8::1]:1"), from("[2001:db8::2]:1"), from("10.0.0.1:1"));
         assert_eq!([&one, &two, &other].map(|one| one.of_network_with_it), [1, 2, 1]);
         assert_eq!([&one, &two, &other].map(|one| one.strangers_with_it), [1, 2, 3]);
+        assert_eq!([&one, &two, &other].map(|one| one.strangers_of_network_with_it), [1, 2, 1]);
         one.set_user(None);
         assert!(!one.is_known());
         one.set_user(Some("alice".into()));
@@ -299,7 +316,7 @@ mod tests {
         connections.disconnected(&two);
         connections.disconnected(&two);
         let next = from("[::ffff:10.0.0.1]:1");
-        assert_eq!((next.of_network_with_it, next.strangers_with_it), (2, 2));
+        assert_eq!((next.of_network_with_it, next.strangers_with_it, next.strangers_of_network_with_it), (2, 2, 2));
         assert_eq!(connections.state().of_networks.len(), 1);
     }
 

@@ -36,6 +36,9 @@ pub struct Transport {
     tls: std::sync::OnceLock<Session>,
     /// This side reads no more: that the stream ends then is its own doing.
     is_closed: AtomicBool,
+    write_timeout: Duration,
+    /// Whether writes wait less long, until it is known who is at the other end.
+    is_brief: AtomicBool,
     counted: Arc<Connection>,
     ahead: Mutex<Ahead>,
 }
@@ -65,6 +68,8 @@ impl Transport {
             #[cfg(feature = "tls")]
             tls: std::sync::OnceLock::new(),
             is_closed: AtomicBool::new(false),
+            write_timeout,
+            is_brief: AtomicBool::new(false),
             counted,
             ahead: Mutex::default(),
         })
@@ -151,8 +156,18 @@ impl Transport {
         self.stream.set_read_timeout(Some(most.max(Duration::from_millis(1))))
     }
 
+    /// Has writes wait no longer than this for somebody who reads nothing, until it is known who that is.
+    pub fn be_brief(&self, most: Duration) -> io::Result<()> {
+        self.is_brief.store(true, Relaxed);
+        self.stream.set_write_timeout(Some(most.clamp(Duration::from_millis(1), self.write_timeout)))
+    }
+
     /// Sends all of `bytes`.
     pub fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        if self.is_brief.load(Relaxed) && self.counted.is_known() {
+            self.is_brief.store(false, Relaxed);
+            self.stream.set_write_timeout(Some(self.write_timeout))?;
+        }
         // Counted first: whoever has read them finds them counted.
         self.counted.sent(bytes.len());
         #[cfg(feature = "tls")]

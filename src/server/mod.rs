@@ -483,8 +483,12 @@ impl Shared {
                     "the limit of {most} connections of an address (--connections-per-address) is reached"
                 ));
             }
-            // The others are for those who are known.
-            if config.security.users && connection.strangers_with_it > (max / STRANGERS_SHARE).max(1) {
+            // The others are for those who are known, and nobody keeps all strangers of other addresses from becoming that.
+            let strangers = (max / STRANGERS_SHARE).max(1);
+            let of_network = (strangers * 3).div_ceil(4);
+            if config.security.users
+                && (connection.strangers_with_it > strangers || connection.strangers_of_network_with_it > of_network)
+            {
                 return Some("too many are connected who have not logged in".into());
             }
         }
@@ -549,6 +553,7 @@ impl Shared {
         let is_stranger = login_by.is_some() && !self.backend.on_behalf_of(caller(Protocol::Text)).is_admitted();
         if is_stranger {
             input.login_by = login_by;
+            transport.be_brief(left().unwrap_or_default())?;
         } else {
             transport.counted().set_known();
         }

@@ -325,8 +325,9 @@ impl<'x, 'c> Exchange<'x, 'c> {
         Stream { exchange: self, gzip, is_held: false, bytes: Vec::new() }
     }
 
+    /// Who is not known yet gets bytes as they are: it costs less to ask for them anew than to compress them.
     fn compresses(&self) -> bool {
-        self.head.accepts("accept-encoding", "gzip")
+        self.output.counted().is_known() && self.head.accepts("accept-encoding", "gzip")
     }
 
     fn head(&mut self, status: u16, content_type: &str, headers: &str) {
