@@ -195,22 +195,23 @@ fn who_may_no_more_is_told_so_in_what_is_under_way() {
     };
     let [mut reader, mut member, mut writer, mut owner] = [alice(), alice(), alice(), alice()];
     assert!(reader.say("TAIL hers from:earliest\n").line().ends_with("message:secret"));
-    assert!(member.say("JOIN hers hers from:latest\n").line().starts_with("JOINED"));
+    assert!(member.say("JOIN hers hers from:latest commit:manual\n").line().starts_with("JOINED"));
     assert!(writer.say("SEND hers message:may\n").line().starts_with("ACK"));
     assert!(reader.line().ends_with("message:may"));
     for (said, answer) in [("BEGIN hers", "OK"), ("SEND hers message:within", "ACK")] {
         assert!(owner.say(&format!("{said}\n")).line().starts_with(answer), "{said}");
     }
-    world.alice_may(&[]);
-    world.does("SEND hers message:secret");
     let refused = |connection: &mut Lines, said: &str| {
         let heard = connection.say(said).line();
         assert!(heard.starts_with("ERROR ") && heard.contains(REFUSED), "{said}: {heard}");
     };
+    world.alice_may(&all[1..]);
+    world.does("SEND hers message:secret");
     refused(&mut reader, "");
     refused(&mut member, "POLL wait:10000\n");
-    refused(&mut member, "COMMIT hers/0 0\n");
     refused(&mut writer, "SEND hers message:may\n");
+    world.alice_may(&all[..1]);
+    refused(&mut member, "COMMIT hers/0 0\n");
     refused(&mut owner, "END\n");
 }
 
