@@ -12,7 +12,7 @@ timing    Wrong passwords for names that there are and for names that there are 
           same distribution (Mann-Whitney, |z| < 4) and the medians within 2 % of each other.
 
 It ends with an error if a limit is broken. The medians are of all rounds; progress goes to stderr."""
-import argparse, base64, collections, math, os, random, resource, selectors, shutil, socket, statistics, struct, subprocess, sys, tempfile, threading, time
+import argparse, base64, collections, contextlib, math, os, random, resource, selectors, shutil, socket, statistics, struct, subprocess, sys, tempfile, threading, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HALF_OPEN, GUESSING, CONNECTS, ADDRESSES = 10_000, 64, 1000, 50
@@ -164,20 +164,23 @@ class Sender:
         threading.Thread(target=self.count, daemon=True).start()
 
     def send(self):
+        """Until the broker is gone, as does `count`."""
         lines = (b"PRODUCE " + b"x" * 100 + b"\n") * 5000
-        while True:
-            self.room.acquire()
-            self.connection.sendall(lines)
+        with contextlib.suppress(OSError):
+            while True:
+                self.room.acquire()
+                self.connection.sendall(lines)
 
     def count(self):
         since = 0
-        while told := self.connection.recv(1 << 20):
-            acknowledged = told.count(b"\n")
-            self.acknowledged += acknowledged
-            since += acknowledged
-            while since >= 5000:
-                since -= 5000
-                self.room.release()
+        with contextlib.suppress(OSError):
+            while told := self.connection.recv(1 << 20):
+                acknowledged = told.count(b"\n")
+                self.acknowledged += acknowledged
+                since += acknowledged
+                while since >= 5000:
+                    since -= 5000
+                    self.room.release()
 
     def rate(self):
         before, begun = self.acknowledged, time.monotonic()
