@@ -5,9 +5,9 @@
 mod common;
 
 use common::{
-    Broker,
+    BROKER, Broker,
     http::{Answer, Http},
-    is_in_front,
+    is_in_front, text,
 };
 use serde_json::json;
 use std::{fs, path::PathBuf};
@@ -380,4 +380,29 @@ fn metrics_and_info_tell_each_what_it_may_describe_or_all_to_everybody() {
         drop(guarded);
         drop(fs::remove_dir_all(data));
     }
+}
+
+#[test]
+fn broker_try_logs_in_and_tells_what_the_user_may_not() {
+    let guarded = Guarded::start("try");
+    let admin = basic("admin", "admin secret");
+    let file = guarded.file.to_str().unwrap();
+    let tried = |options: &[&str]| {
+        let output = guarded.broker.command(BROKER, &[&["try"], options].concat()).output().unwrap();
+        (output.status.success(), text(&output.stdout).to_string(), text(&output.stderr).to_string())
+    };
+    let (done, told, why) = tried(&["--user", "admin", "--password-file", file]);
+    assert!(done && told.lines().count() == 14 && told.lines().all(|line| line.starts_with("ok ")), "{told}{why}");
+    assert_eq!(guarded.ask(&admin, "GET", "/api/topics", "").json()["topics"], json!([]));
+    let (done, told, why) = tried(&[]);
+    assert!(!done && told.is_empty() && why.contains("--user says it"), "{told}{why}");
+    // The same password, but another user's.
+    let (done, told, why) = tried(&["--user", "alice", "--password-file", file]);
+    assert!(!done && told.is_empty() && why.contains("no user of this name has this password"), "{told}{why}");
+    let made = guarded.status(&admin, "POST", "/api/users", r#"{"name":"alice","password":"admin secret"}"#);
+    assert_eq!(made, 201);
+    let (done, told, why) = tried(&["--user", "alice", "--password-file", file]);
+    assert!(!done && why.contains("steps failed"), "{told}{why}");
+    assert!(told.contains("ok     PING") && told.contains("29 TOPIC_AUTHORIZATION_FAILED"), "{told}");
+    assert!(!told.contains("secret"), "{told}");
 }

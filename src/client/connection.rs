@@ -45,12 +45,8 @@ impl Connection {
         let target = target.whole()?;
         let wire = Wire::connect(&target)?;
         let mut connection = Connection { target, wire, input: Lines::default() };
-        let (verb, line, answer) = match connection.target.known_as() {
+        let (verb, line, answer) = match connection.wire.login_of(&connection.target)? {
             None => ("PING", "PING".to_string(), "PONG"),
-            Some(_) if !connection.wire.is_private() => {
-                let why = "others could read the password on the way to the broker; speak TLS with it";
-                return Err(Error::Invalid(why.into()));
-            }
             Some(login) => ("AUTH", login.line(), "OK "),
         };
         match connection.ask(&line) {

@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::log::record::as_word;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use std::{fmt, fs::File, io::Read, path::Path};
 
 /// The largest file that is read for a password.
@@ -32,6 +33,14 @@ impl Login {
     pub(super) fn line(&self) -> String {
         format!("AUTH {} {}", as_word(&self.user), self.password)
     }
+
+    /// The header's value that says it in HTTP, where a colon ends the name.
+    pub(super) fn authorization(&self) -> Result<String, Error> {
+        if self.user.contains(':') {
+            return Err(Error::Invalid("a user whose name has a colon cannot log in by HTTP".into()));
+        }
+        Ok(format!("Basic {}", STANDARD.encode(format!("{}:{}", self.user, self.password))))
+    }
 }
 
 /// The password in a file: its first line.
@@ -55,6 +64,7 @@ mod tests {
         let login = Login::new("al ice", "two words").unwrap();
         assert_eq!(login.line(), "AUTH al\\x20ice two words");
         assert!(!format!("{login:?}").contains("two"));
+        assert!(Login::new("a:b", "x").unwrap().authorization().is_err());
         for (user, password) in [("", "x"), ("x", ""), ("x", "a\nPRODUCE b"), ("x", "a\r")] {
             assert!(Login::new(user, password).is_err(), "{user:?} {password:?}");
         }

@@ -1,6 +1,6 @@
 //! The stream of a connection, in the clear or by TLS.
 
-use super::{Error, Target};
+use super::{Error, Target, login::Login};
 use crate::config::Address;
 #[cfg(feature = "tls")]
 use crate::protocol::tls::Session;
@@ -49,6 +49,22 @@ impl Wire {
             return true;
         }
         self.stream.peer_addr().is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+    }
+
+    /// Who the target says it is, if it does; an error where others could read that.
+    pub(super) fn login_of<'a>(&self, target: &'a Target) -> Result<Option<&'a Login>, Error> {
+        let login = target.known_as();
+        if login.is_some() && !self.is_private() {
+            let why = "others could read the password on the way to the broker; speak TLS with it";
+            return Err(Error::Invalid(why.into()));
+        }
+        Ok(login)
+    }
+
+    /// The `Authorization` of an HTTP request on behalf of the target (Basic, RFC 7617), if it says who it is; an error where others
+    /// could read that, or the user's name cannot be said so.
+    pub fn authorization(&self, target: &Target) -> Result<Option<String>, Error> {
+        self.login_of(target)?.map(Login::authorization).transpose()
     }
 
     /// The TCP stream, for its mode and to shut it down.

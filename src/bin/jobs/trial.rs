@@ -188,8 +188,10 @@ fn ask(target: &Target, asked: &Value) -> Result<Value> {
     let mut stream = &wire;
     wire.tcp().set_read_timeout(Some(PATIENCE))?;
     let body = asked.to_string();
+    let who = wire.authorization(target)?;
+    let says_who = who.as_ref().map_or(String::new(), |who| format!("\r\nAuthorization: {who}"));
     let head = format!(
-        "POST /api/try HTTP/1.1\r\nHost: {broker}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close",
+        "POST /api/try HTTP/1.1\r\nHost: {broker}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close{says_who}",
         body.len()
     );
     stream.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).with_context(unreachable)?;
@@ -199,6 +201,9 @@ fn ask(target: &Target, asked: &Value) -> Result<Value> {
     let (head, body) =
         answer.split_once("\r\n\r\n").context("the broker does not speak HTTP; is its feature 'http' on?")?;
     let body: Value = serde_json::from_str(body).context("the broker's answer is no JSON")?;
+    if head.starts_with("HTTP/1.1 401 ") && who.is_none() {
+        bail!("the broker asks who you are; --user says it");
+    }
     if !head.starts_with("HTTP/1.1 200 ") {
         bail!("the broker refuses: {}", body["message"].as_str().unwrap_or(head));
     }
