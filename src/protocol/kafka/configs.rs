@@ -19,7 +19,7 @@ use crate::{
     broker::{Broker, Error, Resource, ResourceKind, ResourceName, check_name},
     config::{
         BROKER_SETTINGS, BrokerSettings, Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described,
-        GroupSettings, Overrides, SETTINGS, Setting, Settings, Type, known, no_list,
+        GroupSettings, Overrides, SETTINGS, SecurityConfig, Setting, Settings, Type, known, no_list,
     },
     security::Operation,
 };
@@ -345,6 +345,20 @@ pub(super) fn topic_configs(layers: &Layers, own: &Overrides) -> Vec<Config> {
     SETTINGS.iter().map(config).collect()
 }
 
+/// How clients are to speak to the port, by the name that it has in their settings.
+fn security_protocol(security: &SecurityConfig) -> &'static str {
+    #[cfg(feature = "tls")]
+    let by_tls = security.tls.is_some();
+    #[cfg(not(feature = "tls"))]
+    let by_tls = false;
+    match (security.users, by_tls) {
+        (false, false) => "PLAINTEXT",
+        (false, true) => "SSL",
+        (true, false) => "SASL_PLAINTEXT",
+        (true, true) => "SASL_SSL",
+    }
+}
+
 /// This broker's configs: what it was started with, and the defaults of its topics.
 fn broker_configs(config: &BrokerConfig, layers: &Layers, (host, port): &(String, i32)) -> Vec<Config> {
     // As Metadata has it; an IPv6 address stands in brackets.
@@ -359,7 +373,7 @@ fn broker_configs(config: &BrokerConfig, layers: &Layers, (host, port): &(String
         (
             "advertised.listeners",
             Type::List,
-            (format!("PLAINTEXT://{host}:{port}"), String::new()),
+            (format!("{}://{host}:{port}", security_protocol(&config.security)), String::new()),
             "where clients reach the broker",
         ),
         (

@@ -380,6 +380,21 @@ fn a_partition_is_where_it_can_be_and_goes_nowhere_else() {
     assert_eq!([moved(&own, 0), moved(&own, 9), moved("/nowhere", 0)], [0, 3, 57]);
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn the_listener_says_how_it_is_spoken_to() {
+    let listener = |users: bool, by_tls: bool| {
+        let mut config = Config::in_memory();
+        config.security.users = users;
+        config.security.tls = by_tls.then(|| crate::config::TlsConfig::new("certificate", "key"));
+        let (_, told) = describe_any(&Talk::to(Broker::open(config).unwrap()), 4, "1");
+        let listener = told.iter().find(|config| config.name.as_str() == "advertised.listeners").unwrap();
+        listener.value.clone().unwrap().split_once("://").unwrap().0.to_string()
+    };
+    let told = [(false, false), (false, true), (true, false), (true, true)].map(|(users, tls)| listener(users, tls));
+    assert_eq!(told, ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]);
+}
+
 #[test]
 fn the_brokers_configs_have_kafkas_types_and_the_listener_is_the_one_that_metadata_advertises() {
     use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
