@@ -8,8 +8,9 @@ const VALUES = [...Array(10).keys()].map((n) => `${n} größe`);
 let held;
 
 async function connect(address, ca, mechanism, username, password, topic, groupId) {
+  const who = mechanism === "OAUTHBEARER" ? { oauthBearerProvider: async () => ({ value: password }) } : { username, password };
   const kafka = new Kafka({
-    brokers: [address], ssl: { ca: [readFileSync(ca)] }, sasl: { mechanism: mechanism.toLowerCase(), username, password },
+    brokers: [address], ssl: { ca: [readFileSync(ca)] }, sasl: { mechanism: mechanism.toLowerCase(), ...who },
     logLevel: logLevel.NOTHING, retry: { initialRetryTime: 100, retries: 1 },
   });
   held = kafka.producer();

@@ -1,10 +1,10 @@
 """Kafka clients of every family by TLS, each with every mechanism: who they are, what they may not, and whom they do not believe.
 
-One program a language does what is asked in lines: `new`, the address, the issuer's file, mechanism, user, password, topic and group, with tabs between
+One program a language does what is asked in lines: `new`, the address, the issuer's file, mechanism, user, password (or token), topic and group, tabs between
 them, connects, writes ten records, reads them again in a group, and keeps the producer; `again` and a topic writes by that. It answers `ok`, or the
 error as the client told it. What is right stands here. The clients take turns beside each other: they wait more than they work.
 """
-import concurrent.futures, dataclasses, os, re, socket, ssl, subprocess, tempfile, time, traceback
+import base64, concurrent.futures, dataclasses, json, os, re, socket, ssl, subprocess, tempfile, time, traceback
 
 import install
 from check import ADDRESS, fresh, say
@@ -27,21 +27,24 @@ class Kind:
     forbidden: str
     foreign: str = "unknown authority"
     expired: str = "certificate has expired"
+    token: str = None  # what it calls a token that is not taken; empty: it goes on as if it were; None: it has no tokens
     others: tuple = ()  # what the user who may not write may do
 
 
 KINDS = {
     # The reason of OpenSSL's refusal does not come through.
-    "librdkafka": Kind([*PYTHON, "librdkafka"], "_AUTHENTICATION", "TOPIC_AUTHORIZATION_FAILED", "_SSL.*verify failed", "_SSL.*verify failed"),
+    "librdkafka": Kind([*PYTHON, "librdkafka"], "_AUTHENTICATION", "TOPIC_AUTHORIZATION_FAILED", "_SSL.*verify failed", "_SSL.*verify failed",
+                       token="_AUTHENTICATION"),
     # It does not see an answer that comes together with the end of the connection, neither ours nor Apache Kafka's.
     "kafka-python": Kind([*PYTHON, "kafka-python"], "SaslAuthenticationFailedError|socket disconnected", "TopicAuthorizationFailedError",
-                         "unable to get local issuer"),
-    "aiokafka": Kind([*PYTHON, "aiokafka"], "AuthenticationFailed", "TopicAuthorizationFailedError", "unable to get local issuer"),
+                         "unable to get local issuer", token="SaslAuthenticationFailedError|socket disconnected"),
+    "aiokafka": Kind([*PYTHON, "aiokafka"], "AuthenticationFailed", "TopicAuthorizationFailedError", "unable to get local issuer", token=""),
     "java": Kind(JAVA, "SaslAuthenticationException", "TopicAuthorizationException", "SslAuthenticationException.*unable to find valid certification path",
-                 "SslAuthenticationException.*CertificateExpiredException"),
-    "kafkajs": Kind(install.kafkajs("secure.mjs"), "KafkaJSSASLAuthenticationError", "Topic authorization failed", "unable to verify the first certificate"),
-    "franz-go": Kind([GO, "franz-go"], "SASL_AUTHENTICATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"),
-    "sarama": Kind([GO, "sarama"], "SASL Authentication failed", "not authorized to access this topic"),
+                 "SslAuthenticationException.*CertificateExpiredException", "SaslAuthenticationException"),
+    "kafkajs": Kind(install.kafkajs("secure.mjs"), "KafkaJSSASLAuthenticationError", "Topic authorization failed", "unable to verify the first certificate",
+                    token="SASL state"),
+    "franz-go": Kind([GO, "franz-go"], "SASL_AUTHENTICATION_FAILED", "TOPIC_AUTHORIZATION_FAILED", token="unexpected data in oauth response"),
+    "sarama": Kind([GO, "sarama"], "SASL Authentication failed", "not authorized to access this topic", token="SASL Authentication failed"),
     # It asks for nothing in a topic that it does not see.
     "kafka-go": Kind([GO, "kafka-go"], r"\[58\]", r"\[29\]", others=(("describe", "topic", "-other"),)),
 }
@@ -50,11 +53,11 @@ KINDS = {
 class Admin:
     """The text protocol by TLS, as the user `admin`."""
 
-    def __init__(self):
-        host, port = ADDRESS.rsplit(":", 1)
-        self.stream = ssl.create_default_context(cafile=CA).wrap_socket(socket.create_connection((host, int(port)), 30), server_hostname=host)
+    def __init__(self, address=ADDRESS, data=DATA):
+        host, port = address.rsplit(":", 1)
+        self.stream = ssl.create_default_context(cafile=data + "/tls/ca.pem").wrap_socket(socket.create_connection((host, int(port)), 30), server_hostname=host)
         self.answers = self.stream.makefile()
-        with open(DATA + "/~admin-password") as password:
+        with open(data + "/~admin-password") as password:
             self.ask("AUTH admin " + password.readline().rstrip("\n"))
 
     def ask(self, line):
@@ -101,6 +104,15 @@ class Client:
         says(self.kind.wrong, self.new(mechanism, password=old))
         says("^ok$", self.new(mechanism))
 
+    def logs_in_by_a_token_and_not_by_one_that_has_ended(self):
+        def new(token):
+            topic = fresh(self.name)
+            Admin(TOKENS, ISSUED + "/tokens").ask(f"CREATE {topic} partitions:1")
+            return self.ask("new", TOKENS, ISSUED + "/tokens/tls/ca.pem", "OAUTHBEARER", "robot", token, topic, fresh(self.name))
+        says("^ok$", new(token(time.time() + 600)))
+        if self.kind.token:
+            says(self.kind.token, new(token(time.time() - 1)))
+
     def is_told_what_it_may_not(self):
         says(self.kind.forbidden, self.new(user=self.user + "-other", password="secret"))
 
@@ -113,6 +125,8 @@ class Client:
     def run(self):
         checks = [(check, (mechanism,)) for mechanism in MECHANISMS
                   for check in (self.logs_in_writes_and_reads_in_a_group, self.tells_a_wrong_password, self.goes_on_when_the_password_changes)]
+        if self.kind.token is not None:
+            checks.append((self.logs_in_by_a_token_and_not_by_one_that_has_ended, ()))
         checks += [(check, ()) for check in (self.is_told_what_it_may_not, self.does_not_believe_a_foreign_issuer, self.does_not_believe_an_expired_certificate)]
         for check, arguments in checks:
             name, begun = f"{check.__name__}[{','.join([self.name, *arguments])}]", time.monotonic()
@@ -130,23 +144,51 @@ def says(what, answer):
     assert re.search(what, answer), f"not {what}: {answer}"
 
 
+def openssl(*arguments, said=b""):
+    return subprocess.run(["openssl", *arguments], cwd=ISSUED, check=True, capture_output=True, input=said).stdout
+
+
+def start(*arguments):
+    """A broker, and its address."""
+    broker = subprocess.Popen([PROGRAMS + "/broker", "--listen", "127.0.0.1:0", *arguments], stdout=subprocess.PIPE, text=True)
+    return broker, broker.stdout.readline().split()[-1]
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def token(ends):
+    """A JWT of the broker at TOKENS: RS256, for the user `robot`."""
+    said = ".".join(base64url(json.dumps(part).encode()) for part in (
+        {"alg": "RS256", "kid": "one"}, {"iss": "https://issuer", "aud": "plainlog", "sub": "robot", "exp": int(ends)}))
+    return said + "." + base64url(openssl("dgst", "-sha256", "-sign", "token.key", said=said.encode()))
+
+
+def token_broker():
+    """A broker that takes the tokens of one key."""
+    openssl("genrsa", "-out", "token.key", "2048")
+    modulus = bytes.fromhex(openssl("rsa", "-in", "token.key", "-noout", "-modulus").decode().strip().split("=")[1])
+    with open(ISSUED + "/keys.json", "w") as keys:
+        json.dump({"keys": [{"kid": "one", "kty": "RSA", "alg": "RS256", "n": base64url(modulus), "e": "AQAB"}]}, keys)
+    return start("--data-dir", ISSUED + "/tokens", "--tls-self-signed", "--users", "--login-delay", "off", "--super-users", "User:robot",
+                 "--oauth-jwks", ISSUED + "/keys.json", "--oauth-audience", "plainlog", "--oauth-issuer", "https://issuer")
+
+
 def expired_broker():
     """A broker whose certificate ended yesterday, and its address; its issuer, which is a foreign one elsewhere, is in ISSUED."""
-    def openssl(*arguments):
-        subprocess.run(["openssl", *arguments], cwd=ISSUED, check=True, capture_output=True)
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     openssl(*new, "-x509", "-subj", "/CN=foreign", "-keyout", "ca.key", "-out", "ca.pem")
     openssl(*new, "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "request.pem")
     openssl("x509", "-req", "-in", "request.pem", "-copy_extensions", "copy", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "-1", "-out", "cert.pem")
-    broker = subprocess.Popen([PROGRAMS + "/broker", "--listen", "127.0.0.1:0", "--data-dir", ISSUED + "/data", "--tls-cert", ISSUED + "/cert.pem",
-                               "--tls-key", ISSUED + "/key.pem"], stdout=subprocess.PIPE, text=True)
-    return broker, broker.stdout.readline().split()[-1]
+    return start("--data-dir", ISSUED + "/data", "--tls-cert", ISSUED + "/cert.pem", "--tls-key", ISSUED + "/key.pem")
 
 
-broker, EXPIRED = expired_broker()
+(expired, EXPIRED), (by_token, TOKENS) = expired_broker(), token_broker()
 with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
     say(f"note {', '.join(KINDS)} by SASL_SSL with {', '.join(MECHANISMS)}")
     list(pool.map(lambda name: Client(name).run(), KINDS))
-broker.terminate()
-broker.wait(10)
+for broker in (expired, by_token):
+    broker.terminate()
+    broker.wait(10)
 say("done")

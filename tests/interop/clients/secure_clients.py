@@ -1,5 +1,5 @@
 """Three clients in Python for the suite `secure`, which tells what is asked: secure_clients.py librdkafka | kafka-python | aiokafka."""
-import asyncio, logging, ssl, sys, traceback
+import asyncio, logging, ssl, sys, time, traceback
 
 VALUES = [f"{n} größe".encode() for n in range(10)]
 PATIENCE_S = 60
@@ -16,8 +16,9 @@ class Told(logging.Handler):
 class Librdkafka:
     def __init__(self, address, ca, mechanism, user, password):
         from confluent_kafka import Producer
-        self.conf = {"bootstrap.servers": address, "security.protocol": "SASL_SSL", "ssl.ca.location": ca, "sasl.mechanism": mechanism, "sasl.username": user,
-                     "sasl.password": password, "log_level": 0}
+        self.conf = {"bootstrap.servers": address, "security.protocol": "SASL_SSL", "ssl.ca.location": ca, "sasl.mechanism": mechanism, "log_level": 0}
+        # When it really ends the broker is to say.
+        self.conf |= {"oauth_cb": lambda _: (password, time.time() + 3600)} if mechanism == "OAUTHBEARER" else {"sasl.username": user, "sasl.password": password}
         self.errors = []
         self.producer = Producer({**self.conf, "error_cb": self.errors.append})
 
@@ -48,9 +49,16 @@ class Librdkafka:
 
 class KafkaPython:
     def __init__(self, address, ca, mechanism, user, password):
-        import kafka
-        self.conf = {"bootstrap_servers": address, "security_protocol": "SASL_SSL", "ssl_cafile": ca, "sasl_mechanism": mechanism,
-                     "sasl_plain_username": user, "sasl_plain_password": password}
+        import kafka, kafka.net.sasl.oauth
+
+        class Token(kafka.net.sasl.oauth.AbstractTokenProvider):
+            def __init__(self, **config):
+                pass
+
+            def token(self):
+                return password
+        self.conf = {"bootstrap_servers": address, "security_protocol": "SASL_SSL", "ssl_cafile": ca, "sasl_mechanism": mechanism}
+        self.conf |= {"sasl_oauth_token_provider": Token()} if mechanism == "OAUTHBEARER" else {"sasl_plain_username": user, "sasl_plain_password": password}
         self.producer = kafka.KafkaProducer(**self.conf, max_block_ms=PATIENCE_S * 1000)
 
     def write(self, topic):
@@ -72,8 +80,14 @@ class Aiokafka:
     loop = asyncio.new_event_loop()
 
     def __init__(self, address, ca, mechanism, user, password):
+        from aiokafka.abc import AbstractTokenProvider
+
+        class Token(AbstractTokenProvider):
+            async def token(self):
+                return password
         self.conf = {"bootstrap_servers": address, "security_protocol": "SASL_SSL", "ssl_context": ssl.create_default_context(cafile=ca),
-                     "sasl_mechanism": mechanism, "sasl_plain_username": user, "sasl_plain_password": password}
+                     "sasl_mechanism": mechanism}
+        self.conf |= {"sasl_oauth_token_provider": Token()} if mechanism == "OAUTHBEARER" else {"sasl_plain_username": user, "sasl_plain_password": password}
         self.producer = None
 
     def until(self, what):

@@ -19,6 +19,7 @@ import (
 	kplain "github.com/segmentio/kafka-go/sasl/plain"
 	kscram "github.com/segmentio/kafka-go/sasl/scram"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	xdg "github.com/xdg-go/scram"
@@ -60,6 +61,7 @@ func newFranz(a asked, trusted *tls.Config) (client, error) {
 	mechanism := map[string]kgo.Opt{
 		"PLAIN":         kgo.SASL(plain.Auth{User: a.user, Pass: a.password}.AsMechanism()),
 		"SCRAM-SHA-256": kgo.SASL(who.AsSha256Mechanism()), "SCRAM-SHA-512": kgo.SASL(who.AsSha512Mechanism()),
+		"OAUTHBEARER": kgo.SASL(oauth.Auth{Token: a.password}.AsMechanism()),
 	}[a.mechanism]
 	options := []kgo.Opt{kgo.SeedBrokers(a.address), kgo.DialTLSConfig(trusted), mechanism, kgo.RetryTimeout(patience), kgo.RequestRetries(2)}
 	cl, err := kgo.NewClient(options...)
@@ -114,6 +116,11 @@ func (e *exchange) Begin(user, password, authzid string) error {
 	return err
 }
 
+// token is one as sarama asks for it.
+type token string
+
+func (t token) Token() (*sarama.AccessToken, error) { return &sarama.AccessToken{Token: string(t)}, nil }
+
 type saramaClient struct {
 	address string
 	conf    *sarama.Config
@@ -125,6 +132,7 @@ func newSarama(a asked, trusted *tls.Config) (client, error) {
 	conf.Metadata.Retry.Max, conf.Producer.Return.Successes, conf.Consumer.Offsets.Initial = 0, true, sarama.OffsetOldest
 	conf.Net.TLS.Enable, conf.Net.TLS.Config = true, trusted
 	conf.Net.SASL.Enable, conf.Net.SASL.User, conf.Net.SASL.Password, conf.Net.SASL.Mechanism = true, a.user, a.password, sarama.SASLMechanism(a.mechanism)
+	conf.Net.SASL.TokenProvider = token(a.password)
 	conf.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient {
 		return &exchange{HashGeneratorFcn: map[string]xdg.HashGeneratorFcn{"SCRAM-SHA-256": xdg.SHA256, "SCRAM-SHA-512": xdg.SHA512}[a.mechanism]}
 	}
