@@ -23,7 +23,7 @@ impl Cluster {
                 Err(error) => last = error,
             }
         }
-        for node in self.look_at_nodes().unwrap_or_default().there {
+        for node in &self.look_at_nodes().unwrap_or_default().there {
             match connect(&node.host, node.port) {
                 Ok(node) => return Ok(node),
                 Err(error) => last = error,

@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub(super) struct Looked {
     cluster_id: OnceLock<String>,
-    nodes: Mutex<Option<(Instant, Result<Nodes>)>>,
+    nodes: Mutex<Option<(Instant, Result<Arc<Nodes>>)>>,
     observed: Mutex<Option<(Instant, Arc<Observed>)>>,
     shares: ShareCounts,
 }
@@ -65,13 +65,13 @@ impl Cluster {
     }
 
     /// The nodes, and what is missing of them. None that answers is an error.
-    pub(super) fn look_at_nodes(&self) -> Result<Nodes> {
+    pub(super) fn look_at_nodes(&self) -> Result<Arc<Nodes>> {
         // Who asks meanwhile waits and gets the same answer.
         let mut looked = self.shared.looked.nodes.lock().expect("no panic under the lock");
         match looked.as_ref() {
             Some((at, nodes)) if at.elapsed() < BELIEVED => nodes.clone(),
             _ => {
-                let nodes = self.nodes_now();
+                let nodes = self.nodes_now().map(Arc::new);
                 *looked = Some((Instant::now(), nodes.clone()));
                 nodes
             }
@@ -108,11 +108,12 @@ impl Cluster {
 
     /// The nodes, as far as one of them tells.
     pub fn nodes(&self) -> Option<Nodes> {
-        Some(self.look_at_nodes().map(|nodes| self.seen_of(nodes)).unwrap_or_default())
+        Some(self.look_at_nodes().map(|nodes| self.seen_of(&nodes)).unwrap_or_default())
     }
 
     /// What the caller may see of them. Which are missing is known by the topics that have copies there.
-    fn seen_of(&self, mut nodes: Nodes) -> Nodes {
+    fn seen_of(&self, nodes: &Nodes) -> Nodes {
+        let mut nodes = nodes.clone();
         nodes.topics.retain(|topic| self.door.may_describe(topic));
         nodes.leaderless.retain(|(topic, _)| self.door.may_describe(topic));
         if self.door.ask_cluster(Operation::Describe).is_err() {
@@ -130,7 +131,7 @@ impl Cluster {
     pub fn faults(&self) -> Vec<Fault> {
         let nodes = match self.look_at_nodes() {
             Err(error) => return vec![Fault { topic: None, partition: None, why: error.to_string() }],
-            Ok(nodes) => self.seen_of(nodes),
+            Ok(nodes) => self.seen_of(&nodes),
         };
         let missing = nodes.missing.iter().map(|(id, copies)| Fault {
             topic: None,
