@@ -24,6 +24,12 @@ impl Broker {
         self.env(&Permit::for_everybody()).security.get().secret.is_some()
     }
 
+    /// The same broker, if it knows users; an error says why not.
+    pub fn with_users(&self) -> std::result::Result<&Broker, &'static str> {
+        let knows = self.asks_who() || self.has_users();
+        knows.then_some(self).ok_or("this broker asks nobody who they are; --users would")
+    }
+
     /// From here on the data directory has users: the super user `admin`, with this password. What was kept of one of that name goes:
     /// anybody may have made it.
     pub fn begin_with_users(&self, admin_password: &str) -> Result<()> {

@@ -93,10 +93,7 @@ impl Session {
 
     /// The broker, if it has users.
     fn with_users(&self) -> Result<&Broker, Refusal> {
-        let broker = self.broker.door();
-        let has_users = broker.asks_who() || broker.has_users();
-        let why = "this broker asks nobody who they are; --users would";
-        has_users.then_some(broker).ok_or_else(|| Refusal::invalid(why))
+        self.broker.door().with_users().map_err(Refusal::invalid)
     }
 }
 

@@ -67,8 +67,5 @@ pub(in crate::protocol::http) fn name_and_password(
 
 /// The broker, if it has users.
 fn broker<'x>(exchange: &Exchange<'x, '_>) -> Result<&'x Broker, Refusal> {
-    let broker = exchange.broker.door();
-    let has_users = broker.asks_who() || broker.has_users();
-    let why = "this broker asks nobody who they are; --users would";
-    has_users.then_some(broker).ok_or_else(|| Refusal::new(409, why))
+    exchange.broker.door().with_users().map_err(|why| Refusal::new(409, why))
 }
