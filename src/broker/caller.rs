@@ -52,6 +52,12 @@ impl Caller {
         }
     }
 
+    /// The program itself, which does what this caller was permitted, wherever that came from.
+    #[cfg(feature = "users")]
+    pub(crate) fn permitted(&self) -> Caller {
+        Caller { principal: Principal::in_process(), ..self.clone() }
+    }
+
     /// What to call it: the name that it gives itself, or its address.
     pub fn name(&self) -> String {
         match self.address {

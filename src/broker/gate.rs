@@ -14,11 +14,14 @@ use super::audit::{Audit, Field};
 use super::{BrokerState, Caller, Result, Running};
 #[cfg(feature = "users")]
 use super::{Error, is_internal};
-use crate::security::{CLUSTER_NAME, Operation, ResourceType};
+use crate::{
+    config::Changes,
+    security::{CLUSTER_NAME, Operation, ResourceType},
+};
 #[cfg(feature = "users")]
 use crate::{
     config::SecurityConfig,
-    security::{Acl, Acls, Operations, Principal, Proof, Question},
+    security::{Acl, Acls, Operations, Proof, Question},
 };
 use std::sync::Arc;
 #[cfg(feature = "users")]
@@ -394,6 +397,12 @@ impl Broker {
     #[cfg(not(feature = "users"))]
     pub(crate) fn note(&self, _what: &str, _of: &[(&str, &dyn std::fmt::Display)]) {}
 
+    /// Notes that the caller has set where a group goes on in a partition.
+    pub(crate) fn note_offset(&self, group: &str, topic: &str, partition: u32, to: Option<u64>) {
+        let (place, to) = (format!("{topic}/{partition}"), to.map_or("-".into(), |to| to.to_string()));
+        self.note("offset-reset", &[("group", &group), ("partition", &place), ("to", &to)]);
+    }
+
     /// Whether the caller may do this to a topic.
     pub(crate) fn ask_topic(&self, operation: Operation, name: &str) -> Result<Permit> {
         self.ask(operation, ResourceName::topic(name))
@@ -420,6 +429,21 @@ impl Broker {
         any.or_else(|_| self.ask_topic(Operation::Create, topic))
     }
 
+    /// Whether the caller may change a topic so: its partitions, its settings, or both.
+    pub(crate) fn ask_to_alter(&self, topic: &str, partitions: Option<u32>, changes: &Changes) -> Result<Permit> {
+        let grows = partitions.map(|_| self.ask_topic(Operation::Alter, topic)).transpose()?;
+        match grows {
+            Some(permit) if !changes.any() => Ok(permit),
+            _ => self.ask_topic(Operation::AlterConfigs, topic),
+        }
+    }
+
+    /// Whether the caller may drop a topic of this name. As in Kafka, whoever may delete whatever the cluster has may drop it.
+    pub(crate) fn ask_to_drop(&self, topic: &str) -> Result<Permit> {
+        let any = self.may(Operation::Delete, ResourceName::CLUSTER);
+        any.or_else(|_| self.ask_topic(Operation::Delete, topic))
+    }
+
     /// Whether the caller may get a producer id: it may number its records, or write some topic (KIP-679).
     pub(super) fn ask_to_number(&self) -> Result<Permit> {
         let may = self.may(Operation::IdempotentWrite, ResourceName::CLUSTER);
@@ -434,16 +458,14 @@ impl Broker {
     #[cfg(feature = "kafka")]
     pub fn for_cluster(&self, operation: Operation) -> Result<Broker> {
         self.ask_cluster(operation)?;
-        let caller = Caller { principal: Principal::in_process(), ..Caller::clone(&self.caller) };
-        Ok(self.on_behalf_of(caller))
+        Ok(self.on_behalf_of(self.caller.permitted()))
     }
 
     /// The broker for whoever looks at what it counts: the caller, or with `--metrics-open` somebody who may see everything.
     pub fn for_metrics(&self) -> Broker {
         #[cfg(feature = "users")]
         if self.config().security.metrics_open {
-            let caller = Caller { principal: Principal::in_process(), ..Caller::clone(&self.caller) };
-            return self.on_behalf_of(caller);
+            return self.on_behalf_of(self.caller.permitted());
         }
         self.clone()
     }

@@ -489,13 +489,7 @@ impl Broker {
 
     /// Changes settings and adds partitions. Changes of one topic do not overlap.
     pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
-        let permit = match partitions {
-            Some(_) => self.ask_topic(Operation::Alter, name)?,
-            None => self.ask_topic(Operation::AlterConfigs, name)?,
-        };
-        if partitions.is_some() && changes.any() {
-            self.ask_topic(Operation::AlterConfigs, name)?;
-        }
+        let permit = self.ask_to_alter(name, partitions, changes)?;
         writable(name)?;
         let state = self.state(&permit);
         let _one = state.creating.lock().expect("no panic while a topic is made");
@@ -516,9 +510,7 @@ impl Broker {
 
     /// Drops a topic: from here on nothing can be appended to it, and who waits on it finds it gone.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
-        // As in Kafka, whoever may delete whatever the cluster has may delete it.
-        let any = self.may(Operation::Delete, ResourceName::CLUSTER);
-        let permit = any.or_else(|_| self.ask_topic(Operation::Delete, name))?;
+        let permit = self.ask_to_drop(name)?;
         writable(name)?;
         self.begin_change_of_topics()?;
         let state = self.state(&permit);

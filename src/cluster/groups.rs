@@ -144,8 +144,7 @@ impl Cluster {
         };
         self.alter_offsets(name, offsets.iter().map(one).collect())?.into_iter().try_for_each(|outcome| outcome)?;
         for (topic, partition, offset) in offsets {
-            let place = format!("{topic}/{partition}");
-            self.door.note("offset-reset", &[("group", &name), ("partition", &place), ("to", offset)]);
+            self.door.note_offset(name, topic, *partition, Some(*offset));
         }
         Ok(())
     }

@@ -62,7 +62,6 @@ use crate::{
     },
     config::Config,
     metrics::Metrics,
-    security::Principal,
 };
 use clients::Clients;
 use keeper::Keeper;
@@ -130,7 +129,7 @@ impl Cluster {
 
     /// The same cluster for this program itself, which does what the caller was permitted.
     fn permitted(&self) -> Cluster {
-        self.on_behalf_of(Caller { principal: Principal::in_process(), ..self.caller().clone() })
+        self.on_behalf_of(self.caller().permitted())
     }
 
     /// What knows who there is, and who may do what.

@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     broker::{
-        Code, Copies, Error, Isolation, PARTITIONS_MAX, PartitionDescription, REPLICATION_FACTOR, Registered,
-        ResourceName, Result, TopicDescription, TopicSize, Waiter, writable,
+        Code, Copies, Error, Isolation, PARTITIONS_MAX, PartitionDescription, REPLICATION_FACTOR, Registered, Result,
+        TopicDescription, TopicSize, Waiter, writable,
     },
     config::{Change, Changes, Described, Overrides, Settings},
     security::Operation,
@@ -86,12 +86,7 @@ impl Cluster {
 
     /// Changes the settings that are named, and adds partitions.
     pub fn alter_topic(&self, name: &str, partitions: Option<u32>, changes: &Changes) -> Result<TopicDescription> {
-        if partitions.is_some() {
-            self.door.ask_topic(Operation::Alter, name)?;
-        }
-        if partitions.is_none() || changes.any() {
-            self.door.ask_topic(Operation::AlterConfigs, name)?;
-        }
+        self.door.ask_to_alter(name, partitions, changes)?;
         writable(name)?;
         let cluster = self.permitted();
         let before = cluster.describe_topic(name)?;
@@ -123,8 +118,7 @@ impl Cluster {
 
     /// Drops a topic.
     pub fn drop_topic(&self, name: &str) -> Result<()> {
-        let any = self.door.may(Operation::Delete, ResourceName::CLUSTER);
-        any.or_else(|_| self.door.ask_topic(Operation::Delete, name))?;
+        self.door.ask_to_drop(name)?;
         writable(name)?;
         let dropped = self.shared.known.ask(|nodes| nodes.delete_topic(name));
         self.shared.limits.forget(name);
@@ -156,7 +150,7 @@ impl Cluster {
 
     /// How many topics the caller may see, the cluster's own among them, as far as a node tells.
     pub fn topic_count(&self) -> usize {
-        self.look_at_nodes().map_or(0, |nodes| nodes.topics.iter().filter(|name| self.door.may_describe(name)).count())
+        self.nodes().map_or(0, |nodes| nodes.topics.len())
     }
 
     fn topic_names(&self) -> Result<Vec<String>> {

@@ -226,8 +226,7 @@ impl Broker {
     pub fn reset_offsets(&self, name: &str, offsets: &[(Arc<str>, u32, u64)]) -> Result<()> {
         self.set_offsets(name, offsets)?;
         for (topic, partition, offset) in offsets {
-            let place = format!("{topic}/{partition}");
-            self.note("offset-reset", &[("group", &name), ("partition", &place), ("to", offset)]);
+            self.note_offset(name, topic, *partition, Some(*offset));
         }
         Ok(())
     }

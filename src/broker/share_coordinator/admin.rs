@@ -54,9 +54,7 @@ impl Broker {
     /// caller knows that it has no members, and makes durable what it answers.
     pub fn write_share_offset(&self, group: &str, of: &PartitionHandle, start: Option<u64>) -> Result<ShareWrite> {
         let written = self.set_share_offset(group, of, start)?;
-        let (place, to) =
-            (format!("{}/{}", of.topic(), of.index()), start.map_or("-".into(), |start| start.to_string()));
-        self.note("offset-reset", &[("group", &group), ("partition", &place), ("to", &to)]);
+        self.note_offset(group, of.topic(), of.index(), start);
         Ok(written)
     }
 
