@@ -6,6 +6,8 @@ pub mod http;
 #[cfg(feature = "http")]
 pub mod records;
 #[cfg(feature = "users")]
+pub mod scram;
+#[cfg(feature = "users")]
 #[path = "../../src/security/tokens/testing.rs"]
 pub mod tokens;
 

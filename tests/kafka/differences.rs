@@ -1,13 +1,12 @@
 //! Where a broker with users answers otherwise than Apache Kafka 4.3.1, and means to. All else about logins and rights it answers alike.
 
-use super::*;
+use super::{common::scram::SHA_256, *};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use kafka_protocol::messages::{
     alter_share_group_offsets_request as altered, alter_user_scram_credentials_request as credentials,
     create_acls_request::AclCreation, delete_topics_request::DeleteTopicState, metadata_request::MetadataRequestTopic,
     metadata_response::MetadataResponseTopic, share_fetch_request as shared,
 };
-use ring::{digest, hmac, pbkdf2};
 
 /// The connection was closed instead of an answer.
 const CLOSED: i16 = i16::MIN;
@@ -127,7 +126,7 @@ const DIFFERENCES: &[Difference] = &[
             // As Kafka's own clients make a user.
             let upsertion = credentials::ScramCredentialUpsertion::default().with_name(s("carol")).with_mechanism(1);
             let upsertion = upsertion.with_iterations(4096).with_salt(b"salt".as_slice().into());
-            let upsertion = upsertion.with_salted_password(salted("carol-secret", b"salt", 4096).to_vec().into());
+            let upsertion = upsertion.with_salted_password(SHA_256.salted("carol-secret", b"salt", 4096).into());
             let request = AlterUserScramCredentialsRequest::default().with_upsertions(vec![upsertion]);
             let mut admin = world.logged_in("admin", "admin-secret");
             let response: AlterUserScramCredentialsResponse = admin.ask(ApiKey::AlterUserScramCredentials, 0, &request);
@@ -268,7 +267,7 @@ impl World {
     /// The codes of a login by SCRAM with alice's password, whose client says this of its channel at first and at the end.
     fn scram(&self, user: &str, header: &str, header_at_the_end: &str) -> Vec<i16> {
         let mut client = Client::connect(&self.broker);
-        shake(&mut client, "SCRAM-SHA-256");
+        shake(&mut client, SHA_256.name);
         let bare = format!("n={user},r=abc");
         let first = authenticate(&mut client, format!("{header}{bare}").as_bytes());
         if first.error_code != 0 {
@@ -277,22 +276,11 @@ impl World {
         let challenge = String::from_utf8(first.auth_bytes.to_vec()).unwrap();
         let part = |name: &str| challenge.split(',').find_map(|part| part.strip_prefix(name)).unwrap();
         let salt = STANDARD.decode(part("s=")).unwrap();
-        let salted = salted("alice-secret", &salt, part("i=").parse().unwrap());
+        let salted = SHA_256.salted("alice-secret", &salt, part("i=").parse().unwrap());
         let unproven = format!("c={},r={}", STANDARD.encode(header_at_the_end), part("r="));
-        let sign = |key: &[u8], what: &str| hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), what.as_bytes());
-        let key = sign(&salted, "Client Key");
-        let stored = digest::digest(&digest::SHA256, key.as_ref());
-        let signature = sign(stored.as_ref(), &format!("{bare},{challenge},{unproven}"));
-        let proof: Vec<u8> = key.as_ref().iter().zip(signature.as_ref()).map(|(one, other)| one ^ other).collect();
-        let last = format!("{unproven},p={}", STANDARD.encode(proof));
+        let last = format!("{unproven},p={}", SHA_256.proof(&salted, &bare, &challenge, &unproven));
         vec![first.error_code, authenticate(&mut client, last.as_bytes()).error_code]
     }
-}
-
-fn salted(password: &str, salt: &[u8], times: u32) -> [u8; 32] {
-    let mut salted = [0; 32];
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, times.try_into().unwrap(), salt, password.as_bytes(), &mut salted);
-    salted
 }
 
 fn shake(client: &mut Client, mechanism: &str) {

@@ -5,7 +5,10 @@ use super::{
     requests::{authenticate, handshake, metadata, of_administrators},
     tells_no_secret,
 };
-use crate::common::{Random, bend};
+use crate::common::{
+    Random, bend,
+    scram::{SHA_256, SHA_512, Scram},
+};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use plainlog::{
     Broker,
@@ -18,11 +21,9 @@ use plainlog::{
     },
     security::{Principal, Proof},
 };
-use ring::{digest, hmac, pbkdf2};
 use std::{
     collections::HashMap,
     net::{TcpListener, TcpStream},
-    num::NonZeroU32,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -68,29 +69,7 @@ impl Talk<'_> {
     }
 }
 
-/// A mechanism of SCRAM, as its clients reckon it.
-#[derive(Clone, Copy)]
-struct Scram {
-    name: &'static str,
-    hmac: hmac::Algorithm,
-    digest: &'static digest::Algorithm,
-    pbkdf2: pbkdf2::Algorithm,
-}
-
-const SCRAM: [Scram; 2] = [
-    Scram {
-        name: "SCRAM-SHA-256",
-        hmac: hmac::HMAC_SHA256,
-        digest: &digest::SHA256,
-        pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256,
-    },
-    Scram {
-        name: "SCRAM-SHA-512",
-        hmac: hmac::HMAC_SHA512,
-        digest: &digest::SHA512,
-        pbkdf2: pbkdf2::PBKDF2_HMAC_SHA512,
-    },
-];
+const SCRAM: [Scram; 2] = [SHA_256, SHA_512];
 const BARE: &str = "n=alice,r=fyko+d2lbbFgONRv9qkxdawL";
 
 /// Passwords that were salted before: that takes long.
@@ -103,21 +82,10 @@ impl Salted {
         let part = |name: &str| challenge.split(',').find_map(|part| part.strip_prefix(name)).unwrap_or_default();
         let salt = STANDARD.decode(part("s=")).unwrap_or_default();
         let salted = self.0.entry((scram.name, salt.clone(), is_right)).or_insert_with(|| {
-            let mut salted = vec![0; scram.digest.output_len()];
-            if is_right {
-                let times = NonZeroU32::new(8192).unwrap();
-                pbkdf2::derive(scram.pbkdf2, times, &salt, PASSWORD.as_bytes(), &mut salted);
-            }
-            salted
+            if is_right { scram.salted(PASSWORD, &salt, 8192) } else { vec![0; scram.digest.output_len()] }
         });
-        let sign = |key: &[u8], what: &str| hmac::sign(&hmac::Key::new(scram.hmac, key), what.as_bytes());
         let unproven = format!("c=biws,r={}", part("r="));
-        let client_key = sign(salted, "Client Key");
-        let stored_key = digest::digest(scram.digest, client_key.as_ref());
-        let signature = sign(stored_key.as_ref(), &format!("{BARE},{challenge},{unproven}"));
-        let proof: Vec<u8> =
-            client_key.as_ref().iter().zip(signature.as_ref()).map(|(one, other)| one ^ other).collect();
-        let proof = STANDARD.encode(proof);
+        let proof = scram.proof(salted, BARE, challenge, &unproven);
         (format!("{unproven},p={proof}"), proof)
     }
 }
