@@ -2,14 +2,23 @@
 
 use super::*;
 use crate::{
-    broker::{Isolation, JoinOptions, Protocol, ReadSession, View},
+    broker::{
+        Clock, Isolation, JoinOptions, PollLimits, PollWait, Position, Protocol, ReadSession, Terms, View, Waiter,
+    },
     config::{Change, Changes, Config},
+    log::{
+        disk::{Call, MemoryDisk},
+        record::Records,
+    },
     security::{
         ANY_HOST, ANY_NAME, Acl, AclFilter, CLUSTER_NAME, PatternType, Permission, Principal, Proof, QuotaEntity,
         ResourceType,
     },
 };
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Cow,
+    time::{Duration, Instant},
+};
 
 fn with_users() -> Broker {
     let mut config = Config::in_memory();
@@ -101,6 +110,63 @@ fn a_rule_that_goes_ends_reading_and_writing_that_was_begun() {
     assert!(is_refused(read.read(view, &partition, 0, 1).map(drop)) && is_refused(partition.still_there()));
     allow(&broker, &both);
     read.read(view, &partition, 0, 1).unwrap();
+}
+
+/// However soon before it they were asked.
+#[test]
+fn what_is_written_after_a_rule_went_is_read_by_nobody_whom_it_let_read() {
+    type Read = Box<dyn FnMut() -> Result<usize> + Send>;
+    let reads: [fn(Broker) -> Read; 3] = [
+        |alice| {
+            let (partition, mut read) = (alice.find_partition("orders", 0).unwrap(), alice.read_session());
+            let view = View::records(Isolation::ReadUncommitted);
+            Box::new(move || Ok(read.read(view, &partition, 0, 1)?.len()))
+        },
+        |alice| {
+            let (partition, mut read) = (alice.find_partition("orders", 0).unwrap(), alice.read_session());
+            Box::new(move || {
+                read.clear();
+                Ok(usize::from(read.record_at(Isolation::ReadUncommitted, &partition, 0)?.is_some()))
+            })
+        },
+        |alice| {
+            let options = JoinOptions { from: Position::Earliest, auto_commit: false, ..JoinOptions::default() };
+            let mut member = alice.join("g", &["orders"], options).unwrap();
+            Box::new(move || {
+                let (limits, waiter) = (PollLimits { records: 1, bytes: 1 }, Waiter::new());
+                let wait = PollWait { deadline: Some(Instant::now()), waiter: &waiter, wait: &mut |_| false };
+                member.poll(limits, wait, &mut |_| {})
+            })
+        },
+    ];
+    for (index, begin) in reads.into_iter().enumerate() {
+        let disk = MemoryDisk::crashable();
+        let mut config = Config::in_memory();
+        config.security.users = true;
+        let broker = Broker::open_on(Arc::new(disk.clone()), config, Clock::System).unwrap();
+        broker.create_topic("orders", 1).unwrap();
+        let group = rule(ResourceType::Group, "g", Operation::Read);
+        allow(&broker, &[group.clone(), rule(ResourceType::Topic, "orders", Operation::Read)]);
+        let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(b"secret")));
+        let write = || {
+            let written = partition.write(&records, Terms::default()).unwrap();
+            partition.make_durable(&written).unwrap();
+        };
+        write();
+        let mut read = begin(alice(&broker));
+        assert_eq!(read(), Ok(1), "{index}");
+        write();
+        let held = disk.hold(Call::Read, 1);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(read);
+            held.reached();
+            allow(&broker, std::slice::from_ref(&group));
+            drop(held);
+            assert!(is_refused(reading.join().unwrap()), "{index}");
+        });
+    }
 }
 
 #[test]

@@ -271,8 +271,10 @@ impl ReadSession {
     /// Reads batches from the one with `offset` on: one at least (none at the reader's end, and none where all that was read
     /// is not for it), more while they fit `bytes_max`.
     pub fn read(&mut self, view: View, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
+        let loaded = self.load(view, from, offset, bytes_max);
+        // Asked behind it: what was written after a rule took effect is not for whom it forbids.
         from.permit.check_for(Operation::Read)?;
-        self.load(view, from, offset, bytes_max)
+        loaded
     }
 
     fn load(&mut self, view: View, from: &PartitionHandle, offset: u64, bytes_max: usize) -> Result<Batches<'_>> {
@@ -295,13 +297,13 @@ impl ReadSession {
         from: &PartitionHandle,
         mut offset: u64,
     ) -> Result<Option<LineAt<'_>>> {
-        from.permit.check_for(Operation::Read)?;
         let view = View::records(isolation);
         loop {
             let is_of = self.of.as_ref().is_some_and(|(of, viewed)| of == from && *viewed == view);
-            if !is_of || !self.chunk.covers(offset) {
-                self.load(view, from, offset, READ_AHEAD_BYTES)?;
-            }
+            let is_loaded = is_of && self.chunk.covers(offset);
+            let loaded = if is_loaded { Ok(()) } else { self.load(view, from, offset, READ_AHEAD_BYTES).map(drop) };
+            from.permit.check_for(Operation::Read)?;
+            loaded?;
             let Some(behind) = self.chunk.next_offset() else { return Ok(None) };
             if let Some((offset, place)) = self.cursor.find(&self.chunk, offset) {
                 return Ok(Some(LineAt { offset, text: &self.chunk.bytes()[place] }));

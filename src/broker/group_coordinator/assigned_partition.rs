@@ -64,19 +64,22 @@ impl AssignedPartition {
         if self.awaits_outcome {
             return Ok((0, 0));
         }
-        self.permit.check()?;
         let mut chunk = self.chunk.take().unwrap_or_default();
         loop {
             let position = self.find_position(options)?;
-            if chunk.next_offset().is_none_or(|next| next <= position) {
-                match self.partition.read_as(options.view(), position, bytes_max, &mut chunk) {
-                    Err(Error::OffsetOutOfRange { .. }) => {
-                        chunk.clear();
-                        self.begin(options)?;
-                        continue;
-                    }
-                    read => read?,
+            let read = match chunk.next_offset().is_none_or(|next| next <= position) {
+                true => self.partition.read_as(options.view(), position, bytes_max, &mut chunk),
+                false => Ok(()),
+            };
+            // Asked behind it: what was written after a rule took effect is not for whom it forbids.
+            self.permit.check()?;
+            match read {
+                Err(Error::OffsetOutOfRange { .. }) => {
+                    chunk.clear();
+                    self.begin(options)?;
+                    continue;
                 }
+                read => read?,
             }
             let Some(next) = chunk.next_offset() else { return Ok((0, 0)) };
             let lines = chunk.batches.iter().map(|batch| chunk.lines_from(batch, position).rest());

@@ -11,8 +11,8 @@
 //! - Calls that change or sync something are counted. Those that only read meet faults of their own: a crash before one would
 //!   leave nothing else than one after the change before it.
 //! - Calls that change or sync something take [`Turn`]s, one at a time. A disk that cannot crash has no machine, and its turns cost nothing.
-//! - A call can be [held](MemoryDisk::hold): it has had its effect, and its caller does not know yet. So a test decides what
-//!   other threads do in between.
+//! - A call can be [held](MemoryDisk::hold): it has had its effect, and its caller does not know yet; one that only reads has not
+//!   read yet. So a test decides what other threads do in between.
 
 use super::{MemoryDisk, NO_PANIC};
 use std::{
@@ -84,7 +84,7 @@ impl MemoryDisk {
         self.state().faults.len()
     }
 
-    /// Holds the `nth` such call from now, when it is done, until the answer is dropped.
+    /// Holds the `nth` such call from now, when it is done or before it reads, until the answer is dropped.
     pub fn hold(&self, call: Call, nth: u64) -> Held {
         let gate = Arc::new(Gate::default());
         self.state().holds.push((call, nth.max(1), gate.clone()));
@@ -223,9 +223,12 @@ impl Machine {
     pub(super) fn check(machine: &Option<Arc<Self>>) -> io::Result<()> {
         let Some(machine) = machine else { return Ok(()) };
         let mut state = machine.power()?;
-        let fault = met(&mut state.faults, Call::Read);
+        let (fault, gate) = (met(&mut state.faults, Call::Read), met(&mut state.holds, Call::Read));
         state.crashed = fault.is_some_and(Fault::cuts_power);
         drop(state);
+        if let Some(gate) = gate {
+            gate.pass();
+        }
         fault.map_or(Ok(()), |fault| Err(fault.error()))
     }
 
