@@ -92,8 +92,9 @@ impl Room {
         };
         self.there = file.len()?;
         if self.there < self.wanted {
-            let filler: Vec<u8> = FILLER.iter().copied().cycle().take((self.wanted - self.there) as usize).collect();
-            let filled = file.write_at(&filler, self.there);
+            let missing = (self.wanted - self.there) as usize;
+            let filler = FILLER.repeat(missing.div_ceil(FILLER.len()));
+            let filled = file.write_at(&filler[..missing], self.there);
             // A part of it may be there.
             self.there = file.len()?;
             file.sync()?;

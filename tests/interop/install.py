@@ -26,7 +26,9 @@ SARAMA = "github.com/IBM/sarama@v1.61.1"
 KAFKA_GO = "github.com/segmentio/kafka-go@v0.4.51"
 KAFKA_GO_PORT = 19092
 SARAMA_PORT = 29091  # of the first of the proxies that its tests know; the others follow
-OPERATORS = ["cargo", "test", "--quiet", "--test", "streams_kafka"]
+# With the features that the programs are tested with: their build has all that these take.
+OPERATORS = ["cargo", "test", "--quiet", "--features", "cluster", "--test", "streams_kafka"]
+SAME_STREAMS = os.path.join(ROOT, "target", "debug", "examples", "interop-streams")
 TOXIPROXY = "github.com/Shopify/toxiproxy/v2/cmd/server@v2.5.0"
 LIBRDKAFKA = "=4.10.0"  # the crate rdkafka-sys, which carries librdkafka 2.12.1 with its tests
 HEADERS = {"rapidjson/rapidjson.h": "rapidjson-dev", "zstd.h": "libzstd-dev", "zlib.h": "zlib1g-dev", "openssl/ssl.h": "libssl-dev"}
@@ -181,8 +183,8 @@ def java_program(name):
 
 
 def streams():
-    """Our side of the suite `streams`, beside the programs of the release build."""
-    sh("cargo", "build", "--quiet", "--release", "--example", "interop-streams", cwd=ROOT, log="cargo.log")
+    """Our side of the suite `streams`, and the class path of the other."""
+    sh("cargo", "build", "--quiet", "--features", "cluster", "--example", "interop-streams", cwd=ROOT, log="cargo.log")
     return java_program("SameStreams")
 
 

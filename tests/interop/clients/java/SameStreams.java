@@ -33,6 +33,8 @@ public class SameStreams {
     /** Where Kafka Streams deletes keys that are not there, unless something else needs the old values. */
     static final Set<String> DELETES_NOTHING = Set.of("table-filter");
     static String address;
+    /** Our side: it runs the same topologies. */
+    static String program;
 
     record Row(String value, long timestamp) {
         public String toString() { return value + " @" + timestamp; }
@@ -252,7 +254,6 @@ public class SameStreams {
             // The times are long ago.
             admin.createTopics(topics.map(name -> new NewTopic(prefix + "-" + name, Optional.of(partitions), Optional.empty()).configs(Map.of("retention.ms", "-1"))).toList()).all().get();
             write(producer, prefix, begin, seed);
-            var program = System.getenv("PLAINLOG_PROGRAMS") + "/examples/interop-streams";
             ours = new ProcessBuilder(program, prefix, state + "/ours", address).redirectError(ProcessBuilder.Redirect.INHERIT).start();
             streams.setUncaughtExceptionHandler(failure -> {
                 failure.printStackTrace();
@@ -280,7 +281,8 @@ public class SameStreams {
     }
 
     public static void main(String[] arguments) {
-        address = arguments[0];
+        program = arguments[0];
+        address = arguments[1];
         System.out.println("note kafka-streams " + AppInfoParser.getVersion() + " on Java " + System.getProperty("java.version"));
         if (System.getenv("PLAINLOG_PROGRAMS").isEmpty()) {
             System.out.println("unable same_results: this broker is not plainlog");
