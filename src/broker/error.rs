@@ -1,7 +1,7 @@
 //! The broker's errors. [`Error::code`] is the one table of their codes; each protocol turns an error into its own reply and
 //! adds a hint in its own words.
 
-use super::Code;
+use super::{ADMIN, Code};
 use crate::{
     log::{self, disk::is_full, record::shown},
     security::{Operation, ResourceType},
@@ -244,6 +244,11 @@ impl Error {
     /// The disk is full: that names the file.
     pub(super) fn disk_full(error: impl fmt::Display) -> Error {
         Error::Storage(format!("the disk is full: {error}; trim or delete topics, or make room"))
+    }
+
+    /// Without [`ADMIN`] there might be nobody who lets others do anything.
+    pub(crate) fn admin_stays() -> Error {
+        Error::InvalidUser(format!("{ADMIN} stays, so that somebody may do everything"))
     }
 
     /// Kafka's number and name for it.

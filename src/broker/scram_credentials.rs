@@ -5,7 +5,7 @@
 //! ```
 
 use super::{
-    Broker, Result,
+    ADMIN, Broker, Error, Result,
     kept::Kind,
     small_file::{Line, Lines, Text},
 };
@@ -93,13 +93,14 @@ impl Broker {
         Ok(self.env(&self.ask_cluster(Operation::Describe)?).security.get().credentials.clone())
     }
 
-    /// Changes credentials, durably, all of these or none.
+    /// Changes credentials, durably, all of these or none. Where there are users, the last one of [`ADMIN`] stays.
     pub fn alter_scram_credentials(&self, changes: impl IntoIterator<Item = ScramChange>) -> Result<()> {
         let permit = self.ask_cluster(Operation::Alter)?;
         let env = self.env(&permit);
         let mut users = BTreeSet::new();
-        env.change_kept(&env.security, |security| {
+        env.try_change_kept(&env.security, |security| {
             let credentials = Arc::make_mut(&mut security.credentials);
+            let has_admin = security.secret.is_some() && credentials.contains_key(ADMIN);
             let last = credentials.values().flat_map(|own| own.values()).map(|credential| credential.change).max();
             let change = last.unwrap_or(0) + 1;
             for ScramChange { user, mechanism, credential } in changes {
@@ -111,6 +112,7 @@ impl Broker {
                 }
             }
             credentials.retain(|_, own| !own.is_empty());
+            if has_admin && !credentials.contains_key(ADMIN) { Err(Error::admin_stays()) } else { Ok(()) }
         })?;
         for user in &users {
             #[cfg(feature = "users")]

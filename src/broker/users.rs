@@ -98,7 +98,7 @@ impl Broker {
     pub fn delete_user(&self, name: &str) -> Result<usize> {
         let permit = self.ask_cluster(Operation::Alter)?;
         if name == ADMIN {
-            return Err(Error::InvalidUser(format!("{ADMIN} stays, so that somebody may do everything")));
+            return Err(Error::admin_stays());
         }
         let (env, mut was_there) = (self.env(&permit), false);
         if env.security.get().credentials.contains_key(name) {
@@ -186,6 +186,19 @@ mod tests {
         let credential = password::new_keys("new").remove(&sha512);
         broker.alter_scram_credentials([ScramChange { user: "alice".into(), mechanism: sha512, credential }]).unwrap();
         assert!(broker.log_in("alice", b"old").is_err() && broker.log_in("alice", b"new").is_ok());
+    }
+
+    #[test]
+    fn admin_does_not_lose_its_last_credential_whoever_takes_it() {
+        let broker = with_admin();
+        let without = |mechanism| ScramChange { user: ADMIN.into(), mechanism, credential: None };
+        let credential = password::new_keys("x").remove(&ScramMechanism::Sha256);
+        let other = ScramChange { user: "alice".into(), mechanism: ScramMechanism::Sha256, credential };
+        let [one, both] = [1, 2].map(|count| ScramMechanism::ALL.into_iter().take(count).map(without));
+        assert_eq!(broker.alter_scram_credentials(both.chain([other])), Err(Error::admin_stays()));
+        assert_eq!(broker.users().unwrap().len(), 1, "all changes or none");
+        broker.alter_scram_credentials(one).unwrap();
+        assert!(broker.log_in("admin", b"secret").is_ok());
     }
 
     #[test]

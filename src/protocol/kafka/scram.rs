@@ -9,7 +9,7 @@ use super::{
     write_code,
 };
 use crate::{
-    broker::{self, ResourceName, ScramChange},
+    broker::{self, ADMIN, Broker, Error, ResourceName, ScramChange},
     security::{Operation, ScramCredential, ScramCredentials, ScramMechanism, password},
 };
 use std::{
@@ -36,10 +36,6 @@ fn mechanism(number: i8) -> Result<ScramMechanism, Refusal> {
 
 fn unacceptable(why: &str) -> Refusal {
     Refusal::new(Code::UnacceptableCredential, why.into())
-}
-
-fn check_name(user: &str) -> Result<(), Refusal> {
-    if user.is_empty() { Err(unacceptable("a user has a name")) } else { Ok(()) }
 }
 
 /// DescribeUserScramCredentials (key 50). No user named means all. `kafka-configs` asks this wherever it shows the quotas of users.
@@ -143,7 +139,7 @@ pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Read
     // Whoever may not change anything is not told what would be wrong with it.
     let may = || broker.ask(Operation::Alter, ResourceName::CLUSTER).map(drop).map_err(Refusal::from);
     let mut asked = Asked::default();
-    deletions.iter().for_each(|deletion| asked.add(deletion.user, || may().and_then(|()| deletion.check(&known))));
+    deletions.iter().for_each(|deletion| asked.add(deletion.user, || may().and_then(|()| deletion.check(broker, &known))));
     upsertions.iter().for_each(|upsertion| asked.add(upsertion.user, || may().and_then(|()| upsertion.check())));
     upsertions.iter().filter(|upsertion| upsertion.salted_password.is_empty()).for_each(|empty| asked.fail(empty.user));
     let done = asked.apply(|changes| broker.alter_scram_credentials(changes));
@@ -200,11 +196,17 @@ impl<'a> Asked<'a> {
 }
 
 impl Deletion<'_> {
-    fn check(&self, known: &ScramCredentials) -> Result<ScramChange, Refusal> {
-        check_name(self.user)?;
+    /// Whoever has a name that nobody gets any more can lose it.
+    fn check(&self, broker: &Broker, known: &ScramCredentials) -> Result<ScramChange, Refusal> {
+        if self.user.is_empty() {
+            return Err(unacceptable("a user has a name"));
+        }
         let (user, mechanism) = (self.user.to_string(), mechanism(self.mechanism)?);
-        if known.get(&user).is_none_or(|own| !own.contains_key(&mechanism)) {
-            return Err(Refusal::new(Code::ResourceNotFound, "the user has no such credential".into()));
+        let found = known.get(&user).filter(|own| own.contains_key(&mechanism));
+        let own = found.ok_or_else(|| Refusal::new(Code::ResourceNotFound, "the user has no such credential".into()))?;
+        // The broker sees to it; asked here, it is not the others of the request that are refused for it.
+        if user == ADMIN && own.len() == 1 && broker.has_users() {
+            return Err(Error::admin_stays().into());
         }
         Ok(ScramChange { user, mechanism, credential: None })
     }
@@ -212,7 +214,7 @@ impl Deletion<'_> {
 
 impl Upsertion<'_> {
     fn check(&self) -> Result<ScramChange, Refusal> {
-        check_name(self.user)?;
+        password::check_name(self.user).map_err(|why| unacceptable(&why))?;
         let (user, mechanism) = (self.user.to_string(), mechanism(self.mechanism)?);
         if !ITERATIONS.contains(&self.iterations) {
             return Err(unacceptable("a password is hashed 4096 to 16384 times"));

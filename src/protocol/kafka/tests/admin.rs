@@ -249,6 +249,21 @@ mod scram {
         assert_eq!(change(&talk, &[], &[]), []);
     }
 
+    #[test]
+    fn admin_keeps_a_credential_and_nobody_gets_a_name_that_is_no_users() {
+        let mut config = Config::in_memory();
+        config.security.users = true;
+        let talk = Talk::with(config);
+        talk.broker.begin_with_users("secret").unwrap();
+        let both = |admin, other: &str| [("admin".to_string(), admin), (other.to_string(), 0)];
+        assert_eq!(change(&talk, &[("alice", 1, 4096, "p")], &[("admin", 1)]), both(0, "alice"));
+        assert_eq!(change(&talk, &[("bob", 1, 4096, "p")], &[("admin", 2)]), both(93, "bob"));
+        assert!(talk.broker.log_in("admin", b"secret").is_ok());
+        for name in ["ANONYMOUS", "a\nb", &"x".repeat(1025)] {
+            assert_eq!(change(&talk, &[(name, 1, 4096, "p")], &[]), [(name.to_string(), 93)]);
+        }
+    }
+
     /// With the salted password one can log in. A request that breaks off before it was read has it somewhere, too.
     #[test]
     fn whoever_watches_sees_no_salted_password() {
