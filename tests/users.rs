@@ -188,6 +188,27 @@ fn users_come_and_go_and_their_connections_with_them() {
     assert!(ask("USER delete admin").starts_with("ERROR UNACCEPTABLE_CREDENTIAL"));
 }
 
+/// It has so many lines a second.
+#[test]
+fn a_refusal_is_one_line_of_the_audit_and_what_another_right_lets_one_do_is_none() {
+    let folder = Folder::new("refusals");
+    let audit = folder.path("audit");
+    let broker = with_users(&folder, &["--audit", &audit]);
+    let mut admin = as_user(&broker, "admin", "admin-secret");
+    let rule = "ACL add resource:topic name:messages principal:User:alice operation:write";
+    for line in ["CREATE messages", "USER add alice secret", rule] {
+        assert!(admin.say(&format!("{line}\n")).line().starts_with("OK"), "{line}");
+    }
+    let mut alice = as_user(&broker, "alice", "secret");
+    for offset in 0..3 {
+        assert_eq!(alice.say("PRODUCE x\n").line(), format!("ACK offset:{offset}"));
+    }
+    let refused = || fs::read_to_string(&audit).unwrap().matches(" refused ").count();
+    assert_eq!(refused(), 0);
+    assert!(alice.say("CONSUME 0\n").line().starts_with("ERROR TOPIC_AUTHORIZATION_FAILED"));
+    assert_eq!(refused(), 1);
+}
+
 /// What is said for another is not kept where others read it.
 #[test]
 fn explanations_withhold_passwords() {

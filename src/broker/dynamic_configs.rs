@@ -12,7 +12,7 @@
 //! not go together with the settings of a topic is refused.
 
 use super::{
-    Broker, BrokerState, Error, Permit, Result,
+    Broker, BrokerState, Error, Permit, ResourceName, Result,
     small_file::{Lines, OWN_BYTES_MAX, Text},
 };
 use crate::{
@@ -62,6 +62,16 @@ pub struct Resource {
     pub kind: ResourceKind,
     /// Its name.
     pub name: String,
+}
+
+impl Resource {
+    /// What decides over its configs: over a group's the group, over all else's the broker.
+    fn asked(&self) -> ResourceName<'_> {
+        match self.kind {
+            ResourceKind::Group => ResourceName::group(&self.name),
+            _ => ResourceName::CLUSTER,
+        }
+    }
 }
 
 /// What the file says.
@@ -152,9 +162,9 @@ impl Broker {
         self.state(&Permit::for_everybody()).group_settings(group)
     }
 
-    /// The configs of a thing that were set while the broker ran.
+    /// The configs of a thing that were set while the broker ran; none are shown to whoever may not see them.
     pub fn configs(&self, resource: &Resource) -> Overrides {
-        let permit = self.ask_configs(Operation::DescribeConfigs, resource);
+        let permit = self.may(Operation::DescribeConfigs, resource.asked());
         permit.map(|permit| self.env(&permit).configs.of(resource)).unwrap_or_default()
     }
 
@@ -166,7 +176,7 @@ impl Broker {
 
     /// Changes the configs of a thing, durably, or only says whether they could be. After an error all is as it was.
     pub fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
-        let permit = self.ask_configs(Operation::AlterConfigs, resource)?;
+        let permit = self.ask(Operation::AlterConfigs, resource.asked())?;
         self.state(&permit).alter_configs(resource, changes, dry)?;
         if !dry {
             let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
@@ -174,15 +184,6 @@ impl Broker {
             self.note("settings-changed", &[("of", &kind), ("name", &resource.name), ("settings", &names)]);
         }
         Ok(())
-    }
-
-    /// Whether the caller may do this to the configs of a thing: of a group, as far as it may do it to the group; of all else, as
-    /// far as it may do it to the broker.
-    fn ask_configs(&self, operation: Operation, resource: &Resource) -> Result<Permit> {
-        match resource.kind {
-            ResourceKind::Group => self.ask_group(operation, &resource.name),
-            _ => self.ask_cluster(operation),
-        }
     }
 }
 

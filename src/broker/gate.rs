@@ -461,6 +461,13 @@ impl Broker {
         Ok(self.on_behalf_of(self.caller.permitted()))
     }
 
+    /// The same, and for whoever may not do it to the cluster the broker as far as the caller may do it to what is in it.
+    #[cfg(feature = "kafka")]
+    pub fn for_cluster_or_self(&self, operation: Operation) -> Broker {
+        let may = self.may(operation, ResourceName::CLUSTER);
+        may.map_or_else(|_| self.clone(), |_| self.on_behalf_of(self.caller.permitted()))
+    }
+
     /// The broker for whoever looks at what it counts: the caller, or with `--metrics-open` somebody who may see everything.
     pub fn for_metrics(&self) -> Broker {
         #[cfg(feature = "users")]

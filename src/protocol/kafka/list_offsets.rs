@@ -191,8 +191,7 @@ pub(super) fn offset_for_leader_epoch(call: &mut Call<'_, '_>, r: &mut Reader<'_
         format!("where {} ended", shown_list(asked.collect::<Vec<_>>().into_iter()))
     });
     // Brokers may ask it of all that there is.
-    let whole = call.broker.for_cluster(Operation::ClusterAction);
-    let broker = whole.as_ref().unwrap_or(call.broker);
+    let broker = &call.broker.for_cluster_or_self(Operation::ClusterAction);
     let mut w = call.respond();
     w.throttle_time();
     w.array("topics", topics.iter(), |w, (name, partitions)| {

@@ -99,9 +99,10 @@ fn produce_all(
     topics: &[Topic<'_>],
 ) -> Vec<Outcome> {
     let batches = || topics.iter().flat_map(|topic| topic.batches.iter().map(move |sent| (topic, sent)));
+    // Asked only where a batch needs it: who is not let is told of.
     let may = |id| call.broker.ask(Operation::Write, ResourceName::transactional_id(id)).is_ok();
-    let in_transaction = transactional_id.is_some_and(may);
-    let refused = if !in_transaction && batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional)) {
+    let in_transaction = batches().any(|(_, sent)| sent.bytes.is_some_and(is_transactional));
+    let refused = if in_transaction && !transactional_id.is_some_and(may) {
         let why = match transactional_id {
             Some(_) => "you may not write in transactions of this id",
             None => "a batch is of a transaction, and the request has no transactional id",

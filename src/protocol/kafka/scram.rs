@@ -139,7 +139,9 @@ pub(super) fn alter_user_scram_credentials(call: &mut Call<'_, '_>, r: &mut Read
     // Whoever may not change anything is not told what would be wrong with it.
     let may = || broker.ask(Operation::Alter, ResourceName::CLUSTER).map(drop).map_err(Refusal::from);
     let mut asked = Asked::default();
-    deletions.iter().for_each(|deletion| asked.add(deletion.user, || may().and_then(|()| deletion.check(broker, &known))));
+    deletions
+        .iter()
+        .for_each(|deletion| asked.add(deletion.user, || may().and_then(|()| deletion.check(broker, &known))));
     upsertions.iter().for_each(|upsertion| asked.add(upsertion.user, || may().and_then(|()| upsertion.check())));
     upsertions.iter().filter(|upsertion| upsertion.salted_password.is_empty()).for_each(|empty| asked.fail(empty.user));
     let done = asked.apply(|changes| broker.alter_scram_credentials(changes));
@@ -203,7 +205,8 @@ impl Deletion<'_> {
         }
         let (user, mechanism) = (self.user.to_string(), mechanism(self.mechanism)?);
         let found = known.get(&user).filter(|own| own.contains_key(&mechanism));
-        let own = found.ok_or_else(|| Refusal::new(Code::ResourceNotFound, "the user has no such credential".into()))?;
+        let own =
+            found.ok_or_else(|| Refusal::new(Code::ResourceNotFound, "the user has no such credential".into()))?;
         // The broker sees to it; asked here, it is not the others of the request that are refused for it.
         if user == ADMIN && own.len() == 1 && broker.has_users() {
             return Err(Error::admin_stays().into());

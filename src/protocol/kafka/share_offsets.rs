@@ -170,7 +170,7 @@ pub(super) fn alter_share_group_offsets(call: &mut Call<'_, '_>, r: &mut Reader<
         partitions.iter().map(|&(index, start)| (index, write(index, start))).collect::<Vec<_>>()
     };
     // Where no topic is the caller's to read, no group is made.
-    let any = topics.iter().any(|(topic, _)| broker.ask(Operation::Read, ResourceName::topic(topic)).is_ok());
+    let any = topics.iter().any(|(topic, _)| broker.may(Operation::Read, ResourceName::topic(topic)).is_ok());
     let may = match any || topics.is_empty() {
         true => may_change(&broker, group, true),
         false => broker.ask(Operation::Read, ResourceName::group(group)).map(drop).map_err(Refusal::from),

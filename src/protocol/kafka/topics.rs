@@ -109,7 +109,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         }
         write_code(w, made.as_ref().err());
         if w.version >= 5 {
-            let may_know = |_: &&Made| broker.ask(Operation::DescribeConfigs, ResourceName::topic(topic.name)).is_ok();
+            let may_know = |_: &&Made| broker.may(Operation::DescribeConfigs, ResourceName::topic(topic.name)).is_ok();
             match made.as_ref().ok().filter(may_know) {
                 None => {
                     w.i32("num_partitions", -1);
@@ -236,8 +236,7 @@ pub(super) fn delete_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
     let _timeout_ms = r.i32("timeout_ms")?;
     r.tags()?;
     // Whoever may delete whatever the cluster has need not be allowed to see it.
-    let whole = call.broker.for_cluster(Operation::Delete);
-    let broker = whole.as_ref().unwrap_or(call.broker);
+    let broker = &call.broker.for_cluster_or_self(Operation::Delete);
     let may_change = call.may_change_topics(DELETE_TOLD_FROM);
     let refused = |name: Option<&str>, id, why: &Refusal| (name.map(String::from), id, Err(why.clone()));
     let done: Vec<(Option<String>, Uuid, Result<(), Refusal>)> = topics
@@ -277,8 +276,8 @@ fn delete(broker: &Broker, name: Option<&str>, id: &Uuid) -> (Option<String>, Uu
     let topic: Result<TopicDescription, Refusal> = match name {
         Some(_) if *id != [0; 16] => Err(Refusal::invalid("give a name or an id")),
         Some(name) => match broker.describe_topic(name) {
-            // The topic is offline and has no id.
-            Err(broker::Error::Storage(_)) => {
+            // The topic is offline and has no id; or the caller may not even see it, and is refused what it asked for.
+            Err(broker::Error::Storage(_) | broker::Error::NotAuthorized { .. }) => {
                 return (Some(name.into()), *id, broker.drop_topic(name).map_err(Refusal::from));
             }
             topic => topic.map_err(Refusal::from),

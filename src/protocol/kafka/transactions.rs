@@ -53,7 +53,7 @@ pub(super) fn init_producer_id(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> s
     let broker = call.broker;
     let half_known = (known.id == NOBODY.id) != (known.epoch == NOBODY.epoch);
     let of = |error: Error| (code(&error, call.version, FENCED_SINCE_INIT), error.to_string());
-    let may = |id| broker.ask(Operation::Write, ResourceName::transactional_id(id)).is_ok();
+    let may = |id| broker.may(Operation::Write, ResourceName::transactional_id(id)).is_ok();
     let made = match transactional_id {
         // What the client had before does not matter, as in Kafka.
         None => broker.new_producer_id().map(|id| ProducerIdentity { id, epoch: 0 }).map_err(of),

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     backend::PartitionHandle,
-    broker::{self, Batches, Isolation, LineAt, View},
+    broker::{self, Batches, Code, Isolation, LineAt, View},
     log::record::{split_offset, split_timestamp, write_i64, write_u64},
     protocol::connection::Output,
     security::Operation,
@@ -73,6 +73,7 @@ impl Session {
             }
             match self.partition() {
                 Ok(partition) => found = Some(partition),
+                Err(refusal) if refusal.code == Code::TopicAuthorizationFailed => return Err(refusal.into()),
                 Err(_) => {
                     // It is still to come, or was made since it was looked for, or the refusal stands.
                     if !self.may_come() {

@@ -15,12 +15,13 @@ use super::{
 };
 use crate::{
     backend,
-    broker::{Code, Ticket},
+    broker::{Code, ResourceName, Ticket},
     log::{
         Numbering,
         record::{Records, parse_fields, parse_u63, shown, split_word, write_u64},
     },
     protocol::connection::Output,
+    security::Operation,
 };
 
 /// The list of answers is given back when it grew beyond so many.
@@ -63,8 +64,9 @@ impl<'a> Gathered<'a> {
         let ticket = session.written.add_value(&mut self.records, topic, *index, value)?;
         if !self.known {
             // A CONSUME behind it is told if the partition is dropped in between. Whoever may only write has none.
-            match session.partition() {
-                Err(refusal) if refusal.code != Code::TopicAuthorizationFailed => return Err(refusal),
+            let may_read = session.broker.door().may(Operation::Read, ResourceName::topic(topic)).is_ok();
+            match may_read.then(|| session.partition()) {
+                Some(Err(refusal)) if refusal.code != Code::TopicAuthorizationFailed => return Err(refusal),
                 _ => {}
             }
             self.known = true;

@@ -1,15 +1,22 @@
 //! Rules, and what one may do, as Kafka's clients ask and are told.
 
-use super::*;
+use super::{
+    transactions::{encode, put},
+    *,
+};
 use crate::security::{Principal, Proof};
 use kafka_protocol::messages::{
-    create_acls_request::AclCreation, delete_acls_request::DeleteAclsFilter,
-    describe_acls_response::DescribeAclsResource,
+    create_acls_request::AclCreation, create_topics_request::CreatableTopic, delete_acls_request::DeleteAclsFilter,
+    describe_acls_response::DescribeAclsResource, offset_for_leader_epoch_request as epochs,
 };
+use std::{env, fs, process};
 
 /// What the admin and alice ask of a broker with users.
 fn with_users() -> [Talk; 2] {
-    let mut config = Config::in_memory();
+    with_users_and(Config::in_memory())
+}
+
+fn with_users_and(mut config: Config) -> [Talk; 2] {
     config.security.users = true;
     let broker = Broker::open(config).unwrap();
     broker.create_topic("there", 2).unwrap();
@@ -117,4 +124,44 @@ fn answers_tell_what_one_may_do() {
     assert_eq!(told(&admin, true), [3576, 8096, 3400]);
     assert_eq!(told(&alice, true), [1 << 4 | 1 << 8, 1 << 8, 1 << 3 | 1 << 8]);
     assert_eq!(told(&alice, false), [i32::MIN; 3]);
+}
+
+/// It has so many lines a second.
+#[test]
+fn what_another_right_lets_one_do_is_no_refusal_in_the_audit() {
+    let path = env::temp_dir().join(format!("plainlog-no-refusals-{}", process::id()));
+    let mut config = Config::in_memory();
+    config.security.audit = Some(path.clone());
+    let [admin, alice] = with_users_and(config);
+    assert_eq!(create(&admin, [3, 4, 6].map(|operation| creation("there", operation)).to_vec()), [0, 0, 0]);
+    assert_eq!(create(&admin, vec![creation("new", 5)]), [0]);
+    let refused = || {
+        let audit = fs::read_to_string(&path).unwrap();
+        let lines = audit.lines().filter(|line| line.contains(" refused ")).map(|line| line.split_once("operation:"));
+        lines.map(|line| line.unwrap().1.to_string()).collect::<Vec<_>>()
+    };
+    let partition = epochs::OffsetForLeaderPartition::default();
+    let topic = epochs::OffsetForLeaderTopic::default().with_topic(s("there").into()).with_partitions(vec![partition]);
+    let (response, _) =
+        alice.ask(23, 4, &encoded(OffsetForLeaderEpochRequest::default().with_topics(vec![topic]), 4)).unwrap();
+    let ends = OffsetForLeaderEpochResponse::decode(&mut &response[..], 4).unwrap();
+    assert_eq!(ends.topics[0].partitions[0].error_code, 0);
+    assert_eq!(put(&alice, 9, Some("transfer"), encode(batch::Facts::PLAIN)), 0);
+    let topic = CreatableTopic::default().with_name(s("new").into()).with_num_partitions(1).with_replication_factor(1);
+    let (response, _) = alice.ask(19, 7, &encoded(CreateTopicsRequest::default().with_topics(vec![topic]), 7)).unwrap();
+    let made = CreateTopicsResponse::decode(&mut &response[..], 7).unwrap();
+    assert_eq!((made.topics[0].error_code, made.topics[0].topic_config_error_code), (0, 29));
+    let drop_topic = |name| {
+        let request = DeleteTopicsRequest::default().with_topic_names(vec![s(name).into()]);
+        let (response, _) = alice.ask(20, 5, &encoded(request, 5)).unwrap();
+        DeleteTopicsResponse::decode(&mut &response[..], 5).unwrap().responses[0].error_code
+    };
+    assert_eq!(drop_topic("there"), 0);
+    assert_eq!(refused(), [""; 0]);
+    assert_eq!((drop_topic("new"), drop_topic("hidden")), (29, 29));
+    let in_transaction = encode(batch::Facts { transactional: true, producer_id: 0, ..batch::Facts::PLAIN });
+    assert_eq!(put(&alice, 9, Some("transfer"), in_transaction), 53);
+    let told = ["delete topic:new", "delete topic:hidden", "write transactional-id:transfer"];
+    assert_eq!(refused(), told);
+    fs::remove_file(path).unwrap();
 }

@@ -39,7 +39,7 @@ impl Producer {
     }
 }
 
-fn encode(facts: batch::Facts) -> Vec<u8> {
+pub(super) fn encode(facts: batch::Facts) -> Vec<u8> {
     let mut out = Vec::new();
     let mut encoder = batch::Encoder::new(&mut out, facts);
     let lines = Lines::new(b"offset:0 message:hello\n", 1_700_000_000_000, Flags::NONE);
@@ -81,7 +81,7 @@ fn add(talk: &Talk, version: i16, producer: Producer, name: &str, partitions: &[
 }
 
 /// Writes a batch to partition 0 of the topic `there`; answers the code.
-fn put(talk: &Talk, version: i16, transactional_id: Option<&str>, batch: Vec<u8>) -> i16 {
+pub(super) fn put(talk: &Talk, version: i16, transactional_id: Option<&str>, batch: Vec<u8>) -> i16 {
     let partition = produce::PartitionProduceData::default().with_records(Some(batch.into()));
     let topic = produce::TopicProduceData::default().with_name(s("there").into()).with_partition_data(vec![partition]);
     let request = ProduceRequest::default().with_transactional_id(transactional_id.map(id)).with_acks(-1);
