@@ -90,6 +90,20 @@ fn whoever_may_only_write_a_topic_learns_of_no_other() {
     assert!(is_refused(alice.find_topic_by_id_to(Operation::Read, &id)));
 }
 
+/// The text protocol tells how long a line may be, and anybody can try.
+#[test]
+fn how_large_messages_may_be_is_told_of_topics_that_one_sees() {
+    let broker = with_users();
+    let of = |bytes: &str| [("max.message.bytes".to_string(), bytes.to_string())].into();
+    broker.create_topic_with("hidden", Some(1), of("5000000")).unwrap();
+    broker.create_topic_with("orders", Some(1), of("3000000")).unwrap();
+    allow(&broker, &[rule(ResourceType::Topic, "orders", Operation::Write)]);
+    let alice = alice(&broker);
+    assert_eq!((broker.message_bytes_max(), alice.message_bytes_max()), (5_000_000, 3_000_000));
+    allow(&broker, &[]);
+    assert_eq!(alice.message_bytes_max(), broker.config().topic_defaults.max_message_bytes as usize);
+}
+
 #[test]
 fn a_rule_that_goes_ends_reading_and_writing_that_was_begun() {
     let broker = with_users();

@@ -535,12 +535,15 @@ impl Broker {
         self.state(&Permit::for_everybody()).topic_waiters.register(waiter)
     }
 
-    /// The largest `max.message.bytes` of any topic, and of those not made yet, up to what a log takes.
+    /// The largest `max.message.bytes` of any topic that the caller may describe, and of those not made yet, up to what a log takes.
     pub fn message_bytes_max(&self) -> usize {
         let state = self.state(&Permit::for_everybody());
+        let default = state.env.topic_defaults().max_message_bytes;
         let topics = state.topics.read().expect("no panic under the topics' lock");
-        let largest = topics.online().map(|topic| topic.settings().max_message_bytes).max().unwrap_or(0);
-        (largest.max(state.env.topic_defaults().max_message_bytes) as usize).min(BATCH_BYTES_MAX)
+        let larger = topics.online().filter(|topic| topic.settings().max_message_bytes > default);
+        let seen = larger.filter(|topic| self.may_describe(&topic.name));
+        let largest = seen.map(|topic| topic.settings().max_message_bytes).max().unwrap_or(default);
+        (largest as usize).min(BATCH_BYTES_MAX)
     }
 }
 

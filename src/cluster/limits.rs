@@ -28,7 +28,14 @@ const TOPICS_MAX: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     of_topics: Mutex<HashMap<String, Heard>>,
-    largest: Mutex<Option<Heard>>,
+    larger: Mutex<Option<Larger>>,
+}
+
+/// The topics whose records may be larger than the default.
+#[derive(Debug)]
+struct Larger {
+    topics: Vec<(String, usize)>,
+    at: Instant,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +54,7 @@ impl Limits {
     /// It may be another now.
     pub(super) fn forget(&self, topic: &str) {
         self.of_topics().remove(topic);
-        *self.largest() = None;
+        *self.larger() = None;
     }
 
     pub(super) fn told(&self, topic: &str, bytes: usize) {
@@ -62,8 +69,8 @@ impl Limits {
         self.of_topics.lock().expect("no panic under the lock")
     }
 
-    fn largest(&self) -> MutexGuard<'_, Option<Heard>> {
-        self.largest.lock().expect("no panic under the lock")
+    fn larger(&self) -> MutexGuard<'_, Option<Larger>> {
+        self.larger.lock().expect("no panic under the lock")
     }
 }
 
@@ -83,34 +90,40 @@ impl Shared {
     }
 
     fn ask_record_bytes_max(&self, topic: &str) -> usize {
-        let bytes = self.ask_limits(&[topic]).unwrap_or(DEFAULT);
+        let bytes = self.ask_limits(&[topic]).map_or(DEFAULT, |told| told[0].1);
         self.limits.told(topic, bytes);
         bytes
     }
 
-    /// The largest of all topics, and no less than a topic has that is made by first use, as far as that is known.
-    pub(super) fn largest_record_bytes(&self) -> usize {
+    /// The largest of all topics that are `seen`, and no less than a topic has that is made by first use, as far as that is known.
+    pub(super) fn largest_record_bytes(&self, seen: impl Fn(&str) -> bool) -> usize {
         // Who asks meanwhile waits and gets the same answer.
-        let mut largest = self.limits.largest();
-        if let Some(heard) = largest.filter(|heard| heard.at.elapsed() < LARGEST_BELIEVED) {
-            return heard.bytes;
+        let mut larger = self.limits.larger();
+        if larger.as_ref().is_none_or(|larger| larger.at.elapsed() >= LARGEST_BELIEVED) {
+            // Where nobody tells, what was told last.
+            let before = larger.take().map(|larger| larger.topics);
+            let topics = self.ask_larger().or(before).unwrap_or_default();
+            *larger = Some(Larger { topics, at: Instant::now() });
         }
-        let told = self.known.metadata_within(None, ASKED.min(self.options.timeout)).ok().and_then(|metadata| {
-            let names: Vec<_> = metadata.topics().iter().map(|topic| topic.name()).collect();
-            self.ask_limits(&names)
-        });
-        // Where nobody tells, what was told last.
-        let before = largest.map_or(DEFAULT, |heard| heard.bytes);
-        let bytes = told.unwrap_or(before).clamp(DEFAULT, BATCH_BYTES_MAX);
-        *largest = Some(Heard::now(bytes));
-        bytes
+        let topics = larger.iter().flat_map(|larger| &larger.topics).filter(|(topic, _)| seen(topic));
+        topics.map(|(_, bytes)| *bytes).max().unwrap_or(DEFAULT).min(BATCH_BYTES_MAX)
     }
 
-    /// The largest of these; `None`: nobody tells.
-    fn ask_limits(&self, topics: &[&str]) -> Option<usize> {
+    fn ask_larger(&self) -> Option<Vec<(String, usize)>> {
+        let metadata = self.known.metadata_within(None, ASKED.min(self.options.timeout)).ok()?;
+        let names: Vec<_> = metadata.topics().iter().map(|topic| topic.name()).collect();
+        let told = self.ask_limits(&names)?;
+        Some(told.into_iter().filter(|(_, bytes)| *bytes > DEFAULT).collect())
+    }
+
+    /// What these have, as far as it is told; `None`: nobody tells.
+    fn ask_limits(&self, topics: &[&str]) -> Option<Vec<(String, usize)>> {
         let asked = self.known.ask_within(ASKED.min(self.options.timeout), |nodes| nodes.setting(topics, SETTING));
-        let told = asked.ok()?.into_iter().filter_map(|(_, settings)| settings.ok());
-        told.flatten().filter(|setting| setting.name == SETTING).filter_map(|setting| setting.value.parse().ok()).max()
+        let told = asked.ok()?.into_iter().filter_map(|(topic, settings)| {
+            let setting = settings.ok()?.into_iter().find(|setting| setting.name == SETTING)?;
+            Some((topic, setting.value.parse().ok()?))
+        });
+        Some(told.collect()).filter(|told: &Vec<_>| !told.is_empty())
     }
 }
 
@@ -130,6 +143,7 @@ mod tests {
         fixture.cluster.create_topic_with("large", Some(1), with("5000000")).unwrap();
         fixture.cluster.create_topic_with("small", Some(1), with("1000")).unwrap();
         assert_eq!(fixture.cluster.message_bytes_max(), 5_000_000);
+        assert_eq!(fixture.cluster.shared.largest_record_bytes(|topic| topic != "large"), DEFAULT, "it is not seen");
         let shared = &fixture.cluster.shared;
         assert_eq!(["large", "small"].map(|topic| shared.record_bytes_max(topic)), [5_000_000, 1000]);
         let found = fixture.cluster.find_topic("large").unwrap();

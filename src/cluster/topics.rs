@@ -312,7 +312,7 @@ impl Cluster {
 
     /// The largest record that one of the topics takes, as far as the cluster tells.
     pub fn message_bytes_max(&self) -> usize {
-        self.shared.largest_record_bytes()
+        self.shared.largest_record_bytes(|topic| self.door.may_describe(topic))
     }
 
     /// Settings of topics without settings of their own, as far as they are known here: Kafka's.
