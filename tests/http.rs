@@ -80,6 +80,15 @@ fn every_route_refuses_what_it_does_not_take() {
     }
 }
 
+/// It holds now, and where there are users for whoever asked.
+#[test]
+fn no_cache_keeps_what_the_api_tells() {
+    let broker = Broker::start();
+    for path in ["/api/cluster", "/api/topics", "/api/topics/none", "/api/none", "/metrics", "/health"] {
+        assert_eq!(broker.get(path).header("cache-control"), "no-store", "{path}");
+    }
+}
+
 #[test]
 fn a_head_has_no_body_but_its_length() {
     let broker = Broker::start();

@@ -29,7 +29,7 @@ use std::{
 /// Answers smaller than this are not compressed.
 const COMPRESSED_FROM_BYTES: usize = 1 << 10;
 /// What keeps a stream of events from being kept, or held back, on its way.
-pub(super) const EVENT_HEADERS: &str = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
+pub(super) const EVENT_HEADERS: &str = "X-Accel-Buffering: no\r\n";
 /// A stream of events that is silent for so long gets a comment, so that nobody between takes the connection for dead.
 pub(super) const COMMENT_EVERY: Duration = Duration::from_secs(15);
 /// A stream is sent on when it has so many bytes.
@@ -341,6 +341,10 @@ impl<'x, 'c> Exchange<'x, 'c> {
         line(format_args!(
             "HTTP/1.1 {status} {reason}\r\nDate: {date}\r\n{ALWAYS}Vary: Accept, Accept-Encoding, Origin\r\n{headers}"
         ));
+        // What is told holds now, and may be for whoever asked alone.
+        if !headers.contains("Cache-Control: ") {
+            line(format_args!("Cache-Control: no-store\r\n"));
+        }
         if !matches!(status, 204 | 304) {
             line(format_args!("Content-Type: {content_type}\r\n"));
         }

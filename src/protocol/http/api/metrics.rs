@@ -47,7 +47,7 @@ pub(in crate::protocol::http) fn scrape(exchange: &mut Exchange<'_, '_>) -> Resu
         false => (PROMETHEUS, prometheus_text::encode(&mut text, &registry)),
     };
     encoded.expect("a string takes everything");
-    exchange.answer(200, content_type, "Cache-Control: no-store\r\n", text.as_bytes())
+    exchange.answer(200, content_type, "", text.as_bytes())
 }
 
 /// All that a scrape tells, at one moment.

@@ -27,9 +27,7 @@ pub(in crate::protocol::http) fn open_session(exchange: &mut Exchange<'_, '_>) -
     let token = token.ok_or_else(|| Refusal::new(503, "there are too many sessions"))?;
     let (name, lasts) = (cookie_name(exchange.output)?, crate::security::SESSION_LASTS.as_secs());
     let secure = if exchange.output.is_secure() { "; Secure" } else { "" };
-    let cookie = format!(
-        "Set-Cookie: {name}={token}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Strict{secure}\r\nCache-Control: no-store\r\n"
-    );
+    let cookie = format!("Set-Cookie: {name}={token}; Path=/; Max-Age={lasts}; HttpOnly; SameSite=Strict{secure}\r\n");
     let answer = format!("{}\n", json!({ "principal": format!("User:{user}") }));
     exchange.answer(200, JSON, &cookie, answer.as_bytes())
 }
@@ -43,10 +41,8 @@ pub(in crate::protocol::http) fn close_session(exchange: &mut Exchange<'_, '_>) 
     {
         broker.close_session(&token);
     }
-    let cookie = format!(
-        "Set-Cookie: {}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict\r\nCache-Control: no-store\r\n",
-        cookie_name(exchange.output)?
-    );
+    let cookie =
+        format!("Set-Cookie: {}=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict\r\n", cookie_name(exchange.output)?);
     exchange.answer(200, JSON, &cookie, b"{}\n")
 }
 
