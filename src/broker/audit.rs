@@ -25,9 +25,9 @@ use crate::{
 };
 use std::{
     fmt::{self, Display},
-    fs::{File, OpenOptions},
+    fs::{File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -59,6 +59,12 @@ pub(super) type Field<'a> = (&'a str, &'a dyn Display);
 impl Audit {
     pub(super) fn open(path: &Path, clock: Clock) -> io::Result<Audit> {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        // Others may be let read one that was there. What is no file, such as a pipe, is left as it is.
+        let found = file.metadata()?;
+        let mode = found.permissions().mode();
+        if found.is_file() && mode & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(mode & !0o077))?;
+        }
         let state = State { file, second: 0, failures: 0, left_out: 0, is_broken: false };
         Ok(Audit { path: path.into(), clock, state: Mutex::new(state) })
     }
@@ -159,7 +165,6 @@ mod tests {
     };
     use std::{
         fs,
-        os::unix::fs::PermissionsExt,
         sync::{
             Arc,
             atomic::{AtomicI64, Ordering::*},
@@ -252,6 +257,17 @@ mod tests {
             "topic-dropped principal:User:admin topic:orders",
         ];
         assert_eq!(audited.take(), expected.map(|line| format!("{at}{line}")));
+    }
+
+    #[test]
+    fn a_file_that_others_could_read_is_closed_to_them() {
+        let path = std::env::temp_dir().join(format!("plainlog-audit-open-{}", std::process::id()));
+        fs::write(&path, "before\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        Audit::open(&path, Clock::System).unwrap().done("login", &Caller::embedded(), &[]);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::read_to_string(&path).unwrap().starts_with("before\n20"));
+        fs::remove_file(&path).unwrap();
     }
 
     #[test]

@@ -198,6 +198,10 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = std::env::temp_dir().join(format!("plainlog-credentials-{}", std::process::id()));
         let broker = Broker::open(Config::new(&dir)).unwrap();
+        // Left over by somebody who let all read it.
+        let beside = dir.join(Security::FILE).with_extension("tmp~");
+        std::fs::write(&beside, "").unwrap();
+        std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o644)).unwrap();
         let set = |byte| [change("u", ScramMechanism::Sha256, Some(credential(4096, byte)))];
         (0..2).for_each(|byte| broker.alter_scram_credentials(set(byte)).unwrap());
         assert_eq!(std::fs::metadata(dir.join(Security::FILE)).unwrap().permissions().mode() & 0o777, 0o600);

@@ -4,7 +4,7 @@ use super::{Disk, File, Name, OpenDir};
 use std::{
     any::Any,
     fs, io,
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt},
     path::Path,
     sync::Arc,
     time::UNIX_EPOCH,
@@ -25,7 +25,10 @@ impl Disk for FileDisk {
 
     fn create_private(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let mut options = fs::OpenOptions::new();
-        Ok(Arc::new(options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?))
+        let file = options.read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        // One that was left over may have been open to others.
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+        Ok(Arc::new(file))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Name>> {
