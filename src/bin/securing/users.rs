@@ -36,7 +36,7 @@ pub(crate) struct Options {
     /// Others who may do everything, such as 'User:alice;User:CN=bob,O=shop'
     #[arg(long, value_name = "PRINCIPAL;...", value_delimiter = ';', value_parser = principal, requires = "users")]
     super_users: Vec<String>,
-    /// Let everybody who logged in do what no rule is about
+    /// Let everybody who is served do what no rule is about, with --anonymous-loopback those who do not log in, too
     #[arg(long, requires = "users")]
     allow_if_no_acl: bool,
     /// Serve those on this machine who do not log in, too: as User:ANONYMOUS, for whom there may be rules
