@@ -13,13 +13,14 @@ use super::{Broker, Caller, Error, Permit, Protocol, Result, security_file::Secu
 use crate::security::{
     Mark, Principal, Proof, Remembered, ScramCredential, ScramMechanism, Sessions, Turns,
     guessing::{Attempt, Guessing, Turn},
-    password,
+    password::{self, InMechanism},
     sasl::scram,
     tokens::{Claims, Fault, RefusedToken, Tokens},
 };
 use crate::{config::SecurityConfig, metrics::Connection};
 use std::{
     cmp::Reverse,
+    collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::{
@@ -114,18 +115,17 @@ impl Logins {
     }
 
     /// What a user is known by: the newest, or in this mechanism. Of nobody it is made up.
-    fn known(&self, security: &Security, user: &str, mechanism: Option<ScramMechanism>) -> Known {
+    fn known<'a>(&self, security: &'a Security, user: &str, mechanism: Option<ScramMechanism>) -> Known {
+        let newest = |own: &'a BTreeMap<ScramMechanism, ScramCredential>| newest(own, mechanism);
         // It is made up for everybody, so that its time does not tell.
-        let of_nobody = mechanism.unwrap_or(ScramMechanism::Sha256);
         let secret = security.secret.as_ref().map_or(&self.secret[..], |secret| &secret.0);
-        let credential = password::of_nobody(secret, of_nobody, user);
-        let own = security.credentials.get(user).into_iter().flatten();
-        let own = own.filter(|(of, _)| mechanism.is_none_or(|mechanism| mechanism == **of));
-        // Of those that were set together the cheaper one.
-        if let Some((mechanism, credential)) = own.max_by_key(|(of, credential)| (credential.change, Reverse(**of))) {
-            return Known { mechanism: *mechanism, credential: credential.clone(), is_somebody: true };
+        let all = security.credentials.values().filter_map(newest);
+        let of_nobody = password::of_nobody(secret, mechanism.unwrap_or(ScramMechanism::Sha256), user, all);
+        if let Some((mechanism, credential)) = security.credentials.get(user).and_then(newest) {
+            return Known { mechanism, credential: credential.clone(), is_somebody: true };
         }
-        Known { mechanism: of_nobody, credential, is_somebody: false }
+        let (mechanism, credential) = of_nobody;
+        Known { mechanism, credential, is_somebody: false }
     }
 
     fn turn<T>(&self, address: IpAddr, dear: bool, work: impl FnOnce() -> T) -> T {
@@ -170,6 +170,15 @@ impl Logins {
         let sessions = self.sessions.read().expect("no panic under the lock of sessions").clone();
         sessions.iter().filter_map(Weak::upgrade).for_each(|sessions| what(&*sessions));
     }
+}
+
+/// The newest of a user's credentials, in this mechanism or any; of those that were set together the cheaper one.
+fn newest(
+    own: &BTreeMap<ScramMechanism, ScramCredential>,
+    mechanism: Option<ScramMechanism>,
+) -> Option<InMechanism<&ScramCredential>> {
+    let own = own.iter().filter(|(of, _)| mechanism.is_none_or(|mechanism| mechanism == **of));
+    own.max_by_key(|(of, credential)| (credential.change, Reverse(**of))).map(|(of, credential)| (*of, credential))
 }
 
 /// Whether an attempt is right. It is checked under the lock: of those that come together, each counts what those before it came to.
@@ -393,6 +402,7 @@ impl Broker {
 mod tests {
     use super::*;
     use crate::{
+        broker::ScramChange,
         config::Config,
         security::{
             password::work::{self, Work},
@@ -400,13 +410,47 @@ mod tests {
         },
     };
 
-    /// By what it takes, which a clock would tell less surely; `benches/strangers.py --only timing` asks a clock.
-    #[test]
-    fn a_name_that_there_is_not_takes_the_work_of_a_wrong_password() {
+    fn with_alice() -> Broker {
         let mut config = Config::in_memory();
         (config.security.users, config.security.login_delay) = (true, false);
         let broker = Broker::open(config).unwrap();
         broker.add_user("alice", "secret").unwrap();
+        broker
+    }
+
+    /// Kafka's API sets how often passwords are hashed, and with what.
+    #[test]
+    fn a_name_that_there_is_not_is_challenged_as_one_that_there_is_whoever_set_its_password() {
+        let broker = with_alice();
+        let [sha256, sha512] = ScramMechanism::ALL;
+        let set = |mechanism, iterations, salt: &[u8]| {
+            let credential = password::keys(mechanism, iterations, salt, b"salted");
+            broker.alter_scram_credentials([ScramChange {
+                user: "alice".into(),
+                mechanism,
+                credential: Some(credential),
+            }])
+        };
+        set(sha256, 4096, b"short").unwrap();
+        set(sha512, 10_000, &[7; 100]).unwrap();
+        for mechanism in [sha256, sha512] {
+            let challenge = |user: &str| {
+                let (said, _) = broker.begin_scram(mechanism, format!("n,,n={user},r=abc").as_bytes()).unwrap();
+                let said = String::from_utf8(said).unwrap();
+                let (salt, times) = said.split_once(",s=").unwrap().1.split_once(",i=").unwrap();
+                (salt.len(), times.to_string())
+            };
+            assert_eq!(challenge("alice"), challenge("nobody"), "{mechanism:?}");
+        }
+        // SHA-512, as it was set last.
+        let work = |user: &str| work::of(|| assert!(broker.log_in(user, b"guess").is_err()));
+        assert_eq!((work("alice"), work("alice").rounds), (work("nobody"), 10_000));
+    }
+
+    /// By what it takes, which a clock would tell less surely; `benches/strangers.py --only timing` asks a clock.
+    #[test]
+    fn a_name_that_there_is_not_takes_the_work_of_a_wrong_password() {
+        let broker = with_alice();
         let same = |what: &dyn Fn(&str)| {
             let [alice, nobody] = ["alice", "nobody"].map(|user| work::of(|| what(user)));
             assert_eq!(alice, nobody);

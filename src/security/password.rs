@@ -98,21 +98,43 @@ pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     hmac::verify(&key, other, sign(&key, one).as_ref()).is_ok()
 }
 
-/// What a user has whom there is not: it is the same each time it is asked for, as it would be if there were one.
-pub fn of_nobody(secret: &[u8], mechanism: ScramMechanism, name: &str) -> ScramCredential {
+/// A credential in a mechanism.
+pub type InMechanism<C> = (ScramMechanism, C);
+
+/// What a user has whom there is not: it is the same each time it is asked for, as it would be if there were one. It is made like that of
+/// `others`, of which it looks like one, and where there are none like a new one in this mechanism. When those change it may, too; then it is
+/// another wholly, as if its password were.
+pub fn of_nobody<'a>(
+    secret: &[u8],
+    mechanism: ScramMechanism,
+    name: &str,
+    others: impl Iterator<Item = InMechanism<&'a ScramCredential>>,
+) -> InMechanism<ScramCredential> {
     let key = hmac::Key::new(hmac::HMAC_SHA512, secret);
+    let place = sign(&key, format!("like\0{name}").as_bytes());
+    // Keys are spread evenly. The nearest one stays that, whoever else comes or goes, but for one that is nearer.
+    let distance = |(_, other): &InMechanism<&ScramCredential>| {
+        let bytes = other.stored_key.iter().zip(place.as_ref()).take(8);
+        bytes.fold(0, |distance: u64, (one, other)| distance << 8 | u64::from(one ^ other))
+    };
+    let like = others.min_by_key(distance).map(|(of, other)| (of, other.iterations, other.salt.len()));
+    let (mechanism, iterations, salt_bytes) = like.unwrap_or((mechanism, ITERATIONS, SALT_BYTES));
     let derive = |what: &str, bytes: usize| {
-        let tag = sign(&key, format!("{what}\0{}\0{name}", mechanism.name()).as_bytes());
-        tag.as_ref()[..bytes].to_vec()
+        let all = (0..bytes.div_ceil(digest::SHA512_OUTPUT_LEN)).flat_map(|part| {
+            let of = format!("{what}\0{part}\0{}\0{iterations}\0{salt_bytes}\0{name}", mechanism.name());
+            sign(&key, of.as_bytes()).as_ref().to_vec()
+        });
+        all.take(bytes).collect::<Vec<u8>>()
     };
     let bytes = hashes(mechanism).digest.output_len();
-    ScramCredential {
+    let credential = ScramCredential {
         change: 0,
-        iterations: ITERATIONS,
-        salt: derive("salt", SALT_BYTES),
+        iterations,
+        salt: derive("salt", salt_bytes),
         stored_key: derive("stored key", bytes),
         server_key: derive("server key", bytes),
-    }
+    };
+    (mechanism, credential)
 }
 
 /// Bytes that nobody can guess.
@@ -197,13 +219,43 @@ mod tests {
             let right = ["pencil", "Pencil", "pencil ", "", "pencil\0"];
             let right = right.map(|password| matches(*mechanism, credential, password.as_bytes()));
             assert_eq!(right, [true, false, false, false, false]);
-            assert!(!matches(*mechanism, &of_nobody(b"secret", *mechanism, "alice"), b"pencil"));
+            assert!(!matches(*mechanism, &made_up(b"secret", *mechanism, "alice"), b"pencil"));
         }
-        let again = |name| of_nobody(b"secret", ScramMechanism::Sha256, name);
+        let again = |name| made_up(b"secret", ScramMechanism::Sha256, name);
         assert!(again("alice") == again("alice") && again("alice") != again("bob"));
-        assert_ne!(again("alice").salt, of_nobody(b"secret", ScramMechanism::Sha512, "alice").salt);
-        assert_ne!(again("alice").salt, of_nobody(b"other", ScramMechanism::Sha256, "alice").salt);
+        assert_ne!(again("alice").salt, made_up(b"secret", ScramMechanism::Sha512, "alice").salt);
+        assert_ne!(again("alice").salt, made_up(b"other", ScramMechanism::Sha256, "alice").salt);
         assert!(generated().len() == 24 && generated() != generated());
+    }
+
+    fn made_up(secret: &[u8], mechanism: ScramMechanism, name: &str) -> ScramCredential {
+        of_nobody(secret, mechanism, name, [].into_iter()).1
+    }
+
+    #[test]
+    fn what_nobody_has_is_made_like_what_some_user_has() {
+        let [sha256, sha512] = ScramMechanism::ALL;
+        let kept = [(sha256, 4096, 3), (sha512, 8192, 16), (sha512, 16_384, 200)];
+        let others = kept.map(|(mechanism, iterations, salt)| {
+            (mechanism, keys(mechanism, iterations, &vec![7; salt], &random::<32>()))
+        });
+        let like = |name: &str, count: usize| {
+            let others = others[..count].iter().map(|(mechanism, credential)| (*mechanism, credential));
+            of_nobody(b"secret", sha256, name, others)
+        };
+        let shape = |(mechanism, credential): &InMechanism<ScramCredential>| {
+            (*mechanism, credential.iterations, credential.salt.len())
+        };
+        let names: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+        for of in kept {
+            assert!(names.iter().any(|name| shape(&like(name, 3)) == of), "{of:?}");
+        }
+        for name in &names {
+            let [before, now] = [2, 3].map(|count| like(name, count));
+            assert!(now == like(name, 3) && kept.contains(&shape(&now)));
+            // Who comes is what changes it, and then all of it.
+            assert!(if shape(&now) == kept[2] { now.1.stored_key != before.1.stored_key } else { now == before });
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ mod tests {
 
     fn mark(password: &str) -> Mark {
         thread_local!(static REMEMBERED: Remembered = Remembered::default());
-        let keys = password::of_nobody(b"key", crate::security::ScramMechanism::Sha256, "u");
+        let (_, keys) = password::of_nobody(b"key", crate::security::ScramMechanism::Sha256, "u", [].into_iter());
         REMEMBERED.with(|remembered| remembered.mark(&keys, password.as_bytes()))
     }
 
