@@ -24,7 +24,7 @@ use std::{
     fmt,
     net::{IpAddr, Ipv4Addr},
     sync::{
-        Mutex, MutexGuard, RwLock, Weak,
+        Arc, Mutex, MutexGuard, RwLock, Weak,
         atomic::{AtomicU64, Ordering::*},
     },
     thread,
@@ -340,14 +340,20 @@ impl Broker {
             connection.set_known();
         }
         let user = principal.filter(|principal| principal.is_user()).map(|principal| principal.name.clone());
+        let before = connection.user();
         connection.set_user(user.clone());
         // Looked at afterwards: whoever is deleted later takes the connection along. What Kafka's API took away ends none, as there.
         let is_there = |user: &str| self.env(&Permit::for_everybody()).security.get().credentials.contains_key(user);
-        if user.is_some_and(|user| self.deletions() > 0 && !is_there(&user)) {
-            connection.set_user(None);
-            return Err(Error::LoginFailed);
+        let is_deleted = |user: &Arc<str>| self.deletions() > 0 && !is_there(user);
+        if !user.is_some_and(|user| is_deleted(&user)) {
+            return Ok(());
         }
-        Ok(())
+        // It goes on as whoever it was, and ends with that one, who may have been deleted meanwhile.
+        connection.set_user(before.clone());
+        if let Some(user) = before.filter(is_deleted) {
+            self.logins().tell(|sessions| sessions.end_sessions_of(&user));
+        }
+        Err(Error::LoginFailed)
     }
 
     /// How many users were deleted since the start.

@@ -289,10 +289,20 @@ mod tests {
         assert_eq!(connection.user().as_deref(), Some("alice"));
         broker.delete_user("alice").unwrap();
         assert_eq!(*ended.0.lock().unwrap(), ["alice"]);
-        // A connection that was about to be hers was not among those that were ended.
-        assert_eq!(broker.attach(&connection, Some(&alice)), Err(Error::LoginFailed));
-        assert_eq!(connection.user(), None);
-        assert_eq!(broker.attach(&connection, None), Ok(()));
+        // A connection that was about to be hers was not among those that were ended: it stays whose it was, and ends with that one.
+        let late = broker.metrics().connections.connected("127.0.0.1:2".parse().unwrap(), 0);
+        assert_eq!(broker.attach(&late, Some(&alice)), Err(Error::LoginFailed));
+        assert_eq!(late.user(), None);
+        broker.add_user("bob", "secret").unwrap();
+        let bob = broker.log_in("bob", b"secret").unwrap();
+        assert_eq!(broker.attach(&late, Some(&bob)), Ok(()));
+        assert_eq!(broker.attach(&late, Some(&alice)), Err(Error::LoginFailed));
+        assert_eq!((late.user().as_deref(), ended.0.lock().unwrap().len()), (Some("bob"), 1));
+        broker.delete_user("bob").unwrap();
+        ended.0.lock().unwrap().clear();
+        assert_eq!(broker.attach(&late, Some(&alice)), Err(Error::LoginFailed));
+        assert_eq!(*ended.0.lock().unwrap(), ["bob"], "he went while it was about to be hers");
+        assert_eq!(broker.attach(&late, None), Ok(()));
     }
 
     #[test]
