@@ -330,6 +330,26 @@ mod tests {
     }
 
     #[test]
+    fn over_http_a_login_is_told_once_for_each_address() {
+        let audited = Audited::new("http");
+        audited.broker.add_user("alice", "secret").unwrap();
+        audited.take();
+        let at = |host| {
+            audited.broker.on_behalf_of(Caller {
+                principal: Principal::anonymous(),
+                protocol: Protocol::Http,
+                address: Some(([10, 0, 0, host], 5).into()),
+                client_id: String::new(),
+            })
+        };
+        for host in [1, 1, 2, 1, 2] {
+            at(host).log_in("alice", b"secret").unwrap();
+        }
+        let told = audited.take();
+        assert!(told.len() == 2 && told[0].contains("10.0.0.1:5") && told[1].contains("10.0.0.2:5"), "{told:?}");
+    }
+
+    #[test]
     fn failures_are_told_so_many_a_second_and_changes_always() {
         let audited = Audited::new("many");
         audited.take();

@@ -1,7 +1,7 @@
 //! Logins: who shows the right password, or proves to know it, becomes that user. Guessing costs time, and hashing takes turns.
 //!
 //! ```text
-//! log_in ──────────────► remembered? ── no ──► a turn ──┐
+//! log_in ─────────► remembered here? ── no ──► a turn ──┐
 //!                             └ yes ────────────────────┼──► guessing: at once, later, or not at all ──► is it right?
 //! begin_scram ──► a challenge ──► finish_scram ─────────┘
 //! log_in_by_token ─────► remembered? ── no ──► a turn ──► is it good?       nobody guesses a signature
@@ -134,6 +134,11 @@ impl Logins {
 
     /// One attempt of somebody at this address. `check` is asked when its time has come; it takes a turn if it is `dear`.
     fn attempt<T>(&self, address: IpAddr, user: &str, dear: bool, check: impl FnOnce() -> Option<T>) -> Option<T> {
+        // Asked first: how long a turn is waited for would tell whether the password is remembered, at no cost.
+        if self.guessing().refuses(address, user, Instant::now()) {
+            thread::sleep(REFUSED_AFTER);
+            return None;
+        }
         let first = self.turn(address, dear, || {
             let mut guessing = self.guessing();
             match guessing.attempt(address, user, Instant::now()) {
@@ -223,14 +228,14 @@ impl Broker {
         let security = self.env(&Permit::for_everybody()).security.get();
         let Known { mechanism, credential, is_somebody } = logins.known(&security, user, None);
         // Looked at for nobody, too, and only then whether it is somebody: neither is to take longer.
-        let is_remembered = logins.remembered.knows(user, &credential, password) && is_somebody;
+        let is_remembered = logins.remembered.knows(self.address(), user, &credential, password) && is_somebody;
         let found = self.attempt(user, !is_remembered, || {
             let is_right = is_remembered || password::matches(mechanism, &credential, password);
             (is_right && is_somebody).then_some(())
         });
         // It may have waited, and there is another password by now, or no such user.
         found.filter(|()| self.is_known_by(user, None, &credential)).ok_or_else(|| self.failed(user))?;
-        logins.remembered.keep(user, &credential, password);
+        logins.remembered.keep(self.address(), user, &credential, password);
         // Over HTTP each request says who asks.
         Ok(self.entered(Principal::new(user, Proof::Password), is_remembered))
     }
@@ -415,6 +420,7 @@ mod tests {
             sasl::scram::testing,
         },
     };
+    use std::sync::mpsc;
 
     fn with_alice() -> Broker {
         let mut config = Config::in_memory();
@@ -451,6 +457,41 @@ mod tests {
         // SHA-512, as it was set last.
         let work = |user: &str| work::of(|| assert!(broker.log_in(user, b"guess").is_err()));
         assert_eq!((work("alice"), work("alice").rounds), (work("nobody"), 10_000));
+    }
+
+    /// By waiting for a turn it was told that its guess is not the password that is remembered, and nothing was counted.
+    #[test]
+    fn who_is_locked_out_waits_for_no_turn() {
+        let mut config = Config::in_memory();
+        (config.security.users, config.security.login_delay) = (true, true);
+        let broker = &Broker::open(config).unwrap();
+        broker.add_user("alice", "secret").unwrap();
+        broker.log_in("alice", b"secret").unwrap();
+        let (logins, mut now) = (broker.logins(), Instant::now());
+        let mut guessing = logins.guessing();
+        while let Turn::After(wait, attempt) = guessing.attempt(broker.address(), "alice", now) {
+            now += wait;
+            guessing.wrong(attempt, now);
+        }
+        drop(guessing);
+        thread::scope(|scope| {
+            let ((taken, is_taken), (give_back, given_back)) = (mpsc::channel(), mpsc::channel::<()>());
+            scope.spawn(move || {
+                logins.turns.take([10, 0, 0, 1].into(), || {
+                    taken.send(()).unwrap();
+                    given_back.recv().unwrap_err();
+                })
+            });
+            is_taken.recv().unwrap();
+            let (told, answers) = mpsc::channel();
+            for password in ["guess", "secret"] {
+                let told = told.clone();
+                scope.spawn(move || told.send(broker.log_in("alice", password.as_bytes()).is_err()));
+            }
+            let answers = [(); 2].map(|()| answers.recv_timeout(Duration::from_secs(30)));
+            drop(give_back);
+            assert_eq!(answers, [Ok(true), Ok(true)]);
+        });
     }
 
     /// By what it takes, which a clock would tell less surely; `benches/strangers.py --only timing` asks a clock.

@@ -81,19 +81,34 @@ pub fn network(address: IpAddr) -> IpAddr {
 impl Guessing {
     /// Somebody at an address wants to log in by this name.
     pub fn attempt(&mut self, address: IpAddr, name: &str, now: Instant) -> Turn {
-        let address = network(address);
-        let (address, name, pair) =
-            (self.key.hash_one(address), self.key.hash_one(name), self.key.hash_one((address, name)));
-        let attempt = Attempt { address, name, pair, is_known: self.pairs.0.contains_key(&pair) };
-        let next =
-            self.counts(&attempt).into_iter().filter_map(|(counts, key)| counts.next(key, now)).max().unwrap_or(now);
-        if next.saturating_duration_since(now) > PATIENCE {
+        let attempt = self.attempt_of(address, name);
+        let wait = self.wait(&attempt, now);
+        if wait > PATIENCE {
             return Turn::Never;
         }
         for (counts, key) in self.counts(&attempt) {
-            counts.take(key, next, now);
+            counts.take(key, now + wait, now);
         }
-        Turn::After(next.saturating_duration_since(now), attempt)
+        Turn::After(wait, attempt)
+    }
+
+    /// Whether an attempt would not be checked at all; nothing comes of asking.
+    pub fn refuses(&mut self, address: IpAddr, name: &str, now: Instant) -> bool {
+        let attempt = self.attempt_of(address, name);
+        self.wait(&attempt, now) > PATIENCE
+    }
+
+    fn attempt_of(&self, address: IpAddr, name: &str) -> Attempt {
+        let address = network(address);
+        let (address, name, pair) =
+            (self.key.hash_one(address), self.key.hash_one(name), self.key.hash_one((address, name)));
+        Attempt { address, name, pair, is_known: self.pairs.0.contains_key(&pair) }
+    }
+
+    /// How long it is until an attempt would be checked.
+    fn wait(&mut self, attempt: &Attempt, now: Instant) -> Duration {
+        let next = self.counts(attempt).into_iter().filter_map(|(counts, key)| counts.next(key, now)).max();
+        next.map_or(Duration::ZERO, |next| next.saturating_duration_since(now))
     }
 
     /// Whose time counts.

@@ -1,18 +1,20 @@
 //! Passwords that were right: whoever shows theirs with each request does not have it hashed each time.
 //!
+//! It counts at the address only where it was shown: elsewhere a password is as unknown as any guess.
 //! A password is not kept, but a hash of it under a key of this process, together with what its user is known by. So it is forgotten
 //! when the user's password changes, and when the process ends.
 
-use super::{ScramCredential, password};
+use super::{ScramCredential, guessing::network, password};
 use ring::hmac;
 use std::{
     collections::HashMap,
     fmt,
+    net::IpAddr,
     sync::{Mutex, MutexGuard},
 };
 
-/// Of how many users a password is remembered at most.
-const USERS_MAX: usize = 10_000;
+/// Of how many users at how many addresses a password is remembered at most.
+const LOGINS_MAX: usize = 10_000;
 
 /// What tells one password of a user from the one before: nobody else can make one.
 #[derive(Clone, PartialEq, Eq)]
@@ -27,13 +29,26 @@ impl fmt::Debug for Mark {
 /// Passwords that were right.
 pub struct Remembered {
     key: hmac::Key,
-    of_users: Mutex<HashMap<String, Mark>>,
+    logins: Mutex<HashMap<Login, Mark>>,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Login {
+    /// Of IPv6 the network.
+    address: IpAddr,
+    user: String,
+}
+
+impl Login {
+    fn new(address: IpAddr, user: &str) -> Login {
+        Login { address: network(address), user: user.into() }
+    }
 }
 
 impl Default for Remembered {
     fn default() -> Remembered {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &password::random::<32>());
-        Remembered { key, of_users: Mutex::default() }
+        Remembered { key, logins: Mutex::default() }
     }
 }
 
@@ -44,8 +59,8 @@ impl fmt::Debug for Remembered {
 }
 
 impl Remembered {
-    fn of_users(&self) -> MutexGuard<'_, HashMap<String, Mark>> {
-        self.of_users.lock().expect("no panic under the lock of what is remembered")
+    fn logins(&self) -> MutexGuard<'_, HashMap<Login, Mark>> {
+        self.logins.lock().expect("no panic under the lock of what is remembered")
     }
 
     /// The mark of what is kept of a password, with the password itself or without.
@@ -62,22 +77,22 @@ impl Remembered {
         Mark(mark)
     }
 
-    /// Whether this was the right password of a user who is known by the credential. It takes the same work for any user.
-    pub fn knows(&self, user: &str, credential: &ScramCredential, password: &[u8]) -> bool {
+    /// Whether this was the right password at this address of a user who is known by the credential. It takes the same work for any user.
+    pub fn knows(&self, address: IpAddr, user: &str, credential: &ScramCredential, password: &[u8]) -> bool {
         let shown = self.mark(credential, password);
-        let known = self.of_users().get(user).cloned();
+        let known = self.logins().get(&Login::new(address, user)).cloned();
         let is_same = password::same(&known.as_ref().map_or([0; 32], |known| known.0), &shown.0);
         is_same && known.is_some()
     }
 
     /// It was right.
-    pub fn keep(&self, user: &str, credential: &ScramCredential, password: &[u8]) {
-        let mark = self.mark(credential, password);
-        let mut of_users = self.of_users();
-        if of_users.len() >= USERS_MAX && !of_users.contains_key(user) {
-            of_users.clear();
+    pub fn keep(&self, address: IpAddr, user: &str, credential: &ScramCredential, password: &[u8]) {
+        let (login, mark) = (Login::new(address, user), self.mark(credential, password));
+        let mut logins = self.logins();
+        if logins.len() >= LOGINS_MAX && !logins.contains_key(&login) {
+            logins.clear();
         }
-        of_users.insert(user.into(), mark);
+        logins.insert(login, mark);
     }
 }
 
@@ -92,15 +107,18 @@ mod tests {
     #[test]
     fn a_password_is_remembered_until_the_user_has_another() {
         let (remembered, one, other) = (Remembered::default(), credential(1), credential(2));
-        assert!(!remembered.knows("alice", &one, b"secret"));
-        remembered.keep("alice", &one, b"secret");
-        assert!(remembered.knows("alice", &one, b"secret"));
-        assert!(!remembered.knows("alice", &one, b"secrets") && !remembered.knows("bob", &one, b"secret"));
-        assert!(!remembered.knows("alice", &other, b"secret"), "it was changed to the same one again");
-        for number in 0..USERS_MAX {
-            remembered.keep(&number.to_string(), &one, b"secret");
+        let [here, there] = [1, 2].map(|last| IpAddr::from([10, 0, 0, last]));
+        let knows = |user, credential, password: &[u8]| remembered.knows(here, user, credential, password);
+        assert!(!knows("alice", &one, b"secret"));
+        remembered.keep(here, "alice", &one, b"secret");
+        assert!(knows("alice", &one, b"secret"));
+        assert!(!remembered.knows(there, "alice", &one, b"secret"), "nobody has shown it there");
+        assert!(!knows("alice", &one, b"secrets") && !knows("bob", &one, b"secret"));
+        assert!(!knows("alice", &other, b"secret"), "it was changed to the same one again");
+        for number in 0..LOGINS_MAX {
+            remembered.keep(here, &number.to_string(), &one, b"secret");
         }
-        assert!(remembered.of_users().len() <= USERS_MAX);
+        assert!(remembered.logins().len() <= LOGINS_MAX);
         assert_ne!(remembered.mark(&one, b""), Remembered::default().mark(&one, b""));
     }
 }
