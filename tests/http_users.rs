@@ -5,12 +5,18 @@
 mod common;
 
 use common::{
-    BROKER, Broker,
+    BROKER, Broker, LONG,
     http::{Answer, Http},
     text,
 };
 use serde_json::json;
-use std::{fs, path::PathBuf};
+use socket2::{Domain, Socket, Type};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+};
 
 const JSON: &str = "Content-Type: application/json\r\n";
 
@@ -129,6 +135,41 @@ fn a_request_with_a_password_is_its_users() {
     // A line that is tried out is the caller's own.
     let tried = guarded.ask(&alice, "POST", "/api/try", r#"{"text":"WHOAMI"}"#);
     assert!(tried.text().contains("User:alice"), "{}", tried.text());
+}
+
+/// The broker's own end of a connection to itself has another address than who asks.
+#[test]
+fn a_line_that_is_tried_out_comes_from_where_its_caller_is() {
+    let guarded = Guarded::start("host");
+    for (path, body) in [
+        ("/api/users", r#"{"name":"alice","password":"one"}"#),
+        ("/api/topics", r#"{"name":"orders"}"#),
+        (
+            "/api/acls",
+            r#"{"resource_type":"topic","resource_name":"orders","principal":"User:alice","operation":"read"}"#,
+        ),
+        (
+            "/api/acls",
+            r#"{"resource_type":"topic","resource_name":"orders","principal":"User:alice","host":"127.0.0.2","operation":"read","permission_type":"deny"}"#,
+        ),
+    ] {
+        assert_eq!(guarded.status(&admin(), "POST", path, body), 201, "{body}");
+    }
+    let tail = r#"{"text":"TAIL orders until:end"}"#;
+    let here = guarded.ask(&basic("alice", "one"), "POST", "/api/try", tail);
+    assert!(here.text().contains("END"), "{}", here.text());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+    let port = guarded.broker.address.rsplit(':').next().unwrap().parse().unwrap();
+    socket.connect(&SocketAddr::from(([127, 0, 0, 1], port)).into()).unwrap();
+    let mut elsewhere = TcpStream::from(socket);
+    elsewhere.set_read_timeout(Some(LONG)).unwrap();
+    let (who, count) = (basic("alice", "one"), tail.len());
+    let head = format!("POST /api/try HTTP/1.1\r\nHost: localhost\r\n{who}{JSON}Connection: close\r\n");
+    write!(elsewhere, "{head}Content-Length: {count}\r\n\r\n{tail}").unwrap();
+    let mut heard = String::new();
+    elsewhere.read_to_string(&mut heard).unwrap();
+    assert!(heard.starts_with("HTTP/1.1 200") && heard.contains("TOPIC_AUTHORIZATION_FAILED"), "{heard}");
 }
 
 #[test]

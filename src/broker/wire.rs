@@ -15,7 +15,7 @@ use super::{
     spans::Spans,
     waiting::{Registered, Waiter, Waiters},
 };
-use crate::{log::disk::Disk, security::Principal};
+use crate::{broker::Caller, log::disk::Disk};
 use std::{
     collections::{HashMap, VecDeque},
     io,
@@ -193,7 +193,7 @@ struct State {
 struct Expecting {
     /// The address that it asks.
     at: SocketAddr,
-    by: Principal,
+    by: Caller,
     seen: Option<Arc<Exchange>>,
 }
 
@@ -277,13 +277,13 @@ impl Wire {
 
     /// Who expects what this address asks at another: it is the broker's own end of a connection to itself, which acts for them. Only
     /// both ends tell one: another program may have the same port at the same time, for another address.
-    pub fn expected_by(&self, address: SocketAddr, at: SocketAddr) -> Option<Principal> {
+    pub fn expected_by(&self, address: SocketAddr, at: SocketAddr) -> Option<Caller> {
         let state = self.state();
         state.expected.get(&address).filter(|expecting| expecting.at == at).map(|expecting| expecting.by.clone())
     }
 
     /// Expects an exchange from this address at another, on behalf of somebody, until the answer is dropped.
-    pub fn expect(&self, address: SocketAddr, at: SocketAddr, by: Principal) -> Expected<'_> {
+    pub fn expect(&self, address: SocketAddr, at: SocketAddr, by: Caller) -> Expected<'_> {
         self.state().expected.insert(address, Expecting { at, by, seen: None });
         self.wanting.fetch_add(1, Relaxed);
         Expected { wire: self, address }
@@ -388,8 +388,8 @@ mod tests {
     fn what_is_expected_is_handed_over_though_it_is_off() {
         let wire = Wire::default();
         let (address, at) = (asker(5, "", "PING").address, SocketAddr::from(([127, 0, 0, 1], 9092)));
-        let expected = wire.expect(address, at, Principal::anonymous());
-        assert_eq!(wire.expected_by(address, at), Some(Principal::anonymous()));
+        let expected = wire.expect(address, at, Caller::embedded());
+        assert_eq!(wire.expected_by(address, at), Some(Caller::embedded()));
         assert_eq!(
             wire.expected_by(address, SocketAddr::from(([127, 0, 0, 2], 9092))),
             None,

@@ -507,7 +507,7 @@ impl Shared {
 
     /// On whose behalf this program itself is at the other end, to try something out; `None`: it is somebody else.
     #[cfg_attr(not(feature = "http"), allow(unused_variables))]
-    fn own(&self, transport: &Transport) -> io::Result<Option<Principal>> {
+    fn own(&self, transport: &Transport) -> io::Result<Option<Caller>> {
         #[cfg(feature = "http")]
         return Ok(self.backend.wire().expected_by(transport.peer(), transport.local()?));
         #[cfg(not(feature = "http"))]
@@ -535,12 +535,14 @@ impl Shared {
         };
         #[cfg(not(feature = "tls"))]
         let principal = None;
+        // Who is at the other end, and from where: rules and guesses go by that, not by the address of this program.
+        let (own, from) = own.map_or((None, None), |own| (Some(own.principal), own.address));
         let principal = principal.or(own).unwrap_or_else(Principal::anonymous);
         transport.set_read_timeout(SILENCE)?;
         let (mut input, mut output) = connection::open(transport, waiter, &self.stopping);
         let peer = transport.peer();
-        let caller =
-            |protocol| Caller { principal: principal.clone(), protocol, address: Some(peer), client_id: String::new() };
+        let address = from.or(Some(peer));
+        let caller = |protocol| Caller { principal: principal.clone(), protocol, address, client_id: String::new() };
         let backend = |protocol: Protocol| {
             transport.counted().set_protocol(protocol.name());
             let backend = self.backend.on_behalf_of(caller(protocol));

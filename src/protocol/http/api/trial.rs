@@ -94,7 +94,7 @@ fn frame_of(_: &mut Object, _: i64) -> Result<Vec<u8>, Refusal> {
 fn ask(exchange: &Exchange<'_, '_>, address: SocketAddr, request: &[u8]) -> io::Result<Value> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    let by = exchange.broker.caller().principal.clone();
+    let by = exchange.broker.caller().clone();
     let expected = exchange.broker.wire().expect(stream.local_addr()?, address, by);
     stream.set_write_timeout(Some(PATIENCE))?;
     stream.write_all(request)?;
