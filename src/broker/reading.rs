@@ -330,6 +330,7 @@ impl ReadSession {
         let offset = self.resolve_in(view, Position::Time(time), of)?;
         // Where records stand may be known to whoever may not read them.
         let found = self.load(view, of, offset, 1)?.records_from(offset).flatten().next();
+        of.permit.check()?;
         Ok(found.map(|line| TimedOffset { offset, timestamp: line.timestamp }))
     }
 

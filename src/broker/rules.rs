@@ -113,6 +113,8 @@ impl Broker {
         let env = &state.env;
         let changed = env.try_change_kept(&env.security, |security| change(Arc::make_mut(&mut security.rules)))?;
         state.gate.replace_acls(|| env.security.get().rules.clone());
+        // Who reads on may do so no more.
+        state.topic_waiters.wake();
         Ok(changed)
     }
 }

@@ -69,7 +69,7 @@ impl Broker {
                 Ok(joined)
             }
             Reply::Later(ticket) => match broker.wait_for(&cell, ticket, wait) {
-                Some(Answer::Joined(joined)) => joined,
+                Some(Answer::Joined(joined)) => permit.check().and(joined),
                 _ => Err(Error::RebalanceInProgress),
             },
         }
@@ -93,7 +93,7 @@ impl Broker {
         let assigned = match reply? {
             Reply::Now(assigned) => assigned,
             Reply::Later(ticket) => match broker.wait_for(&cell, ticket, wait) {
-                Some(Answer::Synced(assigned)) => assigned?,
+                Some(Answer::Synced(assigned)) => permit.check().and(assigned)?,
                 _ => return Err(Error::RebalanceInProgress),
             },
         };

@@ -355,6 +355,8 @@ fn read(
             Some(partition.aborted(offset..end.max(offset)).map_err(failed)?)
         }
     };
+    // Where nothing was read nobody asked whether that may still be.
+    partition.still_there().map_err(failed)?;
     let [high_watermark, last_stable, start] = [high_watermark, last_stable, start].map(|offset| offset as i64);
     Ok(Bounds { high_watermark, last_stable, start, leader_epoch: partition.leader_epoch() as i32, aborted })
 }
@@ -519,5 +521,43 @@ fn facts(batch: ReadBatch<'_>, leader_epoch: i32) -> batch::Facts {
         producer_epoch: batch.producer_epoch(),
         base_sequence: batch.base_sequence(),
         leader_epoch,
+    }
+}
+
+#[cfg(all(test, feature = "users"))]
+mod tests {
+    use super::*;
+    use crate::{
+        broker::Caller,
+        config::Config,
+        security::{ANY_HOST, Acl, AclFilter, Operation, PatternType, Permission, Principal, Proof, ResourceType},
+    };
+
+    /// Where nothing is read, too.
+    #[test]
+    fn whose_right_went_is_not_told_where_a_partition_ends() {
+        let mut config = Config::in_memory();
+        config.security.users = true;
+        let broker = Broker::open(config).unwrap();
+        broker.create_topic("orders", 1).unwrap();
+        let rule = Acl {
+            resource_type: ResourceType::Topic,
+            pattern: PatternType::Literal,
+            name: "orders".into(),
+            principal: "User:alice".into(),
+            host: ANY_HOST.into(),
+            operation: Operation::Read,
+            permission: Permission::Allow,
+        };
+        broker.create_acls(&[rule]).unwrap();
+        let alice = Caller { principal: Principal::new("alice", Proof::Password), ..broker.caller().clone() };
+        let found = broker.on_behalf_of(alice).find_partition("orders", 0).map_err(|error| error.code());
+        let asked = Asked { index: 0, leader_epoch: -1, offset: 0, bytes_max: 0, found };
+        let mut reader = broker.read_session();
+        let mut told =
+            || read(&asked, Isolation::ReadUncommitted, &mut reader, 0, false, &mut false).map(|told| told.start);
+        assert_eq!(told(), Ok(0));
+        broker.delete_acls(&[AclFilter::default()]).unwrap();
+        assert_eq!(told(), Err(Code::TopicAuthorizationFailed));
     }
 }

@@ -59,17 +59,17 @@ impl Session {
         let isolation = words::isolation(isolation)?;
         let deadline = deadline(number_or("wait:", wait, 0)?);
         // One that this connection knew and that was dropped is gone, whether the DROP came before the wait or in it.
-        let (name, mut found) = match &mut self.current {
-            Current::Named(name, _, known) => (name.clone(), known.take()),
-            Current::Nothing => (String::new(), None),
+        let mut found = match &mut self.current {
+            Current::Named(_, _, known) => known.take(),
+            Current::Nothing => None,
         };
         let mut wanted = None;
         loop {
             // Registered before anything is looked at, so that nothing comes unseen in between.
             let broker = self.broker.clone();
             let _topics = broker.register(&output.waiter);
-            if found.as_ref().is_some_and(|partition| partition.still_there().is_err()) {
-                return Err(broker::Error::UnknownTopic(name).into());
+            if let Some(partition) = &found {
+                partition.still_there()?;
             }
             match self.partition() {
                 Ok(partition) => found = Some(partition),
