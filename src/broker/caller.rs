@@ -1,6 +1,8 @@
 //! The caller of a verb: who it is, from where, by which protocol and under which client id it asks.
 
 use crate::security::Principal;
+#[cfg(feature = "users")]
+use crate::security::Proof;
 use std::net::SocketAddr;
 
 /// The caller of a verb. A [`Broker`](super::Broker) handle acts on behalf of one.
@@ -52,10 +54,11 @@ impl Caller {
         }
     }
 
-    /// The program itself, which does what this caller was permitted, wherever that came from.
+    /// The same, to do what it was permitted, whatever else it may: it goes on to be told of and counted by its name.
     #[cfg(feature = "users")]
     pub(crate) fn permitted(&self) -> Caller {
-        Caller { principal: Principal::in_process(), ..self.clone() }
+        let principal = Principal { proof: Proof::InProcess, ..self.principal.clone() };
+        Caller { principal, ..self.clone() }
     }
 
     /// What to call it: the name that it gives itself, or its address.

@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     broker::{
         Clock, Isolation, JoinOptions, PollLimits, PollWait, Position, Protocol, ReadSession, Terms, View, Waiter,
+        group::classic::{self, JoinRequest, Sender, SyncRequest},
     },
     config::{Change, Changes, Config},
     log::{
@@ -17,6 +18,7 @@ use crate::{
 };
 use std::{
     borrow::Cow,
+    collections::HashMap,
     time::{Duration, Instant},
 };
 
@@ -181,6 +183,84 @@ fn what_is_written_after_a_rule_went_is_read_by_nobody_whom_it_let_read() {
             assert!(is_refused(reading.join().unwrap()), "{index}");
         });
     }
+}
+
+fn joining(member_id: &str) -> JoinRequest {
+    JoinRequest {
+        member_id: member_id.into(),
+        new_member_id: format!("client-{}", crate::broker::random::number()),
+        instance_id: None,
+        client_id: "client".into(),
+        client_host: "/127.0.0.1".into(),
+        session_timeout_ms: 10_000,
+        rebalance_timeout_ms: 10_000,
+        protocol_type: "consumer".into(),
+        protocols: vec![classic::Protocol { name: "range".into(), metadata: vec![1] }],
+        comes_with_id: false,
+        can_skip_assignment: false,
+    }
+}
+
+/// Whoever waits for a rebalance waits for others' doings, and is told of them.
+#[test]
+fn a_member_whose_right_goes_while_it_waits_for_a_rebalance_is_told_nothing_of_it() {
+    let broker = with_users();
+    let alice = alice(&broker);
+    let right = [rule(ResourceType::Group, "g", Operation::Read)];
+    let waiter = Waiter::new();
+    let mut wait = |until| waiter.wait(until);
+    let leader = broker.join_group("g", joining(""), &waiter, &mut wait).unwrap().member_id;
+    let leader_joins = || {
+        let waiter = Waiter::new();
+        broker.join_group("g", joining(&leader), &waiter, &mut |until| waiter.wait(until)).unwrap().generation
+    };
+    let join_while = |does: &dyn Fn()| {
+        allow(&broker, &right);
+        let waiter = Waiter::new();
+        alice.join_group("g", joining(""), &waiter, &mut |until| {
+            does();
+            waiter.wait(until)
+        })
+    };
+    assert!(is_refused(join_while(&|| {
+        allow(&broker, &[]);
+        leader_joins();
+    })));
+    let joined = join_while(&|| assert!(leader_joins() > 0)).unwrap();
+    let sync = |by: &Broker, member_id: &str, assignments, does: &dyn Fn()| {
+        let waiter = Waiter::new();
+        let sender = Sender { member_id, instance_id: None };
+        let (generation, protocol_type, protocol) = (joined.generation, None, None);
+        let request = SyncRequest { sender, generation, protocol_type, protocol, assignments };
+        by.sync_group("g", request, &waiter, &mut |until| {
+            does();
+            waiter.wait(until)
+        })
+    };
+    let told = sync(&alice, &joined.member_id, HashMap::new(), &|| {
+        allow(&broker, &[]);
+        sync(&broker, &leader, HashMap::from([(joined.member_id.clone(), b"secret".to_vec())]), &|| {}).unwrap();
+    });
+    assert!(is_refused(told));
+}
+
+#[test]
+fn what_is_done_by_a_right_to_all_is_told_of_whoever_did_it() {
+    let broker = with_users();
+    broker.create_topic("orders", 1).unwrap();
+    allow(&broker, &[rule(ResourceType::Cluster, CLUSTER_NAME, Operation::Delete)]);
+    let alice = alice(&broker).for_cluster(Operation::Delete).unwrap();
+    assert_eq!(&*alice.caller().principal.name, "alice");
+    alice.drop_topic("orders").unwrap();
+}
+
+#[test]
+fn who_waits_is_woken_when_rules_change() {
+    let broker = with_users();
+    let waiter = Waiter::new();
+    let _registered = broker.register(&waiter);
+    broker.create_acls(&[rule(ResourceType::Topic, "orders", Operation::Read)]).unwrap();
+    assert!(waiter.wait(Some(Instant::now() + Duration::from_secs(60))));
 }
 
 #[test]
