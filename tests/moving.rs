@@ -189,22 +189,46 @@ fn a_record_that_differs_in_one_part_is_told() {
 fn a_topic_that_is_there_keeps_its_settings_and_it_is_told_which_differ() {
     let (from, to) = (Broker::start(), Broker::start());
     from.expect("CREATE a retention.ms:86400000\nSEND a message:1\n", &["OK", "ACK"]);
-    to.expect("CREATE a retention.ms:-1 segment.bytes:2000000 flush.ms:5\n", &["OK"]);
+    // What a move sets meanwhile is what users set, too, but for one.
+    let own = "retention.ms:-1 retention.bytes:-1 cleanup.policy:delete message.timestamp.type:CreateTime";
+    to.expect(&format!("CREATE a {own} segment.bytes:2000000 flush.ms:5\n"), &["OK"]);
+    let topic = to.connect().say("TOPIC a\n").line();
+    for _ in 0..2 {
+        let output = moved(&from, &to, &[]);
+        succeeds(&output);
+        let told = text(&output.stderr);
+        let keeps = "topic 'a' was at the target already and keeps its settings";
+        assert!(told.contains(&format!("{keeps}: flush.ms is 5 there and")), "{told}");
+        assert!(told.contains(&format!("{keeps}: segment.bytes is 2000000 there and")), "{told}");
+        assert!(told.contains(&format!("{keeps}: retention.ms is -1 there and 86400000 at the source")), "{told}");
+        assert!(!told.contains("cleanup.policy"), "{told}");
+        assert_eq!(to.connect().say("TOPIC a\n").line(), topic);
+    }
+}
+
+#[test]
+fn settings_wait_in_a_topic_that_a_move_has_made_unless_they_are_set_meanwhile() {
+    let (from, to) = (Broker::start(), Broker::start());
+    from.expect(
+        "CREATE a retention.ms:86400000 cleanup.policy:compact\nCREATE b cleanup.policy:compact\nSEND a key:1 message:1\nSEND b key:1 message:1\n",
+        &["OK", "OK", "ACK", "ACK"],
+    );
+    // So a move leaves them that was killed before it had copied all.
+    let waits = "cleanup.policy:delete message.timestamp.type:CreateTime retention.bytes:-1";
+    to.expect(
+        &format!("CREATE a {waits} retention.ms:9007199254740881\nCREATE b {waits} retention.ms:90000000\n"),
+        &["OK", "OK"],
+    );
     let output = moved(&from, &to, &[]);
     succeeds(&output);
     let told = text(&output.stderr);
-    let keeps = "topic 'a' was at the target already and keeps its settings";
-    assert!(told.contains(&format!("{keeps}: flush.ms is 5 there and")), "{told}");
-    assert!(told.contains(&format!("{keeps}: segment.bytes is 2000000 there and")), "{told}");
-    assert!(!told.contains("retention.ms"), "what waits is set when all is there: {told}");
+    assert!(!told.contains("topic 'a'"), "{told}");
+    assert!(told.contains("retention.ms is 90000000 there and 604800000 at the source"), "{told}");
     let topic = to.connect().say("TOPIC a\n").line();
-    assert!(topic.contains("retention.ms:86400000"), "{topic}");
-    to.expect("ALTER a retention.ms:90000000\n", &["OK"]);
-    let output = moved(&from, &to, &[]);
-    let told = text(&output.stderr);
-    assert!(told.contains(&format!("{keeps}: retention.ms is 90000000 there and 86400000 at the source")), "{told}");
-    let topic = to.connect().say("TOPIC a\n").line();
-    assert!(topic.contains("retention.ms:90000000"), "it was set since: {topic}");
+    assert!(topic.contains("cleanup.policy:compact") && topic.contains("retention.ms:86400000"), "{topic}");
+    assert!(!topic.contains("retention.bytes"), "{topic}");
+    let topic = to.connect().say("TOPIC b\n").line();
+    assert!(topic.contains("cleanup.policy:delete") && topic.contains("retention.ms:90000000"), "{topic}");
 }
 
 #[test]

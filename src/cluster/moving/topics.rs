@@ -1,7 +1,8 @@
 //! Which topics are moved, and how they are made at the target.
 //!
 //! Until a topic has been copied it keeps all records, as they were written: settings by which old records would go, or get
-//! another time, are set when the copy has caught up.
+//! another time, are set when the copy has caught up. That a move made the topic, and has not set them yet, shows in its
+//! `retention.ms`, which is one that nobody else sets. Of any other topic no setting is touched.
 
 use super::{
     super::native::Setting,
@@ -19,11 +20,15 @@ struct Waiting {
     by_default: &'static str,
 }
 
+/// 285 thousand years, in ms: the largest prime that every program reads as it is (below 2^53).
+const KEPT_BY_A_MOVE_MS: &str = "9007199254740881";
+
+/// The last of them, which shows that they wait, is set last.
 const WAITING: [Waiting; 4] = [
     Waiting { name: "cleanup.policy", meanwhile: "delete", by_default: "delete" },
     Waiting { name: "message.timestamp.type", meanwhile: "CreateTime", by_default: "CreateTime" },
     Waiting { name: "retention.bytes", meanwhile: "-1", by_default: "-1" },
-    Waiting { name: "retention.ms", meanwhile: "-1", by_default: "604800000" },
+    Waiting { name: "retention.ms", meanwhile: KEPT_BY_A_MOVE_MS, by_default: "604800000" },
 ];
 
 /// Settings that are about one cluster's own nodes.
@@ -110,15 +115,23 @@ pub(super) fn make(
     Ok(())
 }
 
+/// Whether a topic with these settings was made by a move that has not set yet what waits.
+fn all_wait(settings: &[Setting]) -> bool {
+    let shows = |setting: &Setting| setting.name == "retention.ms" && setting.value == KEPT_BY_A_MOVE_MS;
+    settings.iter().any(|setting| setting.is_own && shows(setting))
+}
+
 /// What a topic's settings are at the target and at the source, of those that somebody has set and that differ for another reason
 /// than that they wait.
 fn differing(source: &[Setting], target: &[Setting]) -> Vec<String> {
     let value = |settings: &[Setting], name: &str| {
         settings.iter().find(|setting| setting.name == name).map(|setting| setting.value.clone())
     };
+    let wait = all_wait(target);
     let waits = |name: &str| {
         let is = |waiting: &&Waiting| waiting.name == name;
-        WAITING.iter().find(is).is_some_and(|waiting| value(target, name).as_deref() == Some(waiting.meanwhile))
+        let waiting = WAITING.iter().find(is).filter(|_| wait);
+        waiting.is_some_and(|waiting| value(target, name).as_deref() == Some(waiting.meanwhile))
     };
     let own = source.iter().chain(target).filter(|setting| setting.is_own).map(|setting| &*setting.name);
     let names: BTreeSet<&str> = own.filter(|name| !OF_NODES.contains(name) && !waits(name)).collect();
@@ -158,7 +171,7 @@ fn make_one(target: &Side, topic: &Topic, settings: &[Setting], tell: &mut dyn F
     Ok(())
 }
 
-/// Sets what has waited, where it is still as the move left it.
+/// Sets what has waited in topics that a move has made, where it is still as that left it.
 pub(super) fn settle(source: &Side, target: &Side, topics: &[Topic], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
     let wished = settings(source, topics.iter().map(|topic| &*topic.from))?;
     let found = settings(target, topics.iter().map(|topic| &*topic.to))?;
@@ -166,6 +179,9 @@ pub(super) fn settle(source: &Side, target: &Side, topics: &[Topic], tell: &mut 
     for topic in topics {
         let wished = wished.get(&topic.from).unwrap_or(&none);
         let found = found.get(&topic.to).unwrap_or(&none);
+        if !all_wait(found) {
+            continue;
+        }
         for waiting in &WAITING {
             let of = |settings: &[Setting]| settings.iter().find(|setting| setting.name == waiting.name).cloned();
             let as_left = |setting: &Setting| setting.is_own && setting.value == waiting.meanwhile;
