@@ -232,6 +232,34 @@ fn settings_wait_in_a_topic_that_a_move_has_made_unless_they_are_set_meanwhile()
 }
 
 #[test]
+fn another_topic_of_the_source_does_not_go_on_where_the_first_was() {
+    let (from, to) = (Broker::start(), Broker::start());
+    from.expect("SEND a message:1\nSEND a message:2\nSEND b message:3\nSEND b message:4\n", &["ACK"; 4]);
+    succeeds(&moved(&from, &to, &["--topics", "a", "--rename", "a=x"]));
+    // One that is moved to the same name.
+    let refuses = |options: &[&str]| {
+        let output = moved(&from, &to, options);
+        let why = text(&output.stderr);
+        let expected = "topic 'x' partition 0 of the target was copied from another topic";
+        assert!(!output.status.success() && why.contains(expected), "{why}");
+    };
+    refuses(&["--topics", "b", "--rename", "b=x"]);
+    // One that was made anew, with more records than were copied of the first.
+    from.expect("DROP a\nSEND a message:5\nSEND a message:6\nSEND a message:7\n", &["OK", "ACK", "ACK", "ACK"]);
+    refuses(&["--topics", "a", "--rename", "a=x"]);
+    refuses(&["--topics", "a", "--rename", "a=x", "--follow"]);
+    assert_eq!(records(&to, "x/0").len(), 2);
+    let output = moved(&from, &to, &["--topics", "a", "--rename", "a=x", "--verify"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    // What the error tells to do.
+    succeeds(&moved(&from, &to, &["--topics", "a"]));
+    assert_eq!(records(&to, "a/0"), records(&from, "a/0"));
+    to.expect("DROP x\n", &["OK"]);
+    succeeds(&moved(&from, &to, &["--topics", "a", "--rename", "a=x"]));
+    assert_eq!(records(&to, "x/0"), records(&from, "a/0"));
+}
+
+#[test]
 fn a_record_that_the_target_does_not_take_is_named() {
     let (from, to) = (Broker::start(), Broker::start());
     let large = "x".repeat(3000);
@@ -268,6 +296,15 @@ fn it_follows_new_records_and_topics_until_it_is_interrupted() {
     assert!(follower.wait().unwrap().success());
     succeeds(&moved(&from, &to, &["--until-equal"]));
     succeeds(&moved(&from, &to, &["--verify"]));
+    // One that is made anew does not go on as if it were the same.
+    let mut follower = moving(&from, &to, &["--follow"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    from.expect("SEND c message:2\n", &["ACK"]);
+    until("it follows again", || end(&to, "c", 0) == Some(2));
+    from.expect("DROP c\nSEND c message:3\nSEND c message:4\nSEND c message:5\n", &["OK", "ACK", "ACK", "ACK"]);
+    until("it ends", || follower.try_wait().unwrap().is_some());
+    let output = follower.wait_with_output().unwrap();
+    let why = text(&output.stderr);
+    assert!(!output.status.success() && why.contains("'c' partition 0"), "{why}");
 }
 
 /// `PLAINLOG_MOVE_KILLS=100` for the long run.

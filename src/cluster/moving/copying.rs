@@ -258,7 +258,7 @@ mod tests {
         };
         let (source, target) = (side("source", &from), side("target", &to));
         let (progress, mut counted) = (Progress::of("id", &target), Counted::default());
-        let pairs = [Pair { from: ("t".into(), 0), to: ("t".into(), 0) }];
+        let pairs = [Pair { from: ("t".into(), 0), to: ("t".into(), 0), id: None }];
         let sending = Sending::open(&target, 1 << 20).unwrap();
         let mut copying =
             Copying::begin(&source, &progress, &pairs, vec![Note::default()], sending, &mut counted).unwrap();

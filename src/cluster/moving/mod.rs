@@ -192,11 +192,14 @@ impl Move {
     }
 }
 
-/// Whether the source has other topics or partitions than those that are moved.
+/// Whether the source has other topics or partitions than those that are moved. A topic that was made anew is another one.
 fn is_changed(source: &Side, chosen: &Chosen, topics: &[Topic]) -> Result<bool> {
     let now = topics::chosen(source, chosen)?;
-    let of = |topics: &[Topic]| topics.iter().map(|topic| (topic.from.clone(), topic.partitions)).collect::<Vec<_>>();
-    Ok(of(&now) != of(topics))
+    let is_same = |(now, then): (&Topic, &Topic)| {
+        let is_told_other = now.id.is_some() && now.id != then.id;
+        now.from == then.from && now.partitions == then.partitions && !is_told_other
+    };
+    Ok(now.len() != topics.len() || !now.iter().zip(topics).all(is_same))
 }
 
 #[cfg(test)]

@@ -1,15 +1,22 @@
 //! What a move notes of a partition at its target: how far it has come, what it is writing now, and where offsets differ.
 //!
-//! It is the offset that the move's group commits, and the metadata beside it, for example `end=480 plan=0+100,5+3 map=0:0,500:480`:
+//! It is the offset that the move's group commits, and the metadata beside it, for example
+//! `end=480 of=8KByvM2WQhG9Wb3bA7BXFQ plan=0+100,5+3 map=0:0,500:480`:
 //!
 //! - The committed offset is the next one of the source. What stands before it is at the target.
 //! - `end`: where the target's partition ended then.
+//! - `of`: the id of the source's topic, as Kafka prints it, unless the source does not tell ids, or nobody noted them yet. A topic
+//!   that was made anew is another one, and so is what was moved to the same name before.
 //! - `plan`: the source's offsets of the records that are written behind `end` next, as runs: so many offsets are skipped, so many
 //!   follow without a hole. It is noted before the first of them is sent. How many of them are at the target is its end less
 //!   `end`, so that whoever goes on knows where, whatever has been removed from either side since.
 //! - `map`: from where on which offset of the source has which at the target.
 
-use super::map::{Map, numbers};
+use super::{
+    map::{Map, numbers},
+    sides::Id,
+};
+use crate::broker::random;
 use std::fmt::Write;
 
 /// As long may a plan be, in bytes. Kafka's `offset.metadata.max.bytes` is 4096 unless it was changed.
@@ -22,6 +29,8 @@ pub(super) struct Note {
     pub(super) next: i64,
     /// The target's end at that point.
     pub(super) end: i64,
+    /// The id of the source's topic, if it is known.
+    pub(super) of: Option<Id>,
     /// What is written behind it.
     pub(super) plan: Plan,
     /// Offsets up to that point.
@@ -110,6 +119,9 @@ impl Note {
     /// The metadata. The offset stands beside it.
     pub(super) fn metadata(&self) -> String {
         let mut text = format!("end={}", self.end);
+        if let Some(id) = &self.of {
+            write!(text, " of={}", random::shown(id)).expect("a string takes it");
+        }
         let mut from = self.next;
         for (index, run) in self.plan.runs.iter().enumerate() {
             let before = if index == 0 { " plan=" } else { "," };
@@ -129,6 +141,7 @@ impl Note {
         let mut note = Note { next, end, ..Note::default() };
         for word in words {
             match word.split_once('=')? {
+                ("of", id) => note.of = Some(random::parse(id)?),
                 ("plan", runs) => {
                     let mut from = next;
                     for run in runs.split(',') {
@@ -143,6 +156,11 @@ impl Note {
             }
         }
         Some(note)
+    }
+
+    /// Whether it may be about the topic with this id, as far as both are known.
+    pub(super) fn is_of(&self, id: Option<Id>) -> bool {
+        self.of.zip(id).is_none_or(|(noted, told)| noted == told)
     }
 
     /// What is noted when the first `count` records of the plan are at the target.
@@ -173,21 +191,35 @@ mod tests {
 
     #[test]
     fn what_is_noted_is_read_as_it_was() {
-        let note = Note { next: 7, end: 3, plan: plan([7, 8, 9, 15, 17, 18]), map: Map::default() };
+        let note = Note { next: 7, end: 3, plan: plan([7, 8, 9, 15, 17, 18]), ..Note::default() };
         assert_eq!(note.metadata(), "end=3 plan=0+3,5+1,1+2");
+        assert!(note.is_of(None) && note.is_of(Some([1; 16])), "a note of before is about any");
         let read = Note::read(7, &note.metadata()).unwrap();
         assert_eq!(read.plan.runs, note.plan.runs);
         let written = read.written(4);
         assert_eq!((written.next, written.end), (16, 7));
         assert_eq!(written.metadata(), "end=7 map=7:3,8:3");
-        assert_eq!(Note::read(16, &written.metadata()), Some(written));
+        assert_eq!(Note::read(16, &written.metadata()), Some(written.clone()));
+        let of = Note { of: Some([1; 16]), ..written };
+        assert_eq!(of.metadata(), "end=7 of=AQEBAQEBAQEBAQEBAQEBAQ map=7:3,8:3");
+        assert_eq!(Note::read(16, &of.metadata()).as_ref(), Some(&of));
+        assert!(of.is_of(None) && of.is_of(Some([1; 16])) && !of.is_of(Some([2; 16])));
     }
 
     #[test]
     fn what_no_move_has_written_is_none() {
-        for text in
-            ["", "end", "end=", "end=-1", "end=1 x", "end=1 plan=1", "end=1 plan=0+0", "end=1 plan=-1+2", "end=1 y=1"]
-        {
+        for text in [
+            "",
+            "end",
+            "end=",
+            "end=-1",
+            "end=1 x",
+            "end=1 plan=1",
+            "end=1 plan=0+0",
+            "end=1 plan=-1+2",
+            "end=1 y=1",
+            "end=1 of=x",
+        ] {
             assert_eq!(Note::read(5, text), None, "{text}");
         }
         assert_eq!(Note::read(i64::MAX, "end=1 plan=1+1"), None);
@@ -201,7 +233,7 @@ mod tests {
             plan.push(offset);
             offset += 2;
         }
-        let note = Note { next: 0, end: i64::MAX, plan, map: Map::full() };
+        let note = Note { next: 0, end: i64::MAX, of: Some([0xff; 16]), plan, map: Map::full() };
         assert!(note.metadata().len() < 4096, "{}", note.metadata().len());
     }
 

@@ -4,10 +4,10 @@ use super::{
     super::native::Message,
     notes::{Note, Plan},
     reading::{Read, Reading},
-    sides::{Ends, Side},
+    sides::{Ends, Id, Side},
     topics::Topic,
 };
-use crate::broker::{Code, Error, Result};
+use crate::broker::{Code, Error, Result, random};
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
@@ -27,13 +27,16 @@ const SILENCE: Duration = Duration::from_secs(60);
 pub(super) struct Pair {
     pub(super) from: (String, u32),
     pub(super) to: (String, u32),
+    /// The id of the source's topic, if that is told.
+    pub(super) id: Option<Id>,
 }
 
 /// The partitions of topics.
 pub(super) fn pairs(topics: &[Topic]) -> Vec<Pair> {
     let of = |topic: &Topic| {
-        let (from, to) = (topic.from.clone(), topic.to.clone());
-        (0..topic.partitions).map(move |index| Pair { from: (from.clone(), index), to: (to.clone(), index) })
+        let (from, to, id) = (topic.from.clone(), topic.to.clone(), topic.id);
+        let pair = move |index| Pair { from: (from.clone(), index), to: (to.clone(), index), id };
+        (0..topic.partitions).map(pair)
     };
     topics.iter().flat_map(of).collect()
 }
@@ -51,7 +54,8 @@ pub(super) fn positions(
     let mut notes = Vec::with_capacity(pairs.len());
     let mut behind = Vec::new();
     for (((pair, note), source_ends), target_ends) in pairs.iter().zip(noted).zip(at_source).zip(at_target) {
-        let (note, written) = position(pair, note, source_ends, target_ends)?;
+        let (mut note, written) = position(pair, note, source_ends, target_ends)?;
+        note.of = pair.id.or(note.of);
         if written > 0 {
             behind.push(Behind {
                 pair: pair.clone(),
@@ -107,6 +111,16 @@ fn position(pair: &Pair, note: Option<Note>, source: Ends, target: Ends) -> Resu
         }
         return Ok((Note { next: source.first, end: target.end, ..Note::default() }, 0));
     };
+    if !note.is_of(pair.id) {
+        let shown = |id: Option<Id>| id.map_or("-".into(), |id| random::shown(&id));
+        return refuse(format!(
+            "was copied from another topic of the source than what is '{}' there now (id {}, now {}): that was made anew, or other records \
+             are to go to the same name; move to another name with --rename, or drop '{topic}' at the target first",
+            pair.from.0,
+            shown(note.of),
+            shown(pair.id)
+        ));
+    }
     let written = target.end - note.end;
     if written < 0 {
         return refuse(format!(
@@ -231,7 +245,7 @@ mod tests {
     use crate::cluster::{ClusterOptions, testing::Fixture};
 
     fn pair() -> Pair {
-        Pair { from: ("a".into(), 0), to: ("a".into(), 0) }
+        Pair { from: ("a".into(), 0), to: ("a".into(), 0), id: Some([7; 16]) }
     }
 
     fn note() -> Note {
@@ -247,6 +261,7 @@ mod tests {
         }
         for (note, source, target, why) in [
             (None, source, at(1), "offsets 0 to 0"),
+            (Some(Note { of: Some([8; 16]), ..note() }), source, at(5), "another topic"),
             (Some(note()), source, at(4), "ends at 4"),
             (Some(note()), source, at(9), "from offset 8 on"),
             (Some(note()), Ends { first: 0, end: 9 }, at(5), "which ends at 9"),

@@ -30,6 +30,9 @@ pub(super) struct Side {
 /// A partition of a topic, by its name.
 pub(super) type Place = (String, u32);
 
+/// A topic's UUID. Another topic of its name has another one.
+pub(super) type Id = [u8; 16];
+
 /// Where a partition begins and ends, as far as readers of committed records see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ends {
@@ -59,6 +62,17 @@ impl Side {
         let topics = metadata.topics().iter().filter(|topic| topic.error().is_none());
         let topics = topics.map(|topic| (topic.name().to_string(), topic.partitions().len() as u32));
         Ok(topics.filter(|(name, _)| !name.starts_with("__")).collect())
+    }
+
+    /// The ids of topics, as far as they are told: nodes before Kafka 2.8 have none, and one may not have heard yet of a new topic.
+    pub(super) fn ids(&self, topics: &[&str]) -> Result<BTreeMap<String, Id>> {
+        let mut ids = BTreeMap::new();
+        for topics in topics.chunks(AT_ONCE) {
+            let found = self.ask("asking for topics", |asking| asking.topics(topics))?;
+            let told = found.into_iter().filter_map(|found| Some((found.name, found.topic.ok()?.id)));
+            ids.extend(told.filter(|(_, id)| *id != [0; 16]));
+        }
+        Ok(ids)
     }
 
     /// Asks, and again while a node says that it cannot tell yet.

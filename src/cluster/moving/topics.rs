@@ -8,7 +8,7 @@ use super::{
     super::native::Setting,
     Chosen, Told,
     notes::Note,
-    sides::{Place, Side, settled},
+    sides::{Id, Place, Side, settled},
 };
 use crate::broker::{Code, Error, Result};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -43,6 +43,8 @@ pub(super) struct Topic {
     pub(super) to: String,
     /// How many partitions it has at the source.
     pub(super) partitions: u32,
+    /// Its id at the source, if that is told.
+    pub(super) id: Option<Id>,
 }
 
 /// The topics that were chosen, of those of the source.
@@ -66,8 +68,10 @@ pub(super) fn chosen(source: &Side, chosen: &Chosen) -> Result<Vec<Topic>> {
             let why = format!("'{}' and '{name}' would both become '{to}'", other.from);
             return Err(Error::InvalidTopic(why));
         }
-        topics.push(Topic { from: name.clone(), to, partitions });
+        topics.push(Topic { from: name.clone(), to, partitions, id: None });
     }
+    let ids = source.ids(&topics.iter().map(|topic| &*topic.from).collect::<Vec<_>>())?;
+    topics.iter_mut().for_each(|topic| topic.id = ids.get(&topic.from).copied());
     Ok(topics)
 }
 

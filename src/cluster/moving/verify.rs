@@ -98,7 +98,7 @@ pub(super) fn compare(
     let mut compared = Compared::default();
     let mut told = Instant::now();
     for ((pair, source_ends), target_ends) in pairs.iter().zip(source_ends).zip(target_ends) {
-        let note = noted.get(&pair.to).cloned().unwrap_or_else(|| Note {
+        let note = noted.get(&pair.to).filter(|note| note.is_of(pair.id)).cloned().unwrap_or_else(|| Note {
             next: source_ends.end,
             end: target_ends.end,
             map: Map::unknown(source_ends.first, target_ends.first),
