@@ -33,7 +33,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicUsize, Ordering::*},
+        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering::*},
     },
     time::Duration,
 };
@@ -90,6 +90,30 @@ pub(super) struct Delivering {
     is_over: AtomicBool,
     /// Bytes that are unanswered, of all who count them here.
     unanswered_bytes: Arc<AtomicUsize>,
+    offsets: Offsets,
+}
+
+/// Tells which offsets of a producer's records are ones. Of records that a node had stored before, as it says when it is sent them
+/// again (`DUPLICATE_SEQUENCE_NUMBER`), it does not say where; librdkafka then counts from -1 on, through the records of the batch.
+#[derive(Debug)]
+pub(super) struct Offsets {
+    /// The last one that was none.
+    untold: AtomicI64,
+}
+
+impl Default for Offsets {
+    fn default() -> Offsets {
+        Offsets { untold: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl Offsets {
+    /// The offset of the next record, in librdkafka's order; `None`: it was stored, and is not told where.
+    pub(super) fn told(&self, offset: i64) -> Option<u64> {
+        let is_told = offset >= 0 && offset != self.untold.load(Acquire).saturating_add(1);
+        self.untold.store(if is_told { i64::MIN } else { offset }, Release);
+        is_told.then_some(offset as u64)
+    }
 }
 
 /// The producers of all connections. A node takes or refuses a batch as a whole, and a topic's `max.message.bytes` is what a batch may
@@ -135,7 +159,7 @@ impl ProducerContext for Delivering {
             *self.wrong() = None;
         }
         asked.answer(match result {
-            Ok(message) => Outcome::Stored(u64::try_from(message.offset()).ok()),
+            Ok(message) => Outcome::Stored(self.offsets.told(message.offset())),
             Err((error, _)) => Outcome::Failed(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail)),
         });
     }
@@ -216,6 +240,7 @@ impl Sender {
             is_wrong: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
             unanswered_bytes,
+            offsets: Offsets::default(),
         };
         let producer = config.create_with_context(heard).map_err(|error| ClusterOptions::refused(&error))?;
         Ok(Sender { producer, timeout, batch_bytes, gives_up })

@@ -4,6 +4,7 @@ use super::{
     super::{
         errors::of_code,
         native::{Forwarding, Message},
+        producer::Offsets,
     },
     sides::Side,
 };
@@ -21,7 +22,8 @@ use rdkafka::{
 use std::{
     collections::{HashMap, VecDeque},
     sync::{Mutex, MutexGuard},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Settings of ours, by name, with another name that librdkafka knows them by.
@@ -39,6 +41,9 @@ const OURS: [(&str, &str, &str); 9] = [
     ("queue.buffering.max.kbytes", "", "1048576"),
 ];
 
+/// How long it may take until what is stored is seen by all.
+const SEEN: Duration = Duration::from_secs(30);
+
 /// The producer.
 pub(super) struct Sending<'s> {
     side: &'s Side,
@@ -52,8 +57,9 @@ struct Delivering(Mutex<Delivered>);
 
 #[derive(Default)]
 struct Delivered {
-    /// Offsets at the target with the number of the partition, in the order of each partition's records.
-    stored: VecDeque<(usize, i64)>,
+    /// Offsets at the target, unless they were not told, with the number of the partition, in the order of each partition's records.
+    stored: VecDeque<(usize, Option<u64>)>,
+    offsets: Offsets,
     /// The first record that was not stored: its partition and why.
     failed: Option<(usize, RDKafkaErrorCode)>,
     /// What went wrong last, since the last record that was stored.
@@ -65,6 +71,14 @@ pub(super) struct Outgoing {
     /// The number of its partition.
     pub(super) number: usize,
     pub(super) message: Message,
+}
+
+/// What was stored of a partition's records.
+#[derive(Default)]
+struct Stored {
+    count: i64,
+    /// It was not told of each where it stands.
+    is_untold: bool,
 }
 
 /// Where a partition's records go.
@@ -107,7 +121,8 @@ impl ProducerContext for Delivering {
         match result {
             Ok(message) => {
                 delivered.last_heard = None;
-                delivered.stored.push_back((number, message.offset()));
+                let offset = delivered.offsets.told(message.offset());
+                delivered.stored.push_back((number, offset));
             }
             Err((error, _)) => {
                 use RDKafkaErrorCode::*;
@@ -148,7 +163,7 @@ impl<'s> Sending<'s> {
         records: &[Outgoing],
         destination: impl Fn(usize) -> Destination<'d>,
     ) -> Result<()> {
-        let mut counts: HashMap<usize, i64> = HashMap::new();
+        let mut stored: HashMap<usize, Stored> = HashMap::new();
         let mut refused = None;
         for record in records {
             let to = destination(record.number);
@@ -162,9 +177,9 @@ impl<'s> Sending<'s> {
                 break;
             }
         }
-        let failed = self.until_stored(&destination, &mut counts)?;
+        let failed = self.until_stored(&destination, &mut stored)?;
         if let Some((number, code)) = failed {
-            let nth = counts.get(&number).copied().unwrap_or(0) as usize;
+            let nth = stored.get(&number).map_or(0, |stored| stored.count) as usize;
             let record = records.iter().filter(|record| record.number == number).nth(nth);
             let offset = record.map_or(0, |record| record.message.offset());
             return Err(self.why(&destination(number), offset, code));
@@ -174,14 +189,39 @@ impl<'s> Sending<'s> {
             let what = self.what(&to, record.message.offset());
             return Err(self.side.explain(&what, why));
         }
-        Ok(())
+        let untold = stored.iter().filter(|(_, stored)| stored.is_untold);
+        untold
+            .map(|(number, stored)| (destination(*number), stored))
+            .try_for_each(|(to, stored)| self.ends_at(&to, to.end + stored.count))
+    }
+
+    /// An error unless the partition ends there: somebody else writes to it, or has removed what was stored.
+    fn ends_at(&self, to: &Destination<'_>, expected: i64) -> Result<()> {
+        let (place, begun) = ([(to.topic.to_string(), to.partition)], Instant::now());
+        loop {
+            let end = self.side.ends(&place)?[0].end;
+            if end == expected {
+                return Ok(());
+            }
+            // What is stored is seen once all copies have it.
+            if end > expected || begun.elapsed() > SEEN {
+                return Err(Error::OfCluster {
+                    code: Code::InvalidRecord,
+                    why: format!(
+                        "'{}' partition {} of the {} ends at {end} instead of {expected}: somebody else writes there, or it lost records",
+                        to.topic, to.partition, self.side.name
+                    ),
+                });
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Waits until something has become of each record; answers the first that failed.
     fn until_stored<'d>(
         &self,
         destination: &impl Fn(usize) -> Destination<'d>,
-        counts: &mut HashMap<usize, i64>,
+        stored: &mut HashMap<usize, Stored>,
     ) -> Result<Option<(usize, RDKafkaErrorCode)>> {
         let producer = self.forwarding.producer();
         loop {
@@ -189,9 +229,10 @@ impl<'s> Sending<'s> {
             producer.poll(Duration::from_millis(u64::from(!is_over)));
             let mut delivered = producer.context().lock();
             for (number, offset) in delivered.stored.drain(..) {
-                let count = counts.entry(number).or_default();
+                let Stored { count, is_untold } = stored.entry(number).or_default();
                 let to = destination(number);
-                if offset != to.end + *count {
+                *is_untold |= offset.is_none();
+                if let Some(offset) = offset.filter(|offset| i64::try_from(*offset) != Ok(to.end + *count)) {
                     return Err(Error::OfCluster {
                         code: Code::InvalidRecord,
                         why: format!(
@@ -251,6 +292,58 @@ impl<'s> Sending<'s> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::{
+        moving::reading::{Read, Reading},
+        testing::Fixture,
+    };
+    use rdkafka::{
+        mocking::MockCluster,
+        types::{RDKafkaApiKey, RDKafkaRespErr},
+    };
+
+    /// A source with records in partition 0 of topic `t`.
+    fn source(values: &[&str]) -> (Fixture, Side) {
+        let fixture = Fixture::new();
+        fixture.broker.create_topic("t", 1).unwrap();
+        fixture.produce("t", 0, values);
+        let side = Side::open("source", &ClusterOptions::new(format!("localhost:{}", fixture.server.port()))).unwrap();
+        (fixture, side)
+    }
+
+    /// All of them.
+    fn read(reading: &mut Reading<'_>) -> Vec<Outgoing> {
+        reading.assign(&[("t", 0, 0)]).unwrap();
+        let mut records = Vec::new();
+        loop {
+            match reading.next(Duration::from_secs(60)).unwrap().expect("within a minute") {
+                Read::Record(number, message) => records.push(Outgoing { number, message }),
+                Read::End(..) => return records,
+            }
+        }
+    }
+
+    /// Partition 0 of topic `t`, which ends there.
+    fn at(end: i64) -> impl Fn(usize) -> Destination<'static> {
+        move |_| Destination { topic: "t", partition: 0, end }
+    }
+
+    #[test]
+    fn records_that_were_stored_before_are_counted_though_it_is_not_told_where_they_stand() {
+        let (_from, source) = source(&["a", "b", "c"]);
+        let mock = MockCluster::new(1).unwrap();
+        mock.create_topic("t", 1, 1).unwrap();
+        let target = Side::open("target", &ClusterOptions::new(mock.bootstrap_servers())).unwrap();
+        let mut sending = Sending::open(&target, 1 << 20).unwrap();
+        let mut reading = Reading::open(&source).unwrap();
+        let records = read(&mut reading);
+        sending.write(&records, at(0)).unwrap();
+        // So a node answers whose first answer was lost. (One batch each, at most.)
+        let stored_before = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER; 9];
+        mock.request_errors(RDKafkaApiKey::Produce, &stored_before);
+        sending.write(&records, at(0)).unwrap();
+        let refused = sending.write(&records[..2], at(0)).unwrap_err().to_string();
+        assert!(refused.contains("'t' partition 0 of the target ends at 3 instead of 2"), "{refused}");
+    }
 
     #[test]
     fn why_a_target_does_not_take_records_for_now_is_kept() {

@@ -241,6 +241,19 @@ fn another_producer_takes_the_place_of_one_that_has_failed_for_good() {
     assert_eq!(write_one(&cluster, "t"), Ok(Some(0)));
 }
 
+/// librdkafka told offsets of the others in the batch that were none.
+#[test]
+fn where_records_stand_that_a_node_had_stored_before_is_not_told() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 1, 1).unwrap();
+    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(20));
+    assert_eq!(write_one(&cluster, "t"), Ok(Some(0)));
+    let stored_before = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER; 3];
+    mock.request_errors(RDKafkaApiKey::Produce, &stored_before);
+    let values = ["a", "b", "c"].map(String::from);
+    assert_eq!(write_values(&mut cluster.write_session(), "t", &values), [Ok(None), Ok(None), Ok(None)]);
+}
+
 #[test]
 fn what_is_unanswered_is_bounded() {
     let (broker, _server, cluster) = start();
