@@ -102,8 +102,7 @@ pub(super) fn make(
                 );
                 return Err(Error::InvalidPartitions(why));
             }
-            let what = format!("adding partitions to '{}'", topic.to);
-            target.ask(&what, |asking| asking.grow_topic(&topic.to, topic.partitions as usize))?;
+            grow(target, topic)?;
             tell(Told::Note(format!(
                 "'{}' of the target gets {} partitions, as at the source",
                 topic.to, topic.partitions
@@ -175,6 +174,19 @@ fn make_one(target: &Side, topic: &Topic, settings: &[Setting], tell: &mut dyn F
     Ok(())
 }
 
+/// Adds partitions until there are as many as at the source.
+fn grow(target: &Side, topic: &Topic) -> Result<()> {
+    let wanted = topic.partitions as usize;
+    target.ask(&format!("adding partitions to '{}'", topic.to), |asking| match asking.grow_topic(&topic.to, wanted) {
+        // The answer to the first attempt was lost.
+        Err(refused) if refused.number == Code::InvalidPartitions as i32 => {
+            let now = target.known.topic_now(&topic.to);
+            if now.is_ok_and(|now| now.partitions.len() >= wanted) { Ok(()) } else { Err(refused) }
+        }
+        answer => answer,
+    })
+}
+
 /// Sets what has waited in topics that a move has made, where it is still as that left it.
 pub(super) fn settle(source: &Side, target: &Side, topics: &[Topic], tell: &mut dyn FnMut(Told<'_>)) -> Result<()> {
     let wished = settings(source, topics.iter().map(|topic| &*topic.from))?;
@@ -238,4 +250,22 @@ pub(super) fn compacted(target: &Side, topics: &[Topic]) -> Result<BTreeSet<Stri
     let settings = settings(target, topics.iter().map(|topic| &*topic.to))?;
     let is_compacted = |setting: &Setting| setting.name == "cleanup.policy" && setting.value.contains("compact");
     Ok(settings.into_iter().filter(|(_, all)| all.iter().any(is_compacted)).map(|(name, _)| name).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{ClusterOptions, testing::Fixture};
+
+    #[test]
+    fn partitions_that_were_added_though_the_answer_was_lost_are_there() {
+        let fixture = Fixture::new();
+        fixture.broker.create_topic("t", 3).unwrap();
+        let options = ClusterOptions::new(format!("localhost:{}", fixture.server.port()));
+        let target = Side::open("target", &options).unwrap();
+        let topic = |partitions| Topic { from: "t".into(), to: "t".into(), partitions, id: None };
+        grow(&target, &topic(3)).unwrap();
+        grow(&target, &topic(4)).unwrap();
+        assert_eq!(fixture.broker.describe_topic("t").unwrap().partition_count(), 4);
+    }
 }
