@@ -1,4 +1,7 @@
 //! Writes to the target: an idempotent producer whose records stand in the order in which they were sent, without a gap.
+//!
+//! librdkafka promises no gap but for records that expire: what was sent behind one that did is stored without it. So none expires;
+//! when nothing was stored for too long, all that are left are taken back at once.
 
 use super::{
     super::{
@@ -16,7 +19,7 @@ use rdkafka::{
     ClientContext, Message as _,
     config::RDKafkaLogLevel,
     error::KafkaError,
-    producer::{DeliveryResult, Producer, ProducerContext},
+    producer::{DeliveryResult, Producer, ProducerContext, PurgeConfig},
     types::RDKafkaErrorCode,
 };
 use std::{
@@ -27,26 +30,29 @@ use std::{
 };
 
 /// Settings of ours, by name, with another name that librdkafka knows them by.
-const OURS: [(&str, &str, &str); 9] = [
+const OURS: [(&str, &str, &str); 8] = [
     ("acks", "request.required.acks", "all"),
     ("enable.idempotence", "", "true"),
     // After a record that is refused none is stored.
     ("enable.gapless.guarantee", "", "true"),
     ("allow.auto.create.topics", "", "false"),
     ("linger.ms", "queue.buffering.max.ms", "5"),
-    ("delivery.timeout.ms", "message.timeout.ms", "120000"),
     // How large a record may be is the target's to say.
     ("message.max.bytes", "", "268435456"),
     ("queue.buffering.max.messages", "", "0"),
     ("queue.buffering.max.kbytes", "", "1048576"),
 ];
 
+/// How long nothing may be stored, unless the user has set another time, by one of these names; 0 is for ever.
+const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE_NAMES: [&str; 2] = ["delivery.timeout.ms", "message.timeout.ms"];
 /// How long it may take until what is stored is seen by all.
 const SEEN: Duration = Duration::from_secs(30);
 
 /// The producer.
 pub(super) struct Sending<'s> {
     side: &'s Side,
+    patience: Duration,
     forwarding: Forwarding<Delivering>,
     topics: HashMap<String, usize>,
 }
@@ -152,9 +158,19 @@ impl<'s> Sending<'s> {
             OURS.iter().filter(|(_, other, _)| !is_set(other)).map(|(name, _, value)| (*name, *value)).collect();
         ours.extend([("batch.size", &*batch), ("debug", "msg")]);
         let mut config = side.options.client(&ours);
+        let mut patience = PATIENCE;
+        for name in PATIENCE_NAMES {
+            // What is no number librdkafka refuses.
+            let Some(ms) = config.get(name).and_then(|ms| ms.parse::<u32>().ok()) else { continue };
+            patience = if ms == 0 { Duration::MAX } else { Duration::from_millis(ms.into()) };
+            config.remove(name);
+        }
+        if !PATIENCE_NAMES.iter().any(|name| config.get(name).is_some()) {
+            config.set("message.timeout.ms", "0");
+        }
         let producer = config.set_log_level(RDKafkaLogLevel::Debug).create_with_context(Delivering::default());
         let producer = producer.map_err(|error| ClusterOptions::refused(&error))?;
-        Ok(Sending { side, forwarding: Forwarding::new(producer), topics: HashMap::new() })
+        Ok(Sending { side, patience, forwarding: Forwarding::new(producer), topics: HashMap::new() })
     }
 
     /// Writes records, and waits until all are stored. An error names the record of the source that is not.
@@ -223,12 +239,21 @@ impl<'s> Sending<'s> {
         destination: &impl Fn(usize) -> Destination<'d>,
         stored: &mut HashMap<usize, Stored>,
     ) -> Result<Option<(usize, RDKafkaErrorCode)>> {
+        use RDKafkaErrorCode::*;
         let producer = self.forwarding.producer();
+        let (mut heard, mut is_late, mut reason) = (Instant::now(), false, None);
         loop {
+            if !is_late && heard.elapsed() > self.patience {
+                is_late = true;
+                // What is heard from here on is that they are taken back.
+                reason = producer.context().lock().last_heard.clone();
+                producer.purge(PurgeConfig::default().queue().inflight());
+            }
             let is_over = producer.in_flight_count() == 0;
             producer.poll(Duration::from_millis(u64::from(!is_over)));
             let mut delivered = producer.context().lock();
             for (number, offset) in delivered.stored.drain(..) {
+                heard = Instant::now();
                 let Stored { count, is_untold } = stored.entry(number).or_default();
                 let to = destination(number);
                 *is_untold |= offset.is_none();
@@ -247,7 +272,15 @@ impl<'s> Sending<'s> {
                 *count += 1;
             }
             if is_over {
-                return Ok(delivered.failed.take());
+                let failed = delivered.failed.take();
+                if !is_late {
+                    return Ok(failed);
+                }
+                delivered.last_heard = reason;
+                return Ok(failed.map(|(number, code)| match code {
+                    PurgeQueue | PurgeInflight => (number, MessageTimedOut),
+                    code => (number, code),
+                }));
             }
         }
     }
@@ -343,6 +376,30 @@ mod tests {
         sending.write(&records, at(0)).unwrap();
         let refused = sending.write(&records[..2], at(0)).unwrap_err().to_string();
         assert!(refused.contains("'t' partition 0 of the target ends at 3 instead of 2"), "{refused}");
+    }
+
+    #[test]
+    fn what_is_not_stored_in_time_is_taken_back_at_once() {
+        let (_from, source) = source(&["a", "b", "c"]);
+        let (to, valve) = Fixture::behind_a_valve(Duration::from_secs(60));
+        to.broker.create_topic("t", 1).unwrap();
+        let mut options = to.cluster.shared.options.clone();
+        options.settings.insert("message.timeout.ms".into(), "500".into());
+        let target = Side::open("target", &options).unwrap();
+        let mut sending = Sending::open(&target, 1 << 20).unwrap();
+        assert_eq!(sending.patience, Duration::from_millis(500));
+        let mut reading = Reading::open(&source).unwrap();
+        let records = read(&mut reading);
+        sending.patience = Duration::MAX;
+        sending.write(&records[..1], at(0)).unwrap();
+        sending.patience = Duration::from_millis(500);
+        valve.close(true);
+        let refused = sending.write(&records[1..], at(1)).unwrap_err();
+        assert_eq!(refused.code(), Code::RequestTimedOut);
+        let expected =
+            "writing the source's offset 1 to 't' partition 0 of the target: it did not acknowledge it in time";
+        assert!(refused.to_string().contains(expected), "{refused}");
+        assert_eq!(sending.forwarding.producer().in_flight_count(), 0);
     }
 
     #[test]
