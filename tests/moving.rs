@@ -292,6 +292,11 @@ fn it_follows_new_records_and_topics_until_it_is_interrupted() {
         to.connect().say("TOPIC a\n").line().contains("partitions:3") && end(&to, "a", 2) == Some(1)
     });
     until("the settings of another topic", || to.connect().say("TOPIC c\n").line().contains("retention.ms:86400000"));
+    // One that is dropped holds up the others no longer than one could be that is new.
+    from.expect("DROP b\nSEND a message:4\n", &["OK", "ACK"]);
+    until("a topic beside one that was dropped", || {
+        (0..3).filter_map(|partition| end(&to, "a", partition)).sum::<u64>() == 4
+    });
     common::signal(&follower, "INT");
     assert!(follower.wait().unwrap().success());
     succeeds(&moved(&from, &to, &["--until-equal"]));

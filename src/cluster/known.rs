@@ -41,7 +41,7 @@ const STEP: Duration = Duration::from_secs(1);
 /// How long a node that is not reached is tried again before whoever asks is told so.
 const TRIES: Duration = Duration::from_secs(1);
 /// How long it may take until all nodes have heard of a topic or a partition.
-const SPREADS: Duration = Duration::from_secs(5);
+pub(super) const SPREADS: Duration = Duration::from_secs(5);
 /// As many topics are remembered.
 const TOPICS_MAX: usize = 10_000;
 

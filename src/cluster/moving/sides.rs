@@ -3,7 +3,7 @@
 use super::super::{
     ClusterOptions,
     errors::{Passes, of_topic},
-    known::Known,
+    known::{Known, SPREADS},
     native::{Answer, Asking, At},
     topics::{END, FIRST},
 };
@@ -119,13 +119,17 @@ impl Side {
     }
 
     fn offsets(&self, places: &[Place], kind: i64) -> Result<Vec<i64>> {
+        let begun = Instant::now();
         let found = self.ask("asking for offsets", |asking| {
             let found = asking.offsets(places.iter().map(|(topic, partition)| (&**topic, *partition, kind)), true)?;
             let passing = |at: &&At| at.refused.as_ref().is_some_and(Passes::passes);
             let Some(At { topic, refused: Some(refused), .. }) = found.iter().find(passing) else { return Ok(found) };
             // A client believes for minutes what it knows of a topic, and then knows nothing of partitions that were added.
-            let _ = self.known.topic_now(topic);
-            Err(refused.clone())
+            match self.known.topic_now(topic) {
+                // It is gone, and not only new: who asks is told so.
+                Err(Error::UnknownTopic(_)) if begun.elapsed() > SPREADS => Ok(found),
+                _ => Err(refused.clone()),
+            }
         })?;
         let mut by_place: BTreeMap<(String, u32), At> = BTreeMap::new();
         by_place.extend(found.into_iter().map(|at| ((at.topic.clone(), at.partition), at)));
@@ -144,5 +148,25 @@ pub(super) fn settled<T>(answers: Vec<(String, Answer<T>)>) -> Answer<Vec<(Strin
     match refused.into_iter().find(|refused| refused.passes()) {
         Some(refused) => Err(refused.clone()),
         None => Ok(answers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::testing::Fixture;
+
+    #[test]
+    fn of_a_topic_that_is_gone_it_is_told_soon() {
+        let fixture = Fixture::new();
+        fixture.broker.create_topic("t", 1).unwrap();
+        let options = ClusterOptions::new(format!("localhost:{}", fixture.server.port()));
+        let side = Side::open("source", &options).unwrap();
+        let places = ["t", "gone"].map(|topic| (topic.to_string(), 0));
+        let begun = Instant::now();
+        assert_eq!(side.ends(&places), Err(Error::UnknownTopic("gone".into())));
+        assert!(begun.elapsed() < PATIENCE / 2);
+        let ids = side.ids(&["t", "gone"]).unwrap();
+        assert_eq!(ids, BTreeMap::from([("t".into(), fixture.broker.describe_topic("t").unwrap().id)]));
     }
 }
