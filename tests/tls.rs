@@ -274,3 +274,38 @@ fn what_makes_no_sense_refuses_the_start() {
         assert!(!refused.status.success() && told.contains(why), "{options:?}: {told}");
     }
 }
+
+#[cfg(all(feature = "streams", feature = "users"))]
+#[test]
+fn streams_are_processed_by_tls_as_a_user() {
+    use plainlog::{
+        Consumer, Producer,
+        client::{Position, Target},
+        security::tls::Trust,
+        streams::{Options, Topology},
+    };
+    let password = std::env::temp_dir().join(format!("plainlog-password-{}", std::process::id()));
+    fs::write(&password, "secret\n").unwrap();
+    let users = ["--tls-self-signed", "--users", "--admin-password-file", password.to_str().unwrap()];
+    let secure = Secure::start("streams", &users);
+    fs::remove_file(password).unwrap();
+    let trust = Trust { ca: Some(secure.ca().into()), ..Trust::default() };
+    let target = || Target::new(&secure.broker.address).tls(&trust).unwrap().login("admin", "secret").unwrap();
+    let mut producer = Producer::connect(target()).unwrap();
+    for word in ["a", "b", "a"] {
+        producer.send("words", word).unwrap();
+    }
+    let topology = Topology::new("counting");
+    topology.stream("words").group_by(|_, word: &String| word.clone()).count("counts").to("counted");
+    let state_dir = secure.folder.join("state");
+    let app = topology.start(target(), Options { state_dir, ..Options::default() }).unwrap();
+    let consumer = Consumer::connect(target()).unwrap().start_at(Position::Earliest);
+    let mut counted = consumer.assign("counted", 0).unwrap();
+    let mut found = Vec::new();
+    while found.len() < 3 {
+        found.extend(counted.poll(LONG, 10).unwrap().into_iter().map(|message| message.value));
+    }
+    app.stop().unwrap();
+    found.sort();
+    assert_eq!(found, ["1", "1", "2"].map(|count| Some(count.as_bytes().to_vec())));
+}

@@ -76,12 +76,12 @@ impl Inputs {
         let (topic, partition) = key;
         let isolation = Isolation::ReadCommitted;
         let input = match &self.site {
-            Site::Network(address) => {
+            Site::Network(target) => {
                 let (events, arriving) = mpsc::sync_channel(READ_AHEAD);
                 self.fetchers_started += 1;
                 let task = Task {
                     id: self.fetchers_started,
-                    target: address.into(),
+                    target: target.clone(),
                     topic: topic.clone(),
                     partition: *partition,
                     position,
@@ -93,7 +93,7 @@ impl Inputs {
                     waiter: Some(self.waiter.clone()),
                 };
                 let fetcher = Fetcher::start(task, None)
-                    .map_err(|cause| Error::Connection { address: address.clone(), cause })?;
+                    .map_err(|cause| Error::Connection { address: target.address().into(), cause })?;
                 Input::Network { _fetcher: fetcher, events: arriving }
             }
             Site::Embedded(broker) => {

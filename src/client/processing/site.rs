@@ -3,7 +3,7 @@
 use crate::{
     broker::Broker,
     client::{
-        Connection, Error, Producer,
+        Connection, Error, Producer, Target,
         answer::{UNKNOWN_TOPIC, field},
         endpoint::Endpoint,
         record::check_topic,
@@ -14,8 +14,8 @@ use crate::{
 /// Where the broker is.
 #[derive(Clone, Debug)]
 pub(crate) enum Site {
-    /// At an address.
-    Network(String),
+    /// At an address, spoken with so.
+    Network(Target),
     /// In this process.
     Embedded(Broker),
 }
@@ -54,14 +54,14 @@ const NO_GROUP: &str = "GROUP_ID_NOT_FOUND";
 impl Site {
     pub(crate) fn producer(&self) -> Result<Producer, Error> {
         match self {
-            Site::Network(address) => Producer::connect(address),
+            Site::Network(target) => Producer::connect(target),
             Site::Embedded(broker) => Ok(Producer::embedded(broker)),
         }
     }
 
     pub(super) fn endpoint(&self) -> Endpoint {
         match self {
-            Site::Network(address) => Endpoint::Network { target: address.into(), connection: None },
+            Site::Network(target) => Endpoint::Network { target: target.clone(), connection: None },
             Site::Embedded(broker) => Endpoint::Embedded(broker.into()),
         }
     }
@@ -70,8 +70,8 @@ impl Site {
     pub(crate) fn topic(&self, topic: &str) -> Result<Option<TopicFacts>, Error> {
         check_topic(topic)?;
         let found = match self {
-            Site::Network(address) => {
-                Connection::open(address)?.ask(&format!("TOPIC {topic}")).and_then(|a| facts(&a.first))
+            Site::Network(target) => {
+                Connection::open(target)?.ask(&format!("TOPIC {topic}")).and_then(|a| facts(&a.first))
             }
             Site::Embedded(broker) => broker
                 .describe_topic(topic)
@@ -90,11 +90,11 @@ impl Site {
     ) -> Result<TopicFacts, Error> {
         check_topic(topic)?;
         match self {
-            Site::Network(address) => {
+            Site::Network(target) => {
                 let mut line = format!("CREATE {topic}");
                 partitions.iter().for_each(|count| line += &format!(" partitions:{count}"));
                 settings.iter().for_each(|(name, value)| line += &format!(" {name}:{}", as_word(value)));
-                facts(&Connection::open(address)?.ask(&line)?.first)
+                facts(&Connection::open(target)?.ask(&line)?.first)
             }
             Site::Embedded(broker) => {
                 let settings = settings.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
@@ -108,7 +108,7 @@ impl Site {
     pub(crate) fn drop_topic(&self, topic: &str) -> Result<bool, Error> {
         check_topic(topic)?;
         let dropped = match self {
-            Site::Network(address) => Connection::open(address)?.ask(&format!("DROP {topic}")).map(drop),
+            Site::Network(target) => Connection::open(target)?.ask(&format!("DROP {topic}")).map(drop),
             Site::Embedded(broker) => broker.drop_topic(topic).map_err(Error::from),
         };
         Ok(unless(dropped, UNKNOWN_TOPIC)?.is_some())
@@ -117,8 +117,8 @@ impl Site {
     /// Deletes the records of a partition below an offset.
     pub(crate) fn trim(&self, topic: &str, partition: u32, offset: u64) -> Result<(), Error> {
         match self {
-            Site::Network(address) => {
-                Connection::open(address)?.ask(&format!("TRIM {topic}/{partition} {offset}")).map(drop)
+            Site::Network(target) => {
+                Connection::open(target)?.ask(&format!("TRIM {topic}/{partition} {offset}")).map(drop)
             }
             Site::Embedded(broker) => Ok(broker.trim(topic, partition, offset).map(drop)?),
         }
@@ -127,7 +127,7 @@ impl Site {
     /// Forgets a group without members and all that it committed.
     pub(crate) fn delete_group(&self, group: &str) -> Result<(), Error> {
         let deleted = match self {
-            Site::Network(address) => Connection::open(address)?.ask(&format!("RESET {}", as_word(group))).map(drop),
+            Site::Network(target) => Connection::open(target)?.ask(&format!("RESET {}", as_word(group))).map(drop),
             Site::Embedded(broker) => broker.delete_group(group).map_err(Error::from),
         };
         unless(deleted, NO_GROUP).map(drop)
@@ -136,8 +136,8 @@ impl Site {
     /// The members of a group.
     pub(crate) fn members(&self, group: &str) -> Result<Vec<MemberFacts>, Error> {
         match self {
-            Site::Network(address) => {
-                let answer = Connection::open(address)?.ask(&format!("GROUP {}", as_word(group)))?;
+            Site::Network(target) => {
+                let answer = Connection::open(target)?.ask(&format!("GROUP {}", as_word(group)))?;
                 answer.lines.iter().filter(|line| line.starts_with("member:")).map(|line| member_in(line)).collect()
             }
             Site::Embedded(broker) => {
@@ -155,8 +155,8 @@ impl Site {
     /// Where a group has come to, in each partition that it committed or that a member has.
     pub(crate) fn committed(&self, group: &str) -> Result<Vec<(String, u32, CommittedAt)>, Error> {
         match self {
-            Site::Network(address) => {
-                let answer = Connection::open(address)?.ask(&format!("GROUP {}", as_word(group)))?;
+            Site::Network(target) => {
+                let answer = Connection::open(target)?.ask(&format!("GROUP {}", as_word(group)))?;
                 let lines = answer.lines.iter().filter(|line| line.starts_with("topic:"));
                 lines.map(|line| committed_in(line)).collect()
             }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Waiter},
-    client::{self, processing::Site},
+    client::{self, Target, processing::Site},
 };
 use identity::Identity;
 use states::{States, WorkerNumber};
@@ -156,10 +156,10 @@ fn over_outages<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, E
 }
 
 impl Topology {
-    /// Runs it on the broker at an address, `host:port`, which may take half a minute to appear. It fails, by name, where what it reads
-    /// does not fit together; after that it goes on until it is stopped, over outages too.
-    pub fn start(&self, address: &str, options: Options) -> Result<App, Error> {
-        self.start_at(Site::Network(address.into()), options)
+    /// Runs it on the broker at an address, `host:port`, which may take half a minute to appear; by TLS and as a user where the target
+    /// says so. It fails, by name, where what it reads does not fit together; after that it goes on until it is stopped, over outages too.
+    pub fn start(&self, target: impl Into<Target>, options: Options) -> Result<App, Error> {
+        self.start_at(Site::Network(target.into()), options)
     }
 
     /// Runs it on a broker in this process.
@@ -208,8 +208,8 @@ impl Topology {
 
     /// Begins anew: forgets where the group is, and drops the topics of the application's own. State on disk that belongs to them goes
     /// with the next start. It fails while one runs.
-    pub fn reset(&self, address: &str) -> Result<(), Error> {
-        self.reset_at(&Site::Network(address.into()))
+    pub fn reset(&self, target: impl Into<Target>) -> Result<(), Error> {
+        self.reset_at(&Site::Network(target.into()))
     }
 
     /// The same on a broker in this process.
