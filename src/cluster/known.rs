@@ -108,6 +108,7 @@ impl fmt::Debug for Known {
 
 impl Known {
     pub(super) fn new(options: &ClusterOptions) -> Result<Known> {
+        options.check()?;
         // librdkafka 2.12 takes a client for a member when a node answers that it coordinates a group no more (OffsetFetch of an
         // admin call), and without a group there it reads at null.
         let ours =

@@ -41,7 +41,7 @@ use std::{
 /// Settings of ours, by name, with another name that librdkafka knows them by. What is in queues is bounded by the sessions, which
 /// count it; librdkafka's own limit is above that.
 const OURS: [(&str, &str, &str); 7] = [
-    ("acks", "request.required.acks", "all"),
+    ("acks", "", "all"),
     ("enable.idempotence", "", "true"),
     ("allow.auto.create.topics", "", "false"),
     ("linger.ms", "queue.buffering.max.ms", "0"),
@@ -227,7 +227,6 @@ impl Sender {
         let is_set = |other: &str| options.settings.contains_key(other);
         let ours: Vec<_> = ours.filter(|(_, other, _)| !is_set(other)).map(|(name, _, value)| (name, value)).collect();
         let mut config = options.client(&ours);
-        config.remove("transactional.id");
         if let Some((id, timeout_ms)) = transactions {
             config.set("transactional.id", id).set("transaction.timeout.ms", timeout_ms.to_string());
             // librdkafka takes no longer ones.

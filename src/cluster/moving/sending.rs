@@ -31,7 +31,7 @@ use std::{
 
 /// Settings of ours, by name, with another name that librdkafka knows them by.
 const OURS: [(&str, &str, &str); 8] = [
-    ("acks", "request.required.acks", "all"),
+    ("acks", "", "all"),
     ("enable.idempotence", "", "true"),
     // After a record that is refused none is stored.
     ("enable.gapless.guarantee", "", "true"),
