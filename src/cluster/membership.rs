@@ -48,6 +48,8 @@ use std::{
 const JOINING: Duration = Duration::from_secs(10);
 /// How long a poll waits for records that are there and were not fetched yet.
 pub(super) const FETCHING: Duration = Duration::from_secs(5);
+/// How long the client waits for a place to be moved.
+const SEEK: Duration = Duration::from_secs(5);
 /// How long records that are fetched wait for those of other partitions.
 const GATHERING: Duration = Duration::from_millis(500);
 /// What the cluster is told of a session: it need only notice the end of this program.
@@ -544,13 +546,19 @@ impl Membership {
             records += chunk.records() as usize;
             bytes += chunk.bytes().len();
         }
-        if let (Some((index, code)), false) = (failed, any) {
-            self.failed(index, code)?;
+        if let Some((index, code)) = failed {
+            match self.failed(index, code) {
+                // It fails again, and is told when there is nothing else.
+                Err(_) if any => {}
+                outcome => outcome?,
+            }
+            // All of it is read anew where one goes on elsewhere.
+            any = self.partitions.iter().any(|one| one.chunk.next_offset().is_some());
         }
-        Ok(Filled { any, is_enough: is_enough(records, bytes) })
+        Ok(Filled { any, is_enough: any && is_enough(records, bytes) })
     }
 
-    /// What a partition that cannot be read means.
+    /// What a partition that cannot be read means. It is read on where it was, or where there is something.
     fn failed(&mut self, index: usize, code: RDKafkaErrorCode) -> Result<()> {
         use RDKafkaErrorCode::*;
         let key = self.partitions[index].key.clone();
@@ -560,10 +568,33 @@ impl Membership {
                 let offset = self.from(&key)?;
                 self.go_to(&key, offset).map(drop)
             }
-            // The group tells of the drop.
-            UnknownTopic | UnknownPartition | UnknownTopicOrPartition => Ok(()),
-            code => Err(self.shared.unread(&key.0, key.1, &KafkaError::MessageConsumption(code))),
+            // The group tells of the drop, unless it was none.
+            UnknownTopic | UnknownPartition | UnknownTopicOrPartition => {
+                self.read_on(index);
+                Ok(())
+            }
+            code => {
+                if !self.read_on(index) {
+                    let next = self.partitions[index].feed.next();
+                    self.go_to(&key, next)?;
+                }
+                Err(self.shared.unread(&key.0, key.1, &KafkaError::MessageConsumption(code)))
+            }
         }
+    }
+
+    /// Reads a partition, in which there was an error, from where it was on; the others go on. False: not yet.
+    fn read_on(&mut self, index: usize) -> bool {
+        let (Some(client), Assigned { key, feed, .. }) = (&self.client, &mut self.partitions[index]) else {
+            return false;
+        };
+        let next = feed.next();
+        let offset = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
+        let goes_on = client.seek(&key.0, key.1 as i32, offset, SEEK).is_ok();
+        if goes_on {
+            feed.begin(next);
+        }
+        goes_on
     }
 
     /// Whether there are records, by the cluster's word at this moment, that were not fetched yet.

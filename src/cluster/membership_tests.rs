@@ -1,8 +1,16 @@
 //! Groups of a cluster that is a broker of this program's own, by its Kafka protocol. Threads stand for connections.
 
-use super::{Membership, membership::FETCHING, testing::Fixture};
+use super::{
+    Gathered, Membership,
+    membership::FETCHING,
+    testing::{Fixture, open_within},
+};
 use crate::broker::{Code, Error, JoinOptions, Outcome, PollLimits, PollWait, Position, Result, Waiter};
-use rdkafka::{error::KafkaError, types::RDKafkaErrorCode};
+use rdkafka::{
+    error::KafkaError,
+    mocking::MockCluster,
+    types::{RDKafkaApiKey, RDKafkaErrorCode, RDKafkaRespErr},
+};
 use std::{
     collections::BTreeSet,
     thread,
@@ -292,6 +300,32 @@ fn what_was_read_does_not_wait_for_a_node_that_is_silent() {
         valve.close(false);
         assert_eq!(polled.join().unwrap(), Ok(vec!["t/0:2 message:c".into()]));
     });
+}
+
+/// So it goes where a rule of the cluster's is missing for a moment.
+#[test]
+fn what_a_node_refuses_to_read_is_told_and_polled_when_it_does_not() {
+    let mock = MockCluster::new(1).unwrap();
+    mock.create_topic("t", 2, 1).unwrap();
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
+    let mut member = cluster.join("g", &["t"], manual()).unwrap();
+    assert_eq!(held(&member), [0, 1]);
+    mock.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    let told = poll_for(&mut member, 2, LONG).map_err(|error| error.code());
+    assert_eq!(told, Err(Code::TopicAuthorizationFailed));
+    let (mut writes, mut gathered) = (cluster.write_session(), Gathered::default());
+    for partition in [0, 1] {
+        writes.add_value(&mut gathered, "t", partition, b"a").unwrap();
+    }
+    writes.write(&mut gathered);
+    writes.make_durable();
+    let (mut polled, until) = (BTreeSet::new(), Instant::now() + LONG);
+    while polled.len() < 2 {
+        assert!(Instant::now() < until, "{polled:?}");
+        // Both have failed, and each tells it.
+        polled.extend(poll_for(&mut member, 2, LONG).unwrap_or_default());
+    }
+    assert_eq!(polled.into_iter().collect::<Vec<_>>(), ["t/0:0 message:a", "t/1:0 message:a"]);
 }
 
 #[test]
