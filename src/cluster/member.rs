@@ -1,20 +1,20 @@
 //! A member of one of the cluster's own groups, as two threads see it: its connection's, and the keeper's.
 //!
 //! ```text
-//! keeper      polls the client: partitions come ── and go: what was handed out is committed first, if that is automatic
+//! keeper      polls the client: partitions come ── and go
 //! connection  takes up what came, reads, hands out what is still owned
 //! ```
 //!
 //! A rebalance is served only while a client is polled, and a group waits for each of its members. So nobody's connection is
-//! waited for: the keeper polls, and a partition goes at once, wherever its member is. A member whose connection is silent for
-//! longer than its session is let go.
+//! waited for: the keeper polls, and a partition goes at once, wherever its member is. What that was handed out and did not commit
+//! comes again, since it may not have arrived. A member whose connection is silent for longer than its session is let go.
 
 use super::keeper::Bell;
 use crate::broker::{Code, Error, Result, Waiters};
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
     config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
     types::{RDKafkaErrorCode, RDKafkaRespErr},
 };
@@ -44,8 +44,6 @@ struct Entry {
 pub(super) struct Member {
     /// A member that is silent for so long is let go.
     session: Duration,
-    /// Whether positions are committed before their partitions go.
-    commits: bool,
     state: Mutex<State>,
     /// Who waits for records, or for partitions.
     pub(super) waiters: Waiters,
@@ -103,7 +101,7 @@ impl fmt::Debug for Entry {
 }
 
 impl Member {
-    pub(super) fn new(session: Duration, commits: bool) -> Arc<Member> {
+    pub(super) fn new(session: Duration) -> Arc<Member> {
         let state = State {
             epoch: 0,
             owned: Vec::new(),
@@ -116,7 +114,7 @@ impl Member {
             busy: false,
             heard: Instant::now(),
         };
-        Arc::new(Member { session, commits, state: Mutex::new(state), waiters: Waiters::default() })
+        Arc::new(Member { session, state: Mutex::new(state), waiters: Waiters::default() })
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -204,13 +202,6 @@ impl Member {
 
     /// Its partitions go.
     fn give_up(&self, state: &mut State, client: &Client) {
-        if self.commits && !state.gone {
-            let moved = state.moved();
-            if moved.count() > 0 {
-                // It goes out before what lets the partitions go.
-                let _ = client.commit(&moved, CommitMode::Async);
-            }
-        }
         state.is_to_give_up = false;
         state.change(Vec::new());
         let _ = client.unassign();

@@ -165,7 +165,7 @@ impl Cluster {
         if !name.is_empty() {
             more.push(("client.id", &name));
         }
-        let member = Member::new(Duration::from_millis(options.session_ms), options.auto_commit);
+        let member = Member::new(Duration::from_millis(options.session_ms));
         let config = self.shared.options.reader(group, options.isolation, &more);
         let client = config.create_with_context(Events(member.clone()));
         let mut client: Client = client.map_err(|error| super::ClusterOptions::refused(&error))?;
@@ -234,7 +234,7 @@ impl Membership {
         self.check()?;
         if self.options.auto_commit {
             match self.commit_now(None) {
-                // What it was to commit is somebody else's, or will be committed when it goes.
+                // What it was to commit is somebody else's, or will be: it comes again.
                 Err(Error::UnknownMemberId | Error::IllegalGeneration(_) | Error::RebalanceInProgress) => {}
                 committed => committed?,
             }

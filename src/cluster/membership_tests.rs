@@ -132,7 +132,8 @@ fn two_members_share_the_partitions_and_one_that_is_silent_keeps_nobody_waiting(
         fixture.produce("t", partition, &["a", "b"]);
     }
     assert_eq!((held(&first), poll(&mut first).len()), (vec![0, 1], 4));
-    // The first is silent while the second joins: its partition goes all the same, with what it was handed committed.
+    // The first is silent while the second joins: its partition goes all the same. Whether what it was handed has arrived nobody
+    // knows: it comes again.
     let mut second = fixture.cluster.join("g", &["t"], JoinOptions::default()).unwrap();
     assert_eq!(held(&second).len(), 1);
     settle(&mut [&mut first, &mut second], 1);
