@@ -21,7 +21,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, Ordering::*},
     },
     thread,
@@ -40,6 +40,8 @@ const FIRST_ASKED: Duration = Duration::from_millis(250);
 const STEP: Duration = Duration::from_secs(1);
 /// How long a node that is not reached is tried again before whoever asks is told so.
 const TRIES: Duration = Duration::from_secs(1);
+/// How long it may take to hear a topic's id.
+const TELLS_ID: Duration = Duration::from_millis(500);
 /// How long it may take until all nodes have heard of a topic or a partition.
 pub(super) const SPREADS: Duration = Duration::from_secs(5);
 /// As many topics are remembered.
@@ -74,6 +76,8 @@ pub struct KnownTopic {
     pub name: String,
     /// Its partitions in order.
     pub partitions: Vec<KnownPartition>,
+    /// Its UUID, once that was asked for; `None`: no node tells.
+    id: OnceLock<Option<[u8; 16]>>,
 }
 
 /// A partition of it.
@@ -294,6 +298,15 @@ impl Known {
         self.topic_now(name)
     }
 
+    /// What tells a topic from others that had its name, if a node tells it soon: what librdkafka knows of topics by itself does not.
+    pub(super) fn id(&self, topic: &KnownTopic) -> Option<[u8; 16]> {
+        let ask = || {
+            let told = self.ask_within(TELLS_ID.min(self.timeout), |nodes| nodes.topics(&[&topic.name]));
+            told.ok()?.pop()?.topic.ok().map(|topic| topic.id).filter(|id| *id != [0; 16])
+        };
+        *topic.id.get_or_init(ask)
+    }
+
     /// A topic with this partition: it is looked at once more before it is said to have none, since somebody else may have made it
     /// within the last second.
     pub(super) fn with_partition(&self, mut found: Arc<KnownTopic>, partition: u32) -> Result<Arc<KnownTopic>> {
@@ -445,7 +458,11 @@ pub(super) fn known_topic(topic: &rdkafka::metadata::MetadataTopic) -> Result<Kn
     };
     let mut partitions: Vec<_> = topic.partitions().iter().collect();
     partitions.sort_by_key(|partition| partition.id());
-    Ok(KnownTopic { name: name.into(), partitions: partitions.into_iter().map(partition).collect() })
+    Ok(KnownTopic {
+        name: name.into(),
+        partitions: partitions.into_iter().map(partition).collect(),
+        id: OnceLock::new(),
+    })
 }
 
 #[cfg(test)]

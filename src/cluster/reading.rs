@@ -20,6 +20,8 @@ pub struct TopicHandle {
     permit: Permit,
     found: Arc<KnownTopic>,
     name: Arc<str>,
+    /// Its UUID, if it is to be read and a node told it.
+    id: Option<[u8; 16]>,
 }
 
 /// A partition that was found.
@@ -28,6 +30,8 @@ pub struct PartitionHandle {
     shared: Arc<Shared>,
     permit: Permit,
     place: Arc<Place>,
+    /// The topic's UUID, if it is to be read and a node told it.
+    id: Option<[u8; 16]>,
 }
 
 /// What somebody read last, and the client that reads for it.
@@ -67,14 +71,17 @@ impl Cluster {
 
     /// A topic by name, to be read.
     pub fn find_topic(&self, name: &str) -> Result<TopicHandle> {
-        self.find_topic_to(Operation::Read, name)
+        let topic = self.find_topic_to(Operation::Read, name)?;
+        // It is asked for now: later it may be another's.
+        let id = self.shared.known.id(&topic.found);
+        Ok(TopicHandle { id, ..topic })
     }
 
     /// A topic by name, to do this to it.
     pub fn find_topic_to(&self, operation: Operation, name: &str) -> Result<TopicHandle> {
         let permit = self.door.ask_topic(operation, name)?;
         let found = self.shared.known.topic(name)?;
-        Ok(TopicHandle { shared: self.shared.clone(), permit, found, name: name.into() })
+        Ok(TopicHandle { shared: self.shared.clone(), permit, found, name: name.into(), id: None })
     }
 
     /// A partition by its topic's name and its number, to be read.
@@ -118,13 +125,14 @@ impl TopicHandle {
     }
 
     fn handle(&self, index: u32) -> PartitionHandle {
-        PartitionHandle::new(&self.shared, self.permit.clone(), self.name.clone(), index)
+        let handle = PartitionHandle::new(&self.shared, self.permit.clone(), self.name.clone(), index);
+        PartitionHandle { id: self.id, ..handle }
     }
 }
 
 impl PartitionHandle {
     pub(super) fn new(shared: &Arc<Shared>, permit: Permit, topic: Arc<str>, index: u32) -> PartitionHandle {
-        PartitionHandle { shared: shared.clone(), permit, place: Arc::new(Place::new(topic, index)) }
+        PartitionHandle { shared: shared.clone(), permit, place: Arc::new(Place::new(topic, index)), id: None }
     }
 
     /// The topic's name.
@@ -157,9 +165,12 @@ impl PartitionHandle {
         Ok(Backlog::default())
     }
 
-    /// An error if the topic was dropped.
+    /// An error if the topic was dropped, though there is another of its name.
     pub fn still_there(&self) -> Result<()> {
-        self.shared.known.topic(self.topic()).map(drop)
+        let known = &self.shared.known;
+        let now = known.topic(self.topic())?;
+        let is_another = |id| known.id(&now).is_some_and(|now| now != id);
+        if self.id.is_some_and(is_another) { Err(Error::UnknownTopic(self.topic().into())) } else { Ok(()) }
     }
 
     /// Wakes `waiter` for new records, once a session has read at the partition's end by this handle, until the answer is
@@ -195,7 +206,7 @@ impl PartitionHandle {
     }
 }
 
-/// Whether they are the same find: a topic that has the name of another, which was dropped, is another.
+/// Whether they are the same find.
 impl PartialEq for PartitionHandle {
     fn eq(&self, other: &PartitionHandle) -> bool {
         Arc::ptr_eq(&self.place, &other.place)

@@ -247,6 +247,26 @@ fn a_partition_that_is_made_later_is_read_by_who_reads_already() {
 }
 
 #[test]
+fn a_topic_that_has_the_name_of_one_that_was_dropped_is_another() {
+    let fixture = Fixture::new();
+    fixture.broker.create_topic("t", 1).unwrap();
+    let find = || fixture.cluster.find_topic("t").unwrap();
+    let (topic, of) = (find(), find().partition(0).unwrap());
+    assert_eq!(of.still_there(), Ok(()));
+    fixture.broker.drop_topic("t").unwrap();
+    fixture.broker.create_topic("t", 1).unwrap();
+    // What was heard is believed for a second.
+    let until = Instant::now() + Duration::from_secs(60);
+    while of.still_there().is_ok() {
+        assert!(Instant::now() < until, "it goes on in the other");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let unknown = Err(broker::Error::UnknownTopic("t".into()));
+    assert_eq!((of.still_there(), topic.partition(0).unwrap().still_there()), (unknown.clone(), unknown));
+    assert_eq!(find().partition(0).unwrap().still_there(), Ok(()));
+}
+
+#[test]
 fn a_reader_goes_to_the_next_session_and_there_are_no_more_than_the_limit() {
     let mut fixture = Fixture::new();
     fixture.limit(2);
