@@ -83,17 +83,7 @@ impl Shared {
         answer.unwrap_or_else(|refused| Err(self.without(topic, partition, refused)))
     }
 
-    /// Where each of these begins or ends, or when, in their order, as far as it is known now.
-    pub(super) fn offsets_of(
-        &self,
-        places: &[(&str, u32)],
-        which: i64,
-        isolation: Isolation,
-    ) -> Result<Vec<Result<Option<u64>>>> {
-        self.offsets_within(places, which, isolation, self.options.timeout)
-    }
-
-    /// The same where no more time is to be spent on it.
+    /// Where each of these begins or ends, or when, in their order, as far as it is known now, in no more time than this.
     pub(super) fn offsets_within(
         &self,
         places: &[(&str, u32)],

@@ -20,7 +20,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Offsets of a group by topic and partition.
@@ -29,13 +29,18 @@ pub(super) type Offsets = BTreeMap<(Arc<str>, u32), Committed>;
 impl Cluster {
     /// All groups of consumers, by name.
     pub fn groups(&self) -> Result<Vec<GroupSummary>> {
-        let listed = self.shared.known.ask_coordinator(|nodes| nodes.groups());
+        self.groups_within(self.shared.options.timeout)
+    }
+
+    /// The same where no question may take longer.
+    pub(super) fn groups_within(&self, most: Duration) -> Result<Vec<GroupSummary>> {
+        let listed = self.shared.known.ask_coordinator_within(most, |nodes| nodes.groups());
         let mut listed = listed.map_err(|refused| self.shared.known.explain_other("listing groups", refused))?;
         let all = self.door.ask_cluster(Operation::Describe).is_ok();
         listed.retain(|group| all || self.door.ask_group(Operation::Describe, &group.name).is_ok());
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         let names: Vec<_> = listed.iter().map(|group| &*group.name).collect();
-        let described = self.shared.known.ask_coordinators(&names, |nodes, names| nodes.describe_groups(names));
+        let described = self.shared.known.ask_coordinators(&names, most, |nodes, names| nodes.describe_groups(names));
         let described = described.map_err(|refused| self.shared.known.explain_other("describing groups", refused))?;
         let summary = |group: super::native::Listed| {
             let of = described.get(&group.name).and_then(|group| group.as_ref().ok());
@@ -238,7 +243,6 @@ mod tests {
         cluster::testing::{Fixture, open_within},
     };
     use rdkafka::mocking::MockCluster;
-    use std::time::Duration;
 
     #[test]
     fn a_partition_that_nobody_leads_is_not_left_out_of_the_lag() {

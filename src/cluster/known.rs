@@ -234,9 +234,18 @@ impl Known {
 
     /// The same about a group. While its coordinator is found or moves it is asked again, as Kafka's clients do.
     pub(super) fn ask_coordinator<T>(&self, question: impl Fn(&Asking<'_, Heard>) -> Answer<T>) -> Answer<T> {
-        let deadline = Instant::now() + self.timeout;
+        self.ask_coordinator_within(self.timeout, question)
+    }
+
+    /// The same with another time.
+    pub(super) fn ask_coordinator_within<T>(
+        &self,
+        most: Duration,
+        question: impl Fn(&Asking<'_, Heard>) -> Answer<T>,
+    ) -> Answer<T> {
+        let deadline = Instant::now() + most;
         loop {
-            match self.ask(&question) {
+            match self.ask_within(most, &question) {
                 Err(refused) if is_moving(&refused) && Instant::now() < deadline && !self.gives_up.load(Acquire) => {
                     thread::sleep(ASKS_AGAIN);
                 }
@@ -245,16 +254,17 @@ impl Known {
         }
     }
 
-    /// The same about groups by name, each of which may have another coordinator.
+    /// The same about groups by name, each of which may have another coordinator; each question may take so long.
     pub(super) fn ask_coordinators<T>(
         &self,
         names: &[&str],
+        most: Duration,
         question: impl Fn(&Asking<'_, Heard>, &[&str]) -> Answer<Vec<(String, Answer<T>)>>,
     ) -> Answer<BTreeMap<String, Answer<T>>> {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now() + most;
         let mut answers = BTreeMap::new();
         for names in names.chunks(GROUPS_AT_ONCE) {
-            let ask = |left: &[&str]| self.ask(|nodes| question(nodes, left));
+            let ask = |left: &[&str]| self.ask_within(most, |nodes| question(nodes, left));
             answers.extend(until_settled(names, deadline, ask)?);
         }
         Ok(answers)

@@ -19,6 +19,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, OnceLock},
+    thread::{self, Builder},
     time::{Duration, Instant},
 };
 
@@ -28,6 +29,8 @@ const BELIEVED: Duration = Duration::from_secs(1);
 const OBSERVED: Duration = Duration::from_secs(10);
 /// How long somebody who only looks waits for an answer.
 const LOOK: Duration = Duration::from_secs(2);
+/// Until when it is asked what groups have committed, from the begin of looking on: those who ask for metrics wait no longer than 10 s.
+const OBSERVING: Duration = Duration::from_secs(6);
 
 /// What was looked up, and when.
 #[derive(Default)]
@@ -79,7 +82,7 @@ impl Cluster {
     }
 
     fn nodes_now(&self) -> Result<Nodes> {
-        let metadata = self.shared.known.metadata_within(None, LOOK.min(self.shared.options.timeout))?;
+        let metadata = self.shared.known.metadata_within(None, self.look())?;
         let there = metadata.brokers().iter().map(|node| Node {
             id: node.id(),
             host: node.host().into(),
@@ -179,10 +182,18 @@ impl Cluster {
         if self.look_at_nodes().is_err() {
             return Observed::default();
         }
-        let topics = self.observed_topics().unwrap_or_default();
-        let groups = self.groups().unwrap_or_default();
+        thread::scope(|scope| {
+            let groups = Builder::new().name("observing".into()).spawn_scoped(scope, || self.observed_groups());
+            let topics = self.observed_topics().unwrap_or_default();
+            Observed { topics, groups: groups.ok().and_then(|groups| groups.join().ok()).unwrap_or_default() }
+        })
+    }
+
+    fn observed_groups(&self) -> Vec<ObservedGroup> {
+        let deadline = Instant::now() + OBSERVING;
+        let groups = self.groups_within(self.look()).unwrap_or_default();
         let names: Vec<&str> = groups.iter().map(|group| &*group.name).collect();
-        let committed = self.committed_by(&names, Instant::now() + OBSERVED);
+        let committed = self.committed_by(&names, deadline);
         let groups = groups.iter().zip(committed).map(|(group, committed)| {
             let offset = |((topic, partition), committed): (_, Committed)| ObservedOffset {
                 topic,
@@ -193,19 +204,16 @@ impl Cluster {
             let offsets = committed.into_iter().map(offset).collect();
             ObservedGroup { name: group.name.clone(), members: group.members, offsets }
         });
-        let groups = groups.filter(|group| group.members > 0 || !group.offsets.is_empty()).collect();
-        Observed { topics, groups }
+        groups.filter(|group| group.members > 0 || !group.offsets.is_empty()).collect()
     }
 
     fn observed_topics(&self) -> Result<Vec<ObservedTopic>> {
-        let metadata = self.shared.known.metadata(None)?;
+        let metadata = self.shared.known.metadata_within(None, self.look())?;
         let counts: BTreeMap<&str, u32> =
             metadata.topics().iter().map(|topic| (topic.name(), topic.partitions().len() as u32)).collect();
         let all: Vec<_> = counts.iter().flat_map(|(name, count)| (0..*count).map(|index| (*name, index))).collect();
-        let (starts, ends) = (
-            self.offsets(&all, FIRST, Isolation::ReadUncommitted)?,
-            self.offsets(&all, END, Isolation::ReadUncommitted)?,
-        );
+        let offsets = |which| self.offsets_within(&all, which, Isolation::ReadUncommitted, self.look());
+        let (starts, ends) = (offsets(FIRST)?, offsets(END)?);
         let observed = |(name, count): (&str, u32)| {
             let partition = |index: u32| {
                 let (start, end) = (told(&starts, name, index).ok()?, told(&ends, name, index).ok()?);
@@ -215,6 +223,11 @@ impl Cluster {
             ObservedTopic { name: name.into(), traffic: TrafficSum::default(), partitions }
         };
         Ok(counts.into_iter().map(observed).collect())
+    }
+
+    /// How long somebody who only looks waits for an answer.
+    fn look(&self) -> Duration {
+        LOOK.min(self.shared.options.timeout)
     }
 
     /// What went through this program since its start, whichever topics it was of: for whoever may see what the cluster has.
@@ -241,5 +254,28 @@ impl Cluster {
     /// Nor have there been.
     pub fn share_counts(&self) -> &ShareCounts {
         &self.shared.looked.shares
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cluster::testing::open_within;
+    use rdkafka::mocking::MockCluster;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn who_observes_does_not_wait_long_for_a_node_that_is_silent() {
+        let mock = MockCluster::new(2).unwrap();
+        for (topic, leader) in [("here", 1), ("silent", 2)] {
+            mock.create_topic(topic, 1, 1).unwrap();
+            mock.partition_leader(topic, 0, Some(leader)).unwrap();
+        }
+        let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(60));
+        assert_eq!(cluster.observe_topics().len(), 2);
+        mock.broker_round_trip_time(2, Duration::from_secs(600)).unwrap();
+        *cluster.shared.looked.observed.lock().unwrap() = None;
+        let begun = Instant::now();
+        cluster.observe_topics();
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     }
 }

@@ -375,7 +375,12 @@ fn a_partition_that_no_node_tells_of_is_not_an_empty_one() {
     assert_eq!(of.high_watermark(), Ok(1));
     // Who only looks is not kept waiting.
     mock.request_errors(RDKafkaApiKey::ListOffsets, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT; 9]);
-    let told = cluster.shared.offsets_of(&[("t", 0)], super::topics::END, Isolation::ReadUncommitted);
+    let told = cluster.shared.offsets_within(
+        &[("t", 0)],
+        super::topics::END,
+        Isolation::ReadUncommitted,
+        Duration::from_secs(20),
+    );
     let refused = told.unwrap().remove(0).unwrap_err();
     assert_eq!(refused.code(), broker::Code::LeaderNotAvailable, "{refused}");
 }

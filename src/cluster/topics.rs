@@ -298,7 +298,18 @@ impl Cluster {
 
     /// Where partitions begin or end, by topic and number.
     pub(super) fn offsets(&self, partitions: &[(&str, u32)], which: i64, isolation: Isolation) -> Result<Offsets> {
-        let told = self.shared.offsets_of(partitions, which, isolation)?;
+        self.offsets_within(partitions, which, isolation, self.shared.options.timeout)
+    }
+
+    /// The same where no more time is to be spent on it.
+    pub(super) fn offsets_within(
+        &self,
+        partitions: &[(&str, u32)],
+        which: i64,
+        isolation: Isolation,
+        most: Duration,
+    ) -> Result<Offsets> {
+        let told = self.shared.offsets_within(partitions, which, isolation, most)?;
         let one = |(&(topic, partition), offset): (&(&str, u32), Result<Option<u64>>)| {
             offset.transpose().map(|offset| ((topic.to_owned(), partition), offset))
         };
