@@ -421,7 +421,9 @@ impl Membership {
             return Ok(Vec::new());
         }
         let failed = |error| self.shared.known.explain("asking what the group committed", &error);
-        let answer = client.committed_offsets(list, self.shared.options.timeout).map_err(failed)?;
+        let known = &self.shared.known;
+        let answer = known.insist(self.shared.options.timeout, |time| client.committed_offsets(list.clone(), time));
+        let answer = answer.map_err(failed)?;
         let position = |key: Key| {
             let element = answer.find_partition(&key.0, key.1 as i32);
             let offset = match element {

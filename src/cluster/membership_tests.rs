@@ -138,7 +138,7 @@ fn two_members_share_the_partitions_and_one_that_is_silent_keeps_nobody_waiting(
     assert_eq!(held(&second).len(), 1);
     settle(&mut [&mut first, &mut second], 1);
     assert_ne!(held(&first), held(&second));
-    assert_eq!((poll(&mut first), poll(&mut second)), (vec![], vec![]), "what was handed out is committed");
+    assert_eq!((poll(&mut first).len(), poll(&mut second).len()), (2, 2));
     for partition in [0, 1] {
         fixture.produce("t", partition, &["c"]);
     }
@@ -327,6 +327,25 @@ fn what_a_node_refuses_to_read_is_told_and_polled_when_it_does_not() {
         polled.extend(poll_for(&mut member, 2, LONG).unwrap_or_default());
     }
     assert_eq!(polled.into_iter().collect::<Vec<_>>(), ["t/0:0 message:a", "t/1:0 message:a"]);
+}
+
+#[test]
+fn where_a_group_is_nobody_waits_to_hear_when_the_program_stops() {
+    let (fixture, valve) = Fixture::behind_a_valve(2 * LONG);
+    fixture.broker.create_topic("t", 1).unwrap();
+    let mut member = fixture.cluster.join("g", &["t"], JoinOptions { session_ms: 45_000, ..manual() }).unwrap();
+    // From here on it goes on where the group committed.
+    member.end_transaction(Outcome::Abort).unwrap();
+    valve.close(true);
+    let begun = Instant::now();
+    thread::scope(|scope| {
+        let polled = scope.spawn(|| poll_for(&mut member, 1, Duration::ZERO).map_err(|error| error.code()));
+        thread::sleep(Duration::from_millis(300));
+        fixture.cluster.give_up(true);
+        assert_eq!(polled.join().unwrap(), Err(Code::BrokerNotAvailable));
+    });
+    assert!(begun.elapsed() < LONG, "{:?}", begun.elapsed());
+    valve.close(false);
 }
 
 #[test]
