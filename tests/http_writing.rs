@@ -112,7 +112,8 @@ fn an_address_that_is_no_place_for_records_refuses_all() {
     }
     assert_eq!(post(&broker, "/api/topics/orders/records", "Content-Type: text/plain\r\n", record).status, 415);
     let broker = Broker::start();
-    assert_eq!(post(&broker, "/api/topics/new/records?partition=99", BYTES, "a").status, 404);
+    let answer = post(&broker, "/api/topics/new/records?partition=99", BYTES, "a");
+    assert_eq!((answer.status, answer.text().contains("no topic 'new'")), (404, true), "{answer:?}");
     assert_eq!(post(&broker, "/api/topics/a%20b/records", BYTES, "a").status, 400);
     assert_eq!(post(&broker, "/api/topics/new/records?partition=0", BYTES, "a").status, 200, "first use makes it");
 }

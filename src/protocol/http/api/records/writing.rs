@@ -85,11 +85,10 @@ impl Intake {
         let settings = match (broker.find_topic_to(Operation::Write, &topic), partition) {
             (Ok(found), None) => found.settings(),
             (Ok(found), Some(index)) => found.partition(index).map(|_| found.settings())?,
-            (Err(broker::Error::UnknownTopic(_)), _) if config.auto_create => {
-                let partitions = config.default_partitions;
-                if let Some(partition) = partition.filter(|partition| *partition >= partitions) {
-                    return Err(broker::Error::UnknownPartition { topic, partition, partitions }.into());
-                }
+            // How many partitions it would get a cluster does not say before.
+            (Err(broker::Error::UnknownTopic(_)), _)
+                if config.auto_create && partition.is_none_or(|index| index < config.default_partitions) =>
+            {
                 broker.topic_defaults()
             }
             (Err(error), _) => return Err(error.into()),
