@@ -3,11 +3,16 @@
 use super::*;
 use crate::{
     broker::{
-        Clock, Isolation, JoinOptions, PollLimits, PollWait, Position, Protocol, ReadSession, Terms, View, Waiter,
-        group::classic::{self, JoinRequest, Sender, SyncRequest},
+        Clock, Committed, IfAbsent, Isolation, JoinOptions, OffsetCommit, PollLimits, PollWait, Position, Protocol,
+        ReadSession, Terms, TopicPartition, View, Waiter,
+        group::{
+            Committer,
+            classic::{self, JoinRequest, Sender, SyncRequest},
+        },
     },
     config::{Change, Changes, Config},
     log::{
+        Numbering,
         disk::{Call, MemoryDisk},
         record::Records,
     },
@@ -348,6 +353,46 @@ fn a_producer_id_is_for_whoever_may_write_something() {
     alice.new_producer_id().unwrap();
     allow(&broker, &[rule(ResourceType::Cluster, CLUSTER_NAME, Operation::IdempotentWrite)]);
     alice.new_producer_id().unwrap();
+}
+
+/// It was found by the producer's id alone, which whoever may read a topic learns.
+#[test]
+fn a_right_to_one_transactional_id_is_none_to_the_transaction_of_another() {
+    let broker = with_users();
+    broker.create_topic("t", 2).unwrap();
+    let pay = broker.init_producer("pay", 60_000, None).unwrap();
+    let alice = alice(&broker);
+    let mut rules = vec![rule(ResourceType::TransactionalId, "x", Operation::Write)];
+    rules.extend([Operation::Read, Operation::Write].map(|operation| rule(ResourceType::Topic, "t", operation)));
+    rules.extend(["g", "h"].map(|group| rule(ResourceType::Group, group, Operation::Read)));
+    allow(&broker, &rules);
+    let write = |partition| {
+        let mut session = alice.write_session();
+        let target = session.target(&alice.find_topic_to(Operation::Write, "t")?, partition)?;
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(b"hers")));
+        let producer = Numbering { producer_id: pay.id, producer_epoch: pay.epoch, base_sequence: 0 };
+        let terms = Terms { producer: Some(producer), ..Terms::default() };
+        session.write_batch_in_transaction(target, &records, terms, "x", IfAbsent::Add).map(drop)
+    };
+    let commit = |group| {
+        let committed = Committed { offset: 1, leader_epoch: -1, metadata: String::new(), timestamp_ms: 0 };
+        let offset = OffsetCommit { topic: "t".into(), partition: 0, committed };
+        let done =
+            alice.commit_offsets_in_transaction("x", pay, IfAbsent::Add, group, Committer::Anybody, vec![offset]);
+        done.map(drop)
+    };
+    let is_anothers = |result: Result<()>| matches!(result, Err(Error::InvalidProducerIdMapping(_)));
+    assert!(is_anothers(write(0)) && is_anothers(commit("g")));
+    assert!(!broker.transaction("pay").unwrap().summary.is_open(), "she has begun it");
+    broker.add_partitions("pay", pay, &[TopicPartition { topic: "t".into(), partition: 0 }], false).unwrap();
+    broker.add_group("pay", pay, "g").unwrap();
+    assert!(is_anothers(write(0)) && is_anothers(commit("g")), "it is open");
+    // As in Kafka, whoever may write with both need not name the right one there.
+    rules.push(rule(ResourceType::TransactionalId, "pay", Operation::Write));
+    allow(&broker, &rules);
+    assert_eq!((write(0), commit("g")), (Ok(()), Ok(())));
+    assert!(is_anothers(write(1)) && is_anothers(commit("h")), "that is not in it");
 }
 
 /// Something that is asked of the broker, and what it takes.

@@ -358,19 +358,20 @@ impl WriteSession {
         Ok(Ticket { batch: self.batches.len() as u32 - 1, record: 0 })
     }
 
-    /// The same, in the transaction of a Kafka producer, which [`Terms::producer`] names. What is not in it is treated as
-    /// `if_absent` says.
+    /// The same, in the transaction of a Kafka producer, which names this transactional id, and itself in [`Terms::producer`]. What is
+    /// not in it is treated as `if_absent` says.
     pub fn write_batch_in_transaction(
         &mut self,
         target: Target,
         records: &Records<'_>,
         terms: Terms,
+        transactional_id: &str,
         if_absent: IfAbsent,
     ) -> Result<Ticket> {
         let Numbering { producer_id: id, producer_epoch: epoch, .. } =
             terms.producer.expect("a batch of a transaction has a producer");
         let identity = ProducerIdentity { id, epoch };
-        let transaction = self.broker.state(&Permit::for_everybody()).transaction_of(identity, if_absent)?;
+        let transaction = self.broker.transaction_of(transactional_id, identity, if_absent)?;
         let terms = Terms { flags: terms.flags | Flags::TRANSACTIONAL, whole: true, ..terms };
         self.begin(&target);
         let appended = self.write_in(&transaction, [&target].into_iter(), || target.write(records, terms))??;

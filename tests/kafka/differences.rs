@@ -172,6 +172,28 @@ const DIFFERENCES: &[Difference] = &[
         },
     },
     Difference {
+        asked: "Produce by the producer of an open transaction, under another transactional id, by who may write with that only",
+        kafka: &[0],
+        here: &[49],
+        why: "it would be committed with the transaction of somebody else",
+        ask: |world| {
+            let mut admin = world.logged_in("admin", "admin-secret");
+            let request = InitProducerIdRequest::default().with_transactional_id(Some(TransactionalId(s("theirs"))));
+            let request = request.with_transaction_timeout_ms(60_000);
+            let given: InitProducerIdResponse = admin.ask(ApiKey::InitProducerId, 4, &request);
+            let (producer_id, producer_epoch) = (given.producer_id.into(), given.producer_epoch);
+            let write = |client: &mut Client, id: &str, base_sequence| {
+                let facts = Facts { transactional: true, producer_id, producer_epoch, base_sequence, ..Facts::PLAIN };
+                let request = produce("shared", -1, batch_of(facts, &["a"], Codec::None));
+                let request = request.with_transactional_id(Some(TransactionalId(s(id))));
+                let response: ProduceResponse = client.ask(ApiKey::Produce, 12, &request);
+                response.responses[0].partition_responses[0].error_code
+            };
+            assert_eq!(write(&mut admin, "theirs", 0), 0);
+            vec![write(&mut world.alice(), "hers", 1)]
+        },
+    },
+    Difference {
         asked: "DescribeConfigs of all brokers: how many are set",
         kafka: &[1],
         here: &[0],
@@ -186,7 +208,8 @@ const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// A broker with the topics `hidden` and `seen`, one that is gone, and alice, who may do all with the group `group` and describe `seen`.
+/// A broker with the topics `hidden`, `seen` and `shared`, one that is gone, and alice, who may do all with the group `group`, describe
+/// `seen`, and write to `shared`, also in transactions of the id `hers`.
 struct World {
     broker: Broker,
     /// What Metadata told of each of them: hidden, gone, seen.
@@ -207,8 +230,11 @@ impl World {
             "CREATE hidden",
             "CREATE gone",
             "CREATE seen",
+            "CREATE shared",
             "ACL add resource:group name:group principal:User:alice operation:all",
             "ACL add resource:topic name:seen principal:User:alice operation:describe",
+            "ACL add resource:topic name:shared principal:User:alice operation:write",
+            "ACL add resource:transactional-id name:hers principal:User:alice operation:write",
         ] {
             assert!(lines.say(&format!("{line}\n")).line().starts_with("OK"), "{line}");
         }

@@ -56,8 +56,7 @@ impl PendingGroups {
 
 impl Broker {
     /// TxnOffsetCommit: offsets of a group in a Kafka producer's transaction. Answers what became of each, in order; those that
-    /// were taken are as durable as was promised. As in Kafka, the transactional id matters only while the group is not in the
-    /// transaction.
+    /// were taken are as durable as was promised.
     pub fn commit_offsets_in_transaction(
         &self,
         transactional_id: &str,
@@ -67,23 +66,12 @@ impl Broker {
         committer: Committer<'_>,
         offsets: Vec<OffsetCommit>,
     ) -> Result<Vec<Result<()>>> {
-        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
-        self.ask_group(Operation::Read, group)?;
+        self.ask_transactional_id(Operation::Write, transactional_id)?;
+        let permit = self.ask_group(Operation::Read, group)?;
         let parts = parts_of(group)?;
-        let state = self.state(&permit);
-        let mut transaction = state.transaction_of(identity, if_absent)?;
-        let is_its_own = transaction.is_of(transactional_id);
-        if !is_its_own {
-            transaction.if_absent = IfAbsent::Refuse;
-        }
+        let transaction = self.transaction_of(transactional_id, identity, if_absent)?;
         let write = || self.write_pending_offsets(group, identity, committer, offsets);
-        let WrittenInTransaction { written, added } = match state.write_in(&transaction, &parts, write) {
-            Err(Error::InvalidTxnState(_)) if !is_its_own => {
-                let why = format!("producer {} does not belong to this transactional id", identity.id);
-                return Err(Error::InvalidProducerIdMapping(why));
-            }
-            written => written?,
-        };
+        let WrittenInTransaction { written, added } = self.state(&permit).write_in(&transaction, &parts, write)?;
         let CommitOutcome { outcomes, written } = written?;
         make_durable(added)?;
         make_durable(written)?;

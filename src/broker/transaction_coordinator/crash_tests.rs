@@ -181,6 +181,7 @@ impl Model {
     fn produce(
         &mut self,
         turned: &Turned,
+        id: &str,
         producer: Option<ProducerIdentity>,
         base_sequence: i32,
         number: u32,
@@ -196,7 +197,7 @@ impl Model {
             let numbering = Numbering { producer_id, producer_epoch, base_sequence };
             let (flags, producer, sequence) = (Flags::TRANSACTIONAL, Some(numbering), Sequence::Given);
             let terms = Terms { flags, producer, sequence, whole: true };
-            let ticket = session.write_batch_in_transaction(target, &records, terms, IfAbsent::Add)?;
+            let ticket = session.write_batch_in_transaction(target, &records, terms, id, IfAbsent::Add)?;
             session.make_durable();
             session.offset(ticket)
         };
@@ -208,9 +209,15 @@ impl Model {
     }
 
     /// Commits an offset in a transaction of a Kafka producer.
-    fn commit_kafka(&mut self, turned: &Turned, producer: Option<ProducerIdentity>, number: u32) -> Result<bool> {
+    fn commit_kafka(
+        &mut self,
+        turned: &Turned,
+        id: &str,
+        producer: Option<ProducerIdentity>,
+        number: u32,
+    ) -> Result<bool> {
         let Some(producer) = producer else { return Ok(false) };
-        let found = turned.broker.inner().transaction_of(producer, IfAbsent::Add);
+        let found = turned.broker.transaction_of(id, producer, IfAbsent::Add);
         let done = self.got(found.and_then(|transaction| turned.commit(&transaction, number)))?.is_some();
         if done {
             self.tried(number).acknowledged.insert(GROUP);
@@ -276,8 +283,8 @@ impl Model {
             self.send(turned, first, 1, &[0, 1])?;
         }
         let old = self.init(turned, "old")?;
-        self.produce(turned, old, 0, 2, 2)?;
-        self.produce(turned, old, 0, 2, 0)?;
+        self.produce(turned, "old", old, 0, 2, 2)?;
+        self.produce(turned, "old", old, 0, 2, 0)?;
         self.plain(turned, 0)?;
         if let Some(mut first) = first {
             self.send(turned, &mut first, 1, &[2, GROUP])?;
@@ -287,7 +294,7 @@ impl Model {
         // The same pair once more.
         let mut all = true;
         for place in [0, 2] {
-            all &= self.produce(turned, old, 1, 3, place)?;
+            all &= self.produce(turned, "old", old, 1, 3, place)?;
         }
         let outcome = if all { Outcome::Commit } else { Outcome::Abort };
         self.end_kafka(turned, "old", old, 3, outcome, Epochs::Kept)?;
@@ -318,13 +325,13 @@ impl Model {
         let new = self.init(turned, "new")?;
         let mut all = true;
         for place in [1, 0] {
-            all &= self.produce(turned, new, 0, 7, place)?;
+            all &= self.produce(turned, "new", new, 0, 7, place)?;
         }
-        all &= self.commit_kafka(turned, new, 7)?;
+        all &= self.commit_kafka(turned, "new", new, 7)?;
         let outcome = if all { Outcome::Commit } else { Outcome::Abort };
         let new = self.end_kafka(turned, "new", new, 7, outcome, Epochs::Raised)?;
-        self.produce(turned, new, 0, 8, 1)?;
-        self.commit_kafka(turned, new, 8)?;
+        self.produce(turned, "new", new, 0, 8, 1)?;
+        self.commit_kafka(turned, "new", new, 8)?;
         if let Some(mut last) = self.begin(turned, "text", 9)? {
             self.send(turned, &mut last, 9, &[2, 1, GROUP])?;
             self.end(last, 9, Outcome::Commit)?;

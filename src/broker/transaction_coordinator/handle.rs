@@ -169,7 +169,8 @@ impl Transaction {
 
     /// How a session writes in it.
     pub(in crate::broker) fn writer(&self) -> InTransaction {
-        InTransaction { cell: self.cell.clone(), identity: self.identity, if_absent: IfAbsent::Add }
+        let (cell, identity) = (self.cell.clone(), self.identity);
+        InTransaction { cell, identity, if_absent: IfAbsent::Add, is_named: true }
     }
 }
 

@@ -106,7 +106,7 @@ fn send(broker: &Broker, transaction: Option<&Transaction>, topic: &str, partiti
 /// Writes a value as a Kafka producer does.
 fn produce(
     broker: &Broker,
-    identity: ProducerIdentity,
+    (id, identity): (&str, ProducerIdentity),
     base_sequence: i32,
     topic: &str,
     value: &str,
@@ -119,7 +119,7 @@ fn produce(
     let ProducerIdentity { id: producer_id, epoch: producer_epoch } = identity;
     let producer = Some(Numbering { producer_id, producer_epoch, base_sequence });
     let terms = Terms { flags: Flags::TRANSACTIONAL, producer, sequence: Sequence::Given, whole: true };
-    let ticket = session.write_batch_in_transaction(target, &records, terms, if_absent)?;
+    let ticket = session.write_batch_in_transaction(target, &records, terms, id, if_absent)?;
     session.make_durable();
     Ok(session.offset(ticket)?.expect("it is new"))
 }
@@ -251,8 +251,8 @@ fn a_kafka_producer_keeps_its_epoch_or_gets_a_new_one_from_each_end() {
     assert_eq!(turned.states(), [("t".into(), "empty")]);
     let end = |identity, outcome, epochs| broker.end_transaction("t", identity, outcome, epochs);
     assert_eq!(code(end(old, Outcome::Commit, Epochs::Kept)), Code::InvalidTxnState, "nothing is begun");
-    assert_eq!(code(produce(broker, old, 0, "orders", "a", IfAbsent::Refuse)), Code::InvalidTxnState);
-    assert_eq!(code(produce(broker, old, 0, "orders", "a", IfAbsent::AskToAbort)), Code::TransactionAbortable);
+    assert_eq!(code(produce(broker, ("t", old), 0, "orders", "a", IfAbsent::Refuse)), Code::InvalidTxnState);
+    assert_eq!(code(produce(broker, ("t", old), 0, "orders", "a", IfAbsent::AskToAbort)), Code::TransactionAbortable);
     assert_eq!(broker.add_partitions("t", old, &[orders(0)], true).unwrap().len(), 1);
     assert_eq!(
         code(broker.add_partitions("t", old, &[orders(0)], true).unwrap().remove(0)),
@@ -260,22 +260,22 @@ fn a_kafka_producer_keeps_its_epoch_or_gets_a_new_one_from_each_end() {
     );
     assert_eq!(broker.add_partitions("t", old, &[orders(0)], false), Ok(vec![Ok(())]));
     assert_eq!(broker.add_partitions("t", old, &[orders(0)], true), Ok(vec![Ok(())]));
-    assert_eq!(produce(broker, old, 0, "orders", "a", IfAbsent::Refuse), Ok(0));
-    assert_eq!(produce(broker, old, 0, "orders", "a", IfAbsent::Refuse), Ok(0), "sent again");
+    assert_eq!(produce(broker, ("t", old), 0, "orders", "a", IfAbsent::Refuse), Ok(0));
+    assert_eq!(produce(broker, ("t", old), 0, "orders", "a", IfAbsent::Refuse), Ok(0), "sent again");
     assert_eq!(end(old, Outcome::Commit, Epochs::Kept), Ok(old));
     assert_eq!(end(old, Outcome::Commit, Epochs::Kept), Ok(old));
     assert_eq!(code(end(old, Outcome::Abort, Epochs::Kept)), Code::InvalidTxnState);
     // The sequence goes on.
-    assert_eq!(produce(broker, old, 1, "orders", "b", IfAbsent::Add), Ok(2));
+    assert_eq!(produce(broker, ("t", old), 1, "orders", "b", IfAbsent::Add), Ok(2));
     let new = end(old, Outcome::Abort, Epochs::Raised).unwrap();
     assert_eq!(new, ProducerIdentity { epoch: 1, ..old });
     assert_eq!(end(old, Outcome::Abort, Epochs::Raised), Ok(new));
-    assert_eq!(code(produce(broker, old, 2, "orders", "late", IfAbsent::Add)), Code::InvalidProducerEpoch);
-    assert_eq!(produce(broker, new, 0, "orders", "c", IfAbsent::Add), Ok(4));
+    assert_eq!(code(produce(broker, ("t", old), 2, "orders", "late", IfAbsent::Add)), Code::InvalidProducerEpoch);
+    assert_eq!(produce(broker, ("t", new), 0, "orders", "c", IfAbsent::Add), Ok(4));
     end(new, Outcome::Commit, Epochs::Raised).unwrap();
     assert_eq!(turned.committed("orders", 0), ["a", "c"]);
     let other = ProducerIdentity { id: 999, epoch: 0 };
-    assert_eq!(code(produce(broker, other, 0, "orders", "x", IfAbsent::Add)), Code::InvalidProducerIdMapping);
+    assert_eq!(code(produce(broker, ("t", other), 0, "orders", "x", IfAbsent::Add)), Code::InvalidProducerIdMapping);
     assert_eq!(code(broker.add_partitions("t", other, &[orders(0)], false)), Code::InvalidProducerIdMapping);
     assert_eq!(code(broker.add_partitions("x", new, &[orders(0)], false)), Code::InvalidProducerIdMapping);
     let unknown = broker.add_partitions("t", new, &[orders(0), orders(7)], false).unwrap();
@@ -288,11 +288,11 @@ fn a_producer_that_initialises_again_aborts_what_the_one_before_left_open() {
     let turned = Turned::new();
     let broker = &turned.broker;
     let first = broker.init_producer("t", 60_000, None).unwrap();
-    produce(broker, first, 0, "orders", "a", IfAbsent::Add).unwrap();
+    produce(broker, ("t", first), 0, "orders", "a", IfAbsent::Add).unwrap();
     assert_eq!(code(broker.init_producer("t", 60_000, None)), Code::ConcurrentTransactions);
     let second = broker.init_producer("t", 60_000, None).unwrap();
     assert_eq!(second, ProducerIdentity { epoch: 2, ..first });
-    assert_eq!(code(produce(broker, first, 1, "orders", "late", IfAbsent::Add)), Code::InvalidProducerEpoch);
+    assert_eq!(code(produce(broker, ("t", first), 1, "orders", "late", IfAbsent::Add)), Code::InvalidProducerEpoch);
     assert_eq!(code(broker.end_transaction("t", first, Outcome::Commit, Epochs::Kept)), Code::ProducerFenced);
     assert_eq!(turned.committed("orders", 0), Vec::<String>::new());
     for (timeout_ms, wanted) in [(0, Code::InvalidTransactionTimeout), (900_001, Code::InvalidTransactionTimeout)] {
@@ -331,7 +331,7 @@ fn an_id_that_nobody_uses_expires() {
     turned.broker.init_producer("t", 60_000, None).unwrap();
     let week_ms = 7 * 24 * 3600 * 1000;
     turned.after(week_ms - 1);
-    produce(&turned.broker, open, 0, "orders", "a", IfAbsent::Add).unwrap();
+    produce(&turned.broker, ("open", open), 0, "orders", "a", IfAbsent::Add).unwrap();
     turned.after(1);
     assert_eq!(turned.states(), [("open".into(), "ongoing")]);
     let producer = turned.broker.init_producer("t", 60_000, None).unwrap();
@@ -346,18 +346,18 @@ fn after_a_restart_a_connection_s_transaction_is_aborted_and_a_kafka_client_s_go
     let text = turned.begin("text");
     let kafka = turned.broker.init_producer("kafka", 60_000, None).unwrap();
     send(&turned.broker, Some(&text), "orders", 0, "text").unwrap();
-    produce(&turned.broker, kafka, 0, "orders", "kafka", IfAbsent::Add).unwrap();
+    produce(&turned.broker, ("kafka", kafka), 0, "orders", "kafka", IfAbsent::Add).unwrap();
     let again = turned.crashed(Survivors::Nothing);
     std::mem::forget(text);
     again.look_after();
     assert_eq!(again.states(), [("kafka".into(), "ongoing"), ("text".into(), "complete_abort")]);
     assert_eq!(again.committed("orders", 0), Vec::<String>::new());
-    assert_eq!(produce(&again.broker, kafka, 1, "orders", "on", IfAbsent::Refuse), Ok(3));
+    assert_eq!(produce(&again.broker, ("kafka", kafka), 1, "orders", "on", IfAbsent::Refuse), Ok(3));
     again.broker.end_transaction("kafka", kafka, Outcome::Commit, Epochs::Raised).unwrap();
     assert_eq!(again.committed("orders", 0), ["kafka", "on"]);
     // And one that does not come back is aborted when its time is over.
     let kafka = ProducerIdentity { epoch: 1, ..kafka };
-    produce(&again.broker, kafka, 0, "orders", "more", IfAbsent::Add).unwrap();
+    produce(&again.broker, ("kafka", kafka), 0, "orders", "more", IfAbsent::Add).unwrap();
     let later = again.crashed(Survivors::Nothing);
     later.after(60_000);
     assert_eq!(later.states()[0], ("kafka".into(), "complete_abort"));
@@ -467,7 +467,7 @@ fn a_prepare_line_that_a_full_disk_refused_makes_the_end_an_abort_once_there_is_
 fn a_prepare_line_whose_sync_failed_is_in_doubt_until_a_restart() {
     let turned = Turned::new();
     let kafka = turned.broker.init_producer("kafka", 60_000, None).unwrap();
-    produce(&turned.broker, kafka, 0, "orders", "kafka", IfAbsent::Add).unwrap();
+    produce(&turned.broker, ("kafka", kafka), 0, "orders", "kafka", IfAbsent::Add).unwrap();
     let mut transaction = turned.begin("t");
     send(&turned.broker, Some(&transaction), "orders", 0, "a").unwrap();
     turned.disk.fault(Call::Sync, 1, Fault::Error);
@@ -583,7 +583,7 @@ fn a_kafka_client_s_transaction_is_aborted_when_its_time_is_over_though_nobody_a
     let partition = broker.topic("orders").unwrap().partition(0).unwrap();
     let waiter = crate::broker::Waiter::new();
     let _registered = partition.register(&waiter);
-    match produce(&broker, producer, 0, "orders", "a", IfAbsent::Add) {
+    match produce(&broker, ("t", producer), 0, "orders", "a", IfAbsent::Add) {
         Ok(_) => {
             while partition.last_stable_offset().unwrap() < 2 {
                 assert!(waiter.wait(None));

@@ -3,10 +3,11 @@
 use super::{IdCell, LogWrite};
 use crate::{
     broker::{
-        BrokerState, Error, Result, Sequence, Terms,
+        Broker, BrokerState, Error, ResourceName, Result, Sequence, Terms,
         transaction::{Parts, ProducerIdentity},
     },
     log::{Numbering, batches::Flags},
+    security::Operation,
 };
 use std::sync::Arc;
 
@@ -28,7 +29,9 @@ pub enum IfAbsent {
 pub(in crate::broker) struct InTransaction {
     pub(super) cell: Arc<IdCell>,
     pub(in crate::broker) identity: ProducerIdentity,
-    pub(in crate::broker) if_absent: IfAbsent,
+    pub(super) if_absent: IfAbsent,
+    /// Whether it is of the transactional id that the request names. By another name nothing comes into it.
+    pub(super) is_named: bool,
 }
 
 /// What was written in a transaction.
@@ -40,11 +43,6 @@ pub(in crate::broker) struct WrittenInTransaction<T> {
 }
 
 impl InTransaction {
-    /// Whether it is one of this transactional id.
-    pub(in crate::broker) fn is_of(&self, transactional_id: &str) -> bool {
-        *self.cell.name == *transactional_id
-    }
-
     /// How records are written whose producer does not number them.
     pub(in crate::broker) fn terms(&self) -> Terms {
         let ProducerIdentity { id: producer_id, epoch: producer_epoch } = self.identity;
@@ -66,21 +64,32 @@ impl InTransaction {
     }
 }
 
-impl BrokerState {
-    /// The transaction that the producer of this pair is in, or may begin by writing.
+impl Broker {
+    /// The transaction that a Kafka producer writes in who names this transactional id and this pair: it is in it, or may begin it by
+    /// that. As in Kafka the name matters only for what is not in the transaction yet, but here no more than that: whoever names another
+    /// id has to have the right to write with the producer's own.
     pub(in crate::broker) fn transaction_of(
         &self,
+        transactional_id: &str,
         identity: ProducerIdentity,
         if_absent: IfAbsent,
     ) -> Result<InTransaction> {
-        let unknown = || {
-            let id = identity.id;
-            Error::InvalidProducerIdMapping(format!("producer {id} belongs to no transactional id"))
-        };
-        let cell = self.find_producer(identity.id)?.ok_or_else(unknown)?;
-        Ok(InTransaction { cell, identity, if_absent })
+        let permit = self.ask_transactional_id(Operation::Write, transactional_id)?;
+        let cell = self.state(&permit).find_producer(identity.id)?.ok_or_else(|| not_its_own(identity))?;
+        let is_named = *cell.name == *transactional_id;
+        if !is_named && self.may(Operation::Write, ResourceName::transactional_id(&cell.name)).is_err() {
+            return Err(not_its_own(identity));
+        }
+        Ok(InTransaction { cell, identity, if_absent, is_named })
     }
+}
 
+/// What is answered to a producer that names a transactional id which is not its own.
+fn not_its_own(identity: ProducerIdentity) -> Error {
+    Error::InvalidProducerIdMapping(format!("producer {} does not belong to this transactional id", identity.id))
+}
+
+impl BrokerState {
     /// Writes in a transaction: `write` appends to these parts only. Nobody can end the transaction meanwhile.
     pub(in crate::broker) fn write_in<T>(
         &self,
@@ -88,7 +97,7 @@ impl BrokerState {
         parts: &Parts,
         write: impl FnOnce() -> T,
     ) -> Result<WrittenInTransaction<T>> {
-        let InTransaction { cell, identity, if_absent } = transaction;
+        let InTransaction { cell, identity, if_absent, is_named } = transaction;
         let mut added = None;
         loop {
             let state = cell.read();
@@ -100,6 +109,9 @@ impl BrokerState {
                 return Ok(WrittenInTransaction { written, added });
             }
             drop(state);
+            if !is_named {
+                return Err(not_its_own(*identity));
+            }
             match if_absent {
                 IfAbsent::Refuse => {
                     return Err(Error::InvalidTxnState("it is not in a transaction that is open".into()));

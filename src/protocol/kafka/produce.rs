@@ -5,7 +5,7 @@
 //! no other way.
 
 use super::{
-    Call, Code, KEPT_BYTES_MAX, Refusal, Session, Stop,
+    Call, Code, KEPT_BYTES_MAX, Refusal, Stop,
     batch::{self, Batch, HEADER_BYTES, NAMED_MAX},
     compression::{Codec, Codecs, Levels},
     partition_index, tell,
@@ -119,7 +119,7 @@ fn produce_all(
     let (mut written, mut named_left) = (call.broker.write_session(), NAMED_MAX);
     let mut tickets = Vec::new();
     for (topic, sent) in batches() {
-        let mut ticket = write(call.broker, &mut written, call.session, call.version, &topic.found, sent);
+        let mut ticket = write(call, &mut written, transactional_id, &topic.found, sent);
         // The limit holds for the request, which may have any number of batches.
         if let Err(outcome) = &mut ticket {
             outcome.records.truncate(named_left);
@@ -152,15 +152,15 @@ fn is_transactional(bytes: &[u8]) -> bool {
     Batch::open(bytes).is_ok_and(|batch| batch.is_transactional())
 }
 
-/// Writes one batch, or returns why it is refused.
+/// Writes one batch, or returns why it is refused. Where one is of a transaction the request has named a transactional id.
 fn write(
-    broker: &Broker,
+    call: &mut Call<'_, '_>,
     written: &mut WriteSession,
-    session: &mut Session,
-    version: i16,
+    transactional_id: Option<&str>,
     topic: &Result<TopicHandle, Refusal>,
     sent: &Sent<'_>,
 ) -> Result<Ticket, Outcome> {
+    let (broker, version, session) = (call.broker, call.version, &mut *call.session);
     let topic = topic.as_ref().map_err(|refusal| Outcome::refused(refusal.code, &*refusal.why))?;
     let target = written.target(topic, partition_index(sent.index)).map_err(Outcome::failed)?;
     let bytes = sent.bytes.unwrap_or_default();
@@ -191,18 +191,18 @@ fn write(
         base_sequence: header.base_sequence,
     });
     // Without a producer a batch is in no transaction, whatever it says of itself: Kafka takes it, too.
-    let in_transaction = producer.is_some() && batch.is_transactional();
+    let in_transaction = transactional_id.filter(|_| producer.is_some() && batch.is_transactional());
     let flags = Flags::of_codec(batch.codec().map_or(0, |codec| codec as u8));
     let terms = Terms { producer, flags, ..Terms::default() };
     let ticket = match in_transaction {
-        true => written.write_batch_in_transaction(target.clone(), &records, terms, if_absent(broker, version)),
-        false => written.write_batch(target.clone(), &records, terms),
+        Some(id) => written.write_batch_in_transaction(target.clone(), &records, terms, id, if_absent(broker, version)),
+        None => written.write_batch(target.clone(), &records, terms),
     };
     session.records = records.recycle();
     ticket.map_err(|error| match error {
         // As in Kafka, the start offset is told by who looks into the log. The coordinator of transactions does not.
         broker::Error::Sequence(_) => Outcome::failed(error).in_log_of(&target),
-        _ if in_transaction => Outcome::failed(error),
+        _ if in_transaction.is_some() => Outcome::failed(error),
         _ => Outcome::failed(error).in_log_of(&target),
     })
 }

@@ -212,6 +212,8 @@ fn a_batch_whose_partition_is_not_in_the_transaction_is_refused_and_by_the_secon
     for (version, expected) in [(3, 48), (10, 48), (11, 120), (12, 0)] {
         let talk = Talk::new();
         let producer = Producer::new(&talk);
+        let others = put(&talk, version, Some("other"), producer.batch(0));
+        assert_eq!(others, code(Code::InvalidProducerIdMapping), "version {version}");
         assert_eq!(put(&talk, version, Some(ID), producer.batch(0)), expected, "version {version}");
     }
 }
