@@ -8,6 +8,7 @@ use crate::{
         group::{
             Committer,
             classic::{self, JoinRequest, Sender, SyncRequest},
+            consumer::heartbeat::{HeartbeatRequest, JOINS},
         },
     },
     config::{Change, Changes, Config},
@@ -393,6 +394,53 @@ fn a_right_to_one_transactional_id_is_none_to_the_transaction_of_another() {
     allow(&broker, &rules);
     assert_eq!((write(0), commit("g")), (Ok(()), Ok(())));
     assert!(is_anothers(write(1)) && is_anothers(commit("h")), "that is not in it");
+}
+
+/// The topics that it might not describe counted as ones without partitions, for all members.
+#[test]
+fn what_classic_members_have_does_not_depend_on_what_who_joins_them_may_see() {
+    let broker = with_users();
+    for topic in ["seen", "hidden"] {
+        broker.create_topic(topic, 1).unwrap();
+    }
+    let (waiter, mut wait) = (Waiter::new(), |_| false);
+    let metadata = b"\0\0\0\0\0\x01\0\x06hidden\xff\xff\xff\xff".into();
+    let join = JoinRequest {
+        new_member_id: "classic".into(),
+        protocols: vec![classic::Protocol { name: "range".into(), metadata }],
+        ..joining("")
+    };
+    let joined = broker.join_group("g", join, &waiter, &mut wait).unwrap();
+    let has = b"\0\0\0\0\0\x01\0\x06hidden\0\0\0\x01\0\0\0\0\xff\xff\xff\xff";
+    let sync = SyncRequest {
+        sender: Sender { member_id: "classic", instance_id: None },
+        generation: joined.generation,
+        protocol_type: None,
+        protocol: None,
+        assignments: [("classic".to_string(), has.to_vec())].into(),
+    };
+    broker.sync_group("g", sync, &waiter, &mut wait).unwrap();
+    let group = rule(ResourceType::Group, "g", Operation::Read);
+    allow(&broker, &[group, rule(ResourceType::Topic, "seen", Operation::Read)]);
+    let request = HeartbeatRequest {
+        member_id: "alice",
+        instance_id: None,
+        epoch: JOINS,
+        rack_id: None,
+        client_id: "java",
+        client_host: "/127.0.0.1",
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: Some(60_000),
+        names: Some(vec!["seen"]),
+        pattern: None,
+        rules: None,
+        assignor: None,
+        owned: Some(Default::default()),
+    };
+    alice(&broker).consumer_heartbeat("g", request).unwrap();
+    let members = broker.group("g").unwrap().unwrap().members;
+    let has: Vec<_> = members.iter().map(|member| (member.is_classic, &*member.owned[0].topic)).collect();
+    assert_eq!(has, [(true, "hidden"), (false, "seen")]);
 }
 
 /// Something that is asked of the broker, and what it takes.

@@ -21,7 +21,13 @@ impl Broker {
             topics.retain(|topic, _| self.may_describe(topic));
             topics
         };
-        let beat = |state: &mut GroupState, now| state.group.consumer_heartbeat(now, request, topics);
+        let beat = |members: &mut GroupState, now| {
+            if epoch == JOINS {
+                // What the others have does not depend on who joins them.
+                members.group.upgrade(now, || state.counted_topics());
+            }
+            members.group.consumer_heartbeat(now, request, topics)
+        };
         let is_news = |beat: &Heartbeat| beat.assigned.is_some() || beat.epoch != epoch;
         state.beat(group, epoch == JOINS, beat, is_news)?.ok_or(Error::NotConsumerGroup)
     }

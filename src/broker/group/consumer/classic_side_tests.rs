@@ -80,6 +80,9 @@ fn heartbeat_request(epoch: i32, owned: &[u32]) -> HeartbeatRequest<'static> {
 
 /// A heartbeat of a member of the newer protocol: its epoch, and what it is told.
 fn beat(group: &mut Group, now: u64, epoch: i32, owned: &[u32]) -> Result<(i32, Option<Vec<u32>>)> {
+    if epoch == JOINS {
+        group.upgrade(now, topics);
+    }
     let Heartbeat { epoch, assigned } = group.consumer_heartbeat(now, heartbeat_request(epoch, owned), topics)?;
     Ok((epoch, assigned.map(|assigned| assigned.iter().map(|owned| owned.partition).collect())))
 }

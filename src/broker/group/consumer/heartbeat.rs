@@ -174,16 +174,14 @@ impl KafkaMember {
 }
 
 impl Group {
-    /// A member says that it is there, joins or leaves. `topics` is asked if what it subscribes to is to be looked up.
+    /// A member says that it is there, joins or leaves. `topics` is asked if what it subscribes to is to be looked up. Before it joins
+    /// the group is [upgraded](Group::upgrade).
     pub fn consumer_heartbeat(
         &mut self,
         now: u64,
         request: HeartbeatRequest<'_>,
-        topics: impl Fn() -> Topics,
+        topics: impl FnOnce() -> Topics,
     ) -> Result<Heartbeat> {
-        if request.epoch == JOINS {
-            self.upgrade(now, &topics);
-        }
         let members = match request.epoch {
             JOINS => self.consumer_or_new(now),
             _ => self.consumer(now),
