@@ -396,6 +396,30 @@ fn a_right_to_one_transactional_id_is_none_to_the_transaction_of_another() {
     assert!(is_anothers(write(1)) && is_anothers(commit("h")), "that is not in it");
 }
 
+#[test]
+fn of_a_transaction_only_the_partitions_of_topics_that_one_may_describe_are_counted() {
+    let broker = with_users();
+    let pay = broker.init_producer("pay", 60_000, None).unwrap();
+    for (topic, partitions) in [("seen", 1), ("hidden", 3)] {
+        broker.create_topic(topic, partitions).unwrap();
+        let all: Vec<_> = (0..partitions).map(|partition| TopicPartition { topic: topic.into(), partition }).collect();
+        broker.add_partitions("pay", pay, &all, false).unwrap();
+    }
+    broker.add_group("pay", pay, "g").unwrap();
+    let alice = alice(&broker);
+    let told = |broker: &Broker| {
+        let (listed, described) = (broker.transactions().unwrap().remove(0), broker.transaction("pay").unwrap());
+        assert!(listed.is_open());
+        assert_eq!((&listed, listed.partitions), (&described.summary, described.partitions.len()));
+        listed.partitions
+    };
+    let id = rule(ResourceType::TransactionalId, "pay", Operation::Describe);
+    allow(&broker, std::slice::from_ref(&id));
+    assert_eq!((told(&broker), told(&alice)), (5, 0));
+    allow(&broker, &[id, rule(ResourceType::Topic, "seen", Operation::Describe)]);
+    assert_eq!(told(&alice), 1);
+}
+
 /// The topics that it might not describe counted as ones without partitions, for all members.
 #[test]
 fn what_classic_members_have_does_not_depend_on_what_who_joins_them_may_see() {

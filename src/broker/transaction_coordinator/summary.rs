@@ -9,7 +9,8 @@ use super::{
 use crate::{
     broker::{
         ActiveProducer, Broker, BrokerState, Error, Marker, Outcome, Partition, Permit, ResourceName, Result,
-        transaction::{Cause, LastTransaction, Phase, ProducerIdentity},
+        committed_offsets,
+        transaction::{Cause, LastTransaction, Parts, ProducerIdentity},
     },
     log::record::shown,
     security::Operation,
@@ -31,14 +32,14 @@ pub struct TransactionSummary {
     pub timeout_ms: u64,
     /// When the present or last transaction began, in ms; -1: there was none.
     pub since_ms: i64,
-    /// In how many partitions the present one is, that with its groups' offsets among them.
+    /// In how many partitions the present one is, that with its groups' offsets among them; of topics that the asker may describe.
     pub partitions: usize,
 }
 
 impl TransactionSummary {
     /// Whether there is a transaction that is open or being ended.
     pub fn is_open(&self) -> bool {
-        self.partitions > 0
+        matches!(self.state, "ongoing" | "prepare_commit" | "prepare_abort")
     }
 }
 
@@ -49,10 +50,8 @@ pub struct TransactionDescription {
     pub summary: TransactionSummary,
     /// Its last transaction that held anything.
     pub last: Option<LastTransaction>,
-    /// The partitions of the present transaction, that with its groups' offsets behind the others.
+    /// The partitions of the present transaction that it counts, that with its groups' offsets behind the others.
     pub partitions: Vec<PartitionOfTransaction>,
-    /// The groups whose offsets it commits.
-    pub groups: Vec<Arc<str>>,
 }
 
 /// A partition of a transaction.
@@ -71,7 +70,7 @@ impl Broker {
     pub fn transactions(&self) -> Result<Vec<TransactionSummary>> {
         let mut cells = self.state(&Permit::for_everybody()).id_cells()?;
         cells.retain(|cell| self.ask_transactional_id(Operation::Describe, &cell.name).is_ok());
-        Ok(cells.iter().filter_map(|cell| summary(cell, &cell.read())).collect())
+        Ok(cells.iter().filter_map(|cell| self.summary(cell, &cell.read())).collect())
     }
 
     /// What is known of a transactional id.
@@ -81,7 +80,7 @@ impl Broker {
         let cell = state.cell_of(transactional_id)?;
         let (summary, known) = {
             let id = cell.read();
-            summary(&cell, &id).zip(id.known.clone()).ok_or_else(|| unknown(transactional_id))?
+            self.summary(&cell, &id).zip(id.known.clone()).ok_or_else(|| unknown(transactional_id))?
         };
         let parts = known.phase.parts().cloned().unwrap_or_default();
         let described = |Place { topic, index, partition }: Place| {
@@ -91,7 +90,26 @@ impl Broker {
         };
         let seen = state.places(&parts).into_iter().filter(|place| self.may_describe(&place.topic));
         let partitions = seen.map(described).collect();
-        Ok(TransactionDescription { summary, last: known.last, partitions, groups: parts.groups.into_iter().collect() })
+        Ok(TransactionDescription { summary, last: known.last, partitions })
+    }
+
+    /// `None`: nobody has begun with it yet.
+    fn summary(&self, cell: &IdCell, state: &IdState) -> Option<TransactionSummary> {
+        let known = state.known.as_ref()?;
+        let count = |parts: &Parts| {
+            let of_groups = (!parts.groups.is_empty()).then_some((committed_offsets::TOPIC, 1));
+            let all = parts.topics.iter().map(|(topic, of)| (&**topic, of.partitions.len())).chain(of_groups);
+            all.filter(|(topic, _)| self.may_describe(topic)).map(|(_, count)| count).sum()
+        };
+        Some(TransactionSummary {
+            transactional_id: cell.name.clone(),
+            state: known.phase.name(),
+            kafka_state: known.phase.kafka_name(),
+            producer: known.producer,
+            timeout_ms: known.timeout_ms,
+            since_ms: known.phase.since_ms(),
+            partitions: known.phase.parts().map_or(0, count),
+        })
     }
 
     /// Aborts the open transaction of somebody else, or what of it hangs in a partition though it should have ended.
@@ -142,21 +160,4 @@ impl BrokerState {
 
 fn unknown(transactional_id: &str) -> Error {
     Error::UnknownTransactionalId(shown(transactional_id.as_bytes()))
-}
-
-/// `None`: nobody has begun with it yet.
-fn summary(cell: &IdCell, state: &IdState) -> Option<TransactionSummary> {
-    let known = state.known.as_ref()?;
-    let count = |phase: &Phase| {
-        phase.parts().map_or(0, |parts| parts.partitions().count() + usize::from(!parts.groups.is_empty()))
-    };
-    Some(TransactionSummary {
-        transactional_id: cell.name.clone(),
-        state: known.phase.name(),
-        kafka_state: known.phase.kafka_name(),
-        producer: known.producer,
-        timeout_ms: known.timeout_ms,
-        since_ms: known.phase.since_ms(),
-        partitions: count(&known.phase),
-    })
 }

@@ -37,6 +37,8 @@ use std::{
 const TIMEOUT_MS_MIN: u64 = 1000;
 /// What a line of text and a request of Kafka's take of a name.
 const ID_BYTES_MAX: usize = i16::MAX as usize;
+/// The cluster's own topic, which has what groups commit.
+const OFFSETS: &str = "__consumer_offsets";
 
 /// The transactions that are open here, and producers that may begin the next one.
 #[derive(Debug, Default)]
@@ -161,7 +163,7 @@ impl Cluster {
     pub fn transactions(&self) -> Result<Vec<TransactionSummary>> {
         let all = self.shared.transactions.open();
         let seen = all.values().filter(|open| self.door.ask_transactional_id(Operation::Describe, &open.id).is_ok());
-        Ok(seen.map(|open| summary(open)).collect())
+        Ok(seen.map(|open| self.summary(open)).collect())
     }
 
     /// What is known here of a transaction that this program has open.
@@ -175,9 +177,24 @@ impl Cluster {
             first: None,
         };
         let seen = held.partitions.iter().filter(|(topic, _)| self.door.may_describe(topic));
-        let (partitions, groups) = (seen.map(partition).collect(), held.groups.iter().cloned().collect());
+        let partitions = seen.map(partition).collect();
         drop(held);
-        Ok(TransactionDescription { summary: summary(&open), last: None, partitions, groups })
+        Ok(TransactionDescription { summary: self.summary(&open), last: None, partitions })
+    }
+
+    fn summary(&self, open: &Open) -> TransactionSummary {
+        let held = open.held();
+        let of_groups = (!held.groups.is_empty()).then_some(OFFSETS);
+        let all = held.partitions.iter().map(|(topic, _)| &**topic).chain(of_groups);
+        TransactionSummary {
+            transactional_id: open.id.clone(),
+            state: "ongoing",
+            kafka_state: "Ongoing",
+            producer: ProducerIdentity::UNKNOWN,
+            timeout_ms: open.timeout_ms,
+            since_ms: open.since_ms,
+            partitions: all.filter(|topic| self.door.may_describe(topic)).count(),
+        }
     }
 
     /// Answers all that is unanswered in them.
@@ -227,18 +244,5 @@ fn not_begun(sender: &Sender, error: &KafkaError, time: Duration) -> Error {
             }
             other => other,
         },
-    }
-}
-
-fn summary(open: &Open) -> TransactionSummary {
-    let held = open.held();
-    TransactionSummary {
-        transactional_id: open.id.clone(),
-        state: "ongoing",
-        kafka_state: "Ongoing",
-        producer: ProducerIdentity::UNKNOWN,
-        timeout_ms: open.timeout_ms,
-        since_ms: open.since_ms,
-        partitions: held.partitions.len() + usize::from(!held.groups.is_empty()),
     }
 }

@@ -183,7 +183,7 @@ fn offsets_of_a_group_are_committed_with_it() {
     let mut transaction = begin(&cluster);
     let here = || broker.group_offsets("g").unwrap();
     cluster.commit_offsets_in(&transaction, "g", Committer::Outsider, &[("t", 0, 9)]).unwrap();
-    assert_eq!(cluster.transaction("id").unwrap().groups, ["g".into()]);
+    assert_eq!(cluster.transaction("id").unwrap().summary.partitions, 1);
     let before = format!("{:?}", here());
     transaction.end().unwrap();
     assert_ne!(before, format!("{:?}", here()));

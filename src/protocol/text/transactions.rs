@@ -202,7 +202,7 @@ impl Session {
     pub(super) fn transactions(&mut self, words: Words<'_>, output: &mut Output<'_>) -> Answered {
         words.end()?;
         let mut transactions = self.broker.transactions()?;
-        transactions.sort_by_key(|one| !is_open(one));
+        transactions.sort_by_key(|one| !one.is_open());
         output.bytes.extend_from_slice(format!("TRANSACTIONS count:{}\n", transactions.len()).as_bytes());
         transactions.iter().for_each(|one| self.write_summary(one, &mut output.bytes));
         Ok(Flow::Next)
@@ -228,7 +228,7 @@ impl Session {
         write_word(out, one.transactional_id.as_bytes());
         let TransactionSummary { state, producer, timeout_ms, partitions, .. } = one;
         let age = self.broker.now_ms().saturating_sub(one.since_ms).max(0);
-        let age = if is_open(one) { age.to_string() } else { "-".into() };
+        let age = if one.is_open() { age.to_string() } else { "-".into() };
         let (id, epoch) = (producer.id, producer.epoch);
         let facts = format!("producer_id:{id} epoch:{epoch} timeout:{timeout_ms} age:{age} partitions:{partitions}");
         out.extend_from_slice(format!(" state:{state} {facts}\n").as_bytes());
@@ -288,11 +288,6 @@ impl Elsewhere {
 
 fn invalid(text: impl Into<String>) -> Refusal {
     Refusal { code: Code::InvalidTxnState, text: text.into() }
-}
-
-/// Whether a transaction of the id is open or being ended.
-fn is_open(one: &TransactionSummary) -> bool {
-    matches!(one.state, "ongoing" | "prepare_commit" | "prepare_abort")
 }
 
 /// A transactional id: a word, escaped.
