@@ -349,9 +349,12 @@ fn the_brokers_own_topics_are_nobodys_by_a_pattern() {
 fn a_producer_id_is_for_whoever_may_write_something() {
     let broker = with_users();
     let alice = alice(&broker);
-    assert!(is_refused(alice.new_producer_id()));
+    let given = broker.new_producer_id().unwrap();
+    // Nor does anybody else learn how many were given.
+    let asked = || [alice.new_producer_id(), alice.known_producer_id(given), alice.known_producer_id(given + 1)];
+    assert!(asked().into_iter().all(is_refused));
     allow(&broker, &[rule(ResourceType::Topic, "orders", Operation::Write)]);
-    alice.new_producer_id().unwrap();
+    assert!(!asked().into_iter().any(is_refused));
     allow(&broker, &[rule(ResourceType::Cluster, CLUSTER_NAME, Operation::IdempotentWrite)]);
     alice.new_producer_id().unwrap();
 }

@@ -428,7 +428,8 @@ impl Broker {
 
     /// Goes on with a producer id that this broker gave.
     pub fn known_producer_id(&self, id: i64) -> Result<i64> {
-        if self.env(&Permit::for_everybody()).has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
+        let permit = self.ask_to_number()?;
+        if self.env(&permit).has_given(id) { Ok(id) } else { Err(Error::UnknownProducerId(id)) }
     }
 
     /// A topic by name, to which the caller may do this, made with the defaults if it is not there and first use makes topics here.
