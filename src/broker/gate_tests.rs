@@ -4,12 +4,13 @@ use super::*;
 use crate::{
     broker::{
         Clock, Committed, IfAbsent, Isolation, JoinOptions, OffsetCommit, PollLimits, PollWait, Position, Protocol,
-        ReadSession, Terms, TopicPartition, View, Waiter,
+        ReadSession, Resource, ResourceKind, Terms, TopicPartition, View, Waiter,
         group::{
             Committer,
             classic::{self, JoinRequest, Sender, SyncRequest},
             consumer::heartbeat::{HeartbeatRequest, JOINS},
         },
+        share_partition::{Acknowledged, Acknowledgement, Wanted},
     },
     config::{Change, Changes, Config},
     log::{
@@ -468,6 +469,44 @@ fn what_classic_members_have_does_not_depend_on_what_who_joins_them_may_see() {
     let members = broker.group("g").unwrap().unwrap().members;
     let has: Vec<_> = members.iter().map(|member| (member.is_classic, &*member.owned[0].topic)).collect();
     assert_eq!(has, [(true, "hidden"), (false, "seen")]);
+}
+
+/// Its dead letters were read as by whoever had come there first.
+#[test]
+fn a_queue_goes_on_for_the_others_when_its_first_member_may_no_more() {
+    let broker = with_users();
+    broker.create_topic("orders", 1).unwrap();
+    broker.create_topic("dead", 1).unwrap();
+    let partition = broker.topic("orders").unwrap().partition(0).unwrap();
+    for _ in 0..2 {
+        let mut records = Records::default();
+        records.push(None, None, Some(Cow::Borrowed(b"order")));
+        partition.make_durable(&partition.write(&records, Terms::default()).unwrap()).unwrap();
+    }
+    let set = |name: &str, value: &str| (name.to_string(), Change::Set(value.into()));
+    let named = [set("share.auto.offset.reset", "earliest"), set("errors.deadletterqueue.topic.name", "dead")].into();
+    let jobs = Resource { kind: ResourceKind::Group, name: "jobs".into() };
+    broker.alter_configs(&jobs, &Changes { named, reset_others: false }, false).unwrap();
+    broker.may_change_share_offsets("jobs", true).unwrap();
+    let read = [(ResourceType::Group, "jobs"), (ResourceType::Topic, "orders")]
+        .map(|(kind, name)| rule(kind, name, Operation::Read));
+    let his = read.clone().map(|acl| Acl { principal: "User:bob".into(), ..acl });
+    allow(&broker, &[&read[..], &his[..]].concat());
+    let take = |name: &str| {
+        let broker = somebody(&broker, name, Proof::Password);
+        let (mut member, of) =
+            (broker.share_consumer("jobs", name).unwrap(), broker.find_partition("orders", 0).unwrap());
+        let wanted = Wanted { records: 1, exactly: true, batch: 1 };
+        let terms = member.terms();
+        let taken = member.acquire(&terms, &of, wanted, 1 << 20, &mut ReadSession::default()).unwrap();
+        (member, of, taken[0].first)
+    };
+    let (_first, mut second) = (take("alice"), take("bob"));
+    allow(&broker, &his);
+    let (member, of, offset) = &mut second;
+    let rejected = Acknowledged { first: *offset, last: *offset, how: Acknowledgement::Reject };
+    member.acknowledge_held(of, &[rejected]).unwrap();
+    assert_eq!(broker.topic("dead").unwrap().partition(0).unwrap().high_watermark(), Ok(1));
 }
 
 /// Something that is asked of the broker, and what it takes.

@@ -197,6 +197,11 @@ impl TopicHandle {
 }
 
 impl PartitionHandle {
+    /// The same for whoever has been asked elsewhere.
+    pub(super) fn for_everybody(&self) -> PartitionHandle {
+        PartitionHandle { permit: Permit::for_everybody(), ..self.clone() }
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic.name

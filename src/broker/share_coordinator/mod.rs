@@ -137,6 +137,7 @@ struct ShareState {
 /// A share partition that was looked at since the start.
 #[derive(Debug)]
 struct OpenShare {
+    /// For all members: dead letters are read by it, whoever found the partition first.
     of: PartitionHandle,
     machine: SharePartition,
     /// The leader epoch of the partition's records that the machine knows.
@@ -320,7 +321,7 @@ impl BrokerState {
                 Some(restored) => restored,
                 None => (SharePartition::new(self.first_share_offset(of, terms)?), of.leader_epoch()),
             };
-            let mut open = OpenShare { of: of.clone(), machine, leader_epoch };
+            let mut open = OpenShare { of: of.for_everybody(), machine, leader_epoch };
             open.adapt()?;
             open.machine.cut(of.high_watermark()?);
             open.machine.condemn(terms.limits);
