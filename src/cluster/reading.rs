@@ -165,8 +165,9 @@ impl PartitionHandle {
         Ok(Backlog::default())
     }
 
-    /// An error if the topic was dropped, though there is another of its name.
+    /// An error if the topic was dropped, though there is another of its name, or its finder may no more do what it wanted.
     pub fn still_there(&self) -> Result<()> {
+        self.permit.check()?;
         let known = &self.shared.known;
         let now = known.topic(self.topic())?;
         let is_another = |id| known.id(&now).is_some_and(|now| now != id);
