@@ -165,3 +165,43 @@ fn what_another_right_lets_one_do_is_no_refusal_in_the_audit() {
     assert_eq!(refused(), told);
     fs::remove_file(path).unwrap();
 }
+
+/// The error named the topic, and one that a member only subscribes to was told without a look.
+#[test]
+fn a_group_is_described_only_to_who_may_see_all_of_its_topics_and_names_none_to_others() {
+    let [admin, alice] = with_users();
+    let of_group = |name: &str| creation(name, 8).with_resource_type(3).with_resource_pattern_type(4);
+    assert_eq!(create(&admin, vec![creation("there", 8), of_group("g")]), [0, 0]);
+    admin.broker.create_topic("salaries", 1).unwrap();
+    // The last is not there, so that nobody is assigned it.
+    for topics in [vec!["there"], vec!["there", "salaries"], vec!["there", "nothings"]] {
+        let group = format!("g-{}", topics.last().unwrap());
+        let names = || Some(topics.iter().map(|topic| s(topic).into()).collect::<Vec<TopicName>>());
+        let mut beat = ConsumerGroupHeartbeatRequest::default().with_group_id(s(&group).into());
+        (beat.member_id, beat.rebalance_timeout_ms, beat.topic_partitions) = (s("m"), 60_000, Some(vec![]));
+        beat.subscribed_topic_names = names();
+        admin.ask(68, 1, &encoded(beat, 1)).unwrap();
+        let shared = format!("{group}-q");
+        let mut beat = ShareGroupHeartbeatRequest::default().with_group_id(s(&shared).into());
+        (beat.member_id, beat.subscribed_topic_names) = (s("m"), names());
+        admin.ask(76, 1, &encoded(beat, 1)).unwrap();
+        let described = |talk: &Talk| {
+            let request = ConsumerGroupDescribeRequest::default().with_group_ids(vec![s(&group).into()]);
+            let (answer, _) = talk.ask(69, 1, &encoded(request, 1)).unwrap();
+            let of_consumers = ConsumerGroupDescribeResponse::decode(&mut &answer[..], 1).unwrap().groups.remove(0);
+            let request = ShareGroupDescribeRequest::default().with_group_ids(vec![s(&shared).into()]);
+            let (answer, _) = talk.ask(77, 1, &encoded(request, 1)).unwrap();
+            let shares = ShareGroupDescribeResponse::decode(&mut &answer[..], 1).unwrap().groups.remove(0);
+            [
+                (of_consumers.error_code, of_consumers.members.len(), format!("{:?}", of_consumers.error_message)),
+                (shares.error_code, shares.members.len(), format!("{:?}", shares.error_message)),
+            ]
+        };
+        assert!(described(&admin).iter().all(|(code, members, _)| (*code, *members) == (0, 1)), "{topics:?}");
+        let (code, members) = if topics.len() == 1 { (0, 1) } else { (29, 0) };
+        for (told, shown, why) in described(&alice) {
+            assert_eq!((told, shown), (code, members), "{topics:?}");
+            assert!(!why.contains("salaries") && !why.contains("nothings"), "{why}");
+        }
+    }
+}
