@@ -346,7 +346,7 @@ pub(super) fn topic_configs(layers: &Layers, own: &Overrides) -> Vec<Config> {
 }
 
 /// How clients are to speak to the port, by the name that it has in their settings.
-fn security_protocol(security: &SecurityConfig) -> &'static str {
+pub(super) fn security_protocol(security: &SecurityConfig) -> &'static str {
     #[cfg(feature = "tls")]
     let by_tls = security.tls.is_some();
     #[cfg(not(feature = "tls"))]

@@ -6,6 +6,7 @@
 use super::{
     Call, Code, NODE_ID, Refusal, Stop,
     api_versions::{FEATURES, Feature, METADATA_VERSION},
+    configs::security_protocol,
     shown_list, tell,
     wire::Reader,
     write_code,
@@ -48,7 +49,7 @@ pub(super) fn describe_quorum(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
     }
     // As in Kafka: asked about anything besides its log, a controller answers about nothing.
     let is_known = matches!(&topics[..], [(METADATA, partitions)] if partitions[..] == [0]);
-    let (host, port) = call.advertised()?;
+    let ((host, port), listener) = (call.advertised()?, security_protocol(&call.broker.config().security));
     let now_ms = call.broker.now_ms();
     let code = if is_known { Code::None } else { Code::UnknownTopicOrPartition };
     let mut w = call.respond();
@@ -90,7 +91,7 @@ pub(super) fn describe_quorum(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Re
         w.array("nodes", nodes.iter(), |w, &id| {
             w.i32("node_id", id);
             w.array("listeners", [()].iter(), |w, ()| {
-                w.string("name", "PLAINTEXT");
+                w.string("name", listener);
                 w.string("host", &host);
                 w.u16("port", port as u16);
                 w.tags();

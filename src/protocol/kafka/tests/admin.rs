@@ -115,6 +115,21 @@ fn the_quorum_is_this_node_and_has_one_log() {
 }
 
 #[test]
+fn the_quorum_is_told_with_the_protocol_that_its_port_speaks() {
+    for (users, protocol) in [(false, "PLAINTEXT"), (true, "SASL_PLAINTEXT")] {
+        let mut config = Config::in_memory();
+        config.security.users = users;
+        let talk = Talk::with(config);
+        let partition = quorum::PartitionData::default();
+        let topic = quorum::TopicData::default().with_topic_name(s("__cluster_metadata").into());
+        let request = DescribeQuorumRequest::default().with_topics(vec![topic.with_partitions(vec![partition])]);
+        let (response, _) = talk.ask(55, 2, &encoded(request, 2)).unwrap();
+        let response = DescribeQuorumResponse::decode(&mut &response[..], 2).unwrap();
+        assert_eq!(response.nodes[0].listeners[0].name.as_str(), protocol);
+    }
+}
+
+#[test]
 fn a_directory_on_a_volume_says_how_much_room_there_is() {
     let folder = std::env::temp_dir().join(format!("plainlog-space-{}", std::process::id()));
     let room = |config| {
