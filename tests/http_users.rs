@@ -248,6 +248,30 @@ fn who_may_see_a_group_is_told_nothing_of_topics_that_it_may_not_see() {
     }
 }
 
+/// They are what DescribeConfigs tells, which Kafka's clients need a right of its own for.
+#[test]
+fn the_settings_of_a_topic_are_told_to_who_may_describe_them() {
+    let guarded = Guarded::start("configs");
+    guarded.ask(&admin(), "POST", "/api/users", r#"{"name":"alice","password":"one"}"#);
+    let may = |operation: &str| {
+        let rule = json!({ "resource_type": "topic", "resource_name": "*", "principal": "User:alice", "operation": operation });
+        assert_eq!(guarded.status(&admin(), "POST", "/api/acls", &rule.to_string()), 201);
+    };
+    ["create", "describe", "alter"].iter().for_each(|operation| may(operation));
+    let alice = basic("alice", "one");
+    let body = r#"{"name":"orders","configs":{"retention.ms":60000}}"#;
+    let asked = [("GET", "/api/topics/orders", ""), ("PATCH", "/api/topics/orders", r#"{"partitions":2}"#)];
+    let made = guarded.ask(&alice, "POST", "/api/topics", body);
+    assert_eq!((made.status, &made.json()["configs"]), (201, &json!({})));
+    for (method, target, body) in asked {
+        let told = guarded.ask(&alice, method, target, body).json();
+        assert_eq!((&told["configs"], &told["name"]), (&json!({}), &json!("orders")), "{method}");
+    }
+    may("describe-configs");
+    let told = guarded.ask(&alice, "GET", "/api/topics/orders", "").json();
+    assert_eq!(told["configs"]["retention.ms"], json!({ "value": "60000", "default": false }));
+}
+
 #[test]
 fn a_stranger_is_not_listened_to_for_long() {
     let guarded = Guarded::start("long");

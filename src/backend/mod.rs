@@ -141,6 +141,10 @@ impl Backend {
         self.door().switch_wire(filter)
     }
 
+    pub fn may_describe_configs(&self, topic: &str) -> bool {
+        self.door().may_describe_configs(topic)
+    }
+
     pub fn may_see_cluster(&self) -> Result<()> {
         self.door().may_see_cluster()
     }

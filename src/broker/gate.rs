@@ -493,6 +493,11 @@ impl Broker {
         self.ask_topic(Operation::Describe, topic).is_ok()
     }
 
+    /// Whether the caller may see what is set of a topic.
+    pub fn may_describe_configs(&self, topic: &str) -> bool {
+        self.may(Operation::DescribeConfigs, ResourceName::topic(topic)).is_ok()
+    }
+
     /// What does what was permitted. Verbs pass what they asked for, and [`Permit::for_everybody`] where there is nothing to ask.
     pub(super) fn state(&self, _permit: &Permit) -> &Arc<BrokerState> {
         &self.running.state

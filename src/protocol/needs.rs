@@ -30,6 +30,8 @@ pub(super) const SHOWN: Needs = noted(&[], "it shows what one may describe");
 pub(super) const TOPIC_READ: Needs = needs(&[Right(Read, Topic)]);
 pub(super) const TOPIC_WRITE: Needs = needs(&[Right(Write, Topic)]);
 pub(super) const TOPIC_DESCRIBE: Needs = needs(&[Right(Describe, Topic)]);
+pub(super) const TOPIC_SHOW: Needs =
+    noted(&[Right(Describe, Topic)], "it shows the settings to who may describe-configs on the topic");
 pub(super) const TOPIC_CREATE: Needs = noted(&[Right(Create, Topic)], "or create on the cluster");
 pub(super) const TOPIC_ALTER: Needs =
     noted(&[Right(Alter, Topic), Right(AlterConfigs, Topic)], "the first for partitions, the second for settings");

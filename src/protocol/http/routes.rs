@@ -12,7 +12,7 @@ use super::{
 };
 use crate::protocol::needs::{
     CLUSTER_ALTER, CLUSTER_DESCRIBE, GROUP_DELETE, GROUP_DESCRIBE, MEMBER, NOTHING, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
-    TOPIC_DELETE, TOPIC_DESCRIBE, TOPIC_READ, TOPIC_TRIM, TOPIC_WRITE,
+    TOPIC_DELETE, TOPIC_READ, TOPIC_SHOW, TOPIC_TRIM, TOPIC_WRITE,
 };
 
 const PARTITION: Parameter = parameter("partition", "the partition; without it all");
@@ -64,7 +64,7 @@ routes! {
     "GET" "/api/openapi.json" "describe the routes as OpenAPI 3.1" query [], takes [], gives [JSON], needs NOTHING => openapi::document;
     "GET" "/api/topics" "list the topics with their partitions, records and bytes" query [parameter("internal", "true: the broker's own too")], takes [], gives [JSON], needs SHOWN => topics::list;
     "POST" "/api/topics" "make a topic: name, partitions, configs" query [], takes [JSON], gives [JSON], needs TOPIC_CREATE => topics::create;
-    "GET" "/api/topics/{topic}" "describe a topic and its partitions" query [], takes [], gives [JSON], needs TOPIC_DESCRIBE => topics::describe;
+    "GET" "/api/topics/{topic}" "describe a topic and its partitions" query [], takes [], gives [JSON], needs TOPIC_SHOW => topics::describe;
     "PATCH" "/api/topics/{topic}" "add partitions, change configs (null: back to the default)" query [], takes [JSON], gives [JSON], needs TOPIC_ALTER => topics::alter;
     "DELETE" "/api/topics/{topic}" "delete a topic with all its records" query [], takes [], gives [JSON], needs TOPIC_DELETE => topics::delete;
     "POST" "/api/topics/{topic}/records" "store records: an array, an object a line, or a value a line" query [parameter("key", "the key of records that have none"), parameter("partition", "the partition of all")], takes [JSON, NDJSON, BYTES], gives [JSON], needs TOPIC_WRITE => records::write;

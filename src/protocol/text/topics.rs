@@ -46,7 +46,7 @@ impl Session {
         let topic = self.broker.describe_topic(topic_name(words.expect("TOPIC takes a topic; its name")?)?)?;
         words.end()?;
         let mut text = format!("TOPIC count:{} {}", topic.partition_count(), identity(&topic));
-        for (name, value) in &topic.overrides {
+        for (name, value) in topic.overrides.iter().filter(|_| self.broker.may_describe_configs(&topic.name)) {
             let _ = write!(text, " {name}:{}", as_word(value));
         }
         text.push('\n');

@@ -10,7 +10,7 @@ use crate::{
         connection::Output,
         needs::{
             GROUP_DESCRIBE, GROUP_RESET, MEMBER, NOTHING, NUMBER, Needs, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
-            TOPIC_DELETE, TOPIC_DESCRIBE, TOPIC_READ, TOPIC_TRIM, TOPIC_WRITE, TRANSACTION_DESCRIBE, TRANSACTION_WRITE,
+            TOPIC_DELETE, TOPIC_DESCRIBE, TOPIC_READ, TOPIC_SHOW, TOPIC_TRIM, TOPIC_WRITE, TRANSACTION_DESCRIBE, TRANSACTION_WRITE,
         },
     },
 };
@@ -50,7 +50,7 @@ pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 38 } else { 34 }] =
     "TAIL" "<topic>[/<p>] [from:<position>] [count:<n>] [until:end] [timestamps:yes] [isolation:read_uncommitted]" "read the log's lines, then new ones as they come" ["FOLLOW", "WATCH", "STREAM"] needs TOPIC_READ => Session::tail;
     "FETCH" "<topic>/<p> <position> [max_bytes:<n>] [min_bytes:<n>] [wait:<ms>] [isolation:read_uncommitted]" "read whole batches, for programs" [] needs TOPIC_READ => Session::fetch;
     "TOPICS" "[all]" "list the topics" ["LIST", "LS", "SHOW"] needs SHOWN => Session::topics;
-    "TOPIC" "<topic>" "describe a topic and its partitions" ["DESCRIBE"] needs TOPIC_DESCRIBE => Session::topic;
+    "TOPIC" "<topic>" "describe a topic and its partitions" ["DESCRIBE"] needs TOPIC_SHOW => Session::topic;
     "CREATE" "<topic> [partitions:<n>] [<setting>:<value>]..." "make a topic" ["NEW", "MAKE"] needs TOPIC_CREATE => Session::create;
     "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] needs TOPIC_ALTER => Session::alter;
     "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] needs TOPIC_DELETE => Session::drop_topic;

@@ -142,8 +142,10 @@ fn described(exchange: &Exchange<'_, '_>, topic: &TopicDescription) -> Result<Va
         partitions => partitions?,
     };
     let partitions: Vec<_> = partitions.into_iter().enumerate().map(partition).collect();
+    let shows_configs = exchange.broker.may_describe_configs(&topic.name);
     let configs: Map<_, _> = crate::config::SETTINGS
         .iter()
+        .filter(|_| shows_configs)
         .map(|setting| {
             let is_own = topic.overrides.contains_key(setting.name);
             (setting.name.into(), json!({ "value": setting.value(&topic.settings), "default": !is_own }))

@@ -118,6 +118,7 @@ const one = async (view, name) => {
     { name: '', class: 'fit soft wide', text: (config) => (config.default ? 'default' : 'its own') },
     { name: '', class: 'n fit', node: (config) => !topic.internal && may(h('button', { class: 'small', 'aria-label': `Change ${config.name}`, onclick: () => change(config.name) }, 'Change…'), 'alter-configs') },
   ], (config) => config.name);
+  const settings = h('div', {}, h('h2', {}, 'Settings'), h('div', { class: 'tools' }, filter.input), configs.node);
   const showConfigs = () => {
     const all = Object.entries(topic.configs).map(([name, config]) => ({ name, ...config }));
     // Its own come first.
@@ -127,12 +128,14 @@ const one = async (view, name) => {
   const show = (now) => {
     topic = now;
     const course = gain(`topic-end ${name}`, sum(topic, (partition) => partition.high_watermark));
+    // Who may not see settings is told none.
     const kept = Number(topic.configs['retention.ms']?.value);
     about.show(number(sum(topic, records)), bytes(sum(topic, (partition) => partition.bytes)), number(topic.partitions.length),
-      rate(course.at(-1)), line.node, kept < 0 ? 'for ever' : duration(kept), topic.configs['cleanup.policy']?.value);
+      rate(course.at(-1)), line.node, Number.isNaN(kept) ? '–' : kept < 0 ? 'for ever' : duration(kept), topic.configs['cleanup.policy']?.value ?? '–');
     line.show(course);
     partitions.show(topic.partitions);
     showConfigs();
+    settings.hidden = !Object.keys(topic.configs).length;
   };
   const update = view.every(2000, async () => {
     show(await get(path`topics/${name}`, view.signal));
@@ -213,5 +216,5 @@ const one = async (view, name) => {
     h('h1', {}, name), about.node, tools,
     h('h2', {}, 'Partitions'), partitions.node,
     h('h2', {}, 'Read by'), readers.node, nobody,
-    h('h2', {}, 'Settings'), h('div', { class: 'tools' }, filter.input), configs.node);
+    settings);
 };
