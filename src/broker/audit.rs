@@ -285,6 +285,12 @@ mod tests {
             admin.write_share_offset("queue", &of, start).unwrap().make_durable().unwrap();
         }
         admin.delete_share_offsets("queue", "orders").unwrap();
+        let options = crate::broker::ShareOptions {
+            dead_letters: Some("dead".into()),
+            lock_ms: Some(7000),
+            ..Default::default()
+        };
+        drop(admin.join_queue("jobs", &["orders"], &options).unwrap());
         let _open = admin.begin_transaction("pay", 60_000).unwrap();
         admin.abort_transaction("pay").unwrap();
         let told = [
@@ -294,6 +300,9 @@ mod tests {
             "offset-reset principal:User:admin group:queue partition:orders/0 to:0",
             "offset-reset principal:User:admin group:queue partition:orders/0 to:-",
             "offsets-deleted principal:User:admin group:queue topic:orders",
+            "settings-changed principal:User:admin of:group name:jobs settings:errors.deadletterqueue.topic.name,\
+             share.auto.offset.reset,share.isolation.level,share.record.lock.duration.ms",
+            "topic-made principal:User:admin topic:dead partitions:1",
             "transaction-aborted principal:User:admin transactional-id:pay",
         ];
         assert_eq!(audited.take(), told.map(|line| format!("2025-11-30T09:46:27.123Z {line}")));

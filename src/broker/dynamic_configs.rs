@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     config::{
-        Changes, ClientMetricsSettings, DeadLetterTopic, Described, GroupSettings, Overrides, Settings, broker_changes,
+        Change, Changes, ClientMetricsSettings, DEAD_LETTERS, DeadLetterTopic, Described, GroupSettings, Overrides,
+        Settings, broker_changes,
     },
     log::disk::Disk,
     security::Operation,
@@ -177,13 +178,27 @@ impl Broker {
     /// Changes the configs of a thing, durably, or only says whether they could be. After an error all is as it was.
     pub fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
         let permit = self.ask(Operation::AlterConfigs, resource.asked())?;
-        self.state(&permit).alter_configs(resource, changes, dry)?;
+        let state = self.state(&permit);
+        let may_see = |topic: &str| self.may_describe_configs(topic);
+        if let Some(topic) = named_dead_letters(resource, changes)? {
+            // No topic is made for what cannot be.
+            state.alter_configs(resource, changes, &may_see, true)?;
+            if !self.ask_dead_letters(&topic)? && self.config().auto_create && !dry {
+                self.topic_or_create(Operation::Write, &topic)?;
+            }
+        }
+        state.alter_configs(resource, changes, &may_see, dry)?;
         if !dry {
-            let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
-            let kind = format!("{:?}", resource.kind).to_ascii_lowercase();
-            self.note("settings-changed", &[("of", &kind), ("name", &resource.name), ("settings", &names)]);
+            self.note_settings(resource, changes);
         }
         Ok(())
+    }
+
+    /// Notes that the caller has changed settings.
+    pub(super) fn note_settings(&self, resource: &Resource, changes: &Changes) {
+        let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+        let kind = format!("{:?}", resource.kind).to_ascii_lowercase();
+        self.note("settings-changed", &[("of", &kind), ("name", &resource.name), ("settings", &names)]);
     }
 }
 
@@ -194,7 +209,14 @@ impl BrokerState {
         GroupSettings::default().with(&own).expect("they were checked when they were set or read")
     }
 
-    pub(super) fn alter_configs(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
+    /// Changes the configs of a thing, or only says whether they could be. `may_see` says of which topics the caller may see what is set.
+    pub(super) fn alter_configs(
+        &self,
+        resource: &Resource,
+        changes: &Changes,
+        may_see: &dyn Fn(&str) -> bool,
+        dry: bool,
+    ) -> Result<()> {
         // No topic is made or altered meanwhile: all of them get the defaults that come of this.
         let _one = self.creating.lock().expect("no panic while a topic is made");
         let State { kept, .. } = self.env.configs.state();
@@ -222,7 +244,11 @@ impl BrokerState {
         let topics = if resource.kind == ResourceKind::Broker { self.topics() } else { Vec::new() };
         for topic in &topics {
             let together = defaults.with(&topic.overrides());
-            together.map_err(|why| Error::InvalidConfig(format!("topic '{}' would be wrong: {why}", topic.name)))?;
+            let shown = |why| match may_see(&topic.name) {
+                true => format!("topic '{}' would be wrong: {why}", topic.name),
+                false => "a topic would be wrong, whose own settings you may not see".into(),
+            };
+            together.map_err(|why| Error::InvalidConfig(shown(why)))?;
         }
         if dry {
             return Ok(());
@@ -240,6 +266,15 @@ impl BrokerState {
     }
 }
 
+/// The topic for the dead letters of a group that changes name, if they do.
+fn named_dead_letters(resource: &Resource, changes: &Changes) -> Result<Option<String>> {
+    let named = changes.named.get(DEAD_LETTERS).filter(|_| resource.kind == ResourceKind::Group);
+    let Some(Change::Set(topic)) = named else { return Ok(None) };
+    let own = Overrides::from([(DEAD_LETTERS.into(), topic.clone())]);
+    let DeadLetterTopic(topic) = GroupSettings::default().with(&own).map_err(Error::InvalidConfig)?.dead_letter_topic;
+    Ok(Some(topic).filter(|topic| !topic.is_empty()))
+}
+
 /// Whether the configs of a group name a topic for its dead letters that can be one, if any.
 fn check_dead_letters(own: &Overrides) -> std::result::Result<(), String> {
     let DeadLetterTopic(topic) = GroupSettings::default().with(own)?.dead_letter_topic;
@@ -251,7 +286,7 @@ mod tests {
     use super::*;
     use crate::{
         broker::Clock,
-        config::{Change, Config},
+        config::Config,
         log::disk::{Call, Fault, MemoryDisk, Survivors},
     };
     use proptest::prelude::*;

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     broker::{
         Clock, Committed, IfAbsent, Isolation, JoinOptions, OffsetCommit, PollLimits, PollWait, Position, Protocol,
-        ReadSession, Resource, ResourceKind, Terms, TopicPartition, View, Waiter,
+        ReadSession, Resource, ResourceKind, ShareOptions, Terms, TopicPartition, View, Waiter,
         group::{
             Committer,
             classic::{self, JoinRequest, Sender, SyncRequest},
@@ -12,7 +12,7 @@ use crate::{
         },
         share_partition::{Acknowledged, Acknowledgement, Wanted},
     },
-    config::{Change, Changes, Config},
+    config::{Change, Changes, Config, DEAD_LETTERS},
     log::{
         Numbering,
         disk::{Call, MemoryDisk},
@@ -558,8 +558,22 @@ const VERBS: &[Verb] = {
         ("create_acls", |broker| broker.create_acls(&[]), &[(Cluster, Alter)]),
         ("delete_acls", |broker| broker.delete_acls(&[]).map(drop), &[(Cluster, Alter)]),
         ("set_feature_levels", |broker| broker.set_feature_levels(&Default::default()), &[(Cluster, Alter)]),
+        (
+            "name dead letters",
+            |broker| broker.alter_configs(&of_group("g"), &dead_letters_to("t"), false),
+            &[(Group, AlterConfigs), (Topic, Write)],
+        ),
     ]
 };
+
+fn of_group(name: &str) -> Resource {
+    Resource { kind: ResourceKind::Group, name: name.into() }
+}
+
+fn dead_letters_to(topic: &str) -> Changes {
+    let named = [(DEAD_LETTERS.to_string(), Change::Set(topic.into()))];
+    Changes { named: named.into(), reset_others: false }
+}
 
 fn no_settings() -> Changes {
     Changes::default()
@@ -601,4 +615,96 @@ fn each_verb_takes_its_rights_and_no_others() {
             assert!(!allowed(&rules), "{verb} does not take {}", right.operation);
         }
     }
+}
+
+/// The broker writes them, whoever rejects: naming their topic was a way to write anywhere, and to make topics.
+#[test]
+fn who_names_the_topic_of_dead_letters_may_write_and_make_it_and_learns_of_none_else() {
+    let broker = with_users();
+    for topic in ["orders", "salaries"] {
+        broker.create_topic(topic, 1).unwrap();
+    }
+    let mut rules =
+        [Operation::AlterConfigs, Operation::Read].map(|may| rule(ResourceType::Group, "jobs", may)).to_vec();
+    rules.push(rule(ResourceType::Topic, "orders", Operation::Read));
+    allow(&broker, &rules);
+    let alice = alice(&broker);
+    let set = |topic: &str, dry| alice.alter_configs(&of_group("jobs"), &dead_letters_to(topic), dry);
+    let join = |topic: &str| {
+        let options = ShareOptions { dead_letters: Some(topic.into()), ..ShareOptions::default() };
+        alice.join_queue("jobs", &["orders"], &options).map(drop)
+    };
+    let all = |topic: &str| [set(topic, true), set(topic, false), join(topic)];
+    let told = |topic: &str| all(topic).map(|told| told.unwrap_err().to_string().replace(topic, "TOPIC"));
+    assert!(all("salaries").into_iter().all(is_refused));
+    assert_eq!(told("salaries"), told("nothings"));
+    let is_there = || broker.describe_topic("nothings").is_ok();
+    rules.push(rule(ResourceType::Topic, "nothings", Operation::Write));
+    allow(&broker, &rules);
+    assert!(all("nothings").into_iter().all(is_refused));
+    assert!(!is_there() && broker.configs(&of_group("jobs")).is_empty());
+    rules.push(rule(ResourceType::Topic, "nothings", Operation::Create));
+    allow(&broker, &rules);
+    set("nothings", true).unwrap();
+    assert!(!is_there(), "it was only asked");
+    set("nothings", false).unwrap();
+    assert!(is_there());
+    broker.drop_topic("nothings").unwrap();
+    join("nothings").unwrap();
+    assert!(is_there(), "who may makes it");
+    broker.drop_topic("nothings").unwrap();
+    allow(&broker, &rules[..3]);
+    drop(alice.join_queue("jobs", &["orders"], &ShareOptions::default()).unwrap());
+    assert!(!is_there(), "who may not does not");
+}
+
+#[test]
+fn a_member_is_not_told_of_dead_letters_that_it_may_not_see() {
+    let mut config = Config::in_memory();
+    (config.security.users, config.auto_create) = (true, false);
+    let broker = Broker::open(config).unwrap();
+    let partition =
+        broker.create_topic("orders", 1).and_then(|_| broker.topic("orders")).unwrap().partition(0).unwrap();
+    let mut records = Records::default();
+    records.push(None, None, Some(Cow::Borrowed(b"one")));
+    partition.make_durable(&partition.write(&records, Terms::default()).unwrap()).unwrap();
+    broker.alter_configs(&of_group("jobs"), &dead_letters_to("salaries"), false).unwrap();
+    let mut rules = vec![
+        rule(ResourceType::Group, "jobs", Operation::Read),
+        rule(ResourceType::Topic, "orders", Operation::Read),
+        rule(ResourceType::Topic, "mine", Operation::Write),
+    ];
+    allow(&broker, &rules);
+    broker.create_topic("mine", 1).unwrap();
+    let alice = alice(&broker);
+    let mut member = alice.join_queue("jobs", &["orders"], &ShareOptions::default()).unwrap();
+    let (waiter, of) = (Waiter::new(), alice.find_partition("orders", 0).unwrap());
+    let wait = PollWait { waiter: &waiter, deadline: Some(Instant::now()), wait: &mut |until| waiter.wait(until) };
+    assert_eq!(member.poll(PollLimits { records: 1, bytes: 1 << 20 }, wait, &mut |_| ()), Ok(1));
+    let mut told = || {
+        let rejected = [Acknowledged { first: 0, last: 0, how: Acknowledgement::Reject }];
+        let options = ShareOptions { dead_letters: Some("mine".into()), ..ShareOptions::default() };
+        let joined = alice.join_queue("jobs", &["orders"], &options).map(drop);
+        [member.acknowledge(&of, &rejected), joined].map(|told| told.unwrap_err().to_string())
+    };
+    assert!(told().iter().all(|told| !told.contains("salaries")), "{:?}", told());
+    rules.push(rule(ResourceType::Topic, "salaries", Operation::Describe));
+    allow(&broker, &rules);
+    assert!(told().iter().all(|told| told.contains("salaries")), "{:?}", told());
+}
+
+#[test]
+fn a_default_that_a_topic_could_not_live_with_names_it_to_who_may_see_its_settings() {
+    let broker = with_users();
+    let own = [("min.compaction.lag.ms".to_string(), "10".to_string())];
+    broker.create_topic_with("salaries", None, own.into()).unwrap();
+    let change = ("log.cleaner.max.compaction.lag.ms".to_string(), Change::Set("5".into()));
+    let changes = Changes { named: [change].into(), reset_others: false };
+    let all = Resource { kind: ResourceKind::Broker, name: String::new() };
+    let may = rule(ResourceType::Cluster, CLUSTER_NAME, Operation::AlterConfigs);
+    let told = || alice(&broker).alter_configs(&all, &changes, false).unwrap_err().to_string();
+    allow(&broker, std::slice::from_ref(&may));
+    assert!(told().contains("would be wrong") && !told().contains("salaries"), "{}", told());
+    allow(&broker, &[may.clone(), rule(ResourceType::Topic, "salaries", Operation::DescribeConfigs)]);
+    assert!(told().contains("salaries"), "{}", told());
 }

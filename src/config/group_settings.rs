@@ -63,6 +63,9 @@ super::values::choices! {
     }
 }
 
+/// The setting that names the topic of records that a share group has given up.
+pub const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
+
 /// The topic of records that a share group has given up; empty: there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterTopic(pub String);

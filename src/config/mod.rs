@@ -23,7 +23,7 @@ pub use address::Address;
 pub use broker_settings::{BROKER_SETTINGS, BrokerSettings, Known, broker_changes, known, of_topics};
 pub use changes::{Change, Changes, no_list};
 pub use client_metrics_settings::ClientMetricsSettings;
-pub use group_settings::{DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset};
+pub use group_settings::{DEAD_LETTERS, DeadLetterTopic, GroupSettings, IsolationLevel, OffsetReset};
 #[cfg(feature = "users")]
 pub use security::SecurityConfig;
 pub use settings::{Described, Overrides, SETTINGS, Setting, Settings, canonical};

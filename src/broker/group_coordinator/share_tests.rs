@@ -232,6 +232,7 @@ fn set(broker: &Broker, name: &str, value: &str) {
 fn a_member_may_go_while_a_topic_is_altered() {
     let broker = two_topics();
     set(&broker, "errors.deadletterqueue.topic.name", "dead");
+    broker.drop_topic("dead").unwrap();
     let state = &broker.inner();
     let altering = state.creating.try_lock().unwrap();
     state.release_member("jobs", "a");

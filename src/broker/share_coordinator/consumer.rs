@@ -107,9 +107,11 @@ impl ShareConsumer {
         self.broker.state(&self.permit)
     }
 
-    /// What the group's settings come to now.
+    /// What the group's settings come to now. Not for those who hold a lock: the topic of dead letters is made if need be.
     pub(crate) fn terms(&self) -> ShareTerms {
-        self.state().share_terms(&self.group)
+        let terms = ShareTerms::of(&self.broker.group_settings(&self.group));
+        terms.dead_letters.iter().for_each(|topic| self.broker.prepare_dead_letters(topic));
+        terms
     }
 
     fn cell(&self, of: &PartitionHandle) -> Option<&Arc<ShareCell>> {
@@ -322,7 +324,10 @@ impl ShareConsumer {
             return Ok(None);
         }
         if let Some(error) = dead.iter().find_map(|dead| broker.bury(cell, &open.of, dead, terms).failed) {
-            return Err(error);
+            // Who may not see where they go is not told what is wrong there.
+            let is_seen = terms.dead_letters.as_ref().is_none_or(|topic| self.broker.may_describe(topic));
+            let hidden = || Error::Storage("the dead letters of this group cannot be written".into());
+            return Err(if is_seen { error } else { hidden() });
         }
         let saved = next.saved(open.leader_epoch);
         let written = broker.write_share(cell, &saved)?;

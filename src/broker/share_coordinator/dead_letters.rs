@@ -8,17 +8,21 @@
 //!
 //! A record keeps its key, its value, its time and its headers, and gets those that say why. It goes to the partition whose number is its
 //! own one's, modulo how many there are. What retention or compaction has taken meanwhile is not there to be moved.
+//!
+//! The broker moves them, whoever rejects. So whoever names the topic has to be allowed to write there, and to make it where it is to be
+//! made: as somebody who reads the group could copy the records there. Where a group's records go is asked of nobody else: that is the
+//! group's own right, as its other settings are, and so it is not asked who may read their topics.
 
 use super::{ShareCell, ShareTerms};
 use crate::{
     broker::{
-        BrokerState, Error, Isolation, PartitionHandle, ReadSession, Result, View,
+        Broker, BrokerState, Error, Isolation, PartitionHandle, Permit, ReadSession, ResourceName, Result, View,
         internal_log::LogWrite,
         share_partition::{Cause, Dead},
         writable,
     },
-    config::Overrides,
     log::{Line, record::Records},
+    security::Operation,
 };
 use std::{borrow::Cow, sync::atomic::Ordering::*};
 
@@ -35,15 +39,38 @@ pub(super) struct Buried {
     pub(super) failed: Option<Error>,
 }
 
-impl BrokerState {
-    /// Makes the topic of dead letters, if it is not there and first use makes topics here. What fails is said when it is needed.
-    pub(super) fn prepare_dead_letters(&self, topic: &str) {
-        let is_missing = matches!(self.topic(topic), Err(Error::UnknownTopic(_)));
-        if is_missing && self.config.auto_create && writable(topic).is_ok() {
-            let _ = self.create(topic, self.config.default_partitions, Overrides::new());
+impl Broker {
+    /// Whether the caller may have a group's dead letters go to this topic: it may write there, and make it where it is to be made. Answers
+    /// whether it is there, which whoever may write may know.
+    pub(in crate::broker) fn ask_dead_letters(&self, topic: &str) -> Result<bool> {
+        match self.topic_for(Operation::Write, topic) {
+            Err(Error::UnknownTopic(_)) if self.config().auto_create => {
+                self.ask_to_create(topic)?;
+                Ok(false)
+            }
+            Err(Error::UnknownTopic(_)) => Ok(false),
+            found => found.map(|_| true),
         }
     }
 
+    /// Makes the topic of dead letters as a record of a member's own would, if it is not there and the member may. What fails is said when it
+    /// is needed.
+    pub(super) fn prepare_dead_letters(&self, topic: &str) {
+        let is_missing = || matches!(self.state(&Permit::for_everybody()).topic(topic), Err(Error::UnknownTopic(_)));
+        // Nobody has asked for it, so that it is no refusal where the member may not.
+        let may = |operation, resource| self.may(operation, resource).is_ok();
+        let (it, any) = (ResourceName::topic(topic), ResourceName::CLUSTER);
+        if self.config().auto_create
+            && is_missing()
+            && may(Operation::Write, it)
+            && (may(Operation::Create, any) || may(Operation::Create, it))
+        {
+            let _ = self.topic_or_create(Operation::Write, topic);
+        }
+    }
+}
+
+impl BrokerState {
     /// Writes dead records where the group wants them, durably.
     pub(super) fn bury(&self, cell: &ShareCell, of: &PartitionHandle, dead: &Dead, terms: &ShareTerms) -> Buried {
         let mut buried = Buried { end: dead.offsets.end, failed: None };

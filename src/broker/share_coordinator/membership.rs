@@ -9,7 +9,7 @@ use crate::{
         share_partition::{Acknowledged, Acquired, Wanted},
         writable,
     },
-    config::{Change, Changes, GroupSettings, Setting},
+    config::{Change, Changes, DEAD_LETTERS, GroupSettings, Setting},
     security::Operation,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
@@ -20,7 +20,7 @@ const SETTINGS: [&str; 5] = [
     "share.record.lock.duration.ms",
     "share.delivery.count.limit",
     "share.isolation.level",
-    "errors.deadletterqueue.topic.name",
+    DEAD_LETTERS,
 ];
 
 /// What a member joins a share group with. It becomes the group's if the group is new, and is to be the same if it is not.
@@ -126,9 +126,7 @@ impl Broker {
         }
         if let Some(topic) = options.dead_letters.as_ref().filter(|topic| !topic.is_empty()) {
             writable(topic)?;
-            // The group writes there what its members read.
-            self.ask_topic(Operation::Write, topic)?;
-            if !self.config().auto_create && self.topic_for(Operation::Describe, topic).is_err() {
+            if !self.ask_dead_letters(topic)? && !self.config().auto_create {
                 return Err(Error::InvalidConfig(format!("there is no topic '{topic}' for dead letters")));
             }
         }
@@ -141,9 +139,12 @@ impl Broker {
             };
             return match wanted.iter().find_map(differs) {
                 None => Ok(changes),
-                Some((name, value)) => Err(Error::InvalidConfig(format!(
-                    "{name} of this group is '{value}'; leave it out, or use another group"
-                ))),
+                Some((name, value)) => {
+                    let is_hidden = name == DEAD_LETTERS && !value.is_empty() && !self.may_describe(&value);
+                    let value = if is_hidden { "another".into() } else { format!("'{value}'") };
+                    let why = format!("{name} of this group is {value}; leave it out, or use another group");
+                    Err(Error::InvalidConfig(why))
+                }
             };
         }
         let resource = Resource { kind: ResourceKind::Group, name: group.into() };
@@ -168,7 +169,7 @@ impl Broker {
         let resource = Resource { kind: ResourceKind::Group, name: group.into() };
         let own = self.env(&self.ask_group(Operation::Read, group)?).configs.of(&resource);
         self.change_settings(&resource, changes, false)?;
-        self.join_share(group, topics).inspect_err(|_| {
+        let seat = self.join_share(group, topics).inspect_err(|_| {
             let before = |name: &String| own.get(name).map_or(Change::Default, |value| Change::Set(value.clone()));
             let named = changes.named.keys().map(|name| (name.clone(), before(name))).collect();
             if let Err(error) = self.change_settings(&resource, &Changes { named, reset_others: false }, false) {
@@ -176,7 +177,11 @@ impl Broker {
                     .env
                     .tell(&format!("settings stay of a group that nobody could join: {error}"));
             }
-        })
+        })?;
+        if changes.any() {
+            self.note_settings(&resource, changes);
+        }
+        Ok(seat)
     }
 
     /// Changes the settings of a group for who makes it. Where there is nothing to change nothing is written.
@@ -184,7 +189,7 @@ impl Broker {
         if changes.named.is_empty() {
             return Ok(());
         }
-        self.state(&self.ask_group(Operation::Read, &resource.name)?).alter_configs(resource, changes, dry)
+        self.state(&self.ask_group(Operation::Read, &resource.name)?).alter_configs(resource, changes, &|_| false, dry)
     }
 }
 

@@ -227,13 +227,6 @@ impl OpenShare {
 }
 
 impl BrokerState {
-    /// What a group's settings come to. Not for those who hold a lock: the topic of dead letters is made if need be.
-    fn share_terms(&self, group: &str) -> ShareTerms {
-        let terms = ShareTerms::of(&self.group_settings(group));
-        terms.dead_letters.iter().for_each(|topic| self.prepare_dead_letters(topic));
-        terms
-    }
-
     /// All share partitions, after the log was read back.
     fn shares(&self) -> Result<MutexGuard<'_, Option<Shares>>> {
         let mut shares = self.shares.shares.lock().expect("no panic under the share partitions' lock");

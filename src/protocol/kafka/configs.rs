@@ -18,8 +18,8 @@ use super::{
 use crate::{
     broker::{Broker, Error, Resource, ResourceKind, ResourceName, check_name},
     config::{
-        BROKER_SETTINGS, BrokerSettings, Change, Changes, ClientMetricsSettings, Config as BrokerConfig, Described,
-        GroupSettings, Overrides, SETTINGS, SecurityConfig, Setting, Settings, Type, known, no_list,
+        BROKER_SETTINGS, BrokerSettings, Change, Changes, ClientMetricsSettings, Config as BrokerConfig, DEAD_LETTERS,
+        Described, GroupSettings, Overrides, SETTINGS, SecurityConfig, Setting, Settings, Type, known, no_list,
     },
     security::Operation,
 };
@@ -223,9 +223,6 @@ fn check_broker(name: &str) -> Result<(), Refusal> {
         Err(_) => Err(Refusal::invalid(format!("'{name}' is no broker's id"))),
     }
 }
-
-/// A setting of groups that is told only where it is set.
-const DEAD_LETTERS: &str = "errors.deadletterqueue.topic.name";
 
 /// Settings that stand in one place, over their defaults.
 fn described<S: Described>(own: &Overrides, source: i8) -> Vec<Config> {
