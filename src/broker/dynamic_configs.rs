@@ -5,7 +5,11 @@
 //!             broker:1 log.retention.ms:200000          of this one, over that
 //!             client-metrics:latency interval.ms:5000
 //!             group:workers consumer.session.timeout.ms:50000
+//!             joined:jobs share.record.lock.duration.ms:7000   by the first member of a share group
 //! ```
+//!
+//! What a group's first member made of its settings goes with the group, and whoever alters one of them makes it the group's own, which
+//! lie over them and stay. Members fill no more than [a part](JOINED_BYTES_MAX) of the file: administrators have the rest.
 //!
 //! What a broker has of them are its defaults of topics: these are the command line's, with all brokers' configs over them, and
 //! this one's over both. A change takes effect in all topics before it is answered, and stands in the file by then. One that does
@@ -24,13 +28,16 @@ use crate::{
     security::Operation,
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::{Arc, RwLock},
 };
 
 /// The file's name.
 pub(super) const FILE: &str = "~configs";
+
+/// How much of the file may be what members of share groups made.
+const JOINED_BYTES_MAX: u64 = OWN_BYTES_MAX / 2;
 
 /// The kinds of things that have such configs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,13 +48,16 @@ pub enum ResourceKind {
     ClientMetrics,
     /// A group.
     Group,
+    /// A share group, as far as its first member made its settings: they lie below those of the group.
+    Joined,
 }
 
 impl ResourceKind {
-    const WORDS: [(ResourceKind, &str); 3] = [
+    const WORDS: [(ResourceKind, &str); 4] = [
         (ResourceKind::Broker, "broker"),
         (ResourceKind::ClientMetrics, "client-metrics"),
         (ResourceKind::Group, "group"),
+        (ResourceKind::Joined, "joined"),
     ];
 
     fn word(self) -> &'static str {
@@ -69,9 +79,19 @@ impl Resource {
     /// What decides over its configs: over a group's the group, over all else's the broker.
     fn asked(&self) -> ResourceName<'_> {
         match self.kind {
-            ResourceKind::Group => ResourceName::group(&self.name),
+            ResourceKind::Group | ResourceKind::Joined => ResourceName::group(&self.name),
             _ => ResourceName::CLUSTER,
         }
+    }
+
+    /// What members made of a group's settings.
+    pub(super) fn joined(group: &str) -> Resource {
+        Resource { kind: ResourceKind::Joined, name: group.into() }
+    }
+
+    /// What lies below a thing's own configs.
+    fn below(&self) -> Option<Resource> {
+        (self.kind == ResourceKind::Group).then(|| Resource::joined(&self.name))
     }
 }
 
@@ -101,7 +121,7 @@ impl DynamicConfigs {
             match kind {
                 // Nothing here goes by those of client metrics, whose patterns take time to be checked.
                 ResourceKind::Broker | ResourceKind::ClientMetrics => Ok(()),
-                ResourceKind::Group => GroupSettings::default().with(own).map(drop),
+                ResourceKind::Group | ResourceKind::Joined => GroupSettings::default().with(own).map(drop),
             }
             .map_err(wrong)?;
         }
@@ -118,9 +138,21 @@ impl DynamicConfigs {
         self.state().topic_defaults
     }
 
+    /// What was set for a thing.
     pub(super) fn of(&self, resource: &Resource) -> Overrides {
         self.state().kept.get(resource).cloned().unwrap_or_default()
     }
+
+    /// The same, with what lies below it.
+    fn in_force(&self, resource: &Resource) -> Overrides {
+        in_force(&self.state().kept, resource)
+    }
+}
+
+fn in_force(kept: &Kept, resource: &Resource) -> Overrides {
+    let mut configs = resource.below().and_then(|below| kept.get(&below).cloned()).unwrap_or_default();
+    configs.extend(kept.get(resource).cloned().unwrap_or_default());
+    configs
 }
 
 fn parse(text: &Text, path: &Path) -> std::result::Result<Kept, String> {
@@ -135,7 +167,7 @@ fn parse(text: &Text, path: &Path) -> std::result::Result<Kept, String> {
     Ok(kept)
 }
 
-fn lines(kept: &Kept) -> Lines {
+fn lines<'k>(kept: impl IntoIterator<Item = (&'k Resource, &'k Overrides)>) -> Lines {
     let mut lines = Lines::default();
     for (Resource { kind, name }, own) in kept {
         own.iter().for_each(|(config, value)| lines.push(&[(kind.word(), name), (config, value)]));
@@ -166,13 +198,18 @@ impl Broker {
     /// The configs of a thing that were set while the broker ran; none are shown to whoever may not see them.
     pub fn configs(&self, resource: &Resource) -> Overrides {
         let permit = self.may(Operation::DescribeConfigs, resource.asked());
-        permit.map(|permit| self.env(&permit).configs.of(resource)).unwrap_or_default()
+        permit.map(|permit| self.env(&permit).configs.in_force(resource)).unwrap_or_default()
     }
 
     /// The things of a kind that have such configs.
     pub fn configured(&self, kind: ResourceKind) -> Vec<String> {
         let all = self.env(&Permit::for_everybody()).configs.state().kept;
-        all.keys().filter(|resource| resource.kind == kind).map(|resource| resource.name.clone()).collect()
+        let is_of = |other: ResourceKind| match other {
+            ResourceKind::Joined => [ResourceKind::Joined, ResourceKind::Group].contains(&kind),
+            other => other == kind,
+        };
+        let names: BTreeSet<_> = all.keys().filter(|resource| is_of(resource.kind)).map(|one| &one.name).collect();
+        names.into_iter().cloned().collect()
     }
 
     /// Changes the configs of a thing, durably, or only says whether they could be. After an error all is as it was.
@@ -197,7 +234,10 @@ impl Broker {
     /// Notes that the caller has changed settings.
     pub(super) fn note_settings(&self, resource: &Resource, changes: &Changes) {
         let names = changes.named.keys().map(String::as_str).collect::<Vec<_>>().join(",");
-        let kind = format!("{:?}", resource.kind).to_ascii_lowercase();
+        let kind = match resource.kind {
+            ResourceKind::Joined => "group".into(),
+            kind => format!("{kind:?}").to_ascii_lowercase(),
+        };
         self.note("settings-changed", &[("of", &kind), ("name", &resource.name), ("settings", &names)]);
     }
 }
@@ -205,7 +245,7 @@ impl Broker {
 impl BrokerState {
     /// The settings of a group.
     pub(super) fn group_settings(&self, group: &str) -> GroupSettings {
-        let own = self.env.configs.of(&Resource { kind: ResourceKind::Group, name: group.into() });
+        let own = self.env.configs.in_force(&Resource { kind: ResourceKind::Group, name: group.into() });
         GroupSettings::default().with(&own).expect("they were checked when they were set or read")
     }
 
@@ -220,7 +260,7 @@ impl BrokerState {
         // No topic is made or altered meanwhile: all of them get the defaults that come of this.
         let _one = self.creating.lock().expect("no panic while a topic is made");
         let State { kept, .. } = self.env.configs.state();
-        let own = kept.get(resource).cloned().unwrap_or_default();
+        let own = in_force(&kept, resource);
         let mut next = Kept::clone(&kept);
         next.remove(resource);
         let after = match resource.kind {
@@ -231,14 +271,29 @@ impl BrokerState {
                 broker_changes(changes, &own, &below)
             }
             ResourceKind::ClientMetrics => changes.applied(&own, &ClientMetricsSettings::default()),
-            ResourceKind::Group => {
+            ResourceKind::Group | ResourceKind::Joined => {
                 let after = changes.applied(&own, &GroupSettings::default());
                 after.and_then(|after| check_dead_letters(&after).map(|()| after))
             }
         };
-        let after = after.map_err(Error::InvalidConfig)?;
+        let mut after = after.map_err(Error::InvalidConfig)?;
+        if let Some((below, mut theirs)) = resource.below().and_then(|below| next.remove_entry(&below)) {
+            // What is altered is no more theirs, and what is not stays so.
+            theirs.retain(|name, _| !changes.reset_others && !changes.named.contains_key(name));
+            after.retain(|name, value| theirs.get(name) != Some(value));
+            if !theirs.is_empty() {
+                next.insert(below, theirs);
+            }
+        }
+        let adds = resource.kind == ResourceKind::Joined && !after.is_empty();
         if !after.is_empty() {
             next.insert(resource.clone(), after);
+        }
+        if adds && lines(next.range(Resource::joined("")..)).bytes(JOINED_BYTES_MAX).is_err() {
+            return Err(Error::InvalidConfig(format!(
+                "the settings that share groups were made with fill the {JOINED_BYTES_MAX} bytes that they may have: one who may alter them \
+                 can set this group's, and groups that are deleted make room"
+            )));
         }
         let defaults = topic_defaults(next.iter(), &self.config.topic_defaults).map_err(Error::InvalidConfig)?;
         let topics = if resource.kind == ResourceKind::Broker { self.topics() } else { Vec::new() };
@@ -268,7 +323,8 @@ impl BrokerState {
 
 /// The topic for the dead letters of a group that changes name, if they do.
 fn named_dead_letters(resource: &Resource, changes: &Changes) -> Result<Option<String>> {
-    let named = changes.named.get(DEAD_LETTERS).filter(|_| resource.kind == ResourceKind::Group);
+    let is_of_group = matches!(resource.kind, ResourceKind::Group | ResourceKind::Joined);
+    let named = changes.named.get(DEAD_LETTERS).filter(|_| is_of_group);
     let Some(Change::Set(topic)) = named else { return Ok(None) };
     let own = Overrides::from([(DEAD_LETTERS.into(), topic.clone())]);
     let DeadLetterTopic(topic) = GroupSettings::default().with(&own).map_err(Error::InvalidConfig)?.dead_letter_topic;
@@ -439,7 +495,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_names_and_values_there_are_are_read_back(
-            all in prop::collection::btree_map((0..3usize, any::<String>()), prop::collection::btree_map(any::<String>(), any::<String>(), 1..4), 0..4),
+            all in prop::collection::btree_map((0..4usize, any::<String>()), prop::collection::btree_map(any::<String>(), any::<String>(), 1..4), 0..4),
         ) {
             let named = |((kind, name), own): ((usize, String), Overrides)| (Resource { kind: ResourceKind::WORDS[kind].0, name }, own);
             let kept: Kept = all.into_iter().map(named).collect();

@@ -41,6 +41,10 @@ pub(super) const NUMBER: Needs = noted(&[Right(IdempotentWrite, Cluster)], "or w
 pub(super) const TRANSACTION_WRITE: Needs = needs(&[Right(Write, TransactionalId)]);
 pub(super) const TRANSACTION_DESCRIBE: Needs = needs(&[Right(Describe, TransactionalId)]);
 pub(super) const MEMBER: Needs = needs(&[Right(Read, Group), Right(Read, Topic)]);
+pub(super) const JOINING: Needs = noted(
+    &[Right(Read, Group), Right(Read, Topic)],
+    "for dead: write on that topic, and create where first use makes it",
+);
 pub(super) const GROUP_DESCRIBE: Needs = noted(&[Right(Describe, Group)], "it shows the topics that one may describe");
 pub(super) const GROUP_RESET: Needs =
     noted(&[Right(Read, Group), Right(Read, Topic)], "to forget the group: delete on it");

@@ -273,6 +273,7 @@ impl Broker {
     /// what is left after an error or a crash deletes the rest.
     pub fn delete_group(&self, name: &str) -> Result<()> {
         self.delete_all_of(name)?;
+        self.state(&Permit::for_everybody()).forget_joined(name);
         self.note("group-deleted", &[("group", &name)]);
         Ok(())
     }

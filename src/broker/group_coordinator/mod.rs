@@ -263,6 +263,11 @@ impl BrokerState {
         Ok((groups.awake.keys().cloned().collect(), groups.resting.lines()))
     }
 
+    /// Whether there is a group of this name.
+    pub(super) fn has_group(&self, name: &str) -> Result<bool> {
+        Ok(self.find_group(name)?.is_some())
+    }
+
     fn find_group(&self, name: &str) -> Result<Option<Arc<GroupCell>>> {
         let mut groups = self.groups()?;
         self.find(groups.as_mut().expect("read back above"), name)

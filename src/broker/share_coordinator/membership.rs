@@ -4,12 +4,12 @@
 use super::{ShareConsumer, ShareTerms, ShareWrite};
 use crate::{
     broker::{
-        Broker, Error, Isolation, PartitionHandle, Permit, PollLimits, PollWait, PolledRecord, Position, ReadSession,
-        Registered, Resource, ResourceKind, Result, ShareSeat,
+        Broker, BrokerState, Error, Isolation, PartitionHandle, Permit, PollLimits, PollWait, PolledRecord, Position,
+        ReadSession, Registered, Resource, ResourceKind, Result, ShareSeat,
         share_partition::{Acknowledged, Acquired, Wanted},
         writable,
     },
-    config::{Change, Changes, DEAD_LETTERS, GroupSettings, Setting},
+    config::{Change, Changes, DEAD_LETTERS, Described, GroupSettings, Setting},
     security::Operation,
 };
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
@@ -59,6 +59,12 @@ pub struct ShareMembership {
     turn: usize,
 }
 
+/// What a member makes of the settings of its group: its own, or, where it alters what somebody has set, the group's.
+struct Made {
+    resource: Resource,
+    changes: Changes,
+}
+
 impl ShareOptions {
     /// An error if a share group cannot begin there.
     pub fn check_from(&self) -> Result<()> {
@@ -100,8 +106,8 @@ impl Broker {
         let seat = {
             // Whoever comes first makes the settings; the next one finds them.
             let _one = state.shares.joining.lock().expect("no panic while a share group is joined");
-            let changes = self.agree_on(group, topics, options)?;
-            self.join_with(group, topics, &changes)?
+            let made = self.agree_on(group, topics, options)?;
+            self.join_with(group, topics, &made)?
         };
         let consumer = self.share_consumer(group, seat.id())?;
         let (broker, read) = (self.clone(), self.read_session());
@@ -113,11 +119,20 @@ impl Broker {
         Ok(member)
     }
 
-    /// What a member changes in the settings of its group: those of one that is new become these, those of another are to be the same. All of
+    /// What a member makes of the settings of its group: those of one that is new become these, those of another are to be the same. All of
     /// it is checked, and nothing is changed.
-    fn agree_on(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<Changes> {
+    fn agree_on(&self, group: &str, topics: &[&str], options: &ShareOptions) -> Result<Made> {
         let mut wanted = options.settings()?;
-        let settings = self.group_settings(group);
+        let permit = self.ask_group(Operation::Read, group)?;
+        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
+        let (theirs, configs) = (Resource::joined(group), &self.env(&permit).configs);
+        let own = configs.of(&resource);
+        let is_new = self.group(group)?.is_none() && !self.state(&permit).has_shares(group)?;
+        let settings = match is_new {
+            // What may be left of another group of the name is none of this one's.
+            true => GroupSettings::default().with(&own).expect("they were checked when they were set or read"),
+            false => self.group_settings(group),
+        };
         let dead_letters = options.dead_letters.as_deref().unwrap_or(&settings.dead_letter_topic.0);
         if topics.contains(&dead_letters) {
             return Err(Error::InvalidConfig(format!(
@@ -130,15 +145,15 @@ impl Broker {
                 return Err(Error::InvalidConfig(format!("there is no topic '{topic}' for dead letters")));
             }
         }
-        let mut changes = Changes { named: Default::default(), reset_others: false };
-        let permit = self.ask_group(Operation::Read, group)?;
-        if self.group(group)?.is_some() || self.state(&permit).has_shares(group)? {
-            let differs = |(name, value): &(&str, String)| {
-                let setting = Setting::<GroupSettings>::named(name).expect("the names are the table's");
-                (setting.value(&settings) != *value).then(|| (setting.name, setting.value(&settings)))
+        let value_in = |settings: &GroupSettings, name: &str| {
+            Setting::<GroupSettings>::named(name).expect("the names are the table's").value(settings)
+        };
+        if !is_new {
+            let differs = |(name, value): &(&'static str, String)| {
+                Some((*name, value_in(&settings, name))).filter(|(_, set)| set != value)
             };
             return match wanted.iter().find_map(differs) {
-                None => Ok(changes),
+                None => Ok(Made { resource, changes: Changes::default() }),
                 Some((name, value)) => {
                     let is_hidden = name == DEAD_LETTERS && !value.is_empty() && !self.may_describe(&value);
                     let value = if is_hidden { "another".into() } else { format!("'{value}'") };
@@ -147,10 +162,9 @@ impl Broker {
                 }
             };
         }
-        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
-        let own = self.env(&permit).configs.of(&resource);
         // Whoever makes the group makes its settings, but for those that somebody has set for it.
-        if wanted.iter().any(|(name, value)| own.get(*name).is_some_and(|set| set != value)) {
+        let alters = wanted.iter().any(|(name, value)| own.get(*name).is_some_and(|set| set != value));
+        if alters {
             self.ask_group(Operation::AlterConfigs, group)?;
         }
         for (name, default) in [("share.auto.offset.reset", "earliest"), ("share.isolation.level", "read_committed")] {
@@ -158,38 +172,56 @@ impl Broker {
                 wanted.push((name, default.into()));
             }
         }
-        wanted.retain(|(name, value)| own.get(*name) != Some(value));
-        changes.named = wanted.into_iter().map(|(name, value)| (name.to_owned(), Change::Set(value))).collect();
-        self.change_settings(&resource, &changes, true)?;
-        Ok(changes)
+        let defaults = GroupSettings::default();
+        wanted.retain(|(name, value)| own.get(*name).map_or(value_in(&defaults, name) != *value, |set| set != value));
+        let named = wanted.into_iter().map(|(name, value)| (name.to_owned(), Change::Set(value))).collect();
+        let reset_others = !alters && !configs.of(&theirs).is_empty();
+        let made = Made { resource: if alters { resource } else { theirs }, changes: Changes { named, reset_others } };
+        self.change_settings(&made, true)?;
+        Ok(made)
     }
 
-    /// Takes a seat in a group whose settings are changed so; they are taken back if there is none to be had.
-    fn join_with(&self, group: &str, topics: &[&str], changes: &Changes) -> Result<ShareSeat> {
-        let resource = Resource { kind: ResourceKind::Group, name: group.into() };
-        let own = self.env(&self.ask_group(Operation::Read, group)?).configs.of(&resource);
-        self.change_settings(&resource, changes, false)?;
+    /// Takes a seat in a group whose settings are made so; they are taken back if there is none to be had.
+    fn join_with(&self, group: &str, topics: &[&str], made: &Made) -> Result<ShareSeat> {
+        let before = self.env(&self.ask_group(Operation::Read, group)?).configs.of(&made.resource);
+        self.change_settings(made, false)?;
         let seat = self.join_share(group, topics).inspect_err(|_| {
-            let before = |name: &String| own.get(name).map_or(Change::Default, |value| Change::Set(value.clone()));
-            let named = changes.named.keys().map(|name| (name.clone(), before(name))).collect();
-            if let Err(error) = self.change_settings(&resource, &Changes { named, reset_others: false }, false) {
+            let named = before.into_iter().map(|(name, value)| (name, Change::Set(value))).collect();
+            let back = Made { resource: made.resource.clone(), changes: Changes { named, reset_others: true } };
+            let taken_back = if made.changes.any() { self.change_settings(&back, false) } else { Ok(()) };
+            if let Err(error) = taken_back {
                 self.state(&Permit::for_everybody())
                     .env
                     .tell(&format!("settings stay of a group that nobody could join: {error}"));
             }
         })?;
-        if changes.any() {
-            self.note_settings(&resource, changes);
+        if made.changes.any() {
+            self.note_settings(&made.resource, &made.changes);
         }
         Ok(seat)
     }
 
     /// Changes the settings of a group for who makes it. Where there is nothing to change nothing is written.
-    fn change_settings(&self, resource: &Resource, changes: &Changes, dry: bool) -> Result<()> {
-        if changes.named.is_empty() {
+    fn change_settings(&self, Made { resource, changes }: &Made, dry: bool) -> Result<()> {
+        if !changes.any() {
             return Ok(());
         }
         self.state(&self.ask_group(Operation::Read, &resource.name)?).alter_configs(resource, changes, &|_| false, dry)
+    }
+}
+
+impl BrokerState {
+    /// A group was deleted: what its first member made of its settings goes with it, unless another has its name by now.
+    pub(in crate::broker) fn forget_joined(&self, group: &str) {
+        let _one = self.shares.joining.lock().expect("no panic while a share group is joined");
+        let resource = Resource::joined(group);
+        if self.env.configs.of(&resource).is_empty() || self.has_group(group) != Ok(false) {
+            return;
+        }
+        let all = Changes { reset_others: true, ..Changes::default() };
+        if let Err(error) = self.alter_configs(&resource, &all, &|_| false, false) {
+            self.env.tell(&format!("settings stay of a group that was deleted: {error}"));
+        }
     }
 }
 

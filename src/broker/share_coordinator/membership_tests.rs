@@ -2,8 +2,8 @@
 
 use crate::{
     broker::{
-        Broker, Clock, Error, PollLimits, PollWait, Resource, ResourceKind, ShareMembership, ShareOptions,
-        SharedRecord, Waiter,
+        Broker, Clock, Error, Isolation, PollLimits, PollWait, Position, Resource, ResourceKind, ShareMembership,
+        ShareOptions, SharedRecord, Waiter,
     },
     config::{Change, Changes, Config},
     log::{
@@ -66,29 +66,65 @@ fn who_gets_no_seat_leaves_no_settings() {
     let reads_dead = broker.join_queue("jobs", &["dead"], &ShareOptions::default());
     assert!(matches!(reads_dead, Err(Error::InvalidConfig(_))));
     drop(member);
-    assert_eq!(broker.configured(ResourceKind::Group), ["first", "jobs"]);
+    assert_eq!(broker.configured(ResourceKind::Group), ["jobs"]);
 }
 
-/// They are the name's, as Kafka's are, whoever set them: the next group of that name has them where it says nothing else.
+fn set(broker: &Broker, name: &str, value: &str) {
+    let named = [(name.to_owned(), Change::Set(value.into()))].into();
+    broker.alter_configs(&jobs(), &Changes { named, reset_others: false }, false).unwrap();
+}
+
+/// What an administrator set is the name's, as in Kafka. What its first member made of them stayed, too, for ever.
 #[test]
-fn settings_stay_when_the_group_is_deleted() {
-    let broker = open(&MemoryDisk::default(), Config::new("data"));
+fn what_a_member_made_of_the_settings_goes_with_the_group_and_what_an_administrator_set_stays() {
+    let disk = MemoryDisk::default();
+    let broker = open(&disk, Config::new("data"));
     broker.create_topic("dead", 1).unwrap();
     drop(broker.join_queue("jobs", &["orders"], &ShareOptions { lock_ms: Some(7000), ..dead("dead") }).unwrap());
-    let named = [("share.session.timeout.ms".to_owned(), Change::Set("50000".into()))].into();
+    set(&broker, "share.session.timeout.ms", "50000");
+    set(&broker, "share.record.lock.duration.ms", "9000");
+    let ends = "share.record.lock.duration.ms=9000 share.session.timeout.ms=50000 ";
+    let begins = "share.auto.offset.reset=earliest share.isolation.level=read_committed ";
+    let all = format!("errors.deadletterqueue.topic.name=dead {begins}{ends}");
+    assert_eq!(own(&broker), all);
+    drop(broker);
+    let broker = Broker::open_on(Arc::new(disk.clone()), Config::new("data"), Clock::System).unwrap();
+    assert_eq!(own(&broker), all);
+    assert_eq!(broker.configured(ResourceKind::Group), ["jobs"]);
+    broker.delete_group("jobs").unwrap();
+    assert_eq!(own(&broker), ends);
+    drop(broker.join_queue("jobs", &["orders"], &ShareOptions::default()).unwrap());
+    assert_eq!((broker.share_lock_ms("jobs"), own(&broker)), (9000, format!("{begins}{ends}")));
+    let named = [("share.isolation.level".to_owned(), Change::Default)].into();
     broker.alter_configs(&jobs(), &Changes { named, reset_others: false }, false).unwrap();
-    let before = own(&broker);
+    assert_eq!(own(&broker), format!("share.auto.offset.reset=earliest {ends}"));
     broker.delete_group("jobs").unwrap();
-    assert_eq!(own(&broker), before);
-    let member = broker.join_queue("jobs", &["orders"], &ShareOptions::default()).unwrap();
-    assert_eq!((broker.share_lock_ms("jobs"), own(&broker)), (7000, before));
-    drop(member);
-    broker.delete_group("jobs").unwrap();
+    set(&broker, "errors.deadletterqueue.topic.name", "dead");
     let none = ShareOptions { lock_ms: Some(8000), ..dead("") };
     drop(broker.join_queue("jobs", &["orders"], &none).unwrap());
     let settings = broker.group_settings("jobs");
     assert_eq!((settings.share_record_lock_duration_ms, &*settings.dead_letter_topic.0), (8000, ""));
     assert_eq!(settings.share_session_timeout_ms, 50_000);
+}
+
+/// Each name of a new group left lines, until nothing could be set of anything any more.
+#[test]
+fn members_do_not_fill_the_room_that_administrators_need() {
+    let broker = open(&MemoryDisk::default(), Config::new("data"));
+    let name = |number: usize| format!("{number:0>30000}");
+    let join = |number| broker.join_queue(&name(number), &["orders"], &lock(7000)).map(drop);
+    let count = (0..50).take_while(|&number| join(number).is_ok()).count();
+    assert!((1..20).contains(&count), "{count}");
+    let refused = join(count).unwrap_err();
+    assert!(refused.code().name() == "INVALID_CONFIG" && refused.to_string().contains("make room"), "{refused}");
+    set(&broker, "share.record.lock.duration.ms", "9000");
+    // What Kafka's groups begin with takes no room.
+    let (from, isolation) = (Some(Position::Latest), Some(Isolation::ReadUncommitted));
+    let kafkas = ShareOptions { from, isolation, lock_ms: Some(30_000), deliveries: Some(5), ..dead("") };
+    drop(broker.join_queue(&name(count), &["orders"], &kafkas).unwrap());
+    assert_eq!(broker.group(&name(count)).unwrap().map(|group| group.members.len()), Some(0));
+    broker.delete_group(&name(0)).unwrap();
+    join(count + 1).unwrap();
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::{
     write_code,
 };
 use crate::{
-    broker::{self, Broker, PARTITIONS_MAX, ResourceName, Space, TopicDescription, check_name, random},
+    broker::{self, Broker, PARTITIONS_MAX, Space, TopicDescription, check_name, random},
     config::{Changes, CleanupPolicy, Described, Overrides, Settings, canonical},
     security::Operation,
 };
@@ -109,7 +109,7 @@ pub(super) fn create_topics(call: &mut Call<'_, '_>, r: &mut Reader<'_>) -> Resu
         }
         write_code(w, made.as_ref().err());
         if w.version >= 5 {
-            let may_know = |_: &&Made| broker.may(Operation::DescribeConfigs, ResourceName::topic(topic.name)).is_ok();
+            let may_know = |_: &&Made| broker.may_describe_configs(topic.name);
             match made.as_ref().ok().filter(may_know) {
                 None => {
                     w.i32("num_partitions", -1);

@@ -9,7 +9,7 @@ use crate::{
     protocol::{
         connection::Output,
         needs::{
-            GROUP_DESCRIBE, GROUP_RESET, MEMBER, NOTHING, NUMBER, Needs, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
+            GROUP_DESCRIBE, GROUP_RESET, JOINING, MEMBER, NOTHING, NUMBER, Needs, SHOWN, TOPIC_ALTER, TOPIC_CREATE,
             TOPIC_DELETE, TOPIC_DESCRIBE, TOPIC_READ, TOPIC_SHOW, TOPIC_TRIM, TOPIC_WRITE, TRANSACTION_DESCRIBE,
             TRANSACTION_WRITE,
         },
@@ -56,7 +56,7 @@ pub(super) static VERBS: [Verb; if cfg!(feature = "users") { 38 } else { 34 }] =
     "ALTER" "<topic> [partitions:<n>] [<setting>:<value>]..." "change a topic's settings, or add partitions" ["SET", "CHANGE"] needs TOPIC_ALTER => Session::alter;
     "DROP" "<topic>" "delete a topic with all its records" ["DELETE", "REMOVE", "RM"] needs TOPIC_DELETE => Session::drop_topic;
     "TRIM" "<topic>/<p> <position>" "delete the records before a position" ["TRUNCATE", "PURGE"] needs TOPIC_TRIM => Session::trim;
-    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted] | mode:share [from:earliest|latest] [lock:<ms>] [deliveries:<n>] [isolation:read_uncommitted] [dead:<topic>]" "become a member of a group, which shares the reading of topics, or (mode:share) their records" [] needs MEMBER => Session::join;
+    "JOIN" "<group> <topic>[,<topic>]... [from:<position>] [commit:auto|manual] [session:<ms>] [isolation:read_uncommitted] | mode:share [from:earliest|latest] [lock:<ms>] [deliveries:<n>] [isolation:read_uncommitted] [dead:<topic>]" "become a member of a group, which shares the reading of topics, or (mode:share) their records" [] needs JOINING => Session::join;
     "POLL" "[max:<n>] [max_bytes:<n>] [wait:<ms>]" "read what comes next in the member's partitions, or wait for it" ["RECEIVE"] needs MEMBER => Session::poll;
     "ACCEPT" "<topic>/<p> <offset>[-<offset>]" "say that records of a share group are processed" ["ACK", "ACKNOWLEDGE", "DONE"] needs MEMBER => Session::accept;
     "RELEASE" "<topic>/<p> <offset>[-<offset>]" "give records of a share group back, for others" ["NACK", "REQUEUE"] needs MEMBER => Session::release;
