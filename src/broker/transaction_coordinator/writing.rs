@@ -66,8 +66,8 @@ impl InTransaction {
 
 impl Broker {
     /// The transaction that a Kafka producer writes in who names this transactional id and this pair: it is in it, or may begin it by
-    /// that. As in Kafka the name matters only for what is not in the transaction yet, but here no more than that: whoever names another
-    /// id has to have the right to write with the producer's own.
+    /// that. What is in the transaction may be written by another name, too, as in Kafka, where a record has to be there already; but
+    /// here only by who has the right to write with the producer's own id.
     pub(in crate::broker) fn transaction_of(
         &self,
         transactional_id: &str,
