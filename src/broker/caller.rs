@@ -5,6 +5,9 @@ use crate::security::Principal;
 use crate::security::Proof;
 use std::net::SocketAddr;
 
+/// The user of the broker's own who may do everything.
+pub const ADMIN: &str = "admin";
+
 /// The caller of a verb. A [`Broker`](super::Broker) handle acts on behalf of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {

@@ -11,9 +11,9 @@
 
 #[cfg(feature = "users")]
 use super::audit::{Audit, Field};
-use super::{BrokerState, Caller, Result, Running};
 #[cfg(feature = "users")]
-use super::{Error, is_internal};
+use super::{ADMIN, Error, is_internal};
+use super::{BrokerState, Caller, Result, Running};
 use crate::{
     config::Changes,
     security::{CLUSTER_NAME, Operation, ResourceType},
@@ -64,9 +64,6 @@ struct Rules {
     /// How often the rules changed.
     generation: AtomicU64,
 }
-
-/// The user of the broker's own who may do everything.
-pub const ADMIN: &str = "admin";
 
 /// What a caller was permitted: an operation to a resource, for as long as [`check`](Permit::check) says so.
 #[derive(Clone, Debug, Default)]

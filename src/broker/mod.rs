@@ -127,7 +127,7 @@ pub mod wire;
 mod words;
 mod writing;
 
-pub use caller::{Caller, Protocol};
+pub use caller::{ADMIN, Caller, Protocol};
 pub use clock::Clock;
 pub use code::Code;
 pub use describe::{Copies, Node, Nodes, PartitionDescription, TopicDescription, TopicSize};
@@ -136,7 +136,7 @@ pub use describe::{Fault, ObservedPartition, ObservedTopic};
 pub use dynamic_configs::{Resource, ResourceKind};
 pub use error::{Error, Result};
 pub use features::FeatureLevels;
-pub use gate::{ADMIN, Broker, Gate, Permit, ResourceName};
+pub use gate::{Broker, Gate, Permit, ResourceName};
 pub use group_coordinator::{
     CommitOutcome, GroupSummary, JoinOptions, Lag, Membership, OffsetCommit, PollWait, ShareSeat, Wait,
 };

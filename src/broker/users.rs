@@ -3,7 +3,7 @@
 //! What is kept of a password are its [credentials](super::scram_credentials), in each mechanism. Kafka's clients change those one by
 //! one; here they change together.
 
-use super::{Broker, Error, Permit, Result, gate::ADMIN, security_file::Secret};
+use super::{ADMIN, Broker, Error, Permit, Result, security_file::Secret};
 use crate::security::{Operation, ScramCredential, ScramCredentials, ScramMechanism, password};
 use std::{collections::BTreeMap, sync::Arc};
 
