@@ -311,9 +311,10 @@ fn what_a_node_refuses_to_read_is_told_and_polled_when_it_does_not() {
     let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
     let mut member = cluster.join("g", &["t"], manual()).unwrap();
     assert_eq!(held(&member), [0, 1]);
-    mock.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED]);
+    mock.request_errors(RDKafkaApiKey::Fetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 1000]);
     let told = poll_for(&mut member, 2, LONG).map_err(|error| error.code());
     assert_eq!(told, Err(Code::TopicAuthorizationFailed));
+    mock.clear_request_errors(RDKafkaApiKey::Fetch);
     let (mut writes, mut gathered) = (cluster.write_session(), Gathered::default());
     for partition in [0, 1] {
         writes.add_value(&mut gathered, "t", partition, b"a").unwrap();
