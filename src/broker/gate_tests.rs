@@ -7,7 +7,7 @@ use crate::{
         ReadSession, Resource, ResourceKind, ShareOptions, Terms, TopicPartition, View, Waiter,
         group::{
             Committer,
-            classic::{self, JoinRequest, Sender, SyncRequest},
+            classic::{JoinRequest, Sender, SyncRequest},
             consumer::heartbeat::{HeartbeatRequest, JOINS},
         },
         share_partition::{Acknowledged, Acknowledgement, Wanted},
@@ -193,19 +193,7 @@ fn what_is_written_after_a_rule_went_is_read_by_nobody_whom_it_let_read() {
 }
 
 fn joining(member_id: &str) -> JoinRequest {
-    JoinRequest {
-        member_id: member_id.into(),
-        new_member_id: format!("client-{}", crate::broker::random::number()),
-        instance_id: None,
-        client_id: "client".into(),
-        client_host: "/127.0.0.1".into(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 10_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![classic::Protocol { name: "range".into(), metadata: vec![1] }],
-        comes_with_id: false,
-        can_skip_assignment: false,
-    }
+    JoinRequest::of_consumer(member_id, &format!("client-{}", crate::broker::random::number()), [1])
 }
 
 /// Whoever waits for a rebalance waits for others' doings, and is told of them.
@@ -432,12 +420,7 @@ fn what_classic_members_have_does_not_depend_on_what_who_joins_them_may_see() {
         broker.create_topic(topic, 1).unwrap();
     }
     let (waiter, mut wait) = (Waiter::new(), |_| false);
-    let metadata = b"\0\0\0\0\0\x01\0\x06hidden\xff\xff\xff\xff".into();
-    let join = JoinRequest {
-        new_member_id: "classic".into(),
-        protocols: vec![classic::Protocol { name: "range".into(), metadata }],
-        ..joining("")
-    };
+    let join = JoinRequest::of_consumer("", "classic", b"\0\0\0\0\0\x01\0\x06hidden\xff\xff\xff\xff");
     let joined = broker.join_group("g", join, &waiter, &mut wait).unwrap();
     let has = b"\0\0\0\0\0\x01\0\x06hidden\0\0\0\x01\0\0\0\0\xff\xff\xff\xff";
     let sync = SyncRequest {

@@ -5,7 +5,7 @@ use super::{JoinOptions, Membership, PollWait};
 use crate::{
     broker::{
         Broker, Error, PollLimits, Result, Terms, Waiter, committed_offsets,
-        group::classic::{JoinRequest, Protocol, Sender, SyncRequest},
+        group::classic::{JoinRequest, Sender, SyncRequest},
         sync::thread,
     },
     log::record::Records,
@@ -147,17 +147,10 @@ fn join_and_sync(broker: &Broker, name: &str, member_id: &str) -> Result<(String
     let waiter = Waiter::new();
     let mut wait = |_| waiter.wait(None);
     let request = JoinRequest {
-        member_id: member_id.into(),
-        new_member_id: name.into(),
-        instance_id: None,
         client_id: name.into(),
-        client_host: "/127.0.0.1".into(),
         session_timeout_ms: 30 * 60 * 1000,
         rebalance_timeout_ms: 30 * 60 * 1000,
-        protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata: vec![] }],
-        comes_with_id: false,
-        can_skip_assignment: false,
+        ..JoinRequest::of_consumer(member_id, name, [])
     };
     let joined = broker.join_group("g", request, &waiter, &mut wait)?;
     let (generation, share) = (joined.generation, vec![joined.members.len() as u8]);

@@ -495,19 +495,7 @@ fn offsets_of_topics_that_members_subscribe_to_are_not_deleted() {
 }
 
 fn request(member_id: &str) -> JoinRequest {
-    JoinRequest {
-        member_id: member_id.into(),
-        new_member_id: format!("client-{}", crate::broker::random::number()),
-        instance_id: None,
-        client_id: "client".into(),
-        client_host: "/127.0.0.1".into(),
-        session_timeout_ms: 10_000,
-        rebalance_timeout_ms: 10_000,
-        protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata: vec![1] }],
-        comes_with_id: false,
-        can_skip_assignment: false,
-    }
+    JoinRequest::of_consumer(member_id, &format!("client-{}", crate::broker::random::number()), [1])
 }
 
 /// Joins, and syncs an assignment that says how many members there are.

@@ -50,6 +50,30 @@ pub struct JoinRequest {
     pub can_skip_assignment: bool,
 }
 
+#[cfg(test)]
+impl JoinRequest {
+    /// A consumer's, whose one assignor is `range`.
+    pub(in crate::broker) fn of_consumer(
+        member_id: &str,
+        new_member_id: &str,
+        metadata: impl Into<Vec<u8>>,
+    ) -> JoinRequest {
+        JoinRequest {
+            member_id: member_id.into(),
+            new_member_id: new_member_id.into(),
+            instance_id: None,
+            client_id: "client".into(),
+            client_host: "/127.0.0.1".into(),
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: 10_000,
+            protocol_type: "consumer".into(),
+            protocols: vec![Protocol { name: "range".into(), metadata: metadata.into() }],
+            comes_with_id: false,
+            can_skip_assignment: false,
+        }
+    }
+}
+
 /// The answer to a JoinGroup.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Joined {

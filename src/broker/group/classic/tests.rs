@@ -13,17 +13,9 @@ const REBALANCE: u64 = 5_000;
 
 fn request(member_id: &str, new_member_id: &str) -> JoinRequest {
     JoinRequest {
-        member_id: member_id.into(),
-        new_member_id: new_member_id.into(),
-        instance_id: None,
-        client_id: "client".into(),
-        client_host: "/127.0.0.1".into(),
         session_timeout_ms: SESSION,
         rebalance_timeout_ms: REBALANCE,
-        protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata: new_member_id.into() }],
-        comes_with_id: false,
-        can_skip_assignment: false,
+        ..JoinRequest::of_consumer(member_id, new_member_id, new_member_id)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::broker::{
     Error, Result,
     group::{
         Answer, GroupType,
-        classic::{JoinRequest, Joined, Protocol, Reply, Sender, SyncRequest, subscription},
+        classic::{JoinRequest, Joined, Reply, Sender, SyncRequest, subscription},
     },
 };
 use std::collections::{BTreeSet, HashMap};
@@ -30,17 +30,10 @@ fn metadata(owned: Option<&[u32]>) -> Vec<u8> {
 
 fn request(member_id: &str, metadata: Vec<u8>) -> JoinRequest {
     JoinRequest {
-        member_id: member_id.into(),
-        new_member_id: "new".into(),
-        instance_id: None,
         client_id: "classic".into(),
-        client_host: "/127.0.0.1".into(),
         session_timeout_ms: SESSION,
         rebalance_timeout_ms: REBALANCE,
-        protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata }],
-        comes_with_id: false,
-        can_skip_assignment: false,
+        ..JoinRequest::of_consumer(member_id, "new", metadata)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::broker::{
     Error, Pattern, Result,
     group::{
         Committer, Description, Generation, MemberChange, MemberRecord, Part, SavedConsumer, SavedGroup,
-        classic::{JoinRequest, Protocol, Reply, Sender, SyncRequest},
+        classic::{JoinRequest, Reply, Sender, SyncRequest},
     },
 };
 use proptest::prelude::*;
@@ -213,17 +213,10 @@ fn classic_members_go_on_over_a_restart_as_what_they_are() {
     told(beat(&mut group, 0, joining("a", &["t"])).unwrap());
     let topics = topics(&[("t", 2)]);
     let request = |member_id: &str| JoinRequest {
-        member_id: member_id.into(),
-        new_member_id: "c".into(),
-        instance_id: None,
         client_id: "classic".into(),
-        client_host: "/127.0.0.1".into(),
         session_timeout_ms: SESSION,
         rebalance_timeout_ms: REBALANCE,
-        protocol_type: "consumer".into(),
-        protocols: vec![Protocol { name: "range".into(), metadata: b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff".into() }],
-        comes_with_id: false,
-        can_skip_assignment: false,
+        ..JoinRequest::of_consumer(member_id, "c", b"\0\0\0\0\0\x01\0\x01t\xff\xff\xff\xff")
     };
     group.join_assigned(0, &request(""), || topics.clone()).unwrap().unwrap();
     has(&mut group, 0, "a", 2, &[0, 1]);
