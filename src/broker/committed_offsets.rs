@@ -45,7 +45,7 @@ use std::{
 };
 
 /// The topic's name.
-pub(super) const TOPIC: &str = "__consumer_offsets";
+pub(crate) const TOPIC: &str = "__consumer_offsets";
 
 /// How the key of a group's record ends.
 pub(super) const GROUP_KEY_END: &str = "/group";

@@ -130,6 +130,8 @@ mod writing;
 pub use caller::{ADMIN, Caller, Protocol};
 pub use clock::Clock;
 pub use code::Code;
+#[cfg(feature = "cluster")]
+pub(crate) use committed_offsets::TOPIC as OFFSETS_TOPIC;
 pub use describe::{Copies, Node, Nodes, PartitionDescription, TopicDescription, TopicSize};
 #[cfg(feature = "http")]
 pub use describe::{Fault, ObservedPartition, ObservedTopic};

@@ -20,7 +20,8 @@ pub(super) use open::Open;
 
 use super::{Cluster, errors::refused, native::GroupMember, producer::Sender};
 use crate::broker::{
-    Code, Error, PartitionOfTransaction, ProducerIdentity, Result, TransactionDescription, TransactionSummary,
+    Code, Error, OFFSETS_TOPIC, PartitionOfTransaction, ProducerIdentity, Result, TransactionDescription,
+    TransactionSummary,
     group::{Committer, classic},
 };
 use crate::security::Operation;
@@ -37,8 +38,6 @@ use std::{
 const TIMEOUT_MS_MIN: u64 = 1000;
 /// What a line of text and a request of Kafka's take of a name.
 const ID_BYTES_MAX: usize = i16::MAX as usize;
-/// The cluster's own topic, which has what groups commit.
-const OFFSETS: &str = "__consumer_offsets";
 
 /// The transactions that are open here, and producers that may begin the next one.
 #[derive(Debug, Default)]
@@ -184,7 +183,7 @@ impl Cluster {
 
     fn summary(&self, open: &Open) -> TransactionSummary {
         let held = open.held();
-        let of_groups = (!held.groups.is_empty()).then_some(OFFSETS);
+        let of_groups = (!held.groups.is_empty()).then_some(OFFSETS_TOPIC);
         let all = held.partitions.iter().map(|(topic, _)| &**topic).chain(of_groups);
         TransactionSummary {
             transactional_id: open.id.clone(),
