@@ -47,6 +47,11 @@ impl Fixture {
         self.cluster = open(&self.server, clients);
     }
 
+    /// How others reach the broker.
+    pub(super) fn options(&self) -> ClusterOptions {
+        options(&self.server)
+    }
+
     pub(super) fn write(&self, topic: &str, partition: u32, records: &Records<'_>) {
         write(&self.broker, topic, partition, records);
     }
@@ -123,9 +128,14 @@ pub(super) fn open_within(servers: &str, timeout: Duration) -> Cluster {
     Cluster::open(Config::in_memory(), ClusterOptions { timeout, ..ClusterOptions::new(servers) }).unwrap()
 }
 
-fn open(server: &Server, clients_max: usize) -> Cluster {
-    let options = ClusterOptions::new(format!("localhost:{}", server.port()));
-    Cluster::open(Config::in_memory(), ClusterOptions { clients_max, ..options }).unwrap()
+/// How others reach a broker, as a cluster.
+pub(super) fn options(server: &Server) -> ClusterOptions {
+    ClusterOptions::new(format!("localhost:{}", server.port()))
+}
+
+/// A cluster that the broker is the only node of, with no more than so many clients.
+pub(super) fn open(server: &Server, clients_max: usize) -> Cluster {
+    Cluster::open(Config::in_memory(), ClusterOptions { clients_max, ..options(server) }).unwrap()
 }
 
 pub(super) fn write(broker: &Broker, topic: &str, partition: u32, records: &Records<'_>) {

@@ -246,16 +246,14 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{ClusterOptions, testing::Fixture};
+    use crate::cluster::testing::Fixture;
 
     #[test]
     fn what_is_read_twice_is_taken_once() {
         let (from, to) = (Fixture::new(), Fixture::new());
         from.broker.create_topic("t", 1).unwrap();
         from.produce("t", 0, &["a", "b", "c"]);
-        let side = |name, of: &Fixture| {
-            Side::open(name, &ClusterOptions::new(format!("localhost:{}", of.server.port()))).unwrap()
-        };
+        let side = |name, of: &Fixture| Side::open(name, &of.options()).unwrap();
         let (source, target) = (side("source", &from), side("target", &to));
         let (progress, mut counted) = (Progress::of("id", &target), Counted::default());
         let pairs = [Pair { from: ("t".into(), 0), to: ("t".into(), 0), id: None }];

@@ -209,7 +209,7 @@ mod tests {
     use std::sync::atomic::Ordering::Release;
 
     fn moving(from: &Fixture, to: &Fixture) -> Move {
-        let [from, to] = [from, to].map(|side| ClusterOptions::new(format!("localhost:{}", side.server.port())));
+        let [from, to] = [from, to].map(|side| side.options());
         Move { from, to, chosen: Chosen::default(), until: Until::Copied, groups: false }
     }
 

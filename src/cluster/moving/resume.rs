@@ -242,7 +242,7 @@ pub(super) fn digest(message: &Message) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{ClusterOptions, testing::Fixture};
+    use crate::cluster::testing::Fixture;
 
     fn pair() -> Pair {
         Pair { from: ("a".into(), 0), to: ("a".into(), 0), id: Some([7; 16]) }
@@ -282,7 +282,7 @@ mod tests {
         assert!(refused.unwrap_err().to_string().contains("nobody else"));
         let fixture = Fixture::new();
         fixture.broker.create_topic("a", 1).unwrap();
-        let options = ClusterOptions::new(format!("localhost:{}", fixture.server.port()));
+        let options = fixture.options();
         let (target, begun) = (Side::open("target", &options).unwrap(), Instant::now());
         assert_eq!(settled(&target, &[pair()], &[Some(note())]).unwrap(), [Ends { first: 0, end: 0 }]);
         assert!(begun.elapsed() >= SETTLES, "what was noted may still be under way");

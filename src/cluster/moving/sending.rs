@@ -339,7 +339,7 @@ mod tests {
         let fixture = Fixture::new();
         fixture.broker.create_topic("t", 1).unwrap();
         fixture.produce("t", 0, values);
-        let side = Side::open("source", &ClusterOptions::new(format!("localhost:{}", fixture.server.port()))).unwrap();
+        let side = Side::open("source", &fixture.options()).unwrap();
         (fixture, side)
     }
 

@@ -160,8 +160,7 @@ mod tests {
     fn of_a_topic_that_is_gone_it_is_told_soon() {
         let fixture = Fixture::new();
         fixture.broker.create_topic("t", 1).unwrap();
-        let options = ClusterOptions::new(format!("localhost:{}", fixture.server.port()));
-        let side = Side::open("source", &options).unwrap();
+        let side = Side::open("source", &fixture.options()).unwrap();
         let places = ["t", "gone"].map(|topic| (topic.to_string(), 0));
         let begun = Instant::now();
         assert_eq!(side.ends(&places), Err(Error::UnknownTopic("gone".into())));

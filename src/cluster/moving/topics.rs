@@ -255,14 +255,13 @@ pub(super) fn compacted(target: &Side, topics: &[Topic]) -> Result<BTreeSet<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::{ClusterOptions, testing::Fixture};
+    use crate::cluster::testing::Fixture;
 
     #[test]
     fn partitions_that_were_added_though_the_answer_was_lost_are_there() {
         let fixture = Fixture::new();
         fixture.broker.create_topic("t", 3).unwrap();
-        let options = ClusterOptions::new(format!("localhost:{}", fixture.server.port()));
-        let target = Side::open("target", &options).unwrap();
+        let target = Side::open("target", &fixture.options()).unwrap();
         let topic = |partitions| Topic { from: "t".into(), to: "t".into(), partitions, id: None };
         grow(&target, &topic(3)).unwrap();
         grow(&target, &topic(4)).unwrap();

@@ -3,23 +3,18 @@
 use super::*;
 use crate::{
     Broker, Config, Consumer, Server,
-    cluster::{ClusterOptions, Gathered},
+    cluster::{ClusterOptions, Gathered, testing},
 };
 use rdkafka::{
     TopicPartitionList,
     consumer::{BaseConsumer, Consumer as _},
 };
 
-fn connect(server: &Server, clients_max: usize) -> Cluster {
-    let options = ClusterOptions::new(format!("localhost:{}", server.port()));
-    Cluster::open(Config::in_memory(), ClusterOptions { clients_max, ..options }).unwrap()
-}
-
 fn start() -> (Broker, Server, Cluster) {
     let broker = Broker::in_memory();
     broker.create_topic("t", 1).unwrap();
     let server = Server::start(broker.clone(), "localhost:0").unwrap();
-    let cluster = connect(&server, 10);
+    let cluster = testing::open(&server, 10);
     (broker, server, cluster)
 }
 
@@ -73,7 +68,7 @@ fn what_is_written_in_one_takes_effect_together_or_not_at_all() {
 #[test]
 fn whoever_begins_with_the_id_fences_the_one_before() {
     let (broker, server, cluster) = start();
-    let other = connect(&server, 10);
+    let other = testing::open(&server, 10);
     let mut first = begin(&cluster);
     write(&cluster, &first, "a").unwrap();
     let mut second = begin(&other);
@@ -96,7 +91,7 @@ fn whoever_begins_with_the_id_fences_the_one_before() {
 fn one_that_is_fenced_is_told_so_at_its_next_record() {
     let (_broker, server, cluster) = start();
     let first = begin(&cluster);
-    let mut second = begin(&connect(&server, 10));
+    let mut second = begin(&testing::open(&server, 10));
     let refused = write(&cluster, &first, "a").unwrap_err();
     assert!(matches!(refused, Error::ProducerFenced(_)), "{refused}");
     second.abort().unwrap();
@@ -150,7 +145,7 @@ fn those_of_this_program_are_told_and_can_be_aborted() {
 #[test]
 fn ids_and_times_are_checked_and_producers_counted() {
     let (_broker, server, _) = start();
-    let cluster = connect(&server, 1);
+    let cluster = testing::open(&server, 1);
     let begin = |id: &str, timeout_ms| cluster.begin_transaction(id, timeout_ms);
     assert!(matches!(begin("", 60_000), Err(Error::InvalidTransactionalId(_))));
     assert!(matches!(begin("id", 999), Err(Error::InvalidTransactionTimeout(_))));
@@ -166,7 +161,7 @@ fn ids_and_times_are_checked_and_producers_counted() {
 #[test]
 fn offsets_of_a_group_are_committed_with_it() {
     let (broker, server, cluster) = start();
-    let options = ClusterOptions::new(format!("localhost:{}", server.port()));
+    let options = testing::options(&server);
     let member: BaseConsumer = options.client(&[("group.id", "g")]).create().unwrap();
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset("t", 0, rdkafka::Offset::Offset(7)).unwrap();

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     Broker, Config, Consumer, Message, Server,
     broker::{self, Code},
-    cluster::ClusterOptions,
+    cluster::testing::{open_within, options},
 };
 use rdkafka::{
     mocking::MockCluster,
@@ -12,15 +12,11 @@ use rdkafka::{
 };
 use std::sync::{OnceLock, atomic::AtomicBool};
 
-fn connect(servers: impl Into<String>, timeout: Duration) -> Cluster {
-    Cluster::open(Config::in_memory(), ClusterOptions { timeout, ..ClusterOptions::new(servers) }).unwrap()
-}
-
 /// A plainlog, and a cluster that it is the only node of.
 fn start() -> (Broker, Server, Cluster) {
     let broker = Broker::in_memory();
     let server = Server::start(broker.clone(), "localhost:0").unwrap();
-    let cluster = connect(format!("localhost:{}", server.port()), Duration::from_secs(30));
+    let cluster = open_within(&format!("localhost:{}", server.port()), Duration::from_secs(30));
     (broker, server, cluster)
 }
 
@@ -145,7 +141,7 @@ fn what_cannot_be_sent_as_it_is_is_refused_and_leaves_no_topic_behind() {
 #[test]
 fn first_use_makes_no_topic_where_that_is_off() {
     let (broker, server, _) = start();
-    let options = ClusterOptions::new(format!("localhost:{}", server.port()));
+    let options = options(&server);
     let cluster = Cluster::open(Config { auto_create: false, ..Config::in_memory() }, options).unwrap();
     assert_eq!(write_one(&cluster, "t"), Err(Error::UnknownTopic("t".into())));
     assert!(broker.describe_topics().is_empty());
@@ -166,7 +162,7 @@ fn each_record_is_there_once_and_in_order_when_the_node_restarts_meanwhile() {
     let open = || Broker::open(Config::new(&folder)).unwrap();
     let server = Server::start(open(), "localhost:0").unwrap();
     let address = format!("localhost:{}", server.port());
-    let cluster = connect(&address, Duration::from_secs(30));
+    let cluster = open_within(&address, Duration::from_secs(30));
     let (went, values, restarted) = (AtomicBool::new(false), 0..20_000, OnceLock::new());
     thread::scope(|scope| {
         scope.spawn(|| {
@@ -198,7 +194,7 @@ fn a_cluster_that_does_not_answer_is_an_error_within_the_time_and_serves_when_it
     let server = Server::start(Broker::in_memory(), "localhost:0").unwrap();
     let address = format!("localhost:{}", server.port());
     drop(server);
-    let cluster = connect(&address, Duration::from_millis(500));
+    let cluster = open_within(&address, Duration::from_millis(500));
     let refused = write_one(&cluster, "t").unwrap_err();
     assert_eq!(refused.code(), Code::BrokerNotAvailable);
     assert!(refused.to_string().contains(&address), "{refused}");
@@ -213,7 +209,7 @@ fn a_cluster_that_does_not_answer_is_an_error_within_the_time_and_serves_when_it
 fn time_runs_out_for_what_no_leader_takes() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
-    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(2));
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(2));
     assert_eq!(write_one(&cluster, "t"), Ok(Some(0)));
     mock.broker_down(1).unwrap();
     let refused = write_one(&cluster, "t").unwrap_err();
@@ -232,7 +228,7 @@ fn another_producer_takes_the_place_of_one_that_has_failed_for_good() {
     mock.create_topic("t", 1, 1).unwrap();
     let forbidden = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
     mock.request_errors(RDKafkaApiKey::InitProducerId, &[forbidden]);
-    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(10));
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(10));
     let values = ["a".into(), "b".into()];
     for refused in write_values(&mut cluster.write_session(), "t", &values) {
         let refused = refused.unwrap_err();
@@ -246,7 +242,7 @@ fn another_producer_takes_the_place_of_one_that_has_failed_for_good() {
 fn where_records_stand_that_a_node_had_stored_before_is_not_told() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
-    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(20));
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
     assert_eq!(write_one(&cluster, "t"), Ok(Some(0)));
     let stored_before = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER; 3];
     mock.request_errors(RDKafkaApiKey::Produce, &stored_before);
@@ -297,7 +293,7 @@ fn no_record_is_refused_for_its_company() {
 fn what_went_by_one_producer_is_answered_before_another_takes_the_partition() {
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
-    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(20));
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(20));
     assert_eq!(write_one(&cluster, "t"), Ok(Some(0)));
     mock.broker_round_trip_time(1, Duration::from_millis(300)).unwrap();
     let mut session = cluster.write_session();
@@ -323,7 +319,7 @@ fn when_the_program_stops_what_is_unanswered_is_answered_soon() {
     use std::io::{BufRead, BufReader, Write};
     let mock = MockCluster::new(1).unwrap();
     mock.create_topic("t", 1, 1).unwrap();
-    let cluster = connect(mock.bootstrap_servers(), Duration::from_secs(60));
+    let cluster = open_within(&mock.bootstrap_servers(), Duration::from_secs(60));
     let server = Server::start(cluster.clone(), "localhost:0").unwrap();
     let mut client = std::net::TcpStream::connect(("localhost", server.port())).unwrap();
     let mut answers = BufReader::new(client.try_clone().unwrap()).lines();
