@@ -422,8 +422,13 @@ impl Broker {
 
     /// Whether the caller may make a topic of this name: it may make this one, or any.
     pub(crate) fn ask_to_create(&self, topic: &str) -> Result<Permit> {
+        self.may_create(topic).or_else(|_| self.ask_topic(Operation::Create, topic))
+    }
+
+    /// The same where who may not is only not helped.
+    pub(super) fn may_create(&self, topic: &str) -> Result<Permit> {
         let any = self.may(Operation::Create, ResourceName::CLUSTER);
-        any.or_else(|_| self.ask_topic(Operation::Create, topic))
+        any.or_else(|_| self.may(Operation::Create, ResourceName::topic(topic)))
     }
 
     /// Whether the caller may change a topic so: its partitions, its settings, or both.

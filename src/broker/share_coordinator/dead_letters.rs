@@ -58,13 +58,9 @@ impl Broker {
     pub(super) fn prepare_dead_letters(&self, topic: &str) {
         let is_missing = || matches!(self.state(&Permit::for_everybody()).topic(topic), Err(Error::UnknownTopic(_)));
         // Nobody has asked for it, so that it is no refusal where the member may not.
-        let may = |operation, resource| self.may(operation, resource).is_ok();
-        let (it, any) = (ResourceName::topic(topic), ResourceName::CLUSTER);
-        if self.config().auto_create
-            && is_missing()
-            && may(Operation::Write, it)
-            && (may(Operation::Create, any) || may(Operation::Create, it))
-        {
+        let may =
+            || self.may(Operation::Write, ResourceName::topic(topic)).and_then(|_| self.may_create(topic)).is_ok();
+        if self.config().auto_create && is_missing() && may() {
             let _ = self.topic_or_create(Operation::Write, topic);
         }
     }
