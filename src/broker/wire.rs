@@ -12,10 +12,11 @@
 //! An exchange that somebody expects from an address is handed to them, whatever the switch says.
 
 use super::{
+    Caller,
     spans::Spans,
     waiting::{Registered, Waiter, Waiters},
 };
-use crate::{broker::Caller, log::disk::Disk};
+use crate::log::disk::Disk;
 use std::{
     collections::{HashMap, VecDeque},
     io,

@@ -28,7 +28,7 @@ use std::{
 
 /// Answers smaller than this are not compressed.
 const COMPRESSED_FROM_BYTES: usize = 1 << 10;
-/// What keeps a stream of events from being kept, or held back, on its way.
+/// What keeps a stream of events from being held back on its way.
 pub(super) const EVENT_HEADERS: &str = "X-Accel-Buffering: no\r\n";
 /// A stream of events that is silent for so long gets a comment, so that nobody between takes the connection for dead.
 pub(super) const COMMENT_EVERY: Duration = Duration::from_secs(15);
